@@ -1,0 +1,79 @@
+# Everything that people and CI run. `make help` lists it. Settings: PYTHON, VENV, TAILRACE_KAFKA, TAILRACE_PG_BIN,
+# KAFKA_HOME, TAILRACE_CACHE, and PYTEST_ARGS for the test targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# The first Python that is new enough. A shim of a version manager may exist and not run: so each one is tried.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done || true)
+ifeq ($(PYTHON),)
+override PYTHON := python3
+endif
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help preflight venv check fmt lint unit integration test demo bench chaos clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+preflight: ## say what this machine lacks, and how to install it
+	@$(PYTHON) -m deploy.local.preflight
+
+venv: $(STAMP) ## the virtual environment, with everything in it
+
+# pip tries each download again, and the whole is tried again: a busy index must not fail a build.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -m deploy.local.preflight lint --quiet
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@for attempt in 1 2 3 4; do \
+	  $(PIP_INSTALL) -e '.[dev]' && break; \
+	  [ $$attempt -lt 4 ] || exit 1; \
+	  echo "installing failed; trying again" >&2; sleep $$((attempt * 10)); \
+	done
+	@touch $@
+
+check: lint unit ## the gate before a commit: format, lint, types, imports, unit tests
+
+fmt: venv ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: venv ## format, lint, types and import rules, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+
+unit: venv ## unit, property and architecture tests: no servers
+	$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+# One rerun, shown in the summary, for what a loaded machine does to real servers.
+integration: preflight-quiet venv ## tests on real Kafka and PostgreSQL servers
+	$(PYTEST) tests/integration --reruns 1 --reruns-delay 5 $(PYTEST_ARGS)
+
+test: preflight-quiet unit integration ## all tests; installs and starts what they need
+
+demo: preflight-quiet venv ## watch a database move under fire (KEEP=1 leaves it running)
+	@KEEP=$(KEEP) $(BIN)/python -m deploy.demo
+
+bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name for one)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n)
+	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
+
+.PHONY: preflight-quiet
+preflight-quiet:
+	@$(PYTHON) -m deploy.local.preflight --quiet
+
+clean: ## remove the environment and everything that was made (downloads stay in the cache)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

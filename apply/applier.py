@@ -1,0 +1,428 @@
+"""The applier: takes in records, hands batches to the writer, and answers whatever comes back.
+
+One thread consumes and decodes; the writer's thread talks to the target; never two jobs at once. Whatever goes wrong,
+the way on is the same: forget what is not flushed, ask the target where it stands, read again from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass
+
+from apply.batch import Batch, BatchBuilder, Cut, Record
+from apply.cursors import Consumer, Cursors, GroupOffsets
+from apply.holds import Holds
+from apply.parking import ParkingLot
+from apply.schema_catalog import SchemaCatalog
+from apply.sink import TopicPartition
+from apply.writer import FinalError, Outcome, Place, Writer
+from runtime import clock
+from runtime.logging import get_logger
+from runtime.retry import Backoff
+from schemas.errors import Action, ErrorKind, TailraceError
+
+log = get_logger(__name__)
+
+Partition = tuple[str, int]
+
+IDLE_WAIT_S = 0.2
+HELD_WAIT_S = 0.05
+BUSY_WAIT_S = 0.005
+"""While the writer works and nothing comes in: how soon its answer is noticed."""
+CONGESTION_S = 1.0
+"""After so long behind a slow target the consumer is served with everything paused: the group must hear from us."""
+FENCES_MAX = 5
+"""So many times in a row another applier may take over what the group says is ours; then something is wrong."""
+CONSUME_RECORDS_MAX = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds and pauses of one applier."""
+
+    batch_rows: int = 20_000
+    batch_bytes: int = 32 << 20
+    linger_s: float = 0.005
+    suspended_retry_s: float = 30.0
+    conflict_wait_s: float = 60.0
+    parked_keys_max: int = 10_000
+
+
+class Applier:
+    """One member of a target's group. `step` does a little; the service calls it until it is time to stop."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        catalog: SchemaCatalog,
+        lot: ParkingLot,
+        executor: Executor,
+        backoff: Backoff,
+        partition_count: Callable[[str], int],
+        *,
+        limits: Limits = Limits(),
+        ddl: str = "apply",
+        decode_policy: str = "stop",
+        monotonic: Callable[[], float] = clock.monotonic,
+    ) -> None:
+        self.consumer: Consumer
+        """To be set before the first `step`: the consumer is made with this object's callbacks."""
+        self.writer = writer
+        self.catalog = catalog
+        self.lot = lot
+        self.cursors = Cursors()
+        self.builder = BatchBuilder(catalog, self.cursors.positions, lot, ddl=ddl, decode_policy=decode_policy)
+        self.holds = Holds(
+            self.cursors,
+            writer,
+            self.builder.target,
+            partition_count,
+            conflict_wait_s=limits.conflict_wait_s,
+            suspended_retry_s=limits.suspended_retry_s,
+        )
+        self.builder.limits = self.holds.by_partition
+        self.on_written: Callable[[Outcome], None] = lambda _outcome: None
+        """Told of each batch that is durable."""
+        self.before_claim: Callable[[], None] = lambda: None
+        """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
+        self.trouble: TailraceError | None = None
+        """What is being waited out; None while all is well."""
+        self._executor = executor
+        self._backoff = backoff
+        self._limits = limits
+        self._monotonic = monotonic
+        self._group = GroupOffsets()
+        self._future: Future[Outcome] | None = None
+        self._more = False
+        self._unclaimed: set[TopicPartition] = set()
+        self._touched: set[TopicPartition] = set()
+        self._retry_at = 0.0
+        self._fences = 0
+        self._congested = False
+        self._congested_since: float | None = None
+        self._record_bytes = 256.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the writer has nothing to do: only then may the sink be used from this thread."""
+        return self._future is None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every partition owned is claimed at the target."""
+        return not self._unclaimed
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that was taken in is durable."""
+        return self.idle and self.healthy and not self.builder.batch.next and not self.cursors.seeks
+
+    def step(self) -> None:
+        """Receive, hand over, settle. Returns within a second. Raises what an operator must see to."""
+        try:
+            self._settle()
+            self._relieve()
+            self._recover()
+            if self.idle and self.healthy:
+                # Staged with the next batch; until then the barrier itself says that it is passed.
+                self.builder.batch.next.update(self.holds.attend(self._monotonic()))
+                self._group.commit(self.consumer, self.cursors, self.holds.by_partition, self._monotonic())
+            self._seek()
+            if self._full():
+                self._await_writer()
+            else:
+                self._receive()
+            self._seek()
+            self._submit()
+        except TailraceError as error:
+            self.fail(error)
+
+    def in_background(self, job: Callable[[], None]) -> None:
+        """Let the writer's thread do something long while records are taken in. Called when `idle`."""
+
+        def work() -> Outcome:
+            outcome = Outcome(Batch(), written=True)
+            try:
+                job()
+            except TailraceError as error:
+                outcome.error = error
+            return outcome
+
+        assert self._future is None, "one job at a time"
+        self._future = self._executor.submit(work)
+
+    def drain(self) -> None:
+        """Write what was taken in and commit the group's offsets: the last deed before the consumer is closed."""
+        self._settle(block=True)
+        self._more = False
+        if self.healthy and not self.cursors.seeks:
+            self._submit()
+            self._settle(block=True)
+        self._group.commit(self.consumer, self.cursors, self.holds.by_partition, float("inf"))
+
+    def rewind(self) -> None:
+        """Forget what was taken in and not handed over; it is read again."""
+        self.builder.take()
+        self.cursors.rewind()
+
+    # --- callbacks of the consumer -------------------------------------------------------------------------------
+
+    def assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
+        """Claim partitions at the target; return where each begins. What fails here is tried again by `step`."""
+        owned = [TopicPartition(*p) for p in partitions]
+        self._touched.update(owned)
+        self._settle_quietly()
+        try:
+            starts = self._claim(owned)
+        except TailraceError as error:
+            self._unclaimed.update(owned)
+            self._pending_failure(error)
+            return {}
+        self.cursors.begin(starts)
+        return {(p.topic, p.partition): offset for p, offset in starts.items()}
+
+    def revoked(self, partitions: list[Partition]) -> None:
+        """Finish what is being written, commit, and let partitions go."""
+        self._settle_quietly()
+        self._group.commit(self.consumer, self.cursors, self.holds.by_partition, float("inf"))
+        self.lost(partitions)
+
+    def lost(self, partitions: list[Partition]) -> None:
+        """Let partitions go that another applier may have already."""
+        self._settle_quietly()
+        gone = {TopicPartition(*p) for p in partitions}
+        self._touched.update(gone)
+        if not gone.isdisjoint(self.builder.batch.next):
+            self.rewind()
+        for partition in gone:
+            self.cursors.drop(partition)
+            self.holds.drop(partition)
+            self._group.drop(partition)
+            self.builder.clean.discard(partition)
+            self._unclaimed.discard(partition)
+        self.writer.sink.release(sorted(gone))
+
+    def _claim(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        self.before_claim()
+        sink = self.writer.sink
+        stored = sink.load_offsets(partitions)
+        missing = [p for p in partitions if p not in stored]
+        if sink.capabilities.stores_offsets:
+            # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
+            self.builder.clean.update(missing)
+            return {p: stored.get(p, 0) for p in partitions}
+        known: Mapping[Partition, int] = self.consumer.committed(missing)
+        return {p: stored.get(p, known.get(p, 0)) for p in partitions}
+
+    # --- taking in -----------------------------------------------------------------------------------------------
+
+    def _full(self) -> bool:
+        batch = self.builder.batch
+        return batch.row_count >= self._limits.batch_rows or batch.byte_count >= self._limits.batch_bytes
+
+    def _receive(self) -> None:
+        """Consume for a moment: the longer there is nothing to do, the longer; at most as much as still fits."""
+        batch = self.builder.batch
+        room = min(
+            self._limits.batch_rows - batch.row_count,
+            int((self._limits.batch_bytes - batch.byte_count) / self._record_bytes) + 1,
+            CONSUME_RECORDS_MAX,
+        )
+        if batch.next or not self.idle:
+            self._consume(room, BUSY_WAIT_S)
+            return
+        # The first record is not kept waiting for a second one longer than the linger says.
+        waiting = bool(self.holds.by_partition) or not self.healthy
+        if self._consume(1, HELD_WAIT_S if waiting else IDLE_WAIT_S) and room > 1:
+            self._consume(room - 1, self._limits.linger_s)
+
+    def _consume(self, max_records: int, timeout_s: float) -> bool:
+        self._touched.clear()
+        records = list(self.consumer.consume(max_records, timeout_s))
+        self._more = len(records) == max_records > 1
+        void = self.cursors.seeks.keys() | self._unclaimed | self._touched
+        if void:
+            # A rebalance within the call: what it returned may be from before or after. It is read again.
+            found = {TopicPartition(r.topic(), r.partition()) for r in records} & void
+            records = [r for r in records if (r.topic(), r.partition()) not in void]
+            self.cursors.seeks.update({p: self.cursors.positions[p] for p in found if p in self.cursors.positions})
+        if records:
+            self._take_in(records)
+        return bool(records)
+
+    def _take_in(self, records: list[Record]) -> None:
+        batch = self.builder.batch
+        size, count = batch.byte_count, batch.row_count
+        cuts = self.builder.add(records)
+        size, count = batch.byte_count - size, batch.row_count - count
+        if count:
+            # A moving average: it bounds how many records are asked for at once.
+            self._record_bytes = max(64.0, 0.7 * self._record_bytes + 0.3 * size / count)
+        for partition, cut in cuts.items():
+            self._cut(partition, cut)
+
+    def _cut(self, partition: TopicPartition, cut: Cut) -> None:
+        if cut.truncate is not None:
+            self.holds.truncate(partition, cut.offset, cut.truncate)
+        elif cut.error is not None:
+            self.holds.suspend(partition.topic, cut.error, self._monotonic(), (partition, cut.offset))
+        self.cursors.seeks[partition] = cut.offset
+        # At once: within this step the consumer may be asked again.
+        self._seek()
+
+    def _await_writer(self) -> None:
+        """Wait a moment for a slow target, and keep up the membership meanwhile."""
+        if self._future is None:
+            return
+        now = self._monotonic()
+        self._congested_since = self._congested_since or now
+        wait([self._future], 0.05)
+        if now - self._congested_since < CONGESTION_S or self._future.done():
+            return
+        if not self._congested:
+            self._congested = True
+            self.consumer.pause(list(self.cursors.positions))
+        self._consume(1, 0.0)
+
+    def _relieve(self) -> None:
+        """Let the partitions go on that were paused for a slow target."""
+        if self._congested and self.idle:
+            self._congested = False
+            self.consumer.resume([p for p in self.cursors.positions if not self._stands(p)])
+
+    def _stands(self, partition: TopicPartition) -> bool:
+        return partition in self._unclaimed or self.holds.stands(partition)
+
+    def _seek(self) -> None:
+        """Put the consumer where `seeks` say, after a rewind or a cut."""
+        seeks = {p: offset for p, offset in self.cursors.seeks.items() if p not in self._unclaimed}
+        if not seeks:
+            return
+        self.consumer.seek(seeks)
+        self.consumer.pause([p for p in seeks if self._stands(p)])
+        self.consumer.resume([p for p in seeks if not self._stands(p)])
+        for partition in seeks:
+            del self.cursors.seeks[partition]
+
+    # --- handing over --------------------------------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        if self._future is not None or not self.builder.batch.next or not self.healthy or self.cursors.seeks:
+            return
+        if self._more and not self._full() and not self.holds.by_partition:
+            # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
+            return
+        if not self._full() and self.holds.gathering(self.consumer.eof, self._monotonic()):
+            return
+        self._congested_since = None
+        conflicts = self.holds.conflicts
+        overdue = conflicts.overdue(self._monotonic()) if len(conflicts) else frozenset[Place]()
+        self._future = self._executor.submit(self.writer.write, self.builder.take(), overdue)
+
+    def _settle(self, *, block: bool = False) -> None:
+        """Take the writer's answer, if there is one."""
+        if self._future is None or not (block or self._future.done()):
+            return
+        outcome = self._future.result()
+        self._future = None
+        if outcome.error is not None:
+            self.fail(outcome.error)
+            return
+        if outcome.conflicts:
+            self.holds.conflict(outcome.conflicts, self._monotonic())
+            # What follows the conflict is applied once more: those rows are at the target already.
+            self.builder.clean.difference_update(outcome.conflicts)
+        if outcome.written:
+            self._written(outcome)
+        if outcome.conflicts:
+            self.rewind()
+
+    def _settle_quietly(self) -> None:
+        """The same within a callback of the consumer: what must be raised is raised by the next `step`."""
+        try:
+            self._settle(block=True)
+        except TailraceError as error:
+            self._pending_failure(error)
+
+    def _pending_failure(self, error: TailraceError) -> None:
+        self._future = Future()
+        self._future.set_result(Outcome(Batch(), error=error))
+
+    def _written(self, outcome: Outcome) -> None:
+        self.cursors.flushed.update(outcome.batch.next)
+        self.holds.settle(outcome.batch.next)
+        self._backoff.reset()
+        self._fences = 0
+        self.trouble = None
+        before = len(self.lot)
+        for key, record in outcome.parked:
+            self.lot.park(key, record)
+        self.on_written(outcome)
+        if len(self.lot) > before:
+            # The batch in the making may hold later changes of a key that must queue now.
+            self.rewind()
+            self._check_parked()
+
+    def _check_parked(self) -> None:
+        if len(self.lot) > self._limits.parked_keys_max:
+            raise FinalError(
+                ErrorKind.ROW_REJECTED,
+                f"{len(self.lot)} keys are parked; `apply.parked_keys_max` is {self._limits.parked_keys_max}",
+                remedy="see `tailrace parked list`; repair the target, and `retry` or `skip` them",
+            )
+
+    # --- trouble -------------------------------------------------------------------------------------------------
+
+    def fail(self, error: TailraceError) -> None:
+        """Roll back to what is durable, and do what the kind of error asks for. Raises what ends the service."""
+        self.trouble = error
+        action = Action.STOP if isinstance(error, FinalError) else error.action
+        if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX:
+            # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.
+            self._fences += 1
+            action = Action.RETRY
+        topic = self._topic_of(error.table)
+        if action is Action.SUSPEND and topic is not None:
+            # What is being written is either durable or rolled back before anything is read again.
+            self._settle(block=True)
+            self.holds.suspend(topic, error, self._monotonic())
+            self.rewind()
+        elif action is Action.RETRY:
+            pause_s = self._backoff.next_s()
+            if pause_s is None:
+                raise error
+            self._retry_at = self._monotonic() + pause_s
+            self._unclaimed.update(self.cursors.positions)
+            self.builder.take()
+            log.warning("tried again after a pause", reason=str(error), pause_s=round(pause_s, 2))
+        else:
+            raise error
+
+    def _recover(self) -> None:
+        """Ask the target where it stands, and go on there."""
+        if not self._unclaimed or self._future is not None:
+            return
+        owned = sorted(self._unclaimed)
+        self.consumer.pause(owned)
+        if self._monotonic() < self._retry_at:
+            return
+        self.writer.sink.rollback()
+        self.writer.forget()
+        starts = self._claim(owned)
+        if not self.writer.sink.capabilities.stores_offsets:
+            starts = {p: self.cursors.flushed.get(p, offset) for p, offset in starts.items()}
+        self.cursors.begin(starts)
+        self.cursors.seeks.update(starts)
+        self._unclaimed.clear()
+        for partition, offset in starts.items():
+            hold = self.holds.by_partition.get(partition)
+            if hold is not None and hold.offset < offset:
+                del self.holds.by_partition[partition]
+        log.info("recovered", partitions=len(owned))
+
+    def _topic_of(self, table: str | None) -> str | None:
+        for topic, known in self.catalog.topics.items():
+            if table == str(known.name):
+                return topic
+        return None

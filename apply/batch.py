@@ -1,0 +1,289 @@
+"""A batch in the making: records of many partitions, decoded and collapsed to net changes for each table.
+
+One batch is one transaction at the target. It ends, for a partition, at a cut: a truncate, or a hold that something
+laid on the partition before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Protocol
+
+from apply.net_change import NetChanges
+from apply.parking import ParkingLot
+from apply.projection import Projection, same_shape
+from apply.schema_catalog import SchemaCatalog
+from apply.sink import TopicPartition
+from schemas.codecs import Decoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
+
+
+class Record(Protocol):
+    """A consumed record, as the Kafka client gives it."""
+
+    def topic(self) -> Any: ...
+    def partition(self) -> Any: ...
+    def offset(self) -> Any: ...
+    def key(self) -> Any: ...
+    def value(self) -> Any: ...
+
+
+@dataclass(slots=True)
+class Segment:
+    """The net changes of one version of one table within a batch."""
+
+    topic: str
+    target: TableSchema
+    """The version that the target has to be prepared for."""
+    projection: Projection
+    net: NetChanges
+    fresh: bool = True
+    """No row of it can be in the target, unless the table held rows before this replication began."""
+    records: list[Record] = field(default_factory=list)
+    """Of a table without a key: the record of each change."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction at the target is made of."""
+
+    segments: dict[str, list[Segment]] = field(default_factory=dict)
+    """By topic, in the order in which they must be written."""
+    records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
+    next: dict[TopicPartition, int] = field(default_factory=dict)
+    """The offsets that are reached when the batch is written."""
+    queued: list[Record] = field(default_factory=list)
+    """Records whose key is parked: they queue behind it."""
+    refused: list[tuple[Record, TailraceError]] = field(default_factory=list)
+    """Records that could not be decoded, where the policy is not to stop for them."""
+    blocked: set[tuple[str, Any]] = field(default_factory=set)
+    """Keys of `refused`: later records of theirs in this batch queue behind."""
+    last: dict[str, tuple[Decoder, bytes]] = field(default_factory=dict)
+    """By topic, the last value and what reads it."""
+    row_count: int = 0
+    byte_count: int = 0
+
+    def rows_by_topic(self) -> dict[str, int]:
+        """Count the records of each topic."""
+        counts: dict[str, int] = {}
+        for partition, records in self.records.items():
+            counts[partition.topic] = counts.get(partition.topic, 0) + len(records)
+        return counts
+
+    def of_key(self, topic: str, key: bytes) -> Iterator[Record]:
+        """Yield the batch's records of one key, in order. Slow: for rejected rows only."""
+        for partition, records in self.records.items():
+            if partition.topic == topic:
+                yield from (r for r in records if r.key() == key and r.value() is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a partition's part of a batch ends although more records came: at `offset`, which is not in the batch."""
+
+    offset: int
+    truncate: int | None = None
+    """The commit sequence of the truncate that stands at `offset`."""
+    error: TailraceError | None = None
+    """Why the table cannot take the record at `offset` (a schema change that the policy does not apply)."""
+
+
+class BatchBuilder:
+    """Takes in records; `positions` (the next offset of each partition owned) move on with them."""
+
+    def __init__(
+        self,
+        catalog: SchemaCatalog,
+        positions: dict[TopicPartition, int],
+        lot: ParkingLot,
+        *,
+        ddl: str = "apply",
+        decode_policy: str = "stop",
+    ) -> None:
+        self._catalog = catalog
+        self._positions = positions
+        self._lot = lot
+        self._ddl = ddl
+        self._decode_policy = decode_policy
+        self.limits: Mapping[TopicPartition, Any] = {}
+        """Holds (with an `offset`) that no batch may pass."""
+        self.clean: set[TopicPartition] = set()
+        """Partitions of which this process has seen the beginning, and nothing but rows of the full load."""
+        self.batch = Batch()
+        self._floor: dict[TopicPartition, int] = {}
+
+    def take(self) -> Batch:
+        """Return the batch and begin the next one."""
+        batch, self.batch = self.batch, Batch()
+        self._floor = {}
+        return batch
+
+    def target(self, topic: str) -> TableSchema:
+        """Return the version of a topic's table that the target is to have."""
+        known = self._catalog.topics[topic]
+        return known.newest if self._ddl == "apply" else known.oldest
+
+    def add(self, records: Sequence[Record]) -> dict[TopicPartition, Cut]:
+        """Take in records, each partition's in order. Return the partitions that must not go on for now.
+
+        Records of partitions that are not owned, and such as were taken in before, are left out. Raises DECODE.
+        """
+        by_partition: dict[tuple[str, int], list[Record]] = {}
+        for record in records:
+            place = (record.topic(), record.partition())
+            if place in by_partition:
+                by_partition[place].append(record)
+            else:
+                by_partition[place] = [record]
+        cuts: dict[TopicPartition, Cut] = {}
+        for place, group in by_partition.items():
+            partition = TopicPartition(*place)
+            cut = self._add_group(partition, group)
+            if cut is not None:
+                cuts[partition] = cut
+        return cuts
+
+    def _add_group(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
+        position = self._positions.get(partition)
+        if position is None:
+            return None
+        if records[0].offset() < position:
+            records = [r for r in records if r.offset() >= position]
+        cut: Cut | None = None
+        limit = self.limits.get(partition)
+        if limit is not None and records and records[-1].offset() >= limit.offset:
+            records = [r for r in records if r.offset() < limit.offset]
+            cut = Cut(limit.offset)
+        if records:
+            found = self._take_in(partition, records)
+            cut = found or cut
+            if found is not None:
+                records = [r for r in records if r.offset() < found.offset]
+        if records:
+            batch = self.batch
+            batch.records.setdefault(partition, []).extend(records)
+            batch.row_count += len(records)
+            batch.byte_count += sum([len(r.value() or b"") for r in records])
+            self._reach(partition, records[-1].offset() + 1)
+        if cut is not None:
+            self._reach(partition, cut.offset)
+        return cut
+
+    def _reach(self, partition: TopicPartition, offset: int) -> None:
+        if offset > self._positions[partition]:
+            self._positions[partition] = self.batch.next[partition] = offset
+
+    def _take_in(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
+        values = [r.value() for r in records]
+        if None in values:
+            # Tombstones are for compaction; the delete stood before them.
+            records = [r for r in records if r.value() is not None]
+            values = [r.value() for r in records]
+        if not records:
+            return None
+        topic = partition.topic
+        if self.batch.blocked or self._lot.holds(topic):
+            return self._one_by_one(partition, records)
+        done = 0
+        try:
+            marks = self._catalog.marks(topic, values)
+            if len(marks) == 1:
+                return self._run(partition, marks.pop(), records, values)
+            for mark, run in groupby(records, lambda r: self._catalog.mark_of(topic, r.value())):
+                some = list(run)
+                cut = self._run(partition, mark, some, [r.value() for r in some])
+                if cut is not None:
+                    return cut
+                done += len(some)
+        except TailraceError as error:
+            if error.kind is not ErrorKind.DECODE:
+                raise
+            # A run is decoded whole before any of it is taken in: what follows `done` was not.
+            return self._one_by_one(partition, records[done:])
+        return None
+
+    def _one_by_one(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
+        """The careful way: some keys are parked, or some record cannot be read."""
+        batch, topic = self.batch, partition.topic
+        for record in records:
+            key = record.key()
+            if self._lot.is_parked(topic, key) or (topic, key) in batch.blocked:
+                if not self._lot.has(topic, partition.partition, record.offset()):
+                    batch.queued.append(record)
+                continue
+            value = record.value()
+            try:
+                mark = self._catalog.mark_of(topic, value)
+                cut = self._run(partition, mark, [record], [value])
+            except TailraceError as error:
+                if error.kind is not ErrorKind.DECODE:
+                    raise
+                if self._decode_policy == "stop":
+                    position = f"{topic}/{partition.partition}@{record.offset()}"
+                    raise TailraceError(error.kind, error.message, remedy=error.remedy, position=position) from error
+                batch.refused.append((record, error))
+                if self._decode_policy == "park" and key is not None:
+                    batch.blocked.add((topic, key))
+                continue
+            if cut is not None:
+                return cut
+        return None
+
+    def _run(self, partition: TopicPartition, mark: bytes, records: list[Record], values: list[bytes]) -> Cut | None:
+        """Take in records that one version of the table wrote."""
+        topic = partition.topic
+        decoder = self._catalog.decoder(topic, mark)
+        changes = decoder.decode_many(values)
+        ops = {change[0] for change in changes}
+        cut: Cut | None = None
+        if "t" in ops:
+            at = next(i for i, change in enumerate(changes) if change[0] == "t")
+            cut = Cut(records[at].offset(), truncate=decoder.facts(values[at]).seq)
+            records, changes, values = records[:at], changes[:at], values[:at]
+            if not records:
+                return cut
+            ops = {change[0] for change in changes}
+        unfit = self._unfit(topic, decoder.table)
+        if unfit is not None:
+            return Cut(records[0].offset(), error=unfit)
+        segment = self._segment(partition, decoder.table)
+        segment.net.add([r.key() for r in records], changes, ops)
+        if not decoder.table.key:
+            segment.records.extend(records)
+        if ops != {"r"} or decoder.table.version != self._catalog.topics[topic].oldest.version:
+            # Rows that a later version wrote may be loaded for the second time.
+            self.clean.discard(partition)
+        segment.fresh = segment.fresh and partition in self.clean
+        self.batch.last[topic] = (decoder, values[-1])
+        return cut
+
+    def _unfit(self, topic: str, table: TableSchema) -> TailraceError | None:
+        """Return why rows of this version may not be written, where the policy forbids them."""
+        oldest = self._catalog.topics[topic].oldest
+        if self._ddl in ("apply", "ignore") or same_shape(table, oldest):
+            return None
+        error = TailraceError(
+            ErrorKind.TARGET_SCHEMA,
+            f"the source changed the table (version {table.version}); `ddl: {self._ddl}` does not let it change here",
+            table=str(table.name),
+            remedy="set `ddl` to `apply` or `ignore`, and start the applier again",
+        )
+        if self._ddl == "stop":
+            raise error
+        return error
+
+    def _segment(self, partition: TopicPartition, table: TableSchema) -> Segment:
+        segments = self.batch.segments.setdefault(partition.topic, [])
+        # A partition's rows never go into an earlier segment than its rows before them did.
+        for index in range(self._floor.get(partition, 0), len(segments)):
+            if segments[index].net.table is table:
+                self._floor[partition] = index
+                return segments[index]
+        target = self.target(partition.topic)
+        segment = Segment(partition.topic, target, Projection(table, target), NetChanges(table))
+        segments.append(segment)
+        self._floor[partition] = len(segments) - 1
+        return segment

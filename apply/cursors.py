@@ -1,0 +1,97 @@
+"""How far each partition owned is: durable at the target, taken in, and where the consumer has yet to be put."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from apply.batch import Record
+from apply.sink import TopicPartition
+from runtime.logging import get_logger
+from schemas.errors import TailraceError
+
+log = get_logger(__name__)
+
+COMMIT_INTERVAL_S = 0.5
+
+
+class Consumer(Protocol):
+    """What of `runtime.kafka.consumer.GroupConsumer` is used here; partitions are pairs of topic and number."""
+
+    @property
+    def eof(self) -> Mapping[Any, int]: ...
+    def consume(self, max_records: int, timeout_s: float) -> Iterable[Record]: ...
+    def pause(self, partitions: Iterable[tuple[str, int]]) -> None: ...
+    def resume(self, partitions: Iterable[tuple[str, int]]) -> None: ...
+    def seek(self, offsets: Mapping[Any, int]) -> None: ...
+    def commit(self, offsets: Mapping[Any, int]) -> None: ...
+    def committed(self, partitions: Iterable[tuple[str, int]]) -> Mapping[Any, int]: ...
+
+
+class Cursors:
+    """The next offsets of every partition owned."""
+
+    def __init__(self) -> None:
+        self.flushed: dict[TopicPartition, int] = {}
+        """Durable at the target."""
+        self.positions: dict[TopicPartition, int] = {}
+        """Taken in."""
+        self.seeks: dict[TopicPartition, int] = {}
+        """Where the consumer must be put before it is asked again; what it returned meanwhile is to be forgotten."""
+
+    def begin(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Take over partitions at these offsets."""
+        self.flushed.update(starts)
+        self.positions.update(starts)
+
+    def jump(self, partition: TopicPartition, offset: int) -> None:
+        """Go on at `offset`."""
+        self.positions[partition] = self.seeks[partition] = offset
+
+    def rewind(self) -> None:
+        """Go back to what is durable, everywhere: also where `positions` never moved, the consumer may have."""
+        self.positions.update(self.flushed)
+        self.seeks.update(self.flushed)
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Let a partition go."""
+        for table in (self.flushed, self.positions, self.seeks):
+            table.pop(partition, None)
+
+
+class GroupOffsets:
+    """Commits durable offsets to the group: they show the lag, and are the truth for sinks that store none."""
+
+    def __init__(self) -> None:
+        self._committed: dict[TopicPartition, int] = {}
+        self._due_at = 0.0
+
+    def commit(self, consumer: Consumer, cursors: Cursors, held: Iterable[TopicPartition], now: float) -> None:
+        """Commit what has changed, if the last time is long enough ago; `now` infinite: in any case.
+
+        A failure is logged only: the next commit, or the sink's own offsets, make up for it.
+        """
+        if now < self._due_at:
+            return
+        self._due_at = now + COMMIT_INTERVAL_S if now != float("inf") else 0.0
+        offsets: dict[TopicPartition, int] = {}
+        standing = set(held)
+        for partition, offset in cursors.flushed.items():
+            eof = consumer.eof.get(partition)
+            if eof is not None and offset == cursors.positions[partition] < eof and partition not in standing:
+                # Only transaction markers stand between: the partition is done up to its end.
+                offset = eof
+            if self._committed.get(partition) != offset:
+                offsets[partition] = offset
+        if not offsets:
+            return
+        try:
+            consumer.commit(offsets)
+        except TailraceError as error:
+            log.info("offsets not committed to the group", reason=error.message)
+        else:
+            self._committed.update(offsets)
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Let a partition go."""
+        self._committed.pop(partition, None)

@@ -1,0 +1,173 @@
+"""The dead-letters topic of a target in Kafka: written by appliers and operators, followed by both.
+
+What its records mean is `apply.parking`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from apply.batch import Record
+from apply.parking import ACTION, PARK, RETRY, SKIP, ParkedKey, ParkedRecord, ParkingLot
+from apply.parking import headers_of as headers
+from runtime import clock
+from runtime.kafka.admin import Topics, TopicSpec
+from runtime.kafka.compacted import Follower
+from runtime.kafka.producer import PlainProducer
+from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Settings
+from schemas.topics import dead_letters_topic
+
+log = get_logger(__name__)
+
+FLUSH_TIMEOUT_S = 60.0
+
+
+class Letter(NamedTuple):
+    """A parked record with its value, as it is read back: looks like a consumed record of its own topic."""
+
+    place: tuple[str, int, int]
+    original_key: bytes | None
+    original_value: bytes | None
+
+    def topic(self) -> str:
+        return self.place[0]
+
+    def partition(self) -> int:
+        return self.place[1]
+
+    def offset(self) -> int:
+        return self.place[2]
+
+    def key(self) -> bytes | None:
+        return self.original_key
+
+    def value(self) -> bytes | None:
+        return self.original_value
+
+
+class DeadLettersTopic:
+    """One target's dead-letters topic, made where it is missing. `lot` is what `follow` has folded so far."""
+
+    def __init__(self, settings: Settings, target: str) -> None:
+        self._kafka = settings.kafka
+        self._target = target
+        self.name = dead_letters_topic(settings.name, target)
+        spec = TopicSpec(
+            self.name,
+            partitions=1,
+            cleanup="delete",
+            config={"retention.ms": -1, "retention.bytes": -1},
+            replication_factor=settings.topics.replication_factor,
+        )
+        Topics(self._kafka).ensure([spec])
+        self.lot = ParkingLot()
+        self._producer = PlainProducer(self._kafka)
+        self._follower = Follower(self._kafka, self.name)
+
+    def follow(self, *, to_end: bool = False) -> None:
+        """Take in what has come; with `to_end`, all that is there now."""
+        for record in self._follower.catch_up() if to_end else self._follower.poll():
+            try:
+                self.lot.fold(record.key, record.headers, record.offset, record.timestamp_ms)
+            except (KeyError, ValueError) as error:
+                # Invariant 4: nothing of ours has such headers; what a stranger wrote is left where it is.
+                log.warning("foreign record among dead letters", offset=record.offset, reason=type(error).__name__)
+
+    def park(self, records: Iterable[tuple[Record, str, str]]) -> list[tuple[bytes | None, ParkedRecord]]:
+        """Write records with the kind and the message of why they wait; return once Kafka has them all."""
+        parked: list[tuple[bytes | None, ParkedRecord]] = []
+        for record, kind, message in records:
+            topic, partition, offset, key = record.topic(), record.partition(), record.offset(), record.key()
+            about = headers(PARK, topic, partition, offset, error=kind, message=message, sink=self._target)
+            self._producer.produce(self.name, key, record.value(), partition=0, headers=about)
+            parked.append((key, ParkedRecord(topic, partition, offset, kind, message, -1, clock.now_us() // 1000)))
+        self._producer.flush(FLUSH_TIMEOUT_S)
+        return parked
+
+    def answer(self, action: str, key: bytes | None, place: tuple[str, int, int]) -> None:
+        """Write an operator's command, or what came of it, for the key of the record that stood at `place`."""
+        self._producer.produce(self.name, key, None, partition=0, headers=headers(action, *place, sink=self._target))
+        self._producer.flush(FLUSH_TIMEOUT_S)
+
+    def letters(self, parked: ParkedKey) -> list[Letter]:
+        """Read a key's records back, with their values, in order. Reads the topic anew: values are not kept in memory.
+
+        Raises DECODE when one of them is gone from the topic.
+        """
+        wanted = {record[:3] for record in parked.records}
+        found: dict[tuple[str, int, int], Letter] = {}
+        reader = Follower(self._kafka, self.name)
+        try:
+            for record in reader.catch_up():
+                if record.headers.get(ACTION) != PARK:
+                    continue
+                place = (
+                    record.headers["tailrace.topic"],
+                    int(record.headers["tailrace.partition"]),
+                    int(record.headers["tailrace.offset"]),
+                )
+                if place in wanted:
+                    found.setdefault(place, Letter(place, record.key, record.value))
+        finally:
+            reader.close()
+        if len(found) < len(wanted):
+            raise TailraceError(
+                ErrorKind.DECODE,
+                f"{len(wanted) - len(found)} parked records are no longer on {self.name}",
+                remedy="`skip` what is left of the key, and reload the row",
+            )
+        return sorted(found.values(), key=lambda letter: letter.place[2])
+
+    def close(self) -> None:
+        """Let go of the clients. May be called twice."""
+        self._follower.close()
+        self._producer.close()
+
+
+def read_lot(settings: Settings, target: str) -> ParkingLot:
+    """Return what waits now. For the command line, as the two below."""
+    topic = _open(settings, target)
+    try:
+        return topic.lot
+    finally:
+        topic.close()
+
+
+def read_record(settings: Settings, target: str, record: ParkedRecord) -> tuple[bytes | None, bytes | None]:
+    """Return the original key and value of a record that waits. Raises DECODE when it is gone from the topic."""
+    topic = _open(settings, target)
+    try:
+        letter = topic.letters(ParkedKey(record.topic, None, [record]))[0]
+        return letter.original_key, letter.original_value
+    finally:
+        topic.close()
+
+
+def command(settings: Settings, target: str, reference: str, action: str) -> None:
+    """Ask the appliers to `retry` a key's records in order, or to `skip` the first one and apply the others.
+
+    Raises CONFIGURATION for an unknown reference.
+    """
+    topic = _open(settings, target)
+    try:
+        found = topic.lot.find(reference)
+        if found is None or action not in (RETRY, SKIP):
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"nothing is parked under {reference!r}",
+                remedy="`tailrace parked list` prints the references",
+            )
+        parked = found[1]
+        topic.answer(action, parked.key, parked.records[0][:3])
+    finally:
+        topic.close()
+
+
+def _open(settings: Settings, target: str) -> DeadLettersTopic:
+    settings.target(target)
+    topic = DeadLettersTopic(settings, target)
+    topic.follow(to_end=True)
+    return topic

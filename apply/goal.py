@@ -1,0 +1,34 @@
+"""`--stop-at now`: how far every partition was when the applier began, and whether the group has got there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from apply.cursors import Cursors
+from apply.sink import TopicPartition
+
+Partition = tuple[str, int]
+
+
+class Goal:
+    """The ends of all partitions at the start, less those that are passed."""
+
+    def __init__(self, ends: Mapping[Partition, int], begins: Mapping[Partition, int]) -> None:
+        # A partition whose beginning is its end holds nothing.
+        self.left = {TopicPartition(*p): end for p, end in ends.items() if end > begins.get(p, 0)}
+
+    def pass_own(self, cursors: Cursors, eof: Mapping[Partition, int]) -> None:
+        """Strike out what this applier has made durable. Behind the last record stand only transaction markers."""
+        for partition, offset in cursors.flushed.items():
+            end = self.left.get(partition)
+            if end is None:
+                continue
+            met = eof.get(partition, -1) if offset == cursors.positions[partition] else -1
+            if max(offset, met) >= end:
+                del self.left[partition]
+
+    def pass_others(self, committed: Mapping[Partition, int], owned: Mapping[TopicPartition, int]) -> None:
+        """Strike out what other members of the group have committed."""
+        for partition in list(self.left):
+            if partition not in owned and committed.get(partition, -1) >= self.left[partition]:
+                del self.left[partition]

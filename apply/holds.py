@@ -1,0 +1,202 @@
+"""What keeps a partition from going on: a truncate that waits for the others, a conflict that may pass, a suspension.
+
+A held partition is read up to the hold's offset and paused there; all others flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from apply.cursors import Cursors
+from apply.sink import Arrival, TopicPartition
+from apply.writer import Place, Writer
+from runtime.logging import get_logger
+from schemas.errors import TailraceError
+from schemas.table import TableSchema
+
+log = get_logger(__name__)
+
+CONFLICT_PAUSE_S = 0.1
+CONFLICT_PAUSE_S_MAX = 2.0
+BARRIER_PAUSE_S = 0.1
+GATHER_S = 0.5
+"""How long a batch grows that tries conflicts again."""
+
+
+class Why(StrEnum):
+    """The reason of a hold."""
+
+    TRUNCATE = "truncate"
+    CONFLICT = "conflict"
+    SUSPENDED = "suspended"
+
+
+@dataclass(slots=True)
+class Hold:
+    """A partition stands at `offset`: nothing from there on is applied for now."""
+
+    why: Why
+    offset: int
+    retry_at: float = 0.0
+    """When to let it go on (conflict, suspended), or to ask the barrier again (truncate), by the monotonic clock."""
+    barrier: str = ""
+    error: TailraceError | None = None
+
+
+class Conflicts:
+    """How long records have violated a key for which others may only be late."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._since: dict[Place, tuple[float, int]] = {}
+
+    def note(self, place: Place, now: float) -> float:
+        """Count one more violation; return the pause before the next try."""
+        since, times = self._since.get(place, (now, 0))
+        self._since[place] = (since, times + 1)
+        return float(min(CONFLICT_PAUSE_S * 2 ** min(times, 10), CONFLICT_PAUSE_S_MAX))
+
+    def overdue(self, now: float) -> frozenset[Place]:
+        """Return the records that have waited as long as the bound allows."""
+        return frozenset(place for place, (since, _) in self._since.items() if now - since >= self._wait_s)
+
+    def settle(self, partition: TopicPartition, offset: int) -> None:
+        """Forget what stood below an offset that was written."""
+        for place in [p for p in self._since if p.partition == partition and p.offset < offset]:
+            del self._since[place]
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forget a partition that went to another applier."""
+        for place in [p for p in self._since if p.partition == partition]:
+            del self._since[place]
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+
+class Holds:
+    """The holds of the partitions owned. Mapping-like for whoever only asks: `get`, `in`, iteration."""
+
+    def __init__(
+        self,
+        cursors: Cursors,
+        writer: Writer,
+        target: Callable[[str], TableSchema],
+        partition_count: Callable[[str], int],
+        *,
+        conflict_wait_s: float,
+        suspended_retry_s: float,
+    ) -> None:
+        """`target` says which version of a topic's table the target is to have."""
+        self.by_partition: dict[TopicPartition, Hold] = {}
+        self.conflicts = Conflicts(conflict_wait_s)
+        self._cursors = cursors
+        self._writer = writer
+        self._target = target
+        self._partition_count = partition_count
+        self._suspended_retry_s = suspended_retry_s
+        self._gather_until = 0.0
+
+    def gathering(self, eof: Mapping[Any, int], now: float) -> bool:
+        """Tell whether a batch should still grow, since it tries again what was in conflict: rows that change places,
+        from several partitions, can only be written together.
+        """
+        if now >= self._gather_until:
+            return False
+        positions = self._cursors.positions
+        return any(eof.get(p, -1) < offset for p, offset in positions.items() if not self.stands(p))
+
+    def stands(self, partition: TopicPartition) -> bool:
+        """Tell whether a partition has come to its hold."""
+        hold = self.by_partition.get(partition)
+        return hold is not None and self._cursors.positions.get(partition, 0) >= hold.offset
+
+    def suspended(self) -> dict[str, TailraceError]:
+        """Return the suspended topics and why."""
+        return {p.topic: h.error for p, h in self.by_partition.items() if h.why is Why.SUSPENDED and h.error}
+
+    def truncate(self, partition: TopicPartition, offset: int, sequence: int) -> None:
+        """Hold a partition at a truncate until every partition of its topic has come to it."""
+        self.by_partition[partition] = Hold(
+            Why.TRUNCATE, offset, barrier=barrier_of_truncate(partition.topic, sequence)
+        )
+
+    def conflict(self, found: Mapping[TopicPartition, tuple[int, TailraceError]], now: float) -> None:
+        """Hold partitions before records that violate a key, while the others go on."""
+        for partition, (offset, error) in found.items():
+            pause_s = self.conflicts.note(Place(partition, offset), now)
+            self.by_partition[partition] = Hold(Why.CONFLICT, offset, now + pause_s, error=error)
+            log.debug("conflict waited out", topic=partition.topic, partition=partition.partition, offset=offset)
+
+    def suspend(
+        self, topic: str, error: TailraceError, now: float, at: tuple[TopicPartition, int] | None = None
+    ) -> None:
+        """Hold a table's partitions where they are flushed, or one of them at an offset; all others go on."""
+        offsets = dict([at]) if at else {p: o for p, o in self._cursors.flushed.items() if p.topic == topic}
+        for partition, offset in offsets.items():
+            self.by_partition[partition] = Hold(Why.SUSPENDED, offset, now + self._suspended_retry_s, error=error)
+        log.error("table suspended", topic=topic, reason=str(error))
+
+    def attend(self, now: float) -> dict[TopicPartition, int]:
+        """Let go what may go on. Return the offsets of truncates that are passed and not yet staged at the target."""
+        passed: dict[TopicPartition, int] = {}
+        due = [h for h in self.by_partition.values() if h.why is Why.CONFLICT and now >= h.retry_at]
+        for partition, hold in list(self.by_partition.items()):
+            if hold.why is Why.CONFLICT and due:
+                # All together: one's conflict may be with the other.
+                self._let_go(partition, hold.offset)
+                self._gather_until = now + GATHER_S
+            elif now < hold.retry_at:
+                continue
+            elif hold.why is Why.SUSPENDED:
+                self._let_go(partition, hold.offset)
+            elif self._cursors.flushed[partition] >= hold.offset:
+                if self._ask_barrier(partition, hold):
+                    passed[partition] = self._cursors.flushed[partition] = hold.offset + 1
+                    self._let_go(partition, hold.offset + 1)
+                else:
+                    hold.retry_at = now + BARRIER_PAUSE_S
+        return passed
+
+    def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Forget the conflicts of what was written."""
+        if len(self.conflicts):
+            for partition, offset in offsets.items():
+                self.conflicts.settle(partition, offset)
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Let a partition go to another applier."""
+        self.by_partition.pop(partition, None)
+        self.conflicts.drop(partition)
+
+    def _let_go(self, partition: TopicPartition, offset: int) -> None:
+        del self.by_partition[partition]
+        # A partition that was rewound comes by itself.
+        if self._cursors.positions[partition] >= offset - 1:
+            self._cursors.jump(partition, offset)
+
+    def _ask_barrier(self, partition: TopicPartition, hold: Hold) -> bool:
+        sink, count = self._writer.sink, self._partition_count(partition.topic)
+        arrival = sink.arrive(hold.barrier, partition, count)
+        if arrival is Arrival.READY:
+            here = {
+                p: h.offset + 1
+                for p, h in self.by_partition.items()
+                if h.barrier == hold.barrier and self._cursors.flushed.get(p) == h.offset
+            }
+            self._writer.truncate(hold.barrier, self._target(partition.topic), here)
+            arrival = sink.arrive(hold.barrier, partition, count)
+        return arrival is Arrival.PASSED
+
+
+def barrier_of_truncate(topic: str, sequence: int) -> str:
+    """Return the barrier's name: the same in every process and at every repetition."""
+    return f"t:{topic}:{sequence}"
+
+
+def barrier_of_load(topic: str, generation: int) -> str:
+    """Return the name of the barrier behind which a load is complete."""
+    return f"l:{topic}:{generation}"

@@ -1,0 +1,114 @@
+"""The net effect of a run of changes: each key comes down to its last state, so that a batch is merged set-wise.
+
+Pure logic. Any cut of a list of changes into runs leads to the same rows, and the net changes of a run lead to the
+same rows as the run itself: property tests hold it to both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from operator import itemgetter
+
+from apply.sink import TableBatch
+from schemas.changes import UNCHANGED, Row
+from schemas.table import TableSchema
+
+Change = tuple[str, Row | None, Row | None]
+"""The operation (`r`, `c`, `u`, `d`), the row before and the row after."""
+
+_after = itemgetter(2)
+
+
+class NetChanges:
+    """The net changes of one version of one table, by encoded key.
+
+    A key stands in one of three places: `upserts` (a whole row), `updates` (some values UNCHANGED), `deletes` (the
+    values of its key). A table without a key keeps every change, in order.
+    """
+
+    __slots__ = ("_key_of", "deletes", "only_reads", "sequence", "table", "updates", "upserts")
+
+    def __init__(self, table: TableSchema) -> None:
+        self.table = table
+        self.upserts: dict[bytes, Row] = {}
+        self.updates: dict[bytes, Row] = {}
+        self.deletes: dict[bytes, Row] = {}
+        self.sequence: list[Change] = []
+        self.only_reads = True
+        """Whether every change so far was a row of the full load."""
+        self._key_of = _key_getter(table.key)
+
+    def add(self, keys: Sequence[bytes | None], changes: Sequence[Change], ops: set[str]) -> None:
+        """Take in a run of changes; `ops` are the operations that it holds (no truncate among them).
+
+        The order within one key counts, the order between keys does not: a key's changes all come from one partition.
+        """
+        if ops != {"r"}:
+            self.only_reads = False
+        if not self.table.key:
+            self.sequence.extend(changes)
+        elif ops <= {"r", "c"} and not self.updates and not self.deletes:
+            # Rows of a full load, and of a source that only inserts: no look at any one of them.
+            self.upserts.update(zip(keys, map(_after, changes), strict=True))  # type: ignore[arg-type]
+        else:
+            self._add_each(keys, changes)
+
+    def _add_each(self, keys: Sequence[bytes | None], changes: Sequence[Change]) -> None:
+        upserts, updates, deletes, key_of = self.upserts, self.updates, self.deletes, self._key_of
+        for key, (op, before, after) in zip(keys, changes, strict=True):
+            assert key is not None, "a table with a key has records with keys"
+            if op == "d":
+                assert before is not None, "a delete has its key"
+                upserts.pop(key, None)
+                updates.pop(key, None)
+                deletes[key] = key_of(before)
+                continue
+            assert after is not None, "every other change has a new row"
+            if op == "u" and UNCHANGED in after:
+                known = upserts.get(key)
+                if known is not None:
+                    upserts[key] = merge(known, after)
+                elif key not in deletes:
+                    known = updates.get(key)
+                    updates[key] = after if known is None else merge(known, after)
+                # else: the row is gone, and an incomplete row cannot bring it back.
+                continue
+            if updates:
+                updates.pop(key, None)
+            if deletes:
+                deletes.pop(key, None)
+            upserts[key] = after
+
+    def batch(self, *, fresh: bool = False) -> TableBatch:
+        """Return what there is to write."""
+        return TableBatch(
+            self.table,
+            list(self.upserts.values()),
+            list(self.updates.values()),
+            list(self.deletes.values()),
+            self.sequence,
+            fresh,
+        )
+
+    def key_at(self, kind: str, index: int) -> bytes:
+        """Return the encoded key of a row of `batch`, by its list and index there. Slow: for rejected rows only."""
+        keys: dict[bytes, Row] = getattr(self, kind)
+        return next(islice(keys, index, None))
+
+    def __len__(self) -> int:
+        return len(self.upserts) + len(self.updates) + len(self.deletes) + len(self.sequence)
+
+
+def merge(older: Row, newer: Row) -> Row:
+    """Return the newer row with the older one's values where the newer has none."""
+    return tuple([old if new is UNCHANGED else new for old, new in zip(older, newer, strict=True)])
+
+
+def _key_getter(key: tuple[int, ...]) -> Callable[[Row], Row]:
+    if len(key) == 1:
+        only = key[0]
+        return lambda row: (row[only],)
+    if not key:
+        return lambda row: row
+    return itemgetter(*key)

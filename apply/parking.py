@@ -1,0 +1,186 @@
+"""Parked keys: a row that the target refuses waits on the dead-letters topic, and later changes of its key behind it.
+
+The dead-letters topic of a target (one partition, kept for ever) is the queue and the state at once. Each parked record
+is there with its original key and value, and headers that say where it stood and why it waits. An operator's answer
+(`retry`, `skip`) and the applier's (`released`, `refused`) are records of the same topic. A record is identified by
+where it stood in its own topic, so that parking it twice, after a crash, is parking it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+ACTION = "tailrace.action"
+"""The header that says what a record of the dead-letters topic is."""
+
+PARK, RETRY, SKIP, RELEASED, REFUSED = "park", "retry", "skip", "released", "refused"
+
+Identity = tuple[str, Any]
+"""Topic and key; for a record without a key, topic and (partition, offset)."""
+
+
+class ParkedRecord(NamedTuple):
+    """A record that waits. `kind` and `message` say why; `queued` behind another one of its key."""
+
+    topic: str
+    partition: int
+    offset: int
+    kind: str
+    message: str
+    at: int
+    """Its offset on the dead-letters topic."""
+    timestamp_ms: int = 0
+
+    @property
+    def reference(self) -> str:
+        """How the commands name the key that this record heads."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+@dataclass(slots=True)
+class ParkedKey:
+    """The queue of one key, in order."""
+
+    topic: str
+    key: bytes | None
+    records: list[ParkedRecord] = field(default_factory=list)
+    command: str | None = None
+    """`retry` or `skip`, where an operator has given one that is not carried out."""
+
+    @property
+    def partition(self) -> int:
+        """The partition of the table's topic that the key belongs to."""
+        return self.records[0].partition
+
+
+QUEUED = "queued"
+"""The kind of a record that waits only for the one before it."""
+
+
+class ParkingLot:
+    """What is parked now: the dead-letters topic, folded."""
+
+    def __init__(self) -> None:
+        self.keys: dict[Identity, ParkedKey] = {}
+        self._topics: dict[str, int] = {}
+        self._places: set[tuple[str, int, int]] = set()
+        self._released: set[tuple[str, int, int]] = set()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def record_count(self) -> int:
+        """How many records wait."""
+        return len(self._places)
+
+    def holds(self, topic: str) -> bool:
+        """Tell whether any key of a topic is parked."""
+        return topic in self._topics
+
+    def is_parked(self, topic: str, key: bytes | None) -> bool:
+        """Tell whether later changes of this key must queue."""
+        return key is not None and (topic, key) in self.keys
+
+    def has(self, topic: str, partition: int, offset: int) -> bool:
+        """Tell whether this very record waits."""
+        return (topic, partition, offset) in self._places
+
+    def park(self, key: bytes | None, record: ParkedRecord) -> None:
+        """Let a record wait. Repeating it changes nothing."""
+        place = record[:3]
+        if place in self._places or place in self._released:
+            return
+        identity = _identity(key, record.topic, record.partition, record.offset)
+        parked = self.keys.get(identity)
+        if parked is None:
+            parked = self.keys[identity] = ParkedKey(record.topic, key)
+            self._topics[record.topic] = self._topics.get(record.topic, 0) + 1
+        parked.records.append(record)
+        parked.records.sort(key=lambda r: r.offset)
+        self._places.add(place)
+
+    def command(self, identity: Identity, action: str) -> None:
+        """Take an operator's answer. One for a key that does not wait is void."""
+        if identity in self.keys:
+            self.keys[identity].command = action
+
+    def release(self, identity: Identity, through: int) -> None:
+        """Forget a key's records up to the offset `through`: they are applied or skipped."""
+        parked = self.keys.get(identity)
+        if parked is None:
+            return
+        for record in parked.records:
+            if record.offset <= through:
+                self._places.discard(record[:3])
+                # A record that an earlier owner parked late must not come back after its key was released.
+                self._released.add(record[:3])
+        parked.records = [r for r in parked.records if r.offset > through]
+        parked.command = None
+        if not parked.records:
+            del self.keys[identity]
+            self._topics[parked.topic] -= 1
+            if not self._topics[parked.topic]:
+                del self._topics[parked.topic]
+
+    def refuse(self, identity: Identity) -> None:
+        """Note that a command was carried out in vain: the target still refuses the row."""
+        if identity in self.keys:
+            self.keys[identity].command = None
+
+    def fold(self, key: bytes | None, headers: Mapping[str, str], at: int, timestamp_ms: int) -> None:
+        """Take in one record of the dead-letters topic. Raises KeyError or ValueError for a foreign one."""
+        topic, partition, offset = (
+            headers["tailrace.topic"],
+            int(headers["tailrace.partition"]),
+            headers["tailrace.offset"],
+        )
+        action = headers[ACTION]
+        if action == PARK:
+            kind, message = headers.get("tailrace.error", ""), headers.get("tailrace.message", "")
+            self.park(key, ParkedRecord(topic, partition, int(offset), kind, message, at, timestamp_ms))
+            return
+        identity = _identity(key, topic, partition, int(offset))
+        if action in (RETRY, SKIP):
+            self.command(identity, action)
+        elif action == RELEASED:
+            self.release(identity, int(offset))
+        elif action == REFUSED:
+            self.refuse(identity)
+        else:
+            raise ValueError(f"no such action: {action}")
+
+    def commands(self, owned: Iterable[tuple[str, int]]) -> list[tuple[Identity, ParkedKey]]:
+        """Return the keys of owned partitions that an operator's command waits for."""
+        partitions = set(owned)
+        return [
+            (identity, parked)
+            for identity, parked in self.keys.items()
+            if parked.command is not None and (parked.topic, parked.partition) in partitions
+        ]
+
+    def find(self, reference: str) -> tuple[Identity, ParkedKey] | None:
+        """Return the key one of whose records has this reference."""
+        for identity, parked in self.keys.items():
+            if any(record.reference == reference for record in parked.records):
+                return identity, parked
+        return None
+
+
+def headers_of(
+    action: str, topic: str, partition: int, offset: int, **more: str
+) -> list[tuple[str, str | bytes | None]]:
+    """Return the headers of a record of the dead-letters topic."""
+    found: list[tuple[str, str | bytes | None]] = [
+        (ACTION, action),
+        ("tailrace.topic", topic),
+        ("tailrace.partition", str(partition)),
+        ("tailrace.offset", str(offset)),
+    ]
+    return found + [(f"tailrace.{name}", value) for name, value in more.items()]
+
+
+def _identity(key: bytes | None, topic: str, partition: int, offset: int) -> Identity:
+    return (topic, key) if key is not None else (topic, (partition, offset))

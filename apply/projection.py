@@ -1,0 +1,97 @@
+"""Rows of one version of a table, for a target that has another one: matched column by column, by name.
+
+Partitions and appliers advance at different speeds, so rows of an older version come after the target was altered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any
+
+from apply.sink import TableBatch
+from schemas.changes import Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
+
+
+class Projection:
+    """Cuts rows that one version wrote down to the columns that the target's version still has."""
+
+    def __init__(self, written: TableSchema, target: TableSchema) -> None:
+        """Raise TARGET_SCHEMA if the target has lost a column of the key that the rows are identified by."""
+        names = _target_names(written, target)
+        self._kept = [i for i, name in enumerate(names) if name is not None]
+        self.plain = written.version == target.version or (
+            len(self._kept) == len(written.columns) and list(names) == list(written.column_names)
+        )
+        """Whether rows go as they are."""
+        lost = [written.columns[i].name for i in written.key if names[i] is None]
+        if lost:
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA,
+                f"rows of version {written.version} are identified by {', '.join(lost)}, which version "
+                f"{target.version} no longer has",
+                table=str(written.name),
+                remedy="reload the table",
+            )
+        if self.plain:
+            self.table = written
+        else:
+            columns = tuple(
+                replace(column, name=name)
+                for column, name in zip(written.columns, names, strict=True)
+                if name is not None
+            )
+            self.table = replace(written, columns=columns, key=tuple(self._kept.index(i) for i in written.key))
+        self._row = _row_getter(self._kept)
+
+    def batch(self, batch: TableBatch) -> TableBatch:
+        """Return the batch with its rows cut down. Keys stay as they are."""
+        if self.plain:
+            return batch
+        row = self._row
+        return TableBatch(
+            self.table,
+            [row(r) for r in batch.upserts],
+            [row(r) for r in batch.updates],
+            batch.deletes,
+            [(op, b and row(b), a and row(a)) for op, b, a in batch.sequence],
+            batch.fresh,
+        )
+
+
+def same_shape(one: TableSchema, other: TableSchema) -> bool:
+    """Tell whether two versions agree in all that rows show: a change between them needs no alteration for rows."""
+    return one.columns == other.columns and one.key_names == other.key_names
+
+
+def _target_names(written: TableSchema, target: TableSchema) -> list[str | None]:
+    """Return, for each written column, its name at the target, or None where it is gone.
+
+    Engines whose columns have lasting numbers (`Column.number`) tell a rename from a drop and an addition.
+    """
+    by_number = {_lasting_number(c): c.name for c in target.columns if _lasting_number(c)}
+    by_name = {c.name: _lasting_number(c) for c in target.columns}
+    found: list[str | None] = []
+    for column in written.columns:
+        number = _lasting_number(column)
+        if number and by_number:
+            found.append(by_number.get(number))
+        else:
+            found.append(column.name if column.name in by_name else None)
+    return found
+
+
+def _lasting_number(column: Any) -> int:
+    return getattr(column, "number", 0) or 0
+
+
+def _row_getter(kept: list[int]) -> Callable[[Row], Row]:
+    if len(kept) == 1:
+        only = kept[0]
+        return lambda row: (row[only],)
+    if not kept:
+        return lambda _row: ()
+    return itemgetter(*kept)

@@ -1,0 +1,138 @@
+"""What an applier says of itself: status documents, metrics, liveness."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from apply.applier import Applier
+from apply.completion import Completion
+from apply.sink import TopicPartition
+from apply.writer import Outcome
+from runtime import clock, metrics
+from runtime.logging import get_logger
+from schemas.errors import TailraceError
+
+log = get_logger(__name__)
+
+
+class Status(Protocol):
+    """What of `runtime.status.StatusWriter` is used here."""
+
+    def write(self, document: Mapping[str, Any]) -> None: ...
+
+
+class Report:
+    """Gathers figures per batch, and writes a document now and then."""
+
+    def __init__(self, target: str, applier: Applier, completion: Completion, status: Status) -> None:
+        self._target = target
+        self._applier = applier
+        self._completion = completion
+        self._status = status
+        self._rows: dict[str, int] = {}
+        self._total = 0
+        self._rate_from = (clock.monotonic(), 0)
+        self._rate = 0.0
+        self._lag_ms: int | None = None
+        applier.on_written = self.written
+
+    def written(self, outcome: Outcome) -> None:
+        """Count a durable batch."""
+        if outcome.batch.row_count:
+            metrics.APPLY_BATCHES.labels(self._target).observe(outcome.duration_s)
+        for topic, count in outcome.batch.rows_by_topic().items():
+            self._rows[topic] = self._rows.get(topic, 0) + count
+            self._total += count
+            metrics.APPLY_RECORDS.labels(self._target, topic).inc(count)
+        for topic, segments in outcome.batch.segments.items():
+            metrics.APPLY_ROWS.labels(self._target, topic).inc(sum(len(s.net) for s in segments))
+        for key, record in outcome.parked:
+            if key is None or record.kind != "queued":
+                metrics.APPLY_REJECTED.labels(self._target, record.topic, "park").inc()
+        newest = 0
+        for decoder, value in outcome.batch.last.values():
+            try:
+                newest = max(newest, decoder.facts(value).source_ts_us)
+            except TailraceError:
+                # A figure only: the row itself was read.
+                continue
+        if newest:
+            self._lag_ms = max(0, (clock.now_us() - newest) // 1000)
+            metrics.APPLY_LAG_SECONDS.labels(self._target).set(self._lag_ms / 1000)
+
+    def document(self, state: str, ends: Mapping[Any, int], error: TailraceError | None = None) -> dict[str, Any]:
+        """Return the status document; `ends` are the partitions' ends as far as they are known."""
+        applier = self._applier
+        now = clock.monotonic()
+        since, total = self._rate_from
+        if now - since >= 1:
+            self._rate = (self._total - total) / (now - since)
+            self._rate_from = (now, self._total)
+        lags = self._lags(ends)
+        suspended = applier.holds.suspended()
+        held = {p.topic for p, hold in applier.holds.by_partition.items() if hold.barrier}
+        lag = sum(lags.values())
+        if not lag:
+            self._lag_ms = 0
+        error = error or applier.trouble
+        metrics.APPLY_PARKED.labels(self._target).set(len(applier.lot))
+        metrics.APPLY_SUSPENDED.labels(self._target).set(len(suspended))
+        metrics.APPLY_PARTITIONS.labels(self._target).set(len(applier.cursors.positions))
+        for topic, count in lags.items():
+            metrics.APPLY_LAG_RECORDS.labels(self._target, topic).set(count)
+        return {
+            "target": self._target,
+            "state": state,
+            "rows": self._total,
+            "rows_per_s": round(self._rate, 1),
+            "lag_records": lag,
+            "lag_ms": self._lag_ms,
+            "partitions": len(applier.cursors.positions),
+            "tables": {
+                topic: {
+                    "lag_records": count,
+                    "rows": self._rows.get(topic, 0),
+                    "state": "suspended" if topic in suspended else "barrier" if topic in held else "running",
+                    "load_completed": self._completion.is_done(topic),
+                }
+                for topic, count in lags.items()
+            },
+            "parked": len(applier.lot),
+            "conflicts": len(applier.holds.conflicts),
+            "error": _plain(error or next(iter(suspended.values()), None)),
+        }
+
+    def write(self, state: str, ends: Mapping[Any, int], error: TailraceError | None = None) -> None:
+        """Write the status document."""
+        self._status.write(self.document(state, ends, error))
+
+    def _lags(self, ends: Mapping[Any, int]) -> dict[str, int]:
+        cursors = self._applier.cursors
+        eof = self._applier.consumer.eof
+        lags: dict[str, int] = {}
+        for partition, offset in cursors.flushed.items():
+            end = ends.get(partition, offset)
+            if offset == cursors.positions[partition] and eof.get(partition, -1) >= end:
+                # Only transaction markers stand behind the last record.
+                offset = end
+            lags[partition.topic] = lags.get(partition.topic, 0) + max(0, end - offset)
+        return lags
+
+
+def component(target: str) -> str:
+    """Return the key of this process's status documents."""
+    return f"apply.{target}.{socket.gethostname()}.{os.getpid()}"
+
+
+def partitions(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int]]:
+    """Return partitions as the Kafka client takes them."""
+    return [(p.topic, p.partition) for p in positions]
+
+
+def _plain(error: TailraceError | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    return {"kind": str(error.kind), "message": error.message, "table": error.table, "remedy": error.remedy}

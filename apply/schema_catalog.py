@@ -1,0 +1,156 @@
+"""What the schemas topic says: every version of every table, how its records are read, and which loads are done.
+
+The topic alone is enough to decode and to apply: no source and no registry is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import orjson
+
+from schemas.codecs import Decoder, compile_decoder, wire
+from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
+from schemas.table import TableName, TableSchema
+from schemas.topics import data_topic
+
+Records = Iterable[tuple[bytes | None, bytes | None]]
+"""Keys and values of the schemas topic, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Capture's word that a table's full load is published whole."""
+
+    generation: int
+    offsets: dict[int, int]
+    """By partition of the table's topic: once an applier has passed this offset, it has every loaded row of it."""
+
+
+@dataclass(slots=True)
+class TopicSchemas:
+    """What is known of one table's topic."""
+
+    name: TableName
+    versions: dict[int, TableSchema] = field(default_factory=dict)
+    value_ids: dict[bytes, int] = field(default_factory=dict)
+    """Version by the four bytes of the Avro schema id. Versions that read alike share one: the newest stands here."""
+    decoders: dict[int, Decoder] = field(default_factory=dict)
+    loaded: Loaded | None = None
+
+    @property
+    def newest(self) -> TableSchema:
+        """The newest version that is published."""
+        return self.versions[max(self.versions)]
+
+    @property
+    def oldest(self) -> TableSchema:
+        """The version that the replication began with."""
+        return self.versions[min(self.versions)]
+
+
+class SchemaCatalog:
+    """The schemas topic, folded. `read` returns the records that came since it was last called."""
+
+    def __init__(self, replication: str, encoding: Format, read: Callable[[], Records]) -> None:
+        self._replication = replication
+        self._encoding = encoding
+        self._read = read
+        self.topics: dict[str, TopicSchemas] = {}
+        self.revision = 0
+        """Goes up whenever a table or a version has come, whoever asked for it."""
+
+    def refresh(self) -> None:
+        """Take in what is new.
+
+        Raises DECODE for a record that a capture of this replication cannot have written.
+        """
+        for key, value in self._read():
+            if key is None or value is None:
+                continue
+            try:
+                self.revision += self._take(orjson.loads(key), orjson.loads(value))
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                raise TailraceError(
+                    ErrorKind.DECODE,
+                    f"a record of {len(value)} bytes on the schemas topic is not readable ({type(error).__name__})",
+                    remedy="only `tailrace capture` may write this topic; if a newer release did, upgrade this one",
+                ) from error
+
+    def decoder(self, topic: str, mark: bytes) -> Decoder:
+        """Return what reads the records of a topic that bear `mark` (see `mark_of`).
+
+        The schemas topic is asked again first when the mark is new. Raises DECODE when it stays unknown.
+        """
+        for attempt in (0, 1):
+            known = self.topics.get(topic)
+            version = known and (known.value_ids.get(mark) if self._encoding is Format.AVRO else _number(mark))
+            if known is not None and version in known.versions:
+                decoder = known.decoders.get(version)
+                if decoder is None:
+                    decoder = compile_decoder(known.versions[version], self._encoding)
+                    known.decoders[version] = decoder
+                return decoder
+            if attempt == 0:
+                self.refresh()
+        raise TailraceError(
+            ErrorKind.DECODE,
+            f"{topic} holds a record with the schema {_printable(mark, self._encoding)}, "
+            "which the schemas topic does not know",
+            remedy="see that nothing but this replication writes the topic, and that its schemas topic was not deleted",
+        )
+
+    def mark_of(self, topic: str, value: bytes) -> bytes:
+        """Return the bytes of a value that say which version wrote it. Raises DECODE."""
+        if self._encoding is Format.AVRO:
+            wire.schema_id(value)
+            return value[1 : wire.HEADER_BYTES]
+        return str(wire.schema_version(value)).encode()
+
+    def marks(self, topic: str, values: list[bytes]) -> set[bytes]:
+        """Return all marks of many values at once. Raises DECODE."""
+        if self._encoding is Format.AVRO:
+            heads = {value[: wire.HEADER_BYTES] for value in values}
+            return {self.mark_of(topic, head) for head in heads}
+        known = self.topics.get(topic)
+        if known is not None and len(known.versions) == 1:
+            # One version: no need to look for it in each value. The first value tells whether there is a second one.
+            mark = self.mark_of(topic, values[-1])
+            if _number(mark) in known.versions:
+                return {mark}
+        return {self.mark_of(topic, value) for value in values}
+
+    def _take(self, key: object, document: dict[str, object]) -> bool:
+        if isinstance(key, list):
+            kind, schema, table = key
+            if kind == "loaded":
+                name = TableName(schema, table)
+                offsets = {int(p): int(o) for p, o in document["offsets"].items()}  # type: ignore[attr-defined]
+                self._topic(name).loaded = Loaded(int(document["generation"]), offsets)  # type: ignore[call-overload]
+            return False
+        table_schema = TableSchema.from_document(document)
+        known = self._topic(table_schema.name)
+        known.decoders.pop(table_schema.version, None)
+        fresh = table_schema.version not in known.versions
+        known.versions[table_schema.version] = table_schema
+        value_id = document.get("value_schema_id")
+        if isinstance(value_id, int):
+            mark = value_id.to_bytes(4, "big")
+            known.value_ids[mark] = max(table_schema.version, known.value_ids.get(mark, 0))
+        return fresh
+
+    def _topic(self, name: TableName) -> TopicSchemas:
+        topic = data_topic(self._replication, name)
+        if topic not in self.topics:
+            self.topics[topic] = TopicSchemas(name)
+        return self.topics[topic]
+
+
+def _number(mark: bytes) -> int:
+    return int(mark) if mark.isdigit() else 0
+
+
+def _printable(mark: bytes, encoding: Format) -> str:
+    return f"id {int.from_bytes(mark, 'big')}" if encoding is Format.AVRO else f"version {_number(mark)}"

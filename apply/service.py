@@ -1,0 +1,282 @@
+"""The apply service: one member of a target's consumer group, from its start to its end.
+
+`run` puts the parts together and keeps the rhythm; what each does is written in its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from apply.applier import Applier, Limits
+from apply.completion import Completion, ranks
+from apply.dead_letters import DeadLettersTopic
+from apply.goal import Goal
+from apply.release import Releases
+from apply.report import Report, component
+from apply.schema_catalog import Records, SchemaCatalog
+from apply.sink import TopicPartition
+from apply.sinks import open_sink
+from apply.writer import Policies, Writer
+from runtime import clock, exit_codes, metrics
+from runtime.kafka.admin import Topics
+from runtime.kafka.compacted import Follower
+from runtime.kafka.consumer import GroupConsumer
+from runtime.kafka.group_offsets import GroupOffsets
+from runtime.lifecycle import StopRequest
+from runtime.logging import get_logger
+from runtime.retry import Backoff, call
+from runtime.status import StatusWriter
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Settings
+from schemas.table import TableName
+from schemas.topics import apply_group, schemas_topic
+
+log = get_logger(__name__)
+
+ATTEND_INTERVAL_S = 0.5
+"""How often what is not on the data path is looked at: new tables, loads that end, parked keys, the goal."""
+ENDS_INTERVAL_S = 2.0
+GOAL_LOG_INTERVAL_S = 5.0
+
+
+def run(
+    settings: Settings,
+    target: str,
+    *,
+    stop_at: str | None = None,
+    metrics_port: int | None = None,
+    stop: StopRequest,
+) -> int:
+    """Apply a replication's topics to one target until told to stop; return the exit code.
+
+    With `stop_at` `now` it ends when the group has applied what the topics held at the start. Raises TailraceError for
+    what an operator must see to; everything durable is left as it is, and the next start goes on from there.
+    """
+    settings.target(target)
+    if stop_at not in (None, "now"):
+        raise TailraceError(ErrorKind.CONFIGURATION, f"--stop-at {stop_at}: an applier can only stop at `now`")
+    with ExitStack() as stack:
+        health = metrics.Liveness()
+        if metrics_port is not None:
+            stack.enter_context(metrics.serve(metrics_port, health))
+        backoff = Backoff(settings.apply.retry_for_s, pause_s_max=2.0)
+        try:
+            service = call(lambda: _Service(settings, target, health), backoff, stop, _log_retry)
+        except TailraceError:
+            if stop.stopping:
+                return exit_codes.OK
+            raise
+        stack.callback(service.close)
+        return service.run(stop, until_now=stop_at == "now")
+
+
+def _log_retry(error: TailraceError, pause_s: float) -> None:
+    log.warning("start tried again after a pause", reason=str(error), pause_s=round(pause_s, 1))
+
+
+class _Service:
+    """The parts of a running applier. Makes what it needs, or closes what it has made and raises."""
+
+    def __init__(self, settings: Settings, target: str, health: metrics.Liveness) -> None:
+        self._settings = settings
+        self._target = target
+        self._health = health
+        self._group = apply_group(settings.name, target)
+        self._next_attend = self._next_report = self._next_ends = 0.0
+        self._ends: dict[tuple[str, int], int] = {}
+        self._counts: dict[str, int] = {}
+        self._subscribed: list[str] = []
+        self._revision = 0
+        self._ranks: dict[object, int] = {}
+        with ExitStack() as stack:
+            self._topics = Topics(settings.kafka)
+            self._group_offsets = GroupOffsets(settings.kafka, self._group)
+            stack.callback(self._group_offsets.close)
+            follower = Follower(settings.kafka, schemas_topic(settings.name))
+            stack.callback(follower.close)
+            self._catalog = SchemaCatalog(settings.name, settings.topics.format, _reader(follower))
+            self._dead_letters = DeadLettersTopic(settings, target)
+            stack.callback(self._dead_letters.close)
+            self._dead_letters.follow(to_end=True)
+            self._status = StatusWriter(settings.kafka, settings.name, component(target))
+            stack.callback(self._status.close)
+            sink = open_sink(settings, target)
+            stack.callback(sink.close)
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="writer")
+            stack.callback(self._executor.shutdown)
+            policies = settings.apply.errors
+            self._writer = Writer(
+                sink,
+                self._dead_letters,
+                Policies(str(policies.row_rejected), str(policies.row_conflict), str(policies.decode)),
+                self._rank,
+            )
+            self._applier = Applier(
+                self._writer,
+                self._catalog,
+                self._dead_letters.lot,
+                self._executor,
+                Backoff(settings.apply.retry_for_s),
+                self._partition_count,
+                limits=_limits(settings),
+                ddl=str(settings.ddl),
+                decode_policy=str(policies.decode),
+            )
+            self._consumer = GroupConsumer(
+                settings.kafka,
+                self._group,
+                on_assign=self._applier.assigned,
+                on_revoke=self._applier.revoked,
+                on_lost=self._applier.lost,
+                instance_id=settings.apply.instance_id,
+                session_timeout_s=settings.apply.session_timeout_s,
+                poll_interval_s=settings.apply.batch_timeout_s,
+            )
+            self._applier.consumer = self._consumer
+            self._applier.before_claim = lambda: self._dead_letters.follow(to_end=True)
+            stack.callback(self._consumer.close)
+            self._completion = Completion(
+                self._catalog, self._writer, self._applier.builder.target, self._applier.in_background
+            )
+            self._releases = Releases(self._applier, self._catalog, self._dead_letters, str(settings.ddl))
+            self._report = Report(target, self._applier, self._completion, self._status)
+            self._refresh()
+            self._closing = stack.pop_all()
+
+    def close(self) -> None:
+        """Leave the group and close everything, in the reverse order of its making."""
+        self._closing.close()
+
+    def run(self, stop: StopRequest, *, until_now: bool) -> int:
+        """Step until the stop or the goal; then drain. The last status document says how it ended."""
+        try:
+            goal = self._goal() if until_now else None
+            log.info("applying", target=self._target, group=self._group, tables=len(self._subscribed))
+            self._loop(stop, goal)
+            self._applier.drain()
+        except TailraceError as error:
+            metrics.count_error(error)
+            self._report.write("failed", self._ends, error)
+            raise
+        except BaseException:
+            self._report.write("failed", self._ends)
+            raise
+        suspended = self._applier.holds.suspended()
+        if goal is not None and goal.left and suspended:
+            first = next(iter(suspended.values()))
+            self._report.write("failed", self._ends, first)
+            raise first
+        self._report.write("stopped", self._ends)
+        log.info("applier stopped", reason=stop.reason or "the goal is reached")
+        return exit_codes.OK
+
+    def _loop(self, stop: StopRequest, goal: Goal | None) -> None:
+        next_log = 0.0
+        while not stop.stopping:
+            self._applier.step()
+            now = clock.monotonic()
+            if self._applier.healthy:
+                self._health.progress()
+            if now >= self._next_attend and self._applier.idle and self._applier.healthy:
+                self._next_attend = now + ATTEND_INTERVAL_S
+                self._guarded(self._attend)
+                if goal is not None and self._reached(goal):
+                    return
+            if now >= self._next_report:
+                self._next_report = now + self._settings.apply.status_interval_s
+                self._guarded(lambda: self._report.write("running", self._read_ends()))
+            if goal is not None and now >= next_log:
+                next_log = now + GOAL_LOG_INTERVAL_S
+                waits = [f"{p.topic}/{p.partition}@{end}" for p, end in sorted(goal.left.items())[:8]]
+                log.info("stops at the end as it was at the start", partitions_left=len(goal.left), waits_for=waits)
+
+    def _attend(self) -> None:
+        """Look at what is not on the data path."""
+        self._refresh()
+        self._releases.attend()
+        self._completion.attend(self._reached_offsets())
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do something beside the data path; what goes wrong in it is answered as on the data path."""
+        try:
+            action()
+        except TailraceError as error:
+            self._applier.fail(error)
+
+    def _refresh(self) -> None:
+        """Take in new tables and versions."""
+        self._catalog.refresh()
+        if self._catalog.revision == self._revision:
+            return
+        self._revision = self._catalog.revision
+        target = self._applier.builder.target
+        self._ranks = ranks(self._catalog, target)
+        topics = sorted(topic for topic, known in self._catalog.topics.items() if known.versions)
+        if topics and topics != self._subscribed:
+            log.info("tables found", tables=len(topics))
+            self._consumer.subscribe(topics)
+            self._subscribed = topics
+
+    def _rank(self, name: TableName) -> int:
+        return self._ranks.get(name, len(self._ranks))
+
+    def _partition_count(self, topic: str) -> int:
+        if topic not in self._counts:
+            self._counts[topic] = self._topics.partitions(topic)
+        return self._counts[topic]
+
+    def _reached_offsets(self) -> dict[TopicPartition, int]:
+        """Return the durable offset of each partition owned; where only markers follow, the end."""
+        cursors, eof = self._applier.cursors, self._consumer.eof
+        return {
+            p: max(offset, eof.get(p, 0)) if offset == cursors.positions[p] else offset
+            for p, offset in cursors.flushed.items()
+        }
+
+    def _goal(self) -> Goal:
+        topics = [*self._subscribed]
+        # Not the last stable offsets: a commit returns before its markers are written, and what is committed counts.
+        return Goal(self._topics.end_offsets(topics, read_committed=False), self._topics.begin_offsets(topics))
+
+    def _reached(self, goal: Goal) -> bool:
+        """Tell whether the group has got to where the topics ended, or a suspended table keeps it from there."""
+        if goal.left:
+            goal.pass_own(self._applier.cursors, self._consumer.eof)
+        others = [p for p in goal.left if p not in self._applier.cursors.positions]
+        if others:
+            goal.pass_others(self._group_offsets.read(others), self._applier.cursors.positions)
+        suspended = self._applier.holds.suspended()
+        return all(p.topic in suspended for p in goal.left) and self._applier.caught_up
+
+    def _read_ends(self) -> dict[tuple[str, int], int]:
+        now = clock.monotonic()
+        if now >= self._next_ends and self._applier.cursors.positions:
+            self._next_ends = now + ENDS_INTERVAL_S
+            self._ends = self._topics.end_offsets({p.topic for p in self._applier.cursors.positions})
+        return self._ends
+
+
+def _limits(settings: Settings) -> Limits:
+    apply = settings.apply
+    return Limits(
+        batch_rows=apply.batch_rows,
+        batch_bytes=apply.batch_bytes,
+        linger_s=apply.linger_ms / 1000,
+        suspended_retry_s=apply.suspended_retry_s,
+        conflict_wait_s=apply.conflict_wait_s,
+        parked_keys_max=apply.parked_keys_max,
+    )
+
+
+def _reader(follower: Follower) -> Callable[[], Records]:
+    """Return a function that reads the schemas topic to its end the first time, and what is new later."""
+    first = [True]
+
+    def read() -> Records:
+        records = follower.catch_up() if first[0] else follower.poll()
+        first[0] = False
+        return [(record.key, record.value) for record in records]
+
+    return read

@@ -1,0 +1,159 @@
+"""What a target must offer. Straight-line code that raises; control flow lives in the service.
+
+Life of a sink in the service: made once per process → `load_offsets` at each assignment → per batch: `prepare` for
+tables or versions not seen before, `apply` for every table of the batch, `stage_offsets`, `flush` → `close`.
+`rollback` undoes what is not flushed. Any call may be repeated with the same rows: that changes nothing (Invariant 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from schemas.changes import Row
+from schemas.errors import TailraceError
+from schemas.table import TableName, TableSchema
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a sink can do, as data. Decides what the service and the conformance suite ask of it."""
+
+    stores_offsets: bool
+    """Offsets are written in the same transaction as the rows."""
+    truncates: bool
+    alters: bool
+    keyless: bool
+    """Tables without a key are applied with multiset semantics."""
+
+
+@dataclass(slots=True)
+class TableBatch:
+    """The net changes of one table, ready to write: each key stands in at most one of the first three lists.
+
+    Order of writing: `deletes`, then `upserts`, then `updates`; so unique values can move between rows.
+    For a table without a key only `sequence` is used.
+    """
+
+    table: TableSchema
+    upserts: list[Row] = field(default_factory=list)
+    """Whole rows: written whether or not the key is there."""
+    updates: list[Row] = field(default_factory=list)
+    """Rows with UNCHANGED values: the other columns of an existing row are written; a missing row stays missing."""
+    deletes: list[Row] = field(default_factory=list)
+    """Key values only, in key order."""
+    sequence: list[tuple[str, Row | None, Row | None]] = field(default_factory=list)
+    """Tables without a key: (op, before, after) in order; one delete removes exactly one equal row."""
+    fresh: bool = False
+    """True only if no row of this batch can be in the target yet: straight into the bulk loader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that the target refused while the others were written."""
+
+    table: TableName
+    kind: str
+    """Which list of the batch: `upserts`, `updates`, `deletes` or `sequence`."""
+    index: int
+    error: TailraceError
+
+
+class Arrival(StrEnum):
+    """How far a barrier has come."""
+
+    WAITING = "waiting"
+    """Some partitions have not arrived."""
+    READY = "ready"
+    """All have arrived; whoever wins `pass_barrier` does the work."""
+    PASSED = "passed"
+    """The work is done and durable; everybody goes on."""
+
+
+class Sink(Protocol):
+    """One target, as one appliers' process sees it."""
+
+    capabilities: Capabilities
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Claim partitions and return the next offset of each that this target has seen.
+
+        Claiming fences: a `flush` by an earlier owner of one of these partitions raises INVARIANT from now on.
+        """
+        ...
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions that were taken away. What is not flushed of them has been rolled back before."""
+        ...
+
+    def prepare(self, table: TableSchema) -> None:
+        """Make the table, or alter it, so that rows of this version can be written.
+
+        Types first, then the table with keys, not-null and defaults; no secondary indexes or foreign keys. Raises
+        TARGET_SCHEMA when the target's table cannot take these rows.
+        """
+        ...
+
+    def is_empty(self, table: TableSchema) -> bool:
+        """Tell whether the target's table has no row: `fresh` batches are right only then."""
+        ...
+
+    def apply(self, batch: TableBatch) -> list[Rejection]:
+        """Write a batch within the open transaction, set-wise. Rows that the target refuses are returned; the others
+        are written.
+        """
+        ...
+
+    def truncate(self, tables: Sequence[TableSchema]) -> None:
+        """Empty tables within the open transaction."""
+        ...
+
+    def drop(self, table: TableSchema) -> None:
+        """Drop a table that the source dropped. Called only where the policy says so."""
+        ...
+
+    def complete_load(self, table: TableSchema) -> None:
+        """Make the secondary indexes and the foreign keys that a loaded table should have. May be repeated."""
+        ...
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """Record, durably and at once, that `partition` stands at `barrier`; tell how far the barrier has come.
+
+        A truncate (and whatever else concerns all partitions of a topic) waits at a barrier, in whatever process
+        each partition is. Called with nothing unflushed, again and again until the barrier is passed.
+        """
+        ...
+
+    def pass_barrier(self, barrier: str) -> bool:
+        """Mark a barrier as passed within the open transaction; False if somebody has passed it already.
+
+        The caller that gets True does the barrier's work in the same transaction, so that it is done exactly once: of
+        two callers the second waits for the first one's flush (then False) or rollback (then True). A sink without
+        transactions may let both do the work.
+        """
+        ...
+
+    def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Write the next offsets within the open transaction (sinks that store offsets)."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything since the last flush durable. Invariant 3: only then may the group's offsets be committed."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo everything since the last flush. May be called at any time."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        ...

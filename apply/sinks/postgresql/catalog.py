@@ -1,0 +1,103 @@
+"""What the target's catalogue says of a table: read once per version, never per batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apply.sinks.postgresql.connection import Link
+from apply.sinks.postgresql.names import qualified
+from schemas.table import TableName
+
+_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table"}
+
+_TABLE = """
+select c.oid::bigint, c.relkind::text,
+       exists (select from pg_constraint f where f.confrelid = c.oid and f.contype = 'f'
+               and (f.confdeltype in ('c', 'n', 'd'))) as acts_on_delete
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
+"""
+
+_COLUMNS = """
+with recursive base (number, type) as (
+    select a.attnum, a.atttypid from pg_attribute a where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
+    union all
+    select b.number, t.typbasetype from base b join pg_type t on t.oid = b.type where t.typtype = 'd'
+)
+select a.attname, format_type(a.atttypid, a.atttypmod),
+       case when t.typtype = 'e' then 'enum' else t.typname end,
+       a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity::text
+from base b
+join pg_type t on t.oid = b.type and t.typtype <> 'd'
+join pg_attribute a on a.attrelid = %s and a.attnum = b.number
+order by a.attnum
+"""
+
+_UNIQUE = """
+select i.indexrelid::bigint, i.indimmediate, i.indisprimary,
+       array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k (number, place)
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+             where k.place <= i.indnkeyatts order by k.place)
+from pg_index i
+where i.indrelid = %s and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """A column as the target has it."""
+
+    name: str
+    type: str
+    """As `format_type` prints it."""
+    base: str
+    """The name in pg_type, domains resolved; `enum` for any enumeration."""
+    not_null: bool
+    has_default: bool
+    generated: bool
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueIndex:
+    """A unique index over plain columns, of all rows."""
+
+    columns: frozenset[str]
+    immediate: bool
+    """False for a deferrable constraint: `on conflict` does not take it for an arbiter."""
+    primary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """A table as the target has it."""
+
+    name: TableName
+    oid: int
+    kind: str
+    columns: dict[str, TargetColumn]
+    unique: tuple[UniqueIndex, ...]
+    acts_on_delete: bool
+    """Whether a foreign key of some table cascades, or sets null or a default, when a row here is deleted."""
+
+    @property
+    def sql(self) -> str:
+        """The qualified name in quotes."""
+        return qualified(self.name)
+
+    def arbiter(self, key: frozenset[str]) -> bool:
+        """Tell whether `on conflict (key)` finds a unique index."""
+        return any(index.columns == key and index.immediate for index in self.unique)
+
+
+def read_table(link: Link, name: TableName) -> TargetTable | None:
+    """Return the table of this name, or None. Driver errors pass through."""
+    found = link.rows(_TABLE, (name.schema, name.table))
+    if not found:
+        return None
+    oid, kind, acts_on_delete = found[0]
+    columns = {row[0]: TargetColumn(*row) for row in link.rows(_COLUMNS, (oid, oid))}
+    unique = tuple(
+        UniqueIndex(frozenset(names), immediate, primary) for _, immediate, primary, names in link.rows(_UNIQUE, (oid,))
+    )
+    return TargetTable(name, oid, _KINDS[kind], columns, unique, acts_on_delete)

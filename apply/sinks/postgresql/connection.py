@@ -1,0 +1,189 @@
+"""One connection to the target, with its transaction under our own hand.
+
+The driver's connection is in autocommit mode and `begin` is sent only when something is to be written, together with
+the first savepoint: a batch costs few round trips. Statements without parameters go as one simple query, several at
+once. Errors leave here classified, save for those of a row, which the writer narrows down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from apply.sinks.postgresql.errors import classify
+from apply.sinks.postgresql.names import literal
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import PostgresqlTarget
+
+_COPY_BLOCK_BYTES = 1 << 20
+"""What is handed to libpq at once: large enough to be cheap, small enough not to double a batch's memory."""
+
+
+def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection in autocommit mode with the session settings that Tailrace relies on.
+
+    Raises TARGET_CONNECTION or CONFIGURATION.
+    """
+    parameters: dict[str, Any] = {"application_name": application_name, "client_encoding": "UTF8"}
+    parameters |= target.conninfo()
+    try:
+        connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise _unreachable(error, target) from error
+    settings = {
+        "search_path": "pg_catalog, public",
+        "timezone": "UTC",
+        "datestyle": "ISO, YMD",
+        "intervalstyle": "iso_8601",
+        "lc_monetary": "C",
+        "extra_float_digits": "3",
+        "jit": "off",
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": f"{target.lock_timeout_s}s",
+        "statement_timeout": f"{target.statement_timeout_s}s",
+        "client_min_messages": "warning",
+        "temp_buffers": "32MB",
+        # A transaction whose applier is gone holds the rows that its successor claims: the server must notice soon.
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+        "idle_in_transaction_session_timeout": "10min",
+    }
+    if not target.synchronous_commit:
+        settings["synchronous_commit"] = "off"
+    if target.disable_triggers:
+        settings["session_replication_role"] = "replica"
+    calls = ", ".join(f"pg_catalog.set_config({literal(k)}, {literal(v)}, false)" for k, v in settings.items())
+    try:
+        connection.execute(f"select {calls}")
+    except psycopg.Error as error:
+        connection.close()
+        raise classify(error, "setting up the session at the target") from error
+    return connection
+
+
+def _unreachable(error: psycopg.Error, target: PostgresqlTarget) -> TailraceError:
+    doing = f"connecting to {target.user}@{target.host}:{target.port}/{target.database}"
+    if error.sqlstate is not None:
+        return classify(error, doing)
+    # libpq gives no code here. Its text is all there is to tell a refused password from a server that is down; no cell
+    # value is known yet that could be in it.
+    return TailraceError(
+        ErrorKind.TARGET_CONNECTION,
+        f"{doing} failed: {' '.join(str(error).split()) or type(error).__name__}",
+        remedy="check host, port, database, user, password and TLS settings of the target, and that the server runs",
+    )
+
+
+class Link:
+    """A connection that is made when it is first needed, and made again after it broke."""
+
+    def __init__(self, target: PostgresqlTarget, application_name: str) -> None:
+        self._target = target
+        self._application_name = application_name
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._begun = False
+        self.generation = 0
+        """Counts the connections: what lives in a session (temporary tables) is gone when it changes."""
+
+    @property
+    def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """The open connection. Raises TARGET_CONNECTION when it broke within a transaction."""
+        if self._connection is not None and self._connection.closed:
+            if self._begun:
+                # What the transaction had written is lost: only a rollback by the caller may go on from here.
+                raise classify(psycopg.OperationalError(), "writing to the target")
+            self._connection = None
+        if self._connection is None:
+            self._connection = connect(self._target, self._application_name)
+            self.generation += 1
+        return self._connection
+
+    @property
+    def begun(self) -> bool:
+        """Whether a transaction is open."""
+        return self._begun
+
+    def begin(self, then: str = "") -> None:
+        """Open a transaction unless one is open; run `then` in the same round trip."""
+        # Deferred constraints would speak up at the commit, where nobody knows the row any more.
+        opening = [] if self._begun else ["begin; set constraints all immediate"]
+        statements = [*opening, then] if then else opening
+        if statements:
+            self.run("; ".join(statements))
+            self._begun = True
+
+    def commit(self) -> None:
+        """Commit what is open. Raises the server's error; then nothing has been written."""
+        if self._begun:
+            connection = self.connection
+            if connection.info.transaction_status == TransactionStatus.INERROR:
+                raise classify(psycopg.InternalError(), "committing a failed transaction at the target")
+            self.run("commit")
+            self._begun = False
+
+    def rollback(self) -> None:
+        """Undo what is open; never raises: a broken connection has rolled back by itself."""
+        self._begun = False
+        connection = self._connection
+        if connection is None or connection.closed:
+            self._connection = None
+            return
+        try:
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                connection.execute("rollback")
+        except psycopg.Error:
+            self.discard()
+
+    @contextlib.contextmanager
+    def own_transaction(self) -> Iterator[None]:
+        """Run a block in the open transaction, or in one of its own that is committed at the end."""
+        begun = self._begun
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            if not begun:
+                self.rollback()
+            raise
+        if not begun:
+            self.commit()
+
+    def run(self, statements: str) -> int:
+        """Run one or more statements without parameters in one round trip; return the last one's row count."""
+        return self.connection.execute(statements).rowcount
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query with parameters. Driver errors pass through."""
+        return self.connection.execute(query, parameters).fetchall()
+
+    def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first column of the first row, or None."""
+        found = self.rows(query, parameters)
+        return found[0][0] if found else None
+
+    def copy(self, statement: str, data: bytes) -> None:
+        """Run a `copy … from stdin` with the whole input at hand."""
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            if len(data) <= _COPY_BLOCK_BYTES:
+                copy.write(data)
+                return
+            view = memoryview(data)
+            for start in range(0, len(data), _COPY_BLOCK_BYTES):
+                copy.write(view[start : start + _COPY_BLOCK_BYTES])
+
+    def twin(self) -> Link:
+        """Return a link of its own to the same target."""
+        return Link(self._target, self._application_name)
+
+    def discard(self) -> None:
+        """Close the connection whatever its state. May be called twice."""
+        connection, self._connection = self._connection, None
+        self._begun = False
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()

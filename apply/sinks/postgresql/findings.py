@@ -1,0 +1,250 @@
+"""What an operator should know of a target before a run, each with the statement that repairs it. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import psycopg
+
+from apply.sinks.postgresql.catalog import TargetTable, read_table
+from apply.sinks.postgresql.connection import Link
+from apply.sinks.postgresql.control_tables import ControlTables
+from apply.sinks.postgresql.ddl import mapped_type
+from apply.sinks.postgresql.errors import classify
+from apply.sinks.postgresql.names import listed, quoted
+from apply.sinks.postgresql.preparation import Preparation, problems_of
+from schemas.errors import TailraceError
+from schemas.findings import Finding, Severity
+from schemas.settings import PostgresqlTarget
+from schemas.table import TableName, TableSchema
+
+VERSION_MIN = 130000
+
+_SERVER = """
+select current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
+       current_setting('default_transaction_read_only')::bool, current_setting('server_encoding'),
+       has_database_privilege(current_database(), 'create'), current_database(), current_user::text
+"""
+
+_TRIGGERS = """
+select count(*) from pg_trigger where tgrelid = %s and not tgisinternal and tgenabled in ('O', 'A')
+"""
+
+
+def findings(replication: str, name: str, target: PostgresqlTarget, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check the target of a replication for these tables."""
+    link = Link(target, f"tailrace plan {replication} {name}")
+    try:
+        return list(_Check(link, replication, name, target).all(tables))
+    except psycopg.Error as error:
+        return [_trouble(classify(error, "looking at the target"), name)]
+    except TailraceError as error:
+        return [_trouble(error, name)]
+    finally:
+        link.discard()
+
+
+def grants(target: PostgresqlTarget, schemas: Sequence[str]) -> list[str]:
+    """Return the statements that give the target's role what it needs and nothing more, for a superuser to run."""
+    role, database = quoted(target.user), quoted(target.database)
+    mapped = sorted({target.schema_map.get(schema, schema) for schema in schemas})
+    return [
+        f"grant connect, create, temporary on database {database} to {role}",
+        *(f"grant usage, create on schema {quoted(schema)} to {role}" for schema in mapped),
+    ]
+
+
+class _Check:
+    def __init__(self, link: Link, replication: str, name: str, target: PostgresqlTarget) -> None:
+        self._link = link
+        self._name = name
+        self._target = target
+        self._control = ControlTables(link, target.control_schema, replication, name)
+        self._preparation = Preparation(link, self._control, target.schema_map)
+        self._may_create_schemas = False
+
+    def all(self, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+        yield from self._server()
+        schemas = sorted({self._preparation.target_name(table.name).schema for table in tables})
+        usable = set()
+        for schema in schemas:
+            blocked = self._schema(schema)
+            if blocked is None:
+                usable.add(schema)
+            else:
+                yield blocked
+        yield from self._control_schema()
+        yield from self._types(tables)
+        for table in tables:
+            yield from self._table(table)
+
+    def _server(self) -> Iterator[Finding]:
+        ((number, version, standby, read_only, encoding, self._may_create_schemas, database, role),) = self._link.rows(
+            _SERVER
+        )
+        if number < VERSION_MIN:
+            yield _blocks("target-version", f"the target runs PostgreSQL {version}; 13 is the oldest that is supported")
+        if standby or read_only:
+            writable = (
+                f"alter role {quoted(role)} in database {quoted(database)} set default_transaction_read_only = off"
+            )
+            yield _blocks(
+                "target-read-only",
+                "the target is a standby" if standby else "the target's transactions are read-only by default",
+                remedy="connect to the primary server" if standby else writable,
+            )
+        if encoding != "UTF8":
+            yield Finding(
+                Severity.WARNS,
+                "target-encoding",
+                f"the target's encoding is {encoding}: characters that it lacks are rejected row by row",
+                remedy="create the database anew with encoding 'UTF8'",
+            )
+        if not self._link.value("select has_database_privilege(current_database(), 'temporary')"):
+            yield _blocks(
+                "target-temporary",
+                "the role may not make temporary tables, through which rows are staged",
+                remedy=f"grant temporary on database {quoted(database)} to {quoted(role)}",
+            )
+
+    def _schema(self, schema: str) -> Finding | None:
+        found = self._link.rows(
+            "select has_schema_privilege(oid, 'create') and has_schema_privilege(oid, 'usage') from pg_namespace "
+            "where nspname = %s",
+            (schema,),
+        )
+        if not found and not self._may_create_schemas:
+            return _blocks(
+                "target-schema-missing",
+                f"schema {schema} is missing at the target, and the role may not create it",
+                remedy=f"create schema {quoted(schema)} authorization {quoted(self._target.user)}",
+            )
+        if found and not found[0][0]:
+            return _blocks(
+                "target-schema-rights",
+                f"the role may not create tables in schema {schema} of the target",
+                remedy=f"grant usage, create on schema {quoted(schema)} to {quoted(self._target.user)}",
+            )
+        return None
+
+    def _control_schema(self) -> Iterator[Finding]:
+        schema = self._target.control_schema
+        blocked = self._schema(schema)
+        installed = self._link.value(
+            "select count(*) = 4 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s "
+            "and c.relname in ('offsets', 'barriers', 'barriers_passed', 'tables')",
+            (schema,),
+        )
+        if blocked is not None and not installed:
+            yield blocked
+
+    def _types(self, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+        """Look for extensions, which the role may not be able to create on the way."""
+        extensions = {
+            user_type.definition or user_type.name: table
+            for table in tables
+            for user_type in table.user_types
+            if user_type.kind == "extension"
+        }
+        for extension, table in sorted(extensions.items(), key=lambda one: one[0]):
+            state = self._link.rows(
+                "select installed_version is not null from pg_available_extensions where name = %s", (extension,)
+            )
+            if state and state[0][0]:
+                continue
+            if state:
+                yield Finding(
+                    Severity.WARNS,
+                    "target-extension",
+                    f"extension {extension} is not installed at the target; it is created if the role may",
+                    table=table.name,
+                    remedy=f"create extension {quoted(extension)}",
+                )
+            else:
+                yield _blocks(
+                    "target-extension",
+                    f"extension {extension} cannot be had at the target",
+                    table=table.name,
+                    remedy=f"install the package that brings it, then: create extension {quoted(extension)}",
+                )
+
+    def _table(self, table: TableSchema) -> Iterator[Finding]:
+        name = self._preparation.target_name(table.name)
+        found = read_table(self._link, name)
+        if found is None:
+            return
+        if found.kind != "table":
+            yield _blocks(
+                "target-table-kind",
+                f"{name} is a {found.kind} at the target",
+                table=table.name,
+                remedy="drop it, or map the schema to another one (`schema_map`)",
+            )
+            return
+        yield from self._rights(table.name, found)
+        types = {column.native: mapped_type(column.native, self._target.schema_map) for column in table.columns}
+        lacking = {column.name for column in table.columns} - set(found.columns)
+        for problem in problems_of(table, found, types):
+            if not any(f"column {name!r} is missing" in problem for name in lacking):
+                yield _blocks(
+                    "target-table-shape",
+                    problem,
+                    table=table.name,
+                    remedy=f"alter or drop {found.sql} at the target, or leave the table out",
+                )
+        key = frozenset(table.key_names)
+        if key and not found.arbiter(key):
+            yield Finding(
+                Severity.WARNS,
+                "target-table-key",
+                f"{name} has no unique index on ({', '.join(table.key_names)}) at the target: writing is slow",
+                table=table.name,
+                remedy=f"alter table {found.sql} add primary key ({listed(table.key_names)})",
+            )
+        if found.acts_on_delete and not self._target.disable_triggers:
+            yield Finding(
+                Severity.WARNS,
+                "target-cascade",
+                f"a foreign key at the target acts when rows of {name} are deleted: it may delete rows that have moved",
+                table=table.name,
+                remedy="make the foreign key `no action` at the target; the source's cascades arrive as rows",
+            )
+        if not self._target.disable_triggers and self._link.value(_TRIGGERS, (found.oid,)):
+            yield Finding(
+                Severity.WARNS,
+                "target-triggers",
+                f"{name} has triggers at the target; they will run for every row that arrives",
+                table=table.name,
+                remedy=f"alter table {found.sql} disable trigger user",
+            )
+
+    def _rights(self, name: TableName, found: TargetTable) -> Iterator[Finding]:
+        lacking = [
+            right
+            for right in ("select", "insert", "update", "delete")
+            if not self._link.value("select has_table_privilege(%s::oid, %s)", (found.oid, right))
+        ]
+        if lacking:
+            yield _blocks(
+                "target-table-rights",
+                f"the role may not {', '.join(lacking)} in {found.name}",
+                table=name,
+                remedy=f"grant {', '.join(lacking)} on {found.sql} to {quoted(self._target.user)}",
+            )
+        owned = self._link.value("select pg_has_role(relowner, 'usage') from pg_class where oid = %s", (found.oid,))
+        if not owned:
+            yield Finding(
+                Severity.WARNS,
+                "target-table-owner",
+                f"the role does not own {found.name}: changes of its schema cannot be applied",
+                table=name,
+                remedy=f"alter table {found.sql} owner to {quoted(self._target.user)}",
+            )
+
+
+def _blocks(code: str, message: str, *, table: TableName | None = None, remedy: str | None = None) -> Finding:
+    return Finding(Severity.BLOCKS, code, message, table, remedy)
+
+
+def _trouble(error: TailraceError, name: str) -> Finding:
+    return Finding(Severity.BLOCKS, "target-connection", f"target {name}: {error.message}", remedy=error.remedy)

@@ -1,0 +1,109 @@
+"""Tables without a key: rows are a multiset, and one deletion removes exactly one equal row.
+
+The order of insertions and deletions does not matter to a multiset, so the changes of a batch collapse to a count per
+row image; what is left is inserted first and deleted then, each set-wise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from apply.sinks.postgresql.connection import Link
+from apply.sinks.postgresql.rows import HEADER, TRAILER
+from apply.sinks.postgresql.stages import Stages
+from apply.sinks.postgresql.statements import StagedColumn, TablePlan
+from runtime.logging import get_logger
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+
+log = get_logger(__name__)
+
+Entry = tuple[str, Row | None, Row | None]
+
+
+def attempt_sequence(link: Link, stages: Stages, plan: TablePlan, entries: Sequence[Entry]) -> None:
+    """Write (op, before, after) entries, and release the savepoint `tailrace`. Raises ROW_REJECTED for an update or
+    delete that does not say which row it was.
+    """
+    whole, partial = net_counts(plan, entries)
+    stage = stages.stage(plan)
+    pieces = [HEADER]
+    part = stages.next_part()
+    inserted = [octets for octets, count in whole.items() for _ in range(count)]
+    pieces += _numbered(inserted, part)
+    deletions: list[tuple[int, tuple[StagedColumn, ...], int]] = []
+    deleted = [octets for octets, count in whole.items() for _ in range(-count)]
+    if deleted:
+        number = stages.next_part()
+        pieces += _numbered(deleted, number)
+        deletions.append((number, plan.columns, len(deleted)))
+    for known, rows in partial.items():
+        number = stages.next_part()
+        pieces += plan.update_encoder(known)(rows, number)
+        deletions.append((number, known, len(rows)))
+    if inserted or deletions:
+        pieces.append(TRAILER)
+        link.copy(plan.stage_copy(stage), b"".join(pieces))
+    if inserted:
+        link.run(plan.insert(stage, part))
+    for number, known, wanted in deletions:
+        found = link.run(plan.delete_equal(stage, number, known))
+        if found < wanted:
+            # A row that is not there stays missing: the target has been written by somebody else.
+            log.warning("rows to delete were missing", table=str(plan.table.name), missing=wanted - found)
+    row_count = len(inserted) + sum(wanted for _, _, wanted in deletions)
+    link.run("; ".join([*stages.emptying(plan, stage, row_count), "release savepoint tailrace"]))
+
+
+def net_counts(
+    plan: TablePlan, entries: Sequence[Entry]
+) -> tuple[Counter[bytes], dict[tuple[StagedColumn, ...], list[Row]]]:
+    """Return how many copies of each row image come or go, and the old rows that are known in part, by known columns.
+
+    Images are the encoded rows with part 0: they tell apart what a comparison of values would not (1.0 and 1.00).
+    """
+    coming: list[Row] = []
+    going: list[Row] = []
+    partial: dict[tuple[StagedColumn, ...], list[Row]] = {}
+    for op, before, after in entries:
+        if op in {"u", "d"}:
+            if before is None:
+                raise _unidentified(plan)
+            if UNCHANGED in before:
+                known = tuple(column for column in plan.columns if before[column.index] is not UNCHANGED)
+                if not known:
+                    raise _unidentified(plan)
+                partial.setdefault(known, []).append(before)
+            else:
+                going.append(before)
+        if op != "d" and after is not None:
+            if UNCHANGED in after:
+                if before is None:
+                    raise _unidentified(plan)
+                after = tuple(old if new is UNCHANGED else new for old, new in zip(before, after, strict=True))
+                if UNCHANGED in after:
+                    raise _unidentified(plan)
+            coming.append(after)
+    encode = plan.upsert_encoder()
+    counts: Counter[bytes] = Counter()
+    for row in coming:
+        counts[b"".join(encode((row,), 0))] += 1
+    for row in going:
+        counts[b"".join(encode((row,), 0))] -= 1
+    return counts, partial
+
+
+def _numbered(images: Sequence[bytes], part: int) -> list[bytes]:
+    """Return the images with the part's number in their first field: 2 bytes of count, 4 of length, 8 of the number."""
+    number = part.to_bytes(8, "big")
+    return [b"".join((octets[:6], number, octets[14:])) for octets in images]
+
+
+def _unidentified(plan: TablePlan) -> TailraceError:
+    return TailraceError(
+        ErrorKind.ROW_REJECTED,
+        "an update or delete of a table without a key does not hold the old row",
+        remedy=f"alter table {plan.table.name} replica identity full, at the source",
+        table=str(plan.table.name),
+    )

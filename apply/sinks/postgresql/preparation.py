@@ -1,0 +1,279 @@
+"""Makes a target's table fit a version of a source's table: creates it, alters it, or says why rows cannot go there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import psycopg
+
+from apply.sinks.postgresql.catalog import TargetTable, read_table
+from apply.sinks.postgresql.compatibility import holds
+from apply.sinks.postgresql.connection import Link
+from apply.sinks.postgresql.control_tables import ControlTables
+from apply.sinks.postgresql.ddl import (
+    Spelling,
+    alter_table,
+    create_table,
+    create_type,
+    difference,
+    mapped_type,
+)
+from apply.sinks.postgresql.names import literal, qualified, quoted
+from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema, UserType
+
+log = get_logger(__name__)
+
+_DEFAULT_FAILURES = frozenset({"42883", "42704", "42P01", "42703", "42501", "3F000"})
+"""Undefined function, object, table, column; no right; undefined schema: what a default may need and a target lack."""
+
+
+class Preparation:
+    """Prepares tables over one link. Driver errors pass through."""
+
+    def __init__(self, link: Link, control: ControlTables, schema_map: Mapping[str, str]) -> None:
+        self._link = link
+        self._control = control
+        self._schema_map = schema_map
+
+    def target_name(self, name: TableName) -> TableName:
+        """Return a table's name at the target."""
+        return TableName(self._schema_map.get(name.schema, name.schema), name.table)
+
+    def prepare(self, table: TableSchema) -> TargetTable:
+        """Create or alter the table; return it as it is then. A version older than the prepared one changes nothing."""
+        self._control.install()
+        name = self.target_name(table.name)
+        with self._link.own_transaction():
+            recorded = self._control.recorded(table.name)
+            target = read_table(self._link, name)
+            if recorded is None or recorded.version < table.version or target is None:
+                # Another applier may be at it: look again under the lock.
+                self._control.lock_ddl()
+                recorded = self._control.recorded(table.name)
+                target = read_table(self._link, name)
+                if recorded is None or recorded.version < table.version or target is None:
+                    target = self._bring_forward(table, name, recorded, target)
+        return target
+
+    def read(self, table: TableSchema) -> TargetTable:
+        """Return the table as the target has it. Raises TARGET_SCHEMA if it is gone."""
+        name = self.target_name(table.name)
+        target = read_table(self._link, name)
+        if target is None:
+            raise _schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
+        return target
+
+    def _bring_forward(
+        self, table: TableSchema, name: TableName, recorded: TableSchema | None, target: TargetTable | None
+    ) -> TargetTable:
+        if recorded is not None and target is None:
+            raise _schema_error(
+                table,
+                f"the target's table {name} was dropped by somebody else, and its rows with it",
+                "reload the table, or reset the replication",
+            )
+        self._create_types(table)
+        spelling = self._spelling(table)
+        if target is None:
+            self._create(table, name, spelling)
+        else:
+            # A table that we did not make is taken as it is, plus the columns that it lacks.
+            self._alter(recorded or _as_found(table, target), table, target, spelling)
+        made = self.read(table)
+        self._check(table, made, spelling)
+        self._control.record(table)
+        log.info("table prepared", table=str(table.name), version=table.version, created=target is None)
+        return made
+
+    def _create(self, table: TableSchema, name: TableName, spelling: Spelling) -> None:
+        if self._link.value("select to_regnamespace(%s) is null", (quoted(name.schema),)):
+            self._link.run(f"create schema if not exists {quoted(name.schema)}")
+        self._with_and_without_defaults(table, spelling, lambda s: create_table(table, qualified(name), s))
+
+    def _alter(self, old: TableSchema, new: TableSchema, target: TargetTable, spelling: Spelling) -> None:
+        if target.kind != "table":
+            raise _schema_error(
+                new, f"{target.name} is a {target.kind} at the target", "drop it, or map the schema to another one"
+            )
+        change = difference(old, new)
+        primary_key = self._link.value(
+            "select conname from pg_constraint where contype = 'p' and conrelid = to_regclass(%s)", (target.sql,)
+        )
+        self._with_and_without_defaults(new, spelling, lambda s: alter_table(new, change, target, s, primary_key))
+
+    def _with_and_without_defaults(self, table: TableSchema, spelling: Spelling, statements: object) -> None:
+        """Run statements; if a default needs what the target lacks, run them without defaults: rows bring values."""
+        assert callable(statements)
+        texts: Sequence[str] = statements(spelling)
+        if not texts:
+            return
+        self._link.run("savepoint tailrace_ddl")
+        try:
+            self._link.run("; ".join(texts))
+        except psycopg.Error as error:
+            if error.sqlstate not in _DEFAULT_FAILURES or all(c.default is None for c in table.columns):
+                raise
+            self._link.run("rollback to savepoint tailrace_ddl")
+            log.warning("defaults left out", table=str(table.name), sqlstate=error.sqlstate)
+            self._link.run("; ".join(statements(Spelling(spelling.types, spelling.collations, with_defaults=False))))
+        self._link.run("release savepoint tailrace_ddl")
+
+    # Types
+
+    def _create_types(self, table: TableSchema) -> None:
+        for user_type in table.user_types:
+            sql_name = self._type_name(user_type)
+            exists = self._link.value("select to_regtype(%s) is not null", (sql_name,))
+            if user_type.kind == "extension":
+                if not exists and not self._extension_installed(user_type):
+                    self._create_extension(table, user_type)
+            elif exists:
+                if user_type.kind == "enum":
+                    self._add_labels(table, user_type, sql_name)
+            else:
+                schema = self._schema_map.get(user_type.schema, user_type.schema)
+                if self._link.value("select to_regnamespace(%s) is null", (quoted(schema),)):
+                    self._link.run(f"create schema if not exists {quoted(schema)}")
+                statement = create_type(user_type, sql_name)
+                if statement is None:
+                    raise _schema_error(table, f"type {sql_name} is of a kind that is not known", "create it by hand")
+                self._link.run(statement)
+
+    def _type_name(self, user_type: UserType) -> str:
+        schema = self._schema_map.get(user_type.schema, user_type.schema)
+        return qualified(TableName(schema, user_type.name))
+
+    def _extension_installed(self, user_type: UserType) -> bool:
+        extension = user_type.definition or user_type.name
+        return bool(self._link.value("select true from pg_extension where extname = %s", (extension,)))
+
+    def _create_extension(self, table: TableSchema, user_type: UserType) -> None:
+        extension = user_type.definition or user_type.name
+        self._link.run("savepoint tailrace_extension")
+        try:
+            self._link.run(f"create extension if not exists {quoted(extension)}; release savepoint tailrace_extension")
+        except psycopg.Error as error:
+            self._link.run("rollback to savepoint tailrace_extension")
+            raise _schema_error(
+                table,
+                f"the target lacks the extension {extension}, and creating it failed ({error.sqlstate})",
+                f"create extension {quoted(extension)}, as a superuser of the target",
+            ) from error
+
+    def _add_labels(self, table: TableSchema, user_type: UserType, sql_name: str) -> None:
+        present = {
+            label
+            for (label,) in self._link.rows(
+                "select enumlabel from pg_enum where enumtypid = to_regtype(%s)", (sql_name,)
+            )
+        }
+        missing = [label for label in user_type.labels if label not in present]
+        if not missing:
+            return
+        # A label that is added in a transaction cannot be used in it: it is added over a connection of its own.
+        other = self._link.twin()
+        try:
+            for place, label in enumerate(user_type.labels):
+                if label in missing:
+                    where = f" after {literal(user_type.labels[place - 1])}" if place else ""
+                    if not place and len(user_type.labels) > 1 and user_type.labels[1] in present:
+                        where = f" before {literal(user_type.labels[1])}"
+                    other.run(f"alter type {sql_name} add value if not exists {literal(label)}{where}")
+        finally:
+            other.discard()
+        log.info("enum extended", table=str(table.name), type=sql_name, labels=len(missing))
+
+    # Spelling and checks
+
+    def _spelling(self, table: TableSchema) -> Spelling:
+        natives = {column.native for column in table.columns} | {column.native for column in table.generated}
+        types = {native: self._resolved(table, native) for native in natives}
+        collations = {}
+        for collation in {column.collation for column in table.columns if column.collation}:
+            for candidate in (collation, quoted(collation)):
+                if self._collation_exists(candidate):
+                    collations[collation] = candidate
+                    break
+            else:
+                log.warning("collation left out", table=str(table.name), collation=collation)
+        return Spelling(types, collations)
+
+    def _collation_exists(self, candidate: str) -> bool:
+        if not re.fullmatch(r'("[^"]+"|[a-z_][a-z0-9_$]*)(\.("[^"]+"|[a-z_][a-z0-9_$]*))?', candidate):
+            return False
+        return bool(self._link.value("select to_regcollation(%s) is not null", (candidate,)))
+
+    def _resolved(self, table: TableSchema, native: str) -> str:
+        """Return a type's name at the target. An extension's type may stand in another schema than at the source."""
+        candidates = [mapped_type(native, self._schema_map)]
+        bare = re.sub(r'^("(?:[^"]|"")+"|[\w$]+)\.', "", native)
+        if bare != native:
+            candidates.append(bare)
+        extensions = [u.definition or u.name for u in table.user_types if u.kind == "extension"]
+        for (schema,) in self._link.rows(
+            "select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace "
+            "where e.extname = any(%s) order by 1",
+            (extensions,),
+        ):
+            candidates.append(f"{quoted(schema)}.{bare}")
+        for candidate in candidates:
+            if self._link.value("select to_regtype(%s) is not null", (candidate,)):
+                return candidate
+        raise _schema_error(
+            table,
+            f"the target has no type {native}",
+            "create the type, or the extension that brings it, at the target",
+        )
+
+    def _check(self, table: TableSchema, target: TargetTable, spelling: Spelling) -> None:
+        """Raise TARGET_SCHEMA if the table cannot take the rows."""
+        problems = problems_of(table, target, spelling.types)
+        if problems:
+            raise _schema_error(table, "; ".join(problems), "alter or drop the target's table, or leave the table out")
+
+
+def problems_of(table: TableSchema, target: TargetTable, types: Mapping[str, str]) -> list[str]:
+    """Return in words why a target's table cannot take the rows of `table`; empty if it can."""
+    problems = []
+    names = set(table.column_names) | {column.name for column in table.generated}
+    for column in table.columns:
+        found = target.columns.get(column.name)
+        if found is None:
+            problems.append(f"column {column.name!r} is missing at the target")
+        elif found.generated:
+            problems.append(f"column {column.name!r} is generated at the target")
+        elif not holds(column, types.get(column.native, column.native), found):
+            problems.append(f"column {column.name!r} is {found.type} at the target, too narrow for {column.native}")
+        elif found.not_null and column.nullable and table.columns.index(column) not in table.key:
+            problems.append(f"column {column.name!r} allows no nulls at the target")
+    problems += [
+        f"column {extra.name!r} exists only at the target and is neither nullable nor has a default"
+        for extra in target.columns.values()
+        if extra.name not in names and extra.not_null and not extra.has_default and not extra.generated
+    ]
+    return problems
+
+
+def _as_found(table: TableSchema, target: TargetTable) -> TableSchema:
+    """Return `table` without what the target lacks: the version to alter from when the table is somebody else's."""
+    missing = [column for column in table.columns if column.name not in target.columns]
+    if not missing:
+        return table
+    key_names = table.key_names
+    columns = tuple(column for column in table.columns if column.name in target.columns)
+    places = {column.name: place for place, column in enumerate(columns)}
+    return TableSchema(
+        name=table.name,
+        columns=columns,
+        key=tuple(places[name] for name in key_names if name in places),
+        version=table.version,
+        primary_key=table.primary_key,
+        generated=table.generated,
+    )
+
+
+def _schema_error(table: TableSchema, message: str, remedy: str) -> TailraceError:
+    return TailraceError(ErrorKind.TARGET_SCHEMA, message, remedy=remedy, table=str(table.name))

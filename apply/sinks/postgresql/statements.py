@@ -1,0 +1,211 @@
+"""The statements that write one table, as text: staging, merges, and the straight copy.
+
+Text only, no control flow: the writer decides which to run. The staging table's columns are called c0, c1 …, so that
+no name of a user's column can be in the way; its first column numbers the parts of a batch, so that one copy carries
+them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
+from apply.sinks.postgresql.names import listed, quoted
+from apply.sinks.postgresql.rows import Encode, Field, row_encoder
+from apply.sinks.postgresql.types import TEXT_LIKE, Wire, direct_wire, wire_of
+from schemas.table import TableSchema
+
+
+@dataclass(frozen=True, slots=True)
+class StagedColumn:
+    """A column that is written: where its value stands in the rows, and what the target calls it."""
+
+    index: int
+    place: int
+    """Its number in the staging table."""
+    wire: Wire
+    target: TargetColumn
+
+    @property
+    def sql(self) -> str:
+        """The target's column, in quotes."""
+        return quoted(self.target.name)
+
+    @property
+    def assigned(self) -> str:
+        """The staged value as an insert or update takes it.
+
+        Where an assignment cast leads to the target's type none is written: an explicit cast would cut a value that
+        is too long instead of refusing it (Invariant 7).
+        """
+        if self.wire.casts and self.target.base not in TEXT_LIKE:
+            return f"s.c{self.place}::{self.target.type}"
+        return f"s.c{self.place}"
+
+    def compared(self, staged: str = "s") -> str:
+        """The staged value in the target's type, so that its index serves. `staged` is the staging table's alias."""
+        value = f"{staged}.c{self.place}"
+        base = self.target.base
+        if base in {"text", "varchar"}:
+            return value
+        if base in {"bpchar", "name", "citext"}:
+            # `bpchar = text` would compare as text, without the padding of one side.
+            return f"{value}::{base}"
+        return f"{value}::{self.target.type}"
+
+
+class TablePlan:
+    """How rows of one version of a table are written to the table that the target has now."""
+
+    def __init__(self, table: TableSchema, target: TargetTable) -> None:
+        self.table = table
+        self.target = target
+        written = [
+            (index, target.columns[column.name])
+            for index, column in enumerate(table.columns)
+            if column.name in target.columns and not target.columns[column.name].generated
+        ]
+        self.columns = tuple(
+            StagedColumn(index, place, wire_of(table.columns[index].type), column)
+            for place, (index, column) in enumerate(written)
+        )
+        by_index = {column.index: column for column in self.columns}
+        self.key = tuple(by_index[index] for index in table.key if index in by_index)
+        self.whole_key = len(self.key) == len(table.key)
+        keys = {column.index for column in self.key}
+        self.others = tuple(column for column in self.columns if column.index not in keys)
+        self._arbiter = target.arbiter(frozenset(column.target.name for column in self.key))
+        self._width = len(table.columns)
+        self._direct = [direct_wire(table.columns[column.index].type, column.target.base) for column in self.columns]
+
+    @property
+    def replaces(self) -> bool:
+        """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
+        return not self.target.acts_on_delete
+
+    # Encoders
+
+    def upsert_encoder(self) -> Encode:
+        """Return the encoder of whole rows."""
+        fields: list[Field] = [(column.index, column.wire) for column in self.columns]
+        return row_encoder(fields, with_part=True, width=self._width)
+
+    def update_encoder(self, changed: Sequence[StagedColumn]) -> Encode:
+        """Return the encoder of the key and some changed columns."""
+        sent = {column.place for column in (*self.key, *changed)}
+        fields: list[Field] = [(c.index, c.wire) if c.place in sent else None for c in self.columns]
+        return row_encoder(fields, with_part=True, width=self._width)
+
+    def delete_encoder(self) -> Encode:
+        """Return the encoder of key values in key order."""
+        places = {column.place: number for number, column in enumerate(self.key)}
+        fields: list[Field] = [(places[c.place], c.wire) if c.place in places else None for c in self.columns]
+        return row_encoder(fields, with_part=True, width=len(self.key))
+
+    def direct_encoder(self) -> Encode | None:
+        """Return the encoder of whole rows for `direct_copy`, or None if some column must be staged and cast."""
+        fields: list[Field] = []
+        for column, wire in zip(self.columns, self._direct, strict=True):
+            if wire is None:
+                return None
+            fields.append((column.index, wire))
+        return row_encoder(fields, with_part=False, width=self._width)
+
+    # Statements
+
+    def create_stage(self, stage: str) -> str:
+        """Return the definition of the staging table."""
+        columns = "".join(f", c{column.place} {column.wire.stage}" for column in self.columns)
+        return f"create temporary table {stage} (part bigint{columns})"
+
+    def stage_copy(self, stage: str) -> str:
+        """Return the copy into the staging table."""
+        return f"copy {stage} from stdin (format binary)"
+
+    def direct_copy(self) -> str:
+        """Return the copy straight into the table."""
+        return f"copy {self.target.sql} ({self._names}) from stdin (format binary)"
+
+    def delete(self, stage: str, part: int) -> str:
+        """Return the deletion of staged keys."""
+        return f"delete from {self.target.sql} t using {stage} s where s.part = {part} and {self.same_key()}"
+
+    def insert(self, stage: str, part: int) -> str:
+        """Return the plain insertion of staged rows."""
+        return f"insert into {self.target.sql} ({self._names}) {self._staged_rows(stage, part)}"
+
+    def upsert(self, stage: str, part: int) -> str:
+        """Return the statements that write staged rows whether or not their keys are there."""
+        if not self._arbiter:
+            # Without a unique index that `on conflict` can use. The keys of a batch belong to one partition, so
+            # nobody else inserts them at the same time.
+            missing = f"not exists (select from {self.target.sql} t where {self.same_key()})"
+            update = f"{self.update(stage, part, self.others)}; " if self.others else ""
+            return f"{update}{self.insert(stage, part)} and {missing}"
+        assignments = ", ".join(f"{column.sql} = excluded.{column.sql}" for column in self.others)
+        action = f"update set {assignments}" if assignments else "nothing"
+        # In key order: neighbouring rows are met together, which saves a fifth of the time where most rows are there.
+        order = ", ".join(f"s.c{column.place}" for column in self.key)
+        names = listed(column.target.name for column in self.key)
+        return f"{self.insert(stage, part)} order by {order} on conflict ({names}) do {action}"
+
+    def replace(self, stage: str, part: int) -> str:
+        """Return the statement that deletes staged rows' keys and inserts the rows, so that unique values can swap.
+
+        One statement: foreign keys without an action are checked at its end, when the keys are there again. The
+        insertion waits for the deletion by counting it.
+        """
+        return (
+            f"with gone as ({self.delete(stage, part)} returning 1) "
+            f"{self.insert(stage, part)} and (select count(*) from gone) >= 0"
+        )
+
+    def update(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> str:
+        """Return the update of some columns of existing rows."""
+        assignments = ", ".join(f"{column.sql} = {column.assigned}" for column in changed)
+        return (
+            f"update {self.target.sql} t set {assignments} from {stage} s where s.part = {part} and {self.same_key()}"
+        )
+
+    def replace_updated(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> str:
+        """Return the statement that updates rows by deleting and inserting them, so that unique values can swap."""
+        new = {column.target.name: column.assigned for column in changed}
+        kept = [column.name for column in self.target.columns.values() if not column.generated]
+        values = ", ".join(new.get(name, f"t.{quoted(name)}") for name in kept)
+        return (
+            f"with gone as ({self.delete(stage, part)} returning t.*) "
+            f"insert into {self.target.sql} ({listed(kept)}) overriding system value select {values} "
+            f"from gone t join {stage} s on {self.same_key()} where s.part = {part} "
+            "and (select count(*) from gone) >= 0"
+        )
+
+    def delete_equal(self, stage: str, part: int, known: Sequence[StagedColumn]) -> str:
+        """Return the deletion of one row of the target for each staged row that is equal in the `known` columns.
+
+        Equality is that of the rows' text, which every type has (json, xml and point have no `=`), which tells 1.0
+        from 1.00 and null from empty, and which can be hashed.
+        """
+        staged = ", ".join(f"{c.compared()}{'::' + c.target.type if c.target.base == 'bpchar' else ''}" for c in known)
+        target = ", ".join(f"t.{c.sql}" for c in known)
+        return (
+            f"with wanted as (select row({staged})::text as image, count(*) as copies from {stage} s "
+            f"where s.part = {part} group by 1), "
+            "found as (select t.ctid as place, t.tableoid as leaf, w.copies, "
+            "row_number() over (partition by w.image) as number "
+            f"from {self.target.sql} t join wanted w on row({target})::text = w.image) "
+            f"delete from {self.target.sql} t using found f "
+            "where t.ctid = f.place and t.tableoid = f.leaf and f.number <= f.copies"
+        )
+
+    @property
+    def _names(self) -> str:
+        return listed(column.target.name for column in self.columns)
+
+    def same_key(self, staged: str = "s") -> str:
+        """Return the condition that a row `t` of the table has the key of a staged row."""
+        return " and ".join(f"t.{column.sql} = {column.compared(staged)}" for column in self.key)
+
+    def _staged_rows(self, stage: str, part: int) -> str:
+        values = ", ".join(column.assigned for column in self.columns)
+        return f"overriding system value select {values} from {stage} s where s.part = {part}"

@@ -1,0 +1,145 @@
+"""What each logical type is in a `copy … (format binary)` and in a staging table.
+
+One entry per family: the staging column's type, the fragment that makes its bytes of a canonical value, and the target
+types that take the same bytes directly. Formats: the `*_send` / `*_recv` functions under src/backend/utils/adt, and
+"COPY, Binary Format" in the PostgreSQL manual. Types without a binary fragment are staged as text and cast by the
+merge, which reads them as PostgreSQL's own input functions do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apply.sinks.postgresql.numeric import encode_decimal, unscaled_encoder
+from schemas.types import Family, LogicalType
+
+POSTGRESQL_EPOCH_US = 946_684_800_000_000
+"""2000-01-01 in microseconds since 1970: where PostgreSQL's timestamps begin."""
+POSTGRESQL_EPOCH_DAYS = 10_957
+
+TIMESTAMP_INFINITY = 9223372036825200000
+TIMESTAMP_MINUS_INFINITY = -9223372036832400000
+_INT64_MAX, _INT64_MIN = 2**63 - 1, -(2**63)
+_INT32_MAX, _INT32_MIN = 2**31 - 1, -(2**31)
+
+TEXT_LIKE = frozenset({"text", "varchar", "bpchar", "name", "citext"})
+"""Target types (their names in pg_type) whose binary form is the text itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a column's value becomes a field.
+
+    `fixed` is the letter for `struct` of a value of constant size (then `expression` gives the value to pack); without
+    it `expression` gives the bytes, or the whole field with its length where `framed`. `{v}` stands for the value.
+    """
+
+    stage: str
+    expression: str
+    fixed: str = ""
+    size: int = 0
+    framed: bool = False
+    direct: frozenset[str] = frozenset()
+    """Names in pg_type of target types that take these bytes as they are."""
+    casts: bool = False
+    """Whether the merge must cast to the target's type, since no assignment cast leads there from `stage`."""
+
+
+def timestamp_field(value: int) -> int:
+    """Return a timestamp outside the common range as PostgreSQL counts it: infinities, and what wrapped at 2**64."""
+    if value == TIMESTAMP_INFINITY:
+        return _INT64_MAX
+    if value == TIMESTAMP_MINUS_INFINITY:
+        return _INT64_MIN
+    count = value - POSTGRESQL_EPOCH_US
+    return count + 2**64 if count < _INT64_MIN // 2 else count
+
+
+def date_field(value: int) -> int:
+    """Return a date outside the common range as PostgreSQL counts it: the infinities are the int32 extremes."""
+    if value in {_INT32_MAX, _INT32_MIN}:
+        return value
+    return value - POSTGRESQL_EPOCH_DAYS
+
+
+def uuid_field(value: str) -> bytes:
+    """Return the 16 bytes of a UUID. Raises ValueError for anything else."""
+    octets = bytes.fromhex(value.replace("-", ""))
+    if len(octets) != 16:
+        raise ValueError(f"a UUID has 16 bytes, not {len(octets)}")
+    return octets
+
+
+NAMESPACE = {
+    "timestamp_field": timestamp_field,
+    "date_field": date_field,
+    "uuid_field": uuid_field,
+    "encode_decimal": encode_decimal,
+}
+"""What expressions may call. `unscaled_N` is added for each scale in use."""
+
+_TIMESTAMP = (
+    f"{{v}} - {POSTGRESQL_EPOCH_US} if -4611686018427387904 < {{v}} < 4611686018427387904 else timestamp_field({{v}})"
+)
+_DATE = f"{{v}} - {POSTGRESQL_EPOCH_DAYS} if -1073741824 < {{v}} < 1073741824 else date_field({{v}})"
+_ENCODE = "{v}.encode()"
+
+
+def _only(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+_WIRES: dict[Family, Wire] = {
+    Family.BOOLEAN: Wire("boolean", "{v}", "?", 1, direct=_only("bool")),
+    Family.INT16: Wire("smallint", "{v}", "h", 2, direct=_only("int2")),
+    Family.INT32: Wire("integer", "{v}", "i", 4, direct=_only("int4")),
+    Family.INT64: Wire("bigint", "{v}", "q", 8, direct=_only("int8")),
+    Family.UINT32: Wire("oid", "{v}", "I", 4, direct=_only("oid")),
+    Family.FLOAT32: Wire("real", "{v}", "f", 4, direct=_only("float4")),
+    Family.FLOAT64: Wire("double precision", "{v}", "d", 8, direct=_only("float8")),
+    Family.NUMERIC: Wire("numeric", "encode_decimal({v})", framed=True, direct=_only("numeric")),
+    Family.STRING: Wire("text", _ENCODE, direct=TEXT_LIKE),
+    Family.BYTES: Wire("bytea", "{v}", direct=_only("bytea")),
+    Family.DATE: Wire("date", _DATE, "i", 4, direct=_only("date")),
+    Family.TIME: Wire("time", "{v}", "q", 8, direct=_only("time")),
+    Family.TIMETZ: Wire("text", _ENCODE, casts=True),
+    Family.TIMESTAMP: Wire("timestamp", _TIMESTAMP, "q", 8, direct=_only("timestamp")),
+    Family.TIMESTAMPTZ: Wire("timestamptz", _TIMESTAMP, "q", 8, direct=_only("timestamptz")),
+    Family.INTERVAL: Wire("text", _ENCODE, casts=True),
+    Family.UUID: Wire("uuid", "uuid_field({v})", "16s", 16, direct=_only("uuid")),
+    Family.JSON: Wire("text", _ENCODE, direct=TEXT_LIKE | {"json"}, casts=True),
+    Family.XML: Wire("text", _ENCODE, casts=True),
+    Family.ENUM: Wire("text", _ENCODE, direct=TEXT_LIKE | {"enum"}, casts=True),
+    Family.TEXT: Wire("text", _ENCODE, casts=True),
+}
+
+_JSONB = Wire("text", 'b"\\1" + {v}.encode()', direct=frozenset({"jsonb"}))
+"""`jsonb_recv` wants a version number, 1, before the text."""
+
+
+def wire_of(type_: LogicalType) -> Wire:
+    """Return how values of a type are sent to the staging table."""
+    if type_.family is Family.DECIMAL or type_.family is Family.UINT64:
+        scale = type_.scale or 0
+        return Wire("numeric", f"unscaled_{scale}({{v}})", framed=True, direct=frozenset({"numeric"}))
+    return _WIRES[type_.family]
+
+
+def direct_wire(type_: LogicalType, target: str) -> Wire | None:
+    """Return how values are sent straight into a target column, or None if they must be staged and cast.
+
+    `target` is the column's type as pg_type names it, domains resolved, and `enum` for any enumeration.
+    """
+    wire = wire_of(type_)
+    if target in wire.direct:
+        return wire
+    if type_.family is Family.JSON and target == "jsonb":
+        return _JSONB
+    return None
+
+
+def function(name: str) -> object:
+    """Return a function that an expression calls by name."""
+    if name.startswith("unscaled_"):
+        return unscaled_encoder(int(name.removeprefix("unscaled_")))
+    return NAMESPACE[name]

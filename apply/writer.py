@@ -1,0 +1,278 @@
+"""Writes one batch in one transaction of the target: tables in the order of their foreign keys, offsets, flush.
+
+Runs in a thread of its own, one job at a time, so that the next batch is decoded while the server merges this one.
+It never decides what to do about an error: it rolls back and tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from apply.batch import Batch, Record, Segment
+from apply.parking import QUEUED, ParkedRecord
+from apply.sink import Rejection, Sink, TableBatch, TopicPartition
+from runtime import clock
+from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+
+log = get_logger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    partition: TopicPartition
+    offset: int
+
+
+class DeadLetters(Protocol):
+    """Where parked records go."""
+
+    def park(self, records: Iterable[tuple[Record, str, str]]) -> list[tuple[bytes | None, ParkedRecord]]:
+        """Write records with the kind and the message of why they wait; return them once Kafka has them."""
+        ...
+
+
+class FinalError(TailraceError):
+    """An error that ends the service whatever its kind's default action is: a policy or a bound says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """`park`, `skip` or `stop` for each cause."""
+
+    row_rejected: str = "park"
+    row_conflict: str = "park"
+    decode: str = "stop"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch. With an error nothing of it is written.
+
+    With conflicts all but the rows in question is written, and the offsets of their partitions stay before them: what
+    follows there is applied once more, which changes nothing. A table without a key has no such means: a conflict in it
+    rolls all back (`written` is False).
+    """
+
+    batch: Batch
+    error: TailraceError | None = None
+    conflicts: dict[TopicPartition, tuple[int, TailraceError]] = field(default_factory=dict)
+    """By partition, the first record that violates a key only because others are behind, perhaps."""
+    parked: list[tuple[bytes | None, ParkedRecord]] = field(default_factory=list)
+    written: bool = False
+    """Whether the batch, up to `batch.next`, is durable."""
+    duration_s: float = 0.0
+    skipped: int = 0
+    """Rows that the policy let go, each of them logged."""
+
+
+class Writer:
+    """Owns the use of a sink. `rank` orders tables: those that others refer to come first."""
+
+    def __init__(
+        self, sink: Sink, dead_letters: DeadLetters, policies: Policies, rank: Callable[[TableName], int]
+    ) -> None:
+        self.sink = sink
+        self._dead_letters = dead_letters
+        self._policies = policies
+        self._rank = rank
+        self._prepared: dict[TableName, int] = {}
+        self._empty_at_first: dict[TableName, bool] = {}
+
+    def write(self, batch: Batch, overdue: frozenset[Place] = frozenset()) -> Outcome:
+        """Write a batch, or roll it back. Conflicts of records in `overdue` have waited long enough to be errors."""
+        outcome = Outcome(batch)
+        began = clock.monotonic()
+        try:
+            self._write(batch, overdue, outcome)
+        except TailraceError as error:
+            outcome.error = error
+        except BaseException:
+            self._roll_back()
+            raise
+        if not outcome.written:
+            self._roll_back()
+        outcome.duration_s = clock.monotonic() - began
+        return outcome
+
+    def prepare(self, table: TableSchema) -> None:
+        """Let the target take rows of this version. Called with nothing unflushed."""
+        if self._prepared.get(table.name, 0) >= table.version:
+            return
+        self.sink.prepare(table)
+        if table.name not in self._prepared:
+            self._empty_at_first[table.name] = self.sink.is_empty(table)
+        self._prepared[table.name] = table.version
+        log.debug("table ready", table=str(table.name), version=table.version)
+
+    def forget(self) -> None:
+        """Prepare every table anew: the connection may be another one, the target may have been restored."""
+        self._prepared.clear()
+
+    def truncate(self, barrier: str, table: TableSchema, offsets: Mapping[TopicPartition, int]) -> None:
+        """Empty a table for all appliers, unless another one has: the work of a barrier that all have reached."""
+        try:
+            self.prepare(table)
+            if self.sink.pass_barrier(barrier):
+                self.sink.truncate([table])
+                self._stage(offsets)
+                self.sink.flush()
+                log.info("table truncated", table=str(table.name))
+            else:
+                self.sink.rollback()
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def complete_load(self, barrier: str, table: TableSchema, others: Iterable[TableSchema]) -> bool:
+        """Finish a loaded table's indexes and foreign keys, and of `others` what waited for it.
+
+        Returns False where another applier did it.
+        """
+        try:
+            self.prepare(table)
+            if not self.sink.pass_barrier(barrier):
+                self.sink.rollback()
+                return False
+            for each in [table, *others]:
+                self.sink.complete_load(each)
+            self.sink.flush()
+        except BaseException:
+            self._roll_back()
+            raise
+        log.info("load completed", table=str(table.name))
+        return True
+
+    def _write(self, batch: Batch, overdue: frozenset[Place], outcome: Outcome) -> None:
+        for segments in batch.segments.values():
+            self.prepare(segments[-1].target)
+        rejected: list[tuple[Segment, Rejection]] = []
+        for level in _levels(batch, self._rank):
+            # Deletes everywhere before the first insert, children before parents: so that keys can move.
+            halves = [(s, self._fill(s)) for s in level]
+            for segment, full in reversed(halves):
+                if full.deletes:
+                    rejected += self._apply(segment, TableBatch(full.table, deletes=full.deletes))
+            for segment, full in halves:
+                if full.upserts or full.updates or full.sequence:
+                    rejected += self._apply(segment, _without_deletes(full))
+        self._judge(batch, rejected, overdue, outcome)
+        for partition, (offset, _) in outcome.conflicts.items():
+            if any(not segment.net.table.key for segment in batch.segments[partition.topic]):
+                return
+            batch.next[partition] = offset
+        self._answer_all(batch, rejected, overdue, outcome)
+        self._stage(batch.next)
+        # Invariant 3: only now may the group's offsets be committed.
+        self.sink.flush()
+        outcome.written = True
+
+    def _fill(self, segment: Segment) -> TableBatch:
+        fresh = (
+            segment.fresh
+            and segment.net.only_reads
+            and bool(segment.net.table.key)
+            and self._empty_at_first.get(segment.target.name, False)
+        )
+        return segment.projection.batch(segment.net.batch(fresh=fresh))
+
+    def _apply(self, segment: Segment, batch: TableBatch) -> list[tuple[Segment, Rejection]]:
+        return [(segment, rejection) for rejection in self.sink.apply(batch)]
+
+    def _judge(
+        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: frozenset[Place], outcome: Outcome
+    ) -> None:
+        """Find the conflicts that may pass, and the first of them in each partition."""
+        for segment, rejection in rejected:
+            place = _place(_records_of(batch, segment, rejection)[0])
+            if rejection.error.kind is ErrorKind.ROW_CONFLICT and place not in overdue:
+                first = outcome.conflicts.get(place.partition)
+                if first is None or place.offset < first[0]:
+                    outcome.conflicts[place.partition] = (place.offset, rejection.error)
+
+    def _answer_all(
+        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: frozenset[Place], outcome: Outcome
+    ) -> None:
+        """Park or let go what the target refuses for good, and what waits behind it."""
+        parked: list[tuple[Record, str, str]] = []
+        for segment, rejection in rejected:
+            records = _records_of(batch, segment, rejection)
+            conflict = rejection.error.kind is ErrorKind.ROW_CONFLICT
+            if conflict and _place(records[0]) not in overdue:
+                continue
+            policy = self._policies.row_conflict if conflict else self._policies.row_rejected
+            self._answer(policy, rejection.error, records, parked, outcome)
+        for record, error in batch.refused:
+            self._answer(self._policies.decode, error, [record], parked, outcome)
+        parked += [(record, QUEUED, "") for record in batch.queued]
+        if parked:
+            # Invariant 4: durable on the dead-letters topic before the offsets pass them at the target.
+            outcome.parked = self._dead_letters.park(parked)
+
+    def _answer(
+        self,
+        policy: str,
+        error: TailraceError,
+        records: list[Record],
+        parked: list[tuple[Record, str, str]],
+        outcome: Outcome,
+    ) -> None:
+        place = _place(records[0])
+        position = f"{place.partition.topic}/{place.partition.partition}@{place.offset}"
+        if policy == "stop":
+            raise FinalError(
+                error.kind, error.message, remedy=error.remedy, table=error.table, position=position
+            ) from error
+        if policy == "skip":
+            outcome.skipped += len(records)
+            log.warning("record skipped", reason=error.message, kind=str(error.kind), position=position)
+            return
+        log.warning("key parked", reason=error.message, kind=str(error.kind), position=position)
+        parked.append((records[0], str(error.kind), error.message))
+        parked += [(record, QUEUED, "") for record in records[1:]]
+
+    def _stage(self, offsets: Mapping[TopicPartition, int]) -> None:
+        if self.sink.capabilities.stores_offsets and offsets:
+            self.sink.stage_offsets(offsets)
+
+    def _roll_back(self) -> None:
+        try:
+            self.sink.rollback()
+        except TailraceError as error:
+            # The connection is gone, and with it the transaction.
+            log.warning("rollback failed", reason=error.message)
+
+
+def _levels(batch: Batch, rank: Callable[[TableName], int]) -> list[list[Segment]]:
+    """Return the segments in rounds: the first of every table, then the second ones; referred-to tables first."""
+    rounds: list[list[Segment]] = []
+    for segments in batch.segments.values():
+        for i, segment in enumerate(segments):
+            while len(rounds) <= i:
+                rounds.append([])
+            rounds[i].append(segment)
+    for one in rounds:
+        one.sort(key=lambda s: rank(s.target.name))
+    return rounds
+
+
+def _without_deletes(full: TableBatch) -> TableBatch:
+    if not full.deletes:
+        return full
+    return TableBatch(full.table, full.upserts, full.updates, [], full.sequence, full.fresh)
+
+
+def _records_of(batch: Batch, segment: Segment, rejection: Rejection) -> list[Record]:
+    """Return the records whose net effect was refused, in order; never none."""
+    if rejection.kind == "sequence":
+        return [segment.records[rejection.index]]
+    key: Any = segment.net.key_at(rejection.kind, rejection.index)
+    return list(batch.of_key(segment.topic, key))
+
+
+def _place(record: Record) -> Place:
+    return Place(TopicPartition(record.topic(), record.partition()), record.offset())

@@ -1,0 +1,69 @@
+"""From the commit at the source to the commit at the target, by the server's own commit times.
+
+Source and target are databases of one server with `track_commit_timestamp`: one clock, and nobody polls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from benchmarks import orders
+from benchmarks.measure import BenchmarkError, percentile
+from runtime import clock
+
+TRANSACTIONS_PER_S = 100
+ARRIVAL_TIMEOUT_S = 300.0
+
+_COMMITS = "select id, extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000 from orders where id between %s and %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of the time from commit to commit, over all rows that were inserted, in milliseconds."""
+
+    wanted_per_s: int
+    achieved_per_s: float
+    rows: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def measure(source_dsn: str, target_dsn: str, first: int, rows_per_s: int, seconds: float) -> Latency:
+    """Insert rows from number `first` on, in 100 transactions a second, and wait until all have arrived."""
+    size = rows_per_s // TRANSACTIONS_PER_S
+    count = int(seconds * TRANSACTIONS_PER_S)
+    last = first + count * size - 1
+    with (
+        psycopg.connect(source_dsn, autocommit=True) as source,
+        psycopg.connect(target_dsn, autocommit=True) as target,
+    ):
+        begin = clock.monotonic()
+        for number in range(count):
+            orders.insert(source, first + number * size, first + (number + 1) * size - 1)
+            clock.sleep(max(0.0, begin + (number + 1) / TRANSACTIONS_PER_S - clock.monotonic()))
+        took = clock.monotonic() - begin
+        wait_for(target, first, last)
+        committed: dict[int, float] = dict(source.execute(_COMMITS, (first, last)).fetchall())
+        arrived: dict[int, float] = dict(target.execute(_COMMITS, (first, last)).fetchall())
+    return summary(rows_per_s, (last - first + 1) / took, [float(arrived[i] - committed[i]) for i in committed])
+
+
+def summary(wanted_per_s: int, achieved_per_s: float, delays_ms: list[float]) -> Latency:
+    """Return the percentiles of some delays."""
+    ordered = sorted(delays_ms)
+    p50, p95, p99 = (percentile(ordered, percent) for percent in (50, 95, 99))
+    return Latency(wanted_per_s, achieved_per_s, len(ordered), p50, p95, p99, ordered[-1])
+
+
+def wait_for(target: psycopg.Connection, first: int, last: int) -> None:
+    """Wait until all rows of these numbers are in the target."""
+    deadline = clock.monotonic() + ARRIVAL_TIMEOUT_S
+    query = "select count(*) from orders where id between %s and %s"
+    while (found := target.execute(query, (first, last)).fetchone()) is None or found[0] <= last - first:
+        if clock.monotonic() > deadline:
+            raise BenchmarkError(f"rows did not arrive within {ARRIVAL_TIMEOUT_S:.0f} s")
+        clock.sleep(0.2)

@@ -1,0 +1,67 @@
+"""What the database's own tools do with the same rows: nothing that reads or writes it can be faster."""
+
+from __future__ import annotations
+
+import subprocess
+
+import psycopg
+
+from benchmarks import orders
+from benchmarks.measure import BenchmarkError
+from deploy.local.postgresql import PostgresqlAddress, programs
+from runtime import clock
+
+SLOT, PUBLICATION = "bench_limit", "bench_limit"
+TIMEOUT_S = 600
+
+
+def copy_speeds(source_dsn: str, target_dsn: str) -> tuple[int, float, float]:
+    """Return the number of rows, and the seconds to read them by COPY TO and to write them by COPY FROM (binary).
+
+    Written into a table with the primary key, in one transaction, from memory.
+    """
+    with psycopg.connect(source_dsn) as source, source.cursor() as cursor:
+        begin = clock.monotonic()
+        with cursor.copy("copy orders to stdout (format binary)") as copy:
+            pieces = [bytes(piece) for piece in copy]
+        read_s, rows = clock.monotonic() - begin, cursor.rowcount
+    with psycopg.connect(target_dsn) as target, target.cursor() as cursor:
+        cursor.execute(orders.TABLE.format(name="orders_limit").encode())
+        target.commit()
+        begin = clock.monotonic()
+        with cursor.copy("copy orders_limit from stdin (format binary)") as copy:
+            for piece in pieces:
+                copy.write(piece)
+        target.commit()
+        written_s = clock.monotonic() - begin
+        cursor.execute("drop table orders_limit")
+        target.commit()
+    return rows, read_s, written_s
+
+
+def mark_log(source_dsn: str) -> None:
+    """Make a slot that keeps the log from here on."""
+    with psycopg.connect(source_dsn, autocommit=True) as source:
+        source.execute(f"create publication {PUBLICATION} for table orders".encode())
+        source.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (SLOT,))
+
+
+def log_speed(address: PostgresqlAddress, database: str) -> float | None:
+    """Return the seconds that `pg_recvlogical` takes for the log since the mark; None where it is not installed."""
+    program = programs() / "pg_recvlogical"
+    if not program.is_file():
+        return None
+    with psycopg.connect(address.dsn(database), autocommit=True) as source:
+        found = source.execute("select pg_current_wal_flush_lsn()").fetchone()
+        end = str(found[0]) if found else "0/0"
+        # The end is passed by a commit that follows it.
+        source.execute("create table bench_limit_end ()")
+        command = [str(program), "-d", address.dsn(database), "--slot", SLOT, "--start", "--no-loop", "--endpos", end]
+        command += ["-o", "proto_version=1", "-o", f"publication_names={PUBLICATION}", "-f", "/dev/null"]
+        begin = clock.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+        seconds = clock.monotonic() - begin
+        source.execute("drop table bench_limit_end")
+    if done.returncode:
+        raise BenchmarkError(f"pg_recvlogical failed: {done.stderr.strip()[-500:]}")
+    return seconds

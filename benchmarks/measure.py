@@ -1,0 +1,131 @@
+"""What a stage cost: events, seconds, CPU-seconds and memory of a service, from samples taken while it ran.
+
+A service is its whole process tree (the full load has reader processes). Rates are taken between the first and the last
+sample in which events had moved on: the start of a Python process and its connections, a second or two, is no part of
+a stream's speed. The whole run's time stands beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from deploy.local.process import ServerProcess
+from runtime import clock
+
+INTERVAL_S = 0.1
+DEADLINE_S = 1800.0
+
+
+class BenchmarkError(Exception):
+    """A measurement is not valid; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A service at one moment."""
+
+    at_s: float
+    events: int
+    """Events that were done, of this run."""
+    cpu_s: float
+    """CPU time that the process tree had used."""
+    rss_bytes: int
+    """Resident memory of the process tree. What processes share is counted in each: an upper bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run cost."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+    rss_peak_bytes: int
+    whole_events: int
+    whole_seconds: float
+    whole_cpu_s: float
+
+    @property
+    def events_per_s(self) -> float:
+        """Throughput."""
+        return self.events / self.seconds if self.seconds else 0.0
+
+    @property
+    def events_per_cpu_s(self) -> float:
+        """Events for one second of one core: what stays comparable on a machine that does other things, too."""
+        return self.events / self.cpu_s if self.cpu_s else 0.0
+
+
+def cost(samples: Sequence[Sample]) -> Cost:
+    """Return the cost between the first sample with events and the first with all of them.
+
+    Where all events were done between two samples, it is the whole run's. Raises BenchmarkError if there were none.
+    """
+    whole = samples[-1].events if samples else 0
+    if not whole:
+        raise BenchmarkError("no event was done")
+    first = next(sample for sample in samples if sample.events)
+    last = next(sample for sample in samples if sample.events == whole)
+    begin = samples[0] if first is last else first
+    return Cost(
+        events=last.events - begin.events,
+        seconds=last.at_s - begin.at_s,
+        cpu_s=last.cpu_s - begin.cpu_s,
+        rss_peak_bytes=max(sample.rss_bytes for sample in samples),
+        whole_events=whole,
+        whole_seconds=samples[-1].at_s - samples[0].at_s,
+        whole_cpu_s=samples[-1].cpu_s,
+    )
+
+
+class ProcessTree:
+    """CPU time and memory of a process and all its descendants, those that have ended included."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self._cpu_s: dict[psutil.Process, float] = {}
+
+    def look(self) -> tuple[float, int]:
+        """Return the CPU-seconds used so far, and the resident bytes now (0 once the process has ended)."""
+        rss_bytes = 0
+        for process in self._members():
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    rss_bytes += process.memory_info().rss
+            except psutil.Error:
+                continue
+            self._cpu_s[process] = times.user + times.system
+        return sum(self._cpu_s.values()), rss_bytes
+
+    def _members(self) -> list[psutil.Process]:
+        try:
+            return [self._root, *self._root.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+
+def follow(process: ServerProcess, events: Callable[[], int], *, interval_s: float = INTERVAL_S) -> list[Sample]:
+    """Sample a service until it ends by itself. `events` counts from any base; samples count from its first answer."""
+    tree, begin, base = ProcessTree(process.pid), clock.monotonic(), events()
+    samples: list[Sample] = []
+    running = True
+    while running:
+        running = process.running
+        done = events() - base
+        samples.append(Sample(clock.monotonic(), done, *tree.look()))
+        if clock.monotonic() - begin > DEADLINE_S:
+            raise BenchmarkError(f"a service did not end within {DEADLINE_S:.0f} s")
+        clock.sleep(interval_s)
+    if process.return_code:
+        raise BenchmarkError(f"a service ended with code {process.return_code}")
+    return samples
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Return the smallest value that at least `percent` of the ordered values do not exceed (nearest rank)."""
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[max(0, min(len(ordered), int(rank)) - 1)]

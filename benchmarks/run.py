@@ -1,0 +1,105 @@
+"""The stages in order: each one's output is the next one's input, and at the end source and target must be equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import psycopg
+
+from benchmarks import latency, limits, orders
+from benchmarks.measure import BenchmarkError, Cost
+from benchmarks.report import Limit, Round, StageResult
+from benchmarks.stage import SOURCE, Stage
+
+AVRO, JSON = "bench_avro", "bench_json"
+LATENCY_RATES = (100, 1000)
+LATENCY_S = 10.0
+WARM_UP_ROWS = 100
+
+Tell = Callable[[str], None]
+
+
+GROUPS = ("load", "changes", "latency", "limits")
+"""What can be measured by itself. `changes` and `latency` need the load first, and show it, too."""
+
+
+def run_round(rows: int, tell: Tell, groups: Collection[str] = GROUPS) -> Round:
+    """Measure the groups once, on fresh servers, with a table of `rows` rows. Raises BenchmarkError."""
+    with Stage() as stage:
+        result = Round([], [], [])
+        tell(f"{rows:,} rows")
+        orders.create(stage.source_dsn, rows)
+        avro = stage.configure(AVRO)
+        if "limits" in groups:
+            _copy_limits(stage, result, tell)
+        if set(groups) == {"limits"}:
+            return result
+        _load(stage, avro, result, tell)
+        if "changes" in groups:
+            _changes(stage, avro, rows, result, tell)
+        _check_equal(stage)
+        if "latency" in groups:
+            _latency(stage, avro, rows * 10, result, tell)
+            _check_equal(stage)
+    return result
+
+
+def _load(stage: Stage, avro: Path, result: Round, tell: Tell) -> None:
+    _add(result, tell, "load-capture", "PostgreSQL rows → Kafka, Avro", stage.capture(avro), stage.topic_bytes(AVRO))
+    _add(result, tell, "load-apply", "Kafka → PostgreSQL, full load", stage.apply(avro))
+
+
+def _changes(stage: Stage, avro: Path, rows: int, result: Round, tell: Tell) -> None:
+    json = stage.configure(JSON, mode="cdc", topics={"format": "json"})
+    stage.prepare(json)
+    limits.mark_log(stage.source_dsn)
+    changed = orders.change(stage.source_dsn, rows)
+    tell(f"{changed:,} changes")
+    before = stage.topic_bytes(AVRO)
+    seconds = limits.log_speed(stage.postgresql.address, SOURCE)
+    if seconds is not None:
+        _limit(result, tell, "pg_recvlogical", changed, seconds)
+    _add(result, tell, "log-json", "PostgreSQL log → Kafka, JSON", stage.capture(json), stage.topic_bytes(JSON))
+    cost = stage.capture(avro)
+    _add(result, tell, "log-avro", "PostgreSQL log → Kafka, Avro", cost, stage.topic_bytes(AVRO) - before)
+    _add(result, tell, "changes-apply", "Kafka → PostgreSQL, changes", stage.apply(avro))
+
+
+def _copy_limits(stage: Stage, result: Round, tell: Tell) -> None:
+    rows, read_s, written_s = limits.copy_speeds(stage.source_dsn, stage.target_dsn)
+    _limit(result, tell, "COPY TO", rows, read_s)
+    _limit(result, tell, "COPY FROM", rows, written_s)
+
+
+def _latency(stage: Stage, avro: Path, first: int, result: Round, tell: Tell) -> None:
+    services = [stage.start(avro, "capture"), stage.start(avro, "apply")]
+    with (
+        psycopg.connect(stage.source_dsn, autocommit=True) as source,
+        psycopg.connect(stage.target_dsn, autocommit=True) as target,
+    ):
+        orders.insert(source, first, first + WARM_UP_ROWS - 1)
+        latency.wait_for(target, first, first + WARM_UP_ROWS - 1)
+    first += WARM_UP_ROWS
+    for rate in LATENCY_RATES:
+        found = latency.measure(stage.source_dsn, stage.target_dsn, first, rate, LATENCY_S)
+        first += found.rows
+        result.latencies.append(found)
+        tell(f"latency at {rate}/s: p50 {found.p50_ms:.0f} ms, p99 {found.p99_ms:.0f} ms")
+    for service in services:
+        service.stop()
+
+
+def _check_equal(stage: Stage) -> None:
+    if orders.digest(stage.source_dsn) != orders.digest(stage.target_dsn):
+        raise BenchmarkError("source and target differ: the numbers mean nothing")
+
+
+def _add(result: Round, tell: Tell, name: str, title: str, cost: Cost, topic_bytes: int | None = None) -> None:
+    result.stages.append(StageResult.of(name, title, cost, topic_bytes))
+    tell(f"{title}: {cost.events_per_s:,.0f}/s, {cost.events_per_cpu_s:,.0f} per CPU-second")
+
+
+def _limit(result: Round, tell: Tell, name: str, events: int, seconds: float) -> None:
+    result.limits.append(Limit(name, events, seconds, events / seconds))
+    tell(f"{name}: {events / seconds:,.0f}/s")

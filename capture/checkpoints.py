@@ -1,0 +1,191 @@
+"""Capture's memory: documents on the compacted checkpoints topic, written in the changes' own Kafka transactions.
+
+| key | value |
+|---|---|
+| `"epoch"` | the epoch that a new life's commit sequence begins with; written by a reset |
+| `"position"` | identity of the log, position, commit sequence, transactions that a snapshot may not see yet |
+| `"tables"` | the table versions in force at that position |
+| `["load",S,T]` | a table's load: its state, generation and chunks |
+| `["progress",S,T]` | which of the chunks are published |
+
+Each document carries a `version` of its form (Invariant 2). Nothing else is kept anywhere: a capture that starts and
+one that recovers run the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from capture.load_state import TableLoad
+from runtime.kafka.admin import Topics, TopicSpec
+from runtime.kafka.compacted import read_all
+from runtime.kafka.producer import TransactionalProducer
+from schemas.changes import Transaction
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import EPOCH_MAX, Position, epoch_of, first_sequence
+from schemas.settings import Settings
+from schemas.table import TableName
+from schemas.topics import checkpoints_topic
+
+FORM_VERSION = 1
+
+EPOCH_KEY = b'"epoch"'
+POSITION_KEY = b'"position"'
+TABLES_KEY = b'"tables"'
+
+Record = tuple[bytes, bytes | None]
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """What a capture knows when it starts."""
+
+    identity: dict[str, str] | None = None
+    """None: this replication has never committed a position."""
+    position: Position = field(default=Position(0))
+    sequence: int = 0
+    """The last commit sequence used."""
+    earlier: list[Transaction] = field(default_factory=list)
+    """Transactions published already that a snapshot may not see yet."""
+    selection: list[str] | None = None
+    """`source.tables` when a position within a transaction was committed."""
+    versions: dict[TableName, int] = field(default_factory=dict)
+    """The table versions in force."""
+    plans: dict[TableName, dict[str, Any]] = field(default_factory=dict)
+    progress: dict[TableName, dict[str, Any]] = field(default_factory=dict)
+
+
+def transactional_id(replication: str) -> str:
+    """Return the transactional id that fences captures of one replication against each other."""
+    return f"{replication}.capture"
+
+
+def topic_spec(settings: Settings) -> TopicSpec:
+    """Return what the checkpoints topic must be."""
+    # Small segments: the active one is never compacted, and every start reads it whole.
+    config = {"segment.bytes": 16 << 20, "min.cleanable.dirty.ratio": 0.1}
+    return TopicSpec(
+        checkpoints_topic(settings.name), 1, "compact", config, replication_factor=settings.topics.replication_factor
+    )
+
+
+def read(settings: Settings) -> Checkpoint:
+    """Read the checkpoint. To be called after the transactional id was claimed: nobody writes any more.
+
+    Raises CONFIGURATION for documents of a later form.
+    """
+    return decode(read_all(settings.kafka, checkpoints_topic(settings.name)))
+
+
+def decode(records: Mapping[bytes, bytes]) -> Checkpoint:
+    """Return the checkpoint that the topic's latest records hold."""
+    checkpoint = Checkpoint()
+    epoch = 1
+    for key, value in records.items():
+        match orjson.loads(key):
+            case "epoch":
+                epoch = _document(value)["epoch"]
+            case "position":
+                document = _document(value)
+                checkpoint.identity = document["identity"]
+                checkpoint.position = Position(*document["position"])
+                checkpoint.sequence = document["sequence"]
+                checkpoint.selection = document.get("selection")
+                checkpoint.earlier = [
+                    Transaction(str(xid), xid, commit, 0) for xid, commit in document.get("unsettled", ())
+                ]
+            case "tables":
+                checkpoint.versions = {TableName(s, t): version for s, t, version in _document(value)["tables"]}
+            case ["load", schema, table]:
+                checkpoint.plans[TableName(schema, table)] = _document(value)
+            case ["progress", schema, table]:
+                checkpoint.progress[TableName(schema, table)] = _document(value)
+    if checkpoint.identity is None:
+        checkpoint.sequence = first_sequence(epoch)
+    return checkpoint
+
+
+def position_record(
+    identity: Mapping[str, str],
+    position: Position,
+    sequence: int,
+    unsettled: Sequence[Transaction],
+    selection: Sequence[str],
+) -> Record:
+    """Return the record that says how far the log is published.
+
+    Within a transaction it names the selection too: by it the changes were counted that are behind the position.
+    """
+    document: dict[str, Any] = {
+        "version": FORM_VERSION,
+        "identity": identity,
+        "position": list(position),
+        "sequence": sequence,
+        "epoch": epoch_of(sequence),
+    }
+    if unsettled:
+        document["unsettled"] = [[txn.xid, txn.commit] for txn in unsettled]
+    if position.row:
+        document["selection"] = list(selection)
+    return POSITION_KEY, orjson.dumps(document)
+
+
+def tables_record(versions: Mapping[TableName, int]) -> Record:
+    """Return the record that says which table versions are in force."""
+    tables = [[*name, version] for name, version in sorted(versions.items())]
+    return TABLES_KEY, orjson.dumps({"version": FORM_VERSION, "tables": tables})
+
+
+def plan_record(load: TableLoad) -> Record:
+    """Return the record with a load's state and chunks."""
+    return orjson.dumps(["load", *load.name]), orjson.dumps(load.plan_document())
+
+
+def progress_record(load: TableLoad) -> Record:
+    """Return the record that says which chunks are published."""
+    return orjson.dumps(["progress", *load.name]), orjson.dumps(load.progress_document())
+
+
+def load_tombstones(name: TableName) -> list[Record]:
+    """Return the records that forget a table's load."""
+    return [(orjson.dumps([kind, *name]), None) for kind in ("load", "progress")]
+
+
+def reset(settings: Settings) -> list[str]:
+    """Forget the position and the loads of a replication, and begin a new epoch. Return in words what was done.
+
+    A running capture is fenced: it ends with an error. The next one starts as if there had been none, with commit
+    sequences above all that were ever used.
+    """
+    topic = checkpoints_topic(settings.name)
+    if not Topics(settings.kafka).exists(topic):
+        return ["nothing to reset: there is no checkpoint"]
+    producer = TransactionalProducer(settings.kafka, transactional_id(settings.name))
+    try:
+        producer.init()
+        records = read_all(settings.kafka, topic)
+        epoch = min(epoch_of(decode(records).sequence) + 1, EPOCH_MAX)
+        producer.begin()
+        for key in records:
+            if key != EPOCH_KEY:
+                producer.produce(topic, key, None)
+        producer.produce(topic, EPOCH_KEY, orjson.dumps({"version": FORM_VERSION, "epoch": epoch}))
+        producer.commit()
+    finally:
+        producer.close()
+    return [f"forgot the position and the loads of {settings.name}", f"the next commit sequence is of epoch {epoch}"]
+
+
+def _document(value: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(value)
+    if document["version"] > FORM_VERSION:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"the checkpoint was written in form {document['version']}, this release knows {FORM_VERSION}",
+            remedy="run the release that wrote it, or a later one",
+        )
+    return document

@@ -1,0 +1,100 @@
+"""How far the full load of a table is, as it is kept in memory and in the checkpoints topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from capture.source import Chunk
+from schemas.table import TableName, TableSchema
+
+
+class LoadState(StrEnum):
+    """The states of a table's load, in order."""
+
+    PLANNED = "planned"
+    """Known, not cut into chunks yet."""
+    LOADING = "loading"
+    """Cut into chunks, or (without a key) being read."""
+    LOADED = "loaded"
+    """Every row that was there is in the topic, before all changes that came later."""
+
+
+@dataclass(slots=True, eq=False)
+class TableLoad:
+    """One table's load. `generation` counts how often it was begun from nothing."""
+
+    table: TableSchema
+    generation: int = 1
+    state: LoadState = LoadState.PLANNED
+    chunks: list[Chunk] = field(default_factory=list)
+    done: set[int] = field(default_factory=set)
+    """Indexes of the chunks that are published."""
+    row_count: int = 0
+    """Rows published."""
+    attempts: int = 0
+    """Failures in a row."""
+    not_before_s: float = 0.0
+    """Monotonic time before which nothing of it is tried again."""
+    not_before_commit: int = 0
+    """Log position before which nothing of it is tried again."""
+
+    @property
+    def name(self) -> TableName:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all chunks are published."""
+        return self.state is not LoadState.PLANNED and len(self.done) == len(self.chunks)
+
+    def begin_again(self, table: TableSchema) -> None:
+        """Forget all progress: every row is published again."""
+        self.table = table
+        self.generation += 1
+        self.state = LoadState.PLANNED
+        self.chunks = []
+        self.done = set()
+        self.row_count = 0
+
+    def plan_document(self) -> dict[str, Any]:
+        """Return what changes seldom: state, generation and the chunks."""
+        return {
+            "version": 1,
+            "state": str(self.state),
+            "generation": self.generation,
+            "chunks": [[chunk.lower, chunk.upper] for chunk in self.chunks] if self.state is LoadState.LOADING else [],
+        }
+
+    def progress_document(self) -> dict[str, Any]:
+        """Return what changes with each chunk. Done chunks are written as inclusive ranges of indexes."""
+        return {"version": 1, "generation": self.generation, "done": _ranges(self.done), "rows": self.row_count}
+
+    @classmethod
+    def from_documents(cls, table: TableSchema, plan: dict[str, Any], progress: dict[str, Any] | None) -> TableLoad:
+        """Return what the two documents say. Progress of another generation says nothing of this one."""
+        load = cls(table, generation=plan["generation"], state=LoadState(plan["state"]))
+        load.chunks = [
+            Chunk(index, _bound(lower), _bound(upper)) for index, (lower, upper) in enumerate(plan["chunks"])
+        ]
+        if progress is not None and progress["generation"] == load.generation:
+            load.done = {index for first, last in progress["done"] for index in range(first, last + 1)}
+            load.row_count = progress["rows"]
+        return load
+
+
+def _bound(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _ranges(indexes: Iterable[int]) -> list[list[int]]:
+    ranges: list[list[int]] = []
+    for index in sorted(indexes):
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1][1] = index
+        else:
+            ranges.append([index, index])
+    return ranges

@@ -1,0 +1,140 @@
+"""A loader process: reads chunks of tables and encodes their rows, so that the service need not.
+
+One request at a time comes through a pipe; answers go back through it, and the pipe's own capacity is the bound on what
+is in flight. The process never outlives the service: a watchdog thread ends it when its parent dies, whatever it
+waits for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing import connection as channels
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import NamedTuple, cast
+
+from capture.source import Chunk, Snapshot, SnapshotReader
+from capture.sources import open_snapshot_reader
+from runtime import logging
+from schemas.codecs import Encoder, compile_encoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+BATCH_ROWS = 1000
+"""Rows per message. With rows of 100 kB a message is 100 MB, the worst case of what the service has to hold at once."""
+
+
+class PlanRequest(NamedTuple):
+    """Cut a table into chunks."""
+
+    table: TableSchema
+    chunk_rows: int
+
+
+class ReadRequest(NamedTuple):
+    """Read a chunk."""
+
+    table: TableSchema
+    chunk: Chunk
+
+
+class Planned(NamedTuple):
+    """The chunks of a table."""
+
+    chunks: list[Chunk]
+
+
+class Opened(NamedTuple):
+    """A chunk is being read; the snapshot is known."""
+
+    snapshot: Snapshot
+
+
+class Rows(NamedTuple):
+    """Encoded rows of the chunk. Keys are None for a table without a key."""
+
+    keys: list[bytes] | None
+    bodies: list[bytes]
+
+
+class Ended(NamedTuple):
+    """The chunk has no more rows."""
+
+
+class Failed(NamedTuple):
+    """The request failed; the process is ready for another."""
+
+    kind: ErrorKind
+    message: str
+    remedy: str | None
+
+
+Request = PlanRequest | ReadRequest
+Answer = Planned | Opened | Rows | Ended | Failed
+
+
+def main(channel: Connection, settings: Settings, connector: str) -> None:
+    """Serve requests until the pipe closes. Runs in a process of its own."""
+    # The service drains on a signal to the group (Ctrl-C); it ends its loaders itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    logging.configure()
+    logging.bind(replication=settings.name, role="loader")
+    reader: SnapshotReader | None = None
+    try:
+        while True:
+            request: Request = channel.recv()
+            try:
+                if reader is None:
+                    reader = open_snapshot_reader(settings)
+                if isinstance(request, PlanRequest):
+                    channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
+                else:
+                    _read(channel, reader, request, _encoder(request.table, settings, connector))
+            except TailraceError as error:
+                if reader is not None:
+                    reader.close()
+                reader = None
+                channel.send(Failed(error.kind, error.message, error.remedy))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        # The service is gone or has given this process up.
+        return
+    finally:
+        if reader is not None:
+            reader.close()
+
+
+def _read(channel: Connection, reader: SnapshotReader, request: ReadRequest, encoder: Encoder) -> None:
+    opened = False
+    keyed = bool(request.table.key)
+    for rows in reader.read(request.table, request.chunk, BATCH_ROWS):
+        if not opened:
+            channel.send(Opened(reader.snapshot()))
+            opened = True
+        keys, bodies = encoder.rows(rows)
+        channel.send(Rows(cast("list[bytes]", keys) if keyed else None, bodies))
+    if not opened:
+        channel.send(Opened(reader.snapshot()))
+    channel.send(Ended())
+
+
+def _encoder(table: TableSchema, settings: Settings, connector: str) -> Encoder:
+    # Compiled codecs are cached by the schema's fingerprint.
+    return compile_encoder(
+        table,
+        settings.topics.format,
+        replication=settings.name,
+        connector=connector,
+        database=settings.source.database,
+    )
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        channels.wait([parent.sentinel])
+        os._exit(0)

@@ -1,0 +1,126 @@
+"""What a capture says of itself: status documents, metrics, liveness. Everything is computed here, in intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture.load_state import LoadState
+from capture.session import Session
+from capture.source import Source
+from runtime import clock, metrics
+from runtime.status import StatusWriter
+from schemas.errors import TailraceError
+from schemas.settings import Settings
+
+ASK_SOURCE_INTERVAL_S = 5.0
+"""How often the source is asked how much log it keeps, which is dearer than the log's end."""
+
+
+class Progress:
+    """Follows a session and reports it."""
+
+    def __init__(self, settings: Settings, status: StatusWriter, liveness: metrics.Liveness) -> None:
+        self._settings = settings
+        self._status = status
+        self._liveness = liveness
+        self._said_at_s = 0.0
+        self._asked_at_s = -ASK_SOURCE_INTERVAL_S
+        self._retained_bytes: int | None = None
+        self._row_count = 0
+        self._counted = 0
+        self._document: dict[str, Any] = {"state": "starting", "rows": 0, "tables": {}, "error": None}
+
+    def state(self, state: str, error: TailraceError | None = None) -> None:
+        """Say what the service as a whole does. `error` stays in the documents until the session runs again."""
+        self._document["state"] = state
+        self._document["error"] = (
+            {"kind": str(error.kind), "message": error.message, "remedy": error.remedy} if error else None
+        )
+        self._document["rows_per_s"] = 0.0
+        self._liveness.progress(state)
+        self._status.write(self._document)
+
+    def began(self) -> None:
+        """A new session counts its rows from nothing."""
+        self._counted = 0
+
+    def report(self, session: Session, source: Source, *, at_once: bool = False) -> None:
+        """Say how the session gets on, if it is time, or `at_once`."""
+        now_s = clock.monotonic()
+        elapsed_s = now_s - self._said_at_s
+        if elapsed_s < self._settings.capture.status_interval_s and not at_once:
+            return
+        self._said_at_s = now_s
+        if now_s - self._asked_at_s >= ASK_SOURCE_INTERVAL_S:
+            self._asked_at_s = now_s
+            self._retained_bytes = source.retained_bytes()
+        end = source.current_position()
+        new_rows = session.row_count - self._counted
+        self._counted = session.row_count
+        self._row_count += new_rows
+        lag_bytes = max(0, end.commit - session.committed.commit)
+        lag_ms = _lag_ms(session, behind=session.position.commit < end.commit)
+        loads = session.loading.loads.values()
+        loading = any(load.state is not LoadState.LOADED for load in loads)
+        self._document |= {
+            "state": "running",
+            "phase": "full-load" if loading else "streaming",
+            "position": source.format_position(session.committed),
+            "position_commit": session.committed.commit,
+            "source_end": source.format_position(end),
+            "lag_bytes": lag_bytes,
+            "lag_ms": lag_ms,
+            "retained_bytes": self._retained_bytes,
+            "sequence": session.publisher.sequence,
+            "rows": self._row_count,
+            "rows_per_s": round(new_rows / max(elapsed_s, 0.001), 1) if elapsed_s < 60 else 0.0,
+            "tables": _tables(session),
+            "error": None,
+        }
+        self._status.write(self._document)
+        self._liveness.progress("running")
+        metrics.CAPTURE_ACTIVE.set(1)
+        metrics.CAPTURE_LAG_BYTES.set(lag_bytes)
+        metrics.CAPTURE_LAG_SECONDS.set(lag_ms / 1000)
+        metrics.CAPTURE_WINDOW_KEYS.set(session.loading.window_key_count)
+        if self._retained_bytes is not None:
+            metrics.CAPTURE_RETAINED_BYTES.set(self._retained_bytes)
+        metrics.CAPTURE_SOURCE_TRANSACTIONS.inc(session.take_transaction_count())
+        for load in loads:
+            metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "done").set(len(load.done))
+            metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "left").set(max(0, len(load.chunks) - len(load.done)))
+        for feed in session.publisher.feeds.values():
+            metrics.CAPTURE_ROWS.labels(str(feed.table.name), self._document["phase"]).inc(feed.take_row_count())
+
+    def close(self, state: str, error: TailraceError | None = None) -> None:
+        """Say the last word."""
+        metrics.CAPTURE_ACTIVE.set(0)
+        self.state(state, error)
+
+
+def _lag_ms(session: Session, *, behind: bool) -> int:
+    """Return the age of the last change published while there is more to publish; else 0."""
+    if not behind or session.commit_ts_us is None:
+        return 0
+    return max(0, (clock.now_us() - session.commit_ts_us) // 1000)
+
+
+def _tables(session: Session) -> dict[str, Any]:
+    documents = {}
+    for name, feed in session.publisher.feeds.items():
+        load = session.loading.loads.get(name)
+        document: dict[str, Any] = {
+            "version": feed.table.version,
+            "topic": feed.topic,
+            "rows_estimated": session.row_estimates.get(name),
+        }
+        if load is not None:
+            document |= {
+                "state": str(load.state),
+                "rows_loaded": load.row_count,
+                "chunks": len(load.chunks) or len(load.done),
+                "chunks_done": len(load.done),
+                "generation": load.generation,
+            }
+        documents[str(name)] = document
+    return documents

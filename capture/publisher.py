@@ -1,0 +1,270 @@
+"""Turns changes into records and produces them in Kafka transactions: the data path of capture.
+
+One `Feed` per table holds what is resolved once: the generated encoder, the topic, and, while the table is loading,
+its window or its held-back changes. Records of a poll are collected per table and handed to the producer in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from capture.held_back import HeldBack
+from capture.source import Snapshot
+from capture.window import Horizon, LoadWindow, overlay
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
+from schemas.codecs import Block, Encoder, Pair
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+
+TRUNCATE_KEY = b"tailrace.truncate"
+"""What truncates have for a key in compacted topics, which refuse records without one. No row's key looks like this,
+and of several truncates the last one counts. Elsewhere truncates have no key."""
+
+KEYLESS_PARTITION = 0
+"""Rows without a key would be spread at random, and lose their order: they all go to one partition."""
+
+
+class Producer(Protocol):
+    """What is needed of `runtime.kafka.producer.TransactionalProducer`."""
+
+    in_transaction: bool
+
+    def begin(self) -> None: ...
+    def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None: ...
+    def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None: ...
+    def commit(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """One table on its way to its topic."""
+
+    table: TableSchema
+    """The version that was published."""
+    source_table: TableSchema
+    """The same as the source numbers it: the object that its changes carry."""
+    encoder: Encoder
+    topic: str
+    partition_count: int
+    window: LoadWindow | None = None
+    """While a table with a key is being loaded."""
+    held_back: HeldBack | None = None
+    """While a table without a key is being loaded."""
+    pairs: list[Pair] = field(default_factory=list)
+    """Records that are not handed to the producer yet."""
+    txn: Transaction | None = None
+    block: Block | None = None
+    """What the rows of `txn` share."""
+    row_count: int = 0
+    """Records published since they were last counted."""
+
+    def take_row_count(self) -> int:
+        """Return the records since the last call."""
+        count, self.row_count = self.row_count, 0
+        return count
+
+    @property
+    def partition(self) -> int | None:
+        """The partition of all its records, or None where keys decide."""
+        return None if self.table.key else KEYLESS_PARTITION
+
+    def merge(self, body: bytes, partial: Row) -> bytes:
+        """Lay the known values of a partial row over an encoded row."""
+        return self.encoder.body(overlay(self.encoder.unbody(body), partial))
+
+
+class Publisher:
+    """Produces changes and rows of chunks, numbers them, and tells how much the open Kafka transaction holds."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        horizon: Horizon,
+        *,
+        sequence: int,
+        tombstones: bool,
+        compacted: bool,
+        complete: Callable[[RowChanges], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._producer = producer
+        self._horizon = horizon
+        self._tombstones = tombstones
+        self._compacted = compacted
+        self._complete = complete
+        self._now_us = now_us
+        self._touched: list[Feed] = []
+        self.feeds: dict[TableName, Feed] = {}
+        self.sequence = sequence
+        """The last commit sequence used."""
+        self.open_rows = 0
+        """Records of the open Kafka transaction."""
+        self.open_bytes = 0
+        """Its bytes, by estimate."""
+        self.now_us = now_us()
+        """When the changes at hand are handled: the envelope's `ts_us`. Set once per poll."""
+
+    def tick(self) -> None:
+        """Take the time for the changes that follow."""
+        self.now_us = self._now_us()
+
+    def rows(self, changes: RowChanges) -> None:
+        """Publish a run of changes, or hold it back. Complete it first where a key changed and values are missing."""
+        feed = self._feed(changes.table)
+        if feed.held_back is not None:
+            self._horizon.published(changes.txn)
+            feed.held_back.add(changes)
+        else:
+            self._rows(feed, changes)
+
+    def truncate(self, change: Truncate) -> None:
+        """Publish that tables were emptied, each to all partitions of its topic."""
+        for table in change.tables:
+            feed = self._feed(table)
+            if feed.held_back is not None:
+                self._horizon.published(change.txn)
+                feed.held_back.add(Truncate([table], change.txn))
+            else:
+                self._truncate(feed, change.txn)
+
+    def released(self, feed: Feed, changes: Sequence[RowChanges | Truncate]) -> None:
+        """Publish changes that were held back."""
+        for change in changes:
+            if isinstance(change, RowChanges):
+                self._rows(feed, change)
+            else:
+                self._truncate(feed, change.txn)
+
+    def loaded_rows(self, feed: Feed, rows: list[tuple[bytes | None, bytes]], snapshot: Snapshot) -> None:
+        """Publish encoded rows of a chunk, after all changes so far."""
+        if not rows:
+            return
+        block = feed.encoder.block(
+            snapshot="true", position_lsn=snapshot.high, ts_us=self.now_us, txid=None, now_us=self.now_us
+        )
+        pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
+        self._add(feed, pairs)
+
+    def void(self, feed: Feed, position_commit: int) -> None:
+        """Publish that what was loaded so far does not count: the load begins again."""
+        window, feed.window = feed.window, None
+        self._truncate(feed, Transaction("", 0, position_commit, self.now_us))
+        feed.window = window
+
+    def flush(self) -> None:
+        """Hand everything to the producer."""
+        for feed in self._touched:
+            pairs, feed.pairs = feed.pairs, []
+            self.open()
+            self._producer.produce_run(feed.topic, pairs, feed.partition)
+        self._touched.clear()
+
+    def record(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        """Add a record to the open Kafka transaction, after all changes so far."""
+        self.flush()
+        self.open()
+        self._producer.produce(topic, key, value, partition)
+
+    def open(self) -> None:
+        """Begin a Kafka transaction unless one is open."""
+        if not self._producer.in_transaction:
+            self._producer.begin()
+            self.open_rows = 0
+            self.open_bytes = 0
+
+    def _feed(self, table: TableSchema) -> Feed:
+        feed = self.feeds.get(table.name)
+        if feed is None or table is not feed.source_table:
+            # The catalogue may have told of a change that the log says nothing of, such as an enum's new value.
+            if feed is None or _shape(table) != _shape(feed.source_table):
+                raise TailraceError(
+                    ErrorKind.INVARIANT,
+                    "the log yields a table version that it has not announced",
+                    table=str(table.name),
+                )
+            feed.source_table = table
+        return feed
+
+    def _rows(self, feed: Feed, changes: RowChanges) -> None:
+        txn = changes.txn
+        if txn is not feed.txn:
+            feed.block = self._block(feed, txn)
+            feed.txn = txn
+        block = feed.block
+        assert block is not None
+        if "u" in changes.ops and not feed.table.full_before and _lacks_values(changes):
+            self._complete(changes)
+        pairs, self.sequence = feed.encoder.run(changes, block, self.sequence, self._tombstones)
+        self._add(feed, pairs)
+        if feed.window is not None:
+            self._horizon.published(txn)
+            _remember(feed.window, feed.encoder, changes, pairs)
+
+    def _truncate(self, feed: Feed, txn: Transaction) -> None:
+        self.flush()
+        self.open()
+        self.sequence += 1
+        value = feed.encoder.truncate(self._block(feed, txn), self.sequence)
+        key = TRUNCATE_KEY if self._compacted else None
+        for partition in range(feed.partition_count):
+            self._producer.produce(feed.topic, key, value, partition)
+        self.open_rows += feed.partition_count
+        if feed.window is not None:
+            self._horizon.published(txn)
+            feed.window.truncated(txn)
+
+    def _block(self, feed: Feed, txn: Transaction) -> Block:
+        return feed.encoder.block(
+            snapshot="false",
+            position_lsn=txn.commit,
+            ts_us=txn.commit_ts_us,
+            txid=txn.xid or None,
+            now_us=self.now_us,
+        )
+
+    def _add(self, feed: Feed, pairs: list[Pair]) -> None:
+        if not pairs:
+            return
+        if feed.pairs:
+            feed.pairs += pairs
+        else:
+            feed.pairs = pairs
+            self._touched.append(feed)
+        count = len(pairs)
+        feed.row_count += count
+        self.open_rows += count
+        # By the first record: rows of a run are alike, and this only decides when a transaction is large enough.
+        self.open_bytes += count * len(pairs[0][1] or b"")
+
+
+def _shape(table: TableSchema) -> tuple[object, ...]:
+    return [(c.name, c.native) for c in table.columns], table.key, table.full_before
+
+
+def _lacks_values(changes: RowChanges) -> bool:
+    """Tell whether the new row of some key change lacks values."""
+    return any(
+        before is not None and after is not None and UNCHANGED in after
+        for before, after in zip(changes.before, changes.after, strict=True)
+    )
+
+
+def _remember(window: LoadWindow, encoder: Encoder, changes: RowChanges, pairs: list[Pair]) -> None:
+    if not any(after is not None and UNCHANGED in after for after in changes.after):
+        window.changed((key for key, _ in pairs if key is not None), changes.txn)
+        return
+    for before, after in zip(changes.before, changes.after, strict=True):
+        if after is not None and UNCHANGED in after:
+            window.changed_in_part(_key(encoder, after), after, changes.txn)
+        else:
+            keys = [_key(encoder, row) for row in (before, after) if row is not None]
+            window.changed(keys, changes.txn)
+
+
+def _key(encoder: Encoder, row: Row) -> bytes:
+    key = encoder.key(row)
+    assert key is not None
+    return key

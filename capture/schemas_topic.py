@@ -1,0 +1,138 @@
+"""The table versions of a replication: what the schemas topic holds, and the records that add to it.
+
+A version is published once, in the Kafka transaction of the first change that is written with it, or before. A table
+that comes back to an earlier form gets a new version all the same: versions order a table's history.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import orjson
+
+from runtime.kafka.admin import TopicSpec
+from schemas.codecs import Encoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.registry import TableVersion, check_ids, parse_table_record, registry_record, table_record
+from schemas.settings import Settings
+from schemas.table import TableName, TableSchema
+from schemas.topics import schemas_topic
+
+
+class Addition(NamedTuple):
+    """A record to publish."""
+
+    topic: str
+    key: bytes
+    value: bytes
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Return what the schemas topic and, with Avro, the registry's topic must be."""
+    replication_factor = settings.topics.replication_factor
+    specs = [TopicSpec(schemas_topic(settings.name), 1, "compact", replication_factor=replication_factor)]
+    if settings.topics.format == "avro":
+        specs.append(TopicSpec(settings.topics.registry_topic, 1, "compact", replication_factor=replication_factor))
+    return specs
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """All versions of all tables, and which loads were announced as complete."""
+
+    topic: str
+    registry_topic: str
+    versions: dict[TableName, list[TableVersion]] = field(default_factory=dict)
+    """Oldest first."""
+    loaded: dict[TableName, int] = field(default_factory=dict)
+    """The generation of the load that was last announced as complete."""
+    _texts: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, records: Mapping[bytes, bytes]) -> Catalogue:
+        """Return what the schemas topic's latest records hold. Raises DECODE for what is no such record."""
+        catalogue = cls(schemas_topic(settings.name), settings.topics.registry_topic)
+        for key, value in records.items():
+            document = _json(key)
+            if isinstance(document, list):
+                if document[:1] == ["loaded"]:
+                    catalogue.loaded[TableName(*document[1:])] = _json(value)["generation"]
+                continue
+            version = parse_table_record(value)
+            catalogue.versions.setdefault(version.table.name, []).append(version)
+        for history in catalogue.versions.values():
+            history.sort(key=lambda version: version.table.version)
+        return catalogue
+
+    def find(self, name: TableName, version: int) -> TableSchema:
+        """Return a version. Raises SOURCE_LOG_LOST when the topic has lost it."""
+        for entry in self.versions.get(name, ()):
+            if entry.table.version == version:
+                return entry.table
+        raise TailraceError(
+            ErrorKind.SOURCE_LOG_LOST,
+            f"{self.topic} does not hold version {version}, which the checkpoint names as in force",
+            remedy="`tailrace reset` begins anew; never delete records of this topic by hand",
+            table=str(name),
+        )
+
+    def numbered(self, table: TableSchema) -> TableSchema:
+        """Return the table under the next free version number; the newest version itself if it is the same table."""
+        history = self.versions.get(table.name)
+        if not history:
+            return table if table.version == 1 else replace(table, version=1)
+        newest = history[-1].table
+        if newest.fingerprint == table.fingerprint:
+            return newest
+        number = newest.version + 1
+        return table if table.version == number else replace(table, version=number)
+
+    def add(self, encoder: Encoder, subject: str) -> list[Addition]:
+        """Note a version that `numbered` gave; return the records that publish it, none if it is known.
+
+        `subject` is the table's topic. Raises INVARIANT when the ids of two Avro schemas collide.
+        """
+        table = encoder.table
+        history = self.versions.setdefault(table.name, [])
+        if any(entry.table.version == table.version for entry in history):
+            return []
+        additions = [
+            *self._registry(subject, "key", encoder.key_schema_id, encoder.key_schema_text, history),
+            *self._registry(subject, "value", encoder.value_schema_id, encoder.value_schema_text, history),
+        ]
+        entry = TableVersion(table, encoder.key_schema_id, encoder.value_schema_id)
+        history.append(entry)
+        return [*additions, Addition(self.topic, *table_record(entry))]
+
+    def announce_loaded(self, table: TableSchema, generation: int, offsets: Mapping[int, int]) -> Addition:
+        """Return the record that says that a table is loaded: all its rows stand before `offsets`, by partition."""
+        self.loaded[table.name] = generation
+        document = {
+            "generation": generation,
+            "version": table.version,
+            "offsets": {str(partition): offset for partition, offset in sorted(offsets.items())},
+        }
+        return Addition(self.topic, orjson.dumps(["loaded", *table.name]), orjson.dumps(document))
+
+    def _registry(
+        self, subject: str, part: str, schema_id: int | None, text: str | None, history: Sequence[TableVersion]
+    ) -> list[Addition]:
+        if schema_id is None or text is None:
+            return []
+        check_ids(self._texts, schema_id, text)
+        ids = [entry.key_schema_id if part == "key" else entry.value_schema_id for entry in history]
+        distinct = list(dict.fromkeys(identity for identity in ids if identity is not None))
+        if schema_id in distinct:
+            return []
+        record = registry_record(f"{subject}-{part}", len(distinct) + 1, schema_id, text)
+        return [Addition(self.registry_topic, *record)]
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise TailraceError(ErrorKind.DECODE, "a record of the schemas topic is no JSON") from None

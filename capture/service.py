@@ -1,0 +1,222 @@
+"""The capture service: stands by, captures, and begins again after errors that another attempt may overcome.
+
+    leadership → claim the transactional id → read the checkpoint → session → (error → back-off → leadership …) → end
+
+A start and a recovery are the same: the state is in Kafka only. What may be tried again is decided by `schemas.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack, suppress
+
+from capture import checkpoints
+from capture import schemas_topic as versions
+from capture.leadership import Leadership
+from capture.load_process import ProcessWorker
+from capture.load_state import LoadState
+from capture.progress import Progress
+from capture.schemas_topic import Catalogue
+from capture.session import Session, Surroundings
+from capture.source import Source
+from capture.sources import open_source
+from runtime import clock, exit_codes, metrics
+from runtime.kafka.admin import Topics, TopicSpec
+from runtime.kafka.compacted import read_all
+from runtime.kafka.errors import FencedError
+from runtime.kafka.producer import TransactionalProducer
+from runtime.lifecycle import StopRequest
+from runtime.logging import bind, get_logger
+from runtime.retry import Backoff
+from runtime.status import StatusWriter
+from schemas.errors import Action, TailraceError
+from schemas.settings import Mode, Settings
+from schemas.topics import ddl_topic, schemas_topic, signals_topic, status_topic
+
+log = get_logger(__name__)
+
+POLL_TIMEOUT_S = 0.1
+"""How long the log is waited for when it has nothing: what a stop, a status or a check of leadership waits at most."""
+
+LIVENESS_LIMIT_S = 120.0
+"""A commit to Kafka may take 90 seconds before it is given up."""
+
+
+def run(
+    settings: Settings, *, stop_at: str | None = None, metrics_port: int | None = None, stop: StopRequest | None = None
+) -> int:
+    """Capture until a stop is requested or the work is done; return an exit code of `runtime.exit_codes`.
+
+    `stop_at` is `now` or a position as the source prints it. Raises TailraceError for what an operator must see.
+    """
+    bind(replication=settings.name)
+    stop = stop or StopRequest()
+    liveness = metrics.Liveness(LIVENESS_LIMIT_S)
+    with ExitStack() as stack:
+        if metrics_port is not None:
+            stack.enter_context(metrics.serve(metrics_port, liveness))
+        return _Service(settings, stop_at, stop, liveness).run()
+
+
+class _Service:
+    def __init__(self, settings: Settings, stop_at: str | None, stop: StopRequest, liveness: metrics.Liveness) -> None:
+        self._settings = settings
+        self._stop_at = stop_at
+        self._stop = stop
+        self._liveness = liveness
+        self._backoff = Backoff(settings.capture.retry_for_s)
+
+    def run(self) -> int:
+        """Run sessions until one ends, or meets an error that is not to be tried again."""
+        while not self._stop.stopping:
+            try:
+                if self._run_once():
+                    return exit_codes.OK
+            except TailraceError as error:
+                retriable = error.action is Action.RETRY and not isinstance(error, FencedError)
+                pause_s = self._backoff.next_s() if retriable and not self._stop.stopping else None
+                metrics.count_error(error, retried=pause_s is not None)
+                if pause_s is None:
+                    raise
+                log.warning("begins again after an error", reason=str(error), pause_s=round(pause_s, 2))
+                self._liveness.progress("waiting after an error")
+                self._stop.wait(pause_s)
+        return exit_codes.OK
+
+    def _run_once(self) -> bool:
+        """Stand by, then capture. Return True when there is nothing more to do."""
+        settings = self._settings
+        topics = Topics(settings.kafka)
+        topics.ensure(_own_topics(settings))
+        leadership = Leadership(settings)
+        try:
+            if not self._stand_by(leadership):
+                return True
+            status = StatusWriter(settings.kafka, settings.name, "capture")
+            progress = Progress(settings, status, self._liveness)
+            try:
+                progress.state("starting")
+                finished = self._capture(topics, leadership, progress)
+            except TailraceError as error:
+                if not isinstance(error, FencedError):
+                    # A fenced process is not the one whose state this is.
+                    progress.close("failed", error)
+                raise
+            except BaseException:
+                progress.close("failed")
+                raise
+            else:
+                progress.close("stopped")
+                return finished
+            finally:
+                status.close()
+        finally:
+            leadership.close()
+
+    def _stand_by(self, leadership: Leadership) -> bool:
+        """Wait until this process is the one that captures. False: a stop was requested before."""
+        settings = self._settings
+        if leadership.wait(self._stop, settings.capture.session_timeout_s / 2 + 1):
+            return True
+        if self._stop.wait(0):
+            return False
+        log.info("waiting as a standby", session_timeout_s=settings.capture.session_timeout_s)
+        component = f"capture.standby.{socket.gethostname()}.{os.getpid()}"
+        status = StatusWriter(settings.kafka, settings.name, component)
+        try:
+            while True:
+                status.write({"state": "standby", "error": None})
+                self._liveness.progress("standby")
+                if leadership.wait(self._stop, settings.capture.status_interval_s):
+                    log.info("takes over")
+                    return True
+                if self._stop.stopping:
+                    return False
+        finally:
+            status.remove()
+            status.close()
+
+    def _capture(self, topics: Topics, leadership: Leadership, progress: Progress) -> bool:
+        settings = self._settings
+        producer = TransactionalProducer(
+            settings.kafka,
+            checkpoints.transactional_id(settings.name),
+            transaction_timeout_s=settings.capture.transaction_timeout_s,
+        )
+        session: Session | None = None
+        source: Source | None = None
+        try:
+            # Whoever held the id before is fenced and its transaction settled: what is read now is the last word.
+            producer.init()
+            checkpoint = checkpoints.read(settings)
+            catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
+            if settings.mode is Mode.FULL_LOAD and _is_loaded(checkpoint):
+                log.info("everything is loaded already", tables=len(checkpoint.plans))
+                return True
+            source = open_source(settings)
+            connector = source.capabilities.connector
+            session = Session(
+                settings,
+                Surroundings(
+                    source=source,
+                    producer=producer,
+                    topics=topics,
+                    spawn=lambda: ProcessWorker(settings, connector),
+                    now_us=clock.now_us,
+                    monotonic=clock.monotonic,
+                ),
+                checkpoint,
+                catalogue,
+            )
+            progress.began()
+            session.start(self._stop_at)
+            return self._follow(session, source, leadership, progress)
+        finally:
+            # The loaders first: they hold snapshots open at the source.
+            if session is not None:
+                session.close()
+            elif source is not None:
+                source.close()
+            producer.close()
+
+    def _follow(self, session: Session, source: Source, leadership: Leadership, progress: Progress) -> bool:
+        began_commit = session.committed
+        while not self._stop.stopping and not session.is_finished:
+            session.step(POLL_TIMEOUT_S)
+            leadership.check()
+            progress.report(session, source)
+            if session.committed != began_commit:
+                # It moves: the next failure is the first of a new series.
+                self._backoff.reset()
+        session.drain()
+        with suppress(TailraceError):
+            # The last figures. Everything is committed: a source that does not answer now is no failure of ours.
+            progress.report(session, source, at_once=True)
+        log.info(
+            "capture ends",
+            position=source.format_position(session.committed),
+            reason=self._stop.reason or "what was asked for is done",
+        )
+        if session.is_finished and self._settings.mode is Mode.FULL_LOAD and self._stop_at is None:
+            # Nobody will read the log again: the source must not keep it for us.
+            session.end_log()
+            for line in source.destroy():
+                log.info("full load is over", done=line)
+        return True
+
+
+def _is_loaded(checkpoint: checkpoints.Checkpoint) -> bool:
+    plans = checkpoint.plans.values()
+    return bool(plans) and all(plan["state"] == LoadState.LOADED for plan in plans)
+
+
+def _own_topics(settings: Settings) -> list[TopicSpec]:
+    name, replication_factor = settings.name, settings.topics.replication_factor
+    return [
+        checkpoints.topic_spec(settings),
+        *versions.topic_specs(settings),
+        TopicSpec(ddl_topic(name), 1, "delete", {"retention.ms": -1}, replication_factor=replication_factor),
+        TopicSpec(signals_topic(name), 1, "delete", replication_factor=replication_factor),
+        TopicSpec(status_topic(name), 1, "compact", replication_factor=replication_factor),
+    ]

@@ -1,0 +1,371 @@
+"""One life of an active capture: from the checkpoint to an end or an error.
+
+A session never repairs itself. Whatever goes wrong, its Kafka transaction is aborted and the next session begins from
+the checkpoint in Kafka, through the code that every start runs (Invariant 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from capture import checkpoints
+from capture.checkpoints import Checkpoint
+from capture.load_state import LoadState, TableLoad
+from capture.loader import Loader, Worker
+from capture.loading import Loading
+from capture.publisher import Producer, Publisher
+from capture.schema_changes import SchemaChanges
+from capture.schemas_topic import Addition, Catalogue
+from capture.source import LogReader, Source
+from capture.tables import Tables, TopicAdmin
+from capture.window import Horizon
+from runtime import metrics
+from runtime.logging import get_logger
+from schemas.changes import Begin, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+from schemas.selection import Selection
+from schemas.settings import Cleanup, Mode, Settings
+from schemas.table import TableName
+from schemas.topics import check_distinct, checkpoints_topic
+
+log = get_logger(__name__)
+
+IDLE_COMMIT_INTERVAL_S = 5.0
+"""Without changes the position is committed, and so the source's log released, this often."""
+
+COMMIT_INTERVAL_MIN_S = 0.005
+COMMIT_SHARE = 4
+"""A transaction stays open so many times as long as the last commit took, within the configured interval: light traffic
+is committed at once, heavy traffic in large transactions."""
+
+CATALOGUE_INTERVAL_S = 20.0
+"""How often the catalogue is asked for what the log does not tell: tables that have come to match the selection or are
+gone, and changes that no row has followed."""
+
+HOLD_SHARE = 0.5
+"""A chunk that is larger than the buffer keeps its transaction open for this part of Kafka's time-out at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a session works with; tests put doubles here."""
+
+    source: Source
+    producer: Producer
+    topics: TopicAdmin
+    spawn: Callable[[], Worker]
+    now_us: Callable[[], int]
+    monotonic: Callable[[], float]
+
+
+class Session:
+    """`start`, then `step` until `is_finished`, then `drain`; `close` in any case."""
+
+    def __init__(self, settings: Settings, around: Surroundings, checkpoint: Checkpoint, catalogue: Catalogue) -> None:
+        self._settings = settings
+        self._around = around
+        self._checkpoint = checkpoint
+        self._catalogue = catalogue
+        self._monotonic = around.monotonic
+        self._horizon = Horizon(checkpoint.earlier)
+        self.publisher = Publisher(
+            around.producer,
+            self._horizon,
+            sequence=checkpoint.sequence,
+            tombstones=settings.topics.writes_tombstones,
+            compacted=settings.topics.cleanup is Cleanup.COMPACT,
+            complete=around.source.complete,
+            now_us=around.now_us,
+        )
+        self._tables = Tables(settings, self.publisher, catalogue, around.topics, around.source.capabilities.connector)
+        self._loader = Loader(
+            around.spawn,
+            self._horizon,
+            processes=settings.capture.load_processes,
+            chunk_rows=settings.capture.chunk_rows,
+            attempts_max=settings.capture.load_attempts,
+            monotonic=around.monotonic,
+        )
+        self.loading = Loading(
+            self.publisher,
+            self._horizon,
+            self._loader,
+            window_keys_max=settings.capture.window_keys_max,
+            state_directory=settings.capture.state_directory,
+            source_end=lambda: around.source.current_position().commit,
+        )
+        self._log: LogReader | None = None
+        self._identity: dict[str, str] = {}
+        self.changes = SchemaChanges(settings, around.source, self.publisher, self._tables, catalogue, self.loading)
+        self._unannounced: list[TableLoad] = []
+        self._in_transaction = False
+        self._opened_at_s = 0.0
+        self._committed_at_s = around.monotonic()
+        self._interval_s = COMMIT_INTERVAL_MIN_S
+        self._looked_at_s = around.monotonic()
+        self._stop_at: int | None = None
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            RowChanges: self._on_rows,
+            Begin: self._on_begin,
+            Commit: self._on_commit,
+            Heartbeat: self._on_heartbeat,
+            Truncate: self._on_truncate,
+            SchemaChange: lambda change: self.changes.follow(change, self.position),
+            LogMessage: self._on_message,
+        }
+        self.position = checkpoint.position
+        """Up to where the log is read and handed to the producer."""
+        self.committed = checkpoint.position
+        """Up to where it is committed to Kafka."""
+        self.commit_s = 0.0
+        """How long the last commit took."""
+        self.commit_ts_us: int | None = None
+        """When the last change published was committed at the source."""
+        self.row_count = 0
+        """Records committed in this session."""
+        self.transaction_count = 0
+        """Source transactions read since they were last counted."""
+        self.row_estimates: dict[TableName, int] = {}
+
+    # Start.
+
+    def start(self, stop_at: str | None = None) -> None:
+        """Connect the checkpoint with the source, publish what is new about tables, and open the log.
+
+        Raises SOURCE_LOG_LOST, PREREQUISITE and CONFIGURATION as the source and Kafka do.
+        """
+        source, settings, checkpoint = self._around.source, self._settings, self._checkpoint
+        selection = Selection(settings.source.tables)
+        _check_selection(checkpoint, settings.source.tables)
+        tables = source.tables()
+        if not tables:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION, "no table matches `source.tables`", remedy="see `tailrace plan`"
+            )
+        check_distinct(settings.name, [table.name for table in tables])
+        known = checkpoint.identity is not None
+        if checkpoint.identity is not None:
+            source.check_position(checkpoint.identity, checkpoint.position)
+            source.check_published([name for name in checkpoint.versions if selection.takes(name)])
+        begin = source.prepare(tables)
+        self._identity = source.identity()
+        if not known:
+            self.position = self._first_position(begin)
+        in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
+        known_names = {table.name for table in in_force}
+        added = [table for table in tables if table.name not in known_names]
+        reborn = {table.name for table in added if table.name in self._catalogue.versions}
+        self._tables.add([(table, table) for table in in_force] + [(self._catalogue.numbered(t), t) for t in added])
+        self.changes.is_dirty = bool(added) or len(in_force) < len(checkpoint.versions)
+        self.row_estimates = self._loader.row_estimates = source.row_estimates(tables)
+        self._restore_loads(reborn)
+        if stop_at is not None:
+            target = source.current_position() if stop_at == "now" else source.parse_position(stop_at)
+            self._stop_at = target.commit
+        self.commit()
+        self._log = source.open_log(self.position, [feed.source_table for feed in self.publisher.feeds.values()])
+        log.info(
+            "capture runs",
+            position=source.format_position(self.position),
+            tables=len(self.publisher.feeds),
+            loading=sum(1 for load in self.loading.loads.values() if load.state != "loaded"),
+        )
+
+    def _first_position(self, begin: Position) -> Position:
+        text = self._settings.start_position
+        if self._settings.mode is not Mode.CDC or text is None or text == "now":
+            return begin
+        position = self._around.source.parse_position(text)
+        self._around.source.check_position(self._identity, position)
+        return position
+
+    def _restore_loads(self, reborn: set[TableName]) -> None:
+        if self._settings.mode is Mode.CDC:
+            return
+        for name, feed in self.publisher.feeds.items():
+            plan = self._checkpoint.plans.get(name)
+            if plan is None:
+                self.changes.begin_load(feed, self.position, reborn=name in reborn)
+                continue
+            load = TableLoad.from_documents(feed.table, plan, self._checkpoint.progress.get(name))
+            announced = self._catalogue.loaded.get(name) == load.generation
+            self.loading.restore(feed, load, self.position.commit, announced=announced)
+
+    # The loop.
+
+    def step(self, timeout_s: float) -> None:
+        """Read what the log has, let loads move on, commit when it is time. Waits for the log at most `timeout_s`."""
+        assert self._log is not None
+        publisher, handlers = self.publisher, self._handlers
+        publisher.tick()
+        if not self.loading.must_wait(self.position.commit):
+            for change in self._log.poll(self._patience_s(timeout_s)):
+                handlers[type(change)](change)
+            publisher.flush()
+        self.loading.step(self.position.commit)
+        for load in self.loading.stale_loads(self.position.commit):
+            self.changes.look_up(load, self.position)
+        if self._monotonic() - self._looked_at_s >= CATALOGUE_INTERVAL_S:
+            self._looked_at_s = self._monotonic()
+            self.changes.look_around()
+        self.changes.follow_catalogue(self.position)
+        if self._is_commit_due():
+            self.commit()
+
+    def take_transaction_count(self) -> int:
+        """Return the source transactions since the last call."""
+        count, self.transaction_count = self.transaction_count, 0
+        return count
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether what was asked for is done: the position to stop at, or the full load."""
+        if not self.loading.is_idle or self.loading.is_dirty or self._unannounced:
+            return False
+        if self._stop_at is not None:
+            return self.position.commit >= self._stop_at and not self.position.row
+        return self._settings.mode is Mode.FULL_LOAD
+
+    def drain(self) -> None:
+        """Commit what is read, so that nothing is read twice. Half a chunk is left out: it will be read again."""
+        if not self.loading.holds_transaction:
+            self.commit()
+
+    def close(self) -> None:
+        """End the log, the loaders, and whatever was not committed. May be called twice."""
+        self.loading.close()
+        self.end_log()
+        self._around.source.close()
+
+    def end_log(self) -> None:
+        """Stop reading the log: only then can the source give it up."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def commit(self) -> None:
+        """Commit the Kafka transaction with the checkpoint in it, then tell the source (Invariant 1)."""
+        publisher = self.publisher
+        topic = checkpoints_topic(self._settings.name)
+        for record in self._announcements():
+            publisher.record(*record)
+        publisher.record(
+            topic,
+            *checkpoints.position_record(
+                self._identity,
+                self.position,
+                publisher.sequence,
+                self.loading.unsettled,
+                self._settings.source.tables,
+            ),
+        )
+        if self.changes.is_dirty:
+            versions = {name: feed.table.version for name, feed in publisher.feeds.items()}
+            publisher.record(topic, *checkpoints.tables_record(versions))
+            self.changes.is_dirty = False
+        for key, value in self.loading.records():
+            publisher.record(topic, key, value)
+        began_s = self._monotonic()
+        self._around.producer.commit()
+        metrics.CAPTURE_BYTES.inc(publisher.open_bytes)
+        self._committed_at_s = self._monotonic()
+        self.commit_s = self._committed_at_s - began_s
+        self._in_transaction = False
+        limit_s = self._settings.capture.commit_interval_ms / 1000
+        self._interval_s = min(limit_s, max(COMMIT_INTERVAL_MIN_S, COMMIT_SHARE * self.commit_s))
+        self.committed = self.position
+        self.row_count += publisher.open_rows
+        publisher.open_rows = publisher.open_bytes = 0
+        metrics.CAPTURE_COMMITS.observe(self.commit_s)
+        self._unannounced, self.loading.completed = self.loading.completed, []
+        if self._log is not None:
+            self._log.acknowledge(self.committed)
+
+    def _announcements(self) -> list[Addition]:
+        """Return the records for loads that a committed transaction has completed."""
+        feeds = self.publisher.feeds
+        # One that has begun again since is not complete any more.
+        topics = {
+            feeds[load.name].topic: load
+            for load in self._unannounced
+            if load.name in feeds and load.state is LoadState.LOADED
+        }
+        self._unannounced = []
+        if not topics:
+            return []
+        # Not the ends of what is committed: a commit returns before its markers are written, so they may still stand
+        # in front of the last transaction.
+        ends = self._around.topics.end_offsets(topics, read_committed=False)
+        return [
+            self._catalogue.announce_loaded(
+                load.table, load.generation, {number: end for (name, number), end in ends.items() if name == topic}
+            )
+            for topic, load in topics.items()
+        ]
+
+    def _patience_s(self, timeout_s: float) -> float:
+        if self._around.producer.in_transaction:
+            return min(timeout_s, max(0.0, self._opened_at_s + self._interval_s - self._monotonic()))
+        return timeout_s if self.loading.is_idle else min(timeout_s, 0.01)
+
+    def _is_commit_due(self) -> bool:
+        now_s = self._monotonic()
+        if not self._around.producer.in_transaction:
+            if self.loading.is_dirty or self._unannounced:
+                return True
+            moved = self.position != self.committed
+            return moved and now_s - self._committed_at_s >= IDLE_COMMIT_INTERVAL_S
+        if not self._in_transaction:
+            self._in_transaction = True
+            self._opened_at_s = now_s
+        capture = self._settings.capture
+        age_s = now_s - self._opened_at_s
+        if self.loading.holds_transaction and age_s < HOLD_SHARE * capture.transaction_timeout_s:
+            return False
+        full = self.publisher.open_rows >= capture.commit_rows or self.publisher.open_bytes >= capture.commit_bytes
+        return full or age_s >= self._interval_s
+
+    # Changes.
+
+    def _on_rows(self, changes: RowChanges) -> None:
+        if changes.table.name not in self.publisher.feeds:
+            # The catalogue said that it was gone: renamed, and renamed back.
+            self.changes.follow(SchemaChange(changes.table.name, None, changes.table), self.position)
+        self.publisher.rows(changes)
+        self.commit_ts_us = changes.txn.commit_ts_us
+        self.position = Position(self.position.commit, self.position.row + len(changes.ops))
+
+    def _on_truncate(self, change: Truncate) -> None:
+        self.publisher.truncate(change)
+        self.position = Position(self.position.commit, self.position.row + 1)
+
+    def _on_begin(self, change: Begin) -> None:
+        self.transaction_count += 1
+
+    def _on_commit(self, change: Commit) -> None:
+        self.position = change.position
+
+    def _on_heartbeat(self, change: Heartbeat) -> None:
+        self.position = max(self.position, change.position)
+
+    def _on_message(self, change: LogMessage) -> None:
+        if change.txn is not None:
+            self.position = Position(self.position.commit, self.position.row + 1)
+        log.debug("message in the source's log", prefix=change.prefix, bytes=len(change.content))
+
+
+def _check_selection(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
+    """Raise CONFIGURATION if tables were selected otherwise in the middle of a transaction.
+
+    The changes behind the position were counted over the tables that were selected then; for others the count is wrong.
+    """
+    if not checkpoint.position.row or checkpoint.selection in (None, list(patterns)):
+        return
+    raise TailraceError(
+        ErrorKind.CONFIGURATION,
+        "`source.tables` was changed while a transaction of the source is published in part",
+        remedy=f"set it back to {checkpoint.selection}, run `tailrace capture run … --stop-at now`, then change it",
+    )

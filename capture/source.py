@@ -1,0 +1,193 @@
+"""What an engine must offer to be captured. Straight-line code that raises; control flow lives in the service.
+
+Life of a source in the service: `connect` → `identity` → `findings` → `tables` → `open_log` → `poll` and
+`acknowledge` in a loop → `close`. Snapshot readers live in processes of their own, made from the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from schemas.changes import Change, Row, RowChanges, Transaction
+from schemas.findings import Finding, Severity
+from schemas.position import Position
+from schemas.table import TableName, TableSchema
+
+__all__ = [
+    "Capabilities",
+    "Chunk",
+    "Finding",
+    "LogReader",
+    "Severity",
+    "Snapshot",
+    "SnapshotReader",
+    "Source",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, as data."""
+
+    engine: str
+    connector: str
+    """What `source.connector` says in envelopes: Debezium's name of the engine."""
+    truncates: bool
+    schema_changes: bool
+    log_messages: bool
+
+
+class Chunk(NamedTuple):
+    """A range of a table, by key: `lower` < key <= `upper` in the order of the key; None is open.
+
+    Bounds are text literals of the key's columns. A table without a key, or a small one, is one chunk that is open at
+    both ends. Serialises as JSON.
+    """
+
+    number: int
+    lower: tuple[str, ...] | None
+    upper: tuple[str, ...] | None
+
+
+class Snapshot(Protocol):
+    """What a chunk's read could see of the transactions in the log. Picklable."""
+
+    high: int
+    """A log position (the `commit` of a `Position`): once the log is read up to here, every transaction that `sees`
+    accepts has been read, save for such as only repeat what the chunk holds."""
+
+    def sees(self, txn: Transaction) -> bool:
+        """Tell whether the read saw what this transaction did."""
+        ...
+
+    def settled(self, txn: Transaction) -> bool:
+        """Tell whether every snapshot taken from now on would see this transaction (it may be forgotten)."""
+        ...
+
+
+class SnapshotReader(Protocol):
+    """Reads tables in chunks. One instance per loader process, with a connection of its own."""
+
+    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
+        """Cut a table into chunks of about `chunk_rows` rows that together cover it whole, present and future."""
+        ...
+
+    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
+        """Read a chunk in one statement and one snapshot; yield batches of rows. Memory is bounded by a batch.
+
+        Raises SOURCE_SCHEMA when the table no longer has the columns of `table`.
+        """
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Return the snapshot of the read under way or just ended; known from the first batch that `read` yields."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        ...
+
+
+class LogReader(Protocol):
+    """A stream of the source's log from a position on."""
+
+    def poll(self, timeout_s: float) -> Sequence[Change]:
+        """Return the next changes, in log order; at most some thousand rows. Empty after `timeout_s` without any.
+
+        A long transaction is returned piece by piece: Begin, then RowChanges and others in several polls, then Commit.
+        The rows that the start position says are behind already are skipped. Tables that the selection does not take
+        never appear. An idle log yields Heartbeat now and then, at least every ten seconds.
+        """
+        ...
+
+    def acknowledge(self, position: Position) -> None:
+        """Tell the source that nothing before `position` will be asked for again. Invariant 1: called only when the
+        checkpoint that names `position` is durable.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the stream. May be called twice."""
+        ...
+
+
+class Source(Protocol):
+    """One database to capture."""
+
+    capabilities: Capabilities
+
+    def identity(self) -> dict[str, str]:
+        """Name the log that positions belong to (PostgreSQL: system identifier, timeline, database, slot)."""
+        ...
+
+    def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
+        """Check every prerequisite. Never changes anything."""
+        ...
+
+    def tables(self) -> list[TableSchema]:
+        """Read the schemas of the selected tables, sorted by name, version 1 each."""
+        ...
+
+    def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
+        """Estimate the rows of each table from the catalogue."""
+        ...
+
+    def prepare(self, tables: Sequence[TableSchema]) -> Position:
+        """Make what the log needs (publication, slot) unless it is there. Return where a new slot starts.
+
+        May be repeated.
+        """
+        ...
+
+    def check_position(self, stored: dict[str, str], position: Position) -> None:
+        """Raise SOURCE_LOG_LOST, with the gap and the remedy, unless the log still holds what follows `position`.
+
+        The identity must still be the stored one, too.
+        """
+        ...
+
+    def check_published(self, names: Sequence[TableName]) -> None:
+        """Raise PREREQUISITE unless the log is sent for all of these tables, of those that still exist.
+
+        Asked before `prepare` for tables that were captured before: `prepare` would add a table again that was taken
+        out meanwhile, and hide that its changes are missing.
+        """
+        ...
+
+    def open_log(self, position: Position, tables: Sequence[TableSchema]) -> LogReader:
+        """Start reading after `position`; `tables` are the schema versions in force there."""
+        ...
+
+    def current_position(self) -> Position:
+        """Return the log's end."""
+        ...
+
+    def retained_bytes(self) -> int | None:
+        """Return how much log the source keeps for this replication, where it can tell."""
+        ...
+
+    def complete(self, changes: RowChanges) -> None:
+        """Replace UNCHANGED in the new rows of key changes by the source's present values, in place.
+
+        A key change becomes a delete and an insert, and an insert must be whole. A row that is gone keeps None there:
+        its delete follows in the log.
+        """
+        ...
+
+    def format_position(self, position: Position) -> str:
+        """Print a position as the engine's users know it."""
+        ...
+
+    def parse_position(self, text: str) -> Position:
+        """Read what `format_position` prints. Raises CONFIGURATION."""
+        ...
+
+    def destroy(self) -> list[str]:
+        """Remove what `prepare` made; return what was removed, in words."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections. May be called twice."""
+        ...

@@ -1,0 +1,247 @@
+"""What the catalogue says of tables and types, read set-wise: a handful of queries whatever the number of tables.
+
+`read_relations` returns everything that could be captured or is refused; `read_tables` makes table schemas of some.
+The text of the queries is in `queries.py`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import psycopg
+
+from capture.sources.postgresql import queries
+from capture.sources.postgresql.connection import classified
+from capture.sources.postgresql.types import TypeInfo, logical_type
+from schemas.selection import Selection
+from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema, UserType
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
+_IDENTITIES = {"": "", "a": "always", "d": "by default"}
+
+
+@dataclass(frozen=True, slots=True)
+class RelationFacts:
+    """One row of `pg_class`."""
+
+    oid: int
+    name: TableName
+    kind: str
+    """`relkind`: r table, p partitioned, v view, m materialised view, f foreign table."""
+    persistence: str
+    """`relpersistence`: p permanent, u unlogged, t temporary."""
+    identity: str
+    """`relreplident`: d default, n nothing, f full, i index."""
+    ancestors: tuple[int, ...]
+    """Of a partition: the oids of the partitioned tables above it."""
+    row_estimate: int
+    owner: str
+    can_select: bool
+    is_owner: bool
+    has_key: bool
+    """Whether updates and deletes can be logged with a key: a primary key, or an identity index."""
+    comment: str | None
+    has_primary_key: bool
+
+
+class ColumnType(NamedTuple):
+    """The type of a column as `pg_attribute` has it."""
+
+    oid: int
+    typmod: int
+    schema: str
+    """The schema of the type, where its operators are."""
+
+
+class Catalog:
+    """Reads the catalogue over a connection that `connection` returns, and keeps the types it has met."""
+
+    def __init__(self, connection: Callable[[], Connection]) -> None:
+        self._connection = connection
+        self.types: dict[int, TypeInfo] = {}
+        self._natives: dict[tuple[int, int], str] = {}
+
+    def read_relations(self, selection: Selection) -> list[RelationFacts]:
+        """Return the selected relations, sorted by name: those that can be captured and those that cannot."""
+        found = [_relation(row) for row in self._fetch("reading the catalogue", queries.RELATIONS)]
+        return sorted((r for r in found if selection.takes(r.name)), key=lambda r: r.name)
+
+    def read_relation(self, oid: int) -> RelationFacts | None:
+        """Return one relation, or None where it is gone."""
+        rows = self._fetch("reading the catalogue", queries.RELATIONS + " and c.oid = %(oid)s", {"oid": oid})
+        return _relation(rows[0]) if rows else None
+
+    def find_relation(self, name: TableName) -> RelationFacts | None:
+        """Return one relation by its name, or None where it is gone."""
+        condition = " and n.nspname = %(schema)s and c.relname = %(table)s"
+        rows = self._fetch("reading the catalogue", queries.RELATIONS + condition, name._asdict())
+        return _relation(rows[0]) if rows else None
+
+    def oids(self, names: Iterable[TableName]) -> dict[TableName, int]:
+        """Return the oids of those tables that exist."""
+        names = list(names)
+        parameters = {"schemas": [n.schema for n in names], "tables": [n.table for n in names]}
+        rows = self._fetch("looking tables up", queries.OIDS, parameters)
+        return {TableName(str(s), str(t)): oid for s, t, oid in rows}
+
+    def read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
+        """Return the schemas of these relations, in their order, version 1 each."""
+        oids = {"oids": [r.oid for r in relations]}
+        columns: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        for row in self._fetch("reading columns", queries.COLUMNS, oids):
+            columns[row[0]].append(row)
+        self.load_types({row[2] for rows in columns.values() for row in rows})
+        for rows in columns.values():
+            self._natives.update({(row[2], row[3]): row[4] for row in rows})
+        indexes: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        for row in self._fetch("reading indexes", queries.INDEXES, oids):
+            indexes[row[0]].append(row)
+        foreign_keys: dict[int, list[ForeignKey]] = defaultdict(list)
+        for row in self._fetch("reading foreign keys", queries.FOREIGN_KEYS, oids):
+            foreign_keys[row[0]].append(_foreign_key(row))
+        return [self._table(r, columns[r.oid], indexes[r.oid], foreign_keys[r.oid]) for r in relations]
+
+    def column_types(self, oid: int) -> dict[str, ColumnType]:
+        """Return the types of a relation's columns."""
+        rows = self._fetch("reading columns", queries.COLUMN_TYPES, {"oid": oid})
+        return {name: ColumnType(type_oid, typmod, schema) for name, type_oid, typmod, schema in rows}
+
+    def load_types(self, oids: Iterable[int]) -> None:
+        """Make sure that `types` knows these types and all that they are made of."""
+        missing = [oid for oid in set(oids) if oid not in self.types]
+        if not missing:
+            return
+        for row in self._fetch(
+            "reading types", queries.types_query(self._connection().info.server_version), {"oids": missing}
+        ):
+            *plain, fields, labels, extension, definition = row
+            parts = tuple((str(name), int(oid), int(typmod)) for name, oid, typmod in fields or ())
+            values: Any = (*plain, parts, tuple(labels or ()), extension, definition or "")
+            self.types[row[0]] = TypeInfo(*values)
+
+    def reload_user_types(self) -> None:
+        """Read the types again that may have changed: an enum's labels, a composite's fields."""
+        old = {oid: info for oid, info in self.types.items() if info.schema != "pg_catalog"}
+        for oid in old:
+            del self.types[oid]
+        try:
+            self.load_types(old)
+        finally:
+            # Those that are gone: the log may still hold values of them.
+            for oid, info in old.items():
+                self.types.setdefault(oid, info)
+
+    def natives(self, pairs: Sequence[tuple[int, int]]) -> list[str]:
+        """Return the names of types with their modifiers, as `format_type` writes them."""
+        missing = [pair for pair in set(pairs) if pair not in self._natives]
+        if missing:
+            parameters = {"oids": [oid for oid, _ in missing], "typmods": [typmod for _, typmod in missing]}
+            for oid, typmod, native in self._fetch("naming types", queries.NATIVES, parameters):
+                self._natives[oid, typmod] = str(native)
+        # A type that was dropped since has no name any more ("???"): its values still are text.
+        return [self._natives.get(pair, "text") for pair in pairs]
+
+    def user_types(self, oids: Iterable[int]) -> tuple[UserType, ...]:
+        """Return the user-defined types behind these types, in an order in which they can be created."""
+        made: dict[int, UserType] = {}
+        for oid in oids:
+            self._collect(oid, made, set())
+        return tuple(made.values())
+
+    def _collect(self, oid: int, made: dict[int, UserType], seen: set[int]) -> None:
+        info = self.types.get(oid)
+        if info is None or oid in seen or oid in made:
+            return
+        seen.add(oid)
+        for part in (info.element, info.base, info.subtype, *(field[1] for field in info.fields)):
+            self._collect(part, made, seen)
+        if info.schema in ("pg_catalog", "information_schema"):
+            return
+        if info.extension:
+            made[oid] = UserType(info.schema, info.name, "extension", definition=info.extension)
+        elif info.kind in _KINDS and not (info.kind == "b" and info.element):
+            made[oid] = UserType(info.schema, info.name, _KINDS[info.kind], info.labels, info.definition)
+
+    def _table(
+        self,
+        relation: RelationFacts,
+        rows: list[tuple[Any, ...]],
+        index_rows: list[tuple[Any, ...]],
+        foreign_keys: list[ForeignKey],
+    ) -> TableSchema:
+        columns: list[Column] = []
+        generated: list[GeneratedColumn] = []
+        numbers: dict[int, int] = {}
+        type_oids: list[int] = []
+        for position, row in enumerate(rows):
+            _, number, oid, typmod, native, name, not_null, default, identity, generation, collation = row
+            if generation:
+                generated.append(GeneratedColumn(name, native, default, position))
+                continue
+            numbers[number] = len(columns)
+            type_oids.append(oid)
+            # The target has no such sequence; the identity, where there is one, says the same without it.
+            kept = None if default is None or "nextval(" in default or identity else default
+            columns.append(
+                Column(
+                    name,
+                    logical_type(self.types, oid, typmod),
+                    native,
+                    not not_null,
+                    kept,
+                    _IDENTITIES[identity],
+                    collation,
+                    number,
+                )
+            )
+        key: tuple[int, ...] = ()
+        key_is_primary = True
+        indexes = []
+        for _, name, definition, unique, primary, is_identity, attributes, constraint, deferrable in index_rows:
+            if is_identity or (primary and relation.identity != "i"):
+                key = tuple(numbers[a] for a in attributes if a in numbers)
+                key_is_primary = primary
+            if not primary:
+                indexes.append(Index(name, unique, definition, constraint, deferrable))
+        return TableSchema(
+            relation.name,
+            tuple(columns),
+            key,
+            primary_key=key_is_primary,
+            full_before=relation.identity == "f",
+            generated=tuple(generated),
+            indexes=tuple(indexes),
+            foreign_keys=tuple(foreign_keys),
+            user_types=self.user_types(type_oids),
+            comment=relation.comment,
+        )
+
+    def _fetch(self, doing: str, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with classified(doing):
+            return self._connection().execute(query, parameters).fetchall()
+
+
+_KINDS = {"e": "enum", "d": "domain", "c": "composite", "r": "range"}
+
+
+def _relation(row: tuple[Any, ...]) -> RelationFacts:
+    oid, schema, table, kind, persistence, identity, ancestors, *rest = row
+    return RelationFacts(oid, TableName(schema, table), kind, persistence, identity, tuple(ancestors or ()), *rest)
+
+
+def _foreign_key(row: tuple[Any, ...]) -> ForeignKey:
+    _, name, columns, schema, table, target_columns, on_delete, on_update, deferrable = row
+    return ForeignKey(
+        name,
+        tuple(columns),
+        TableName(schema, table),
+        tuple(target_columns),
+        _ACTIONS[on_delete],
+        _ACTIONS[on_update],
+        deferrable,
+    )

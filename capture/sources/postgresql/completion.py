@@ -1,0 +1,114 @@
+"""Values that the log left out because they did not change, fetched for rows whose key did.
+
+A key change is published as a delete and an insert, and an insert must be whole. The value may have changed since:
+then its own change follows in the log and settles it, and so does the delete of a row that is gone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from capture.sources.postgresql.catalog import Catalog
+from capture.sources.postgresql.connection import classified, identifier, literal
+from capture.sources.postgresql.literals import text_of
+from capture.sources.postgresql.snapshot import compile_copy_reader, copy_rows, read_snapshot, selected_column
+from capture.sources.postgresql.types import reader
+from runtime.clock import monotonic, sleep
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
+
+ROWS_PER_QUERY = 500
+_VISIBLE_WITHIN_S = 30
+
+
+def complete(
+    connected: Callable[[], psycopg.Connection[tuple[object, ...]]], catalog: Catalog, changes: RowChanges
+) -> None:
+    """Fill in UNCHANGED of the new rows whose old row is known, in place; None where it cannot be found."""
+    table = changes.table
+    wanted: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for i, (before, after) in enumerate(zip(changes.before, changes.after, strict=True)):
+        if before is None or after is None:
+            continue
+        gaps = tuple(c for c, value in enumerate(after) if value is UNCHANGED)
+        if gaps:
+            wanted[gaps].append(i)
+    for gaps, places in wanted.items():
+        for start in range(0, len(places), ROWS_PER_QUERY):
+            part = places[start : start + ROWS_PER_QUERY]
+            keys = [_key(table, changes.after[i]) for i in part]
+            found = _fetch(connected(), catalog, changes, gaps, keys)
+            for i, key in zip(part, keys, strict=True):
+                row = list(changes.after[i] or ())
+                for c, value in zip(gaps, found.get(key, (None,) * len(gaps)), strict=True):
+                    row[c] = value
+                changes.after[i] = tuple(row)
+
+
+def _key(table: TableSchema, row: Row | None) -> Row:
+    assert row is not None
+    return tuple(row[i] for i in table.key)
+
+
+def _fetch(
+    connection: psycopg.Connection[tuple[object, ...]],
+    catalog: Catalog,
+    changes: RowChanges,
+    gaps: tuple[int, ...],
+    keys: list[Row],
+) -> dict[Row, Row]:
+    table = changes.table
+    oid = catalog.oids([table.name]).get(table.name)
+    types = catalog.column_types(oid) if oid is not None else {}
+    columns = [table.columns[i] for i in (*table.key, *gaps)]
+    if any(column.name not in types for column in columns):
+        # The table or a column is gone: what follows in the log says so.
+        return {}
+    catalog.load_types(types[column.name].oid for column in columns)
+    read = compile_copy_reader(
+        [reader(catalog.types, types[column.name].oid, types[column.name].typmod) for column in columns]
+    )
+    selected = ", ".join(selected_column(catalog.types, types[column.name], column) for column in columns)
+    key_columns = [table.columns[i] for i in table.key]
+    names = ", ".join(f"t.{identifier(column.name)}" for column in key_columns)
+    values = ", ".join(
+        "("
+        + ", ".join(
+            f"{literal(text_of(value, column.type))}::{column.native}"
+            for value, column in zip(key, key_columns, strict=True)
+        )
+        + ")"
+        for key in keys
+    )
+    name = f"{identifier(table.name.schema)}.{identifier(table.name.table)}"
+    query = f"copy (select {selected} from {name} as t where ({names}) in ({values})) to stdout (format binary)"
+    width = len(table.key)
+    with _seeing(connection, changes.txn):
+        return {row[:width]: row[width:] for row in map(read, copy_rows(connection, query))}
+
+
+@contextmanager
+def _seeing(connection: psycopg.Connection[tuple[object, ...]], txn: Transaction) -> Iterator[None]:
+    """Open a snapshot that sees the transaction: it is in the log a moment before anybody sees it.
+
+    Without that the row would be looked for under a key that it does not have yet. Raises SOURCE_CONNECTION.
+    """
+    deadline = monotonic() + _VISIBLE_WITHIN_S
+    while True:
+        with classified("completing rows"), connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            if read_snapshot(connection).sees(txn):
+                yield
+                return
+        if monotonic() >= deadline:
+            raise TailraceError(
+                ErrorKind.SOURCE_CONNECTION,
+                f"a transaction that is in the log is not visible after {_VISIBLE_WITHIN_S} s: does it wait for a "
+                "synchronous standby?",
+            )
+        sleep(0.02)

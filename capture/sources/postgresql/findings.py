@@ -1,0 +1,341 @@
+"""What an operator should know before a run: every prerequisite at the source, with the statement that repairs it.
+
+Reads only. `ServerFacts` is asked of the server in one round; the rest is judgement over facts, and tested as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from capture.source import Finding, Severity
+from capture.sources.postgresql.catalog import RelationFacts
+from capture.sources.postgresql.connection import classified, identifier, literal
+from capture.sources.postgresql.publication import create_statement, table_list
+from capture.sources.postgresql.server import Slot, read_slot
+from schemas.selection import Selection
+from schemas.settings import PostgresqlSource
+from schemas.table import TableName, TableSchema
+
+OLDEST_VERSION = 130000
+_STANDBY_VERSION = 160000
+"""Logical decoding on a standby (PostgreSQL 16 release notes)."""
+
+_SERVER = """
+select current_setting('server_version_num')::int4, current_setting('server_version'),
+       current_setting('wal_level'), pg_is_in_recovery(), current_user::text,
+       (select r.rolreplication or r.rolsuper from pg_roles r where r.rolname = current_user)
+         or exists (select from pg_roles g where g.rolname = 'rds_replication' and pg_has_role(g.oid, 'member')),
+       current_setting('max_replication_slots')::int4, (select count(*) from pg_replication_slots)::int4,
+       current_setting('max_wal_senders')::int4,
+       (select count(*) from pg_stat_activity where backend_type = 'walsender')::int4,
+       has_database_privilege(current_database(), 'create'), current_setting('max_slot_wal_keep_size'),
+       current_setting('server_encoding')
+"""
+_PUBLICATION = """
+select pubviaroot, pubinsert and pubupdate and pubdelete, pg_has_role(pubowner, 'usage'),
+       (select coalesce(array_agg(array[t.schemaname::text, t.tablename::text]), '{}')
+          from pg_publication_tables t where t.pubname = p.pubname)
+  from pg_publication p where p.pubname = %(name)s
+"""
+_ROW_SECURITY = """
+select n.nspname::text, c.relname::text
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.oid = any(%(oids)s::oid[]) and row_security_active(c.oid)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationFacts:
+    """A publication that is there."""
+
+    via_root: bool
+    publishes_rows: bool
+    is_owner: bool
+    members: frozenset[TableName]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What was asked of the server."""
+
+    version: int
+    version_text: str
+    wal_level: str
+    is_standby: bool
+    role: str
+    may_replicate: bool
+    slots_max: int
+    slots: int
+    senders_max: int
+    senders: int
+    may_create: bool
+    """Whether the role may create objects in the database: a publication is one."""
+    slot_wal_keep: str
+    """`max_slot_wal_keep_size`; -1: no bound."""
+    encoding: str
+    slot: Slot | None
+    publication: PublicationFacts | None
+    row_security: frozenset[TableName]
+    """Tables whose rows are filtered for this role."""
+
+
+def read_facts(
+    connection: psycopg.Connection[tuple[object, ...]],
+    slot: str,
+    publication: str,
+    relations: Sequence[RelationFacts],
+) -> ServerFacts:
+    """Ask the server."""
+    with classified("asking the source for its settings"):
+        row: Any = connection.execute(_SERVER).fetchall()[0]
+        published: list[tuple[Any, ...]] = connection.execute(_PUBLICATION, {"name": publication}).fetchall()
+        secured: list[tuple[Any, ...]] = connection.execute(
+            _ROW_SECURITY, {"oids": [r.oid for r in relations if r.kind in "rp"]}
+        ).fetchall()
+    facts = None
+    if published:
+        via_root, rows, is_owner, members = published[0]
+        facts = PublicationFacts(via_root, rows, is_owner, frozenset(TableName(*member) for member in members))
+    values: Any = (*row, read_slot(connection, slot), facts, frozenset(TableName(s, t) for s, t in secured))
+    return ServerFacts(*values)
+
+
+def find(
+    settings: PostgresqlSource,
+    slot: str,
+    publication: str,
+    facts: ServerFacts,
+    relations: Sequence[RelationFacts],
+    tables: Sequence[TableSchema],
+) -> list[Finding]:
+    """Judge the facts. `relations` is all that the selection takes, `tables` what is captured of it."""
+    return [
+        *_of_server(facts),
+        *_of_slot(settings, slot, facts),
+        *_of_publication(settings, publication, facts, relations, tables),
+        *_of_relations(settings, facts, relations, tables),
+    ]
+
+
+def grants(settings: PostgresqlSource, publication: str, tables: Sequence[TableName]) -> str:
+    """Return the SQL that gives a role exactly what capturing needs, to be run by the owner of the tables."""
+    role = identifier(settings.user)
+    schemas = sorted({table.schema for table in tables})
+    lines = [
+        f"create role {role} login replication password '…';",
+        f"grant connect on database {identifier(settings.database)} to {role};",
+        *(f"grant usage on schema {identifier(schema)} to {role};" for schema in schemas),
+    ]
+    if tables:
+        lines.append(f"grant select on {table_list(tables)} to {role};")
+    lines.append(f"{create_statement(publication, tables)};")
+    lines.append("-- and in the configuration: source.manage_publication: false")
+    return "\n".join(lines)
+
+
+def _of_server(facts: ServerFacts) -> Iterator[Finding]:
+    role = identifier(facts.role)
+    if facts.version < OLDEST_VERSION:
+        yield _blocks("server-version", f"the server is PostgreSQL {facts.version_text}; 13 is the oldest supported")
+    elif facts.version < 140000:
+        yield _note("text-form", "PostgreSQL 13 sends its log in text form only, which costs about twice the time")
+    if facts.wal_level != "logical":
+        yield _blocks(
+            "wal-level",
+            f"wal_level is {facts.wal_level}: the log does not hold what is needed to decode it",
+            "alter system set wal_level = 'logical'; -- then restart the server",
+        )
+    if not facts.may_replicate:
+        yield _blocks(
+            "no-replication-right",
+            f"the role {facts.role} may not replicate",
+            f"alter role {role} replication; -- on Amazon RDS: grant rds_replication to {role};",
+        )
+    if facts.slot is None and facts.slots >= facts.slots_max:
+        yield _blocks(
+            "replication-slots-full",
+            f"all {facts.slots_max} replication slots are in use",
+            f"alter system set max_replication_slots = {facts.slots_max + 5}; -- then restart; or drop one that nobody "
+            "reads: select slot_name from pg_replication_slots where not active",
+        )
+    if facts.senders >= facts.senders_max:
+        yield _blocks(
+            "wal-senders-full",
+            f"all {facts.senders_max} WAL senders are in use",
+            f"alter system set max_wal_senders = {facts.senders_max + 5}; -- then restart the server",
+        )
+    if facts.is_standby:
+        if facts.version < _STANDBY_VERSION:
+            yield _blocks("standby", "the server is a standby; logical decoding on standbys needs PostgreSQL 16")
+        else:
+            yield _warns(
+                "standby",
+                "the server is a standby: publications have to be made on the primary, and the slot is lost if the "
+                "primary removes rows that it needs",
+                "set hot_standby_feedback = on at the standby, and a physical slot for it at the primary",
+            )
+    if facts.encoding == "SQL_ASCII":
+        yield _warns("encoding", "the database's encoding is SQL_ASCII: text that is not UTF-8 stops the capture")
+
+
+def _of_slot(settings: PostgresqlSource, name: str, facts: ServerFacts) -> Iterator[Finding]:
+    slot = facts.slot
+    if slot is None:
+        if not settings.manage_slot:
+            yield _blocks(
+                "slot-missing",
+                f"the replication slot {name} does not exist, and source.manage_slot is off",
+                f"select pg_create_logical_replication_slot({literal(name)}, 'pgoutput');",
+            )
+    elif slot.plugin != "pgoutput" or slot.database != settings.database:
+        yield _blocks(
+            "slot-foreign",
+            f"the replication slot {name} is of {slot.plugin or 'physical replication'}, database "
+            f"{slot.database or '(none)'}",
+            "choose another name in source.slot",
+        )
+    elif slot.invalidation or slot.wal_status == "lost":
+        yield _blocks(
+            "slot-lost",
+            f"the replication slot {name} was invalidated ({slot.invalidation or 'its log was removed'})",
+            f"select pg_drop_replication_slot({literal(name)}); -- then `tailrace reset` and load anew",
+        )
+    elif slot.wal_status == "unreserved" or (slot.safe_wal_bytes is not None and slot.safe_wal_bytes < 1 << 30):
+        yield _warns(
+            "slot-at-risk",
+            f"the replication slot {name} will be lost after {slot.safe_wal_bytes or 0} more bytes of log "
+            f"(wal_status {slot.wal_status})",
+            "start the capture now, or raise it: alter system set max_slot_wal_keep_size = …; select pg_reload_conf();",
+        )
+    if facts.slot_wal_keep == "-1":
+        yield _note(
+            "slot-unbounded",
+            "max_slot_wal_keep_size is -1: while the capture is down, the server keeps its log until its disk is full",
+            "alter system set max_slot_wal_keep_size = '…GB'; select pg_reload_conf();",
+        )
+
+
+def _of_publication(
+    settings: PostgresqlSource,
+    name: str,
+    facts: ServerFacts,
+    relations: Sequence[RelationFacts],
+    tables: Sequence[TableSchema],
+) -> Iterator[Finding]:
+    names = [table.name for table in tables]
+    foreign = [r.name for r in relations if not r.is_owner and r.name in set(names)]
+    present = facts.publication
+    if present is None:
+        statement = f"{create_statement(name, names)};"
+        if not settings.manage_publication:
+            message = f"the publication {name} does not exist, and source.manage_publication is off"
+            yield _blocks("publication-missing", message, statement)
+        elif not facts.may_create or foreign:
+            reason = f"does not own {_some(foreign)}" if foreign else "may not create objects in the database"
+            yield _blocks(
+                "publication-missing",
+                f"the publication {name} does not exist, and {facts.role} cannot make it: it {reason}",
+                f"{statement} -- as the owner of the tables",
+            )
+        return
+    if not present.via_root or not present.publishes_rows:
+        yield (_note if settings.manage_publication and present.is_owner else _blocks)(
+            "publication-options",
+            f"the publication {name} does not publish inserts, updates and deletes by the partitioned table's name",
+            f"alter publication {identifier(name)} set (publish = 'insert, update, delete, truncate', "
+            "publish_via_partition_root = true);",
+        )
+    missing = [table for table in names if table not in present.members]
+    not_ours = [table for table in missing if table in set(foreign)]
+    if missing and (not settings.manage_publication or not present.is_owner or not_ours):
+        yield _blocks(
+            "publication-lacks-tables",
+            f"the publication {name} lacks {_some(missing)}, and {facts.role} cannot add them",
+            f"alter publication {identifier(name)} add table {table_list(missing)}; -- as the owner of both",
+        )
+
+
+def _of_relations(
+    settings: PostgresqlSource, facts: ServerFacts, relations: Sequence[RelationFacts], tables: Sequence[TableSchema]
+) -> Iterator[Finding]:
+    captured = {table.name: table for table in tables}
+    explicit = set(Selection(settings.tables).explicit())
+    present = {str(r.name) for r in relations}
+    for pattern in sorted(explicit - present):
+        yield _blocks("table-missing", f"the table {pattern} does not exist, or this role may not see it")
+    role = identifier(facts.role)
+    for relation in relations:
+        name, quoted = relation.name, table_list([relation.name])
+        refusal = _refusal(relation)
+        if refusal is not None:
+            severity = Severity.BLOCKS if str(name) in explicit else Severity.WARNS
+            yield Finding(severity, refusal[0], refusal[1], name, f'leave it out: "!{name}" in source.tables')
+            continue
+        if name not in captured:
+            continue
+        if not relation.can_select:
+            yield _blocks(
+                "no-select-right",
+                f"the role {facts.role} may not read the table",
+                f"grant usage on schema {identifier(name.schema)} to {role}; grant select on {quoted} to {role};",
+                name,
+            )
+        if name in facts.row_security:
+            yield _blocks(
+                "row-security",
+                f"row-level security hides rows of the table from {facts.role}; the log holds them all",
+                f"alter role {role} bypassrls;",
+                name,
+            )
+        yield from _of_identity(relation, quoted)
+
+
+def _of_identity(relation: RelationFacts, quoted: str) -> Iterator[Finding]:
+    if relation.identity == "f":
+        if not relation.has_primary_key:
+            yield _note(
+                "keyless",
+                "the table has no primary key: equal rows are counted, its changes go through one partition, and it "
+                "is loaded in one piece",
+                None,
+                relation.name,
+            )
+    elif relation.identity == "n" or not relation.has_key:
+        why = "its replica identity is nothing" if relation.identity == "n" else "it has no primary key"
+        yield _blocks(
+            "no-replica-identity",
+            f"{why}: once it is published, the server refuses updates and deletes of the table",
+            f"alter table {quoted} replica identity full; -- or give it a primary key, or leave it out",
+            relation.name,
+        )
+
+
+def _refusal(relation: RelationFacts) -> tuple[str, str] | None:
+    if relation.kind == "f":
+        return "foreign-table", "a foreign table's changes are in no log of this server"
+    if relation.kind in "vm":
+        return "view", "a view has no changes of its own in the log; its tables have"
+    if relation.persistence == "u":
+        return "unlogged", "an unlogged table's changes are not in the log"
+    return None
+
+
+def _some(names: Sequence[TableName]) -> str:
+    shown = ", ".join(str(name) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+def _blocks(code: str, message: str, remedy: str | None = None, table: TableName | None = None) -> Finding:
+    return Finding(Severity.BLOCKS, code, message, table, remedy)
+
+
+def _warns(code: str, message: str, remedy: str | None = None, table: TableName | None = None) -> Finding:
+    return Finding(Severity.WARNS, code, message, table, remedy)
+
+
+def _note(code: str, message: str, remedy: str | None = None, table: TableName | None = None) -> Finding:
+    return Finding(Severity.NOTE, code, message, table, remedy)

@@ -1,0 +1,75 @@
+"""Values of enums that came to a type after its table's version was made: nothing in the log announces them.
+
+`alter type … add value` is no change of the tables that use the type, so no relation message follows. A column's values
+are looked at instead, a set per run of rows; an unknown one makes the catalogue be read and a new version be announced.
+Enums within arrays, composites and domains are not looked into: the catalogue, when it is read now and then, tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from schemas.changes import UNCHANGED, Change, RowChanges, SchemaChange
+from schemas.table import TableSchema
+from schemas.types import Family
+
+Checks = list[tuple[int, set[Any]]]
+"""For each enum column: its index, and the values that are known."""
+
+
+class Labels:
+    """Watches the enum columns of the tables of a log."""
+
+    def __init__(self, renew: Callable[[TableSchema], TableSchema]) -> None:
+        """`renew` returns a table with its types as they are now; the table itself if they are the same."""
+        self._renew = renew
+        self._checks: dict[int, tuple[TableSchema, Checks]] = {}
+
+    def announce(self, changes: list[Change]) -> dict[int, TableSchema]:
+        """Put new versions before the first rows that need them. Return them by the `id` of the former version."""
+        renewed: dict[int, TableSchema] = {}
+        places: list[tuple[int, SchemaChange]] = []
+        for place, change in enumerate(changes):
+            if not isinstance(change, RowChanges):
+                continue
+            change.table = renewed.get(id(change.table), change.table)
+            old = change.table
+            if self._has_unknown(change):
+                new = self._renew(old)
+                # A value that is unknown even now was renamed or dropped with its type since: asked once.
+                self._learn(change, new)
+                if new is not old:
+                    places.append((place, SchemaChange(old.name, old, new)))
+                    renewed[id(old)] = change.table = new
+        for place, announcement in reversed(places):
+            changes.insert(place, announcement)
+        return renewed
+
+    def _has_unknown(self, run: RowChanges) -> bool:
+        checks = self._of(run.table)
+        return any(not known.issuperset(_values(run, index)) for index, known in checks)
+
+    def _learn(self, run: RowChanges, table: TableSchema) -> None:
+        for index, known in self._of(table):
+            known.update(_values(run, index))
+
+    def _of(self, table: TableSchema) -> Checks:
+        entry = self._checks.get(id(table))
+        if entry is None or entry[0] is not table:
+            entry = self._checks[id(table)] = (table, _checks(table))
+        return entry[1]
+
+
+def _values(run: RowChanges, index: int) -> set[Any]:
+    return {row[index] for row in run.after if row is not None}
+
+
+def _checks(table: TableSchema) -> Checks:
+    labels = {f"{t.schema}.{t.name}": t.labels for t in table.user_types if t.kind == "enum"}
+    every = [label for each in labels.values() for label in each]
+    return [
+        (index, {None, UNCHANGED, *labels.get(column.native.replace('"', ""), every)})
+        for index, column in enumerate(table.columns)
+        if column.type.family is Family.ENUM
+    ]

@@ -1,0 +1,391 @@
+"""Reading PostgreSQL's log through a replication slot: `START_REPLICATION … LOGICAL` with `pgoutput`.
+
+Which changes count for `Position.row`: each row change of a selected table, each truncate that names at least one, and
+each message that belongs to the transaction; in the order in which they are returned. Transactions without such changes
+are not returned at all, they only move the position on.
+
+Protocol: PostgreSQL documentation, "Streaming Replication Protocol". Keepalives are answered and the position is
+confirmed from within `poll` and `acknowledge`: there is no thread. The server's patience is `wal_sender_timeout`.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable, Sequence
+from struct import Struct
+from struct import error as struct_error
+
+from capture.sources.postgresql import pgoutput
+from capture.sources.postgresql.labels import Labels
+from capture.sources.postgresql.position import format_lsn, format_position
+from capture.sources.postgresql.replication import LogStream
+from capture.sources.postgresql.temporals import EPOCH_US
+from capture.sources.postgresql.versions import Resolved, TextNeeded, Versions
+from runtime.clock import monotonic, now_us
+from runtime.logging import get_logger
+from schemas.changes import (
+    UNCHANGED,
+    Begin,
+    Change,
+    Commit,
+    Heartbeat,
+    LogMessage,
+    Row,
+    RowChanges,
+    Transaction,
+    Truncate,
+)
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+from schemas.table import TableName
+
+POLL_ROWS_MAX = 5_000
+POLL_BYTES_MAX = 8 << 20
+STATUS_INTERVAL_S = 5.0
+"""How often the server hears of us at least."""
+ASK_INTERVAL_S = 0.2
+"""How often an idle log is asked how far it goes."""
+CHECK_INTERVAL_S = 10.0
+"""How often the publication is looked at: nothing in the log tells that a table was taken out of it."""
+HEARTBEAT_INTERVAL_S = 5.0
+"""How often an idle log yields a heartbeat although its position is the same."""
+
+_WAL_DATA, _KEEPALIVE = b"wk"
+_keepalive = Struct(">qqB").unpack_from
+_status = Struct(">cqqqqB").pack
+
+log = get_logger(__name__)
+
+
+class PostgresqlLog:
+    """The log from a position on. Implements `capture.source.LogReader`."""
+
+    def __init__(
+        self,
+        stream: LogStream,
+        versions: Versions,
+        position: Position,
+        *,
+        binary: bool,
+        check: Callable[[Iterable[TableName]], None],
+    ) -> None:
+        self._stream = stream
+        self._versions = versions
+        self._labels = Labels(versions.renewed)
+        self._check = check
+        """Raises unless the publication has these tables."""
+        self._binary = binary
+        self._relations: dict[bytes, pgoutput.Relation] = {}
+        self._resolved: dict[bytes, Resolved] = {}
+        self._ended = position.commit
+        """Everything before it is behind us."""
+        self._flushed = position.commit
+        self._skip = position.row
+        """Changes of the next transaction that are behind us too."""
+        self._txn: Transaction | None = None
+        self._is_begun = False
+        """Whether the open transaction's Begin has been returned."""
+        self._returned = 0
+        """Changes of the open transaction that earlier polls returned, the skipped ones included."""
+        self._counted = 0
+        """How many elements of the present poll's list are in `_returned` already."""
+        self._reported = 0
+        self._sent_at = self._asked_at = self._heartbeat_at = self._checked_at = monotonic()
+        stream.start(position.commit, binary=binary)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether values come in binary form."""
+        return self._binary
+
+    def poll(self, timeout_s: float) -> Sequence[Change]:
+        """Return the next changes; see `LogReader.poll`. Raises SOURCE_CONNECTION, SOURCE_LOG_LOST, DECODE and more."""
+        out: list[Change] = []
+        self._counted = 0
+        deadline = monotonic() + timeout_s
+        while True:
+            try:
+                self._drain(out)
+            except TextNeeded:
+                self._reopen(out)
+                continue
+            except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
+                raise TailraceError(
+                    ErrorKind.DECODE,
+                    f"the log holds a message that cannot be read ({type(error).__name__})",
+                    position=format_lsn(self._txn.commit if self._txn else self._ended),
+                    remedy="this is a fault of Tailrace or of the server: keep the slot, and report it",
+                ) from error
+            self._stream.check_warnings()
+            now = monotonic()
+            if now - self._checked_at >= CHECK_INTERVAL_S:
+                self._checked_at = now
+                self._check(self._versions.names())
+            self._keep_alive(now, is_idle=not out)
+            self._beat(out, now)
+            wait_s = min(deadline - now, ASK_INTERVAL_S)
+            if out or wait_s <= 0:
+                break
+            select.select([self._stream.socket], [], [], wait_s)
+        self._count(out)
+        renewed = self._labels.announce(out)
+        for resolved in self._resolved.values() if renewed else ():
+            resolved.table = renewed.get(id(resolved.table), resolved.table)
+        return out
+
+    def acknowledge(self, position: Position) -> None:
+        """Confirm a position to the server; see `LogReader.acknowledge`."""
+        if position.commit > self._flushed:
+            self._flushed = position.commit
+            self._send_status(monotonic(), ask=False)
+
+    def close(self) -> None:
+        """End the stream. May be called twice."""
+        self._stream.close()
+
+    def _drain(self, out: list[Change]) -> None:
+        """Read what has arrived, up to a bound. The loop of the log: everything rare is elsewhere."""
+        get = self._stream.raw.get_copy_data
+        rows = size = 0
+        asked = False
+        current = b""
+        insert, update = pgoutput.INSERT, pgoutput.UPDATE
+        while rows < POLL_ROWS_MAX and size < POLL_BYTES_MAX:
+            length, data = get(1)
+            if length <= 0:
+                if length < 0:
+                    self._stream.fail()
+                if asked:
+                    return
+                self._stream.receive()
+                asked = True
+                continue
+            asked = False
+            m = bytes(data)
+            size += length
+            if m[0] != _WAL_DATA:
+                self._on_keepalive(m)
+                continue
+            kind = m[25]
+            if kind not in b"IUD":
+                current = b""
+                self._on_message(kind, m, out)
+                continue
+            if m[26:30] != current:
+                current = m[26:30]
+                entered = self._enter(current, out)
+                if entered is None:
+                    current = b""
+                    continue
+                run, readers, key = entered
+                new = readers.new
+                add_op, add_before, add_after = run.ops.append, run.before.append, run.after.append
+            rows += 1
+            before: Row | None = None
+            after: Row | None = None
+            if kind == insert:
+                after = new(m, 33)
+                add_op("c")
+            elif kind == update:
+                if m[30] == 78:
+                    after = new(m, 33)
+                else:
+                    before, after = _changed(m, readers, key)
+                add_op("u")
+            else:
+                before = _deleted(m, readers)
+                add_op("d")
+            add_before(before)
+            add_after(after)
+
+    def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, pgoutput.RowReaders, tuple[int, ...]] | None:
+        """Begin a run of a table's rows. None: the row at hand is not to be returned."""
+        resolved = self._resolved.get(oid)
+        if resolved is None:
+            if self._skip and self._versions.takes(self._relations[oid]):
+                # Behind us: nothing is said of the table's version here, which may be an older one.
+                self._skip -= 1
+                self._returned += 1
+                return None
+            resolved = self._resolve(oid, out)
+        if resolved.table is None or resolved.readers is None:
+            return None
+        if self._skip:
+            self._skip -= 1
+            self._returned += 1
+            return None
+        run = RowChanges(resolved.table, self._begin(out))
+        out.append(run)
+        return run, resolved.readers, resolved.key
+
+    def _resolve(self, oid: bytes, out: list[Change]) -> Resolved:
+        resolved, changes = self._versions.resolve(self._relations[oid], binary=self._binary)
+        self._resolved[oid] = resolved
+        if changes:
+            self._begin(out)
+            out += changes
+        return resolved
+
+    def _begin(self, out: list[Change]) -> Transaction:
+        """Return the open transaction; make sure that its Begin has been returned."""
+        if self._txn is None:
+            raise ValueError("a change outside a transaction")
+        if not self._is_begun:
+            self._is_begun = True
+            out.append(Begin(self._txn))
+        return self._txn
+
+    def _on_message(self, kind: int, m: bytes, out: list[Change]) -> None:
+        if kind == pgoutput.BEGIN:
+            begin = pgoutput.parse_begin(m)
+            self._txn = Transaction(str(begin.xid), begin.xid, begin.final_lsn, begin.commit_ts_us)
+        elif kind == pgoutput.COMMIT:
+            self._on_commit(pgoutput.parse_commit(m), out)
+        elif kind == pgoutput.RELATION:
+            relation = pgoutput.parse_relation(m)
+            self._relations[m[26:30]] = relation
+            self._resolved.pop(m[26:30], None)
+        elif kind == pgoutput.TRUNCATE:
+            self._on_truncate(pgoutput.parse_truncate(m), out)
+        elif kind == pgoutput.MESSAGE:
+            in_transaction, prefix, content = pgoutput.parse_message(m)
+            if not in_transaction:
+                out.append(LogMessage(prefix, content, None))
+            elif not self._is_skipped():
+                out.append(LogMessage(prefix, content, self._begin(out)))
+        elif kind not in (pgoutput.TYPE, pgoutput.ORIGIN):
+            raise ValueError("a message of an unknown kind")
+
+    def _on_commit(self, end_lsn: int, out: list[Change]) -> None:
+        if self._txn is None:
+            raise ValueError("a commit outside a transaction")
+        if self._skip and self._returned:
+            raise TailraceError(
+                ErrorKind.INVARIANT,
+                f"the transaction after the position has {self._returned} changes, the position says that "
+                f"{self._returned + self._skip} are behind it",
+                position=format_position(Position(self._ended, self._returned + self._skip)),
+                remedy="`source.tables` or the publication was changed in the middle of a transaction: undo it, "
+                "let the replication pass that transaction, then do it again; or reload",
+            )
+        if self._returned:
+            # All of it was behind us, but its end was not.
+            self._begin(out)
+        self._ended = end_lsn
+        if self._is_begun:
+            out.append(Commit(self._txn, Position(end_lsn)))
+            self._reported = end_lsn
+        self._txn = None
+        self._is_begun = False
+        self._returned = 0
+
+    def _on_truncate(self, oids: list[bytes], out: list[Change]) -> None:
+        taken = [oid for oid in oids if oid in self._relations and self._versions.takes(self._relations[oid])]
+        if not taken or self._is_skipped():
+            return
+        tables = []
+        for oid in taken:
+            resolved = self._resolved.get(oid) or self._resolve(oid, out)
+            if resolved.table is not None:
+                tables.append(resolved.table)
+        out.append(Truncate(tables, self._begin(out)))
+
+    def _is_skipped(self) -> bool:
+        if self._skip:
+            self._skip -= 1
+            self._returned += 1
+            return True
+        return False
+
+    def _on_keepalive(self, m: bytes) -> None:
+        if m[0] != _KEEPALIVE:
+            raise ValueError("a message of an unknown kind")
+        end_lsn, _, wants_reply = _keepalive(m, 1)
+        if self._txn is None and end_lsn > self._ended:
+            self._ended = end_lsn
+        if wants_reply:
+            self._send_status(monotonic(), ask=False)
+
+    def _beat(self, out: list[Change], now: float) -> None:
+        if self._txn is not None:
+            return
+        has_moved = self._ended > self._reported
+        if (has_moved and (not out or now - self._heartbeat_at >= ASK_INTERVAL_S)) or (
+            not out and now - self._heartbeat_at >= HEARTBEAT_INTERVAL_S
+        ):
+            self._heartbeat_at = now
+            self._reported = self._ended
+            out.append(Heartbeat(Position(self._ended)))
+
+    def _keep_alive(self, now: float, *, is_idle: bool) -> None:
+        if is_idle and self._txn is None and now - self._asked_at >= ASK_INTERVAL_S:
+            self._asked_at = now
+            self._send_status(now, ask=True)
+        elif now - self._sent_at >= STATUS_INTERVAL_S:
+            self._send_status(now, ask=False)
+
+    def _send_status(self, now: float, *, ask: bool) -> None:
+        # Standby status update: written, flushed, applied, clock, whether to answer at once.
+        self._sent_at = now
+        written = max(self._ended, self._flushed)
+        self._stream.send(_status(b"r", written, self._flushed, self._flushed, now_us() - EPOCH_US, int(ask)))
+
+    def _count(self, out: list[Change]) -> None:
+        if self._txn is not None:
+            self._returned += _changes_since_begin(out[self._counted :])
+
+    def _reopen(self, out: list[Change]) -> None:
+        """Go on in text form from where we are: a table has a type whose binary form cannot be read."""
+        self._count(out)
+        self._skip += self._returned
+        log.info("reading the log in text form", position=format_position(Position(self._ended, self._skip)))
+        self._counted = len(out)
+        self._returned = 0
+        self._txn = None
+        self._binary = False
+        self._relations.clear()
+        self._resolved.clear()
+        self._versions.start_stream()
+        self._stream.start(self._ended, binary=False)
+
+
+def _changes_since_begin(out: Sequence[Change]) -> int:
+    count = 0
+    for change in reversed(out):
+        if isinstance(change, RowChanges):
+            count += len(change.ops)
+        elif isinstance(change, Truncate) or (isinstance(change, LogMessage) and change.txn is not None):
+            count += 1
+        elif isinstance(change, Begin | Commit):
+            break
+    return count
+
+
+def _changed(m: bytes, readers: pgoutput.RowReaders, key: tuple[int, ...]) -> tuple[Row | None, Row]:
+    """Read an update that has an old row."""
+    is_whole = m[30] == pgoutput.OLD_TUPLE
+    if not is_whole and m[30] != pgoutput.KEY_TUPLE:
+        raise ValueError("an update with an old row of an unknown kind")
+    old, at = readers.old(m, pgoutput.TUPLE_AT)
+    if m[at] != pgoutput.NEW_TUPLE:
+        raise ValueError("an update without a new row")
+    after = readers.new(m, at + 3)
+    before = old if is_whole else readers.key_only(old)
+    if any(value is UNCHANGED for value in after):
+        after = tuple(b if a is UNCHANGED else a for a, b in zip(after, before, strict=True))
+    if not is_whole and all(before[i] == after[i] for i in key):
+        # An old key is logged too where the key is long and the change left it alone (TOAST).
+        return None, after
+    return before, after
+
+
+def _deleted(m: bytes, readers: pgoutput.RowReaders) -> Row:
+    """Read the old row of a delete."""
+    old, at = readers.old(m, pgoutput.TUPLE_AT)
+    if at != len(m):
+        raise ValueError("a delete that is longer than its tuple")
+    if m[30] == pgoutput.OLD_TUPLE:
+        return old
+    if m[30] != pgoutput.KEY_TUPLE:
+        raise ValueError("a delete of an unknown kind")
+    return readers.key_only(old)

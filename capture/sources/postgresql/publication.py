@@ -1,0 +1,155 @@
+"""The publication: made for the user, or theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import psycopg
+
+from capture.sources.postgresql.connection import classified, identifier
+from capture.sources.postgresql.queries import OIDS
+from capture.sources.postgresql.server import RELOAD
+from runtime.clock import monotonic, sleep
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+_PUBLICATION = """
+select puballtables, pubviaroot, pubinsert and pubupdate and pubdelete, pubtruncate, pg_has_role(pubowner, 'usage')
+  from pg_publication where pubname = %(name)s
+"""
+_WRITERS = """
+select distinct l.virtualtransaction, l.pid
+  from unnest(%(schemas)s::text[], %(tables)s::text[]) as w(s, t)
+  join pg_namespace n on n.nspname = w.s
+  join pg_class c on c.relnamespace = n.oid and c.relname = w.t
+  join pg_locks l on l.locktype = 'relation' and l.granted and l.database = (
+           select d.oid from pg_database d where d.datname = current_database())
+       and (l.relation = c.oid or l.relation in (
+           select p.relid from pg_partition_tree(case when c.relkind = 'p' then c.oid end) p))
+ where l.mode in ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+   and l.pid is distinct from pg_backend_pid()
+"""
+"""Virtual transactions that may have written to tables (`pg_locks`); a prepared one has no process."""
+_WRITERS_WAIT_S = 60
+
+_MEMBERS = "select schemaname::text, tablename::text from pg_publication_tables where pubname = %(name)s"
+
+
+class Publication:
+    """One publication, by name. `may_manage` tells whether we may make and alter it."""
+
+    def __init__(self, connection: Callable[[], Connection], name: str, *, may_manage: bool) -> None:
+        self._connection = connection
+        self.name = name
+        self._may_manage = may_manage
+
+    def missing(self, tables: Sequence[TableName]) -> list[TableName]:
+        """Return which of these tables the publication does not publish."""
+        members = {TableName(str(s), str(t)) for s, t in self._fetch(_MEMBERS)}
+        return [table for table in tables if table not in members]
+
+    def ensure(self, tables: Sequence[TableName]) -> list[TableName]:
+        """Make the publication, or add the tables that it lacks; return those. May be repeated.
+
+        Raises PREREQUISITE with the statement to run where the role, or `manage_publication`, does not allow it.
+        """
+        rows = self._fetch(_PUBLICATION)
+        if not rows:
+            self._run(create_statement(self.name, tables))
+            return list(tables)
+        _, via_root, publishes_rows, _, _ = rows[0]
+        if not via_root or not publishes_rows:
+            self._run(
+                f"alter publication {identifier(self.name)} set "
+                "(publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
+            )
+        missing = self.missing(tables)
+        if missing:
+            self._run(f"alter publication {identifier(self.name)} add table {table_list(missing)}")
+            self._settle(missing)
+        return missing
+
+    def check(self, tables: Iterable[TableName]) -> None:
+        """Raise PREREQUISITE unless all of these tables that still exist are published: somebody changed it by hand."""
+        missing = set(self.missing(list(tables)))
+        if not missing:
+            return
+        parameters = {"schemas": [t.schema for t in missing], "tables": [t.table for t in missing]}
+        with classified("looking tables up"):
+            rows = self._connection().execute(OIDS, parameters).fetchall()
+        gone = sorted(TableName(str(schema), str(table)) for schema, table, _ in rows)
+        if not gone:
+            return
+        if not self._fetch(_PUBLICATION):
+            what, first = f"the publication {self.name} was dropped", f"{create_statement(self.name, gone)}; then "
+        else:
+            more = f" and {len(gone) - 1} more tables" if len(gone) > 1 else ""
+            what = f"the publication {self.name} no longer publishes {gone[0]}{more}"
+            first = f"alter publication {identifier(self.name)} add table {table_list(gone)}; then "
+        raise TailraceError(
+            ErrorKind.PREREQUISITE,
+            f"{what}: what changed in the meantime is not in the log that we are sent",
+            table=str(gone[0]),
+            # Where it is ours, the next start makes it.
+            remedy=RELOAD if self._may_manage else first + RELOAD,
+        )
+
+    def drop(self) -> bool:
+        """Drop the publication if it is ours to manage and there."""
+        if not self._may_manage or not self._fetch(_PUBLICATION):
+            return False
+        self._run(f"drop publication {identifier(self.name)}")
+        return True
+
+    def _settle(self, tables: Sequence[TableName]) -> None:
+        """Wait until whoever was writing these tables when they were added has ended. Raises PREREQUISITE.
+
+        The server decodes a change with the publication as it was at the change: what such a writer did before is in no
+        log, so the load's snapshots have to see it. It may also leave the server's cache of published tables stale for
+        everyone after (repaired in the minor releases of 2025); another alteration, after it has ended, renews that.
+        """
+        parameters = {"schemas": [t.schema for t in tables], "tables": [t.table for t in tables]}
+        writers = {str(row[0]) for row in self._fetch(_WRITERS, parameters)}
+        deadline = monotonic() + _WRITERS_WAIT_S
+        while writers:
+            present = {str(virtual): pid for virtual, pid in self._fetch(_WRITERS, parameters)}
+            writers &= present.keys()
+            if writers and monotonic() >= deadline:
+                pids = ", ".join(str(present[w] or "a prepared transaction") for w in sorted(writers))
+                raise TailraceError(
+                    ErrorKind.PREREQUISITE,
+                    f"transactions that were writing when tables were added to the publication {self.name} have not "
+                    f"ended within {_WRITERS_WAIT_S} s (server processes: {pids})",
+                    remedy="let them end, or end them: select pg_terminate_backend(…); then start again",
+                )
+            if writers:
+                sleep(0.1)
+        self._run(f"alter publication {identifier(self.name)} set (publish_via_partition_root = true)")
+
+    def _run(self, statement: str) -> None:
+        if not self._may_manage:
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                f"the publication {self.name} does not publish what is selected, and source.manage_publication is off",
+                remedy=f"{statement};",
+            )
+        with classified(f"managing the publication {self.name}", remedy=f"{statement}; as the owner of the tables"):
+            self._connection().execute(statement)
+
+    def _fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with classified("reading the publication"):
+            return self._connection().execute(query, {"name": self.name, **(parameters or {})}).fetchall()
+
+
+def create_statement(name: str, tables: Sequence[TableName]) -> str:
+    """Return the statement that makes a publication of these tables."""
+    of = f" for table {table_list(tables)}" if tables else ""
+    return f"create publication {identifier(name)}{of} with (publish_via_partition_root = true)"
+
+
+def table_list(tables: Sequence[TableName]) -> str:
+    """Return quoted names, with commas between."""
+    return ", ".join(f"{identifier(t.schema)}.{identifier(t.table)}" for t in tables)

@@ -1,0 +1,156 @@
+"""The catalogue queries, PostgreSQL 13 to 18. Each reads for all tables at once.
+
+They run with an empty search path, so `pg_catalog` is found and everything else prints with its schema.
+"""
+
+from __future__ import annotations
+
+RELATIONS = """
+select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
+       case when c.relispartition then
+           (select array_agg(a.relid::oid::int8) from pg_partition_ancestors(c.oid) a where a.relid <> c.oid)
+       end,
+       case when c.relkind = 'p' then
+           coalesce((select sum(greatest(l.reltuples, 0)) from pg_partition_tree(c.oid) t
+                     join pg_class l on l.oid = t.relid where t.isleaf), 0)
+       else greatest(c.reltuples, 0) end::int8,
+       pg_get_userbyid(c.relowner)::text,
+       has_schema_privilege(n.oid, 'usage') and (has_table_privilege(c.oid, 'select')
+           or (not c.relkind = 'v' and not exists (
+               select from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                  and not has_column_privilege(c.oid, a.attnum, 'select')))),
+       pg_has_role(c.relowner, 'usage'),
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid
+               and (case when c.relreplident = 'i' then i.indisreplident else i.indisprimary end)),
+       obj_description(c.oid, 'pg_class'),
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indisprimary)
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
+   and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
+"""
+"""A partition's ancestors; the row estimate (of a partitioned table: its leaves' sum); what this role may do."""
+
+OIDS = """
+select n.nspname::text, c.relname::text, c.oid::int8
+  from unnest(%(schemas)s::text[], %(tables)s::text[]) as w(s, t)
+  join pg_namespace n on n.nspname = w.s
+  join pg_class c on c.relnamespace = n.oid and c.relname = w.t
+"""
+
+COLUMNS = """
+select a.attrelid::int8, a.attnum::int4, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod),
+       a.attname::text, a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text,
+       case when a.attcollation <> t.typcollation and a.attcollation <> 0 then
+           (select quote_ident(cn.nspname) || '.' || quote_ident(co.collname)
+              from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace where co.oid = a.attcollation)
+       end
+  from pg_attribute a
+  join pg_type t on t.oid = a.atttypid
+  left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+ where a.attrelid = any(%(oids)s::oid[]) and a.attnum > 0 and not a.attisdropped
+ order by a.attrelid, a.attnum
+"""
+
+COLUMN_TYPES = """
+select a.attname::text, a.atttypid::int8, a.atttypmod, n.nspname::text
+  from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_namespace n on n.oid = t.typnamespace
+ where a.attrelid = %(oid)s::oid and a.attnum > 0 and not a.attisdropped
+"""
+
+INDEXES = """
+select i.indrelid::int8, x.relname::text,
+       substring(pg_get_indexdef(i.indexrelid) from ' (USING .*)$'),
+       i.indisunique, i.indisprimary, i.indisreplident,
+       (select array_agg(k.number::int4 order by k.place) from unnest(i.indkey) with ordinality as k(number, place)
+         where k.place <= i.indnkeyatts),
+       k.oid is not null, coalesce(k.condeferrable, false)
+  from pg_index i
+  join pg_class x on x.oid = i.indexrelid
+  left join pg_constraint k on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('p', 'u', 'x')
+ where i.indrelid = any(%(oids)s::oid[]) and i.indisvalid and coalesce(k.contype, 'u') <> 'x'
+ order by i.indrelid, x.relname
+"""
+"""Exclusion constraints' indexes are left out: `create index` cannot make them."""
+
+FOREIGN_KEYS = """
+select k.conrelid::int8, k.conname::text,
+       (select array_agg(a.attname::text order by c.place) from unnest(k.conkey) with ordinality as c(number, place)
+          join pg_attribute a on a.attrelid = k.conrelid and a.attnum = c.number),
+       n.nspname::text, t.relname::text,
+       (select array_agg(a.attname::text order by c.place) from unnest(k.confkey) with ordinality as c(number, place)
+          join pg_attribute a on a.attrelid = k.confrelid and a.attnum = c.number),
+       k.confdeltype::text, k.confupdtype::text, k.condeferrable
+  from pg_constraint k
+  join pg_class t on t.oid = k.confrelid
+  join pg_namespace n on n.oid = t.relnamespace
+ where k.contype = 'f' and k.conrelid = any(%(oids)s::oid[])
+   and not exists (select from pg_constraint up where up.oid = k.conparentid and up.conrelid = k.conrelid)
+ order by k.conrelid, k.conname
+"""
+"""A key to a partitioned table has one copy per partition, below the first: only that one counts."""
+
+TYPES = """
+with recursive parts(oid) as (
+    select unnest(%(oids)s::oid[])
+    union
+    select x.part
+      from parts p
+      join pg_type t on t.oid = p.oid
+      cross join lateral (
+          select t.typelem as part where t.typelem <> 0 and t.typcategory = 'A'
+          union all select t.typbasetype where t.typtype = 'd'
+          union all select r.rngsubtype from pg_range r where r.rngtypid = t.oid
+          {multirange}
+          union all select a.atttypid from pg_attribute a
+            where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+      ) as x
+)
+select t.oid::int8, n.nspname::text, t.typname::text, t.typtype::text,
+       case when t.typsend = 0 then '' else (select proname::text from pg_proc where oid = t.typsend) end,
+       t.typdelim::text, case when t.typcategory = 'A' then t.typelem else 0 end::int8,
+       t.typbasetype::int8, t.typtypmod,
+       coalesce((select r.rngsubtype from pg_range r where r.rngtypid = t.oid){multirange_of}, 0)::int8,
+       (select json_agg(json_build_array(a.attname, a.atttypid::int8, a.atttypmod) order by a.attnum)
+          from pg_attribute a
+         where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped),
+       (select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid),
+       coalesce((select x.extname::text from pg_depend d join pg_extension x on x.oid = d.refobjid
+          where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.refclassid = 'pg_extension'::regclass
+            and d.deptype = 'e' limit 1), ''),
+       case t.typtype
+       when 'd' then
+           format_type(t.typbasetype, t.typtypmod) || coalesce(
+               (select ' collate ' || quote_ident(cn.nspname) || '.' || quote_ident(c.collname) from pg_collation c
+                  join pg_namespace cn on cn.oid = c.collnamespace
+                 where c.oid = t.typcollation and t.typcollation <>
+                       (select b.typcollation from pg_type b where b.oid = t.typbasetype)), '')
+           || coalesce(' default ' || t.typdefault, '') || case when t.typnotnull then ' not null' else '' end
+           || coalesce((select string_agg(' constraint ' || quote_ident(k.conname) || ' ' ||
+                           pg_get_constraintdef(k.oid), '' order by k.conname)
+                          from pg_constraint k where k.contypid = t.oid and k.contype = 'c'), '')
+       when 'c' then
+           (select string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', '
+                              order by a.attnum)
+              from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped)
+       when 'r' then
+           (select 'subtype = ' || format_type(r.rngsubtype, null) from pg_range r where r.rngtypid = t.oid)
+       else '' end
+  from pg_type t join pg_namespace n on n.oid = t.typnamespace
+ where t.oid in (select oid from parts)
+"""
+
+NATIVES = """
+select w.oid::int8, w.typmod, format_type(w.oid, w.typmod)
+  from unnest(%(oids)s::oid[], %(typmods)s::int4[]) as w(oid, typmod)
+ where exists (select from pg_type t where t.oid = w.oid)
+"""
+
+
+def types_query(server_version: int) -> str:
+    """Return the query for types; multiranges exist since PostgreSQL 14."""
+    if server_version < 140000:
+        return TYPES.format(multirange="", multirange_of="")
+    return TYPES.format(
+        multirange="union all select r.rngtypid from pg_range r where r.rngmultitypid = t.oid",
+        multirange_of=", (select r.rngtypid from pg_range r where r.rngmultitypid = t.oid)",
+    )

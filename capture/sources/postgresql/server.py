@@ -1,0 +1,193 @@
+"""The server's side of the log: its end, and the replication slot with all that can become of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from capture.sources.postgresql.connection import classified, literal
+from capture.sources.postgresql.position import format_lsn, format_position, parse_lsn
+from runtime.clock import monotonic, sleep
+from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+log = get_logger(__name__)
+
+CURRENT_LSN = """
+select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end::text
+"""
+
+RETAINED_BYTES = """
+select pg_wal_lsn_diff(
+           case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, restart_lsn)::int8
+  from pg_replication_slots where slot_name = %(slot)s
+"""
+
+# As JSON, since the view has other columns in every version.
+_SLOT = "select to_jsonb(s) from pg_replication_slots s where s.slot_name = %(slot)s"
+
+_CREATE_TIMEOUT_S = 600
+RELOAD = (
+    "`tailrace reset`, empty the target's tables (else deleted rows stay, and rows without a key double), then run "
+    "again: they are loaded anew"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A row of `pg_replication_slots`."""
+
+    name: str
+    plugin: str
+    database: str
+    active_pid: int | None
+    confirmed_lsn: int
+    restart_lsn: int | None
+    wal_status: str | None
+    safe_wal_bytes: int | None
+    """How much more log may be written before this slot is lost; None: no bound."""
+    invalidation: str | None
+    """Why the slot cannot be read any more (17+; on 16 `conflict`)."""
+
+
+def read_slot(connection: Connection, name: str) -> Slot | None:
+    """Return the slot, or None where there is none."""
+    with classified("reading the replication slot"):
+        rows = connection.execute(_SLOT, {"slot": name}).fetchall()
+    if not rows:
+        return None
+    row: dict[str, Any] = rows[0][0]  # type: ignore[assignment]
+    confirmed = row.get("confirmed_flush_lsn")
+    restart = row.get("restart_lsn")
+    invalidation = row.get("invalidation_reason") or ("conflict" if row.get("conflicting") else None)
+    return Slot(
+        row["slot_name"],
+        row["plugin"] or "",
+        row["database"] or "",
+        row["active_pid"],
+        parse_lsn(confirmed) if confirmed else 0,
+        parse_lsn(restart) if restart else None,
+        row.get("wal_status"),
+        row.get("safe_wal_size"),
+        invalidation,
+    )
+
+
+def check_slot(slot: Slot, database: str) -> None:
+    """Raise PREREQUISITE unless the slot is one that we can read, SOURCE_LOG_LOST if it is invalid."""
+    if slot.plugin != "pgoutput" or slot.database != database:
+        raise TailraceError(
+            ErrorKind.PREREQUISITE,
+            f"the replication slot {slot.name} is of the plug-in {slot.plugin or '(physical)'} in the database "
+            f"{slot.database or '(none)'}; it must be of pgoutput in {database}",
+            remedy=f"choose another name in source.slot, or select pg_drop_replication_slot({literal(slot.name)})",
+        )
+    if slot.invalidation or slot.wal_status == "lost":
+        raise TailraceError(
+            ErrorKind.SOURCE_LOG_LOST,
+            f"the replication slot {slot.name} was invalidated ({slot.invalidation or 'its log was removed'})",
+            remedy=f"select pg_drop_replication_slot({literal(slot.name)}); then {RELOAD}. To keep it from happening "
+            "again, raise max_slot_wal_keep_size",
+        )
+
+
+def create_slot(connection: Connection, name: str) -> int:
+    """Make the slot; return the LSN where it starts. Waits for the transactions that are running now to end.
+
+    Raises PREREQUISITE with what to change.
+    """
+    log.info("makes the replication slot; waits for the transactions that are running now", slot=name)
+    try:
+        with classified(f"making the replication slot {name}"):
+            connection.execute(f"set statement_timeout = '{_CREATE_TIMEOUT_S}s'")
+            try:
+                rows = connection.execute(
+                    "select lsn::text from pg_create_logical_replication_slot(%s, 'pgoutput')", [name]
+                ).fetchall()
+            finally:
+                if not connection.closed:
+                    connection.execute("reset statement_timeout")
+    except TailraceError as error:
+        raise _creation_error(error, name) from error.__cause__
+    return parse_lsn(str(rows[0][0]))
+
+
+def drop_slot(connection: Connection, name: str, wait_s: float) -> bool:
+    """Drop the slot if it is there; waits until nobody reads from it, within a bound. Raises SOURCE_CONNECTION."""
+    deadline = monotonic() + wait_s
+    while (slot := read_slot(connection, name)) is not None:
+        if slot.active_pid is None:
+            with classified(f"dropping the replication slot {name}"):
+                connection.execute("select pg_drop_replication_slot(%s)", [name])
+            return True
+        if monotonic() >= deadline:
+            raise TailraceError(
+                ErrorKind.SOURCE_CONNECTION,
+                f"the replication slot {name} is being read by the server process {slot.active_pid}",
+                remedy="stop the capture of this replication first",
+            )
+        sleep(0.2)
+    return False
+
+
+def check_position(
+    stored: dict[str, str], present: dict[str, str], position: Position, slot: Slot | None, end: Position
+) -> None:
+    """Raise SOURCE_LOG_LOST unless the log that follows `position` is still there, and is the one it belongs to."""
+    for member, what in (("system_identifier", "server"), ("database", "database"), ("slot", "replication slot")):
+        if stored.get(member) != present.get(member):
+            raise _lost(
+                f"the position belongs to another {what}: {stored.get(member)}, and this is {present.get(member)}",
+                position,
+            )
+    if slot is None:
+        raise _lost(f"the replication slot {present['slot']} is gone; with it the log that was kept for it", position)
+    check_slot(slot, present["database"])
+    if slot.confirmed_lsn > position.commit:
+        raise _lost(
+            f"the slot starts at {format_lsn(slot.confirmed_lsn)}: the changes from {format_position(position)} up to "
+            "there were confirmed by somebody else, or belong to an earlier slot of that name",
+            position,
+        )
+    if end.commit < position.commit:
+        raise _lost(
+            f"the server's log ends at {format_lsn(end.commit)}, before the position: it was restored or promoted "
+            "from a state that is older than what was captured",
+            position,
+        )
+    if stored.get("timeline") != present.get("timeline") and slot.restart_lsn is not None:
+        _check_promotion(stored, present, position, slot)
+
+
+def _check_promotion(stored: dict[str, str], present: dict[str, str], position: Position, slot: Slot) -> None:
+    # A slot that came along with the promotion (a failover slot) stands at or before the position: nothing between is
+    # missing. One that was made afterwards starts later, and was refused before this.
+    if slot.restart_lsn is not None and slot.restart_lsn > position.commit:
+        raise _lost(
+            f"the server went from timeline {stored.get('timeline')} to {present.get('timeline')}, and its log starts "
+            f"at {format_lsn(slot.restart_lsn)}",
+            position,
+        )
+
+
+def _lost(message: str, position: Position) -> TailraceError:
+    return TailraceError(ErrorKind.SOURCE_LOG_LOST, message, position=format_position(position), remedy=RELOAD)
+
+
+def _creation_error(error: TailraceError, name: str) -> TailraceError:
+    state = getattr(error.__cause__, "sqlstate", None)
+    remedies: dict[str, str] = {
+        "55000": "alter system set wal_level = 'logical', then restart the server",
+        "53400": "alter system set max_replication_slots = …, then restart the server; or drop an unused slot",
+        "42501": "alter role … replication (on Amazon RDS: grant rds_replication to …)",
+        "57014": "a transaction has been running all the time: see pg_stat_activity for the oldest xact_start, end it, "
+        "and start again",
+    }
+    if state not in remedies:
+        return error
+    return TailraceError(ErrorKind.PREREQUISITE, error.message, remedy=remedies[state])

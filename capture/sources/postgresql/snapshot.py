@@ -1,0 +1,357 @@
+"""Reading tables in chunks: one `COPY … TO STDOUT (format binary)` in a transaction of its own for each.
+
+The transaction is repeatable read, and its first statement asks for the snapshot and the log's end together: what the
+rows show is what the snapshot shows. Columns of family TEXT are cast to text, so that every type can be read.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from struct import error as struct_error
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from capture.source import Chunk
+from capture.sources.postgresql.catalog import Catalog, ColumnType, RelationFacts
+from capture.sources.postgresql.connection import classified, connect, error_of, identifier
+from capture.sources.postgresql.position import last_record_end, parse_lsn
+from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression
+from capture.sources.postgresql.types import Reader, Types, reader, text_expression
+from schemas.changes import Row, Transaction
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import PostgresqlSource
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+"""What binary COPY begins with (PostgreSQL documentation, COPY, "Binary Format"); flags and an extension follow."""
+_HEADER_BYTES = len(_SIGNATURE) + 8
+_TRAILER = b"\xff\xff"
+_STALL_S = 600
+"""How long the server may take to send anything at all of a chunk."""
+
+_SNAPSHOT = """
+select pg_current_snapshot()::text,
+       case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text,
+       pg_is_in_recovery()
+"""
+
+
+@dataclass(slots=True)
+class PostgresqlSnapshot:
+    """What `pg_current_snapshot()` said: 64-bit transaction ids. Implements `capture.source.Snapshot`."""
+
+    high: int
+    xmin: int
+    """Every transaction before it had ended."""
+    xmax: int
+    """No transaction from here on had ended."""
+    running: frozenset[int]
+    is_exact: bool = True
+    """False on a standby, where the function does not list the running ones: what may be running counts as unseen."""
+
+    def sees(self, txn: Transaction) -> bool:
+        """Tell whether the read saw the transaction."""
+        xid = self._widen(txn.xid)
+        if xid < self.xmin:
+            return True
+        return self.is_exact and xid < self.xmax and xid not in self.running
+
+    def settled(self, txn: Transaction) -> bool:
+        """Tell whether every later snapshot sees the transaction."""
+        return self._widen(txn.xid) < self.xmin
+
+    def _widen(self, xid: int) -> int:
+        """Return the 64-bit id of a 32-bit one, less than 2**31 away from `xmax` as any that still matters."""
+        return self.xmax + ((xid - self.xmax + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+
+
+def read_snapshot(connection: psycopg.Connection[tuple[object, ...]]) -> PostgresqlSnapshot:
+    """Ask for the snapshot; within a repeatable read transaction it is that of all its statements."""
+    text, lsn, is_standby = connection.execute(_SNAPSHOT).fetchall()[0]
+    return parse_snapshot(str(text), str(lsn), is_exact=not is_standby)
+
+
+def parse_snapshot(text: str, lsn: str, *, is_exact: bool = True) -> PostgresqlSnapshot:
+    """Read a snapshot's text: `xmin:xmax:xid,xid…`."""
+    xmin, xmax, running = text.split(":")
+    return PostgresqlSnapshot(
+        last_record_end(parse_lsn(lsn)),
+        int(xmin),
+        int(xmax),
+        frozenset(int(xid) for xid in running.split(",") if xid),
+        is_exact,
+    )
+
+
+class PostgresqlSnapshotReader:
+    """Reads tables in chunks over a connection of its own. Implements `capture.source.SnapshotReader`."""
+
+    def __init__(self, settings: PostgresqlSource) -> None:
+        self._settings = settings
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._catalog = Catalog(self._connected)
+        self._snapshot: PostgresqlSnapshot | None = None
+
+    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
+        """Cut a table by its key; see `SnapshotReader.plan`. Walks the key's index once."""
+        if not table.key:
+            return [Chunk(0, None, None)]
+        facts = self._facts(table)
+        types = self._catalog.column_types(facts.oid)
+        names = [identifier(name) for name in table.key_names]
+        query = (
+            f"select {', '.join(f'k.{name}::text' for name in names)} from (select {', '.join(names)}, "
+            f"row_number() over (order by {', '.join(names)}) as {identifier(_number_name(table))} "
+            f"from {_from(facts)}) as k where k.{identifier(_number_name(table))} % {int(chunk_rows)} = 0"
+        )
+        with classified("planning the chunks of a table", table=str(table.name)):
+            connection = self._connected()
+            with connection.transaction():
+                connection.execute(_operators(table, types))
+                bounds = connection.execute(query).fetchall()
+        uppers: list[tuple[str, ...] | None] = [tuple(str(v) for v in bound) for bound in bounds]
+        lowers = [None, *uppers]
+        return [Chunk(i, low, high) for i, (low, high) in enumerate(zip(lowers, [*uppers, None], strict=True))]
+
+    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
+        """Read a chunk; see `SnapshotReader.read`."""
+        self._snapshot = None
+        ended = False
+        name = str(table.name)
+        with classified("reading a table", table=name):
+            connection = self._connected()
+            connection.execute("begin isolation level repeatable read read only")
+        try:
+            with classified("reading a table", table=name):
+                # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
+                connection.execute(f"lock table {_quoted(table.name)} in access share mode")
+                self._snapshot = read_snapshot(connection)
+            facts = self._facts(table)
+            types = self._catalog.column_types(facts.oid)
+            decode = self._decoder(table, facts, types)
+            columns = ", ".join(selected_column(self._catalog.types, types[c.name], c) for c in table.columns)
+            source = f"{_from(facts)} as t{_where(table, chunk)}"
+            with classified("reading a table", table=name):
+                connection.execute(_operators(table, types))
+            statement = f"copy (select {columns} from {source}) to stdout (format binary)"
+            yield from self._copy(connection, table, statement, decode, batch_rows)
+            with classified("reading a table", table=name):
+                connection.execute("commit")
+            ended = True
+        finally:
+            # Whoever stops in the middle, or failed, leaves a connection that nothing else can be asked of.
+            if not ended:
+                self.close()
+
+    def snapshot(self) -> PostgresqlSnapshot:
+        """Return the snapshot of the read under way or just ended."""
+        if self._snapshot is None:
+            raise TailraceError(ErrorKind.INVARIANT, "no chunk has been read")
+        return self._snapshot
+
+    def close(self) -> None:
+        """Close the connection. May be called twice; reading again connects again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings)
+            # A large table takes as long as it takes; the pool's or the role's time-outs are not meant for it.
+            with classified("preparing a connection for reading"):
+                self._connection.execute("set statement_timeout = 0")
+        return self._connection
+
+    def _copy(
+        self,
+        connection: psycopg.Connection[tuple[object, ...]],
+        table: TableSchema,
+        statement: str,
+        decode: Callable[[bytes], Row],
+        batch_rows: int,
+    ) -> Iterator[list[Row]]:
+        batch: list[Row] = []
+        try:
+            for message in copy_rows(connection, statement):
+                batch.append(decode(message))
+                if len(batch) >= batch_rows:
+                    yield batch
+                    batch = []
+        except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
+            raise TailraceError(
+                ErrorKind.DECODE,
+                f"a row that was read cannot be decoded ({type(error).__name__})",
+                table=str(table.name),
+            ) from error
+        except TailraceError as error:
+            error.table = str(table.name)
+            raise
+        if batch:
+            yield batch
+
+    def _facts(self, table: TableSchema) -> RelationFacts:
+        facts = self._catalog.find_relation(table.name)
+        if facts is None:
+            raise TailraceError(ErrorKind.SOURCE_SCHEMA, "the table is gone", table=str(table.name))
+        return facts
+
+    def _decoder(
+        self, table: TableSchema, facts: RelationFacts, types: Mapping[str, ColumnType]
+    ) -> Callable[[bytes], Row]:
+        """Generate the reader of the table's COPY tuples, from the catalogue's types."""
+        now = self._catalog.read_tables([facts])[0]
+        natives = {column.name: column.native for column in now.columns}
+        if any(natives.get(column.name) != column.native for column in table.columns):
+            raise TailraceError(
+                ErrorKind.SOURCE_SCHEMA,
+                f"the table no longer has the columns of its version {table.version}",
+                table=str(table.name),
+            )
+        return compile_copy_reader(
+            [reader(self._catalog.types, types[c.name].oid, types[c.name].typmod) for c in table.columns]
+        )
+
+
+def compile_copy_reader(readers: Sequence[Reader]) -> Callable[[bytes], Row]:
+    """Generate the function that reads one COPY tuple: a count of columns, then length and value of each."""
+    names: dict[str, Any] = {}
+    lines = [
+        "def read(m):",
+        f" if m[:2] != {len(readers).to_bytes(2, 'big')!r}: bad('a tuple with another count of columns')",
+        " p = 2",
+        " n = len(m)",
+        *column_lines(readers, COPY_BINARY, names),
+        " if p != n: bad('a tuple that is longer or shorter than its columns')",
+        f" return {row_expression(len(readers))}",
+    ]
+    names["bad"] = _bad
+    exec(compile("\n".join(lines), "<copy row reader>", "exec"), names)
+    read: Callable[[bytes], Row] = names["read"]
+    return read
+
+
+def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
+    """Return the expression that a binary COPY reads a column by."""
+    name = f"t.{identifier(column.name)}"
+    return text_expression(types, kind.oid, name) if column.type.family is Family.TEXT else name
+
+
+def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str) -> Iterator[bytes]:
+    """Run a binary `copy … to stdout` and yield its tuples. Raises by kind.
+
+    The server sends one tuple in each message, with the header before the first (`copyto.c`).
+    """
+    raw = connection.pgconn
+    raw.send_query(statement.encode())
+    _await(raw)
+    result = raw.get_result()
+    if result is None or result.status != pq.ExecStatus.COPY_OUT:
+        raise _ended(raw, result)
+    is_first = True
+    while True:
+        length, data = raw.get_copy_data(1)
+        if length == 0:
+            _receive(raw)
+            continue
+        if length < 0:
+            break
+        message = bytes(data)
+        if is_first:
+            is_first = False
+            if not message.startswith(_SIGNATURE):
+                raise ValueError("a binary COPY without its signature")
+            message = message[_HEADER_BYTES:]
+            if not message:
+                continue
+        if message != _TRAILER:
+            yield message
+    _await(raw)
+    result = raw.get_result()
+    if result is None or result.status != pq.ExecStatus.COMMAND_OK:
+        raise _ended(raw, result)
+    _await(raw)
+    while raw.get_result() is not None:
+        _await(raw)
+
+
+def _await(raw: pq.abc.PGconn) -> None:
+    raw.flush()
+    while raw.is_busy():
+        _receive(raw)
+
+
+def _receive(raw: pq.abc.PGconn) -> None:
+    # Not libpq's own wait: it cannot be interrupted, and would keep a reader alive whose parent is gone.
+    ready, _, _ = select.select([raw.socket], [], [], _STALL_S)
+    if not ready:
+        raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server sent nothing for {_STALL_S} s while being read")
+    try:
+        raw.consume_input()
+    except psycopg.Error as error:
+        raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the connection broke while a table was read") from error
+
+
+def _ended(raw: pq.abc.PGconn, result: pq.abc.PGresult | None) -> TailraceError:
+    if result is None:
+        return TailraceError(ErrorKind.SOURCE_CONNECTION, "the connection ended while a table was read")
+    return error_of(result, "reading a table")
+
+
+def _where(table: TableSchema, chunk: Chunk) -> str:
+    if chunk.lower is None and chunk.upper is None:
+        return ""
+    keys = [table.columns[i] for i in table.key]
+    columns = ", ".join(f"t.{identifier(c.name)}" for c in keys)
+    terms = []
+    for operator, bound in ((">", chunk.lower), ("<=", chunk.upper)):
+        if bound is not None:
+            values = ", ".join(
+                f"{_literal(text)}::{c.native}" + (f" collate {c.collation}" if c.collation else "")
+                for text, c in zip(bound, keys, strict=True)
+            )
+            terms.append(
+                f"row({columns}) {operator} row({values})" if len(keys) > 1 else f"{columns} {operator} {values}"
+            )
+    return " where " + " and ".join(terms)
+
+
+def _quoted(name: TableName) -> str:
+    return f"{identifier(name.schema)}.{identifier(name.table)}"
+
+
+def _operators(table: TableSchema, types: Mapping[str, ColumnType]) -> str:
+    """Return the statement that lets this transaction find the comparison operators of the key's types.
+
+    They are in the schemas of the types: without that `citext` would be sorted as `citext` and compared as `text`.
+    """
+    schemas = {types[name].schema for name in table.key_names if name in types} - {"pg_catalog"}
+    return f"set local search_path = {', '.join(map(identifier, sorted(schemas)))}" if schemas else "select 1"
+
+
+def _from(facts: RelationFacts) -> str:
+    """Return the table's name; an inheritance parent without its children, which are tables of their own."""
+    name = _quoted(facts.name)
+    return f"only {name}" if facts.kind == "r" else name
+
+
+def _number_name(table: TableSchema) -> str:
+    """Return a name for the row number that no key column has."""
+    name = "n"
+    while name in table.key_names:
+        name += "n"
+    return name
+
+
+def _literal(text: str) -> str:
+    # standard_conforming_strings is on in our sessions: only the quote is special.
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _bad(what: str) -> None:
+    raise ValueError(what)

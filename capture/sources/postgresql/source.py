@@ -1,0 +1,184 @@
+"""A PostgreSQL database as a source: what `capture.source.Source` asks for, put together from its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from capture.source import Capabilities, Finding, SnapshotReader, Source
+from capture.sources.postgresql import findings as checks
+from capture.sources.postgresql import server
+from capture.sources.postgresql.catalog import Catalog, RelationFacts
+from capture.sources.postgresql.completion import complete
+from capture.sources.postgresql.connection import ReplicationConnection, classified, connect
+from capture.sources.postgresql.log import PostgresqlLog
+from capture.sources.postgresql.position import format_position, parse_lsn, parse_position
+from capture.sources.postgresql.publication import Publication
+from capture.sources.postgresql.replication import LogStream
+from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
+from capture.sources.postgresql.versions import Versions
+from schemas.changes import RowChanges
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+from schemas.selection import Selection
+from schemas.settings import PostgresqlSource, Settings
+from schemas.table import TableName, TableSchema
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+def open_source(settings: Settings) -> Source:
+    """Connect to the source. Raises SOURCE_CONNECTION or CONFIGURATION."""
+    return PostgresqlDatabase(settings.source, settings.slot, settings.publication)
+
+
+def open_snapshot_reader(settings: Settings) -> SnapshotReader:
+    """Return a reader that connects when it is first asked for something."""
+    return PostgresqlSnapshotReader(settings.source)
+
+
+class PostgresqlDatabase:
+    """One database. Its catalogue connection is opened again where it broke between two calls."""
+
+    capabilities = Capabilities("postgresql", "postgresql", truncates=True, schema_changes=True, log_messages=True)
+
+    def __init__(self, settings: PostgresqlSource, slot: str, publication: str) -> None:
+        self._settings = settings
+        self._slot = slot
+        self._selection = Selection(settings.tables)
+        self._connection: Connection | None = connect(settings)
+        self._catalog = Catalog(self._connected)
+        self._publication = Publication(self._connected, publication, may_manage=settings.manage_publication)
+
+    def identity(self) -> dict[str, str]:
+        """Name the log; see `Source.identity`. Needs the right to replicate."""
+        replication = ReplicationConnection(self._settings)
+        try:
+            # IDENTIFY_SYSTEM asks for no right but to replicate; `pg_control_system()` is refused by some services.
+            result = replication.command("IDENTIFY_SYSTEM")
+            system, timeline, _, database = (result.get_value(0, i) or b"" for i in range(4))
+        finally:
+            replication.close()
+        return {
+            "engine": "postgresql",
+            "system_identifier": system.decode(),
+            "timeline": timeline.decode(),
+            "database": database.decode(),
+            "slot": self._slot,
+        }
+
+    def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
+        """Check every prerequisite; see `Source.findings`."""
+        relations = self._catalog.read_relations(self._selection)
+        facts = checks.read_facts(self._connected(), self._slot, self._publication.name, relations)
+        return checks.find(self._settings, self._slot, self._publication.name, facts, relations, tables)
+
+    def tables(self) -> list[TableSchema]:
+        """Read the selected tables; see `Source.tables`."""
+        self._catalog.reload_user_types()
+        return self._catalog.read_tables(self._captured())
+
+    def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
+        """Estimate rows from `pg_class.reltuples`; 0 where a table was never analysed."""
+        estimates = {r.name: r.row_estimate for r in self._catalog.read_relations(self._selection)}
+        return {table.name: estimates.get(table.name, 0) for table in tables}
+
+    def prepare(self, tables: Sequence[TableSchema]) -> Position:
+        """Make the publication and the slot; see `Source.prepare`. Raises PREREQUISITE with the statement to run."""
+        self._publication.ensure([table.name for table in tables])
+        slot = server.read_slot(self._connected(), self._slot)
+        if slot is None:
+            if not self._settings.manage_slot:
+                raise TailraceError(
+                    ErrorKind.PREREQUISITE,
+                    f"the replication slot {self._slot} does not exist, and source.manage_slot is off",
+                    remedy=f"select pg_create_logical_replication_slot('{self._slot}', 'pgoutput')",
+                )
+            return Position(server.create_slot(self._connected(), self._slot))
+        server.check_slot(slot, self._settings.database)
+        return Position(slot.confirmed_lsn)
+
+    def check_position(self, stored: dict[str, str], position: Position) -> None:
+        """Raise SOURCE_LOG_LOST unless the log can go on; see `Source.check_position`."""
+        slot = server.read_slot(self._connected(), self._slot)
+        server.check_position(stored, self.identity(), position, slot, self.current_position())
+
+    def grants(self, settings: PostgresqlSource, tables: Sequence[TableName]) -> str:
+        """Return the SQL that gives the role of `settings` what capturing these tables needs, and nothing more."""
+        return checks.grants(settings, self._publication.name, tables)
+
+    def check_published(self, names: Sequence[TableName]) -> None:
+        """Raise PREREQUISITE unless the log is sent for all of these tables that still exist.
+
+        For tables that were captured before: `prepare` would add them again, and hide that changes are missing.
+        """
+        self._publication.check(names)
+
+    def open_log(self, position: Position, tables: Sequence[TableSchema], *, binary: bool = True) -> PostgresqlLog:
+        """Start reading after `position`; see `Source.open_log`. `binary` is only a wish."""
+        versions = Versions(self._catalog, self._selection, tables)
+        stream = LogStream(self._settings, self._slot, self._publication.name)
+        # The option came with PostgreSQL 14.
+        binary = binary and self._connected().info.server_version >= 140000
+        return PostgresqlLog(stream, versions, position, binary=binary, check=self._publication.check)
+
+    def current_position(self) -> Position:
+        """Return the log's end as far as it is durable."""
+        return Position(parse_lsn(str(self._value(server.CURRENT_LSN))))
+
+    def retained_bytes(self) -> int | None:
+        """Return how much log the slot keeps, None where there is no slot."""
+        value = self._value(server.RETAINED_BYTES, {"slot": self._slot})
+        return int(value) if value is not None else None
+
+    def complete(self, changes: RowChanges) -> None:
+        """Replace UNCHANGED in the new rows of key changes; see `Source.complete`."""
+        complete(self._connected, self._catalog, changes)
+
+    def format_position(self, position: Position) -> str:
+        """Print a position: `0/16B3748+12`."""
+        return format_position(position)
+
+    def parse_position(self, text: str) -> Position:
+        """Read a position. Raises CONFIGURATION."""
+        return parse_position(text)
+
+    def destroy(self) -> list[str]:
+        """Drop the slot and the publication that `prepare` made; see `Source.destroy`."""
+        done = []
+        if self._settings.manage_slot and server.drop_slot(self._connected(), self._slot, self._settings.slot_wait_s):
+            done.append(f"dropped the replication slot {self._slot}")
+        if self._publication.drop():
+            done.append(f"dropped the publication {self._publication.name}")
+        return done
+
+    def close(self) -> None:
+        """Close the catalogue connection. May be called twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _captured(self) -> list[RelationFacts]:
+        return capturable(self._catalog.read_relations(self._selection))
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings)
+        return self._connection
+
+    def _value(self, query: str, parameters: dict[str, Any] | None = None) -> Any:
+        with classified("asking the source for its log's state"):
+            rows = self._connected().execute(query, parameters).fetchall()
+        return rows[0][0] if rows else None
+
+
+def capturable(relations: Sequence[RelationFacts]) -> list[RelationFacts]:
+    """Return the relations whose changes are logged: tables and partitioned tables, each row of a partition once.
+
+    Where a partitioned table and its partitions are selected, the changes come by the root's name
+    (`publish_via_partition_root`), so the partitions are left out.
+    """
+    by_oid = {r.oid: r for r in relations if r.kind in "rp" and r.persistence == "p"}
+    return [r for r in by_oid.values() if not any(a in by_oid for a in r.ancestors)]

@@ -1,0 +1,158 @@
+"""Which version of which table the log's rows belong to.
+
+The log announces a table (a relation message) before its first row in a stream, and again after whatever may have
+changed it. The announcement is right at its place in the log, the catalogue only now. So the columns come from the
+announcement, and the catalogue adds what an announcement does not tell: nullability, defaults, indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from capture.sources.postgresql.catalog import Catalog, RelationFacts
+from capture.sources.postgresql.pgoutput import Relation, RowReaders, compile_readers
+from capture.sources.postgresql.types import logical_type, reader
+from schemas.changes import SchemaChange
+from schemas.selection import Selection
+from schemas.table import Column, TableName, TableSchema
+
+
+@dataclass(slots=True)
+class Resolved:
+    """A relation as the stream goes on with it. `table` is None where the selection does not take it."""
+
+    table: TableSchema | None
+    readers: RowReaders | None = None
+    key: tuple[int, ...] = ()
+
+
+class TextNeeded(Exception):
+    """A column's binary form cannot be read: the stream must be opened anew in text form."""
+
+
+class Versions:
+    """The table versions in force at the place where the log is read."""
+
+    def __init__(self, catalog: Catalog, selection: Selection, tables: Sequence[TableSchema]) -> None:
+        self._catalog = catalog
+        self._selection = selection
+        self._tables = {table.name: table for table in tables}
+        self._oids = catalog.oids(self._tables)
+        self._names = {oid: name for name, oid in self._oids.items()}
+        self._seen: set[int] = set()
+
+    def start_stream(self) -> None:
+        """Forget what was announced: a new stream announces every table again."""
+        self._seen.clear()
+
+    def names(self) -> list[TableName]:
+        """Return the names of the tables that are in force."""
+        return list(self._tables)
+
+    def takes(self, relation: Relation) -> bool:
+        """Tell whether the selection takes an announced table."""
+        return self._selection.takes(TableName(relation.schema, relation.table))
+
+    def resolve(self, relation: Relation, *, binary: bool) -> tuple[Resolved, list[SchemaChange]]:
+        """Return how to go on with a relation, and the schema changes that come before its next row.
+
+        Raises TextNeeded.
+        """
+        name = TableName(relation.schema, relation.table)
+        takes = self._selection.takes(name)
+        readers = self._readers(relation, binary=binary) if takes else None
+        changes: list[SchemaChange] = []
+        before_name = self._names.get(relation.oid)
+        if before_name is not None and before_name != name and before_name in self._tables:
+            changes.append(SchemaChange(before_name, self._tables.pop(before_name), None))
+        self._names[relation.oid] = name
+        if not takes:
+            return Resolved(None), changes
+        current = self._tables.get(name)
+        if current is not None and self._oids.setdefault(name, relation.oid) != relation.oid:
+            # Dropped and made anew: what targets have of it is void.
+            changes.append(SchemaChange(name, current, None))
+            current = None
+        self._oids[name] = relation.oid
+        announced_again = relation.oid in self._seen
+        self._seen.add(relation.oid)
+        if current is None or announced_again or not self._fits(relation, current):
+            described = self._describe(relation, name, current)
+            if current is None or described.fingerprint != current.fingerprint:
+                described = replace(described, version=current.version + 1 if current else 1)
+                changes.append(SchemaChange(name, current, described))
+                self._tables[name] = current = described
+        return Resolved(current, readers, current.key), changes
+
+    def renewed(self, table: TableSchema) -> TableSchema:
+        """Return a table in force with the user-defined types as they are now: in force from now on, if they differ."""
+        self._catalog.reload_user_types()
+        now = {(t.schema, t.name): t.labels for t in self._catalog.types.values() if t.kind == "e"}
+        types = tuple(replace(t, labels=now.get((t.schema, t.name), t.labels)) for t in table.user_types)
+        if types == table.user_types:
+            return table
+        self._tables[table.name] = found = replace(table, user_types=types, version=table.version + 1)
+        return found
+
+    def _readers(self, relation: Relation, *, binary: bool) -> RowReaders:
+        self._catalog.load_types(column.oid for column in relation.columns)
+        types = self._catalog.types
+        readers = [reader(types, column.oid, column.typmod) for column in relation.columns]
+        if binary and not all(r.reads_binary for r in readers):
+            raise TextNeeded
+        return compile_readers(readers, [column.is_key for column in relation.columns], binary=binary)
+
+    def _fits(self, relation: Relation, table: TableSchema) -> bool:
+        natives = self._catalog.natives([(c.oid, c.typmod) for c in relation.columns])
+        if [(c.name, native) for c, native in zip(relation.columns, natives, strict=True)] != [
+            (c.name, c.native) for c in table.columns
+        ]:
+            return False
+        return _same_key(relation, table)
+
+    def _describe(self, relation: Relation, name: TableName, previous: TableSchema | None) -> TableSchema:
+        facts: RelationFacts | None = self._catalog.read_relation(relation.oid)
+        now = self._catalog.read_tables([facts])[0] if facts is not None else None
+        earlier = {column.name: column.number for column in (previous.columns if previous is not None else ())}
+        known = {column.name: column for column in (now.columns if now is not None else ())}
+        natives = self._catalog.natives([(c.oid, c.typmod) for c in relation.columns])
+        columns = []
+        for announced, native in zip(relation.columns, natives, strict=True):
+            column = known.get(announced.name)
+            if column is None or column.native != native:
+                kind = logical_type(self._catalog.types, announced.oid, announced.typmod)
+                number = column.number if column is not None else earlier.get(announced.name, 0)
+                column = Column(announced.name, kind, native, number=number)
+            columns.append(column)
+        if now is not None and now.name == name and tuple(columns) == now.columns and _same_key(relation, now):
+            return now
+        # The catalogue has gone on since: what it says of keys and indexes may name columns that are not here yet.
+        base = previous or now
+        key = _flagged(relation)
+        if relation.identity in "fn":
+            positions = {column.name: i for i, column in enumerate(columns)}
+            names = base.key_names if base is not None else ()
+            key = tuple(positions[n] for n in names) if all(n in positions for n in names) else ()
+        return TableSchema(
+            name,
+            tuple(columns),
+            key,
+            primary_key=base.primary_key if base is not None else True,
+            full_before=relation.identity == "f",
+            generated=base.generated if base is not None else (),
+            indexes=previous.indexes if previous is not None else (),
+            foreign_keys=previous.foreign_keys if previous is not None else (),
+            user_types=self._catalog.user_types(column.oid for column in relation.columns),
+            comment=base.comment if base is not None else None,
+        )
+
+
+def _flagged(relation: Relation) -> tuple[int, ...]:
+    return tuple(i for i, column in enumerate(relation.columns) if column.is_key)
+
+
+def _same_key(relation: Relation, table: TableSchema) -> bool:
+    if (relation.identity == "f") != table.full_before:
+        return False
+    return relation.identity not in "di" or sorted(table.key) == list(_flagged(relation))

@@ -1,0 +1,79 @@
+"""Tables on their way into a session: a topic, a published version and an encoder for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from capture.publisher import KEYLESS_PARTITION, Feed, Publisher
+from capture.schemas_topic import Addition, Catalogue
+from runtime.kafka.admin import TopicSpec
+from schemas.codecs import compile_encoder
+from schemas.settings import Settings
+from schemas.table import TableSchema
+from schemas.topics import data_topic
+
+
+class TopicAdmin(Protocol):
+    """What is needed of `runtime.kafka.admin.Topics`."""
+
+    def ensure(self, specs: Sequence[TopicSpec]) -> list[str]: ...
+    def list(self, prefix: str = "") -> dict[str, int]: ...
+    def end_offsets(self, topics: Iterable[str], *, read_committed: bool) -> Mapping[tuple[str, int], int]: ...
+
+
+class Tables:
+    """Makes feeds and gives them new versions."""
+
+    def __init__(
+        self, settings: Settings, publisher: Publisher, catalogue: Catalogue, topics: TopicAdmin, connector: str
+    ) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._catalogue = catalogue
+        self._topics = topics
+        self._connector = connector
+
+    def add(self, pairs: Sequence[tuple[TableSchema, TableSchema]]) -> None:
+        """Make or renew the feeds of (published, source's) table versions.
+
+        Topics are made at once; the versions' records go into the open Kafka transaction. Raises CONFIGURATION when a
+        topic exists with other settings.
+        """
+        settings = self._settings
+        existing = self._topics.list(f"{settings.name}.")
+        specs = {data_topic(settings.name, table.name): self._spec(table, existing) for table, _ in pairs}
+        self._topics.ensure(list(specs.values()))
+        additions: list[Addition] = []
+        for table, source_table in pairs:
+            topic = data_topic(settings.name, table.name)
+            encoder = compile_encoder(
+                table,
+                settings.topics.format,
+                replication=settings.name,
+                connector=self._connector,
+                database=settings.source.database,
+            )
+            additions += self._catalogue.add(encoder, topic)
+            feed = self._publisher.feeds.get(table.name)
+            if feed is None:
+                feed = Feed(table, source_table, encoder, topic, specs[topic].partitions)
+                self._publisher.feeds[table.name] = feed
+            else:
+                # The rows of one transaction share a block of the old encoder: it is made anew.
+                feed.table, feed.source_table, feed.encoder, feed.txn = table, source_table, encoder, None
+        for addition in additions:
+            self._publisher.record(*addition)
+
+    def _spec(self, table: TableSchema, existing: Mapping[str, int]) -> TopicSpec:
+        topics = self._settings.topics
+        name = data_topic(self._settings.name, table.name)
+        history = [entry.table for entry in self._catalogue.versions.get(table.name, ())]
+        keyed = {bool(version.key) for version in (*history, table)}
+        partitions = topics.partitions if table.key else KEYLESS_PARTITION + 1
+        if len(keyed) > 1:
+            # A table that has got or lost its key keeps the topic that it has.
+            partitions = existing.get(name, partitions)
+        # Compaction needs keys.
+        cleanup = str(topics.cleanup) if keyed == {True} else "delete"
+        return TopicSpec(name, partitions, cleanup, topics.config, replication_factor=topics.replication_factor)

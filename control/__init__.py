@@ -1,0 +1,1 @@
+"""What operators use: the command line, checks before a run, status, verification."""

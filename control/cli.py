@@ -1,0 +1,439 @@
+"""The command line: each command loads the configuration, calls its module, prints, and ends with a documented code.
+
+Commands import their modules when they run: `tailrace --help` answers at once, and an engine's driver is loaded only
+where it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from runtime import exit_codes
+from schemas.errors import ErrorKind, TailraceError
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
+
+app = typer.Typer(
+    name="tailrace",
+    help="Move a database through Kafka: capture it into topics, apply the topics to targets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+capture_app = typer.Typer(help="The capture service: one database into Kafka topics.", no_args_is_help=True)
+apply_app = typer.Typer(help="The apply service: Kafka topics into one target.", no_args_is_help=True)
+parked_app = typer.Typer(
+    help="Rows that a target refused, and the changes that wait behind them.", no_args_is_help=True
+)
+debug_app = typer.Typer(help="Look under the hood.", no_args_is_help=True)
+settings_app = typer.Typer(help="The configuration file's schema and reference.", no_args_is_help=True)
+dev_app = typer.Typer(help="Local servers to try Tailrace with.", no_args_is_help=True)
+for name, child in (
+    ("capture", capture_app),
+    ("apply", apply_app),
+    ("parked", parked_app),
+    ("debug", debug_app),
+    ("settings", settings_app),
+    ("dev", dev_app),
+):
+    app.add_typer(child, name=name)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file (YAML or JSON).")]
+Target = Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets` of the configuration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option("--metrics-port", metavar="PORT", help="Serve /metrics and /healthz on this port of 127.0.0.1."),
+]
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")]
+
+
+def main() -> None:
+    """Run the command line. The entry point of `tailrace`."""
+    sys.exit(guarded(lambda: app(standalone_mode=False)))
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Call `command` and return the exit code: every error is printed once, as a sentence, without a traceback."""
+    try:
+        result = command()
+    except TailraceError as error:
+        _complain(error)
+        return exit_codes.of(error)
+    except typer.Exit as error:
+        return error.exit_code
+    except TyperException as error:
+        show = getattr(error, "show", None)
+        if callable(show):
+            show()
+        return exit_codes.CONFIGURATION
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("Interrupted.", err=True)
+        return exit_codes.INTERNAL
+    except BrokenPipeError:
+        # The reader of our output went away: `tailrace topics … | head`.
+        sys.stderr.close()
+        return exit_codes.OK
+    return result if isinstance(result, int) else exit_codes.OK
+
+
+def _complain(error: TailraceError) -> None:
+    typer.echo(f"error ({error.kind}): {error.message}", err=True)
+    for name, value in (("table", error.table), ("position", error.position), ("remedy", error.remedy)):
+        if value:
+            typer.echo(f"  {name}: {value}", err=True)
+
+
+def _settings(path: Path) -> Settings:
+    from runtime import configuration
+
+    return configuration.load(path)
+
+
+def _only_target(settings: Settings, target: str | None) -> str:
+    """Return the target asked for, or the only one there is."""
+    if target is None and len(settings.targets) == 1:
+        return next(iter(settings.targets))
+    if target is None:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            "the configuration has several targets or none",
+            remedy="say which with --target NAME",
+        )
+    settings.target(target)
+    return target
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tailrace {version('tailrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@capture_app.command("run")
+def capture_run(
+    config: Config,
+    stop_at: Annotated[
+        str | None, typer.Option("--stop-at", metavar="now|POSITION", help="End when the log is published up to here.")
+    ] = None,
+    metrics_port: MetricsPort = None,
+    log_level: LogLevel = "info",
+) -> int:
+    """Publish the source's rows and changes until stopped. A second instance waits as a standby."""
+    from capture import service
+    from runtime import lifecycle, logging
+
+    settings = _settings(config)
+    logging.configure(level=log_level)
+    with lifecycle.StopRequest() as stop:
+        return service.run(settings, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
+
+
+@apply_app.command("run")
+def apply_run(
+    config: Config,
+    target: Target,
+    stop_at: Annotated[
+        str | None, typer.Option("--stop-at", metavar="now", help="End when what the topics hold now is applied.")
+    ] = None,
+    metrics_port: MetricsPort = None,
+    log_level: LogLevel = "info",
+) -> int:
+    """Write the topics' changes to a target until stopped. Several instances share the work."""
+    from apply import service
+    from runtime import lifecycle, logging
+
+    settings = _settings(config)
+    settings.target(target)
+    if stop_at not in (None, "now"):
+        raise TailraceError(ErrorKind.CONFIGURATION, "apply run --stop-at takes only `now`")
+    logging.configure(level=log_level)
+    with lifecycle.StopRequest() as stop:
+        return service.run(settings, target, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
+
+
+@app.command("plan")
+def plan_command(
+    config: Config,
+    as_json: AsJson = False,
+    columns: Annotated[
+        bool, typer.Option("--columns", help="List every column's mapping, not only the lossy.")
+    ] = False,
+    grants: Annotated[bool, typer.Option("--grants", help="Print SQL for least-privilege roles, and end.")] = False,
+) -> int:
+    """Check every prerequisite and list what would be done. Changes nothing. Exit code 2 when something blocks."""
+    from control import plan, render
+
+    settings = _settings(config)
+    if grants:
+        typer.echo(plan.grants(settings))
+        return exit_codes.OK
+    report = plan.make(settings)
+    if as_json:
+        _print_json(report.to_document())
+    else:
+        render.plan(report, columns=columns)
+    return exit_codes.CONFIGURATION if report.blocked else exit_codes.OK
+
+
+@app.command("status")
+def status_command(
+    config: Config,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
+    interval_s: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.2, help="Seconds between refreshes.")
+    ] = 2.0,
+    as_json: AsJson = False,
+) -> int:
+    """Show phase, progress, position and lag of capture and of every target."""
+    from control import render, status
+
+    with status.Observer(_settings(config)) as observer:
+        if watch and not as_json:
+            render.watch_status(observer.look, interval_s)
+        elif as_json:
+            _print_json(observer.look().to_document())
+        else:
+            render.status(observer.look())
+    return exit_codes.OK
+
+
+@app.command("verify")
+def verify_command(
+    config: Config,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="NAME", help="The target; may be left out if there is one.")
+    ] = None,
+    tables: Annotated[
+        list[str] | None, typer.Option("--table", metavar="PATTERN", help="Only tables that match; may be repeated.")
+    ] = None,
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", help="Seconds to wait, each try, for the target to catch up.")
+    ] = 60.0,
+    tries: Annotated[
+        int, typer.Option("--tries", metavar="N", min=1, help="How often a differing key is compared again.")
+    ] = 5,
+    keys_max: Annotated[
+        int, typer.Option("--keys", metavar="N", help="Print at most so many differing keys of a table.")
+    ] = 20,
+    as_json: AsJson = False,
+) -> int:
+    """Compare source and target by checksums computed in the databases. Exit code 4 on differences."""
+    from control import render, verify
+
+    settings = _settings(config)
+    chosen = _only_target(settings, target)
+    limits = verify.Limits(wait_s=wait_s, tries=tries, keys_max=keys_max)
+    with render.verify_progress(enabled=not as_json) as progress:
+        report = verify.compare(settings, chosen, tables or [], limits, progress)
+    if as_json:
+        _print_json(report.to_document())
+    else:
+        render.verify(report)
+    return exit_codes.OK if report.equal else exit_codes.DIFFERENT
+
+
+@app.command("topics")
+def topics_command(config: Config, as_json: AsJson = False) -> int:
+    """List the replication's topics and the stock commands that read them."""
+    from control import render, topics
+
+    report = topics.survey(_settings(config))
+    if as_json:
+        _print_json(report.to_document())
+    else:
+        render.topics(report)
+    return exit_codes.OK
+
+
+@app.command("reset")
+def reset_command(
+    config: Config,
+    keep_topics: Annotated[
+        bool, typer.Option("--keep-topics", help="Leave the data topics and their records.")
+    ] = False,
+    keep_source: Annotated[bool, typer.Option("--keep-source", help="Leave slot and publication.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="The checkpoints topic, too: for a name that never comes back.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Forget a replication: checkpoints, topics, groups, slot, and the targets' offsets. Target tables stay."""
+    from control import reset
+
+    settings = _settings(config)
+    steps = reset.plan(settings, keep_topics=keep_topics, keep_source=keep_source, purge=purge)
+    for step in steps:
+        typer.echo(f"will {step.description}")
+    if not yes:
+        typer.confirm("Go on?", abort=True)
+    for line in reset.run(steps):
+        typer.echo(line)
+    return exit_codes.OK
+
+
+@parked_app.command("list")
+def parked_list(config: Config, target: Target, as_json: AsJson = False) -> int:
+    """List parked keys: how many records wait, and why."""
+    from control import parked, render
+
+    settings = _settings(config)
+    settings.target(target)
+    rows = parked.listing(settings, target)
+    if as_json:
+        _print_json([row.to_document() for row in rows])
+    else:
+        render.parked(rows)
+    return exit_codes.OK
+
+
+@parked_app.command("show")
+def parked_show(config: Config, target: Target, identifier: Annotated[str, typer.Argument(metavar="ID")]) -> int:
+    """Print the records of one parked key, values included."""
+    from control import parked
+
+    settings = _settings(config)
+    settings.target(target)
+    _print_json(parked.show(settings, target, identifier))
+    return exit_codes.OK
+
+
+@parked_app.command("retry")
+def parked_retry(config: Config, target: Target, identifier: Annotated[str, typer.Argument(metavar="ID")]) -> int:
+    """Let the appliers try a parked key's records again, in order."""
+    from control import parked
+
+    settings = _settings(config)
+    settings.target(target)
+    typer.echo(parked.retry(settings, target, identifier))
+    return exit_codes.OK
+
+
+@parked_app.command("skip")
+def parked_skip(config: Config, target: Target, identifier: Annotated[str, typer.Argument(metavar="ID")]) -> int:
+    """Drop the record that was refused, and apply what waits behind it."""
+    from control import parked
+
+    settings = _settings(config)
+    settings.target(target)
+    typer.echo(parked.skip(settings, target, identifier))
+    return exit_codes.OK
+
+
+@debug_app.command("codec")
+def debug_codec(
+    config: Config,
+    table: Annotated[str, typer.Argument(metavar="SCHEMA.TABLE")],
+    decoder: Annotated[bool, typer.Option("--decoder", help="Print the decoder instead.")] = False,
+) -> int:
+    """Print the code that is generated for a table's rows."""
+    from control import codec_source
+
+    typer.echo(codec_source.text(_settings(config), table, decoder=decoder))
+    return exit_codes.OK
+
+
+@debug_app.command("read")
+def debug_read(
+    config: Config,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    records_max: Annotated[int, typer.Option("--max", metavar="N", min=1, help="End after so many records.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes.")] = False,
+) -> int:
+    """Print the records of a data topic as JSON lines, whatever its format."""
+    from control import reading
+
+    for line in reading.lines(_settings(config), topic, records_max, follow=follow):
+        typer.echo(line)
+    return exit_codes.OK
+
+
+@settings_app.command("schema")
+def settings_schema() -> int:
+    """Print the JSON schema of the configuration file."""
+    from schemas.reference import json_schema
+
+    _print_json(json_schema())
+    return exit_codes.OK
+
+
+@settings_app.command("reference")
+def settings_reference() -> int:
+    """Print every setting with its type, default and meaning, as Markdown."""
+    from schemas import reference
+
+    typer.echo(reference.markdown(), nl=False)
+    return exit_codes.OK
+
+
+@settings_app.command("types")
+def settings_types() -> int:
+    """Print the logical types and their wire forms, as Markdown."""
+    from control import wire_types
+
+    typer.echo(wire_types.types_page(), nl=False)
+    return exit_codes.OK
+
+
+@settings_app.command("check")
+def settings_check(config: Config) -> int:
+    """Read a configuration file and say what is wrong with it; connects to nothing."""
+    settings = _settings(config)
+    typer.echo(f"{config}: replication {settings.name}, {len(settings.targets)} target(s)")
+    return exit_codes.OK
+
+
+@dev_app.command("up")
+def dev_up(
+    directory: Annotated[
+        Path | None,
+        typer.Option("--directory", metavar="PATH", help="Where data and logs go; default: the cache folder."),
+    ] = None,
+) -> int:
+    """Start a Kafka broker and two PostgreSQL servers on 127.0.0.1, and print a configuration for them."""
+    from control import dev
+
+    for line in dev.up(directory):
+        typer.echo(line)
+    return exit_codes.OK
+
+
+@dev_app.command("down")
+def dev_down(
+    directory: Annotated[Path | None, typer.Option("--directory", metavar="PATH", help="As given to `dev up`.")] = None,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Remove the data too.")] = False,
+) -> int:
+    """Stop the servers that `dev up` started."""
+    from control import dev
+
+    for line in dev.down(directory, wipe=wipe):
+        typer.echo(line)
+    return exit_codes.OK
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The code that is generated for a table: what a capture or an applier really runs, to read and to profile."""
+
+from __future__ import annotations
+
+from capture.sources import open_source
+from schemas.codecs import compile_decoder, compile_encoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+
+def text(settings: Settings, table: str, *, decoder: bool) -> str:
+    """Return the source text of a table's encoder or decoder. Raises CONFIGURATION for a table that is not
+    selected.
+    """
+    schema = _schema(settings, table)
+    if decoder:
+        return compile_decoder(schema, settings.topics.format).source_text
+    encoder = compile_encoder(
+        schema,
+        settings.topics.format,
+        replication=settings.name,
+        connector=settings.source.engine,
+        database=settings.source.database,
+    )
+    return encoder.source_text
+
+
+def _schema(settings: Settings, table: str) -> TableSchema:
+    source = open_source(settings)
+    try:
+        for schema in source.tables():
+            if str(schema.name) == table:
+                return schema
+    finally:
+        source.close()
+    raise TailraceError(
+        ErrorKind.CONFIGURATION,
+        f"no selected table is called {table}",
+        remedy="`tailrace plan CONFIG` lists the selected tables",
+    )

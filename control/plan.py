@@ -1,0 +1,229 @@
+"""What a replication would do and what stands in its way: checks of source, Kafka and targets, none of which changes
+anything.
+
+Everything that can be reached is checked, whatever else fails: one run names all there is to repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from capture.sources import open_source
+from control.wire_types import wire_type
+from runtime.kafka.admin import Topics
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Finding, Severity
+from schemas.settings import Settings
+from schemas.table import TableName, TableSchema
+from schemas.topics import check_distinct, data_topic
+from schemas.types import Family
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedColumn:
+    """How one column travels."""
+
+    name: str
+    source: str
+    """The native type at the source."""
+    wire: str
+    """How consumers of the topic see it."""
+    note: str | None = None
+    """What is lost or unusual, if anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTable:
+    """A table that would be replicated."""
+
+    name: TableName
+    topic: str
+    rows_estimated: int
+    key: tuple[str, ...]
+    columns: tuple[PlannedColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFinding:
+    """A finding and where it was found: `source`, `kafka`, or `target NAME`."""
+
+    place: str
+    finding: Finding
+
+
+@dataclass(slots=True)
+class Report:
+    """The plan of a replication."""
+
+    replication: str
+    tables: list[PlannedTable] = field(default_factory=list)
+    findings: list[PlacedFinding] = field(default_factory=list)
+    reached: list[str] = field(default_factory=list)
+    """In words: what was connected to."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether any finding prevents a run."""
+        return any(placed.finding.severity is Severity.BLOCKS for placed in self.findings)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "replication": self.replication,
+            "blocked": self.blocked,
+            "reached": self.reached,
+            "tables": [
+                {
+                    "name": str(t.name),
+                    "topic": t.topic,
+                    "rows_estimated": t.rows_estimated,
+                    "key": list(t.key),
+                    "columns": [
+                        {"name": c.name, "source": c.source, "wire": c.wire, "note": c.note} for c in t.columns
+                    ],
+                }
+                for t in self.tables
+            ],
+            "findings": [
+                {
+                    "place": p.place,
+                    "severity": str(p.finding.severity),
+                    "code": p.finding.code,
+                    "message": p.finding.message,
+                    "table": str(p.finding.table) if p.finding.table else None,
+                    "remedy": p.finding.remedy,
+                }
+                for p in self.findings
+            ],
+        }
+
+
+def make(settings: Settings) -> Report:
+    """Check everything and return what was found. Errors become findings: this raises only for defects."""
+    report = Report(settings.name)
+    tables = _check_source(settings, report)
+    _check_kafka(settings, tables, report)
+    for name in settings.targets:
+        _check_target(settings, name, tables, report)
+    order = {Severity.BLOCKS: 0, Severity.WARNS: 1, Severity.NOTE: 2}
+    report.findings.sort(key=lambda placed: order[placed.finding.severity])
+    return report
+
+
+def grants(settings: Settings) -> str:
+    """Return the SQL that makes least-privilege roles for the source and every target. Raises connection errors."""
+    from apply.sinks import target_grants
+    from capture.sources.postgresql.findings import grants as source_grants
+
+    source = open_source(settings)
+    try:
+        tables = source.tables()
+    finally:
+        source.close()
+    names = [table.name for table in tables]
+    parts = [f"-- source: as the owner of the tables\n{source_grants(settings.source, settings.publication, names)}"]
+    for target in settings.targets:
+        statements = "\n".join(f"{statement.rstrip(';')};" for statement in target_grants(settings, target, tables))
+        parts.append(f"-- target {target}: as a superuser\n{statements}")
+    return "\n\n".join(parts)
+
+
+def of_error(error: TailraceError) -> Finding:
+    """Return the finding that an error of a check amounts to."""
+    return Finding(Severity.BLOCKS, str(error.kind), error.message, remedy=error.remedy)
+
+
+def planned_table(replication: str, table: TableSchema, rows_estimated: int) -> PlannedTable:
+    """Return how a table would travel."""
+    return PlannedTable(
+        table.name,
+        data_topic(replication, table.name),
+        rows_estimated,
+        table.key_names,
+        tuple(
+            PlannedColumn(c.name, c.native, wire_type(c.type), _note(c.type.family, c.native)) for c in table.columns
+        ),
+    )
+
+
+def _note(family: Family, native: str) -> str | None:
+    if family is Family.TEXT:
+        return f"text, as PostgreSQL writes {native}; the target gets that type"
+    return None
+
+
+def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
+    try:
+        source = open_source(settings)
+    except TailraceError as error:
+        report.findings.append(PlacedFinding("source", of_error(error)))
+        return ()
+    try:
+        tables = source.tables()
+        report.reached.append(f"source {settings.source.engine} {settings.source.host}:{settings.source.port}")
+        estimates = source.row_estimates(tables)
+        report.tables = [planned_table(settings.name, t, max(0, estimates.get(t.name, 0))) for t in tables]
+        report.findings += [PlacedFinding("source", finding) for finding in source.findings(tables)]
+        if not tables:
+            report.findings.append(PlacedFinding("source", _nothing_selected()))
+        check_distinct(settings.name, [table.name for table in tables])
+    except TailraceError as error:
+        report.findings.append(PlacedFinding("source", of_error(error)))
+        return ()
+    finally:
+        source.close()
+    return tables
+
+
+def _nothing_selected() -> Finding:
+    return Finding(
+        Severity.BLOCKS,
+        "no-tables",
+        "no table matches `source.tables`",
+        remedy="patterns are schema.table with * and ?; names stand as the database spells them, unquoted",
+    )
+
+
+def _check_kafka(settings: Settings, tables: Sequence[TableSchema], report: Report) -> None:
+    try:
+        cluster = Topics(settings.kafka)
+        brokers = cluster.broker_count()
+        report.reached.append(f"Kafka, {brokers} broker{'s' if brokers != 1 else ''}")
+        wanted = settings.topics.replication_factor
+        if wanted is not None and wanted > brokers:
+            message = f"topics.replication_factor is {wanted}, the cluster has {brokers} broker(s)"
+            report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
+        existing = cluster.list(f"{settings.name}.")
+        for table in tables:
+            if not table.key:
+                # One partition, or as many as the topic had when the table lost its key: capture takes what is there.
+                continue
+            partitions = existing.get(data_topic(settings.name, table.name))
+            if partitions not in (None, settings.topics.partitions):
+                message = f"the topic has {partitions} partitions, the configuration says {settings.topics.partitions}"
+                remedy = f"set topics.partitions to {partitions}, or `tailrace reset` and load anew"
+                # One partition is what a table had that has got its key since: capture goes on with it.
+                severity = Severity.WARNS if partitions == 1 else Severity.BLOCKS
+                finding = Finding(severity, "topic-settings", message, table.name, remedy)
+                report.findings.append(PlacedFinding("kafka", finding))
+    except TailraceError as error:
+        report.findings.append(PlacedFinding("kafka", of_error(error)))
+
+
+def _check_target(settings: Settings, name: str, tables: Sequence[TableSchema], report: Report) -> None:
+    from apply.sinks import target_findings
+
+    place = f"target {name}"
+    try:
+        found = target_findings(settings, name, tables)
+        target = settings.target(name)
+        report.reached.append(f"{place} {target.engine} {target.host}:{target.port}")
+        report.findings += [PlacedFinding(place, finding) for finding in found]
+    except TailraceError as error:
+        blocking = error.kind is not ErrorKind.TARGET_THROTTLED
+        finding = of_error(error)
+        if not blocking:
+            finding = Finding(Severity.WARNS, finding.code, finding.message, remedy=finding.remedy)
+        report.findings.append(PlacedFinding(place, finding))

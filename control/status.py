@@ -1,0 +1,275 @@
+"""What a replication is doing: what its components say on the status topic, and what Kafka and the source say of
+them.
+
+The lag of a target in records is taken from Kafka (its group's offsets against the ends of the topics), not from the
+applier's own word: it is right also while no applier runs. A component that has not written for `SILENT_AFTER_S` is
+called silent, whatever it said last; then the source itself is asked how much log it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from runtime import clock
+from runtime.kafka.admin import Topics
+from runtime.kafka.compacted import Follower
+from runtime.kafka.group_offsets import GroupOffsets
+from schemas.errors import TailraceError
+from schemas.settings import Settings
+from schemas.table import TableName
+from schemas.topics import apply_group, data_topic, schemas_topic, status_topic
+
+SILENT_AFTER_S = 15.0
+ENDED = frozenset({"stopped", "failed"})
+
+Document = dict[str, Any]
+
+
+@dataclass(slots=True)
+class TableStatus:
+    """A table's full load, as capture tells it."""
+
+    name: str
+    state: str
+    rows_estimated: int | None = None
+    rows_loaded: int | None = None
+    chunks: int | None = None
+    chunks_done: int | None = None
+
+
+@dataclass(slots=True)
+class ComponentStatus:
+    """One process: what it said last, and how long ago."""
+
+    component: str
+    state: str
+    age_s: float
+    facts: Document
+    """The rest of its document, as it is."""
+
+
+@dataclass(slots=True)
+class TargetStatus:
+    """A target: its appliers, and how far it is behind the topics."""
+
+    name: str
+    state: str
+    instances: list[ComponentStatus] = field(default_factory=list)
+    lag_records: int | None = None
+    lag_ms: int | None = None
+    rows: int = 0
+    rows_per_s: float = 0.0
+    parked: int = 0
+    topics: dict[str, int] = field(default_factory=dict)
+    """Records behind, by topic; topics without lag are left out."""
+
+
+@dataclass(slots=True)
+class Report:
+    """The whole replication at one moment."""
+
+    replication: str
+    state: str
+    """Capture's state: `running`, `silent`, `never started`, …"""
+    phase: str | None = None
+    capture: ComponentStatus | None = None
+    standbys: int = 0
+    tables: list[TableStatus] = field(default_factory=list)
+    targets: list[TargetStatus] = field(default_factory=list)
+    source: Document = field(default_factory=dict)
+    """`position`, `end`, `lag_bytes`, `lag_ms`, `retained_bytes`, where they are known."""
+    notes: list[str] = field(default_factory=list)
+
+    def to_document(self) -> Document:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+class Observer:
+    """Looks at a replication again and again; reads only what is new on the status topic."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.kafka)
+        self._follower: Follower | None = None
+        self._documents: dict[str, Document] = {}
+        self._groups: dict[str, GroupOffsets] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of Kafka."""
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+        while self._groups:
+            self._groups.popitem()[1].close()
+
+    def documents(self) -> dict[str, Document]:
+        """Return the latest document of every component; none before capture was ever started."""
+        if self._follower is None:
+            topic = status_topic(self._settings.name)
+            if not self._topics.exists(topic):
+                return {}
+            self._follower = Follower(self._settings.kafka, topic)
+        for record in self._follower.catch_up():
+            if record.key is None:
+                continue
+            component = record.key.decode(errors="replace")
+            if record.value is None:
+                self._documents.pop(component, None)
+            else:
+                self._documents[component] = _parsed(record.value)
+        return self._documents
+
+    def look(self) -> Report:
+        """Return how things stand now. Raises TRANSPORT when Kafka does not answer."""
+        documents = self.documents()
+        topics = data_topics(self._settings)
+        lags = {name: self.lag(name, topics) for name in self._settings.targets}
+        report = assemble(self._settings.name, documents, lags, clock.now_us())
+        if report.state in {"silent", "never started", *ENDED}:
+            self._ask_source(report)
+        return report
+
+    def ends(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+        """Return where each partition ends now, records of transactions that are not over included.
+
+        A commit returns before its markers are written: for some milliseconds what is committed still counts as open.
+        """
+        return self._topics.end_offsets(topics, read_committed=False)
+
+    def behind(self, target: str, goals: Mapping[tuple[str, int], int]) -> bool:
+        """Tell whether a target's group has yet to pass a record before one of these offsets."""
+        stable = self._topics.end_offsets({topic for topic, _ in goals})
+        if any(stable.get(partition, 0) < goal for partition, goal in goals.items()):
+            return True
+        committed = self._committed(target, goals)
+        begins = self._topics.begin_offsets({topic for topic, _ in goals})
+        offsets = {p: max(committed.get(p, 0), begins.get(p, 0)) for p in goals}
+        short = {p: offset for p, offset in offsets.items() if offset < goals[p]}
+        # What is left may be only the marks of transactions, which no consumer ever sees.
+        return bool(short) and any(self._topics.records_left(short).values())
+
+    def lag(self, target: str, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many records of each topic a target's group has not passed."""
+        ends = self._topics.end_offsets(topics)
+        begins = self._topics.begin_offsets(topics)
+        committed = self._committed(target, ends)
+        offsets = {partition: max(committed.get(partition, 0), begins.get(partition, 0)) for partition in ends}
+        lag: dict[str, int] = {}
+        for (topic, _), left in self._topics.records_left(offsets).items():
+            lag[topic] = lag.get(topic, 0) + left
+        return lag
+
+    def _committed(self, target: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        if target not in self._groups:
+            self._groups[target] = GroupOffsets(self._settings.kafka, apply_group(self._settings.name, target))
+        return self._groups[target].read(partitions)
+
+    def _ask_source(self, report: Report) -> None:
+        """Ask the source what capture cannot tell; a source that cannot be asked is a note, not an error."""
+        from capture.sources import open_source
+
+        try:
+            source = open_source(self._settings)
+            try:
+                report.source["end"] = source.format_position(source.current_position())
+                report.source["retained_bytes"] = source.retained_bytes()
+            finally:
+                source.close()
+        except TailraceError as error:
+            report.notes.append(f"the source cannot be asked: {error.message}")
+
+
+def data_topics(settings: Settings) -> list[str]:
+    """Return the topics of the tables that capture has published so far, sorted."""
+    return sorted({data_topic(settings.name, name) for name in known_tables(settings)})
+
+
+def known_tables(settings: Settings) -> list[TableName]:
+    """Return the tables that the schemas topic knows, sorted; none before capture was ever started."""
+    topic = schemas_topic(settings.name)
+    if not Topics(settings.kafka).exists(topic):
+        return []
+    follower = Follower(settings.kafka, topic)
+    try:
+        records = follower.catch_up()
+    finally:
+        follower.close()
+    names = set()
+    for record in records:
+        key = _parsed(record.key or b"")
+        if isinstance(key.get("table"), list):
+            names.add(TableName(*key["table"]))
+    return sorted(names)
+
+
+def assemble(
+    replication: str, documents: Mapping[str, Document], lags: Mapping[str, Mapping[str, int]], now_us: int
+) -> Report:
+    """Put the documents and the lags together. `lags`: records behind, by target and topic."""
+    capture = [_component(name, d, now_us) for name, d in documents.items() if name.split(".")[0] == "capture"]
+    active = next((c for c in capture if c.state != "standby"), None)
+    report = Report(replication, active.state if active else "never started", capture=active)
+    report.standbys = sum(c.state == "standby" for c in capture)
+    if active is not None:
+        facts = active.facts
+        report.phase = facts.get("phase")
+        names = {"position": "position", "end": "source_end", "lag_bytes": "lag_bytes", "lag_ms": "lag_ms"}
+        names |= {"retained_bytes": "retained_bytes"}
+        report.source = {name: facts[member] for name, member in names.items() if facts.get(member) is not None}
+        report.tables = [_table(name, d) for name, d in sorted((facts.get("tables") or {}).items())]
+    for target, by_topic in lags.items():
+        prefix = f"apply.{target}."
+        instances = [_component(n, d, now_us) for n, d in documents.items() if f"{n}.".startswith(prefix)]
+        report.targets.append(_target(target, instances, by_topic))
+    return report
+
+
+def _target(name: str, instances: list[ComponentStatus], by_topic: Mapping[str, int]) -> TargetStatus:
+    live = [i for i in instances if i.state not in {"silent", *ENDED}]
+    last = min(instances, key=lambda i: i.age_s, default=None)
+    state = live[0].state if live else last.state if last else "never started"
+    status = TargetStatus(name, state, sorted(instances, key=lambda i: i.component))
+    status.topics = {topic: left for topic, left in sorted(by_topic.items()) if left}
+    status.lag_records = sum(by_topic.values())
+    lags_ms = [i.facts["lag_ms"] for i in live if i.facts.get("lag_ms") is not None]
+    # Nothing is behind: an applier's last word about the age of its last record would only mislead.
+    status.lag_ms = 0 if by_topic and not status.lag_records else max(lags_ms, default=None)
+    status.rows = sum(int(i.facts.get("rows") or 0) for i in instances)
+    status.rows_per_s = round(sum(float(i.facts.get("rows_per_s") or 0) for i in live), 1)
+    status.parked = max((int(i.facts.get("parked") or 0) for i in instances), default=0)
+    return status
+
+
+def _component(name: str, document: Document, now_us: int) -> ComponentStatus:
+    age_s = max(0.0, (now_us - int(document.get("ts_us") or 0)) / 1e6)
+    state = str(document.get("state") or "unknown")
+    if age_s > SILENT_AFTER_S and state not in ENDED:
+        state = "silent"
+    return ComponentStatus(name, state, round(age_s, 1), document)
+
+
+def _table(name: str, document: Document) -> TableStatus:
+    members = ("rows_estimated", "rows_loaded", "chunks", "chunks_done")
+    return TableStatus(name, str(document.get("state") or "unknown"), *(document.get(m) for m in members))
+
+
+def _parsed(value: bytes) -> Document:
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}

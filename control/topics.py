@@ -1,0 +1,106 @@
+"""The topics of a replication as they are, and the stock commands that read them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from control.status import known_tables
+from runtime.kafka.admin import Topics
+from schemas import topics as names
+from schemas.format import Format
+from schemas.settings import Settings
+from schemas.table import TableName
+
+
+@dataclass(slots=True)
+class TopicFacts:
+    """One topic."""
+
+    name: str
+    content: str
+    partitions: int = 0
+    cleanup: str = ""
+    offsets: int = 0
+    """Offsets from begin to end: records, and a few transaction markers."""
+    exists: bool = True
+
+
+@dataclass(slots=True)
+class Report:
+    """All topics of a replication, and how to read them."""
+
+    replication: str
+    topics: list[TopicFacts] = field(default_factory=list)
+    commands: list[tuple[str, str]] = field(default_factory=list)
+    """(what it shows, the command)."""
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def survey(settings: Settings) -> Report:
+    """Look at every topic of the replication. Raises TRANSPORT when Kafka does not answer."""
+    cluster = Topics(settings.kafka)
+    existing = cluster.list()
+    contents = contents_by_topic(settings)
+    present = [name for name in contents if name in existing]
+    begins, ends = cluster.begin_offsets(present), cluster.end_offsets(present)
+    spans: dict[str, int] = {}
+    for partition, end in ends.items():
+        spans[partition[0]] = spans.get(partition[0], 0) + end - begins.get(partition, 0)
+    report = Report(settings.name)
+    for name, content in contents.items():
+        if name in existing:
+            cleanup = cluster.config(name).get("cleanup.policy", "")
+            report.topics.append(TopicFacts(name, content, existing[name], cleanup, spans.get(name, 0)))
+        else:
+            report.topics.append(TopicFacts(name, content, exists=False))
+    report.commands = commands(settings, next((n for n, c in contents.items() if c.startswith("changes of")), None))
+    return report
+
+
+def contents_by_topic(settings: Settings) -> dict[str, str]:
+    """Return what each topic of the replication holds: the tables' topics first, then Tailrace's own."""
+    replication = settings.name
+    contents = {names.data_topic(replication, table): f"changes of {table}" for table in known_tables(settings)}
+    contents |= {
+        names.checkpoints_topic(replication): "capture's position and load progress",
+        names.schemas_topic(replication): "table schema versions",
+        names.ddl_topic(replication): "schema changes, in order",
+        names.status_topic(replication): "what every component says of itself",
+    }
+    for target in settings.targets:
+        contents[names.dead_letters_topic(replication, target)] = f"parked records of target {target}"
+    if settings.topics.format is Format.AVRO:
+        contents[settings.topics.registry_topic] = "Avro schemas, as a Confluent registry keeps them (shared)"
+    return contents
+
+
+def commands(settings: Settings, data_topic: str | None) -> list[tuple[str, str]]:
+    """Return stock commands, ready to paste, that show what is in the topics."""
+    server = str(settings.kafka["bootstrap.servers"])
+    topic = data_topic or names.data_topic(settings.name, TableName("SCHEMA", "TABLE"))
+    console = f"kafka-console-consumer.sh --bootstrap-server {server} --isolation-level read_committed"
+    lines = []
+    if settings.topics.format is Format.AVRO:
+        lines.append(
+            ("changes of one table as JSON", f"tailrace debug read CONFIG {topic}"),
+        )
+        lines.append(
+            ("the Avro schemas", f"{console} --topic {settings.topics.registry_topic} --from-beginning"),
+        )
+    else:
+        lines.append(("changes of one table", f"{console} --topic {topic} --from-beginning --property print.key=true"))
+    for target in settings.targets:
+        group = names.apply_group(settings.name, target)
+        lines.append(
+            (
+                f"lag of target {target}",
+                f"kafka-consumer-groups.sh --bootstrap-server {server} --describe --group {group}",
+            )
+        )
+    lines.append(("state of all components", f"{console} --topic {names.status_topic(settings.name)} --from-beginning"))
+    lines.append(("with kcat", f"kcat -b {server} -C -t {topic} -X isolation.level=read_committed -f '%k %o\\n' -e"))
+    return lines

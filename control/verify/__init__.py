@@ -1,0 +1,56 @@
+"""Comparison of a source with a target, by checksums that the databases compute themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from capture.sources import open_source
+from control.status import Observer
+from control.verify.comparison import Limits, Progress, Report, compare_tables
+from control.verify.gate import CatchUp
+from control.verify.postgresql import Side
+from schemas.errors import ErrorKind, TailraceError
+from schemas.selection import Selection
+from schemas.settings import Settings
+from schemas.table import TableName
+
+
+def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Limits, progress: Progress) -> Report:
+    """Compare the replicated tables that `patterns` take (all, if there are none) with those of a target.
+
+    Raises CONFIGURATION when no table is left, and connection errors; what concerns one table is in its result.
+    """
+    destination = settings.target(target)
+    source = open_source(settings)
+    try:
+        tables = source.tables()
+        estimates = source.row_estimates(tables)
+    finally:
+        source.close()
+    if patterns:
+        chosen = Selection(patterns)
+        tables = [table for table in tables if chosen.takes(table.name)]
+    if not tables:
+        raise TailraceError(ErrorKind.CONFIGURATION, "no replicated table matches", remedy="see `tailrace plan CONFIG`")
+    wanted = [
+        (
+            table,
+            TableName(destination.schema_map.get(table.name.schema, table.name.schema), table.name.table),
+            max(0, estimates.get(table.name, 0)),
+        )
+        for table in tables
+    ]
+    sides: list[Side] = []
+    with Observer(settings) as observer:
+        try:
+            sides.append(Side("source", settings.source.conninfo()))
+            sides.append(Side("target", destination.conninfo()))
+            gate = CatchUp(settings, target, observer)
+            results = compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
+            return Report(settings.name, target, results)
+        finally:
+            for side in sides:
+                side.close()
+
+
+__all__ = ["Limits", "Report", "compare"]

@@ -1,0 +1,40 @@
+"""Knows whether a target has applied what the source had committed at a position.
+
+Two steps: capture's last committed position has passed it (its status document says so), and then the target's group
+has passed what the topics held at that moment. An idle source still moves capture's position, by heartbeats.
+"""
+
+from __future__ import annotations
+
+from control.status import Observer, data_topics
+from runtime import clock
+from schemas.settings import Settings
+
+POLL_S = 0.25
+
+
+class CatchUp:
+    """A gate for one target."""
+
+    def __init__(self, settings: Settings, target: str, observer: Observer) -> None:
+        self._settings = settings
+        self._target = target
+        self._observer = observer
+
+    def wait(self, position: int, timeout_s: float) -> bool:
+        """Wait until all that the source committed before `position` is applied; False if it takes too long."""
+        deadline = clock.monotonic() + timeout_s
+        while not self._captured(position):
+            if clock.monotonic() > deadline:
+                return False
+            clock.sleep(POLL_S)
+        goals = self._observer.ends(data_topics(self._settings))
+        while self._observer.behind(self._target, goals):
+            if clock.monotonic() > deadline:
+                return False
+            clock.sleep(POLL_S)
+        return True
+
+    def _captured(self, position: int) -> bool:
+        document = self._observer.documents().get("capture", {})
+        return int(document.get("position_commit") or 0) >= position

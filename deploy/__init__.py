@@ -1,0 +1,1 @@
+"""Local servers, container files and the demo: everything that puts Tailrace somewhere."""

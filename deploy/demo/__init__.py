@@ -1,0 +1,1 @@
+"""The demonstration: a database moves through Kafka into another while it changes and its movers are killed."""

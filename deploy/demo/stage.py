@@ -1,0 +1,236 @@
+"""The demo's stage: two PostgreSQL servers, a Kafka broker, the services and the writer, each a process stopped by
+its id.
+
+Every process has a guardian that ends it when the demo itself is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from deploy.local.kafka import KafkaServer, named_kafka
+from deploy.local.postgresql import PASSWORD, SUPERUSER, PostgresqlServer, server_user
+from deploy.local.process import ServerProcess, log_tail
+from runtime.configuration import load
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SOURCE_DATABASE, TARGET_DATABASE, TARGET = "shop", "replica", "replica"
+TICK_S = 0.1
+CAPTURE, APPLY, WRITER = "capture", "apply", "writer"
+
+# Small chunks, so that a kill finds a table half loaded.
+_CONFIGURATION = """\
+name: {name}
+mode: full-load-and-cdc
+kafka: {{bootstrap.servers: "{bootstrap}"}}
+source:
+  engine: postgresql
+  host: 127.0.0.1
+  port: {source_port}
+  database: {source_database}
+  user: {user}
+  password: ${{DEMO_PASSWORD}}
+  tables: ["public.*"]
+targets:
+  {target}:
+    engine: postgresql
+    host: 127.0.0.1
+    port: {target_port}
+    database: {target_database}
+    user: {user}
+    password: ${{DEMO_PASSWORD}}
+    disable_triggers: true
+capture: {{chunk_rows: 10000, session_timeout_s: 6}}
+apply: {{session_timeout_s: 6}}
+"""
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+class Stage:
+    """What runs on this machine for one demo. `close` leaves nothing behind."""
+
+    def __init__(self, directory: Path | None) -> None:
+        if directory is None:
+            directory = Path(tempfile.mkdtemp(prefix="tailrace-demo-"))
+            # PostgreSQL's own user must be able to enter when we are root.
+            directory.chmod(0o755 if server_user() is not None else 0o700)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.source = PostgresqlServer(directory / "source", major=16)
+        self.target = PostgresqlServer(directory / "target", major=18)
+        self.bootstrap = ""
+        self.configuration = directory / "shop.yaml"
+        self._kafka: KafkaServer | None = None
+        self._services: dict[str, ServerProcess] = {}
+        self._environment = {"DEMO_PASSWORD": PASSWORD, "PYTHONPATH": str(ROOT)}
+        self.kills: list[str] = []
+
+    @property
+    def source_dsn(self) -> str:
+        """The source's connection string."""
+        return self.source.address.dsn(SOURCE_DATABASE)
+
+    @property
+    def target_dsn(self) -> str:
+        """The target's connection string."""
+        return self.target.address.dsn(TARGET_DATABASE)
+
+    @property
+    def settings(self) -> Settings:
+        """The replication's settings, as the services read them."""
+        return load(self.configuration, {**os.environ, **self._environment})
+
+    def start_servers(self, on_ready: Callable[[str], None]) -> None:
+        """Start the three servers side by side, make the databases and write the configuration."""
+        with ThreadPoolExecutor(3) as pool:
+            starts = {
+                pool.submit(self._start_kafka): "Apache Kafka",
+                pool.submit(self._start_postgresql, self.source, SOURCE_DATABASE): "PostgreSQL 16, the source",
+                pool.submit(self._start_postgresql, self.target, TARGET_DATABASE): "PostgreSQL 18, the target",
+            }
+            for start, name in starts.items():
+                on_ready(f"{name}: {start.result()}")
+        name = "shop" if self._kafka is not None else f"shop-{uuid.uuid4().hex[:6]}"
+        self.configuration.write_text(
+            _CONFIGURATION.format(
+                name=name,
+                bootstrap=self.bootstrap,
+                source_port=self.source.address.port,
+                target_port=self.target.address.port,
+                source_database=SOURCE_DATABASE,
+                target_database=TARGET_DATABASE,
+                target=TARGET,
+                user=SUPERUSER,
+            ),
+            encoding="utf-8",
+        )
+
+    def start(self, name: str) -> None:
+        """Start the capture or the apply service."""
+        more = ["--target", TARGET] if name == APPLY else []
+        command = [sys.executable, "-m", "control.cli", name, "run", str(self.configuration), *more]
+        self._start(name, command)
+
+    def start_writer(self, transactions_per_s: float, seed: int) -> None:
+        """Start the shop's business."""
+        command = [sys.executable, "-m", "deploy.demo.writer", self.source_dsn, str(transactions_per_s), str(seed)]
+        self._start(WRITER, command)
+
+    def has(self, name: str) -> bool:
+        """Tell whether a service was started and not stopped."""
+        return name in self._services
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a service."""
+        return self._services[name].pid
+
+    def kill(self, name: str, when: str) -> None:
+        """Kill a service with SIGKILL: no warning, no clean-up."""
+        self._services.pop(name).signal(signal.SIGKILL)
+        self.kills.append(f"{name} {when}")
+
+    def stop(self, name: str) -> int:
+        """Stop a service in order, and return its exit code."""
+        process = self._services.pop(name)
+        process.stop(timeout_s=120)
+        return process.return_code if process.return_code is not None else -1
+
+    def written(self) -> dict[str, Any]:
+        """Return the writer's last counts."""
+        lines = self._log(WRITER).read_bytes().splitlines() if self._log(WRITER).is_file() else []
+        for line in reversed(lines):
+            try:
+                counts: dict[str, Any] = json.loads(line)
+            except ValueError:
+                continue
+            return counts
+        return {"transactions": 0, "changes": 0, "seconds": 0.0}
+
+    def wait(self, until: Callable[[], bool], what: str, timeout_s: float, tick_s: float = TICK_S) -> None:
+        """Poll until something is so. Raises DemoError after `timeout_s`, or when a service has ended by itself.
+
+        A broker that does not answer for a moment (a topic's leader moves, say) only makes the wait longer.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not _holds(until):
+            for name, process in self._services.items():
+                if not process.running:
+                    raise DemoError(
+                        f"{name} ended by itself with code {process.return_code}; its log ends:\n"
+                        + log_tail(self._log(name), 25)
+                    )
+            if time.monotonic() > deadline:
+                raise DemoError(f"{what}: not within {timeout_s:.0f} s; logs are in {self.directory}")
+            time.sleep(tick_s)
+
+    def run_command(self, *arguments: str) -> int:
+        """Run a `tailrace` command to its end with its output on our screen; return its exit code."""
+        command = [sys.executable, "-m", "control.cli", *arguments]
+        return os.spawnve(os.P_WAIT, sys.executable, command, {**os.environ, **self._environment})
+
+    def close(self, *, keep_files: bool) -> None:
+        """Stop everything; remove the files unless they are wanted."""
+        for name in (WRITER, CAPTURE, APPLY):
+            if name in self._services:
+                self._services.pop(name).stop(timeout_s=30)
+        if self._kafka is None and self.configuration.is_file():
+            # The cluster is somebody else's (TAILRACE_KAFKA), and is left as it was.
+            self.run_command("reset", str(self.configuration), "--purge", "--yes")
+        with ThreadPoolExecutor(3) as pool:
+            stops = [self.source.stop, self.target.stop, *([self._kafka.stop] if self._kafka else [])]
+            for stop in stops:
+                pool.submit(stop)
+        if not keep_files:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _start(self, name: str, command: list[str]) -> None:
+        self._services[name] = ServerProcess(
+            command, self._log(name), stop_signal=signal.SIGTERM, environment=self._environment
+        )
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+    def _start_kafka(self) -> str:
+        named = named_kafka()
+        if named is not None:
+            self.bootstrap = named.bootstrap
+            return f"{self.bootstrap} (TAILRACE_KAFKA)"
+        self._kafka = KafkaServer(self.directory / "kafka")
+        self._kafka.start()
+        self.bootstrap = self._kafka.address.bootstrap
+        return self.bootstrap
+
+    @staticmethod
+    def _start_postgresql(server: PostgresqlServer, database: str) -> str:
+        server.start()
+        with psycopg.connect(server.address.dsn(), autocommit=True) as connection:
+            connection.execute(f"create database {database}".encode())
+        return f"127.0.0.1:{server.address.port}"
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except TailraceError as error:
+        if error.kind is not ErrorKind.TRANSPORT:
+            raise
+        return False

@@ -1,0 +1,1 @@
+"""Container files: the services' image, and what `docker-compose.yml` runs beside them."""

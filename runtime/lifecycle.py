@@ -1,0 +1,78 @@
+"""Stopping in order: a signal becomes a flag that the service's loop looks at.
+
+The flag is a plain attribute and the wake-up is a byte in a pipe, since `threading.Event.set` in a signal handler can
+deadlock with a main thread that is inside the event's own lock.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class StopRequest:
+    """Whether this process should drain and end. Any thread may ask, set or wait.
+
+    As a context manager it takes SIGTERM and SIGINT (main thread only) and gives them back at the end. A second signal
+    ends the process at once with the signal's default action: whoever sends it twice does not want to wait.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self.reason: str | None = None
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._previous: dict[int, _Handler] = {}
+
+    def request(self, reason: str) -> None:
+        """Ask for the stop. Repeating it changes nothing."""
+        if self.stopping:
+            return
+        self.reason = reason
+        self.stopping = True
+        # Never read: the pipe stays readable, and so every waiter, now and later, returns at once.
+        os.write(self._wake_write, b"x")
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the stop is requested, at most `seconds`; tell whether it is."""
+        if not self.stopping:
+            poller = select.poll()
+            poller.register(self._wake_read, select.POLLIN)
+            poller.poll(max(0.0, seconds) * 1000)
+        return self.stopping
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def __del__(self) -> None:
+        for descriptor in (self._wake_read, self._wake_write):
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.stopping:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self.request(signal.Signals(number).name)

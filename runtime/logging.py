@@ -1,0 +1,76 @@
+"""Structured logs: an event in lower case and fields; JSON for machines, colours for a terminal.
+
+Everything goes to standard error, also what libraries log. Fields whose names look like secrets are blanked: the last
+line of defence, not the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+_SECRET_WORDS = ("password", "secret", "token", "credential")
+_BLANK = "***"
+
+
+def configure(*, json: bool | None = None, level: str = "info") -> None:
+    """Set up logging for this process. `json` left out: JSON unless standard error is a terminal.
+
+    May be repeated; loader processes call it anew.
+    """
+    as_json = not sys.stderr.isatty() if json is None else json
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        _blank_secrets,
+    ]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        # Tests reconfigure; and a logger is fetched once per module, never on the data path.
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(number)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return a module's logger, made once per module: `log.info("slot created", slot=…)`."""
+    return structlog.stdlib.get_logger(name)
+
+
+def bind(**fields: Any) -> None:
+    """Add fields to every later line of this process, as the replication's name."""
+    structlog.contextvars.bind_contextvars(**fields)
+
+
+def _blank_secrets(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name in fields:
+        if any(word in name.lower() for word in _SECRET_WORDS):
+            fields[name] = _BLANK
+    return fields

@@ -1,0 +1,19 @@
+"""Codecs: rows to Kafka records and back, compiled for each version of each table."""
+
+from __future__ import annotations
+
+from schemas.codecs.codec import Block, Decoded, Decoder, Encoder, Facts, Pair
+from schemas.codecs.compile import compile_decoder, compile_encoder
+from schemas.format import Format
+
+__all__ = [
+    "Block",
+    "Decoded",
+    "Decoder",
+    "Encoder",
+    "Facts",
+    "Format",
+    "Pair",
+    "compile_decoder",
+    "compile_encoder",
+]

@@ -1,0 +1,388 @@
+"""Avro in the Confluent wire format, by generated functions.
+
+An envelope is put together of four parts: the operation and the union bytes (constant), the row, the run's source
+block, and the commit sequence. Within an epoch a sequence is of fixed width; its low 13 bits are the first two bytes
+and come from a table, the rest changes every 8,192 records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from schemas import envelope
+from schemas.changes import Row
+from schemas.codecs import wire
+from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Registered
+from schemas.codecs.generate import (
+    RareCases,
+    arrange,
+    compile_functions,
+    guarded,
+    guarded_many,
+    indent,
+    names,
+    whole_before,
+)
+from schemas.format import Format
+from schemas.registry import avro_schema, canonical_text, schema_id_of
+from schemas.table import TableSchema
+from schemas.types.forms import FORMS
+from schemas.types.varints import CONTINUED, bytes_at, long, long_at, unsigned
+
+LOW_BITS = 13
+LOW = CONTINUED[::2]
+"""The first two bytes of a sequence, by its low 13 bits (a positive number's zig-zag form is its double)."""
+
+_PADDING = b"\0" * 8
+"""A reader may look eight bytes ahead. In an envelope more than that follows a row."""
+
+
+def encoder(table: TableSchema, replication: str, connector: str, database: str) -> Encoder:
+    """Return the encoder of a table version."""
+    columns = envelope.avro_names(table.column_names)
+    key_text = canonical_text(avro_schema(envelope.key_schema(table, replication, columns))) if table.key else None
+    value_schema = avro_schema(envelope.value_schema(table, replication, connector, columns))
+    value_text = canonical_text({**value_schema, "tailrace.version": table.version})
+    key_id = schema_id_of(key_text) if key_text else None
+    value_id = schema_id_of(value_text)
+    keys, values = Registered(key_id, key_text), Registered(value_id, value_text)
+    return Encoder(
+        table,
+        Format.AVRO,
+        keys,
+        values,
+        lambda: _encoder_functions(table, keys, values, replication, connector, database),
+    )
+
+
+def _encoder_functions(
+    table: TableSchema, keys: Registered, values: Registered, replication: str, connector: str, database: str
+) -> Functions:
+    columns = envelope.avro_names(table.column_names)
+    assert values.schema_id is not None
+    head = wire.header(values.schema_id)
+
+    def enclose(
+        op: str, before: bytes | None, after: bytes | None, missing: list[int], block: Block, seq: int
+    ) -> bytes:
+        unavailable = b"\0"
+        if missing:
+            unavailable = b"\2" + long(len(missing)) + b"".join(_string(columns[i]) for i in missing) + b"\0"
+        rows = (b"\0" if row is None else b"\2" + row for row in (before, after))
+        return b"".join((head, _string(op), *rows, unavailable, block.source, LOW[seq & 8191], turn(block, seq)))
+
+    text = _encoder_text(table)
+    extra = {
+        "join": b"".join,
+        "NULL": b"\0",
+        "KEY": wire.header(keys.schema_id) if keys.schema_id else b"",
+        "LOW": LOW,
+        "turn": turn,
+        "CREATE": head + b"\2c\0\2",
+        "UPDATE": head + b"\2u\0\2",
+        "READ": head + b"\2r\0\2",
+        "DELETE": head + b"\2d\2",
+    }
+    made = compile_functions(text, f"avro encoder of {table.name} {table.version}", extra)
+    # The rare cases need the key and the body, and the generated `run` needs the rare cases.
+    made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
+    return made | {
+        "source_text": text,
+        "unbody": guarded(table, "a row", _whole(made["row_at"])),
+        "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
+        "make_block": _block_maker(table, replication, connector, database),
+    }
+
+
+def decoder(table: TableSchema) -> Decoder:
+    """Return the decoder of a table version."""
+    return Decoder(table, Format.AVRO, lambda: _decoder_functions(table))
+
+
+def _decoder_functions(table: TableSchema) -> Functions:
+    indexes = {name: i for i, name in enumerate(envelope.avro_names(table.column_names))}
+    text = _decoder_text(table)
+    made = compile_functions(
+        text,
+        f"avro decoder of {table.name} {table.version}",
+        {"HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"}},
+    )
+    row_at = made["row_at"]
+
+    def parse(b: bytes) -> tuple[str, Row | None, Row | None, int]:
+        if b[0] != wire.MAGIC:
+            raise ValueError
+        p, e = bytes_at(b, wire.HEADER_BYTES)
+        op, p = b[p:e].decode(), e
+        if op not in envelope.OPERATIONS:
+            raise ValueError
+        before, p = _optional_row(row_at, b, p)
+        after, p = _optional_row(row_at, b, p)
+        missing, p = _unavailable(b, p, indexes)
+        return *arrange(table, op, before, after, missing), p
+
+    made["rare"] = lambda b: parse(b)[:3]
+    return {
+        "source_text": text,
+        "decode": guarded(table, "a value", lambda b: parse(b)[:3]),
+        "decode_many": guarded_many(table, made["decode_many"]),
+        "decode_key": guarded(table, "a key", _whole(made["key_at"], wire.HEADER_BYTES)),
+        "facts": guarded(table, "a value", lambda b: _facts(b, parse(b)[3])),
+    }
+
+
+def turn(block: Block, seq: int) -> bytes:
+    """Return what follows the low bits of `seq`."""
+    high = seq >> LOW_BITS
+    if block.high != high:
+        block.high = high
+        block.end = unsigned(high) + block.tail
+    return block.end
+
+
+def _string(text: str) -> bytes:
+    content = text.encode()
+    return long(len(content)) + content
+
+
+def _block_maker(table: TableSchema, replication: str, connector: str, database: str) -> Any:
+    origin = b"".join(_string(text) for text in (envelope.VERSION, connector, replication))
+    where = _string(table.name.schema) + _string(table.name.table)
+    version = long(table.version)
+
+    def make(snapshot: str, position_lsn: int, ts_us: int, txid: int | None, now_us: int) -> Block:
+        source = b"".join(
+            (
+                origin,
+                long(ts_us // 1000),
+                _string(snapshot),
+                _string(database),
+                b"\0",
+                long(ts_us),
+                long(ts_us * 1000),
+                where,
+                b"\0" if txid is None else b"\2" + long(txid),
+                b"\2" + long(position_lsn),
+                b"\0",
+            )
+        )
+        tail = b"".join((version, *(b"\2" + long(n) for n in (now_us // 1000, now_us, now_us * 1000)), b"\0"))
+        return Block(plain=b"\0" + source, source=source, tail=tail)
+
+    return make
+
+
+def _write_columns(table: TableSchema, columns: range | tuple[int, ...]) -> list[str]:
+    lines = []
+    for i in columns:
+        write = FORMS[table.columns[i].type.family].avro_write(f"v{i}", f"o{i}")
+        # A key is never null; None where one should be raises in the fragment.
+        lines += write if i in table.key else [f"if v{i} is None: o{i} = NULL", "else:", *indent(write)]
+    return lines
+
+
+def _key_expression(table: TableSchema) -> str:
+    if not table.key:
+        return "None"
+    parts = [f"o{i}[1:]" for i in table.key]
+    return f"KEY + {parts[0]}" if len(parts) == 1 else f"join((KEY, {', '.join(parts)}))"
+
+
+def _key_only_body(table: TableSchema) -> str:
+    """Return the parts of a body in which only the key's columns are not null."""
+    return "".join(f"o{i}, " if i in table.key else "NULL, " for i in range(len(table.columns)))
+
+
+def _encoder_text(table: TableSchema) -> str:
+    count = len(table.columns)
+    columns = _write_columns(table, range(count))
+    key_columns = [f"v{i} = row[{i}]" for i in table.key] + _write_columns(table, table.key)
+    lines = [
+        "def body(row):",
+        f"    ({names('v', count)}) = row",
+        *indent(columns),
+        f"    return join(({names('o', count)}))",
+        "",
+        "def rows(rows):",
+        "    keys, bodies = [], []",
+        "    for row in rows:",
+        f"        ({names('v', count)}) = row",
+        *indent(columns, 2),
+        f"        keys.append({_key_expression(table)})",
+        f"        bodies.append(join(({names('o', count)})))",
+        "    return keys, bodies",
+        "",
+        "def key(row):",
+        *indent(key_columns),
+        f"    return {_key_expression(table)}",
+        "",
+        *_row_reader(table),
+        "",
+        "def read(body, block, seq):",
+        "    return join((READ, body, block.plain, LOW[seq & 8191], turn(block, seq)))",
+        "",
+        "def read_many(rows, block, seq):",
+        "    out = []",
+        "    plain = block.plain",
+        "    for key, body in rows:",
+        "        seq += 1",
+        "        out.append((key, join((READ, body, plain, LOW[seq & 8191], turn(block, seq)))))",
+        "    return out, seq",
+        "",
+        "def run(changes, block, seq, tombstones):",
+        "    out = []",
+        "    append = out.append",
+        "    plain = block.plain",
+        "    end = turn(block, seq + 1)",
+        "    for op, before, after in zip(changes.ops, changes.before, changes.after):",
+        "        seq += 1",
+        "        i = seq & 8191",
+        "        if not i: end = turn(block, seq)",
+        "        try:",
+        "            if before is None:",
+        f"                ({names('v', count)}) = after",
+        *indent(columns, 4),
+        "                append((",
+        f"                    {_key_expression(table)},",
+        f"                    join((CREATE if op == 'c' else UPDATE, {names('o', count)}plain, LOW[i], end)),",
+        "                ))",
+        "                continue",
+    ]
+    if not whole_before(table):
+        lines += [
+            "            if op == 'd':",
+            *indent([f"v{i} = before[{i}]" for i in table.key], 4),
+            *indent(_write_columns(table, table.key), 4),
+            f"                k = {_key_expression(table)}",
+            f"                append((k, join((DELETE, {_key_only_body(table)}NULL, plain, LOW[i], end))))",
+            "                if tombstones: append((k, None))",
+            "                continue",
+        ]
+    lines += [
+        "        except Exception: pass",
+        "        seq = rare(op, before, after, block, seq, append, tombstones)",
+        "        end = turn(block, seq)",
+        "    return out, seq",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _read_columns(table: TableSchema) -> list[str]:
+    lines = []
+    for i, column in enumerate(table.columns):
+        read = FORMS[column.type.family].avro_read(f"v{i}", 1)
+        lines += ["x = b[p]", "if x == 2:", *indent(read), "elif x: wrong()", f"else: v{i} = None; p += 1"]
+    return lines
+
+
+def _row_reader(table: TableSchema) -> list[str]:
+    return [
+        "def row_at(b, p):",
+        *indent(_read_columns(table)),
+        f"    return ({names('v', len(table.columns))}), p",
+    ]
+
+
+def _decoder_text(table: TableSchema) -> str:
+    keys = []
+    for i in table.key:
+        keys += FORMS[table.columns[i].type.family].avro_read(f"v{i}", 0)
+    lines = [
+        *_row_reader(table),
+        "",
+        "def key_at(b, p):",
+        *indent(keys),
+        f"    return ({''.join(f'v{i}, ' for i in table.key)}), p",
+        "",
+        "def decode_many(values, out):",
+        "    append = out.append",
+        "    for b in values:",
+        "        op = HEADS.get(b[5:9])",
+        "        if op is None:",
+        "            append(rare(b))",
+        "            continue",
+        "        p = 9",
+        *indent(_read_columns(table), 2),
+        "        if b[p]: append(rare(b))",
+        f"        else: append((op, None, ({names('v', len(table.columns))})))",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _whole(read: Callable[[bytes, int], tuple[Row, int]], start: int = 0) -> Callable[[bytes], Row]:
+    """Return a reader of bytes that hold one row, or key, and nothing else."""
+
+    def checked(b: bytes) -> Row:
+        if start and b[0] != wire.MAGIC:
+            raise ValueError
+        row, p = read(b + _PADDING, start)
+        if p != len(b):
+            raise ValueError
+        return row
+
+    return checked
+
+
+def _optional_row(row_at: Callable[[bytes, int], tuple[Row, int]], b: bytes, p: int) -> tuple[Row | None, int]:
+    if b[p] == 0:
+        return None, p + 1
+    if b[p] != 2:
+        raise ValueError
+    return row_at(b, p + 1)
+
+
+def _unavailable(b: bytes, p: int, indexes: dict[str, int]) -> tuple[list[int], int]:
+    if b[p] == 0:
+        return [], p + 1
+    if b[p] != 2:
+        raise ValueError
+    missing: list[int] = []
+    p += 1
+    while True:
+        count, p = long_at(b, p)
+        if count < 0:
+            # Avro 1.12, "Arrays": a negative count is followed by the block's size in bytes.
+            count, (_, p) = -count, long_at(b, p)
+        if count == 0:
+            return missing, p
+        if count + len(missing) > len(indexes):
+            raise ValueError
+        for _ in range(count):
+            p, e = bytes_at(b, p)
+            missing.append(indexes[b[p:e].decode()])
+            p = e
+
+
+def _facts(b: bytes, p: int) -> Facts:
+    found: dict[str, Any] = {}
+    for name, type_, optional in envelope.source_fields():
+        if optional:
+            if b[p] == 0:
+                found[name], p = None, p + 1
+                continue
+            if b[p] != 2:
+                raise ValueError
+            p += 1
+        if type_ == "string":
+            p, e = bytes_at(b, p)
+            found[name], p = b[p:e].decode(), e
+        else:
+            found[name], p = long_at(b, p)
+    times = []
+    for _ in range(3):
+        if b[p] not in {0, 2}:
+            raise ValueError
+        n, p = long_at(b, p + 1) if b[p] else (0, p + 1)
+        times.append(n)
+    return Facts(
+        found["seq"],
+        times[1],
+        found["ts_us"],
+        found["txId"],
+        found["lsn"],
+        found["snapshot"],
+        found["schema_version"],
+    )

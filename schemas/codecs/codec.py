@@ -1,0 +1,202 @@
+"""What a compiled codec offers to the services: `Encoder` to the publisher, `Decoder` to the applier.
+
+Both belong to one version of one table and one format. Their functions are generated (see `generate`), so that a row
+costs no look-up by name and no call per column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from schemas.changes import Row, RowChanges
+from schemas.format import Format
+from schemas.table import TableSchema
+
+Pair = tuple[bytes | None, bytes | None]
+"""The key and value of one Kafka record. A tombstone has no value, a record of a table without a key has no key."""
+
+Decoded = tuple[str, Row | None, Row | None]
+"""The operation (`r`, `c`, `u`, `d`, `t`), the row before and the row after."""
+
+
+@dataclass(slots=True)
+class Block:
+    """The part of an envelope that a run of rows shares. Made by `Encoder.block`, opaque to everybody else."""
+
+    plain: bytes
+    """What stands between the row and the commit sequence when every column is there."""
+    source: bytes
+    """The same without the empty list of unavailable columns."""
+    tail: bytes
+    """What stands after the commit sequence."""
+    high: int = -1
+    """The high bits of the sequence that `end` is for."""
+    end: bytes = field(default=b"", repr=False)
+    """The high part of the sequence, as written, and the tail."""
+
+
+class Facts(NamedTuple):
+    """What the envelope says of a change besides its rows."""
+
+    seq: int
+    """The commit sequence."""
+    ts_us: int
+    """When capture handled the change, microseconds since the epoch."""
+    source_ts_us: int
+    """When the source committed it, by the source's clock."""
+    txid: int | None
+    lsn: int | None
+    snapshot: str
+    """`false` for changes from the log; `true`, `last` and others for rows of the full load."""
+    schema_version: int
+
+
+Functions = Mapping[str, Any]
+"""Compiled functions, by the name of the method that returns them, and `source_text`."""
+
+
+class Registered(NamedTuple):
+    """A schema text and its id; both None where the format has none."""
+
+    schema_id: int | None
+    text: str | None
+
+
+class Encoder:
+    """Writes the records of one table version.
+
+    The functions are generated and compiled when one of them is first asked for: a replication of thousands of tables
+    starts without. Values that are not canonical for their column's type raise INVARIANT: sources check what they
+    deliver.
+    """
+
+    def __init__(
+        self,
+        table: TableSchema,
+        format_: Format,
+        keys: Registered,
+        values: Registered,
+        compile_: Callable[[], Functions],
+    ) -> None:
+        self.table = table
+        self.format = format_
+        self.key_schema_id = keys.schema_id
+        """The id that keys carry (Avro with a key; else None)."""
+        self.value_schema_id = values.schema_id
+        """The id that values carry (Avro; else None)."""
+        self.key_schema_text = keys.text
+        """The Avro schema of keys, canonical JSON text (Avro with a key; else None)."""
+        self.value_schema_text = values.text
+        """The Avro schema of values, canonical JSON text (Avro; else None)."""
+        self._compile = compile_
+
+    @cached_property
+    def _functions(self) -> Functions:
+        return self._compile()
+
+    @cached_property
+    def source_text(self) -> str:
+        """The generated Python source."""
+        return str(self._functions["source_text"])
+
+    @cached_property
+    def key(self) -> Callable[[Row], bytes | None]:
+        """Encode the key of a whole row; None for a table without a key."""
+        return self._functions["key"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def body(self) -> Callable[[Row], bytes]:
+        """Encode a whole row as it stands in `before` or `after`. No value may be UNCHANGED."""
+        return self._functions["body"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def rows(self) -> Callable[[list[Row]], tuple[list[bytes | None], list[bytes]]]:
+        """`rows(rows)`: the keys and the bodies of many whole rows."""
+        return self._functions["rows"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def unbody(self) -> Callable[[bytes], Row]:
+        """Decode what `body` wrote. Raises DECODE."""
+        return self._functions["unbody"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def run(self) -> Callable[[RowChanges, Block, int, bool], tuple[list[Pair], int]]:
+        """`run(changes, block, seq, tombstones)`: the records of a run of changes, and the last commit sequence used.
+
+        The first record gets `seq + 1`. A change of the key becomes a delete of the old key and a create of the new
+        one, with a sequence each. A tombstone, if asked for, follows each delete and has no sequence. Columns that are
+        UNCHANGED are named in `unavailable`.
+        """
+        return self._functions["run"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def read(self) -> Callable[[bytes, Block, int], bytes]:
+        """`read(body, block, seq)`: the envelope, with op `r`, of a row that `body` encoded."""
+        return self._functions["read"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def read_many(self) -> Callable[[list[tuple[bytes | None, bytes]], Block, int], tuple[list[Pair], int]]:
+        """`read_many([(key, body), …], block, seq)`: the records of many such rows, and the last sequence used."""
+        return self._functions["read_many"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def truncate(self) -> Callable[[Block, int], bytes]:
+        """`truncate(block, seq)`: the envelope of a truncate; its record has no key and goes to every partition."""
+        return self._functions["truncate"]  # type: ignore[no-any-return]
+
+    def block(self, *, snapshot: str, position_lsn: int, ts_us: int, txid: int | None, now_us: int) -> Block:
+        """Return the part of the envelope that the rows of a run share.
+
+        `snapshot` is `false` for the log, `true` (or `first`, `last`, `incremental`) for the full load; `ts_us` is the
+        commit time by the source's clock, `now_us` the time of processing; both are microseconds since the epoch.
+        """
+        made: Block = self._functions["make_block"](snapshot, position_lsn, ts_us, txid, now_us)
+        return made
+
+
+class Decoder:
+    """Reads the records of one table version. Whatever the bytes, the only error is DECODE.
+
+    Compiled when one of its functions is first asked for.
+    """
+
+    def __init__(self, table: TableSchema, format_: Format, compile_: Callable[[], Functions]) -> None:
+        self.table = table
+        self.format = format_
+        self._compile = compile_
+
+    @cached_property
+    def _functions(self) -> Functions:
+        return self._compile()
+
+    @cached_property
+    def source_text(self) -> str:
+        """The generated Python source."""
+        return str(self._functions["source_text"])
+
+    @cached_property
+    def decode(self) -> Callable[[bytes], Decoded]:
+        """Decode one value.
+
+        Columns that `unavailable` names are UNCHANGED in `after` (in `before`, if it is a delete); in the `before` of a
+        table without whole old rows, all columns but the key's are.
+        """
+        return self._functions["decode"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def decode_many(self) -> Callable[[list[bytes]], list[Decoded]]:
+        """Decode many values (no tombstones among them)."""
+        return self._functions["decode_many"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def decode_key(self) -> Callable[[bytes], Row]:
+        """Decode a key to the values of the key's columns, in key order."""
+        return self._functions["decode_key"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def facts(self) -> Callable[[bytes], Facts]:
+        """Read what stands besides the rows. Slower than `decode`."""
+        return self._functions["facts"]  # type: ignore[no-any-return]

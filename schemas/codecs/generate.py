@@ -1,0 +1,193 @@
+"""Turns source text into functions, and holds what both formats need around it: the rare cases and the errors.
+
+The frequent case is straight-line generated code that tests nothing. Whatever it cannot do makes Python raise in it,
+and then `RareCases` has the change: deletes and key changes, columns that are UNCHANGED, and values that are wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from schemas.changes import UNCHANGED, Row
+from schemas.codecs.codec import Block, Pair
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
+from schemas.types.forms import NAMES
+
+Result = TypeVar("Result")
+
+Envelope = Callable[[str, bytes | None, bytes | None, list[int], Block, int], bytes]
+"""`(op, before, after, unavailable columns, block, seq)` to a value; rows are encoded bodies."""
+
+
+def indent(lines: Iterable[str], levels: int = 1) -> list[str]:
+    """Return the lines, moved to the right."""
+    return [" " * (4 * levels) + line for line in lines]
+
+
+def names(prefix: str, count: int) -> str:
+    """Return `prefix0, prefix1, …,`: a tuple's inside for any count."""
+    return "".join(f"{prefix}{i}, " for i in range(count))
+
+
+def compile_functions(text: str, title: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """Execute generated source; return its names. `title` is what tracebacks call it."""
+    namespace = {**NAMES, **extra}
+    exec(compile(text, f"<{title}>", "exec"), namespace)
+    return namespace
+
+
+def whole_before(table: TableSchema) -> bool:
+    """Tell whether `before` is a whole row, not only the key."""
+    return table.full_before or not table.key
+
+
+class RareCases:
+    """Encodes one change at a time, slowly, and right in every case."""
+
+    def __init__(
+        self,
+        table: TableSchema,
+        key: Callable[[Row], bytes | None],
+        body: Callable[[Row], bytes],
+        envelope: Envelope,
+    ) -> None:
+        self._table = table
+        self._key = key
+        self._body = body
+        self._envelope = envelope
+
+    def encode(
+        self,
+        op: str,
+        before: Row | None,
+        after: Row | None,
+        block: Block,
+        seq: int,
+        append: Callable[[Pair], None],
+        tombstones: bool,
+    ) -> int:
+        """Append the records of a change, whose first has the sequence `seq`; return the last sequence."""
+        try:
+            if op == "d" and before is not None:
+                self._delete(before, block, seq, append, tombstones)
+            elif op in "cru" and after is not None:
+                after = self._with_key(before, after)
+                old, new = self._key(before) if before is not None and self._table.key else None, self._key(after)
+                if op == "u" and old is not None and old != new:
+                    assert before is not None
+                    self._delete(before, block, seq, append, tombstones)
+                    seq += 1
+                    op, before = "c", None
+                self._write(op, before if op == "u" else None, new, after, block, seq, append)
+            else:
+                raise ValueError
+        except Exception as error:  # noqa: BLE001 - generated code: any exception means a wrong value
+            raise TailraceError(
+                ErrorKind.INVARIANT,
+                f"a change ({op}) holds a value that is not of its column's type, or lacks a row or a key"
+                f" ({type(error).__name__})",
+                table=str(self._table.name),
+            ) from None
+        return seq
+
+    def _with_key(self, before: Row | None, after: Row) -> Row:
+        """Take key values that the log left out, since they did not change, from the old row."""
+        if before is None or all(after[i] is not UNCHANGED for i in self._table.key):
+            return after
+        return tuple(
+            before[i] if value is UNCHANGED and i in self._table.key else value for i, value in enumerate(after)
+        )
+
+    def _write(
+        self,
+        op: str,
+        before: Row | None,
+        key: bytes | None,
+        after: Row,
+        block: Block,
+        seq: int,
+        append: Callable[[Pair], None],
+    ) -> None:
+        old = self._body(before) if before is not None and whole_before(self._table) else None
+        row, missing = _without_unchanged(after)
+        append((key, self._envelope(op, old, self._body(row), missing, block, seq)))
+
+    def _delete(self, before: Row, block: Block, seq: int, append: Callable[[Pair], None], tombstones: bool) -> None:
+        key = self._key(before)
+        if whole_before(self._table):
+            row, missing = _without_unchanged(before)
+        else:
+            row, missing = tuple(v if i in self._table.key else None for i, v in enumerate(before)), []
+        append((key, self._envelope("d", self._body(row), None, missing, block, seq)))
+        if tombstones and key is not None:
+            append((key, None))
+
+
+def _without_unchanged(row: Row) -> tuple[Row, list[int]]:
+    missing = [i for i, value in enumerate(row) if value is UNCHANGED]
+    return (tuple(None if value is UNCHANGED else value for value in row), missing) if missing else (row, missing)
+
+
+def with_unchanged(row: Row, columns: Iterable[int]) -> Row:
+    """Return a row with UNCHANGED in the given columns."""
+    values = list(row)
+    for i in columns:
+        values[i] = UNCHANGED
+    return tuple(values)
+
+
+def arrange(
+    table: TableSchema, op: str, before: Row | None, after: Row | None, missing: list[int]
+) -> tuple[str, Row | None, Row | None]:
+    """Return a decoded change, with UNCHANGED where it belongs. Raises ValueError if a row is missing."""
+    if before is not None and not whole_before(table):
+        before = with_unchanged(before, set(range(len(before))) - set(table.key))
+    if op == "d":
+        if before is None:
+            raise ValueError
+        return op, with_unchanged(before, missing) if missing else before, after
+    if op != "t" and after is None:
+        raise ValueError
+    return op, before, with_unchanged(after, missing) if missing and after is not None else after
+
+
+def guarded(table: TableSchema, what: str, read: Callable[[bytes], Result]) -> Callable[[bytes], Result]:
+    """Return `read` with DECODE as its only error. The cause is left out: it may quote a cell."""
+
+    def checked(value: bytes) -> Result:
+        try:
+            return read(value)
+        except Exception as error:  # noqa: BLE001 - generated code: any exception means wrong bytes
+            raise decode_error(table, what, len(value), error) from None
+
+    return checked
+
+
+def guarded_many(
+    table: TableSchema, read: Callable[[list[bytes], list[Any]], None]
+) -> Callable[[list[bytes]], list[Any]]:
+    """The same for a function that appends what it reads to a list."""
+
+    def checked(values: list[bytes]) -> list[Any]:
+        out: list[Any] = []
+        try:
+            read(values, out)
+        except Exception as error:  # noqa: BLE001 - as above
+            value = values[len(out)] if len(out) < len(values) else None
+            raise decode_error(table, f"value {len(out)} of a batch", len(value or b""), error) from None
+        return out
+
+    return checked
+
+
+def decode_error(table: TableSchema, what: str, length: int, error: Exception) -> TailraceError:
+    """Return the error for bytes that are no record of a table."""
+    return TailraceError(
+        ErrorKind.DECODE,
+        f"{what}, {length} bytes long, cannot be read as version {table.version} of the table ({type(error).__name__})",
+        remedy="the topic holds records that Tailrace did not write, or `topics.format` was changed; see where the"
+        " record came from, or reset the replication",
+        table=str(table.name),
+    )

@@ -1,0 +1,336 @@
+"""JSON, plain and with Connect's schema around it, by generated functions over `orjson`.
+
+A row becomes a dict literal of its JSON forms, which `orjson` writes at once; the rest of an envelope is constant text
+and the run's source block. A reader parses no further than the rows: our own envelopes have the source behind them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from schemas import envelope
+from schemas.changes import Row
+from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Registered
+from schemas.codecs.generate import (
+    RareCases,
+    arrange,
+    compile_functions,
+    guarded,
+    guarded_many,
+    indent,
+    names,
+    whole_before,
+)
+from schemas.format import Format
+from schemas.table import TableSchema
+from schemas.types.forms import FORMS
+
+_SOURCE = b',"source":{"version":'
+"""What stands behind the rows. No string can hold it (its quotes would be escaped), nor can a row."""
+
+_PAYLOAD = b'"payload":{"op":'
+"""Where the envelope begins behind a schema."""
+
+dumps = orjson.dumps
+loads = orjson.loads
+
+
+def encoder(table: TableSchema, format_: Format, replication: str, connector: str, database: str) -> Encoder:
+    """Return the encoder of a table version."""
+    none = Registered(None, None)
+    return Encoder(
+        table, format_, none, none, lambda: _encoder_functions(table, format_, replication, connector, database)
+    )
+
+
+def _encoder_functions(
+    table: TableSchema, format_: Format, replication: str, connector: str, database: str
+) -> Functions:
+    columns = table.column_names
+    key_head, value_head, close = b"", b"", b""
+    if format_ is Format.JSON_WITH_SCHEMA:
+        value_schema = envelope.value_schema(table, replication, connector, columns)
+        key_head = b'{"schema":' + dumps(envelope.key_schema(table, replication, columns)) + b',"payload":'
+        value_head = b'{"schema":' + dumps(value_schema) + b',"payload":'
+        close = b"}"
+
+    def enclose(
+        op: str, before: bytes | None, after: bytes | None, missing: list[int], block: Block, seq: int
+    ) -> bytes:
+        return b'%b{"op":"%b","before":%b,"after":%b,"unavailable":%b%b%d%b' % (
+            value_head,
+            op.encode(),
+            before or b"null",
+            after or b"null",
+            dumps([columns[i] for i in missing] or None),
+            block.source,
+            seq,
+            block.tail,
+        )
+
+    text = _encoder_text(table)
+    extra = {
+        "join": b"".join,
+        "dumps": dumps,
+        "KEY": key_head,
+        "CLOSE": close,
+        "CREATE": value_head + b'{"op":"c","before":null,"after":',
+        "UPDATE": value_head + b'{"op":"u","before":null,"after":',
+        "READ": value_head + b'{"op":"r","before":null,"after":',
+        "DELETE": value_head + b'{"op":"d","before":',
+    }
+    made = compile_functions(text, f"{format_} encoder of {table.name} {table.version}", extra)
+    # The rare cases need the key and the body, and the generated `run` needs the rare cases.
+    made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
+    return made | {
+        "source_text": text,
+        "unbody": guarded(table, "a row", lambda b: made["row_of"](loads(b))),
+        "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
+        "make_block": _block_maker(table, replication, connector, database, close),
+    }
+
+
+def decoder(table: TableSchema, format_: Format) -> Decoder:
+    """Return the decoder of a table version."""
+    return Decoder(table, format_, lambda: _decoder_functions(table, format_))
+
+
+def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
+    indexes = {name: i for i, name in enumerate(table.column_names)}
+    wrapped = format_ is Format.JSON_WITH_SCHEMA
+    text = _decoder_text(table, wrapped=wrapped)
+    made = compile_functions(
+        text,
+        f"{format_} decoder of {table.name} {table.version}",
+        {"loads": loads, "SOURCE": _SOURCE, "PAYLOAD": _PAYLOAD, "SIMPLE": frozenset("rcu")},
+    )
+    row_of, key_of = made["row_of"], made["key_of"]
+
+    def arranged(document: dict[str, Any]) -> tuple[str, Row | None, Row | None]:
+        op = document["op"]
+        if op not in envelope.OPERATIONS:
+            raise ValueError
+        before, after = document["before"], document["after"]
+        return arrange(
+            table,
+            op,
+            None if before is None else row_of(before),
+            None if after is None else row_of(after),
+            [indexes[name] for name in document.get("unavailable") or ()],
+        )
+
+    whole = _payload if wrapped else loads
+    # Another writer's envelope may have its fields in another order: then what stands before the source is not enough.
+    made["rare"] = lambda d, b: arranged(d if {"op", "before", "after"} <= d.keys() else whole(b))
+    return {
+        "source_text": text,
+        "decode": guarded(table, "a value", lambda b: arranged(whole(b))),
+        "decode_many": guarded_many(table, made["decode_many"]),
+        "decode_key": guarded(table, "a key", lambda b: key_of(whole(b))),
+        "facts": guarded(table, "a value", lambda b: _facts(whole(b))),
+    }
+
+
+def _payload(value: bytes) -> Any:
+    return loads(value)["payload"]
+
+
+def _block_maker(table: TableSchema, replication: str, connector: str, database: str, close: bytes) -> Any:
+    def make(snapshot: str, position_lsn: int, ts_us: int, txid: int | None, now_us: int) -> Block:
+        values = {
+            "version": envelope.VERSION,
+            "connector": connector,
+            "name": replication,
+            "ts_ms": ts_us // 1000,
+            "snapshot": snapshot,
+            "db": database,
+            "sequence": None,
+            "ts_us": ts_us,
+            "ts_ns": ts_us * 1000,
+            "schema": table.name.schema,
+            "table": table.name.table,
+            "txId": txid,
+            "lsn": position_lsn,
+            "xmin": None,
+        }
+        source = b',"source":' + dumps(values)[:-1] + b',"seq":'
+        times = dumps({"ts_ms": now_us // 1000, "ts_us": now_us, "ts_ns": now_us * 1000, "transaction": None})
+        tail = b',"schema_version":%d},' % table.version + times[1:] + close
+        return Block(plain=b',"unavailable":null' + source, source=source, tail=tail)
+
+    return make
+
+
+def _literal(table: TableSchema, columns: range | tuple[int, ...]) -> str:
+    """Return the dict literal of some columns' JSON forms."""
+    entries = []
+    for i in columns:
+        write = FORMS[table.columns[i].type.family].json_write
+        entries.append(f"{table.columns[i].name!r}: {write(f'v{i}') if write else f'v{i}'}")
+    return "{" + ", ".join(entries) + "}"
+
+
+def _key_checks(table: TableSchema) -> list[str]:
+    return [f"if v{i} is None: wrong()" for i in table.key]
+
+
+def _key_expression(table: TableSchema) -> str:
+    return f"KEY + dumps({_literal(table, table.key)}) + CLOSE" if table.key else "None"
+
+
+def _encoder_text(table: TableSchema) -> str:
+    count = len(table.columns)
+    everything = _literal(table, range(count))
+    unpack = f"({names('v', count)}) = "
+    lines = [
+        "def body(row):",
+        f"    {unpack}row",
+        *indent(_key_checks(table)),
+        f"    return dumps({everything})",
+        "",
+        "def rows(rows):",
+        "    keys, bodies = [], []",
+        "    for row in rows:",
+        f"        {unpack}row",
+        *indent(_key_checks(table), 2),
+        f"        keys.append({_key_expression(table)})",
+        f"        bodies.append(dumps({everything}))",
+        "    return keys, bodies",
+        "",
+        "def key(row):",
+        *indent(f"v{i} = row[{i}]" for i in table.key),
+        *indent(_key_checks(table)),
+        f"    return {_key_expression(table)}",
+        "",
+        *_row_reader(table),
+        "",
+        "def read(body, block, seq):",
+        "    return join((READ, body, block.plain, b'%d' % seq, block.tail))",
+        "",
+        "def read_many(rows, block, seq):",
+        "    out = []",
+        "    plain, tail = block.plain, block.tail",
+        "    for key, body in rows:",
+        "        seq += 1",
+        "        out.append((key, join((READ, body, plain, b'%d' % seq, tail))))",
+        "    return out, seq",
+        "",
+        *_run(table, unpack, everything),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _run(table: TableSchema, unpack: str, everything: str) -> list[str]:
+    return [
+        "def run(changes, block, seq, tombstones):",
+        "    out = []",
+        "    append = out.append",
+        "    plain, tail = block.plain, block.tail",
+        "    for op, before, after in zip(changes.ops, changes.before, changes.after):",
+        "        seq += 1",
+        "        try:",
+        "            if before is None:",
+        f"                {unpack}after",
+        *indent(_key_checks(table), 4),
+        "                append((",
+        f"                    {_key_expression(table)},",
+        "                    join((",
+        "                        CREATE if op == 'c' else UPDATE,",
+        f"                        dumps({everything}),",
+        "                        plain, b'%d' % seq, tail,",
+        "                    )),",
+        "                ))",
+        "                continue",
+        *([] if whole_before(table) else _delete_by_key(table)),
+        "        except Exception: pass",
+        "        seq = rare(op, before, after, block, seq, append, tombstones)",
+        "    return out, seq",
+    ]
+
+
+def _delete_by_key(table: TableSchema) -> list[str]:
+    only_key = ", ".join(
+        f"{column.name!r}: {_form(table, i) if i in table.key else None}" for i, column in enumerate(table.columns)
+    )
+    return [
+        "            if op == 'd':",
+        *indent((f"v{i} = before[{i}]" for i in table.key), 4),
+        *indent(_key_checks(table), 4),
+        f"                k = {_key_expression(table)}",
+        f"                old = dumps({{{only_key}}})",
+        "                append((k, join((DELETE, old, b',\"after\":null', plain, b'%d' % seq, tail))))",
+        "                if tombstones: append((k, None))",
+        "                continue",
+    ]
+
+
+def _form(table: TableSchema, i: int) -> str:
+    write = FORMS[table.columns[i].type.family].json_write
+    return write(f"v{i}") if write else f"v{i}"
+
+
+def _read_columns(table: TableSchema) -> list[str]:
+    lines = []
+    for i, column in enumerate(table.columns):
+        read = FORMS[column.type.family].json_read(f"v{i}")
+        lines += [f"v{i} = a[{column.name!r}]", f"if v{i} is not None:", *indent(read)]
+    return lines
+
+
+def _row_reader(table: TableSchema) -> list[str]:
+    return [
+        "def row_of(a):",
+        *indent(_read_columns(table)),
+        f"    return ({names('v', len(table.columns))})",
+    ]
+
+
+def _decoder_text(table: TableSchema, *, wrapped: bool) -> str:
+    keys = []
+    for i in table.key:
+        keys += [f"v{i} = a[{table.columns[i].name!r}]", *FORMS[table.columns[i].type.family].json_read(f"v{i}")]
+    if wrapped:
+        locate = [
+            "j = b.find(PAYLOAD) + 10",
+            "i = b.find(SOURCE, j) if j > 9 else 0",
+            "d = loads(b[j:i] + b'}') if i > 0 else loads(b)['payload']",
+        ]
+    else:
+        locate = ["i = b.find(SOURCE)", "d = loads(b[:i] + b'}') if i > 0 else loads(b)"]
+    lines = [
+        *_row_reader(table),
+        "",
+        "def key_of(a):",
+        *indent(keys),
+        f"    return ({''.join(f'v{i}, ' for i in table.key)})",
+        "",
+        "def decode_many(values, out):",
+        "    append = out.append",
+        "    for b in values:",
+        *indent(locate, 2),
+        "        op = d.get('op')",
+        "        a = d.get('after')",
+        "        if a is None or op not in SIMPLE or d.get('before') is not None or d.get('unavailable'):",
+        "            append(rare(d, b))",
+        "            continue",
+        *indent(_read_columns(table), 2),
+        f"        append((op, None, ({names('v', len(table.columns))})))",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _facts(document: dict[str, Any]) -> Facts:
+    source = document["source"]
+    numbers = (source["seq"], document.get("ts_us") or 0, source["ts_us"], source["schema_version"])
+    optional = (source.get("txId"), source.get("lsn"))
+    if any(n.__class__ is not int for n in numbers) or any(n.__class__ not in {int, type(None)} for n in optional):
+        raise ValueError
+    snapshot = source["snapshot"]
+    if snapshot.__class__ is not str:
+        raise ValueError
+    seq, ts_us, source_ts_us, version = numbers
+    return Facts(seq, ts_us, source_ts_us, *optional, snapshot, version)

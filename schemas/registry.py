@@ -1,0 +1,179 @@
+"""Avro schemas as a Confluent-compatible registry keeps them, without a registry: their texts, ids and records.
+
+Ids are hashes of the text, so that nobody must coordinate to give them. The `_schemas` records have the layout of
+Confluent's registry (`io.confluent.kafka.schemaregistry.storage.SchemaKey` and `SchemaValue`). A table version's own
+record, on the replication's schemas topic, is all that an applier needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+from schemas.types.form import ConnectSchema
+
+_AVRO_TYPES = {
+    "boolean": "boolean",
+    "int32": "int",
+    "int64": "long",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "bytes": "bytes",
+}
+
+
+def avro_schema(schema: ConnectSchema, known: set[str] | None = None) -> Any:
+    """Return the Avro form of a Connect schema, with the properties that Confluent's AvroConverter adds."""
+    known = set() if known is None else known
+    result = _required(schema, known)
+    return ["null", result] if schema.get("optional") else result
+
+
+def _required(schema: ConnectSchema, known: set[str]) -> Any:
+    type_, name = schema["type"], schema.get("name")
+    if type_ == "struct":
+        return _record(schema, known)
+    if type_ == "array":
+        return {"type": "array", "items": avro_schema(schema["items"], known)}
+    properties: dict[str, Any] = {}
+    if type_ == "int16":
+        type_, properties = "int32", {"connect.type": "int16"}
+    if name:
+        parameters = schema.get("parameters")
+        properties |= {"connect.version": schema["version"], "connect.name": name}
+        if parameters:
+            properties["connect.parameters"] = parameters
+        if name == "org.apache.kafka.connect.data.Decimal" and parameters:
+            precision = int(parameters.get("connect.decimal.precision", 64))
+            properties |= {"logicalType": "decimal", "scale": int(parameters["scale"]), "precision": precision}
+    return {"type": _AVRO_TYPES[type_], **properties} if properties else _AVRO_TYPES[type_]
+
+
+def _record(schema: ConnectSchema, known: set[str]) -> Any:
+    name: str = schema["name"]
+    if name in known:
+        return name
+    known.add(name)
+    space, _, short = name.rpartition(".")
+    fields = []
+    for field in schema["fields"]:
+        entry = {"name": field["field"], "type": avro_schema(field, known)}
+        if field.get("optional"):
+            entry["default"] = None
+        fields.append(entry)
+    result: dict[str, Any] = {"type": "record", "name": short, "namespace": space, "fields": fields}
+    if "version" in schema:
+        result["connect.version"] = schema["version"]
+    return result | {"connect.name": name}
+
+
+def canonical_text(schema: Any) -> str:
+    """Return a schema as text: always the same for the same schema."""
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+
+
+def schema_id_of(text: str) -> int:
+    """Return the id of a schema text: 31 bits of its SHA-256, never 0."""
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF) or 1
+
+
+class SchemaRecord(NamedTuple):
+    """A key and a value for Kafka."""
+
+    key: bytes
+    value: bytes
+
+
+def registry_record(subject: str, version: int, schema_id: int, text: str) -> SchemaRecord:
+    """Return the record that a Confluent registry keeps of a schema. `subject` is the topic with `-key` or `-value`."""
+    key = {"keytype": "SCHEMA", "subject": subject, "version": version, "magic": 1}
+    value = {"subject": subject, "version": version, "id": schema_id, "schema": text, "deleted": False}
+    return SchemaRecord(_json(key), _json(value))
+
+
+class RegisteredSchema(NamedTuple):
+    """What a `_schemas` record says."""
+
+    subject: str
+    version: int
+    schema_id: int
+    text: str
+    deleted: bool
+
+
+def parse_registry_record(key: bytes, value: bytes | None) -> RegisteredSchema | None:
+    """Read a `_schemas` record; None for the registry's other records and for tombstones. Raises DECODE."""
+    try:
+        if json.loads(key)["keytype"] != "SCHEMA" or value is None:
+            return None
+        document = json.loads(value)
+        if document.get("schemaType", "AVRO") != "AVRO":
+            return None
+        return RegisteredSchema(
+            document["subject"],
+            document["version"],
+            document["id"],
+            document["schema"],
+            bool(document.get("deleted", False)),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise TailraceError(ErrorKind.DECODE, "a record of the registry topic is no schema record") from None
+
+
+class TableVersion(NamedTuple):
+    """A table version and the ids of the schemas that its records carry (None where the format has none)."""
+
+    table: TableSchema
+    key_schema_id: int | None
+    value_schema_id: int | None
+
+
+def table_record(version: TableVersion) -> SchemaRecord:
+    """Return the record of a table version on the schemas topic."""
+    name = version.table.name
+    key = {"table": [name.schema, name.table], "version": version.table.version}
+    value = {
+        **version.table.to_document(),
+        "key_schema_id": version.key_schema_id,
+        "value_schema_id": version.value_schema_id,
+    }
+    return SchemaRecord(_json(key), _json(value))
+
+
+def table_record_key(key: bytes) -> tuple[TableName, int]:
+    """Read the key of a table version's record. Raises DECODE."""
+    try:
+        document = json.loads(key)
+        schema, table = document["table"]
+        return TableName(schema, table), int(document["version"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise TailraceError(ErrorKind.DECODE, "a key of the schemas topic names no table version") from None
+
+
+def parse_table_record(value: bytes) -> TableVersion:
+    """Read the value of a table version's record. Raises DECODE."""
+    try:
+        document = json.loads(value)
+        return TableVersion(
+            TableSchema.from_document(document), document.get("key_schema_id"), document.get("value_schema_id")
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise TailraceError(ErrorKind.DECODE, "a record of the schemas topic is no table version") from None
+
+
+def check_ids(known: dict[int, str], schema_id: int, text: str) -> None:
+    """Remember the text of an id; raise INVARIANT if the id already stands for another text."""
+    if known.setdefault(schema_id, text) != text:
+        raise TailraceError(
+            ErrorKind.INVARIANT,
+            f"two Avro schemas have the id {schema_id}: their hashes collide",
+            remedy="give one of the replications another name",
+        )
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

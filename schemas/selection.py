@@ -1,0 +1,32 @@
+"""Which tables a replication takes: patterns over `schema.table`, the last match wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from schemas.table import TableName
+
+
+class Selection:
+    """Compiled table patterns.
+
+    A pattern is `schema.table` with the wildcards `*` and `?`; a leading `!` excludes. The last pattern that matches a
+    table decides; a table that none matches is not taken. Names stand as the database spells them, unquoted.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._rules = [(not p.startswith("!"), p.removeprefix("!")) for p in patterns]
+
+    def takes(self, name: TableName) -> bool:
+        """Tell whether a table is selected."""
+        taken = False
+        text = str(name)
+        for include, pattern in self._rules:
+            if fnmatchcase(text, pattern):
+                taken = include
+        return taken
+
+    def explicit(self) -> list[str]:
+        """Return the included patterns without a wildcard: tables that must exist."""
+        return [p for include, p in self._rules if include and not any(c in p for c in "*?[")]

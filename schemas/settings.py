@@ -1,0 +1,369 @@
+"""The configuration of a replication as a document: one model per section, defaults beside the names.
+
+Unknown keys are refused with the nearest known one, secrets never print, and every problem of a document is reported at
+once. Reading files and resolving `${…}` is `runtime.configuration`'s business: this module does no I/O. The string
+below each attribute is its documentation; the reference page and the JSON schema are made from it.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
+from schemas.hints import explain
+
+
+class Mode(StrEnum):
+    """What a replication does: the three migration types of DMS."""
+
+    FULL_LOAD_AND_CDC = "full-load-and-cdc"
+    FULL_LOAD = "full-load"
+    CDC = "cdc"
+
+
+class Cleanup(StrEnum):
+    """What Kafka does with old records of a table's topic."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+class DdlPolicy(StrEnum):
+    """What a schema change at the source leads to."""
+
+    APPLY = "apply"
+    IGNORE = "ignore"
+    SUSPEND = "suspend"
+    STOP = "stop"
+
+
+class RowErrorPolicy(StrEnum):
+    """What happens to a row that a target refuses."""
+
+    PARK = "park"
+    SKIP = "skip"
+    STOP = "stop"
+
+
+class TlsMode(StrEnum):
+    """How far a database connection is protected: libpq's `sslmode`."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class Section(BaseModel):
+    """What all sections share: nothing unknown, nothing changed later, no input echoed in errors."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+
+class Tls(Section):
+    """Transport security of a database connection."""
+
+    mode: TlsMode = TlsMode.PREFER
+    """libpq's `sslmode`. `verify-full` is the only one that a man in the middle cannot defeat."""
+    ca: str | None = None
+    """Path of the file with the trusted certificate authorities (PEM), or `system`."""
+    cert: str | None = None
+    """Path of the client's certificate (PEM)."""
+    key: str | None = None
+    """Path of the client's private key (PEM), readable by its owner only."""
+    key_password: SecretStr | None = None
+    """Password of the private key."""
+
+
+class PostgresqlConnection(Section):
+    """How to reach a PostgreSQL database."""
+
+    engine: Literal["postgresql"] = "postgresql"
+    """The engine. `postgresql` is the only one so far."""
+    host: str = "127.0.0.1"
+    """Host name, address, or the directory of the server's Unix socket."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    """TCP port."""
+    database: str
+    """Name of the database."""
+    user: str
+    """Role to log in as."""
+    password: SecretStr | None = None
+    """Its password: write `${ENV}` or `${file:PATH}`. Left out: libpq's own means (password file, certificate)."""
+    tls: Tls = Tls()
+    """Transport security."""
+    connect_timeout_s: Annotated[int, Field(ge=2, le=600)] = 10
+    """How long one attempt to connect may take. libpq knows nothing shorter than two seconds."""
+    parameters: dict[str, str] = {}
+    """Further libpq connection parameters, by their names (`target_session_attrs`, `channel_binding`, …)."""
+
+    def conninfo(self) -> dict[str, str]:
+        """Return libpq's connection keywords. Holds the password in clear: for the driver only, never for a log."""
+        words = {
+            "host": self.host,
+            "port": str(self.port),
+            "dbname": self.database,
+            "user": self.user,
+            "password": self.password.get_secret_value() if self.password else None,
+            "sslmode": str(self.tls.mode),
+            "sslrootcert": self.tls.ca,
+            "sslcert": self.tls.cert,
+            "sslkey": self.tls.key,
+            "sslpassword": self.tls.key_password.get_secret_value() if self.tls.key_password else None,
+            "connect_timeout": str(self.connect_timeout_s),
+        }
+        return {name: value for name, value in words.items() if value is not None} | self.parameters
+
+
+class PostgresqlSource(PostgresqlConnection):
+    """The database to capture."""
+
+    tables: Annotated[list[str], Field(min_length=1)]
+    """Patterns over `schema.table` with `*` and `?`; a leading `!` excludes; the last one that matches decides."""
+    slot: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")] | None = None
+    """Name of the replication slot. Left out: `tailrace_` and the replication's name."""
+    publication: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """Name of the publication. Left out: `tailrace_` and the replication's name."""
+    manage_slot: bool = True
+    """Make the slot where it is missing at the first start. False: it must be there."""
+    manage_publication: bool = True
+    """Make the publication and keep it to the selected tables. False: it must be there, and is left alone."""
+    slot_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
+    """How long to wait for a slot that a predecessor's connection still holds."""
+
+    @field_validator("tables")
+    @classmethod
+    def _patterns_are_qualified(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            if not re.fullmatch(r"!?.+\..+", pattern):
+                raise ValueError(f"{pattern!r} is not of the form schema.table")
+        if all(pattern.startswith("!") for pattern in patterns):
+            raise ValueError("all patterns exclude; name what to include first")
+        return patterns
+
+
+class PostgresqlTarget(PostgresqlConnection):
+    """A database to write."""
+
+    schema_map: dict[str, str] = {}
+    """Source schema to target schema, where they differ."""
+    control_schema: Annotated[str, Field(min_length=1, max_length=63)] = "tailrace"
+    """Schema of Tailrace's own tables (offsets, barriers) in the target."""
+    synchronous_commit: bool = True
+    """False: commits do not wait for the target's disk. Safe against a crash of Tailrace, not of the target."""
+    disable_triggers: bool = False
+    """Write with `session_replication_role = replica` (needs the right): triggers and foreign keys are not run."""
+    statement_timeout_s: Annotated[int, Field(ge=0, le=86400)] = 0
+    """Longest duration of one statement at the target; 0: none."""
+    lock_timeout_s: Annotated[int, Field(ge=0, le=86400)] = 30
+    """Longest wait for a lock at the target, before the batch is tried again; 0: none."""
+
+
+class TopicSettings(Section):
+    """The topics of a replication."""
+
+    format: Format = Format.AVRO
+    """`avro` (Confluent wire format), `json`, or `json-with-schema` (as Kafka Connect's JSON converter writes it)."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Partitions of each table's topic: the most appliers that can share one table."""
+    replication_factor: Annotated[int, Field(ge=1, le=32_767)] | None = None
+    """Copies of each partition. Left out: the cluster's `default.replication.factor`."""
+    cleanup: Cleanup = Cleanup.DELETE
+    """`delete`: records go by retention. `compact`: the last record of each key stays."""
+    tombstones: bool | None = None
+    """Whether a record without value follows a delete. Left out: exactly where `cleanup` is `compact`."""
+    config: dict[str, str | int | float | bool] = {}
+    """Further topic properties for the tables' topics (`retention.ms`, `min.insync.replicas`, …)."""
+    registry_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "_schemas"
+    """Where Avro schemas are kept, in the records that a Confluent schema registry keeps."""
+
+    @property
+    def writes_tombstones(self) -> bool:
+        """Whether a tombstone follows a delete."""
+        return self.cleanup is Cleanup.COMPACT if self.tombstones is None else self.tombstones
+
+
+class CaptureSettings(Section):
+    """The capture service. The defaults suit a 2-core machine; memory stays below 300 MiB with them."""
+
+    commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
+    """How long a Kafka transaction stays open at most before it commits: the larger part of the latency."""
+    commit_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
+    """Rows after which a Kafka transaction commits sooner."""
+    commit_bytes: Annotated[int, Field(ge=65_536, le=1 << 32)] = 64 << 20
+    """Bytes of records after which a Kafka transaction commits sooner."""
+    load_processes: Annotated[int, Field(ge=1, le=64)] = 2
+    """Processes that read tables during the full load; each holds one connection."""
+    chunk_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
+    """Rows of one chunk of a full load, by estimate: what is read again after a crash."""
+    load_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How often the reading of one chunk is tried."""
+    window_keys_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 500_000
+    """Changed keys that are remembered while chunks are being read; beyond, outstanding chunks are read again."""
+    session_timeout_s: Annotated[int, Field(ge=1, le=1800)] = 10
+    """How long after the death of the active capture a standby takes over."""
+    transaction_timeout_s: Annotated[int, Field(ge=5, le=900)] = 60
+    """After which Kafka aborts a transaction that a dead capture left open."""
+    retry_for_s: Annotated[int, Field(ge=0, le=604_800)] = 3600
+    """How long a lost source or Kafka is tried again, with back-off, before the service ends with the error."""
+    status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0
+    """How often the status topic is written."""
+    state_directory: str | None = None
+    """Where changes of keyless tables are held back during their load. Left out: the system's temporary directory."""
+
+
+class ErrorPolicies(Section):
+    """What to do about records that cannot be applied: `park`, `skip` (counted and logged) or `stop`."""
+
+    decode: RowErrorPolicy = RowErrorPolicy.STOP
+    """A record that cannot be read. Nothing but a foreign writer or a lost schema leads to one."""
+    row_rejected: RowErrorPolicy = RowErrorPolicy.PARK
+    """A row that the table cannot hold. `park`: it and later changes of its key wait on the dead-letters topic."""
+    row_conflict: RowErrorPolicy = RowErrorPolicy.PARK
+    """A row that still violates a unique or foreign key after `conflict_wait_s`."""
+
+
+class ApplySettings(Section):
+    """The apply service. The defaults suit a 2-core machine; memory stays below 300 MiB with them."""
+
+    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Most records of one batch, which is one transaction at the target."""
+    batch_bytes: Annotated[int, Field(ge=65_536, le=1 << 30)] = 32 << 20
+    """Most bytes of one batch."""
+    linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 5
+    """How long a batch waits for more records once it has some."""
+    ordering: Literal["per-key"] = "per-key"
+    """`per-key`: parallel by partition, each key in commit order. The ordering by transaction does not exist yet."""
+    session_timeout_s: Annotated[int, Field(ge=1, le=1800)] = 10
+    """How long after the death of an applier the others take over its partitions."""
+    batch_timeout_s: Annotated[int, Field(ge=10, le=86_400)] = 900
+    """How long one batch may take at the target before the group takes its partitions away."""
+    instance_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Static group membership: a restart under the same id within the session time-out moves no partitions."""
+    retry_for_s: Annotated[int, Field(ge=0, le=604_800)] = 86_400
+    """How long a lost target or Kafka is tried again, with back-off, before the service ends with the error."""
+    suspended_retry_s: Annotated[int, Field(ge=1, le=86_400)] = 30
+    """How often a suspended table is tried again."""
+    conflict_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
+    """How long a unique or foreign key that is violated waits for other partitions before it counts as an error."""
+    errors: ErrorPolicies = ErrorPolicies()
+    """Policies for rows that the target refuses."""
+    parked_keys_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    """Parked keys after which the service stops instead."""
+    status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0
+    """How often the status topic is written."""
+
+
+RESERVED_KAFKA_PROPERTIES = frozenset(
+    {
+        "transactional.id",
+        "group.id",
+        "group.instance.id",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "isolation.level",
+        "enable.idempotence",
+        "auto.offset.reset",
+        "acks",
+        "request.required.acks",
+        "partitioner",
+        "delivery.timeout.ms",
+        "message.timeout.ms",
+    }
+)
+"""librdkafka properties that the delivery guarantees rest on: Tailrace sets them, nobody else."""
+
+
+class Settings(Section):
+    """One replication: a source, its topics, and any number of targets."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
+    """Name of the replication and prefix of its topics."""
+    mode: Mode = Mode.FULL_LOAD_AND_CDC
+    """`full-load-and-cdc`, `full-load` (ends by itself), or `cdc` (changes only)."""
+    start_position: str | None = None
+    """Where `cdc` first begins: `now` (default), or a position as `status` prints it."""
+    kafka: Annotated[dict[str, str | int | float | bool], Field(repr=False)]
+    """librdkafka properties; `bootstrap.servers` at least."""
+    source: PostgresqlSource
+    """The database to capture."""
+    targets: dict[Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")], PostgresqlTarget] = {}
+    """The databases to write, by names of your choice."""
+    topics: TopicSettings = TopicSettings()
+    """The topics."""
+    capture: CaptureSettings = CaptureSettings()
+    """The capture service."""
+    apply: ApplySettings = ApplySettings()
+    """The apply services."""
+    ddl: DdlPolicy = DdlPolicy.APPLY
+    """What a schema change does to the targets: `apply` it, `ignore` it, `suspend` the table, or `stop`."""
+
+    @field_validator("kafka")
+    @classmethod
+    def _kafka_is_reachable_and_ours(cls, kafka: dict[str, Any]) -> dict[str, Any]:
+        if not kafka.get("bootstrap.servers"):
+            raise ValueError("bootstrap.servers is missing")
+        for name in kafka:
+            if name in RESERVED_KAFKA_PROPERTIES:
+                raise ValueError(f"{name} is set by Tailrace: exactly-once delivery rests on it")
+        return kafka
+
+    @model_validator(mode="after")
+    def _start_position_goes_with_cdc(self) -> Settings:
+        if self.start_position is not None and self.mode is not Mode.CDC:
+            raise ValueError("start_position belongs to mode cdc; a full load decides its own")
+        return self
+
+    @property
+    def slot(self) -> str:
+        """The replication slot's name."""
+        return self.source.slot or _identifier(self.name)
+
+    @property
+    def publication(self) -> str:
+        """The publication's name."""
+        return self.source.publication or _identifier(self.name)
+
+    def target(self, name: str) -> PostgresqlTarget:
+        """Return a target's section. Raises CONFIGURATION with the known names."""
+        if name not in self.targets:
+            known = ", ".join(sorted(self.targets)) or "none is configured"
+            raise TailraceError(ErrorKind.CONFIGURATION, f"there is no target {name!r}; known: {known}")
+        return self.targets[name]
+
+
+def parse(document: Any) -> Settings:
+    """Check a configuration document. Raises CONFIGURATION that lists every problem, without any value."""
+    if not isinstance(document, dict):
+        raise TailraceError(
+            ErrorKind.CONFIGURATION, f"a configuration is a mapping of settings, not {type(document).__name__}"
+        )
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        problems = explain(Settings, error)
+    # Not chained: pydantic's own text could repeat what a setting holds.
+    raise TailraceError(
+        ErrorKind.CONFIGURATION,
+        f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the configuration:\n"
+        + "\n".join(f"  {problem}" for problem in problems),
+        remedy="`tailrace settings reference` lists every setting",
+    )
+
+
+def _identifier(name: str) -> str:
+    # Slot names allow lower-case letters, digits and underscores, 63 bytes (PostgreSQL: replication slots).
+    return "tailrace_" + re.sub(r"[^a-z0-9_]", "_", name.lower())[:54]

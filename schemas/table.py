@@ -1,0 +1,193 @@
+"""Table schemas: what a reader of a topic must know of a table to decode its rows and to make it anew.
+
+A schema is immutable. Any change of a table makes a new `version`; each version is published once to the schemas
+topic, and is enough to decode and to apply without the source or a registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from schemas.types import LogicalType
+
+
+class TableName(NamedTuple):
+    """A table's qualified name, unquoted, exactly as the source spells it."""
+
+    schema: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that rows carry."""
+
+    name: str
+    type: LogicalType
+    native: str
+    """The type as its source writes it, with modifiers: `numeric(12,2)`, `shop.mood`, `text[]`."""
+    nullable: bool = True
+    default: str | None = None
+    """The default as the source writes it, or None. A sequence's default is left out: the target has no such one."""
+    identity: str = ""
+    """`''`, `always` or `by default`."""
+    collation: str | None = None
+    number: int = 0
+    """The engine's lasting number of the column (PostgreSQL: attnum), by which a rename is told from a drop and an
+    add; 0 where the engine has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedColumn:
+    """A column that the database computes. Rows don't carry it; the target computes its own."""
+
+    name: str
+    native: str
+    expression: str
+    position: int
+    """Where it stands among all columns, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A secondary index (never the primary key's)."""
+
+    name: str
+    unique: bool
+    definition: str
+    """What follows the table's name in `create index … on TABLE`: `using btree (a, lower(b)) where c > 0`."""
+    constraint: bool = False
+    """True for a unique constraint: a foreign key may refer to it."""
+    deferrable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key to another table of the same database."""
+
+    name: str
+    columns: tuple[str, ...]
+    target: TableName
+    target_columns: tuple[str, ...]
+    on_delete: str = "no action"
+    on_update: str = "no action"
+    deferrable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserType:
+    """A user-defined type that columns of a table need at the target, in an order in which they can be created."""
+
+    schema: str
+    name: str
+    kind: str
+    """`enum`, `domain`, `composite`, `range`, or `extension` (then `definition` names the extension)."""
+    labels: tuple[str, ...] = ()
+    """The values of an enum, in order."""
+    definition: str = ""
+    """What follows `create domain NAME as` or the inside of `create type NAME as (…)` and `as range (…)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """One version of one table."""
+
+    name: TableName
+    columns: tuple[Column, ...]
+    """The columns that rows carry, in row order."""
+    key: tuple[int, ...]
+    """Indexes into `columns` of the row identity: the primary key, or the replica identity index. Empty: none."""
+    version: int = 1
+    primary_key: bool = True
+    """Whether `key` is the primary key (False: a unique index that serves as the identity)."""
+    full_before: bool = False
+    """Whether updates and deletes carry the whole old row (PostgreSQL: replica identity full)."""
+    generated: tuple[GeneratedColumn, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    user_types: tuple[UserType, ...] = ()
+    comment: str | None = None
+    engine: str = "postgresql"
+    _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False, hash=False)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of `columns`."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of the key's columns."""
+        return tuple(self.columns[i].name for i in self.key)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything but the version: equal for equal tables."""
+        if not self._fingerprint:
+            document = self.to_document()
+            del document["version"]
+            text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            self._fingerprint.append(hashlib.sha256(text.encode()).hexdigest()[:32])
+        return self._fingerprint[0]
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON document that the schemas topic keeps."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if not f.name.startswith("_")}
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> TableSchema:
+        """Return the schema that `to_document` wrote. Unknown members, of a later release, are ignored.
+
+        Raises KeyError or TypeError for a document that is no table schema.
+        """
+        return cls(
+            name=TableName(*document["name"]),
+            columns=tuple(
+                Column(**{**_known(Column, c), "type": LogicalType.from_document(c["type"])})
+                for c in document["columns"]
+            ),
+            key=tuple(document["key"]),
+            version=document["version"],
+            primary_key=document["primary_key"],
+            full_before=document["full_before"],
+            generated=tuple(GeneratedColumn(**_known(GeneratedColumn, g)) for g in document.get("generated", ())),
+            indexes=tuple(Index(**_known(Index, i)) for i in document.get("indexes", ())),
+            foreign_keys=tuple(
+                ForeignKey(
+                    **{
+                        **_known(ForeignKey, k),
+                        "columns": tuple(k["columns"]),
+                        "target": TableName(*k["target"]),
+                        "target_columns": tuple(k["target_columns"]),
+                    }
+                )
+                for k in document.get("foreign_keys", ())
+            ),
+            user_types=tuple(
+                UserType(**{**_known(UserType, u), "labels": tuple(u["labels"])})
+                for u in document.get("user_types", ())
+            ),
+            comment=document.get("comment"),
+            engine=document.get("engine", "postgresql"),
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, LogicalType):
+        return value.to_document()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+def _known(cls: type, document: dict[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}
+    return {name: value for name, value in document.items() if name in names}

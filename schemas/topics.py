@@ -1,0 +1,87 @@
+"""Topic names of a replication, in one place."""
+
+from __future__ import annotations
+
+import re
+
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName
+
+NAME_LENGTH_MAX = 249
+"""Kafka's limit (`org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH`)."""
+
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
+
+
+def data_topic(replication: str, name: TableName) -> str:
+    """Return the topic of a table's changes: `shop.public.orders`.
+
+    Characters that Kafka does not allow become `_`, as Debezium does it; two tables that come to the same topic are
+    refused at start by `check_distinct`.
+    """
+    return _ILLEGAL.sub("_", f"{replication}.{name.schema}.{name.table}")
+
+
+def check_distinct(replication: str, names: list[TableName]) -> None:
+    """Raise CONFIGURATION if two tables would share a topic, or a topic's name would be too long for Kafka."""
+    taken: dict[str, TableName] = {}
+    for name in names:
+        topic = data_topic(replication, name)
+        if len(topic) > NAME_LENGTH_MAX:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"the topic name of {name} has {len(topic)} characters; Kafka allows {NAME_LENGTH_MAX}",
+                remedy="choose a shorter `name` for the replication, or leave the table out",
+            )
+        if topic in taken:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"{taken[topic]} and {name} would both be published to {topic}",
+                remedy="leave one of them out of `source.tables`, or give them replications of their own",
+            )
+        taken[topic] = name
+
+
+def checkpoints_topic(replication: str) -> str:
+    """Capture's position and load progress (compacted, one partition)."""
+    return f"{replication}.tailrace.checkpoints"
+
+
+def schemas_topic(replication: str) -> str:
+    """Immutable table schema versions (compacted, one partition)."""
+    return f"{replication}.tailrace.schemas"
+
+
+def ddl_topic(replication: str) -> str:
+    """DDL statements and schema changes, in order."""
+    return f"{replication}.tailrace.ddl"
+
+
+def transactions_topic(replication: str) -> str:
+    """BEGIN and END of source transactions, with counts."""
+    return f"{replication}.tailrace.transactions"
+
+
+def signals_topic(replication: str) -> str:
+    """Commands to the services."""
+    return f"{replication}.tailrace.signals"
+
+
+def status_topic(replication: str) -> str:
+    """What every component says of itself (compacted)."""
+    return f"{replication}.tailrace.status"
+
+
+def dead_letters_topic(replication: str, target: str) -> str:
+    """Parked records of one target, in order."""
+    return f"{replication}.tailrace.dead-letters.{target}"
+
+
+def capture_group(replication: str) -> str:
+    """The consumer group whose one active member is the capture in charge."""
+    return f"{replication}.tailrace.capture"
+
+
+def apply_group(replication: str, target: str) -> str:
+    """The consumer group of a target's appliers: Kafka's own tools show its lag."""
+    return f"{replication}.tailrace.apply.{target}"

@@ -1,0 +1,16 @@
+"""The table of all families, and the names that their fragments use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.types import numbers, temporal, text, varints
+from schemas.types.form import WireForm, wrong
+from schemas.types.logical import Family
+
+FORMS: dict[Family, WireForm] = {
+    form.family: form for forms in (numbers.FORMS, text.FORMS, temporal.FORMS) for form in forms
+}
+"""Complete: a test walks `Family`."""
+
+NAMES: dict[str, Any] = {**varints.NAMES, **numbers.NAMES, **text.NAMES, **temporal.NAMES, "wrong": wrong}

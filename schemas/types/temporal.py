@@ -1,0 +1,242 @@
+"""Dates, times, timestamps and intervals."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any
+
+from schemas.types.calendar import (
+    SECONDS_PER_DAY,
+    US_PER_SECOND,
+    second_text,
+    zoned_of,
+    zoned_text,
+)
+from schemas.types.form import WireForm, connect
+from schemas.types.logical import Family
+from schemas.types.numbers import counted2
+from schemas.types.text import text_form
+from schemas.types.varints import read_integer, read_length, write_integer
+
+ORDINARY_MIN_US = -62_135_596_800_000_000
+"""0001-01-01. Between here and year 10000 every TIMESTAMPTZ has a text of 27 bytes."""
+
+ORDINARY_END_US = 253_402_300_800_000_000
+
+ZONED_BYTES = 27
+
+US_PER_DAY = SECONDS_PER_DAY * US_PER_SECOND
+
+DAY_CACHE_MAX = 16_384
+"""Entries, 45 years of days. The caches of times are bounded by the seconds of a day."""
+
+days_written: dict[int, bytes] = {}
+"""Union byte, length of the whole and date, by day."""
+
+times_written: dict[int, bytes] = {}
+"""`T`, time and point, by second of the day."""
+
+days_text: dict[int, str] = {}
+times_text: dict[int, str] = {}
+"""The same without the length, as `str`, for JSON."""
+
+days_read: dict[bytes, int] = {}
+"""Microseconds since 1970, by date."""
+
+times_read: dict[bytes, int] = {}
+"""Microseconds since midnight, by `T`, time and point."""
+
+THOUSANDS: list[bytes] = [b"%03d" % i for i in range(1000)]
+UNITS_ZULU: list[bytes] = [b"%03dZ" % i for i in range(1000)]
+THOUSANDS_TEXT: list[str] = [f"{i:03d}" for i in range(1000)]
+UNITS_ZULU_TEXT: list[str] = [f"{i:03d}Z" for i in range(1000)]
+"""The decimals, three by three."""
+
+thousands_read: dict[bytes, int] = {text: i * 1000 for i, text in enumerate(THOUSANDS)}
+units_read: dict[bytes, int] = {text: i for i, text in enumerate(UNITS_ZULU)}
+
+
+def time2(second: int) -> bytes:
+    """Return, and remember, the time at a second of the day."""
+    found = times_written[second] = second_text(second)[10:].encode()
+    return found
+
+
+def zoned2(value: int) -> bytes:
+    """Return any TIMESTAMPTZ behind a union byte; remember the day of an ordinary one."""
+    if not -(1 << 63) <= value < 1 << 63:
+        raise OverflowError
+    result = counted2(zoned_text(value).encode())
+    if ORDINARY_MIN_US <= value < ORDINARY_END_US:
+        if len(days_written) >= DAY_CACHE_MAX:
+            days_written.clear()
+        days_written[value // US_PER_DAY] = result[:12]
+    return result
+
+
+def zoned_json(value: int | None) -> str | None:
+    """Return the JSON form of a TIMESTAMPTZ."""
+    if value is None:
+        return None
+    second = value // US_PER_SECOND
+    day = second // SECONDS_PER_DAY
+    date = days_text.get(day)
+    time = times_text.get(second - day * SECONDS_PER_DAY)
+    if date is not None and time is not None:
+        us = value - second * US_PER_SECOND
+        thousands = us // 1000
+        return date + time + THOUSANDS_TEXT[thousands] + UNITS_ZULU_TEXT[us - thousands * 1000]
+    text = zoned_text(value)
+    if ORDINARY_MIN_US <= value < ORDINARY_END_US:
+        if len(days_text) >= DAY_CACHE_MAX:
+            days_text.clear()
+        days_text[day], times_text[second - day * SECONDS_PER_DAY] = text[:10], text[10:20]
+    return text
+
+
+def zoned_parsed(text: str) -> int:
+    """Read the JSON form of a TIMESTAMPTZ. Raises ValueError, KeyError, AttributeError or TypeError."""
+    content = text.encode()
+    date, time = days_read.get(content[:10]), times_read.get(content[10:20])
+    units = units_read.get(content[23:])
+    if date is not None and time is not None and units is not None:
+        return date + time + thousands_read[content[20:23]] + units
+    return zoned_bytes(content)
+
+
+def zoned_bytes(text: bytes) -> int:
+    """Read the text of a TIMESTAMPTZ; remember the day and the time of an ordinary one. Raises ValueError."""
+    value = zoned_of(text)
+    if len(text) == ZONED_BYTES and text[:4].isdigit() and text[19:20] == b"." and text[23:] in units_read:
+        time = (int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])) * US_PER_SECOND
+        if len(days_read) >= DAY_CACHE_MAX:
+            days_read.clear()
+        days_read[text[:10]] = value - time - int(text[20:26])
+        times_read[text[10:20]] = time
+    return value
+
+
+def _write_timestamp(v: str, o: str) -> list[str]:
+    return [
+        f"h = {v} >> 27",
+        "if h > 0:",
+        f"    {o} = LOW2[{v} & 8191] + CONTINUED[{v} >> 13 & 16383] + (high_written.get(h) or high_of(h))",
+        f"else: {o} = long2({v})",
+    ]
+
+
+def _read_timestamp(v: str, at: int) -> list[str]:
+    # From 1978 to 3111 a timestamp has eight bytes, of which the last four change every two minutes.
+    return [
+        f"x, y, w = unpack_pairs(b, p + {at})",
+        "h = high_read.get(w); x = FIRST_PAIR[x]; y = SECOND_PAIR[y]",
+        f"if h is not None and x is not None and y is not None: {v} = x + y + h; p += {at + 8}",
+        f"else: {v}, p = long_at(b, p + {at})",
+    ]
+
+
+def _write_zoned(v: str, o: str) -> list[str]:
+    return [
+        f"s = {v} // {US_PER_SECOND}",
+        f"t = s // {SECONDS_PER_DAY}",
+        "h = days_written.get(t)",
+        f"if h is None: {o} = zoned2({v})",
+        "else:",
+        f"    t = s - t * {SECONDS_PER_DAY}",
+        f"    x = {v} - s * {US_PER_SECOND}",
+        "    y = x // 1000",
+        f"    {o} = h + (times_written.get(t) or time2(t)) + THOUSANDS[y] + UNITS_ZULU[x - y * 1000]",
+    ]
+
+
+def _read_zoned(v: str, at: int) -> list[str]:
+    return [
+        f"if b[p + {at}] == {2 * ZONED_BYTES}:",
+        f"    s = days_read.get(b[p + {at + 1} : p + {at + 11}])",
+        f"    h = times_read.get(b[p + {at + 11} : p + {at + 21}])",
+        f"    t = units_read.get(b[p + {at + 24} : p + {at + 28}])",
+        "    if s is not None and h is not None and t is not None:",
+        f"        {v} = s + h + thousands_read[b[p + {at + 21} : p + {at + 24}]] + t",
+        f"    else: {v} = zoned_bytes(b[p + {at + 1} : p + {at + 28}])",
+        f"    p += {at + 28}",
+        "else:",
+        *(f"    {line}" for line in read_length(at)),
+        f"    {v} = zoned_bytes(b[p:e])",
+        "    p = e",
+    ]
+
+
+def _number(family: Family, canonical: str, range_: str, schema: str, name: str, bits: int) -> WireForm:
+    form = {31: "int", 63: "long"}[bits]
+    timestamp = family is Family.TIMESTAMP
+    low, high = -(1 << bits), (1 << bits) - 1
+    return WireForm(
+        family,
+        canonical=canonical,
+        range=range_,
+        json="number",
+        connect=connect(schema, name),
+        avro_write=_write_timestamp if timestamp else lambda v, o: write_integer(v, o, f"{form}2"),
+        avro_read=_read_timestamp if timestamp else lambda v, at: read_integer(v, at, f"{form}_at"),
+        json_write=None,
+        json_read=lambda v: [f"if {v}.__class__ is not int or not {low} <= {v} <= {high}: wrong()"],
+    )
+
+
+FORMS: list[WireForm] = [
+    _number(
+        Family.DATE,
+        "int, days since 1970-01-01",
+        "-2147483648 is -infinity, 2147483647 is infinity; between them every day of PostgreSQL's calendar",
+        "int32",
+        "io.debezium.time.Date",
+        31,
+    ),
+    _number(
+        Family.TIME,
+        "int, microseconds since midnight",
+        "0 to 86400000000 inclusive",
+        "int64",
+        "io.debezium.time.MicroTime",
+        63,
+    ),
+    _number(
+        Family.TIMESTAMP,
+        "int, microseconds since 1970-01-01 without a zone",
+        "4713 BC to 294276 AD, wrapped modulo 2^64 beyond 294247; 9223372036825200000 is infinity,"
+        " -9223372036832400000 -infinity",
+        "int64",
+        "io.debezium.time.MicroTimestamp",
+        63,
+    ),
+    WireForm(
+        Family.TIMESTAMPTZ,
+        canonical="int, microseconds since 1970-01-01 UTC",
+        range="as timestamp",
+        json="ISO 8601 in UTC with six decimals; infinity, -infinity",
+        connect=connect("string", "io.debezium.time.ZonedTimestamp"),
+        avro_write=_write_zoned,
+        avro_read=_read_zoned,
+        json_write=lambda v: f"zoned_json({v})",
+        json_read=lambda v: [f"{v} = zoned_parsed({v})"],
+    ),
+    text_form(Family.TIMETZ, "ISO 8601 with the offset as given", "io.debezium.time.ZonedTime"),
+    text_form(Family.INTERVAL, "ISO 8601 with signed fields", "io.debezium.time.Interval"),
+]
+
+NAMES: dict[str, Any] = {
+    "unpack_pairs": Struct("<HHI").unpack_from,
+    "days_written": days_written,
+    "times_written": times_written,
+    "days_read": days_read,
+    "times_read": times_read,
+    "units_read": units_read,
+    "thousands_read": thousands_read,
+    "time2": time2,
+    "zoned2": zoned2,
+    "zoned_bytes": zoned_bytes,
+    "zoned_json": zoned_json,
+    "zoned_parsed": zoned_parsed,
+    "THOUSANDS": THOUSANDS,
+    "UNITS_ZULU": UNITS_ZULU,
+}

@@ -1,0 +1,163 @@
+"""Fixtures: real servers once per session, and databases, names and topics of each test's own.
+
+A session fixture honours the environment (`tests/kit/servers.py`) and starts a server only when a test asks for it.
+When a test fails, the last lines of the logs of the servers that we started are in its report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
+from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
+from deploy.local.process import log_tail
+from tests.kit.servers import Database, create_database, drop_database
+from tests.kit.topics import delete_topics
+
+_LOGS: list[Path] = []
+"""Logs of the servers that this session started."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the servers' last words to the report of a test that failed."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"log of {log.parent.name}", log_tail(log)) for log in _LOGS]
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test below tests/integration as what it is."""
+    for item in items:
+        if "integration" in item.path.relative_to(item.config.rootpath).parts:
+            item.add_marker("integration")
+
+
+@pytest.fixture(scope="session")
+def servers_directory() -> Iterator[Path]:
+    """A directory that a server's own user can enter (pytest's temporary directories are private)."""
+    directory = Path(tempfile.mkdtemp(prefix="tailrace-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_server(servers_directory: Path) -> Iterator[KafkaAddress]:
+    """A Kafka cluster. Don't stop it: `own_kafka` is for that."""
+    if named := named_kafka():
+        yield named
+        return
+    with KafkaServer(servers_directory / "kafka", jvm_options=QUICK_JVM) as server:
+        _LOGS.append(server.log)
+        yield server.address
+
+
+@pytest.fixture(scope="session")
+def postgresql_18(servers_directory: Path) -> Iterator[PostgresqlAddress]:
+    """A PostgreSQL 18 server. Don't stop it: `own_postgresql` is for that."""
+    yield from _postgresql(servers_directory, 18)
+
+
+@pytest.fixture(scope="session")
+def postgresql_16(servers_directory: Path) -> Iterator[PostgresqlAddress]:
+    """A PostgreSQL 16 server."""
+    yield from _postgresql(servers_directory, 16)
+
+
+def _postgresql(directory: Path, major: int) -> Iterator[PostgresqlAddress]:
+    if named := named_postgresql(major):
+        yield named
+        return
+    with PostgresqlServer(directory / f"postgresql-{major}", major=major) as server:
+        _LOGS.append(server.log)
+        yield server.address
+
+
+@pytest.fixture
+def own_kafka(servers_directory: Path) -> Iterator[KafkaServer]:
+    """A broker of the test's own, to stop, kill and restart. Takes seconds: only where a test needs it."""
+    directory = servers_directory / f"kafka-{secrets.token_hex(4)}"
+    with KafkaServer(directory, jvm_options=QUICK_JVM) as server:
+        _LOGS.append(server.log)
+        yield server
+    _forget(server.log, directory)
+
+
+@pytest.fixture
+def own_postgresql(servers_directory: Path) -> Iterator[Callable[..., PostgresqlServer]]:
+    """A function that starts a PostgreSQL server of the test's own: `own_postgresql(18, settings={…})`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(major: int = 18, **options: object) -> PostgresqlServer:
+            directory = servers_directory / f"postgresql-{secrets.token_hex(4)}"
+            server = PostgresqlServer(directory, major=major, **options)  # type: ignore[arg-type]
+            stack.callback(_forget, server.log, directory)
+            stack.callback(server.stop)
+            server.start()
+            _LOGS.append(server.log)
+            return server
+
+        yield start
+
+
+def _forget(log: Path, directory: Path) -> None:
+    if log in _LOGS:
+        _LOGS.remove(log)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest) -> Iterator[Callable[..., Database]]:
+    """A function that creates an empty database: `new_database(18)` or `new_database(16)`. Dropped after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def create(major: int = 18, prefix: str = "test") -> Database:
+            database = create_database(request.getfixturevalue(f"postgresql_{major}"), prefix)
+            stack.callback(drop_database, database)
+            return database
+
+        yield create
+
+
+@pytest.fixture
+def source_database(new_database: Callable[..., Database]) -> Database:
+    """An empty database on PostgreSQL 18 to capture from."""
+    return new_database(18, "source")
+
+
+@pytest.fixture
+def target_database(new_database: Callable[..., Database]) -> Database:
+    """An empty database on PostgreSQL 18 to apply to."""
+    return new_database(18, "target")
+
+
+@pytest.fixture
+def source_database_16(new_database: Callable[..., Database]) -> Database:
+    """An empty database on PostgreSQL 16 to capture from."""
+    return new_database(16, "source")
+
+
+@pytest.fixture
+def target_database_16(new_database: Callable[..., Database]) -> Database:
+    """An empty database on PostgreSQL 16 to apply to."""
+    return new_database(16, "target")
+
+
+@pytest.fixture
+def replication(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A replication name that no other test has used: the prefix of topics, groups, slots. Its topics are deleted."""
+    name = f"t{secrets.token_hex(5)}"
+    yield name
+    if "kafka_server" in request.fixturenames:
+        delete_topics(request.getfixturevalue("kafka_server").bootstrap, name)

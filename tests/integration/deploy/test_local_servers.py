@@ -1,0 +1,89 @@
+"""The local servers start, survive a kill with their data, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from deploy.local import stack
+from deploy.local.kafka import KafkaServer
+from deploy.local.postgresql import PostgresqlServer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("major", [16, 18])
+def test_postgresql_is_of_the_version_asked_for_and_keeps_committed_rows_over_a_kill(
+    own_postgresql: Callable[..., PostgresqlServer], major: int
+) -> None:
+    server = own_postgresql(major)
+    with psycopg.connect(server.address.dsn(), autocommit=True) as connection:
+        assert connection.info.server_version // 10_000 == major
+        connection.execute("create table kept (id int)")
+        connection.execute("insert into kept select generate_series(1, 1000)")
+        connection.execute("select pg_create_logical_replication_slot('kept', 'pgoutput')")
+    address = server.address
+    server.kill()
+    server.restart()
+    assert server.address == address
+    with psycopg.connect(server.address.dsn(), autocommit=True) as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (1000,)
+        assert connection.execute("select slot_name from pg_replication_slots").fetchall() == [("kept",)]
+
+
+def test_postgresql_asks_for_a_password(own_postgresql: Callable[..., PostgresqlServer]) -> None:
+    server = own_postgresql(18)
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(server.address.dsn().replace("password=tailrace", "password=wrong"))
+
+
+def test_kafka_comes_back_on_its_port_after_a_kill(own_kafka: KafkaServer) -> None:
+    address = own_kafka.address
+    own_kafka.kill()
+    own_kafka.restart()
+    assert own_kafka.address == address
+
+
+def test_a_server_ends_when_its_owner_is_killed(servers_directory: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from deploy.local.postgresql import PostgresqlServer\n"
+        "server = PostgresqlServer(Path(sys.argv[1])); server.start(); print(server.pid, flush=True); time.sleep(600)"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", program, str(servers_directory / "orphan")], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    with owner.stdout:
+        pid = int(owner.stdout.readline())
+        os.kill(pid, 0)
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_detached_stack_is_found_again_and_stopped_by_its_ids(servers_directory: Path) -> None:
+    directory = servers_directory / "stack"
+    first = stack.up(directory)
+    try:
+        assert stack.up(directory) == first
+        with psycopg.connect(first.source.dsn(), autocommit=True) as connection:
+            connection.execute("create table kept (id int)")
+        assert set(stack.down(directory)) >= {"source", "target"}
+        assert stack.status(directory) is None
+        second = stack.up(directory)
+        with psycopg.connect(second.source.dsn()) as connection:
+            assert connection.execute("select count(*) from kept").fetchone() == (0,)
+    finally:
+        stack.down(directory)
+    assert stack.down(directory) == []

@@ -1,0 +1,224 @@
+"""Tables are made as the source has them, and follow its schema changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from apply.sink import TableBatch
+from apply.sinks.postgresql.findings import findings, grants
+from apply.sinks.postgresql.sink import PostgresqlSink
+from schemas.changes import UNCHANGED
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Severity
+from schemas.settings import PostgresqlTarget
+from schemas.table import Column, GeneratedColumn, Index, TableName, TableSchema, UserType
+from schemas.types import Family, LogicalType
+from tests.integration.postgresql_sink.conftest import OpenSink
+from tests.kit.servers import Database
+
+pytestmark = pytest.mark.integration
+
+INT32 = LogicalType(Family.INT32)
+STRING = LogicalType(Family.STRING)
+
+ODD = TableSchema(
+    TableName('Odd "schema".', 'täble "x"; drop'),
+    (
+        Column("select", INT32, "integer", nullable=False, identity="always", number=1),
+        Column('a "b"', STRING, "character varying(20)", default="'it''s'::character varying", number=2),
+        Column("🎉", LogicalType(Family.ENUM), '"Odd ""schema""."."Mood"', default="'so so'", number=3),
+        Column("C", STRING, "text", collation='pg_catalog."C"', nullable=False, number=4),
+        Column("tags", LogicalType(Family.TEXT), "text[]", default="'{}'::text[]", number=6),
+        Column("small", INT32, '"Odd ""schema""."."Small"', number=7),
+        Column("lost", INT32, "integer", default="no_such_function()", number=8),
+    ),
+    (0,),
+    generated=(GeneratedColumn("twice", "integer", '("select" * 2)', 4),),
+    indexes=(Index("odd index", unique=False, definition="using gin (tags) where (\"C\" > ''::text)"),),
+    user_types=(
+        UserType('Odd "schema".', "Mood", "enum", ("bad", "so so", "it's")),
+        UserType('Odd "schema".', "Small", "domain", definition="integer check (value < 100)"),
+    ),
+    comment="it's",
+)
+
+
+def columns_of(database: Database, table: str) -> list[tuple[object, ...]]:
+    """Read the columns with a client of the test's own."""
+    return database.rows(
+        "select attname, format_type(atttypid, atttypmod), attnotnull, attidentity::text, attgenerated::text, "
+        "pg_get_expr(adbin, adrelid) from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum "
+        f"where attrelid = '{table}'::regclass and attnum > 0 and not attisdropped order by attnum"
+    )
+
+
+def test_a_table_is_made_as_the_source_has_it(sink: PostgresqlSink, target_database: Database) -> None:
+    sink.prepare(ODD)
+    row = (7, "v", "it's", "c", "{a,NULL}", 99, 1)
+    assert sink.apply(TableBatch(ODD, upserts=[row, (8, "v", "bad", "c", None, 100, 1)])) != []
+    assert sink.apply(TableBatch(ODD, updates=[(7, UNCHANGED, UNCHANGED, "d", "{b}", UNCHANGED, UNCHANGED)])) == []
+    sink.flush()
+    sink.complete_load(ODD)
+    sink.complete_load(ODD)
+    name = '"Odd ""schema""."."täble ""x""; drop"'
+    assert [(column[0], *column[2:5]) for column in columns_of(target_database, name)] == [
+        ("select", True, "d", ""),
+        ('a "b"', False, "", ""),
+        ("🎉", False, "", ""),
+        ("C", True, "", ""),
+        ("twice", False, "", "s"),
+        ("tags", False, "", ""),
+        ("small", False, "", ""),
+        ("lost", False, "", ""),
+    ]
+    target_database.execute(f"insert into {name} (\"C\") values ('next')")
+    assert target_database.rows(f'select "select", "🎉"::text, "C", twice, tags from {name} order by 1') == [
+        (7, "it's", "d", 14, ["b"]),
+        (8, None, "next", 16, None),
+    ]
+
+
+ITEMS = TableSchema(
+    TableName("public", "items"),
+    (
+        Column("id", INT32, "integer", nullable=False, number=1),
+        Column("name", STRING, "text", nullable=False, number=2),
+        Column("size", INT32, "integer", number=3),
+        Column("mood", LogicalType(Family.ENUM), "public.mood", number=4),
+    ),
+    (0,),
+    user_types=(UserType("public", "mood", "enum", ("sad", "happy")),),
+)
+ITEMS_2 = replace(
+    ITEMS,
+    version=2,
+    columns=(
+        ITEMS.columns[0],
+        replace(ITEMS.columns[1], name="title", nullable=True),
+        replace(ITEMS.columns[2], type=LogicalType(Family.INT64), native="bigint", default="5"),
+        ITEMS.columns[3],
+        Column("added", STRING, "text", nullable=False, default="'filled'::text", number=5),
+        Column("bare", STRING, "text", nullable=False, number=6),
+    ),
+    generated=(GeneratedColumn("double", "bigint", "(size * 2)", 6),),
+    user_types=(UserType("public", "mood", "enum", ("awful", "sad", "fine", "happy")),),
+)
+ITEMS_3 = replace(
+    ITEMS_2,
+    version=3,
+    columns=(
+        ITEMS_2.columns[0],
+        replace(ITEMS_2.columns[1], name="added", nullable=False),
+        replace(ITEMS_2.columns[4], name="title"),
+    ),
+    key=(0, 1),
+    generated=(),
+)
+
+
+def test_a_table_follows_its_source(sink: PostgresqlSink, target_database: Database) -> None:
+    sink.prepare(ITEMS)
+    assert sink.apply(TableBatch(ITEMS, upserts=[(1, "one", 10, "sad")])) == []
+    sink.flush()
+    sink.prepare(ITEMS_2)
+    assert sink.apply(TableBatch(ITEMS_2, upserts=[(2, None, 1 << 40, "fine", "a", "b")])) == []
+    sink.flush()
+    assert target_database.rows("select id, title, size, mood::text, added, bare, double from items order by id") == [
+        (1, "one", 10, "sad", "filled", None, 20),
+        (2, None, 1 << 40, "fine", "a", "b", 1 << 41),
+    ]
+    assert target_database.rows("select enum_range(null::mood)::text") == [("{awful,sad,fine,happy}",)]
+    target_database.execute("update items set title = 'two' where id = 2")
+    sink.prepare(ITEMS_3)
+    assert sink.apply(TableBatch(ITEMS_3, upserts=[(2, "two", "z")], deletes=[(1, "one")])) == []
+    sink.flush()
+    assert target_database.rows("select id, added, title from items") == [(2, "two", "z")]
+    assert [column[0] for column in columns_of(target_database, "items")] == ["id", "added", "title"]
+
+
+def test_a_missing_type_stops_the_table_with_a_remedy(sink: PostgresqlSink) -> None:
+    table = replace(ITEMS, columns=(*ITEMS.columns, Column("g", LogicalType(Family.TEXT), "public.geometry(Point)")))
+    with pytest.raises(TailraceError) as caught:
+        sink.prepare(table)
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    assert caught.value.remedy
+    sink.prepare(ITEMS)
+
+
+def test_a_table_that_somebody_dropped_is_not_made_empty_again(sink: PostgresqlSink, target_database: Database) -> None:
+    sink.prepare(ITEMS)
+    target_database.execute("drop table items")
+    with pytest.raises(TailraceError) as caught:
+        sink.prepare(ITEMS)
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    sink.prepare(replace(ITEMS, name=TableName("public", "others")))
+    sink.drop(replace(ITEMS, name=TableName("public", "others")))
+    sink.prepare(replace(ITEMS, name=TableName("public", "others")))
+
+
+def test_schemas_are_mapped_with_their_types(open_sink: OpenSink, target_database: Database) -> None:
+    sink = open_sink(schema_map={"public": "Copy of public"})
+    sink.prepare(ITEMS)
+    assert sink.apply(TableBatch(ITEMS, upserts=[(1, "one", 10, "sad")], fresh=True)) == []
+    sink.flush()
+    assert target_database.rows('select name, mood::text from "Copy of public".items') == [("one", "sad")]
+    assert target_database.rows("select to_regtype('public.mood') is null") == [(True,)]
+
+
+def test_an_identity_that_is_no_primary_key_serves_merges(sink: PostgresqlSink, target_database: Database) -> None:
+    index = Index("items_name_id", unique=True, definition="using btree (name, id)")
+    table = replace(ITEMS, key=(1, 0), primary_key=False, indexes=(index,))
+    sink.prepare(table)
+    for size in (1, 2):
+        assert sink.apply(TableBatch(table, upserts=[(1, "one", size, None)])) == []
+        sink.flush()
+    sink.complete_load(table)
+    assert target_database.rows("select id, size from items") == [(1, 2)]
+    assert target_database.rows("select indexname from pg_indexes where tablename = 'items'") == [("items_name_id",)]
+
+
+def test_the_printed_grants_are_enough_and_findings_say_what_lacks(
+    open_sink: OpenSink, target_database: Database
+) -> None:
+    role = f"apply_{target_database.name}"
+    name = target_database.name
+    target_database.execute(
+        f"create role {role} login password 'secret'",
+        f"revoke all on database {name} from public",
+        f"grant connect on database {name} to {role}",
+        "create schema shop",
+        "create table shop.items (id int primary key)",
+    )
+    table = replace(ITEMS, name=TableName("shop", "items"))
+    other = replace(ITEMS, name=TableName("shop", "others"))
+    target = PostgresqlTarget.model_validate(
+        {**target_database.settings, "user": role, "password": "secret"}  # a role of the test's own database
+    )
+    try:
+        before = findings("shop", "replica", target, [table, other])
+        codes = {finding.code for finding in before if finding.severity is Severity.BLOCKS}
+        assert codes == {"target-temporary", "target-schema-rights", "target-schema-missing", "target-table-rights"}, (
+            before
+        )
+        assert all(finding.remedy for finding in before)
+        target_database.execute("drop table shop.items", *grants(target, ["shop", "public"]))
+        assert findings("shop", "replica", target, [table, other]) == []
+        sink = open_sink(user=role, password="secret")
+        sink.prepare(other)
+        assert sink.apply(TableBatch(other, upserts=[(1, "one", 10, "sad")])) == []
+        sink.flush()
+        sink.truncate([other])
+        sink.flush()
+        sink.complete_load(other)
+        sink.close()
+    finally:
+        target_database.execute(f"drop owned by {role} cascade", f"drop role {role}")
+
+
+def test_an_unreachable_target_is_a_finding(target_database: Database) -> None:
+    target = PostgresqlTarget.model_validate({**target_database.settings, "password": "wrong", "user": "nobody"})
+    (found,) = findings("shop", "replica", target, [ITEMS])
+    assert found.severity is Severity.BLOCKS
+    assert "wrong" not in f"{found.message}{found.remedy}"

@@ -1,0 +1,82 @@
+"""What the tests of the PostgreSQL source share: settings, and reading its log up to where it ends now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from capture.source import LogReader, Source
+from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
+from capture.sources.postgresql.source import PostgresqlDatabase
+from schemas.changes import Change, Commit, Heartbeat, LogMessage, Row, RowChanges, Truncate
+from schemas.position import Position
+from schemas.settings import Settings, parse
+from schemas.table import TableSchema
+from tests.kit.servers import Database
+
+DEADLINE_S = 120.0
+
+
+def settings_for(database: Database, replication: str, *tables: str, **source: object) -> Settings:
+    """Return the settings of a replication of these tables."""
+    return parse(
+        {
+            "name": replication,
+            "kafka": {"bootstrap.servers": "127.0.0.1:1"},
+            "source": {**database.settings, "tables": list(tables) or ["public.*"], **source},
+        }
+    )
+
+
+def database_of(settings: Settings) -> PostgresqlDatabase:
+    """Connect."""
+    return PostgresqlDatabase(settings.source, settings.slot, settings.publication)
+
+
+def read_to_end(source: Source, log: LogReader, *, rows_max: int | None = None) -> list[Change]:
+    """Read until the log is read to where the source ends now, or until enough rows were returned."""
+    end = source.current_position().commit
+    changes: list[Change] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        part = log.poll(1.0)
+        changes += part
+        if rows_max is not None and len(rows_of(changes)) >= rows_max:
+            return changes
+        if any(isinstance(c, Commit | Heartbeat) and c.position.commit >= end for c in part):
+            return changes
+    raise AssertionError(f"the log was not read to its end within {DEADLINE_S} s")
+
+
+def rows_of(changes: Iterable[Change], table: str | None = None) -> list[tuple[str, Row | None, Row | None]]:
+    """Return (op, before, after) of every row change, in order."""
+    return [
+        row
+        for change in changes
+        if isinstance(change, RowChanges) and table in (None, change.table.name.table)
+        for row in zip(change.ops, change.before, change.after, strict=True)
+    ]
+
+
+def position_after(changes: Sequence[Change], start: Position) -> Position:
+    """Return the position behind these changes, as the capture service counts it."""
+    position = start
+    for change in changes:
+        if isinstance(change, Commit | Heartbeat):
+            position = change.position
+        elif isinstance(change, RowChanges):
+            position = Position(position.commit, position.row + len(change.ops))
+        elif isinstance(change, Truncate) or (isinstance(change, LogMessage) and change.txn is not None):
+            position = Position(position.commit, position.row + 1)
+    return position
+
+
+def load(settings: Settings, table: TableSchema, chunk_rows: int = 1000) -> list[Row]:
+    """Read a table whole, chunk by chunk."""
+    reader = PostgresqlSnapshotReader(settings.source)
+    try:
+        return [
+            row for chunk in reader.plan(table, chunk_rows) for batch in reader.read(table, chunk, 100) for row in batch
+        ]
+    finally:
+        reader.close()

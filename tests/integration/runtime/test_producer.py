@@ -1,0 +1,204 @@
+"""The transactional and the plain producer against a real broker."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.local.kafka import KafkaAddress
+from runtime.kafka.admin import Topics, TopicSpec
+from runtime.kafka.compacted import read_all
+from runtime.kafka.errors import FencedError
+from runtime.kafka.producer import PlainProducer, TransactionalProducer
+from schemas.errors import ErrorKind, TailraceError
+from tests.kit.topics import read_raw
+
+pytestmark = pytest.mark.integration
+
+DEADLINE_S = 120.0
+
+
+@pytest.fixture
+def topic(kafka_server: KafkaAddress, replication: str) -> str:
+    name = f"{replication}.data"
+    Topics(kafka_server.settings).ensure([TopicSpec(name, partitions=3)])
+    return name
+
+
+@pytest.fixture
+def producer(kafka_server: KafkaAddress, replication: str) -> Iterator[TransactionalProducer]:
+    producer = TransactionalProducer(kafka_server.settings, f"{replication}.capture")
+    producer.init()
+    yield producer
+    producer.close()
+
+
+def records(kafka: KafkaAddress, topic: str) -> list[tuple[int, bytes | None, bytes | None]]:
+    """Return partition, key and value of all committed records, once every open transaction has ended.
+
+    A broker answers a commit before it has written the markers that readers go by.
+    """
+    topics = Topics(kafka.settings)
+    deadline = time.monotonic() + DEADLINE_S
+    while topics.end_offsets([topic]) != topics.end_offsets([topic], read_committed=False):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return [(partition, key, value) for _, partition, _, key, value in read_raw(kafka.bootstrap, [topic])]
+
+
+def values(kafka: KafkaAddress, topic: str) -> list[bytes | None]:
+    return [value for *_, value in records(kafka, topic)]
+
+
+def test_a_committed_run_is_there_whole_and_in_order_by_key(
+    kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer
+) -> None:
+    pairs: list[tuple[bytes | None, bytes | None]] = [(b"k%d" % (i % 7), b"%d" % i) for i in range(5000)]
+    producer.begin()
+    producer.produce_run(topic, pairs)
+    producer.produce(topic, b"k0", None)
+    producer.commit()
+    by_key: dict[bytes | None, list[bytes | None]] = {}
+    for _, key, value in records(kafka_server, topic):
+        by_key.setdefault(key, []).append(value)
+    assert by_key[b"k1"] == [b"%d" % i for i in range(5000) if i % 7 == 1]
+    assert by_key[b"k0"][-1] is None
+    assert sum(map(len, by_key.values())) == 5001
+
+
+def test_a_run_may_name_its_partition(kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer) -> None:
+    producer.begin()
+    producer.produce_run(topic, [(None, b"%d" % i) for i in range(100)], partition=2)
+    producer.commit()
+    assert [(p, v) for p, _, v in records(kafka_server, topic)] == [(2, b"%d" % i) for i in range(100)]
+
+
+def test_keys_go_where_the_java_clients_put_them(
+    kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer
+) -> None:
+    producer.begin()
+    for key in (b"21", b"foobar", b"a-little-bit-long-string"):
+        producer.produce(topic, key, b"")
+    producer.commit()
+    # Hashes by org.apache.kafka.common.utils.UtilsTest.testMurmur2: -973932308, -790332482, -985981536.
+    expected = {
+        key: (h & 0x7FFFFFFF) % 3
+        for key, h in {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}.items()
+    }
+    assert {key: p for p, key, _ in records(kafka_server, topic)} == expected
+
+
+def test_an_aborted_transaction_leaves_nothing_and_the_next_one_works(
+    kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer
+) -> None:
+    producer.begin()
+    producer.produce_run(topic, [(b"k", b"lost")] * 1000)
+    producer.abort()
+    assert not producer.in_transaction
+    producer.begin()
+    producer.produce(topic, b"k", b"kept")
+    producer.commit()
+    assert values(kafka_server, topic) == [b"kept"]
+
+
+def test_a_newer_producer_fences_the_older_one_and_voids_its_open_transaction(
+    kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer, replication: str
+) -> None:
+    producer.begin()
+    producer.produce(topic, b"k", b"old")
+    newer = TransactionalProducer(kafka_server.settings, f"{replication}.capture")
+    try:
+        newer.init()
+        newer.begin()
+        newer.produce(topic, b"k", b"new")
+        newer.commit()
+        with pytest.raises(FencedError):
+            producer.commit()
+    finally:
+        newer.close()
+    assert values(kafka_server, topic) == [b"new"]
+
+
+def test_a_full_queue_is_waited_for_and_loses_nothing(kafka_server: KafkaAddress, topic: str, replication: str) -> None:
+    small = {"queue.buffering.max.messages": 100, "linger.ms": 0}
+    producer = TransactionalProducer(kafka_server.settings, f"{replication}.small", overrides=small)
+    try:
+        producer.init()
+        producer.begin()
+        producer.produce_run(topic, [(b"k", b"%d" % i) for i in range(3000)])
+        producer.commit()
+    finally:
+        producer.close()
+    assert values(kafka_server, topic) == [b"%d" % i for i in range(3000)]
+
+
+def test_a_record_that_the_topic_refuses_fails_the_transaction_with_the_setting_to_raise(
+    kafka_server: KafkaAddress, replication: str, producer: TransactionalProducer
+) -> None:
+    name = f"{replication}.small"
+    Topics(kafka_server.settings).ensure([TopicSpec(name, config={"max.message.bytes": 10_000})])
+    producer.begin()
+    producer.produce(name, b"k", secrets.token_bytes(100_000))
+    with pytest.raises(TailraceError) as caught:
+        producer.commit()
+    assert caught.value.kind is ErrorKind.CONFIGURATION
+    assert "max.message.bytes" in (caught.value.remedy or "")
+    producer.close()
+    # After a refused record the client's sequence numbers are no longer the broker's: the way on is a new producer.
+    again = TransactionalProducer(kafka_server.settings, f"{replication}.capture")
+    again.init()
+    again.begin()
+    again.produce(name, b"k", b"small")
+    again.commit()
+    again.close()
+    assert values(kafka_server, name) == [b"small"]
+
+
+def test_closing_in_the_middle_of_a_transaction_aborts_it(
+    kafka_server: KafkaAddress, topic: str, replication: str
+) -> None:
+    producer = TransactionalProducer(kafka_server.settings, f"{replication}.closing")
+    producer.init()
+    producer.begin()
+    producer.produce(topic, b"k", b"lost")
+    producer.close()
+    producer.close()
+    assert values(kafka_server, topic) == []
+
+
+def test_no_broker_is_a_transport_error_within_the_time_given() -> None:
+    producer = TransactionalProducer({"bootstrap.servers": "127.0.0.1:1"}, "nobody")
+    with pytest.raises(TailraceError) as caught:
+        producer.init(timeout_s=1)
+    assert caught.value.kind is ErrorKind.TRANSPORT
+    producer.close()
+
+
+def test_a_misspelt_property_is_a_configuration_error() -> None:
+    with pytest.raises(TailraceError) as caught:
+        TransactionalProducer({"bootstrap.servers": "127.0.0.1:1", "sasl.pasword": "x"}, "nobody")
+    assert caught.value.kind is ErrorKind.CONFIGURATION
+    assert "sasl.pasword" in caught.value.message
+
+
+def test_plain_records_are_there_after_a_flush(kafka_server: KafkaAddress, topic: str) -> None:
+    producer = PlainProducer(kafka_server.settings)
+    producer.produce(topic, b"a", b"1", partition=0, headers=[("error", b"none")])
+    producer.produce(topic, b"a", b"2", partition=0)
+    producer.flush()
+    producer.close()
+    assert read_all(kafka_server.settings, topic) == {b"a": b"2"}
+
+
+def test_a_plain_record_that_cannot_be_delivered_is_raised_by_flush(kafka_server: KafkaAddress) -> None:
+    producer = PlainProducer({"bootstrap.servers": "127.0.0.1:1"}, delivery_timeout_s=1)
+    producer.produce("nowhere", b"a", b"1")
+    with pytest.raises(TailraceError) as caught:
+        producer.flush(30)
+    assert caught.value.kind is ErrorKind.TRANSPORT
+    began = time.monotonic()
+    producer.close(0)
+    assert time.monotonic() - began < 30

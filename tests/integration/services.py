@@ -1,0 +1,116 @@
+"""Both services of a replication as processes, for tests of the whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from deploy.local.kafka import KafkaAddress
+from tests.kit.servers import Database
+
+DEADLINE_S = 240.0
+TARGET = "replica"
+
+
+class Services:
+    """A configuration, and the processes that run by it. What still runs at the end is killed."""
+
+    def __init__(
+        self,
+        directory: Path,
+        replication: str,
+        kafka: KafkaAddress,
+        source: Database,
+        target: Database,
+        **settings: Any,
+    ) -> None:
+        self.configuration = directory / f"{replication}.json"
+        self._directory = directory
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        document = {
+            "name": replication,
+            "kafka": kafka.settings,
+            "source": {**source.settings, "tables": ["public.*"]},
+            "targets": {TARGET: target.settings},
+            **settings,
+        }
+        document["capture"] = {"session_timeout_s": 6, **settings.get("capture", {})}
+        document["apply"] = {"session_timeout_s": 6, **settings.get("apply", {})}
+        self.configuration.write_text(json.dumps(document))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in list(self._processes):
+            self.kill(name)
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start `capture` or `apply`."""
+        more = ["--target", TARGET] if name == "apply" else []
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [*self._command(name, "run"), *more, *arguments], stdout=log, stderr=log
+            )
+
+    def kill(self, name: str) -> None:
+        """Kill with SIGKILL."""
+        process = self._processes.pop(name)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self, name: str) -> int:
+        """Stop with SIGTERM; return the exit code."""
+        self._processes[name].terminate()
+        return self.join(name)
+
+    def join(self, name: str) -> int:
+        """Wait until a service ends by itself; return the exit code."""
+        process = self._processes[name]
+        try:
+            process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{name} did not end\n{self.log_tail(name)}") from None
+        del self._processes[name]
+        return process.returncode
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run another command: `run("verify", "--target", "replica")`, `run("debug read", topic)`."""
+        command, *arguments = words
+        return subprocess.run(
+            [*self._command(*command.split()), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+
+    def wait(self, until: Callable[[], bool], what: str) -> None:
+        """Poll until something is so, while the services run."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not until():
+            for name, process in self._processes.items():
+                assert process.poll() is None, f"{name} ended with {process.returncode}\n{self.log_tail(name)}"
+            assert time.monotonic() < deadline, f"{what}: not in time\n" + "\n".join(
+                map(self.log_tail, self._processes)
+            )
+            time.sleep(0.2)
+
+    def log_tail(self, name: str) -> str:
+        """Return the last lines that a service logged."""
+        lines = (self._directory / f"{name}.log").read_text(errors="replace").splitlines()
+        return "\n".join([f"log of {name}:", *(line[:600] for line in lines[-25:])])
+
+    def _command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "control.cli", *words, str(self.configuration)]

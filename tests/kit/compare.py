@@ -1,0 +1,192 @@
+"""Compare two databases row by row in every column, and wait until they are equal.
+
+Rows are compared as the server prints them (`::text`), under session settings that make the print exact and the same
+on both sides, by a client that shares no code with the product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+_SESSION = """set datestyle = 'ISO'; set intervalstyle = 'iso_8601'; set timezone = 'UTC'; set bytea_output = 'hex';
+              set extra_float_digits = 3; set client_encoding = 'UTF8'"""
+_FETCH_ROWS = 5_000
+DIFFERENCES_MAX = 10
+"""How many differing rows of a table are described."""
+
+Row = tuple[str | None, ...]
+
+
+@dataclass(slots=True)
+class TableComparison:
+    """What came out for one table."""
+
+    table: str
+    source_rows: int = 0
+    target_rows: int = 0
+    difference_count: int = 0
+    examples: list[str] = field(default_factory=list)
+    """The first differing rows, in words. Only for tests and the demo: they show cell values."""
+
+    def note(self, text: str) -> None:
+        """Count a difference; describe it if it is among the first."""
+        self.difference_count += 1
+        if len(self.examples) < DIFFERENCES_MAX:
+            self.examples.append(text)
+
+
+def compare_databases(
+    source: str,
+    target: str,
+    tables: Sequence[str] | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> list[TableComparison]:
+    """Compare tables, named `schema.table`, of two databases given by their connection strings.
+
+    Without names: every ordinary table of the source outside of PostgreSQL's own schemas. `progress(table, rows)` is
+    called now and then.
+    """
+    with psycopg.connect(source) as left, psycopg.connect(target) as right:
+        for connection in (left, right):
+            connection.execute(_SESSION)
+        names = list(tables) if tables is not None else list_tables(left)
+        return [_compare_table(left, right, name, progress) for name in names]
+
+
+def differences(source: str, target: str, tables: Sequence[str] | None = None) -> list[str]:
+    """Return what differs, in words; an empty list when the databases are equal."""
+    return [
+        f"{found.table}: {found.difference_count} differences ({found.source_rows} rows at the source, "
+        f"{found.target_rows} at the target): " + "; ".join(found.examples)
+        for found in compare_databases(source, target, tables)
+        if found.difference_count
+    ]
+
+
+def wait_until_equal(
+    source: str, target: str, tables: Sequence[str] | None = None, timeout_s: float = 120.0
+) -> list[str]:
+    """Compare until the databases are equal or the time is up; return the last differences. The source must be at rest.
+
+    A table that the target has not got yet is a difference, not an error.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = differences(source, target, tables)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.LockNotAvailable) as e:
+            found = [str(e)]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+def list_tables(connection: psycopg.Connection) -> list[str]:
+    """Return the ordinary and partitioned tables, without partitions, as `schema.table`."""
+    return [
+        name
+        for (name,) in connection.execute(
+            """select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+               where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p'
+                 and n.nspname not in ('information_schema', 'pg_catalog', 'tailrace') and n.nspname !~ '^pg_'
+               order by 1"""
+        )
+    ]
+
+
+def _compare_table(
+    left: psycopg.Connection,
+    right: psycopg.Connection,
+    name: str,
+    progress: Callable[[str, int], None] | None,
+) -> TableComparison:
+    columns, key = _columns(left, name)
+    found = TableComparison(name)
+    # A table without a key is compared as a multiset: ordered by every column, equal rows side by side.
+    order = key or columns
+    key_length = len(order)
+    ordered = [*order, *(column for column in columns if column not in order)]
+    sides = _rows(left, name, ordered, key_length), _rows(right, name, ordered, key_length)
+    for source_row, target_row in _pairs(*sides, key_length):
+        found.source_rows += source_row is not None
+        found.target_rows += target_row is not None
+        if source_row is None:
+            found.note(f"only at the target: {_words(ordered[:key_length], target_row)}")
+        elif target_row is None:
+            found.note(f"only at the source: {_words(ordered[:key_length], source_row)}")
+        elif source_row != target_row:
+            unequal = [
+                f"{column}: {a!r:.120} / {b!r:.120}"
+                for column, a, b in zip(ordered, source_row, target_row, strict=True)
+                if a != b
+            ]
+            found.note(f"{_words(ordered[:key_length], source_row)}: differs in {', '.join(unequal)}")
+        if progress and found.source_rows % _FETCH_ROWS == 0:
+            progress(name, found.source_rows)
+    if progress:
+        progress(name, found.source_rows)
+    left.rollback()
+    right.rollback()
+    return found
+
+
+def _columns(connection: psycopg.Connection, name: str) -> tuple[list[str], list[str]]:
+    """Return the names of the table's columns, and of those of its primary key."""
+    quoted = _quoted(name).as_string(connection)
+    columns = connection.execute(
+        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped "
+        "order by attnum",
+        [quoted],
+    ).fetchall()
+    key = connection.execute(
+        """select a.attname from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+           where i.indrelid = %s::regclass and i.indisprimary order by a.attnum""",
+        [quoted],
+    ).fetchall()
+    return [column for (column,) in columns], [column for (column,) in key]
+
+
+def _rows(connection: psycopg.Connection, name: str, columns: list[str], key_length: int) -> Iterator[Row]:
+    """Return the rows, every value as text, ordered by the bytes of the first `key_length` columns."""
+    texts = [sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns]
+    order = [sql.SQL('{} collate "C" nulls last').format(text) for text in texts[:key_length]]
+    query = sql.SQL("select {} from {} order by {}").format(
+        sql.SQL(", ").join(texts), _quoted(name), sql.SQL(", ").join(order)
+    )
+    with connection.cursor(name="compare") as cursor:
+        cursor.itersize = _FETCH_ROWS
+        cursor.execute(query)
+        yield from cursor
+
+
+def _pairs(left: Iterator[Row], right: Iterator[Row], key_length: int) -> Iterator[tuple[Row | None, Row | None]]:
+    """Merge two ordered sides; a row without a partner comes with None."""
+    a, b = next(left, None), next(right, None)
+    while a is not None or b is not None:
+        order = 0
+        if a is None or b is None:
+            order = 1 if a is None else -1
+        elif a[:key_length] != b[:key_length]:
+            order = -1 if _sort_key(a[:key_length]) < _sort_key(b[:key_length]) else 1
+        yield (a if order <= 0 else None), (b if order >= 0 else None)
+        if order <= 0:
+            a = next(left, None)
+        if order >= 0:
+            b = next(right, None)
+
+
+def _sort_key(values: Row) -> tuple[tuple[bool, bytes], ...]:
+    return tuple((value is None, (value or "").encode()) for value in values)
+
+
+def _quoted(name: str) -> sql.Identifier:
+    return sql.Identifier(*name.split(".", 1))
+
+
+def _words(columns: list[str], row: Row | None) -> str:
+    return ", ".join(f"{column}={value!r:.80}" for column, value in zip(columns, row or (), strict=False))

@@ -1,0 +1,576 @@
+"""An in-memory source, broker and loader for capture sessions, driven by one seeded random generator.
+
+The source is multi-versioned: a committed transaction stands in the log at once, is readable there a little later, and
+is seen by snapshots later or earlier still, as in PostgreSQL with asynchronous commit or a synchronous standby. What
+is random comes from one generator, so a seed replays exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+from capture.load_worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
+from capture.source import Capabilities, Chunk
+from runtime.kafka.admin import TopicSpec
+from schemas.changes import (
+    UNCHANGED,
+    Begin,
+    Change,
+    Commit,
+    Heartbeat,
+    Row,
+    RowChanges,
+    SchemaChange,
+    Transaction,
+    Truncate,
+)
+from schemas.codecs import compile_encoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
+from schemas.position import Position
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+FORMAT = Format.AVRO
+REPLICATION = "sim"
+DATABASE = "simulated"
+CONNECTOR = "postgresql"
+STEP = 16
+"""Distance of commit positions."""
+INVISIBLE_MAX = 30
+"""Transactions that can be in the log and invisible: the sessions of a server."""
+KEYS = 24
+"""Keys that rows fight for."""
+
+
+class Crash(Exception):
+    """The process is gone: nothing of it goes on."""
+
+
+def table_schema(table: str, *, keyed: bool, extra: int = 0, version: int = 1) -> TableSchema:
+    """Return a table of an integer and texts."""
+    columns = [Column("id", LogicalType(Family.INT64), "bigint", nullable=False)]
+    columns += [Column(name, LogicalType(Family.STRING), "text") for name in ("a", "b")]
+    columns += [Column(f"x{n}", LogicalType(Family.STRING), "text") for n in range(extra)]
+    name = TableName("public", table)
+    return TableSchema(
+        name, tuple(columns), key=(0,) if keyed else (), version=version, primary_key=keyed, full_before=not keyed
+    )
+
+
+@dataclass(slots=True)
+class SimSnapshot:
+    """What was visible at some moment."""
+
+    high: int
+    visible: frozenset[int]
+    oldest_invisible: int
+
+    def sees(self, txn: Transaction) -> bool:
+        return txn.xid in self.visible
+
+    def settled(self, txn: Transaction) -> bool:
+        return txn.xid < self.oldest_invisible
+
+
+@dataclass(slots=True)
+class Entry:
+    """One change of a committed transaction: op, table version, before and after as stored, after as logged."""
+
+    op: str
+    table: TableSchema
+    before: Row | None = None
+    after: Row | None = None
+    logged: Row | None = None
+
+
+@dataclass(slots=True)
+class SimTransaction:
+    """A committed transaction."""
+
+    facts: Transaction
+    entries: list[Entry]
+
+
+class Database:
+    """The source's tables, as a list of committed transactions."""
+
+    def __init__(self, random: Random, tables: Sequence[TableSchema]) -> None:
+        self.random = random
+        self.tables = {table.name: table for table in tables}
+        self.log: list[SimTransaction] = []
+        self.visible: set[int] = set()
+        self.readable = 0
+        self.slot_from: int | None = None
+        self._values = 0
+        self.truncates = random.choice((0.0, 0.002, 0.02))
+        self.ddl_at: dict[TableName, int] = {}
+
+    def end(self) -> int:
+        return len(self.log) * STEP
+
+    def settle(self) -> None:
+        """Everything is visible and readable."""
+        self.visible.update(t.facts.xid for t in self.log)
+        self.readable = len(self.log)
+
+    def drift(self) -> None:
+        """Some transactions become readable, some visible, in any order."""
+        self.readable = self.random.randint(self.readable, len(self.log))
+        for txn in self.log[-INVISIBLE_MAX:]:
+            if self.random.random() < 0.1:
+                self.visible.add(txn.facts.xid)
+        for txn in self.log[:-INVISIBLE_MAX]:
+            self.visible.add(txn.facts.xid)
+
+    def snapshot(self) -> SimSnapshot:
+        invisible = [t.facts.xid for t in self.log if t.facts.xid not in self.visible]
+        return SimSnapshot(self.end(), frozenset(self.visible), min(invisible, default=len(self.log) + 1))
+
+    def rows(self, name: TableName, visible: Iterable[int] | None = None) -> list[Row]:
+        """Return a table's rows, in the form of its present version."""
+        seen = None if visible is None else set(visible)
+        width = len(self.tables[name].columns)
+        state: list[Row] = []
+        for txn in self.log:
+            if seen is not None and txn.facts.xid not in seen:
+                continue
+            for entry in txn.entries:
+                if entry.table.name != name:
+                    continue
+                if entry.op == "t":
+                    state.clear()
+                if entry.before is not None:
+                    state.remove(_padded(entry.before, width))
+                if entry.after is not None:
+                    state.append(_padded(entry.after, width))
+        return state
+
+    def add_column(self, name: TableName) -> None:
+        """Alter a table; the lock that this takes makes everything before visible."""
+        self.settle()
+        old = self.tables[name]
+        extra = len(old.columns) - 3 + 1
+        self.tables[name] = table_schema(name.table, keyed=bool(old.key), extra=extra, version=old.version + 1)
+        # The statement itself is a transaction in the log, without rows.
+        self.log.append(SimTransaction(self._facts(), []))
+        self.settle()
+
+    def transact(self) -> None:
+        """Commit a random transaction."""
+        entries: list[Entry] = []
+        state = {name: self.rows(name) for name in self.tables}
+        for _ in range(self.random.choice((1, 1, 1, 2, 3, 8))):
+            table = self.random.choice(list(self.tables.values()))
+            entries.append(self._entry(table, state[table.name]))
+        # Row locks: whoever changes a row has waited until its last change was visible.
+        touched = {(e.table.name, row[0]) for e in entries for row in (e.before, e.after) if row is not None}
+        emptied = {e.table.name for e in entries if e.op == "t"}
+        for txn in self.log:
+            for e in txn.entries:
+                names_key = {(e.table.name, row[0]) for row in (e.before, e.after) if row is not None}
+                if names_key & touched or e.table.name in emptied or e.op == "t":
+                    self.visible.add(txn.facts.xid)
+        self.log.append(SimTransaction(self._facts(), entries))
+
+    def _facts(self) -> Transaction:
+        number = len(self.log) + 1
+        return Transaction(str(number), number, number * STEP, 1_000_000 + number)
+
+    def _entry(self, table: TableSchema, state: list[Row]) -> Entry:
+        roll = self.random.random()
+        if roll < self.truncates:
+            state.clear()
+            return Entry("t", table)
+        if not state or (roll < 0.35 and len(state) < KEYS - 4):
+            return self._insert(table, state)
+        row = self.random.choice(state)
+        state.remove(row)
+        if roll < 0.5:
+            return Entry("d", table, before=row)
+        if roll < 0.6:
+            # A new key; the other values may be such as the log does not hold.
+            identity = self._free_key(state)
+            after = (identity, *row[1:])
+            logged = (identity, row[1], UNCHANGED, *row[3:])
+        elif roll < 0.8:
+            after = (row[0], self._text(), *row[2:])
+            logged = (row[0], after[1], UNCHANGED, *row[3:])
+        else:
+            after = (row[0], row[1], self._text(), *row[3:])
+            logged = (row[0], UNCHANGED, after[2], *row[3:]) if self.random.random() < 0.5 else after
+        if not table.key:
+            logged = after
+        state.append(after)
+        return Entry("u", table, before=row, after=after, logged=logged)
+
+    def _insert(self, table: TableSchema, state: list[Row]) -> Entry:
+        row: Row = (self._free_key(state), self._text(), self._text(), *(self._text() for _ in table.columns[3:]))
+        if not table.key and state and self.random.random() < 0.3:
+            row = self.random.choice(state)
+        state.append(row)
+        return Entry("c", table, after=row, logged=row)
+
+    def _free_key(self, state: list[Row]) -> int:
+        taken = {row[0] for row in state}
+        return self.random.choice([n for n in range(KEYS) if n not in taken])
+
+    def _text(self) -> str:
+        self._values += 1
+        return f"v{self._values}"
+
+
+class SimLog:
+    """A log reader over a `Database`."""
+
+    def __init__(self, database: Database, position: Position, tables: Sequence[TableSchema], chaos: Chaos) -> None:
+        self._database = database
+        self._chaos = chaos
+        self._known = {table.name: table for table in tables}
+        self._next = position.commit // STEP
+        self._skip = position.row
+        self._pieces: list[Change] = []
+        self.acknowledged = position
+
+    def poll(self, timeout_s: float) -> Sequence[Change]:
+        random = self._database.random
+        changes: list[Change] = []
+        for _ in range(random.choice((0, 1, 2, 5, 20))):
+            if not self._pieces and self._next < self._database.readable:
+                self._pieces = list(self._unpack(self._database.log[self._next]))
+                self._next += 1
+            if not self._pieces:
+                changes.append(Heartbeat(Position(self._next * STEP)))
+                break
+            changes.append(self._pieces.pop(0))
+        self._chaos.strike("poll")
+        return changes
+
+    def acknowledge(self, position: Position) -> None:
+        assert position >= self.acknowledged
+        self.acknowledged = position
+        self._chaos.strike("acknowledge")
+
+    def close(self) -> None:
+        return
+
+    def _unpack(self, txn: SimTransaction) -> Iterator[Change]:
+        skip, self._skip = self._skip, 0
+        yield Begin(txn.facts)
+        run: RowChanges | None = None
+        for entry in txn.entries:
+            known = self._known.get(entry.table.name)
+            if known is None or known.column_names != entry.table.column_names:
+                after = entry.table if known is None else replace(entry.table, version=known.version + 1)
+                if run is not None:
+                    yield run
+                    run = None
+                self._known[entry.table.name] = after
+                yield SchemaChange(entry.table.name, known, after)
+            if skip:
+                skip -= 1
+                continue
+            table = self._known[entry.table.name]
+            if entry.op == "t":
+                if run is not None:
+                    yield run
+                    run = None
+                yield Truncate([table], txn.facts)
+                continue
+            if run is not None and (run.table is not table or self._database.random.random() < 0.2):
+                yield run
+                run = None
+            run = run or RowChanges(table, txn.facts)
+            run.ops.append(entry.op)
+            run.before.append(_logged_before(table, entry))
+            run.after.append(entry.logged)
+        if run is not None:
+            yield run
+        yield Commit(txn.facts, Position(txn.facts.commit))
+
+
+def _logged_before(table: TableSchema, entry: Entry) -> Row | None:
+    before, after = entry.before, entry.after
+    if before is None or not table.key:
+        return before
+    if after is not None and before[0] == after[0]:
+        return None
+    return (before[0], *[UNCHANGED] * (len(before) - 1))
+
+
+def _padded(row: Row, width: int) -> Row:
+    return row + (None,) * (width - len(row))
+
+
+class SimSource:
+    """A `capture.source.Source` over a `Database`."""
+
+    capabilities = Capabilities(
+        engine="simulated", connector=CONNECTOR, truncates=True, schema_changes=True, log_messages=False
+    )
+
+    def __init__(self, database: Database, chaos: Chaos) -> None:
+        self.database = database
+        self._chaos = chaos
+
+    def identity(self) -> dict[str, str]:
+        return {"system": "simulated"}
+
+    def findings(self, tables: Sequence[TableSchema]) -> list[Any]:
+        return []
+
+    def tables(self) -> list[TableSchema]:
+        return [replace(self.database.tables[name], version=1) for name in sorted(self.database.tables)]
+
+    def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
+        return {}
+
+    def prepare(self, tables: Sequence[TableSchema]) -> Position:
+        if self.database.slot_from is None:
+            # Making a slot waits for whoever is writing.
+            self.database.settle()
+            self.database.slot_from = self.database.end()
+        return Position(self.database.slot_from)
+
+    def check_position(self, stored: dict[str, str], position: Position) -> None:
+        assert stored == self.identity()
+
+    def check_published(self, names: Sequence[TableName]) -> None:
+        return
+
+    def open_log(self, position: Position, tables: Sequence[TableSchema]) -> SimLog:
+        return SimLog(self.database, position, tables, self._chaos)
+
+    def current_position(self) -> Position:
+        return Position(self.database.end())
+
+    def retained_bytes(self) -> int | None:
+        return 0
+
+    def complete(self, changes: RowChanges) -> None:
+        # An engine waits until its query sees the transaction.
+        self.database.visible.add(changes.txn.xid)
+        present = {row[0]: row for row in self.database.rows(changes.table.name, self.database.visible)}
+        for index, (before, after) in enumerate(zip(changes.before, changes.after, strict=True)):
+            if before is None or after is None or UNCHANGED not in after:
+                continue
+            row = present.get(after[0])
+            filled = (None,) * len(after) if row is None else row
+            changes.after[index] = tuple(f if v is UNCHANGED else v for v, f in zip(after, filled, strict=False))
+
+    def format_position(self, position: Position) -> str:
+        return f"{position.commit}+{position.row}"
+
+    def parse_position(self, text: str) -> Position:
+        return Position(int(text))
+
+    def destroy(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        return
+
+
+@dataclass(slots=True)
+class SimWorker:
+    """A loader that reads from a `Database`, a little with each look at it."""
+
+    database: Database
+    chaos: Chaos
+    request: Request | None = None
+    answers: list[Answer] = field(default_factory=list)
+    dead: bool = False
+
+    def send(self, request: Request) -> None:
+        if self.dead:
+            raise OSError
+        self.request = request
+
+    def receive(self) -> Answer | None:
+        random = self.database.random
+        if self.dead or random.random() < self.chaos.rate / 4:
+            self.dead = True
+            raise EOFError
+        if random.random() < self.chaos.idleness:
+            return None
+        if self.request is not None:
+            self.answers = list(self._serve(self.request))
+            self.request = None
+        return self.answers.pop(0) if self.answers else None
+
+    def close(self) -> None:
+        self.dead = True
+
+    def _serve(self, request: Request) -> Iterator[Answer]:
+        random = self.database.random
+        if isinstance(request, PlanRequest):
+            cuts = [(str(n),) for n in sorted(random.sample(range(KEYS), random.randint(0, 4)))]
+            if not request.table.key:
+                cuts = []
+            bounds = [None, *cuts, None]
+            yield Planned([Chunk(n, *pair) for n, pair in enumerate(pairwise(bounds))])
+            return
+        assert isinstance(request, ReadRequest)
+        if random.random() < self.chaos.rate:
+            yield Failed(ErrorKind.SOURCE_CONNECTION, "scripted", None)
+            return
+        name = request.table.name
+        if self.database.tables[name].column_names != request.table.column_names:
+            yield Failed(ErrorKind.SOURCE_SCHEMA, "columns differ", None)
+            return
+        snapshot = self.database.snapshot()
+        rows = [row for row in self.database.rows(name, snapshot.visible) if _within(row[0], request.chunk)]
+        encoder = compile_encoder(
+            request.table, FORMAT, replication=REPLICATION, connector=CONNECTOR, database=DATABASE
+        )
+        yield Opened(snapshot)
+        size = random.choice((1, 3, 100))
+        for first in range(0, len(rows), size):
+            part = rows[first : first + size]
+            keys: Any = [encoder.key(row) for row in part] if request.table.key else None
+            yield Rows(keys, [encoder.body(row) for row in part])
+        yield Ended()
+
+
+def _within(key: int, chunk: Chunk) -> bool:
+    above = chunk.lower is None or key > int(chunk.lower[0])
+    return above and (chunk.upper is None or key <= int(chunk.upper[0]))
+
+
+@dataclass(slots=True)
+class Chaos:
+    """Decides when the process crashes, and when a call fails."""
+
+    random: Random
+    rate: float = 0.0
+    idleness: float = 0.8
+    """How often a loader has nothing to say."""
+
+    def strike(self, where: str) -> None:
+        if self.random.random() < self.rate / 4:
+            if self.random.random() < 0.5:
+                raise Crash(where)
+            raise TailraceError(ErrorKind.TRANSPORT, f"scripted failure at {where}")
+
+
+class Broker:
+    """Topics with transactions; also the admin client."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, list[list[tuple[bytes | None, bytes | None]]]] = {}
+
+    def ensure(self, specs: Sequence[TopicSpec]) -> list[str]:
+        made = []
+        for spec in specs:
+            if spec.name not in self.topics:
+                self.topics[spec.name] = [[] for _ in range(spec.partitions)]
+                made.append(spec.name)
+            assert len(self.topics[spec.name]) == spec.partitions
+        return made
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        return {name: len(parts) for name, parts in self.topics.items() if name.startswith(prefix)}
+
+    def end_offsets(self, topics: Iterable[str], *, read_committed: bool) -> Mapping[tuple[str, int], int]:
+        return {(t, n): len(records) for t in topics for n, records in enumerate(self.topics[t])}
+
+    def read_all(self, topic: str) -> dict[bytes, bytes]:
+        latest: dict[bytes, bytes] = {}
+        for partition in self.topics.get(topic, []):
+            for key, value in partition:
+                assert key is not None
+                if value is None:
+                    latest.pop(key, None)
+                else:
+                    latest[key] = value
+        return latest
+
+
+class SimProducer:
+    """A transactional producer of a `Broker`."""
+
+    def __init__(self, broker: Broker, chaos: Chaos) -> None:
+        self._broker = broker
+        self._chaos = chaos
+        self._open: list[tuple[str, int, bytes | None, bytes | None]] = []
+        self.in_transaction = False
+
+    def begin(self) -> None:
+        assert not self.in_transaction
+        self.in_transaction = True
+
+    def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        assert self.in_transaction
+        if topic not in self._broker.topics:
+            self._broker.topics[topic] = [[]]
+        if partition is None:
+            partition = sum(key or b"") % len(self._broker.topics[topic])
+        self._open.append((topic, partition, key, value))
+
+    def produce_run(
+        self, topic: str, pairs: list[tuple[bytes | None, bytes | None]], partition: int | None = None
+    ) -> None:
+        self._chaos.strike("produce")
+        for key, value in pairs:
+            self.produce(topic, key, value, partition)
+
+    def commit(self) -> None:
+        assert self.in_transaction
+        self._chaos.strike("before commit")
+        for topic, partition, key, value in self._open:
+            self._broker.topics[topic][partition].append((key, value))
+        self._open.clear()
+        self.in_transaction = False
+        self._chaos.strike("after commit")
+
+    def close(self) -> None:
+        self._open.clear()
+        self.in_transaction = False
+
+
+def replay(
+    broker: Broker, topic: str, decoders: Mapping[int | None, Any], width: int, *, keyed: bool
+) -> tuple[list[Row], list[int]]:
+    """Apply a topic as a target would; return the rows, and all commit sequences."""
+    from schemas.codecs.wire import schema_id
+
+    rows: list[Row] = []
+    sequences: list[int] = []
+    for partition in broker.topics[topic]:
+        state: dict[int, Row] = {}
+        bag: Counter[Row] = Counter()
+        last = 0
+        for _, value in partition:
+            assert value is not None
+            decoder = decoders[schema_id(value)]
+            op, before, after = decoder.decode(value)
+            seq = decoder.facts(value).seq
+            assert seq > last, "the commit sequence goes back"
+            last = seq
+            if op != "t":
+                sequences.append(seq)
+            before, after = (row if row is None else _padded(row, width) for row in (before, after))
+            if op == "t":
+                state.clear()
+                bag.clear()
+            elif not keyed:
+                if before is not None:
+                    assert bag[before] > 0, "a row is deleted that is not there"
+                    bag[before] -= 1
+                if after is not None:
+                    bag[after] += 1
+            elif after is None:
+                assert before is not None
+                state.pop(before[0], None)
+            elif UNCHANGED not in after:
+                state[after[0]] = after
+            elif after[0] in state:
+                old = state[after[0]]
+                state[after[0]] = tuple(o if v is UNCHANGED else v for v, o in zip(after, old, strict=True))
+        rows += [*state.values(), *bag.elements()]
+    return rows, sequences

@@ -1,0 +1,285 @@
+"""A random but repeatable workload on a source database: what users do to rows, hard cases included.
+
+The same seed on an empty database makes the same transactions. There is one writer per `Workload`; several on one
+database need `slice_number`s of their own, which keep their keys apart.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+
+SLICE_SIZE = 1_000_000_000
+"""Keys of slice n start at n times this."""
+
+TABLES = ("wl_items", "wl_pairs", "wl_texts", "wl_log", "wl_idle")
+"""The tables of the workload, in schema `public`. `wl_log` has no key and is replicated by whole rows."""
+
+SCHEMA = (
+    """create table wl_items (
+         id bigint primary key, name varchar(60) not null, amount numeric(12,2), ratio double precision, flag boolean,
+         made timestamptz, day date, doc jsonb, note text, raw bytea, tags text[], code uuid, small smallint)""",
+    "create table wl_pairs (a integer, b text, value numeric, at timestamp, primary key (b, a))",
+    # Values stored out of line, uncompressed: an update that leaves `body` alone does not log it.
+    "create table wl_texts (id bigint primary key, title text, body text, version integer not null default 0)",
+    "alter table wl_texts alter column body set storage external",
+    "create table wl_log (at timestamptz, level text, message text)",
+    "alter table wl_log replica identity full",
+    "create table wl_idle (id integer primary key, word text)",
+    "insert into wl_idle values (1, 'never changed'), (2, null)",
+)
+
+Statement = tuple[str, Sequence[Any]]
+
+
+@dataclass(slots=True)
+class Written:
+    """What a workload did. A change that met no row counts all the same."""
+
+    transaction_count: int = 0
+    rollback_count: int = 0
+    change_count: int = 0
+
+
+@dataclass(slots=True)
+class Workload:
+    """The writer. `run` writes so many transactions; `run_until` writes until it is told to stop."""
+
+    dsn: str
+    seed: int = 1
+    slice_number: int = 0
+    truncates: bool = False
+    """Whether `wl_log` and `wl_pairs` are truncated now and then."""
+    large_rows: int = 3_000
+    """The size of the rare large transaction."""
+    written: Written = field(default_factory=Written)
+    _random: random.Random = field(init=False, repr=False)
+    _next: int = field(init=False, repr=False)
+    _first: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(f"{self.seed}/{self.slice_number}")
+        self._first = self._next = self.slice_number * SLICE_SIZE + 1
+
+    def create(self, rows: int = 1_000) -> None:
+        """Create the tables, with `rows` rows in the large ones."""
+        with psycopg.connect(self.dsn) as connection:
+            for statement in SCHEMA:
+                connection.execute(statement)
+            for statement, arguments in self._fill(rows):
+                connection.execute(statement, arguments)
+
+    def run(self, transactions: int) -> Written:
+        """Write so many transactions; return what was written by this workload so far."""
+        with psycopg.connect(self.dsn) as connection:
+            for _ in range(transactions):
+                self._transaction(connection)
+        return self.written
+
+    def run_until(self, stop: threading.Event, pause_s: float = 0.0) -> Written:
+        """Write until `stop` is set, pausing between transactions; return what was written so far."""
+        with psycopg.connect(self.dsn) as connection:
+            while not stop.is_set():
+                self._transaction(connection)
+                if pause_s:
+                    stop.wait(pause_s)
+        return self.written
+
+    def _transaction(self, connection: psycopg.Connection) -> None:
+        choose = self._random
+        size = choose.choices((1, 3, 20, 200), (50, 30, 15, 5))[0]
+        statements = [self._statement() for _ in range(size)]
+        if choose.random() < 0.01:
+            statements += self._fill(self.large_rows)
+        if choose.random() < 0.2:
+            # A savepoint that is rolled back: its changes are in no log that a reader sees.
+            inner = [self._statement() for _ in range(choose.randint(1, 5))]
+            at = choose.randint(0, len(statements))
+            statements[at:at] = [("savepoint inside", ()), *inner, ("rollback to savepoint inside", ())]
+        if choose.random() < 0.1:
+            statements = [("savepoint kept", ()), *statements, ("release savepoint kept", ())]
+        rollback = choose.random() < 0.05
+        with connection.pipeline():
+            for statement, arguments in statements:
+                connection.execute(statement, arguments)
+        if rollback:
+            connection.rollback()
+            self.written.rollback_count += 1
+        else:
+            connection.commit()
+            self.written.transaction_count += 1
+            self.written.change_count += len(statements)
+
+    def _statement(self) -> Statement:
+        kinds: tuple[tuple[Callable[[], Statement], int], ...] = (
+            (self._insert_item, 24),
+            (self._update_item, 24),
+            (self._delete_item, 8),
+            (self._move_item, 3),
+            (self._upsert_pair, 10),
+            (self._change_pair, 4),
+            (self._insert_text, 5),
+            (self._touch_text, 10),
+            (self._rewrite_text, 3),
+            (self._delete_text, 2),
+            (self._insert_log, 6),
+            (self._change_log, 2),
+        )
+        if self.truncates and self._random.random() < 0.002:
+            return (self._random.choice(("truncate wl_log", "truncate wl_pairs")), ())
+        (make,) = self._random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])
+        return make()
+
+    # --- wl_items
+
+    def _insert_item(self) -> Statement:
+        choose = self._random
+        # Now and then a key that was deleted comes back.
+        key = self._new_key() if choose.random() < 0.9 else self._some_key()
+        marks = ", ".join(["%s"] * 13)
+        return (
+            f"insert into wl_items values ({marks}) on conflict do nothing",
+            (
+                key,
+                f"item {key} " + choose.choice(("", "Ünïcödé", "🚀", "quote ' and \\")),
+                self._or_null(Decimal(choose.randint(-(10**9), 10**9)).scaleb(-2)),
+                self._or_null(choose.choice((0.1, -1e300, 5e-324, float("inf"), float("nan"), choose.random()))),
+                self._or_null(choose.random() < 0.5),
+                self._or_null(self._moment()),
+                self._or_null(self._moment().date()),
+                self._or_null(f'{{"key": {key}, "text": "a\\"b", "list": [1, null, 2.50]}}'),
+                self._or_null(choose.choice(("", "x", "tab\there", "line\nbreak", "\\N", "long " * 50))),
+                self._or_null(choose.randbytes(choose.choice((0, 1, 16)))),
+                self._or_null(choose.choice(([], ["a", None, 'q"uote'], ["comma,", ""]))),
+                self._or_null(f"{choose.getrandbits(128):032x}"),
+                self._or_null(choose.choice((-32768, 32767, 0))),
+            ),
+        )
+
+    def _update_item(self) -> Statement:
+        choose = self._random
+        column, value = choose.choice(
+            (
+                ("amount", self._or_null(Decimal(choose.randint(0, 10**8)).scaleb(-2))),
+                ("note", self._or_null(f"note {choose.random()}")),
+                ("made", self._or_null(self._moment())),
+                ("flag", self._or_null(choose.random() < 0.5)),
+                ("doc", self._or_null(f"[{choose.random()}]")),
+            )
+        )
+        return f"update wl_items set {column} = %s where id = %s", (value, self._some_key())
+
+    def _delete_item(self) -> Statement:
+        return "delete from wl_items where id = %s", (self._some_key(),)
+
+    def _move_item(self) -> Statement:
+        return "update wl_items set id = %s, note = 'moved' where id = %s", (self._new_key(), self._some_key())
+
+    # --- wl_pairs: a key of two columns
+
+    def _upsert_pair(self) -> Statement:
+        choose = self._random
+        return (
+            "insert into wl_pairs values (%s, %s, %s, %s) on conflict (b, a) do update set value = excluded.value",
+            (
+                self.slice_number * 1000 + choose.randint(0, 99),
+                choose.choice(("", "b", "ä", "long" * 20)),
+                self._or_null(Decimal(choose.choice(("0", "1E+20", "-0.000000001", "NaN", "12345678901234567890.5")))),
+                self._or_null(self._moment().replace(tzinfo=None)),
+            ),
+        )
+
+    def _change_pair(self) -> Statement:
+        a = self.slice_number * 1000 + self._random.randint(0, 99)
+        if self._random.random() < 0.5:
+            return "delete from wl_pairs where a = %s", (a,)
+        return (
+            """update wl_pairs set b = b || '+' where ctid = (
+                 select p.ctid from wl_pairs p where p.a = %s and length(p.b) < 60 and not exists (
+                   select from wl_pairs other where other.a = p.a and other.b = p.b || '+') limit 1)""",
+            (a,),
+        )
+
+    # --- wl_texts: values that are stored out of line
+
+    def _insert_text(self) -> Statement:
+        key = self._new_key()
+        return "insert into wl_texts values (%s, %s, %s)", (key, f"title {key}", self._long_text())
+
+    def _touch_text(self) -> Statement:
+        return "update wl_texts set version = version + 1 where id = %s", (self._some_key(),)
+
+    def _rewrite_text(self) -> Statement:
+        return (
+            "update wl_texts set body = %s, version = version + 1 where id = %s",
+            (self._or_null(self._long_text()), self._some_key()),
+        )
+
+    def _delete_text(self) -> Statement:
+        return "delete from wl_texts where id = %s", (self._some_key(),)
+
+    # --- wl_log: no key, equal rows allowed
+
+    def _insert_log(self) -> Statement:
+        choose = self._random
+        moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=choose.randint(0, 30))
+        return "insert into wl_log values (%s, %s, %s)", (moment, choose.choice(("info", "warn", None)), "said")
+
+    def _change_log(self) -> Statement:
+        moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._random.randint(0, 30))
+        one = "ctid = (select min(ctid) from wl_log where at = %s)"
+        if self._random.random() < 0.5:
+            return f"delete from wl_log where {one}", (moment,)
+        return f"update wl_log set message = message || '.' where {one} and length(message) < 30", (moment,)
+
+    # --- parts
+
+    def _fill(self, rows: int) -> list[Statement]:
+        """Statements that insert many rows of new keys at once."""
+        first = self._next
+        self._next += rows
+        bounds = (first, self._next - 1)
+        return [
+            (
+                """insert into wl_items (id, name, amount, made, doc, tags)
+                   select n, 'filled ' || n, n %% 10000 / 100.0, timestamptz '2026-01-01' + n * interval '1 s',
+                          jsonb_build_object('n', n), array['t' || n %% 7]
+                   from generate_series(%s::bigint, %s::bigint) n""",
+                bounds,
+            ),
+            (
+                """insert into wl_texts select n, 'filled ' || n, repeat(md5(n::text), 1 + (n %% 90)::int)
+                   from generate_series(%s::bigint, %s::bigint) n where n %% 5 = 0""",
+                bounds,
+            ),
+        ]
+
+    def _new_key(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _some_key(self) -> int:
+        """A key that was used at some time, more often a late one."""
+        span = self._next - self._first
+        if span > 100 and self._random.random() < 0.5:
+            return self._next - self._random.randint(1, 100)
+        return self._first + self._random.randrange(max(1, span))
+
+    def _or_null(self, value: Any) -> Any:
+        return None if self._random.random() < 0.1 else value
+
+    def _moment(self) -> datetime:
+        choose = self._random
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+            seconds=choose.randint(-(10**9), 3 * 10**9), microseconds=choose.randint(0, 999_999)
+        )
+
+    def _long_text(self) -> str:
+        return self._random.choice(("short", f"{self._random.random()} " * 300, "é" * 5000))

@@ -1,0 +1,361 @@
+"""Doubles around the applier: topics in memory, a consumer, a plain codec, an executor without threads.
+
+A seeded scheduler decides what each call returns, so that a failing run can be repeated.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from apply.applier import Applier, Limits
+from apply.batch import Record
+from apply.memory import MemorySink, MemoryTarget
+from apply.parking import ParkedRecord, ParkingLot
+from apply.schema_catalog import Loaded, TopicSchemas
+from apply.sink import TopicPartition
+from apply.writer import Policies, Writer
+from runtime.retry import Backoff
+from schemas.changes import Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+from schemas.topics import data_topic
+
+REPLICATION = "shop"
+
+
+class Entry(NamedTuple):
+    """One record of a topic, as the Kafka client shows it."""
+
+    where: TopicPartition
+    at: int
+    raw_key: bytes | None
+    raw_value: bytes | None
+
+    def topic(self) -> str:
+        return self.where.topic
+
+    def partition(self) -> int:
+        return self.where.partition
+
+    def offset(self) -> int:
+        return self.at
+
+    def key(self) -> bytes | None:
+        return self.raw_key
+
+    def value(self) -> bytes | None:
+        return self.raw_value
+
+
+class PlainDecoder:
+    """Reads what `Topics.put` wrote."""
+
+    def __init__(self, table: TableSchema) -> None:
+        self.table = table
+
+    def decode_many(self, values: list[bytes]) -> list[tuple[str, Row | None, Row | None]]:
+        changes = []
+        for value in values:
+            if value[1:] == b"broken":
+                raise TailraceError(ErrorKind.DECODE, "a broken record")
+            _, op, before, after = pickle.loads(value[1:])
+            changes.append((op, before, after))
+        return changes
+
+    def facts(self, value: bytes) -> Any:
+        class Facts(NamedTuple):
+            seq: int
+
+        return Facts(pickle.loads(value[1:])[0])
+
+
+class PlainCatalog:
+    """A catalogue whose records bear their version in the first byte."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self.topics: dict[str, TopicSchemas] = topics.schemas
+        self._decoders: dict[tuple[str, int], PlainDecoder] = {}
+
+    def refresh(self) -> None:
+        return
+
+    def mark_of(self, topic: str, value: bytes) -> bytes:
+        return value[:1]
+
+    def marks(self, topic: str, values: list[bytes]) -> set[bytes]:
+        return {value[:1] for value in values}
+
+    def decoder(self, topic: str, mark: bytes) -> PlainDecoder:
+        place = (topic, mark[0])
+        if place not in self._decoders:
+            self._decoders[place] = PlainDecoder(self.topics[topic].versions[mark[0]])
+        return self._decoders[place]
+
+
+@dataclass
+class Topics:
+    """The topics of a replication: partitions are lists, offsets have gaps as transaction markers leave them."""
+
+    partition_count: int = 2
+    logs: dict[TopicPartition, list[Entry]] = field(default_factory=dict)
+    ends: dict[TopicPartition, int] = field(default_factory=dict)
+    schemas: dict[str, TopicSchemas] = field(default_factory=dict)
+    sequence: int = 0
+
+    def add(self, table: TableSchema) -> str:
+        """Publish a version of a table."""
+        topic = data_topic(REPLICATION, table.name)
+        self.schemas.setdefault(topic, TopicSchemas(table.name)).versions[table.version] = table
+        for number in range(self.partition_count):
+            self.logs.setdefault(TopicPartition(topic, number), [])
+            self.ends.setdefault(TopicPartition(topic, number), 0)
+        return topic
+
+    def put(
+        self, table: TableSchema, op: str, before: Row | None, after: Row | None, *, raw: bytes | None = None
+    ) -> None:
+        """Publish one change, as capture does: by key, a truncate to every partition."""
+        self.sequence += 1
+        topic = data_topic(REPLICATION, table.name)
+        value = raw or bytes([table.version]) + pickle.dumps((self.sequence, op, before, after))
+        row = after if after is not None else before
+        if op == "t":
+            for number in range(self.partition_count):
+                self._append(TopicPartition(topic, number), None, value)
+            return
+        key = None
+        number = 0
+        if table.key:
+            assert row is not None
+            values = tuple(row[i] for i in table.key)
+            key = repr(values).encode()
+            number = sum(key) % self.partition_count
+        self._append(TopicPartition(topic, number), key, value)
+
+    def mark(self) -> None:
+        """End a transaction: an offset without a record everywhere."""
+        for partition in self.ends:
+            self.ends[partition] += 1
+
+    def loaded(self, table: TableSchema, generation: int = 1) -> None:
+        """Say that a load is published whole."""
+        topic = data_topic(REPLICATION, table.name)
+        offsets = {p.partition: end for p, end in self.ends.items() if p.topic == topic}
+        self.schemas[topic].loaded = Loaded(generation, offsets)
+
+    def _append(self, partition: TopicPartition, key: bytes | None, value: bytes | None) -> None:
+        self.logs[partition].append(Entry(partition, self.ends[partition], key, value))
+        self.ends[partition] += 1
+
+
+class FakeConsumer:
+    """A member that is told its partitions by the test, before its next `consume`."""
+
+    def __init__(self, topics: Topics, group: dict[TopicPartition, int], chance: random.Random) -> None:
+        self._topics = topics
+        self._group = group
+        self._chance = chance
+        self.applier: Applier
+        self.eof: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._paused: set[TopicPartition] = set()
+        self._events: list[tuple[str, list[TopicPartition]]] = []
+
+    def rebalance(self, event: str, partitions: Iterable[TopicPartition]) -> None:
+        """Let `assign`, `revoke` or `lose` happen in the midst of the next `consume`."""
+        self._events.append((event, sorted(partitions)))
+
+    def consume(self, max_records: int, timeout_s: float) -> list[Record]:
+        got = self._fetch(self._chance.randint(0, max_records) if self._events else max_records)
+        while self._events:
+            event, partitions = self._events.pop(0)
+            pairs = [(p.topic, p.partition) for p in partitions]
+            if event == "assign":
+                starts = self.applier.assigned(pairs)
+                for p in partitions:
+                    self._positions[p] = starts.get((p.topic, p.partition), self._group.get(p, 0))
+                continue
+            (self.applier.revoked if event == "revoke" else self.applier.lost)(pairs)
+            for p in partitions:
+                self._positions.pop(p, None)
+                self._paused.discard(p)
+                self.eof.pop(p, None)
+        return got
+
+    def pause(self, partitions: Iterable[tuple[str, int]]) -> None:
+        self._paused.update(TopicPartition(*p) for p in partitions)
+
+    def resume(self, partitions: Iterable[tuple[str, int]]) -> None:
+        self._paused.difference_update(TopicPartition(*p) for p in partitions)
+
+    def seek(self, offsets: Mapping[Any, int]) -> None:
+        for partition, offset in offsets.items():
+            if partition in self._positions:
+                self._positions[partition] = offset
+                self.eof.pop(partition, None)
+
+    def commit(self, offsets: Mapping[Any, int]) -> None:
+        self._group.update({p: o for p, o in offsets.items() if p in self._positions})
+
+    def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[TopicPartition, int]:
+        return {TopicPartition(*p): self._group[TopicPartition(*p)] for p in partitions if p in self._group}
+
+    def _fetch(self, max_records: int) -> list[Record]:
+        got: list[Record] = []
+        partitions = [p for p in self._positions if p not in self._paused]
+        self._chance.shuffle(partitions)
+        for partition in partitions:
+            log = self._topics.logs[partition]
+            room = min(max_records - len(got), self._chance.randint(0, 20))
+            some = [e for e in log if e.at >= self._positions[partition]][:room]
+            got += some
+            if some:
+                self._positions[partition] = some[-1].at + 1
+            if not [e for e in log if e.at >= self._positions[partition]]:
+                self.eof[partition] = self._topics.ends[partition]
+        return got
+
+
+class LateFuture(Future[Any]):
+    """A job that runs when its result is asked for, or after it was looked at a few times."""
+
+    def __init__(self, job: Callable[[], Any], looks: int) -> None:
+        super().__init__()
+        self._job: Callable[[], Any] | None = job
+        self._looks = looks
+
+    def done(self) -> bool:
+        self._looks -= 1
+        if self._looks < 0:
+            self._work()
+        return super().done()
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._work()
+        return super().result(timeout)
+
+    def _work(self) -> None:
+        job, self._job = self._job, None
+        if job is None:
+            return
+        try:
+            self.set_result(job())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks
+            self.set_exception(error)
+
+
+class LateExecutor(Executor):
+    """Runs jobs without a thread, some time later."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return LateFuture(lambda: fn(*args, **kwargs), self._chance.randint(0, 3))
+
+
+class DeadLettersDouble:
+    """The dead-letters topic of one target, shared by all its appliers."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[bytes | None, ParkedRecord]] = []
+
+    def park(self, records: Iterable[tuple[Record, str, str]]) -> list[tuple[bytes | None, ParkedRecord]]:
+        found = [
+            (r.key(), ParkedRecord(r.topic(), r.partition(), r.offset(), kind, message, len(self.records)))
+            for r, kind, message in records
+        ]
+        self.records += found
+        return found
+
+    def lot(self) -> ParkingLot:
+        lot = ParkingLot()
+        for key, record in self.records:
+            lot.park(key, record)
+        return lot
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Member:
+    """One applier with what belongs to it."""
+
+    applier: Applier
+    consumer: FakeConsumer
+    sink: MemorySink
+
+
+class Rig:
+    """A target, its group, and any number of appliers."""
+
+    def __init__(self, tables: Sequence[TableSchema], seed: int = 0, partition_count: int = 2) -> None:
+        self.chance = random.Random(seed)
+        self.topics = Topics(partition_count)
+        for table in tables:
+            self.topics.add(table)
+        self.target = MemoryTarget()
+        self.group: dict[TopicPartition, int] = {}
+        self.dead_letters = DeadLettersDouble()
+        self.clock = Clock()
+        self.ranks: dict[TableName, int] = {table.name: i for i, table in enumerate(tables)}
+
+    def member(
+        self, policies: Policies | None = None, limits: Limits | None = None, ddl: str = "apply", take_all: bool = False
+    ) -> Member:
+        """Start an applier. With `take_all` it is given every partition."""
+        sink = MemorySink(self.target)
+        policies = policies or Policies()
+        writer = Writer(sink, self.dead_letters, policies, lambda name: self.ranks.get(name, 99))
+        backoff = Backoff(1e9, monotonic=self.clock)
+        applier = Applier(
+            writer,
+            PlainCatalog(self.topics),  # type: ignore[arg-type]
+            self.dead_letters.lot(),
+            LateExecutor(self.chance),
+            backoff,
+            lambda _topic: self.topics.partition_count,
+            limits=limits or Limits(batch_rows=10_000),
+            ddl=ddl,
+            decode_policy=policies.decode,
+            monotonic=self.clock,
+        )
+        consumer = FakeConsumer(self.topics, self.group, self.chance)
+        consumer.applier = applier
+        applier.consumer = consumer
+        if take_all:
+            consumer.rebalance("assign", self.topics.logs)
+        return Member(applier, consumer, sink)
+
+    def settle(self, *members: Member, steps: int = 2000) -> None:
+        """Step members until all that is published is durable; fail if that takes too long."""
+        for _ in range(steps):
+            self.clock.now += 0.05
+            for member in members:
+                member.applier.step()
+            if self.is_settled(*members):
+                return
+        raise AssertionError(f"not settled: {[m.applier.holds.by_partition for m in members]}")
+
+    def is_settled(self, *members: Member) -> bool:
+        """Tell whether every record of every partition is durable."""
+        reached: dict[TopicPartition, int] = {}
+        for member in members:
+            if not member.applier.caught_up:
+                return False
+            reached |= member.applier.cursors.flushed
+        return all(not log or reached.get(p, 0) > log[-1].at for p, log in self.topics.logs.items())

@@ -1,0 +1,385 @@
+"""The applier over doubles: every path of trouble, one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from apply.applier import Limits
+from apply.holds import Why
+from apply.sink import TopicPartition
+from apply.writer import Policies
+from schemas.changes import UNCHANGED
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import Column, ForeignKey, TableName, TableSchema
+from tests.conformance.sink_suite import EVENTS, INT64, ORDERS, ORDERS_2, STRING
+from tests.unit.apply.rig import Rig
+
+CUSTOMERS = TableSchema(TableName("public", "customers"), (Column("id", INT64, "bigint"),), key=(0,))
+LINES = TableSchema(
+    TableName("public", "lines"),
+    (Column("id", INT64, "bigint"), Column("customer", INT64, "bigint")),
+    key=(0,),
+    foreign_keys=(ForeignKey("fk", ("customer",), CUSTOMERS.name, ("id",)),),
+)
+
+
+def test_changes_reach_the_target_and_the_offsets_with_them() -> None:
+    rig = Rig([ORDERS])
+    for i in range(50):
+        rig.topics.put(ORDERS, "c", None, (i, "new", None))
+        rig.topics.put(ORDERS, "u", None, (i, UNCHANGED, True))
+    rig.topics.put(ORDERS, "d", (7, UNCHANGED, UNCHANGED), None)
+    rig.topics.mark()
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    assert set(rig.target.read(ORDERS.name)) == {(i, "new", True) for i in range(50) if i != 7}
+    member.applier.drain()
+    # Only a transaction marker stands behind the last record: the group's offsets pass it.
+    assert rig.group == rig.topics.ends
+
+
+def test_rows_of_a_full_load_are_fresh_until_anything_else_comes() -> None:
+    rig = Rig([ORDERS])
+    for i in range(10):
+        rig.topics.put(ORDERS, "r", None, (i, "a", None))
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    assert [batch.fresh for batch in member.sink.batches] == [True] * len(member.sink.batches)
+    member.sink.batches.clear()
+    for i in range(10):
+        rig.topics.put(ORDERS, "c", None, (100 + i, "a", None))
+        rig.topics.put(ORDERS, "r", None, (200 + i, "a", None))
+    rig.settle(member)
+    for i in range(10):
+        rig.topics.put(ORDERS, "r", None, (300 + i, "a", None))
+    rig.settle(member)
+    assert not member.sink.batches[-1].fresh
+    assert len(rig.target.read(ORDERS.name)) == 40
+
+
+def test_nothing_is_fresh_for_an_applier_that_did_not_see_the_beginning() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "r", None, (1, "a", None))
+    rig.settle(rig.member(take_all=True))
+    rig.topics.put(ORDERS, "r", None, (2, "a", None))
+    second = rig.member(take_all=True)
+    rig.settle(second)
+    assert [batch.fresh for batch in second.sink.batches] == [False]
+
+
+def test_the_offsets_of_the_target_win_over_those_of_the_group() -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    for i in range(4):
+        rig.topics.put(ORDERS, "c", None, (i, "a", None))
+    partition = TopicPartition("shop.public.orders", 0)
+    rig.group[partition] = 4
+    rig.settle(rig.member(take_all=True))
+    assert len(rig.target.read(ORDERS.name)) == 4
+
+
+def test_a_truncate_waits_until_both_appliers_have_come_to_it() -> None:
+    rig = Rig([ORDERS])
+    for i in range(20):
+        rig.topics.put(ORDERS, "c", None, (i, "old", None))
+    rig.topics.put(ORDERS, "t", None, None)
+    for i in range(10, 30):
+        rig.topics.put(ORDERS, "c", None, (i, "new", None))
+    one, two = rig.member(), rig.member()
+    one.consumer.rebalance("assign", [TopicPartition("shop.public.orders", 0)])
+    for _ in range(50):
+        rig.clock.now += 0.1
+        one.applier.step()
+    assert {hold.why for hold in one.applier.holds.by_partition.values()} == {Why.TRUNCATE}
+    assert {row[1] for row in rig.target.read(ORDERS.name)} == {"old"}
+    two.consumer.rebalance("assign", [TopicPartition("shop.public.orders", 1)])
+    rig.settle(one, two)
+    assert set(rig.target.read(ORDERS.name)) == {(i, "new", None) for i in range(10, 30)}
+
+
+def test_a_truncate_survives_the_crash_of_its_applier() -> None:
+    rig = Rig([ORDERS])
+    for i in range(20):
+        rig.topics.put(ORDERS, "c", None, (i, "old", None))
+    rig.topics.put(ORDERS, "t", None, None)
+    rig.topics.put(ORDERS, "c", None, (1, "new", None))
+    calls = 0
+
+    def fail_after_truncate(operation: str) -> None:
+        nonlocal calls
+        if operation == "flushed" and rig.target.passed:
+            calls += 1
+            if calls == 1:
+                raise TailraceError(ErrorKind.TARGET_CONNECTION, "gone after the commit")
+
+    rig.target.fail = fail_after_truncate
+    one = rig.member(take_all=True)
+    for _ in range(200):
+        rig.clock.now += 0.01
+        one.applier.step()
+        if calls:
+            break
+    rig.settle(rig.member(take_all=True))
+    assert rig.target.read(ORDERS.name) == [(1, "new", None)]
+
+
+def test_a_rejected_row_parks_its_key_and_everything_else_flows() -> None:
+    rig = Rig([ORDERS])
+    rig.target.refuse = lambda _table, _kind, row: ErrorKind.ROW_REJECTED if row[1:2] == ("bad",) else None
+    for i in range(10):
+        rig.topics.put(ORDERS, "c", None, (i, "ok", None))
+    rig.topics.put(ORDERS, "u", None, (3, "bad", None))
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    rig.topics.put(ORDERS, "u", None, (3, "good again", None))
+    rig.topics.put(ORDERS, "u", None, (4, "later", None))
+    rig.settle(member)
+    rows = {row[0]: row[1] for row in rig.target.read(ORDERS.name)}
+    assert rows[4] == "later"
+    assert rows.get(3) != "good again"
+    assert len(member.applier.lot) == 1
+    kinds = [record.kind for _, record in rig.dead_letters.records]
+    assert kinds[0] == "row-rejected"
+    assert set(kinds[1:]) == {"queued"}
+    # A successor knows what is parked.
+    rig.topics.put(ORDERS, "u", None, (3, "much later", None))
+    rig.settle(rig.member(take_all=True))
+    assert {row[0]: row[1] for row in rig.target.read(ORDERS.name)}.get(3) != "much later"
+
+
+def test_later_changes_in_the_batch_that_is_being_made_queue_too() -> None:
+    for seed in range(20):
+        rig = Rig([ORDERS], seed, partition_count=1)
+        rig.target.refuse = lambda _table, _kind, row: ErrorKind.ROW_REJECTED if row[1:2] == ("bad",) else None
+        for _ in range(4):
+            rig.topics.put(ORDERS, "c", None, (1, "bad", None))
+        for i in range(30):
+            rig.topics.put(ORDERS, "u", None, (1, f"v{i}", None))
+        member = rig.member(take_all=True, limits=Limits(batch_rows=4))
+        rig.settle(member)
+        parked = next(iter(member.applier.lot.keys.values()))
+        assert [record.offset for record in parked.records] == list(range(34))
+        assert rig.target.read(ORDERS.name) == []
+
+
+def test_the_policy_can_be_to_stop_at_a_rejected_row() -> None:
+    rig = Rig([ORDERS])
+    rig.target.refuse = lambda _table, _kind, _row: ErrorKind.ROW_REJECTED
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    with pytest.raises(TailraceError) as caught:
+        rig.settle(rig.member(policies=Policies(row_rejected="stop"), take_all=True))
+    assert caught.value.position == "shop.public.orders/0@0" or caught.value.position == "shop.public.orders/1@0"
+    assert rig.target.offsets == {}
+
+
+def test_too_many_parked_keys_stop_the_applier() -> None:
+    rig = Rig([ORDERS])
+    rig.target.refuse = lambda _table, _kind, _row: ErrorKind.ROW_REJECTED
+    for i in range(20):
+        rig.topics.put(ORDERS, "c", None, (i, "a", None))
+    with pytest.raises(TailraceError, match="parked_keys_max"):
+        rig.settle(rig.member(limits=Limits(parked_keys_max=5), take_all=True))
+
+
+def test_a_foreign_key_that_is_only_early_is_waited_out() -> None:
+    rig = Rig([CUSTOMERS, LINES])
+    rig.target.foreign_keys = True
+    for i in range(30):
+        rig.topics.put(LINES, "c", None, (i, i % 5))
+    member = rig.member(take_all=True)
+    for _ in range(50):
+        rig.clock.now += 0.1
+        member.applier.step()
+    assert rig.target.read(LINES.name) == []
+    for i in range(5):
+        rig.topics.put(CUSTOMERS, "c", None, (i,))
+    rig.settle(member)
+    assert len(rig.target.read(LINES.name)) == 30
+    assert rig.dead_letters.records == []
+    assert len(member.applier.holds.conflicts) == 0
+
+
+def test_a_foreign_key_that_stays_violated_counts_as_rejected_in_the_end() -> None:
+    rig = Rig([CUSTOMERS, LINES])
+    rig.target.foreign_keys = True
+    rig.topics.put(CUSTOMERS, "c", None, (1,))
+    rig.topics.put(LINES, "c", None, (1, 99))
+    rig.topics.put(LINES, "c", None, (2, 1))
+    member = rig.member(take_all=True, limits=Limits(conflict_wait_s=10))
+    rig.settle(member)
+    assert rig.target.read(LINES.name) == [(2, 1)]
+    assert [record.kind for _, record in rig.dead_letters.records] == ["row-conflict"]
+
+
+def test_a_table_that_the_target_cannot_take_is_suspended_alone() -> None:
+    rig = Rig([ORDERS, CUSTOMERS])
+    refusing = True
+
+    def refuse_orders(operation: str) -> None:
+        if operation == "apply" and refusing and rig.target.tables.get(ORDERS.name):
+            raise TailraceError(ErrorKind.TARGET_SCHEMA, "no such column", table="public.orders")
+
+    rig.topics.put(CUSTOMERS, "c", None, (1,))
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    rig.target.fail = refuse_orders
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    for _ in range(100):
+        rig.clock.now += 0.1
+        member.applier.step()
+    assert list(member.applier.holds.suspended()) == ["shop.public.orders"]
+    refusing = False
+    rig.topics.put(CUSTOMERS, "c", None, (2,))
+    for _ in range(20):
+        rig.clock.now += 0.1
+        member.applier.step()
+    assert rig.target.read(CUSTOMERS.name) == [(1,), (2,)]
+    rig.clock.now += 60
+    rig.settle(member)
+    assert rig.target.read(ORDERS.name) == [(1, "a", None)]
+
+
+def test_a_commit_with_an_unknown_outcome_is_not_applied_twice() -> None:
+    rig = Rig([EVENTS])
+    fails = iter([True, False, True, True])
+
+    def answer_is_lost(operation: str) -> None:
+        if operation == "flushed" and next(fails, False):
+            raise TailraceError(ErrorKind.TARGET_CONNECTION, "the answer is lost")
+
+    rig.target.fail = answer_is_lost
+    member = rig.member(take_all=True)
+    for i in range(40):
+        rig.topics.put(EVENTS, "c", None, ("a", i))
+        if i % 7 == 0:
+            rig.clock.now += 1
+            member.applier.step()
+    rig.settle(member)
+    assert sorted(rig.target.read(EVENTS.name)) == [("a", i) for i in range(40)]
+
+
+def test_an_owner_that_was_fenced_finds_out_and_lets_go() -> None:
+    rig = Rig([ORDERS])
+    one, two = rig.member(take_all=True), rig.member()
+    rig.settle(one)
+    two.consumer.rebalance("assign", rig.topics.logs)
+    two.applier.step()
+    for i in range(10):
+        rig.topics.put(ORDERS, "c", None, (i, "a", None))
+    one.applier.step()
+    one.consumer.rebalance("lose", rig.topics.logs)
+    for _ in range(20):
+        rig.clock.now += 1
+        one.applier.step()
+    rig.settle(two)
+    assert len(rig.target.read(ORDERS.name)) == 10
+
+
+def test_rows_of_both_versions_arrive_whatever_the_order() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "c", None, (1, "a", True))
+    rig.topics.put(ORDERS, "c", None, (2, "b", True))
+    rig.topics.add(ORDERS_2)
+    rig.topics.put(ORDERS_2, "u", None, (1, False, "n"))
+    rig.topics.put(ORDERS, "c", None, (3, "c", True))
+    rig.settle(rig.member(take_all=True))
+    assert set(rig.target.read(ORDERS.name)) == {(1, False, "n"), (2, True, None), (3, True, None)}
+
+
+def test_ddl_ignore_keeps_the_table_as_it_was() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "c", None, (1, "a", True))
+    rig.topics.add(ORDERS_2)
+    rig.topics.put(ORDERS_2, "c", None, (2, False, "n"))
+    rig.settle(rig.member(ddl="ignore", take_all=True))
+    assert set(rig.target.read(ORDERS.name)) == {(1, "a", True), (2, None, False)}
+
+
+def test_ddl_suspend_holds_the_table_at_the_change() -> None:
+    rig = Rig([ORDERS, CUSTOMERS], partition_count=1)
+    rig.topics.put(ORDERS, "c", None, (1, "a", True))
+    rig.topics.add(ORDERS_2)
+    rig.topics.put(ORDERS_2, "c", None, (2, False, "n"))
+    rig.topics.put(CUSTOMERS, "c", None, (1,))
+    member = rig.member(ddl="suspend", take_all=True)
+    for _ in range(50):
+        rig.clock.now += 0.1
+        member.applier.step()
+    assert rig.target.read(ORDERS.name) == [(1, "a", True)]
+    assert rig.target.read(CUSTOMERS.name) == [(1,)]
+    assert list(member.applier.holds.suspended()) == ["shop.public.orders"]
+    assert "ddl" in str(member.applier.holds.suspended()["shop.public.orders"])
+
+
+def test_a_record_that_cannot_be_read_stops_or_is_parked_as_the_policy_says() -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.topics.put(ORDERS, "c", None, (1, "a", True))
+    rig.topics.put(ORDERS, "u", None, (1, "b", True), raw=b"\x01broken")
+    rig.topics.put(ORDERS, "u", None, (1, "c", True))
+    rig.topics.put(ORDERS, "c", None, (2, "a", True))
+    with pytest.raises(TailraceError) as caught:
+        rig.settle(rig.member(take_all=True))
+    assert caught.value.kind is ErrorKind.DECODE
+    assert caught.value.position == "shop.public.orders/0@1"
+    rig.settle(rig.member(policies=Policies(decode="park"), take_all=True))
+    assert set(rig.target.read(ORDERS.name)) == {(1, "a", True), (2, "a", True)}
+    assert [record.offset for _, record in rig.dead_letters.records] == [1, 2]
+
+
+def test_tombstones_are_passed_over() -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.topics.put(ORDERS, "c", None, (1, "a", True))
+    rig.topics.put(ORDERS, "d", (1, UNCHANGED, UNCHANGED), None)
+    rig.topics._append(TopicPartition("shop.public.orders", 0), b"(1,)", None)
+    rig.settle(rig.member(take_all=True))
+    assert rig.target.read(ORDERS.name) == []
+    assert rig.target.offsets == {TopicPartition("shop.public.orders", 0): 3}
+
+
+def test_a_deleted_parent_goes_after_its_children() -> None:
+    rig = Rig([CUSTOMERS, LINES], partition_count=1)
+    rig.topics.put(CUSTOMERS, "c", None, (1,))
+    rig.topics.put(LINES, "c", None, (1, 1))
+    rig.topics.put(CUSTOMERS, "d", (2,), None)
+    rig.topics.put(LINES, "d", (2, UNCHANGED), None)
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    written = [(batch.table.name.table, bool(batch.deletes)) for batch in member.sink.batches]
+    if len(written) == 4:
+        assert written == [("lines", True), ("customers", True), ("customers", False), ("lines", False)]
+
+
+def test_the_version_of_a_key_column_that_is_gone_suspends_the_table() -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.topics.put(ORDERS, "c", None, (1, "a", True))
+    rekeyed = replace(ORDERS, version=2, columns=(Column("code", STRING, "text"),), key=(0,))
+    rig.topics.add(rekeyed)
+    member = rig.member(take_all=True)
+    for _ in range(20):
+        rig.clock.now += 0.1
+        member.applier.step()
+    assert list(member.applier.holds.suspended()) == ["shop.public.orders"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_unique_values_that_change_places_between_partitions_arrive(seed: int) -> None:
+    rig = Rig([ORDERS], seed, partition_count=3)
+    rig.target.unique[ORDERS.name] = "status"
+    rows = {i: f"sku{i}" for i in range(12)}
+    for i, text in rows.items():
+        rig.topics.put(ORDERS, "c", None, (i, text, None))
+    member = rig.member(take_all=True, limits=Limits(batch_rows=rig.chance.choice([200, 1000]), conflict_wait_s=600))
+    for _ in range(60):
+        one, two = rig.chance.sample(sorted(rows), 2)
+        rows[one], rows[two] = rows[two], rows[one]
+        # As a source has to do it: one gives way first.
+        rig.topics.put(ORDERS, "u", None, (one, None, None))
+        rig.topics.put(ORDERS, "u", None, (two, rows[two], None))
+        rig.topics.put(ORDERS, "u", None, (one, rows[one], None))
+        if rig.chance.random() < 0.3:
+            rig.clock.now += 0.05
+            member.applier.step()
+    rig.settle(member, steps=5000)
+    assert set(rig.target.read(ORDERS.name)) == {(i, text, None) for i, text in rows.items()}
+    assert rig.dead_letters.records == []

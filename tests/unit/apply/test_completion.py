@@ -1,0 +1,119 @@
+"""Indexes and foreign keys come once every partition has passed the loaded rows, made by one applier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from apply.completion import RETRY_S, Completion, ranks
+from apply.memory import MemorySink
+from apply.sink import TopicPartition
+from apply.writer import Policies, Writer
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import ForeignKey, TableName
+from tests.conformance.sink_suite import EVENTS, ORDERS, SEATS
+from tests.unit.apply.rig import Member, PlainCatalog, Rig
+
+
+def completion(rig: Rig, member: Member) -> Completion:
+    return Completion(
+        PlainCatalog(rig.topics),  # type: ignore[arg-type]
+        member.applier.writer,
+        member.applier.builder.target,
+        lambda job: job(),
+        rig.clock,
+    )
+
+
+def test_a_load_is_completed_when_both_appliers_have_passed_it() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "r", None, (1, "a", None))
+    rig.topics.put(ORDERS, "r", None, (2, "a", None))
+    rig.topics.loaded(ORDERS)
+    one, two = rig.member(), rig.member()
+    first, second = completion(rig, one), completion(rig, two)
+    zero, other = TopicPartition("shop.public.orders", 0), TopicPartition("shop.public.orders", 1)
+    first.attend({zero: 1})
+    assert rig.target.completed == []
+    second.attend({other: 0})
+    assert rig.target.completed == []
+    second.attend({other: 1})
+    first.attend({zero: 1})
+    assert rig.target.completed == [ORDERS.name]
+    assert first.is_done("shop.public.orders")
+    assert second.is_done("shop.public.orders")
+
+
+def test_a_partition_without_rows_has_passed_from_the_beginning() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.loaded(ORDERS)
+    member = rig.member()
+    done = completion(rig, member)
+    done.attend(dict.fromkeys(rig.topics.logs, 0))
+    assert rig.target.completed == [ORDERS.name]
+
+
+def test_what_the_target_refuses_is_tried_again_later() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.loaded(ORDERS)
+    refusing = True
+
+    def refuse(operation: str) -> None:
+        if operation == "complete_load" and refusing:
+            raise TailraceError(ErrorKind.TARGET_SCHEMA, "no such collation")
+
+    rig.target.fail = refuse
+    done = completion(rig, rig.member())
+    reached = dict.fromkeys(rig.topics.logs, 0)
+    done.attend(reached)
+    assert list(done.failed) == ["shop.public.orders"]
+    refusing = False
+    done.attend(reached)
+    assert rig.target.completed == []
+    rig.clock.now += RETRY_S + 1
+    done.attend(reached)
+    assert rig.target.completed == [ORDERS.name]
+    assert done.failed == {}
+
+
+def test_a_table_that_waited_for_this_one_is_completed_with_it() -> None:
+    key = ForeignKey("fk", ("weight",), SEATS.name, ("number",))
+    events = replace(EVENTS, foreign_keys=(key,))
+    rig = Rig([events, SEATS])
+    done = completion(rig, rig.member())
+    reached = dict.fromkeys(rig.topics.logs, 0)
+    rig.topics.loaded(events)
+    done.attend(reached)
+    rig.topics.loaded(SEATS)
+    done.attend(reached)
+    assert rig.target.completed == [EVENTS.name, SEATS.name, EVENTS.name]
+
+
+def test_tables_rank_behind_those_that_they_refer_to() -> None:
+    seats = replace(SEATS, foreign_keys=(ForeignKey("a", ("number",), ORDERS.name, ("id",)),))
+    events = replace(
+        EVENTS,
+        foreign_keys=(
+            ForeignKey("b", ("weight",), SEATS.name, ("number",)),
+            ForeignKey("c", ("weight",), TableName("other", "gone"), ("id",)),
+        ),
+    )
+    rig = Rig([events, seats, ORDERS])
+    found = ranks(PlainCatalog(rig.topics), lambda topic: rig.topics.schemas[topic].newest)  # type: ignore[arg-type]
+    assert sorted(found, key=lambda name: found[name]) == [ORDERS.name, SEATS.name, EVENTS.name]
+
+
+def test_circles_of_foreign_keys_are_ranked_somehow() -> None:
+    seats = replace(SEATS, foreign_keys=(ForeignKey("a", ("number",), ORDERS.name, ("id",)),))
+    orders = replace(ORDERS, foreign_keys=(ForeignKey("b", ("id",), SEATS.name, ("number",)),))
+    rig = Rig([seats, orders])
+    found = ranks(PlainCatalog(rig.topics), lambda topic: rig.topics.schemas[topic].newest)  # type: ignore[arg-type]
+    assert set(found) == {ORDERS.name, SEATS.name}
+
+
+def test_the_writer_says_whether_it_completed_the_load_itself() -> None:
+    rig = Rig([ORDERS])
+    sink = MemorySink(rig.target)
+    writer = Writer(sink, rig.dead_letters, Policies(), lambda _name: 0)
+    sink.arrive("b", TopicPartition("shop.public.orders", 0), 1)
+    assert writer.complete_load("b", ORDERS, [])
+    assert not writer.complete_load("b", ORDERS, [])

@@ -1,0 +1,108 @@
+"""The schemas topic is enough to know every table, version and decoder."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from apply.schema_catalog import Loaded, SchemaCatalog
+from schemas.codecs import compile_encoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
+from schemas.registry import TableVersion, table_record
+from schemas.table import TableSchema
+from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2
+
+TOPIC = "shop.public.orders"
+Records = list[tuple[bytes | None, bytes | None]]
+
+
+class Feed:
+    """A schemas topic that grows."""
+
+    def __init__(self, *tables: TableSchema, encoding: Format = Format.AVRO) -> None:
+        self.encoding = encoding
+        self.records: Records = []
+        for table in tables:
+            self.add(table)
+
+    def add(self, table: TableSchema) -> None:
+        encoder = self.encoder(table)
+        self.records.append(table_record(TableVersion(table, encoder.key_schema_id, encoder.value_schema_id)))
+
+    def encoder(self, table: TableSchema):  # type: ignore[no-untyped-def]
+        return compile_encoder(table, self.encoding, replication="shop", connector="postgresql", database="d")
+
+    def value(self, table: TableSchema, *row: object) -> bytes:
+        encoder = self.encoder(table)
+        block = encoder.block(snapshot="true", position_lsn=1, ts_us=1, txid=None, now_us=1)
+        value: bytes = encoder.read(encoder.body(row), block, 1 << 56)
+        return value
+
+    def read(self) -> Records:
+        records, self.records = self.records, []
+        return records
+
+
+@pytest.mark.parametrize("encoding", list(Format))
+def test_each_value_finds_the_version_that_wrote_it(encoding: Format) -> None:
+    feed = Feed(ORDERS, ORDERS_2, EVENTS, encoding=encoding)
+    catalog = SchemaCatalog("shop", encoding, feed.read)
+    catalog.refresh()
+    assert catalog.revision == 3
+    catalog.refresh()
+    assert catalog.revision == 3
+    old, new = feed.value(ORDERS, 1, "a", True), feed.value(ORDERS_2, 1, True, '"schema_version":1,')
+    assert len(catalog.marks(TOPIC, [old, new])) == 2
+    for value, table, row in ((old, ORDERS, (1, "a", True)), (new, ORDERS_2, (1, True, '"schema_version":1,'))):
+        decoder = catalog.decoder(TOPIC, catalog.mark_of(TOPIC, value))
+        assert decoder.table == table
+        assert decoder.decode_many([value]) == [("r", None, row)]
+
+
+@pytest.mark.parametrize("encoding", list(Format))
+def test_a_version_that_came_meanwhile_is_looked_up(encoding: Format) -> None:
+    feed = Feed(ORDERS, encoding=encoding)
+    catalog = SchemaCatalog("shop", encoding, feed.read)
+    catalog.refresh()
+    value = feed.value(ORDERS_2, 1, True, None)
+    feed.add(ORDERS_2)
+    [mark] = catalog.marks(TOPIC, [value])
+    assert catalog.decoder(TOPIC, mark).table == ORDERS_2
+    # Whoever asked: the service must learn of it.
+    assert catalog.revision == 2
+    assert catalog.topics[TOPIC].newest == ORDERS_2
+    assert catalog.topics[TOPIC].oldest == ORDERS
+
+
+def test_an_unknown_schema_is_an_undecodable_record() -> None:
+    catalog = SchemaCatalog("shop", Format.AVRO, Feed(ORDERS).read)
+    with pytest.raises(TailraceError) as caught:
+        catalog.decoder(TOPIC, b"\0\0\0\1")
+    assert caught.value.kind is ErrorKind.DECODE
+
+
+@pytest.mark.parametrize(("encoding", "value"), [(Format.AVRO, b"{}"), (Format.AVRO, b""), (Format.JSON, b"{}")])
+def test_a_value_that_bears_no_schema_is_an_undecodable_record(encoding: Format, value: bytes) -> None:
+    catalog = SchemaCatalog("shop", encoding, Feed(ORDERS, encoding=encoding).read)
+    catalog.refresh()
+    with pytest.raises(TailraceError) as caught:
+        catalog.marks(TOPIC, [value])
+    assert caught.value.kind is ErrorKind.DECODE
+
+
+def test_a_finished_load_is_known_with_its_offsets() -> None:
+    feed = Feed(ORDERS)
+    document = {"generation": 2, "version": 1, "offsets": {"0": 5, "1": 0}}
+    feed.records.append((orjson.dumps(["loaded", "public", "orders"]), orjson.dumps(document)))
+    catalog = SchemaCatalog("shop", Format.AVRO, feed.read)
+    catalog.refresh()
+    assert catalog.topics[TOPIC].loaded == Loaded(2, {0: 5, 1: 0})
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b'{"name": 1}', b"\xff"])
+def test_a_broken_record_of_the_schemas_topic_is_named(value: bytes) -> None:
+    catalog = SchemaCatalog("shop", Format.AVRO, lambda: [(b'{"table":["a","b"],"version":1}', value)])
+    with pytest.raises(TailraceError) as caught:
+        catalog.refresh()
+    assert caught.value.kind is ErrorKind.DECODE

@@ -1,0 +1,104 @@
+"""The documents are complete and lead somewhere: what a user can set, meet or measure is explained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from runtime import metrics
+from schemas.errors import ErrorKind
+from schemas.settings import Settings
+from tests.unit.architecture.tree import ROOT, files, text
+
+DOCUMENTS = [path for path in files() if path.suffix == ".md"]
+DECISION_PARTS = ("Context", "Decision", "Consequences")
+
+
+def _missing(names: list[str]) -> list[str]:
+    """Return the names that no document has in code font, alone or as the last part of a dotted name."""
+    documented = "\n".join(text(path) for path in DOCUMENTS)
+    return [name for name in names if not re.search(rf"`(?:[\w.<>*-]+\.)?{re.escape(name)}`", documented)]
+
+
+def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the dotted names of all settings; of a section only its members."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        sections = [part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
+        if not sections:
+            found.append(prefix + (field.alias or name))
+        for section in sections:
+            found += [setting.rpartition(".")[2] for setting in _setting_names(section)]
+    return found
+
+
+def _parts(annotation: Any) -> list[Any]:
+    return [annotation, *(inner for part in getattr(annotation, "__args__", ()) for inner in _parts(part))]
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    faults = []
+    for path in DOCUMENTS:
+        targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text(path))
+        faults += [
+            f"{path}: {target}"
+            for target in targets
+            if not re.match(r"[a-z]+:", target) and not (ROOT / path.parent / target).exists()
+        ]
+    assert faults == []
+
+
+def test_every_document_can_be_found_from_the_readme() -> None:
+    reached = {Path("README.md")}
+    while True:
+        linked = {
+            (ROOT / path.parent / target).resolve().relative_to(ROOT)
+            for path in reached
+            for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text(path))
+            if (ROOT / path.parent / target).is_file()
+        }
+        new = {path for path in linked if path.suffix == ".md"} - reached
+        if not new:
+            break
+        reached |= new
+    ends = {path for path in DOCUMENTS if path.parts[:2] == ("docs", "decisions") or path.name == "CHANGELOG.md"}
+    assert [str(path) for path in DOCUMENTS if path not in reached | ends] == []
+
+
+def test_every_setting_is_documented() -> None:
+    assert _missing(sorted(set(_setting_names(Settings)))) == []
+
+
+def test_every_kind_of_error_is_documented() -> None:
+    assert _missing([kind.value for kind in ErrorKind]) == []
+
+
+def test_every_metric_is_documented() -> None:
+    names = [metric.name for metric in metrics.REGISTRY.collect() if metric.name.startswith("tailrace_")]
+    assert len(names) > 10
+    assert _missing(names) == []
+
+
+def test_every_environment_variable_is_documented() -> None:
+    shipped = "\n".join(text(path) for path in files() if path.suffix == ".py" or path.name == "Makefile")
+    names = sorted(set(re.findall(r"\b(TAILRACE_[A-Z0-9_]*[A-Z0-9]|KAFKA_HOME)\b", shipped)) - {"TAILRACE_TEST_PG"})
+    assert names
+    assert _missing(names) == []
+
+
+def test_decisions_have_their_form() -> None:
+    faults = []
+    for path in DOCUMENTS:
+        if path.parts[:2] != ("docs", "decisions"):
+            continue
+        if not re.fullmatch(r"\d{8}-[a-z0-9-]+\.md", path.name):
+            faults.append(f"{path}: named YYYYMMDD-slug.md?")
+        faults += [
+            f"{path}: no {part}"
+            for part in DECISION_PARTS
+            if not re.search(rf"^(#+ {part}|\*\*{part}\b)", text(path), re.MULTILINE)
+        ]
+    assert faults == []

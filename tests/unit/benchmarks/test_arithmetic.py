@@ -1,0 +1,71 @@
+"""The benchmarks' arithmetic: rates, percentiles, medians, and the page that is made of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import report
+from benchmarks.latency import Latency, summary
+from benchmarks.measure import BenchmarkError, Sample, cost, percentile
+from benchmarks.report import MIB, Limit, Round, StageResult
+
+
+def _samples(*rows: tuple[float, int, float, int]) -> list[Sample]:
+    return [Sample(at_s, events, cpu_s, rss_mib * MIB) for at_s, events, cpu_s, rss_mib in rows]
+
+
+SAMPLES = _samples(
+    (10.0, 0, 0.5, 40), (11.0, 0, 1.0, 50), (12.0, 100, 1.5, 60), (13.0, 400, 2.0, 90), (14.0, 700, 3.0, 80),
+    (15.0, 700, 3.25, 70),
+)  # fmt: skip
+
+
+def test_a_rate_runs_from_the_first_progress_to_the_last() -> None:
+    measured = cost(SAMPLES)
+    assert (measured.events, measured.seconds, measured.cpu_s) == (600, 2.0, 1.5)
+    assert measured.events_per_s == 300
+    assert measured.events_per_cpu_s == 400
+
+
+def test_the_whole_run_stands_beside_the_rate() -> None:
+    measured = cost(SAMPLES)
+    assert (measured.whole_events, measured.whole_seconds, measured.whole_cpu_s) == (700, 5.0, 3.25)
+    assert measured.rss_peak_bytes == 90 * MIB
+
+
+def test_events_that_come_all_at_once_count_for_the_whole_run_up_to_them() -> None:
+    measured = cost(_samples((1.0, 0, 0.0, 1), (3.0, 500, 1.0, 1), (9.0, 500, 2.0, 1)))
+    assert (measured.events, measured.seconds, measured.cpu_s) == (500, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("samples", [[], SAMPLES[:2]])
+def test_a_run_without_events_is_no_measurement(samples: list[Sample]) -> None:
+    with pytest.raises(BenchmarkError):
+        cost(samples)
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(0, 1.0), (1, 1.0), (50, 50.0), (99, 99.0), (99.5, 100.0), (100, 100.0)]
+)
+def test_a_percentile_is_the_nearest_rank(percent: float, expected: float) -> None:
+    assert percentile([float(n) for n in range(1, 101)], percent) == expected
+
+
+def test_the_percentiles_of_one_value_are_that_value() -> None:
+    assert summary(100, 99.0, [7.0]) == Latency(100, 99.0, 1, 7.0, 7.0, 7.0, 7.0)
+
+
+def test_the_medians_of_rounds_keep_what_is_no_number() -> None:
+    rounds = [[{"name": "a", "rate": rate, "bytes": None}] for rate in (5.0, 1.0, 3.0)]
+    assert report.medians(rounds) == [{"name": "a", "rate": 3.0, "bytes": None}]
+
+
+def test_the_page_shows_every_number_in_its_unit() -> None:
+    stage = StageResult.of("log-avro", "log → Kafka", cost(SAMPLES), 70_000)
+    rounds = [Round([stage], [Latency(100, 99.6, 1000, 50.0, 80.0, 120.0, 1234.0)], [Limit("COPY TO", 9, 1.0, 9e6)])]
+    page = report.page(report.document(rounds, 20_000, 0.5))
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    assert ["log → Kafka", "300", "400", "215", "90 MiB", "100 per event"] in table
+    assert ["100/s", "100/s", "50 ms", "80 ms", "120 ms", "1,234 ms"] in table
+    assert ["`COPY TO`", "9,000,000"] in table
+    assert "20,000 rows" in page

@@ -1,0 +1,308 @@
+"""The log reader over a scripted stream: positions, skipping, forms, heartbeats, broken messages."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from struct import pack, unpack
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capture.sources.postgresql.catalog import Catalog, RelationFacts
+from capture.sources.postgresql.log import PostgresqlLog
+from capture.sources.postgresql.replication import LogStream
+from capture.sources.postgresql.types import TypeInfo, logical_type
+from capture.sources.postgresql.versions import Versions
+from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+from schemas.selection import Selection
+from schemas.table import Column, TableName, TableSchema
+from tests.unit.capture.postgresql import wire
+
+A, B, HIDDEN, ODD = 101, 102, 103, 104
+XMLISH = 99
+COLUMNS = [("id", wire.INT8, -1, True), ("v", wire.TEXT, -1, False)]
+NATIVES = {wire.INT8: "bigint", wire.TEXT: "text", XMLISH: "oddity"}
+
+
+class FakeCatalog:
+    """The catalogue of three tables, as far as the log asks for it."""
+
+    def __init__(self) -> None:
+        # A type with a send function that nobody can print: it forces the text form.
+        self.types = {**wire.TYPES, XMLISH: TypeInfo(XMLISH, "odd", "oddity", "b", "oddity_send")}
+
+    def oids(self, names: Iterable[TableName]) -> dict[TableName, int]:
+        known = {"a": A, "b": B, "odd": ODD}
+        return {name: known[name.table] for name in names}
+
+    def load_types(self, oids: Iterable[int]) -> None:
+        pass
+
+    def natives(self, pairs: Sequence[tuple[int, int]]) -> list[str]:
+        return [NATIVES.get(oid, "text") for oid, _ in pairs]
+
+    def read_relation(self, oid: int) -> RelationFacts | None:
+        return None
+
+    def user_types(self, oids: Iterable[int]) -> tuple[()]:
+        return ()
+
+
+class FakeRaw:
+    """libpq's connection: hands out messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+
+    def get_copy_data(self, _async: int) -> tuple[int, memoryview]:
+        if not self.messages:
+            return 0, memoryview(b"")
+        message = self.messages.pop(0)
+        return len(message), memoryview(message)
+
+
+class FakeStream:
+    """A server that sends `transactions` from the position on, as a slot does."""
+
+    def __init__(self, log: list[tuple[int, list[bytes]]], end: int) -> None:
+        self.raw = FakeRaw()
+        self._log = log
+        self._end = end
+        self.starts: list[tuple[int, bool]] = []
+        self.sent: list[bytes] = []
+        self._sockets = socket.socketpair()
+        self.socket = self._sockets[0].fileno()
+
+    def start(self, lsn: int, *, binary: bool) -> None:
+        self.starts.append((lsn, binary))
+        self.raw.messages = [m for commit, part in self._log if commit >= lsn for m in part]
+        self.raw.messages.append(wire.keepalive(self._end))
+
+    def receive(self) -> None:
+        pass
+
+    def check_warnings(self) -> None:
+        pass
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(message)
+
+    def fail(self) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        for end in self._sockets:
+            end.close()
+
+
+def _table(name: str) -> TableSchema:
+    columns = tuple(
+        Column(column, logical_type(wire.TYPES, oid, typmod), NATIVES[oid], not is_key)
+        for column, oid, typmod, is_key in COLUMNS
+    )
+    return TableSchema(TableName("public", name), columns, (0,))
+
+
+TABLES = [_table("a"), _table("b")]
+
+
+def _row(key: int, value: str | None = "x", *, binary: bool = True) -> bytes:
+    if binary:
+        return wire.row(wire.binary(pack(">q", key)), wire.binary(value.encode() if value is not None else None))
+    return wire.row(wire.text(str(key)), wire.text(value))
+
+
+def _transactions(scripts: Sequence[Sequence[str]]) -> tuple[list[tuple[int, list[bytes]]], int]:
+    """Make a log: a letter a change (a, b: a row of that table; h: of a table that is not selected; t: truncate of a
+    and h; m: a message), a word a transaction.
+    """
+    log: list[tuple[int, list[bytes]]] = []
+    lsn = 1000
+    key = 0
+    for number, script in enumerate(scripts):
+        messages = [wire.begin(lsn, number + 1)]
+        for letter in script:
+            key += 1
+            oid = {"a": A, "b": B, "h": HIDDEN, "t": A, "m": A}[letter]
+            if letter != "m":
+                name = {A: "a", B: "b", HIDDEN: "hidden"}[oid]
+                messages += [wire.relation(oid, name, COLUMNS)] if number == 0 or letter == "t" else []
+            if letter == "t":
+                messages += [wire.relation(HIDDEN, "hidden", COLUMNS), wire.truncate(A, HIDDEN)]
+            elif letter == "m":
+                messages.append(wire.message("p", b"%d" % key))
+            else:
+                messages.append(wire.insert(oid, _row(key)))
+        messages.append(wire.commit(lsn, lsn + 8))
+        log.append((lsn, messages))
+        lsn += 100
+    return log, lsn
+
+
+def _announced(log: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes]]]:
+    """Announce all tables first in each transaction: whatever transaction a stream begins with, it knows them."""
+    every = [wire.relation(oid, name, COLUMNS) for oid, name in ((A, "a"), (B, "b"), (HIDDEN, "hidden"))]
+    return [(lsn, [messages[0], *every, *(m for m in messages[1:] if m[25:26] != b"R")]) for lsn, messages in log]
+
+
+def _open(stream: FakeStream, position: Position, tables: Sequence[TableSchema] = TABLES) -> PostgresqlLog:
+    catalog = cast("Catalog", FakeCatalog())
+    versions = Versions(catalog, Selection(["public.*", "!public.hidden"]), tables)
+    return PostgresqlLog(cast("LogStream", stream), versions, position, binary=True, check=lambda _names: None)
+
+
+def _read(log: PostgresqlLog, end: int) -> list[Change]:
+    changes: list[Change] = []
+    while not any(isinstance(c, Heartbeat) and c.position.commit >= end for c in changes):
+        changes += log.poll(0.0)
+    log.close()
+    return changes
+
+
+def _units(changes: Iterable[Change]) -> Iterator[object]:
+    """Yield what counts, one by one."""
+    for change in changes:
+        if isinstance(change, RowChanges):
+            yield from ((change.table.name.table, row) for row in change.after)
+        elif isinstance(change, Truncate):
+            yield "t", tuple(t.name.table for t in change.tables)
+        elif isinstance(change, LogMessage):
+            yield "m", change.content
+
+
+def _positions(changes: Iterable[Change], start: Position) -> Iterator[Position]:
+    """Yield a position behind every unit and every commit, as a service counts them."""
+    yield start
+    at = start
+    for change in changes:
+        if isinstance(change, Commit | Heartbeat):
+            at = change.position
+            yield at
+        else:
+            for _ in _units([change]):
+                at = Position(at.commit, at.row + 1)
+                yield at
+
+
+SCRIPTS = st.lists(st.text("abhtm", max_size=6), max_size=5)
+
+
+@given(SCRIPTS)
+@settings(deadline=None, max_examples=40)
+def test_reading_goes_on_from_any_position_without_loss_or_repetition(scripts: list[str]) -> None:
+    log, end = _transactions(scripts)
+    log = _announced(log)
+    whole = _read(_open(FakeStream(log, end), Position(0)), end)
+    units = list(_units(whole))
+    assert len(units) == sum(len(script.replace("h", "")) for script in scripts)
+    done = 0
+    previous = Position(0)
+    for position in _positions(whole, Position(0)):
+        if position.row > previous.row:
+            done += 1
+        previous = position
+        rest = _read(_open(FakeStream(log, end), position), end)
+        assert list(_units(rest)) == units[done:]
+        kinds = [type(c) for c in rest if isinstance(c, Begin | Commit)]
+        assert kinds == [Begin, Commit] * (len(kinds) // 2)
+
+
+def test_a_transaction_without_selected_changes_only_moves_the_position() -> None:
+    log, end = _transactions(["hh", "", "h"])
+    changes = _read(_open(FakeStream(_announced(log), end), Position(0)), end)
+    assert changes == [Heartbeat(Position(end))]
+
+
+def test_a_position_within_a_shorter_transaction_stops() -> None:
+    log, end = _transactions(["aa"])
+    reader = _open(FakeStream(_announced(log), end), Position(0, 3))
+    with pytest.raises(TailraceError, match="2 changes, the position says that 3") as caught:
+        _read(reader, end)
+    assert caught.value.kind is ErrorKind.INVARIANT
+    reader.close()
+
+
+@pytest.mark.parametrize("rows_before", [0, 1, 2])
+def test_a_type_without_a_printer_turns_the_stream_to_text_where_it_stands(rows_before: int) -> None:
+    odd = [("id", wire.INT8, -1, True), ("o", XMLISH, -1, False)]
+
+    class Turning(FakeStream):
+        def start(self, lsn: int, *, binary: bool) -> None:
+            rows = [wire.insert(A, _row(i, binary=binary)) for i in range(rows_before)]
+            value = wire.binary(b"\0") if binary else wire.text("odd")
+            odd_row = wire.row(_row(7, None, binary=binary)[2:-1], value)[2:]
+            self._log = [
+                (
+                    1000,
+                    [
+                        wire.begin(1000, 1),
+                        wire.relation(A, "a", COLUMNS),
+                        *rows,
+                        wire.relation(ODD, "odd", odd),
+                        wire.insert(ODD, pack(">h", 2) + odd_row),
+                        wire.insert(A, _row(99, binary=binary)),
+                        wire.commit(1000, 1008),
+                    ],
+                )
+            ]
+            super().start(lsn, binary=binary)
+
+    stream = Turning([], 2000)
+    changes = _read(_open(stream, Position(0)), 2000)
+    assert stream.starts == [(0, True), (0, False)]
+    assert list(_units(changes)) == [
+        *(("a", (i, "x")) for i in range(rows_before)),
+        ("odd", (7, "odd")),
+        ("a", (99, "x")),
+    ]
+    assert [type(c) for c in changes if isinstance(c, Begin | Commit | SchemaChange)] == [Begin, SchemaChange, Commit]
+
+
+def test_keepalives_are_answered_and_positions_confirmed() -> None:
+    stream = FakeStream([], 2000)
+    log = _open(stream, Position(500))
+    log.poll(0.0)
+    stream.raw.messages.append(wire.keepalive(3000, wants_reply=True))
+    (heartbeat,) = log.poll(0.0)
+    assert heartbeat == Heartbeat(Position(3000))
+    assert unpack(">cqqqqB", stream.sent[-1])[:4] == (b"r", 3000, 500, 500)
+    log.acknowledge(Position(2500, 7))
+    assert unpack(">cqqqqB", stream.sent[-1])[:4] == (b"r", 3000, 2500, 2500)
+    sent = len(stream.sent)
+    log.acknowledge(Position(2500, 9))
+    assert len(stream.sent) == sent
+    log.close()
+
+
+@given(st.integers(0, 300), st.binary(min_size=1, max_size=8), st.sampled_from([0, 1, 2]))
+@settings(deadline=None, max_examples=40)
+def test_broken_messages_are_refused_by_kind(at: int, junk: bytes, way: int) -> None:
+    log, end = _transactions(["aatmb"])
+    ((lsn, messages),) = _announced(log)
+    index = at % len(messages)
+    message = messages[index]
+    at = at % len(message)
+    broken = (message[:at], message[:at] + junk + message[at + len(junk) :], message + junk)[way]
+    stream = FakeStream([(lsn, [*messages[:index], broken, *messages[index + 1 :]])], end)
+    reader = _open(stream, Position(0))
+    try:
+        for _ in range(4):
+            reader.poll(0.0)
+    except TailraceError as error:
+        assert error.kind is ErrorKind.DECODE  # noqa: PT017 - not always raised
+    finally:
+        reader.close()
+
+
+def test_an_update_of_an_unknown_relation_is_refused() -> None:
+    stream = FakeStream([(1000, [wire.begin(1000, 1), wire.insert(77, _row(1))])], 2000)
+    reader = _open(stream, Position(0))
+    with pytest.raises(TailraceError) as caught:
+        reader.poll(0.0)
+    assert caught.value.kind is ErrorKind.DECODE
+    reader.close()

@@ -1,0 +1,160 @@
+"""Whatever crashes, and whenever: replaying the topics gives the source's tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+
+from capture import checkpoints, loader
+from capture.schemas_topic import Catalogue
+from capture.session import Session, Surroundings
+from schemas.codecs import compile_decoder
+from schemas.errors import TailraceError
+from schemas.settings import Settings, parse
+from schemas.topics import checkpoints_topic, data_topic, schemas_topic
+from tests.kit import simulation as sim
+
+
+class World:
+    """A source, a broker, and captures that come and go."""
+
+    def __init__(self, seed: int, crash_rate: float, capture: dict[str, Any] | None = None) -> None:
+        self.random = Random(seed)
+        self.chaos = sim.Chaos(self.random)
+        self.crash_rate = crash_rate
+        self.database = sim.Database(
+            self.random,
+            [
+                sim.table_schema("orders", keyed=True),
+                sim.table_schema("items", keyed=True),
+                sim.table_schema("notes", keyed=False),
+            ],
+        )
+        self.broker = sim.Broker()
+        self.settings: Settings = parse(
+            {
+                "name": sim.REPLICATION,
+                "kafka": {"bootstrap.servers": "simulated"},
+                "source": {"database": sim.DATABASE, "user": "nobody", "tables": ["public.*"]},
+                "topics": {"partitions": 2},
+                "capture": {"load_attempts": 1000, **(capture or {})},
+            }
+        )
+        self.now_s = 0.0
+        self.window_keys_max: int | None = None
+        self.crashes = 0
+        self.current: Session | None = None
+
+    def monotonic(self) -> float:
+        self.now_s += 0.002
+        return self.now_s
+
+    def session(self) -> Session:
+        checkpoint = checkpoints.decode(self.broker.read_all(checkpoints_topic(sim.REPLICATION)))
+        catalogue = Catalogue.of(self.settings, self.broker.read_all(schemas_topic(sim.REPLICATION)))
+        around = Surroundings(
+            source=sim.SimSource(self.database, self.chaos),
+            producer=sim.SimProducer(self.broker, self.chaos),
+            topics=self.broker,
+            spawn=lambda: sim.SimWorker(self.database, self.chaos),
+            now_us=lambda: int(self.now_s * 1e6),
+            monotonic=self.monotonic,
+        )
+        session = Session(self.settings, around, checkpoint, catalogue)
+        if self.window_keys_max is not None:
+            session.loading._window_keys_max = self.window_keys_max
+        return session
+
+    def live(self, steps: int, *, ddl: bool = False) -> None:
+        """Let transactions and sessions go on side by side; sessions crash and come again."""
+        self.chaos.rate = self.crash_rate
+        for _ in range(steps):
+            for _ in range(self.random.choice((0, 0, 1, 3))):
+                self.database.transact()
+            if ddl and self.random.random() < 0.02:
+                self.database.add_column(self.random.choice(list(self.database.tables)))
+            self.database.drift()
+            self._step()
+        self.chaos.rate = 0.0
+        self.database.settle()
+        session = self.current or self._start()
+        for _ in range(20_000):
+            session.step(0)
+            if session.is_finished and session.committed.commit >= self.database.end():
+                break
+        else:
+            pytest.fail("the session does not come to an end")
+        session.drain()
+        session.close()
+
+    def _start(self) -> Session:
+        self.current = self.session()
+        self.current.start(stop_at="0")
+        return self.current
+
+    def _step(self) -> None:
+        try:
+            if self.current is None:
+                self._start()
+            else:
+                self.current.step(0)
+        except (sim.Crash, TailraceError):
+            self.crashes += 1
+            assert self.current is not None
+            # What the death of a process does to its files and children.
+            self.current.close()
+            self.current = None
+
+    def check(self) -> None:
+        catalogue = Catalogue.of(self.settings, self.broker.read_all(schemas_topic(sim.REPLICATION)))
+        all_sequences: list[int] = []
+        for name, table in self.database.tables.items():
+            history = catalogue.versions[name]
+            decoders = {entry.value_schema_id: compile_decoder(entry.table, sim.FORMAT) for entry in history}
+            topic = data_topic(sim.REPLICATION, name)
+            rows, sequences = sim.replay(self.broker, topic, decoders, len(table.columns), keyed=bool(table.key))
+            all_sequences += sequences
+            assert Counter(rows) == Counter(self.database.rows(name)), f"{name} differs"
+            assert catalogue.loaded[name] >= 1
+        assert len(all_sequences) == len(set(all_sequences)), "a commit sequence was used twice"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_topics_replay_to_the_source_over_crashes(seed: int) -> None:
+    world = World(seed, crash_rate=0.08)
+    for _ in range(30):
+        world.database.transact()
+    world.live(120)
+    world.check()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_topics_replay_to_the_source_when_few_keys_may_be_remembered(seed: int) -> None:
+    world = World(seed, crash_rate=0.02)
+    world.window_keys_max = 3
+    for _ in range(60):
+        world.database.transact()
+    world.live(120)
+    world.check()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chunks_larger_than_the_buffer_go_out_in_parts(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "BUFFER_BYTES_MAX", 200)
+    world = World(seed, crash_rate=0.04)
+    for _ in range(60):
+        world.database.transact()
+    world.live(120)
+    world.check()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_change_while_they_are_loaded_and_streamed(seed: int) -> None:
+    world = World(seed, crash_rate=0.03)
+    for _ in range(30):
+        world.database.transact()
+    world.live(120, ddl=True)
+    world.check()

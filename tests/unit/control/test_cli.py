@@ -1,0 +1,108 @@
+"""The command line without servers: exit codes, messages, reference pages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from control import cli, reference
+from runtime import exit_codes
+from schemas.errors import ErrorKind, TailraceError
+
+CONFIGURATION = """
+name: shop
+kafka: {bootstrap.servers: "127.0.0.1:9"}
+source: {engine: postgresql, database: shop, user: capture, tables: ["public.*"]}
+targets:
+  replica: {engine: postgresql, database: replica, user: apply}
+"""
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.yaml"
+    path.write_text(CONFIGURATION)
+    return path
+
+
+def run(*arguments: str) -> int:
+    return cli.guarded(lambda: cli.app(list(arguments), standalone_mode=False))
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_every_kind_of_error_has_an_exit_code_and_is_told(kind: ErrorKind, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise TailraceError(kind, "it broke", remedy="mend it", table="public.t", position="0/1")
+
+    configuration = kind in {ErrorKind.CONFIGURATION, ErrorKind.PREREQUISITE}
+    assert cli.guarded(fail) == (exit_codes.CONFIGURATION if configuration else exit_codes.STOPPED)
+    told = capsys.readouterr().err
+    assert "it broke" in told
+    assert "mend it" in told
+    assert "public.t" in told
+
+
+def test_an_interrupted_command_says_so() -> None:
+    def interrupt() -> None:
+        raise typer.Abort
+
+    assert cli.guarded(interrupt) == exit_codes.INTERNAL
+
+
+def test_the_code_that_a_command_returns_is_the_exit_code() -> None:
+    assert cli.guarded(lambda: exit_codes.DIFFERENT) == exit_codes.DIFFERENT
+    assert cli.guarded(lambda: None) == exit_codes.OK
+
+
+def test_a_configuration_is_checked_without_a_connection(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("settings", "check", str(configuration)) == exit_codes.OK
+    assert "replication shop, 1 target" in capsys.readouterr().out
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(CONFIGURATION + "captrue: {commit_rows: 5}\n")
+    assert run("settings", "check", str(path)) == exit_codes.CONFIGURATION
+    assert "did you mean capture?" in capsys.readouterr().err
+
+
+def test_an_unknown_target_is_refused_with_the_known_ones(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("apply", "run", str(configuration), "--target", "nowhere") == exit_codes.CONFIGURATION
+    assert "replica" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_a_configuration_error() -> None:
+    assert run("plan", "--bogus") == exit_codes.CONFIGURATION
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == exit_codes.OK
+    assert capsys.readouterr().out.startswith("tailrace ")
+
+
+def test_the_json_schema_of_the_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("settings", "schema") == exit_codes.OK
+    assert "source" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_every_command_has_help() -> None:
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert result.exit_code == 0
+    for name in ("capture", "apply", "plan", "status", "verify", "topics", "reset", "parked", "dev"):
+        assert name in result.output
+
+
+@pytest.mark.parametrize("name", sorted(reference.PAGES))
+def test_the_reference_page_is_up_to_date(name: str) -> None:
+    written = (reference.DIRECTORY / name).read_text(encoding="utf-8")
+    assert written == reference.PAGES[name](), "run `python -m control.reference`"

@@ -1,0 +1,35 @@
+"""What a plan says of tables and findings."""
+
+from __future__ import annotations
+
+from control.plan import PlacedFinding, Report, of_error, planned_table
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Finding, Severity
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+
+def test_a_table_is_planned_with_its_topic_key_and_mappings() -> None:
+    table = TableSchema(
+        TableName("public", "orders"),
+        (
+            Column("id", LogicalType(Family.INT64), "bigint", nullable=False),
+            Column("total", LogicalType(Family.DECIMAL, precision=12, scale=2), "numeric(12,2)"),
+            Column("tags", LogicalType(Family.TEXT), "text[]"),
+        ),
+        key=(0,),
+    )
+    planned = planned_table("shop", table, 7)
+    assert (planned.topic, planned.key, planned.rows_estimated) == ("shop.public.orders", ("id",), 7)
+    assert [column.wire for column in planned.columns] == ["int64", "Decimal(scale 2)", "string"]
+    assert [column.note is None for column in planned.columns] == [True, True, False]
+
+
+def test_only_blocking_findings_block() -> None:
+    warning = PlacedFinding("source", Finding(Severity.WARNS, "slow", "is slow"))
+    error = TailraceError(ErrorKind.PREREQUISITE, "wal_level is replica", remedy="alter system …")
+    assert not Report("shop", findings=[warning]).blocked
+    report = Report("shop", findings=[warning, PlacedFinding("source", of_error(error))])
+    assert report.blocked
+    finding = report.to_document()["findings"][1]
+    assert (finding["code"], finding["remedy"]) == ("prerequisite", "alter system …")

@@ -1,0 +1,59 @@
+"""Putting status documents and lags together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from control.status import assemble
+
+NOW = 1_700_000_000_000_000
+
+
+def document(state: str = "running", age_s: float = 0.0, **facts: Any) -> dict[str, Any]:
+    return {"state": state, "ts_us": NOW - int(age_s * 1e6), **facts}
+
+
+def test_nothing_was_ever_started() -> None:
+    report = assemble("shop", {}, {"replica": {}}, NOW)
+    assert report.state == "never started"
+    assert report.targets[0].state == "never started"
+    assert report.targets[0].lag_records == 0
+
+
+def test_capture_is_shown_with_its_tables_and_the_source() -> None:
+    table = {"state": "loading", "rows_estimated": 10, "rows_loaded": 4, "chunks": 2, "chunks_done": 1}
+    capture = document(phase="full-load", position="0/1", source_end="0/5", lag_bytes=4, tables={"public.t": table})
+    report = assemble("shop", {"capture": capture}, {}, NOW)
+    assert (report.state, report.phase) == ("running", "full-load")
+    assert report.source == {"position": "0/1", "end": "0/5", "lag_bytes": 4}
+    assert report.tables[0].rows_loaded == 4
+
+
+def test_a_component_that_has_not_written_for_long_is_silent_unless_it_ended() -> None:
+    documents = {"capture": document(age_s=60), "apply.replica.h.1": document("stopped", age_s=60)}
+    report = assemble("shop", documents, {"replica": {}}, NOW)
+    assert report.state == "silent"
+    assert report.targets[0].state == "stopped"
+
+
+def test_a_standby_is_counted_and_does_not_hide_the_active_one() -> None:
+    documents = {"capture": document(), "capture.standby.h.7": document("standby")}
+    report = assemble("shop", documents, {}, NOW)
+    assert (report.state, report.standbys) == ("running", 1)
+
+
+def test_a_target_adds_up_its_appliers_and_lists_the_topics_that_lag() -> None:
+    documents = {
+        "apply.replica.h.1": document(rows=10, rows_per_s=5.0, lag_ms=20),
+        "apply.replica.h.2": document(rows=7, rows_per_s=1.0, lag_ms=900),
+        "apply.replica2.h.3": document(rows=1000),
+    }
+    target = assemble("shop", documents, {"replica": {"a": 3, "b": 0}}, NOW).targets[0]
+    assert (target.rows, target.rows_per_s, target.lag_records, target.lag_ms) == (17, 6.0, 3, 900)
+    assert target.topics == {"a": 3}
+    assert len(target.instances) == 2
+
+
+def test_a_target_that_has_everything_has_no_lag_whatever_an_applier_said_last() -> None:
+    documents = {"apply.replica.h.1": document(lag_ms=5000)}
+    assert assemble("shop", documents, {"replica": {"a": 0}}, NOW).targets[0].lag_ms == 0

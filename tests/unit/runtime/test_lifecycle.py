@@ -1,0 +1,56 @@
+"""Stop requests by signal and by call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from runtime.lifecycle import StopRequest
+
+
+def test_nothing_is_requested_at_first_and_waiting_ends_by_itself() -> None:
+    stop = StopRequest()
+    assert not stop.stopping
+    assert stop.wait(0) is False
+
+
+def test_a_request_ends_every_wait_now_and_later_and_keeps_its_first_reason() -> None:
+    stop = StopRequest()
+    waiting = [threading.Thread(target=stop.wait, args=(600,)) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    stop.request("first")
+    stop.request("second")
+    for thread in waiting:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert stop.wait(600) is True
+    assert stop.reason == "first"
+
+
+def test_sigterm_becomes_a_request_and_the_old_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(60)
+        assert stop.reason == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_signal_ends_the_process() -> None:
+    code = (
+        "import os, signal\n"
+        "from runtime.lifecycle import StopRequest\n"
+        "with StopRequest() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    stop.wait(60)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    stop.wait(60)\n"
+        "    print('still here')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == b""

@@ -1,0 +1,87 @@
+"""Metrics' names, and the endpoint that shows them with the liveness."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+from runtime import metrics
+from schemas.errors import ErrorKind, TailraceError
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_liveness_follows_progress() -> None:
+    clock = Clock()
+    liveness = metrics.Liveness(limit_s=30, monotonic=clock)
+    clock.now = 30
+    assert liveness.check()[0]
+    clock.now = 31
+    alive, document = liveness.check()
+    assert not alive
+    assert document == {"alive": False, "detail": "starting", "seconds_since_progress": 31.0, "limit_s": 30}
+    liveness.progress("idle")
+    alive, document = liveness.check()
+    assert alive
+    assert document["detail"] == "idle"
+
+
+def test_the_endpoint_serves_metrics_and_liveness() -> None:
+    clock = Clock()
+    liveness = metrics.Liveness(limit_s=30, monotonic=clock)
+    metrics.CAPTURE_ROWS.labels("public.orders", "log").inc(3)
+    with metrics.serve(0, liveness) as server:
+        status, text = get(server.port, "/metrics")
+        assert status == 200
+        assert 'tailrace_capture_rows_total{phase="log",table="public.orders"} 3.0' in text
+        assert "process_resident_memory_bytes" in text
+        status, text = get(server.port, "/healthz")
+        assert (status, json.loads(text)["alive"]) == (200, True)
+        clock.now = 100
+        status, text = get(server.port, "/healthz")
+        assert (status, json.loads(text)["alive"]) == (503, False)
+        assert get(server.port, "/")[0] == 404
+
+
+def test_a_port_that_is_taken_is_a_configuration_error() -> None:
+    with metrics.serve(0, metrics.Liveness()) as server, pytest.raises(TailraceError) as caught:
+        metrics.serve(server.port, metrics.Liveness())
+    assert caught.value.kind is ErrorKind.CONFIGURATION
+
+
+def test_errors_are_counted_by_kind() -> None:
+    def value(name: str, kind: str) -> float:
+        return metrics.REGISTRY.get_sample_value(f"tailrace_{name}_total", {"kind": kind}) or 0.0
+
+    before = value("errors", "transport"), value("retries", "transport"), value("errors", "internal")
+    metrics.count_error(TailraceError(ErrorKind.TRANSPORT, "x"), retried=True)
+    metrics.count_error(ValueError("x"))
+    after = value("errors", "transport"), value("retries", "transport"), value("errors", "internal")
+    assert after == tuple(n + 1 for n in before)
+
+
+def test_every_metric_is_named_and_described_alike() -> None:
+    for family in metrics.REGISTRY.collect():
+        if not family.name.startswith(("python_", "process_")):
+            assert family.name.startswith("tailrace_")
+            assert family.documentation
+    own = [family.name for family in metrics.REGISTRY.collect() if family.name.startswith("tailrace_")]
+    assert sorted(d.name for d in metrics.DESCRIBED) == sorted(own)
+    assert all(f"| `{name}` |" in metrics.markdown() for name in own)

@@ -1,0 +1,101 @@
+"""Back-off and retries, by a clock of the test's own."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from runtime.lifecycle import StopRequest
+from runtime.retry import Backoff, call
+from schemas.errors import ErrorKind, TailraceError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pauses(backoff: Backoff, clock: Clock) -> list[float]:
+    found = []
+    while (pause := backoff.next_s()) is not None:
+        found.append(pause)
+        clock.now += pause
+    return found
+
+
+def test_pauses_grow_to_their_maximum_and_the_series_ends_in_time() -> None:
+    clock = Clock()
+    found = pauses(Backoff(600, initial_s=0.2, pause_s_max=15, monotonic=clock), clock)
+    assert 0.1 <= found[0] <= 0.2
+    assert max(found) <= 15
+    assert all(later > earlier / 2.1 for earlier, later in pairwise(found[:-1]))
+    assert clock.now == pytest.approx(600)
+
+
+def test_a_reset_begins_a_new_series() -> None:
+    clock = Clock()
+    backoff = Backoff(60, monotonic=clock)
+    pauses(backoff, clock)
+    assert backoff.next_s() is None
+    backoff.reset()
+    assert backoff.attempts == 0
+    first = backoff.next_s()
+    assert first is not None
+    assert first <= 0.2
+
+
+def test_a_very_long_series_does_not_overflow() -> None:
+    clock = Clock()
+    backoff = Backoff(1e9, monotonic=clock)
+    for _ in range(5000):
+        assert backoff.next_s() is not None
+
+
+def test_no_time_means_no_second_attempt() -> None:
+    assert Backoff(0, monotonic=Clock()).next_s() is None
+
+
+def test_an_action_is_repeated_after_errors_that_are_worth_it() -> None:
+    errors = [TailraceError(ErrorKind.TRANSPORT, "away")] * 3
+    told: list[str] = []
+
+    def action() -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    backoff = Backoff(60, initial_s=0.0)
+    assert call(action, backoff, StopRequest(), lambda e, _: told.append(e.message)) == "done"
+    assert told == ["away"] * 3
+    assert backoff.attempts == 0
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.CONFIGURATION, ErrorKind.DECODE, ErrorKind.ROW_REJECTED])
+def test_other_errors_are_raised_at_once(kind: ErrorKind) -> None:
+    attempts = []
+
+    def action() -> None:
+        attempts.append(1)
+        raise TailraceError(kind, "no")
+
+    with pytest.raises(TailraceError, match="no"):
+        call(action, Backoff(60), StopRequest())
+    assert attempts == [1]
+
+
+def test_a_stop_ends_the_attempts_with_the_last_error() -> None:
+    stop = StopRequest()
+    attempts = []
+
+    def action() -> None:
+        attempts.append(1)
+        stop.request("test")
+        raise TailraceError(ErrorKind.TRANSPORT, "away")
+
+    with pytest.raises(TailraceError, match="away"):
+        call(action, Backoff(60), stop)
+    assert attempts == [1]

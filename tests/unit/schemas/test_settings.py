@@ -1,0 +1,210 @@
+"""The settings' models: defaults, refusals with hints, and that nothing secret is ever printed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
+from schemas.reference import json_schema, markdown, sections
+from schemas.settings import Cleanup, DdlPolicy, Mode, Settings, parse
+
+MINIMAL: dict[str, Any] = {
+    "name": "shop",
+    "kafka": {"bootstrap.servers": "127.0.0.1:9092"},
+    "source": {"database": "shop", "user": "capture", "tables": ["public.*"]},
+}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(MINIMAL), **changes}
+
+
+def problems(bad: Any) -> list[str]:
+    with pytest.raises(TailraceError) as caught:
+        parse(bad)
+    assert caught.value.kind is ErrorKind.CONFIGURATION
+    return [line.strip() for line in caught.value.message.splitlines()[1:]]
+
+
+def test_a_minimal_configuration_gets_the_defaults() -> None:
+    settings = parse(MINIMAL)
+    assert settings.mode is Mode.FULL_LOAD_AND_CDC
+    assert settings.topics.format is Format.AVRO
+    assert settings.ddl is DdlPolicy.APPLY
+    assert settings.targets == {}
+    assert (settings.slot, settings.publication) == ("tailrace_shop", "tailrace_shop")
+    assert settings.source.conninfo() == {
+        "host": "127.0.0.1",
+        "port": "5432",
+        "dbname": "shop",
+        "user": "capture",
+        "sslmode": "prefer",
+        "connect_timeout": "10",
+    }
+
+
+def test_connection_parameters_are_libpqs() -> None:
+    source = {
+        **MINIMAL["source"],
+        "password": "p",
+        "tls": {"mode": "verify-full", "ca": "/ca.pem", "cert": "/c.pem", "key": "/k.pem", "key_password": "q"},
+        "parameters": {"channel_binding": "require"},
+    }
+    conninfo = parse(document(source=source)).source.conninfo()
+    assert conninfo["password"] == "p"
+    assert {name: value for name, value in conninfo.items() if name.startswith("ssl")} == {
+        "sslmode": "verify-full",
+        "sslrootcert": "/ca.pem",
+        "sslcert": "/c.pem",
+        "sslkey": "/k.pem",
+        "sslpassword": "q",
+    }
+    assert conninfo["channel_binding"] == "require"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"tragets": {}}, "tragets: unknown setting; did you mean targets?"),
+        ({"source": {**MINIMAL["source"], "tabels": []}}, "source.tabels: unknown setting; did you mean tables?"),
+        (
+            {"source": {**MINIMAL["source"], "tls": {"moode": 1}}},
+            "source.tls.moode: unknown setting; did you mean mode?",
+        ),
+        (
+            {"targets": {"r": {"database": "d", "user": "u", "pasword": "x"}}},
+            "targets.r.pasword: unknown setting; did you mean password?",
+        ),
+        (
+            {"apply": {"errors": {"xyz": 1}}},
+            "apply.errors.xyz: unknown setting; known: decode, row_rejected, row_conflict",
+        ),
+        ({"mode": "cdd"}, "mode: should be 'full-load-and-cdc', 'full-load' or 'cdc'"),
+        ({"kafka": {}}, "kafka: bootstrap.servers is missing"),
+        (
+            {"kafka": {"bootstrap.servers": "b", "isolation.level": "read_uncommitted"}},
+            "kafka: isolation.level is set by Tailrace: exactly-once delivery rests on it",
+        ),
+        ({"source": {"database": "d", "user": "u"}}, "source.tables: is required"),
+        (
+            {"source": {**MINIMAL["source"], "tables": ["orders"]}},
+            "source.tables: 'orders' is not of the form schema.table",
+        ),
+        (
+            {"source": {**MINIMAL["source"], "tables": ["!a.b"]}},
+            "source.tables: all patterns exclude; name what to include first",
+        ),
+        ({"capture": {"chunk_rows": 0}}, "capture.chunk_rows: should be greater than or equal to 100"),
+        ({"start_position": "now"}, "the document: start_position belongs to mode cdc; a full load decides its own"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_path_and_a_hint(changes: dict[str, Any], line: str) -> None:
+    assert problems(document(**changes)) == [line]
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    assert len(problems({"name": "a b", "kafka": {}, "source": {"hots": 1}, "mode": "x", "nmae": 1})) >= 6
+
+
+@pytest.mark.parametrize("bad", [None, [], "text", 3])
+def test_a_document_that_is_no_mapping_is_refused(bad: Any) -> None:
+    with pytest.raises(TailraceError, match="mapping of settings"):
+        parse(bad)
+
+
+def test_no_error_and_no_print_shows_a_secret() -> None:
+    secret = "hunter2-hunter2"
+    source = {**MINIMAL["source"], "password": secret, "tls": {"key_password": secret}}
+    kafka = {"bootstrap.servers": "b", "sasl.password": secret}
+    good = parse(document(source=source, kafka=kafka))
+    assert secret not in repr(good)
+    assert secret not in str(good)
+    for bad in (
+        document(source={**source, "password": {"value": secret}}),
+        document(source=source, kafka={**kafka, "sasl.password": [secret]}),
+        document(source={**source, "port": secret}),
+        document(targets={"r": {"database": "d", "user": "u", "password": [secret]}}),
+    ):
+        with pytest.raises(TailraceError) as caught:
+            parse(bad)
+        assert secret not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+
+
+@given(st.text(max_size=80))
+def test_any_replication_name_is_refused_or_leads_to_a_valid_slot(name: str) -> None:
+    try:
+        settings = parse(document(name=name))
+    except TailraceError:
+        return
+    assert re.fullmatch(r"[a-z0-9_]{1,63}", settings.slot)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from([*Settings.model_fields, "tables", "x"]) | st.text(max_size=5), inner, max_size=5
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_no_document_leads_to_any_other_error(anything: Any) -> None:
+    try:
+        parse(anything)
+    except TailraceError as error:
+        assert error.kind is ErrorKind.CONFIGURATION  # noqa: PT017 - any other exception fails the test as it is
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        ({}, False),
+        ({"cleanup": "compact"}, True),
+        ({"cleanup": "compact", "tombstones": False}, False),
+        ({"tombstones": True}, True),
+    ],
+)
+def test_tombstones_follow_the_cleanup_unless_said(topics: dict[str, Any], expected: bool) -> None:
+    assert parse(document(topics=topics)).topics.writes_tombstones is expected
+
+
+def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
+    target = {"database": "d", "user": "u"}
+    settings = parse(document(targets={"b": target, "a": target}))
+    assert settings.target("a").database == "d"
+    with pytest.raises(TailraceError, match="no target 'c'; known: a, b"):
+        settings.target("c")
+
+
+def test_every_setting_is_documented() -> None:
+    page = markdown()
+    for path, model in sections():
+        assert (model.__doc__ or "").strip(), path
+        for name, field in model.model_fields.items():
+            assert field.description, f"{path}.{name}"
+            assert f"| `{name}` |" in page
+    assert "## `targets.<name>.tls`" in page
+    (line,) = (line for line in page.splitlines() if line.startswith("| `chunk_rows`"))
+    assert line.startswith("| `chunk_rows` | integer, 100 to 100000000 | `100000` | Rows of one chunk of a full load")
+
+
+def test_the_json_schema_is_json_and_refuses_unknown_keys() -> None:
+    schema = json.loads(json.dumps(json_schema()))
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["name", "kafka", "source"]
+    assert all(d.get("additionalProperties") is False for d in schema["$defs"].values() if d["type"] == "object")
+    assert schema["properties"]["name"]["description"]
+    assert Cleanup.COMPACT in schema["$defs"]["Cleanup"]["enum"]
