@@ -105,7 +105,7 @@ class PostgresqlLog:
         deadline = monotonic() + timeout_s
         while True:
             try:
-                self._drain(out)
+                is_drained = self._drain(out)
             except TextNeeded:
                 self._reopen(out)
                 continue
@@ -123,10 +123,11 @@ class PostgresqlLog:
                 self._check(self._versions.names())
             self._keep_alive(now, is_idle=not out)
             self._beat(out, now)
-            wait_s = min(deadline - now, ASK_INTERVAL_S)
-            if out or wait_s <= 0:
+            if out or now >= deadline:
                 break
-            select.select([self._stream.socket], [], [], wait_s)
+            if is_drained:
+                # Only then: what libpq has read already does not make the socket readable.
+                select.select([self._stream.socket], [], [], min(deadline - now, ASK_INTERVAL_S))
         self._count(out)
         renewed = self._labels.announce(out)
         for resolved in self._resolved.values() if renewed else ():
@@ -143,8 +144,10 @@ class PostgresqlLog:
         """End the stream. May be called twice."""
         self._stream.close()
 
-    def _drain(self, out: list[Change]) -> None:
-        """Read what has arrived, up to a bound. The loop of the log: everything rare is elsewhere."""
+    def _drain(self, out: list[Change]) -> bool:
+        """Read what has arrived, up to a bound; tell whether that was all. The loop of the log: all that is rare is
+        elsewhere.
+        """
         get = self._stream.raw.get_copy_data
         rows = size = 0
         asked = False
@@ -156,7 +159,7 @@ class PostgresqlLog:
                 if length < 0:
                     self._stream.fail()
                 if asked:
-                    return
+                    return True
                 self._stream.receive()
                 asked = True
                 continue
@@ -197,6 +200,7 @@ class PostgresqlLog:
                 add_op("d")
             add_before(before)
             add_after(after)
+        return False
 
     def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, pgoutput.RowReaders, tuple[int, ...]] | None:
         """Begin a run of a table's rows. None: the row at hand is not to be returned."""

@@ -34,7 +34,10 @@ def database_of(settings: Settings) -> PostgresqlDatabase:
 
 
 def read_to_end(source: Source, log: LogReader, *, rows_max: int | None = None) -> list[Change]:
-    """Read until the log is read to where the source ends now, or until enough rows were returned."""
+    """Read until the log is read to where the source ends now, or until enough rows were returned.
+
+    Runs come whole, however the polls cut them: see `joined`.
+    """
     end = source.current_position().commit
     changes: list[Change] = []
     deadline = time.monotonic() + DEADLINE_S
@@ -42,10 +45,28 @@ def read_to_end(source: Source, log: LogReader, *, rows_max: int | None = None) 
         part = log.poll(1.0)
         changes += part
         if rows_max is not None and len(rows_of(changes)) >= rows_max:
-            return changes
+            return joined(changes)
         if any(isinstance(c, Commit | Heartbeat) and c.position.commit >= end for c in part):
-            return changes
+            return joined(changes)
     raise AssertionError(f"the log was not read to its end within {DEADLINE_S} s")
+
+
+def joined(changes: Iterable[Change]) -> list[Change]:
+    """Join runs of the same table and transaction that follow each other: where one is cut is chance."""
+    whole: list[Change] = []
+    for change in changes:
+        last = whole[-1] if whole else None
+        if (
+            isinstance(change, RowChanges)
+            and isinstance(last, RowChanges)
+            and (last.table, last.txn) == (change.table, change.txn)
+        ):
+            last.ops += change.ops
+            last.before += change.before
+            last.after += change.after
+        else:
+            whole.append(change)
+    return whole
 
 
 def rows_of(changes: Iterable[Change], table: str | None = None) -> list[tuple[str, Row | None, Row | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ Capture = Callable[..., Captured]
 
 
 @pytest.fixture
-def capture(source_database: Database, replication: str) -> Iterator[Capture]:
+def capture(source_database: Database, replication: str, arrival: str) -> Iterator[Capture]:
     made: list[PostgresqlDatabase] = []
 
     def start(*setup: str, tables: tuple[str, ...] = ("public.*",)) -> Captured:
@@ -128,10 +129,12 @@ def test_a_large_transaction_is_returned_piece_by_piece(capture: Capture) -> Non
     c = capture("create table a (id int primary key)")
     c.database.execute("insert into a select generate_series(1, 30000)")
     log = c.open()
-    polls: list[Sequence[Change]] = []
+    polls: list[Sequence[Change]] = [()]
+    deadline = time.monotonic() + reading.DEADLINE_S
     try:
-        while not any(isinstance(x, Commit) for poll in polls for x in poll):
-            polls.append(log.poll(5.0))
+        while not any(isinstance(x, Commit) for x in polls[-1]):
+            assert time.monotonic() < deadline
+            polls.append(log.poll(1.0))
     finally:
         log.close()
     assert max(len(reading.rows_of(poll)) for poll in polls) <= 5000

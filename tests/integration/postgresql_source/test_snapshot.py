@@ -62,6 +62,7 @@ def test_chunks_cover_each_row_once(major: int, replication: str, request: pytes
         source.close()
 
 
+@pytest.mark.usefixtures("arrival")
 def test_a_snapshot_sees_what_was_committed_and_its_log_position_covers_it(
     source_database: Database, replication: str
 ) -> None:

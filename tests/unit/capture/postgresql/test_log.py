@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capture.sources.postgresql import log as reader_module
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.replication import LogStream
@@ -227,8 +228,12 @@ def test_a_position_within_a_shorter_transaction_stops() -> None:
     reader.close()
 
 
+@pytest.mark.parametrize("poll_bytes_max", [reader_module.POLL_BYTES_MAX, 1])
 @pytest.mark.parametrize("rows_before", [0, 1, 2])
-def test_a_type_without_a_printer_turns_the_stream_to_text_where_it_stands(rows_before: int) -> None:
+def test_a_type_without_a_printer_turns_the_stream_to_text_where_it_stands(
+    rows_before: int, poll_bytes_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "POLL_BYTES_MAX", poll_bytes_max)
     odd = [("id", wire.INT8, -1, True), ("o", XMLISH, -1, False)]
 
     class Turning(FakeStream):
