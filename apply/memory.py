@@ -200,6 +200,10 @@ class MemorySink:
         self._staged.clear()
         self._passing.clear()
 
+    def forget(self) -> list[str]:
+        """See `Sink`."""
+        return []
+
     def close(self) -> None:
         """See `Sink`."""
         self.rollback()

@@ -154,6 +154,13 @@ class Sink(Protocol):
         """Undo everything since the last flush. May be called at any time."""
         ...
 
+    def forget(self) -> list[str]:
+        """Remove what the target keeps about the replication (offsets, barriers); return what was removed, in words.
+
+        Rows of tables stay.
+        """
+        ...
+
     def close(self) -> None:
         """Close the connection. May be called twice."""
         ...

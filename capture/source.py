@@ -184,6 +184,10 @@ class Source(Protocol):
         """Read what `format_position` prints. Raises CONFIGURATION."""
         ...
 
+    def grants(self, tables: Sequence[TableName]) -> str:
+        """Return the statements that give the configured role what capturing these tables needs, and nothing more."""
+        ...
+
     def destroy(self) -> list[str]:
         """Remove what `prepare` made; return what was removed, in words."""
         ...

@@ -115,15 +115,13 @@ def make(settings: Settings) -> Report:
 def grants(settings: Settings) -> str:
     """Return the SQL that makes least-privilege roles for the source and every target. Raises connection errors."""
     from apply.sinks import target_grants
-    from capture.sources.postgresql.findings import grants as source_grants
 
     source = open_source(settings)
     try:
         tables = source.tables()
+        parts = [f"-- source: as the owner of the tables\n{source.grants([table.name for table in tables])}"]
     finally:
         source.close()
-    names = [table.name for table in tables]
-    parts = [f"-- source: as the owner of the tables\n{source_grants(settings.source, settings.publication, names)}"]
     for target in settings.targets:
         statements = "\n".join(f"{statement.rstrip(';')};" for statement in target_grants(settings, target, tables))
         parts.append(f"-- target {target}: as a superuser\n{statements}")
@@ -162,7 +160,7 @@ def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
         return ()
     try:
         tables = source.tables()
-        report.reached.append(f"source {settings.source.engine} {settings.source.host}:{settings.source.port}")
+        report.reached.append(f"source {settings.source.engine} {settings.source.place}")
         estimates = source.row_estimates(tables)
         report.tables = [planned_table(settings.name, t, max(0, estimates.get(t.name, 0))) for t in tables]
         report.findings += [PlacedFinding("source", finding) for finding in source.findings(tables)]
@@ -219,7 +217,7 @@ def _check_target(settings: Settings, name: str, tables: Sequence[TableSchema], 
     try:
         found = target_findings(settings, name, tables)
         target = settings.target(name)
-        report.reached.append(f"{place} {target.engine} {target.host}:{target.port}")
+        report.reached.append(f"{place} {target.engine} {target.place}")
         report.findings += [PlacedFinding(place, finding) for finding in found]
     except TailraceError as error:
         blocking = error.kind is not ErrorKind.TARGET_THROTTLED

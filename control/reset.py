@@ -36,7 +36,7 @@ def plan(settings: Settings, *, keep_topics: bool, keep_source: bool, purge: boo
     if not keep_source:
         steps.append(
             Step(
-                f"drop slot {settings.slot} and publication {settings.publication} at the source",
+                f"drop {settings.source.holdings(settings.name)}",
                 lambda: _destroy(settings),
             )
         )

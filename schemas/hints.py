@@ -7,9 +7,10 @@ an unknown key gives the nearest known one.
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 
 def explain(root: type[BaseModel], error: ValidationError) -> list[str]:
@@ -27,11 +28,17 @@ def nearest(name: str, known: list[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def tagged(annotation: Any) -> dict[str, type[BaseModel]]:
+    """Return the members of a tagged union by their tags; empty for any other annotation."""
+    members = (get_args(member) for member in get_args(annotation) if get_origin(member) is Annotated)
+    return {tag.tag: model for model, *more in members for tag in more if isinstance(tag, Tag)}
+
+
 def _line(root: type[BaseModel], path: tuple[int | str, ...], kind: str, message: str) -> str:
+    model, path = _model_at(root, path if kind != "extra_forbidden" else path[:-1]), _shown(root, path)
     where = ".".join(str(step) for step in path) or "the document"
     if kind == "extra_forbidden":
-        parent = _model_at(root, path[:-1])
-        known = list(parent.model_fields) if parent else []
+        known = list(model.model_fields) if model else []
         near = nearest(str(path[-1]), known)
         hint = f"did you mean {near}?" if near else f"known: {', '.join(known)}"
         return f"{where}: unknown setting; {hint}"
@@ -41,23 +48,36 @@ def _line(root: type[BaseModel], path: tuple[int | str, ...], kind: str, message
     return f"{where}: {text}"
 
 
-def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Follow a path of field names and mapping keys to the model that stands there."""
-    current: Any = model
+def _walk(root: type[BaseModel], path: tuple[int | str, ...]) -> Iterator[tuple[int | str, Any, bool]]:
+    """Follow a path of field names, mapping keys and tags of unions; yield each step, what it leads to, and whether
+    it is a tag: pydantic puts these into its paths, and no document has them.
+    """
+    current: Any = root
     for step in path:
-        if isinstance(current, type) and issubclass(current, BaseModel):
+        members = tagged(_bare(current))
+        is_tag = step in members
+        if is_tag:
+            current = members[str(step)]
+        elif isinstance(current, type) and issubclass(current, BaseModel):
             field = current.model_fields.get(str(step))
-            if field is None:
-                return None
-            current = field.annotation
+            current = None if field is None else field.annotation
         else:
-            current = _element(current)
-    return _first_model(current)
+            arguments = get_args(_bare(current))
+            current = arguments[-1] if arguments else None
+        yield step, current, is_tag
 
 
-def _element(annotation: Any) -> Any:
-    arguments = get_args(annotation)
-    return arguments[-1] if arguments else None
+def _shown(root: type[BaseModel], path: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return tuple(step for step, _, is_tag in _walk(root, path) if not is_tag)
+
+
+def _model_at(root: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    *_, last = (root, *(reached for _, reached, _ in _walk(root, path)))
+    return _first_model(last)
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _first_model(annotation: Any) -> type[BaseModel] | None:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from schemas.settings import Section, Settings
+from schemas.endpoints import Plugin, Section
+from schemas.settings import Settings
 
 _HEAD = """\
 # Settings
@@ -22,7 +23,14 @@ One YAML or JSON file describes a replication. In any text `${NAME}` is replaced
 literal `${`. Unknown settings are refused.
 """
 
-_NAMES: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "true or false", SecretStr: "secret text"}
+_NAMES: dict[Any, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    SecretStr: "secret text",
+    Any: "anything",
+}
 
 
 def json_schema() -> dict[str, Any]:
@@ -37,9 +45,17 @@ def markdown() -> str:
     """Return the reference page: every section with every setting, type, default and meaning."""
     lines = [*_HEAD.splitlines(), ""]
     for path, model in sections():
-        title = f"`{path}`" if path else "The document"
+        title = f"`{path}`{_engine(model)}" if path else "The document"
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", *_table(model), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _engine(model: type[BaseModel]) -> str:
+    """Tell the sections apart that stand at one place of the document."""
+    if issubclass(model, Plugin):
+        return " of a plug-in"
+    field = model.model_fields.get("engine")
+    return f" with `engine: {field.default}`" if field else ""
 
 
 def sections() -> list[tuple[str, type[BaseModel]]]:
@@ -49,9 +65,8 @@ def sections() -> list[tuple[str, type[BaseModel]]]:
     def walk(path: str, model: type[BaseModel]) -> None:
         found.append((path, model))
         for name, field in model.model_fields.items():
-            inner = _section(field.annotation)
-            if inner is not None:
-                step = f"{name}.<name>" if get_origin(field.annotation) is dict else name
+            step = f"{name}.<name>" if get_origin(field.annotation) is dict else name
+            for inner in _sections(field.annotation):
                 walk(f"{path}.{step}" if path else step, inner)
 
     walk("", Settings)
@@ -61,7 +76,7 @@ def sections() -> list[tuple[str, type[BaseModel]]]:
 def _table(model: type[BaseModel]) -> list[str]:
     rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
-        if _section(field.annotation) is not None:
+        if _sections(field.annotation):
             kind, default = "section", "" if not field.is_required() else "required"
         else:
             kind, default = _kind(field.annotation, field), _default(field)
@@ -70,10 +85,11 @@ def _table(model: type[BaseModel]) -> list[str]:
     return rows
 
 
-def _section(annotation: Any) -> type[Section] | None:
+def _sections(annotation: Any) -> list[type[Section]]:
+    """Return the sections that a field may hold: several where they are told apart by `engine`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((s for s in map(_section, get_args(annotation)) if s), None)
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections(argument)]
 
 
 def _kind(annotation: Any, field: FieldInfo | None = None) -> str:

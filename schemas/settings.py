@@ -7,12 +7,12 @@ below each attribute is its documentation; the reference page and the JSON schem
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from schemas.endpoints import AnySource, AnyTarget, PluginTarget, PostgresqlSource, PostgresqlTarget, Section
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.hints import explain
@@ -50,128 +50,6 @@ class RowErrorPolicy(StrEnum):
     STOP = "stop"
 
 
-class TlsMode(StrEnum):
-    """How far a database connection is protected: libpq's `sslmode`."""
-
-    DISABLE = "disable"
-    ALLOW = "allow"
-    PREFER = "prefer"
-    REQUIRE = "require"
-    VERIFY_CA = "verify-ca"
-    VERIFY_FULL = "verify-full"
-
-
-class Section(BaseModel):
-    """What all sections share: nothing unknown, nothing changed later, no input echoed in errors."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-        validate_default=True,
-    )
-
-
-class Tls(Section):
-    """Transport security of a database connection."""
-
-    mode: TlsMode = TlsMode.PREFER
-    """libpq's `sslmode`. `verify-full` is the only one that a man in the middle cannot defeat."""
-    ca: str | None = None
-    """Path of the file with the trusted certificate authorities (PEM), or `system`."""
-    cert: str | None = None
-    """Path of the client's certificate (PEM)."""
-    key: str | None = None
-    """Path of the client's private key (PEM), readable by its owner only."""
-    key_password: SecretStr | None = None
-    """Password of the private key."""
-
-
-class PostgresqlConnection(Section):
-    """How to reach a PostgreSQL database."""
-
-    engine: Literal["postgresql"] = "postgresql"
-    """The engine. `postgresql` is the only one so far."""
-    host: str = "127.0.0.1"
-    """Host name, address, or the directory of the server's Unix socket."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 5432
-    """TCP port."""
-    database: str
-    """Name of the database."""
-    user: str
-    """Role to log in as."""
-    password: SecretStr | None = None
-    """Its password: write `${ENV}` or `${file:PATH}`. Left out: libpq's own means (password file, certificate)."""
-    tls: Tls = Tls()
-    """Transport security."""
-    connect_timeout_s: Annotated[int, Field(ge=2, le=600)] = 10
-    """How long one attempt to connect may take. libpq knows nothing shorter than two seconds."""
-    parameters: dict[str, str] = {}
-    """Further libpq connection parameters, by their names (`target_session_attrs`, `channel_binding`, …)."""
-
-    def conninfo(self) -> dict[str, str]:
-        """Return libpq's connection keywords. Holds the password in clear: for the driver only, never for a log."""
-        words = {
-            "host": self.host,
-            "port": str(self.port),
-            "dbname": self.database,
-            "user": self.user,
-            "password": self.password.get_secret_value() if self.password else None,
-            "sslmode": str(self.tls.mode),
-            "sslrootcert": self.tls.ca,
-            "sslcert": self.tls.cert,
-            "sslkey": self.tls.key,
-            "sslpassword": self.tls.key_password.get_secret_value() if self.tls.key_password else None,
-            "connect_timeout": str(self.connect_timeout_s),
-        }
-        return {name: value for name, value in words.items() if value is not None} | self.parameters
-
-
-class PostgresqlSource(PostgresqlConnection):
-    """The database to capture."""
-
-    tables: Annotated[list[str], Field(min_length=1)]
-    """Patterns over `schema.table` with `*` and `?`; a leading `!` excludes; the last one that matches decides."""
-    slot: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")] | None = None
-    """Name of the replication slot. Left out: `tailrace_` and the replication's name."""
-    publication: Annotated[str, Field(min_length=1, max_length=63)] | None = None
-    """Name of the publication. Left out: `tailrace_` and the replication's name."""
-    manage_slot: bool = True
-    """Make the slot where it is missing at the first start. False: it must be there."""
-    manage_publication: bool = True
-    """Make the publication and keep it to the selected tables. False: it must be there, and is left alone."""
-    slot_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
-    """How long to wait for a slot that a predecessor's connection still holds."""
-
-    @field_validator("tables")
-    @classmethod
-    def _patterns_are_qualified(cls, patterns: list[str]) -> list[str]:
-        for pattern in patterns:
-            if not re.fullmatch(r"!?.+\..+", pattern):
-                raise ValueError(f"{pattern!r} is not of the form schema.table")
-        if all(pattern.startswith("!") for pattern in patterns):
-            raise ValueError("all patterns exclude; name what to include first")
-        return patterns
-
-
-class PostgresqlTarget(PostgresqlConnection):
-    """A database to write."""
-
-    schema_map: dict[str, str] = {}
-    """Source schema to target schema, where they differ."""
-    control_schema: Annotated[str, Field(min_length=1, max_length=63)] = "tailrace"
-    """Schema of Tailrace's own tables (offsets, barriers) in the target."""
-    synchronous_commit: bool = True
-    """False: commits do not wait for the target's disk. Safe against a crash of Tailrace, not of the target."""
-    disable_triggers: bool = False
-    """Write with `session_replication_role = replica` (needs the right): triggers and foreign keys are not run."""
-    statement_timeout_s: Annotated[int, Field(ge=0, le=86400)] = 0
-    """Longest duration of one statement at the target; 0: none."""
-    lock_timeout_s: Annotated[int, Field(ge=0, le=86400)] = 30
-    """Longest wait for a lock at the target, before the batch is tried again; 0: none."""
-
-
 class TopicSettings(Section):
     """The topics of a replication."""
 
@@ -185,7 +63,7 @@ class TopicSettings(Section):
     """`delete`: records go by retention. `compact`: the last record of each key stays."""
     tombstones: bool | None = None
     """Whether a record without value follows a delete. Left out: exactly where `cleanup` is `compact`."""
-    config: dict[str, str | int | float | bool] = {}
+    config: dict[str, str | int | float | bool] = Field(default={})
     """Further topic properties for the tables' topics (`retention.ms`, `min.insync.replicas`, …)."""
     registry_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "_schemas"
     """Where Avro schemas are kept, in the records that a Confluent schema registry keeps."""
@@ -298,9 +176,9 @@ class Settings(Section):
     """Where `cdc` first begins: `now` (default), or a position as `status` prints it."""
     kafka: Annotated[dict[str, str | int | float | bool], Field(repr=False)]
     """librdkafka properties; `bootstrap.servers` at least."""
-    source: PostgresqlSource
+    source: AnySource
     """The database to capture."""
-    targets: dict[Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")], PostgresqlTarget] = {}
+    targets: dict[Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")], AnyTarget] = Field(default={})
     """The databases to write, by names of your choice."""
     topics: TopicSettings = TopicSettings()
     """The topics."""
@@ -329,15 +207,20 @@ class Settings(Section):
 
     @property
     def slot(self) -> str:
-        """The replication slot's name."""
-        return self.source.slot or _identifier(self.name)
+        """The replication slot's name, of a PostgreSQL source."""
+        return self._postgresql.slot_name(self.name)
 
     @property
     def publication(self) -> str:
-        """The publication's name."""
-        return self.source.publication or _identifier(self.name)
+        """The publication's name, of a PostgreSQL source."""
+        return self._postgresql.publication_name(self.name)
 
-    def target(self, name: str) -> PostgresqlTarget:
+    @property
+    def _postgresql(self) -> PostgresqlSource:
+        assert isinstance(self.source, PostgresqlSource)
+        return self.source
+
+    def target(self, name: str) -> PostgresqlTarget | PluginTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""
         if name not in self.targets:
             known = ", ".join(sorted(self.targets)) or "none is configured"
@@ -362,8 +245,3 @@ def parse(document: Any) -> Settings:
         + "\n".join(f"  {problem}" for problem in problems),
         remedy="`tailrace settings reference` lists every setting",
     )
-
-
-def _identifier(name: str) -> str:
-    # Slot names allow lower-case letters, digits and underscores, 63 bytes (PostgreSQL: replication slots).
-    return "tailrace_" + re.sub(r"[^a-z0-9_]", "_", name.lower())[:54]

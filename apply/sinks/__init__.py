@@ -1,56 +1,59 @@
-"""The targets that can be written. Each is a module or a folder; none knows another."""
+"""The targets that can be written, found by name. Each is a module or a folder; none knows another.
+
+A target's module has three functions: `open_sink(settings, target) -> Sink`, which connects when it is first used;
+`findings(settings, target, tables)`, which checks every prerequisite and changes nothing; and `grants(settings, target,
+tables)`, the statements that give the target's role what it needs and nothing more. Ours are listed here; others
+register theirs as entry points of the group `tailrace.sinks`. A driver that is not used is not imported.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import cast
 
 from apply.sink import Sink
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
-from schemas.settings import PostgresqlTarget, Settings
+from schemas.settings import Settings
 from schemas.table import TableSchema
+
+ENTRY_POINT_GROUP = "tailrace.sinks"
+
+_ENGINES = {"postgresql": "apply.sinks.postgresql.target"}
 
 
 def open_sink(settings: Settings, target: str) -> Sink:
     """Return the sink of a target that the settings name. Raises CONFIGURATION. Connects when it is first used."""
-    # Imported here, so that a driver is loaded only where its engine is used.
-    from apply.sinks.postgresql.sink import PostgresqlSink
-
-    return PostgresqlSink(settings.name, target, _target(settings, target))
+    return cast("Sink", _engine(settings, target).open_sink(settings, target))
 
 
 def target_findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
-    from apply.sinks.postgresql.findings import findings
-
-    return findings(settings.name, target, _target(settings, target), tables)
+    return cast("list[Finding]", _engine(settings, target).findings(settings, target, tables))
 
 
 def target_grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the statements that give a target's role what it needs for these tables, and nothing more."""
-    from apply.sinks.postgresql.findings import grants
-
-    return grants(_target(settings, target), [table.name.schema for table in tables])
+    return cast("list[str]", _engine(settings, target).grants(settings, target, tables))
 
 
 def forget(settings: Settings, target: str) -> list[str]:
     """Remove what a target keeps about the replication; return what was removed, in words. Rows of tables stay."""
-    from apply.sinks.postgresql.sink import PostgresqlSink
-
-    sink = PostgresqlSink(settings.name, target, _target(settings, target))
+    sink = open_sink(settings, target)
     try:
         return sink.forget()
     finally:
         sink.close()
 
 
-def _target(settings: Settings, target: str) -> PostgresqlTarget:
-    found = settings.targets.get(target)
-    if found is None:
-        names = ", ".join(sorted(settings.targets)) or "none"
-        raise TailraceError(
-            ErrorKind.CONFIGURATION,
-            f"the configuration has no target {target!r}; it names: {names}",
-            remedy="add it to `targets`, or name one of these",
-        )
-    return found
+def _engine(settings: Settings, target: str) -> ModuleType:
+    name = settings.target(target).engine
+    if name in _ENGINES:
+        return import_module(_ENGINES[name])
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return cast("ModuleType", entry_point.load())
+    known = ", ".join(sorted({*_ENGINES, *entry_points(group=ENTRY_POINT_GROUP).names}))
+    raise TailraceError(ErrorKind.CONFIGURATION, f"there is no target engine {name!r}; known: {known}")

@@ -9,6 +9,7 @@ from control.status import Observer
 from control.verify.comparison import Limits, Progress, Report, compare_tables
 from control.verify.gate import CatchUp
 from control.verify.postgresql import Side
+from schemas.endpoints import PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.selection import Selection
 from schemas.settings import Settings
@@ -20,7 +21,9 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
 
     Raises CONFIGURATION when no table is left, and connection errors; what concerns one table is in its result.
     """
-    destination = settings.target(target)
+    origin, destination = settings.source, settings.target(target)
+    if not isinstance(origin, PostgresqlSource) or not isinstance(destination, PostgresqlTarget):
+        raise TailraceError(ErrorKind.CONFIGURATION, "verify compares a PostgreSQL source with a PostgreSQL target")
     source = open_source(settings)
     try:
         tables = source.tables()
@@ -43,7 +46,7 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     sides: list[Side] = []
     with Observer(settings) as observer:
         try:
-            sides.append(Side("source", settings.source.conninfo()))
+            sides.append(Side("source", origin.conninfo()))
             sides.append(Side("target", destination.conninfo()))
             gate = CatchUp(settings, target, observer)
             results = compare_tables(sides[0], sides[1], wanted, gate, limits, progress)

@@ -369,6 +369,9 @@ class SimSource:
     def parse_position(self, text: str) -> Position:
         return Position(int(text))
 
+    def grants(self, tables: Sequence[TableName]) -> str:
+        return ""
+
     def destroy(self) -> list[str]:
         return []
 

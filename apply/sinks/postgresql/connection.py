@@ -16,8 +16,8 @@ from psycopg.pq import TransactionStatus
 
 from apply.sinks.postgresql.errors import classify
 from apply.sinks.postgresql.names import literal
+from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import PostgresqlTarget
 
 _COPY_BLOCK_BYTES = 1 << 20
 """What is handed to libpq at once: large enough to be cheap, small enough not to double a batch's memory."""

@@ -13,9 +13,9 @@ from apply.sinks.postgresql.ddl import mapped_type
 from apply.sinks.postgresql.errors import classify
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.preparation import Preparation, problems_of
+from schemas.endpoints import PostgresqlTarget
 from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
-from schemas.settings import PostgresqlTarget
 from schemas.table import TableName, TableSchema
 
 VERSION_MIN = 130000

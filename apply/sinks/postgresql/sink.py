@@ -18,8 +18,8 @@ from apply.sinks.postgresql.preparation import Preparation
 from apply.sinks.postgresql.stages import Stages
 from apply.sinks.postgresql.statements import TablePlan
 from apply.sinks.postgresql.writer import Writer
+from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import PostgresqlTarget
 from schemas.table import TableName, TableSchema
 
 _PLANS_MAX = 4096
@@ -180,8 +180,3 @@ class PostgresqlSink:
             yield
         except psycopg.Error as error:
             raise classify(error, doing, str(table.name) if table is not None else None) from error
-
-
-def open_sink(replication: str, target_name: str, target: PostgresqlTarget) -> PostgresqlSink:
-    """Return the sink of a target. Connects when it is first used."""
-    return PostgresqlSink(replication, target_name, target)

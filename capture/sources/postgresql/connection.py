@@ -15,8 +15,8 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import PostgresqlSource
 
 APPLICATION_NAME = "tailrace capture"
 

@@ -16,8 +16,8 @@ from capture.sources.postgresql.catalog import RelationFacts
 from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.publication import create_statement, table_list
 from capture.sources.postgresql.server import Slot, read_slot
+from schemas.endpoints import PostgresqlSource
 from schemas.selection import Selection
-from schemas.settings import PostgresqlSource
 from schemas.table import TableName, TableSchema
 
 OLDEST_VERSION = 130000

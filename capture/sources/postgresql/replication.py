@@ -19,8 +19,8 @@ from capture.sources.postgresql.position import format_lsn
 from capture.sources.postgresql.server import RELOAD
 from runtime.clock import monotonic
 from runtime.logging import get_logger
+from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import PostgresqlSource
 
 _OBJECT_IN_USE = "55006"
 _NOT_IN_STATE = "55000"

@@ -22,8 +22,8 @@ from capture.sources.postgresql.position import last_record_end, parse_lsn
 from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression
 from capture.sources.postgresql.types import Reader, Types, reader, text_expression
 from schemas.changes import Row, Transaction
+from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import PostgresqlSource
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 

@@ -20,10 +20,11 @@ from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
 from capture.sources.postgresql.versions import Versions
 from schemas.changes import RowChanges
+from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
-from schemas.settings import PostgresqlSource, Settings
+from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -31,12 +32,17 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 def open_source(settings: Settings) -> Source:
     """Connect to the source. Raises SOURCE_CONNECTION or CONFIGURATION."""
-    return PostgresqlDatabase(settings.source, settings.slot, settings.publication)
+    return PostgresqlDatabase(_section(settings), settings.slot, settings.publication)
 
 
 def open_snapshot_reader(settings: Settings) -> SnapshotReader:
     """Return a reader that connects when it is first asked for something."""
-    return PostgresqlSnapshotReader(settings.source)
+    return PostgresqlSnapshotReader(_section(settings))
+
+
+def _section(settings: Settings) -> PostgresqlSource:
+    assert isinstance(settings.source, PostgresqlSource)
+    return settings.source
 
 
 class PostgresqlDatabase:
@@ -105,9 +111,9 @@ class PostgresqlDatabase:
         slot = server.read_slot(self._connected(), self._slot)
         server.check_position(stored, self.identity(), position, slot, self.current_position())
 
-    def grants(self, settings: PostgresqlSource, tables: Sequence[TableName]) -> str:
-        """Return the SQL that gives the role of `settings` what capturing these tables needs, and nothing more."""
-        return checks.grants(settings, self._publication.name, tables)
+    def grants(self, tables: Sequence[TableName]) -> str:
+        """Return the SQL that gives the role what capturing these tables needs, and nothing more."""
+        return checks.grants(self._settings, self._publication.name, tables)
 
     def check_published(self, names: Sequence[TableName]) -> None:
         """Raise PREREQUISITE unless the log is sent for all of these tables that still exist.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from apply.sinks.postgresql.sink import PostgresqlSink
-from schemas.settings import PostgresqlTarget
+from schemas.endpoints import PostgresqlTarget
 from tests.kit.servers import Database
 
 OpenSink = Callable[..., PostgresqlSink]

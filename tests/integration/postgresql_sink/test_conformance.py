@@ -9,7 +9,7 @@ import pytest
 from apply.sink import Sink
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.changes import Row
-from schemas.settings import PostgresqlTarget
+from schemas.endpoints import PostgresqlTarget
 from schemas.table import TableSchema
 from tests.conformance.sink_suite import SinkSuite
 from tests.kit.servers import Database

@@ -10,9 +10,9 @@ from apply.sink import TableBatch
 from apply.sinks.postgresql.findings import findings, grants
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.changes import UNCHANGED
+from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
-from schemas.settings import PostgresqlTarget
 from schemas.table import Column, GeneratedColumn, Index, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
 from tests.integration.postgresql_sink.conftest import OpenSink

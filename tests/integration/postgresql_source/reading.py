@@ -9,6 +9,7 @@ from capture.source import LogReader, Source
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
 from capture.sources.postgresql.source import PostgresqlDatabase
 from schemas.changes import Change, Commit, Heartbeat, LogMessage, Row, RowChanges, Truncate
+from schemas.endpoints import PostgresqlSource
 from schemas.position import Position
 from schemas.settings import Settings, parse
 from schemas.table import TableSchema
@@ -28,9 +29,15 @@ def settings_for(database: Database, replication: str, *tables: str, **source: o
     )
 
 
+def section(settings: Settings) -> PostgresqlSource:
+    """Return the source's section, which is PostgreSQL's here."""
+    assert isinstance(settings.source, PostgresqlSource)
+    return settings.source
+
+
 def database_of(settings: Settings) -> PostgresqlDatabase:
     """Connect."""
-    return PostgresqlDatabase(settings.source, settings.slot, settings.publication)
+    return PostgresqlDatabase(section(settings), settings.slot, settings.publication)
 
 
 def read_to_end(source: Source, log: LogReader, *, rows_max: int | None = None) -> list[Change]:
@@ -94,7 +101,7 @@ def position_after(changes: Sequence[Change], start: Position) -> Position:
 
 def load(settings: Settings, table: TableSchema, chunk_rows: int = 1000) -> list[Row]:
     """Read a table whole, chunk by chunk."""
-    reader = PostgresqlSnapshotReader(settings.source)
+    reader = PostgresqlSnapshotReader(section(settings))
     try:
         return [
             row for chunk in reader.plan(table, chunk_rows) for batch in reader.read(table, chunk, 100) for row in batch

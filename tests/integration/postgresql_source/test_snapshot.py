@@ -46,7 +46,7 @@ def test_chunks_cover_each_row_once(major: int, replication: str, request: pytes
         )
     settings = reading.settings_for(database, replication)
     source = reading.database_of(settings)
-    reader = PostgresqlSnapshotReader(settings.source)
+    reader = PostgresqlSnapshotReader(reading.section(settings))
     try:
         tables = source.tables()
         assert {table.name.table for table in tables} == KEYS.keys()
@@ -69,7 +69,7 @@ def test_a_snapshot_sees_what_was_committed_and_its_log_position_covers_it(
     source_database.execute("create table a (id int primary key)", "insert into a values (1)")
     settings = reading.settings_for(source_database, replication)
     source = reading.database_of(settings)
-    reader = PostgresqlSnapshotReader(settings.source)
+    reader = PostgresqlSnapshotReader(reading.section(settings))
     try:
         (table,) = source.tables()
         start = source.prepare([table])
@@ -106,7 +106,7 @@ def test_a_table_that_changed_is_not_read_under_its_old_schema(source_database: 
     source_database.execute("create table a (id int primary key, v text)", "create table b (id int primary key)")
     settings = reading.settings_for(source_database, replication)
     source = reading.database_of(settings)
-    reader = PostgresqlSnapshotReader(settings.source)
+    reader = PostgresqlSnapshotReader(reading.section(settings))
     try:
         a, b = source.tables()
         source_database.execute("alter table a alter v type varchar(3)", "drop table b")
@@ -123,7 +123,7 @@ def test_the_connection_may_break_and_the_next_read_connects_again(source_databa
     source_database.execute("create table a (id int primary key)", "insert into a select generate_series(1, 50000)")
     settings = reading.settings_for(source_database, replication)
     source = reading.database_of(settings)
-    reader = PostgresqlSnapshotReader(settings.source)
+    reader = PostgresqlSnapshotReader(reading.section(settings))
     try:
         (table,) = source.tables()
         batches = reader.read(table, Chunk(0, None, None), 10)
@@ -155,7 +155,7 @@ def test_a_role_with_the_printed_grants_and_nothing_more_is_enough(source_databa
     )
     try:
         (table,) = admin.tables()
-        statements = admin.grants(settings.source, [table.name]).replace("'…'", "'secret'")
+        statements = admin.grants([table.name]).replace("'…'", "'secret'")
         source_database.execute(*(s for s in statements.split(";\n") if not s.startswith("--")))
         source = reading.database_of(settings)
         try:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.configuration import load, resolve
+from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 
 TEXT = """\
@@ -45,6 +46,7 @@ def failure(path: Path, environment: dict[str, str] | None = None) -> str:
 def test_references_are_replaced_by_the_environment_and_by_files(config: Path) -> None:
     settings = load(config, {"HOST": "kafka", "PORT": "5433"})
     assert settings.kafka == {"bootstrap.servers": "kafka:9092"}
+    assert isinstance(settings.source, PostgresqlSource)
     assert settings.source.port == 5433
     assert settings.source.password is not None
     assert settings.source.password.get_secret_value() == "s3cret"
@@ -97,7 +99,7 @@ def test_anchors_and_merges_work(tmp_path: Path) -> None:
         "source: &db {database: d, user: u, tables: [a.b]}\n"
         "targets: {r: {<<: {database: d, user: u}, port: 1}}\n"
     )
-    assert load(path, {}).target("r").port == 1
+    assert load(path, {}).target("r").place == "127.0.0.1:1"
 
 
 @pytest.mark.parametrize("text", ["a: [", "a: b: c", "\t- x", "{", "a: !!python/object/new:os.system [x]", ""])

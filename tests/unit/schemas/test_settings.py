@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.endpoints import PluginSource, PluginTarget, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.reference import json_schema, markdown, sections
@@ -41,6 +42,7 @@ def test_a_minimal_configuration_gets_the_defaults() -> None:
     assert settings.ddl is DdlPolicy.APPLY
     assert settings.targets == {}
     assert (settings.slot, settings.publication) == ("tailrace_shop", "tailrace_shop")
+    assert isinstance(settings.source, PostgresqlSource)
     assert settings.source.conninfo() == {
         "host": "127.0.0.1",
         "port": "5432",
@@ -58,7 +60,9 @@ def test_connection_parameters_are_libpqs() -> None:
         "tls": {"mode": "verify-full", "ca": "/ca.pem", "cert": "/c.pem", "key": "/k.pem", "key_password": "q"},
         "parameters": {"channel_binding": "require"},
     }
-    conninfo = parse(document(source=source)).source.conninfo()
+    section = parse(document(source=source)).source
+    assert isinstance(section, PostgresqlSource)
+    conninfo = section.conninfo()
     assert conninfo["password"] == "p"
     assert {name: value for name, value in conninfo.items() if name.startswith("ssl")} == {
         "sslmode": "verify-full",
@@ -94,6 +98,15 @@ def test_connection_parameters_are_libpqs() -> None:
             "kafka: isolation.level is set by Tailrace: exactly-once delivery rests on it",
         ),
         ({"source": {"database": "d", "user": "u"}}, "source.tables: is required"),
+        (
+            {"source": {**MINIMAL["source"], "engine": "postgres"}},
+            "source: the engine is none of ours (postgresql); did you mean postgresql?",
+        ),
+        (
+            {"targets": {"r": {"engine": "kafka-streams", "host": "h"}}},
+            "targets.r: the engine is none of ours (postgresql); what a plug-in needs stands under `options`",
+        ),
+        ({"source": {"engine": "sheets", "tables": ["a.b"]}}, "source.database: is required"),
         (
             {"source": {**MINIMAL["source"], "tables": ["orders"]}},
             "source.tables: 'orders' is not of the form schema.table",
@@ -184,9 +197,21 @@ def test_tombstones_follow_the_cleanup_unless_said(topics: dict[str, Any], expec
 def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
     target = {"database": "d", "user": "u"}
     settings = parse(document(targets={"b": target, "a": target}))
-    assert settings.target("a").database == "d"
+    assert settings.target("a").place == "127.0.0.1:5432"
     with pytest.raises(TailraceError, match="no target 'c'; known: a, b"):
         settings.target("c")
+
+
+def test_an_engine_of_a_plugin_has_options_that_only_the_plugin_reads() -> None:
+    section = {"engine": "sheets", "options": {"path": "x", "token": "hunter2"}}
+    settings = parse(document(source={**section, "database": "d", "tables": ["a.*"]}, targets={"t": section}))
+    assert isinstance(settings.source, PluginSource)
+    assert isinstance(settings.target("t"), PluginTarget)
+    assert settings.source.options == section["options"]
+    assert "hunter2" not in repr(settings)
+    page = markdown()
+    assert "## `source` with `engine: postgresql`" in page
+    assert "## `source` of a plug-in" in page
 
 
 def test_every_setting_is_documented() -> None:

@@ -19,9 +19,9 @@ from capture.sources.postgresql.server import Slot, check_position, check_slot
 from capture.sources.postgresql.snapshot import parse_snapshot
 from capture.sources.postgresql.source import capturable
 from schemas.changes import Transaction
+from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
-from schemas.settings import PostgresqlSource
 from schemas.table import TableName, TableSchema
 
 SLOT = Slot("tailrace_shop", "pgoutput", "shop", None, 100, 50, "reserved", None, None)

@@ -1,0 +1,33 @@
+"""A PostgreSQL database as a target: what `apply.sinks` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apply.sinks.postgresql import findings as checks
+from apply.sinks.postgresql.sink import PostgresqlSink
+from schemas.endpoints import PostgresqlTarget
+from schemas.findings import Finding
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+
+def open_sink(settings: Settings, target: str) -> PostgresqlSink:
+    """Return the sink of a target. Connects when it is first used."""
+    return PostgresqlSink(settings.name, target, _section(settings, target))
+
+
+def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check every prerequisite of a target for these tables. Never changes anything."""
+    return checks.findings(settings.name, target, _section(settings, target), tables)
+
+
+def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the statements that give a target's role what it needs for these tables, for a superuser to run."""
+    return checks.grants(_section(settings, target), [table.name.schema for table in tables])
+
+
+def _section(settings: Settings, target: str) -> PostgresqlTarget:
+    section = settings.target(target)
+    assert isinstance(section, PostgresqlTarget)
+    return section

@@ -1,0 +1,226 @@
+"""Where a replication begins and ends: one model per engine, told apart by `engine`.
+
+`source` and each entry of `targets` is a union of these. An engine that is none of ours is a plug-in's: what it needs
+stands under `options`, and the plug-in checks it (`capture.sources`, `apply.sinks`).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
+
+from schemas.hints import nearest
+
+ENGINES = ("postgresql",)
+"""The engines that have a model of their own, the default first."""
+
+
+class TlsMode(StrEnum):
+    """How far a database connection is protected: libpq's `sslmode`."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class Section(BaseModel):
+    """What all sections share: nothing unknown, nothing changed later, no input echoed in errors."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+
+class Tls(Section):
+    """Transport security of a database connection."""
+
+    mode: TlsMode = TlsMode.PREFER
+    """libpq's `sslmode`. `verify-full` is the only one that a man in the middle cannot defeat."""
+    ca: str | None = None
+    """Path of the file with the trusted certificate authorities (PEM), or `system`."""
+    cert: str | None = None
+    """Path of the client's certificate (PEM)."""
+    key: str | None = None
+    """Path of the client's private key (PEM), readable by its owner only."""
+    key_password: SecretStr | None = None
+    """Password of the private key."""
+
+
+class SourceSection(Section):
+    """What every source has."""
+
+    database: str
+    """Name of the database."""
+    tables: Annotated[list[str], Field(min_length=1)]
+    """Patterns over `schema.table` with `*` and `?`; a leading `!` excludes; the last one that matches decides."""
+
+    @field_validator("tables")
+    @classmethod
+    def _patterns_are_qualified(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            if not re.fullmatch(r"!?.+\..+", pattern):
+                raise ValueError(f"{pattern!r} is not of the form schema.table")
+        if all(pattern.startswith("!") for pattern in patterns):
+            raise ValueError("all patterns exclude; name what to include first")
+        return patterns
+
+    def holdings(self, replication: str) -> str:
+        """Say what a capture makes at the source, for who is about to remove it."""
+        return f"what the capture of {replication} made at the source"
+
+
+class PostgresqlConnection(Section):
+    """How to reach a PostgreSQL database."""
+
+    engine: Literal["postgresql"] = "postgresql"
+    """The engine; this one where it is left out."""
+    host: str = "127.0.0.1"
+    """Host name, address, or the directory of the server's Unix socket."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    """TCP port."""
+    database: str
+    """Name of the database."""
+    user: str
+    """Role to log in as."""
+    password: SecretStr | None = None
+    """Its password: write `${ENV}` or `${file:PATH}`. Left out: libpq's own means (password file, certificate)."""
+    tls: Tls = Tls()
+    """Transport security."""
+    connect_timeout_s: Annotated[int, Field(ge=2, le=600)] = 10
+    """How long one attempt to connect may take. libpq knows nothing shorter than two seconds."""
+    parameters: dict[str, str] = {}
+    """Further libpq connection parameters, by their names (`target_session_attrs`, `channel_binding`, …)."""
+
+    @property
+    def place(self) -> str:
+        """Where the database is, in words."""
+        return f"{self.host}:{self.port}"
+
+    def conninfo(self) -> dict[str, str]:
+        """Return libpq's connection keywords. Holds the password in clear: for the driver only, never for a log."""
+        words = {
+            "host": self.host,
+            "port": str(self.port),
+            "dbname": self.database,
+            "user": self.user,
+            "password": self.password.get_secret_value() if self.password else None,
+            "sslmode": str(self.tls.mode),
+            "sslrootcert": self.tls.ca,
+            "sslcert": self.tls.cert,
+            "sslkey": self.tls.key,
+            "sslpassword": self.tls.key_password.get_secret_value() if self.tls.key_password else None,
+            "connect_timeout": str(self.connect_timeout_s),
+        }
+        return {name: value for name, value in words.items() if value is not None} | self.parameters
+
+
+class PostgresqlSource(SourceSection, PostgresqlConnection):
+    """A PostgreSQL database to capture."""
+
+    slot: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")] | None = None
+    """Name of the replication slot. Left out: `tailrace_` and the replication's name."""
+    publication: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    """Name of the publication. Left out: `tailrace_` and the replication's name."""
+    manage_slot: bool = True
+    """Make the slot where it is missing at the first start. False: it must be there."""
+    manage_publication: bool = True
+    """Make the publication and keep it to the selected tables. False: it must be there, and is left alone."""
+    slot_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
+    """How long to wait for a slot that a predecessor's connection still holds."""
+
+    def slot_name(self, replication: str) -> str:
+        """Return the replication slot's name."""
+        return self.slot or _identifier(replication)
+
+    def publication_name(self, replication: str) -> str:
+        """Return the publication's name."""
+        return self.publication or _identifier(replication)
+
+    def holdings(self, replication: str) -> str:
+        """Say what a capture makes at the source."""
+        return f"slot {self.slot_name(replication)} and publication {self.publication_name(replication)} at the source"
+
+
+class PostgresqlTarget(PostgresqlConnection):
+    """A PostgreSQL database to write."""
+
+    schema_map: dict[str, str] = {}
+    """Source schema to target schema, where they differ."""
+    control_schema: Annotated[str, Field(min_length=1, max_length=63)] = "tailrace"
+    """Schema of Tailrace's own tables (offsets, barriers) in the target."""
+    synchronous_commit: bool = True
+    """False: commits do not wait for the target's disk. Safe against a crash of Tailrace, not of the target."""
+    disable_triggers: bool = False
+    """Write with `session_replication_role = replica` (needs the right): triggers and foreign keys are not run."""
+    statement_timeout_s: Annotated[int, Field(ge=0, le=86400)] = 0
+    """Longest duration of one statement at the target; 0: none."""
+    lock_timeout_s: Annotated[int, Field(ge=0, le=86400)] = 30
+    """Longest wait for a lock at the target, before the batch is tried again; 0: none."""
+
+
+class Plugin(Section):
+    """What a plug-in's source and target share."""
+
+    engine: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"enum": list(ENGINES)}})]
+    """Name of the plug-in's entry point."""
+    options: dict[str, Any] = Field(default={}, repr=False)
+    """The plug-in's own settings."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_meant(cls, document: Any) -> Any:
+        engine = document["engine"]
+        near = nearest(engine, list(ENGINES)) if isinstance(engine, str) else None
+        # A misspelt engine of ours would else be told that `host` is unknown.
+        if near is not None or not isinstance(engine, str) or set(document) - set(cls.model_fields):
+            hint = f"did you mean {near}?" if near else "what a plug-in needs stands under `options`"
+            raise ValueError(f"the engine is none of ours ({', '.join(ENGINES)}); {hint}")
+        return document
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words: only the plug-in knows."""
+        return "(plug-in)"
+
+
+class PluginSource(SourceSection, Plugin):
+    """A source of an engine that a plug-in brings (entry points `tailrace.sources`)."""
+
+
+class PluginTarget(Plugin):
+    """A target of an engine that a plug-in brings (entry points `tailrace.sinks`)."""
+
+
+def _engine_of(document: Any) -> str:
+    """Return the union's member that a document or a model is of."""
+    if isinstance(document, Plugin):
+        return "plugin"
+    if not isinstance(document, dict):
+        return ENGINES[0]
+    engine = document.get("engine", ENGINES[0])
+    return engine if isinstance(engine, str) and engine in ENGINES else "plugin"
+
+
+AnySource = Annotated[
+    Annotated[PostgresqlSource, Tag("postgresql")] | Annotated[PluginSource, Tag("plugin")],
+    Discriminator(_engine_of),
+]
+AnyTarget = Annotated[
+    Annotated[PostgresqlTarget, Tag("postgresql")] | Annotated[PluginTarget, Tag("plugin")],
+    Discriminator(_engine_of),
+]
+
+
+def _identifier(name: str) -> str:
+    # Slot names allow lower-case letters, digits and underscores, 63 bytes (PostgreSQL: replication slots).
+    return "tailrace_" + re.sub(r"[^a-z0-9_]", "_", name.lower())[:54]
