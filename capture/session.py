@@ -147,13 +147,17 @@ class Session:
             )
         check_distinct(settings.name, [table.name for table in tables])
         known = checkpoint.identity is not None
+        wanted: Position | None = None
+        self._identity = source.identity()
         if checkpoint.identity is not None:
             source.check_position(checkpoint.identity, checkpoint.position)
             source.check_published([name for name in checkpoint.versions if selection.takes(name)])
+        else:
+            # Before anything is made at the source: a start that is refused leaves nothing there.
+            wanted = self._wanted_position()
         begin = source.prepare(tables)
-        self._identity = source.identity()
         if not known:
-            self.position = self._first_position(begin)
+            self.position = wanted or begin
         in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         known_names = {table.name for table in in_force}
         added = [table for table in tables if table.name not in known_names]
@@ -174,12 +178,15 @@ class Session:
             loading=sum(1 for load in self.loading.loads.values() if load.state != "loaded"),
         )
 
-    def _first_position(self, begin: Position) -> Position:
-        text = self._settings.start_position
-        if self._settings.mode is not Mode.CDC or text is None or text == "now":
-            return begin
-        position = self._around.source.parse_position(text)
-        self._around.source.check_position(self._identity, position)
+    def _wanted_position(self) -> Position | None:
+        """Return where the configuration says that the first life begins; None: where the log of a new slot does."""
+        source, text, time_us = self._around.source, self._settings.start_position, self._settings.start_time_us
+        if text is None or text == "now":
+            return None
+        if time_us is not None:
+            return source.find_position(time_us)
+        position = source.parse_position(text)
+        source.check_position(self._identity, position)
         return position
 
     def _restore_loads(self, reborn: set[TableName]) -> None:

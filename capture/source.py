@@ -148,6 +148,14 @@ class Source(Protocol):
         """
         ...
 
+    def find_position(self, committed_from_us: int) -> Position:
+        """Find where to begin so that the first transaction read is the first one that was committed at a moment (in
+        microseconds since 1970) or later. Asked before `prepare`: makes nothing and confirms nothing.
+
+        Raises SOURCE_LOG_LOST unless the log is known to reach back to the moment, CONFIGURATION if it is to come.
+        """
+        ...
+
     def check_published(self, names: Sequence[TableName]) -> None:
         """Raise PREREQUISITE unless the log is sent for all of these tables, of those that still exist.
 

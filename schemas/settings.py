@@ -7,6 +7,8 @@ below each attribute is its documentation; the reference page and the JSON schem
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -173,7 +175,8 @@ class Settings(Section):
     mode: Mode = Mode.FULL_LOAD_AND_CDC
     """`full-load-and-cdc`, `full-load` (ends by itself), or `cdc` (changes only)."""
     start_position: str | None = None
-    """Where `cdc` first begins: `now` (default), or a position as `status` prints it."""
+    """Where `cdc` first begins: `now` (default: where the slot stands, or is made), a position as `status` prints it,
+    or a time with its zone (`2026-11-29T12:00:00Z`): the first transaction committed then or later."""
     kafka: Annotated[dict[str, str | int | float | bool], Field(repr=False)]
     """librdkafka properties; `bootstrap.servers` at least."""
     source: AnySource
@@ -199,11 +202,25 @@ class Settings(Section):
                 raise ValueError(f"{name} is set by Tailrace: exactly-once delivery rests on it")
         return kafka
 
+    @field_validator("start_position", mode="before")
+    @classmethod
+    def _times_have_a_zone(cls, value: Any) -> Any:
+        # YAML reads a time that is not quoted as one.
+        text = value.isoformat() if isinstance(value, date) else value
+        if isinstance(text, str) and _TIME.match(text) and _time_us(text) is None:
+            raise ValueError("a time is written like 2026-11-29T12:00:00Z, with its zone")
+        return text
+
     @model_validator(mode="after")
     def _start_position_goes_with_cdc(self) -> Settings:
         if self.start_position is not None and self.mode is not Mode.CDC:
             raise ValueError("start_position belongs to mode cdc; a full load decides its own")
         return self
+
+    @property
+    def start_time_us(self) -> int | None:
+        """The start position in microseconds since 1970, where it is a time."""
+        return _time_us(self.start_position) if self.start_position and _TIME.match(self.start_position) else None
 
     @property
     def slot(self) -> str:
@@ -245,3 +262,14 @@ def parse(document: Any) -> Settings:
         + "\n".join(f"  {problem}" for problem in problems),
         remedy="`tailrace settings reference` lists every setting",
     )
+
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _time_us(text: str) -> int | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) if time.tzinfo else None

@@ -340,6 +340,9 @@ class SimSource:
     def check_position(self, stored: dict[str, str], position: Position) -> None:
         assert stored == self.identity()
 
+    def find_position(self, committed_from_us: int) -> Position:
+        raise NotImplementedError
+
     def check_published(self, names: Sequence[TableName]) -> None:
         return
 

@@ -17,6 +17,7 @@ from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.position import format_position, parse_lsn, parse_position
 from capture.sources.postgresql.publication import Publication
 from capture.sources.postgresql.replication import LogStream
+from capture.sources.postgresql.seek import find_time
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
 from capture.sources.postgresql.versions import Versions
 from schemas.changes import RowChanges
@@ -114,6 +115,32 @@ class PostgresqlDatabase:
     def grants(self, tables: Sequence[TableName]) -> str:
         """Return the SQL that gives the role what capturing these tables needs, and nothing more."""
         return checks.grants(self._settings, self._publication.name, tables)
+
+    def find_position(self, committed_from_us: int) -> Position:
+        """Read the slot's log for the place; see `Source.find_position`.
+
+        Slot and publication must have been made before: a log that nobody kept cannot be had.
+        """
+        if committed_from_us > int(self._value(server.NOW_US)):
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                "start_position is in the future, by the server's clock",
+                remedy="set it to `now` and start the capture then",
+            )
+        slot = server.read_slot(self._connected(), self._slot)
+        if slot is None:
+            raise TailraceError(
+                ErrorKind.SOURCE_LOG_LOST,
+                f"there is no replication slot {self._slot}, so that the server has kept no log for this replication",
+                remedy="set start_position to `now`; to begin at a moment that is past takes a slot and a publication "
+                "that were made before it",
+            )
+        server.check_slot(slot, self._settings.database)
+        stream = LogStream(self._settings, self._slot, self._publication.name)
+        try:
+            return Position(find_time(stream, slot.confirmed_lsn, self.current_position().commit, committed_from_us))
+        finally:
+            stream.close()
 
     def check_published(self, names: Sequence[TableName]) -> None:
         """Raise PREREQUISITE unless the log is sent for all of these tables that still exist.

@@ -369,6 +369,45 @@ def test_a_lost_slot_and_a_dropped_publication_stop_with_the_reason(capture: Cap
     assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
 
 
+def test_a_time_is_found_in_the_log_or_refused(capture: Capture) -> None:
+    c = capture("create table a (id int primary key)")
+    before_us = _now_us(c)
+    with pytest.raises(TailraceError, match="holds no transaction") as caught:
+        c.source.find_position(before_us)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    times = []
+    for number in range(3):
+        times.append(_now_us(c))
+        # Only the middle one has more than a poll's worth of messages.
+        c.database.execute(
+            f"insert into a select generate_series({number * 100000}, {number * 100000 + number % 2 * 9000})"
+        )
+    slot = f"select confirmed_flush_lsn::text from pg_replication_slots where slot_name = '{c.settings.slot}'"
+    stands = c.database.rows(slot)
+    positions = [c.source.find_position(time_us) for time_us in (*times[1:], _now_us(c))]
+    for time_us in (before_us, times[0]):
+        with pytest.raises(TailraceError, match="first transaction of the captured tables is from") as caught:
+            c.source.find_position(time_us)
+        assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    assert c.database.rows(slot) == stands
+    firsts = []
+    for position in positions:
+        log = c.source.open_log(position, c.tables)
+        firsts.append([after for _, _, after in reading.rows_of(reading.read_to_end(c.source, log))][:1])
+        log.close()
+    assert firsts == [[(100000,)], [(200000,)], []]
+    with pytest.raises(TailraceError, match="in the future"):
+        c.source.find_position(_now_us(c) + 3_600_000_000)
+    c.source.destroy()
+    with pytest.raises(TailraceError, match="no replication slot") as caught:
+        c.source.find_position(times[1])
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+
+
+def _now_us(c: Captured) -> int:
+    return int(str(c.database.rows("select (extract(epoch from clock_timestamp()) * 1000000)::int8")[0][0]))
+
+
 def test_preparing_again_adds_tables_and_keeps_the_slot(capture: Capture) -> None:
     c = capture("create table a (id int primary key)")
     c.database.execute("create table b (id int primary key)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -200,6 +201,17 @@ def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
     assert settings.target("a").place == "127.0.0.1:5432"
     with pytest.raises(TailraceError, match="no target 'c'; known: a, b"):
         settings.target("c")
+
+
+def test_a_start_position_may_be_a_time_with_a_zone() -> None:
+    yaml_time = datetime(2026, 11, 29, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=1)))
+    for time in (yaml_time, "2026-11-29T13:00:00.000005+01:00", "2026-11-29 12:00:00.000005Z"):
+        assert parse(document(mode="cdc", start_position=time)).start_time_us == 1_795_953_600_000_005
+    assert parse(document(mode="cdc", start_position="0/16B3748")).start_time_us is None
+    for bad in (date(2026, 11, 29), "2026-11-29", "2026-11-29T12:00:00", "2026-13-29T12:00:00Z"):
+        assert problems(document(mode="cdc", start_position=bad)) == [
+            "start_position: a time is written like 2026-11-29T12:00:00Z, with its zone"
+        ]
 
 
 def test_an_engine_of_a_plugin_has_options_that_only_the_plugin_reads() -> None:
