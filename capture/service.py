@@ -11,7 +11,7 @@ import os
 import socket
 from contextlib import ExitStack, suppress
 
-from capture import checkpoints
+from capture import checkpoints, hanging
 from capture import schemas_topic as versions
 from capture.leadership import Leadership
 from capture.load_process import ProcessWorker
@@ -149,6 +149,7 @@ class _Service:
         try:
             # Whoever held the id before is fenced and its transaction settled: what is read now is the last word.
             producer.init()
+            hanging.settle(settings, topics, producer)
             checkpoint = checkpoints.read(settings)
             catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
             if settings.mode is Mode.FULL_LOAD and _is_loaded(checkpoint):
@@ -171,7 +172,7 @@ class _Service:
             )
             progress.began()
             session.start(self._stop_at)
-            return self._follow(session, source, leadership, progress)
+            return self._follow(session, source, leadership, progress, _Connection(settings, topics, producer))
         finally:
             # The loaders first: they hold snapshots open at the source.
             if session is not None:
@@ -180,16 +181,20 @@ class _Service:
                 source.close()
             producer.close()
 
-    def _follow(self, session: Session, source: Source, leadership: Leadership, progress: Progress) -> bool:
+    def _follow(
+        self, session: Session, source: Source, leadership: Leadership, progress: Progress, connection: _Connection
+    ) -> bool:
         began_commit = session.committed
         while not self._stop.stopping and not session.is_finished:
             session.step(POLL_TIMEOUT_S)
             leadership.check()
+            connection.check()
             progress.report(session, source)
             if session.committed != began_commit:
                 # It moves: the next failure is the first of a new series.
                 self._backoff.reset()
         session.drain()
+        connection.check()
         with suppress(TailraceError):
             # The last figures. Everything is committed: a source that does not answer now is no failure of ours.
             progress.report(session, source, at_once=True)
@@ -204,6 +209,23 @@ class _Service:
             for line in source.destroy():
                 log.info("full load is over", done=line)
         return True
+
+
+class _Connection:
+    """Looks for hanging transactions after a connection to Kafka was lost: the broker may have died."""
+
+    def __init__(self, settings: Settings, topics: Topics, producer: TransactionalProducer) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._producer = producer
+        self._disconnections = producer.disconnections
+
+    def check(self) -> None:
+        """Raise TRANSPORT if something hangs."""
+        count = self._producer.disconnections
+        if count != self._disconnections and not self._producer.in_transaction:
+            self._disconnections = count
+            hanging.check(self._settings, self._topics)
 
 
 def _is_loaded(checkpoint: checkpoints.Checkpoint) -> bool:

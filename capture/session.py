@@ -120,6 +120,8 @@ class Session:
         """Up to where the log is read and handed to the producer."""
         self.committed = checkpoint.position
         """Up to where it is committed to Kafka."""
+        self.acknowledged = checkpoint.position
+        """Up to where the source was told that it is."""
         self.commit_s = 0.0
         """How long the last commit took."""
         self.commit_ts_us: int | None = None
@@ -174,6 +176,7 @@ class Session:
         log.info(
             "capture runs",
             position=source.format_position(self.position),
+            sequence=self.publisher.sequence,
             tables=len(self.publisher.feeds),
             loading=sum(1 for load in self.loading.loads.values() if load.state != "loaded"),
         )
@@ -240,6 +243,8 @@ class Session:
         """Commit what is read, so that nothing is read twice. Half a chunk is left out: it will be read again."""
         if not self.loading.holds_transaction:
             self.commit()
+            if self.acknowledged != self.committed:
+                self.commit()
 
     def close(self) -> None:
         """End the log, the loaders, and whatever was not committed. May be called twice."""
@@ -254,7 +259,11 @@ class Session:
             self._log = None
 
     def commit(self) -> None:
-        """Commit the Kafka transaction with the checkpoint in it, then tell the source (Invariant 1)."""
+        """Commit the Kafka transaction with the checkpoint in it, then tell the source what is safe (Invariant 1).
+
+        That is the position of the commit before: until a transaction follows it in Kafka, brokers that die can undo
+        one that they have accepted (`capture.hanging`).
+        """
         publisher = self.publisher
         topic = checkpoints_topic(self._settings.name)
         for record in self._announcements():
@@ -283,13 +292,14 @@ class Session:
         self._in_transaction = False
         limit_s = self._settings.capture.commit_interval_ms / 1000
         self._interval_s = min(limit_s, max(COMMIT_INTERVAL_MIN_S, COMMIT_SHARE * self.commit_s))
-        self.committed = self.position
+        safe, self.committed = self.committed, self.position
         self.row_count += publisher.open_rows
         publisher.open_rows = publisher.open_bytes = 0
         metrics.CAPTURE_COMMITS.observe(self.commit_s)
         self._unannounced, self.loading.completed = self.loading.completed, []
         if self._log is not None:
-            self._log.acknowledge(self.committed)
+            self._log.acknowledge(safe)
+            self.acknowledged = safe
 
     def _announcements(self) -> list[Addition]:
         """Return the records for loads that a committed transaction has completed."""
@@ -323,7 +333,7 @@ class Session:
         if not self._around.producer.in_transaction:
             if self.loading.is_dirty or self._unannounced:
                 return True
-            moved = self.position != self.committed
+            moved = self.position != self.acknowledged
             return moved and now_s - self._committed_at_s >= IDLE_COMMIT_INTERVAL_S
         if not self._in_transaction:
             self._in_transaction = True

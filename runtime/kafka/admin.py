@@ -18,9 +18,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, admin_properties, library_logger
-from runtime.kafka.compacted import records_left
 from runtime.kafka.consumer import PASSING, Partition
 from runtime.kafka.errors import of_exception
+from runtime.kafka.ranges import Range, read_ranges
 from schemas.errors import Action, ErrorKind, TailraceError
 
 REQUEST_TIMEOUT_S = 30.0
@@ -104,7 +104,14 @@ class Topics:
         ends = self.end_offsets({topic for topic, _ in offsets})
         left = {p: max(0, ends.get(p, offset) - offset) for p, offset in offsets.items()}
         near = {p: (offsets[p], ends[p]) for p, gap in left.items() if 0 < gap < RECORDS_LEFT_EXACT_BELOW}
-        return left | (records_left(self._kafka, near) if near else {})
+        return left | {p: len(records) for p, records in read_ranges(self._kafka, near).items()}
+
+    def unended(self, topics: Iterable[str]) -> dict[Partition, Range]:
+        """Return what stands behind the first open transaction, in each partition that has one."""
+        names = list(topics)
+        stable = self.end_offsets(names)
+        ends = self.end_offsets(names, read_committed=False)
+        return {p: (offset, ends[p]) for p, offset in stable.items() if offset < ends.get(p, offset)}
 
     def config(self, topic: str) -> dict[str, str]:
         """Return a topic's settings, defaults included."""

@@ -50,6 +50,8 @@ class Complaints:
         self._logged: dict[int, float] = {}
         self._last: KafkaError | None = None
         self._last_at = 0.0
+        self.disconnections = 0
+        """Connections that were lost or could not be made, so far."""
         self.fatal: KafkaError | None = None
         """Set once the client can do no more."""
 
@@ -62,6 +64,8 @@ class Complaints:
         now = clock.monotonic()
         if error.fatal():
             self.fatal = error
+        if error.code() in _CONSEQUENCES:
+            self.disconnections += 1
         # That brokers are down follows from a refused login or a wrong name, and says less.
         if self.last is None or error.code() not in _CONSEQUENCES:
             self._last, self._last_at = error, now

@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
-from runtime.kafka.consumer import DEFAULTS, FIXED, PASSING, Partition
+from runtime.kafka.consumer import DEFAULTS, FIXED, PASSING
 from runtime.kafka.errors import classify, of_exception
 from schemas.errors import ErrorKind, TailraceError
 
@@ -19,7 +19,7 @@ REQUEST_TIMEOUT_S = 30.0
 _GROUP = "tailrace.reader"
 """librdkafka wants a group's name; nothing ever joins or commits under it."""
 
-_OVERRIDES: dict[str, Any] = {
+OVERRIDES: dict[str, Any] = {
     "group.id": _GROUP,
     # Reading always begins at an explicit offset; compaction and retention may move the beginning meanwhile.
     "auto.offset.reset": "earliest",
@@ -45,11 +45,13 @@ class Record(NamedTuple):
 class Follower:
     """Reads a topic from its beginning and goes on with what comes. Used by one thread."""
 
-    def __init__(self, kafka: Properties, topic: str, *, starts: Mapping[int, int] | None = None) -> None:
-        """`starts` gives other offsets to begin at, by partition. Raises TRANSPORT while there is no such topic."""
+    def __init__(self, kafka: Properties, topic: str, *, committed: bool = True) -> None:
+        """Raises TRANSPORT while there is no such topic."""
         self._topic = topic
         self._complaints = Complaints(topic)
-        properties = {**consumer_properties(kafka, DEFAULTS, FIXED), **_OVERRIDES, "error_cb": self._complaints}
+        properties = {**consumer_properties(kafka, DEFAULTS, FIXED), **OVERRIDES, "error_cb": self._complaints}
+        if not committed:
+            properties["isolation.level"] = "read_uncommitted"
         try:
             self._consumer = Consumer(properties, logger=library_logger(properties))
         except (KafkaException, ValueError, TypeError) as error:
@@ -57,10 +59,7 @@ class Follower:
         try:
             self._partitions = self._count()
             self._eof: dict[int, int] = {}
-            begin = starts or {}
-            self._consumer.assign(
-                [TopicPartition(topic, n, begin.get(n, OFFSET_BEGINNING)) for n in range(self._partitions)]
-            )
+            self._consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(self._partitions)])
         except BaseException:
             self._consumer.close()
             raise
@@ -77,7 +76,7 @@ class Follower:
         for message in messages:
             error = message.error()
             if error is None:
-                records.append(_record(message))
+                records.append(record_of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._eof[message.partition() or 0] = message.offset() or 0
             elif error.code() in PASSING:
@@ -150,12 +149,13 @@ class Follower:
         return position
 
 
-def read_all(kafka: Properties, topic: str, timeout_s: float = 60.0) -> dict[bytes, bytes]:
+def read_all(kafka: Properties, topic: str, timeout_s: float = 60.0, *, committed: bool = True) -> dict[bytes, bytes]:
     """Return the latest value of each key, up to the topic's end as it is now, without the deleted ones.
 
-    Raises TRANSPORT for a topic that is not there, or if it takes longer than `timeout_s`.
+    Without `committed`, records of open and aborted transactions count too. Raises TRANSPORT for a topic that is not
+    there, or if it takes longer than `timeout_s`.
     """
-    follower = Follower(kafka, topic)
+    follower = Follower(kafka, topic, committed=committed)
     try:
         latest: dict[bytes, bytes] = {}
         for record in follower.catch_up(timeout_s):
@@ -170,26 +170,8 @@ def read_all(kafka: Properties, topic: str, timeout_s: float = 60.0) -> dict[byt
         follower.close()
 
 
-def records_left(
-    kafka: Properties, ranges: Mapping[Partition, tuple[int, int]], timeout_s: float = REQUEST_TIMEOUT_S
-) -> dict[Partition, int]:
-    """Count the records that a reader of committed records meets from one offset up to another, exclusive."""
-    counts: dict[Partition, int] = {}
-    for topic in sorted({topic for topic, _ in ranges}):
-        own = {number: bounds for (name, number), bounds in ranges.items() if name == topic}
-        follower = Follower(kafka, topic, starts={number: begin for number, (begin, _) in own.items()})
-        try:
-            counts |= {(topic, number): 0 for number in own}
-            for record in follower.catch_up(timeout_s):
-                bounds = own.get(record.partition)
-                if bounds is not None and record.offset < bounds[1]:
-                    counts[topic, record.partition] += 1
-        finally:
-            follower.close()
-    return counts
-
-
-def _record(message: Message) -> Record:
+def record_of(message: Message) -> Record:
+    """Return a message as a record."""
     # A record's key and value are bytes, since no deserialiser is set.
     key: Any = message.key()
     value: Any = message.value()

@@ -86,6 +86,11 @@ class TransactionalProducer:
         self.in_transaction = False
         """Whether a transaction is open."""
 
+    @property
+    def disconnections(self) -> int:
+        """How often brokers could not be reached so far."""
+        return self._complaints.disconnections
+
     def init(self, timeout_s: float = 60) -> None:
         """Claim the transactional id: fences older producers, and settles what they left open."""
         self._repeat(self._producer.init_transactions, "claiming the transactional id", timeout_s)
@@ -134,6 +139,14 @@ class TransactionalProducer:
             raise of_exception(error, "producing", self._complaints.last) from error
         if self._complaints.fatal is not None:
             raise classify(self._complaints.fatal, "producing")
+
+    def flush(self) -> None:
+        """Wait until every record of the transaction is acknowledged. Raises TRANSPORT for any that is not."""
+        self._producer.flush(self._timeout_s)
+        if self._undelivered_for is not None:
+            raise classify(self._undelivered_for, "delivering a record", self._complaints.last)
+        if len(self._producer):
+            raise TailraceError(ErrorKind.TRANSPORT, f"records were not acknowledged within {self._timeout_s:g} s")
 
     def commit(self, timeout_s: float | None = None) -> None:
         """Make the transaction's records visible, all of them.

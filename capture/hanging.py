@@ -1,0 +1,240 @@
+"""Hanging transactions: records that stand in topics without the end of their transaction.
+
+A Kafka transaction ends with a marker in each of its partitions. A broker may owe some: the coordinator leaves out
+partitions that have no leader at that moment, such as all of a cluster of one that was killed and comes back
+(KAFKA-20734; brokers of 4.x before its fix). What lacks its marker is hidden from readers of committed records, and
+hides what comes behind it; and this producer's next transaction in that partition would end it along with itself, in
+whichever way. So nothing may be produced before every hanging record has got the end that its transaction had:
+
+* The committed checkpoint tells the last commit sequence in force. A record up to it was committed: it is published
+  once more, byte for byte, since it cannot be ended apart from its neighbours. A later one was not: the source has it
+  still, because it is told of a commit only after the next one (`Session.commit`).
+* If a later record is visible, then its transaction was committed, and its checkpoint is among what hangs.
+
+Every step may be cut off and is then done again: what is to be published once more stands in the checkpoints topic
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from capture import checkpoints
+from runtime import clock
+from runtime.kafka.admin import Topics
+from runtime.kafka.compacted import Record, read_all
+from runtime.kafka.consumer import Partition
+from runtime.kafka.producer import TransactionalProducer
+from runtime.kafka.ranges import Range, read_ranges
+from runtime.logging import get_logger
+from schemas.codecs import compile_decoder, wire
+from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
+from schemas.registry import parse_table_record
+from schemas.settings import Settings
+from schemas.table import TableSchema
+from schemas.topics import checkpoints_topic, data_topic, ddl_topic, schemas_topic, transactions_topic
+
+log = get_logger(__name__)
+
+END_KEY = b'["end"]'
+"""Of records without value that only serve to end a transaction: on topics of ours, where readers pass over them."""
+
+REGISTRY_END_KEY = b'{"keytype":"NOOP","magic":0}'
+"""The same on the registry's topic, as Confluent's registry writes it (`NoopKey`)."""
+
+MARKER_TIMEOUT_S = 30.0
+"""Markers are written right after a transaction's end is decided; for so long they are waited for."""
+
+
+def transactional_topics(settings: Settings, topics: Topics) -> list[str]:
+    """Return the topics that capture's transactions write to, as far as they are there."""
+    name = settings.name
+    own = {checkpoints_topic(name), schemas_topic(name), ddl_topic(name), transactions_topic(name)}
+    existing = topics.list()
+    data = {topic for topic in existing if topic.startswith(f"{name}.") and not topic.startswith(f"{name}.tailrace.")}
+    registry = {settings.topics.registry_topic} if settings.topics.format is Format.AVRO else set()
+    return sorted(data | ((own | registry) & existing.keys()))
+
+
+def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) -> None:
+    """End what hangs. To be called after the transactional id was claimed, and before anything is read or produced.
+
+    Raises TRANSPORT as Kafka does: to be tried again.
+    """
+    names = transactional_topics(settings, topics)
+    hanging = _wait_for_markers(topics, names)
+    checkpoints_name = checkpoints_topic(settings.name)
+    pending = _pending(read_all(settings.kafka, checkpoints_name))
+    if not hanging and not pending:
+        return
+    log.warning("ends transactions that a broker left hanging", partitions=len(hanging), pending=len(pending))
+    sequences = _Sequences(settings)
+    for topic, end_key in (
+        (schemas_topic(settings.name), END_KEY),
+        (settings.topics.registry_topic, REGISTRY_END_KEY),
+    ):
+        # A version that no change refers to does no harm.
+        if (topic, 0) in hanging:
+            _end(producer, [(topic, 0)], end_key, commit=True)
+            del hanging[topic, 0]
+    if (checkpoints_name, 0) in hanging:
+        commit = _is_checkpoint_committed(settings, topics, names, sequences)
+        _end(producer, [(checkpoints_name, 0)], END_KEY, commit=commit)
+        del hanging[checkpoints_name, 0]
+    if hanging and not pending:
+        pending = _keep_committed(settings, producer, hanging, sequences)
+    _end(producer, list(hanging), END_KEY, commit=False)
+    _publish_again(producer, checkpoints_name, pending)
+    if left := _wait_for_markers(topics, names):
+        log.warning("open transactions of other producers", partitions=_listed(left))
+
+
+def check(settings: Settings, topics: Topics) -> None:
+    """Raise TRANSPORT if something hangs while a session goes on without an open transaction: another settles it."""
+    if hanging := _wait_for_markers(topics, transactional_topics(settings, topics)):
+        raise TailraceError(
+            ErrorKind.TRANSPORT, f"a broker went away and left transactions hanging in {_listed(hanging)}"
+        )
+
+
+def _listed(partitions: Iterable[Partition]) -> str:
+    names = [f"{topic}[{number}]" for topic, number in sorted(partitions)]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _wait_for_markers(topics: Topics, names: Sequence[str]) -> dict[Partition, Range]:
+    """Return what hangs still after the markers that are under way have had time to come."""
+    deadline = clock.monotonic() + MARKER_TIMEOUT_S
+    pause_s = 0.05
+    before: dict[Partition, Range] = {}
+    while hanging := topics.unended(names):
+        # Unchanged over a pause that is long for a marker: nothing is under way.
+        if (hanging == before and pause_s > 1.0) or clock.monotonic() > deadline:
+            return hanging
+        before = hanging
+        clock.sleep(pause_s)
+        pause_s = min(2.0, pause_s * 2)
+    return {}
+
+
+class _Sequences:
+    """Finds the commit sequence of records of any topic."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._encoding = settings.topics.format
+        self._tables: dict[tuple[str, int], TableSchema] = {}
+        self._documents = (ddl_topic(settings.name), transactions_topic(settings.name))
+        # The version of a table may itself stand in a transaction that was aborted.
+        for key, value in read_all(settings.kafka, schemas_topic(settings.name), committed=False).items():
+            if isinstance(orjson.loads(key), dict):
+                version = parse_table_record(value)
+                topic = data_topic(settings.name, version.table.name)
+                mark = version.value_schema_id if self._encoding is Format.AVRO else version.table.version
+                self._tables[topic, mark or 0] = version.table
+
+    def of(self, topic: str, value: bytes) -> int | None:
+        """Return a record's commit sequence, None if no capture of this replication wrote it."""
+        if topic in self._documents:
+            return int(orjson.loads(value)["seq"])
+        mark = wire.schema_id(value) if self._encoding is Format.AVRO else wire.schema_version(value)
+        table = self._tables.get((topic, mark))
+        return None if table is None else compile_decoder(table, self._encoding).facts(value).seq
+
+    def last(self, topic: str, records: Iterable[Record]) -> int:
+        """Return the highest sequence of some records, 0 if there is none."""
+        found = (self.of(topic, record.value) for record in records if record.value is not None)
+        return max((sequence for sequence in found if sequence is not None), default=0)
+
+
+def _is_checkpoint_committed(
+    settings: Settings,
+    topics: Topics,
+    names: Sequence[str],
+    sequences: _Sequences,
+) -> bool:
+    """Tell whether the checkpoint that hangs was committed: whether anything else of its transaction is visible."""
+    committed = checkpoints.read(settings).sequence
+    schemas = {schemas_topic(settings.name), settings.topics.registry_topic}
+    data = set(names) - {checkpoints_topic(settings.name)} - schemas
+    # A transaction's last record stands right before its marker.
+    stable = topics.end_offsets(data)
+    tails = read_ranges(settings.kafka, {p: (max(0, end - 2), end) for p, end in stable.items()})
+    visible = max((sequences.last(topic, records) for (topic, _), records in tails.items()), default=0)
+    return visible > committed
+
+
+def _keep_committed(
+    settings: Settings, producer: TransactionalProducer, hanging: Mapping[Partition, Range], sequences: _Sequences
+) -> dict[bytes, bytes]:
+    """Write the committed ones among the hanging records to the checkpoints topic; return what was written."""
+    committed = checkpoints.read(settings).sequence
+    kept: dict[bytes, bytes] = {}
+    for (topic, number), records in read_ranges(settings.kafka, hanging, committed=False).items():
+        keeps = False
+        for record in records:
+            if record.value is not None:
+                sequence = sequences.of(topic, record.value)
+                keeps = sequence is not None and sequence <= committed
+            # A tombstone shares the fate of the delete before it.
+            if keeps:
+                kept[orjson.dumps(["again", topic, number, record.offset])] = _pack(record.key, record.value)
+    if kept:
+        producer.begin()
+        for key, value in kept.items():
+            producer.produce(checkpoints_topic(settings.name), key, value)
+        producer.commit()
+    return kept
+
+
+def _publish_again(producer: TransactionalProducer, checkpoints_name: str, pending: Mapping[bytes, bytes]) -> None:
+    if not pending:
+        return
+    log.warning("publishes committed records once more", records=len(pending))
+    producer.begin()
+    for key, packed in sorted(pending.items(), key=lambda entry: orjson.loads(entry[0])[1:]):
+        _, topic, number, _ = orjson.loads(key)
+        producer.produce(topic, *_unpack(packed), partition=number)
+        producer.produce(checkpoints_name, key, None)
+    producer.commit()
+
+
+def _end(producer: TransactionalProducer, partitions: Sequence[Partition], key: bytes, *, commit: bool) -> None:
+    """End what hangs in these partitions: a marker of this producer ends all that it ever left open there."""
+    if not partitions:
+        return
+    producer.begin()
+    for topic, number in partitions:
+        producer.produce(topic, key, None, partition=number)
+    if commit:
+        producer.commit()
+    else:
+        # Only a partition that got a record gets a marker.
+        producer.flush()
+        producer.abort()
+
+
+def _pending(records: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the records that were to be published once more when a session was cut off."""
+    return {key: value for key, value in records.items() if key.startswith(b'["again",')}
+
+
+def _pack(key: bytes | None, value: bytes | None) -> bytes:
+    head: Any = [None if part is None else len(part) for part in (key, value)]
+    return orjson.dumps(head) + b"\n" + (key or b"") + (value or b"")
+
+
+def _unpack(packed: bytes) -> tuple[bytes | None, bytes | None]:
+    end = packed.index(b"\n")
+    key_length, value_length = orjson.loads(packed[:end])
+    begin = end + 1
+    split = begin + (key_length or 0)
+    if len(packed) != split + (value_length or 0):
+        raise TailraceError(ErrorKind.DECODE, "a record kept in the checkpoints topic is damaged")
+    return (
+        None if key_length is None else packed[begin:split],
+        None if value_length is None else packed[split:],
+    )
