@@ -151,7 +151,7 @@ class PostgresqlLog:
         get = self._stream.raw.get_copy_data
         rows = size = 0
         asked = False
-        current = b""
+        current: bytes | None = None
         insert, update = pgoutput.INSERT, pgoutput.UPDATE
         while rows < POLL_ROWS_MAX and size < POLL_BYTES_MAX:
             length, data = get(1)
@@ -171,14 +171,14 @@ class PostgresqlLog:
                 continue
             kind = m[25]
             if kind not in b"IUD":
-                current = b""
+                current = None
                 self._on_message(kind, m, out)
                 continue
             if m[26:30] != current:
                 current = m[26:30]
                 entered = self._enter(current, out)
                 if entered is None:
-                    current = b""
+                    current = None
                     continue
                 run, readers, key = entered
                 new = readers.new
