@@ -50,14 +50,13 @@ MARKER_TIMEOUT_S = 30.0
 """Markers are written right after a transaction's end is decided; for so long they are waited for."""
 
 
-def transactional_topics(settings: Settings, topics: Topics) -> list[str]:
-    """Return the topics that capture's transactions write to, as far as they are there."""
+def transactional_topics(settings: Settings, topics: Topics, data: Iterable[str]) -> list[str]:
+    """Return the topics that capture's transactions write to, `data` and others, as far as they are there."""
     name = settings.name
-    own = {checkpoints_topic(name), schemas_topic(name), ddl_topic(name), transactions_topic(name)}
-    existing = topics.list()
-    data = {topic for topic in existing if topic.startswith(f"{name}.") and not topic.startswith(f"{name}.tailrace.")}
-    registry = {settings.topics.registry_topic} if settings.topics.format is Format.AVRO else set()
-    return sorted(data | ((own | registry) & existing.keys()))
+    wanted = {checkpoints_topic(name), schemas_topic(name), ddl_topic(name), transactions_topic(name), *data}
+    if settings.topics.format is Format.AVRO:
+        wanted.add(settings.topics.registry_topic)
+    return sorted(wanted & topics.list().keys())
 
 
 def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) -> None:
@@ -65,14 +64,14 @@ def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) 
 
     Raises TRANSPORT as Kafka does: to be tried again.
     """
-    names = transactional_topics(settings, topics)
+    sequences = _Sequences(settings)
+    names = transactional_topics(settings, topics, sequences.topics)
     hanging = _wait_for_markers(topics, names)
     checkpoints_name = checkpoints_topic(settings.name)
     pending = _pending(read_all(settings.kafka, checkpoints_name))
     if not hanging and not pending:
         return
     log.warning("ends transactions that a broker left hanging", partitions=len(hanging), pending=len(pending))
-    sequences = _Sequences(settings)
     for topic, end_key in (
         (schemas_topic(settings.name), END_KEY),
         (settings.topics.registry_topic, REGISTRY_END_KEY),
@@ -93,9 +92,9 @@ def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) 
         log.warning("open transactions of other producers", partitions=_listed(left))
 
 
-def check(settings: Settings, topics: Topics) -> None:
+def check(settings: Settings, topics: Topics, data: Iterable[str]) -> None:
     """Raise TRANSPORT if something hangs while a session goes on without an open transaction: another settles it."""
-    if hanging := _wait_for_markers(topics, transactional_topics(settings, topics)):
+    if hanging := _wait_for_markers(topics, transactional_topics(settings, topics, data)):
         raise TailraceError(
             ErrorKind.TRANSPORT, f"a broker went away and left transactions hanging in {_listed(hanging)}"
         )
@@ -122,7 +121,7 @@ def _wait_for_markers(topics: Topics, names: Sequence[str]) -> dict[Partition, R
 
 
 class _Sequences:
-    """Finds the commit sequence of records of any topic."""
+    """Finds the commit sequence of records of any topic that knows it."""
 
     def __init__(self, settings: Settings) -> None:
         self._encoding = settings.topics.format
@@ -136,8 +135,13 @@ class _Sequences:
                 mark = version.value_schema_id if self._encoding is Format.AVRO else version.table.version
                 self._tables[topic, mark or 0] = version.table
 
+    @property
+    def topics(self) -> set[str]:
+        """The topics of all tables that there ever were."""
+        return {topic for topic, _ in self._tables}
+
     def of(self, topic: str, value: bytes) -> int | None:
-        """Return a record's commit sequence, None if no capture of this replication wrote it."""
+        """Return a record's commit sequence, None if it was written with a schema that nobody published."""
         if topic in self._documents:
             return int(orjson.loads(value)["seq"])
         mark = wire.schema_id(value) if self._encoding is Format.AVRO else wire.schema_version(value)

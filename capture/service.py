@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
 from capture import checkpoints, hanging
@@ -188,13 +189,13 @@ class _Service:
         while not self._stop.stopping and not session.is_finished:
             session.step(POLL_TIMEOUT_S)
             leadership.check()
-            connection.check()
+            connection.check(feed.topic for feed in session.publisher.feeds.values())
             progress.report(session, source)
             if session.committed != began_commit:
                 # It moves: the next failure is the first of a new series.
                 self._backoff.reset()
         session.drain()
-        connection.check()
+        connection.check(feed.topic for feed in session.publisher.feeds.values())
         with suppress(TailraceError):
             # The last figures. Everything is committed: a source that does not answer now is no failure of ours.
             progress.report(session, source, at_once=True)
@@ -220,12 +221,12 @@ class _Connection:
         self._producer = producer
         self._disconnections = producer.disconnections
 
-    def check(self) -> None:
-        """Raise TRANSPORT if something hangs."""
+    def check(self, data: Iterable[str]) -> None:
+        """Raise TRANSPORT if something hangs in the topics of tables, `data`, or in the replication's own."""
         count = self._producer.disconnections
         if count != self._disconnections and not self._producer.in_transaction:
             self._disconnections = count
-            hanging.check(self._settings, self._topics)
+            hanging.check(self._settings, self._topics, data)
 
 
 def _is_loaded(checkpoint: checkpoints.Checkpoint) -> bool:

@@ -99,7 +99,7 @@ class Replication:
         producer = self.claim()
         hanging.settle(self.settings, self.topics, producer)
         hanging.settle(self.settings, self.topics, producer)
-        hanging.check(self.settings, self.topics)
+        hanging.check(self.settings, self.topics, [self.topic])
         return producer
 
 
@@ -142,7 +142,7 @@ def test_what_hangs_gets_the_end_that_its_transaction_had(own_kafka: KafkaServer
         replication.change(0, 5, producer)
         producer.commit()
         producer.close()
-        hanging.check(replication.settings, replication.topics)
+        hanging.check(replication.settings, replication.topics, [replication.topic])
         expected[0].append(5)
         assert replication.sequences() == expected
 
