@@ -84,6 +84,8 @@ class Applier:
         self.builder.limits = self.holds.by_partition
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
         """Told of each batch that is durable."""
+        self.on_trouble: Callable[[TailraceError], None] = lambda _error: None
+        """Told of each error that is answered here, and does not end the service."""
         self.before_claim: Callable[[], None] = lambda: None
         """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
         self.trouble: TailraceError | None = None
@@ -384,6 +386,7 @@ class Applier:
             action = Action.RETRY
         topic = self._topic_of(error.table)
         if action is Action.SUSPEND and topic is not None:
+            self.on_trouble(error)
             # What is being written is either durable or rolled back before anything is read again.
             self._settle(block=True)
             self.holds.suspend(topic, error, self._monotonic())
@@ -392,6 +395,7 @@ class Applier:
             pause_s = self._backoff.next_s()
             if pause_s is None:
                 raise error
+            self.on_trouble(error)
             self._retry_at = self._monotonic() + pause_s
             self._unclaimed.update(self.cursors.positions)
             self.builder.take()

@@ -13,7 +13,7 @@ from apply.sink import TopicPartition
 from apply.writer import Outcome
 from runtime import clock, metrics
 from runtime.logging import get_logger
-from schemas.errors import TailraceError
+from schemas.errors import Action, TailraceError
 
 log = get_logger(__name__)
 
@@ -38,6 +38,7 @@ class Report:
         self._rate = 0.0
         self._lag_ms: int | None = None
         applier.on_written = self.written
+        applier.on_trouble = self.trouble
 
     def written(self, outcome: Outcome) -> None:
         """Count a durable batch."""
@@ -46,12 +47,14 @@ class Report:
         for topic, count in outcome.batch.rows_by_topic().items():
             self._rows[topic] = self._rows.get(topic, 0) + count
             self._total += count
-            metrics.APPLY_RECORDS.labels(self._target, topic).inc(count)
+            metrics.APPLY_RECORDS.labels(self._target, self._table(topic)).inc(count)
         for topic, segments in outcome.batch.segments.items():
-            metrics.APPLY_ROWS.labels(self._target, topic).inc(sum(len(s.net) for s in segments))
+            metrics.APPLY_ROWS.labels(self._target, self._table(topic)).inc(sum(len(s.net) for s in segments))
         for key, record in outcome.parked:
             if key is None or record.kind != "queued":
-                metrics.APPLY_REJECTED.labels(self._target, record.topic, "park").inc()
+                metrics.APPLY_REJECTED.labels(self._target, self._table(record.topic), "park").inc()
+        for topic, count in outcome.skipped.items():
+            metrics.APPLY_REJECTED.labels(self._target, self._table(topic), "skip").inc(count)
         newest = 0
         for decoder, value in outcome.batch.last.values():
             try:
@@ -62,6 +65,10 @@ class Report:
         if newest:
             self._lag_ms = max(0, (clock.now_us() - newest) // 1000)
             metrics.APPLY_LAG_SECONDS.labels(self._target).set(self._lag_ms / 1000)
+
+    def trouble(self, error: TailraceError) -> None:
+        """Count an error that the applier has answered by itself."""
+        metrics.count_error(error, retried=error.action is not Action.SUSPEND)
 
     def document(self, state: str, ends: Mapping[Any, int], error: TailraceError | None = None) -> dict[str, Any]:
         """Return the status document; `ends` are the partitions' ends as far as they are known."""
@@ -82,7 +89,7 @@ class Report:
         metrics.APPLY_SUSPENDED.labels(self._target).set(len(suspended))
         metrics.APPLY_PARTITIONS.labels(self._target).set(len(applier.cursors.positions))
         for topic, count in lags.items():
-            metrics.APPLY_LAG_RECORDS.labels(self._target, topic).set(count)
+            metrics.APPLY_LAG_RECORDS.labels(self._target, self._table(topic)).set(count)
         return {
             "target": self._target,
             "state": state,
@@ -108,6 +115,11 @@ class Report:
     def write(self, state: str, ends: Mapping[Any, int], error: TailraceError | None = None) -> None:
         """Write the status document."""
         self._status.write(self.document(state, ends, error))
+
+    def _table(self, topic: str) -> str:
+        """Return the table of a topic: what metrics are labelled with, at both ends."""
+        known = self._applier.catalog.topics.get(topic)
+        return str(known.name) if known is not None else topic
 
     def _lags(self, ends: Mapping[Any, int]) -> dict[str, int]:
         cursors = self._applier.cursors

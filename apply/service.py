@@ -25,7 +25,7 @@ from runtime.kafka.compacted import Follower
 from runtime.kafka.consumer import GroupConsumer
 from runtime.kafka.group_offsets import GroupOffsets
 from runtime.lifecycle import StopRequest
-from runtime.logging import get_logger
+from runtime.logging import bind, get_logger
 from runtime.retry import Backoff, call
 from runtime.status import StatusWriter
 from schemas.errors import ErrorKind, TailraceError
@@ -57,6 +57,7 @@ def run(
     settings.target(target)
     if stop_at not in (None, "now"):
         raise TailraceError(ErrorKind.CONFIGURATION, f"--stop-at {stop_at}: an applier can only stop at `now`")
+    bind(replication=settings.name, target=target)
     with ExitStack() as stack:
         health = metrics.Liveness()
         if metrics_port is not None:
@@ -73,6 +74,7 @@ def run(
 
 
 def _log_retry(error: TailraceError, pause_s: float) -> None:
+    metrics.count_error(error, retried=True)
     log.warning("start tried again after a pause", reason=str(error), pause_s=round(pause_s, 1))
 
 
@@ -153,7 +155,7 @@ class _Service:
         """Step until the stop or the goal; then drain. The last status document says how it ended."""
         try:
             goal = self._goal() if until_now else None
-            log.info("applying", target=self._target, group=self._group, tables=len(self._subscribed))
+            log.info("applying", group=self._group, tables=len(self._subscribed))
             self._loop(stop, goal)
             self._applier.drain()
         except TailraceError as error:

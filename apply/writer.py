@@ -66,8 +66,8 @@ class Outcome:
     written: bool = False
     """Whether the batch, up to `batch.next`, is durable."""
     duration_s: float = 0.0
-    skipped: int = 0
-    """Rows that the policy let go, each of them logged."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Rows that the policy let go, each of them logged, by topic."""
 
 
 class Writer:
@@ -228,7 +228,8 @@ class Writer:
                 error.kind, error.message, remedy=error.remedy, table=error.table, position=position
             ) from error
         if policy == "skip":
-            outcome.skipped += len(records)
+            topic = place.partition.topic
+            outcome.skipped[topic] = outcome.skipped.get(topic, 0) + len(records)
             log.warning("record skipped", reason=error.message, kind=str(error.kind), position=position)
             return
         log.warning("key parked", reason=error.message, kind=str(error.kind), position=position)

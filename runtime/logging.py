@@ -15,16 +15,20 @@ import structlog
 _SECRET_WORDS = ("password", "secret", "token", "credential")
 _BLANK = "***"
 
+# Not context variables: the appliers' writer and the Kafka client's callbacks have threads of their own.
+_BOUND: dict[str, Any] = {}
+
 
 def configure(*, json: bool | None = None, level: str = "info") -> None:
     """Set up logging for this process. `json` left out: JSON unless standard error is a terminal.
 
-    May be repeated; loader processes call it anew.
+    May be repeated, and forgets what was bound; loader processes call it anew.
     """
+    _BOUND.clear()
     as_json = not sys.stderr.isatty() if json is None else json
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_bound,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -65,8 +69,12 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def bind(**fields: Any) -> None:
-    """Add fields to every later line of this process, as the replication's name."""
-    structlog.contextvars.bind_contextvars(**fields)
+    """Add fields to every later line of this process, whatever thread writes it, as the replication's name."""
+    _BOUND.update(fields)
+
+
+def _add_bound(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**_BOUND, **fields}
 
 
 def _blank_secrets(_logger: Any, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:

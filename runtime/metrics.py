@@ -72,9 +72,13 @@ def _described(name: str, kind: str, text: str, labels: tuple[str, ...]) -> str:
 
 BUILD = Info(_described("build", "info", "What runs here", ()), "What runs here", registry=REGISTRY)
 
-CAPTURE_ROWS = _counter("capture_rows", "Row changes published and committed", "table", "phase")
-CAPTURE_BYTES = _counter("capture_bytes", "Bytes of keys and values published and committed")
-CAPTURE_SOURCE_TRANSACTIONS = _counter("capture_source_transactions", "Source transactions published and committed")
+CAPTURE_ROWS = _counter(
+    "capture_rows", "Row changes handed to Kafka; an aborted transaction's count, too", "table", "phase"
+)
+CAPTURE_BYTES = _counter("capture_bytes", "Bytes of values published and committed, by estimate")
+CAPTURE_SOURCE_TRANSACTIONS = _counter(
+    "capture_source_transactions", "Transactions of the source whose changes were read"
+)
 CAPTURE_COMMITS = _seconds("capture_commit_seconds", "Duration of a commit of a Kafka transaction")
 CAPTURE_LAG_BYTES = _gauge("capture_lag_bytes", "Source log that is not published yet")
 CAPTURE_LAG_SECONDS = _gauge("capture_lag_seconds", "Age of the last change published when it was committed to Kafka")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from threading import Thread
 
 import pytest
 import structlog
@@ -20,7 +21,6 @@ def _restored() -> Iterator[None]:
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -32,7 +32,10 @@ def test_a_line_has_the_event_its_fields_and_what_is_bound(capsys: pytest.Captur
     bind(replication="shop")
     log = get_logger("capture.service")
     log.debug("unseen")
-    log.warning("slot inactive", slot="tailrace_shop", lag_bytes=12)
+    # Whatever thread writes it.
+    thread = Thread(target=lambda: log.warning("slot inactive", slot="tailrace_shop", lag_bytes=12))
+    thread.start()
+    thread.join()
     (line,) = lines(capsys)
     assert line.pop("timestamp")
     assert line == {
