@@ -55,9 +55,10 @@ lint: venv ## format, lint, types and import rules, without changing anything
 unit: venv ## unit, property and architecture tests: no servers
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
-# One rerun, shown in the summary, for what a loaded machine does to real servers.
+# Reruns, shown in the summary, for what a loaded machine does to real servers. Tests of promises have none: they say so.
 integration: preflight-quiet venv ## tests on real Kafka and PostgreSQL servers
-	$(PYTEST) tests/integration --reruns 1 --reruns-delay 5 $(PYTEST_ARGS)
+	@$(BIN)/python -m deploy.local.downloads
+	$(PYTEST) tests/integration --reruns 2 --reruns-delay 5 $(PYTEST_ARGS)
 
 test: preflight-quiet unit integration ## all tests; installs and starts what they need
 

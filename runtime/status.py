@@ -49,7 +49,7 @@ class StatusWriter:
         except TailraceError as error:
             log.warning("status not removed", reason=error.message)
 
-    def close(self, timeout_s: float = 5) -> None:
+    def close(self, timeout_s: float = 15) -> None:
         """Deliver the last document, within `timeout_s`, and let go of the client."""
         try:
             self._producer.flush(timeout_s)

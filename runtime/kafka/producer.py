@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, library_logger, producer_properties
-from runtime.kafka.errors import classify, of_exception, retriable
+from runtime.kafka.errors import FencedError, classify, of_exception, retriable
 from schemas.errors import Action, ErrorKind, TailraceError
 
 Pair = tuple[bytes | None, bytes | None]
@@ -65,6 +65,7 @@ class TransactionalProducer:
         transaction_timeout_s: float = 60,
     ) -> None:
         self._timeout_s = transaction_timeout_s
+        self._began_at = 0.0
         self._undelivered_for: KafkaError | None = None
         self._closed = False
         self._complaints = Complaints(transactional_id)
@@ -100,8 +101,9 @@ class TransactionalProducer:
         try:
             self._producer.begin_transaction()
         except KafkaException as error:
-            raise of_exception(error, "beginning a transaction", self._complaints.last) from error
+            raise self._failure(error, "beginning a transaction") from error
         self._undelivered_for = None
+        self._began_at = clock.monotonic()
         self.in_transaction = True
 
     def produce(
@@ -129,14 +131,14 @@ class TransactionalProducer:
             # Raises, as produce does, once the producer is fenced.
             self._producer.poll(0)
         except KafkaException as error:
-            raise of_exception(error, f"producing to {topic}", self._complaints.last) from error
+            raise self._failure(error, f"producing to {topic}") from error
 
     def poll(self) -> None:
         """Serve the client's callbacks; for a loop that has nothing to produce. Raises if the producer is fenced."""
         try:
             self._producer.poll(0)
         except KafkaException as error:
-            raise of_exception(error, "producing", self._complaints.last) from error
+            raise self._failure(error, "producing") from error
         if self._complaints.fatal is not None:
             raise classify(self._complaints.fatal, "producing")
 
@@ -208,7 +210,7 @@ class TransactionalProducer:
                     ) from error
                 clock.sleep(0.02)
             except KafkaException as error:
-                raise of_exception(error, f"producing to {topic}", self._complaints.last) from error
+                raise self._failure(error, f"producing to {topic}") from error
             else:
                 return
 
@@ -230,9 +232,34 @@ class TransactionalProducer:
 
     def _explain(self, error: KafkaException, doing: str) -> TailraceError:
         """Return the error to raise: a record's own failure says more than that the transaction failed by it."""
-        failure = of_exception(error, doing, self._complaints.last)
+        failure = self._failure(error, doing)
         if failure.kind is ErrorKind.TRANSPORT and self._undelivered_for is not None:
-            return classify(self._undelivered_for, f"{doing}: delivering a record")
+            return self._unless_expired(classify(self._undelivered_for, f"{doing}: delivering a record"), doing)
+        return failure
+
+    def _failure(self, error: KafkaException, doing: str) -> TailraceError:
+        if error.args[0].code() == KafkaError._FATAL:
+            # Says only that the client can do no more; what ended it is raised by `poll`.
+            try:
+                self._producer.poll(0)
+            except KafkaException as cause:
+                error = cause
+        return self._unless_expired(of_exception(error, doing, self._complaints.last), doing)
+
+    def _unless_expired(self, failure: TailraceError, doing: str) -> TailraceError:
+        """Return the error to raise. A fence that the brokers' time-out explains is TRANSPORT: nobody took our place.
+
+        A transaction that is open for too long is aborted by its coordinator under a raised epoch, which looks to the
+        producer just as a newer producer does (KIP-98, "Expiring Transactions").
+        """
+        open_s = clock.monotonic() - self._began_at
+        if isinstance(failure, FencedError) and self.in_transaction and open_s >= self._timeout_s:
+            return TailraceError(
+                ErrorKind.TRANSPORT,
+                f"{doing} failed: the transaction had been open for {open_s:.0f} s; the brokers abort it after "
+                f"{self._timeout_s:g} s",
+                remedy="if it happens again and again, raise `capture.transaction_timeout_s`",
+            )
         return failure
 
     def _undelivered(self, error: KafkaError | None, message: Message) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from deploy.local.kafka import KafkaAddress
 from tests.kit.servers import Database
 
-DEADLINE_S = 240.0
+DEADLINE_S = 480.0
 TARGET = "replica"
 
 

@@ -18,6 +18,9 @@ from tests.kit.workload import TABLES, Workload
 
 ROWS = 3000
 
+# A failure here breaks a promise: it is never run again in the hope of a better result.
+pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
+
 
 @pytest.mark.parametrize(("source_major", "target_major"), [(16, 18), (18, 16)])
 def test_a_database_moves_while_it_is_written_to_and_its_movers_are_killed(
@@ -52,7 +55,7 @@ def test_a_database_moves_while_it_is_written_to_and_its_movers_are_killed(
         finally:
             stop.set()
             writer.join()
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=480) == [], services.log_tail("apply")
         records = read_topics(kafka_server.bootstrap, data_topics(kafka_server.bootstrap, replication))
         assert sequence_faults(records) == []
         assert key_faults(records) == []
@@ -103,7 +106,7 @@ def _check_commands(services: Services, target: Database) -> None:
     changes = next(t["name"] for t in topics["topics"] if t["name"].endswith(".public.wl_items"))
     line = services.run("debug read", changes, "--max", "1").stdout
     assert json.loads(line)["value"]["source"]["table"] == "wl_items"
-    verified = services.run("verify", "--target", TARGET, "--wait", "120")
+    verified = services.run("verify", "--target", TARGET, "--wait", "300")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     target.execute("update wl_texts set version = -1 where id = (select max(id) from wl_texts)")
     spoiled = services.run("verify", "--target", TARGET, "--table", "public.wl_texts", "--json")

@@ -71,10 +71,19 @@ def create_database(address: PostgresqlAddress, prefix: str) -> Database:
 def drop_database(database: Database) -> None:
     """Drop the database with its replication slots, ending every session in it."""
     deadline = time.monotonic() + DROP_TIMEOUT_S
+    statement = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database.name))
     with psycopg.connect(database.address.dsn(), autocommit=True) as connection:
-        while _drop_slots(connection, database.name) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database.name)))
+        while True:
+            while _drop_slots(connection, database.name) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            try:
+                connection.execute(statement)
+            except psycopg.errors.ObjectInUse:
+                # The server waits five seconds for the sessions that it ends.
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                return
 
 
 def _drop_slots(connection: psycopg.Connection, database: str) -> int:

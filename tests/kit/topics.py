@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 REGISTRY_TOPIC = "_schemas"
-READ_TIMEOUT_S = 120.0
+READ_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,11 @@ def delete_topics(bootstrap: str, replication: str) -> None:
 def read_raw(
     bootstrap: str, topics: Iterable[str], isolation: str = "read_committed"
 ) -> Iterator[tuple[str, int, int, bytes | None, bytes | None]]:
-    """Yield (topic, partition, offset, key, value) of all that the topics hold now, in order within a partition."""
+    """Yield (topic, partition, offset, key, value) of all that the topics hold now, in order within a partition.
+
+    Transactions that are open now are waited for: brokers answer a commit before they have written the markers that a
+    reader goes by.
+    """
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -68,6 +72,7 @@ def read_raw(
     try:
         metadata = consumer.list_topics(timeout=60).topics
         partitions = {(topic, p) for topic in topics if topic in metadata for p in metadata[topic].partitions}
+        ends = _ends(bootstrap, partitions)
         consumer.assign([TopicPartition(topic, p, 0) for topic, p in partitions])
         deadline = time.monotonic() + READ_TIMEOUT_S
         while partitions:
@@ -77,10 +82,25 @@ def read_raw(
                 if error is not None:
                     if error.code() != KafkaError._PARTITION_EOF:
                         raise AssertionError(f"reading {place}: {error}")
-                    partitions.discard(place)
+                    if (message.offset() or 0) >= ends[place]:
+                        partitions.discard(place)
                     continue
                 yield (*place, message.offset() or 0, message.key(), message.value())
             assert time.monotonic() < deadline, f"no end reached in {sorted(partitions)}"
+    finally:
+        consumer.close()
+
+
+def _ends(bootstrap: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return where partitions end, with what is not committed."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "tailrace-tests", "isolation.level": "read_uncommitted"}
+    )
+    try:
+        return {
+            place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=READ_TIMEOUT_S)[1]
+            for place in partitions
+        }
     finally:
         consumer.close()
 

@@ -203,7 +203,8 @@ class Workload:
         return (
             """update wl_pairs set b = b || '+' where ctid = (
                  select p.ctid from wl_pairs p where p.a = %s and length(p.b) < 60 and not exists (
-                   select from wl_pairs other where other.a = p.a and other.b = p.b || '+') limit 1)""",
+                   select from wl_pairs other where other.a = p.a and other.b = p.b || '+')
+                 order by p.b collate "C" limit 1)""",
             (a,),
         )
 
@@ -234,7 +235,8 @@ class Workload:
 
     def _change_log(self) -> Statement:
         moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._random.randint(0, 30))
-        one = "ctid = (select min(ctid) from wl_log where at = %s)"
+        # By what the row holds, not by where it lies: that depends on when the server cleans up.
+        one = "ctid = (select ctid from wl_log where at = %s order by level nulls first, message, ctid limit 1)"
         if self._random.random() < 0.5:
             return f"delete from wl_log where {one}", (moment,)
         return f"update wl_log set message = message || '.' where {one} and length(message) < 30", (moment,)

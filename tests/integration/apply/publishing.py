@@ -102,7 +102,9 @@ class Publisher:
     def loaded(self, table: TableSchema, generation: int = 1) -> None:
         """Announce that a table is loaded."""
         topic = data_topic(self._settings.name, table.name)
-        ends = {str(number): end for (_, number), end in self._topics.end_offsets([topic]).items()}
+        # As capture does: the last transaction's markers may be yet to come, but not its records.
+        offsets = self._topics.end_offsets([topic], read_committed=False)
+        ends = {str(number): end for (_, number), end in offsets.items()}
         self._producer.begin()
         key, value = ["loaded", *table.name], {"generation": generation, "version": table.version, "offsets": ends}
         self._producer.produce(schemas_topic(self._settings.name), orjson.dumps(key), orjson.dumps(value))

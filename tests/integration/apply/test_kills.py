@@ -19,7 +19,8 @@ from tests.conformance.sink_suite import EVENTS, ORDERS
 from tests.integration.apply.publishing import Publisher
 from tests.kit.servers import Database
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+# A failure here breaks a promise: it is never run again in the hope of a better result.
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.flaky(reruns=0)]
 
 APPLIER = """
 import sys
@@ -78,11 +79,11 @@ def test_killed_appliers_lose_nothing_and_write_nothing_twice(
                 victim.send_signal(signal.SIGKILL)
                 victim.wait(60)
         last = start(config, log, "now")
-        assert last.wait(240) == 0, log.read_text()[-4000:]
+        assert last.wait(480) == 0, log.read_text()[-4000:]
     finally:
         for applier in appliers:
             applier.send_signal(signal.SIGTERM)
-        ended = [applier.wait(120) for applier in appliers]
+        ended = [applier.wait(480) for applier in appliers]
     assert ended == [0] * len(ended), log.read_text()[-4000:]
     assert set(target_database.rows("select id, status, paid from public.orders")) == set(rows.values())
     found = sorted(row[1] for row in target_database.rows("select kind, weight from public.events"))  # type: ignore[type-var]

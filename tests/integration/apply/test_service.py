@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 def apply_now(settings: Settings) -> int:
     """Apply what the topics hold now, and end."""
     stop = StopRequest()
-    timer = threading.Timer(240, stop.request, ["the test took too long"])
+    timer = threading.Timer(480, stop.request, ["the test took too long"])
     timer.start()
     try:
         return run(settings, "replica", stop_at="now", stop=stop)
@@ -53,7 +53,7 @@ class Running:
     def end(self) -> None:
         """Stop in order; repeatable."""
         self._stop.request("the test is over")
-        self._thread.join(120)
+        self._thread.join(480)
         assert self._result == [0]
 
     def _run(self, settings: Settings) -> None:

@@ -21,7 +21,7 @@ from tests.kit.servers import Database
 from tests.kit.topics import data_topics, key_faults, read_raw, read_topics, replay, sequence_faults
 from tests.kit.workload import TABLES
 
-DEADLINE_S = 180.0
+DEADLINE_S = 480.0
 
 
 class Capture:

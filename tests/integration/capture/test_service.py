@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from tests.integration.capture.running import Capture, differences, kill, wait_until
+from tests.integration.capture.running import DEADLINE_S, Capture, differences, kill, wait_until
 from tests.kit.servers import Database
 from tests.kit.workload import Workload
 
@@ -50,7 +50,7 @@ def test_sigterm_drains_and_the_next_run_goes_on(
         wait_until(lambda: capture.status().get("phase") == "streaming", process, capture)
         workload.run(100)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, capture.log_tail()
+        assert process.wait(DEADLINE_S) == 0, capture.log_tail()
     assert capture.status()["state"] == "stopped"
     workload.run(50)
     capture.run_to_end("--stop-at", "now")
@@ -72,7 +72,7 @@ def test_a_standby_waits_and_takes_over(
             workload.run(30)
             wait_until(lambda: capture.status().get("pid") == second.pid, second, capture)
             second.send_signal(signal.SIGTERM)
-            assert second.wait(60) == 0, capture.log_tail()
+            assert second.wait(DEADLINE_S) == 0, capture.log_tail()
     capture.run_to_end("--stop-at", "now")
     assert differences(capture) == []
 

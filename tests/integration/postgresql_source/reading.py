@@ -15,7 +15,7 @@ from schemas.settings import Settings, parse
 from schemas.table import TableSchema
 from tests.kit.servers import Database
 
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 
 
 def settings_for(database: Database, replication: str, *tables: str, **source: object) -> Settings:

@@ -30,8 +30,9 @@ def test_an_outage_is_a_transport_error_and_a_new_producer_goes_on_exactly_where
     consumer = GroupConsumer(kafka, "group")
     consumer.subscribe(["data"])
     follower = Follower(kafka, "data")
-    assert [r.value for r in follower.catch_up()] == [b"1"]
     values = consumed(consumer, 1)
+    # What one reader has seen another sees too: the transaction's markers are written.
+    assert [r.value for r in follower.catch_up(DEADLINE_S)] == [b"1"]
     consumer.commit({("data", 0): 1})
 
     producer.begin()

@@ -122,6 +122,29 @@ def test_a_newer_producer_fences_the_older_one_and_voids_its_open_transaction(
     assert values(kafka_server, topic) == [b"new"]
 
 
+@pytest.mark.parametrize("more", [0, 1, 20_000])
+def test_a_transaction_that_the_brokers_gave_up_is_a_transport_error_and_no_fence(
+    kafka_server: KafkaAddress, topic: str, replication: str, more: int
+) -> None:
+    producer = TransactionalProducer(kafka_server.settings, f"{replication}.slow", transaction_timeout_s=1)
+    producer.init()
+    producer.begin()
+    producer.produce(topic, b"k", b"lost")
+    producer._producer.flush(DEADLINE_S)
+    assert values(kafka_server, topic) == []
+    with pytest.raises(TailraceError) as caught:
+        _go_on(producer, topic, more)
+    assert caught.value.kind is ErrorKind.TRANSPORT
+    assert "had been open for" in caught.value.message
+    producer.close()
+    assert values(kafka_server, topic) == []
+
+
+def _go_on(producer: TransactionalProducer, topic: str, records: int) -> None:
+    producer.produce_run(topic, [(b"k", b"lost")] * records)
+    producer.commit()
+
+
 def test_a_full_queue_is_waited_for_and_loses_nothing(kafka_server: KafkaAddress, topic: str, replication: str) -> None:
     small = {"queue.buffering.max.messages": 100, "linger.ms": 0}
     producer = TransactionalProducer(kafka_server.settings, f"{replication}.small", overrides=small)

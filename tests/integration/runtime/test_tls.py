@@ -105,7 +105,7 @@ def test_a_refused_login_or_certificate_is_a_prerequisite_that_says_so(secure: S
         del kafka["ssl.ca.location"]
     producer = TransactionalProducer(kafka, "secure")
     with pytest.raises(TailraceError) as caught:
-        producer.init(timeout_s=60)
+        producer.init(timeout_s=240)
     producer.close()
     assert caught.value.kind is ErrorKind.PREREQUISITE
     assert "sasl.*" in (caught.value.remedy or "")

@@ -82,7 +82,7 @@ def test_ends_stop_before_an_open_transaction_only_for_committed_reading(
     producer.init()
     producer.begin()
     producer.produce(name, b"k", b"v")
-    producer._producer.flush(30)
+    producer._producer.flush(240)
     assert topics.end_offsets([name]) == {(name, 0): 0}
     assert topics.end_offsets([name], read_committed=False) == {(name, 0): 1}
     producer.commit()
