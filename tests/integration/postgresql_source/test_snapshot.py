@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capture.source import Chunk
+from capture.sources.postgresql.findings import grants
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
 from schemas.changes import Begin, RowChanges
 from schemas.errors import ErrorKind, TailraceError
@@ -155,7 +156,7 @@ def test_a_role_with_the_printed_grants_and_nothing_more_is_enough(source_databa
     )
     try:
         (table,) = admin.tables()
-        statements = admin.grants([table.name]).replace("'…'", "'secret'")
+        statements = grants(reading.section(settings), settings.publication, [table.name]).replace("'…'", "'secret'")
         source_database.execute(*(s for s in statements.split(";\n") if not s.startswith("--")))
         source = reading.database_of(settings)
         try:
