@@ -18,6 +18,7 @@ from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from apply.writer import FinalError, Outcome, Place, Writer
 from runtime import clock
+from runtime.failpoints import hit
 from runtime.logging import get_logger
 from runtime.retry import Backoff
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -186,6 +187,7 @@ class Applier:
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Finish what is being written, commit, and let partitions go."""
+        hit("apply.revoke.before")
         self._settle_quietly()
         self._group.commit(self.consumer, self.cursors, self.holds.by_partition, float("inf"))
         self.lost(partitions)
@@ -208,7 +210,9 @@ class Applier:
     def _claim(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         self.before_claim()
         sink = self.writer.sink
+        hit("apply.claim.before")
         stored = sink.load_offsets(partitions)
+        hit("apply.claim.after")
         missing = [p for p in partitions if p not in stored]
         if sink.capabilities.stores_offsets:
             # A target that has no offset has no rows either, whatever the group remembers of an earlier target.

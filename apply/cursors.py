@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from apply.batch import Record
 from apply.sink import TopicPartition
+from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import TailraceError
 
@@ -91,6 +92,7 @@ class GroupOffsets:
             log.info("offsets not committed to the group", reason=error.message)
         else:
             self._committed.update(offsets)
+            hit("apply.offsets.after")
 
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go."""

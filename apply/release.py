@@ -9,6 +9,7 @@ from apply.parking import REFUSED, RELEASED, SKIP, Identity, ParkingLot
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from apply.writer import Place
+from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import Action, ErrorKind, TailraceError
 
@@ -38,6 +39,7 @@ class Releases:
             reference = ":".join(map(str, letters[0].place))
             refused = self._apply(letters[1:] if skipping else letters)
             if refused is None:
+                hit("apply.release.applied")
                 self._release(identity, letters[-1])
                 log.info("parked key released", command=command, reference=reference, records=len(letters))
                 continue

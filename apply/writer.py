@@ -14,6 +14,7 @@ from apply.batch import Batch, Record, Segment
 from apply.parking import QUEUED, ParkedRecord
 from apply.sink import Rejection, Sink, TableBatch, TopicPartition
 from runtime import clock
+from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
@@ -104,6 +105,7 @@ class Writer:
         if self._prepared.get(table.name, 0) >= table.version:
             return
         self.sink.prepare(table)
+        hit("apply.prepare.after")
         if table.name not in self._prepared:
             self._empty_at_first[table.name] = self.sink.is_empty(table)
         self._prepared[table.name] = table.version
@@ -120,6 +122,7 @@ class Writer:
             if self.sink.pass_barrier(barrier):
                 self.sink.truncate([table])
                 self._stage(offsets)
+                hit("apply.truncate.before")
                 self.sink.flush()
                 log.info("table truncated", table=str(table.name))
             else:
@@ -140,6 +143,7 @@ class Writer:
                 return False
             for each in [table, *others]:
                 self.sink.complete_load(each)
+            hit("apply.complete.before")
             self.sink.flush()
         except BaseException:
             self._roll_back()
@@ -148,6 +152,7 @@ class Writer:
         return True
 
     def _write(self, batch: Batch, overdue: frozenset[Place], outcome: Outcome) -> None:
+        hit("apply.write.before")
         for segments in batch.segments.values():
             self.prepare(segments[-1].target)
         rejected: list[tuple[Segment, Rejection]] = []
@@ -166,9 +171,12 @@ class Writer:
                 return
             batch.next[partition] = offset
         self._answer_all(batch, rejected, overdue, outcome)
+        hit("apply.write.after")
         self._stage(batch.next)
+        hit("apply.flush.before")
         # Invariant 3: only now may the group's offsets be committed.
         self.sink.flush()
+        hit("apply.flush.after")
         outcome.written = True
 
     def _fill(self, segment: Segment) -> TableBatch:
@@ -212,6 +220,7 @@ class Writer:
         if parked:
             # Invariant 4: durable on the dead-letters topic before the offsets pass them at the target.
             outcome.parked = self._dead_letters.park(parked)
+            hit("apply.park.after")
 
     def _answer(
         self,

@@ -24,6 +24,7 @@ import orjson
 
 from capture import checkpoints
 from runtime import clock
+from runtime.failpoints import hit
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Record, read_all
 from runtime.kafka.consumer import Partition
@@ -84,10 +85,14 @@ def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) 
         commit = _is_checkpoint_committed(settings, topics, names, sequences)
         _end(producer, [(checkpoints_name, 0)], END_KEY, commit=commit)
         del hanging[checkpoints_name, 0]
+        hit("capture.settle.checkpoint")
     if hanging and not pending:
         pending = _keep_committed(settings, producer, hanging, sequences)
+        hit("capture.settle.kept")
     _end(producer, list(hanging), END_KEY, commit=False)
+    hit("capture.settle.ended")
     _publish_again(producer, checkpoints_name, pending)
+    hit("capture.settle.again")
     if left := _wait_for_markers(topics, names):
         log.warning("open transactions of other producers", partitions=_listed(left))
 

@@ -15,6 +15,7 @@ from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Reading
 from capture.publisher import Feed, Publisher
 from capture.window import Horizon, LoadWindow
+from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.changes import Transaction
 from schemas.table import TableName
@@ -166,6 +167,7 @@ class Loading:
             return
         for load in self._loader.pump(reached):
             self._plans.add(load.name)
+            hit("capture.load.planned")
             if not load.chunks:
                 self._complete(load)
         closed = False
@@ -228,11 +230,14 @@ class Loading:
             self._publisher.loaded_rows(feed, rows, snapshot)
             row_count += len(batch.bodies)
             load.row_count += len(rows)
+            if reading.batches or not reading.ended:
+                hit("capture.load.middle")
         self._publisher.flush()
         if not reading.ended or reading.batches or not self._released(feed, reading, reached):
             return False
         self._loader.finished(reading)
         self._progress.add(load.name)
+        hit("capture.load.finished")
         if load.is_complete:
             self._complete(load)
         return True

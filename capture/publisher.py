@@ -13,6 +13,7 @@ from typing import Protocol
 from capture.held_back import HeldBack
 from capture.source import Snapshot
 from capture.window import Horizon, LoadWindow, overlay
+from runtime.failpoints import hit
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
 from schemas.errors import ErrorKind, TailraceError
@@ -156,11 +157,15 @@ class Publisher:
 
     def flush(self) -> None:
         """Hand everything to the producer."""
+        if not self._touched:
+            return
+        hit("capture.produce.before")
         for feed in self._touched:
             pairs, feed.pairs = feed.pairs, []
             self.open()
             self._producer.produce_run(feed.topic, pairs, feed.partition)
         self._touched.clear()
+        hit("capture.produce.after")
 
     def record(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
         """Add a record to the open Kafka transaction, after all changes so far."""

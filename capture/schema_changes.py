@@ -17,6 +17,7 @@ from capture.publisher import Feed, Publisher
 from capture.schemas_topic import Catalogue
 from capture.source import Source
 from capture.tables import Tables
+from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind, TailraceError
@@ -128,9 +129,11 @@ class SchemaChanges:
                 position=self._source.format_position(position),
             )
         before, key_before = feed.table, _key_of(feed.table)
+        hit("capture.schema.before")
         self._tables.add([(table, source_table)])
         self.is_dirty = True
         self._record("altered", table, position)
+        hit("capture.schema.after")
         self._loading.table_changed(feed, key_before != _key_of(table), position.commit)
         if self._settings.ddl is DdlPolicy.APPLY and rewrites_rows(before, table):
             log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)

@@ -22,7 +22,7 @@ from capture.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
 from capture.source import Source
 from capture.sources import open_source
-from runtime import clock, exit_codes, metrics
+from runtime import clock, exit_codes, failpoints, metrics
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.errors import FencedError
@@ -51,6 +51,7 @@ def run(
 
     `stop_at` is `now` or a position as the source prints it. Raises TailraceError for what an operator must see.
     """
+    failpoints.arm_from_environment()
     bind(replication=settings.name)
     stop = stop or StopRequest()
     liveness = metrics.Liveness(LIVENESS_LIMIT_S)
@@ -150,6 +151,7 @@ class _Service:
         try:
             # Whoever held the id before is fenced and its transaction settled: what is read now is the last word.
             producer.init()
+            failpoints.hit("capture.start.claimed")
             hanging.settle(settings, topics, producer)
             checkpoint = checkpoints.read(settings)
             catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))

@@ -22,6 +22,7 @@ from capture.source import LogReader, Source
 from capture.tables import Tables, TopicAdmin
 from capture.window import Horizon
 from runtime import metrics
+from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.changes import Begin, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
@@ -171,7 +172,9 @@ class Session:
         if stop_at is not None:
             target = source.current_position() if stop_at == "now" else source.parse_position(stop_at)
             self._stop_at = target.commit
+        hit("capture.start.prepared")
         self.commit()
+        hit("capture.start.committed")
         self._log = source.open_log(self.position, [feed.source_table for feed in self.publisher.feeds.values()])
         log.info(
             "capture runs",
@@ -241,6 +244,7 @@ class Session:
 
     def drain(self) -> None:
         """Commit what is read, so that nothing is read twice. Half a chunk is left out: it will be read again."""
+        hit("capture.drain.before")
         if not self.loading.holds_transaction:
             self.commit()
             if self.acknowledged != self.committed:
@@ -285,7 +289,9 @@ class Session:
         for key, value in self.loading.records():
             publisher.record(topic, key, value)
         began_s = self._monotonic()
+        hit("capture.commit.before")
         self._around.producer.commit()
+        hit("capture.commit.after")
         metrics.CAPTURE_BYTES.inc(publisher.open_bytes)
         self._committed_at_s = self._monotonic()
         self.commit_s = self._committed_at_s - began_s
@@ -300,6 +306,7 @@ class Session:
         if self._log is not None:
             self._log.acknowledge(safe)
             self.acknowledged = safe
+            hit("capture.acknowledge.after")
 
     def _announcements(self) -> list[Addition]:
         """Return the records for loads that a committed transaction has completed."""
@@ -313,6 +320,7 @@ class Session:
         self._unannounced = []
         if not topics:
             return []
+        hit("capture.load.announce")
         # Not the ends of what is committed: a commit returns before its markers are written, so they may still stand
         # in front of the last transaction.
         ends = self._around.topics.end_offsets(topics, read_committed=False)

@@ -15,6 +15,7 @@ import typer.main
 
 from control.wire_types import types_page
 from runtime import exit_codes
+from runtime.failpoints import markdown as failpoints_page
 from runtime.metrics import markdown as metrics_page
 from schemas.errors import ACTIONS, ErrorKind
 from schemas.reference import markdown as settings_page
@@ -73,6 +74,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "exit-codes.md": exit_codes_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,
+    "failpoints.md": failpoints_page,
 }
 
 

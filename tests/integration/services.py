@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from deploy.local.kafka import KafkaAddress
+from runtime.failpoints import VARIABLE
 from tests.kit.servers import Database
 
 DEADLINE_S = 480.0
@@ -35,6 +36,7 @@ class Services:
         self.configuration = directory / f"{replication}.json"
         self._directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_began: dict[str, int] = {}
         document = {
             "name": replication,
             "kafka": kafka.settings,
@@ -55,13 +57,38 @@ class Services:
         for name in list(self._processes):
             self.kill(name)
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Start `capture` or `apply`."""
-        more = ["--target", TARGET] if name == "apply" else []
-        with (self._directory / f"{name}.log").open("ab") as log:
+    def start(self, name: str, *arguments: str, failpoint: str | None = None) -> None:
+        """Start `capture` or `apply`, or another of a kind, as `apply-2`. `failpoint` is what it is armed with."""
+        service = name.partition("-")[0]
+        more = ["--target", TARGET] if service == "apply" else []
+        environment = {**os.environ, VARIABLE: failpoint} if failpoint else None
+        path = self._directory / f"{name}.log"
+        self._log_began[name] = path.stat().st_size if path.exists() else 0
+        with path.open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [*self._command(name, "run"), *more, *arguments], stdout=log, stderr=log
+                [*self._command(service, "run"), *more, *arguments], stdout=log, stderr=log, env=environment
             )
+
+    def pid(self, name: str) -> int:
+        """Return a running service's process id."""
+        return self._processes[name].pid
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a running service."""
+        os.kill(self.pid(name), number)
+
+    def said(self, name: str, words: str) -> bool:
+        """Tell whether a service's log has these words since it was started last."""
+        with (self._directory / f"{name}.log").open("rb") as log:
+            log.seek(self._log_began[name])
+            return words.encode() in log.read()
+
+    def meet(self, name: str, failpoint: str) -> None:
+        """Wait until a service dies at the failpoint that it was armed with."""
+        code = self.join(name)
+        point = failpoint.partition(":")[0]
+        assert code == -signal.SIGKILL, f"{failpoint}: ended with {code}\n{self.log_tail(name)}"
+        assert self.said(name, f"failpoint {point}\n"), f"{failpoint}: died elsewhere\n{self.log_tail(name)}"
 
     def kill(self, name: str) -> None:
         """Kill with SIGKILL."""

@@ -112,16 +112,21 @@ COMPARED = {
 
 def differences(capture: Capture) -> list[str]:
     """Return what contradicts capture's promises, in words: faults of order, and rows too many or too few."""
-    records = read_topics(capture.kafka.bootstrap, data_topics(capture.kafka.bootstrap, capture.replication))
+    return topic_differences(capture.kafka, capture.source, capture.replication)
+
+
+def topic_differences(kafka: KafkaAddress, source: Database, replication: str) -> list[str]:
+    """Compare a replication's topics with the workload's tables at the source, in words."""
+    records = read_topics(kafka.bootstrap, data_topics(kafka.bootstrap, replication))
     faults = sequence_faults(records) + key_faults(records)
     keyed = replay(records)
     for table in TABLES:
-        topic = f"{capture.replication}.public.{table}"
+        topic = f"{replication}.public.{table}"
         columns = COMPARED[table]
         selected = ", ".join("(day - date '1970-01-01')" if c == "day" else c for c in columns)
         if table == "wl_log":
             selected = "to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), level, message"
-        expected = Counter(map(_plain, capture.source.rows(f"select {selected} from {table}")))
+        expected = Counter(map(_plain, source.rows(f"select {selected} from {table}")))
         if table == "wl_log":
             found: Counter[Any] = Counter()
             for record in records:

@@ -5,6 +5,11 @@ Brokers without the fault (KAFKA-20734) abort the transaction: then there is not
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,6 +17,7 @@ import pytest
 from capture import checkpoints, hanging
 from capture.schemas_topic import Catalogue, topic_specs
 from deploy.local.kafka import KafkaServer
+from runtime.failpoints import FAILPOINTS, VARIABLE
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.producer import TransactionalProducer
 from schemas.changes import RowChanges, Transaction
@@ -26,6 +32,19 @@ pytestmark = pytest.mark.integration
 
 TABLE = table_schema("orders", keyed=True)
 TIMEOUT_S = 2.0
+SETTLE = """
+import json, sys
+from capture import checkpoints, hanging
+from runtime import failpoints
+from runtime.kafka.admin import Topics
+from runtime.kafka.producer import TransactionalProducer
+from schemas.settings import parse
+failpoints.arm_from_environment()
+settings = parse(json.loads(sys.argv[1]))
+producer = TransactionalProducer(settings.kafka, checkpoints.transactional_id(settings.name))
+producer.init()
+hanging.settle(settings, Topics(settings.kafka), producer)
+"""
 DEADLINE_S = 120.0
 
 
@@ -94,6 +113,18 @@ class Replication:
             found[record.partition].append(record.sequence)
         return found
 
+    def settle_until(self, failpoint: str) -> None:
+        """Let another process do it, which dies on the way."""
+        done = subprocess.run(
+            [sys.executable, "-c", SETTLE, json.dumps(self.settings.model_dump(mode="json"))],
+            env={**os.environ, VARIABLE: failpoint},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+        assert (done.returncode, f"failpoint {failpoint}" in done.stderr) == (-signal.SIGKILL, True), done.stderr
+
     def settle(self) -> TransactionalProducer:
         """Claim the id and settle what hangs, twice: the second time there must be nothing left to do."""
         producer = self.claim()
@@ -104,36 +135,44 @@ class Replication:
 
 
 def test_what_hangs_gets_the_end_that_its_transaction_had(own_kafka: KafkaServer) -> None:
-    undecided, committed, half_visible = (Replication(own_kafka, name) for name in ("undecided", "committed", "half"))
-    for replication in (undecided, committed, half_visible):
+    undecided, committed, half_visible, cut_off = (
+        Replication(own_kafka, name) for name in ("undecided", "committed", "half", "cut")
+    )
+    every = (undecided, committed, half_visible, cut_off)
+    for replication in every:
         replication.producer.begin()
         replication.change(0, 3)
         replication.change(0, 4)
-    for replication in (undecided, half_visible):
+    for replication in (undecided, half_visible, cut_off):
         replication.checkpoint(4)
-    for replication in (undecided, committed, half_visible):
+    for replication in every:
         replication.producer.flush()
     # What a broker leaves of committed transactions: markers in some partitions and not in others.
     producer = committed.beside()
     committed.checkpoint(4, producer)
     producer.commit()
-    producer = half_visible.beside()
-    half_visible.change(1, 4, producer)
-    producer.commit()
-    for replication, place in ((committed, (committed.checkpoints, 0)), (half_visible, (half_visible.topic, 1))):
-        _wait_for_end(replication, place)
+    _wait_for_end(committed, (committed.checkpoints, 0))
+    for replication in (half_visible, cut_off):
+        producer = replication.beside()
+        replication.change(1, 4, producer)
+        producer.commit()
+        _wait_for_end(replication, (replication.topic, 1))
     own_kafka.kill()
     time.sleep(TIMEOUT_S)
     own_kafka.restart()
 
-    for replication in (undecided, committed, half_visible):
+    for replication in every:
         replication.producer.close()
         if not replication.topics.unended([replication.topic]):
             pytest.skip("this broker has ended the transactions that were open when it died")
+    # Settling can itself be cut off anywhere, and is then done again.
+    for failpoint in (name for name in FAILPOINTS if name.startswith("capture.settle.")):
+        cut_off.settle_until(failpoint)
     for replication, expected in (
         (undecided, {0: [1], 1: [2]}),
         (committed, {0: [1, 3, 4], 1: [2]}),
         (half_visible, {0: [1, 3, 4], 1: [2, 4]}),
+        (cut_off, {0: [1, 3, 4], 1: [2, 4]}),
     ):
         producer = replication.settle()
         assert replication.sequences() == expected
