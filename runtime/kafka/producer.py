@@ -164,7 +164,8 @@ class TransactionalProducer:
         After an error of `produce` or `commit` make a new producer: a refused record can leave librdkafka's sequence
         numbers ahead of the broker's, and then every later transaction fails.
         """
-        self._producer.purge()
+        # Discards what is queued and raises the epoch for it. A purge of ours would leave a gap in the sequence numbers
+        # that librdkafka does not know of, and the next transaction fails by it.
         self._repeat(self._producer.abort_transaction, "aborting a transaction", timeout_s or self._timeout_s)
         self.in_transaction = False
 
