@@ -65,6 +65,7 @@ class Applier:
         limits: Limits = Limits(),
         ddl: str = "apply",
         decode_policy: str = "stop",
+        comes_again: bool = True,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
         self.consumer: Consumer
@@ -73,7 +74,9 @@ class Applier:
         self.catalog = catalog
         self.lot = lot
         self.cursors = Cursors()
-        self.builder = BatchBuilder(catalog, self.cursors.positions, lot, ddl=ddl, decode_policy=decode_policy)
+        self.builder = BatchBuilder(
+            catalog, self.cursors.positions, lot, ddl=ddl, decode_policy=decode_policy, comes_again=comes_again
+        )
         self.holds = Holds(
             self.cursors,
             writer,
@@ -270,7 +273,7 @@ class Applier:
 
     def _cut(self, partition: TopicPartition, cut: Cut) -> None:
         if cut.truncate is not None:
-            self.holds.truncate(partition, cut.offset, cut.truncate)
+            self.holds.truncate(partition, cut.offset, cut.truncate, cut.version)
         elif cut.error is not None:
             self.holds.suspend(partition.topic, cut.error, self._monotonic(), (partition, cut.offset))
         self.cursors.seeks[partition] = cut.offset

@@ -87,6 +87,8 @@ class Cut:
     offset: int
     truncate: int | None = None
     """The commit sequence of the truncate that stands at `offset`."""
+    version: int = 0
+    """The version of the table that wrote it."""
     error: TailraceError | None = None
     """Why the table cannot take the record at `offset` (a schema change that the policy does not apply)."""
 
@@ -102,7 +104,10 @@ class BatchBuilder:
         *,
         ddl: str = "apply",
         decode_policy: str = "stop",
+        comes_again: bool = True,
     ) -> None:
+        """`comes_again`: rows that the source rewrites are published again (in mode `cdc` they are not)."""
+        self._comes_again = comes_again
         self._catalog = catalog
         self._positions = positions
         self._lot = lot
@@ -121,10 +126,15 @@ class BatchBuilder:
         self._floor = {}
         return batch
 
-    def target(self, topic: str) -> TableSchema:
-        """Return the version of a topic's table that the target is to have."""
+    def target(self, topic: str, version: int | None = None) -> TableSchema:
+        """Return the version of a topic's table that the target is to have, for rows that `version` wrote.
+
+        Not one of a later life: the truncate between the two has yet to be reached by all partitions.
+        """
         known = self._catalog.topics[topic]
-        return known.newest if self._ddl == "apply" else known.oldest
+        if self._ddl != "apply":
+            return known.oldest
+        return known.newest if version is None else known.newest_like(version)
 
     def add(self, records: Sequence[Record]) -> dict[TopicPartition, Cut]:
         """Take in records, each partition's in order. Return the partitions that must not go on for now.
@@ -236,19 +246,20 @@ class BatchBuilder:
         """Take in records that one version of the table wrote."""
         topic = partition.topic
         decoder = self._catalog.decoder(topic, mark)
+        unfit = self._unfit(topic, decoder.table)
+        if unfit is not None:
+            return Cut(records[0].offset(), error=unfit)
         changes = decoder.decode_many(values)
         ops = {change[0] for change in changes}
         cut: Cut | None = None
         if "t" in ops:
             at = next(i for i, change in enumerate(changes) if change[0] == "t")
-            cut = Cut(records[at].offset(), truncate=decoder.facts(values[at]).seq)
+            sequence = decoder.facts(values[at]).seq
+            cut = Cut(records[at].offset(), truncate=sequence, version=decoder.table.version)
             records, changes, values = records[:at], changes[:at], values[:at]
             if not records:
                 return cut
             ops = {change[0] for change in changes}
-        unfit = self._unfit(topic, decoder.table)
-        if unfit is not None:
-            return Cut(records[0].offset(), error=unfit)
         segment = self._segment(partition, decoder.table)
         segment.net.add([r.key() for r in records], changes, ops)
         if not decoder.table.key:
@@ -282,8 +293,10 @@ class BatchBuilder:
             if segments[index].net.table is table:
                 self._floor[partition] = index
                 return segments[index]
-        target = self.target(partition.topic)
-        segment = Segment(partition.topic, target, Projection(table, target), NetChanges(table))
+        target = self.target(partition.topic, table.version)
+        segment = Segment(
+            partition.topic, target, Projection(table, target, comes_again=self._comes_again), NetChanges(table)
+        )
         segments.append(segment)
         self._floor[partition] = len(segments) - 1
         return segment

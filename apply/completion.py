@@ -1,15 +1,15 @@
 """The end of a table's full load at a target: indexes and foreign keys, once all partitions have passed.
 
-Appliers share a table's partitions, so they meet at a barrier; one of them does the work.
+Appliers share a table's partitions, so they meet at a barrier; one of them does the work. Indexes and foreign keys that
+the source gets later are made in the same way; and so a table that the source dropped is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
-from apply.holds import barrier_of_load
-from apply.schema_catalog import Loaded, SchemaCatalog
+from apply.holds import barrier_of_drop, barrier_of_load, barrier_of_version
+from apply.schema_catalog import Dropped, SchemaCatalog, TopicSchemas
 from apply.sink import Arrival, TopicPartition
 from apply.writer import Writer
 from runtime import clock
@@ -33,8 +33,14 @@ class Completion:
         target: Callable[[str], TableSchema],
         in_background: Callable[[Callable[[], None]], None],
         monotonic: Callable[[], float] = clock.monotonic,
+        *,
+        follows: bool = True,
     ) -> None:
-        """`in_background` runs a job in the writer's thread: an index can take long, and the group must hear of us."""
+        """`in_background` runs a job in the writer's thread: an index can take long, and the group must hear of us.
+
+        `follows`: what the source changes later is done here, too.
+        """
+        self._follows = follows
         self._catalog = catalog
         self._writer = writer
         self._target = target
@@ -43,6 +49,8 @@ class Completion:
         self._retry_at: dict[str, float] = {}
         self._done: dict[str, int] = {}
         """By topic, the generation of the load that is known to be complete here."""
+        self._followed: dict[str, int] = {}
+        """By topic, the version up to which indexes, foreign keys and the table's end are known to be followed."""
         self.failed: dict[str, TailraceError] = {}
         """By topic, why indexes or foreign keys could not be made; the rows flow nevertheless."""
 
@@ -59,39 +67,84 @@ class Completion:
         """
         now = self._monotonic()
         for topic, known in self._catalog.topics.items():
-            loaded = known.loaded
-            if loaded is None or self.is_done(topic) or now < self._retry_at.get(topic, 0.0):
+            if now < self._retry_at.get(topic, 0.0) or not known.versions:
                 continue
-            arrival = self._arrive(topic, loaded, reached)
+            if self._attend_one(topic, known, reached):
+                # One at a time: the writer has one thread.
+                return
+
+    def _attend_one(self, topic: str, known: TopicSchemas, reached: Mapping[TopicPartition, int]) -> bool:
+        """Look at one table; tell whether the writer was given something to do."""
+        newest, loaded, dropped = known.newest, known.loaded, known.dropped
+        if self._follows and dropped is not None and dropped.version == newest.version:
+            return self._attend_drop(topic, newest, dropped, reached)
+        if loaded is None or known.versions.get(loaded.version, newest).life != newest.life:
+            # It is to be loaded anew.
+            return False
+        table = self._target(topic)
+        if not self.is_done(topic):
+            barrier = barrier_of_load(topic, loaded.generation)
+            arrival = self._arrive(barrier, topic, loaded.offsets, reached)
             if arrival is Arrival.PASSED:
                 self._done[topic] = loaded.generation
             elif arrival is Arrival.READY:
-                # One at a time: the writer has one thread.
-                self._in_background(
-                    partial(self._complete, topic, loaded, self._target(topic), self._waiting_for(topic))
-                )
-                return
+                self._begin(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
+            return arrival is Arrival.READY
+        if self._followed.get(topic) == table.version:
+            return False
+        then = known.versions.get(loaded.version, table)
+        if (then.indexes, then.foreign_keys) == (table.indexes, table.foreign_keys):
+            self._followed[topic] = table.version
+            return False
+        barrier = barrier_of_version(topic, table.version)
+        # Whoever comes first does it: no row is waited for.
+        arrival = next((self._writer.sink.arrive(barrier, p, 1) for p in reached if p.topic == topic), Arrival.WAITING)
+        if arrival is Arrival.PASSED:
+            self._followed[topic] = table.version
+        elif arrival is Arrival.READY:
+            self._begin(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
+        return arrival is Arrival.READY
 
-    def _arrive(self, topic: str, loaded: Loaded, reached: Mapping[TopicPartition, int]) -> Arrival:
-        barrier = barrier_of_load(topic, loaded.generation)
+    def _attend_drop(
+        self, topic: str, table: TableSchema, dropped: Dropped, reached: Mapping[TopicPartition, int]
+    ) -> bool:
+        if self._followed.get(topic) == -dropped.version:
+            return False
+        barrier = barrier_of_drop(topic, dropped.version)
+        arrival = self._arrive(barrier, topic, dropped.offsets, reached)
+        if arrival is Arrival.PASSED:
+            self._followed[topic] = -dropped.version
+        elif arrival is Arrival.READY:
+            self._begin(topic, table, lambda: self._writer.drop(barrier, table))
+        return arrival is Arrival.READY
+
+    def _arrive(
+        self, barrier: str, topic: str, offsets: Mapping[int, int], reached: Mapping[TopicPartition, int]
+    ) -> Arrival:
         arrival = Arrival.WAITING
         for partition, offset in reached.items():
-            if partition.topic == topic and offset >= loaded.offsets.get(partition.partition, 0):
-                arrival = self._writer.sink.arrive(barrier, partition, len(loaded.offsets))
+            if partition.topic == topic and offset >= offsets.get(partition.partition, 0):
+                arrival = self._writer.sink.arrive(barrier, partition, len(offsets))
         return arrival
 
-    def _complete(self, topic: str, loaded: Loaded, table: TableSchema, waiting: list[TableSchema]) -> None:
-        try:
-            self._writer.complete_load(barrier_of_load(topic, loaded.generation), table, waiting)
-        except TailraceError as error:
-            if error.kind not in {ErrorKind.TARGET_SCHEMA, ErrorKind.ROW_CONFLICT, ErrorKind.ROW_REJECTED}:
-                raise
-            self.failed[topic] = error
-            self._retry_at[topic] = self._monotonic() + RETRY_S
-            log.error("indexes or foreign keys not made", table=str(table.name), reason=str(error), retry_s=RETRY_S)
-        else:
-            self._done[topic] = loaded.generation
-            self.failed.pop(topic, None)
+    def _begin(self, topic: str, table: TableSchema, work: Callable[[], None]) -> None:
+        def job() -> None:
+            try:
+                work()
+            except TailraceError as error:
+                if error.kind not in {ErrorKind.TARGET_SCHEMA, ErrorKind.ROW_CONFLICT, ErrorKind.ROW_REJECTED}:
+                    raise
+                self.failed[topic] = error
+                self._retry_at[topic] = self._monotonic() + RETRY_S
+                log.error("table not completed", table=str(table.name), reason=str(error), retry_s=RETRY_S)
+            else:
+                self.failed.pop(topic, None)
+
+        self._in_background(job)
+
+    def _complete(self, topic: str, generation: int, barrier: str, table: TableSchema) -> None:
+        self._writer.complete_load(barrier, table, self._waiting_for(topic))
+        self._done[topic] = generation
 
     def _waiting_for(self, topic: str) -> list[TableSchema]:
         """Return the complete tables with a foreign key to this one: it could not be made before."""

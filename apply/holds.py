@@ -43,6 +43,8 @@ class Hold:
     retry_at: float = 0.0
     """When to let it go on (conflict, suspended), or to ask the barrier again (truncate), by the monotonic clock."""
     barrier: str = ""
+    version: int = 0
+    """Of a truncate: the version of the table that wrote it."""
     error: TailraceError | None = None
 
 
@@ -84,13 +86,13 @@ class Holds:
         self,
         cursors: Cursors,
         writer: Writer,
-        target: Callable[[str], TableSchema],
+        target: Callable[[str, int], TableSchema],
         partition_count: Callable[[str], int],
         *,
         conflict_wait_s: float,
         suspended_retry_s: float,
     ) -> None:
-        """`target` says which version of a topic's table the target is to have."""
+        """`target` says which version of a topic's table the target is to have for what a version wrote."""
         self.by_partition: dict[TopicPartition, Hold] = {}
         self.conflicts = Conflicts(conflict_wait_s)
         self._cursors = cursors
@@ -118,10 +120,10 @@ class Holds:
         """Return the suspended topics and why."""
         return {p.topic: h.error for p, h in self.by_partition.items() if h.why is Why.SUSPENDED and h.error}
 
-    def truncate(self, partition: TopicPartition, offset: int, sequence: int) -> None:
+    def truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Hold a partition at a truncate until every partition of its topic has come to it."""
         self.by_partition[partition] = Hold(
-            Why.TRUNCATE, offset, barrier=barrier_of_truncate(partition.topic, sequence)
+            Why.TRUNCATE, offset, barrier=barrier_of_truncate(partition.topic, sequence), version=version
         )
 
     def conflict(self, found: Mapping[TopicPartition, tuple[int, TailraceError]], now: float) -> None:
@@ -187,7 +189,7 @@ class Holds:
                 for p, h in self.by_partition.items()
                 if h.barrier == hold.barrier and self._cursors.flushed.get(p) == h.offset
             }
-            self._writer.truncate(hold.barrier, self._target(partition.topic), here)
+            self._writer.truncate(hold.barrier, self._target(partition.topic, hold.version), here)
             arrival = sink.arrive(hold.barrier, partition, count)
         return arrival is Arrival.PASSED
 
@@ -200,3 +202,13 @@ def barrier_of_truncate(topic: str, sequence: int) -> str:
 def barrier_of_load(topic: str, generation: int) -> str:
     """Return the name of the barrier behind which a load is complete."""
     return f"l:{topic}:{generation}"
+
+
+def barrier_of_version(topic: str, version: int) -> str:
+    """Return the name of the barrier behind which the indexes and foreign keys of a version are made."""
+    return f"c:{topic}:{version}"
+
+
+def barrier_of_drop(topic: str, version: int) -> str:
+    """Return the name of the barrier behind which a table is dropped whose last version it was."""
+    return f"d:{topic}:{version}"

@@ -5,10 +5,9 @@ Partitions and appliers advance at different speeds, so rows of an older version
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
-from typing import Any
 
 from apply.sink import TableBatch
 from schemas.changes import Row
@@ -19,9 +18,15 @@ from schemas.table import TableSchema
 class Projection:
     """Cuts rows that one version wrote down to the columns that the target's version still has."""
 
-    def __init__(self, written: TableSchema, target: TableSchema) -> None:
-        """Raise TARGET_SCHEMA if the target has lost a column of the key that the rows are identified by."""
+    def __init__(self, written: TableSchema, target: TableSchema, *, comes_again: bool = True) -> None:
+        """Raise TARGET_SCHEMA if the target has lost a column of the key that the rows are identified by.
+
+        `comes_again`: a rewriting of the source's rows is followed by the rows themselves. So values of an earlier type
+        are left out: they need not convert to the later one, and what they became is on its way.
+        """
         names = _target_names(written, target)
+        if comes_again and written.version < target.version:
+            names = _without_rewritten(written, target, names)
         self._kept = [i for i, name in enumerate(names) if name is not None]
         self.plain = written.version == target.version or (
             len(self._kept) == len(written.columns) and list(names) == list(written.column_names)
@@ -34,7 +39,8 @@ class Projection:
                 f"rows of version {written.version} are identified by {', '.join(lost)}, which version "
                 f"{target.version} no longer has",
                 table=str(written.name),
-                remedy="reload the table",
+                remedy="nothing loads a table anew under its new key in mode `cdc`: `tailrace reset`, copy it by hand, "
+                "then start again",
             )
         if self.plain:
             self.table = written
@@ -72,20 +78,23 @@ def _target_names(written: TableSchema, target: TableSchema) -> list[str | None]
 
     Engines whose columns have lasting numbers (`Column.number`) tell a rename from a drop and an addition.
     """
-    by_number = {_lasting_number(c): c.name for c in target.columns if _lasting_number(c)}
-    by_name = {c.name: _lasting_number(c) for c in target.columns}
+    by_number = {c.number: c.name for c in target.columns if c.number}
+    by_name = {c.name: c.number for c in target.columns}
     found: list[str | None] = []
     for column in written.columns:
-        number = _lasting_number(column)
-        if number and by_number:
-            found.append(by_number.get(number))
-        else:
-            found.append(column.name if column.name in by_name else None)
+        unnumbered = column.name in by_name and 0 in (column.number, by_name[column.name])
+        found.append(column.name if unnumbered else by_number.get(column.number))
     return found
 
 
-def _lasting_number(column: Any) -> int:
-    return getattr(column, "number", 0) or 0
+def _without_rewritten(written: TableSchema, target: TableSchema, names: Sequence[str | None]) -> list[str | None]:
+    if written.storage and written.storage == target.storage:
+        return list(names)
+    natives = {column.name: column.native for column in target.columns}
+    return [
+        name if name is None or place in written.key or natives[name] == column.native else None
+        for place, (column, name) in enumerate(zip(written.columns, names, strict=True))
+    ]
 
 
 def _row_getter(kept: list[int]) -> Callable[[Row], Row]:

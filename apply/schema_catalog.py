@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
+from runtime import clock
 from schemas.codecs import Decoder, compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -20,6 +22,12 @@ Records = Iterable[tuple[bytes | None, bytes | None]]
 """Keys and values of the schemas topic, in order."""
 
 
+PATIENCE_S = 30.0
+"""How long a version may be missing that a record was written with."""
+PAUSE_S = 0.02
+UNKNOWN_MAX = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Capture's word that a table's full load is published whole."""
@@ -27,6 +35,18 @@ class Loaded:
     generation: int
     offsets: dict[int, int]
     """By partition of the table's topic: once an applier has passed this offset, it has every loaded row of it."""
+    version: int = 0
+    """The version that was in force then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Capture's word that the source has a table no more."""
+
+    version: int
+    """Its last version. A newer one means that another table has come in its place."""
+    offsets: dict[int, int]
+    """By partition: every record of it stands before."""
 
 
 @dataclass(slots=True)
@@ -39,11 +59,17 @@ class TopicSchemas:
     """Version by the four bytes of the Avro schema id. Versions that read alike share one: the newest stands here."""
     decoders: dict[int, Decoder] = field(default_factory=dict)
     loaded: Loaded | None = None
+    dropped: Dropped | None = None
 
     @property
     def newest(self) -> TableSchema:
         """The newest version that is published."""
         return self.versions[max(self.versions)]
+
+    def newest_like(self, version: int) -> TableSchema:
+        """Return the newest version of the same life as another version: no truncate stands between their rows."""
+        life = self.versions[version].life
+        return self.versions[max(v for v, table in self.versions.items() if table.life == life)]
 
     @property
     def oldest(self) -> TableSchema:
@@ -54,7 +80,12 @@ class TopicSchemas:
 class SchemaCatalog:
     """The schemas topic, folded. `read` returns the records that came since it was last called."""
 
-    def __init__(self, replication: str, encoding: Format, read: Callable[[], Records]) -> None:
+    def __init__(
+        self, replication: str, encoding: Format, read: Callable[[], Records], *, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._patience_s = patience_s
+        self._unknown: set[tuple[str, bytes]] = set()
+        """Marks that were waited for in vain."""
         self._replication = replication
         self._encoding = encoding
         self._read = read
@@ -82,9 +113,12 @@ class SchemaCatalog:
     def decoder(self, topic: str, mark: bytes) -> Decoder:
         """Return what reads the records of a topic that bear `mark` (see `mark_of`).
 
-        The schemas topic is asked again first when the mark is new. Raises DECODE when it stays unknown.
+        The schemas topic is asked again when the mark is new, for some time: the marker that makes a transaction
+        visible comes to each of its partitions at another moment. Raises DECODE when the mark stays unknown.
         """
-        for attempt in (0, 1):
+        deadline = None
+        patience_s = 0.0 if (topic, mark) in self._unknown else self._patience_s
+        while True:
             known = self.topics.get(topic)
             version = known and (known.value_ids.get(mark) if self._encoding is Format.AVRO else _number(mark))
             if known is not None and version in known.versions:
@@ -93,8 +127,16 @@ class SchemaCatalog:
                     decoder = compile_decoder(known.versions[version], self._encoding)
                     known.decoders[version] = decoder
                 return decoder
-            if attempt == 0:
-                self.refresh()
+            now = clock.monotonic()
+            if deadline is None:
+                deadline = now + patience_s
+            elif now >= deadline:
+                break
+            else:
+                clock.sleep(PAUSE_S)
+            self.refresh()
+        if len(self._unknown) < UNKNOWN_MAX:
+            self._unknown.add((topic, mark))
         raise TailraceError(
             ErrorKind.DECODE,
             f"{topic} holds a record with the schema {_printable(mark, self._encoding)}, "
@@ -122,13 +164,16 @@ class SchemaCatalog:
                 return {mark}
         return {self.mark_of(topic, value) for value in values}
 
-    def _take(self, key: object, document: dict[str, object]) -> bool:
+    def _take(self, key: Any, document: dict[str, Any]) -> bool:
         if isinstance(key, list):
             kind, schema, table = key
+            known = self._topic(TableName(schema, table))
+            # Without offsets a table is gone, and it is not yet said where its last record stands.
+            offsets = {int(p): int(o) for p, o in document.get("offsets", {}).items()}
             if kind == "loaded":
-                name = TableName(schema, table)
-                offsets = {int(p): int(o) for p, o in document["offsets"].items()}  # type: ignore[attr-defined]
-                self._topic(name).loaded = Loaded(int(document["generation"]), offsets)  # type: ignore[call-overload]
+                known.loaded = Loaded(int(document["generation"]), offsets, int(document["version"]))
+            elif kind == "dropped" and offsets:
+                known.dropped = Dropped(int(document["version"]), offsets)
             return False
         table_schema = TableSchema.from_document(document)
         known = self._topic(table_schema.name)

@@ -29,7 +29,7 @@ from runtime.logging import bind, get_logger
 from runtime.retry import Backoff, call
 from runtime.status import StatusWriter
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import Settings
+from schemas.settings import DdlPolicy, Mode, Settings
 from schemas.table import TableName
 from schemas.topics import apply_group, schemas_topic
 
@@ -126,6 +126,7 @@ class _Service:
                 limits=_limits(settings),
                 ddl=str(settings.ddl),
                 decode_policy=str(policies.decode),
+                comes_again=settings.mode is not Mode.CDC,
             )
             self._consumer = GroupConsumer(
                 settings.kafka,
@@ -141,7 +142,11 @@ class _Service:
             self._applier.before_claim = lambda: self._dead_letters.follow(to_end=True)
             stack.callback(self._consumer.close)
             self._completion = Completion(
-                self._catalog, self._writer, self._applier.builder.target, self._applier.in_background
+                self._catalog,
+                self._writer,
+                self._applier.builder.target,
+                self._applier.in_background,
+                follows=settings.ddl is DdlPolicy.APPLY,
             )
             self._releases = Releases(self._applier, self._catalog, self._dead_letters, str(settings.ddl))
             self._report = Report(target, self._applier, self._completion, self._status)

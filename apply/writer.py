@@ -151,6 +151,21 @@ class Writer:
         log.info("load completed", table=str(table.name))
         return True
 
+    def drop(self, barrier: str, table: TableSchema) -> None:
+        """Drop a table whose last record all appliers have passed, unless another one has."""
+        try:
+            if self.sink.pass_barrier(barrier):
+                self.sink.drop(table)
+                self.sink.flush()
+                log.info("table dropped", table=str(table.name))
+            else:
+                self.sink.rollback()
+        except BaseException:
+            self._roll_back()
+            raise
+        self._prepared.pop(table.name, None)
+        self._empty_at_first.pop(table.name, None)
+
     def _write(self, batch: Batch, overdue: frozenset[Place], outcome: Outcome) -> None:
         hit("apply.write.before")
         for segments in batch.segments.values():

@@ -121,20 +121,18 @@ class Loading:
         load.begin_again(feed.table)
         self.begin(feed, load)
 
-    def table_changed(self, feed: Feed, key_changed: bool, reached: int) -> None:
-        """Go on with a new version of a table in the middle of its load: chunks in flight are read again."""
+    def table_changed(self, feed: Feed, reached: int, *, is_void: bool) -> None:
+        """Go on with a new version of a table: chunks in flight are read again. `is_void`: so is the whole table."""
         load = self.loads.get(feed.table.name)
         if load is None:
             return
-        if load.state is LoadState.LOADED:
-            load.table = feed.table
-            return
-        if key_changed or not feed.table.key:
+        if is_void or (load.state is not LoadState.LOADED and not feed.table.key):
             self.begin_again(feed, load, reached)
             return
         load.table = feed.table
-        self._loader.cancel(load.name)
-        self._watch(feed)
+        if load.state is not LoadState.LOADED:
+            self._loader.cancel(load.name)
+            self._watch(feed)
 
     def forget(self, name: TableName) -> None:
         """The table is gone."""

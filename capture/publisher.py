@@ -46,7 +46,7 @@ class Feed:
     table: TableSchema
     """The version that was published."""
     source_table: TableSchema
-    """The same as the source numbers it: the object that its changes carry."""
+    """The same as the log has it: the object that its changes carry."""
     encoder: Encoder
     topic: str
     partition_count: int
@@ -183,8 +183,9 @@ class Publisher:
     def _feed(self, table: TableSchema) -> Feed:
         feed = self.feeds.get(table.name)
         if feed is None or table is not feed.source_table:
-            # The catalogue may have told of a change that the log says nothing of, such as an enum's new value.
-            if feed is None or _shape(table) != _shape(feed.source_table):
+            # The catalogue may have told of a change that the log says nothing of: a type's new name, a new index. It
+            # is asked only when the log is read as far as it saw, so rows of another shape cannot come here.
+            if feed is None or _shape(table) != _shape(feed.table):
                 raise TailraceError(
                     ErrorKind.INVARIANT,
                     "the log yields a table version that it has not announced",
@@ -246,7 +247,8 @@ class Publisher:
 
 
 def _shape(table: TableSchema) -> tuple[object, ...]:
-    return [(c.name, c.native) for c in table.columns], table.key, table.full_before
+    """Return what the encoder of a row depends on."""
+    return [(column.name, column.type) for column in table.columns], table.key, table.full_before
 
 
 def _lacks_values(changes: RowChanges) -> bool:

@@ -54,26 +54,44 @@ class SchemaChanges:
     def follow(self, change: SchemaChange, position: Position) -> None:
         """Go on with what the log says of a table from here. Raises SOURCE_SCHEMA where the policy is to stop."""
         self._publisher.flush()
-        if change.after is None:
-            self._drop(change.name, position)
-            return
         feed = self._publisher.feeds.get(change.name)
-        table = self._catalogue.numbered(change.after)
-        if feed is not None and table.version == feed.table.version:
-            # Known already: looked up in the catalogue, or read again after a restart.
-            feed.source_table = change.after
+        if feed is not None and (change.after is None or _is_another(feed.table, change.after)):
+            self._stop_if_told(feed, "is gone", position)
+            self._drop(feed, position)
+            feed = None
+        if change.after is None:
             return
         if feed is None:
-            self._create(table, change.after, position)
+            self._create(change.after, position)
+        elif feed.table.fingerprint == change.after.fingerprint:
+            # Known already: looked up in the catalogue, or read again after a restart.
+            feed.source_table = change.after
         else:
-            self._alter(feed, table, change.after, position)
+            self._alter(feed, change, change.after, position)
 
-    def begin_load(self, feed: Feed, position: Position, *, reborn: bool) -> None:
-        """Load a table from the beginning. Where the topic holds rows of an earlier life, they are declared void."""
-        load = TableLoad(feed.table, generation=self._catalogue.loaded.get(feed.table.name, 0) + 1)
-        if reborn:
+    def number(self, source_table: TableSchema) -> TableSchema:
+        """Return a table that is new to the replication as it is to be published.
+
+        If the topic holds rows of an earlier life, it begins another one: the caller declares them `void`.
+        """
+        history = self._catalogue.versions.get(source_table.name)
+        if not history:
+            return self._catalogue.numbered(source_table)
+        # Another table's rows, or rows whose later changes nobody has seen.
+        is_void = self._settings.mode is not Mode.CDC or _is_another(history[-1].table, source_table)
+        return self._catalogue.numbered(source_table, anew=True, void=is_void)
+
+    def begin(self, feed: Feed, position: Position) -> None:
+        """Begin with a table that `number` gave."""
+        history = self._catalogue.versions[feed.table.name]
+        if len(history) > 1 and history[-2].table.life < feed.table.life:
             self._publisher.void(feed, position.commit)
-        self._loading.begin(feed, load)
+        if self._settings.mode is not Mode.CDC:
+            self.begin_load(feed)
+
+    def begin_load(self, feed: Feed) -> None:
+        """Load a table from the beginning."""
+        self._loading.begin(feed, TableLoad(feed.table, generation=self._catalogue.loaded.get(feed.table.name, 0) + 1))
 
     def look_up(self, load: TableLoad, position: Position) -> None:
         """Learn from the catalogue that a table has changed: its log has no row that would say so."""
@@ -85,20 +103,19 @@ class SchemaChanges:
         if self._awaited is not None:
             return
         tables = self._source.tables()
-        feeds = self._publisher.feeds
+        known: dict[TableName, TableSchema | None] = {n: feed.table for n, feed in self._publisher.feeds.items()}
         present = {table.name: table for table in tables}
-        if any(name not in feeds for name in present):
+        if any(_is_another(known.get(table.name), table) for table in tables):
             # Their log from now on, and what is in them.
             check_distinct(self._settings.name, list(present))
             self._source.prepare(tables)
-        known: dict[TableName, TableSchema | None] = {name: feed.source_table for name, feed in feeds.items()}
         found = [
             SchemaChange(name, known.get(name), present.get(name))
             for name in sorted(known.keys() | present.keys())
             if not _same(known.get(name), present.get(name))
         ]
         if found:
-            self._awaited = (self._source.current_position().commit, found)
+            self._awaited = (self._source.visible_position().commit, found)
 
     def follow_catalogue(self, position: Position) -> None:
         """Go on with what `look_around` has found, if the log is that far and has not told it meanwhile."""
@@ -108,46 +125,55 @@ class SchemaChanges:
         self._awaited = None
         for change in found:
             feed = self._publisher.feeds.get(change.name)
-            if (feed.source_table if feed is not None else None) is change.before:
+            if (feed.table if feed is not None else None) is change.before:
                 self.follow(change, position)
 
-    def _create(self, table: TableSchema, source_table: TableSchema, position: Position) -> None:
-        reborn = table.name in self._catalogue.versions
+    def _create(self, source_table: TableSchema, position: Position) -> None:
+        table = self.number(source_table)
         self._tables.add([(table, source_table)])
         self.is_dirty = True
         self._record("created", table, position)
-        if self._settings.mode is not Mode.CDC:
-            self.begin_load(self._publisher.feeds[table.name], position, reborn=reborn)
+        self.begin(self._publisher.feeds[table.name], position)
 
-    def _alter(self, feed: Feed, table: TableSchema, source_table: TableSchema, position: Position) -> None:
-        if self._settings.ddl is DdlPolicy.STOP:
-            raise TailraceError(
-                ErrorKind.SOURCE_SCHEMA,
-                f"the table changed at the source to what would be version {table.version}, and `ddl` is `stop`",
-                remedy="set `ddl` to another policy and start again; nothing is lost",
-                table=str(table.name),
-                position=self._source.format_position(position),
-            )
-        before, key_before = feed.table, _key_of(feed.table)
+    def _alter(self, feed: Feed, change: SchemaChange, source_table: TableSchema, position: Position) -> None:
+        self._stop_if_told(feed, "changed", position)
+        before = feed.table
+        # Another key sends rows to other partitions, out of order with what stands there: the table begins anew.
+        is_void = _key_of(before) != _key_of(source_table) and before.name in self._loading.loads
+        table = self._catalogue.numbered(source_table, void=is_void)
         hit("capture.schema.before")
         self._tables.add([(table, source_table)])
         self.is_dirty = True
         self._record("altered", table, position)
         hit("capture.schema.after")
-        self._loading.table_changed(feed, key_before != _key_of(table), position.commit)
-        if self._settings.ddl is DdlPolicy.APPLY and rewrites_rows(before, table):
+        self._loading.table_changed(feed, position.commit, is_void=is_void)
+        is_rewritten = not change.is_certain or rewrites_rows(before, table)
+        if self._settings.ddl is DdlPolicy.APPLY and is_rewritten and not is_void:
             log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)
             self._loading.reload(feed, position.commit)
 
-    def _drop(self, name: TableName, position: Position) -> None:
-        feed = self._publisher.feeds.pop(name, None)
-        if feed is None:
-            return
+    def _stop_if_told(self, feed: Feed, what: str, position: Position) -> None:
+        if self._settings.ddl is DdlPolicy.STOP:
+            raise TailraceError(
+                ErrorKind.SOURCE_SCHEMA,
+                f"the table {what} at the source after version {feed.table.version}, and `ddl` is `stop`",
+                remedy="set `ddl` to another policy and start again; nothing is lost",
+                table=str(feed.table.name),
+                position=self._source.format_position(position),
+            )
+
+    def _drop(self, feed: Feed, position: Position) -> None:
+        name = feed.table.name
+        del self._publisher.feeds[name]
         self.is_dirty = True
         self._loading.forget(name)
         if feed.held_back is not None:
             feed.held_back.close()
-        self._record("dropped", feed.table, position)
+        # A table that is only not to be captured any more (unlogged, a partition of another) is none that was dropped.
+        is_gone = not self._source.has_table(name)
+        self._record("dropped" if is_gone else "left", feed.table, position)
+        if is_gone:
+            self._publisher.record(*self._catalogue.note_dropped(feed.table))
         for key, value in checkpoints.load_tombstones(name):
             self._publisher.record(checkpoints_topic(self._settings.name), key, value)
 
@@ -169,9 +195,12 @@ class SchemaChanges:
 def rewrites_rows(before: TableSchema, after: TableSchema) -> bool:
     """Tell whether existing rows may hold values now that a target cannot make by itself.
 
-    A new column's default may be different in each row; a new type's values come of an expression that nobody tells.
-    A constant default a target fills in as the source does.
+    Where the source numbers the storage of rows, a rewriting shows; what a column was filled with when it was added
+    without one is part of the version. Elsewhere: a new column's default may be different in each row, and a new type's
+    values come of an expression that nobody tells. A constant default a target fills in as the source does.
     """
+    if before.storage and after.storage:
+        return before.storage != after.storage
     by_number = {column.number: column for column in before.columns if column.number}
     by_name = {column.name: column for column in before.columns}
     for column in after.columns:
@@ -190,6 +219,11 @@ _CONSTANT = re.compile(r"\(?(-?[\d.]+|'(?:[^']|'')*'|true|false|null)\)?(::[^']*
 
 def _same(one: TableSchema | None, other: TableSchema | None) -> bool:
     return (one and one.fingerprint) == (other and other.fingerprint)
+
+
+def _is_another(one: TableSchema | None, other: TableSchema) -> bool:
+    """Tell whether a table is not the one that it was, whatever its name: dropped and made anew."""
+    return one is None or bool(one.number and other.number and one.number != other.number)
 
 
 def _key_of(table: TableSchema) -> list[tuple[str, str]]:

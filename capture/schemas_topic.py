@@ -39,6 +39,15 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     return specs
 
 
+class Dropped(NamedTuple):
+    """A table that the source has no more."""
+
+    version: int
+    """Its last version."""
+    is_announced: bool
+    """Whether it was said where its last record stands."""
+
+
 @dataclass(slots=True)
 class Catalogue:
     """All versions of all tables, and which loads were announced as complete."""
@@ -49,6 +58,8 @@ class Catalogue:
     """Oldest first."""
     loaded: dict[TableName, int] = field(default_factory=dict)
     """The generation of the load that was last announced as complete."""
+    dropped: dict[TableName, Dropped] = field(default_factory=dict)
+    """Tables that are gone since a version, unless a newer one has come."""
     _texts: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -60,6 +71,9 @@ class Catalogue:
             if isinstance(document, list):
                 if document[:1] == ["loaded"]:
                     catalogue.loaded[TableName(*document[1:])] = _json(value)["generation"]
+                elif document[:1] == ["dropped"]:
+                    said = _json(value)
+                    catalogue.dropped[TableName(*document[1:])] = Dropped(said["version"], "offsets" in said)
                 continue
             version = parse_table_record(value)
             catalogue.versions.setdefault(version.table.name, []).append(version)
@@ -79,16 +93,18 @@ class Catalogue:
             table=str(name),
         )
 
-    def numbered(self, table: TableSchema) -> TableSchema:
-        """Return the table under the next free version number; the newest version itself if it is the same table."""
+    def numbered(self, table: TableSchema, *, anew: bool = False, void: bool = False) -> TableSchema:
+        """Return the table under the next free version number; the newest version itself if it is the same table.
+
+        `anew`: it gets a number of its own even if it is the same. `void`: what earlier versions wrote does not count.
+        """
         history = self.versions.get(table.name)
         if not history:
-            return table if table.version == 1 else replace(table, version=1)
+            return replace(table, version=1, life=1)
         newest = history[-1].table
-        if newest.fingerprint == table.fingerprint:
+        if newest.fingerprint == table.fingerprint and not anew:
             return newest
-        number = newest.version + 1
-        return table if table.version == number else replace(table, version=number)
+        return replace(table, version=newest.version + 1, life=newest.life + void)
 
     def add(self, encoder: Encoder, subject: str) -> list[Addition]:
         """Note a version that `numbered` gave; return the records that publish it, none if it is known.
@@ -116,6 +132,29 @@ class Catalogue:
             "offsets": {str(partition): offset for partition, offset in sorted(offsets.items())},
         }
         return Addition(self.topic, orjson.dumps(["loaded", *table.name]), orjson.dumps(document))
+
+    def note_dropped(self, table: TableSchema) -> Addition:
+        """Return the record that says that a table is gone, for the Kafka transaction of its last change."""
+        self.dropped[table.name] = Dropped(table.version, is_announced=False)
+        return self._dropped(table, {})
+
+    def announce_dropped(self, table: TableSchema, offsets: Mapping[int, int]) -> Addition:
+        """Return the record that says, besides, that all its records stand before `offsets`, by partition."""
+        self.dropped[table.name] = Dropped(table.version, is_announced=True)
+        return self._dropped(table, {"offsets": {str(p): offset for p, offset in sorted(offsets.items())}})
+
+    def to_announce(self) -> list[TableSchema]:
+        """Return the tables that are gone of which it was not said yet where their last record stands."""
+        newest = {name: history[-1].table for name, history in self.versions.items()}
+        return [
+            newest[name]
+            for name, dropped in self.dropped.items()
+            if not dropped.is_announced and name in newest and newest[name].version == dropped.version
+        ]
+
+    def _dropped(self, table: TableSchema, where: dict[str, Any]) -> Addition:
+        document = {"version": table.version, **where}
+        return Addition(self.topic, orjson.dumps(["dropped", *table.name]), orjson.dumps(document))
 
     def _registry(
         self, subject: str, part: str, schema_id: int | None, text: str | None, history: Sequence[TableVersion]

@@ -15,7 +15,7 @@ from capture.checkpoints import Checkpoint
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Worker
 from capture.loading import Loading
-from capture.publisher import Producer, Publisher
+from capture.publisher import Feed, Producer, Publisher
 from capture.schema_changes import SchemaChanges
 from capture.schemas_topic import Addition, Catalogue
 from capture.source import LogReader, Source
@@ -29,8 +29,8 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
 from schemas.settings import Cleanup, Mode, Settings
-from schemas.table import TableName
-from schemas.topics import check_distinct, checkpoints_topic
+from schemas.table import TableName, TableSchema
+from schemas.topics import check_distinct, checkpoints_topic, data_topic
 
 log = get_logger(__name__)
 
@@ -96,17 +96,19 @@ class Session:
             self._loader,
             window_keys_max=settings.capture.window_keys_max,
             state_directory=settings.capture.state_directory,
-            source_end=lambda: around.source.current_position().commit,
+            source_end=lambda: around.source.visible_position().commit,
         )
         self._log: LogReader | None = None
         self._identity: dict[str, str] = {}
         self.changes = SchemaChanges(settings, around.source, self.publisher, self._tables, catalogue, self.loading)
         self._unannounced: list[TableLoad] = []
+        self._gone = catalogue.to_announce()
+        """Tables that are gone, as a committed transaction says."""
         self._in_transaction = False
         self._opened_at_s = 0.0
         self._committed_at_s = around.monotonic()
         self._interval_s = COMMIT_INTERVAL_MIN_S
-        self._looked_at_s = around.monotonic()
+        self._looked_at_s = around.monotonic() - CATALOGUE_INTERVAL_S
         self._stop_at: int | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             RowChanges: self._on_rows,
@@ -150,25 +152,27 @@ class Session:
             )
         check_distinct(settings.name, [table.name for table in tables])
         known = checkpoint.identity is not None
+        in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         wanted: Position | None = None
         self._identity = source.identity()
         if checkpoint.identity is not None:
             source.check_position(checkpoint.identity, checkpoint.position)
-            source.check_published([name for name in checkpoint.versions if selection.takes(name)])
+            source.check_published(in_force)
         else:
             # Before anything is made at the source: a start that is refused leaves nothing there.
             wanted = self._wanted_position()
         begin = source.prepare(tables)
         if not known:
             self.position = wanted or begin
-        in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         known_names = {table.name for table in in_force}
         added = [table for table in tables if table.name not in known_names]
-        reborn = {table.name for table in added if table.name in self._catalogue.versions}
-        self._tables.add([(table, table) for table in in_force] + [(self._catalogue.numbered(t), t) for t in added])
+        self._tables.add([(table, table) for table in in_force] + [(self.changes.number(t), t) for t in added])
         self.changes.is_dirty = bool(added) or len(in_force) < len(checkpoint.versions)
         self.row_estimates = self._loader.row_estimates = source.row_estimates(tables)
-        self._restore_loads(reborn)
+        for name in known_names:
+            self._restore_load(self.publisher.feeds[name])
+        for table in added:
+            self.changes.begin(self.publisher.feeds[table.name], self.position)
         if stop_at is not None:
             target = source.current_position() if stop_at == "now" else source.parse_position(stop_at)
             self._stop_at = target.commit
@@ -195,17 +199,17 @@ class Session:
         source.check_position(self._identity, position)
         return position
 
-    def _restore_loads(self, reborn: set[TableName]) -> None:
+    def _restore_load(self, feed: Feed) -> None:
+        name = feed.table.name
         if self._settings.mode is Mode.CDC:
             return
-        for name, feed in self.publisher.feeds.items():
-            plan = self._checkpoint.plans.get(name)
-            if plan is None:
-                self.changes.begin_load(feed, self.position, reborn=name in reborn)
-                continue
-            load = TableLoad.from_documents(feed.table, plan, self._checkpoint.progress.get(name))
-            announced = self._catalogue.loaded.get(name) == load.generation
-            self.loading.restore(feed, load, self.position.commit, announced=announced)
+        plan = self._checkpoint.plans.get(name)
+        if plan is None:
+            self.changes.begin_load(feed)
+            return
+        load = TableLoad.from_documents(feed.table, plan, self._checkpoint.progress.get(name))
+        announced = self._catalogue.loaded.get(name) == load.generation
+        self.loading.restore(feed, load, self.position.commit, announced=announced)
 
     # The loop.
 
@@ -236,7 +240,7 @@ class Session:
     @property
     def is_finished(self) -> bool:
         """Whether what was asked for is done: the position to stop at, or the full load."""
-        if not self.loading.is_idle or self.loading.is_dirty or self._unannounced:
+        if not self.loading.is_idle or self.loading.is_dirty or self._unannounced or self._gone:
             return False
         if self._stop_at is not None:
             return self.position.commit >= self._stop_at and not self.position.row
@@ -303,32 +307,33 @@ class Session:
         publisher.open_rows = publisher.open_bytes = 0
         metrics.CAPTURE_COMMITS.observe(self.commit_s)
         self._unannounced, self.loading.completed = self.loading.completed, []
+        self._gone = self._catalogue.to_announce()
         if self._log is not None:
             self._log.acknowledge(safe)
             self.acknowledged = safe
             hit("capture.acknowledge.after")
 
     def _announcements(self) -> list[Addition]:
-        """Return the records for loads that a committed transaction has completed."""
+        """Return the records for loads that a committed transaction has completed, and for tables that it dropped."""
         feeds = self.publisher.feeds
         # One that has begun again since is not complete any more.
-        topics = {
-            feeds[load.name].topic: load
-            for load in self._unannounced
-            if load.name in feeds and load.state is LoadState.LOADED
-        }
-        self._unannounced = []
-        if not topics:
+        loads = [load for load in self._unannounced if load.name in feeds and load.state is LoadState.LOADED]
+        still_gone = self._catalogue.to_announce()
+        gone = [table for table in self._gone if table in still_gone]
+        self._unannounced, self._gone = [], []
+        if not loads and not gone:
             return []
         hit("capture.load.announce")
+        names = {load.name for load in loads} | {table.name for table in gone}
+        topics = {name: data_topic(self._settings.name, name) for name in names}
         # Not the ends of what is committed: a commit returns before its markers are written, so they may still stand
         # in front of the last transaction.
-        ends = self._around.topics.end_offsets(topics, read_committed=False)
+        ends: dict[str, dict[int, int]] = {}
+        for (topic, number), end in self._around.topics.end_offsets(topics.values(), read_committed=False).items():
+            ends.setdefault(topic, {})[number] = end
         return [
-            self._catalogue.announce_loaded(
-                load.table, load.generation, {number: end for (name, number), end in ends.items() if name == topic}
-            )
-            for topic, load in topics.items()
+            *(self._catalogue.announce_loaded(load.table, load.generation, ends[topics[load.name]]) for load in loads),
+            *(self._catalogue.announce_dropped(table, ends[topics[table.name]]) for table in gone),
         ]
 
     def _patience_s(self, timeout_s: float) -> float:
@@ -339,7 +344,7 @@ class Session:
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()
         if not self._around.producer.in_transaction:
-            if self.loading.is_dirty or self._unannounced:
+            if self.loading.is_dirty or self._unannounced or self._gone:
                 return True
             moved = self.position != self.acknowledged
             return moved and now_s - self._committed_at_s >= IDLE_COMMIT_INTERVAL_S
@@ -356,16 +361,21 @@ class Session:
     # Changes.
 
     def _on_rows(self, changes: RowChanges) -> None:
-        if changes.table.name not in self.publisher.feeds:
-            # The catalogue said that it was gone: renamed, and renamed back.
-            self.changes.follow(SchemaChange(changes.table.name, None, changes.table), self.position)
+        self._meet(changes.table)
         self.publisher.rows(changes)
         self.commit_ts_us = changes.txn.commit_ts_us
         self.position = Position(self.position.commit, self.position.row + len(changes.ops))
 
     def _on_truncate(self, change: Truncate) -> None:
+        for table in change.tables:
+            self._meet(table)
         self.publisher.truncate(change)
         self.position = Position(self.position.commit, self.position.row + 1)
+
+    def _meet(self, table: TableSchema) -> None:
+        if table.name not in self.publisher.feeds:
+            # The catalogue said that it was gone: renamed, and renamed back.
+            self.changes.follow(SchemaChange(table.name, None, table), self.position)
 
     def _on_begin(self, change: Begin) -> None:
         self.transaction_count += 1

@@ -156,7 +156,7 @@ class Source(Protocol):
         """
         ...
 
-    def check_published(self, names: Sequence[TableName]) -> None:
+    def check_published(self, tables: Sequence[TableSchema]) -> None:
         """Raise PREREQUISITE unless the log is sent for all of these tables, of those that still exist.
 
         Asked before `prepare` for tables that were captured before: `prepare` would add a table again that was taken
@@ -170,6 +170,14 @@ class Source(Protocol):
 
     def current_position(self) -> Position:
         """Return the log's end."""
+        ...
+
+    def visible_position(self) -> Position:
+        """Return a position behind all that is visible at the source now. It may not be durable yet."""
+        ...
+
+    def has_table(self, name: TableName) -> bool:
+        """Tell whether a table of this name exists now, whether or not it can be captured."""
         ...
 
     def retained_bytes(self) -> int | None:

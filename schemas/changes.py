@@ -75,6 +75,8 @@ class SchemaChange:
     name: TableName
     before: TableSchema | None
     after: TableSchema | None
+    is_certain: bool = True
+    """False where it cannot be told which columns of the two versions are the same ones."""
 
 
 @dataclass(slots=True)

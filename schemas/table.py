@@ -40,7 +40,10 @@ class Column:
     collation: str | None = None
     number: int = 0
     """The engine's lasting number of the column (PostgreSQL: attnum), by which a rename is told from a drop and an
-    add; 0 where the engine has none."""
+    add; 0 where the engine has none, or it is not known."""
+    filling: str | None = field(default=None, compare=False)
+    """What rows hold that were there when the column was added, as text, where the source keeps that apart from them
+    (PostgreSQL: `attmissingval`); None where they hold null or values of their own. Not part of the fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,15 @@ class TableSchema:
     user_types: tuple[UserType, ...] = ()
     comment: str | None = None
     engine: str = "postgresql"
+    number: int = 0
+    """The engine's lasting number of the table (PostgreSQL: its oid), by which one that was dropped and made anew is
+    told from one that has changed; 0 where the engine has none."""
+    life: int = 1
+    """Goes up whenever what was published before is void, as the truncate says that stands between: the table was made
+    anew, or its rows are identified by another key. Given by capture, not part of the fingerprint."""
+    storage: int = 0
+    """A number that changes when all rows are written anew without the log saying so (PostgreSQL: the file's number);
+    0 where it is not known. Not part of the fingerprint."""
     _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False, hash=False)
 
     @property
@@ -128,10 +140,13 @@ class TableSchema:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything but the version: equal for equal tables."""
+        """A hash of all that makes a version: equal for equal tables."""
         if not self._fingerprint:
             document = self.to_document()
-            del document["version"]
+            for name in ("version", "life", "storage"):
+                del document[name]
+            for column in document["columns"]:
+                del column["filling"]
             text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
             self._fingerprint.append(hashlib.sha256(text.encode()).hexdigest()[:32])
         return self._fingerprint[0]
@@ -175,6 +190,9 @@ class TableSchema:
             ),
             comment=document.get("comment"),
             engine=document.get("engine", "postgresql"),
+            number=document.get("number", 0),
+            life=document.get("life", 1),
+            storage=document.get("storage", 0),
         )
 
 

@@ -99,8 +99,14 @@ class LedgerSource:
     def find_position(self, committed_from_us: int) -> Position:
         raise TailraceError(ErrorKind.CONFIGURATION, "a ledger knows no times")
 
-    def check_published(self, names: Sequence[TableName]) -> None:
+    def check_published(self, tables: Sequence[TableSchema]) -> None:
         return
+
+    def visible_position(self) -> Position:
+        return self.current_position()
+
+    def has_table(self, name: TableName) -> bool:
+        return name == TABLE.name
 
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> LedgerLog:
         return LedgerLog(self._path, position, tables[0])

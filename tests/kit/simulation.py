@@ -343,7 +343,7 @@ class SimSource:
     def find_position(self, committed_from_us: int) -> Position:
         raise NotImplementedError
 
-    def check_published(self, names: Sequence[TableName]) -> None:
+    def check_published(self, tables: Sequence[TableSchema]) -> None:
         return
 
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> SimLog:
@@ -351,6 +351,12 @@ class SimSource:
 
     def current_position(self) -> Position:
         return Position(self.database.end())
+
+    def visible_position(self) -> Position:
+        return self.current_position()
+
+    def has_table(self, name: TableName) -> bool:
+        return name in self.database.tables
 
     def retained_bytes(self) -> int | None:
         return 0

@@ -169,12 +169,12 @@ class ControlTables:
             (*self._owner, *table.name, table.version, json.dumps(table.to_document())),
         )
 
-    def mark_loaded(self, name: TableName) -> None:
-        """Remember that a table's full load is complete."""
+    def mark_loaded(self, name: TableName, *, is_loaded: bool = True) -> None:
+        """Remember that a table's full load is complete, or is no more."""
         self._link.rows(
-            f"update {self._schema}.tables set loaded = true, updated_at = now() where replication = %s "
+            f"update {self._schema}.tables set loaded = %s, updated_at = now() where replication = %s "
             "and target = %s and source_schema = %s and source_table = %s returning true",
-            (*self._owner, *name),
+            (is_loaded, *self._owner, *name),
         )
 
     def loaded_names(self) -> set[TableName]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 
 import psycopg
 
@@ -28,6 +29,9 @@ log = get_logger(__name__)
 
 _DEFAULT_FAILURES = frozenset({"42883", "42704", "42P01", "42703", "42501", "3F000"})
 """Undefined function, object, table, column; no right; undefined schema: what a default may need and a target lack."""
+
+_CONVERSION_FAILURES = frozenset({"22", "23", "42"})
+"""Data exceptions, violated constraints, no such cast."""
 
 
 class Preparation:
@@ -69,12 +73,15 @@ class Preparation:
     def _bring_forward(
         self, table: TableSchema, name: TableName, recorded: TableSchema | None, target: TargetTable | None
     ) -> TargetTable:
-        if recorded is not None and target is None:
+        is_void = recorded is not None and recorded.life < table.life
+        if recorded is not None and target is None and not is_void:
             raise _schema_error(
                 table,
                 f"the target's table {name} was dropped by somebody else, and its rows with it",
                 "reload the table, or reset the replication",
             )
+        if is_void and target is not None:
+            self._empty(table, name)
         self._create_types(table)
         spelling = self._spelling(table)
         if target is None:
@@ -104,21 +111,42 @@ class Preparation:
         )
         self._with_and_without_defaults(new, spelling, lambda s: alter_table(new, change, target, s, primary_key))
 
+    def _empty(self, table: TableSchema, name: TableName) -> None:
+        """Take out all rows of an earlier life. Foreign keys that we made come back when the table is loaded again."""
+        for child in self._control.loaded_referring_to(table.name):
+            child_name = qualified(self.target_name(child.name))
+            for key in child.foreign_keys:
+                if key.target == table.name:
+                    self._link.run(f"alter table if exists {child_name} drop constraint if exists {quoted(key.name)}")
+        self._link.run(f"truncate table {qualified(name)}")
+        self._control.mark_loaded(table.name, is_loaded=False)
+        log.info("table emptied: it is loaded anew", table=str(table.name), version=table.version)
+
     def _with_and_without_defaults(self, table: TableSchema, spelling: Spelling, statements: object) -> None:
-        """Run statements; if a default needs what the target lacks, run them without defaults: rows bring values."""
+        """Run statements; where a default or a conversion needs what the target lacks, run them without.
+
+        Without a default, rows bring values. Without a conversion the column's values are lost until the rows come
+        again: where values do not keep their text, the source has rewritten its rows, and capture loads them anew.
+        """
         assert callable(statements)
-        texts: Sequence[str] = statements(spelling)
-        if not texts:
+        if not statements(spelling):
             return
         self._link.run("savepoint tailrace_ddl")
-        try:
-            self._link.run("; ".join(texts))
-        except psycopg.Error as error:
-            if error.sqlstate not in _DEFAULT_FAILURES or all(c.default is None for c in table.columns):
-                raise
-            self._link.run("rollback to savepoint tailrace_ddl")
-            log.warning("defaults left out", table=str(table.name), sqlstate=error.sqlstate)
-            self._link.run("; ".join(statements(Spelling(spelling.types, spelling.collations, with_defaults=False))))
+        while True:
+            try:
+                self._link.run("; ".join(statements(spelling)))
+                break
+            except psycopg.Error as error:
+                has_defaults = spelling.with_defaults and any(c.default is not None for c in table.columns)
+                if has_defaults and error.sqlstate in _DEFAULT_FAILURES:
+                    spelling = replace(spelling, with_defaults=False)
+                    log.warning("defaults left out", table=str(table.name), sqlstate=error.sqlstate)
+                elif spelling.with_values and (error.sqlstate or "")[:2] in _CONVERSION_FAILURES:
+                    spelling = replace(spelling, with_values=False)
+                    log.warning("values await the reload", table=str(table.name), sqlstate=error.sqlstate)
+                else:
+                    raise
+                self._link.run("rollback to savepoint tailrace_ddl")
         self._link.run("release savepoint tailrace_ddl")
 
     # Types

@@ -9,17 +9,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
 from capture.sources.postgresql import queries
 from capture.sources.postgresql.connection import classified
 from capture.sources.postgresql.types import TypeInfo, logical_type
+from runtime.clock import sleep
+from schemas.errors import TailraceError
 from schemas.selection import Selection
 from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema, UserType
 
 Connection = psycopg.Connection[tuple[object, ...]]
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 8
+"""How often the catalogue is read while definitions change under the reading."""
 
 _ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
 _IDENTITIES = {"": "", "a": "always", "d": "by default"}
@@ -47,6 +54,17 @@ class RelationFacts:
     """Whether updates and deletes can be logged with a key: a primary key, or an identity index."""
     comment: str | None
     has_primary_key: bool
+    storage: int
+    """`pg_relation_filenode`: another number when all rows were written anew."""
+
+
+class Attribute(NamedTuple):
+    """A row of `pg_attribute` as to what a column leaves behind when it is dropped."""
+
+    number: int
+    is_dropped: bool
+    layout: tuple[int, str, int]
+    """Length, alignment and type modifier: two columns of one type agree in them."""
 
 
 class ColumnType(NamedTuple):
@@ -65,6 +83,23 @@ class Catalog:
         self._connection = connection
         self.types: dict[int, TypeInfo] = {}
         self._natives: dict[tuple[int, int], str] = {}
+
+    def consistently(self, read: Callable[[], T]) -> T:
+        """Return what a function reads over several queries, all of one moment.
+
+        The server's functions that print definitions look at the present all the same: where a table changes meanwhile
+        they may fail, and everything is read again.
+        """
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                with classified("reading the catalogue"), self._connection().transaction():
+                    self._connection().execute("set transaction isolation level repeatable read, read only")
+                    return read()
+            except TailraceError as error:
+                if attempt + 1 == ATTEMPTS_MAX or not isinstance(error.__cause__, psycopg.errors.InternalError_):
+                    raise
+                sleep(0.02 * 2**attempt)
+        raise AssertionError("unreachable")
 
     def read_relations(self, selection: Selection) -> list[RelationFacts]:
         """Return the selected relations, sorted by name: those that can be captured and those that cannot."""
@@ -105,6 +140,11 @@ class Catalog:
         for row in self._fetch("reading foreign keys", queries.FOREIGN_KEYS, oids):
             foreign_keys[row[0]].append(_foreign_key(row))
         return [self._table(r, columns[r.oid], indexes[r.oid], foreign_keys[r.oid]) for r in relations]
+
+    def attributes(self, oid: int) -> list[Attribute]:
+        """Return what a relation's columns were and are, the dropped ones included."""
+        rows = self._fetch("reading columns", queries.ATTRIBUTES, {"oid": oid})
+        return [Attribute(number, is_dropped, tuple(layout)) for number, is_dropped, *layout in rows]
 
     def column_types(self, oid: int) -> dict[str, ColumnType]:
         """Return the types of a relation's columns."""
@@ -179,7 +219,7 @@ class Catalog:
         numbers: dict[int, int] = {}
         type_oids: list[int] = []
         for position, row in enumerate(rows):
-            _, number, oid, typmod, native, name, not_null, default, identity, generation, collation = row
+            _, number, oid, typmod, native, name, not_null, default, identity, generation, collation, filling = row
             if generation:
                 generated.append(GeneratedColumn(name, native, default, position))
                 continue
@@ -197,6 +237,7 @@ class Catalog:
                     _IDENTITIES[identity],
                     collation,
                     number,
+                    filling,
                 )
             )
         key: tuple[int, ...] = ()
@@ -219,6 +260,8 @@ class Catalog:
             foreign_keys=tuple(foreign_keys),
             user_types=self.user_types(type_oids),
             comment=relation.comment,
+            number=relation.oid,
+            storage=relation.storage,
         )
 
     def _fetch(self, doing: str, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:

@@ -7,23 +7,19 @@ then its own change follows in the log and settles it, and so does the delete of
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import psycopg
 
 from capture.sources.postgresql.catalog import Catalog
 from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.literals import text_of
-from capture.sources.postgresql.snapshot import compile_copy_reader, copy_rows, read_snapshot, selected_column
+from capture.sources.postgresql.snapshot import compile_copy_reader, copy_rows, selected_column, wait_until_visible
 from capture.sources.postgresql.types import reader
-from runtime.clock import monotonic, sleep
-from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
-from schemas.errors import ErrorKind, TailraceError
+from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.table import TableSchema
 
 ROWS_PER_QUERY = 500
-_VISIBLE_WITHIN_S = 30
 
 
 def complete(
@@ -88,27 +84,7 @@ def _fetch(
     name = f"{identifier(table.name.schema)}.{identifier(table.name.table)}"
     query = f"copy (select {selected} from {name} as t where ({names}) in ({values})) to stdout (format binary)"
     width = len(table.key)
-    with _seeing(connection, changes.txn):
+    # Without that the row would be looked for under a key that it does not have yet.
+    wait_until_visible(connection, changes.txn)
+    with classified("completing rows"):
         return {row[:width]: row[width:] for row in map(read, copy_rows(connection, query))}
-
-
-@contextmanager
-def _seeing(connection: psycopg.Connection[tuple[object, ...]], txn: Transaction) -> Iterator[None]:
-    """Open a snapshot that sees the transaction: it is in the log a moment before anybody sees it.
-
-    Without that the row would be looked for under a key that it does not have yet. Raises SOURCE_CONNECTION.
-    """
-    deadline = monotonic() + _VISIBLE_WITHIN_S
-    while True:
-        with classified("completing rows"), connection.transaction():
-            connection.execute("set transaction isolation level repeatable read, read only")
-            if read_snapshot(connection).sees(txn):
-                yield
-                return
-        if monotonic() >= deadline:
-            raise TailraceError(
-                ErrorKind.SOURCE_CONNECTION,
-                f"a transaction that is in the log is not visible after {_VISIBLE_WITHIN_S} s: does it wait for a "
-                "synchronous standby?",
-            )
-        sleep(0.02)

@@ -2,11 +2,13 @@
 
 `alter type … add value` is no change of the tables that use the type, so no relation message follows. A column's values
 are looked at instead, a set per run of rows; an unknown one makes the catalogue be read and a new version be announced.
-Enums within arrays, composites and domains are not looked into: the catalogue, when it is read now and then, tells.
+So are those of arrays of enums. Enums within composites and domains are not looked into: the catalogue tells, when it
+is read now and then.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +17,7 @@ from schemas.table import TableSchema
 from schemas.types import Family
 
 Checks = list[tuple[int, set[Any]]]
-"""For each enum column: its index, and the values that are known."""
+"""For each column of an enum, or of an array of one: its index, and the values that are known."""
 
 
 class Labels:
@@ -47,12 +49,11 @@ class Labels:
         return renewed
 
     def _has_unknown(self, run: RowChanges) -> bool:
-        checks = self._of(run.table)
-        return any(not known.issuperset(_values(run, index)) for index, known in checks)
+        return any(not known.issuperset(_values(run, index, known)) for index, known in self._of(run.table))
 
     def _learn(self, run: RowChanges, table: TableSchema) -> None:
         for index, known in self._of(table):
-            known.update(_values(run, index))
+            known.update(_values(run, index, known))
 
     def _of(self, table: TableSchema) -> Checks:
         entry = self._checks.get(id(table))
@@ -61,15 +62,31 @@ class Labels:
         return entry[1]
 
 
-def _values(run: RowChanges, index: int) -> set[Any]:
-    return {row[index] for row in run.after if row is not None}
+def _values(run: RowChanges, index: int, known: set[Any]) -> set[Any]:
+    values = {row[index] for row in run.after if row is not None}
+    if run.table.columns[index].type.family is Family.ENUM:
+        return values
+    # Arrays, as text: their elements.
+    return {_unquoted(element) for text in values - known for element in _ELEMENTS.findall(text[text.index("{") :])}
+
+
+def _unquoted(element: str) -> str | None:
+    if element.startswith('"'):
+        return re.sub(r"\\(.)", r"\1", element[1:-1])
+    return None if element == "NULL" else element
+
+
+_ELEMENTS = re.compile(r'"(?:[^"\\]|\\.)*"|[^{},"\s]+')
+"""The elements of an array's text, whatever its dimensions, from the first brace on."""
 
 
 def _checks(table: TableSchema) -> Checks:
     labels = {f"{t.schema}.{t.name}": t.labels for t in table.user_types if t.kind == "enum"}
     every = [label for each in labels.values() for label in each]
-    return [
-        (index, {None, UNCHANGED, *labels.get(column.native.replace('"', ""), every)})
-        for index, column in enumerate(table.columns)
-        if column.type.family is Family.ENUM
-    ]
+    found: Checks = []
+    for index, column in enumerate(table.columns):
+        native = column.native.replace('"', "")
+        is_array = native.endswith("[]") and native[:-2] in labels
+        if column.type.family is Family.ENUM or is_array:
+            found.append((index, {None, UNCHANGED, *labels.get(native.removesuffix("[]"), every)}))
+    return found

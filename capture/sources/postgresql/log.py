@@ -11,7 +11,7 @@ confirmed from within `poll` and `acknowledge`: there is no thread. The server's
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from struct import error as struct_error
 
@@ -67,13 +67,13 @@ class PostgresqlLog:
         position: Position,
         *,
         binary: bool,
-        check: Callable[[Iterable[TableName]], None],
+        check: Callable[[Mapping[TableName, int]], None],
     ) -> None:
         self._stream = stream
         self._versions = versions
         self._labels = Labels(versions.renewed)
         self._check = check
-        """Raises unless the publication has these tables."""
+        """Raises unless the publication has these tables, as long as they exist under these oids."""
         self._binary = binary
         self._relations: dict[bytes, pgoutput.Relation] = {}
         self._resolved: dict[bytes, Resolved] = {}
@@ -120,7 +120,7 @@ class PostgresqlLog:
             now = monotonic()
             if now - self._checked_at >= CHECK_INTERVAL_S:
                 self._checked_at = now
-                self._check(self._versions.names())
+                self._check(self._versions.oids())
             self._keep_alive(now, is_idle=not out)
             self._beat(out, now)
             if out or now >= deadline:
@@ -223,7 +223,9 @@ class PostgresqlLog:
         return run, resolved.readers, resolved.key
 
     def _resolve(self, oid: bytes, out: list[Change]) -> Resolved:
-        resolved, changes = self._versions.resolve(self._relations[oid], binary=self._binary)
+        if self._txn is None:
+            raise ValueError("a change outside a transaction")
+        resolved, changes = self._versions.resolve(self._relations[oid], self._txn, binary=self._binary)
         self._resolved[oid] = resolved
         if changes:
             self._begin(out)

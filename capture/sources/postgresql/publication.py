@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -72,15 +72,19 @@ class Publication:
             self._settle(missing)
         return missing
 
-    def check(self, tables: Iterable[TableName]) -> None:
-        """Raise PREREQUISITE unless all of these tables that still exist are published: somebody changed it by hand."""
+    def check(self, tables: Mapping[TableName, int]) -> None:
+        """Raise PREREQUISITE unless all of these tables that still exist are published: somebody changed it by hand.
+
+        A table of the same name with another oid is another table: it was never published, and nothing is missing.
+        """
         missing = set(self.missing(list(tables)))
         if not missing:
             return
         parameters = {"schemas": [t.schema for t in missing], "tables": [t.table for t in missing]}
         with classified("looking tables up"):
             rows = self._connection().execute(OIDS, parameters).fetchall()
-        gone = sorted(TableName(str(schema), str(table)) for schema, table, _ in rows)
+        found = {TableName(str(schema), str(table)): oid for schema, table, oid in rows}
+        gone = sorted(name for name, oid in found.items() if tables[name] in (0, oid))
         if not gone:
             return
         if not self._fetch(_PUBLICATION):

@@ -23,12 +23,17 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
        exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid
                and (case when c.relreplident = 'i' then i.indisreplident else i.indisprimary end)),
        obj_description(c.oid, 'pg_class'),
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indisprimary)
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indisprimary),
+       case when c.relkind = 'p' then
+           coalesce((select sum(pg_relation_filenode(t.relid)::int8) from pg_partition_tree(c.oid) t
+                     where t.isleaf), 0)::int8
+       else coalesce(pg_relation_filenode(c.oid)::int8, 0) end
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
    and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
 """
-"""A partition's ancestors; the row estimate (of a partitioned table: its leaves' sum); what this role may do."""
+"""A partition's ancestors; the row estimate (of a partitioned table: its leaves' sum); what this role may do; the
+file's number (the leaves' sum), which changes when all rows are written anew."""
 
 OIDS = """
 select n.nspname::text, c.relname::text, c.oid::int8
@@ -43,13 +48,20 @@ select a.attrelid::int8, a.attnum::int4, a.atttypid::int8, a.atttypmod, format_t
        case when a.attcollation <> t.typcollation and a.attcollation <> 0 then
            (select quote_ident(cn.nspname) || '.' || quote_ident(co.collname)
               from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace where co.oid = a.attcollation)
-       end
+       end,
+       case when a.atthasmissing then (a.attmissingval::text::text[])[1] end
   from pg_attribute a
   join pg_type t on t.oid = a.atttypid
   left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
  where a.attrelid = any(%(oids)s::oid[]) and a.attnum > 0 and not a.attisdropped
  order by a.attrelid, a.attnum
 """
+
+ATTRIBUTES = """
+select a.attnum::int4, a.attisdropped, a.attlen::int4, a.attalign::text, a.atttypmod
+  from pg_attribute a where a.attrelid = %(oid)s::oid and a.attnum > 0
+"""
+"""Dropped columns keep their number, and the layout of their values."""
 
 COLUMN_TYPES = """
 select a.attname::text, a.atttypid::int8, a.atttypmod, n.nspname::text

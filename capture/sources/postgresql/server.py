@@ -24,6 +24,10 @@ select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_curre
 
 NOW_US = "select (extract(epoch from clock_timestamp()) * 1000000)::int8"
 
+INSERT_LSN = """
+select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text
+"""
+
 RETAINED_BYTES = """
 select pg_wal_lsn_diff(
            case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, restart_lsn)::int8

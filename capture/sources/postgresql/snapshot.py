@@ -21,6 +21,7 @@ from capture.sources.postgresql.connection import classified, connect, error_of,
 from capture.sources.postgresql.position import last_record_end, parse_lsn
 from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression
 from capture.sources.postgresql.types import Reader, Types, reader, text_expression
+from runtime.clock import monotonic, sleep
 from schemas.changes import Row, Transaction
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -31,6 +32,7 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 """What binary COPY begins with (PostgreSQL documentation, COPY, "Binary Format"); flags and an extension follow."""
 _HEADER_BYTES = len(_SIGNATURE) + 8
 _TRAILER = b"\xff\xff"
+VISIBLE_WITHIN_S = 30
 _STALL_S = 600
 """How long the server may take to send anything at all of a chunk."""
 
@@ -74,6 +76,23 @@ def read_snapshot(connection: psycopg.Connection[tuple[object, ...]]) -> Postgre
     """Ask for the snapshot; within a repeatable read transaction it is that of all its statements."""
     text, lsn, is_standby = connection.execute(_SNAPSHOT).fetchall()[0]
     return parse_snapshot(str(text), str(lsn), is_exact=not is_standby)
+
+
+def wait_until_visible(connection: psycopg.Connection[tuple[object, ...]], txn: Transaction) -> None:
+    """Wait until every new snapshot sees a transaction: it is in the log a moment before anybody sees it.
+
+    Raises SOURCE_CONNECTION when that takes half a minute.
+    """
+    deadline = monotonic() + VISIBLE_WITHIN_S
+    with classified("waiting for a transaction to be visible"):
+        while not read_snapshot(connection).sees(txn):
+            if monotonic() >= deadline:
+                raise TailraceError(
+                    ErrorKind.SOURCE_CONNECTION,
+                    f"a transaction that is in the log is not visible after {VISIBLE_WITHIN_S} s: does it wait for a "
+                    "synchronous standby?",
+                )
+            sleep(0.02)
 
 
 def parse_snapshot(text: str, lsn: str, *, is_exact: bool = True) -> PostgresqlSnapshot:

@@ -14,11 +14,11 @@ from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.completion import complete
 from capture.sources.postgresql.connection import ReplicationConnection, classified, connect
 from capture.sources.postgresql.log import PostgresqlLog
-from capture.sources.postgresql.position import format_position, parse_lsn, parse_position
+from capture.sources.postgresql.position import format_position, last_record_end, parse_lsn, parse_position
 from capture.sources.postgresql.publication import Publication
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.seek import find_time
-from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
+from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader, wait_until_visible
 from capture.sources.postgresql.versions import Versions
 from schemas.changes import RowChanges
 from schemas.endpoints import PostgresqlSource
@@ -85,7 +85,7 @@ class PostgresqlDatabase:
     def tables(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.tables`."""
         self._catalog.reload_user_types()
-        return self._catalog.read_tables(self._captured())
+        return self._catalog.consistently(lambda: self._catalog.read_tables(self._captured()))
 
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         """Estimate rows from `pg_class.reltuples`; 0 where a table was never analysed."""
@@ -142,16 +142,18 @@ class PostgresqlDatabase:
         finally:
             stream.close()
 
-    def check_published(self, names: Sequence[TableName]) -> None:
+    def check_published(self, tables: Sequence[TableSchema]) -> None:
         """Raise PREREQUISITE unless the log is sent for all of these tables that still exist.
 
         For tables that were captured before: `prepare` would add them again, and hide that changes are missing.
         """
-        self._publication.check(names)
+        self._publication.check({table.name: table.number for table in tables})
 
     def open_log(self, position: Position, tables: Sequence[TableSchema], *, binary: bool = True) -> PostgresqlLog:
         """Start reading after `position`; see `Source.open_log`. `binary` is only a wish."""
-        versions = Versions(self._catalog, self._selection, tables)
+        versions = Versions(
+            self._catalog, self._selection, tables, lambda txn: wait_until_visible(self._connected(), txn)
+        )
         stream = LogStream(self._settings, self._slot, self._publication.name)
         # The option came with PostgreSQL 14.
         binary = binary and self._connected().info.server_version >= 140000
@@ -160,6 +162,14 @@ class PostgresqlDatabase:
     def current_position(self) -> Position:
         """Return the log's end as far as it is durable."""
         return Position(parse_lsn(str(self._value(server.CURRENT_LSN))))
+
+    def visible_position(self) -> Position:
+        """Return where the log ends, durable or not; see `Source.visible_position`."""
+        return Position(last_record_end(parse_lsn(str(self._value(server.INSERT_LSN)))))
+
+    def has_table(self, name: TableName) -> bool:
+        """Tell whether there is a relation of this name; see `Source.has_table`."""
+        return self._catalog.find_relation(name) is not None
 
     def retained_bytes(self) -> int | None:
         """Return how much log the slot keeps, None where there is no slot."""

@@ -7,13 +7,13 @@ announcement, and the catalogue adds what an announcement does not tell: nullabi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from capture.sources.postgresql.catalog import Catalog, RelationFacts
+from capture.sources.postgresql.catalog import Attribute, Catalog, RelationFacts
 from capture.sources.postgresql.pgoutput import Relation, RowReaders, compile_readers
 from capture.sources.postgresql.types import logical_type, reader
-from schemas.changes import SchemaChange
+from schemas.changes import SchemaChange, Transaction
 from schemas.selection import Selection
 from schemas.table import Column, TableName, TableSchema
 
@@ -34,11 +34,19 @@ class TextNeeded(Exception):
 class Versions:
     """The table versions in force at the place where the log is read."""
 
-    def __init__(self, catalog: Catalog, selection: Selection, tables: Sequence[TableSchema]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        selection: Selection,
+        tables: Sequence[TableSchema],
+        wait_until_visible: Callable[[Transaction], None],
+    ) -> None:
+        """`wait_until_visible` returns when the catalogue is no older than a transaction of the log."""
+        self._wait_until_visible = wait_until_visible
         self._catalog = catalog
         self._selection = selection
         self._tables = {table.name: table for table in tables}
-        self._oids = catalog.oids(self._tables)
+        self._oids = {name: table.number for name, table in self._tables.items()}
         self._names = {oid: name for name, oid in self._oids.items()}
         self._seen: set[int] = set()
 
@@ -46,16 +54,16 @@ class Versions:
         """Forget what was announced: a new stream announces every table again."""
         self._seen.clear()
 
-    def names(self) -> list[TableName]:
-        """Return the names of the tables that are in force."""
-        return list(self._tables)
+    def oids(self) -> dict[TableName, int]:
+        """Return the tables that are in force, with their oids."""
+        return {name: self._oids[name] for name in self._tables}
 
     def takes(self, relation: Relation) -> bool:
         """Tell whether the selection takes an announced table."""
         return self._selection.takes(TableName(relation.schema, relation.table))
 
-    def resolve(self, relation: Relation, *, binary: bool) -> tuple[Resolved, list[SchemaChange]]:
-        """Return how to go on with a relation, and the schema changes that come before its next row.
+    def resolve(self, relation: Relation, txn: Transaction, *, binary: bool) -> tuple[Resolved, list[SchemaChange]]:
+        """Return how to go on with a relation, and the schema changes that come before its next row, which is `txn`'s.
 
         Raises TextNeeded.
         """
@@ -64,13 +72,15 @@ class Versions:
         readers = self._readers(relation, binary=binary) if takes else None
         changes: list[SchemaChange] = []
         before_name = self._names.get(relation.oid)
-        if before_name is not None and before_name != name and before_name in self._tables:
-            changes.append(SchemaChange(before_name, self._tables.pop(before_name), None))
+        if before_name not in (None, name) and self._oids.get(before_name) == relation.oid:
+            # Renamed. (Unless another table has got its old name since.)
+            del self._oids[before_name]
+            changes.append(SchemaChange(before_name, self._tables.pop(before_name, None), None))
         self._names[relation.oid] = name
         if not takes:
             return Resolved(None), changes
         current = self._tables.get(name)
-        if current is not None and self._oids.setdefault(name, relation.oid) != relation.oid:
+        if current is not None and self._oids[name] not in (0, relation.oid):
             # Dropped and made anew: what targets have of it is void.
             changes.append(SchemaChange(name, current, None))
             current = None
@@ -78,10 +88,12 @@ class Versions:
         announced_again = relation.oid in self._seen
         self._seen.add(relation.oid)
         if current is None or announced_again or not self._fits(relation, current):
-            described = self._describe(relation, name, current)
+            self._wait_until_visible(txn)
+            previous = current
+            described, is_certain = self._catalog.consistently(lambda: self._describe(relation, name, previous))
             if current is None or described.fingerprint != current.fingerprint:
                 described = replace(described, version=current.version + 1 if current else 1)
-                changes.append(SchemaChange(name, current, described))
+                changes.append(SchemaChange(name, current, described, is_certain))
                 self._tables[name] = current = described
         return Resolved(current, readers, current.key), changes
 
@@ -111,22 +123,23 @@ class Versions:
             return False
         return _same_key(relation, table)
 
-    def _describe(self, relation: Relation, name: TableName, previous: TableSchema | None) -> TableSchema:
+    def _describe(self, relation: Relation, name: TableName, previous: TableSchema | None) -> tuple[TableSchema, bool]:
+        """Return the table as it is announced, and whether it is certain which columns of `previous` are which."""
         facts: RelationFacts | None = self._catalog.read_relation(relation.oid)
         now = self._catalog.read_tables([facts])[0] if facts is not None else None
-        earlier = {column.name: column.number for column in (previous.columns if previous is not None else ())}
-        known = {column.name: column for column in (now.columns if now is not None else ())}
         natives = self._catalog.natives([(c.oid, c.typmod) for c in relation.columns])
+        announced = [(c.name, native) for c, native in zip(relation.columns, natives, strict=True)]
+        numbers, is_certain = identify(announced, previous, now, self._catalog.attributes(relation.oid))
+        known = {c.number: c for table in (previous, now) if table is not None for c in table.columns if c.number}
         columns = []
-        for announced, native in zip(relation.columns, natives, strict=True):
-            column = known.get(announced.name)
+        for place, (column_name, native) in enumerate(announced):
+            column = known.get(numbers[place])
             if column is None or column.native != native:
-                kind = logical_type(self._catalog.types, announced.oid, announced.typmod)
-                number = column.number if column is not None else earlier.get(announced.name, 0)
-                column = Column(announced.name, kind, native, number=number)
-            columns.append(column)
+                kind = logical_type(self._catalog.types, relation.columns[place].oid, relation.columns[place].typmod)
+                column = Column(column_name, kind, native)
+            columns.append(replace(column, name=column_name, number=numbers[place]))
         if now is not None and now.name == name and tuple(columns) == now.columns and _same_key(relation, now):
-            return now
+            return now, is_certain
         # The catalogue has gone on since: what it says of keys and indexes may name columns that are not here yet.
         base = previous or now
         key = _flagged(relation)
@@ -134,7 +147,7 @@ class Versions:
             positions = {column.name: i for i, column in enumerate(columns)}
             names = base.key_names if base is not None else ()
             key = tuple(positions[n] for n in names) if all(n in positions for n in names) else ()
-        return TableSchema(
+        described = TableSchema(
             name,
             tuple(columns),
             key,
@@ -145,7 +158,43 @@ class Versions:
             foreign_keys=previous.foreign_keys if previous is not None else (),
             user_types=self._catalog.user_types(column.oid for column in relation.columns),
             comment=base.comment if base is not None else None,
+            number=relation.oid,
+            # Whatever has rewritten the rows counts when the catalogue and the log agree again.
+            storage=previous.storage if previous is not None else 0,
         )
+        return described, is_certain
+
+
+def identify(
+    announced: Sequence[tuple[str, str]],
+    previous: TableSchema | None,
+    now: TableSchema | None,
+    attributes: Sequence[Attribute],
+) -> tuple[list[int], bool]:
+    """Return the lasting numbers of announced columns (name, type), 0 where unknown, and whether they are certain.
+
+    The log names columns, never numbers them, and the catalogue may be ahead of it. But numbers are given in ascending
+    order and never again, columns are announced in their order, and the catalogue remembers those that were dropped:
+    so the number of columns decides in most cases which ones they are.
+    """
+    present = [c.number for c in now.columns] if now is not None else []
+    known = {c.number for c in previous.columns} if previous is not None else set(present)
+    came = set(present) - known
+    last = max(known, default=0)
+    gone = {a.number for a in attributes if a.is_dropped and (a.number in known or a.number > last)}
+    if now is not None and list(announced) == [(c.name, c.native) for c in now.columns]:
+        # Another reading: a column that is gone by now stood here, under the name of one that came later.
+        layouts = {a.number: a.layout for a in attributes}
+        return present, {layouts.get(n) for n in came}.isdisjoint(layouts[n] for n in gone)
+    for candidate in (known & set(present), {*present, *gone}):
+        if len(candidate) == len(announced):
+            return sorted(candidate), True
+    by_name = {c.name: c.number for table in (now, previous) if table is not None for c in table.columns}
+    numbers = [by_name.get(name, 0) for name, _ in announced]
+    given = [number for number in numbers if number]
+    if given != sorted(set(given)):
+        numbers = [0] * len(announced)
+    return numbers, previous is None
 
 
 def _flagged(relation: Relation) -> tuple[int, ...]:

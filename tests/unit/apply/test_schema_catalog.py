@@ -76,7 +76,7 @@ def test_a_version_that_came_meanwhile_is_looked_up(encoding: Format) -> None:
 
 
 def test_an_unknown_schema_is_an_undecodable_record() -> None:
-    catalog = SchemaCatalog("shop", Format.AVRO, Feed(ORDERS).read)
+    catalog = SchemaCatalog("shop", Format.AVRO, Feed(ORDERS).read, patience_s=0.0)
     with pytest.raises(TailraceError) as caught:
         catalog.decoder(TOPIC, b"\0\0\0\1")
     assert caught.value.kind is ErrorKind.DECODE
@@ -84,7 +84,7 @@ def test_an_unknown_schema_is_an_undecodable_record() -> None:
 
 @pytest.mark.parametrize(("encoding", "value"), [(Format.AVRO, b"{}"), (Format.AVRO, b""), (Format.JSON, b"{}")])
 def test_a_value_that_bears_no_schema_is_an_undecodable_record(encoding: Format, value: bytes) -> None:
-    catalog = SchemaCatalog("shop", encoding, Feed(ORDERS, encoding=encoding).read)
+    catalog = SchemaCatalog("shop", encoding, Feed(ORDERS, encoding=encoding).read, patience_s=0.0)
     catalog.refresh()
     with pytest.raises(TailraceError) as caught:
         catalog.marks(TOPIC, [value])
@@ -97,7 +97,7 @@ def test_a_finished_load_is_known_with_its_offsets() -> None:
     feed.records.append((orjson.dumps(["loaded", "public", "orders"]), orjson.dumps(document)))
     catalog = SchemaCatalog("shop", Format.AVRO, feed.read)
     catalog.refresh()
-    assert catalog.topics[TOPIC].loaded == Loaded(2, {0: 5, 1: 0})
+    assert catalog.topics[TOPIC].loaded == Loaded(2, {0: 5, 1: 0}, version=1)
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b'{"name": 1}', b"\xff"])

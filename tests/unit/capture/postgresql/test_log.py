@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import pack, unpack
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture.sources.postgresql import log as reader_module
-from capture.sources.postgresql.catalog import Catalog, RelationFacts
+from capture.sources.postgresql.catalog import Attribute, Catalog, RelationFacts
 from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.types import TypeInfo, logical_type
@@ -30,6 +30,9 @@ COLUMNS = [("id", wire.INT8, -1, True), ("v", wire.TEXT, -1, False)]
 NATIVES = {wire.INT8: "bigint", wire.TEXT: "text", XMLISH: "oddity"}
 
 
+T = TypeVar("T")
+
+
 class FakeCatalog:
     """The catalogue of three tables, as far as the log asks for it."""
 
@@ -37,9 +40,11 @@ class FakeCatalog:
         # A type with a send function that nobody can print: it forces the text form.
         self.types = {**wire.TYPES, XMLISH: TypeInfo(XMLISH, "odd", "oddity", "b", "oddity_send")}
 
-    def oids(self, names: Iterable[TableName]) -> dict[TableName, int]:
-        known = {"a": A, "b": B, "odd": ODD}
-        return {name: known[name.table] for name in names}
+    def consistently(self, read: Callable[[], T]) -> T:
+        return read()
+
+    def attributes(self, oid: int) -> list[Attribute]:
+        return []
 
     def load_types(self, oids: Iterable[int]) -> None:
         pass
@@ -153,7 +158,7 @@ def _announced(log: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes
 
 def _open(stream: FakeStream, position: Position, tables: Sequence[TableSchema] = TABLES) -> PostgresqlLog:
     catalog = cast("Catalog", FakeCatalog())
-    versions = Versions(catalog, Selection(["public.*", "!public.hidden"]), tables)
+    versions = Versions(catalog, Selection(["public.*", "!public.hidden"]), tables, lambda _txn: None)
     return PostgresqlLog(cast("LogStream", stream), versions, position, binary=True, check=lambda _names: None)
 
 

@@ -124,7 +124,7 @@ def test_errors_are_classified_by_code() -> None:
 
 
 NAME = TableName("public", "orders")
-RELATION = RelationFacts(1, NAME, "r", "p", "d", (), 10, "owner", True, True, True, None, True)
+RELATION = RelationFacts(1, NAME, "r", "p", "d", (), 10, "owner", True, True, True, None, True, 1)
 TABLE = TableSchema(NAME, (), ())
 GOOD = findings.ServerFacts(
     version=180000,
