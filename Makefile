@@ -68,8 +68,8 @@ demo: preflight-quiet venv ## watch a database move under fire (KEEP=1 leaves it
 bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name for one)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n)
-	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
+chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, REPORT=file)
+	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
 
 .PHONY: preflight-quiet
 preflight-quiet:

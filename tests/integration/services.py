@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any, Self
 
 from deploy.local.kafka import KafkaAddress
 from runtime.failpoints import VARIABLE
+from runtime.status import read_status
 from tests.kit.servers import Database
 
 DEADLINE_S = 480.0
@@ -44,6 +46,8 @@ class Services:
             "targets": {TARGET: target.settings},
             **settings,
         }
+        self._kafka = kafka
+        self._replication = replication
         document["capture"] = {"session_timeout_s": 6, **settings.get("capture", {})}
         document["apply"] = {"session_timeout_s": 6, **settings.get("apply", {})}
         self.configuration.write_text(json.dumps(document))
@@ -68,6 +72,26 @@ class Services:
             self._processes[name] = subprocess.Popen(
                 [*self._command(service, "run"), *more, *arguments], stdout=log, stderr=log, env=environment
             )
+
+    @property
+    def names(self) -> list[str]:
+        """What was started and neither killed nor stopped."""
+        return list(self._processes)
+
+    def status(self, component: str = "capture") -> dict[str, Any]:
+        """Return a component's own document; empty before there is one."""
+        with contextlib.suppress(Exception):
+            return read_status(self._kafka.settings, self._replication).get(component, {})
+        return {}
+
+    def revive(self, name: str, seconds: float) -> bool:
+        """Wait so long whether a service ends by itself; start it again if it does, and tell."""
+        try:
+            self._processes[name].wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self.start(name)
+        return True
 
     def pid(self, name: str) -> int:
         """Return a running service's process id."""
