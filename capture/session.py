@@ -153,13 +153,15 @@ class Session:
         check_distinct(settings.name, [table.name for table in tables])
         known = checkpoint.identity is not None
         in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
+        # Before anything is made at the source: a start that is refused leaves nothing there.
+        if stop_at is not None and stop_at != "now":
+            self._stop_at = source.parse_position(stop_at).commit
         wanted: Position | None = None
         self._identity = source.identity()
         if checkpoint.identity is not None:
             source.check_position(checkpoint.identity, checkpoint.position)
             source.check_published(in_force)
         else:
-            # Before anything is made at the source: a start that is refused leaves nothing there.
             wanted = self._wanted_position()
         begin = source.prepare(tables)
         if not known:
@@ -173,9 +175,8 @@ class Session:
             self._restore_load(self.publisher.feeds[name])
         for table in added:
             self.changes.begin(self.publisher.feeds[table.name], self.position)
-        if stop_at is not None:
-            target = source.current_position() if stop_at == "now" else source.parse_position(stop_at)
-            self._stop_at = target.commit
+        if stop_at == "now":
+            self._stop_at = source.current_position().commit
         hit("capture.start.prepared")
         self.commit()
         hit("capture.start.committed")

@@ -94,8 +94,10 @@ def _complain(error: TailraceError) -> None:
 
 
 def _settings(path: Path) -> Settings:
-    from runtime import configuration
+    """Load the configuration of a command. Only services log below errors: what a command has to say, it prints."""
+    from runtime import configuration, logging
 
+    logging.configure(level="error")
     return configuration.load(path)
 
 

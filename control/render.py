@@ -72,7 +72,8 @@ def plan(report: Plan, *, columns: bool) -> None:
         key = ", ".join(planned.key) or "none"
         cells = (str(planned.name), number(planned.rows_estimated), key, str(len(planned.columns)), planned.topic)
         table.add_row(*map(escape, cells))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     mappings = _table("table", "column", "source type", "on the wire", "note")
     for planned in report.tables:
         for column in planned.columns:

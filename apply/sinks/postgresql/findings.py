@@ -37,9 +37,9 @@ def findings(replication: str, name: str, target: PostgresqlTarget, tables: Sequ
     try:
         return list(_Check(link, replication, name, target).all(tables))
     except psycopg.Error as error:
-        return [_trouble(classify(error, "looking at the target"), name)]
+        return [_trouble(classify(error, "looking at the target"))]
     except TailraceError as error:
-        return [_trouble(error, name)]
+        return [_trouble(error)]
     finally:
         link.discard()
 
@@ -246,5 +246,5 @@ def _blocks(code: str, message: str, *, table: TableName | None = None, remedy: 
     return Finding(Severity.BLOCKS, code, message, table, remedy)
 
 
-def _trouble(error: TailraceError, name: str) -> Finding:
-    return Finding(Severity.BLOCKS, "target-connection", f"target {name}: {error.message}", remedy=error.remedy)
+def _trouble(error: TailraceError) -> Finding:
+    return Finding(Severity.BLOCKS, "target-connection", error.message, remedy=error.remedy)

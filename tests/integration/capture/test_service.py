@@ -89,3 +89,23 @@ def test_full_load_alone_ends_and_leaves_nothing_at_the_source(
     assert len(capture.loaded()) == 5
     assert source_database.rows("select slot_name from pg_replication_slots where database = current_database()") == []
     capture.run_to_end()
+
+
+def test_a_start_that_is_refused_leaves_nothing_at_the_source(
+    tmp_path: Path, kafka_server: KafkaAddress, source_database: Database, replication: str
+) -> None:
+    source_database.execute("create table wl_items (id int primary key)")
+    slots = "select slot_name from pg_replication_slots where database = current_database()"
+    for start_position, stop_at, code, reason in (
+        ("now", "nowhere", 2, "a position of PostgreSQL is written like"),
+        ("2020-01-01T00:00:00Z", "now", 3, "there is no replication slot"),
+        ("0/100", "now", 3, "is gone"),
+    ):
+        capture = Capture(
+            tmp_path, kafka_server, source_database, replication, mode="cdc", start_position=start_position
+        )
+        with capture.running("--stop-at", stop_at) as process:
+            assert process.wait(DEADLINE_S) == code, capture.log_tail()
+        assert reason in capture.log_tail()
+        assert source_database.rows(slots) == []
+        assert source_database.rows("select 1 from pg_publication") == []

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import typer
 from typer.testing import CliRunner
 
 from control import cli, reference
 from runtime import exit_codes
+from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 
 CONFIGURATION = """
@@ -20,6 +24,16 @@ source: {engine: postgresql, database: shop, user: capture, tables: ["public.*"]
 targets:
   replica: {engine: postgresql, database: replica, user: apply}
 """
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -63,6 +77,20 @@ def test_a_configuration_is_checked_without_a_connection(
 ) -> None:
     assert run("settings", "check", str(configuration)) == exit_codes.OK
     assert "replication shop, 1 target" in capsys.readouterr().out
+
+
+def test_nothing_but_a_commands_answer_is_on_its_output(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("settings", "check", str(configuration))
+    capsys.readouterr()
+    for name in ("runtime.kafka.client", "runtime.status"):
+        get_logger(name).warning("a complaint")
+        get_logger(name).error("an error")
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.count("an error") == 2
+    assert "complaint" not in errors
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_known(
