@@ -61,8 +61,13 @@ def date_text(days: int) -> str:
 def second_text(second: int) -> str:
     """Return date and time, with the `T` between and a point behind, of a second since 1970 UTC."""
     days, rest = divmod(second, SECONDS_PER_DAY)
-    minutes, seconds = divmod(rest, 60)
-    return f"{date_text(days)}T{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}."
+    return f"{date_text(days)}{time_text(rest)}"
+
+
+def time_text(second: int) -> str:
+    """Return the time, with the `T` before and a point behind, at a second of the day."""
+    minutes, seconds = divmod(second, 60)
+    return f"T{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}."
 
 
 def zoned_text(value: int) -> str:

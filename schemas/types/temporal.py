@@ -8,7 +8,7 @@ from typing import Any
 from schemas.types.calendar import (
     SECONDS_PER_DAY,
     US_PER_SECOND,
-    second_text,
+    time_text,
     zoned_of,
     zoned_text,
 )
@@ -58,7 +58,7 @@ units_read: dict[bytes, int] = {text: i for i, text in enumerate(UNITS_ZULU)}
 
 def time2(second: int) -> bytes:
     """Return, and remember, the time at a second of the day."""
-    found = times_written[second] = second_text(second)[10:].encode()
+    found = times_written[second] = time_text(second).encode()
     return found
 
 
