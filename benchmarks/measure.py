@@ -32,8 +32,8 @@ class Sample:
     """Events that were done, of this run."""
     cpu_s: float
     """CPU time that the process tree had used."""
-    rss_bytes: int
-    """Resident memory of the process tree. What processes share is counted in each: an upper bound."""
+    memory_bytes: int
+    """Memory of the process tree, loaders included; what its processes share is counted once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Cost:
     events: int
     seconds: float
     cpu_s: float
-    rss_peak_bytes: int
+    memory_peak_bytes: int
     whole_events: int
     whole_seconds: float
     whole_cpu_s: float
@@ -74,7 +74,7 @@ def cost(samples: Sequence[Sample]) -> Cost:
         events=last.events - begin.events,
         seconds=last.at_s - begin.at_s,
         cpu_s=last.cpu_s - begin.cpu_s,
-        rss_peak_bytes=max(sample.rss_bytes for sample in samples),
+        memory_peak_bytes=max(sample.memory_bytes for sample in samples),
         whole_events=whole,
         whole_seconds=samples[-1].at_s - samples[0].at_s,
         whole_cpu_s=samples[-1].cpu_s,
@@ -89,23 +89,30 @@ class ProcessTree:
         self._cpu_s: dict[psutil.Process, float] = {}
 
     def look(self) -> tuple[float, int]:
-        """Return the CPU-seconds used so far, and the resident bytes now (0 once the process has ended)."""
-        rss_bytes = 0
+        """Return the CPU-seconds used so far, and the bytes of memory now (0 once the process has ended)."""
+        memory_bytes = 0
         for process in self._members():
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    rss_bytes += process.memory_info().rss
+                    memory_bytes += _memory_bytes(process)
             except psutil.Error:
                 continue
             self._cpu_s[process] = times.user + times.system
-        return sum(self._cpu_s.values()), rss_bytes
+        return sum(self._cpu_s.values()), memory_bytes
 
     def _members(self) -> list[psutil.Process]:
         try:
             return [self._root, *self._root.children(recursive=True)]
         except psutil.Error:
             return []
+
+
+def _memory_bytes(process: psutil.Process) -> int:
+    """Return a process's share of the resident memory: its own pages, and its part of those that several have."""
+    full = process.memory_full_info()
+    # Only Linux tells the part (PSS); elsewhere the sum over processes is an upper bound.
+    return int(getattr(full, "pss", 0) or full.rss)
 
 
 def follow(process: ServerProcess, events: Callable[[], int], *, interval_s: float = INTERVAL_S) -> list[Sample]:

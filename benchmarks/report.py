@@ -31,7 +31,7 @@ class StageResult:
     events_per_s: float
     events_per_cpu_s: float
     events_per_cpu_s_with_start: float
-    rss_peak_mib: float
+    memory_peak_mib: float
     topic_bytes_per_event: float | None
     whole_seconds: float
     whole_cpu_s: float
@@ -47,7 +47,7 @@ class StageResult:
             cost.events_per_s,
             cost.events_per_cpu_s,
             cost.whole_events / cost.whole_cpu_s if cost.whole_cpu_s else 0.0,
-            cost.rss_peak_bytes / MIB,
+            cost.memory_peak_bytes / MIB,
             None if topic_bytes is None else topic_bytes / cost.whole_events,
             cost.whole_seconds,
             cost.whole_cpu_s,
@@ -116,7 +116,7 @@ def table(results: dict[str, Any]) -> str:
                     f"{s['events_per_s']:,.0f}",
                     f"{s['events_per_cpu_s']:,.0f}",
                     f"{s['events_per_cpu_s_with_start']:,.0f}",
-                    f"{s['rss_peak_mib']:.0f} MiB",
+                    f"{s['memory_peak_mib']:.0f} MiB",
                     "" if s["topic_bytes_per_event"] is None else f"{s['topic_bytes_per_event']:.0f} per event",
                 )
                 for s in results["stages"]
@@ -169,8 +169,9 @@ other load. These are orders of magnitude of one machine, and no other product w
   second: the start of the service is left out. A service works ahead of what it has committed, so this flatters short
   runs by some percent; "with start" is all events over all CPU-seconds from the process's start to its end, which is
   the other bound. The whole runs' seconds are in the results file.
-- CPU and memory are those of the service's process tree, not of broker and databases. Memory is the sum of the
-  processes' resident sets, which counts pages that they share in each.
+- CPU and memory are those of the service's process tree, not of broker and databases. Memory is the
+  peak of the resident pages of all these processes, the two readers of the full load included; pages that several
+  share count once (PSS, on Linux).
 - Bytes on the topic are the broker's segment files, as compressed by the producer.
 - Latency is from the source's to the target's commit time of every inserted row, by one clock, in 100 transactions a
   second.

@@ -30,7 +30,7 @@ def test_a_rate_runs_from_the_first_progress_to_the_last() -> None:
 def test_the_whole_run_stands_beside_the_rate() -> None:
     measured = cost(SAMPLES)
     assert (measured.whole_events, measured.whole_seconds, measured.whole_cpu_s) == (700, 5.0, 3.25)
-    assert measured.rss_peak_bytes == 90 * MIB
+    assert measured.memory_peak_bytes == 90 * MIB
 
 
 def test_events_that_come_all_at_once_count_for_the_whole_run_up_to_them() -> None:
