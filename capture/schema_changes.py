@@ -7,6 +7,7 @@ decide: capture only stops before it, if `ddl` is `stop`.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import orjson
 
@@ -177,13 +178,25 @@ class SchemaChanges:
         for key, value in checkpoints.load_tombstones(name):
             self._publisher.record(checkpoints_topic(self._settings.name), key, value)
 
+    def tell(self, content: bytes, position: Position) -> None:
+        """Put a statement's text on the ddl topic, as a trigger at the source told it. Nothing depends on it."""
+        try:
+            said = orjson.loads(content)
+            statement = {"tag": said["tag"], "statement": said["statement"], "objects": said["objects"] or []}
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            log.warning("a log message is no DDL statement", position=self._source.format_position(position))
+            return
+        self._publish("statement", statement, position)
+
     def _record(self, event: str, table: TableSchema, position: Position) -> None:
         log.info("table changed", what=event, table=str(table.name), version=table.version)
+        self._publish(event, {"table": list(table.name), "table_version": table.version}, position)
+
+    def _publish(self, event: str, what: dict[str, Any], position: Position) -> None:
         document = {
             "version": 1,
             "event": event,
-            "table": list(table.name),
-            "table_version": table.version,
+            **what,
             "position": self._source.format_position(position),
             "seq": self._publisher.sequence,
             "ts_ms": self._publisher.now_us // 1000,

@@ -18,7 +18,7 @@ from capture.loading import Loading
 from capture.publisher import Feed, Producer, Publisher
 from capture.schema_changes import SchemaChanges
 from capture.schemas_topic import Addition, Catalogue
-from capture.source import LogReader, Source
+from capture.source import DDL_PREFIX, LogReader, Source
 from capture.tables import Tables, TopicAdmin
 from capture.window import Horizon
 from runtime import metrics
@@ -390,7 +390,10 @@ class Session:
     def _on_message(self, change: LogMessage) -> None:
         if change.txn is not None:
             self.position = Position(self.position.commit, self.position.row + 1)
-        log.debug("message in the source's log", prefix=change.prefix, bytes=len(change.content))
+        if change.prefix == DDL_PREFIX:
+            self.changes.tell(change.content, self.position)
+        else:
+            log.debug("message in the source's log", prefix=change.prefix, bytes=len(change.content))
 
 
 def _check_selection(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:

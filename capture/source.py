@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+DDL_PREFIX = "tailrace.ddl"
+"""Prefix of log messages that hold a DDL statement: a JSON document with `tag`, `statement` and `objects`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an engine can do, as data."""
@@ -202,6 +206,13 @@ class Source(Protocol):
 
     def grants(self, tables: Sequence[TableName]) -> str:
         """Return the statements that give the configured role what capturing these tables needs, and nothing more."""
+        ...
+
+    def ddl_trigger(self) -> str:
+        """Return the SQL that makes the source tell DDL statements by log messages with `DDL_PREFIX`; "" if it cannot.
+
+        Nothing but the text on the ddl topic depends on it.
+        """
         ...
 
     def destroy(self) -> list[str]:

@@ -186,11 +186,17 @@ def plan_command(
         bool, typer.Option("--columns", help="List every column's mapping, not only the lossy.")
     ] = False,
     grants: Annotated[bool, typer.Option("--grants", help="Print SQL for least-privilege roles, and end.")] = False,
+    ddl_trigger: Annotated[
+        bool, typer.Option("--ddl-trigger", help="Print SQL that brings the text of DDL to the ddl topic, and end.")
+    ] = False,
 ) -> int:
     """Check every prerequisite and list what would be done. Changes nothing. Exit code 2 when something blocks."""
     from control import plan, render
 
     settings = _settings(config)
+    if ddl_trigger:
+        typer.echo(plan.ddl_trigger(settings))
+        return exit_codes.OK
     if grants:
         typer.echo(plan.grants(settings))
         return exit_codes.OK

@@ -112,6 +112,15 @@ def make(settings: Settings) -> Report:
     return report
 
 
+def ddl_trigger(settings: Settings) -> str:
+    """Return the SQL that makes the source tell the text of DDL statements in its log."""
+    source = open_source(settings)
+    try:
+        return source.ddl_trigger() or "-- this engine has no means for it"
+    finally:
+        source.close()
+
+
 def grants(settings: Settings) -> str:
     """Return the SQL that makes least-privilege roles for the source and every target. Raises connection errors."""
     from apply.sinks import target_grants

@@ -6,18 +6,22 @@ what must be gone. Nothing depends on when a service notices a change.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from deploy.local.kafka import KafkaAddress
+from schemas.topics import ddl_topic
 from tests.integration.services import Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
+from tests.kit.topics import read_raw
 
 TABLES = (
     "create type mood as enum ('calm', 'glad')",
@@ -163,6 +167,83 @@ def test_tables_change_in_every_way_while_rows_flow_and_the_movers_are_killed(
         for name in both:
             assert services.stop(name) == 0, services.log_tail(name)
         services.run("reset", "--yes")
+
+
+SMALL = (
+    "create table calm (id bigint primary key, word text)",
+    "create table wild (id bigint primary key, word text, number integer)",
+    "create table doomed (id bigint primary key)",
+    *(f"insert into {table} (id) select generate_series(1, 50)" for table in ("calm", "wild", "doomed")),
+)
+
+WILD = (
+    "alter table wild add column extra text default 'x'; insert into wild values (51, 'w', 1, 'y')",
+    "alter table wild drop column number; insert into wild values (52, 'w', 'z')",
+    "drop table doomed",
+    "insert into calm values (51, 'last')",
+)
+
+
+@pytest.mark.parametrize("policy", ["ignore", "suspend", "stop"])
+def test_a_policy_keeps_a_change_from_the_target_until_it_is_another_one(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    new_database: Callable[..., Database],
+    policy: str,
+) -> None:
+    source, target = new_database(18, "source"), new_database(18, "target")
+    source.execute(*SMALL)
+    settings = {"topics": {"partitions": 2}, "apply": {"suspended_retry_s": 1}, "ddl": policy}
+
+    def said() -> list[dict[str, Any]]:
+        """Return what the ddl topic holds."""
+        return [json.loads(value or b"") for *_, value in read_raw(kafka_server.bootstrap, [ddl_topic(replication)])]
+
+    with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
+        trigger = services.run("plan", "--ddl-trigger").stdout
+        assert "create event trigger" in trigger
+        source.execute(trigger)
+        _each(services.start, ("capture", "apply"))
+        services.wait(lambda: all(_count(target, t) == 50 for t in ("calm", "wild", "doomed")), "the load arrives")
+        before = _structure(target)
+        _change(source, WILD)
+        if policy == "stop":
+            assert services.join("capture") != 0
+            assert "`ddl` is `stop`" in services.log_tail("capture")
+        else:
+            services.wait(lambda: _count(target, "calm") == 51, "other tables go on")
+        if policy == "ignore":
+            services.wait(lambda: _count(target, "wild") == 52, "rows of the new version arrive")
+            assert target.rows("select id, word, number from wild where id > 50 order by 1") == [
+                (51, "w", 1),
+                (52, "w", None),
+            ]
+        else:
+            assert target.rows("select count(*) from wild where id > 50") == [(0,)]
+        if policy != "stop":
+            services.wait(lambda: ("dropped", "doomed") in _events(said()), "the drop is noticed")
+        assert (_structure(target), _count(target, "doomed")) == (before, 50)
+        for name in ("apply",) if policy == "stop" else ("apply", "capture"):
+            assert services.stop(name) == 0, services.log_tail(name)
+        if policy != "ignore":
+            # With another policy it goes on from there.
+            document = json.loads(services.configuration.read_text())
+            services.configuration.write_text(json.dumps({**document, "ddl": "apply"}))
+            _each(services.start, ("capture", "apply"))
+            services.wait(lambda: _structure(target) == _structure(source), "the structure follows")
+            assert wait_until_equal(source.dsn, target.dsn) == [], _logs(services)
+            _each(services.stop, ("capture", "apply"))
+        documents = said()
+        told = [document["statement"] for document in documents if document["event"] == "statement"]
+        assert [statement in told for statement in WILD[:3]] == [True] * 3
+        assert {("altered", "wild"), ("dropped", "doomed")} <= _events(documents)
+        assert [document["seq"] for document in documents] == sorted(document["seq"] for document in documents)
+        services.run("reset", "--yes")
+
+
+def _events(documents: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(document["event"], document["table"][1]) for document in documents if "table" in document}
 
 
 def _each(act: Callable[[str], object], names: Sequence[str]) -> None:

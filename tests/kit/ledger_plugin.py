@@ -129,6 +129,9 @@ class LedgerSource:
     def grants(self, tables: Sequence[TableName]) -> str:
         return f"chmod a+r {self._path}"
 
+    def ddl_trigger(self) -> str:
+        return ""
+
     def destroy(self) -> list[str]:
         return []
 

@@ -381,6 +381,9 @@ class SimSource:
     def grants(self, tables: Sequence[TableName]) -> str:
         return ""
 
+    def ddl_trigger(self) -> str:
+        return ""
+
     def destroy(self) -> list[str]:
         return []
 

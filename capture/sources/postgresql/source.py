@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 
 from capture.source import Capabilities, Finding, SnapshotReader, Source
+from capture.sources.postgresql import ddl_trigger, server
 from capture.sources.postgresql import findings as checks
-from capture.sources.postgresql import server
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.completion import complete
 from capture.sources.postgresql.connection import ReplicationConnection, classified, connect
@@ -187,6 +187,10 @@ class PostgresqlDatabase:
     def parse_position(self, text: str) -> Position:
         """Read a position. Raises CONFIGURATION."""
         return parse_position(text)
+
+    def ddl_trigger(self) -> str:
+        """Return the SQL of an event trigger; see `Source.ddl_trigger`."""
+        return ddl_trigger.statements()
 
     def destroy(self) -> list[str]:
         """Drop the slot and the publication that `prepare` made; see `Source.destroy`."""
