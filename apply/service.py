@@ -64,19 +64,20 @@ def run(
         if metrics_port is not None:
             stack.enter_context(metrics.serve(metrics_port, health))
         backoff = Backoff(settings.apply.retry_for_s, pause_s_max=2.0)
+
+        def retried(error: TailraceError, pause_s: float) -> None:
+            metrics.count_error(error, retried=True)
+            log.warning("start tried again after a pause", reason=str(error), pause_s=round(pause_s, 1))
+            health.progress("waiting to try again")
+
         try:
-            service = call(lambda: _Service(settings, target, health), backoff, stop, _log_retry)
+            service = call(lambda: _Service(settings, target, health), backoff, stop, retried)
         except TailraceError:
             if stop.stopping:
                 return exit_codes.OK
             raise
         stack.callback(service.close)
         return service.run(stop, until_now=stop_at == "now")
-
-
-def _log_retry(error: TailraceError, pause_s: float) -> None:
-    metrics.count_error(error, retried=True)
-    log.warning("start tried again after a pause", reason=str(error), pause_s=round(pause_s, 1))
 
 
 class _Service:
@@ -186,7 +187,9 @@ class _Service:
             self._applier.step()
             now = clock.monotonic()
             if self._applier.healthy:
-                self._health.progress()
+                self._health.turned(dict(self._applier.cursors.flushed), idle=self._applier.caught_up)
+            else:
+                self._health.progress("waiting to try again" if self._applier.trouble else "claiming partitions")
             if now >= self._next_attend and self._applier.idle and self._applier.healthy:
                 self._next_attend = now + ATTEND_INTERVAL_S
                 self._guarded(self._attend)

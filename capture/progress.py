@@ -78,7 +78,11 @@ class Progress:
             "error": None,
         }
         self._status.write(self._document)
-        self._liveness.progress("running")
+        chunks_done = sum(len(load.done) for load in loads)
+        self._liveness.turned(
+            (session.committed, session.row_count, chunks_done),
+            idle=not loading and session.committed.commit >= end.commit,
+        )
         metrics.CAPTURE_ACTIVE.set(1)
         metrics.CAPTURE_LAG_BYTES.set(lag_bytes)
         metrics.CAPTURE_LAG_SECONDS.set(lag_ms / 1000)

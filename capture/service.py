@@ -40,9 +40,6 @@ log = get_logger(__name__)
 POLL_TIMEOUT_S = 0.1
 """How long the log is waited for when it has nothing: what a stop, a status or a check of leadership waits at most."""
 
-LIVENESS_LIMIT_S = 120.0
-"""A commit to Kafka may take 90 seconds before it is given up."""
-
 
 def run(
     settings: Settings, *, stop_at: str | None = None, metrics_port: int | None = None, stop: StopRequest | None = None
@@ -54,7 +51,7 @@ def run(
     failpoints.arm_from_environment()
     bind(replication=settings.name)
     stop = stop or StopRequest()
-    liveness = metrics.Liveness(LIVENESS_LIMIT_S)
+    liveness = metrics.Liveness()
     with ExitStack() as stack:
         if metrics_port is not None:
             stack.enter_context(metrics.serve(metrics_port, liveness))

@@ -115,23 +115,45 @@ for _kind in (*ErrorKind, "internal"):
     RETRIES.labels(str(_kind))
 
 
+STALL_LIMIT_S = 900.0
+"""A source may decode one large transaction, and a target write one batch, for minutes without a sign."""
+
+
 class Liveness:
     """Liveness by progress: alive while the service says now and then that it got on, or that all is idle and well.
 
-    A service that only exists, and moves nothing for `limit_s`, is not alive. Waiting in a bounded back-off counts as
-    progress if the service calls `progress` then.
+    A service whose loop stands still for `limit_s` is not alive, nor is one whose loop turns and moves nothing for
+    `stall_limit_s` although there is something to do. Waiting in a bounded back-off counts as progress.
     """
 
-    def __init__(self, limit_s: float = 60.0, monotonic: Callable[[], float] = clock.monotonic) -> None:
+    def __init__(
+        self,
+        limit_s: float = 120.0,
+        monotonic: Callable[[], float] = clock.monotonic,
+        *,
+        stall_limit_s: float = STALL_LIMIT_S,
+    ) -> None:
         self.limit_s = limit_s
+        self._stall_limit_s = stall_limit_s
         self._monotonic = monotonic
-        self._last = monotonic()
+        self._last = self._moved = monotonic()
+        self._mark: object = None
         self._detail = "starting"
 
     def progress(self, detail: str = "running") -> None:
-        """Say that the position moved, a heartbeat came, or a wait is as it should be. Cheap; any thread."""
+        """Say that something moved, or a wait is as it should be. Cheap; any thread."""
         self._detail = detail
-        self._last = self._monotonic()
+        self._last = self._moved = self._monotonic()
+
+    def turned(self, mark: object, *, idle: bool) -> None:
+        """Say that the loop has turned, and how far all is: a `mark` that stays is progress only if `idle`."""
+        now = self._monotonic()
+        if idle or mark != self._mark:
+            self._mark = mark
+            self.progress()
+        elif now - self._moved < self._stall_limit_s:
+            self._detail = f"nothing has moved for {now - self._moved:.0f} s"
+            self._last = now
 
     def check(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the service is alive, and a document that says why."""

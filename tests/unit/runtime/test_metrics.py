@@ -43,6 +43,22 @@ def test_liveness_follows_progress() -> None:
     assert document["detail"] == "idle"
 
 
+def test_a_loop_that_turns_and_moves_nothing_is_alive_for_a_while_only() -> None:
+    clock = Clock()
+    liveness = metrics.Liveness(limit_s=30, monotonic=clock, stall_limit_s=100)
+    for second in range(0, 300, 10):
+        clock.now = second
+        liveness.turned("here", idle=True)
+    for second in range(300, 500, 10):
+        clock.now = second
+        liveness.turned("here", idle=False)
+        # Since second 290, and what was said last at 380 lasts for 30.
+        assert liveness.check()[0] is (second <= 410)
+    assert liveness.check()[1]["detail"] == "nothing has moved for 90 s"
+    liveness.turned("there", idle=False)
+    assert liveness.check()[0]
+
+
 def test_the_endpoint_serves_metrics_and_liveness() -> None:
     clock = Clock()
     liveness = metrics.Liveness(limit_s=30, monotonic=clock)
