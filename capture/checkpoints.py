@@ -123,7 +123,7 @@ def position_record(
     document: dict[str, Any] = {
         "version": FORM_VERSION,
         "identity": identity,
-        "position": list(position),
+        "position": position.to_document(),
         "sequence": sequence,
         "epoch": epoch_of(sequence),
     }

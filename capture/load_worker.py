@@ -129,7 +129,7 @@ def _encoder(table: TableSchema, settings: Settings, connector: str) -> Encoder:
         settings.topics.format,
         replication=settings.name,
         connector=connector,
-        database=settings.source.database,
+        database=settings.source.database or table.name.schema,
     )
 
 

@@ -216,6 +216,9 @@ def rewrites_rows(before: TableSchema, after: TableSchema) -> bool:
         return before.storage != after.storage
     by_number = {column.number: column for column in before.columns if column.number}
     by_name = {column.name: column for column in before.columns}
+    if not by_number and by_name.keys() - set(after.column_names) and set(after.column_names) - by_name.keys():
+        # One column goes and another comes: it may be the same one, renamed, and nobody can tell.
+        return True
     for column in after.columns:
         earlier = by_number.get(column.number) if column.number and by_number else by_name.get(column.name)
         if earlier is not None:

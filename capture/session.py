@@ -365,13 +365,13 @@ class Session:
         self._meet(changes.table)
         self.publisher.rows(changes)
         self.commit_ts_us = changes.txn.commit_ts_us
-        self.position = Position(self.position.commit, self.position.row + len(changes.ops))
+        self.position = self.position.within(changes.txn.id, len(changes.ops))
 
     def _on_truncate(self, change: Truncate) -> None:
         for table in change.tables:
             self._meet(table)
         self.publisher.truncate(change)
-        self.position = Position(self.position.commit, self.position.row + 1)
+        self.position = self.position.within(change.txn.id, 1)
 
     def _meet(self, table: TableSchema) -> None:
         if table.name not in self.publisher.feeds:
@@ -389,7 +389,7 @@ class Session:
 
     def _on_message(self, change: LogMessage) -> None:
         if change.txn is not None:
-            self.position = Position(self.position.commit, self.position.row + 1)
+            self.position = self.position.within(change.txn.id, 1)
         if change.prefix == DDL_PREFIX:
             self.changes.tell(change.content, self.position)
         else:

@@ -52,7 +52,7 @@ class Tables:
                 settings.topics.format,
                 replication=settings.name,
                 connector=self._connector,
-                database=settings.source.database,
+                database=settings.source.database or table.name.schema,
             )
             additions += self._catalogue.add(encoder, topic)
             feed = self._publisher.feeds.get(table.name)

@@ -157,7 +157,7 @@ def planned_table(replication: str, table: TableSchema, rows_estimated: int) -> 
 
 def _note(family: Family, native: str) -> str | None:
     if family is Family.TEXT:
-        return f"text, as PostgreSQL writes {native}; the target gets that type"
+        return f"text, in the source's notation of {native}"
     return None
 
 

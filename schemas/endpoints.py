@@ -7,14 +7,16 @@ stands under `options`, and the plug-in checks it (`capture.sources`, `apply.sin
 from __future__ import annotations
 
 import re
+from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
 from schemas.hints import nearest
 
-ENGINES = ("postgresql",)
+SOURCE_ENGINES = ("postgresql", "mysql")
+TARGET_ENGINES = ("postgresql",)
 """The engines that have a model of their own, the default first."""
 
 
@@ -151,6 +153,47 @@ class PostgresqlSource(SourceSection, PostgresqlConnection):
         return f"slot {self.slot_name(replication)} and publication {self.publication_name(replication)} at the source"
 
 
+class MysqlSource(SourceSection):
+    """A MySQL or MariaDB server to capture."""
+
+    engine: Literal["mysql"]
+    """The engine: `mysql`, for MariaDB too. Which of the two it is the server says."""
+    host: str = "127.0.0.1"
+    """Host name, address, or the path of the server's Unix socket."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 3306
+    """TCP port."""
+    user: str
+    """User to log in as, by `caching_sha2_password`, `mysql_native_password` or MariaDB's `ed25519`."""
+    password: SecretStr | None = None
+    """Its password: write `${ENV}` or `${file:PATH}`."""
+    database: str = ""
+    """What `source.db` says in envelopes. Left out: each table's own database, as Debezium says it."""
+    tls: Tls = Tls()
+    """Transport security; `prefer` and `require` encrypt without looking at the certificate, `allow` does not."""
+    connect_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
+    """How long one attempt to connect may take."""
+    server_id: Annotated[int, Field(ge=1, le=4_294_967_295)] | None = None
+    """Number that the log's reader registers by, unlike every other replica's. Left out: made of the name."""
+    zero_dates: Annotated[str, Field(pattern=r"^(error|null|[0-9]{4}-[0-9]{2}-[0-9]{2})$")] = "error"
+    """What dates with a zero year, month or day become: an `error` that stops, `null`, or the date that stands here."""
+
+    @property
+    def place(self) -> str:
+        """Where the server is, in words."""
+        return f"{self.host}:{self.port}"
+
+    @field_validator("zero_dates")
+    @classmethod
+    def _zero_dates_is_a_date(cls, policy: str) -> str:
+        if policy not in ("error", "null"):
+            date.fromisoformat(policy)
+        return policy
+
+    def holdings(self, replication: str) -> str:
+        """Say what a capture makes at the source."""
+        return "nothing at the source"
+
+
 class PostgresqlTarget(PostgresqlConnection):
     """A PostgreSQL database to write."""
 
@@ -171,20 +214,21 @@ class PostgresqlTarget(PostgresqlConnection):
 class Plugin(Section):
     """What a plug-in's source and target share."""
 
-    engine: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"enum": list(ENGINES)}})]
+    engine: Annotated[str, Field(min_length=1)]
     """Name of the plug-in's entry point."""
     options: dict[str, Any] = Field(default={}, repr=False)
     """The plug-in's own settings."""
+    ours: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
     def _is_meant(cls, document: Any) -> Any:
         engine = document["engine"]
-        near = nearest(engine, list(ENGINES)) if isinstance(engine, str) else None
+        near = nearest(engine, list(cls.ours)) if isinstance(engine, str) else None
         # A misspelt engine of ours would else be told that `host` is unknown.
         if near is not None or not isinstance(engine, str) or set(document) - set(cls.model_fields):
             hint = f"did you mean {near}?" if near else "what a plug-in needs stands under `options`"
-            raise ValueError(f"the engine is none of ours ({', '.join(ENGINES)}); {hint}")
+            raise ValueError(f"the engine is none of ours ({', '.join(cls.ours)}); {hint}")
         return document
 
     @property
@@ -196,28 +240,41 @@ class Plugin(Section):
 class PluginSource(SourceSection, Plugin):
     """A source of an engine that a plug-in brings (entry points `tailrace.sources`)."""
 
+    engine: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"enum": list(SOURCE_ENGINES)}})]
+    """Name of the plug-in's entry point."""
+    ours: ClassVar[tuple[str, ...]] = SOURCE_ENGINES
+
 
 class PluginTarget(Plugin):
     """A target of an engine that a plug-in brings (entry points `tailrace.sinks`)."""
 
+    engine: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"enum": list(TARGET_ENGINES)}})]
+    """Name of the plug-in's entry point."""
+    ours: ClassVar[tuple[str, ...]] = TARGET_ENGINES
 
-def _engine_of(document: Any) -> str:
-    """Return the union's member that a document or a model is of."""
-    if isinstance(document, Plugin):
-        return "plugin"
-    if not isinstance(document, dict):
-        return ENGINES[0]
-    engine = document.get("engine", ENGINES[0])
-    return engine if isinstance(engine, str) and engine in ENGINES else "plugin"
+
+def _told_apart_by(engines: tuple[str, ...]) -> Discriminator:
+    """Return what tells the member of a union that a document or a model is of."""
+
+    def engine_of(document: Any) -> str:
+        if isinstance(document, Plugin):
+            return "plugin"
+        is_plain = isinstance(document, dict)
+        engine = document.get("engine", engines[0]) if is_plain else getattr(document, "engine", engines[0])
+        return engine if isinstance(engine, str) and engine in engines else "plugin"
+
+    return Discriminator(engine_of)
 
 
 AnySource = Annotated[
-    Annotated[PostgresqlSource, Tag("postgresql")] | Annotated[PluginSource, Tag("plugin")],
-    Discriminator(_engine_of),
+    Annotated[PostgresqlSource, Tag("postgresql")]
+    | Annotated[MysqlSource, Tag("mysql")]
+    | Annotated[PluginSource, Tag("plugin")],
+    _told_apart_by(SOURCE_ENGINES),
 ]
 AnyTarget = Annotated[
     Annotated[PostgresqlTarget, Tag("postgresql")] | Annotated[PluginTarget, Tag("plugin")],
-    Discriminator(_engine_of),
+    _told_apart_by(TARGET_ENGINES),
 ]
 
 

@@ -20,10 +20,26 @@ class Position(NamedTuple):
     `commit` orders the transactions as they committed (PostgreSQL: the LSN of the commit record). `row` counts the
     changes of the transaction *after* `commit` that need not be read again: a transaction of a million rows is
     resumed in its middle. Positions compare in log order.
+
+    `mark` is what else the engine needs to find the place again (MySQL: the set of transactions before it, of which
+    `commit` is only the size), and `txn` the id of the transaction that `row` counts in. Equal places have equal ones.
     """
 
     commit: int
     row: int = 0
+    mark: str = ""
+    txn: str = ""
+
+    def within(self, txn: str, changes: int) -> Position:
+        """Return the position `changes` further on in the transaction `txn`."""
+        return Position(self.commit, self.row + changes, self.mark, txn)
+
+    def to_document(self) -> list[int | str]:
+        """Return the JSON form: what is empty at the end is left out."""
+        fields: list[int | str] = list(self)
+        while len(fields) > 2 and not fields[-1]:
+            fields.pop()
+        return fields
 
 
 def first_sequence(epoch: int) -> int:

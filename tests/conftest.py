@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.cache import LocalServerError
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
+from deploy.local.mysql import MysqlAddress, MysqlServer
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
 from deploy.local.process import log_tail
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database, drop_database
 from tests.kit.topics import delete_topics
 
@@ -82,6 +85,39 @@ def _postgresql(directory: Path, major: int) -> Iterator[PostgresqlAddress]:
     with PostgresqlServer(directory / f"postgresql-{major}", major=major) as server:
         _LOGS.append(server.log)
         yield server.address
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """A MariaDB 11.4 server."""
+    yield from _mysql(servers_directory, "11.4")
+
+
+@pytest.fixture(scope="session")
+def mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """A MySQL 9 server; tests that want one are skipped where its packages cannot be had."""
+    yield from _mysql(servers_directory, "mysql")
+
+
+def _mysql(directory: Path, series: str) -> Iterator[MysqlAddress]:
+    server = MysqlServer(directory / f"mysql-{series}", series=series)
+    try:
+        server.start()
+    except LocalServerError as error:
+        if series != "mysql":
+            raise
+        pytest.skip(f"no MySQL server can be had here: {error}")
+    _LOGS.append(server.log)
+    yield server.address
+    server.stop()
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def mysql_database(request: pytest.FixtureRequest) -> Iterator[MysqlDatabase]:
+    """An empty database on MariaDB, then one on MySQL."""
+    database = create_mysql_database(request.getfixturevalue(f"{request.param}_server"))
+    yield database
+    drop_mysql_database(database)
 
 
 @pytest.fixture

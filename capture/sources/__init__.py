@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "tailrace.sources"
 
-_ENGINES = {"postgresql": "capture.sources.postgresql.source"}
+_ENGINES = {
+    "postgresql": "capture.sources.postgresql.source",
+    "mysql": "capture.sources.mysql.source",
+}
 
 
 def open_source(settings: Settings) -> Source:

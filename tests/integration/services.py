@@ -17,6 +17,7 @@ from typing import Any, Self
 from deploy.local.kafka import KafkaAddress
 from runtime.failpoints import VARIABLE
 from runtime.status import read_status
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 
 DEADLINE_S = 480.0
@@ -31,7 +32,7 @@ class Services:
         directory: Path,
         replication: str,
         kafka: KafkaAddress,
-        source: Database,
+        source: Database | MysqlDatabase,
         target: Database,
         **settings: Any,
     ) -> None:
@@ -42,7 +43,7 @@ class Services:
         document = {
             "name": replication,
             "kafka": kafka.settings,
-            "source": {**source.settings, "tables": ["public.*"]},
+            "source": {"tables": ["public.*"], **source.settings},
             "targets": {TARGET: target.settings},
             **settings,
         }

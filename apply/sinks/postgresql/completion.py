@@ -11,6 +11,7 @@ import psycopg
 from apply.sinks.postgresql.catalog import read_table
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
+from apply.sinks.postgresql.foreign import translated
 from apply.sinks.postgresql.names import listed, literal, qualified, quoted
 from apply.sinks.postgresql.preparation import Preparation
 from runtime.logging import get_logger
@@ -37,6 +38,7 @@ class Completion:
 
     def complete(self, table: TableSchema) -> None:
         """Make what is missing. May be repeated."""
+        table = translated(table)
         with self._link.own_transaction():
             self._control.install()
             self._control.lock_ddl()

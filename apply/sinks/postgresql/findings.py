@@ -11,6 +11,7 @@ from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.ddl import mapped_type
 from apply.sinks.postgresql.errors import classify
+from apply.sinks.postgresql.foreign import losses, translated
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.preparation import Preparation, problems_of
 from schemas.endpoints import PostgresqlTarget
@@ -76,7 +77,10 @@ class _Check:
         yield from self._control_schema()
         yield from self._types(tables)
         for table in tables:
-            yield from self._table(table)
+            yield from self._table(translated(table))
+            lost = losses(table)
+            if lost:
+                yield Finding(Severity.NOTE, "other-engine", "; ".join(lost), table.name)
 
     def _server(self) -> Iterator[Finding]:
         ((number, version, standby, read_only, encoding, self._may_create_schemas, database, role),) = self._link.rows(

@@ -20,6 +20,7 @@ from apply.sinks.postgresql.ddl import (
     difference,
     mapped_type,
 )
+from apply.sinks.postgresql.foreign import translated
 from apply.sinks.postgresql.names import literal, qualified, quoted
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
@@ -49,6 +50,7 @@ class Preparation:
     def prepare(self, table: TableSchema) -> TargetTable:
         """Create or alter the table; return it as it is then. A version older than the prepared one changes nothing."""
         self._control.install()
+        table = translated(table)
         name = self.target_name(table.name)
         with self._link.own_transaction():
             recorded = self._control.recorded(table.name)

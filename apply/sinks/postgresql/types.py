@@ -113,6 +113,8 @@ _WIRES: dict[Family, Wire] = {
     Family.TEXT: Wire("text", _ENCODE, casts=True),
 }
 
+_UNSIGNED_AS_BIGINT = Wire("bigint", "{v}", "q", 8, direct=_only("int8"))
+
 _JSONB = Wire("text", 'b"\\1" + {v}.encode()', direct=frozenset({"jsonb"}))
 """`jsonb_recv` wants a version number, 1, before the text."""
 
@@ -135,6 +137,8 @@ def direct_wire(type_: LogicalType, target: str) -> Wire | None:
         return wire
     if type_.family is Family.JSON and target == "jsonb":
         return _JSONB
+    if type_.family is Family.UINT32 and target == "int8":
+        return _UNSIGNED_AS_BIGINT
     return None
 
 

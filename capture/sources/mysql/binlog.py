@@ -1,0 +1,280 @@
+"""The events of the binary log, as far as a reader of rows needs them.
+
+Format: MySQL internals manual, "Replication Protocol" and `libbinlogevents`; MariaDB knowledge base, "Replication
+Protocol". The functions take an event with its header of 19 bytes, and without the checksum, which we ask the server
+to leave out. Offsets count from the event's first byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import NamedTuple
+from uuid import UUID
+
+from capture.sources.mysql.connection import length_at
+
+HEADER_BYTES = 19
+
+QUERY, STOP, ROTATE, FORMAT_DESCRIPTION, XID, TABLE_MAP = 2, 3, 4, 15, 16, 19
+WRITE_ROWS_1, UPDATE_ROWS_1, DELETE_ROWS_1 = 23, 24, 25
+INCIDENT, HEARTBEAT, ROWS_QUERY = 26, 27, 29
+WRITE_ROWS, UPDATE_ROWS, DELETE_ROWS = 30, 31, 32
+GTID, ANONYMOUS_GTID, PREVIOUS_GTIDS = 33, 34, 35
+XA_PREPARE, PARTIAL_UPDATE_ROWS, TRANSACTION_PAYLOAD, HEARTBEAT_2, TAGGED_GTID = 38, 39, 40, 41, 42
+MARIADB_GTID, MARIADB_START_ENCRYPTION = 162, 164
+QUERY_COMPRESSED, WRITE_ROWS_COMPRESSED, UPDATE_ROWS_COMPRESSED, DELETE_ROWS_COMPRESSED = 165, 166, 167, 168
+
+FIRST_BYTE = 4
+"""Where the first event stands in a file of the log."""
+
+ARTIFICIAL = 0x20
+"""Flag of an event that is not in the log but made up for the reader."""
+
+STANDALONE, GROUP_COMMIT_ID, PREPARED_XA, COMPLETED_XA = 1, 2, 64, 128
+"""Flags of MariaDB's GTID event."""
+
+# Column types (`field_types.h`).
+DECIMAL, TINY, SHORT, LONG, FLOAT, DOUBLE, NULL, TIMESTAMP, LONGLONG, INT24 = range(10)
+DATE, TIME, DATETIME, YEAR, NEWDATE, VARCHAR, BIT, TIMESTAMP2, DATETIME2, TIME2 = range(10, 20)
+BLOB_COMPRESSED, VARCHAR_COMPRESSED, VECTOR = 140, 141, 242
+JSON, NEWDECIMAL, ENUM, SET, TINY_BLOB, MEDIUM_BLOB, LONG_BLOB = range(245, 252)
+BLOB, VAR_STRING, STRING, GEOMETRY = range(252, 256)
+
+_META_BYTES = {
+    **dict.fromkeys((FLOAT, DOUBLE, TIMESTAMP2, DATETIME2, TIME2, BLOB, JSON, GEOMETRY, VECTOR, BLOB_COMPRESSED), 1),
+    **dict.fromkeys((VARCHAR, BIT, NEWDECIMAL, VAR_STRING, STRING, ENUM, SET, VARCHAR_COMPRESSED), 2),
+}
+_BIG_ENDIAN_META = frozenset({NEWDECIMAL, STRING, VAR_STRING, ENUM, SET})
+
+_NUMERIC = frozenset({TINY, SHORT, INT24, LONG, LONGLONG, NEWDECIMAL, FLOAT, DOUBLE, YEAR})
+"""Types that have a bit in the map's signedness."""
+_CHARACTER = frozenset({VARCHAR, VAR_STRING, STRING, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED})
+"""Types that have a collation there."""
+
+_SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _COLUMN_NAME = 1, 2, 3, 4
+_SET_VALUES, _ENUM_VALUES, _GEOMETRY_TYPE, _PRIMARY_KEY, _PREFIXED_PRIMARY_KEY = 5, 6, 7, 8, 9
+_ENUM_SET_DEFAULT_CHARSET, _ENUM_SET_COLUMN_CHARSET, _VECTOR_DIMENSIONS = 10, 11, 13
+
+header = Struct("<IBIIIH").unpack_from
+"""Time in seconds, type, server id, size, end position in the file, flags."""
+_mariadb_gtid = Struct("<QIB").unpack_from
+
+
+class Query(NamedTuple):
+    """A statement in the log."""
+
+    database: str
+    text: str
+
+
+class Gtid(NamedTuple):
+    """What a GTID event says: the parts for `GtidSet.add`, and how the transaction goes on."""
+
+    parts: tuple[str, int] | tuple[int, int, int]
+    flags: int
+    """MariaDB's."""
+    commit_ts_us: int
+    """0: only the event's header tells."""
+
+    @property
+    def text(self) -> str:
+        """As the server prints it."""
+        return (":" if len(self.parts) == 2 else "-").join(map(str, self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class MappedColumn:
+    """One column as a table map describes it."""
+
+    type: int
+    meta: int
+    nullable: bool
+    unsigned: bool = False
+    collation: int = 0
+    """Number of the collation; 0: the map does not tell, or there is none."""
+    name: str | None = None
+    """None: the map has no names (`binlog_row_metadata = MINIMAL`)."""
+    values: tuple[bytes, ...] = ()
+    """Of an enum or a set, in the column's charset."""
+    detail: int = 0
+    """Of a geometry: its type; of a vector: its dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableMap:
+    """A table as the log describes it, at this place of the log."""
+
+    database: str
+    table: str
+    columns: tuple[MappedColumn, ...]
+    primary_key: tuple[int, ...] = ()
+    """Empty where there is none, or the map does not tell."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the map has names, charsets and values."""
+        return not self.columns or self.columns[0].name is not None
+
+
+def parse_query(m: bytes, at: int) -> Query:
+    """Read a query event. The text is decoded as UTF-8; what is none is replaced, since only its words matter."""
+    size = m[at + 8]
+    status_bytes = int.from_bytes(m[at + 11 : at + 13], "little")
+    at += 13 + status_bytes
+    return Query(m[at : at + size].decode("utf-8", "replace"), m[at + size + 1 :].decode("utf-8", "replace"))
+
+
+def query_bytes(m: bytes, at: int) -> bytes:
+    """Return the bytes of a query event's text."""
+    return m[at + 13 + int.from_bytes(m[at + 11 : at + 13], "little") + m[at + 8] + 1 :]
+
+
+def parse_gtid(m: bytes, at: int) -> Gtid:
+    """Read MySQL's GTID event."""
+    server = str(UUID(bytes=m[at + 1 : at + 17]))
+    number = int.from_bytes(m[at + 17 : at + 25], "little")
+    stamp = 0
+    if len(m) >= at + 49:
+        # Seven bytes of microseconds; the topmost bit says that another stamp follows.
+        stamp = int.from_bytes(m[at + 42 : at + 49], "little") & (1 << 55) - 1
+    return Gtid((server, number), 0, stamp)
+
+
+def parse_mariadb_gtid(m: bytes, at: int, server: int) -> Gtid:
+    """Read MariaDB's GTID event; `server` is in the event's header."""
+    number, domain, flags = _mariadb_gtid(m, at)
+    return Gtid((domain, server, number), flags, 0)
+
+
+def table_id(m: bytes, at: int) -> bytes:
+    """Return the number that a map and its rows share, as the six bytes it comes in."""
+    return m[at : at + 6]
+
+
+def parse_table_map(m: bytes, at: int) -> TableMap:
+    """Read a table map with its optional metadata."""
+    at += 8
+    size = m[at]
+    database = m[at + 1 : at + 1 + size].decode()
+    at += size + 2
+    size = m[at]
+    table = m[at + 1 : at + 1 + size].decode()
+    at += size + 2
+    count, at = length_at(m, at)
+    types = m[at : at + count]
+    at += count
+    _, at = length_at(m, at)
+    metas = []
+    for kind in types:
+        width = _META_BYTES.get(kind, 0)
+        metas.append(int.from_bytes(m[at : at + width], "big" if kind in _BIG_ENDIAN_META else "little"))
+        at += width
+    width = (count + 7) // 8
+    nulls = int.from_bytes(m[at : at + width], "little")
+    options = _options(m, at + width)
+    columns, key = _described(types, metas, nulls, options)
+    return TableMap(database, table, columns, key)
+
+
+def real_type(kind: int, meta: int) -> tuple[int, int]:
+    """Return the type and length that a STRING's metadata stand for: it may be an enum, a set, or a long char."""
+    if kind != STRING:
+        return kind, meta
+    high, low = meta >> 8, meta & 0xFF
+    if high & 0x30 != 0x30:
+        return high | 0x30, low | (high & 0x30 ^ 0x30) << 4
+    return high, low
+
+
+def _options(m: bytes, at: int) -> dict[int, bytes]:
+    options = {}
+    while at < len(m):
+        kind = m[at]
+        size, at = length_at(m, at + 1)
+        options[kind] = m[at : at + size]
+        at += size
+    return options
+
+
+def _described(
+    types: bytes, metas: list[int], nulls: int, options: dict[int, bytes]
+) -> tuple[tuple[MappedColumn, ...], tuple[int, ...]]:
+    kinds = [real_type(kind, meta)[0] for kind, meta in zip(types, metas, strict=True)]
+    numeric = [i for i, kind in enumerate(kinds) if kind in _NUMERIC]
+    signs = options.get(_SIGNEDNESS, b"")
+    unsigned = {i for n, i in enumerate(numeric) if n // 8 < len(signs) and signs[n // 8] & 0x80 >> n % 8}
+    collations: dict[int, int] = {}
+    characters = [i for i, kind in enumerate(kinds) if kind in _CHARACTER]
+    collations.update(_collations(characters, options.get(_DEFAULT_CHARSET), options.get(_COLUMN_CHARSET)))
+    listed = [i for i, kind in enumerate(kinds) if kind in (ENUM, SET)]
+    collations.update(
+        _collations(listed, options.get(_ENUM_SET_DEFAULT_CHARSET), options.get(_ENUM_SET_COLUMN_CHARSET))
+    )
+    names = _strings(options.get(_COLUMN_NAME, b""))
+    values: dict[int, tuple[bytes, ...]] = {}
+    for option, kind in ((_SET_VALUES, SET), (_ENUM_VALUES, ENUM)):
+        lists = _string_lists(options.get(option, b""))
+        values.update(zip([i for i in listed if kinds[i] == kind], lists, strict=False))
+    details: dict[int, int] = {}
+    for option, kind in ((_GEOMETRY_TYPE, GEOMETRY), (_VECTOR_DIMENSIONS, VECTOR)):
+        details.update(
+            zip([i for i, k in enumerate(kinds) if k == kind], _integers(options.get(option, b"")), strict=False)
+        )
+    columns = tuple(
+        MappedColumn(
+            kind,
+            meta,
+            bool(nulls >> i & 1),
+            i in unsigned,
+            collations.get(i, 0),
+            names[i].decode() if names else None,
+            values.get(i, ()),
+            details.get(i, 0),
+        )
+        for i, (kind, meta) in enumerate(zip(types, metas, strict=True))
+    )
+    key = _integers(options.get(_PRIMARY_KEY, b"")) or _integers(options.get(_PREFIXED_PRIMARY_KEY, b""))[::2]
+    return columns, tuple(key)
+
+
+def _collations(columns: list[int], default: bytes | None, each: bytes | None) -> dict[int, int]:
+    if each is not None:
+        return dict(zip(columns, _integers(each), strict=False))
+    if default is None:
+        return {}
+    first, *exceptions = _integers(default)
+    found = dict.fromkeys(columns, first)
+    for place, collation in zip(exceptions[::2], exceptions[1::2], strict=True):
+        found[columns[place]] = collation
+    return found
+
+
+def _integers(m: bytes) -> list[int]:
+    found, at = [], 0
+    while at < len(m):
+        value, at = length_at(m, at)
+        found.append(value)
+    return found
+
+
+def _strings(m: bytes) -> list[bytes]:
+    found, at = [], 0
+    while at < len(m):
+        size, at = length_at(m, at)
+        found.append(m[at : at + size])
+        at += size
+    return found
+
+
+def _string_lists(m: bytes) -> list[tuple[bytes, ...]]:
+    lists, at = [], 0
+    while at < len(m):
+        count, at = length_at(m, at)
+        values = []
+        for _ in range(count):
+            size, at = length_at(m, at)
+            values.append(m[at : at + size])
+            at += size
+        lists.append(tuple(values))
+    return lists

@@ -1,0 +1,254 @@
+"""What the catalogue says of tables: schemas in Tailrace's terms, read set-wise.
+
+Virtual columns hold nothing and are left out; stored generated columns are columns like others, since targets of
+another engine could not compute them. The key is the primary key, else the first unique index without nulls, prefixes
+or expressions, as InnoDB chooses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from capture.sources.mysql import queries
+from capture.sources.mysql.connection import Cells, Connection, identifier, literal
+from capture.sources.mysql.natives import Charsets, of_catalogue, parse_native
+from capture.sources.mysql.types import logical_type, reader
+from schemas.errors import ErrorKind, TailraceError
+from schemas.selection import Selection
+from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema
+
+ENGINE = "mysql"
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class RelationFacts:
+    """One row of `information_schema.tables`."""
+
+    name: TableName
+    kind: str
+    """`BASE TABLE`, `VIEW`, `SYSTEM VERSIONED`, `SEQUENCE`."""
+    storage: str
+    """The storage engine."""
+    row_estimate: int
+    comment: str | None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its rows are logged."""
+        return self.kind in ("BASE TABLE", "SYSTEM VERSIONED")
+
+
+class Catalog:
+    """Reads the catalogue over a connection that `connection` returns."""
+
+    def __init__(self, connection: Callable[[], Connection]) -> None:
+        self._connection = connection
+        self._charsets: Charsets | None = None
+
+    def read_relations(self, selection: Selection) -> list[RelationFacts]:
+        """Return the selected relations, sorted by name: those that can be captured and those that cannot."""
+        rows = self._connection().rows(queries.TABLES.format(condition=""))
+        found = [_relation(row) for row in rows]
+        return sorted((r for r in found if selection.takes(r.name)), key=lambda r: r.name)
+
+    def read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
+        """Return the schemas of these relations, in their order, version 1 each. Raises SOURCE_SCHEMA."""
+        if not relations:
+            return []
+        names = [r.name for r in relations]
+        condition = _condition("table_schema", "table_name", names)
+        columns = self._by_table(queries.COLUMNS.format(condition=condition))
+        indexes = self._by_table(queries.INDEXES.format(condition=condition))
+        foreign_keys = self._by_table(
+            queries.FOREIGN_KEYS.format(
+                condition=_condition("k.table_schema", "k.table_name", names),
+                # Said again for the other view: servers look tables up by constants only.
+                constraints=_condition("r.constraint_schema", "r.table_name", names),
+            )
+        )
+        return [
+            _table(r, columns.get(r.name, []), indexes.get(r.name, []), foreign_keys.get(r.name, []))
+            for r in relations
+            if columns.get(r.name)
+        ]
+
+    def find_table(self, name: TableName) -> TableSchema | None:
+        """Return one table as it is now, or None where it is gone."""
+        condition = f" and table_schema = {literal(name.schema)} and table_name = {literal(name.table)}"
+        rows = self._connection().rows(queries.TABLES.format(condition=condition))
+        relations = [r for r in map(_relation, rows) if r.is_table]
+        tables = self.read_tables(relations)
+        return tables[0] if tables else None
+
+    def natives(self, name: TableName) -> dict[str, str]:
+        """Return the native types of a table's columns as they are now; empty where it is gone."""
+        rows = self._connection().rows(
+            queries.COLUMNS.format(condition=_condition("table_schema", "table_name", [name]))
+        )
+        return {str(row[2]): of_catalogue(str(row[3]), row[4]) for row in rows}
+
+    @property
+    def charsets(self) -> Charsets:
+        """The server's charsets, asked for once."""
+        if self._charsets is None:
+            connection = self._connection()
+            widths = {str(name): int(str(width)) for name, width in connection.rows(queries.CHARSETS)}
+            has_numbers = connection.is_mariadb and connection.version >= (10, 10, 1)
+            collations = connection.rows(queries.COLLATIONS[has_numbers])
+            names = {int(number): str(charset) for number, charset in collations if number and charset}
+            # One name for one charset: servers call it both ways.
+            names = {number: "utf8mb3" if name == "utf8" else name for number, name in names.items()}
+            widths.setdefault("utf8mb3", 3)
+            self._charsets = Charsets(names, widths)
+        return self._charsets
+
+    def _by_table(self, query: str) -> dict[TableName, list[Cells]]:
+        found: dict[TableName, list[Cells]] = defaultdict(list)
+        for row in self._connection().rows(query):
+            found[TableName(str(row[0]), str(row[1]))].append(row)
+        return found
+
+
+def capturable(relations: Sequence[RelationFacts]) -> list[RelationFacts]:
+    """Return the relations whose changes are logged."""
+    return [r for r in relations if r.is_table]
+
+
+def quoted(name: TableName) -> str:
+    """Return a table's name as statements have it."""
+    return f"{identifier(name.schema)}.{identifier(name.table)}"
+
+
+def layout(table: TableSchema) -> list[tuple[str, str, int | None]]:
+    """Return name, native type and place in the row of all columns that the log's maps have.
+
+    The place of a virtual column is None.
+    """
+    columns: list[tuple[str, str, int | None]] = [(c.name, c.native, i) for i, c in enumerate(table.columns)]
+    for generated in sorted(table.generated, key=lambda g: g.position):
+        columns.insert(generated.position, (generated.name, generated.native, None))
+    return columns
+
+
+def _condition(schema_column: str, table_column: str, names: Iterable[TableName]) -> str:
+    """Return the condition that takes these tables: by schema, since a list of pairs is not looked up by index."""
+    parts = []
+    for schema, group in groupby(sorted(names), key=lambda name: name.schema):
+        tables = [literal(name.table) for name in group]
+        chosen = f"= {tables[0]}" if len(tables) == 1 else f"in ({', '.join(tables)})"
+        parts.append(f"({schema_column} = {literal(schema)} and {table_column} {chosen})")
+    return "(" + " or ".join(parts) + ")"
+
+
+def _relation(row: Cells) -> RelationFacts:
+    schema, table, kind, storage, rows, comment = row
+    return RelationFacts(TableName(str(schema), str(table)), str(kind), storage or "", int(rows or 0), comment or None)
+
+
+def _table(
+    relation: RelationFacts, column_rows: list[Cells], index_rows: list[Cells], foreign_key_rows: list[Cells]
+) -> TableSchema:
+    columns: list[Column] = []
+    generated: list[GeneratedColumn] = []
+    for position, row in enumerate(column_rows):
+        _, _, name, column_type, charset, nullable, default, extra, expression = row
+        try:
+            native = of_catalogue(str(column_type), charset)
+            kind = logical_type(parse_native(native))
+            # Whatever cannot be decoded is refused now, not when the first row comes.
+            reader(native, "error")
+        except ValueError as error:
+            raise TailraceError(
+                ErrorKind.SOURCE_SCHEMA,
+                f"column {name}: {error}",
+                remedy="leave the table out, or give the column another type",
+                table=str(relation.name),
+            ) from error
+        words = (extra or "").upper()
+        if "VIRTUAL" in words:
+            generated.append(GeneratedColumn(str(name), native, expression or "", position))
+            continue
+        is_identity = "AUTO_INCREMENT" in words
+        is_computed = "GENERATED" in words and "DEFAULT_GENERATED" not in words
+        value = f"({expression})" if is_computed else _default(default, words)
+        columns.append(
+            Column(
+                str(name),
+                kind,
+                native,
+                nullable == "YES",
+                None if is_identity else value,
+                "by default" if is_identity else "",
+            )
+        )
+    indexes, key, is_primary = _indexes(index_rows, columns)
+    return TableSchema(
+        relation.name,
+        tuple(columns),
+        key,
+        primary_key=is_primary,
+        full_before=not key,
+        generated=tuple(generated),
+        indexes=tuple(indexes),
+        foreign_keys=tuple(_foreign_keys(foreign_key_rows)),
+        comment=relation.comment,
+        engine=ENGINE,
+    )
+
+
+def _default(default: str | None, extra: str) -> str | None:
+    """Return a default as SQL: MySQL gives a literal's bare text, MariaDB an expression."""
+    if default is None or default.upper() == "NULL":
+        return None
+    if "DEFAULT_GENERATED" in extra or default.startswith("'") or _NUMBER.fullmatch(default):
+        return default
+    if re.match(r"(current_timestamp|now\(|uuid\(|b'|x')|.*\(", default, re.IGNORECASE):
+        return default
+    return literal(default)
+
+
+def _indexes(rows: list[Cells], columns: Sequence[Column]) -> tuple[list[Index], tuple[int, ...], bool]:
+    places = {column.name: i for i, column in enumerate(columns)}
+    indexes: list[Index] = []
+    primary: tuple[int, ...] = ()
+    unique: tuple[int, ...] = ()
+    for name, group in groupby(rows, key=lambda row: row[2]):
+        parts = list(group)
+        is_unique = parts[0][3] == "0"
+        is_plain = all(part[4] in places and part[5] is None for part in parts)
+        names = [identifier(part[4] or "") + (f"({part[5]})" if part[5] else "") for part in parts]
+        key = tuple(places[str(part[4])] for part in parts) if is_plain else ()
+        if name == "PRIMARY":
+            # A prefix of a column is no key for anybody else: the whole column is one, and unique as well.
+            primary = tuple(places[str(part[4])] for part in parts)
+            continue
+        if is_unique and key and not unique and not any(columns[i].nullable for i in key):
+            unique = key
+        method = str(parts[0][6]).lower()
+        if all(part[4] for part in parts):
+            indexes.append(Index(str(name), is_unique, f"using {method} ({', '.join(names)})"))
+    return indexes, primary or unique, bool(primary) or not unique
+
+
+def _foreign_keys(rows: list[Cells]) -> list[ForeignKey]:
+    found = []
+    for name, group in groupby(rows, key=lambda row: row[2]):
+        parts = list(group)
+        target = TableName(str(parts[0][4]), str(parts[0][5]))
+        found.append(
+            ForeignKey(
+                str(name),
+                tuple(str(part[3]) for part in parts),
+                target,
+                tuple(str(part[6]) for part in parts),
+                str(parts[0][7]).lower(),
+                str(parts[0][8]).lower(),
+            )
+        )
+    return found

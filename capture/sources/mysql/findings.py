@@ -1,0 +1,165 @@
+"""What an operator should know before a run: every prerequisite at the source, with the statement that repairs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from capture.source import Finding, Severity
+from capture.sources.mysql.catalog import RelationFacts, quoted
+from capture.sources.mysql.compression import is_available
+from capture.sources.mysql.connection import literal
+from capture.sources.mysql.server import ServerFacts
+from schemas.endpoints import MysqlSource
+from schemas.selection import Selection
+from schemas.table import TableName, TableSchema
+
+DAY_S = 86_400
+
+
+def find(
+    settings: MysqlSource, facts: ServerFacts, relations: Sequence[RelationFacts], tables: Sequence[TableSchema]
+) -> list[Finding]:
+    """Return what stands in the way of capturing these tables, and what should be known about it."""
+    return [*_server(facts), *_tables(settings, relations), *_keys(facts, tables), *_cascades(facts, tables)]
+
+
+def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableName]) -> str:
+    """Return the SQL that gives the user of `settings` what capturing these tables needs, and nothing more."""
+    user = f"{literal(settings.user)}@'%'"
+    statements = [f"grant replication slave, replication client on *.* to {user};"]
+    if facts.is_mariadb:
+        statements = [f"grant replication slave, binlog monitor on *.* to {user};"]
+    statements += [f"grant select on {quoted(name)} to {user};" for name in tables]
+    return "\n".join([f"create user if not exists {user} identified by '…';", *statements])
+
+
+def _server(facts: ServerFacts) -> Iterator[Finding]:
+    have = facts.variables
+    if have.get("log_bin") != "on":
+        yield _blocks("log-bin", "the server keeps no binary log", "start it with `log_bin`")
+    if have.get("binlog_format", "row") != "row":
+        yield _blocks(
+            "binlog-format",
+            f"binlog_format is {have['binlog_format']}: statements are no rows",
+            "set global binlog_format = 'ROW'; sessions that are connected keep theirs",
+        )
+    if not facts.is_mariadb and have.get("gtid_mode") != "on":
+        yield _blocks(
+            "gtid-mode",
+            f"gtid_mode is {have.get('gtid_mode')}; positions are sets of GTIDs",
+            "set global enforce_gtid_consistency = ON; set global gtid_mode = OFF_PERMISSIVE; then ON_PERMISSIVE; "
+            "then ON",
+        )
+    if not facts.is_mariadb and have.get("binlog_order_commits", "on") != "on":
+        yield _blocks(
+            "binlog-order-commits",
+            "binlog_order_commits is off: the log's order says nothing of what a snapshot sees",
+            "set global binlog_order_commits = ON",
+        )
+    if have.get("binlog_row_value_options", "") not in ("", "none"):
+        yield _blocks(
+            "partial-json",
+            "binlog_row_value_options is set: partial updates of JSON values are not supported",
+            "set global binlog_row_value_options = ''",
+        )
+    if have.get("binlog_row_metadata") != "full":
+        yield _warns(
+            "row-metadata",
+            "binlog_row_metadata is not FULL: the log does not name its columns, and a renamed column cannot be told",
+            "set global binlog_row_metadata = 'FULL'",
+        )
+    if have.get("binlog_row_image") not in (None, "full"):
+        yield _warns(
+            "row-image",
+            f"binlog_row_image is {have['binlog_row_image']}: values that a statement leaves alone are not in the log",
+            "set global binlog_row_image = 'FULL', if consumers need whole rows",
+        )
+    if facts.is_mariadb and have.get("gtid_strict_mode") != "on":
+        yield _warns(
+            "gtid-strict-mode",
+            "gtid_strict_mode is off: a domain may count backwards, which would stop the capture",
+            "set global gtid_strict_mode = ON",
+        )
+    expires = have.get("binlog_expire_logs_seconds")
+    if expires is not None and 0 < int(float(expires)) < DAY_S:
+        yield _warns(
+            "log-retention",
+            f"the server keeps its log for {int(float(expires))} s only: a longer stop of the capture loses changes",
+            "set global binlog_expire_logs_seconds = 604800",
+        )
+    if not is_available() and not facts.is_mariadb:
+        yield _warns(
+            "zstd", "the system's zstd library is missing: compressed transactions cannot be read", "install libzstd"
+        )
+
+
+def _tables(settings: MysqlSource, relations: Sequence[RelationFacts]) -> Iterator[Finding]:
+    names = {str(r.name) for r in relations}
+    for pattern in Selection(settings.tables).explicit():
+        if pattern not in names:
+            yield Finding(
+                Severity.BLOCKS,
+                "no-table",
+                f"there is no table {pattern}, or the user may not read it",
+                remedy="correct `source.tables`, or grant select on it",
+            )
+    for relation in relations:
+        if not relation.is_table:
+            yield Finding(
+                Severity.WARNS,
+                "not-a-table",
+                f"a {relation.kind.lower()} has no changes in the log, and is left out",
+                relation.name,
+                f"exclude it: `!{relation.name}`",
+            )
+        elif relation.storage.lower() not in ("innodb", "myrocks", "rocksdb"):
+            yield Finding(
+                Severity.WARNS,
+                "storage-engine",
+                f"{relation.storage} has no transactions: a reader may see half a statement until the log completes it",
+                relation.name,
+                "alter table … engine = InnoDB",
+            )
+
+
+def _keys(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    for table in tables:
+        if table.key:
+            continue
+        if facts.variables.get("binlog_row_image") not in (None, "full"):
+            yield Finding(
+                Severity.BLOCKS,
+                "no-key",
+                "the table has no key, and the log not the whole of its old rows",
+                table.name,
+                "give it a primary key, or set global binlog_row_image = 'FULL'",
+            )
+        else:
+            yield Finding(
+                Severity.NOTE,
+                "no-key",
+                "the table has no key: its rows are told apart by all of their values",
+                table.name,
+            )
+
+
+def _cascades(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    for table in tables:
+        acting = [k.name for k in table.foreign_keys if {k.on_delete, k.on_update} & {"cascade", "set null"}]
+        if acting:
+            yield Finding(
+                Severity.WARNS,
+                "cascades",
+                f"foreign keys that act by themselves ({', '.join(acting)}): what they delete or change is done by the "
+                "storage engine, and does not stand in the log",
+                table.name,
+                "delete and update the rows of this table by statements of your own",
+            )
+
+
+def _blocks(code: str, message: str, remedy: str) -> Finding:
+    return Finding(Severity.BLOCKS, code, message, remedy=remedy)
+
+
+def _warns(code: str, message: str, remedy: str) -> Finding:
+    return Finding(Severity.WARNS, code, message, remedy=remedy)

@@ -1,0 +1,74 @@
+"""Canonical values as SQL, for looking rows up by their key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+from capture.sources.mysql.connection import identifier, literal
+from capture.sources.mysql.natives import parse_native
+from schemas.table import Column, TableSchema
+from schemas.types import Family
+
+_EPOCH = date(1970, 1, 1)
+
+
+def sql_value(column: Column, value: Any) -> str:
+    """Return a value that is not null as an expression that the column can be compared with for equality."""
+    family = column.type.family
+    if family is Family.DECIMAL:
+        scale = column.type.scale or 0
+        digits = str(abs(value)).rjust(scale + 1, "0")
+        sign = "-" if value < 0 else ""
+        return sign + (f"{digits[:-scale]}.{digits[-scale:]}" if scale else digits)
+    if family is Family.BYTES:
+        return f"x'{value.hex()}'"
+    if family is Family.BOOLEAN:
+        return f"b'{int(value)}'"
+    if family is Family.TEXT and parse_native(column.native).base == "bit":
+        return f"b'{value}'"
+    convert = _TEMPORAL.get(family)
+    if convert is not None:
+        return literal(convert(value))
+    if isinstance(value, str):
+        return f"_utf8mb4 x'{value.encode().hex()}'" if value else "''"
+    return repr(value)
+
+
+def key_condition(table: TableSchema, row: tuple[Any, ...]) -> str:
+    """Return the condition that a row with this key meets."""
+    parts = []
+    for i in table.key:
+        column = table.columns[i]
+        parts.append(f"{identifier(column.name)} = {sql_value(column, row[i])}")
+    return " and ".join(parts)
+
+
+def _date(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).isoformat()
+
+
+def _timestamp(us: int) -> str:
+    days, rest = divmod(us, 86_400_000_000)
+    seconds, fraction = divmod(rest, 1_000_000)
+    return f"{_date(days)} {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{fraction:06d}"
+
+
+def _interval(text: str) -> str:
+    fields = {"H": "0", "M": "0", "S": "0"}
+    number = ""
+    for sign in text.removeprefix("PT"):
+        if sign in fields:
+            fields[sign], number = number.lstrip("-"), ""
+        else:
+            number += sign
+    return f"{'-' if '-' in text else ''}{fields['H']}:{fields['M']}:{fields['S']}"
+
+
+_TEMPORAL: dict[Family, Callable[[Any], str]] = {
+    Family.DATE: _date,
+    Family.TIMESTAMP: _timestamp,
+    Family.TIMESTAMPTZ: _timestamp,
+    Family.INTERVAL: _interval,
+}

@@ -1,0 +1,190 @@
+"""The native types of columns: how the catalogue and the log write them, in one spelling.
+
+A native type's text is all that decoding needs: `int unsigned`, `varchar(20) character set latin1`, `enum('a','b')`.
+`utf8mb4` is not named. Display widths, `zerofill`, and the digits of `float(7,4)`, which say nothing of the values, are
+left out. What the log cannot tell apart (`uuid` is `binary(16)` there) is reconciled by `matches`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from capture.sources.mysql import binlog
+from capture.sources.mysql.binlog import MappedColumn
+from capture.sources.mysql.charsets import decoder
+from capture.sources.mysql.connection import literal
+
+UTF8 = "utf8mb4"
+BINARY_COLLATION = 63
+
+_TYPE = re.compile(r"(?P<base>[a-z0-9_]+)(?:\((?P<args>(?:'(?:[^']|'')*'|[^()'])*)\))?(?P<rest>.*)", re.DOTALL)
+_VALUE = re.compile(r"'((?:[^']|'')*)'")
+
+TEXTS = {"tinytext": 1, "text": 2, "mediumtext": 3, "longtext": 4}
+BLOBS = {"tinyblob": 1, "blob": 2, "mediumblob": 3, "longblob": 4}
+GEOMETRIES = (
+    "geometry",
+    "point",
+    "linestring",
+    "polygon",
+    "multipoint",
+    "multilinestring",
+    "multipolygon",
+    "geometrycollection",
+)
+_INTEGERS = {
+    binlog.TINY: "tinyint",
+    binlog.SHORT: "smallint",
+    binlog.INT24: "mediumint",
+    binlog.LONG: "int",
+    binlog.LONGLONG: "bigint",
+}
+_WIDTHLESS = frozenset({*_INTEGERS.values(), "float", "double", "year"})
+_SYNONYMS = {"geomcollection": "geometrycollection", "utf8": "utf8mb3"}
+_AS_BINARY = {"uuid": 16, "inet6": 16, "inet4": 4}
+"""MariaDB's types that the log shows as BINARY."""
+
+
+class Native(NamedTuple):
+    """A native type, taken apart."""
+
+    base: str
+    args: tuple[int, ...] = ()
+    unsigned: bool = False
+    charset: str = ""
+    """Of character types, enums and sets."""
+    values: tuple[str, ...] = ()
+    """Of enums and sets."""
+
+    @property
+    def length(self) -> int:
+        """The first argument; 0 where there is none."""
+        return self.args[0] if self.args else 0
+
+    def text(self) -> str:
+        """Print the type."""
+        arguments = ",".join(map(literal, self.values)) if self.values else ",".join(map(str, self.args))
+        return (
+            self.base
+            + (f"({arguments})" if arguments else "")
+            + (" unsigned" if self.unsigned else "")
+            + (f" character set {self.charset}" if self.charset not in ("", UTF8) else "")
+        )
+
+
+@lru_cache(maxsize=4096)
+def parse_native(text: str) -> Native:
+    """Read what `Native.text` printed, or what the catalogue has as COLUMN_TYPE. Raises ValueError."""
+    found = _TYPE.fullmatch(text)
+    if found is None:
+        raise ValueError("a type that is not known")
+    base = _SYNONYMS.get(found["base"], found["base"])
+    arguments, rest = found["args"] or "", found["rest"]
+    charset = re.search(r"character set (\w+)", rest)
+    is_text = base in TEXTS or base in ("char", "varchar", "enum", "set")
+    name = charset[1] if charset else UTF8 if is_text else ""
+    values: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+    if base in ("enum", "set"):
+        values = tuple(value.replace("''", "'") for value in _VALUE.findall(arguments))
+    elif arguments and base not in _WIDTHLESS:
+        numbers = tuple(int(part) for part in arguments.split(","))
+    if base == "decimal":
+        numbers = (*numbers, 0)[:2] if numbers else (10, 0)
+    if base == "bit" and not numbers:
+        numbers = (1,)
+    if base in ("time", "datetime", "timestamp") and numbers == (0,):
+        numbers = ()
+    return Native(base, numbers, "unsigned" in rest, _SYNONYMS.get(name, name), values)
+
+
+def of_catalogue(column_type: str, charset: str | None) -> str:
+    """Return the native type of a column that the catalogue describes so. Raises ValueError."""
+    if "COMPRESSED" in column_type:
+        raise ValueError("MariaDB's compressed columns are not supported")
+    native = parse_native(column_type)
+    return (native._replace(charset=_SYNONYMS.get(charset, charset)) if charset else native).text()
+
+
+class Charsets(NamedTuple):
+    """What a server says of its charsets."""
+
+    by_collation: Mapping[int, str]
+    widths: Mapping[str, int]
+    """Most bytes of one character."""
+
+
+def of_map(column: MappedColumn, charsets: Charsets, known: Native | None) -> Native:
+    """Return the native type that a map's column shows. `known` helps where the map has no charsets and values.
+
+    Raises ValueError for a type that is not supported.
+    """
+    kind, meta = binlog.real_type(column.type, column.meta)
+    charset = charsets.by_collation.get(column.collation, "") if column.collation else ""
+    if column.collation and not charset:
+        raise ValueError(f"a collation that the server does not list ({column.collation})")
+    if not column.collation:
+        charset = known.charset or "binary" if known else "binary"
+    if kind in _INTEGERS:
+        return Native(_INTEGERS[kind], unsigned=column.unsigned)
+    if kind in _FIXED:
+        return Native(_FIXED[kind], unsigned=column.unsigned and kind in (binlog.FLOAT, binlog.DOUBLE))
+    if kind == binlog.NEWDECIMAL:
+        return Native("decimal", (meta >> 8, meta & 0xFF), column.unsigned)
+    if kind in _FRACTIONAL:
+        return Native(_FRACTIONAL[kind], (meta,) if meta else ())
+    if kind == binlog.BIT:
+        return Native("bit", ((meta >> 8) * 8 + (meta & 0xFF),))
+    if kind in (binlog.ENUM, binlog.SET):
+        values = tuple(decoded_value(value, charset) for value in column.values) if column.values else ()
+        if not values and known is not None:
+            values = known.values
+        return Native("enum" if kind == binlog.ENUM else "set", (), False, charset, values)
+    if kind in (binlog.VARCHAR, binlog.VAR_STRING, binlog.STRING):
+        is_fixed = kind == binlog.STRING
+        if charset == "binary":
+            return Native("binary" if is_fixed else "varbinary", (meta,))
+        return Native("char" if is_fixed else "varchar", (meta // charsets.widths[charset],), False, charset)
+    if kind == binlog.BLOB:
+        names = BLOBS if charset == "binary" else TEXTS
+        name = next(name for name, size in names.items() if size == meta)
+        return Native(name, (), False, "" if charset == "binary" else charset)
+    if kind == binlog.GEOMETRY:
+        return Native(GEOMETRIES[column.detail] if column.detail < len(GEOMETRIES) else "geometry")
+    if kind == binlog.VECTOR:
+        return Native("vector", (column.detail,) if column.detail else known.args if known else ())
+    raise ValueError(f"a column type of the log that is not supported ({kind})")
+
+
+def matches(shown: Native, known: Native, *, is_full: bool) -> bool:
+    """Tell whether a column of type `known` looks like `shown` in the log."""
+    if known.base in _AS_BINARY:
+        return shown.base == "binary" and shown.length == _AS_BINARY[known.base]
+    if known.base == "vector" and shown.base in ("varbinary", "vector"):
+        # MariaDB's is a VARBINARY of four bytes an element.
+        return shown.base == "vector" or shown.length == 4 * known.length
+    if not is_full:
+        if shown.base in GEOMETRIES:
+            return known.base in GEOMETRIES
+        if known.base in TEXTS or known.base in BLOBS:
+            return (BLOBS.get(shown.base) or TEXTS.get(shown.base)) == (TEXTS | BLOBS)[known.base]
+    return shown == known
+
+
+def decoded_value(value: bytes, charset: str) -> str:
+    """Return an enum's value, which the map holds in the column's charset."""
+    return decoder(charset)(value)
+
+
+_FIXED = {
+    binlog.FLOAT: "float",
+    binlog.DOUBLE: "double",
+    binlog.YEAR: "year",
+    binlog.DATE: "date",
+    binlog.NEWDATE: "date",
+    binlog.JSON: "json",
+}
+_FRACTIONAL = {binlog.TIME2: "time", binlog.DATETIME2: "datetime", binlog.TIMESTAMP2: "timestamp"}

@@ -1,0 +1,117 @@
+"""The stream below the log reader: registering as a replica, asking for the log after a set of GTIDs, taking events."""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from capture.sources.mysql.connection import Connection, connect
+from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
+from schemas.endpoints import MysqlSource
+from schemas.errors import ErrorKind, TailraceError
+
+COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID, COM_REGISTER = 0x12, 0x1E, 0x15
+
+HEARTBEAT_S = 1
+"""How often the server says that nothing has happened."""
+
+FIRST_EVENT = 4
+"""Where the first event stands in a file of the log."""
+
+_GTIDS_FOLLOW = 4
+"""Flag of COM_BINLOG_DUMP_GTID: start by the set, not by file and position."""
+
+
+class LogStream:
+    """The events after a set of GTIDs. Each is returned with its header, without the protocol's status byte."""
+
+    def __init__(self, settings: MysqlSource, server_id: int) -> None:
+        self._settings = settings
+        self._server_id = server_id
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection. Raises INVARIANT before `start`."""
+        if self._connection is None:
+            raise TailraceError(ErrorKind.INVARIANT, "the log's stream is not open")
+        return self._connection
+
+    def start(self, after: Gtids) -> None:
+        """Ask for everything after these transactions. Raises SOURCE_CONNECTION, PREREQUISITE.
+
+        That the log no longer has them the server says with its first packet: `poll` raises it.
+        """
+        self.close()
+        connection = self._connection = connect(self._settings)
+        names = ("source", "master") if not connection.is_mariadb else ("master",)
+        for name in names:
+            # Both spellings: which one counts is a matter of the version.
+            connection.run(
+                f"set @{name}_binlog_checksum = 'NONE', @{name}_heartbeat_period = {HEARTBEAT_S * 1_000_000_000}"
+            )
+        if connection.is_mariadb:
+            if not isinstance(after, MariadbGtids):
+                raise _other_server("MariaDB")
+            # 4: the reader knows GTIDs (`sql_slave_capability`).
+            connection.run("set @mariadb_slave_capability = 4, @slave_gtid_strict_mode = 1")
+            connection.run(f"set @slave_connect_state = '{after.text()}', @slave_gtid_ignore_duplicates = 0")
+            self._register(connection)
+            connection.send(
+                bytes([COM_BINLOG_DUMP])
+                + FIRST_EVENT.to_bytes(4, "little")
+                + bytes(2)
+                + self._server_id.to_bytes(4, "little")
+            )
+        else:
+            if not isinstance(after, MysqlGtids):
+                raise _other_server("MySQL")
+            self._register(connection)
+            encoded = after.encoded()
+            connection.send(
+                bytes([COM_BINLOG_DUMP_GTID])
+                + _GTIDS_FOLLOW.to_bytes(2, "little")
+                + self._server_id.to_bytes(4, "little")
+                + bytes(4)
+                + FIRST_EVENT.to_bytes(8, "little")
+                + len(encoded).to_bytes(4, "little")
+                + encoded
+            )
+        connection.set_blocking(blocking=False)
+
+    def poll(self) -> bytes | None:
+        """Return the next packet if it is there: a status byte, then an event. Raises what the server reports."""
+        return self.connection.poll()
+
+    def close(self) -> None:
+        """End the stream. May be called twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _register(self, connection: Connection) -> None:
+        """Say who reads: shown by `show replicas`, and what ends an earlier reader of the same number."""
+        host = b"tailrace"
+        connection.send(
+            bytes([COM_REGISTER])
+            + self._server_id.to_bytes(4, "little")
+            + bytes([len(host)])
+            + host
+            + bytes(2)
+            + (os.getpid() & 0xFFFF).to_bytes(2, "little")
+            + bytes(8)
+        )
+        connection.receive()
+
+
+def default_server_id(replication: str) -> int:
+    """Return the replica's number of a replication that names none: one of two milliard, high above usual numbers."""
+    return 0x80000000 | zlib.crc32(replication.encode())
+
+
+def _other_server(name: str) -> TailraceError:
+    return TailraceError(
+        ErrorKind.SOURCE_LOG_LOST,
+        f"the position is not one of {name}, which the server is",
+        remedy="go back to the server that it came from, or `tailrace reset` and load anew",
+    )

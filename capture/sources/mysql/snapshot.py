@@ -1,0 +1,213 @@
+"""Reading tables in chunks: each chunk in one statement and one consistent snapshot, placed among the log's GTIDs.
+
+MySQL: a transaction's id is added to `gtid_executed` after the storage engine has committed it, so a snapshot that is
+taken after that set was read sees everything in it. MariaDB: a consistent snapshot knows the place in the log that it
+belongs to (`binlog_snapshot_file`, `binlog_snapshot_position`), exactly. Either way the snapshot is no lock: it holds
+up the server's commits for an instant at most. What else it may see, the log brings once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import error as struct_error
+
+from capture.source import Chunk
+from capture.sources.mysql.catalog import Catalog, quoted
+from capture.sources.mysql.connection import Connection, connect, identifier, literal
+from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
+from capture.sources.mysql.natives import parse_native
+from capture.sources.mysql.rows import compile_cells
+from capture.sources.mysql.types import reader, selected
+from schemas.changes import Row, Transaction
+from schemas.endpoints import MysqlSource
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import Column, TableSchema
+from schemas.types import Family
+
+
+@dataclass(slots=True)
+class MysqlSnapshot:
+    """The log's place that a snapshot surely has seen everything before. Implements `capture.source.Snapshot`."""
+
+    high: int
+
+    def sees(self, txn: Transaction) -> bool:
+        """Tell whether the read saw the transaction."""
+        return txn.commit <= self.high
+
+    def settled(self, txn: Transaction) -> bool:
+        """Tell whether every later snapshot sees the transaction."""
+        return txn.commit <= self.high
+
+
+def begin_snapshot(connection: Connection) -> Gtids:
+    """Begin a read-only transaction with a consistent snapshot; return transactions that it sees for certain."""
+    connection.run("set session transaction isolation level repeatable read")
+    if not connection.is_mariadb:
+        seen = MysqlGtids.parse(connection.value("select @@global.gtid_executed") or "")
+        connection.run("start transaction with consistent snapshot, read only")
+        return seen
+    connection.run("start transaction with consistent snapshot")
+    status = connection.rows("show status where variable_name like 'binlog_snapshot_%'")
+    place = {str(name).lower(): value for name, value in status}
+    file, offset = place.get("binlog_snapshot_file"), place.get("binlog_snapshot_position")
+    if not file or not offset:
+        raise TailraceError(ErrorKind.PREREQUISITE, "the server keeps no binary log", remedy="start it with log_bin")
+    text = connection.value(f"select binlog_gtid_pos({literal(file)}, {int(offset)})")
+    if text is None:
+        raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the server does not know its own place in the log")
+    return MariadbGtids.parse(text)
+
+
+class MysqlSnapshotReader:
+    """Reads tables in chunks over a connection of its own. Implements `capture.source.SnapshotReader`."""
+
+    def __init__(self, settings: MysqlSource) -> None:
+        self._settings = settings
+        self._connection: Connection | None = None
+        self._catalog = Catalog(self._connected)
+        self._snapshot: MysqlSnapshot | None = None
+
+    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
+        """Cut a table by its key; see `SnapshotReader.plan`. Walks the key's index once, a chunk at a time."""
+        if not table.key:
+            return [Chunk(0, None, None)]
+        keys = [table.columns[i] for i in table.key]
+        order = ", ".join(_sorted_by(column) for column in keys)
+        shown = ", ".join(_bound_of(column) for column in keys)
+        connection = self._connected()
+        uppers: list[tuple[str, ...]] = []
+        while True:
+            lower = uppers[-1] if uppers else None
+            where = _where(keys, lower, None)
+            rows = connection.rows(
+                f"select {shown} from {quoted(table.name)}{where} order by {order} limit 1 offset {int(chunk_rows) - 1}"
+            )
+            bound = tuple(str(cell) for cell in rows[0]) if rows else None
+            if bound is None or bound == lower:
+                break
+            uppers.append(bound)
+        lowers = [None, *uppers]
+        return [Chunk(i, low, high) for i, (low, high) in enumerate(zip(lowers, [*uppers, None], strict=True))]
+
+    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
+        """Read a chunk; see `SnapshotReader.read`."""
+        self._snapshot = None
+        ended = False
+        connection = self._connected()
+        try:
+            seen = begin_snapshot(connection)
+            self._snapshot = MysqlSnapshot(seen.size)
+            yield from self._read(connection, table, chunk, batch_rows)
+            connection.run("commit")
+            ended = True
+        except TailraceError as error:
+            error.table = str(table.name)
+            raise
+        finally:
+            # Whoever stops in the middle, or failed, leaves a connection that nothing else can be asked of.
+            if not ended:
+                self.close()
+
+    def snapshot(self) -> MysqlSnapshot:
+        """Return the snapshot of the read under way or just ended."""
+        if self._snapshot is None:
+            raise TailraceError(ErrorKind.INVARIANT, "no chunk has been read")
+        return self._snapshot
+
+    def close(self) -> None:
+        """Close the connection. May be called twice; reading again connects again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed:
+            self._connection = connect(self._settings)
+        return self._connection
+
+    def _read(self, connection: Connection, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
+        columns = ", ".join(selected(c.native, c.name) for c in table.columns)
+        keys = [table.columns[i] for i in table.key]
+        # The first touch of the table: from here on its definition cannot change under us.
+        connection.run(f"select 1 from {quoted(table.name)} limit 0")
+        self._check_columns(table)
+        query = f"select {columns} from {quoted(table.name)}{_where(keys, chunk.lower, chunk.upper)}"
+        decode = compile_cells([reader(c.native, self._settings.zero_dates) for c in table.columns])
+        batch: list[Row] = []
+        try:
+            for packet in connection.packets(query):
+                batch.append(decode(packet))
+                if len(batch) >= batch_rows:
+                    yield batch
+                    batch = []
+        except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
+            raise TailraceError(
+                ErrorKind.DECODE, f"a row that was read cannot be decoded ({type(error).__name__})"
+            ) from error
+        if batch:
+            yield batch
+
+    def _check_columns(self, table: TableSchema) -> None:
+        natives = self._catalog.natives(table.name)
+        if not natives:
+            raise TailraceError(ErrorKind.SOURCE_SCHEMA, "the table is gone")
+        if any(natives.get(column.name) != column.native for column in table.columns):
+            raise TailraceError(
+                ErrorKind.SOURCE_SCHEMA, f"the table no longer has the columns of its version {table.version}"
+            )
+
+
+def _is_number_within(column: Column) -> bool:
+    """Whether the column sorts by a number that is not its text."""
+    return parse_native(column.native).base in ("enum", "set", "bit")
+
+
+def _is_text(column: Column) -> bool:
+    return column.type.family in (Family.STRING, Family.BYTES) and not _is_number_within(column)
+
+
+def _sorted_by(column: Column) -> str:
+    return f"{identifier(column.name)} + 0" if _is_number_within(column) else identifier(column.name)
+
+
+def _bound_of(column: Column) -> str:
+    """Return the expression whose text is a bound: of strings the bytes in hex, since they may be anything."""
+    name = identifier(column.name)
+    return f"hex({name})" if _is_text(column) else _sorted_by(column)
+
+
+def _literal(column: Column, bound: str) -> str:
+    native = parse_native(column.native)
+    if _is_text(column):
+        return f"_{native.charset} x'{bound}'" if native.charset else f"x'{bound}'"
+    if _is_number_within(column) or native.base in _NUMBERS:
+        return bound
+    return literal(bound)
+
+
+_NUMBERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year")
+
+
+def _where(keys: list[Column], lower: tuple[str, ...] | None, upper: tuple[str, ...] | None) -> str:
+    """Return the condition for `lower` < key <= `upper`, in a form that the index serves."""
+    terms = []
+    if lower is not None:
+        terms.append(_beyond(keys, lower, ">", ">"))
+    if upper is not None:
+        terms.append(_beyond(keys, upper, "<", "<="))
+    return " where " + " and ".join(terms) if terms else ""
+
+
+def _beyond(keys: list[Column], bound: tuple[str, ...], operator: str, last: str) -> str:
+    """Compare a key of several columns, spelt out: servers do not use an index for `(a, b) > (1, 2)`."""
+    pairs = [(_sorted_by(column), _literal(column, text)) for column, text in zip(keys, bound, strict=True)]
+    if len(pairs) == 1:
+        return f"{pairs[0][0]} {last} {pairs[0][1]}"
+    cases = []
+    for i, (name, value) in enumerate(pairs):
+        equal = [f"{n} = {v}" for n, v in pairs[:i]]
+        cases.append(" and ".join([*equal, f"{name} {last if i == len(pairs) - 1 else operator} {value}"]))
+    name, value = pairs[0]
+    return f"{name} {operator}= {value} and (" + " or ".join(f"({case})" for case in cases) + ")"

@@ -1,0 +1,218 @@
+"""A MySQL or MariaDB server as a source: what `capture.source.Source` asks for, put together from its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from capture.source import Capabilities, Finding, SnapshotReader, Source
+from capture.sources.mysql import binlog, server
+from capture.sources.mysql import findings as checks
+from capture.sources.mysql.catalog import Catalog, capturable
+from capture.sources.mysql.completion import complete
+from capture.sources.mysql.connection import Connection, connect, error_of, literal
+from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
+from capture.sources.mysql.log import MysqlLog
+from capture.sources.mysql.position import format_position, gtids_of, parse_position, position_of
+from capture.sources.mysql.replication import LogStream, default_server_id
+from capture.sources.mysql.server import ServerFacts
+from capture.sources.mysql.snapshot import MysqlSnapshotReader, begin_snapshot
+from capture.sources.mysql.versions import Versions
+from runtime.clock import now_us
+from schemas.changes import RowChanges
+from schemas.endpoints import MysqlSource
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+from schemas.selection import Selection
+from schemas.table import TableName, TableSchema
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
+
+
+def open_source(settings: Settings) -> Source:
+    """Connect to the source. Raises SOURCE_CONNECTION, PREREQUISITE or CONFIGURATION."""
+    section = cast("MysqlSource", settings.source)
+    return MysqlServer(section, section.server_id or default_server_id(settings.name))
+
+
+def open_snapshot_reader(settings: Settings) -> SnapshotReader:
+    """Return a reader that connects when it is first asked for something."""
+    return MysqlSnapshotReader(cast("MysqlSource", settings.source))
+
+
+class MysqlServer:
+    """One server. Its catalogue connection is opened again where it broke between two calls."""
+
+    def __init__(self, settings: MysqlSource, server_id: int) -> None:
+        self._settings = settings
+        self._server_id = server_id
+        self._selection = Selection(settings.tables)
+        self._connection: Connection | None = connect(settings)
+        self._catalog = Catalog(self._connected)
+        self.capabilities = Capabilities(
+            "mysql",
+            "mariadb" if self._connection.is_mariadb else "mysql",
+            truncates=True,
+            schema_changes=True,
+            log_messages=False,
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Name the log; see `Source.identity`. Replicas of one another have the same transactions, but other ids."""
+        facts = self._facts()
+        number = facts.variables.get("server_uuid") or facts.variables.get("server_uid") or facts.variables["server_id"]
+        return {"engine": "mysql", "server": facts.name, "server_id": number}
+
+    def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
+        """Check every prerequisite; see `Source.findings`."""
+        relations = self._catalog.read_relations(self._selection)
+        return checks.find(self._settings, self._facts(), relations, tables)
+
+    def tables(self) -> list[TableSchema]:
+        """Read the selected tables; see `Source.tables`."""
+        return self._catalog.read_tables(capturable(self._catalog.read_relations(self._selection)))
+
+    def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
+        """Estimate rows from the catalogue's statistics."""
+        estimates = {r.name: r.row_estimate for r in self._catalog.read_relations(self._selection)}
+        return {table.name: estimates.get(table.name, 0) for table in tables}
+
+    def prepare(self, tables: Sequence[TableSchema]) -> Position:
+        """Return where the log begins for a new replication: what every later snapshot surely sees. Makes nothing."""
+        blocking = [f for f in checks.find(self._settings, self._facts(), [], tables) if f.severity == "blocks"]
+        for finding in blocking:
+            if finding.code != "no-table":
+                raise TailraceError(
+                    ErrorKind.PREREQUISITE,
+                    finding.message,
+                    remedy=finding.remedy,
+                    table=str(finding.table) if finding.table else None,
+                )
+        connection = self._connected()
+        seen = begin_snapshot(connection)
+        connection.run("commit")
+        return position_of(seen)
+
+    def check_position(self, stored: dict[str, str], position: Position) -> None:
+        """Raise SOURCE_LOG_LOST unless the log can go on; see `Source.check_position`."""
+        server.check_position(self._connected(), self._stream(), stored, self.identity(), position)
+
+    def find_position(self, committed_from_us: int) -> Position:
+        """Find where transactions committed at a moment or later begin; see `Source.find_position`. Reads the log."""
+        if committed_from_us > now_us():
+            raise TailraceError(ErrorKind.CONFIGURATION, "the start position is in the future")
+        connection = self._connected()
+        begin = self._log_begin(connection)
+        return position_of(_scan(self._stream(), begin, server.end_of_log(connection), committed_from_us))
+
+    def check_published(self, tables: Sequence[TableSchema]) -> None:
+        """Nothing to check: the log has the changes of all tables."""
+
+    def grants(self, tables: Sequence[TableName]) -> str:
+        """Return the SQL that gives the configured user what capturing these tables needs, and nothing more."""
+        return checks.grants(self._settings, self._facts(), tables)
+
+    def open_log(self, position: Position, tables: Sequence[TableSchema]) -> MysqlLog:
+        """Start reading after `position`; see `Source.open_log`."""
+        versions = Versions(self._catalog, self._selection, tables, self._settings.zero_dates)
+        gtids = gtids_of(position, is_mariadb=self._connected().is_mariadb)
+        return MysqlLog(self._stream(), versions, gtids, position, self.complete, folds_names=self._facts().folds_names)
+
+    def current_position(self) -> Position:
+        """Return the log's end."""
+        return position_of(server.end_of_log(self._connected()))
+
+    def visible_position(self) -> Position:
+        """Return the log's end: what is visible is in the log."""
+        return self.current_position()
+
+    def has_table(self, name: TableName) -> bool:
+        """Tell whether a table of this name exists now."""
+        return bool(self._catalog.natives(name))
+
+    def retained_bytes(self) -> int | None:
+        """Return None: the server keeps its log by a rule of its own, for nobody in particular."""
+        return None
+
+    def complete(self, changes: RowChanges) -> None:
+        """Replace UNCHANGED in the new rows of inserts and key changes; see `Source.complete`."""
+        complete(self._connected, changes, self._settings.zero_dates)
+
+    def format_position(self, position: Position) -> str:
+        """Print a position: a GTID set, and `+N` within a transaction."""
+        return format_position(position)
+
+    def parse_position(self, text: str) -> Position:
+        """Read a position. Raises CONFIGURATION."""
+        return parse_position(text)
+
+    def ddl_trigger(self) -> str:
+        """Return nothing: triggers are for rows only."""
+        return ""
+
+    def destroy(self) -> list[str]:
+        """Nothing was made."""
+        return []
+
+    def close(self) -> None:
+        """Close the catalogue connection. May be called twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _stream(self) -> LogStream:
+        return LogStream(self._settings, self._server_id)
+
+    def _facts(self) -> ServerFacts:
+        return server.read_facts(self._connected())
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed:
+            self._connection = connect(self._settings)
+        return self._connection
+
+    def _log_begin(self, connection: Connection) -> Gtids:
+        """Return the transactions before the oldest file of the log."""
+        if not connection.is_mariadb:
+            return MysqlGtids.parse(connection.value("select @@global.gtid_purged") or "")
+        first = connection.value("show binary logs")
+        if first is None:
+            raise TailraceError(ErrorKind.PREREQUISITE, "the server keeps no binary log")
+        text = connection.value(f"select binlog_gtid_pos({literal(first)}, {binlog.FIRST_BYTE})")
+        return MariadbGtids.parse(text or "")
+
+
+def _scan(stream: LogStream, behind: Gtids, end: Gtids, committed_from_us: int) -> Gtids:
+    """Read the log until the first transaction that was committed at a moment or later; return those before it."""
+    is_known = not behind.size
+    try:
+        stream.start(behind)
+        while behind.size < end.size:
+            m = stream.poll()
+            if m is None:
+                stream.connection.wait(0.5)
+                continue
+            if m[0]:
+                raise error_of(m, "reading the log")
+            seconds, kind, server_id, *_ = binlog.header(m, 1)
+            if kind == binlog.GTID:
+                gtid = binlog.parse_gtid(m, 1 + binlog.HEADER_BYTES)
+            elif kind == binlog.MARIADB_GTID:
+                gtid = binlog.parse_mariadb_gtid(m, 1 + binlog.HEADER_BYTES, server_id)
+            else:
+                continue
+            committed_us = gtid.commit_ts_us or seconds * 1_000_000
+            if committed_us >= committed_from_us:
+                break
+            is_known = True
+            behind.add(*gtid.parts)
+    finally:
+        stream.close()
+    if not is_known:
+        raise TailraceError(
+            ErrorKind.SOURCE_LOG_LOST,
+            "the log does not reach back to the start position's moment, as far as can be told",
+            remedy="choose a later moment, or `now`",
+        )
+    return behind

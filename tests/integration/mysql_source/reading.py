@@ -1,0 +1,95 @@
+"""Reading the log of a database of a test's own to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from capture.sources.mysql.log import MysqlLog
+from capture.sources.mysql.snapshot import MysqlSnapshotReader
+from capture.sources.mysql.source import MysqlServer
+from schemas.changes import Change, Commit, Heartbeat, Row, RowChanges, SchemaChange, Truncate
+from schemas.position import Position
+from schemas.table import TableSchema
+from tests.kit.mysql import MysqlDatabase
+
+DEADLINE_S = 120.0
+SERVER_ID = 4_000_000_000
+
+Flat = tuple[str, str, Row | None, Row | None]
+"""Table, operation, old row, new row."""
+
+
+class Reading:
+    """A source over a database, and the position where the test began."""
+
+    def __init__(self, database: MysqlDatabase, **settings: Any) -> None:
+        self.database = database
+        self.settings = database.source(**settings)
+        self.reader = MysqlSnapshotReader(self.settings)
+        self.source = MysqlServer(self.settings, SERVER_ID)
+        self.tables: list[TableSchema] = self.source.tables()
+        self.start = self.source.prepare(self.tables)
+
+    def begin(self) -> None:
+        """Start anew from now, with the tables as they are."""
+        self.tables = self.source.tables()
+        self.start = self.source.prepare(self.tables)
+
+    @contextmanager
+    def log(self, position: Position | None = None) -> Iterator[MysqlLog]:
+        """Open the log at a position, or where the test began."""
+        log = self.source.open_log(position or self.start, self.tables)
+        try:
+            yield log
+        finally:
+            log.close()
+
+    def changes(self, position: Position | None = None) -> list[Change]:
+        """Return what the log holds up to its present end."""
+        end = self.source.current_position()
+        with self.log(position) as log:
+            return read_to(log, end)
+
+    def flat(self, position: Position | None = None) -> list[Flat]:
+        """Return the row changes and truncates up to the log's present end, one by one."""
+        return flatten(self.changes(position))
+
+    def rows(self, table: TableSchema) -> list[Row]:
+        """Read a table whole, chunk by chunk of three rows, and check that nothing comes twice."""
+        chunks = self.reader.plan(table, 3)
+        return [row for chunk in chunks for batch in self.reader.read(table, chunk, 2) for row in batch]
+
+    def close(self) -> None:
+        """Close the source."""
+        self.reader.close()
+        self.source.close()
+
+
+def read_to(log: MysqlLog, end: Position) -> list[Change]:
+    """Read until a position is reached."""
+    found: list[Change] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        for change in log.poll(1.0):
+            found.append(change)
+            if isinstance(change, Commit | Heartbeat) and change.position >= end:
+                return found
+        assert time.monotonic() < deadline, "the log did not reach its end in time"
+
+
+def flatten(changes: list[Change]) -> list[Flat]:
+    """Return row changes one by one, truncates as `t`, and schema changes as `s`."""
+    found: list[Flat] = []
+    for change in changes:
+        if isinstance(change, RowChanges):
+            runs = zip(change.ops, change.before, change.after, strict=True)
+            found += [(change.table.name.table, op, before, after) for op, before, after in runs]
+        elif isinstance(change, Truncate):
+            found += [(table.name.table, "t", None, None) for table in change.tables]
+        elif isinstance(change, SchemaChange):
+            columns = None if change.after is None else tuple(c.name for c in change.after.columns)
+            found.append((change.name.table, "s", None, columns))
+    return found

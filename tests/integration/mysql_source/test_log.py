@@ -1,0 +1,298 @@
+"""The log of real servers: transactions, row images, statements, and going on from every place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from schemas.changes import UNCHANGED, Begin, Change, Commit, RowChanges, Truncate
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+from tests.integration.mysql_source.reading import Flat, Reading, flatten, read_to
+
+
+def _positions(changes: list[Change], start: Position) -> list[Position]:
+    """Return every position that a capture could stop at."""
+    found = [start]
+    for change in changes:
+        if isinstance(change, RowChanges):
+            for _ in change.ops:
+                found.append(found[-1].within(change.txn.id, 1))
+        elif isinstance(change, Truncate):
+            found.append(found[-1].within(change.txn.id, 1))
+        elif isinstance(change, Commit):
+            found.append(change.position)
+    return found
+
+
+@contextlib.contextmanager
+def _global(reading: Reading, name: str, value: str) -> Iterator[None]:
+    (before,) = reading.database.rows(f"select @@global.{name}")[0]
+    reading.database.execute(f"set global {name} = {value}")
+    try:
+        yield
+    finally:
+        reading.database.execute(f"set global {name} = " + (str(before) if str(before).isdigit() else f"'{before}'"))
+
+
+def test_reading_goes_on_from_every_place(reading: Reading) -> None:
+    reading.database.execute(
+        "create table a (id int primary key, v varchar(20))",
+        "create table b (x int, y int)",
+        "insert into a values (0, 'before')",
+    )
+    reading.begin()
+    connection = reading.database.connect()
+    for statement in (
+        "begin",
+        "insert into a values (1, 'one'), (2, 'two'), (3, null)",
+        "insert into b values (1, 1), (1, 1)",
+        "update a set v = 'zwei' where id = 2",
+        "savepoint s",
+        "insert into a values (9, 'never')",
+        "rollback to s",
+        "update a set id = 30 where id = 3",
+        "commit",
+        "update b set y = 2 limit 1",
+        "delete from b where y = 1",
+        "truncate table b",
+        "delete from a where id in (1, 2)",
+        "begin",
+        "insert into a values (77, 'rolled back')",
+        "rollback",
+    ):
+        connection.run(statement)
+    connection.close()
+    changes = reading.changes()
+    flat = flatten(changes)
+    assert flat == [
+        ("a", "c", None, (1, "one")),
+        ("a", "c", None, (2, "two")),
+        ("a", "c", None, (3, None)),
+        ("b", "c", None, (1, 1)),
+        ("b", "c", None, (1, 1)),
+        ("a", "u", None, (2, "zwei")),
+        ("a", "u", (3, UNCHANGED), (30, None)),
+        ("b", "u", (1, 1), (1, 2)),
+        ("b", "d", (1, 1), None),
+        ("b", "t", None, None),
+        ("a", "d", (1, UNCHANGED), None),
+        ("a", "d", (2, UNCHANGED), None),
+    ]
+    begins = [change.txn for change in changes if isinstance(change, Begin)]
+    commits = [change for change in changes if isinstance(change, Commit)]
+    assert [txn.commit for txn in begins] == [c.position.commit for c in commits] == sorted({t.commit for t in begins})
+    positions = _positions(changes, reading.start)
+    assert positions == sorted(positions)
+    done = 0
+    for before, position in zip([None, *positions], positions, strict=False):
+        done += before is not None and position.row > 0
+        assert reading.flat(position) == flat[done:], f"from {reading.source.format_position(position)}"
+        reading.source.check_position(reading.source.identity(), position)
+
+
+def test_a_long_transaction_comes_in_pieces_and_goes_on_in_its_middle(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key auto_increment, v char(200))")
+    reading.begin()
+    connection = reading.database.connect()
+    for statement in ("begin", "insert into a (v) values ('x')", *["insert into a (v) select v from a"] * 14, "commit"):
+        connection.run(statement)
+    connection.close()
+    count = 1 << 14
+    end = reading.source.current_position()
+    with reading.log() as log:
+        polls: list[list[Change]] = []
+        while not any(isinstance(change, Commit) for change in (polls[-1] if polls else [])):
+            polls.append(list(log.poll(1.0)))
+        changes = [change for poll in polls for change in poll]
+    assert len([poll for poll in polls if poll]) > 2
+    assert [type(change).__name__ for change in changes if not isinstance(change, RowChanges)][:2] == [
+        "Begin",
+        "Commit",
+    ]
+    rows = flatten(changes)
+    assert len(rows) == count
+    txn = next(change.txn for change in changes if isinstance(change, Begin))
+    middle = reading.start.within(txn.id, 9000)
+    with reading.log(middle) as log:
+        assert flatten(read_to(log, end)) == rows[9000:]
+    other = reading.start.within("0-1-1", 9000)
+    with reading.log(other) as log, pytest.raises(TailraceError) as caught:
+        read_to(log, end)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+
+
+@pytest.mark.parametrize("image", ["MINIMAL", "NOBLOB"])
+def test_partial_row_images_name_what_they_lack(reading: Reading, image: str) -> None:
+    reading.database.execute(
+        "create table a (id int primary key, v int not null default 7, t text, u varchar(9) default 'x')"
+    )
+    reading.begin()
+    connection = reading.database.connect()
+    connection.run(f"set session binlog_row_image = '{image}'")
+    for statement in (
+        "insert into a (id, t) values (1, 'text')",
+        "update a set v = 8",
+        "update a set t = 'more'",
+        "update a set id = 2",
+        "delete from a",
+    ):
+        connection.run(statement)
+    connection.close()
+    found = reading.flat()
+    assert [op for _, op, _, _ in found] == ["c", "u", "u", "u", "d"]
+    inserted, eight, text, moved, deleted = found
+    # The row is gone by now: what the insert did not log cannot be looked up any more, and its delete follows.
+    assert inserted[3] is not None
+    assert [inserted[3][0], inserted[3][2]] == [1, "text"]
+    assert UNCHANGED not in inserted[3]
+    lacks = UNCHANGED if image == "MINIMAL" else 8
+    assert eight == ("a", "u", None, (1, 8, UNCHANGED, UNCHANGED if image == "MINIMAL" else "x"))
+    assert text == ("a", "u", None, (1, lacks, "more", UNCHANGED if image == "MINIMAL" else "x"))
+    assert moved[2] == (1, UNCHANGED, UNCHANGED, UNCHANGED)
+    assert moved[3] is not None
+    assert moved[3][0] == 2
+    assert deleted == ("a", "d", (2, UNCHANGED, UNCHANGED, UNCHANGED), None)
+
+
+def test_values_that_a_partial_image_lacks_are_looked_up(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key, v int default 7, t text)")
+    reading.begin()
+    connection = reading.database.connect()
+    connection.run("set session binlog_row_image = 'MINIMAL'")
+    connection.run("insert into a (id, t) values (1, 'text')")
+    connection.run("update a set id = 2")
+    connection.close()
+    changes = reading.changes()
+    (update,) = [c for c in changes if isinstance(c, RowChanges) and c.ops[-1] == "u"]
+    reading.source.complete(update)
+    assert update.after[-1] == (2, 7, "text")
+
+
+def test_statements_lead_to_what_they_mean(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key, v int)", "create table gone (id int primary key)")
+    reading.begin()
+    reading.database.execute(
+        "insert into a values (1, 1)",
+        "alter table a add column w varchar(5) default 'n' first, drop column v",
+        "insert into a (id) values (2)",
+        "drop table gone",
+        "create table b like a",
+        "insert into b values ('x', 1)",
+        # As gh-ost and pt-online-schema-change swap tables.
+        "rename table a to old, b to a",
+        "insert into a values ('y', 5)",
+        "alter table a rename column w to renamed",
+        "insert into a values ('z', 6)",
+    )
+    found: list[Flat] = reading.flat()
+    assert [flat for flat in found if flat[1] != "s"] == [
+        ("a", "c", None, (1, 1)),
+        ("a", "c", None, ("n", 2)),
+        ("b", "c", None, ("x", 1)),
+        ("a", "c", None, ("y", 5)),
+        ("a", "c", None, ("z", 6)),
+    ]
+    at = {flat: i for i, flat in enumerate(found) if flat[1] != "s"}
+    altered = found.index(("a", "s", None, ("w", "id")))
+    assert at["a", "c", None, (1, 1)] < altered < at["a", "c", None, ("n", 2)]
+    assert ("gone", "s", None, None) in found
+    swap = [i for i, flat in enumerate(found) if flat == ("a", "s", None, None)]
+    assert len(swap) == 1
+    assert at["b", "c", None, ("x", 1)] < swap[0] < at["a", "c", None, ("y", 5)]
+    last = [i for i, flat in enumerate(found) if flat == ("a", "s", None, ("renamed", "id"))]
+    assert last
+    assert last[-1] < at["a", "c", None, ("z", 6)]
+
+
+def test_a_log_without_names_is_read_as_the_catalogue_has_it_or_not_at_all(reading: Reading) -> None:
+    with _global(reading, "binlog_row_metadata", "'MINIMAL'"):
+        reading.database.execute(
+            "create table a (id int primary key, v varchar(9) character set latin1, e enum('p','q'))"
+        )
+        reading.begin()
+        reading.database.execute(
+            "insert into a values (1, 'é', 'q')",
+            "alter table a add column w int",
+            "insert into a values (2, 'ü', 'p', 5)",
+        )
+        rows = [after for _, op, _, after in reading.flat() if op == "c"]
+        assert rows == [(1, "é", "q"), (2, "ü", "p", 5)]
+        reading.database.execute("alter table a drop column w, drop column e")
+        reading.tables = []
+        with pytest.raises(TailraceError) as caught:
+            reading.changes()
+        assert caught.value.kind is ErrorKind.SOURCE_SCHEMA
+        assert "binlog_row_metadata" in str(caught.value)
+
+
+def test_compressed_events_are_unpacked(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key, v longtext)")
+    reading.begin()
+    connection = reading.database.connect()
+    with contextlib.ExitStack() as stack:
+        if reading.database.is_mariadb:
+            stack.enter_context(_global(reading, "log_bin_compress", "1"))
+        else:
+            connection.run("set session binlog_transaction_compression = 1")
+        connection.run("begin")
+        for i in range(30):
+            connection.run(f"insert into a values ({i}, repeat('{i} ', 50000))")
+        connection.run("update a set v = 'short' where id = 3")
+        connection.run("commit")
+        connection.run("delete from a where id = 4")
+    connection.close()
+    found = reading.flat()
+    assert found[:30] == [("a", "c", None, (i, f"{i} " * 50000)) for i in range(30)]
+    assert found[30:] == [("a", "u", None, (3, "short")), ("a", "d", (4, UNCHANGED), None)]
+
+
+def test_a_position_of_another_server_or_of_a_purged_log_is_refused(reading: Reading) -> None:
+    source, identity = reading.source, reading.source.identity()
+    mark = "0-1-99999999" if reading.database.is_mariadb else "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"
+    with pytest.raises(TailraceError, match="does not have") as caught:
+        source.check_position(identity, source.parse_position(mark))
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    other = "MySQL" if reading.database.is_mariadb else "MariaDB"
+    with pytest.raises(TailraceError) as caught:
+        source.check_position(identity | {"server": other}, reading.start)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    reading.database.execute("create table a (id int primary key)", "flush binary logs", "insert into a values (1)")
+    end = source.current_position()
+    (newest,) = reading.database.rows("show binary logs")[-1][:1]
+    reading.database.execute("flush binary logs", f"purge binary logs to '{newest}'")
+    source.check_position(identity, end)
+    with pytest.raises(TailraceError) as caught:
+        source.check_position(identity, reading.start)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    assert caught.value.remedy
+
+
+def test_reading_can_begin_at_a_time(reading: Reading) -> None:
+    # A log that no longer begins with the server, and stamps of whole seconds that differ.
+    reading.database.execute("flush binary logs", "create table a (id int primary key)")
+    (newest,) = reading.database.rows("show binary logs")[-1][:1]
+    reading.database.execute(f"purge binary logs to '{newest}'", "do sleep(1.2)", "insert into a values (1)")
+    txn = [change.txn for change in reading.changes() if isinstance(change, RowChanges)][-1]
+    found = reading.source.find_position(txn.commit_ts_us)
+    with reading.log(found) as log:
+        changes = read_to(log, reading.source.current_position())
+    assert next(c.txn.id for c in changes if isinstance(c, Begin)) == txn.id
+    with pytest.raises(TailraceError) as caught:
+        reading.source.find_position(1)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+
+
+def test_xa_is_refused_before_anything_of_it_goes_out_wrong(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key)")
+    reading.begin()
+    connection = reading.database.connect()
+    for statement in ("xa start 'tailrace'", "insert into a values (1)", "xa end 'tailrace'", "xa prepare 'tailrace'"):
+        connection.run(statement)
+    connection.run("xa commit 'tailrace'")
+    connection.close()
+    with pytest.raises(TailraceError, match="XA") as caught:
+        reading.changes()
+    assert caught.value.kind is ErrorKind.PREREQUISITE

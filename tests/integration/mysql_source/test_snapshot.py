@@ -1,0 +1,112 @@
+"""Full loads from real servers: chunks cover tables, and their snapshots stand where the log says."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from capture.sources.mysql.snapshot import MysqlSnapshotReader
+from schemas.changes import RowChanges
+from schemas.errors import ErrorKind, TailraceError
+from tests.integration.mysql_source.reading import Reading
+
+KEYS = {
+    "k1": ("id int unsigned", ["0", "1", "5", "4294967295", "7", "8", "9", "10"]),
+    "k2": (
+        "s varchar(20) character set latin1 collate latin1_german1_ci",
+        ["'a'", "'B'", "'ö'", "''", "'''q'", "'zz'", "'b2'"],
+    ),
+    "k3": ("b varbinary(5)", ["x'00'", "x''", "x'ff00'", "x'27'", "x'ff'", "x'0001'"]),
+    "k4": ("d decimal(20,5)", ["-1.5", "0", "100000.00001", "3", "2", "1"]),
+    "k5": ("t datetime(6)", ["'2024-01-01'", "'1000-01-01'", "'2024-01-01 00:00:00.000001'", "'9999-12-31'"]),
+    "k6": ("e enum('z','a','m')", ["'z'", "'a'", "'m'"]),
+    "k7": ("n bigint", ["-9223372036854775808", "9223372036854775807", "0", "-1", "1"]),
+    "k8": ("t time(2)", ["'-838:59:59'", "'0'", "'00:00:00.5'", "'838:59:59'"]),
+}
+
+
+def test_chunks_cover_tables_of_every_key_once(reading: Reading) -> None:
+    statements = []
+    for name, (column, literals) in KEYS.items():
+        key = column.split()[0]
+        statements.append(f"create table {name} ({column} not null primary key, v int)")
+        statements += [f"insert into {name} values ({literal}, {i})" for i, literal in enumerate(literals)]
+        statements.append(f"create table c{name} ({column} not null, j int, v int, primary key ({key}, j))")
+        statements += [
+            f"insert into c{name} values ({literal}, {j}, {i})" for i, literal in enumerate(literals) for j in range(3)
+        ]
+    statements += [
+        "create table keyless (a int)",
+        "insert into keyless values (1), (1), (2)",
+        "create table nothing (id int primary key)",
+    ]
+    reading.database.execute(*statements)
+    for table in reading.source.tables():
+        name = table.name.table
+        rows = reading.rows(table)
+        count = int(str(reading.database.rows(f"select count(*) from {name}")[0][0]))
+        assert len(rows) == count, name
+        if table.key:
+            assert len({tuple(row[i] for i in table.key) for row in rows}) == count, name
+        if count > 3 and table.key:
+            assert len(reading.reader.plan(table, 3)) > 1
+
+
+def test_a_snapshot_saw_everything_before_its_place_in_the_log(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key, v int)", "insert into a values (0, 0)")
+    reading.begin()
+    (table,) = reading.tables
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def write(offset: int) -> None:
+        try:
+            connection = reading.database.connect()
+            n = offset
+            while not stop.is_set():
+                connection.run(f"insert into a values ({n}, {n})")
+                n += 2
+            connection.close()
+        except BaseException as error:  # noqa: BLE001 - the test raises it
+            errors.append(error)
+
+    writers = [threading.Thread(target=write, args=(i,)) for i in (1, 2)]
+    for writer in writers:
+        writer.start()
+    seen = []
+    try:
+        for _ in range(20):
+            (chunk,) = reading.reader.plan(table, 1_000_000)
+            ids = {row[0] for batch in reading.reader.read(table, chunk, 100) for row in batch}
+            seen.append((reading.reader.snapshot(), ids))
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert not errors
+    committed = [
+        (change.txn, {row[0] for row in change.after if row is not None})
+        for change in reading.changes()
+        if isinstance(change, RowChanges)
+    ]
+    assert committed
+    for snapshot, ids in seen:
+        before = [made for txn, made in committed if snapshot.sees(txn)]
+        assert set().union(*before) <= ids
+        assert snapshot.high >= reading.start.commit
+    assert [snapshot.high for snapshot, _ in seen] == sorted(snapshot.high for snapshot, _ in seen)
+
+
+def test_a_table_that_has_changed_is_not_read_under_wrong_names(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key, v int)")
+    (table,) = reading.source.tables()
+    reading.database.execute("alter table a modify v varchar(5)")
+    reader = MysqlSnapshotReader(reading.settings)
+    (chunk,) = reader.plan(table, 10)
+    for statement in ("select 1", "drop table a"):
+        reading.database.execute(statement) if statement != "select 1" else None
+        with pytest.raises(TailraceError) as caught:
+            list(reader.read(table, chunk, 10))
+        assert caught.value.kind is ErrorKind.SOURCE_SCHEMA
+    reader.close()

@@ -1,0 +1,84 @@
+"""Every type, by full load and by log, on both servers: the values are those that were written."""
+
+from __future__ import annotations
+
+from capture.sources.mysql.charsets import UNSUPPORTED, decoder
+from capture.sources.mysql.connection import Cells, Connection
+from schemas.errors import TailraceError
+from tests.integration.mysql_source.reading import Reading
+from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL, Sample
+
+
+def _samples(reading: Reading) -> list[Sample]:
+    return BOTH + (MARIADB if reading.database.is_mariadb else MYSQL)
+
+
+def test_values_arrive_as_they_were_by_full_load_and_by_log(reading: Reading) -> None:
+    samples = _samples(reading)
+    statements = []
+    for number, (native, values) in enumerate(samples):
+        null = "" if "null" in native else " null"
+        statements.append(f"create table t{number:02} (id int primary key, v {native}{null})")
+        literals = [literal for literal, _ in values] + ["null"]
+        rows = ", ".join(f"({i}, {literal})" for i, literal in enumerate(literals))
+        statements.append(f"insert into t{number:02} values {rows}")
+    reading.database.execute(*statements)
+    logged: dict[str, list[object]] = {}
+    for table, op, _, after in reading.flat():
+        if op == "c":
+            assert after is not None
+            logged.setdefault(table, []).append(after[1])
+    tables = {table.name.table: table for table in reading.source.tables()}
+    for number, (native, values) in enumerate(samples):
+        expected = [*(value for _, value in values), None]
+        assert logged[f"t{number:02}"] == expected, f"{native} in the log"
+        loaded = reading.rows(tables[f"t{number:02}"])
+        assert [row[1] for row in sorted(loaded)] == expected, f"{native} in the full load"
+
+
+def test_charsets_decode_as_the_server_converts(reading: Reading) -> None:
+    """Compare every code of one byte, and of two and three where there are such."""
+    connection = reading.database.connect()
+    widths = {
+        str(name): int(str(width))
+        for name, width in connection.rows("select character_set_name, maxlen from information_schema.character_sets")
+    }
+    unknown = set()
+    for charset, width in sorted(widths.items()):
+        if charset in UNSUPPORTED or charset.startswith(("utf", "ucs")) or charset == "binary":
+            continue
+        decode = decoder(charset)
+        codes = [bytes([i]) for i in range(256)]
+        if width > 1:
+            codes += [bytes([i, j]) for i in range(0x81, 0xFF) for j in range(0x40, 0xFF)]
+        codes = [code for code in codes if _is_character(decode, code)]
+        for at in range(0, len(codes), 2000):
+            part = codes[at : at + 2000]
+            for code, text in zip(part, _converted(connection, charset, part), strict=True):
+                # The server has no Unicode character for some codes that have one by now.
+                if text in (None, "?", "�") and code != b"?":
+                    unknown.add((charset, code))
+                else:
+                    assert decode(code) == text, f"{charset} {code.hex()}"
+    connection.close()
+    assert len(unknown) < 30
+
+
+def _converted(connection: Connection, charset: str, codes: list[bytes]) -> Cells:
+    """Return what the server converts codes to; None for one that it refuses."""
+    values = ", ".join(f"convert(_{charset} x'{code.hex()}' using utf8mb4)" for code in codes)
+    try:
+        return connection.rows(f"select {values}")[0]
+    except TailraceError:
+        if len(codes) == 1:
+            return [None]
+    half = (len(codes) + 1) // 2
+    return _converted(connection, charset, codes[:half]) + _converted(connection, charset, codes[half:])
+
+
+def _is_character(decode: object, code: bytes) -> bool:
+    assert callable(decode)
+    try:
+        return len(decode(code)) == 1
+    except UnicodeDecodeError:
+        return False

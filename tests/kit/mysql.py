@@ -1,0 +1,84 @@
+"""MySQL and MariaDB servers for tests, and a database of each test's own in them."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from capture.sources.mysql.connection import Cells, Connection, connect, identifier
+from deploy.local.mysql import MysqlAddress
+from schemas.endpoints import MysqlSource
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlDatabase:
+    """A database of one test's own."""
+
+    address: MysqlAddress
+    name: str
+    is_mariadb: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The part of a `source` section that says where the server is."""
+        return {
+            "engine": "mysql",
+            "host": self.address.host,
+            "port": self.address.port,
+            "user": self.address.user,
+            "tls": {"mode": "disable"},
+            "tables": [f"{self.name}.*"],
+        }
+
+    def source(self, **more: Any) -> MysqlSource:
+        """Return a `source` section that takes all tables of the database."""
+        return MysqlSource.model_validate({**self.settings, **more})
+
+    def connect(self) -> Connection:
+        """Return a new session in this database, for the administrator."""
+        connection = connect(self.source())
+        connection.run("set session sql_mode = 'NO_BACKSLASH_ESCAPES,ALLOW_INVALID_DATES'")
+        connection.run(f"use {identifier(self.name)}")
+        return connection
+
+    def execute(self, *statements: str) -> None:
+        """Run statements, each in a transaction of its own."""
+        connection = self.connect()
+        try:
+            for statement in statements:
+                connection.run(statement)
+        finally:
+            connection.close()
+
+    def rows(self, query: str) -> list[Cells]:
+        """Return the rows of a query as text."""
+        connection = self.connect()
+        try:
+            return connection.rows(query)
+        finally:
+            connection.close()
+
+
+def create_mysql_database(address: MysqlAddress) -> MysqlDatabase:
+    """Create an empty database with a name of its own."""
+    name = f"test_{secrets.token_hex(5)}"
+    connection = _administrator(address)
+    try:
+        connection.run(f"create database {name} character set utf8mb4")
+        return MysqlDatabase(address, name, connection.is_mariadb)
+    finally:
+        connection.close()
+
+
+def drop_mysql_database(database: MysqlDatabase) -> None:
+    """Drop the database."""
+    connection = _administrator(database.address)
+    try:
+        connection.run(f"drop database if exists {database.name}")
+    finally:
+        connection.close()
+
+
+def _administrator(address: MysqlAddress) -> Connection:
+    return connect(MysqlDatabase(address, "mysql", is_mariadb=False).source())

@@ -1,0 +1,136 @@
+"""Every type of MySQL and MariaDB with its extremes: type, and pairs of a literal and its canonical value."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+Sample = tuple[str, list[tuple[str, Any]]]
+
+
+def _day(text: str) -> int:
+    return (date.fromisoformat(text) - date(1970, 1, 1)).days
+
+
+def _us(text: str) -> int:
+    span = datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+
+
+def _unscaled(text: str, scale: int) -> int:
+    sign, digits, exponent = Decimal(text).as_tuple()
+    assert isinstance(exponent, int)
+    number = int("".join(map(str, digits)).ljust(len(digits) + scale + exponent, "0"))
+    return -number if sign else number
+
+
+_LARGE = "99999999999999999999999999999999999.999999999999999999999999999999"
+
+BOTH: list[Sample] = [
+    ("tinyint", [("-128", -128), ("127", 127)]),
+    ("tinyint(1)", [("-1", -1), ("1", 1)]),
+    ("tinyint unsigned", [("255", 255)]),
+    ("smallint", [("-32768", -32768), ("32767", 32767)]),
+    ("smallint unsigned", [("65535", 65535)]),
+    ("mediumint", [("-8388608", -8388608), ("8388607", 8388607)]),
+    ("mediumint unsigned", [("16777215", 16777215)]),
+    ("int", [("-2147483648", -(2**31)), ("2147483647", 2**31 - 1)]),
+    ("int(5) unsigned zerofill", [("4294967295", 2**32 - 1), ("7", 7)]),
+    ("bigint", [("-9223372036854775808", -(2**63)), ("9223372036854775807", 2**63 - 1)]),
+    ("bigint unsigned", [("18446744073709551615", 2**64 - 1)]),
+    ("decimal(65,30)", [(f"-{_LARGE}", _unscaled(f"-{_LARGE}", 30)), (_LARGE, _unscaled(_LARGE, 30)), ("0", 0)]),
+    ("decimal(10,2)", [("-0.01", -1), ("12345678.90", 1234567890)]),
+    ("decimal(5,0)", [("-99999", -99999)]),
+    ("decimal(30,30)", [("-0.000000000000000000000000000001", -1)]),
+    ("float", [("1.1", 1.100000023841858), ("-3.40282e38", -3.402820018375656e38), ("0", 0.0)]),
+    ("float(7,4)", [("999.0001", 999.0001220703125)]),
+    ("double", [("1.1", 1.1), ("-1.7976931348623157e308", -1.7976931348623157e308), ("5e-324", 5e-324)]),
+    ("bit(1)", [("b'1'", True), ("b'0'", False)]),
+    ("bit(9)", [("b'101010101'", "101010101")]),
+    ("bit(64)", [("b'" + "1" * 64 + "'", "1" * 64), ("0", "0" * 64)]),
+    ("year", [("1901", 1901), ("2155", 2155), ("0", 0)]),
+    ("date", [("'1000-01-01'", _day("1000-01-01")), ("'9999-12-31'", _day("9999-12-31")), ("'0000-00-00'", None)]),
+    ("date", [("'2020-00-10'", None), ("'2020-02-31'", None)]),
+    ("time", [("'838:59:59'", "PT838H59M59S"), ("'-838:59:59'", "PT-838H-59M-59S"), ("'00:00:00'", "PT0S")]),
+    ("time(1)", [("'-00:00:00.1'", "PT-0.1S")]),
+    ("time(3)", [("'-00:00:01.5'", "PT-1.5S"), ("'23:59:59.999'", "PT23H59M59.999S")]),
+    ("time(6)", [("'-838:59:58.999999'", "PT-838H-59M-58.999999S"), ("'-00:00:00.000001'", "PT-0.000001S")]),
+    ("datetime", [("'1000-01-01 00:00:00'", _us("1000-01-01")), ("'0000-00-00 00:00:00'", None)]),
+    ("datetime(2)", [("'2024-02-29 23:59:59.99'", _us("2024-02-29 23:59:59.990000"))]),
+    ("datetime(6)", [("'9999-12-31 23:59:59.999999'", _us("9999-12-31 23:59:59.999999"))]),
+    (
+        "timestamp null",
+        [("'1970-01-01 00:00:01'", 1_000_000), ("'2038-01-19 03:14:07'", 2147483647_000_000), ("0", None)],
+    ),
+    ("timestamp(3) null", [("'2024-02-29 12:00:00.123'", _us("2024-02-29 12:00:00.123000"))]),
+    ("timestamp(6) null", [("'2024-02-29 12:00:00.123456'", _us("2024-02-29 12:00:00.123456"))]),
+    ("char(5)", [("'a '", "a"), ("'é'", "é"), ("''", "")]),
+    ("char(255)", [("'wide 😀'", "wide 😀")]),
+    ("varchar(300)", [("'😀 é '", "😀 é "), ("''", ""), ("_utf8mb4 x'61006200'", "a\0b\0")]),
+    ("varchar(10) character set latin1", [("x'80ff819d'", "€ÿ\x81\x9d")]),
+    ("varchar(10) character set gbk", [("'中文'", "中文")]),
+    ("varchar(10) character set sjis", [("'日本'", "日本"), (r"x'815f'", "\\")]),
+    ("varchar(10) character set euckr", [("'한국'", "한국")]),
+    ("varchar(10) character set big5", [("'中文'", "中文")]),
+    ("varchar(10) character set ucs2", [("'aé'", "aé")]),
+    ("varchar(5) character set utf16", [("'😀'", "😀")]),
+    ("varchar(5) character set utf16le", [("'😀'", "😀")]),
+    ("varchar(5) character set utf32", [("'😀'", "😀")]),
+    ("varchar(5) character set utf8mb3", [("'é'", "é")]),
+    ("varchar(5) character set koi8r", [("'Ж'", "Ж")]),
+    ("varchar(5) character set greek", [("x'a1'", "\u02bd")]),
+    ("tinytext", [("'x'", "x")]),
+    ("text character set latin2", [("'ž'", "ž")]),
+    ("mediumtext", [("''", "")]),
+    ("longtext", [("repeat('é', 70000)", "é" * 70000)]),
+    ("binary(5)", [("x'010000'", b"\1\0\0\0\0"), ("x'0000000000'", bytes(5))]),
+    ("varbinary(10)", [("x'00ff00'", b"\0\xff\0"), ("''", b"")]),
+    ("tinyblob", [("x'00'", b"\0")]),
+    ("blob", [("x'ff00'", b"\xff\0")]),
+    ("mediumblob", [("''", b"")]),
+    ("longblob", [("repeat(x'ab', 70000)", b"\xab" * 70000)]),
+    ("enum('a','b''c','é') character set latin1", [("'é'", "é"), ("'b''c'", "b'c")]),
+    ("set('x','y','z')", [("'x,z'", "x,z"), ("''", "")]),
+    ("point", [("point(1, 2)", bytes.fromhex("000000000101000000000000000000f03f0000000000000040"))]),
+    (
+        "geometry",
+        [("st_geomfromtext('point(0 0)', 4326)", bytes.fromhex("e6100000010100000000000000000000000000000000000000"))],
+    ),
+]
+
+MARIADB: list[Sample] = [
+    (
+        "uuid",
+        [
+            ("'00112233-4455-1677-8899-aabbccddeeff'", "00112233-4455-1677-8899-aabbccddeeff"),
+            ("'01a9a0c0-1111-7abc-8899-aabbccddee00'", "01a9a0c0-1111-7abc-8899-aabbccddee00"),
+        ],
+    ),
+    ("inet6", [("'::ffff:1.2.3.4'", "::ffff:1.2.3.4"), ("'::'", "::"), ("'2001:db8::'", "2001:db8::")]),
+    ("inet4", [("'10.0.0.0'", "10.0.0.0")]),
+    ("json", [("'[1,  2]'", "[1,  2]")]),
+]
+
+MYSQL: list[Sample] = [
+    (
+        "json",
+        [
+            ("""'{"b": {}, "a": [1, 2.5, null, true, "xé"]}'""", '{"a": [1, 2.5, null, true, "xé"], "b": {}}'),
+            (
+                "'[1e20, -0.0, 1.5e-7, 18446744073709551615, 1056764115920083.6]'",
+                "[1e20, -0.0, 0.00000015, 18446744073709551615, 1056764115920083.6]",
+            ),
+            ("""'"s"'""", '"s"'),
+            ("'null'", "null"),
+            ("json_array(cast(1.50 as decimal(10,2)), cast('12:00:01.5' as time(6)))", '[1.50, "12:00:01.500000"]'),
+            (
+                "json_array(cast('2020-01-02 03:04:05' as datetime), cast('2020-01-02' as date))",
+                '["2020-01-02 03:04:05.000000", "2020-01-02"]',
+            ),
+            ("json_object('b', cast(x'0102' as binary(2)))", '{"b": "base64:type15:AQI="}'),
+        ],
+    ),
+    ("vector(3)", [("to_vector('[1,2,3.5]')", bytes.fromhex("0000803f0000004000006040"))]),
+    ("varchar(20) character set gb18030", [("'㐀中'", "㐀中")]),
+]
