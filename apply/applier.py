@@ -43,7 +43,7 @@ class Limits:
     """The bounds and pauses of one applier."""
 
     batch_rows: int = 20_000
-    batch_bytes: int = 32 << 20
+    batch_bytes: int = 10 << 20
     linger_s: float = 0.005
     suspended_retry_s: float = 30.0
     conflict_wait_s: float = 60.0
