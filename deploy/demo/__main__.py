@@ -8,7 +8,6 @@ import signal
 import sys
 from pathlib import Path
 
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -94,13 +93,13 @@ def summary(stage: Stage, screen: Screen, results: Results, *, failed: bool) -> 
     table.add_row("topics", f"{topics.records:,} changes in {len(topics.topics)} topics, {faults}")
     table.add_row("result", "[bold red]FAILED[/]" if failed else "[bold green]source = target[/]")
     if topics.topics:
-        screen.console.print(_topics(stage, results))
+        _show_topics(stage, screen, results)
     screen.console.print(table)
     for fault in results.faults:
         screen.bad(fault)
 
 
-def _topics(stage: Stage, results: Results) -> Group:
+def _show_topics(stage: Stage, screen: Screen, results: Results) -> None:
     """Show what the topics hold, and the commands to look at them."""
     table = Table(title="Topics", title_style="bold")
     operations = {"r": "read", "c": "created", "u": "updated", "d": "deleted", "t": "truncated"}
@@ -112,7 +111,10 @@ def _topics(stage: Stage, results: Results) -> Group:
     lines = [Text("To look at them yourself (make demo KEEP=1 leaves everything running):", style="bold")]
     for what, command in commands(stage.settings, results.topics.topics[0].topic):
         lines += [Text(f"  # {what}", style="dim"), Text(f"  {command.replace('CONFIG', str(stage.configuration))}")]
-    return Group(table, *lines)
+    screen.console.print(table)
+    for line in lines:
+        # For copying: not wrapped.
+        screen.console.print(line, soft_wrap=True)
 
 
 def _keep(stage: Stage, screen: Screen) -> None:
