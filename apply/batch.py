@@ -121,9 +121,20 @@ class BatchBuilder:
         self._floor: dict[TopicPartition, int] = {}
 
     def take(self) -> Batch:
-        """Return the batch and begin the next one."""
+        """Return the batch, for the versions that the target is to have now, and begin the next one.
+
+        Raises TARGET_SCHEMA where rows cannot be brought to such a version.
+        """
         batch, self.batch = self.batch, Batch()
         self._floor = {}
+        for topic, segments in batch.segments.items():
+            for segment in segments:
+                # A newer version may have come since the segment was begun: its names, not the former ones, count.
+                written = segment.net.table
+                target = self.target(topic, written.version)
+                if target is not segment.target:
+                    segment.target = target
+                    segment.projection = Projection(written, target, comes_again=self._comes_again)
         return batch
 
     def target(self, topic: str, version: int | None = None) -> TableSchema:

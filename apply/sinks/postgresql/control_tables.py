@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 from apply.sink import Arrival, TopicPartition
 from apply.sinks.postgresql.connection import Link
@@ -20,6 +21,8 @@ from schemas.table import TableName, TableSchema
 ADVISORY_CLASS = 0x7461696C
 """First key of the advisory locks ("tail" in ASCII): keeps them apart from other programs' locks."""
 ADVISORY_DDL = 1
+ADVISORY_TABLE_CLASS = 0x74626C65
+"""First key of the locks of single tables ("tble" in ASCII)."""
 
 _BARRIER_KEEP = "30 days"
 
@@ -73,6 +76,27 @@ class ControlTables:
     def lock_ddl(self) -> None:
         """Keep other appliers from changing tables until the transaction ends."""
         self._link.rows("select pg_advisory_xact_lock(%s, %s)", (ADVISORY_CLASS, ADVISORY_DDL))
+
+    def lock_table(self, name: TableName) -> None:
+        """Wait until nobody writes a table, and let nobody begin to, until the transaction ends."""
+        self._link.rows("select pg_advisory_xact_lock(%s, %s)", (ADVISORY_TABLE_CLASS, self._number(name)))
+
+    def guard_table(self, name: TableName) -> int | None:
+        """Let nobody alter a table until the transaction ends; return the version that it was prepared for."""
+        replication, target = map(literal, self._owner)
+        # Two statements: the second one sees what was committed while the first one waited.
+        cursor = self._link.connection.execute(
+            f"select pg_advisory_xact_lock_shared({ADVISORY_TABLE_CLASS}, {self._number(name)}); "
+            f"select version from {self._schema}.tables where replication = {replication} and target = {target} "
+            f"and source_schema = {literal(name.schema)} and source_table = {literal(name.table)}"
+        )
+        cursor.nextset()
+        found = cursor.fetchone()
+        return None if found is None else int(found[0])
+
+    def _number(self, name: TableName) -> int:
+        # Two tables of one number only wait for each other.
+        return crc32(json.dumps([*self._owner, *name]).encode()) >> 1
 
     # Offsets
 

@@ -58,6 +58,7 @@ class Preparation:
             if recorded is None or recorded.version < table.version or target is None:
                 # Another applier may be at it: look again under the lock.
                 self._control.lock_ddl()
+                self._control.lock_table(table.name)
                 recorded = self._control.recorded(table.name)
                 target = read_table(self._link, name)
                 if recorded is None or recorded.version < table.version or target is None:

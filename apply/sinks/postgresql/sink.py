@@ -40,6 +40,10 @@ class PostgresqlSink:
         self._triggers_disabled = target.disable_triggers
         self._stages = Stages(self._link)
         self._writer = Writer(self._stages)
+        self._prepared: dict[TableName, int] = {}
+        """The newest version of each table that this process has prepared: rows come in its names."""
+        self._guarded: set[TableName] = set()
+        """Tables that nobody else can alter until the open transaction ends."""
         self._plans: dict[tuple[TableName, int, tuple[str, ...]], TablePlan] = {}
 
     def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -56,6 +60,7 @@ class PostgresqlSink:
         self._forget_plans(table.name)
         with self._classified("preparing the table", table):
             self._preparation.prepare(table)
+        self._prepared[table.name] = max(table.version, self._prepared.get(table.name, 0))
 
     def is_empty(self, table: TableSchema) -> bool:
         """Tell whether the target's table has no row."""
@@ -66,6 +71,7 @@ class PostgresqlSink:
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write a batch within the open transaction; return the rows that the target refuses."""
         with self._classified("writing rows", batch.table):
+            self._guard(batch.table)
             try:
                 return self._writer.write(self._plan(batch.table), batch)
             except TailraceError as error:
@@ -135,10 +141,12 @@ class PostgresqlSink:
         """Commit. Invariant 3: rows and the offsets that they reach become durable together."""
         with self._classified("committing"):
             self._link.commit()
+        self._guarded.clear()
         self._stages.committed()
 
     def rollback(self) -> None:
         """Undo everything since the last flush."""
+        self._guarded.clear()
         self._link.rollback()
         self._stages.rolled_back()
 
@@ -150,6 +158,26 @@ class PostgresqlSink:
     def close(self) -> None:
         """Close the connection. May be called twice."""
         self._link.discard()
+
+    def _guard(self, table: TableSchema) -> None:
+        """Keep others from altering a table until the transaction ends.
+
+        Raises TARGET_THROTTLED if another applier has altered it to a version that this one does not know yet: a column
+        may have another's name by now.
+        """
+        name = table.name
+        if name not in self._prepared or name in self._guarded:
+            return
+        known = max(self._prepared[name], table.version)
+        self._link.begin()
+        found = self._control.guard_table(name)
+        if found is not None and found > known:
+            raise TailraceError(
+                ErrorKind.TARGET_THROTTLED,
+                f"another applier has altered the table to version {found}, this one knows {known} yet",
+                table=str(name),
+            )
+        self._guarded.add(name)
 
     def _plan(self, table: TableSchema) -> TablePlan:
         key = (table.name, table.version, table.column_names)

@@ -58,15 +58,6 @@ class RelationFacts:
     """`pg_relation_filenode`: another number when all rows were written anew."""
 
 
-class Attribute(NamedTuple):
-    """A row of `pg_attribute` as to what a column leaves behind when it is dropped."""
-
-    number: int
-    is_dropped: bool
-    layout: tuple[int, str, int]
-    """Length, alignment and type modifier: two columns of one type agree in them."""
-
-
 class ColumnType(NamedTuple):
     """The type of a column as `pg_attribute` has it."""
 
@@ -141,10 +132,9 @@ class Catalog:
             foreign_keys[row[0]].append(_foreign_key(row))
         return [self._table(r, columns[r.oid], indexes[r.oid], foreign_keys[r.oid]) for r in relations]
 
-    def attributes(self, oid: int) -> list[Attribute]:
-        """Return what a relation's columns were and are, the dropped ones included."""
-        rows = self._fetch("reading columns", queries.ATTRIBUTES, {"oid": oid})
-        return [Attribute(number, is_dropped, tuple(layout)) for number, is_dropped, *layout in rows]
+    def dropped_columns(self, oid: int) -> set[int]:
+        """Return the numbers of a relation's columns that were dropped: they are never given again."""
+        return {number for (number,) in self._fetch("reading columns", queries.DROPPED_COLUMNS, {"oid": oid})}
 
     def column_types(self, oid: int) -> dict[str, ColumnType]:
         """Return the types of a relation's columns."""

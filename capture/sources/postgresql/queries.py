@@ -57,11 +57,9 @@ select a.attrelid::int8, a.attnum::int4, a.atttypid::int8, a.atttypmod, format_t
  order by a.attrelid, a.attnum
 """
 
-ATTRIBUTES = """
-select a.attnum::int4, a.attisdropped, a.attlen::int4, a.attalign::text, a.atttypmod
-  from pg_attribute a where a.attrelid = %(oid)s::oid and a.attnum > 0
+DROPPED_COLUMNS = """
+select a.attnum::int4 from pg_attribute a where a.attrelid = %(oid)s::oid and a.attnum > 0 and a.attisdropped
 """
-"""Dropped columns keep their number, and the layout of their values."""
 
 COLUMN_TYPES = """
 select a.attname::text, a.atttypid::int8, a.atttypmod, n.nspname::text

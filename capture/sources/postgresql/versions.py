@@ -7,10 +7,10 @@ announcement, and the catalogue adds what an announcement does not tell: nullabi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from capture.sources.postgresql.catalog import Attribute, Catalog, RelationFacts
+from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.pgoutput import Relation, RowReaders, compile_readers
 from capture.sources.postgresql.types import logical_type, reader
 from schemas.changes import SchemaChange, Transaction
@@ -129,7 +129,7 @@ class Versions:
         now = self._catalog.read_tables([facts])[0] if facts is not None else None
         natives = self._catalog.natives([(c.oid, c.typmod) for c in relation.columns])
         announced = [(c.name, native) for c, native in zip(relation.columns, natives, strict=True)]
-        numbers, is_certain = identify(announced, previous, now, self._catalog.attributes(relation.oid))
+        numbers, is_certain = identify(announced, previous, now, self._catalog.dropped_columns(relation.oid))
         known = {c.number: c for table in (previous, now) if table is not None for c in table.columns if c.number}
         columns = []
         for place, (column_name, native) in enumerate(announced):
@@ -169,7 +169,7 @@ def identify(
     announced: Sequence[tuple[str, str]],
     previous: TableSchema | None,
     now: TableSchema | None,
-    attributes: Sequence[Attribute],
+    dropped: Collection[int],
 ) -> tuple[list[int], bool]:
     """Return the lasting numbers of announced columns (name, type), 0 where unknown, and whether they are certain.
 
@@ -181,11 +181,10 @@ def identify(
     known = {c.number for c in previous.columns} if previous is not None else set(present)
     came = set(present) - known
     last = max(known, default=0)
-    gone = {a.number for a in attributes if a.is_dropped and (a.number in known or a.number > last)}
+    gone = {number for number in dropped if number in known or number > last}
     if now is not None and list(announced) == [(c.name, c.native) for c in now.columns]:
         # Another reading: a column that is gone by now stood here, under the name of one that came later.
-        layouts = {a.number: a.layout for a in attributes}
-        return present, {layouts.get(n) for n in came}.isdisjoint(layouts[n] for n in gone)
+        return present, not (came and gone)
     for candidate in (known & set(present), {*present, *gone}):
         if len(candidate) == len(announced):
             return sorted(candidate), True

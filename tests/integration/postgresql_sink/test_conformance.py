@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from apply.sink import Sink
+from apply.sink import Sink, TableBatch
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.changes import Row
 from schemas.endpoints import PostgresqlTarget
+from schemas.errors import Action, TailraceError
 from schemas.table import TableSchema
-from tests.conformance.sink_suite import SinkSuite
+from tests.conformance.sink_suite import ORDERS, ORDERS_2, SinkSuite
 from tests.kit.servers import Database
 
 pytestmark = pytest.mark.integration
@@ -39,6 +40,19 @@ class _PostgresqlSinkSuite(SinkSuite):
     def read(self, sink: Sink, table: TableSchema) -> list[Row]:
         names = ", ".join(f'"{name}"' for name in table.column_names)
         return self.database.rows(f'select {names} from "{table.name.schema}"."{table.name.table}"')
+
+    def test_whoever_does_not_know_the_newer_version_writes_nothing(self, sink: Sink) -> None:
+        other = self.other_sink(sink)
+        other.prepare(ORDERS)
+        self.write(other, TableBatch(ORDERS, upserts=[(1, "a", True)]))
+        sink.prepare(ORDERS_2)
+        with pytest.raises(TailraceError) as caught:
+            other.apply(TableBatch(ORDERS, upserts=[(2, "b", True)]))
+        assert caught.value.action is Action.RETRY
+        other.rollback()
+        other.prepare(ORDERS_2)
+        self.write(other, TableBatch(ORDERS_2, upserts=[(2, True, "n")]))
+        assert (2, True, "n") in self.rows(sink, ORDERS_2)
 
 
 class TestPostgresql18(_PostgresqlSinkSuite):

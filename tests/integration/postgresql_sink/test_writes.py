@@ -273,6 +273,10 @@ def test_another_appliers_alteration_is_noticed(open_sink: OpenSink, target_data
         sink.flush()
     newer = replace(PEOPLE, version=2, columns=(*PEOPLE.columns[:2], Column("city", STRING, "text", default="'?'")))
     first.prepare(newer)
+    with pytest.raises(TailraceError, match="knows 1"):
+        second.apply(TableBatch(PEOPLE, upserts=[(2, "b", None, 1)]))
+    second.rollback()
+    second.prepare(newer)
     cut = replace(PEOPLE, columns=PEOPLE.columns[:2])
     assert second.apply(TableBatch(cut, upserts=[(2, "b")])) == []
     second.flush()

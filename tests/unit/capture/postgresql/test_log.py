@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture.sources.postgresql import log as reader_module
-from capture.sources.postgresql.catalog import Attribute, Catalog, RelationFacts
+from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.types import TypeInfo, logical_type
@@ -43,8 +43,8 @@ class FakeCatalog:
     def consistently(self, read: Callable[[], T]) -> T:
         return read()
 
-    def attributes(self, oid: int) -> list[Attribute]:
-        return []
+    def dropped_columns(self, oid: int) -> set[int]:
+        return set()
 
     def load_types(self, oids: Iterable[int]) -> None:
         pass
