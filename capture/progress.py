@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from capture.load_state import LoadState
@@ -12,6 +13,7 @@ from runtime.status import StatusWriter
 from schemas.errors import TailraceError
 from schemas.settings import Settings
 
+RATE_SAMPLES_MAX = 13
 ASK_SOURCE_INTERVAL_S = 5.0
 """How often the source is asked how much log it keeps, which is dearer than the log's end."""
 
@@ -26,6 +28,9 @@ class Progress:
         self._said_at_s = 0.0
         self._asked_at_s = -ASK_SOURCE_INTERVAL_S
         self._retained_bytes: int | None = None
+        self._log_left_bytes: int | None = None
+        self._ends: deque[tuple[float, int]] = deque(maxlen=RATE_SAMPLES_MAX)
+        """Where the source's log ended, and when."""
         self._row_count = 0
         self._counted = 0
         self._document: dict[str, Any] = {"state": "starting", "rows": 0, "tables": {}, "error": None}
@@ -54,6 +59,7 @@ class Progress:
         if now_s - self._asked_at_s >= ASK_SOURCE_INTERVAL_S:
             self._asked_at_s = now_s
             self._retained_bytes = source.retained_bytes()
+            self._log_left_bytes = source.log_left_bytes()
         end = source.current_position()
         new_rows = session.row_count - self._counted
         self._counted = session.row_count
@@ -68,9 +74,12 @@ class Progress:
             "position": source.format_position(session.committed),
             "position_commit": session.committed.commit,
             "source_end": source.format_position(end),
+            "source_end_commit": end.commit,
             "lag_bytes": lag_bytes,
             "lag_ms": lag_ms,
             "retained_bytes": self._retained_bytes,
+            "log_left_bytes": self._log_left_bytes,
+            "log_bytes_per_s": self._log_bytes_per_s(now_s, end.commit),
             "sequence": session.publisher.sequence,
             "rows": self._row_count,
             "rows_per_s": round(new_rows / max(elapsed_s, 0.001), 1) if elapsed_s < 60 else 0.0,
@@ -89,12 +98,21 @@ class Progress:
         metrics.CAPTURE_WINDOW_KEYS.set(session.loading.window_key_count)
         if self._retained_bytes is not None:
             metrics.CAPTURE_RETAINED_BYTES.set(self._retained_bytes)
+        if self._log_left_bytes is not None:
+            metrics.CAPTURE_LOG_LEFT_BYTES.set(self._log_left_bytes)
         metrics.CAPTURE_SOURCE_TRANSACTIONS.inc(session.take_transaction_count())
         for load in loads:
             metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "done").set(len(load.done))
             metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "left").set(max(0, len(load.chunks) - len(load.done)))
         for feed in session.publisher.feeds.values():
             metrics.CAPTURE_ROWS.labels(str(feed.table.name), self._document["phase"]).inc(feed.take_row_count())
+
+    def _log_bytes_per_s(self, now_s: float, end: int) -> float | None:
+        """Return how fast the source's log grows, over a minute or so; None: too soon to tell."""
+        if not self._ends or now_s - self._ends[-1][0] >= ASK_SOURCE_INTERVAL_S:
+            self._ends.append((now_s, end))
+        began_s, begin = self._ends[0]
+        return round((end - begin) / (now_s - began_s), 1) if now_s - began_s >= ASK_SOURCE_INTERVAL_S else None
 
     def close(self, state: str, error: TailraceError | None = None) -> None:
         """Say the last word."""

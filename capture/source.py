@@ -188,6 +188,10 @@ class Source(Protocol):
         """Return how much log the source keeps for this replication, where it can tell."""
         ...
 
+    def log_left_bytes(self) -> int | None:
+        """Return how much more log may be written until the source gives up what it keeps for us; None: no bound."""
+        ...
+
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of key changes by the source's present values, in place.
 

@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from capture import checkpoints
+from capture.source import Source
 from capture.sources import open_source
 from control.wire_types import wire_type
 from runtime.kafka.admin import Topics
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
+from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
-from schemas.topics import check_distinct, data_topic
+from schemas.topics import check_distinct, checkpoints_topic, data_topic
 from schemas.types import Family
 
 
@@ -128,7 +131,7 @@ def grants(settings: Settings) -> str:
     source = open_source(settings)
     try:
         tables = source.tables()
-        parts = [f"-- source: as the owner of the tables\n{source.grants([table.name for table in tables])}"]
+        parts = [f"-- source: as a superuser\n{source.grants([table.name for table in tables])}"]
     finally:
         source.close()
     for target in settings.targets:
@@ -173,6 +176,7 @@ def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
         estimates = source.row_estimates(tables)
         report.tables = [planned_table(settings.name, t, max(0, estimates.get(t.name, 0))) for t in tables]
         report.findings += [PlacedFinding("source", finding) for finding in source.findings(tables)]
+        report.findings += [PlacedFinding("source", finding) for finding in _of_checkpoint(settings, source)]
         if not tables:
             report.findings.append(PlacedFinding("source", _nothing_selected()))
         check_distinct(settings.name, [table.name for table in tables])
@@ -182,6 +186,30 @@ def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
     finally:
         source.close()
     return tables
+
+
+def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
+    """Return what keeps capture from going on where it is; nothing where it has not begun, or Kafka does not answer."""
+    try:
+        if not Topics(settings.kafka).exists(checkpoints_topic(settings.name)):
+            return []
+        checkpoint = checkpoints.read(settings)
+    except TailraceError:
+        # Said of Kafka's own check.
+        return []
+    if checkpoint.identity is None:
+        return []
+    found = []
+    selection = Selection(settings.source.tables)
+    try:
+        source.check_position(checkpoint.identity, checkpoint.position)
+    except TailraceError as error:
+        found.append(of_error(error))
+    try:
+        source.check_published([name for name in checkpoint.versions if selection.takes(name)])
+    except TailraceError as error:
+        found.append(of_error(error))
+    return found
 
 
 def _nothing_selected() -> Finding:

@@ -122,6 +122,8 @@ def _status(report: Status) -> RenderableType:
     head.add_row("", "position", f"{source.get('position', '-')} of {source.get('end', '-')}")
     head.add_row("", "lag", f"{size(source.get('lag_bytes'))}, {duration(source.get('lag_ms'))}")
     head.add_row("", "log retained at the source", size(source.get("retained_bytes")))
+    if source.get("log_left_bytes") is not None:
+        head.add_row("", "until it is given up", size(source["log_left_bytes"]))
     head.add_row("", "published", f"{number(facts.get('rows'))} rows, {number(facts.get('rows_per_s'))}/s")
     if report.standbys:
         head.add_row("", "standbys", str(report.standbys))

@@ -25,6 +25,7 @@ from schemas.table import TableName
 from schemas.topics import apply_group, data_topic, schemas_topic, status_topic
 
 SILENT_AFTER_S = 15.0
+LOG_LEFT_S_MIN = 3600.0
 ENDED = frozenset({"stopped", "failed"})
 
 Document = dict[str, Any]
@@ -82,7 +83,7 @@ class Report:
     tables: list[TableStatus] = field(default_factory=list)
     targets: list[TargetStatus] = field(default_factory=list)
     source: Document = field(default_factory=dict)
-    """`position`, `end`, `lag_bytes`, `lag_ms`, `retained_bytes`, where they are known."""
+    """`position`, `end`, `lag_bytes`, `lag_ms`, `retained_bytes`, `log_left_bytes`, `log_bytes_per_s`, where known."""
     notes: list[str] = field(default_factory=list)
 
     def to_document(self) -> Document:
@@ -141,6 +142,8 @@ class Observer:
         report = assemble(self._settings.name, documents, lags, clock.now_us())
         if report.state in {"silent", "never started", *ENDED}:
             self._ask_source(report)
+        if (note := log_note(report.source)) is not None:
+            report.notes.append(note)
         return report
 
     def ends(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
@@ -185,8 +188,14 @@ class Observer:
         try:
             source = open_source(self._settings)
             try:
-                report.source["end"] = source.format_position(source.current_position())
+                end = source.current_position()
+                report.source["end"] = source.format_position(end)
                 report.source["retained_bytes"] = source.retained_bytes()
+                report.source["log_left_bytes"] = source.log_left_bytes()
+                if report.capture is not None and "source_end_commit" in report.capture.facts:
+                    # Capture says nothing any more: what was written since is between its last word and now.
+                    written = end.commit - int(report.capture.facts["source_end_commit"])
+                    report.source["log_bytes_per_s"] = round(written / max(report.capture.age_s, 1.0), 1)
             finally:
                 source.close()
         except TailraceError as error:
@@ -228,7 +237,7 @@ def assemble(
         facts = active.facts
         report.phase = facts.get("phase")
         names = {"position": "position", "end": "source_end", "lag_bytes": "lag_bytes", "lag_ms": "lag_ms"}
-        names |= {"retained_bytes": "retained_bytes"}
+        names |= {name: name for name in ("retained_bytes", "log_left_bytes", "log_bytes_per_s")}
         report.source = {name: facts[member] for name, member in names.items() if facts.get(member) is not None}
         report.tables = [_table(name, d) for name, d in sorted((facts.get("tables") or {}).items())]
     for target, by_topic in lags.items():
@@ -236,6 +245,23 @@ def assemble(
         instances = [_component(n, d, now_us) for n, d in documents.items() if f"{n}.".startswith(prefix)]
         report.targets.append(_target(target, instances, by_topic))
     return report
+
+
+def log_note(source: Mapping[str, Any]) -> str | None:
+    """Return a warning if the source will soon give up the log that it keeps for capture: within the hour at the rate
+    that it is written at, or after a third of what it may keep.
+    """
+    left, rate = source.get("log_left_bytes"), source.get("log_bytes_per_s") or 0
+    if left is None:
+        return None
+    left_s = left / rate if rate > 0 else None
+    if not (left * 2 < (source.get("retained_bytes") or 0) or (left_s is not None and left_s < LOG_LEFT_S_MIN)):
+        return None
+    when = f", in about {left_s / 60:.0f} minutes at the present rate" if left_s is not None else ""
+    return (
+        f"the source gives up the log that capture needs after {max(0, left) / (1 << 20):,.0f} MiB more{when}: see "
+        "that capture runs and keeps up, or raise max_slot_wal_keep_size at the server"
+    )
 
 
 def _target(name: str, instances: list[ComponentStatus], by_topic: Mapping[str, int]) -> TargetStatus:

@@ -83,6 +83,9 @@ CAPTURE_COMMITS = _seconds("capture_commit_seconds", "Duration of a commit of a 
 CAPTURE_LAG_BYTES = _gauge("capture_lag_bytes", "Source log that is not published yet")
 CAPTURE_LAG_SECONDS = _gauge("capture_lag_seconds", "Age of the last change published when it was committed to Kafka")
 CAPTURE_RETAINED_BYTES = _gauge("capture_retained_bytes", "Log that the source keeps for this replication")
+CAPTURE_LOG_LEFT_BYTES = _gauge(
+    "capture_log_left_bytes", "Log that may still be written until the source gives up what it keeps; absent: no bound"
+)
 CAPTURE_LOAD_CHUNKS = _gauge("capture_load_chunks", "Chunks of a table's full load", "table", "state")
 CAPTURE_WINDOW_KEYS = _gauge("capture_window_keys", "Changed keys remembered while chunks are being read")
 CAPTURE_ACTIVE = _gauge("capture_active", "1 where this process captures, 0 where it is a standby")

@@ -137,6 +137,12 @@ class PostgresqlSource(SourceSection, PostgresqlConnection):
     """Make the slot where it is missing at the first start. False: it must be there."""
     manage_publication: bool = True
     """Make the publication and keep it to the selected tables. False: it must be there, and is left alone."""
+    failover: bool = True
+    """Make the slot one that a standby can take along when it is promoted, where the server has such (17 and later)."""
+    replication_host: str | None = None
+    """Where the replication connection goes, if `host` is a connection pooler. Left out: to `host`."""
+    replication_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The port for it. Left out: `port`."""
     slot_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
     """How long to wait for a slot that a predecessor's connection still holds."""
 

@@ -7,6 +7,7 @@ When a test fails, the last lines of the logs of the servers that we started are
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import shutil
 import tempfile
@@ -67,24 +68,19 @@ def kafka_server(servers_directory: Path) -> Iterator[KafkaAddress]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_18(servers_directory: Path) -> Iterator[PostgresqlAddress]:
-    """A PostgreSQL 18 server. Don't stop it: `own_postgresql` is for that."""
-    yield from _postgresql(servers_directory, 18)
+def postgresql(servers_directory: Path) -> Iterator[Callable[[int], PostgresqlAddress]]:
+    """A function that returns the server of a major version. Don't stop it: `own_postgresql` is for that."""
+    with contextlib.ExitStack() as stack:
 
+        @functools.cache
+        def address(major: int) -> PostgresqlAddress:
+            if named := named_postgresql(major):
+                return named
+            server = stack.enter_context(PostgresqlServer(servers_directory / f"postgresql-{major}", major=major))
+            _LOGS.append(server.log)
+            return server.address
 
-@pytest.fixture(scope="session")
-def postgresql_16(servers_directory: Path) -> Iterator[PostgresqlAddress]:
-    """A PostgreSQL 16 server."""
-    yield from _postgresql(servers_directory, 16)
-
-
-def _postgresql(directory: Path, major: int) -> Iterator[PostgresqlAddress]:
-    if named := named_postgresql(major):
-        yield named
-        return
-    with PostgresqlServer(directory / f"postgresql-{major}", major=major) as server:
-        _LOGS.append(server.log)
-        yield server.address
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -132,14 +128,21 @@ def own_kafka(servers_directory: Path) -> Iterator[KafkaServer]:
 
 @pytest.fixture
 def own_postgresql(servers_directory: Path) -> Iterator[Callable[..., PostgresqlServer]]:
-    """A function that starts a PostgreSQL server of the test's own: `own_postgresql(18, settings={…})`."""
+    """A function that starts a PostgreSQL server of the test's own: `own_postgresql(18, settings={…})`.
+
+    `standby_of=server` makes it a standby of another one.
+    """
     with contextlib.ExitStack() as stack:
 
-        def start(major: int = 18, **options: object) -> PostgresqlServer:
+        def start(
+            major: int = 18, *, standby_of: PostgresqlServer | None = None, **options: object
+        ) -> PostgresqlServer:
             directory = servers_directory / f"postgresql-{secrets.token_hex(4)}"
             server = PostgresqlServer(directory, major=major, **options)  # type: ignore[arg-type]
             stack.callback(_forget, server.log, directory)
             stack.callback(server.stop)
+            if standby_of is not None:
+                server.copy_of(standby_of)
             server.start()
             _LOGS.append(server.log)
             return server
@@ -154,12 +157,12 @@ def _forget(log: Path, directory: Path) -> None:
 
 
 @pytest.fixture
-def new_database(request: pytest.FixtureRequest) -> Iterator[Callable[..., Database]]:
-    """A function that creates an empty database: `new_database(18)` or `new_database(16)`. Dropped after the test."""
+def new_database(postgresql: Callable[[int], PostgresqlAddress]) -> Iterator[Callable[..., Database]]:
+    """A function that creates an empty database: `new_database(18)`, or of 13 to 17. Dropped after the test."""
     with contextlib.ExitStack() as stack:
 
         def create(major: int = 18, prefix: str = "test") -> Database:
-            database = create_database(request.getfixturevalue(f"postgresql_{major}"), prefix)
+            database = create_database(postgresql(major), prefix)
             stack.callback(drop_database, database)
             return database
 

@@ -38,8 +38,9 @@ SESSION = {
     "xmlbinary": "base64",
     "lc_monetary": "C",
     "default_transaction_read_only": "on",
+    "statement_timeout": "0",
 }
-"""What the text of values depends on must be equal on both sides."""
+"""What the text of values depends on must be equal on both sides. A time-out of the role is not meant for a scan."""
 
 Key = tuple[str | None, ...]
 """The text of the key's columns; for a table without a key, the checksum of the row."""

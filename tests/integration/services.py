@@ -34,8 +34,12 @@ class Services:
         kafka: KafkaAddress,
         source: Database | MysqlDatabase,
         target: Database,
+        *,
+        at_source: dict[str, Any] | None = None,
+        at_target: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
+        """`at_source` and `at_target` are added to the databases' own settings."""
         self.configuration = directory / f"{replication}.json"
         self._directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -43,8 +47,8 @@ class Services:
         document = {
             "name": replication,
             "kafka": kafka.settings,
-            "source": {"tables": ["public.*"], **source.settings},
-            "targets": {TARGET: target.settings},
+            "source": {"tables": ["public.*"], **source.settings, **(at_source or {})},
+            "targets": {TARGET: {**target.settings, **(at_target or {})}},
             **settings,
         }
         self._kafka = kafka

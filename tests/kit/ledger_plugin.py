@@ -117,6 +117,9 @@ class LedgerSource:
     def retained_bytes(self) -> int | None:
         return None
 
+    def log_left_bytes(self) -> int | None:
+        return None
+
     def complete(self, changes: RowChanges) -> None:
         return
 

@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -43,6 +44,12 @@ class Database:
             "user": address.user,
             "password": address.password,
         }
+
+    def settings_of_driver(self, **more: str) -> dict[str, Any]:
+        """The same in the driver's words, with changes."""
+        words = dict(self.settings)
+        del words["engine"]
+        return words | {"dbname": words.pop("database")} | more
 
     def connect(self) -> psycopg.Connection:
         """Return a new autocommit connection, for a superuser."""

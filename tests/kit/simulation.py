@@ -361,6 +361,9 @@ class SimSource:
     def retained_bytes(self) -> int | None:
         return 0
 
+    def log_left_bytes(self) -> int | None:
+        return None
+
     def complete(self, changes: RowChanges) -> None:
         # An engine waits until its query sees the transaction.
         self.database.visible.add(changes.txn.xid)

@@ -12,15 +12,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
-from apply.sinks.postgresql.errors import classify
+from apply.sinks.postgresql.errors import classified, classify
 from apply.sinks.postgresql.names import literal
+from runtime.postgresql_login import TLS_REFUSED, why_refused
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 
 _COPY_BLOCK_BYTES = 1 << 20
 """What is handed to libpq at once: large enough to be cheap, small enough not to double a batch's memory."""
+
+_NO_TIMEOUTS = (
+    "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings "
+    "where name in ('idle_session_timeout', 'transaction_timeout')"
+)
+"""The server's or the role's time-outs are not meant for us. They came with PostgreSQL 14 and 17."""
 
 
 def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -59,7 +67,7 @@ def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connecti
         settings["session_replication_role"] = "replica"
     calls = ", ".join(f"pg_catalog.set_config({literal(k)}, {literal(v)}, false)" for k, v in settings.items())
     try:
-        connection.execute(f"select {calls}")
+        connection.execute(f"select {calls}; {_NO_TIMEOUTS}")
     except psycopg.Error as error:
         connection.close()
         raise classify(error, "setting up the session at the target") from error
@@ -68,15 +76,21 @@ def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connecti
 
 def _unreachable(error: psycopg.Error, target: PostgresqlTarget) -> TailraceError:
     doing = f"connecting to {target.user}@{target.host}:{target.port}/{target.database}"
-    if error.sqlstate is not None:
-        return classify(error, doing)
-    # libpq gives no code here. Its text is all there is to tell a refused password from a server that is down; no cell
-    # value is known yet that could be in it.
-    return TailraceError(
-        ErrorKind.TARGET_CONNECTION,
-        f"{doing} failed: {' '.join(str(error).split()) or type(error).__name__}",
-        remedy="check host, port, database, user, password and TLS settings of the target, and that the server runs",
-    )
+    refusal = why_refused(make_conninfo("", **target.conninfo()), target.connect_timeout_s)
+    if refusal is None:
+        # libpq's text is all there is of a server that does not answer; no cell value is known yet that could be in it.
+        return TailraceError(
+            ErrorKind.TARGET_CONNECTION,
+            f"{doing} failed: {' '.join(str(error).split()) or type(error).__name__}",
+            remedy="check host and port of the target, and that the server runs",
+        )
+    if refusal.code == TLS_REFUSED:
+        return TailraceError(
+            ErrorKind.CONFIGURATION, f"{doing} failed: {refusal.reason}", remedy="correct the target's `tls`"
+        )
+    kind, remedy = classified(refusal.code)
+    said = refusal.reason or " ".join(str(error).split())
+    return TailraceError(kind, f"{doing} was refused (SQLSTATE {refusal.code}): {said}", remedy=remedy)
 
 
 class Link:

@@ -80,17 +80,19 @@ def classify(error: psycopg.Error, doing: str, table: str | None = None) -> Tail
                 table=table,
             )
         return TailraceError(ErrorKind.INVARIANT, f"{doing}: {type(error).__name__} from the driver", table=table)
-    kind: ErrorKind
-    remedy: str | None
-    if code in CONFLICTS:
-        kind, remedy = ErrorKind.ROW_CONFLICT, "find the row that holds the value, or whose parent is missing"
-    elif code in _CODES:
-        kind, remedy = _CODES[code]
-    elif code in _ROW_CODES:
-        kind, remedy = ErrorKind.ROW_REJECTED, _CLASSES["23"][1]
-    else:
-        kind, remedy = _CLASSES.get(code[:2], (ErrorKind.INVARIANT, None))
+    kind, remedy = classified(code)
     return TailraceError(kind, f"{doing}: {_facts(error)}", remedy=remedy, table=table)
+
+
+def classified(code: str) -> tuple[ErrorKind, str | None]:
+    """Return the kind of a SQLSTATE and its remedy."""
+    if code in CONFLICTS:
+        return ErrorKind.ROW_CONFLICT, "find the row that holds the value, or whose parent is missing"
+    if code in _CODES:
+        return _CODES[code]
+    if code in _ROW_CODES:
+        return ErrorKind.ROW_REJECTED, _CLASSES["23"][1]
+    return _CLASSES.get(code[:2], (ErrorKind.INVARIANT, None))
 
 
 def _facts(error: psycopg.Error) -> str:

@@ -13,19 +13,49 @@ from contextlib import contextmanager
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from runtime.postgresql_login import TLS_REFUSED, why_refused
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 
 APPLICATION_NAME = "tailrace capture"
 
-SESSION = (
-    "set datestyle = 'ISO, YMD'; set intervalstyle = 'iso_8601'; set timezone = 'UTC'; set bytea_output = 'hex'; "
-    "set extra_float_digits = 3; set xmlbinary = 'base64'; set lc_monetary = 'C'; set search_path = ''; "
-    "set standard_conforming_strings = on; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0"
-)
+_PRINTING = {
+    "datestyle": "'ISO, YMD'",
+    "intervalstyle": "'iso_8601'",
+    "timezone": "'UTC'",
+    "bytea_output": "'hex'",
+    "extra_float_digits": "3",
+    "xmlbinary": "'base64'",
+    "lc_monetary": "'C'",
+    "search_path": "''",
+    "standard_conforming_strings": "on",
+}
 """How values print. An empty search path makes the server qualify every name that is not its own."""
+
+_TIMEOUTS = (
+    "select set_config(name, '0', false) from pg_catalog.pg_settings where name in ('statement_timeout', "
+    "'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"
+)
+"""A large table takes as long as it takes; the server's or the role's time-outs are not meant for it. Two came with
+PostgreSQL 14 and 17."""
+
+SESSION = f"{'; '.join(f'set {name} = {value}' for name, value in _PRINTING.items())}; {_TIMEOUTS}"
+
+SESSION_IN_TRANSACTION = "; ".join(
+    f"set local {name} = {value}" for name, value in ({"statement_timeout": "0"} | _PRINTING).items()
+)
+"""The same once more within a transaction that reads values: a pooler may have moved us to another server session."""
+
+WALSENDER_PATIENCE_MS = 900_000
+_REPLICATION_SESSION = (
+    f"{SESSION}; select set_config('wal_sender_timeout', '{WALSENDER_PATIENCE_MS}', false) from pg_catalog.pg_settings "
+    f"where name = 'wal_sender_timeout' and setting::int4 between 1 and {WALSENDER_PATIENCE_MS}; "
+    "set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3"
+)
+"""Publishing may block for longer than the server waits for an answer by default, 60 s: a commit to Kafka does, or a
+wait for writers. A client that is gone is noticed by TCP; one that hangs, by its successor, who ends its session."""
 
 _CLASSES = {
     "08": ErrorKind.SOURCE_CONNECTION,
@@ -47,6 +77,17 @@ _CODES = {
     "58P01": ErrorKind.SOURCE_LOG_LOST,
 }
 """PostgreSQL, appendix A. 58P01 (undefined file) is what a walsender says of a log segment that is gone."""
+
+_PROTOCOL_VIOLATION = "08P01"
+_LOGIN_REMEDIES = {
+    "28000": "check `source.user`, that the role may log in, and pg_hba.conf at the server",
+    "28P01": "check `source.user` and `source.password`; where there is no such role yet: create role … login "
+    "password '…', then see `tailrace plan --grants`",
+    "3D000": "correct `source.database`",
+    "42501": "grant what `tailrace plan --grants` prints: to connect, to replicate (on Amazon RDS: rds_replication)",
+    "53300": "raise max_connections or max_wal_senders at the server, the role's connection limit, or make "
+    "`capture.load_processes` smaller",
+}
 
 
 def classify(sqlstate: str | None) -> ErrorKind:
@@ -71,16 +112,16 @@ def classified(doing: str, *, table: str | None = None, remedy: str | None = Non
 
 def connect(settings: PostgresqlSource) -> psycopg.Connection[tuple[object, ...]]:
     """Open a connection in autocommit mode that prints values our way. Raises by kind."""
-    doing = f"connecting to {settings.user}@{settings.host}:{settings.port}/{settings.database}"
+    connection = _log_in(settings, "connecting to", _conninfo(settings))
+    # A pooler in transaction mode moves a session between servers: a prepared statement would be lost.
+    connection.prepare_threshold = None
     try:
-        with classified(doing):
-            connection = psycopg.connect(_conninfo(settings), autocommit=True)
-            # A pooler in transaction mode moves a session between servers: a prepared statement would be lost.
-            connection.prepare_threshold = None
+        with classified("preparing a connection to the source"):
             connection.execute(SESSION)
-            return connection
-    except TailraceError as error:
-        raise _explained(error, settings) from error.__cause__
+    except TailraceError:
+        connection.close()
+        raise
+    return connection
 
 
 _WARNINGS_MAX = 16
@@ -91,18 +132,17 @@ class ReplicationConnection:
 
     def __init__(self, settings: PostgresqlSource) -> None:
         """Connect (`replication=database`). Raises by kind."""
-        doing = (
-            f"opening a replication connection to {settings.user}@{settings.host}:{settings.port}/{settings.database}"
+        direct = {"host": settings.replication_host, "port": settings.replication_port}
+        conninfo = _conninfo(
+            settings, replication="database", **{name: str(value) for name, value in direct.items() if value}
         )
-        with classified(doing):
-            # psycopg's own connect resolves names, honours the time-out and can be interrupted: libpq's cannot.
-            self._connection = psycopg.connect(_conninfo(settings, replication="database"), autocommit=True)
+        self._connection = _log_in(settings, "opening a replication connection to", conninfo)
         self.raw = self._connection.pgconn
         self.warnings: list[str] = []
-        """SQLSTATEs of the warnings that came in, at most a few."""
+        """Which of the server's functions warned, at most a few: two kinds of warnings share one SQLSTATE."""
         self._connection.add_notice_handler(self._on_notice)
         try:
-            self.command(SESSION)
+            self.command(_REPLICATION_SESSION)
         except TailraceError:
             self.close()
             raise
@@ -119,8 +159,8 @@ class ReplicationConnection:
         self._connection.close()
 
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized == "WARNING" and notice.sqlstate and len(self.warnings) < _WARNINGS_MAX:
-            self.warnings.append(notice.sqlstate)
+        if notice.severity_nonlocalized == "WARNING" and len(self.warnings) < _WARNINGS_MAX:
+            self.warnings.append(notice.source_function or "")
 
 
 def error_of(result: pq.abc.PGresult, doing: str) -> TailraceError:
@@ -153,12 +193,33 @@ def _conninfo(settings: PostgresqlSource, **more: str) -> str:
     return make_conninfo("", **(words | settings.conninfo() | more))
 
 
-def _explained(error: TailraceError, settings: PostgresqlSource) -> TailraceError:
-    cause = error.__cause__
-    raw = getattr(cause, "pgconn", None)
-    # libpq gives no SQLSTATE for a refused login; that it wanted a password and had none, it does tell.
-    if raw is not None and getattr(raw, "needs_password", False):
+def _log_in(settings: PostgresqlSource, doing: str, conninfo: str) -> psycopg.Connection[tuple[object, ...]]:
+    try:
+        # psycopg's own connect resolves names, honours the time-out and can be interrupted: libpq's cannot.
+        return psycopg.connect(conninfo, autocommit=True)
+    except psycopg.Error as error:
+        raise _refused(error, settings, doing, conninfo) from error
+
+
+def _refused(error: psycopg.Error, settings: PostgresqlSource, doing: str, conninfo: str) -> TailraceError:
+    words = conninfo_to_dict(conninfo)
+    where = f"{doing} {settings.user}@{words['host']}:{words['port']}/{settings.database}"
+    refusal = why_refused(conninfo, settings.connect_timeout_s)
+    if refusal is None:
+        said = " ".join(str(error).split()) or type(error).__name__
+        return TailraceError(ErrorKind.SOURCE_CONNECTION, f"{where} failed: {said}")
+    if refusal.code == TLS_REFUSED:
         return TailraceError(
-            ErrorKind.CONFIGURATION, f"the server wants a password for {settings.user}", remedy="set `source.password`"
+            ErrorKind.CONFIGURATION, f"{where} failed: {refusal.reason}", remedy="correct `source.tls`"
         )
-    return error
+    if refusal.code == _PROTOCOL_VIOLATION and "replication" in words:
+        return TailraceError(
+            ErrorKind.PREREQUISITE,
+            f"{where} was refused (SQLSTATE {refusal.code}): what answers there passes no replication connections on, "
+            "as a connection pooler (PgBouncer and others)",
+            remedy="name the server itself in source.replication_host and source.replication_port; the pooler may stay "
+            "in source.host",
+        )
+    said = refusal.reason or " ".join(str(error).split())
+    kind, remedy = classify(refusal.code), _LOGIN_REMEDIES.get(refusal.code)
+    return TailraceError(kind, f"{where} was refused (SQLSTATE {refusal.code}): {said}", remedy=remedy)

@@ -36,9 +36,13 @@ select current_setting('server_version_num')::int4, current_setting('server_vers
        current_setting('server_encoding')
 """
 _PUBLICATION = """
-select pubviaroot, pubinsert and pubupdate and pubdelete, pg_has_role(pubowner, 'usage'),
+select pubviaroot, pubinsert and pubupdate and pubdelete and pubtruncate, pg_has_role(pubowner, 'usage'),
        (select coalesce(array_agg(array[t.schemaname::text, t.tablename::text]), '{}')
-          from pg_publication_tables t where t.pubname = p.pubname)
+          from pg_publication_tables t where t.pubname = p.pubname),
+       (select coalesce(array_agg(array[n.nspname::text, c.relname::text]), '{}')
+          from pg_publication_rel r join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
+         where r.prpubid = p.oid
+           and (to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null))
   from pg_publication p where p.pubname = %(name)s
 """
 _ROW_SECURITY = """
@@ -56,6 +60,8 @@ class PublicationFacts:
     publishes_rows: bool
     is_owner: bool
     members: frozenset[TableName]
+    partial: frozenset[TableName] = frozenset()
+    """Members of which only some rows or columns are published (PostgreSQL 15 and later)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,9 @@ def read_facts(
         ).fetchall()
     facts = None
     if published:
-        via_root, rows, is_owner, members = published[0]
-        facts = PublicationFacts(via_root, rows, is_owner, frozenset(TableName(*member) for member in members))
+        via_root, rows, is_owner, *lists = published[0]
+        members, partial = (frozenset(TableName(*member) for member in names) for names in lists)
+        facts = PublicationFacts(via_root, rows, is_owner, members, partial)
     values: Any = (*row, read_slot(connection, slot), facts, frozenset(TableName(s, t) for s, t in secured))
     return ServerFacts(*values)
 
@@ -122,11 +129,14 @@ def find(
 
 
 def grants(settings: PostgresqlSource, publication: str, tables: Sequence[TableName]) -> str:
-    """Return the SQL that gives a role exactly what capturing needs, to be run by the owner of the tables."""
+    """Return the SQL that gives the role exactly what capturing needs, to be run by a superuser.
+
+    The role is there: it is the one that asks.
+    """
     role = identifier(settings.user)
     schemas = sorted({table.schema for table in tables})
     lines = [
-        f"create role {role} login replication password '…';",
+        f"alter role {role} replication; -- on Amazon RDS: grant rds_replication to {role};",
         f"grant connect on database {identifier(settings.database)} to {role};",
         *(f"grant usage on schema {identifier(schema)} to {role};" for schema in schemas),
     ]
@@ -204,7 +214,7 @@ def _of_slot(settings: PostgresqlSource, name: str, facts: ServerFacts) -> Itera
             f"the replication slot {name} was invalidated ({slot.invalidation or 'its log was removed'})",
             f"select pg_drop_replication_slot({literal(name)}); -- then `tailrace reset` and load anew",
         )
-    elif slot.wal_status == "unreserved" or (slot.safe_wal_bytes is not None and slot.safe_wal_bytes < 1 << 30):
+    elif slot.is_at_risk:
         yield _warns(
             "slot-at-risk",
             f"the replication slot {name} will be lost after {slot.safe_wal_bytes or 0} more bytes of log "
@@ -245,10 +255,20 @@ def _of_publication(
     if not present.via_root or not present.publishes_rows:
         yield (_note if settings.manage_publication and present.is_owner else _blocks)(
             "publication-options",
-            f"the publication {name} does not publish inserts, updates and deletes by the partitioned table's name",
+            f"the publication {name} does not publish all kinds of changes, by the partitioned table's name",
             f"alter publication {identifier(name)} set (publish = 'insert, update, delete, truncate', "
             "publish_via_partition_root = true);",
         )
+    for table in names:
+        if table in present.partial:
+            listed = table_list([table])
+            yield _blocks(
+                "publication-filters",
+                f"the publication {name} has a row filter or a column list for the table: the rest would be lost",
+                f"alter publication {identifier(name)} drop table {listed}; "
+                f"alter publication {identifier(name)} add table {listed};",
+                table,
+            )
     missing = [table for table in names if table not in present.members]
     not_ours = [table for table in missing if table in set(foreign)]
     if missing and (not settings.manage_publication or not present.is_owner or not_ours):

@@ -17,9 +17,11 @@ from schemas.table import TableName
 Connection = psycopg.Connection[tuple[object, ...]]
 
 _PUBLICATION = """
-select puballtables, pubviaroot, pubinsert and pubupdate and pubdelete, pubtruncate, pg_has_role(pubowner, 'usage')
+select pubviaroot, pubinsert and pubupdate and pubdelete and pubtruncate
   from pg_publication where pubname = %(name)s
 """
+OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
+
 _WRITERS = """
 select distinct l.virtualtransaction, l.pid
   from unnest(%(schemas)s::text[], %(tables)s::text[]) as w(s, t)
@@ -35,7 +37,17 @@ select distinct l.virtualtransaction, l.pid
 """Virtual transactions that may have written to tables (`pg_locks`); a prepared one has no process."""
 _WRITERS_WAIT_S = 60
 
-_MEMBERS = "select schemaname::text, tablename::text from pg_publication_tables where pubname = %(name)s"
+_MEMBERS = """
+select t.schemaname::text, t.tablename::text, array[c.oid, p.oid, coalesce(r.oid, 0)]::int8[],
+       to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null
+  from pg_publication_tables t
+  join pg_publication p on p.pubname = t.pubname
+  join pg_namespace n on n.nspname = t.schemaname
+  join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+  left join pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
+ where t.pubname = %(name)s
+"""
+"""Published tables: what makes each a member, and whether only some of its rows or columns are published (15+)."""
 
 
 class Publication:
@@ -45,10 +57,12 @@ class Publication:
         self._connection = connection
         self.name = name
         self._may_manage = may_manage
+        self._memberships: dict[int, tuple[int, int]] = {}
+        """By which rows of the catalogue a table was a member when it was looked at last, by its oid."""
 
     def missing(self, tables: Sequence[TableName]) -> list[TableName]:
         """Return which of these tables the publication does not publish."""
-        members = {TableName(str(s), str(t)) for s, t in self._fetch(_MEMBERS)}
+        members = {TableName(str(s), str(t)) for s, t, *_ in self._fetch(_MEMBERS)}
         return [table for table in tables if table not in members]
 
     def ensure(self, tables: Sequence[TableName]) -> list[TableName]:
@@ -60,12 +74,9 @@ class Publication:
         if not rows:
             self._run(create_statement(self.name, tables))
             return list(tables)
-        _, via_root, publishes_rows, _, _ = rows[0]
-        if not via_root or not publishes_rows:
-            self._run(
-                f"alter publication {identifier(self.name)} set "
-                "(publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
-            )
+        via_root, publishes_all = rows[0]
+        if not via_root or not publishes_all:
+            self._run(f"alter publication {identifier(self.name)} set ({OPTIONS})")
         missing = self.missing(tables)
         if missing:
             self._run(f"alter publication {identifier(self.name)} add table {table_list(missing)}")
@@ -73,11 +84,14 @@ class Publication:
         return missing
 
     def check(self, tables: Mapping[TableName, int]) -> None:
-        """Raise PREREQUISITE unless all of these tables that still exist are published: somebody changed it by hand.
+        """Raise PREREQUISITE unless all of these tables that still exist are published, and always were: somebody
+        changed it by hand.
 
         A table of the same name with another oid is another table: it was never published, and nothing is missing.
         """
-        missing = set(self.missing(list(tables)))
+        members = {TableName(str(s), str(t)): (ids, partial) for s, t, ids, partial in self._fetch(_MEMBERS)}
+        self._check_members({name: member for name, member in members.items() if name in tables})
+        missing = tables.keys() - members.keys()
         if not missing:
             return
         parameters = {"schemas": [t.schema for t in missing], "tables": [t.table for t in missing]}
@@ -93,13 +107,30 @@ class Publication:
             more = f" and {len(gone) - 1} more tables" if len(gone) > 1 else ""
             what = f"the publication {self.name} no longer publishes {gone[0]}{more}"
             first = f"alter publication {identifier(self.name)} add table {table_list(gone)}; then "
-        raise TailraceError(
-            ErrorKind.PREREQUISITE,
-            f"{what}: what changed in the meantime is not in the log that we are sent",
-            table=str(gone[0]),
-            # Where it is ours, the next start makes it.
-            remedy=RELOAD if self._may_manage else first + RELOAD,
-        )
+        # Where it is ours, the next start makes it.
+        raise _lacking(what, gone[0], "" if self._may_manage else first)
+
+    def _check_members(self, members: Mapping[TableName, tuple[list[int], bool]]) -> None:
+        """Raise PREREQUISITE where the log is sent in part only, or was not sent for a while."""
+        if not members:
+            return
+        ((via_root, publishes_all),) = self._fetch(_PUBLICATION) or [(False, False)]
+        if not via_root or not publishes_all:
+            what = "all kinds of changes" if not publishes_all else "partitions by the name of their root"
+            statement = f"alter publication {identifier(self.name)} set ({OPTIONS}); then "
+            raise _lacking(f"the publication {self.name} no longer publishes {what}", None, statement)
+        for name, ((oid, *membership), is_partial) in members.items():
+            if is_partial:
+                table = table_list([name])
+                raise _lacking(
+                    f"the publication {self.name} has a row filter or a column list for {name}",
+                    name,
+                    f"alter publication {identifier(self.name)} drop table {table}; "
+                    f"alter publication {identifier(self.name)} add table {table}; then ",
+                )
+            present = (membership[0], membership[1])
+            if self._memberships.setdefault(oid, present) != present:
+                raise _lacking(f"{name} was taken out of the publication {self.name}, and put back", name, "")
 
     def drop(self) -> bool:
         """Drop the publication if it is ours to manage and there."""
@@ -146,6 +177,15 @@ class Publication:
     def _fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with classified("reading the publication"):
             return self._connection().execute(query, {"name": self.name, **(parameters or {})}).fetchall()
+
+
+def _lacking(what: str, table: TableName | None, first: str) -> TailraceError:
+    return TailraceError(
+        ErrorKind.PREREQUISITE,
+        f"{what}: what changed in the meantime is not in the log that we are sent",
+        table=str(table) if table else None,
+        remedy=first + RELOAD,
+    )
 
 
 def create_statement(name: str, tables: Sequence[TableName]) -> str:

@@ -89,14 +89,20 @@ class LogStream:
             self._lost(error)
 
     def check_warnings(self) -> None:
-        """Raise PREREQUISITE if the server said that it leaves changes out.
+        """Raise PREREQUISITE if the server said that it leaves changes out; log that it holds changes back.
 
         Since PostgreSQL 18 a missing publication is a warning, and its tables' changes are skipped (`LoadPublications`
-        in `pgoutput.c`); before, it was an error.
+        in `pgoutput.c`); before, it was an error. A server waits for its standbys, and warns of those that are not
+        there, where synchronized_standby_slots is set (`StandbySlotsHaveCaughtup` in `slot.c`, 17 and later).
         """
         assert self._connection is not None
-        if _NOT_IN_STATE in self._connection.warnings:
+        if not self._connection.warnings:
+            return
+        if "LoadPublications" in self._connection.warnings:
             raise self._without_publication("the server skips it")
+        if "StandbySlotsHaveCaughtup" in self._connection.warnings:
+            log.warning("the server holds changes back for a standby that is away (synchronized_standby_slots)")
+        self._connection.warnings.clear()
 
     def fail(self) -> NoReturn:
         """Raise what ended the stream."""

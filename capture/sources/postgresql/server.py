@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +29,15 @@ INSERT_LSN = """
 select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text
 """
 
-RETAINED_BYTES = """
-select pg_wal_lsn_diff(
+# As JSON, since the view has other columns in every version.
+_SLOT = """
+select to_jsonb(s), pg_wal_lsn_diff(
            case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, restart_lsn)::int8
-  from pg_replication_slots where slot_name = %(slot)s
+  from pg_replication_slots s where s.slot_name = %(slot)s
 """
 
-# As JSON, since the view has other columns in every version.
-_SLOT = "select to_jsonb(s) from pg_replication_slots s where s.slot_name = %(slot)s"
+STANDBY = "standby"
+"""Member of an identity: the server is a standby. Left out for a primary one."""
 
 _CREATE_TIMEOUT_S = 600
 RELOAD = (
@@ -59,6 +61,16 @@ class Slot:
     """How much more log may be written before this slot is lost; None: no bound."""
     invalidation: str | None
     """Why the slot cannot be read any more (17+; on 16 `conflict`)."""
+    fails_over: bool | None = None
+    """Whether standbys may take it along when they are promoted; None: the server (before 17) has no such slots."""
+    retained_bytes: int | None = None
+    """How much log the server keeps for it."""
+
+    @property
+    def is_at_risk(self) -> bool:
+        """Whether the server may soon give up its log: less than a third is left of what it may keep, or nothing."""
+        left = self.safe_wal_bytes
+        return self.wal_status == "unreserved" or (left is not None and left * 2 < (self.retained_bytes or 0))
 
 
 def read_slot(connection: Connection, name: str) -> Slot | None:
@@ -67,7 +79,8 @@ def read_slot(connection: Connection, name: str) -> Slot | None:
         rows = connection.execute(_SLOT, {"slot": name}).fetchall()
     if not rows:
         return None
-    row: dict[str, Any] = rows[0][0]  # type: ignore[assignment]
+    row: dict[str, Any]
+    row, retained_bytes = rows[0]  # type: ignore[assignment]
     confirmed = row.get("confirmed_flush_lsn")
     restart = row.get("restart_lsn")
     invalidation = row.get("invalidation_reason") or ("conflict" if row.get("conflicting") else None)
@@ -81,6 +94,8 @@ def read_slot(connection: Connection, name: str) -> Slot | None:
         row.get("wal_status"),
         row.get("safe_wal_size"),
         invalidation,
+        row.get("failover"),
+        retained_bytes,  # type: ignore[arg-type]
     )
 
 
@@ -102,22 +117,24 @@ def check_slot(slot: Slot, database: str) -> None:
         )
 
 
-def create_slot(connection: Connection, name: str) -> int:
+def create_slot(connection: Connection, name: str, *, failover: bool) -> int:
     """Make the slot; return the LSN where it starts. Waits for the transactions that are running now to end.
 
-    Raises PREREQUISITE with what to change.
+    `failover`: one that standbys may take along, where the server has such. Raises PREREQUISITE with what to change.
     """
+    # A standby can only make slots of its own (PostgreSQL 17 and later; "Logical Decoding Concepts").
+    more = ", failover => not pg_is_in_recovery()" if failover and connection.info.server_version >= 170000 else ""
     log.info("makes the replication slot; waits for the transactions that are running now", slot=name)
     try:
         with classified(f"making the replication slot {name}"):
             connection.execute(f"set statement_timeout = '{_CREATE_TIMEOUT_S}s'")
             try:
                 rows = connection.execute(
-                    "select lsn::text from pg_create_logical_replication_slot(%s, 'pgoutput')", [name]
+                    f"select lsn::text from pg_create_logical_replication_slot(%s, 'pgoutput'{more})", [name]
                 ).fetchall()
             finally:
                 if not connection.closed:
-                    connection.execute("reset statement_timeout")
+                    connection.execute("set statement_timeout = 0")
     except TailraceError as error:
         raise _creation_error(error, name) from error.__cause__
     return parse_lsn(str(rows[0][0]))
@@ -141,18 +158,57 @@ def drop_slot(connection: Connection, name: str, wait_s: float) -> bool:
     return False
 
 
+def timeline_end(history: str, timeline: int) -> int | None:
+    """Return where a timeline ended according to a history file; None: the server does not descend from it.
+
+    Each line names a parent timeline, the LSN where it was left, and a reason (`timeline.c`, "readTimeLineHistory").
+    """
+    for line in history.splitlines():
+        words = line.split("\t")
+        if len(words) >= 2 and words[0].strip() == str(timeline):
+            return parse_lsn(words[1])
+    return None
+
+
 def check_position(
-    stored: dict[str, str], present: dict[str, str], position: Position, slot: Slot | None, end: Position
+    stored: Mapping[str, str],
+    present: Mapping[str, str],
+    position: Position,
+    slot: Slot | None,
+    end: Position,
+    left_at: int | None = None,
 ) -> None:
-    """Raise SOURCE_LOG_LOST unless the log that follows `position` is still there, and is the one it belongs to."""
+    """Raise SOURCE_LOG_LOST unless the log that follows `position` is still there, and is the one it belongs to.
+
+    `left_at`: where the server left the stored timeline, if it is on a later one. Raises SOURCE_CONNECTION for a
+    standby of the server that the position is from: it may be promoted in a moment.
+    """
     for member, what in (("system_identifier", "server"), ("database", "database"), ("slot", "replication slot")):
         if stored.get(member) != present.get(member):
             raise _lost(
                 f"the position belongs to another {what}: {stored.get(member)}, and this is {present.get(member)}",
                 position,
             )
+    if STANDBY in present and STANDBY not in stored:
+        raise TailraceError(
+            ErrorKind.SOURCE_CONNECTION,
+            "the server is a standby of the one that was captured",
+            remedy="promote it, or connect to the primary server (in source.parameters: target_session_attrs: "
+            "read-write)",
+        )
+    promoted = stored.get("timeline") != present.get("timeline")
+    if promoted:
+        _check_promotion(stored, present, position, left_at)
     if slot is None:
-        raise _lost(f"the replication slot {present['slot']} is gone; with it the log that was kept for it", position)
+        came_along = (
+            " did not come along when the server was promoted. A slot does from PostgreSQL 17 on: where the standby "
+            "has sync_replication_slots = on, and source.failover is true"
+        )
+        raise _lost(
+            f"the replication slot {present['slot']}{came_along if promoted else ' is gone'}; with it the log that was "
+            "kept for it",
+            position,
+        )
     check_slot(slot, present["database"])
     if slot.confirmed_lsn > position.commit:
         raise _lost(
@@ -166,17 +222,25 @@ def check_position(
             "from a state that is older than what was captured",
             position,
         )
-    if stored.get("timeline") != present.get("timeline") and slot.restart_lsn is not None:
-        _check_promotion(stored, present, position, slot)
 
 
-def _check_promotion(stored: dict[str, str], present: dict[str, str], position: Position, slot: Slot) -> None:
-    # A slot that came along with the promotion (a failover slot) stands at or before the position: nothing between is
-    # missing. One that was made afterwards starts later, and was refused before this.
-    if slot.restart_lsn is not None and slot.restart_lsn > position.commit:
+def _check_promotion(
+    stored: Mapping[str, str], present: Mapping[str, str], position: Position, left_at: int | None
+) -> None:
+    """Raise SOURCE_LOG_LOST unless all that was captured is part of the present timeline's past."""
+    if left_at is None:
         raise _lost(
-            f"the server went from timeline {stored.get('timeline')} to {present.get('timeline')}, and its log starts "
-            f"at {format_lsn(slot.restart_lsn)}",
+            f"the server is on timeline {present.get('timeline')}, which does not descend from timeline "
+            f"{stored.get('timeline')} that was captured",
+            position,
+        )
+    # A standby that is promoted in place goes on under the open stream: positions of the new timeline were stored
+    # under the old one's number. Its slot is its own, no other server has one.
+    if left_at < position.commit and STANDBY not in stored:
+        raise _lost(
+            f"the server left timeline {stored.get('timeline')} at {format_lsn(left_at)}, before the position: what "
+            "was captured from there on is not in this server, which was promoted or restored without it. "
+            "(synchronized_standby_slots, PostgreSQL 17 and later, holds changes back until the standby has them)",
             position,
         )
 

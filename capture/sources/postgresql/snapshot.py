@@ -17,7 +17,13 @@ from psycopg import pq
 
 from capture.source import Chunk
 from capture.sources.postgresql.catalog import Catalog, ColumnType, RelationFacts
-from capture.sources.postgresql.connection import classified, connect, error_of, identifier
+from capture.sources.postgresql.connection import (
+    SESSION_IN_TRANSACTION,
+    classified,
+    connect,
+    error_of,
+    identifier,
+)
 from capture.sources.postgresql.position import last_record_end, parse_lsn
 from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression
 from capture.sources.postgresql.types import Reader, Types, reader, text_expression
@@ -131,6 +137,7 @@ class PostgresqlSnapshotReader:
         with classified("planning the chunks of a table", table=str(table.name)):
             connection = self._connected()
             with connection.transaction():
+                connection.execute(SESSION_IN_TRANSACTION)
                 connection.execute(_operators(table, types))
                 bounds = connection.execute(query).fetchall()
         uppers: list[tuple[str, ...] | None] = [tuple(str(v) for v in bound) for bound in bounds]
@@ -144,7 +151,7 @@ class PostgresqlSnapshotReader:
         name = str(table.name)
         with classified("reading a table", table=name):
             connection = self._connected()
-            connection.execute("begin isolation level repeatable read read only")
+            connection.execute(f"begin isolation level repeatable read read only; {SESSION_IN_TRANSACTION}")
         try:
             with classified("reading a table", table=name):
                 # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
@@ -182,9 +189,6 @@ class PostgresqlSnapshotReader:
     def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._settings)
-            # A large table takes as long as it takes; the pool's or the role's time-outs are not meant for it.
-            with classified("preparing a connection for reading"):
-                self._connection.execute("set statement_timeout = 0")
         return self._connection
 
     def _copy(

@@ -12,7 +12,7 @@ from capture.sources.postgresql import ddl_trigger, server
 from capture.sources.postgresql import findings as checks
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.completion import complete
-from capture.sources.postgresql.connection import ReplicationConnection, classified, connect
+from capture.sources.postgresql.connection import ReplicationConnection, classified, connect, identifier
 from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.position import format_position, last_record_end, parse_lsn, parse_position
 from capture.sources.postgresql.publication import Publication
@@ -63,18 +63,23 @@ class PostgresqlDatabase:
         """Name the log; see `Source.identity`. Needs the right to replicate."""
         replication = ReplicationConnection(self._settings)
         try:
-            # IDENTIFY_SYSTEM asks for no right but to replicate; `pg_control_system()` is refused by some services.
-            result = replication.command("IDENTIFY_SYSTEM")
-            system, timeline, _, database = (result.get_value(0, i) or b"" for i in range(4))
+            return self._identify(replication)
         finally:
             replication.close()
-        return {
+
+    def _identify(self, replication: ReplicationConnection) -> dict[str, str]:
+        # IDENTIFY_SYSTEM asks for no right but to replicate; `pg_control_system()` is refused by some services.
+        result = replication.command("IDENTIFY_SYSTEM")
+        system, timeline, _, database = (result.get_value(0, i) or b"" for i in range(4))
+        identity = {
             "engine": "postgresql",
             "system_identifier": system.decode(),
             "timeline": timeline.decode(),
             "database": database.decode(),
             "slot": self._slot,
         }
+        is_standby = replication.command("select pg_is_in_recovery()").get_value(0, 0) == b"t"
+        return identity | {server.STANDBY: "true"} if is_standby else identity
 
     def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
         """Check every prerequisite; see `Source.findings`."""
@@ -103,14 +108,38 @@ class PostgresqlDatabase:
                     f"the replication slot {self._slot} does not exist, and source.manage_slot is off",
                     remedy=f"select pg_create_logical_replication_slot('{self._slot}', 'pgoutput')",
                 )
-            return Position(server.create_slot(self._connected(), self._slot))
+            return Position(server.create_slot(self._connected(), self._slot, failover=self._settings.failover))
         server.check_slot(slot, self._settings.database)
+        # A slot that is being read cannot be altered: a predecessor's still is; the next start does it.
+        ours = self._settings.failover and self._settings.manage_slot and slot.active_pid is None
+        if slot.fails_over is False and ours:
+            self._let_fail_over()
         return Position(slot.confirmed_lsn)
+
+    def _let_fail_over(self) -> None:
+        """Make the slot one that standbys may take along; a standby's own slot stays as it is."""
+        replication = ReplicationConnection(self._settings)
+        try:
+            if server.STANDBY not in self._identify(replication):
+                replication.command(f"ALTER_REPLICATION_SLOT {identifier(self._slot)} (FAILOVER true)")
+        finally:
+            replication.close()
 
     def check_position(self, stored: dict[str, str], position: Position) -> None:
         """Raise SOURCE_LOG_LOST unless the log can go on; see `Source.check_position`."""
+        replication = ReplicationConnection(self._settings)
+        try:
+            present = self._identify(replication)
+            left_at = None
+            # The first timeline has no history.
+            if stored.get("timeline") not in (None, present["timeline"]) and present["timeline"] != "1":
+                result = replication.command(f"TIMELINE_HISTORY {present['timeline']}")
+                history = (result.get_value(0, 1) or b"").decode("ascii", errors="replace")
+                left_at = server.timeline_end(history, int(stored["timeline"]))
+        finally:
+            replication.close()
         slot = server.read_slot(self._connected(), self._slot)
-        server.check_position(stored, self.identity(), position, slot, self.current_position())
+        server.check_position(stored, present, position, slot, self.current_position(), left_at)
 
     def grants(self, tables: Sequence[TableName]) -> str:
         """Return the SQL that gives the role what capturing these tables needs, and nothing more."""
@@ -173,8 +202,13 @@ class PostgresqlDatabase:
 
     def retained_bytes(self) -> int | None:
         """Return how much log the slot keeps, None where there is no slot."""
-        value = self._value(server.RETAINED_BYTES, {"slot": self._slot})
-        return int(value) if value is not None else None
+        slot = server.read_slot(self._connected(), self._slot)
+        return slot.retained_bytes if slot is not None else None
+
+    def log_left_bytes(self) -> int | None:
+        """Return what the slot may still keep until it is lost; None: no bound, or no slot."""
+        slot = server.read_slot(self._connected(), self._slot)
+        return slot.safe_wal_bytes if slot is not None else None
 
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of key changes; see `Source.complete`."""

@@ -16,12 +16,12 @@ import pytest
 
 from deploy.local import stack
 from deploy.local.kafka import KafkaServer
-from deploy.local.postgresql import PostgresqlServer
+from deploy.local.postgresql import MAJORS, PostgresqlServer
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("major", [16, 18])
+@pytest.mark.parametrize("major", MAJORS)
 def test_postgresql_is_of_the_version_asked_for_and_keeps_committed_rows_over_a_kill(
     own_postgresql: Callable[..., PostgresqlServer], major: int
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from control.status import assemble
+from control.status import assemble, log_note
 
 NOW = 1_700_000_000_000_000
 
@@ -57,3 +57,15 @@ def test_a_target_adds_up_its_appliers_and_lists_the_topics_that_lag() -> None:
 def test_a_target_that_has_everything_has_no_lag_whatever_an_applier_said_last() -> None:
     documents = {"apply.replica.h.1": document(lag_ms=5000)}
     assert assemble("shop", documents, {"replica": {"a": 0}}, NOW).targets[0].lag_ms == 0
+
+
+def test_a_log_that_is_about_to_be_given_up_is_warned_of_in_time() -> None:
+    gib = 1 << 30
+    assert log_note({"retained_bytes": 5 * gib}) is None
+    assert log_note({"retained_bytes": gib, "log_left_bytes": 9 * gib, "log_bytes_per_s": 1000.0}) is None
+    # Within the hour, however much is left; or little is left, however slowly it goes.
+    note = log_note({"retained_bytes": gib, "log_left_bytes": 9 * gib, "log_bytes_per_s": 5.0 * (1 << 20)})
+    assert note is not None
+    assert "in about 31 minutes" in note
+    assert log_note({"retained_bytes": 7 * gib, "log_left_bytes": 3 * gib}) is not None
+    assert log_note({"retained_bytes": 7 * gib, "log_left_bytes": -gib}) is not None

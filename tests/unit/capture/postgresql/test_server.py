@@ -15,7 +15,7 @@ from capture.sources.postgresql import findings
 from capture.sources.postgresql.catalog import RelationFacts
 from capture.sources.postgresql.connection import classify
 from capture.sources.postgresql.position import format_position, last_record_end, parse_lsn, parse_position
-from capture.sources.postgresql.server import Slot, check_position, check_slot
+from capture.sources.postgresql.server import STANDBY, Slot, check_position, check_slot, timeline_end
 from capture.sources.postgresql.snapshot import parse_snapshot
 from capture.sources.postgresql.source import capturable
 from schemas.changes import Transaction
@@ -102,8 +102,35 @@ def test_a_position_that_the_log_does_not_hold_is_refused(
 
 def test_a_position_that_the_log_holds_is_accepted() -> None:
     check_position(IDENTITY, IDENTITY, Position(150, 3), SLOT, Position(200))
-    # A failover slot that came along: nothing is missing.
-    check_position(IDENTITY, IDENTITY | {"timeline": "2"}, Position(150), SLOT, Position(200))
+
+
+def test_a_promoted_server_must_have_all_that_was_captured() -> None:
+    promoted, slot, end = IDENTITY | {"timeline": "3"}, SLOT, Position(900)
+    # A failover slot that came along, and the old timeline was left behind our position.
+    check_position(IDENTITY, promoted, Position(150), slot, end, 150)
+    with pytest.raises(TailraceError, match="left timeline 1 at 0/95, before the position") as caught:
+        check_position(IDENTITY, promoted, Position(150), slot, end, 149)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    with pytest.raises(TailraceError, match="does not descend"):
+        check_position(IDENTITY, promoted, Position(150), slot, end, None)
+    with pytest.raises(TailraceError, match="did not come along when the server was promoted"):
+        check_position(IDENTITY, promoted, Position(150), None, end, 150)
+    # A standby that was captured from, and was promoted under the open stream.
+    check_position(IDENTITY | {STANDBY: "true"}, promoted, Position(150), slot, end, 149)
+
+
+def test_a_standby_of_the_captured_server_is_waited_for() -> None:
+    for slot in (SLOT, None):
+        with pytest.raises(TailraceError, match="is a standby") as caught:
+            check_position(IDENTITY, IDENTITY | {STANDBY: "true"}, Position(150), slot, Position(200))
+        assert caught.value.kind is ErrorKind.SOURCE_CONNECTION
+
+
+def test_a_timeline_ends_where_the_history_says() -> None:
+    history = "1\t0/3000110\tno recovery target specified\n\n2\t1A/500\tbefore 2026-01-01\n"
+    assert timeline_end(history, 1) == 0x3000110
+    assert timeline_end(history, 2) == 0x1A_00000500
+    assert timeline_end(history, 3) is None
 
 
 def test_a_slot_of_another_kind_is_refused() -> None:

@@ -1,0 +1,71 @@
+"""Roles with what `tailrace plan --grants` prints, and nothing more, run everything; on versions in the middle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.local.kafka import KafkaAddress
+from tests.integration.services import TARGET, Services
+from tests.kit.compare import differences, wait_until_equal
+from tests.kit.servers import Database
+from tests.kit.workload import Workload
+
+
+@pytest.mark.parametrize(("source_major", "target_major"), [(17, 14), (14, 15), (15, 17)])
+def test_roles_that_own_nothing_are_enough(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    new_database: Callable[..., Database],
+    source_major: int,
+    target_major: int,
+) -> None:
+    source, target = new_database(source_major, "source"), new_database(target_major, "target")
+    role = {"user": f"role_{replication}", "password": "secret"}
+    for database in (source, target):
+        database.execute(
+            f"create role {role['user']} login password 'secret'",
+            f"revoke all on database {database.name} from public",
+            "revoke all on schema public from public",
+            f"grant connect on database {database.name} to {role['user']}",
+        )
+    workload = Workload(source.dsn, seed=source_major)
+    workload.create(300)
+    try:
+        with Services(
+            tmp_path,
+            replication,
+            kafka_server,
+            source,
+            target,
+            at_source={**role, "manage_publication": False},
+            at_target=role,
+        ) as services:
+            assert services.run("plan").returncode == 2
+            printed = services.run("plan", "--grants").stdout
+            for_source, for_target = printed.split("-- target ")
+            source.execute(for_source)
+            target.execute(f"-- {for_target}")
+            plan = services.run("plan", "--json")
+            assert plan.returncode == 0, plan.stdout
+            assert [f for f in json.loads(plan.stdout)["findings"] if f["severity"] == "blocks"] == []
+            services.start("capture")
+            services.start("apply")
+            workload.run(60)
+            assert wait_until_equal(source.dsn, target.dsn, timeout_s=200) == [], services.log_tail("apply")
+            verified = services.run("verify", "--target", TARGET, "--wait", "120")
+            assert verified.returncode == 0, verified.stdout + verified.stderr
+            for name in ("capture", "apply"):
+                assert services.stop(name) == 0, services.log_tail(name)
+            # The slot is the role's own, the publication is not.
+            assert services.run("reset", "--yes").returncode == 0
+        assert differences(source.dsn, target.dsn) == []
+        assert source.rows("select count(*) from pg_replication_slots where database = current_database()") == [(0,)]
+        assert source.rows("select count(*) from pg_publication") == [(1,)]
+    finally:
+        for database in (source, target):
+            database.execute(f"drop owned by {role['user']} cascade", f"drop role {role['user']}")
