@@ -52,10 +52,13 @@ WALSENDER_PATIENCE_MS = 900_000
 _REPLICATION_SESSION = (
     f"{SESSION}; select set_config('wal_sender_timeout', '{WALSENDER_PATIENCE_MS}', false) from pg_catalog.pg_settings "
     f"where name = 'wal_sender_timeout' and setting::int4 between 1 and {WALSENDER_PATIENCE_MS}; "
-    "set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3"
+    f"set tcp_user_timeout = {WALSENDER_PATIENCE_MS}; set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; "
+    "set tcp_keepalives_count = 3"
 )
 """Publishing may block for longer than the server waits for an answer by default, 60 s: a commit to Kafka does, or a
-wait for writers. A client that is gone is noticed by TCP; one that hangs, by its successor, who ends its session."""
+wait for writers. A client that is gone is noticed by TCP; one that hangs, by its successor, who ends its session. TCP's
+own time-out ends what the server cannot: a session that was told to end, and cannot send its last message to a client
+that does not read, keeps its slot, and a checkpoint waits for it."""
 
 _CLASSES = {
     "08": ErrorKind.SOURCE_CONNECTION,

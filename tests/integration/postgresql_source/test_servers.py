@@ -5,21 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from apply.sink import TableBatch
 from apply.sinks.postgresql.connection import connect as connect_target
+from apply.sinks.postgresql.sink import PostgresqlSink
 from capture.sources.postgresql.connection import ReplicationConnection, connect
 from capture.sources.postgresql.position import parse_lsn
 from capture.sources.postgresql.source import PostgresqlDatabase
 from deploy.local.postgresql import PostgresqlServer, server_user
+from deploy.local.process import ServerProcess, free_port, log_tail
 from schemas.endpoints import PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName
 from tests.integration.postgresql_source.reading import (
     DEADLINE_S,
     database_of,
@@ -170,6 +177,53 @@ def test_a_server_that_is_not_the_one_that_was_captured_is_refused(own_postgresq
         there.check_position(stored, early)
 
 
+@pytest.mark.parametrize("major", [13, 18])
+def test_a_slot_is_warned_of_before_it_is_lost_and_then_named(own_postgresql: StartServer, major: int) -> None:
+    sizes = {"max_slot_wal_keep_size": "96MB", "min_wal_size": "32MB", "max_wal_size": "48MB"}
+    database = Database(own_postgresql(major, settings=sizes).address, "postgres")
+    database.execute("create table t (id int primary key)")
+    settings = settings_for(database, "slots")
+    with contextlib.closing(database_of(settings)) as source:
+        tables = source.tables()
+        start = source.prepare(tables)
+        stored = source.identity()
+
+        def codes() -> dict[str, str | None]:
+            return {finding.code: finding.remedy for finding in source.findings(tables)}
+
+        assert not codes().keys() & {"slot-at-risk", "slot-lost"}
+        fresh = source.log_left_bytes()
+        assert fresh is not None
+        assert fresh > 60 << 20
+        _write_log(database, lambda: "slot-at-risk" in codes())
+        left = source.log_left_bytes()
+        assert left is not None
+        assert left < fresh / 2
+        # Still there: nothing is lost yet, and a capture that comes now is in time.
+        source.check_position(stored, start)
+        _write_log(database, lambda: "slot-lost" in codes())
+        assert "pg_drop_replication_slot" in str(codes()["slot-lost"])
+        for check in (
+            lambda: source.check_position(stored, start),
+            lambda: source.prepare(tables),
+            lambda: source.open_log(start, tables),
+        ):
+            with refused(ErrorKind.SOURCE_LOG_LOST, "max_slot_wal_keep_size", "tailrace reset"):
+                check()
+
+
+def _write_log(database: Database, until: Callable[[], bool]) -> None:
+    """Write log, and let the server clear it away, until something is so."""
+    with database.connect() as connection:
+        for _ in range(60):
+            connection.execute("select pg_logical_emit_message(false, 'fill', repeat('x', 4000000))")
+            connection.execute("select pg_switch_wal()")
+            connection.execute("checkpoint")
+            if until():
+                return
+    raise AssertionError("60 segments of log have changed nothing")
+
+
 def test_a_publication_that_is_changed_by_hand_is_noticed(
     source_database: Database, replication: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +368,71 @@ def test_tls_is_as_strict_as_configured_on_every_connection(certificates: Path, 
     _reload(database)
     with refused(ErrorKind.CONFIGURATION, "offers no TLS"):
         everywhere("secured", address, {"mode": "require"})
+
+
+@pytest.fixture
+def pooler(source_database: Database, servers_directory: Path) -> Iterator[int]:
+    """The port of a PgBouncer in front of the source, in session mode."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("no pgbouncer on this machine: apt-get install pgbouncer")
+    directory, port, address = servers_directory / "pgbouncer", free_port(), source_database.address
+    directory.mkdir()
+    (directory / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={address.host} port={address.port} user={address.user} password={address.password}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        "pool_mode = session\n"
+    )
+    user = server_user()
+    command = [program, str(directory / "pgbouncer.ini")]
+    process = ServerProcess(command, directory / "pgbouncer.log", stop_signal=signal.SIGTERM, user=user)
+    settings = {**source_database.settings_of_driver(), "port": port}
+    try:
+        assert process.wait_until(lambda: _lets_in(settings), DEADLINE_S), log_tail(directory / "pgbouncer.log")
+        yield port
+    finally:
+        process.stop()
+        shutil.rmtree(directory)
+
+
+def test_a_pooler_is_refused_for_the_log_and_serves_for_the_rest(
+    pooler: int, source_database: Database, replication: str
+) -> None:
+    source_database.execute("create table t (id int primary key, day date)", "insert into t values (1, '2026-11-29')")
+    pooled = {"port": pooler}
+    with (
+        contextlib.closing(database_of(settings_for(source_database, replication, **pooled))) as source,
+        refused(ErrorKind.PREREQUISITE, "connection pooler", "source.replication_host"),
+    ):
+        source.identity()
+    address = source_database.address
+    direct = {"replication_host": address.host, "replication_port": address.port}
+    settings = settings_for(source_database, replication, **pooled, **direct)
+    with contextlib.closing(database_of(settings)) as source:
+        tables = source.tables()
+        start = source.prepare(tables)
+        source.check_position(source.identity(), start)
+        source_database.execute("insert into t values (2, '2026-11-30')")
+        rows = load(settings, tables[0])
+        with contextlib.closing(source.open_log(start, tables)) as log:
+            changes = rows_of(read_to_end(source, log))
+        assert [row for *_, row in changes] == rows[1:]
+        assert len(rows) == 2
+    target = PostgresqlTarget.model_validate({**source_database.settings, **pooled})
+    with contextlib.closing(PostgresqlSink(replication, "pooled", target)) as sink:
+        copy = replace(tables[0], name=TableName("copied", "t"))
+        sink.prepare(copy)
+        assert sink.apply(TableBatch(copy, upserts=rows)) == []
+        sink.flush()
+    assert source_database.rows("select * from copied.t") == source_database.rows("select * from t")
+
+
+def _lets_in(settings: dict[str, Any]) -> bool:
+    try:
+        psycopg.connect(**settings).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _reload(database: Database) -> None:
