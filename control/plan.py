@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from capture import checkpoints
+from capture.schemas_topic import Catalogue
 from capture.source import Source
 from capture.sources import open_source
 from control.wire_types import wire_type
 from runtime.kafka.admin import Topics
+from runtime.kafka.compacted import read_all
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
-from schemas.topics import check_distinct, checkpoints_topic, data_topic
+from schemas.topics import check_distinct, checkpoints_topic, data_topic, schemas_topic
 from schemas.types import Family
 
 
@@ -194,6 +196,7 @@ def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
         if not Topics(settings.kafka).exists(checkpoints_topic(settings.name)):
             return []
         checkpoint = checkpoints.read(settings)
+        catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
     except TailraceError:
         # Said of Kafka's own check.
         return []
@@ -206,7 +209,7 @@ def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
     except TailraceError as error:
         found.append(of_error(error))
     try:
-        source.check_published([name for name in checkpoint.versions if selection.takes(name)])
+        source.check_published([catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)])
     except TailraceError as error:
         found.append(of_error(error))
     return found
