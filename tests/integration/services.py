@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,8 +35,8 @@ class Services:
         source: Database | MysqlDatabase,
         target: Database,
         *,
-        at_source: dict[str, Any] | None = None,
-        at_target: dict[str, Any] | None = None,
+        at_source: Mapping[str, Any] | None = None,
+        at_target: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         """`at_source` and `at_target` are added to the databases' own settings."""

@@ -194,7 +194,7 @@ def test_a_policy_keeps_a_change_from_the_target_until_it_is_another_one(
 ) -> None:
     source, target = new_database(18, "source"), new_database(18, "target")
     source.execute(*SMALL)
-    settings = {"topics": {"partitions": 2}, "apply": {"suspended_retry_s": 1}, "ddl": policy}
+    settings: dict[str, Any] = {"topics": {"partitions": 2}, "apply": {"suspended_retry_s": 1}, "ddl": policy}
 
     def said() -> list[dict[str, Any]]:
         """Return what the ddl topic holds."""
