@@ -135,6 +135,10 @@ class MysqlServer:
         """Return None: the server keeps its log by a rule of its own, for nobody in particular."""
         return None
 
+    def log_left_bytes(self) -> int | None:
+        """Return None: the server removes its log by age, whoever still reads it."""
+        return None
+
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of inserts and key changes; see `Source.complete`."""
         complete(self._connected, changes, self._settings.zero_dates)
