@@ -92,6 +92,8 @@ class Applier:
         """Told of each error that is answered here, and does not end the service."""
         self.before_claim: Callable[[], None] = lambda: None
         """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
+        self.paused = False
+        """Whether to stand still, as a member of the group."""
         self.trouble: TailraceError | None = None
         """What is being waited out; None while all is well."""
         self._executor = executor
@@ -128,6 +130,9 @@ class Applier:
         """Receive, hand over, settle. Returns within a second. Raises what an operator must see to."""
         try:
             self._settle()
+            if self.paused:
+                self._stand_still()
+                return
             self._relieve()
             self._recover()
             if self.idle and self.healthy:
@@ -162,7 +167,7 @@ class Applier:
         """Write what was taken in and commit the group's offsets: the last deed before the consumer is closed."""
         self._settle(block=True)
         self._more = False
-        if self.healthy and not self.cursors.seeks:
+        if self.healthy and not self.cursors.seeks and not self.paused:
             self._submit()
             self._settle(block=True)
         self._group.commit(self.consumer, self.cursors, self.holds.by_partition, float("inf"))
@@ -293,6 +298,12 @@ class Applier:
             self._congested = True
             self.consumer.pause(list(self.cursors.positions))
         self._consume(1, 0.0)
+
+    def _stand_still(self) -> None:
+        """Serve the group with everything paused; a partition that is new may bring a record before it is."""
+        self._congested = True
+        self.consumer.pause(list(self.cursors.positions))
+        self._consume(1, IDLE_WAIT_S)
 
     def _relieve(self) -> None:
         """Let the partitions go on that were paused for a slow target."""

@@ -37,6 +37,8 @@ class Report:
         self._rate_from = (clock.monotonic(), 0)
         self._rate = 0.0
         self._lag_ms: int | None = None
+        self.answers: dict[str, str] = {}
+        """What became of signals to this target, by their ids."""
         applier.on_written = self.written
         applier.on_trouble = self.trouble
 
@@ -109,6 +111,7 @@ class Report:
             },
             "parked": len(applier.lot),
             "conflicts": len(applier.holds.conflicts),
+            "signals": self.answers,
             "error": _plain(error or next(iter(suspended.values()), None)),
         }
 

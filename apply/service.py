@@ -27,9 +27,11 @@ from runtime.kafka.group_offsets import GroupOffsets
 from runtime.lifecycle import StopRequest
 from runtime.logging import bind, get_logger
 from runtime.retry import Backoff, call
+from runtime.signals import Signals
 from runtime.status import StatusWriter
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import DdlPolicy, Mode, Settings
+from schemas.signals import PAUSE
 from schemas.table import TableName
 from schemas.topics import apply_group, schemas_topic
 
@@ -88,7 +90,7 @@ class _Service:
         self._target = target
         self._health = health
         self._group = apply_group(settings.name, target)
-        self._next_attend = self._next_report = self._next_ends = 0.0
+        self._next_signals = self._next_attend = self._next_report = self._next_ends = 0.0
         self._ends: dict[tuple[str, int], int] = {}
         self._counts: dict[str, int] = {}
         self._subscribed: list[str] = []
@@ -98,6 +100,8 @@ class _Service:
             self._topics = Topics(settings.kafka)
             self._group_offsets = GroupOffsets(settings.kafka, self._group)
             stack.callback(self._group_offsets.close)
+            self._signals = Signals(settings.kafka, settings.name)
+            stack.callback(self._signals.close)
             follower = Follower(settings.kafka, schemas_topic(settings.name))
             stack.callback(follower.close)
             self._catalog = SchemaCatalog(settings.name, settings.topics.format, _reader(follower))
@@ -152,6 +156,7 @@ class _Service:
             self._releases = Releases(self._applier, self._catalog, self._dead_letters, str(settings.ddl))
             self._report = Report(target, self._applier, self._completion, self._status)
             self._refresh()
+            self._follow_signals(to_end=True)
             self._closing = stack.pop_all()
 
     def close(self) -> None:
@@ -187,21 +192,37 @@ class _Service:
             self._applier.step()
             now = clock.monotonic()
             if self._applier.healthy:
-                self._health.turned(dict(self._applier.cursors.flushed), idle=self._applier.caught_up)
+                idle = self._applier.caught_up or self._applier.paused
+                self._health.turned(dict(self._applier.cursors.flushed), idle=idle)
             else:
                 self._health.progress("waiting to try again" if self._applier.trouble else "claiming partitions")
-            if now >= self._next_attend and self._applier.idle and self._applier.healthy:
+            if now >= self._next_signals:
+                self._next_signals = now + ATTEND_INTERVAL_S
+                self._guarded(self._follow_signals)
+            if now >= self._next_attend and self._applier.idle and self._applier.healthy and not self._applier.paused:
                 self._next_attend = now + ATTEND_INTERVAL_S
                 self._guarded(self._attend)
                 if goal is not None and self._reached(goal):
                     return
             if now >= self._next_report:
                 self._next_report = now + self._settings.apply.status_interval_s
-                self._guarded(lambda: self._report.write("running", self._read_ends()))
+                self._guarded(lambda: self._report.write(self._state, self._read_ends()))
             if goal is not None and now >= next_log:
                 next_log = now + GOAL_LOG_INTERVAL_S
                 waits = [f"{p.topic}/{p.partition}@{end}" for p, end in sorted(goal.left.items())[:8]]
                 log.info("stops at the end as it was at the start", partitions_left=len(goal.left), waits_for=waits)
+
+    def _follow_signals(self, *, to_end: bool = False) -> None:
+        """Stand still, or go on, as the last command to this target says."""
+        for _, signal in self._signals.follow(to_end=to_end):
+            if signal.target == self._target:
+                log.info("signal", id=signal.id, command=signal.command)
+                self._report.answers[signal.id] = "paused" if signal.command == PAUSE else "resumed"
+        self._applier.paused = self._signals.pause(self._target) is not None
+
+    @property
+    def _state(self) -> str:
+        return "paused" if self._applier.paused else "running"
 
     def _attend(self) -> None:
         """Look at what is not on the data path."""

@@ -7,6 +7,7 @@
 | `"tables"` | the table versions in force at that position |
 | `["load",S,T]` | a table's load: its state, generation and chunks |
 | `["progress",S,T]` | which of the chunks are published |
+| `"signals"` | up to where signals are obeyed, and what was answered |
 
 Each document carries a `version` of its form (Invariant 2). Nothing else is kept anywhere: a capture that starts and
 one that recovers run the same code.
@@ -36,6 +37,7 @@ FORM_VERSION = 1
 EPOCH_KEY = b'"epoch"'
 POSITION_KEY = b'"position"'
 TABLES_KEY = b'"tables"'
+SIGNALS_KEY = b'"signals"'
 
 Record = tuple[bytes, bytes | None]
 
@@ -57,6 +59,8 @@ class Checkpoint:
     """The table versions in force."""
     plans: dict[TableName, dict[str, Any]] = field(default_factory=dict)
     progress: dict[TableName, dict[str, Any]] = field(default_factory=dict)
+    signals: dict[str, Any] = field(default_factory=dict)
+    """What `capture.signals` remembers."""
 
 
 def transactional_id(replication: str) -> str:
@@ -82,31 +86,59 @@ def read(settings: Settings) -> Checkpoint:
 
 
 def decode(records: Mapping[bytes, bytes]) -> Checkpoint:
-    """Return the checkpoint that the topic's latest records hold."""
+    """Return the checkpoint that the topic's latest records hold.
+
+    Raises DECODE for a damaged record of ours, and CONFIGURATION for a later form. Other records are passed over.
+    """
     checkpoint = Checkpoint()
     epoch = 1
     for key, value in records.items():
-        match orjson.loads(key):
-            case "epoch":
-                epoch = _document(value)["epoch"]
-            case "position":
-                document = _document(value)
-                checkpoint.identity = document["identity"]
-                checkpoint.position = Position(*document["position"])
-                checkpoint.sequence = document["sequence"]
-                checkpoint.selection = document.get("selection")
-                checkpoint.earlier = [
-                    Transaction(str(xid), xid, commit, 0) for xid, commit in document.get("unsettled", ())
-                ]
-            case "tables":
-                checkpoint.versions = {TableName(s, t): version for s, t, version in _document(value)["tables"]}
-            case ["load", schema, table]:
-                checkpoint.plans[TableName(schema, table)] = _document(value)
-            case ["progress", schema, table]:
-                checkpoint.progress[TableName(schema, table)] = _document(value)
+        try:
+            epoch = _take(checkpoint, orjson.loads(key), value) or epoch
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TailraceError(
+                ErrorKind.DECODE,
+                f"the checkpoint's record {key[:100].decode(errors='replace')} cannot be read",
+                remedy="`tailrace reset` begins anew; never write to this topic by hand",
+            ) from error
     if checkpoint.identity is None:
         checkpoint.sequence = first_sequence(epoch)
     return checkpoint
+
+
+def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
+    """Take in one record; return the epoch if it tells that."""
+    match key:
+        case "epoch":
+            epoch = _document(value)["epoch"]
+            if not isinstance(epoch, int) or not 1 <= epoch <= EPOCH_MAX:
+                raise ValueError("no epoch")
+            return epoch
+        case "position":
+            document = _document(value)
+            checkpoint.identity = {str(name): str(text) for name, text in document["identity"].items()}
+            commit, row = document["position"]
+            checkpoint.position = Position(_whole(commit), _whole(row))
+            checkpoint.sequence = _whole(document["sequence"])
+            checkpoint.selection = document.get("selection")
+            checkpoint.earlier = [
+                Transaction(str(xid), _whole(xid), _whole(commit), 0) for xid, commit in document.get("unsettled", ())
+            ]
+        case "tables":
+            checkpoint.versions = {TableName(s, t): _whole(version) for s, t, version in _document(value)["tables"]}
+        case "signals":
+            checkpoint.signals = _document(value)
+        case ["load", schema, table]:
+            checkpoint.plans[TableName(schema, table)] = _document(value)
+        case ["progress", schema, table]:
+            checkpoint.progress[TableName(schema, table)] = _document(value)
+    return None
+
+
+def _whole(number: Any) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ValueError("no whole number")
+    return number
 
 
 def position_record(

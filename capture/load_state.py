@@ -8,7 +8,11 @@ from enum import StrEnum
 from typing import Any
 
 from capture.source import Chunk
+from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
+
+CHUNKS_MAX = 1 << 24
+"""More chunks than any table is cut into: a checkpoint that speaks of more is damaged."""
 
 
 class LoadState(StrEnum):
@@ -75,19 +79,40 @@ class TableLoad:
 
     @classmethod
     def from_documents(cls, table: TableSchema, plan: dict[str, Any], progress: dict[str, Any] | None) -> TableLoad:
-        """Return what the two documents say. Progress of another generation says nothing of this one."""
+        """Return what the two documents say. Progress of another generation says nothing of this one.
+
+        Raises DECODE for documents that are damaged.
+        """
+        try:
+            return cls._of(table, plan, progress)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TailraceError(
+                ErrorKind.DECODE,
+                "the checkpoint of a load cannot be read",
+                remedy="`tailrace reset` begins anew; never write to this topic by hand",
+                table=str(table.name),
+            ) from error
+
+    @classmethod
+    def _of(cls, table: TableSchema, plan: dict[str, Any], progress: dict[str, Any] | None) -> TableLoad:
         load = cls(table, generation=plan["generation"], state=LoadState(plan["state"]))
         load.chunks = [
             Chunk(index, _bound(lower), _bound(upper)) for index, (lower, upper) in enumerate(plan["chunks"])
         ]
         if progress is not None and progress["generation"] == load.generation:
+            if any(not 0 <= first <= last < CHUNKS_MAX for first, last in progress["done"]):
+                raise ValueError("no chunks of a table")
             load.done = {index for first, last in progress["done"] for index in range(first, last + 1)}
-            load.row_count = progress["rows"]
+            load.row_count = int(progress["rows"])
         return load
 
 
-def _bound(values: list[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
+def _bound(values: Any) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("no bound of a key")
+    return tuple(values)
 
 
 def _ranges(indexes: Iterable[int]) -> list[list[int]]:

@@ -14,10 +14,12 @@ from capture.held_back import HeldBack
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Reading
 from capture.publisher import Feed, Publisher
+from capture.source import Chunk
 from capture.window import Horizon, LoadWindow
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.changes import Transaction
+from schemas.signals import Bound
 from schemas.table import TableName
 
 log = get_logger(__name__)
@@ -120,6 +122,28 @@ class Loading:
         self._loader.remove(load.name)
         load.begin_again(feed.table)
         self.begin(feed, load)
+
+    def order(self, feed: Feed, reached: int, lower: Bound | None, upper: Bound | None, *, empty: bool) -> str:
+        """Publish rows again because an operator says so; return what to answer.
+
+        A range is one chunk. While a table's load goes on a range of it is not taken up: it will be loaded anyway.
+        """
+        name = feed.table.name
+        load = self.loads.get(name)
+        ranged = lower is not None or upper is not None
+        if ranged and load is not None and load.state is not LoadState.LOADED:
+            return "refused: the table is being loaded"
+        if load is None:
+            # Mode `cdc`: nothing was loaded before.
+            load = self.loads[name] = TableLoad(feed.table, generation=0)
+        if empty or not feed.table.key:
+            self.begin_again(feed, load, reached)
+        else:
+            self.reload(feed, reached)
+        if ranged:
+            load.state = LoadState.LOADING
+            load.chunks = [Chunk(0, lower, upper)]
+        return f"reloads {name}, generation {load.generation}"
 
     def table_changed(self, feed: Feed, reached: int, *, is_void: bool) -> None:
         """Go on with a new version of a table: chunks in flight are read again. `is_void`: so is the whole table."""

@@ -26,6 +26,8 @@ class Progress:
         self._status = status
         self._liveness = liveness
         self._said_at_s = 0.0
+        self.answers: dict[str, str] = {}
+        """What became of signals, by their ids."""
         self._asked_at_s = -ASK_SOURCE_INTERVAL_S
         self._retained_bytes: int | None = None
         self._log_left_bytes: int | None = None
@@ -42,6 +44,7 @@ class Progress:
             {"kind": str(error.kind), "message": error.message, "remedy": error.remedy} if error else None
         )
         self._document["rows_per_s"] = 0.0
+        self._document["signals"] = self.answers
         self._liveness.progress(state)
         self._status.write(self._document)
 
@@ -84,6 +87,7 @@ class Progress:
             "rows": self._row_count,
             "rows_per_s": round(new_rows / max(elapsed_s, 0.001), 1) if elapsed_s < 60 else 0.0,
             "tables": _tables(session),
+            "signals": self.answers,
             "error": None,
         }
         self._status.write(self._document)

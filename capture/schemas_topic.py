@@ -69,17 +69,24 @@ class Catalogue:
         for key, value in records.items():
             document = _json(key)
             if isinstance(document, list):
-                if document[:1] == ["loaded"]:
-                    catalogue.loaded[TableName(*document[1:])] = _json(value)["generation"]
-                elif document[:1] == ["dropped"]:
-                    said = _json(value)
-                    catalogue.dropped[TableName(*document[1:])] = Dropped(said["version"], "offsets" in said)
+                catalogue._take(document, _json(value))
                 continue
             version = parse_table_record(value)
             catalogue.versions.setdefault(version.table.name, []).append(version)
         for history in catalogue.versions.values():
             history.sort(key=lambda version: version.table.version)
         return catalogue
+
+    def _take(self, key: list[Any], said: Any) -> None:
+        try:
+            if key[:1] == ["loaded"]:
+                self.loaded[TableName(*key[1:])] = int(said["generation"])
+            elif key[:1] == ["dropped"]:
+                self.dropped[TableName(*key[1:])] = Dropped(int(said["version"]), "offsets" in said)
+        except (ValueError, KeyError, TypeError, OverflowError):
+            raise TailraceError(
+                ErrorKind.DECODE, f"a record of {self.topic} about a load or a dropped table cannot be read"
+            ) from None
 
     def find(self, name: TableName, version: int) -> TableSchema:
         """Return a version. Raises SOURCE_LOG_LOST when the topic has lost it."""

@@ -20,6 +20,7 @@ from capture.load_state import LoadState
 from capture.progress import Progress
 from capture.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
+from capture.signals import CaptureSignals
 from capture.source import Source
 from capture.sources import open_source
 from runtime import clock, exit_codes, failpoints, metrics
@@ -145,6 +146,7 @@ class _Service:
         )
         session: Session | None = None
         source: Source | None = None
+        signals: CaptureSignals | None = None
         try:
             # Whoever held the id before is fenced and its transaction settled: what is read now is the last word.
             producer.init()
@@ -156,6 +158,10 @@ class _Service:
                 log.info("everything is loaded already", tables=len(checkpoint.plans))
                 return True
             source = open_source(settings)
+            signals = CaptureSignals(settings, checkpoint.signals)
+            progress.answers = signals.answers
+            if not self._wait_while_paused(signals, checkpoint, source, leadership, progress):
+                return True
             connector = source.capabilities.connector
             session = Session(
                 settings,
@@ -172,21 +178,50 @@ class _Service:
             )
             progress.began()
             session.start(self._stop_at)
-            return self._follow(session, source, leadership, progress, _Connection(settings, topics, producer))
+            return self._follow(session, source, leadership, progress, _Connection(settings, topics, producer), signals)
         finally:
             # The loaders first: they hold snapshots open at the source.
             if session is not None:
                 session.close()
             elif source is not None:
                 source.close()
+            if signals is not None:
+                signals.close()
             producer.close()
 
+    def _wait_while_paused(
+        self,
+        signals: CaptureSignals,
+        checkpoint: checkpoints.Checkpoint,
+        source: Source,
+        leadership: Leadership,
+        progress: Progress,
+    ) -> bool:
+        """Stand still as long as a signal says so. False: a stop was requested meanwhile."""
+        while signals.is_paused(checkpoint.position, source):
+            progress.state("paused")
+            leadership.check()
+            if self._stop.wait(min(1.0, self._settings.capture.status_interval_s)):
+                return False
+            signals.follow()
+        return not self._stop.stopping
+
     def _follow(
-        self, session: Session, source: Source, leadership: Leadership, progress: Progress, connection: _Connection
+        self,
+        session: Session,
+        source: Source,
+        leadership: Leadership,
+        progress: Progress,
+        connection: _Connection,
+        signals: CaptureSignals,
     ) -> bool:
         began_commit = session.committed
+        paused = False
         while not self._stop.stopping and not session.is_finished:
             session.step(POLL_TIMEOUT_S)
+            signals.obey(session)
+            if paused := signals.is_paused(session.position, source):
+                break
             leadership.check()
             connection.check(feed.topic for feed in session.publisher.feeds.values())
             progress.report(session, source)
@@ -201,8 +236,11 @@ class _Service:
         log.info(
             "capture ends",
             position=source.format_position(session.committed),
-            reason=self._stop.reason or "what was asked for is done",
+            reason="a signal" if paused else self._stop.reason or "what was asked for is done",
         )
+        if paused:
+            # The next session stands still before it begins.
+            return False
         if session.is_finished and self._settings.mode is Mode.FULL_LOAD and self._stop_at is None:
             # Nobody will read the log again: the source must not keep it for us.
             session.end_log()
@@ -239,6 +277,6 @@ def _own_topics(settings: Settings) -> list[TopicSpec]:
         checkpoints.topic_spec(settings),
         *versions.topic_specs(settings),
         TopicSpec(ddl_topic(name), 1, "delete", {"retention.ms": -1}, replication_factor=replication_factor),
-        TopicSpec(signals_topic(name), 1, "delete", replication_factor=replication_factor),
+        TopicSpec(signals_topic(name), 1, "delete", {"retention.ms": -1}, replication_factor=replication_factor),
         TopicSpec(status_topic(name), 1, "compact", replication_factor=replication_factor),
     ]

@@ -24,11 +24,13 @@ from capture.window import Horizon
 from runtime import metrics
 from runtime.failpoints import hit
 from runtime.logging import get_logger
+from schemas import key_bounds
 from schemas.changes import Begin, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
 from schemas.settings import Cleanup, Mode, Settings
+from schemas.signals import Signal
 from schemas.table import TableName, TableSchema
 from schemas.topics import check_distinct, checkpoints_topic, data_topic
 
@@ -202,11 +204,11 @@ class Session:
 
     def _restore_load(self, feed: Feed) -> None:
         name = feed.table.name
-        if self._settings.mode is Mode.CDC:
-            return
         plan = self._checkpoint.plans.get(name)
         if plan is None:
-            self.changes.begin_load(feed)
+            # Without one, mode `cdc` loads nothing; with one, an operator has asked for it.
+            if self._settings.mode is not Mode.CDC:
+                self.changes.begin_load(feed)
             return
         load = TableLoad.from_documents(feed.table, plan, self._checkpoint.progress.get(name))
         announced = self._catalogue.loaded.get(name) == load.generation
@@ -246,6 +248,22 @@ class Session:
         if self._stop_at is not None:
             return self.position.commit >= self._stop_at and not self.position.row
         return self._settings.mode is Mode.FULL_LOAD
+
+    def reload(self, signal: Signal) -> str:
+        """Begin to publish a table's rows again, or those of a key range; return what to answer."""
+        feed = next((feed for name, feed in self.publisher.feeds.items() if str(name) == signal.table), None)
+        if feed is None:
+            return "refused: this table is not captured"
+        for bound in (signal.lower, signal.upper):
+            if bound is not None and (why := key_bounds.refusal(feed.table, bound)):
+                return f"refused: {why}"
+        if signal.empty and (signal.lower or signal.upper):
+            return "refused: a key range cannot be emptied"
+        return self.loading.order(feed, self.position.commit, signal.lower, signal.upper, empty=signal.empty)
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Add a record to the checkpoint, in the open Kafka transaction."""
+        self.publisher.record(checkpoints_topic(self._settings.name), key, value)
 
     def drain(self) -> None:
         """Commit what is read, so that nothing is read twice. Half a chunk is left out: it will be read again."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
+from control import signal_commands
 from runtime import exit_codes
 from schemas.errors import ErrorKind, TailraceError
 
@@ -41,6 +42,7 @@ for name, child in (
     ("capture", capture_app),
     ("apply", apply_app),
     ("parked", parked_app),
+    ("signal", signal_commands.app),
     ("debug", debug_app),
     ("settings", settings_app),
     ("dev", dev_app),

@@ -33,6 +33,7 @@ console = Console(width=None if Console().is_terminal else 200)
 
 _STYLES = {Severity.BLOCKS: "bold red", Severity.WARNS: "yellow", Severity.NOTE: "dim"}
 _STATE_STYLES = {"running": "green", "failed": "bold red", "silent": "red", "standby": "cyan", "stopped": "yellow"}
+_STATE_STYLES |= {"paused": "yellow"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 

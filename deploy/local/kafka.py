@@ -1,4 +1,4 @@
-"""A real Apache Kafka broker on this machine: KRaft, one node, 127.0.0.1 only.
+"""A real Apache Kafka on this machine: KRaft, one node or a cluster of several, 127.0.0.1 only.
 
 Looked for in this order: a cluster that `TAILRACE_KAFKA=host:port` names (`find_kafka`), an unpacked distribution in
 `KAFKA_HOME`, the jars of `deploy/kafka/pom.xml` by Maven.
@@ -15,9 +15,10 @@ import struct
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from deploy.local.cache import LocalServerError, cached, download
 from deploy.local.java import find_java
@@ -42,6 +43,15 @@ class KafkaAddress:
     def settings(self) -> dict[str, str | int | bool]:
         """The `kafka` section of a configuration."""
         return {"bootstrap.servers": self.bootstrap}
+
+
+class Member(NamedTuple):
+    """What a node of a cluster must know of the others."""
+
+    node: int
+    """Its number, from 1."""
+    controller_ports: tuple[int, ...]
+    cluster: str
 
 
 def named_kafka() -> KafkaAddress | None:
@@ -88,7 +98,9 @@ class KafkaServer:
         jvm_options: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
         detached: bool = False,
+        member: Member | None = None,
     ) -> None:
+        self._member = member
         self.directory = directory.resolve()
         self.log = self.directory / "kafka.log"
         self._port = port
@@ -127,7 +139,8 @@ class KafkaServer:
         raise LocalServerError(f"the broker ended while it started; its log ends:\n{log_tail(self.log)}")
 
     def _start_once(self) -> bool:
-        self._controller_port = free_port()
+        # The other nodes of a cluster know this one's controller by its port.
+        self._controller_port = self._member.controller_ports[self._member.node - 1] if self._member else free_port()
         java, jars = find_java(), kafka_jars()
         properties = self._write_properties()
         data = self.directory / "data"
@@ -169,14 +182,18 @@ class KafkaServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def _controller_ports(self) -> Sequence[int]:
+        return self._member.controller_ports if self._member else [self._controller_port or 0]
+
     def _write_properties(self) -> Path:
         words = {
-            "NODE": "1",
-            "VOTERS": f"1@127.0.0.1:{self._controller_port}",
+            "NODE": str(self._member.node if self._member else 1),
+            "VOTERS": ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(self._controller_ports, 1)),
             "PORT": str(self._port),
             "CONTROLLER_PORT": str(self._controller_port),
             "DATA": str(self.directory / "data"),
-            "REPLICAS": "1",
+            "REPLICAS": str(len(self._controller_ports)),
         }
         text = (CONFIGURATION / "server.properties").read_text()
         for word, value in words.items():
@@ -187,14 +204,66 @@ class KafkaServer:
         return path
 
     def _format(self, java: str, jars: str, properties: Path) -> None:
-        # A leading hyphen would be taken for an option, which is why Kafka's own ids have none (`Uuid.randomUuid`): the
-        # first six bits, which are the first letter, are made zero ("A").
-        random = uuid.uuid4().bytes
-        cluster = base64.urlsafe_b64encode(bytes([random[0] & 0b11]) + random[1:]).rstrip(b"=").decode()
+        cluster = self._member.cluster if self._member else _new_id()
         arguments = ["format", "-t", cluster, "-c", str(properties)]
         done = run_tool(java, jars, "kafka.tools.StorageTool", arguments)
         if done.returncode:
             raise LocalServerError(f"the broker's storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+
+class KafkaCluster:
+    """Several nodes, each broker and controller: partitions have a replica on each, two of which must have a record."""
+
+    def __init__(self, directory: Path, *, nodes: int = 3, **options: Any) -> None:
+        ports = [free_port() for _ in range(2 * nodes)]
+        cluster = _new_id()
+        settings = {
+            "default.replication.factor": str(nodes),
+            "min.insync.replicas": str(nodes // 2 + 1),
+            "transaction.state.log.min.isr": str(nodes // 2 + 1),
+            # A paused node must be found out within seconds.
+            "broker.session.timeout.ms": "6000",
+            "replica.lag.time.max.ms": "6000",
+            "controller.quorum.election.timeout.ms": "1000",
+            "controller.quorum.fetch.timeout.ms": "4000",
+        }
+        self.nodes = [
+            KafkaServer(
+                directory / f"node-{index + 1}",
+                port=ports[index],
+                settings=settings,
+                member=Member(index + 1, tuple(ports[nodes:]), cluster),
+                **options,
+            )
+            for index in range(nodes)
+        ]
+
+    @property
+    def address(self) -> KafkaAddress:
+        """Where clients reach the cluster."""
+        return KafkaAddress(",".join(node.address.bootstrap for node in self.nodes))
+
+    def __enter__(self) -> Self:
+        # A node answers once a majority of them is up: all are started before any is waited for.
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            try:
+                list(pool.map(KafkaServer.start, self.nodes))
+            except BaseException:
+                self.__exit__()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Without a majority a node does not end in an orderly way, and nothing in them is of worth.
+        for node in self.nodes:
+            node.kill()
+
+
+def _new_id() -> str:
+    # A leading hyphen would be taken for an option, which is why Kafka's own ids have none (`Uuid.randomUuid`): the
+    # first six bits, which are the first letter, are made zero ("A").
+    random = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([random[0] & 0b11]) + random[1:]).rstrip(b"=").decode()
 
 
 def run_tool(java: str, jars: str, tool: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:

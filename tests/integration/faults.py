@@ -7,6 +7,7 @@ the target.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import psutil
 import psycopg
+from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import KafkaAddress, KafkaServer
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer
+from schemas.topics import checkpoints_topic
 from tests.integration.services import DEADLINE_S, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.proxy import Proxy
@@ -120,6 +123,23 @@ class Stage:
         broker = self.choose.choice(self.brokers)
         broker.kill()
         broker.restart()
+
+    def kill_leader(self) -> None:
+        """The broker dies that leads the checkpoints topic, which every transaction of capture writes to."""
+        metadata = AdminClient({**self.kafka.settings}).list_topics(checkpoints_topic(self.replication), timeout=60)
+        leader = metadata.topics[checkpoints_topic(self.replication)].partitions[0].leader
+        broker = self.brokers[max(0, leader - 1)]
+        broker.kill()
+        # The others go on meanwhile.
+        self._stop.wait(FROZEN_S)
+        broker.restart()
+
+    def pause_broker(self) -> None:
+        """A broker hears and says nothing, long enough to be voted out, and wakes as if nothing had been."""
+        broker = self.choose.choice(self.brokers)
+        os.kill(broker.pid, signal.SIGSTOP)
+        self._stop.wait(FROZEN_S)
+        os.kill(broker.pid, signal.SIGCONT)
 
     def kill_source(self) -> None:
         """The source server crashes and comes back."""
@@ -314,4 +334,6 @@ KILLS = ("kill_capture", "kill_apply", "kill_kafka", "kill_source", "kill_target
 CONNECTIONS = ("cut_source", "cut_target", "stall_source", "stall_target", "lose_commit", "slow_target")
 """After these every process lives: their memory and files can be compared."""
 OTHERS = ("freeze_capture", "freeze_apply", "scale_apply", "restart_source", "restart_target", "kill_loader")
+CLUSTER = ("kill_leader", "pause_broker", "kill_kafka", "kill_capture", "kill_apply")
+"""What is done to three brokers and their clients."""
 EVERY = KILLS + CONNECTIONS + OTHERS

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from deploy.local.kafka import KafkaServer
+from deploy.local.kafka import KafkaAddress, KafkaCluster, KafkaServer
 from deploy.local.postgresql import PostgresqlServer
-from tests.integration.faults import CONNECTIONS, EVERY, KILLS, Stage
+from tests.integration.faults import CLUSTER, CONNECTIONS, EVERY, KILLS, Stage
 from tests.kit.servers import create_database
 
 SEED = int(os.environ.get("SEED") or 1)
@@ -34,30 +34,55 @@ FILES_GROWTH_MAX = 40
 def test_nothing_is_lost_or_doubled_whatever_is_done(
     tmp_path: Path, replication: str, own_kafka: KafkaServer, own_postgresql: Callable[..., PostgresqlServer]
 ) -> None:
-    source_server, target_server = own_postgresql(18), own_postgresql(16)
-    stage = Stage(
-        tmp_path,
+    stage = _stage(tmp_path, replication, own_kafka.address, [own_kafka], own_postgresql)
+    _run(stage, EVERY if ROUNDS else SHORT, flat=bool(ROUNDS))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200 + 600 * ROUNDS)
+@pytest.mark.skipif(not ROUNDS, reason="three brokers are for `make chaos`")
+def test_three_brokers_lose_and_double_nothing(
+    tmp_path: Path, replication: str, own_kafka_cluster: KafkaCluster, own_postgresql: Callable[..., PostgresqlServer]
+) -> None:
+    cluster = own_kafka_cluster
+    stage = _stage(tmp_path, replication, cluster.address, cluster.nodes, own_postgresql)
+    _run(stage, CLUSTER, flat=False)
+
+
+def _stage(
+    directory: Path,
+    replication: str,
+    kafka: KafkaAddress,
+    brokers: list[KafkaServer],
+    start_postgresql: Callable[..., PostgresqlServer],
+) -> Stage:
+    source_server, target_server = start_postgresql(18), start_postgresql(16)
+    return Stage(
+        directory,
         replication,
-        own_kafka.address,
-        [own_kafka],
+        kafka,
+        brokers,
         (source_server, create_database(source_server.address, "source")),
         (target_server, create_database(target_server.address, "target")),
         SEED,
     )
+
+
+def _run(stage: Stage, faults: Sequence[str], *, flat: bool) -> None:
     try:
         stage.start()
         for number in range(max(1, ROUNDS)):
-            for fault in stage.choose.sample(EVERY, len(EVERY)) if ROUNDS else stage.choose.sample(SHORT, len(SHORT)):
+            for fault in stage.choose.sample(faults, len(faults)):
                 stage.recover(fault)
-            assert stage.check() == [], f"SEED={SEED}, round {number + 1}\n{stage.logs()}"
-            if ROUNDS:
+            assert stage.check() == [], f"round {number + 1}\n{stage.logs()}"
+            if flat:
                 _stays_flat(stage)
-        assert stage.finish() == [], f"SEED={SEED}\n{stage.logs()}"
+        assert stage.finish() == [], stage.logs()
     except AssertionError as error:
         raise AssertionError(f"SEED={SEED} ROUNDS={ROUNDS}: {error}") from error
     finally:
         stage.close()
-    _report(stage, brokers=1)
+    _report(stage)
 
 
 def _stays_flat(stage: Stage) -> None:
@@ -73,13 +98,13 @@ def _stays_flat(stage: Stage) -> None:
         assert files <= before[name][1] + FILES_GROWTH_MAX, f"{name}: {before[name]} → {after[name]} MiB, files"
 
 
-def _report(stage: Stage, *, brokers: int) -> None:
+def _report(stage: Stage) -> None:
     """Add this run's figures to the file that `REPORT` names: one JSON document a line."""
     if path := os.environ.get("REPORT"):
         document = {
             "seed": SEED,
             "rounds": ROUNDS,
-            "brokers": brokers,
+            "brokers": len(stage.brokers),
             "transactions": stage.workload.written.transaction_count,
             "changes": stage.workload.written.change_count,
             "recoveries_s": {

@@ -1,0 +1,124 @@
+"""Commands through the signals topic: pause and resume of capture and of a target, reloads of tables and key ranges."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.local.kafka import KafkaAddress
+from runtime.kafka.producer import PlainProducer
+from schemas.topics import signals_topic
+from tests.integration.capture.running import topic_differences
+from tests.integration.services import Services
+from tests.kit.compare import wait_until_equal
+from tests.kit.servers import Database
+from tests.kit.workload import Workload
+
+
+class Operator:
+    """Sends commands and looks at what comes of them."""
+
+    def __init__(self, services: Services, source: Database, target: Database) -> None:
+        self.services, self.source, self.target = services, source, target
+
+    def signal(self, command: str, *arguments: str, code: int = 0) -> str:
+        """Run `tailrace signal …`; return what it printed."""
+        done = self.services.run(f"signal {command}", *arguments, "--wait", "120")
+        assert done.returncode == code, done.stdout + done.stderr + self.services.log_tail("capture")
+        return done.stdout
+
+    def wait(self, until: Callable[[], bool], what: str) -> None:
+        self.services.wait(until, what)
+
+    def equal(self) -> bool:
+        return wait_until_equal(self.source.dsn, self.target.dsn, timeout_s=0) == []
+
+    def phase(self, state: str) -> None:
+        self.wait(lambda: self.services.status().get("state") == state, f"capture is {state}")
+
+    def count(self, database: Database, key: int) -> int:
+        ((found,),) = database.rows(f"select count(*) from wl_idle where id = {key}")
+        assert isinstance(found, int)
+        return found
+
+
+@pytest.mark.timeout(900)
+def test_commands_are_carried_out_once_while_changes_flow(
+    tmp_path: Path, kafka_server: KafkaAddress, source_database: Database, target_database: Database, replication: str
+) -> None:
+    source, target = source_database, target_database
+    workload = Workload(source.dsn, seed=21)
+    workload.create(rows=1_000)
+    stop = threading.Event()
+    with Services(tmp_path, replication, kafka_server, source, target, capture={"chunk_rows": 300}) as services:
+        operator = Operator(services, source, target)
+        services.start("capture")
+        services.start("apply")
+        operator.wait(operator.equal, "loaded")
+
+        # A pause holds over a restart, and what came meanwhile is not lost.
+        assert "paused" in operator.signal("pause", "--at", "now")
+        operator.phase("paused")
+        source.execute("insert into wl_idle values (50, 'while capture is paused')")
+        services.kill("capture")
+        services.start("capture")
+        operator.wait(lambda: services.status().get("pid") == services.pid("capture"), "the new one is in charge")
+        operator.phase("paused")
+        assert operator.count(target, 50) == 0
+        assert "resumed" in operator.signal("resume")
+        operator.wait(lambda: operator.count(target, 50) == 1, "capture goes on")
+
+        # A target is paused by itself.
+        assert "paused" in operator.signal("pause", "--target", "replica")
+        source.execute("insert into wl_idle values (60, 'while the target is paused')")
+        sequence = services.status()["sequence"]
+        operator.wait(lambda: services.status()["sequence"] > sequence or _published(services, source), "published")
+        services.kill("apply")
+        services.start("apply")
+        operator.wait(lambda: services.said("apply", "applying"), "the new one runs")
+        assert operator.count(target, 60) == 0
+        assert "resumed" in operator.signal("resume", "--target", "replica")
+        operator.wait(lambda: operator.count(target, 60) == 1, "the target goes on")
+
+        # Rows that somebody removed at the target come back by a reload, of a range or of all, once for each id.
+        writer = threading.Thread(target=workload.run_until, args=(stop, 0.02))
+        writer.start()
+        try:
+            target.execute("delete from wl_idle where id in (1, 60)", "insert into wl_idle values (70, 'a stranger')")
+            arguments = ("--table", "public.wl_idle", "--above", "49", "--up-to", "60", "--id", "range")
+            assert "generation 2" in operator.signal("reload", *arguments)
+            operator.wait(lambda: operator.count(target, 60) == 1, "the range is loaded")
+            assert (operator.count(target, 1), operator.count(target, 70)) == (0, 1)
+            assert "generation 2" in operator.signal("reload", *arguments)
+            assert "generation 3" in operator.signal("reload", "--table", "public.wl_idle", "--empty")
+            operator.wait(lambda: (operator.count(target, 1), operator.count(target, 70)) == (1, 0), "emptied, loaded")
+            assert "generation 2" in operator.signal("reload", "--table", "public.wl_items")
+            assert "generation 2" in operator.signal("reload", "--table", "public.wl_log")
+        finally:
+            stop.set()
+            writer.join()
+
+        # What cannot be done is answered, and what cannot be read stops nobody.
+        assert "not captured" in operator.signal("reload", "--table", "public.none", code=2)
+        assert "no int32" in operator.signal("reload", "--table", "public.wl_idle", "--above", "x", code=2)
+        assert "no key" in operator.signal("reload", "--table", "public.wl_log", "--above", "1", code=2)
+        stranger = PlainProducer(kafka_server.settings)
+        stranger.produce(signals_topic(replication), b"x", b'{"version": 1, "id": "x", "command": "explode"}')
+        stranger.produce(signals_topic(replication), b"x", b"\xff")
+        stranger.flush()
+        stranger.close()
+        source.execute("insert into wl_idle values (80, 'all is well')")
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=180) == []
+        assert services.stop("capture") == 0, services.log_tail("capture")
+        assert services.stop("apply") == 0, services.log_tail("apply")
+        assert topic_differences(kafka_server, source, replication) == []
+
+
+def _published(services: Services, source: Database) -> bool:
+    """Whether capture has got to the source's end."""
+    ((end,),) = source.rows("select pg_current_wal_lsn() - '0/0'")
+    assert end is not None
+    return int(services.status().get("position_commit", 0)) >= int(str(end)) - 10_000
