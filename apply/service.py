@@ -100,7 +100,7 @@ class _Service:
             self._topics = Topics(settings.kafka)
             self._group_offsets = GroupOffsets(settings.kafka, self._group)
             stack.callback(self._group_offsets.close)
-            self._signals = Signals(settings.kafka, settings.name)
+            self._signals = Signals(settings)
             stack.callback(self._signals.close)
             follower = Follower(settings.kafka, schemas_topic(settings.name))
             stack.callback(follower.close)

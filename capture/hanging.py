@@ -47,6 +47,9 @@ END_KEY = b'["end"]'
 REGISTRY_END_KEY = b'{"keytype":"NOOP","magic":0}'
 """The same on the registry's topic, as Confluent's registry writes it (`NoopKey`)."""
 
+TAIL_OFFSETS = 100
+"""Transactions' ends that may stand behind a partition's last record."""
+
 MARKER_TIMEOUT_S = 30.0
 """Markers are written right after a transaction's end is decided; for so long they are waited for."""
 
@@ -170,10 +173,23 @@ def _is_checkpoint_committed(
     schemas = {schemas_topic(settings.name), settings.topics.registry_topic}
     data = set(names) - {checkpoints_topic(settings.name)} - schemas
     # A transaction's last record stands right before its marker.
-    stable = topics.end_offsets(data)
-    tails = read_ranges(settings.kafka, {p: (max(0, end - 2), end) for p, end in stable.items()})
-    visible = max((sequences.last(topic, records) for (topic, _), records in tails.items()), default=0)
-    return visible > committed
+    return _last_visible(settings, topics, data, sequences, depth=2) > committed
+
+
+def last_sequence(settings: Settings, topics: Topics) -> int:
+    """Return the highest commit sequence that stands near the ends of the tables' topics, 0 if there is none."""
+    sequences = _Sequences(settings)
+    existing = sequences.topics & topics.list(f"{settings.name}.").keys()
+    return _last_visible(settings, topics, existing, sequences, depth=TAIL_OFFSETS)
+
+
+def _last_visible(
+    settings: Settings, topics: Topics, names: Iterable[str], sequences: _Sequences, *, depth: int
+) -> int:
+    stable = topics.end_offsets(names)
+    begins = topics.begin_offsets(names)
+    tails = read_ranges(settings.kafka, {p: (max(begins.get(p, 0), end - depth), end) for p, end in stable.items()})
+    return max((sequences.last(topic, records) for (topic, _), records in tails.items()), default=0)
 
 
 def _keep_committed(

@@ -31,10 +31,12 @@ from runtime.kafka.producer import TransactionalProducer
 from runtime.lifecycle import StopRequest
 from runtime.logging import bind, get_logger
 from runtime.retry import Backoff
+from runtime.signals import topic_spec as signals_topic_spec
 from runtime.status import StatusWriter
 from schemas.errors import Action, TailraceError
+from schemas.position import EPOCH_MAX, epoch_of, first_sequence
 from schemas.settings import Mode, Settings
-from schemas.topics import ddl_topic, schemas_topic, signals_topic, status_topic
+from schemas.topics import ddl_topic, schemas_topic, status_topic
 
 log = get_logger(__name__)
 
@@ -154,6 +156,8 @@ class _Service:
             hanging.settle(settings, topics, producer)
             checkpoint = checkpoints.read(settings)
             catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
+            if checkpoint.identity is None and catalogue.versions:
+                _begin_anew(checkpoint, hanging.last_sequence(settings, topics))
             if settings.mode is Mode.FULL_LOAD and _is_loaded(checkpoint):
                 log.info("everything is loaded already", tables=len(checkpoint.plans))
                 return True
@@ -266,6 +270,14 @@ class _Connection:
             hanging.check(self._settings, self._topics, data)
 
 
+def _begin_anew(checkpoint: checkpoints.Checkpoint, last: int) -> None:
+    """Let numbers begin above those that stand in the topics: somebody has deleted the checkpoints, not the topics."""
+    if last > checkpoint.sequence:
+        epoch = min(epoch_of(last) + 1, EPOCH_MAX)
+        checkpoint.sequence = first_sequence(epoch)
+        log.warning("the topics are older than the checkpoint, which is empty: begins anew", epoch=epoch)
+
+
 def _is_loaded(checkpoint: checkpoints.Checkpoint) -> bool:
     plans = checkpoint.plans.values()
     return bool(plans) and all(plan["state"] == LoadState.LOADED for plan in plans)
@@ -277,6 +289,6 @@ def _own_topics(settings: Settings) -> list[TopicSpec]:
         checkpoints.topic_spec(settings),
         *versions.topic_specs(settings),
         TopicSpec(ddl_topic(name), 1, "delete", {"retention.ms": -1}, replication_factor=replication_factor),
-        TopicSpec(signals_topic(name), 1, "delete", {"retention.ms": -1}, replication_factor=replication_factor),
+        signals_topic_spec(settings),
         TopicSpec(status_topic(name), 1, "compact", replication_factor=replication_factor),
     ]

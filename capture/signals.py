@@ -39,7 +39,7 @@ class CaptureSignals:
         self.answers: dict[str, str] = dict(document.get("answers", {}))
         """What became of commands, by their ids, the last ones."""
         self._due: deque[tuple[int, Signal]] = deque()
-        self._signals = Signals(settings.kafka, settings.name)
+        self._signals = Signals(settings)
         self._followed_at_s = 0.0
         self.follow(to_end=True)
         if self._signals.end < self._next:

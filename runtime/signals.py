@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from runtime.kafka.client import Properties
+from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import Follower, Record
 from runtime.logging import get_logger
 from schemas import signals
 from schemas.errors import TailraceError
+from schemas.settings import Settings
 from schemas.signals import PAUSE, RELOAD, Signal
 from schemas.topics import signals_topic
 
 log = get_logger(__name__)
 
 
+def topic_spec(settings: Settings) -> TopicSpec:
+    """Return what the signals topic must be. A pause must not end because its record has become old."""
+    config = {"retention.ms": -1}
+    return TopicSpec(
+        signals_topic(settings.name), 1, "delete", config, replication_factor=settings.topics.replication_factor
+    )
+
+
 class Signals:
     """Folds the topic from its beginning: pausing is a state, and what was said last is so."""
 
-    def __init__(self, kafka: Properties, replication: str) -> None:
-        """Raises TRANSPORT while there is no such topic."""
-        self._follower = Follower(kafka, signals_topic(replication))
+    def __init__(self, settings: Settings) -> None:
+        """Makes the topic where it is missing. Raises TRANSPORT while Kafka does not answer."""
+        Topics(settings.kafka).ensure([topic_spec(settings)])
+        self._follower = Follower(settings.kafka, signals_topic(settings.name))
         self._ids: set[str] = set()
         self._pauses: dict[str | None, Signal | None] = {}
         self.end = 0

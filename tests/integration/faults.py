@@ -65,7 +65,7 @@ class Stage:
             kafka,
             _through(self.source_proxy, self.source),
             _through(self.target_proxy, self.target),
-            capture={"chunk_rows": 500, "transaction_timeout_s": 10, "session_timeout_s": SESSION_TIMEOUT_S},
+            capture={"chunk_rows": 500, "transaction_timeout_s": 30, "session_timeout_s": SESSION_TIMEOUT_S},
             apply={"session_timeout_s": SESSION_TIMEOUT_S},
             topics=topics,
         )

@@ -59,7 +59,7 @@ def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connecti
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",
-        "idle_in_transaction_session_timeout": "10min",
+        "idle_in_transaction_session_timeout": "1min",
     }
     if not target.synchronous_commit:
         settings["synchronous_commit"] = "off"

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apply.parking import ACTION, PARK, RELEASED, RETRY, SKIP, ParkingLot
@@ -20,6 +20,9 @@ from schemas.position import Position, first_sequence
 from schemas.registry import TableVersion, table_record
 from schemas.settings import parse
 from tests.kit.simulation import table_schema
+
+unhurried = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+"""Correct on a machine that does other things, too."""
 
 TABLE = table_schema("orders", keyed=True)
 SETTINGS = parse(
@@ -87,6 +90,7 @@ def damaged(draw: st.DrawFn, whole: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return records
 
 
+@unhurried
 @given(damaged(whole_checkpoint()))
 def test_a_damaged_checkpoint_is_refused_or_read(records: dict[bytes, bytes]) -> None:
     with contextlib.suppress(TailraceError):
@@ -96,6 +100,7 @@ def test_a_damaged_checkpoint_is_refused_or_read(records: dict[bytes, bytes]) ->
             TableLoad.from_documents(TABLE, plan, found.progress.get(name))
 
 
+@unhurried
 @given(damaged(whole_schemas()))
 def test_a_damaged_schemas_topic_is_refused_or_read(records: dict[bytes, bytes]) -> None:
     with contextlib.suppress(TailraceError):
@@ -132,6 +137,7 @@ headers = st.dictionaries(
 )
 
 
+@unhurried
 @given(st.lists(st.tuples(st.none() | st.binary(max_size=2), headers), max_size=8))
 def test_strange_dead_letters_never_break_the_lot(records: list[tuple[bytes | None, dict[str, str]]]) -> None:
     lot = ParkingLot()

@@ -6,7 +6,7 @@ import contextlib
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import signals
@@ -15,6 +15,9 @@ from schemas.key_bounds import refusal
 from schemas.signals import PAUSE, RELOAD, RESUME, Signal
 from schemas.table import Column, TableName, TableSchema
 from schemas.types.logical import Family, LogicalType
+
+unhurried = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+"""Correct on a machine that does other things, too."""
 
 words = st.text(min_size=1, max_size=20)
 bounds = st.none() | st.lists(st.text(max_size=10), min_size=1, max_size=3).map(tuple)
@@ -34,6 +37,7 @@ def commands(*names: str) -> st.SearchStrategy[Signal]:
     )
 
 
+@unhurried
 @given(commands(PAUSE, RESUME) | commands(RELOAD))
 def test_signals_come_back_as_they_were(signal: Signal) -> None:
     assert signals.decode(signals.encode(signal)[1]) == signal
@@ -53,6 +57,7 @@ near = st.fixed_dictionaries(
 )
 
 
+@unhurried
 @given(st.binary(max_size=60) | near.map(orjson.dumps) | json_values.map(orjson.dumps))
 def test_whatever_else_is_there_is_refused(value: bytes) -> None:
     with contextlib.suppress(TailraceError):

@@ -1,0 +1,153 @@
+"""Golden topics: the bytes of what this release writes, kept so that every later one shows that it reads them.
+
+`python -m tests.kit.golden` writes `tests/golden/VERSION`. Files of a release that is out are never written again.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from apply.parking import PARK, QUEUED, RETRY, headers_of
+from capture import checkpoints
+from capture.load_state import LoadState, TableLoad
+from capture.source import Chunk
+from schemas import signals
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.codecs import compile_decoder, compile_encoder
+from schemas.format import Format
+from schemas.position import Position, first_sequence
+from schemas.registry import TableVersion, table_record
+from schemas.signals import RELOAD, Signal
+from schemas.table import Column, TableName, TableSchema, UserType
+from tests.kit.type_samples import SAMPLES
+
+ROOT = Path(__file__).resolve().parent.parent / "golden"
+TEXT_MAX = 120
+"""Longer values are left out: they are other tests' business."""
+
+TABLE = TableSchema(
+    TableName("public", "everything"),
+    (
+        Column("id", SAMPLES[3].type, "bigint", nullable=False),
+        *(Column(f"c{i}", sample.type, sample.native) for i, sample in enumerate(SAMPLES)),
+    ),
+    (0,),
+    version=3,
+    user_types=(UserType("public", "mood", "enum", labels=("sad", "ok", "happy")),),
+)
+
+
+def _row(number: int) -> Row:
+    short = [[value for value in sample.values if len(repr(value)) <= TEXT_MAX] for sample in SAMPLES]
+    return (number, *(values[number % len(values)] for values in short))
+
+
+def changes() -> RowChanges:
+    """Return an insert, an update that leaves a column alone, a change of the key, and a delete."""
+    changed = list(_row(2))
+    changed[5] = UNCHANGED
+    key_only: tuple[Any, ...] = tuple([2] + [UNCHANGED] * len(SAMPLES))
+    run = RowChanges(TABLE, Transaction("777", 777, 98_765, 1_735_697_676_444_453))
+    for op, before, after in (
+        ("c", None, _row(1)),
+        ("c", None, tuple([2] + [None] * len(SAMPLES))),
+        ("u", None, tuple(changed)),
+        ("u", key_only, _row(3)),
+        ("d", (3, *key_only[1:]), None),
+    ):
+        run.ops.append(op)
+        run.before.append(before)
+        run.after.append(after)
+    return run
+
+
+def records(format_: Format) -> list[dict[str, str | None]]:
+    """Return what a run of changes, rows of a load and a truncate are written as, and what is read from it."""
+    encoder = compile_encoder(TABLE, format_, replication="shop", connector="postgresql", database="bench")
+    block = encoder.block(snapshot="false", position_lsn=98_765, ts_us=1, txid=777, now_us=1_735_697_676_500_001)
+    pairs, last = encoder.run(changes(), block, first_sequence(1), True)
+    snapshot = encoder.block(snapshot="true", position_lsn=99_000, ts_us=1, txid=None, now_us=1_735_697_676_500_002)
+    loaded, last = encoder.read_many(
+        [(encoder.key(_row(n)), encoder.body(_row(n))) for n in range(4, 9)], snapshot, last
+    )
+    pairs = [*pairs, *loaded, (None, encoder.truncate(block, last + 1))]
+    return [
+        {
+            "key": None if key is None else key.hex(),
+            "value": None if value is None else value.hex(),
+            "read": None if value is None else read(TABLE, format_, value),
+        }
+        for key, value in pairs
+    ]
+
+
+def read(table: TableSchema, format_: Format, value: bytes) -> str:
+    """Return in words what a record's value says."""
+    decoder = compile_decoder(table, format_)
+    return repr((tuple(decoder.decode(value)), tuple(decoder.facts(value))))
+
+
+def documents() -> dict[str, list[list[str]]]:
+    """Return keys and values of records on the replication's own topics, as text."""
+    load = TableLoad(TABLE, generation=2, state=LoadState.LOADING)
+    load.chunks, load.done = [Chunk(0, None, ("5",)), Chunk(1, ("5",), ("9",)), Chunk(2, ("9",), None)], {0, 2}
+    load.row_count = 17
+    earlier = [Transaction("5", 5, 70, 0)]
+    position = checkpoints.position_record(
+        {"engine": "postgresql", "system": "7"}, Position(98_765, 3), first_sequence(2) + 9, earlier, ["public.*"]
+    )
+    found: dict[str, list[tuple[bytes, bytes | None]]] = {
+        "checkpoints": [
+            (checkpoints.EPOCH_KEY, b'{"version":1,"epoch":2}'),
+            position,
+            checkpoints.tables_record({TABLE.name: 3}),
+            checkpoints.plan_record(load),
+            checkpoints.progress_record(load),
+            (checkpoints.SIGNALS_KEY, b'{"version":1,"next":2,"answers":{"a":"paused"}}'),
+        ],
+        "schemas": [
+            (*table_record(TableVersion(TABLE, 11, 12)),),
+            (b'["loaded","public","everything"]', b'{"generation":1,"version":3,"offsets":{"0":5}}'),
+        ],
+        "signals": [signals.encode(Signal("c0ffee", RELOAD, None, None, "public.everything", ("1",), ("9",)))],
+    }
+    return {
+        topic: [[key.decode(), (value or b"").decode()] for key, value in records] for topic, records in found.items()
+    }
+
+
+def parked() -> list[dict[str, Any]]:
+    """Return the headers of a parked row, of one that queues behind it, and of an operator's answer."""
+    topic = "shop.public.everything"
+    return [
+        {"key": "6b", "headers": dict(headers_of(PARK, topic, 1, 40, error="row-rejected", message="no", sink="r"))},
+        {"key": "6b", "headers": dict(headers_of(PARK, topic, 1, 44, error=QUEUED, message="", sink="r"))},
+        {"key": "6b", "headers": dict(headers_of(RETRY, topic, 1, 40, sink="r"))},
+    ]
+
+
+def directory() -> Path:
+    """Return where this version's files are: one directory for each minor release."""
+    return ROOT / ".".join(version("tailrace").split(".")[:2])
+
+
+def write() -> None:
+    """Write this version's files."""
+    place = directory()
+    place.mkdir(parents=True, exist_ok=True)
+    for format_ in Format:
+        document: object = {"table": TABLE.to_document(), "records": records(format_)}
+        _dump(place / f"records-{format_}.json", document)
+    _dump(place / "documents.json", documents())
+    _dump(place / "parked.json", parked())
+
+
+def _dump(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
