@@ -148,6 +148,8 @@ class SchemaChanges:
         self._record("altered", table, position)
         hit("capture.schema.after")
         self._loading.table_changed(feed, position.commit, is_void=is_void)
+        if gone := set(before.partitions) - set(table.partitions):
+            log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
         is_rewritten = not change.is_certain or rewrites_rows(before, table)
         if self._settings.ddl is DdlPolicy.APPLY and is_rewritten and not is_void:
             log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)
@@ -212,6 +214,9 @@ def rewrites_rows(before: TableSchema, after: TableSchema) -> bool:
     without one is part of the version. Elsewhere: a new column's default may be different in each row, and a new type's
     values come of an expression that nobody tells. A constant default a target fills in as the source does.
     """
+    if not set(after.attached) <= set(before.partitions):
+        # They bring rows along.
+        return True
     if before.storage and after.storage:
         return before.storage != after.storage
     by_number = {column.number: column for column in before.columns if column.number}

@@ -70,8 +70,8 @@ class Tables:
         name = data_topic(self._settings.name, table.name)
         history = [entry.table for entry in self._catalogue.versions.get(table.name, ())]
         keyed = {bool(version.key) for version in (*history, table)}
-        partitions = topics.partitions if table.key else KEYLESS_PARTITION + 1
-        if len(keyed) > 1:
+        partitions = topics.partitions if table.spreads else KEYLESS_PARTITION + 1
+        if len({version.spreads for version in (*history, table)}) > 1:
             # A table that has got or lost its key keeps the topic that it has.
             partitions = existing.get(name, partitions)
         # Compaction needs keys.

@@ -235,7 +235,7 @@ def _check_kafka(settings: Settings, tables: Sequence[TableSchema], report: Repo
             report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
         existing = cluster.list(f"{settings.name}.")
         for table in tables:
-            if not table.key:
+            if not table.spreads:
                 # One partition, or as many as the topic had when the table lost its key: capture takes what is there.
                 continue
             partitions = existing.get(data_topic(settings.name, table.name))

@@ -111,6 +111,13 @@ class TableSchema:
     """Whether `key` is the primary key (False: a unique index that serves as the identity)."""
     full_before: bool = False
     """Whether updates and deletes carry the whole old row (PostgreSQL: replica identity full)."""
+    loose_key: bool = False
+    """Whether keys that the source holds equal may differ in their bytes (citext, jsonb, a nondeterministic collation),
+    so that only one partition keeps their order."""
+    partitions: tuple[int, ...] = ()
+    """Of a partitioned table: what the source calls the leaves that hold its rows (PostgreSQL: oids)."""
+    attached: tuple[int, ...] = ()
+    """Those that were tables of their own before: what they held then, no log has told as rows of this table."""
     generated: tuple[GeneratedColumn, ...] = ()
     indexes: tuple[Index, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
@@ -137,6 +144,11 @@ class TableSchema:
     def key_names(self) -> tuple[str, ...]:
         """The names of the key's columns."""
         return tuple(self.columns[i].name for i in self.key)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether rows may go to several partitions: by a key whose equal values have equal bytes."""
+        return bool(self.key) and not self.loose_key
 
     @property
     def fingerprint(self) -> str:
@@ -171,6 +183,9 @@ class TableSchema:
             version=document["version"],
             primary_key=document["primary_key"],
             full_before=document["full_before"],
+            loose_key=document.get("loose_key", False),
+            partitions=tuple(document.get("partitions", ())),
+            attached=tuple(document.get("attached", ())),
             generated=tuple(GeneratedColumn(**_known(GeneratedColumn, g)) for g in document.get("generated", ())),
             indexes=tuple(Index(**_known(Index, i)) for i in document.get("indexes", ())),
             foreign_keys=tuple(

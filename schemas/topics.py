@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
@@ -16,10 +17,16 @@ _ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
 def data_topic(replication: str, name: TableName) -> str:
     """Return the topic of a table's changes: `shop.public.orders`.
 
-    Characters that Kafka does not allow become `_`, as Debezium does it; two tables that come to the same topic are
-    refused at start by `check_distinct`.
+    Characters that Kafka does not allow become `_`, as Debezium does it. Other names could come to the same topic then
+    (and where a name has a dot of its own, or a schema is called as our own topics are): a part of the name's hash
+    tells them apart, `shop.public.__-1f0c2a9b`.
     """
-    return _ILLEGAL.sub("_", f"{replication}.{name.schema}.{name.table}")
+    plain = f"{replication}.{name.schema}.{name.table}"
+    topic = _ILLEGAL.sub("_", plain)
+    if topic == plain and "." not in name.schema + name.table and name.schema != "tailrace":
+        return topic
+    digest = sha256("\0".join(name).encode()).hexdigest()
+    return f"{topic}-{digest[:8]}"
 
 
 def check_distinct(replication: str, names: list[TableName]) -> None:

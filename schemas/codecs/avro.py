@@ -27,7 +27,7 @@ from schemas.codecs.generate import (
 from schemas.format import Format
 from schemas.registry import avro_schema, canonical_text, schema_id_of
 from schemas.table import TableSchema
-from schemas.types.forms import FORMS
+from schemas.types.forms import FORMS, is_loose
 from schemas.types.varints import CONTINUED, bytes_at, long, long_at, unsigned
 
 LOW_BITS = 13
@@ -179,13 +179,16 @@ def _write_columns(table: TableSchema, columns: range | tuple[int, ...]) -> list
         write = FORMS[table.columns[i].type.family].avro_write(f"v{i}", f"o{i}")
         # A key is never null; None where one should be raises in the fragment.
         lines += write if i in table.key else [f"if v{i} is None: o{i} = NULL", "else:", *indent(write)]
+        if i in table.key and is_loose(table.columns[i].type.family):
+            form = FORMS[table.columns[i].type.family]
+            lines += [f"u{i} = {form.key.format(v=f'v{i}')}", *form.avro_write(f"u{i}", f"k{i}")]
     return lines
 
 
 def _key_expression(table: TableSchema) -> str:
     if not table.key:
         return "None"
-    parts = [f"o{i}[1:]" for i in table.key]
+    parts = [f"{'k' if is_loose(table.columns[i].type.family) else 'o'}{i}[1:]" for i in table.key]
     return f"KEY + {parts[0]}" if len(parts) == 1 else f"join((KEY, {', '.join(parts)}))"
 
 

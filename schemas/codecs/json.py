@@ -163,12 +163,13 @@ def _block_maker(table: TableSchema, replication: str, connector: str, database:
     return make
 
 
-def _literal(table: TableSchema, columns: range | tuple[int, ...]) -> str:
+def _literal(table: TableSchema, columns: range | tuple[int, ...], *, as_key: bool = False) -> str:
     """Return the dict literal of some columns' JSON forms."""
     entries = []
     for i in columns:
-        write = FORMS[table.columns[i].type.family].json_write
-        entries.append(f"{table.columns[i].name!r}: {write(f'v{i}') if write else f'v{i}'}")
+        form = FORMS[table.columns[i].type.family]
+        value = form.key.format(v=f"v{i}") if as_key else f"v{i}"
+        entries.append(f"{table.columns[i].name!r}: {form.json_write(value) if form.json_write else value}")
     return "{" + ", ".join(entries) + "}"
 
 
@@ -177,7 +178,7 @@ def _key_checks(table: TableSchema) -> list[str]:
 
 
 def _key_expression(table: TableSchema) -> str:
-    return f"KEY + dumps({_literal(table, table.key)}) + CLOSE" if table.key else "None"
+    return f"KEY + dumps({_literal(table, table.key, as_key=True)}) + CLOSE" if table.key else "None"
 
 
 def _encoder_text(table: TableSchema) -> str:

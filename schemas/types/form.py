@@ -43,6 +43,9 @@ class WireForm:
     """`v` to an expression of what `orjson` is to write, None included. None: the value as it is."""
     json_read: Callable[[str], list[str]]
     """`v` to lines that check `v`, parsed and not None, and make it canonical."""
+    key: str = "{v}"
+    """The expression of what a record's key holds instead of `v`: the same for all values that a database holds equal,
+    so that they are one key (1.0 and 1.00, 0.0 and -0.0). `{v}`: equal values look the same."""
 
 
 def connect(type_: str, name: str | None = None, version: int = 1) -> Callable[[LogicalType], ConnectSchema]:

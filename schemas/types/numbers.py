@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from binascii import a2b_base64, b2a_base64
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from struct import Struct
@@ -206,6 +207,17 @@ def numeric_of(record: dict[str, Any]) -> Decimal:
     return from_scaled(n, scale)  # type: ignore[arg-type]
 
 
+def key_decimal(value: Decimal) -> Decimal:
+    """Return the shortest of all decimals that are equal: 1.50 is 1.5, 100 stays 100, and -0 is 0."""
+    if not value.is_finite():
+        return value
+    if not value:
+        return Decimal(0)
+    short = value.normalize(EXACT)
+    exponent = short.as_tuple()[2]
+    return short.quantize(Decimal(1), context=EXACT) if isinstance(exponent, int) and exponent > 0 else short
+
+
 def float_text(value: float | None) -> float | str | None:
     """Return what JSON can say of a float."""
     if value is None or value - value == 0:
@@ -293,6 +305,8 @@ def _float(family: Family, schema: str, size: int, names: str) -> WireForm:
         avro_read=lambda v, at: [f"{v}, = unpack_{names}(b, p + {at})", f"p += {at + size}"],
         json_write=lambda v: f"float_text({v})",
         json_read=lambda v: [f"{v} = float_of({v})"],
+        # -0.0 + 0.0 is 0.0.
+        key="({v} + 0.0 if {v} == {v} else NOT_A_NUMBER)",
     )
 
 
@@ -346,11 +360,14 @@ FORMS: list[WireForm] = [
         avro_read=lambda v, at: [f"{v}, p = numeric_at(b, p + {at})"],
         json_write=lambda v: f"numeric_record({v})",
         json_read=lambda v: [f"{v} = numeric_of({v})"],
+        key="key_decimal({v})",
     ),
 ]
 
 NAMES: dict[str, Any] = {
     "NAN": NAN,
+    "NOT_A_NUMBER": math.nan,
+    "key_decimal": key_decimal,
     "BOOLEAN2": {True: b"\2\1", False: b"\2\0"},
     "BOOLEANS": (False, True),
     "BOOLEAN_JSON": {True: True, False: False, None: None},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from struct import Struct
 from typing import Any
 
@@ -183,6 +185,28 @@ def _number(family: Family, canonical: str, range_: str, schema: str, name: str,
     )
 
 
+_INTERVAL = re.compile(
+    r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)D)?(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?)(\d+)(?:\.(\d{1,6}))?S)?)?"
+)
+
+
+def key_interval(text: str) -> str:
+    """Return one interval for all that PostgreSQL holds equal: a month is 30 days, a day 24 hours (`interval_cmp`).
+
+    Any other text, such as `infinity`, stands for itself.
+    """
+    match = _INTERVAL.fullmatch(text)
+    if match is None:
+        return text
+    years, months, days, hours, minutes = (int(part or 0) for part in match.groups()[:5])
+    sign, seconds, fraction = match.groups()[5:]
+    us = int(seconds or 0) * 1_000_000 + int((fraction or "").ljust(6, "0"))
+    total = (((12 * years + months) * 30 + days) * 24 + hours) * 60 + minutes
+    total_us = total * 60_000_000 + (-us if sign else us)
+    whole, rest = divmod(abs(total_us), 1_000_000)
+    return f"PT{'-' if total_us < 0 else ''}{whole}" + (f".{rest:06d}".rstrip("0") if rest else "") + "S"
+
+
 FORMS: list[WireForm] = [
     _number(
         Family.DATE,
@@ -221,10 +245,13 @@ FORMS: list[WireForm] = [
         json_read=lambda v: [f"{v} = zoned_parsed({v})"],
     ),
     text_form(Family.TIMETZ, "ISO 8601 with the offset as given", "io.debezium.time.ZonedTime"),
-    text_form(Family.INTERVAL, "ISO 8601 with signed fields", "io.debezium.time.Interval"),
+    replace(
+        text_form(Family.INTERVAL, "ISO 8601 with signed fields", "io.debezium.time.Interval"), key="key_interval({v})"
+    ),
 ]
 
 NAMES: dict[str, Any] = {
+    "key_interval": key_interval,
     "unpack_pairs": Struct("<HHI").unpack_from,
     "days_written": days_written,
     "times_written": times_written,

@@ -163,10 +163,10 @@ class Services:
             )
             time.sleep(0.2)
 
-    def log_tail(self, name: str) -> str:
+    def log_tail(self, name: str, lines_max: int = 25) -> str:
         """Return the last lines that a service logged."""
         lines = (self._directory / f"{name}.log").read_text(errors="replace").splitlines()
-        return "\n".join([f"log of {name}:", *(line[:600] for line in lines[-25:])])
+        return "\n".join([f"log of {name}:", *(line[:600] for line in lines[-lines_max:])])
 
     def _command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "control.cli", *words, str(self.configuration)]

@@ -21,6 +21,9 @@ DIFFERENCES_MAX = 10
 
 Row = tuple[str | None, ...]
 
+Name = tuple[str, str]
+"""Schema and table: for names with a dot of their own."""
+
 
 @dataclass(slots=True)
 class TableComparison:
@@ -43,7 +46,7 @@ class TableComparison:
 def compare_databases(
     source: str,
     target: str,
-    tables: Sequence[str] | None = None,
+    tables: Sequence[str | Name] | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> list[TableComparison]:
     """Compare tables, named `schema.table`, of two databases given by their connection strings.
@@ -54,11 +57,11 @@ def compare_databases(
     with psycopg.connect(source) as left, psycopg.connect(target) as right:
         for connection in (left, right):
             connection.execute(_SESSION)
-        names = list(tables) if tables is not None else list_tables(left)
+        names: list[str | Name] = list(tables) if tables is not None else [*list_tables(left)]
         return [_compare_table(left, right, name, progress) for name in names]
 
 
-def differences(source: str, target: str, tables: Sequence[str] | None = None) -> list[str]:
+def differences(source: str, target: str, tables: Sequence[str | Name] | None = None) -> list[str]:
     """Return what differs, in words; an empty list when the databases are equal."""
     return [
         f"{found.table}: {found.difference_count} differences ({found.source_rows} rows at the source, "
@@ -69,7 +72,7 @@ def differences(source: str, target: str, tables: Sequence[str] | None = None) -
 
 
 def wait_until_equal(
-    source: str, target: str, tables: Sequence[str] | None = None, timeout_s: float = 120.0
+    source: str, target: str, tables: Sequence[str | Name] | None = None, timeout_s: float = 120.0
 ) -> list[str]:
     """Compare until the databases are equal or the time is up; return the last differences. The source must be at rest.
 
@@ -86,15 +89,15 @@ def wait_until_equal(
         time.sleep(0.5)
 
 
-def list_tables(connection: psycopg.Connection) -> list[str]:
-    """Return the ordinary and partitioned tables, without partitions, as `schema.table`."""
+def list_tables(connection: psycopg.Connection) -> list[Name]:
+    """Return the ordinary and partitioned tables, without partitions."""
     return [
-        name
-        for (name,) in connection.execute(
-            """select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        (schema, table)
+        for schema, table in connection.execute(
+            """select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
                where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p'
                  and n.nspname not in ('information_schema', 'pg_catalog', 'tailrace') and n.nspname !~ '^pg_'
-               order by 1"""
+               order by 1, 2"""
         )
     ]
 
@@ -102,11 +105,11 @@ def list_tables(connection: psycopg.Connection) -> list[str]:
 def _compare_table(
     left: psycopg.Connection,
     right: psycopg.Connection,
-    name: str,
+    name: str | Name,
     progress: Callable[[str, int], None] | None,
 ) -> TableComparison:
     columns, key = _columns(left, name)
-    found = TableComparison(name)
+    found = TableComparison(name if isinstance(name, str) else ".".join(name))
     # A table without a key is compared as a multiset: ordered by every column, equal rows side by side.
     order = key or columns
     key_length = len(order)
@@ -127,17 +130,17 @@ def _compare_table(
             ]
             found.note(f"{_words(ordered[:key_length], source_row)}: differs in {', '.join(unequal)}")
         if progress and found.source_rows % _FETCH_ROWS == 0:
-            progress(name, found.source_rows)
+            progress(found.table, found.source_rows)
     if progress:
-        progress(name, found.source_rows)
+        progress(found.table, found.source_rows)
     left.rollback()
     right.rollback()
     return found
 
 
-def _columns(connection: psycopg.Connection, name: str) -> tuple[list[str], list[str]]:
+def _columns(connection: psycopg.Connection, name: str | Name) -> tuple[list[str], list[str]]:
     """Return the names of the table's columns, and of those of its primary key."""
-    quoted = _quoted(name).as_string(connection)
+    quoted = _text(connection, name)
     columns = connection.execute(
         "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped "
         "order by attnum",
@@ -151,12 +154,16 @@ def _columns(connection: psycopg.Connection, name: str) -> tuple[list[str], list
     return [column for (column,) in columns], [column for (column,) in key]
 
 
-def _rows(connection: psycopg.Connection, name: str, columns: list[str], key_length: int) -> Iterator[Row]:
+def _rows(connection: psycopg.Connection, name: str | Name, columns: list[str], key_length: int) -> Iterator[Row]:
     """Return the rows, every value as text, ordered by the bytes of the first `key_length` columns."""
     texts = [sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns]
-    order = [sql.SQL('{} collate "C" nulls last').format(text) for text in texts[:key_length]]
-    query = sql.SQL("select {} from {} order by {}").format(
-        sql.SQL(", ").join(texts), _quoted(name), sql.SQL(", ").join(order)
+    order: list[sql.Composable] = [sql.SQL('{} collate "C" nulls last').format(text) for text in texts[:key_length]]
+    # A table may have no columns at all: then its rows are counted.
+    # A table that others inherit from is compared without their rows: they are tables of their own.
+    kind = connection.execute("select relkind::text from pg_class where oid = %s::regclass", [_text(connection, name)])
+    only = sql.SQL("only " if kind.fetchall() == [("r",)] else "")
+    query = sql.SQL("select {} from {}{} order by {}").format(
+        sql.SQL(", ").join(texts), only, _quoted(name), sql.SQL(", ").join(order or [sql.SQL("ctid")])
     )
     with connection.cursor(name="compare") as cursor:
         cursor.itersize = _FETCH_ROWS
@@ -184,8 +191,12 @@ def _sort_key(values: Row) -> tuple[tuple[bool, bytes], ...]:
     return tuple((value is None, (value or "").encode()) for value in values)
 
 
-def _quoted(name: str) -> sql.Identifier:
-    return sql.Identifier(*name.split(".", 1))
+def _quoted(name: str | Name) -> sql.Identifier:
+    return sql.Identifier(*(name.split(".", 1) if isinstance(name, str) else name))
+
+
+def _text(connection: psycopg.Connection, name: str | Name) -> str:
+    return _quoted(name).as_string(connection)
 
 
 def _words(columns: list[str], row: Row | None) -> str:

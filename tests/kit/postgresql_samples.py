@@ -27,6 +27,15 @@ class NativeSample:
         """A name for the test, and for a table."""
         return "".join(c if c.isalnum() else "_" for c in self.native).strip("_")
 
+    @property
+    def printable(self) -> bool:
+        """Whether capture can print the binary form; one column that it cannot turns the whole log to text form."""
+        return self.native.partition("(")[0] not in _UNPRINTABLE
+
+
+_UNPRINTABLE = {"tsquery", "regclass", "regtype", "isbn", "ean13", "lo", "cube", "seg"}
+_UNPRINTABLE |= {"vector", "halfvec", "sparsevec", "geometry", "geography"}
+
 
 def _sample(native: str, *texts: str, **more: object) -> NativeSample:
     literals = tuple("'" + text.replace("'", "''") + "'" for text in texts)
@@ -78,6 +87,8 @@ SCALARS: tuple[NativeSample, ...] = (
     _sample(
         "numeric", *_NUMBERS, "1.50", "1.500", "NaN", "1" + "0" * 1000, "-0." + "0" * 300 + "7", "9" * 20000 + ".5"
     ),
+    _sample("numeric", "9" * 130000, "-0." + "0" * 16382 + "1"),
+    _sample("numeric", "Infinity", "-Infinity", since=14),
     _sample("numeric(5,-2)", "0", "12300", "-9999900", since=15),
     _sample("numeric(3,5)", "0", "0.00123", "-0.00999", since=15),
     _sample("text", *_TEXTS),
@@ -106,6 +117,11 @@ SCALARS: tuple[NativeSample, ...] = (
         "25 mons",
         "-13 mons",
     ),
+    _sample("interval", "infinity", "-infinity", since=17),
+    _sample("interval day to second(3)", "1 day 02:03:04.567"),
+    _sample("timestamp(3) without time zone", "2024-02-29 23:59:59.999", "infinity"),
+    _sample("timestamp(0) with time zone", "2024-02-29 23:59:59+00"),
+    _sample("time(2) without time zone", "23:59:59.99"),
     _sample("uuid", "00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
     _sample("json", '{"a":  1, "a": 2}', "null", "[]", '"\\u0041"', '{"big": 1e400, "t": "' + ASTRAL + '"}'),
     _sample("jsonb", '{"a":  1, "b": [1, null, "x"]}', "null", "[]", '{"n": 123456789012345678901234567890.5}'),
@@ -177,10 +193,25 @@ TEXTS: tuple[NativeSample, ...] = (
     _sample("isbn", "978-0-393-04002-9", extension="isn"),
     _sample("cube", "(1,2),(3,4)", extension="cube"),
     _sample("integer[]", "{}", extension="intarray"),
+    _sample("seg", "1 .. 2.50", "<3", extension="seg"),
+    _sample("ean13", "978-0-393-04002-9", extension="isn"),
+    _sample("lo", "42", extension="lo"),
+    _sample("vector", "[1,2.5,-3e-10]", "[0]", extension="vector"),
+    _sample("vector(3)", "[1,2.5,-3]", extension="vector"),
+    _sample("halfvec", "[1,2.5,-3]", extension="vector"),
+    _sample("sparsevec", "{1:1.5,3:2}/5", extension="vector"),
+    _sample("geometry", "POINT(1 2)", "SRID=4326;POLYGON((0 0,1 0,1 1,0 0))", "POINT EMPTY", extension="postgis"),
+    _sample("geography(Point,4326)", "POINT(1.5 -2)", extension="postgis"),
+    _sample("refcursor", "", "a cursor"),
+    _sample("tsmultirange", '{["2024-01-01 00:00:00","2024-01-02 00:00:00")}', since=14),
+    _sample("bit(64)", "1" * 64, "0" * 64),
 )
 """Types that travel as text."""
 
 _MOOD = "create type public.mood as enum ('sad', 'ok', 'hap py', '', 'ü')"
+_LETTERS = (
+    'create type public.letters as range (subtype = text, collation = "C", multirange_type_name = public.wordsets)'
+)
 USER_TYPES: tuple[NativeSample, ...] = (
     _sample("public.mood", "sad", "hap py", "ü", setup=(_MOOD,)),
     _sample("public.mood[]", '{sad,NULL,"hap py"}', setup=(_MOOD,)),
@@ -208,6 +239,33 @@ USER_TYPES: tuple[NativeSample, ...] = (
         setup=(
             "create type public.inner_type as (t text, n integer)",
             "create type public.nested as (id integer, i public.inner_type, l public.inner_type[])",
+        ),
+    ),
+    _sample(
+        "public.words",
+        "[a,b)",
+        '("q ""x"", y",]',
+        "empty",
+        setup=('create type public.words as range (subtype = text, collation = "C")',),
+    ),
+    _sample(
+        "public.wordsets",
+        "{[a,b),[c,d)}",
+        "{}",
+        setup=(_LETTERS,),
+        since=14,
+    ),
+    _sample(
+        "public.short[]",
+        "{a,NULL}",
+        setup=("create domain public.short as varchar(3) default 'x' check (value <> 'no')",),
+    ),
+    _sample(
+        '"Other Schema"."Odd.Name ""q"""',
+        "x",
+        setup=(
+            'create schema "Other Schema"',
+            """create type "Other Schema"."Odd.Name ""q\""" as enum ('x', 'y''z')""",
         ),
     ),
     _sample(

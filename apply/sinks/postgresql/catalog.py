@@ -24,12 +24,17 @@ with recursive base (number, type) as (
     union all
     select b.number, t.typbasetype from base b join pg_type t on t.oid = b.type where t.typtype = 'd'
 )
-select a.attname, format_type(a.atttypid, a.atttypmod),
+select a.attname, qualifier.text || format_type(a.atttypid, a.atttypmod),
        case when t.typtype = 'e' then 'enum' else t.typname end,
        a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity::text
 from base b
 join pg_type t on t.oid = b.type and t.typtype <> 'd'
 join pg_attribute a on a.attrelid = %s and a.attnum = b.number
+join pg_type w on w.oid = a.atttypid
+join pg_type named on named.oid = case when w.typcategory = 'A' and w.typelem <> 0 then w.typelem else w.oid end
+join pg_namespace n on n.oid = named.typnamespace
+cross join lateral (select case when n.nspname <> 'pg_catalog' and pg_type_is_visible(named.oid)
+                           then quote_ident(n.nspname) || '.' else '' end) qualifier (text)
 order by a.attnum
 """
 
@@ -49,7 +54,7 @@ class TargetColumn:
 
     name: str
     type: str
-    """As `format_type` prints it."""
+    """As `format_type` prints it, with its schema whatever the search path is."""
     base: str
     """The name in pg_type, domains resolved; `enum` for any enumeration."""
     not_null: bool

@@ -233,17 +233,29 @@ def _default(table: str, column: Column, spelling: Spelling) -> str:
     return f"{alter} set default {column.default}" if has else f"{alter} drop default"
 
 
-def create_type(user_type: UserType, sql_name: str) -> str | None:
-    """Return the statement that makes a user-defined type."""
+def create_type(user_type: UserType, sql_name: str, schema_map: Mapping[str, str]) -> str | None:
+    """Return the statement that makes a user-defined type; what it is made of has its schemas mapped, too."""
+    definition = _QUALIFIER.sub(lambda match: _mapped_qualifier(match[0], schema_map), user_type.definition)
     if user_type.kind == "enum":
         return f"create type {sql_name} as enum ({', '.join(literal(label) for label in user_type.labels)})"
     if user_type.kind == "domain":
-        return f"create domain {sql_name} as {user_type.definition}"
+        return f"create domain {sql_name} as {definition}"
     if user_type.kind == "composite":
-        return f"create type {sql_name} as ({user_type.definition})"
+        return f"create type {sql_name} as ({definition})"
     if user_type.kind == "range":
-        return f"create type {sql_name} as range ({user_type.definition})"
+        return f"create type {sql_name} as range ({definition})"
     return None
+
+
+_QUALIFIER = re.compile(r"""'(?:[^']|'')*'|(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)\.(?=["\w])""")
+"""A schema in front of a name within SQL text; string literals are matched to be passed over."""
+
+
+def _mapped_qualifier(text: str, schema_map: Mapping[str, str]) -> str:
+    if text.startswith("'"):
+        return text
+    schema = text[1:-2].replace('""', '"') if text.startswith('"') else text[:-1]
+    return f"{quoted(schema_map[schema])}." if schema in schema_map else text
 
 
 def mapped_type(native: str, schema_map: Mapping[str, str]) -> str:

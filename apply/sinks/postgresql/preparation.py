@@ -99,9 +99,12 @@ class Preparation:
         return made
 
     def _create(self, table: TableSchema, name: TableName, spelling: Spelling) -> None:
-        if self._link.value("select to_regnamespace(%s) is null", (quoted(name.schema),)):
-            self._link.run(f"create schema if not exists {quoted(name.schema)}")
+        self._make_schema(name.schema)
         self._with_and_without_defaults(table, spelling, lambda s: create_table(table, qualified(name), s))
+
+    def _make_schema(self, schema: str) -> None:
+        if self._link.value("select to_regnamespace(%s) is null", (quoted(schema),)):
+            self._link.run(f"create schema if not exists {quoted(schema)}")
 
     def _alter(self, old: TableSchema, new: TableSchema, target: TargetTable, spelling: Spelling) -> None:
         if target.kind != "table":
@@ -166,9 +169,8 @@ class Preparation:
                     self._add_labels(table, user_type, sql_name)
             else:
                 schema = self._schema_map.get(user_type.schema, user_type.schema)
-                if self._link.value("select to_regnamespace(%s) is null", (quoted(schema),)):
-                    self._link.run(f"create schema if not exists {quoted(schema)}")
-                statement = create_type(user_type, sql_name)
+                self._make_schema(schema)
+                statement = create_type(user_type, sql_name, self._schema_map)
                 if statement is None:
                     raise _schema_error(table, f"type {sql_name} is of a kind that is not known", "create it by hand")
                 self._link.run(statement)
@@ -185,7 +187,13 @@ class Preparation:
         extension = user_type.definition or user_type.name
         self._link.run("savepoint tailrace_extension")
         try:
-            self._link.run(f"create extension if not exists {quoted(extension)}; release savepoint tailrace_extension")
+            # Where the source has it: left to itself it would go into the session's first schema, pg_catalog.
+            schema = self._schema_map.get(user_type.schema, user_type.schema)
+            self._make_schema(schema)
+            self._link.run(
+                f"create extension if not exists {quoted(extension)} with schema {quoted(schema)}; "
+                "release savepoint tailrace_extension"
+            )
         except psycopg.Error as error:
             self._link.run("rollback to savepoint tailrace_extension")
             raise _schema_error(

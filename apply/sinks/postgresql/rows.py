@@ -46,7 +46,7 @@ def _compiled(fields: tuple[Field, ...], with_part: bool, width: int) -> tuple[E
     fast, fast_before = _fast_path(fields, with_part, namespace)
     slow = _slow_path(fields, with_part, namespace)
     used = [field[0] for field in fields if field is not None]
-    if len(used) == width and used == list(range(width)):
+    if width and len(used) == width and used == list(range(width)):
         unpack = [f"        {', '.join(f'v{i}' for i in range(width))}, = row"]
     else:
         unpack = [f"        v{i} = row[{i}]" for i in sorted(set(used))]

@@ -15,6 +15,7 @@ from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.rows import Encode, Field, row_encoder
 from apply.sinks.postgresql.types import TEXT_LIKE, Wire, direct_wire, wire_of
 from schemas.table import TableSchema
+from schemas.types.forms import is_loose
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class TablePlan:
         self.key = tuple(by_index[index] for index in table.key if index in by_index)
         self.whole_key = len(self.key) == len(table.key)
         keys = {column.index for column in self.key}
+        self.loose = tuple(column for column in self.key if is_loose(table.columns[column.index].type.family))
+        """Columns of the key whose values may change their looks and stay equal: 1.0 becomes 1.00."""
         self.others = tuple(column for column in self.columns if column.index not in keys)
         self._arbiter = target.arbiter(frozenset(column.target.name for column in self.key))
         self._width = len(table.columns)
@@ -104,7 +107,12 @@ class TablePlan:
         return row_encoder(fields, with_part=True, width=len(self.key))
 
     def direct_encoder(self) -> Encode | None:
-        """Return the encoder of whole rows for `direct_copy`, or None if some column must be staged and cast."""
+        """Return the encoder of whole rows for `direct_copy`, or None if some column must be staged and cast.
+
+        A table without columns goes the other way, too: COPY wants at least one.
+        """
+        if not self.columns:
+            return None
         fields: list[Field] = []
         for column, wire in zip(self.columns, self._direct, strict=True):
             if wire is None:
@@ -133,17 +141,19 @@ class TablePlan:
 
     def insert(self, stage: str, part: int) -> str:
         """Return the plain insertion of staged rows."""
-        return f"insert into {self.target.sql} ({self._names}) {self._staged_rows(stage, part)}"
+        names = f"({self._names}) " if self.columns else ""
+        return f"insert into {self.target.sql} {names}{self._staged_rows(stage, part)}"
 
     def upsert(self, stage: str, part: int) -> str:
         """Return the statements that write staged rows whether or not their keys are there."""
+        assigned = (*self.loose, *self.others)
         if not self._arbiter:
             # Without a unique index that `on conflict` can use. The keys of a batch belong to one partition, so
             # nobody else inserts them at the same time.
             missing = f"not exists (select from {self.target.sql} t where {self.same_key()})"
-            update = f"{self.update(stage, part, self.others)}; " if self.others else ""
+            update = f"{self.update(stage, part, assigned)}; " if assigned else ""
             return f"{update}{self.insert(stage, part)} and {missing}"
-        assignments = ", ".join(f"{column.sql} = excluded.{column.sql}" for column in self.others)
+        assignments = ", ".join(f"{column.sql} = excluded.{column.sql}" for column in assigned)
         action = f"update set {assignments}" if assignments else "nothing"
         # In key order: neighbouring rows are met together, which saves a fifth of the time where most rows are there.
         order = ", ".join(f"s.c{column.place}" for column in self.key)

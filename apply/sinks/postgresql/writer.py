@@ -212,6 +212,7 @@ def by_changed_columns(plan: TablePlan, rows: Sequence[Row]) -> list[tuple[tuple
     groups: dict[tuple[StagedColumn, ...], list[Row]] = {}
     for row in rows:
         changed = tuple(column for column in plan.others if row[column.index] is not UNCHANGED)
+        changed = (*plan.loose, *changed)
         if changed:
             groups.setdefault(changed, []).append(row)
     return list(groups.items())

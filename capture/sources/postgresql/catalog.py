@@ -7,7 +7,7 @@ The text of the queries is in `queries.py`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ import psycopg
 
 from capture.sources.postgresql import queries
 from capture.sources.postgresql.connection import classified
-from capture.sources.postgresql.types import TypeInfo, logical_type
+from capture.sources.postgresql.types import TypeInfo, has_one_form, logical_type
 from runtime.clock import sleep
 from schemas.errors import TailraceError
 from schemas.selection import Selection
@@ -130,7 +130,11 @@ class Catalog:
         foreign_keys: dict[int, list[ForeignKey]] = defaultdict(list)
         for row in self._fetch("reading foreign keys", queries.FOREIGN_KEYS, oids):
             foreign_keys[row[0]].append(_foreign_key(row))
-        return [self._table(r, columns[r.oid], indexes[r.oid], foreign_keys[r.oid]) for r in relations]
+        leaves: dict[int, dict[int, bool]] = defaultdict(dict)
+        if any(r.kind == "p" for r in relations):
+            for root, leaf, attached in self._fetch("reading partitions", queries.PARTITIONS, oids):
+                leaves[root][leaf] = attached
+        return [self._table(r, columns[r.oid], indexes[r.oid], foreign_keys[r.oid], leaves[r.oid]) for r in relations]
 
     def dropped_columns(self, oid: int) -> set[int]:
         """Return the numbers of a relation's columns that were dropped: they are never given again."""
@@ -203,18 +207,23 @@ class Catalog:
         rows: list[tuple[Any, ...]],
         index_rows: list[tuple[Any, ...]],
         foreign_keys: list[ForeignKey],
+        leaves: Mapping[int, bool],
     ) -> TableSchema:
         columns: list[Column] = []
         generated: list[GeneratedColumn] = []
         numbers: dict[int, int] = {}
         type_oids: list[int] = []
+        loose: set[int] = set()
         for position, row in enumerate(rows):
-            _, number, oid, typmod, native, name, not_null, default, identity, generation, collation, filling = row
+            _, number, oid, typmod, native, name, not_null, default, identity, generation, *more = row
+            collation, filling, exact = more
             if generation:
                 generated.append(GeneratedColumn(name, native, default, position))
                 continue
             numbers[number] = len(columns)
             type_oids.append(oid)
+            if not exact or not has_one_form(self.types, oid, typmod):
+                loose.add(number)
             # The target has no such sequence; the identity, where there is one, says the same without it.
             kept = None if default is None or "nextval(" in default or identity else default
             columns.append(
@@ -232,11 +241,13 @@ class Catalog:
             )
         key: tuple[int, ...] = ()
         key_is_primary = True
+        loose_key = False
         indexes = []
         for _, name, definition, unique, primary, is_identity, attributes, constraint, deferrable in index_rows:
             if is_identity or (primary and relation.identity != "i"):
                 key = tuple(numbers[a] for a in attributes if a in numbers)
                 key_is_primary = primary
+                loose_key = not loose.isdisjoint(attributes)
             if not primary:
                 indexes.append(Index(name, unique, definition, constraint, deferrable))
         return TableSchema(
@@ -245,6 +256,9 @@ class Catalog:
             key,
             primary_key=key_is_primary,
             full_before=relation.identity == "f",
+            loose_key=loose_key,
+            partitions=tuple(leaves),
+            attached=tuple(leaf for leaf, attached in leaves.items() if attached),
             generated=tuple(generated),
             indexes=tuple(indexes),
             foreign_keys=tuple(foreign_keys),

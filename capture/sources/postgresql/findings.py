@@ -312,6 +312,13 @@ def _of_relations(
                 name,
             )
         yield from _of_identity(relation, quoted)
+        if captured[name].loose_key:
+            yield _note(
+                "loose-key",
+                "keys of the table may be equal and look different: its changes go through one partition, in order",
+                None,
+                name,
+            )
 
 
 def _of_identity(relation: RelationFacts, quoted: str) -> Iterator[Finding]:

@@ -49,7 +49,8 @@ select a.attrelid::int8, a.attnum::int4, a.atttypid::int8, a.atttypmod, format_t
            (select quote_ident(cn.nspname) || '.' || quote_ident(co.collname)
               from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace where co.oid = a.attcollation)
        end,
-       case when a.atthasmissing then (a.attmissingval::text::text[])[1] end
+       case when a.atthasmissing then (a.attmissingval::text::text[])[1] end,
+       coalesce((select co.collisdeterministic from pg_collation co where co.oid = a.attcollation), true)
   from pg_attribute a
   join pg_type t on t.oid = a.atttypid
   left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -99,6 +100,21 @@ select k.conrelid::int8, k.conname::text,
 """
 """A key to a partitioned table has one copy per partition, below the first: only that one counts."""
 
+PARTITIONS = """
+with recursive tree(root, leaf, kind, attached) as (
+    select c.oid, c.oid, c.relkind, false from pg_class c where c.oid = any(%(oids)s::oid[]) and c.relkind = 'p'
+    union all
+    select t.root, c.oid, c.relkind, t.attached or i.xmin::text <> y.xmin::text
+      from tree t
+      join pg_inherits i on i.inhparent = t.leaf
+      join pg_class c on c.oid = i.inhrelid
+      join pg_type y on y.oid = c.reltype
+)
+select root::int8, leaf::int8, attached from tree where kind <> 'p' order by root, leaf
+"""
+"""The leaves of partitioned tables. One that `create table … partition of` made has got its row type in the transaction
+that made it a partition; any other was attached."""
+
 TYPES = """
 with recursive parts(oid) as (
     select unnest(%(oids)s::oid[])
@@ -143,7 +159,15 @@ select t.oid::int8, n.nspname::text, t.typname::text, t.typtype::text,
                               order by a.attnum)
               from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped)
        when 'r' then
-           (select 'subtype = ' || format_type(r.rngsubtype, null) from pg_range r where r.rngtypid = t.oid)
+           (select 'subtype = ' || format_type(r.rngsubtype, null)
+                || coalesce((select ', subtype_opclass = ' || quote_ident(cn.nspname) || '.' || quote_ident(c.opcname)
+                               from pg_opclass c join pg_namespace cn on cn.oid = c.opcnamespace
+                              where c.oid = r.rngsubopc and not c.opcdefault), '')
+                || coalesce((select ', collation = ' || quote_ident(cn.nspname) || '.' || quote_ident(c.collname)
+                               from pg_collation c join pg_namespace cn on cn.oid = c.collnamespace
+                              where c.oid = r.rngcollation and c.collname <> 'default'), '')
+                {multirange_name}
+              from pg_range r where r.rngtypid = t.oid)
        else '' end
   from pg_type t join pg_namespace n on n.oid = t.typnamespace
  where t.oid in (select oid from parts)
@@ -159,8 +183,15 @@ select w.oid::int8, w.typmod, format_type(w.oid, w.typmod)
 def types_query(server_version: int) -> str:
     """Return the query for types; multiranges exist since PostgreSQL 14."""
     if server_version < 140000:
-        return TYPES.format(multirange="", multirange_of="")
+        return TYPES.format(multirange="", multirange_of="", multirange_name="")
     return TYPES.format(
         multirange="union all select r.rngtypid from pg_range r where r.rngmultitypid = t.oid",
         multirange_of=", (select r.rngtypid from pg_range r where r.rngmultitypid = t.oid)",
+        # Only a name that the server would not give by itself (`makeMultirangeTypeName`): 13 knows no such option.
+        multirange_name="""|| coalesce((select ', multirange_type_name = ' || quote_ident(mn.nspname) || '.'
+                                     || quote_ident(m.typname)
+                               from pg_type m join pg_namespace mn on mn.oid = m.typnamespace
+                              where m.oid = r.rngmultitypid and m.typname <> case when t.typname like '%%range%%'
+                                    then regexp_replace(t.typname, 'range', 'multirange')
+                                    else t.typname || '_multirange' end), '')""",
     )

@@ -19,9 +19,12 @@ from capture.sources.postgresql.binary_text import Printer
 from capture.sources.postgresql.container_text import printer
 from capture.sources.postgresql.numerics import read_decimal, unscaled_reader
 from schemas.types import Family, LogicalType
+from schemas.types.forms import is_loose
 from schemas.types.numbers import NAN
 
 TYPMOD_NONE = -1
+_DEPTH_MAX = 32
+"""How deep types may be nested."""
 _VARHDRSZ = 4
 """What a type modifier is off by: the length word of a variable-length value (`c.h`)."""
 
@@ -122,6 +125,38 @@ def reader(types: Types, oid: int, typmod: int) -> Reader:
         return Reader(logical, text, code=code, post=post)
     binary, text = _VARIABLE[family]
     return Reader(logical, text, binary)
+
+
+_SEVERAL_FORMS = frozenset({"numeric", "float4", "float8", "interval", "jsonb"})
+"""Types whose equal values may print differently: 1.0 and 1.00, 0 and -0, a month and 30 days, and all this in JSON."""
+
+
+def has_one_form(types: Types, oid: int, typmod: int) -> bool:
+    """Tell whether equal values of a column of this type have equal bytes in a record's key.
+
+    The codecs see to it for the logical types (`WireForm.key`), not within a text. Of an extension's type nobody knows.
+    """
+    if is_loose(logical_type(types, oid, typmod).family):
+        return True
+    return _prints_alike(types, *_base(types, oid, typmod))
+
+
+def _prints_alike(types: Types, oid: int, typmod: int, depth: int = 0) -> bool:
+    info = types.get(oid)
+    if info is None or info.extension or depth > _DEPTH_MAX:
+        return False
+    if info.kind == "e":
+        return True
+    # A modifier of an array's, say, is not its element's, save for that of `character`.
+    parts = [(info.element, typmod), (info.base, info.base_typmod), (info.subtype, TYPMOD_NONE)]
+    parts += [(part, modifier) for _, part, modifier in info.fields]
+    inner = [part for part in parts if part[0]]
+    if inner:
+        return all(_prints_alike(types, part, modifier, depth + 1) for part, modifier in inner)
+    if info.schema != "pg_catalog":
+        return False
+    # Without a length `character` ignores blanks at the end and keeps them.
+    return info.name not in _SEVERAL_FORMS and (info.name != "bpchar" or typmod > 0)
 
 
 def text_expression(types: Types, oid: int, column: str) -> str:

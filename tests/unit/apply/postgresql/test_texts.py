@@ -134,8 +134,14 @@ def test_equal_versions_need_no_statement() -> None:
 
 def test_user_types_as_text() -> None:
     enum = UserType("shop", "mood", "enum", ("it's", "b\\"))
-    assert create_type(enum, '"shop"."mood"') == """create type "shop"."mood" as enum ('it''s', E'b\\\\')"""
-    assert create_type(replace(enum, kind="extension"), "x") is None
+    assert create_type(enum, '"shop"."mood"', {}) == """create type "shop"."mood" as enum ('it''s', E'b\\\\')"""
+    assert create_type(replace(enum, kind="extension"), "x", {}) is None
+    domain = UserType(
+        "shop", "d", "domain", definition="""public.mood default 'public.x' check (value <> "Odd ""S".f(1))"""
+    )
+    assert create_type(domain, "d", {"public": "replica", 'Odd "S': "s"}) == (
+        """create domain d as "replica".mood default 'public.x' check (value <> "s".f(1))"""
+    )
 
 
 @pytest.mark.parametrize(
