@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.cache import LocalServerError
+from deploy.local.cache import DownloadError
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaCluster, KafkaServer, named_kafka
 from deploy.local.mysql import MysqlAddress, MysqlServer
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
@@ -27,6 +27,12 @@ from tests.kit.topics import delete_topics
 
 _LOGS: list[Path] = []
 """Logs of the servers that this session started."""
+
+_MISSING: dict[str, str] = {}
+"""Servers that could not be had, and why: it is not tried again for each test."""
+
+PACKAGED = (16, 18)
+"""The versions of PostgreSQL that come as packages of Python."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -76,7 +82,8 @@ def postgresql(servers_directory: Path) -> Iterator[Callable[[int], PostgresqlAd
         def address(major: int) -> PostgresqlAddress:
             if named := named_postgresql(major):
                 return named
-            server = stack.enter_context(PostgresqlServer(servers_directory / f"postgresql-{major}", major=major))
+            with _optional(f"PostgreSQL {major}", major not in PACKAGED):
+                server = stack.enter_context(PostgresqlServer(servers_directory / f"postgresql-{major}", major=major))
             _LOGS.append(server.log)
             return server.address
 
@@ -95,14 +102,24 @@ def mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     yield from _mysql(servers_directory, "mysql")
 
 
+@contextlib.contextmanager
+def _optional(server: str, optional: bool) -> Iterator[None]:
+    """Skip what asks for a server whose programs cannot be downloaded here, unless it is one that all tests need."""
+    if server in _MISSING:
+        pytest.skip(_MISSING[server])
+    try:
+        yield
+    except DownloadError as error:
+        if not optional:
+            raise
+        _MISSING[server] = f"{server} cannot be had here: {error}"
+        pytest.skip(_MISSING[server])
+
+
 def _mysql(directory: Path, series: str) -> Iterator[MysqlAddress]:
     server = MysqlServer(directory / f"mysql-{series}", series=series)
-    try:
+    with _optional(f"MySQL or MariaDB ({series})", True):
         server.start()
-    except LocalServerError as error:
-        if series != "mysql":
-            raise
-        pytest.skip(f"no MySQL server can be had here: {error}")
     _LOGS.append(server.log)
     yield server.address
     server.stop()
@@ -152,9 +169,10 @@ def own_postgresql(servers_directory: Path) -> Iterator[Callable[..., Postgresql
             server = PostgresqlServer(directory, major=major, **options)  # type: ignore[arg-type]
             stack.callback(_forget, server.log, directory)
             stack.callback(server.stop)
-            if standby_of is not None:
-                server.copy_of(standby_of)
-            server.start()
+            with _optional(f"PostgreSQL {major}", major not in PACKAGED):
+                if standby_of is not None:
+                    server.copy_of(standby_of)
+                server.start()
             _LOGS.append(server.log)
             return server
 

