@@ -117,8 +117,10 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
         case "position":
             document = _document(value)
             checkpoint.identity = {str(name): str(text) for name, text in document["identity"].items()}
-            commit, row = document["position"]
-            checkpoint.position = Position(_whole(commit), _whole(row))
+            commit, row, *texts = document["position"]
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError("no position")
+            checkpoint.position = Position(_whole(commit), _whole(row), *texts)
             checkpoint.sequence = _whole(document["sequence"])
             checkpoint.selection = document.get("selection")
             checkpoint.earlier = [

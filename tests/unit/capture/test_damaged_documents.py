@@ -112,6 +112,7 @@ def test_a_damaged_schemas_topic_is_refused_or_read(records: dict[bytes, bytes])
     [
         {checkpoints.POSITION_KEY: b'{"version":1}'},
         {checkpoints.POSITION_KEY: b'{"version":1,"identity":{},"position":["1",2],"sequence":1}'},
+        {checkpoints.POSITION_KEY: b'{"version":1,"identity":{},"position":[1,2,3],"sequence":1}'},
         {checkpoints.TABLES_KEY: b'{"version":1,"tables":[1]}'},
         {checkpoints.EPOCH_KEY: b'{"version":1,"epoch":"x"}'},
         {b"\xff": b"{}"},

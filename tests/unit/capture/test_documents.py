@@ -28,6 +28,15 @@ def test_the_position_is_read_as_it_was_written() -> None:
     assert found.selection == ["public.*"]
 
 
+@pytest.mark.parametrize(
+    "position", [Position(7), Position(7, 2, "", "t"), Position(7, 0, "gtids"), Position(7, 1, "g", "t")]
+)
+def test_a_position_of_any_engine_comes_back(position: Position) -> None:
+    key, value = checkpoints.position_record({"system": "x"}, position, first_sequence(1), [], ["public.*"])
+    assert value is not None
+    assert checkpoints.decode({key: value}).position == position
+
+
 def test_a_new_life_begins_with_the_epoch_that_a_reset_left() -> None:
     assert checkpoints.decode({}).sequence == first_sequence(1)
     assert checkpoints.decode({b'"epoch"': b'{"version":1,"epoch":4}'}).sequence == first_sequence(4)
