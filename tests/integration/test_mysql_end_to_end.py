@@ -29,12 +29,13 @@ create table items (
 )"""
 
 ITEMS_SOURCE = """
-id, name, price, kind, tags, lpad(bin(flags), 8, '0'), made, cast(time_to_sec(took) as decimal(20,3)),
+id, name, price, kind, tags, lpad(bin(flags), 8, '0'), made,
+timestampdiff(microsecond, '2000-01-01', addtime(cast('2000-01-01' as datetime(6)), took)),
 date_format(at, '%Y-%m-%d %H:%i:%s.%f'), date_format(seen, '%Y-%m-%d %H:%i:%s.%f'), big, doc, hex(raw),
 cast(ratio as decimal(40,20)), day, convert(text1 using utf8mb4)
 """
 ITEMS_TARGET = """
-id::text, name, price::text, kind, tags, flags::text, made::text, extract(epoch from took)::numeric(20,3)::text,
+id::text, name, price::text, kind, tags, flags::text, made::text, (extract(epoch from took) * 1000000)::bigint::text,
 to_char(at, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(seen at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), big::text, doc,
 upper(encode(raw, 'hex')), ratio::numeric(40,20)::text, day::text, text1
 """
