@@ -32,7 +32,6 @@ from tests.kit.workload import Workload
 SESSION_TIMEOUT_S = 6
 FROZEN_S = 10.0
 """How long a service stands still: past the session time-out, so that another one takes its place."""
-WAKING_S = 3.0
 STALL_S = 4.0
 PROBE = "create table chaos_probe (id bigint primary key, fault text)"
 
@@ -271,8 +270,8 @@ class Stage:
         self.services.signal(name, signal.SIGSTOP)
         self._stop.wait(FROZEN_S)
         self.services.signal(name, signal.SIGCONT)
-        # One that was fenced may end with an error; what must not be is two at work.
-        self.services.revive(name, WAKING_S)
+        # One that finds itself fenced may end with an error; what must not be is two at work.
+        self.services.supervise(name)
 
     def _end(self, name: str) -> None:
         code = self.services.stop(name)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from deploy.local.kafka import KafkaAddress
+from runtime import exit_codes
 from runtime.failpoints import VARIABLE
 from runtime.status import read_status
 from tests.kit.mysql import MysqlDatabase
@@ -44,6 +45,7 @@ class Services:
         self._directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log_began: dict[str, int] = {}
+        self._supervised: set[str] = set()
         document = {
             "name": replication,
             "kafka": kafka.settings,
@@ -89,14 +91,12 @@ class Services:
             return read_status(self._kafka.settings, self._replication).get(component, {})
         return {}
 
-    def revive(self, name: str, seconds: float) -> bool:
-        """Wait so long whether a service ends by itself; start it again if it does, and tell."""
-        try:
-            self._processes[name].wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        self.start(name)
-        return True
+    def supervise(self, name: str) -> None:
+        """From now on a service may end by itself, whenever it finds out that another has its place: once.
+
+        Then `wait` starts it again, as a supervisor would, and `stop` is content.
+        """
+        self._supervised.add(name)
 
     def pid(self, name: str) -> int:
         """Return a running service's process id."""
@@ -129,7 +129,8 @@ class Services:
     def stop(self, name: str) -> int:
         """Stop with SIGTERM; return the exit code."""
         self._processes[name].terminate()
-        return self.join(name)
+        code = self.join(name)
+        return exit_codes.OK if code == exit_codes.STOPPED and name in self._supervised else code
 
     def join(self, name: str) -> int:
         """Wait until a service ends by itself; return the exit code."""
@@ -156,7 +157,11 @@ class Services:
         """Poll until something is so, while the services run."""
         deadline = time.monotonic() + DEADLINE_S
         while not until():
-            for name, process in self._processes.items():
+            for name, process in list(self._processes.items()):
+                if process.poll() is not None and name in self._supervised:
+                    self._supervised.discard(name)
+                    self.start(name)
+                    continue
                 assert process.poll() is None, f"{name} ended with {process.returncode}\n{self.log_tail(name)}"
             assert time.monotonic() < deadline, f"{what}: not in time\n" + "\n".join(
                 map(self.log_tail, self._processes)
