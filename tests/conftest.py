@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from deploy.local.cache import DownloadError
@@ -24,6 +26,17 @@ from deploy.local.process import log_tail
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database, drop_database
 from tests.kit.topics import delete_topics
+
+# How fast a machine is says nothing of the code. Where nobody can look into a failure at once, every run is the same.
+hypothesis.settings.register_profile(
+    "tailrace",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    database=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tailrace")
 
 _LOGS: list[Path] = []
 """Logs of the servers that this session started."""

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
@@ -285,10 +285,13 @@ class GroupConsumer:
             known = {partition: known[partition] for partition in partitions if partition in known}
             missing = [partition for partition in partitions if partition not in known]
             known |= self.committed(missing)
+            # By number, not OFFSET_BEGINNING: that is looked up in the background, and an answer that comes after a
+            # `seek` would win over it.
+            known |= self._beginnings([partition for partition in partitions if partition not in known])
             self._call(
                 "taking partitions",
                 consumer.incremental_assign,
-                [TopicPartition(t, n, known.get((t, n), OFFSET_BEGINNING)) for t, n in partitions],
+                [TopicPartition(t, n, known[t, n]) for t, n in partitions],
             )
         except Exception as error:  # noqa: BLE001 - raised by the call that this callback runs in
             self._failure = self._failure or error
@@ -326,6 +329,30 @@ class GroupConsumer:
             call(partitions)
         except KafkaException as error:
             self._failure = self._failure or of_exception(error, "changing the assignment")
+
+    def _beginnings(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return the first offsets. Raises TRANSPORT when a partition has no leader for too long."""
+        deadline = clock.monotonic() + REQUEST_TIMEOUT_S
+        found: dict[Partition, int] = {}
+        for topic, number in partitions:
+            while (topic, number) not in found:
+                left_s = deadline - clock.monotonic()
+                try:
+                    bounds: Any = self._consumer.get_watermark_offsets(
+                        TopicPartition(topic, number), timeout=max(0.1, left_s)
+                    )
+                except KafkaException as error:
+                    # A new topic's partition has no leader for a moment, or one that does not know of it yet.
+                    if error.args[0].code() not in PASSING or left_s <= 0:
+                        doing = f"reading the beginning of {topic}/{number}"
+                        raise of_exception(error, doing, self._complaints.last) from error
+                    clock.sleep(0.05)
+                else:
+                    if bounds is not None:
+                        found[topic, number] = bounds[0]
+                    elif left_s <= 0:
+                        raise TailraceError(ErrorKind.TRANSPORT, f"no answer about the beginning of {topic}/{number}")
+        return found
 
     def _call(self, doing: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
