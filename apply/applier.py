@@ -6,17 +6,22 @@ the way on is the same: forget what is not flushed, ask the target where it stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass
+from functools import partial
 
 from apply.batch import Batch, BatchBuilder, Cut, Record
-from apply.cursors import Consumer, Cursors, GroupOffsets
+from apply.claims import Claims
+from apply.commit_order import CommitOrder
+from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
+from apply.flow import Flow
 from apply.holds import Holds
+from apply.limits import DEFAULT_LIMITS, Limits
+from apply.order import KeyOrder
 from apply.parking import ParkingLot
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
-from apply.writer import FinalError, Outcome, Place, Writer
+from apply.writer import EVERYTHING, FinalError, Outcome, Place, Writer
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -24,8 +29,6 @@ from runtime.retry import Backoff
 from schemas.errors import Action, ErrorKind, TailraceError
 
 log = get_logger(__name__)
-
-Partition = tuple[str, int]
 
 IDLE_WAIT_S = 0.2
 HELD_WAIT_S = 0.05
@@ -36,18 +39,6 @@ CONGESTION_S = 1.0
 FENCES_MAX = 5
 """So many times in a row another applier may take over what the group says is ours; then something is wrong."""
 CONSUME_RECORDS_MAX = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds and pauses of one applier."""
-
-    batch_rows: int = 20_000
-    batch_bytes: int = 10 << 20
-    linger_s: float = 0.005
-    suspended_retry_s: float = 30.0
-    conflict_wait_s: float = 60.0
-    parked_keys_max: int = 10_000
 
 
 class Applier:
@@ -62,14 +53,12 @@ class Applier:
         backoff: Backoff,
         partition_count: Callable[[str], int],
         *,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
         ddl: str = "apply",
         decode_policy: str = "stop",
         comes_again: bool = True,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
-        self.consumer: Consumer
-        """To be set before the first `step`: the consumer is made with this object's callbacks."""
         self.writer = writer
         self.catalog = catalog
         self.lot = lot
@@ -86,12 +75,11 @@ class Applier:
             suspended_retry_s=limits.suspended_retry_s,
         )
         self.builder.limits = self.holds.by_partition
+        self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
         """Told of each batch that is durable."""
         self.on_trouble: Callable[[TailraceError], None] = lambda _error: None
         """Told of each error that is answered here, and does not end the service."""
-        self.before_claim: Callable[[], None] = lambda: None
-        """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
         self.paused = False
         """Whether to stand still, as a member of the group."""
         self.trouble: TailraceError | None = None
@@ -104,17 +92,19 @@ class Applier:
         self._future: Future[Outcome] | None = None
         self._more = False
         self._unclaimed: set[TopicPartition] = set()
+        self._flow = Flow(self.cursors, self.holds, self._unclaimed)
+        self.claims = Claims(writer.sink, self.builder.clean)
         self._touched: set[TopicPartition] = set()
         self._retry_at = 0.0
         self._fences = 0
-        self._congested = False
+        self._each_row = False
         self._congested_since: float | None = None
         self._record_bytes = 256.0
 
     @property
     def idle(self) -> bool:
-        """Whether the writer has nothing to do: only then may the sink be used from this thread."""
-        return self._future is None
+        """Whether the writer has nothing to do, and nothing is unflushed: only then may others use the sink."""
+        return self._future is None and not self.writer.is_open
 
     @property
     def healthy(self) -> bool:
@@ -124,7 +114,17 @@ class Applier:
     @property
     def caught_up(self) -> bool:
         """Whether all that was taken in is durable."""
-        return self.idle and self.healthy and not self.builder.batch.next and not self.cursors.seeks
+        left = self.builder.batch.next or self.cursors.seeks or self.order.pending
+        return self.idle and self.healthy and not left
+
+    @property
+    def eof(self) -> dict[TopicPartition, int]:
+        """Where the ends of partitions were met of which nothing that was consumed is kept back."""
+        return {p: end for p, end in self.consumer.eof.items() if not self.order.keeps(p)}
+
+    def connect(self, consumer: Consumer) -> None:
+        """Take the consumer, which is made with this object's callbacks, before the first `step`."""
+        self.consumer = self._flow.consumer = consumer
 
     def step(self) -> None:
         """Receive, hand over, settle. Returns within a second. Raises what an operator must see to."""
@@ -133,35 +133,28 @@ class Applier:
             if self.paused:
                 self._stand_still()
                 return
-            self._relieve()
+            if self._future is None:
+                self._flow.relieve()
             self._recover()
             if self.idle and self.healthy:
                 # Staged with the next batch; until then the barrier itself says that it is passed.
                 self.builder.batch.next.update(self.holds.attend(self._monotonic()))
-                self._group.commit(self.consumer, self.cursors, self.holds.by_partition, self._monotonic())
-            self._seek()
-            if self._full():
+                self._commit_to_group(self._monotonic())
+            self._flow.seek(self.order)
+            if self._full() and self.order.ready:
                 self._await_writer()
             else:
                 self._receive()
-            self._seek()
+            self._flow.seek(self.order)
+            self._advance()
             self._submit()
         except TailraceError as error:
             self.fail(error)
 
     def in_background(self, job: Callable[[], None]) -> None:
         """Let the writer's thread do something long while records are taken in. Called when `idle`."""
-
-        def work() -> Outcome:
-            outcome = Outcome(Batch(), written=True)
-            try:
-                job()
-            except TailraceError as error:
-                outcome.error = error
-            return outcome
-
         assert self._future is None, "one job at a time"
-        self._future = self._executor.submit(work)
+        self._future = self._executor.submit(self.writer.run, job)
 
     def drain(self) -> None:
         """Write what was taken in and commit the group's offsets: the last deed before the consumer is closed."""
@@ -170,12 +163,21 @@ class Applier:
         if self.healthy and not self.cursors.seeks and not self.paused:
             self._submit()
             self._settle(block=True)
-        self._group.commit(self.consumer, self.cursors, self.holds.by_partition, float("inf"))
+        self._commit_to_group(float("inf"))
 
     def rewind(self) -> None:
-        """Forget what was taken in and not handed over; it is read again."""
-        self.builder.take()
+        """Forget what was taken in and is not durable; it is read again."""
+        if self.writer.is_open:
+            self.writer.abandon()
+        self._forget_batch()
         self.cursors.rewind()
+
+    def _forget_batch(self) -> None:
+        self.builder.take()
+        self.order.forget()
+
+    def _commit_to_group(self, now: float) -> None:
+        self._group.commit(self.consumer, self.eof, self.cursors, self.holds.by_partition, now)
 
     # --- callbacks of the consumer -------------------------------------------------------------------------------
 
@@ -185,7 +187,7 @@ class Applier:
         self._touched.update(owned)
         self._settle_quietly()
         try:
-            starts = self._claim(owned)
+            starts = self.claims.claim(owned, self.order, self.consumer)
         except TailraceError as error:
             self._unclaimed.update(owned)
             self._pending_failure(error)
@@ -197,7 +199,7 @@ class Applier:
         """Finish what is being written, commit, and let partitions go."""
         hit("apply.revoke.before")
         self._settle_quietly()
-        self._group.commit(self.consumer, self.cursors, self.holds.by_partition, float("inf"))
+        self._commit_to_group(float("inf"))
         self.lost(partitions)
 
     def lost(self, partitions: list[Partition]) -> None:
@@ -205,29 +207,17 @@ class Applier:
         self._settle_quietly()
         gone = {TopicPartition(*p) for p in partitions}
         self._touched.update(gone)
-        if not gone.isdisjoint(self.builder.batch.next):
+        if not gone.isdisjoint(self.builder.batch.next) or self.writer.is_open:
             self.rewind()
         for partition in gone:
             self.cursors.drop(partition)
             self.holds.drop(partition)
+            self.order.drop(partition)
+            self._flow.drop(partition)
             self._group.drop(partition)
             self.builder.clean.discard(partition)
             self._unclaimed.discard(partition)
         self.writer.sink.release(sorted(gone))
-
-    def _claim(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        self.before_claim()
-        sink = self.writer.sink
-        hit("apply.claim.before")
-        stored = sink.load_offsets(partitions)
-        hit("apply.claim.after")
-        missing = [p for p in partitions if p not in stored]
-        if sink.capabilities.stores_offsets:
-            # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
-            self.builder.clean.update(missing)
-            return {p: stored.get(p, 0) for p in partitions}
-        known: Mapping[Partition, int] = self.consumer.committed(missing)
-        return {p: stored.get(p, known.get(p, 0)) for p in partitions}
 
     # --- taking in -----------------------------------------------------------------------------------------------
 
@@ -235,14 +225,18 @@ class Applier:
         batch = self.builder.batch
         return batch.row_count >= self._limits.batch_rows or batch.byte_count >= self._limits.batch_bytes
 
+    def _room(self) -> int:
+        """Return how many records more the batch may take in, by estimate; at most 0 if it is full."""
+        batch = self.builder.batch
+        rows_left = self._limits.batch_rows - batch.row_count
+        bytes_left = self._limits.batch_bytes - batch.byte_count
+        return min(rows_left, int(bytes_left / self._record_bytes) + 1) if bytes_left > 0 else 0
+
     def _receive(self) -> None:
         """Consume for a moment: the longer there is nothing to do, the longer; at most as much as still fits."""
         batch = self.builder.batch
-        room = min(
-            self._limits.batch_rows - batch.row_count,
-            int((self._limits.batch_bytes - batch.byte_count) / self._record_bytes) + 1,
-            CONSUME_RECORDS_MAX,
-        )
+        # What is missing may stand behind any number of records that are kept for later.
+        room = min(max(1, self._room()), CONSUME_RECORDS_MAX) if self.order.ready else CONSUME_RECORDS_MAX
         if batch.next or not self.idle:
             self._consume(room, BUSY_WAIT_S)
             return
@@ -262,11 +256,22 @@ class Applier:
             records = [r for r in records if (r.topic(), r.partition()) not in void]
             self.cursors.seeks.update({p: self.cursors.positions[p] for p in found if p in self.cursors.positions})
         if records:
-            self._take_in(records)
+            self._take_in(self.order.admit(records))
+            self._flow.pause_ahead(self.order)
         return bool(records)
+
+    def _advance(self) -> None:
+        """Let through what may follow, as far as a batch goes."""
+        while self.healthy and not self.cursors.seeks:
+            records = self.order.advance(self.consumer.eof, self._room())
+            if records is None:
+                break
+            self._take_in(records)
+        self._flow.pause_ahead(self.order)
 
     def _take_in(self, records: list[Record]) -> None:
         batch = self.builder.batch
+        self.builder.truncates_in_place = self.order.exact
         size, count = batch.byte_count, batch.row_count
         cuts = self.builder.add(records)
         size, count = batch.byte_count - size, batch.row_count - count
@@ -277,13 +282,16 @@ class Applier:
             self._cut(partition, cut)
 
     def _cut(self, partition: TopicPartition, cut: Cut) -> None:
+        if cut.error is not None and self.order.exact:
+            # One table cannot be left behind.
+            raise cut.error
         if cut.truncate is not None:
             self.holds.truncate(partition, cut.offset, cut.truncate, cut.version)
         elif cut.error is not None:
             self.holds.suspend(partition.topic, cut.error, self._monotonic(), (partition, cut.offset))
         self.cursors.seeks[partition] = cut.offset
         # At once: within this step the consumer may be asked again.
-        self._seek()
+        self._flow.seek(self.order)
 
     def _await_writer(self) -> None:
         """Wait a moment for a slow target, and keep up the membership meanwhile."""
@@ -292,43 +300,23 @@ class Applier:
         now = self._monotonic()
         self._congested_since = self._congested_since or now
         wait([self._future], 0.05)
-        if now - self._congested_since < CONGESTION_S or self._future.done():
-            return
-        if not self._congested:
-            self._congested = True
-            self.consumer.pause(list(self.cursors.positions))
-        self._consume(1, 0.0)
+        if now - self._congested_since >= CONGESTION_S and not self._future.done():
+            self._flow.stop_all()
+            self._consume(1, 0.0)
 
     def _stand_still(self) -> None:
         """Serve the group with everything paused; a partition that is new may bring a record before it is."""
-        self._congested = True
-        self.consumer.pause(list(self.cursors.positions))
+        if self.writer.is_open:
+            self.rewind()
+        self._flow.stop_all()
         self._consume(1, IDLE_WAIT_S)
-
-    def _relieve(self) -> None:
-        """Let the partitions go on that were paused for a slow target."""
-        if self._congested and self.idle:
-            self._congested = False
-            self.consumer.resume([p for p in self.cursors.positions if not self._stands(p)])
-
-    def _stands(self, partition: TopicPartition) -> bool:
-        return partition in self._unclaimed or self.holds.stands(partition)
-
-    def _seek(self) -> None:
-        """Put the consumer where `seeks` say, after a rewind or a cut."""
-        seeks = {p: offset for p, offset in self.cursors.seeks.items() if p not in self._unclaimed}
-        if not seeks:
-            return
-        self.consumer.seek(seeks)
-        self.consumer.pause([p for p in seeks if self._stands(p)])
-        self.consumer.resume([p for p in seeks if not self._stands(p)])
-        for partition in seeks:
-            del self.cursors.seeks[partition]
 
     # --- handing over --------------------------------------------------------------------------------------------
 
     def _submit(self) -> None:
         if self._future is not None or not self.builder.batch.next or not self.healthy or self.cursors.seeks:
+            return
+        if not self.order.ready or not (self.order.whole or self._full()):
             return
         if self._more and not self._full() and not self.holds.by_partition:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
@@ -336,9 +324,12 @@ class Applier:
         if not self._full() and self.holds.gathering(self.consumer.eof, self._monotonic()):
             return
         self._congested_since = None
+        whole, exact = self.order.whole, self.order.exact
         conflicts = self.holds.conflicts
         overdue = conflicts.overdue(self._monotonic()) if len(conflicts) else frozenset[Place]()
-        self._future = self._executor.submit(self.writer.write, self.builder.take(), overdue)
+        write = partial(self.writer.write, whole=whole, deferred=exact and not self._each_row)
+        self._future = self._executor.submit(write, self.builder.take(), EVERYTHING if exact else overdue)
+        self.order.taken()
 
     def _settle(self, *, block: bool = False) -> None:
         """Take the writer's answer, if there is one."""
@@ -349,11 +340,17 @@ class Applier:
         if outcome.error is not None:
             self.fail(outcome.error)
             return
+        if outcome.inconsistent is not None:
+            # Which rows are to blame shows when each is checked as it is written.
+            self._each_row = True
+            log.info("written again row by row", reason=outcome.inconsistent.message)
+            self.rewind()
+            return
         if outcome.conflicts:
             self.holds.conflict(outcome.conflicts, self._monotonic())
             # What follows the conflict is applied once more: those rows are at the target already.
             self.builder.clean.difference_update(outcome.conflicts)
-        if outcome.written:
+        if outcome.written or outcome.merged:
             self._written(outcome)
         if outcome.conflicts:
             self.rewind()
@@ -370,11 +367,13 @@ class Applier:
         self._future.set_result(Outcome(Batch(), error=error))
 
     def _written(self, outcome: Outcome) -> None:
-        self.cursors.flushed.update(outcome.batch.next)
-        self.holds.settle(outcome.batch.next)
-        self._backoff.reset()
-        self._fences = 0
-        self.trouble = None
+        if outcome.written:
+            self.cursors.flushed.update(outcome.batch.next)
+            self.holds.settle(outcome.batch.next)
+            self._backoff.reset()
+            self._fences = 0
+            self._each_row = False
+            self.trouble = None
         before = len(self.lot)
         for key, record in outcome.parked:
             self.lot.park(key, record)
@@ -402,7 +401,10 @@ class Applier:
             # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.
             self._fences += 1
             action = Action.RETRY
-        topic = self._topic_of(error.table)
+        if action is Action.SUSPEND and self.order.exact:
+            # Without one of its tables a transaction is not whole: all wait.
+            action = Action.RETRY
+        topic = self.catalog.topic_of(error.table)
         if action is Action.SUSPEND and topic is not None:
             self.on_trouble(error)
             # What is being written is either durable or rolled back before anything is read again.
@@ -416,7 +418,7 @@ class Applier:
             self.on_trouble(error)
             self._retry_at = self._monotonic() + pause_s
             self._unclaimed.update(self.cursors.positions)
-            self.builder.take()
+            self._forget_batch()
             log.warning("tried again after a pause", reason=str(error), pause_s=round(pause_s, 2))
         else:
             raise error
@@ -425,13 +427,17 @@ class Applier:
         """Ask the target where it stands, and go on there."""
         if not self._unclaimed or self._future is not None:
             return
+        if isinstance(self.order, CommitOrder):
+            self._unclaimed.update(self.cursors.positions)
         owned = sorted(self._unclaimed)
         self.consumer.pause(owned)
         if self._monotonic() < self._retry_at:
             return
-        self.writer.sink.rollback()
+        self.writer.abandon()
         self.writer.forget()
-        starts = self._claim(owned)
+        if isinstance(self.order, CommitOrder):
+            self._forget_batch()
+        starts = self.claims.claim(owned, self.order, self.consumer)
         if not self.writer.sink.capabilities.stores_offsets:
             starts = {p: self.cursors.flushed.get(p, offset) for p, offset in starts.items()}
         self.cursors.begin(starts)
@@ -442,9 +448,3 @@ class Applier:
             if hold is not None and hold.offset < offset:
                 del self.holds.by_partition[partition]
         log.info("recovered", partitions=len(owned))
-
-    def _topic_of(self, table: str | None) -> str | None:
-        for topic, known in self.catalog.topics.items():
-            if table == str(known.name):
-                return topic
-        return None

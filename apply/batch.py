@@ -52,6 +52,8 @@ class Batch:
 
     segments: dict[str, list[Segment]] = field(default_factory=dict)
     """By topic, in the order in which they must be written."""
+    truncated: dict[str, TableSchema] = field(default_factory=dict)
+    """Tables, by topic, that are emptied before anything is written."""
     records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
     next: dict[TopicPartition, int] = field(default_factory=dict)
     """The offsets that are reached when the batch is written."""
@@ -117,8 +119,12 @@ class BatchBuilder:
         """Holds (with an `offset`) that no batch may pass."""
         self.clean: set[TopicPartition] = set()
         """Partitions of which this process has seen the beginning, and nothing but rows of the full load."""
+        self.truncates_in_place = False
+        """Whether a batch holds all that precedes a truncate, in all partitions: then the truncate is part of it."""
         self.batch = Batch()
         self._floor: dict[TopicPartition, int] = {}
+        self._truncates: dict[str, int] = {}
+        self._truncates_met: dict[TopicPartition, int] = {}
 
     def take(self) -> Batch:
         """Return the batch, for the versions that the target is to have now, and begin the next one.
@@ -127,6 +133,8 @@ class BatchBuilder:
         """
         batch, self.batch = self.batch, Batch()
         self._floor = {}
+        self._truncates = {}
+        self._truncates_met = {}
         for topic, segments in batch.segments.items():
             for segment in segments:
                 # A newer version may have come since the segment was begun: its names, not the former ones, count.
@@ -188,12 +196,13 @@ class BatchBuilder:
             batch.records.setdefault(partition, []).extend(records)
             batch.row_count += len(records)
             batch.byte_count += sum([len(r.value() or b"") for r in records])
-            self._reach(partition, records[-1].offset() + 1)
+            self.reach(partition, records[-1].offset() + 1)
         if cut is not None:
-            self._reach(partition, cut.offset)
+            self.reach(partition, cut.offset)
         return cut
 
-    def _reach(self, partition: TopicPartition, offset: int) -> None:
+    def reach(self, partition: TopicPartition, offset: int) -> None:
+        """Move a partition's position on, never back: the batch goes up to there."""
         if offset > self._positions[partition]:
             self._positions[partition] = self.batch.next[partition] = offset
 
@@ -263,14 +272,20 @@ class BatchBuilder:
         changes = decoder.decode_many(values)
         ops = {change[0] for change in changes}
         cut: Cut | None = None
-        if "t" in ops:
+        if "t" in ops and self.truncates_in_place:
+            last = max(i for i, change in enumerate(changes) if change[0] == "t")
+            self._truncate(partition, decoder.facts(values[last]).seq, decoder.table.version)
+            records, changes, values = records[last + 1 :], changes[last + 1 :], values[last + 1 :]
+            ops = {change[0] for change in changes}
+        elif "t" in ops:
             at = next(i for i, change in enumerate(changes) if change[0] == "t")
             sequence = decoder.facts(values[at]).seq
             cut = Cut(records[at].offset(), truncate=sequence, version=decoder.table.version)
             records, changes, values = records[:at], changes[:at], values[:at]
-            if not records:
-                return cut
             ops = {change[0] for change in changes}
+        if not records or self._truncates_met.get(partition) != self._truncates.get(topic):
+            # Nothing is left, or it precedes a truncate that stands further on in this partition.
+            return cut
         segment = self._segment(partition, decoder.table)
         segment.net.add([r.key() for r in records], changes, ops)
         if not decoder.table.key:
@@ -281,6 +296,18 @@ class BatchBuilder:
         segment.fresh = segment.fresh and partition in self.clean
         self.batch.last[topic] = (decoder, values[-1])
         return cut
+
+    def _truncate(self, partition: TopicPartition, sequence: int, version: int) -> None:
+        """Let a truncate take the place of all that the batch holds of its table from before."""
+        topic = partition.topic
+        self._truncates_met[partition] = sequence
+        self.clean.discard(partition)
+        if sequence <= self._truncates.get(topic, -1):
+            return
+        self._truncates[topic] = sequence
+        self.batch.truncated[topic] = self.target(topic, version)
+        self.batch.segments.pop(topic, None)
+        self._floor = {p: floor for p, floor in self._floor.items() if p.topic != topic}
 
     def _unfit(self, topic: str, table: TableSchema) -> TailraceError | None:
         """Return why rows of this version may not be written, where the policy forbids them."""

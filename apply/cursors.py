@@ -16,6 +16,9 @@ log = get_logger(__name__)
 COMMIT_INTERVAL_S = 0.5
 
 
+Partition = tuple[str, int]
+
+
 class Consumer(Protocol):
     """What of `runtime.kafka.consumer.GroupConsumer` is used here; partitions are pairs of topic and number."""
 
@@ -67,7 +70,14 @@ class GroupOffsets:
         self._committed: dict[TopicPartition, int] = {}
         self._due_at = 0.0
 
-    def commit(self, consumer: Consumer, cursors: Cursors, held: Iterable[TopicPartition], now: float) -> None:
+    def commit(
+        self,
+        consumer: Consumer,
+        ends: Mapping[TopicPartition, int],
+        cursors: Cursors,
+        held: Iterable[TopicPartition],
+        now: float,
+    ) -> None:
         """Commit what has changed, if the last time is long enough ago; `now` infinite: in any case.
 
         A failure is logged only: the next commit, or the sink's own offsets, make up for it.
@@ -78,7 +88,7 @@ class GroupOffsets:
         offsets: dict[TopicPartition, int] = {}
         standing = set(held)
         for partition, offset in cursors.flushed.items():
-            eof = consumer.eof.get(partition)
+            eof = ends.get(partition)
             if eof is not None and offset == cursors.positions[partition] < eof and partition not in standing:
                 # Only transaction markers stand between: the partition is done up to its end.
                 offset = eof

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from apply.cursors import Cursors
 from apply.sink import TopicPartition
@@ -17,7 +18,7 @@ class Goal:
         # A partition whose beginning is its end holds nothing.
         self.left = {TopicPartition(*p): end for p, end in ends.items() if end > begins.get(p, 0)}
 
-    def pass_own(self, cursors: Cursors, eof: Mapping[Partition, int]) -> None:
+    def pass_own(self, cursors: Cursors, eof: Mapping[Any, int]) -> None:
         """Strike out what this applier has made durable. Behind the last record stand only transaction markers."""
         for partition, offset in cursors.flushed.items():
             end = self.left.get(partition)

@@ -6,7 +6,7 @@ appliers do; they are used from one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,7 @@ class MemorySink:
         self._journal: list[Callable[[Mapping[TableName, MemoryTable]], None]] = []
         self._staged: dict[TopicPartition, int] = {}
         self._passing: set[str] = set()
+        self._deferring = False
         self.batches: list[TableBatch] = []
 
     def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -170,19 +171,35 @@ class MemorySink:
         self._passing.add(barrier)
         return True
 
+    def defer(self) -> None:
+        """See `Sink`. Foreign keys wait, unique values do not."""
+        self._operation("defer")
+        self._deferring = True
+
+    def check(self) -> TailraceError | None:
+        """See `Sink`."""
+        self._operation("check")
+        if self._deferring and self.target.foreign_keys:
+            for name in self.target.tables:
+                schema = self.target.tables[name].schema
+                for key in schema.foreign_keys:
+                    for record in self._viewed(name).rows.values():
+                        values = tuple(record.get(column) for column in key.columns)
+                        if None not in values and not self._has(key.target, values):
+                            return TailraceError(ErrorKind.ROW_CONFLICT, "a parent is missing", table=str(name))
+        self._deferring = False
+        return None
+
     def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See `Sink`."""
         self._operation("stage_offsets")
+        self._check_fences(offsets)
         self._staged.update(offsets)
 
     def flush(self) -> None:
         """See `Sink`."""
         self._operation("flush")
-        for partition in self._staged:
-            if self._fences.get(partition) != self.target.fences.get(partition):
-                raise TailraceError(
-                    ErrorKind.INVARIANT, f"fenced: {partition.topic} {partition.partition} has another owner"
-                )
+        self._check_fences(self._staged)
         if self._passing & self.target.passed:
             raise TailraceError(ErrorKind.TARGET_CONNECTION, "another applier passed the barrier at the same time")
         for change in self._journal:
@@ -199,6 +216,7 @@ class MemorySink:
         self._journal.clear()
         self._staged.clear()
         self._passing.clear()
+        self._deferring = False
 
     def forget(self) -> list[str]:
         """See `Sink`."""
@@ -212,6 +230,13 @@ class MemorySink:
         if self.target.fail is not None:
             self.target.fail(name)
 
+    def _check_fences(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            if self._fences.get(partition) != self.target.fences.get(partition):
+                raise TailraceError(
+                    ErrorKind.INVARIANT, f"fenced: {partition.topic} {partition.partition} has another owner"
+                )
+
     def _viewed(self, name: TableName) -> MemoryTable:
         if name not in self._view:
             self._view[name] = self.target.tables[name].copy()
@@ -222,7 +247,7 @@ class MemorySink:
             refused = self.target.refuse(batch.table.name, kind, item)
             if refused is not None:
                 return refused
-        if self.target.foreign_keys and kind in ("upserts", "updates"):
+        if self.target.foreign_keys and not self._deferring and kind in ("upserts", "updates"):
             names = batch.table.column_names
             for key in self.target.tables[batch.table.name].schema.foreign_keys:
                 values = tuple(item[names.index(column)] for column in key.columns)

@@ -126,9 +126,12 @@ class Report:
 
     def _lags(self, ends: Mapping[Any, int]) -> dict[str, int]:
         cursors = self._applier.cursors
-        eof = self._applier.consumer.eof
+        eof = self._applier.eof
         lags: dict[str, int] = {}
         for partition, offset in cursors.flushed.items():
+            if partition.topic not in self._applier.catalog.topics:
+                # That of the marks, which count as applied with what they count.
+                continue
             end = ends.get(partition, offset)
             if offset == cursors.positions[partition] and eof.get(partition, -1) >= end:
                 # Only transaction markers stand behind the last record.

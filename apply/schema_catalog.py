@@ -110,6 +110,10 @@ class SchemaCatalog:
                     remedy="only `tailrace capture` may write this topic; if a newer release did, upgrade this one",
                 ) from error
 
+    def topic_of(self, table: str | None) -> str | None:
+        """Return the topic of a table by its printed name; None for one that is not known."""
+        return next((topic for topic, known in self.topics.items() if str(known.name) == table), None)
+
     def decoder(self, topic: str, mark: bytes) -> Decoder:
         """Return what reads the records of a topic that bear `mark` (see `mark_of`).
 

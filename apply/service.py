@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
-from apply.applier import Applier, Limits
+from apply.applier import Applier
+from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion, ranks
 from apply.dead_letters import DeadLettersTopic
 from apply.goal import Goal
+from apply.limits import Limits
 from apply.release import Releases
 from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
-from apply.sink import TopicPartition
+from apply.sink import Sink, TopicPartition
 from apply.sinks import open_sink
 from apply.writer import Policies, Writer
 from runtime import clock, exit_codes, failpoints, metrics
@@ -24,6 +27,7 @@ from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
 from runtime.kafka.consumer import GroupConsumer
 from runtime.kafka.group_offsets import GroupOffsets
+from runtime.kafka.sole_consumer import SoleConsumer
 from runtime.lifecycle import StopRequest
 from runtime.logging import bind, get_logger
 from runtime.retry import Backoff, call
@@ -33,7 +37,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import DdlPolicy, Mode, Settings
 from schemas.signals import PAUSE
 from schemas.table import TableName
-from schemas.topics import apply_group, schemas_topic
+from schemas.topics import apply_group, schemas_topic, transactions_topic
 
 log = get_logger(__name__)
 
@@ -90,7 +94,7 @@ class _Service:
         self._target = target
         self._health = health
         self._group = apply_group(settings.name, target)
-        self._next_signals = self._next_attend = self._next_report = self._next_ends = 0.0
+        self._next_signals = self._next_attend = self._next_refresh = self._next_report = self._next_ends = 0.0
         self._ends: dict[tuple[str, int], int] = {}
         self._counts: dict[str, int] = {}
         self._subscribed: list[str] = []
@@ -133,18 +137,9 @@ class _Service:
                 decode_policy=str(policies.decode),
                 comes_again=settings.mode is not Mode.CDC,
             )
-            self._consumer = GroupConsumer(
-                settings.kafka,
-                self._group,
-                on_assign=self._applier.assigned,
-                on_revoke=self._applier.revoked,
-                on_lost=self._applier.lost,
-                instance_id=settings.apply.instance_id,
-                session_timeout_s=settings.apply.session_timeout_s,
-                poll_interval_s=settings.apply.batch_timeout_s,
-            )
-            self._applier.consumer = self._consumer
-            self._applier.before_claim = lambda: self._dead_letters.follow(to_end=True)
+            self._consumer = self._join(sink)
+            self._applier.connect(self._consumer)
+            self._applier.claims.before_claim = lambda: self._dead_letters.follow(to_end=True)
             stack.callback(self._consumer.close)
             self._completion = Completion(
                 self._catalog,
@@ -158,6 +153,47 @@ class _Service:
             self._refresh()
             self._follow_signals(to_end=True)
             self._closing = stack.pop_all()
+
+    def _join(self, sink: Sink) -> GroupConsumer | SoleConsumer:
+        settings, applier = self._settings, self._applier
+        marks = TopicPartition(transactions_topic(settings.name), 0)
+        make: Callable[..., GroupConsumer | SoleConsumer] = GroupConsumer
+        if settings.apply.ordering == "transactional":
+            if not sink.capabilities.stores_offsets:
+                raise TailraceError(
+                    ErrorKind.CONFIGURATION,
+                    f"target {self._target!r} has no transactions: `apply.ordering: transactional` needs them",
+                    remedy="set `apply.ordering: per-key`",
+                )
+            if not self._topics.exists(marks.topic):
+                raise TailraceError(
+                    ErrorKind.PREREQUISITE,
+                    f"there is no topic {marks.topic}, which says where transactions end",
+                    remedy="run `tailrace capture` of this release once; it makes the topic",
+                )
+            applier.order = CommitOrder(
+                marks,
+                applier.cursors.positions,
+                applier.builder.reach,
+                sequence_reader(self._catalog),
+                partial(self._topics.end_offsets, read_committed=False),
+                clock.monotonic,
+                kept_records_max=settings.apply.batch_rows,
+                kept_bytes_max=settings.apply.batch_bytes,
+            )
+            make = partial(SoleConsumer, election=marks.topic)
+        else:
+            applier.claims.left_order = marks
+        return make(
+            settings.kafka,
+            self._group,
+            on_assign=applier.assigned,
+            on_revoke=applier.revoked,
+            on_lost=applier.lost,
+            instance_id=settings.apply.instance_id,
+            session_timeout_s=settings.apply.session_timeout_s,
+            poll_interval_s=settings.apply.batch_timeout_s,
+        )
 
     def close(self) -> None:
         """Leave the group and close everything, in the reverse order of its making."""
@@ -192,13 +228,19 @@ class _Service:
             self._applier.step()
             now = clock.monotonic()
             if self._applier.healthy:
-                idle = self._applier.caught_up or self._applier.paused
-                self._health.turned(dict(self._applier.cursors.flushed), idle=idle)
+                cursors, is_open = self._applier.cursors, self._applier.writer.is_open
+                # A transaction larger than a batch is durable at its end; until then what is taken in tells.
+                moved = dict(cursors.positions if is_open else cursors.flushed)
+                self._health.turned(moved, idle=self._applier.caught_up or self._applier.paused)
             else:
                 self._health.progress("waiting to try again" if self._applier.trouble else "claiming partitions")
             if now >= self._next_signals:
                 self._next_signals = now + ATTEND_INTERVAL_S
                 self._guarded(self._follow_signals)
+            if now >= self._next_refresh and self._applier.healthy and not self._applier.paused:
+                # Not only when idle: tables that a long transaction brings must be read for it to end.
+                self._next_refresh = now + ATTEND_INTERVAL_S
+                self._guarded(self._refresh)
             if now >= self._next_attend and self._applier.idle and self._applier.healthy and not self._applier.paused:
                 self._next_attend = now + ATTEND_INTERVAL_S
                 self._guarded(self._attend)
@@ -226,7 +268,6 @@ class _Service:
 
     def _attend(self) -> None:
         """Look at what is not on the data path."""
-        self._refresh()
         self._releases.attend()
         self._completion.attend(self._reached_offsets())
 
@@ -261,7 +302,7 @@ class _Service:
 
     def _reached_offsets(self) -> dict[TopicPartition, int]:
         """Return the durable offset of each partition owned; where only markers follow, the end."""
-        cursors, eof = self._applier.cursors, self._consumer.eof
+        cursors, eof = self._applier.cursors, self._applier.eof
         return {
             p: max(offset, eof.get(p, 0)) if offset == cursors.positions[p] else offset
             for p, offset in cursors.flushed.items()
@@ -275,7 +316,7 @@ class _Service:
     def _reached(self, goal: Goal) -> bool:
         """Tell whether the group has got to where the topics ended, or a suspended table keeps it from there."""
         if goal.left:
-            goal.pass_own(self._applier.cursors, self._consumer.eof)
+            goal.pass_own(self._applier.cursors, self._applier.eof)
         others = [p for p in goal.left if p not in self._applier.cursors.positions]
         if others:
             goal.pass_others(self._group_offsets.read(others), self._applier.cursors.positions)

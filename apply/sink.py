@@ -114,7 +114,7 @@ class Sink(Protocol):
         ...
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
-        """Empty tables within the open transaction."""
+        """Empty tables within the open transaction, all at once. Raises ROW_CONFLICT if rows of others forbid it."""
         ...
 
     def drop(self, table: TableSchema) -> None:
@@ -140,6 +140,14 @@ class Sink(Protocol):
         two callers the second waits for the first one's flush (then False) or rollback (then True). A sink without
         transactions may let both do the work.
         """
+        ...
+
+    def defer(self) -> None:
+        """Let constraints that can wait hold at `check` only, in the transaction that is open or begins next."""
+        ...
+
+    def check(self) -> TailraceError | None:
+        """Ask constraints that were deferred; return what one of them says. Then only `rollback` goes on from here."""
         ...
 
     def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:

@@ -6,8 +6,9 @@ It never decides what to do about an error: it rolls back and tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from apply.batch import Batch, Record, Segment
@@ -27,6 +28,17 @@ class Place(NamedTuple):
 
     partition: TopicPartition
     offset: int
+
+
+class _Everything:
+    """Holds every record."""
+
+    def __contains__(self, place: object) -> bool:
+        return True
+
+
+EVERYTHING = _Everything()
+"""As `overdue`: no conflict may pass by itself, since nobody else is behind."""
 
 
 class DeadLetters(Protocol):
@@ -65,7 +77,11 @@ class Outcome:
     """By partition, the first record that violates a key only because others are behind, perhaps."""
     parked: list[tuple[bytes | None, ParkedRecord]] = field(default_factory=list)
     written: bool = False
-    """Whether the batch, up to `batch.next`, is durable."""
+    """Whether the batch, up to `batch.next`, is durable, and so is what was merged before it."""
+    merged: bool = False
+    """Whether the batch is in the target's open transaction, to be committed with a later one."""
+    inconsistent: TailraceError | None = None
+    """What the target's constraints say of the whole, if they were to be asked at its end: then nothing is written."""
     duration_s: float = 0.0
     skipped: dict[str, int] = field(default_factory=dict)
     """Rows that the policy let go, each of them logged, by topic."""
@@ -81,24 +97,58 @@ class Writer:
         self._dead_letters = dead_letters
         self._policies = policies
         self._rank = rank
+        self._carried: dict[TopicPartition, int] = {}
+        self.is_open = False
+        """Whether the target holds batches that a later one commits. Nobody else may use the sink then."""
         self._prepared: dict[TableName, int] = {}
         self._empty_at_first: dict[TableName, bool] = {}
 
-    def write(self, batch: Batch, overdue: frozenset[Place] = frozenset()) -> Outcome:
-        """Write a batch, or roll it back. Conflicts of records in `overdue` have waited long enough to be errors."""
+    def write(
+        self,
+        batch: Batch,
+        overdue: Container[Place] = frozenset(),
+        *,
+        whole: bool = True,
+        deferred: bool = False,
+    ) -> Outcome:
+        """Write a batch, or roll it back. Conflicts of records in `overdue` have waited long enough to be errors.
+
+        Not `whole`: the batch ends within a source transaction, and is committed together with a later one. `deferred`:
+        the target's constraints need to hold only at the end of the whole.
+        """
         outcome = Outcome(batch)
         began = clock.monotonic()
         try:
-            self._write(batch, overdue, outcome)
+            self._write(batch, overdue, outcome, whole=whole, deferred=deferred)
         except TailraceError as error:
-            outcome.error = error
+            if deferred and error.kind is ErrorKind.ROW_CONFLICT and not isinstance(error, FinalError):
+                outcome.inconsistent = error
+            else:
+                outcome.error = error
         except BaseException:
-            self._roll_back()
+            self.abandon()
             raise
-        if not outcome.written:
-            self._roll_back()
+        if outcome.written or outcome.merged:
+            self.is_open = outcome.merged
+        else:
+            self.abandon()
         outcome.duration_s = clock.monotonic() - began
         return outcome
+
+    def run(self, job: Callable[[], None]) -> Outcome:
+        """Do something else in the place of a batch; tell how it ended."""
+        outcome = Outcome(Batch(), written=True)
+        try:
+            job()
+        except TailraceError as error:
+            outcome.error = error
+        return outcome
+
+    def abandon(self) -> None:
+        """Undo what is in the target's open transaction."""
+        self._carried.clear()
+        self.is_open = False
+        self._roll_back()
 
     def prepare(self, table: TableSchema) -> None:
         """Let the target take rows of this version. Called with nothing unflushed."""
@@ -166,10 +216,16 @@ class Writer:
         self._prepared.pop(table.name, None)
         self._empty_at_first.pop(table.name, None)
 
-    def _write(self, batch: Batch, overdue: frozenset[Place], outcome: Outcome) -> None:
+    def _write(self, batch: Batch, overdue: Container[Place], outcome: Outcome, *, whole: bool, deferred: bool) -> None:
         hit("apply.write.before")
+        for table in batch.truncated.values():
+            self.prepare(table)
         for segments in batch.segments.values():
             self.prepare(segments[-1].target)
+        if deferred:
+            self.sink.defer()
+        if batch.truncated:
+            self.sink.truncate(list(batch.truncated.values()))
         rejected: list[tuple[Segment, Rejection]] = []
         for level in _levels(batch, self._rank):
             # Deletes everywhere before the first insert, children before parents: so that keys can move.
@@ -180,6 +236,7 @@ class Writer:
             for segment, full in halves:
                 if full.upserts or full.updates or full.sequence:
                     rejected += self._apply(segment, _without_deletes(full))
+        rejected = self._try_again(rejected)
         self._judge(batch, rejected, overdue, outcome)
         for partition, (offset, _) in outcome.conflicts.items():
             if any(not segment.net.table.key for segment in batch.segments[partition.topic]):
@@ -187,12 +244,42 @@ class Writer:
             batch.next[partition] = offset
         self._answer_all(batch, rejected, overdue, outcome)
         hit("apply.write.after")
+        self._carried |= batch.next
+        if not whole:
+            outcome.merged = True
+            return
+        outcome.inconsistent = self.sink.check()
+        if outcome.inconsistent is not None:
+            return
+        batch.next, self._carried = self._carried, {}
         self._stage(batch.next)
         hit("apply.flush.before")
         # Invariant 3: only now may the group's offsets be committed.
         self.sink.flush()
         hit("apply.flush.after")
         outcome.written = True
+
+    def _try_again(self, rejected: list[tuple[Segment, Rejection]]) -> list[tuple[Segment, Rejection]]:
+        """Write rows again that only conflicted: what stood in their way may have been written after them, as when a
+        parent goes whose child moves to another one.
+        """
+        while True:
+            conflicts = [one for one in rejected if _may_pass(*one)]
+            if not conflicts:
+                return rejected
+            left = [one for one in rejected if not _may_pass(*one)]
+            for segment, group in groupby(conflicts, key=lambda one: one[0]):
+                full, by_kind = self._fill(segment), dict[str, list[Rejection]]()
+                for _, rejection in group:
+                    by_kind.setdefault(rejection.kind, []).append(rejection)
+                some = TableBatch(full.table)
+                for kind, rejections in by_kind.items():
+                    getattr(some, kind).extend(getattr(full, kind)[r.index] for r in rejections)
+                for _, again in self._apply(segment, some):
+                    left.append((segment, replace(by_kind[again.kind][again.index], error=again.error)))
+            if len(left) == len(rejected):
+                return left
+            rejected = left
 
     def _fill(self, segment: Segment) -> TableBatch:
         fresh = (
@@ -207,7 +294,7 @@ class Writer:
         return [(segment, rejection) for rejection in self.sink.apply(batch)]
 
     def _judge(
-        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: frozenset[Place], outcome: Outcome
+        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: Container[Place], outcome: Outcome
     ) -> None:
         """Find the conflicts that may pass, and the first of them in each partition."""
         for segment, rejection in rejected:
@@ -218,7 +305,7 @@ class Writer:
                     outcome.conflicts[place.partition] = (place.offset, rejection.error)
 
     def _answer_all(
-        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: frozenset[Place], outcome: Outcome
+        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: Container[Place], outcome: Outcome
     ) -> None:
         """Park or let go what the target refuses for good, and what waits behind it."""
         parked: list[tuple[Record, str, str]] = []
@@ -233,6 +320,9 @@ class Writer:
             self._answer(self._policies.decode, error, [record], parked, outcome)
         parked += [(record, QUEUED, "") for record in batch.queued]
         if parked:
+            # From here until the end the partitions are ours: whoever lost them to another must not park what is
+            # refused only because the other one has written on.
+            self._stage(self._carried | batch.next)
             # Invariant 4: durable on the dead-letters topic before the offsets pass them at the target.
             outcome.parked = self._dead_letters.park(parked)
             hit("apply.park.after")
@@ -289,6 +379,10 @@ def _without_deletes(full: TableBatch) -> TableBatch:
     if not full.deletes:
         return full
     return TableBatch(full.table, full.upserts, full.updates, [], full.sequence, full.fresh)
+
+
+def _may_pass(segment: Segment, rejection: Rejection) -> bool:
+    return rejection.error.kind is ErrorKind.ROW_CONFLICT and bool(segment.net.table.key)
 
 
 def _records_of(batch: Batch, segment: Segment, rejection: Rejection) -> list[Record]:

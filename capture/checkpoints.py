@@ -51,6 +51,8 @@ class Checkpoint:
     position: Position = field(default=Position(0))
     sequence: int = 0
     """The last commit sequence used."""
+    transaction: dict[str, Any] | None = None
+    """What is counted of a source transaction that a position is within."""
     earlier: list[Transaction] = field(default_factory=list)
     """Transactions published already that a snapshot may not see yet."""
     selection: list[str] | None = None
@@ -123,6 +125,7 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
             checkpoint.position = Position(_whole(commit), _whole(row), *texts)
             checkpoint.sequence = _whole(document["sequence"])
             checkpoint.selection = document.get("selection")
+            checkpoint.transaction = document.get("transaction")
             checkpoint.earlier = [
                 Transaction(str(xid), _whole(xid), _whole(commit), 0) for xid, commit in document.get("unsettled", ())
             ]
@@ -149,10 +152,12 @@ def position_record(
     sequence: int,
     unsettled: Sequence[Transaction],
     selection: Sequence[str],
+    transaction: Mapping[str, Any] | None = None,
 ) -> Record:
     """Return the record that says how far the log is published.
 
-    Within a transaction it names the selection too: by it the changes were counted that are behind the position.
+    Within a transaction it names the selection too: by it the changes were counted that are behind the position; and
+    the counts that the transaction's END record will need, where such records are written.
     """
     document: dict[str, Any] = {
         "version": FORM_VERSION,
@@ -165,6 +170,8 @@ def position_record(
         document["unsettled"] = [[txn.xid, txn.commit] for txn in unsettled]
     if position.row:
         document["selection"] = list(selection)
+        if transaction is not None:
+            document["transaction"] = transaction
     return POSITION_KEY, orjson.dumps(document)
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from capture.held_back import HeldBack
 from capture.source import Snapshot
+from capture.transactions import Transactions
 from capture.window import Horizon, LoadWindow, overlay
 from runtime.failpoints import hit
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
@@ -22,6 +23,9 @@ from schemas.table import TableName, TableSchema
 TRUNCATE_KEY = b"tailrace.truncate"
 """What truncates have for a key in compacted topics, which refuse records without one. No row's key looks like this,
 and of several truncates the last one counts. Elsewhere truncates have no key."""
+
+MARK_BYTES = 8 << 20
+"""After so many bytes a mark is due, as after `transactions.MARK_RECORDS`."""
 
 KEYLESS_PARTITION = 0
 """Rows without a key would be spread at random, and lose their order: they all go to one partition."""
@@ -86,6 +90,8 @@ class Publisher:
         horizon: Horizon,
         *,
         sequence: int,
+        transactions: Transactions,
+        transactions_topic: str,
         tombstones: bool,
         compacted: bool,
         complete: Callable[[RowChanges], None],
@@ -98,6 +104,9 @@ class Publisher:
         self._complete = complete
         self._now_us = now_us
         self._touched: list[Feed] = []
+        self._transactions_topic = transactions_topic
+        self.transactions = transactions
+        self._marked_bytes = 0
         self.feeds: dict[TableName, Feed] = {}
         self.sequence = sequence
         """The last commit sequence used."""
@@ -147,6 +156,7 @@ class Publisher:
             snapshot="true", position_lsn=snapshot.high, ts_us=self.now_us, txid=None, now_us=self.now_us
         )
         pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
+        self.transactions.counted(feed.topic, len(pairs))
         self._add(feed, pairs)
 
     def void(self, feed: Feed, position_commit: int) -> None:
@@ -166,6 +176,20 @@ class Publisher:
             self._producer.produce_run(feed.topic, pairs, feed.partition)
         self._touched.clear()
         hit("capture.produce.after")
+        if self.transactions.pending:
+            self._produce_transactions(self.transactions.pending)
+            self.transactions.pending = []
+
+    def mark(self) -> None:
+        """Say on the transactions topic what is published so far. Part of every Kafka transaction that holds rows."""
+        self.flush()
+        self._marked_bytes = self.open_bytes
+        self._produce_transactions(self.transactions.marks(self.sequence, self.now_us))
+
+    @property
+    def is_mark_due(self) -> bool:
+        """Whether enough is published since the last mark."""
+        return self.transactions.is_mark_due or self.open_bytes - self._marked_bytes >= MARK_BYTES
 
     def record(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
         """Add a record to the open Kafka transaction, after all changes so far."""
@@ -178,7 +202,7 @@ class Publisher:
         if not self._producer.in_transaction:
             self._producer.begin()
             self.open_rows = 0
-            self.open_bytes = 0
+            self.open_bytes = self._marked_bytes = 0
 
     def _feed(self, table: TableSchema) -> Feed:
         feed = self.feeds.get(table.name)
@@ -203,7 +227,12 @@ class Publisher:
         assert block is not None
         if "u" in changes.ops and not feed.table.full_before and _lacks_values(changes):
             self._complete(changes)
-        pairs, self.sequence = feed.encoder.run(changes, block, self.sequence, self._tombstones)
+        before = self.sequence
+        pairs, self.sequence = feed.encoder.run(changes, block, before, self._tombstones)
+        count = self.sequence - before
+        self.transactions.counted(feed.topic, count)
+        if self.transactions.metadata:
+            pairs = self._placed(feed, txn, pairs, count)
         self._add(feed, pairs)
         if feed.window is not None:
             self._horizon.published(txn)
@@ -214,6 +243,10 @@ class Publisher:
         self.open()
         self.sequence += 1
         value = feed.encoder.truncate(self._block(feed, txn), self.sequence)
+        self.transactions.counted(feed.topic, feed.partition_count)
+        if self.transactions.metadata:
+            ((_, placed),) = self._placed(feed, txn, [(None, value)], 1)
+            value = placed or value
         key = TRUNCATE_KEY if self._compacted else None
         for partition in range(feed.partition_count):
             self._producer.produce(feed.topic, key, value, partition)
@@ -221,6 +254,16 @@ class Publisher:
         if feed.window is not None:
             self._horizon.published(txn)
             feed.window.truncated(txn)
+
+    def _placed(self, feed: Feed, txn: Transaction, pairs: list[Pair], count: int) -> list[Pair]:
+        """Return the records with their place in the source transaction."""
+        place = self.transactions.place(txn, str(feed.table.name), count)
+        return pairs if place is None else feed.encoder.placed(pairs, *place)
+
+    def _produce_transactions(self, records: list[tuple[bytes, bytes]]) -> None:
+        if records:
+            self.open()
+            self._producer.produce_run(self._transactions_topic, list[Pair](records), 0)
 
     def _block(self, feed: Feed, txn: Transaction) -> Block:
         return feed.encoder.block(

@@ -36,7 +36,7 @@ from runtime.status import StatusWriter
 from schemas.errors import Action, TailraceError
 from schemas.position import EPOCH_MAX, epoch_of, first_sequence
 from schemas.settings import Mode, Settings
-from schemas.topics import ddl_topic, schemas_topic, status_topic
+from schemas.topics import ddl_topic, schemas_topic, status_topic, transactions_topic
 
 log = get_logger(__name__)
 
@@ -290,5 +290,7 @@ def _own_topics(settings: Settings) -> list[TopicSpec]:
         *versions.topic_specs(settings),
         TopicSpec(ddl_topic(name), 1, "delete", {"retention.ms": -1}, replication_factor=replication_factor),
         signals_topic_spec(settings),
+        # Marks are of use as long as the changes that they count.
+        TopicSpec(transactions_topic(name), 1, "delete", settings.topics.config, replication_factor=replication_factor),
         TopicSpec(status_topic(name), 1, "compact", replication_factor=replication_factor),
     ]

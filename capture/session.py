@@ -20,6 +20,7 @@ from capture.schema_changes import SchemaChanges
 from capture.schemas_topic import Addition, Catalogue
 from capture.source import DDL_PREFIX, LogReader, Source
 from capture.tables import Tables, TopicAdmin
+from capture.transactions import Transactions
 from capture.window import Horizon
 from runtime import metrics
 from runtime.failpoints import hit
@@ -32,7 +33,7 @@ from schemas.selection import Selection
 from schemas.settings import Cleanup, Mode, Settings
 from schemas.signals import Signal
 from schemas.table import TableName, TableSchema
-from schemas.topics import check_distinct, checkpoints_topic, data_topic
+from schemas.topics import check_distinct, checkpoints_topic, data_topic, transactions_topic
 
 log = get_logger(__name__)
 
@@ -78,6 +79,8 @@ class Session:
             around.producer,
             self._horizon,
             sequence=checkpoint.sequence,
+            transactions=_transactions(settings, checkpoint),
+            transactions_topic=transactions_topic(settings.name),
             tombstones=settings.topics.writes_tombstones,
             compacted=settings.topics.cleanup is Cleanup.COMPACT,
             complete=around.source.complete,
@@ -226,6 +229,8 @@ class Session:
                 handlers[type(change)](change)
             publisher.flush()
         self.loading.step(self.position.commit)
+        if publisher.is_mark_due:
+            publisher.mark()
         for load in self.loading.stale_loads(self.position.commit):
             self.changes.look_up(load, self.position)
         if self._monotonic() - self._looked_at_s >= CATALOGUE_INTERVAL_S:
@@ -295,6 +300,7 @@ class Session:
         topic = checkpoints_topic(self._settings.name)
         for record in self._announcements():
             publisher.record(*record)
+        publisher.mark()
         publisher.record(
             topic,
             *checkpoints.position_record(
@@ -303,6 +309,7 @@ class Session:
                 publisher.sequence,
                 self.loading.unsettled,
                 self._settings.source.tables,
+                publisher.transactions.open_document(),
             ),
         )
         if self.changes.is_dirty:
@@ -363,7 +370,7 @@ class Session:
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()
         if not self._around.producer.in_transaction:
-            if self.loading.is_dirty or self._unannounced or self._gone:
+            if self.loading.is_dirty or self._unannounced or self._gone or self.publisher.transactions.owes_mark:
                 return True
             moved = self.position != self.acknowledged
             return moved and now_s - self._committed_at_s >= IDLE_COMMIT_INTERVAL_S
@@ -398,8 +405,10 @@ class Session:
 
     def _on_begin(self, change: Begin) -> None:
         self.transaction_count += 1
+        self.publisher.transactions.began(change.txn)
 
     def _on_commit(self, change: Commit) -> None:
+        self.publisher.transactions.ended(change.txn, self.publisher.sequence)
         self.position = change.position
 
     def _on_heartbeat(self, change: Heartbeat) -> None:
@@ -412,6 +421,15 @@ class Session:
             self.changes.tell(change.content, self.position)
         else:
             log.debug("message in the source's log", prefix=change.prefix, bytes=len(change.content))
+
+
+def _transactions(settings: Settings, checkpoint: Checkpoint) -> Transactions:
+    return Transactions(
+        checkpoint.sequence,
+        metadata=settings.topics.transaction_metadata,
+        is_cut=bool(checkpoint.position.row),
+        cut=checkpoint.transaction,
+    )
 
 
 def _check_selection(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:

@@ -65,6 +65,9 @@ class TopicSettings(Section):
     """`delete`: records go by retention. `compact`: the last record of each key stays."""
     tombstones: bool | None = None
     """Whether a record without value follows a delete. Left out: exactly where `cleanup` is `compact`."""
+    transaction_metadata: bool = False
+    """Whether BEGIN and END of each source transaction are written to the transactions topic, and its id and the order
+    of the change within it into each envelope (`transaction`), as Debezium does by `provide.transaction.metadata`."""
     config: dict[str, str | int | float | bool] = Field(default={})
     """Further topic properties for the tables' topics (`retention.ms`, `min.insync.replicas`, …)."""
     registry_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "_schemas"
@@ -125,8 +128,9 @@ class ApplySettings(Section):
     """Most bytes of one batch, as they stand on the topic. An applier takes some seven times as much memory."""
     linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 5
     """How long a batch waits for more records once it has some."""
-    ordering: Literal["per-key"] = "per-key"
-    """`per-key`: parallel by partition, each key in commit order. The ordering by transaction does not exist yet."""
+    ordering: Literal["per-key", "transactional"] = "per-key"
+    """`per-key`: parallel by partition, each key in commit order. `transactional`: source transactions whole and in
+    commit order, by one applier at a time while others stand by (docs/ordering.md)."""
     session_timeout_s: Annotated[int, Field(ge=1, le=1800)] = 10
     """How long after the death of an applier the others take over its partitions."""
     batch_timeout_s: Annotated[int, Field(ge=10, le=86_400)] = 900

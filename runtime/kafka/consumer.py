@@ -149,6 +149,26 @@ class GroupConsumer:
         """Return the partitions that this member has."""
         return sorted(self._assigned)
 
+    def assign(self, offsets: Mapping[Partition, int], paused: Iterable[Partition] = ()) -> None:
+        """Read partitions from these offsets, besides those that are read; `paused` ones rest until they are resumed.
+
+        For a consumer that subscribes to nothing: the group has no part in it.
+        """
+        resting = list(paused)
+        # By number, as in `_assign`.
+        starts = {**offsets, **self._beginnings(resting)}
+        chosen = [TopicPartition(t, n, offset) for (t, n), offset in starts.items()]
+        self._call("taking partitions", self._consumer.incremental_assign, chosen)
+        self._assigned.update((p.topic, p.partition) for p in chosen)
+        self.pause(resting)
+
+    def unassign(self) -> None:
+        """Read nothing any more: the counterpart of `assign`."""
+        self._call("leaving partitions", self._consumer.incremental_unassign, _plain(self._assigned))
+        self._assigned.clear()
+        self._paused.clear()
+        self.eof.clear()
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch and return nothing of these partitions until `resume`. Those not assigned are ignored."""
         chosen = [p for p in partitions if p in self._assigned]

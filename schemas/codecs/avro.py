@@ -13,7 +13,7 @@ from typing import Any
 from schemas import envelope
 from schemas.changes import Row
 from schemas.codecs import wire
-from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Registered
+from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Pair, Registered
 from schemas.codecs.generate import (
     RareCases,
     arrange,
@@ -92,6 +92,7 @@ def _encoder_functions(
         "unbody": guarded(table, "a row", _whole(made["row_at"])),
         "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
         "make_block": _block_maker(table, replication, connector, database),
+        "placed": _placed,
     }
 
 
@@ -139,6 +140,19 @@ def turn(block: Block, seq: int) -> bytes:
         block.high = high
         block.end = unsigned(high) + block.tail
     return block.end
+
+
+def _placed(pairs: list[Pair], transaction: str, total: int, order: int) -> list[Pair]:
+    """The transaction is an envelope's last field: its null is the last byte."""
+    start = b"\2" + _string(transaction)
+    out: list[Pair] = []
+    for key, value in pairs:
+        if value is not None:
+            total += 1
+            order += 1
+            value = b"".join((value[:-1], start, long(total), long(order)))
+        out.append((key, value))
+    return out
 
 
 def _string(text: str) -> bytes:

@@ -147,6 +147,15 @@ class Encoder:
         """`truncate(block, seq)`: the envelope of a truncate; its record has no key and goes to every partition."""
         return self._functions["truncate"]  # type: ignore[no-any-return]
 
+    @cached_property
+    def placed(self) -> Callable[[list[Pair], str, int, int], list[Pair]]:
+        """`placed(pairs, id, total, order)`: the records of a run with the envelope's `transaction`.
+
+        `total` and `order` are those of the event before the run, in its transaction and in its table there. Tombstones
+        stay as they are.
+        """
+        return self._functions["placed"]  # type: ignore[no-any-return]
+
     def block(self, *, snapshot: str, position_lsn: int, ts_us: int, txid: int | None, now_us: int) -> Block:
         """Return the part of the envelope that the rows of a run share.
 

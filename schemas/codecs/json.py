@@ -6,13 +6,14 @@ and the run's source block. A reader parses no further than the rows: our own en
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from schemas import envelope
 from schemas.changes import Row
-from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Registered
+from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Pair, Registered
 from schemas.codecs.generate import (
     RareCases,
     arrange,
@@ -89,7 +90,32 @@ def _encoder_functions(
         "unbody": guarded(table, "a row", lambda b: made["row_of"](loads(b))),
         "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
         "make_block": _block_maker(table, replication, connector, database, close),
+        "placed": _placer(close),
     }
+
+
+def _placer(close: bytes) -> Callable[[list[Pair], str, int, int], list[Pair]]:
+    end = -len(b"null}" + close)
+
+    def placed(pairs: list[Pair], transaction: str, total: int, order: int) -> list[Pair]:
+        # The transaction is an envelope's last field.
+        start = b'{"id":' + dumps(transaction)
+        out: list[Pair] = []
+        for key, value in pairs:
+            if value is not None:
+                total += 1
+                order += 1
+                value = b'%b%b,"total_order":%d,"data_collection_order":%d}}%b' % (
+                    value[:end],
+                    start,
+                    total,
+                    order,
+                    close,
+                )
+            out.append((key, value))
+        return out
+
+    return placed
 
 
 def decoder(table: TableSchema, format_: Format) -> Decoder:

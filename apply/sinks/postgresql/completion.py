@@ -30,11 +30,14 @@ _NO_UNVALIDATED_KEYS = frozenset({"0A000", "42809"})
 class Completion:
     """Completes loaded tables over one link, in the link's transaction. Driver errors pass through."""
 
-    def __init__(self, link: Link, control: ControlTables, preparation: Preparation, *, foreign_keys_act: bool) -> None:
+    def __init__(
+        self, link: Link, control: ControlTables, preparation: Preparation, *, foreign_keys_act: bool, defers: bool
+    ) -> None:
         self._link = link
         self._control = control
         self._preparation = preparation
         self._foreign_keys_act = foreign_keys_act
+        self._defers = defers
 
     def complete(self, table: TableSchema) -> None:
         """Make what is missing. May be repeated."""
@@ -100,7 +103,7 @@ class Completion:
         # other partitions and delete rows that have moved to another parent meanwhile. Where triggers are disabled
         # for us, the actions rest until others write the target, and may be there from the start.
         actions = f" on delete {key.on_delete} on update {key.on_update}" if self._foreign_keys_act else ""
-        deferrable = " deferrable" if key.deferrable else ""
+        deferrable = " deferrable" if key.deferrable or self._defers else ""
         statement = (
             f"alter table {sql} add constraint {constraint} foreign key ({listed(key.columns)}) "
             f"references {qualified(parent)} ({listed(key.target_columns)}){actions}{deferrable}"

@@ -101,6 +101,8 @@ class Link:
         self._application_name = application_name
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._begun = False
+        self.deferring = False
+        """Whether constraints that can wait are asked at the end of the transaction that is open, or begins next."""
         self.generation = 0
         """Counts the connections: what lives in a session (temporary tables) is gone when it changes."""
 
@@ -124,12 +126,19 @@ class Link:
 
     def begin(self, then: str = "") -> None:
         """Open a transaction unless one is open; run `then` in the same round trip."""
-        # Deferred constraints would speak up at the commit, where nobody knows the row any more.
-        opening = [] if self._begun else ["begin; set constraints all immediate"]
+        # Unless asked for: deferred constraints speak up at the end, where nobody knows the row any more.
+        mode = "deferred" if self.deferring else "immediate"
+        opening = [] if self._begun else [f"begin; set constraints all {mode}"]
         statements = [*opening, then] if then else opening
         if statements:
             self.run("; ".join(statements))
             self._begun = True
+
+    def defer(self) -> None:
+        """Let constraints that can wait be asked at the end only."""
+        if self._begun and not self.deferring:
+            self.run("set constraints all deferred")
+        self.deferring = True
 
     def commit(self) -> None:
         """Commit what is open. Raises the server's error; then nothing has been written."""
@@ -139,10 +148,11 @@ class Link:
                 raise classify(psycopg.InternalError(), "committing a failed transaction at the target")
             self.run("commit")
             self._begun = False
+        self.deferring = False
 
     def rollback(self) -> None:
         """Undo what is open; never raises: a broken connection has rolled back by itself."""
-        self._begun = False
+        self._begun = self.deferring = False
         connection = self._connection
         if connection is None or connection.closed:
             self._connection = None
@@ -197,7 +207,7 @@ class Link:
     def discard(self) -> None:
         """Close the connection whatever its state. May be called twice."""
         connection, self._connection = self._connection, None
-        self._begun = False
+        self._begun = self.deferring = False
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()

@@ -38,10 +38,13 @@ _CONVERSION_FAILURES = frozenset({"22", "23", "42"})
 class Preparation:
     """Prepares tables over one link. Driver errors pass through."""
 
-    def __init__(self, link: Link, control: ControlTables, schema_map: Mapping[str, str]) -> None:
+    def __init__(
+        self, link: Link, control: ControlTables, schema_map: Mapping[str, str], *, defers: bool = False
+    ) -> None:
         self._link = link
         self._control = control
         self._schema_map = schema_map
+        self._defers = defers
 
     def target_name(self, name: TableName) -> TableName:
         """Return a table's name at the target."""
@@ -63,6 +66,8 @@ class Preparation:
                 target = read_table(self._link, name)
                 if recorded is None or recorded.version < table.version or target is None:
                     target = self._bring_forward(table, name, recorded, target)
+            if self._defers:
+                self._make_keys_wait(name)
         return target
 
     def read(self, table: TableSchema) -> TargetTable:
@@ -72,6 +77,23 @@ class Preparation:
         if target is None:
             raise _schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
         return target
+
+    def _make_keys_wait(self, name: TableName) -> None:
+        """Let a table's foreign keys be deferred by whoever asks for it; for others nothing changes."""
+        keys = self._link.rows(
+            "select conname from pg_constraint where contype = 'f' and conrelid = to_regclass(%s) "
+            "and not condeferrable and conparentid = 0 order by 1",
+            (qualified(name),),
+        )
+        for (key,) in keys:
+            statement = f"alter table {qualified(name)} alter constraint {quoted(key)} deferrable initially immediate"
+            self._link.run("savepoint tailrace_key")
+            try:
+                self._link.run(statement)
+            except psycopg.errors.InsufficientPrivilege:
+                self._link.run("rollback to savepoint tailrace_key")
+                log.warning("foreign key cannot wait for a transaction's end", table=str(name), remedy=statement)
+            self._link.run("release savepoint tailrace_key")
 
     def _bring_forward(
         self, table: TableSchema, name: TableName, recorded: TableSchema | None, target: TargetTable | None

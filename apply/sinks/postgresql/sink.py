@@ -12,7 +12,7 @@ from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartit
 from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
-from apply.sinks.postgresql.errors import FEATURE_NOT_SUPPORTED, classify
+from apply.sinks.postgresql.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, classify, is_row_error
 from apply.sinks.postgresql.names import qualified
 from apply.sinks.postgresql.preparation import Preparation
 from apply.sinks.postgresql.stages import Stages
@@ -30,12 +30,13 @@ class PostgresqlSink:
 
     capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True)
 
-    def __init__(self, replication: str, target_name: str, target: PostgresqlTarget) -> None:
+    def __init__(self, replication: str, target_name: str, target: PostgresqlTarget, *, defers: bool = False) -> None:
+        """With `defers` foreign keys at the target are, or are made, such as can wait until a transaction's end."""
         self._link = Link(target, f"tailrace apply {replication} {target_name}")
         self._control = ControlTables(self._link, target.control_schema, replication, target_name)
-        self._preparation = Preparation(self._link, self._control, target.schema_map)
+        self._preparation = Preparation(self._link, self._control, target.schema_map, defers=defers)
         self._completion = Completion(
-            self._link, self._control, self._preparation, foreign_keys_act=target.disable_triggers
+            self._link, self._control, self._preparation, foreign_keys_act=target.disable_triggers, defers=defers
         )
         self._triggers_disabled = target.disable_triggers
         self._stages = Stages(self._link)
@@ -58,7 +59,7 @@ class PostgresqlSink:
     def prepare(self, table: TableSchema) -> None:
         """Make or alter the table. Does nothing for a version older than the one that was prepared before."""
         self._forget_plans(table.name)
-        with self._classified("preparing the table", table):
+        with self._classified("preparing the table", table), self._none_pending(table):
             self._preparation.prepare(table)
         self._prepared[table.name] = max(table.version, self._prepared.get(table.name, 0))
 
@@ -87,15 +88,16 @@ class PostgresqlSink:
         Raises ROW_CONFLICT while rows of other tables refer to these.
         """
         names = [qualified(self._preparation.target_name(table.name)) for table in tables]
-        with self._classified("truncating", tables[0]):
+        with self._classified("truncating", tables[0]), self._none_pending(tables[0]):
             self._link.begin()
             self._link.run("savepoint tailrace_truncate")
             try:
                 self._link.run(f"truncate table {', '.join(names)}")
             except psycopg.Error as error:
-                if error.sqlstate != FEATURE_NOT_SUPPORTED:
+                if error.sqlstate not in {FEATURE_NOT_SUPPORTED, OBJECT_IN_USE}:
                     raise
-                # A foreign key refers to one of them: `truncate` does not ask whether it has rows, `delete` does.
+                # A foreign key refers to one of them: `truncate` does not ask whether it has rows, `delete` does. Nor
+                # does it work while deferred constraints are still to be asked.
                 self._link.run("rollback to savepoint tailrace_truncate")
                 for name in names:
                     self._link.run(f"delete from {name}")
@@ -129,6 +131,24 @@ class PostgresqlSink:
             self._control.install()
             self._link.begin()
             return self._control.pass_barrier(barrier)
+
+    def defer(self) -> None:
+        """Let deferrable constraints hold at `check` only."""
+        with self._classified("deferring constraints"):
+            self._link.defer()
+
+    def check(self) -> TailraceError | None:
+        """Ask deferred constraints; return what one of them says."""
+        if not (self._link.begun and self._link.deferring):
+            return None
+        try:
+            self._link.run("set constraints all immediate")
+        except psycopg.Error as error:
+            refusal = classify(error, "asking deferred constraints")
+            if not is_row_error(error):
+                raise refusal from error
+            return refusal
+        return None
 
     def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Write next offsets within the open transaction. Raises INVARIANT when fenced."""
@@ -201,6 +221,20 @@ class PostgresqlSink:
             plan = self._plans.pop(key)
             with contextlib.suppress(psycopg.Error, TailraceError):
                 self._stages.forget(plan)
+
+    @contextlib.contextmanager
+    def _none_pending(self, table: TableSchema) -> Iterator[None]:
+        """Say so if a table cannot be changed since constraints are still to be asked about its rows."""
+        try:
+            yield
+        except psycopg.errors.ObjectInUse as error:
+            if not self._link.deferring:
+                raise
+            raise TailraceError(
+                ErrorKind.ROW_CONFLICT,
+                "the table changes in the midst of a transaction whose constraints wait for its end",
+                table=str(table.name),
+            ) from error
 
     @contextlib.contextmanager
     def _classified(self, doing: str, table: TableSchema | None = None) -> Iterator[None]:

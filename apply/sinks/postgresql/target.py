@@ -14,7 +14,8 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> PostgresqlSink:
     """Return the sink of a target. Connects when it is first used."""
-    return PostgresqlSink(settings.name, target, _section(settings, target))
+    defers = settings.apply.ordering == "transactional"
+    return PostgresqlSink(settings.name, target, _section(settings, target), defers=defers)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

@@ -12,8 +12,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from apply.applier import Applier, Limits
+from apply.applier import Applier
 from apply.batch import Record
+from apply.commit_order import CommitOrder, sequence_reader
+from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
 from apply.parking import ParkedRecord, ParkingLot
 from apply.schema_catalog import Loaded, TopicSchemas
@@ -22,10 +24,13 @@ from apply.writer import Policies, Writer
 from runtime.retry import Backoff
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.position import first_sequence
 from schemas.table import TableName, TableSchema
-from schemas.topics import data_topic
+from schemas.topics import data_topic, transactions_topic
+from schemas.transactions import Mark, mark_record
 
 REPLICATION = "shop"
+MARKS = TopicPartition(transactions_topic(REPLICATION), 0)
 
 
 class Entry(NamedTuple):
@@ -71,6 +76,8 @@ class PlainDecoder:
         class Facts(NamedTuple):
             seq: int
 
+        if value[1:] == b"broken":
+            raise TailraceError(ErrorKind.DECODE, "a broken record")
         return Facts(pickle.loads(value[1:])[0])
 
 
@@ -84,6 +91,9 @@ class PlainCatalog:
 
     def refresh(self) -> None:
         return
+
+    def topic_of(self, table: str | None) -> str | None:
+        return next((topic for topic, known in self.topics.items() if str(known.name) == table), None)
 
     def mark_of(self, topic: str, value: bytes) -> bytes:
         return value[:1]
@@ -106,7 +116,21 @@ class Topics:
     logs: dict[TopicPartition, list[Entry]] = field(default_factory=dict)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
     schemas: dict[str, TopicSchemas] = field(default_factory=dict)
-    sequence: int = 0
+    sequence: int = first_sequence(1)
+    counts: dict[str, int] = field(default_factory=dict)
+    """Records since the last mark, by topic."""
+    marked: int = first_sequence(1)
+
+    def begin_marks(self) -> None:
+        """Have a transactions topic."""
+        self.logs[MARKS], self.ends[MARKS] = [], 0
+
+    def put_mark(self, *, whole: bool) -> None:
+        """End a Kafka transaction with a mark."""
+        key, value = mark_record(Mark(self.marked, self.sequence, whole, self.counts), 0)
+        self.marked, self.counts = self.sequence, {}
+        self._append(MARKS, key, value)
+        self.mark()
 
     def add(self, table: TableSchema) -> str:
         """Publish a version of a table."""
@@ -151,6 +175,8 @@ class Topics:
 
     def _append(self, partition: TopicPartition, key: bytes | None, value: bytes | None) -> None:
         self.logs[partition].append(Entry(partition, self.ends[partition], key, value))
+        if partition != MARKS:
+            self.counts[partition.topic] = self.counts.get(partition.topic, 0) + 1
         self.ends[partition] += 1
 
 
@@ -166,6 +192,7 @@ class FakeConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._events: list[tuple[str, list[TopicPartition]]] = []
+        self._visible: dict[TopicPartition, int] = {}
 
     def rebalance(self, event: str, partitions: Iterable[TopicPartition]) -> None:
         """Let `assign`, `revoke` or `lose` happen in the midst of the next `consume`."""
@@ -211,15 +238,25 @@ class FakeConsumer:
         partitions = [p for p in self._positions if p not in self._paused]
         self._chance.shuffle(partitions)
         for partition in partitions:
-            log = self._topics.logs[partition]
+            log = self._seen(partition)
             room = min(max_records - len(got), self._chance.randint(0, 20))
             some = [e for e in log if e.at >= self._positions[partition]][:room]
             got += some
             if some:
                 self._positions[partition] = some[-1].at + 1
             if not [e for e in log if e.at >= self._positions[partition]]:
-                self.eof[partition] = self._topics.ends[partition]
+                self.eof[partition] = self._visible.get(partition, self._topics.ends[partition])
         return got
+
+    def _seen(self, partition: TopicPartition) -> list[Entry]:
+        """Return what Kafka shows of a partition: with marks, each partition's new records some time or other."""
+        log = self._topics.logs[partition]
+        if MARKS not in self._topics.logs:
+            return log
+        if self._chance.random() < 0.5:
+            self._visible[partition] = self._topics.ends[partition]
+        end = self._visible.setdefault(partition, 0)
+        return [entry for entry in log if entry.at < end]
 
 
 class LateFuture(Future[Any]):
@@ -315,7 +352,12 @@ class Rig:
         self.ranks: dict[TableName, int] = {table.name: i for i, table in enumerate(tables)}
 
     def member(
-        self, policies: Policies | None = None, limits: Limits | None = None, ddl: str = "apply", take_all: bool = False
+        self,
+        policies: Policies | None = None,
+        limits: Limits | None = None,
+        ddl: str = "apply",
+        take_all: bool = False,
+        by_commit: bool = False,
     ) -> Member:
         """Start an applier. With `take_all` it is given every partition."""
         sink = MemorySink(self.target)
@@ -334,11 +376,23 @@ class Rig:
             decode_policy=policies.decode,
             monotonic=self.clock,
         )
+        if by_commit:
+            limits = limits or Limits()
+            applier.order = CommitOrder(
+                MARKS,
+                applier.cursors.positions,
+                applier.builder.reach,
+                sequence_reader(applier.catalog),
+                lambda topics: {p: end for p, end in self.topics.ends.items() if p.topic in topics},
+                self.clock,
+                kept_records_max=limits.batch_rows,
+                kept_bytes_max=limits.batch_bytes,
+            )
         consumer = FakeConsumer(self.topics, self.group, self.chance)
         consumer.applier = applier
-        applier.consumer = consumer
+        applier.connect(consumer)
         if take_all:
-            consumer.rebalance("assign", self.topics.logs)
+            consumer.rebalance("assign", [p for p in self.topics.logs if by_commit or p != MARKS])
         return Member(applier, consumer, sink)
 
     def settle(self, *members: Member, steps: int = 2000) -> None:
@@ -358,4 +412,8 @@ class Rig:
             if not member.applier.caught_up:
                 return False
             reached |= member.applier.cursors.flushed
-        return all(not log or reached.get(p, 0) > log[-1].at for p, log in self.topics.logs.items())
+        return all(
+            not log or reached.get(p, 0) > log[-1].at
+            for p, log in self.topics.logs.items()
+            if p in reached or p != MARKS
+        )

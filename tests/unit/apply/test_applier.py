@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from apply.applier import Limits
 from apply.holds import Why
+from apply.limits import Limits
 from apply.sink import TopicPartition
 from apply.writer import Policies
 from schemas.changes import UNCHANGED

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apply.applier import Limits
+from apply.limits import Limits
 from apply.net_change import merge
 from apply.sink import TopicPartition
 from schemas.changes import UNCHANGED, Row

@@ -6,15 +6,19 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import orjson
 import pytest
 
 from capture import checkpoints, loader
 from capture.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
 from schemas.codecs import compile_decoder
+from schemas.codecs.wire import schema_id
 from schemas.errors import TailraceError
+from schemas.position import first_sequence
 from schemas.settings import Settings, parse
-from schemas.topics import checkpoints_topic, data_topic, schemas_topic
+from schemas.topics import checkpoints_topic, data_topic, schemas_topic, transactions_topic
+from schemas.transactions import mark_of
 from tests.kit import simulation as sim
 
 
@@ -39,7 +43,7 @@ class World:
                 "name": sim.REPLICATION,
                 "kafka": {"bootstrap.servers": "simulated"},
                 "source": {"database": sim.DATABASE, "user": "nobody", "tables": ["public.*"]},
-                "topics": {"partitions": 2},
+                "topics": {"partitions": 2, "transaction_metadata": bool(seed % 2)},
                 "capture": {"load_attempts": 1000, **(capture or {})},
             }
         )
@@ -120,6 +124,49 @@ class World:
             assert Counter(rows) == Counter(self.database.rows(name)), f"{name} differs"
             assert catalogue.loaded[name] >= 1
         assert len(all_sequences) == len(set(all_sequences)), "a commit sequence was used twice"
+        self._check_transactions(catalogue)
+
+    def _check_transactions(self, catalogue: Catalogue) -> None:
+        """Marks count what the topics hold, and whole ones cut no transaction; so do BEGIN and END."""
+        found: list[tuple[int, str, int | None, Any]] = []
+        for name in self.database.tables:
+            topic = data_topic(sim.REPLICATION, name)
+            decoders = {e.value_schema_id: compile_decoder(e.table, sim.FORMAT) for e in catalogue.versions[name]}
+            for partition in self.broker.topics[topic]:
+                for _, value in partition:
+                    assert value is not None
+                    decoder = decoders[schema_id(value)]
+                    facts = decoder.facts(value)
+                    # What was held back comes long after its transaction.
+                    txid = facts.txid if decoder.table.key and facts.snapshot == "false" else None
+                    found.append((facts.seq, topic, txid, value))
+        records = self.broker.topics[transactions_topic(sim.REPLICATION)][0]
+        last, ends = first_sequence(1), []
+        for key, value in records:
+            mark = mark_of(key, value)
+            if mark is None:
+                continue
+            assert mark.after == last
+            last = mark.seq
+            assert mark.counts == Counter(t for seq, t, _, _ in found if mark.after < seq <= mark.seq)
+            if mark.whole:
+                ends.append(mark.seq)
+        assert ends[-1] == last == max(seq for seq, _, _, _ in found)
+        for txid in {txid for _, _, txid, _ in found if txid}:
+            span = [seq for seq, _, t, _ in found if t == txid]
+            assert not [end for end in ends if min(span) <= end < max(span)], "a mark cuts a transaction"
+        if not self.settings.topics.transaction_metadata:
+            assert all(mark_of(*record) for record in records)
+            return
+        documents = [orjson.loads(v or b"") for k, v in records if mark_of(k, v) is None]
+        begun = [d["id"] for d in documents if d["status"] == "BEGIN"]
+        assert len(begun) == len(set(begun))
+        for end in (d for d in documents if d["status"] == "END"):
+            inside = [v for _, _, _, v in found if str(end["id"]).encode() in v[-60:]]
+            assert end["event_count"] == sum(c["event_count"] for c in end["data_collections"])
+            assert end["id"] in begun
+            if self.database.truncates == 0.0:
+                assert len(inside) == end["event_count"]
 
 
 @pytest.mark.parametrize("seed", range(12))

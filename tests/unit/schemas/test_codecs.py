@@ -378,12 +378,21 @@ def test_a_run_of_changes_is_written_as_the_reference_writes_it_and_comes_back(
     records, last = encoder.run(run, block_of(encoder), SEQ, True)
     expected = expected_records(run)
     assert len(records) == len(expected)
+    placed = encoder.placed(records, "777:5", 40, 2)
     seq = SEQ
-    for (key, value), (op, before, after) in zip(records, expected, strict=True):
+    for (key, value), (other_key, in_place), (op, before, after) in zip(records, placed, expected, strict=True):
+        assert other_key == key
         if not op:
-            assert value is None
+            assert value is in_place is None
             continue
         seq += 1
+        order = seq - SEQ
+        place = {"id": "777:5", "total_order": 40 + order, "data_collection_order": 2 + order}
+        envelope = reference_envelope(table, op, before, after, seq, names) | {"transaction": place}
+        assert_written(encoder, in_place, envelope)
+        assert in_place is not None
+        assert_read(decoder, key, in_place, op, before, after)
+        assert decoder.facts(in_place).seq == seq
         assert_written(encoder, value, reference_envelope(table, op, before, after, seq, names))
         assert (key is None) == (not table.key)
         assert value is not None

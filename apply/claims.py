@@ -1,0 +1,49 @@
+"""Taking over partitions at the target: whoever claims one fences its earlier owner, and learns where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from apply.commit_order import CommitOrder
+from apply.cursors import Consumer
+from apply.order import KeyOrder
+from apply.sink import Sink, TopicPartition
+from runtime.failpoints import hit
+
+
+class Claims:
+    """Claims partitions for one applier. `clean` receives those that the target has never seen a row of."""
+
+    def __init__(self, sink: Sink, clean: set[TopicPartition]) -> None:
+        self._sink = sink
+        self._clean = clean
+        self.before_claim: Callable[[], None] = lambda: None
+        """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
+        self.left_order: TopicPartition | None = None
+        """The partition of marks, for an applier by key: the target must not take its offsets for exact any more."""
+
+    def claim(
+        self, partitions: list[TopicPartition], order: KeyOrder | CommitOrder, consumer: Consumer
+    ) -> dict[TopicPartition, int]:
+        """Return the offset at which each partition begins."""
+        sink = self._sink
+        self.before_claim()
+        hit("apply.claim.before")
+        if self.left_order is not None and sink.capabilities.stores_offsets:
+            if sink.load_offsets([self.left_order]).get(self.left_order):
+                sink.stage_offsets({self.left_order: 0})
+                sink.flush()
+            sink.release([self.left_order])
+            self.left_order = None
+        stored = sink.load_offsets(partitions)
+        hit("apply.claim.after")
+        missing = [p for p in partitions if p not in stored]
+        if isinstance(order, CommitOrder) and order.marks in partitions:
+            # Offsets without one among the marks were written by key: they are of different moments.
+            order.begin(exact=stored.get(order.marks, 0) > 0 or not any(stored.values()))
+        if sink.capabilities.stores_offsets:
+            # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
+            self._clean.update(missing)
+            return {p: stored.get(p, 0) for p in partitions}
+        known: Mapping[tuple[str, int], int] = consumer.committed(missing)
+        return {p: stored.get(p, known.get(p, 0)) for p in partitions}

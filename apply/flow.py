@@ -1,0 +1,62 @@
+"""Which partitions the consumer reads on, and where: everything that pauses, resumes or moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from apply.cursors import Consumer, Cursors
+from apply.holds import Holds
+from apply.order import Order
+from apply.sink import TopicPartition
+
+
+class Flow:
+    """Pauses partitions that are held, ahead of the others, unclaimed, or all of them behind a slow target."""
+
+    def __init__(self, cursors: Cursors, holds: Holds, unclaimed: Collection[TopicPartition]) -> None:
+        self.consumer: Consumer
+        self._cursors = cursors
+        self._holds = holds
+        self._unclaimed = unclaimed
+        self._ahead: set[TopicPartition] = set()
+        self._stopped = False
+
+    def stop_all(self) -> None:
+        """Pause everything: the consumer is asked only to stay a member."""
+        self._stopped = True
+        self.consumer.pause(list(self._cursors.positions))
+
+    def relieve(self) -> None:
+        """Let the partitions go on that were paused for a slow target."""
+        if self._stopped:
+            self._stopped = False
+            self.consumer.resume([p for p in self._cursors.positions if not self._stands(p)])
+
+    def pause_ahead(self, order: Order) -> None:
+        """Pause partitions of which enough is kept back, and let go on those of which no more is."""
+        ahead = set(order.standing())
+        if ahead != self._ahead:
+            stopped, freed = ahead - self._ahead, self._ahead - ahead
+            self._ahead = ahead
+            self.consumer.pause(sorted(stopped))
+            self.consumer.resume([p for p in sorted(freed) if not self._stands(p)])
+
+    def seek(self, order: Order) -> None:
+        """Put the consumer where the cursors' `seeks` say, after a rewind or a cut."""
+        seeks = {p: offset for p, offset in self._cursors.seeks.items() if p not in self._unclaimed}
+        if not seeks:
+            return
+        for partition in seeks:
+            order.drop(partition)
+        self.consumer.seek(seeks)
+        self.consumer.pause([p for p in seeks if self._stands(p)])
+        self.consumer.resume([p for p in seeks if not self._stands(p)])
+        for partition in seeks:
+            del self._cursors.seeks[partition]
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forget a partition that went to another applier."""
+        self._ahead.discard(partition)
+
+    def _stands(self, partition: TopicPartition) -> bool:
+        return partition in self._unclaimed or partition in self._ahead or self._holds.stands(partition)
