@@ -33,7 +33,7 @@ from runtime.logging import bind, get_logger
 from runtime.retry import Backoff
 from runtime.signals import topic_spec as signals_topic_spec
 from runtime.status import StatusWriter
-from schemas.errors import Action, TailraceError
+from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.position import EPOCH_MAX, epoch_of, first_sequence
 from schemas.settings import Mode, Settings
 from schemas.topics import ddl_topic, schemas_topic, status_topic, transactions_topic
@@ -68,6 +68,8 @@ class _Service:
         self._stop = stop
         self._liveness = liveness
         self._backoff = Backoff(settings.capture.retry_for_s)
+        self._moves = False
+        """Whether this turn as the active capture has committed something."""
 
     def run(self) -> int:
         """Run sessions until one ends, or meets an error that is not to be tried again."""
@@ -92,6 +94,7 @@ class _Service:
         topics = Topics(settings.kafka)
         topics.ensure(_own_topics(settings))
         leadership = Leadership(settings)
+        self._moves = False
         try:
             if not self._stand_by(leadership):
                 return True
@@ -100,10 +103,17 @@ class _Service:
             try:
                 progress.state("starting")
                 finished = self._capture(topics, leadership, progress)
+            except FencedError as error:
+                # Not the one whose state is to be written. Either two captures met while they took turns, one of them
+                # late by an outage or a freeze: the group decides again. Or, in the middle of work, somebody did it on
+                # purpose, as `tailrace reset` does.
+                if self._moves and leadership.ask():
+                    raise
+                raise TailraceError(
+                    ErrorKind.TRANSPORT, "another capture of this replication has claimed its transactional id"
+                ) from error
             except TailraceError as error:
-                if not isinstance(error, FencedError):
-                    # A fenced process is not the one whose state this is.
-                    progress.close("failed", error)
+                progress.close("failed", error)
                 raise
             except BaseException:
                 progress.close("failed")
@@ -231,6 +241,7 @@ class _Service:
             progress.report(session, source)
             if session.committed != began_commit:
                 # It moves: the next failure is the first of a new series.
+                self._moves = True
                 self._backoff.reset()
         session.drain()
         connection.check(feed.topic for feed in session.publisher.feeds.values())
