@@ -156,7 +156,6 @@ class Session:
                 ErrorKind.CONFIGURATION, "no table matches `source.tables`", remedy="see `tailrace plan`"
             )
         check_distinct(settings.name, [table.name for table in tables])
-        known = checkpoint.identity is not None
         in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
@@ -169,15 +168,15 @@ class Session:
         else:
             wanted = self._wanted_position()
         begin = source.prepare(tables)
-        if not known:
+        if checkpoint.identity is None:
             self.position = wanted or begin
         known_names = {table.name for table in in_force}
         added = [table for table in tables if table.name not in known_names]
         self._tables.add([(table, table) for table in in_force] + [(self.changes.number(t), t) for t in added])
         self.changes.is_dirty = bool(added) or len(in_force) < len(checkpoint.versions)
         self.row_estimates = self._loader.row_estimates = source.row_estimates(tables)
-        for name in known_names:
-            self._restore_load(self.publisher.feeds[name])
+        for table in in_force:
+            self._restore_load(self.publisher.feeds[table.name])
         for table in added:
             self.changes.begin(self.publisher.feeds[table.name], self.position)
         if stop_at == "now":
