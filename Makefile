@@ -55,7 +55,8 @@ lint: venv ## format, lint, types and import rules, without changing anything
 unit: venv ## unit, property and architecture tests: no servers
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
-# Reruns, shown in the summary, for what a loaded machine does to real servers. Tests of promises have none: they say so.
+# Reruns, shown in the summary, for what a loaded machine does to real servers. The end-to-end tests and the appliers' kills
+# have none (`flaky(reruns=0)`).
 integration: preflight-quiet venv ## tests on real Kafka and PostgreSQL servers
 	@$(BIN)/python -m deploy.local.downloads
 	$(PYTEST) tests/integration --reruns 2 --reruns-delay 5 $(PYTEST_ARGS)
