@@ -6,7 +6,7 @@ laid on the partition before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
@@ -95,6 +95,18 @@ class Cut:
     """Why the table cannot take the record at `offset` (a schema change that the policy does not apply)."""
 
 
+def by_partition(records: Iterable[Record]) -> dict[TopicPartition, list[Record]]:
+    """Return each partition's records, in order."""
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        place = (record.topic(), record.partition())
+        if place in groups:
+            groups[place].append(record)
+        else:
+            groups[place] = [record]
+    return {TopicPartition(*place): group for place, group in groups.items()}
+
+
 class BatchBuilder:
     """Takes in records; `positions` (the next offset of each partition owned) move on with them."""
 
@@ -160,16 +172,8 @@ class BatchBuilder:
 
         Records of partitions that are not owned, and such as were taken in before, are left out. Raises DECODE.
         """
-        by_partition: dict[tuple[str, int], list[Record]] = {}
-        for record in records:
-            place = (record.topic(), record.partition())
-            if place in by_partition:
-                by_partition[place].append(record)
-            else:
-                by_partition[place] = [record]
         cuts: dict[TopicPartition, Cut] = {}
-        for place, group in by_partition.items():
-            partition = TopicPartition(*place)
+        for partition, group in by_partition(records).items():
             cut = self._add_group(partition, group)
             if cut is not None:
                 cuts[partition] = cut

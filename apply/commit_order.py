@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from apply.batch import Record
+from apply.batch import Record, by_partition
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from runtime.logging import get_logger
@@ -155,16 +155,8 @@ class CommitOrder:
 
     def admit(self, records: list[Record]) -> list[Record]:
         """See `apply.order.Order`."""
-        by_partition: dict[tuple[str, int], list[Record]] = {}
-        for record in records:
-            place = (record.topic(), record.partition())
-            if place in by_partition:
-                by_partition[place].append(record)
-            else:
-                by_partition[place] = [record]
         admitted: list[Record] = []
-        for place, group in by_partition.items():
-            partition = TopicPartition(*place)
+        for partition, group in by_partition(records).items():
             position = self._positions.get(partition)
             if position is None:
                 continue
