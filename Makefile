@@ -1,4 +1,4 @@
-# Everything that people and CI run. `make help` lists it. Settings: PYTHON, VENV, TAILRACE_KAFKA, TAILRACE_PG_BIN,
+# Everything that people and CI run. `make help` lists it. Settings: PYTHON, VENV, WORKERS, TAILRACE_KAFKA, TAILRACE_PG_BIN,
 # KAFKA_HOME, TAILRACE_CACHE, and PYTEST_ARGS for the test targets.
 
 SHELL := /bin/bash
@@ -17,6 +17,8 @@ STAMP := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 PYTEST_ARGS ?=
+# Tests mostly wait for servers, so three at a time are three times as fast even on two cores; each worker starts its own.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help preflight venv check fmt lint unit integration test demo bench chaos clean
@@ -53,13 +55,13 @@ lint: venv ## format, lint, types and import rules, without changing anything
 	$(BIN)/lint-imports
 
 unit: venv ## unit, property and architecture tests: no servers
-	$(PYTEST) tests/unit $(PYTEST_ARGS)
+	$(PYTEST) tests/unit -n logical --dist worksteal $(PYTEST_ARGS)
 
 # Reruns, shown in the summary, for what a loaded machine does to real servers. The end-to-end tests and the appliers' kills
 # have none (`flaky(reruns=0)`).
 integration: preflight-quiet venv ## tests on real Kafka and PostgreSQL servers
 	@$(BIN)/python -m deploy.local.downloads
-	$(PYTEST) tests/integration --reruns 2 --reruns-delay 5 $(PYTEST_ARGS)
+	$(PYTEST) tests/integration -n $(WORKERS) --dist worksteal --reruns 2 --reruns-delay 5 $(PYTEST_ARGS)
 
 test: preflight-quiet unit integration ## all tests; installs and starts what they need
 
