@@ -13,7 +13,7 @@ _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f"
 _TABLE = """
 select c.oid::bigint, c.relkind::text,
        exists (select from pg_constraint f where f.confrelid = c.oid and f.contype = 'f'
-               and (f.confdeltype in ('c', 'n', 'd'))) as acts_on_delete
+               and (f.confdeltype <> 'a')) as acts_on_delete
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
 """
@@ -83,7 +83,7 @@ class TargetTable:
     columns: dict[str, TargetColumn]
     unique: tuple[UniqueIndex, ...]
     acts_on_delete: bool
-    """Whether a foreign key of some table cascades, or sets null or a default, when a row here is deleted."""
+    """Whether a foreign key of some table restricts, cascades or sets values when a row here is deleted."""
 
     @property
     def sql(self) -> str:

@@ -213,7 +213,8 @@ class _Check:
             yield Finding(
                 Severity.WARNS,
                 "target-cascade",
-                f"a foreign key at the target acts when rows of {name} are deleted: it may delete rows that have moved",
+                f"a foreign key at the target acts when rows of {name} are deleted: "
+                "it may delete rows that have moved, or keep unique values from changing places",
                 table=table.name,
                 remedy="make the foreign key `no action` at the target; the source's cascades arrive as rows",
             )

@@ -1,7 +1,8 @@
 """Tables without a key: rows are a multiset, and one deletion removes exactly one equal row.
 
 The order of insertions and deletions does not matter to a multiset, so the changes of a batch collapse to a count per
-row image; what is left is inserted first and deleted then, each set-wise.
+row image. What is left is written set-wise: rows that go, then those that come, so that the values of unique indexes
+can move; last what goes by an image that is known in part, which may be of a row that has just come.
 """
 
 from __future__ import annotations
@@ -32,27 +33,28 @@ def attempt_sequence(link: Link, stages: Stages, plan: TablePlan, entries: Seque
     part = stages.next_part()
     inserted = [octets for octets, count in whole.items() for _ in range(count)]
     pieces += _numbered(inserted, part)
-    deletions: list[tuple[int, tuple[StagedColumn, ...], int]] = []
+    steps: list[tuple[str, int]] = []
+    """Statements, and how many rows each should find."""
     deleted = [octets for octets, count in whole.items() for _ in range(-count)]
     if deleted:
         number = stages.next_part()
         pieces += _numbered(deleted, number)
-        deletions.append((number, plan.columns, len(deleted)))
+        steps.append((plan.delete_equal(stage, number, plan.columns), len(deleted)))
+    if inserted:
+        steps.append((plan.insert(stage, part), len(inserted)))
     for known, rows in partial.items():
         number = stages.next_part()
         pieces += plan.update_encoder(known)(rows, number)
-        deletions.append((number, known, len(rows)))
-    if inserted or deletions:
+        steps.append((plan.delete_equal(stage, number, known), len(rows)))
+    if steps:
         pieces.append(TRAILER)
         link.copy(plan.stage_copy(stage), b"".join(pieces))
-    if inserted:
-        link.run(plan.insert(stage, part))
-    for number, known, wanted in deletions:
-        found = link.run(plan.delete_equal(stage, number, known))
+    for statement, wanted in steps:
+        found = link.run(statement)
         if found < wanted:
             # A row that is not there stays missing: the target has been written by somebody else.
             log.warning("rows to delete were missing", table=str(plan.table.name), missing=wanted - found)
-    row_count = len(inserted) + sum(wanted for _, _, wanted in deletions)
+    row_count = sum(wanted for _, wanted in steps)
     link.run("; ".join([*stages.emptying(plan, stage, row_count), "release savepoint tailrace"]))
 
 

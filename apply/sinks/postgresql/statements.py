@@ -7,13 +7,14 @@ them all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.rows import Encode, Field, row_encoder
 from apply.sinks.postgresql.types import TEXT_LIKE, Wire, direct_wire, wire_of
+from schemas.changes import UNCHANGED, Row
 from schemas.table import TableSchema
 from schemas.types.forms import is_loose
 
@@ -79,6 +80,7 @@ class TablePlan:
         """Columns of the key whose values may change their looks and stay equal: 1.0 becomes 1.00."""
         self.others = tuple(column for column in self.columns if column.index not in keys)
         self._arbiter = target.arbiter(frozenset(column.target.name for column in self.key))
+        self._kept = {column.name for column in target.columns.values() if not column.generated}
         self._width = len(table.columns)
         self._direct = [direct_wire(table.columns[column.index].type, column.target.base) for column in self.columns]
 
@@ -86,6 +88,10 @@ class TablePlan:
     def replaces(self) -> bool:
         """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
         return not self.target.acts_on_delete
+
+    def changed_by(self, row: Row) -> tuple[StagedColumn, ...]:
+        """Return the columns that an update writes: those that it knows, and what of the key may look different."""
+        return (*self.loose, *(column for column in self.others if row[column.index] is not UNCHANGED))
 
     # Encoders
 
@@ -160,17 +166,6 @@ class TablePlan:
         names = listed(column.target.name for column in self.key)
         return f"{self.insert(stage, part)} order by {order} on conflict ({names}) do {action}"
 
-    def replace(self, stage: str, part: int) -> str:
-        """Return the statement that deletes staged rows' keys and inserts the rows, so that unique values can swap.
-
-        One statement: foreign keys without an action are checked at its end, when the keys are there again. The
-        insertion waits for the deletion by counting it.
-        """
-        return (
-            f"with gone as ({self.delete(stage, part)} returning 1) "
-            f"{self.insert(stage, part)} and (select count(*) from gone) >= 0"
-        )
-
     def update(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> str:
         """Return the update of some columns of existing rows."""
         assignments = ", ".join(f"{column.sql} = {column.assigned}" for column in changed)
@@ -178,17 +173,59 @@ class TablePlan:
             f"update {self.target.sql} t set {assignments} from {stage} s where s.part = {part} and {self.same_key()}"
         )
 
-    def replace_updated(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> str:
-        """Return the statement that updates rows by deleting and inserting them, so that unique values can swap."""
+    def replace(
+        self, stage: str, deleted: int | None, upserted: int | None, updated: Mapping[int, Sequence[StagedColumn]]
+    ) -> str:
+        """Return the statement that writes a whole batch by deleting all its keys and inserting what is to be there.
+
+        Whatever changes places in it does so unseen: no unique index or exclusion constraint meets a value while its
+        former holder is there. What the staged rows do not hold comes from the rows that went. One statement: foreign
+        keys without an action are checked at its end, when the keys are there again. Each insertion waits for all
+        deletions by counting them. `updated` says by part which columns are staged.
+        """
+        parts = [part for part in (deleted, upserted, *updated) if part is not None]
+        gone = (
+            f"delete from {self.target.sql} t using {stage} s "
+            f"where s.part in ({', '.join(map(str, parts))}) and {self.same_key()} returning t.*"
+        )
+        inserts = [self._anew(stage, part, changed) for part, changed in updated.items()]
+        if upserted is not None:
+            found = f"exists (select from gone t where {self.same_key()})"
+            if self._kept == {column.target.name for column in self.columns}:
+                inserts.append(self.insert(stage, upserted))
+            else:
+                # What only the target's table has stays with the row.
+                inserts.append(f"{self.insert(stage, upserted)} and not {found}")
+                inserts.append(self._anew(stage, upserted, self.columns))
+        waiting = [f"{insert} and (select count(*) from gone) >= 0" for insert in inserts]
+        first = "".join(f", put{n} as ({insert} returning 1)" for n, insert in enumerate(waiting[:-1]))
+        return f"with gone as ({gone}){first} {waiting[-1] if waiting else 'select from gone'}"
+
+    def _anew(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> str:
+        """Return the insertion of rows that went, with the changed columns as they are staged."""
         new = {column.target.name: column.assigned for column in changed}
-        kept = [column.name for column in self.target.columns.values() if not column.generated]
+        kept = [name for name in self.target.columns if name in self._kept]
         values = ", ".join(new.get(name, f"t.{quoted(name)}") for name in kept)
         return (
-            f"with gone as ({self.delete(stage, part)} returning t.*) "
             f"insert into {self.target.sql} ({listed(kept)}) overriding system value select {values} "
-            f"from gone t join {stage} s on {self.same_key()} where s.part = {part} "
-            "and (select count(*) from gone) >= 0"
+            f"from gone t join {stage} s on {self.same_key()} where s.part = {part}"
         )
+
+    def complete_rows(self, stage: str, parts: str, changed: Sequence[StagedColumn]) -> str:
+        """Return the query of staged rows as they would stand in the table: `part`, and its columns by name.
+
+        `parts` is a condition on the staged row `s`. What is not among `changed` comes from the row that is there; a
+        whole row is what it is staged as.
+        """
+        new = {column.target.name: f"{column.compared()}::{column.target.type}" for column in changed}
+        whole = len(changed) == len(self.columns)
+        rest = "null::{type}" if whole else "t.{name}"
+        values = ", ".join(
+            f"{new.get(name) or rest.format(type=column.type, name=quoted(name))} as {quoted(name)}"
+            for name, column in self.target.columns.items()
+        )
+        there = "" if whole else f" join {self.target.sql} t on {self.same_key()}"
+        return f"select s.part as tailrace_part, {values} from {stage} s{there} where {parts}"
 
     def delete_equal(self, stage: str, part: int, known: Sequence[StagedColumn]) -> str:
         """Return the deletion of one row of the target for each staged row that is equal in the `known` columns.

@@ -1,8 +1,8 @@
 """Writes batches: one copy into a staging table, then set-wise merges; and narrows a failure down to its rows.
 
-A batch is tried whole under a savepoint. If the server refuses some row, the batch is halved until the rows that it
-refuses stand alone; all others are written. What only a second row of the batch made impossible (two rows that swap a
-unique value) is tried again by deleting and inserting.
+A batch is tried whole under a savepoint, in the fast way. If rows are only in each other's way (they swap a unique
+value), it is written by one statement that deletes and inserts them all. If the server refuses some row, the batch is
+halved until the rows that it refuses stand alone; all others are written.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ import psycopg
 
 from apply.sink import Rejection, TableBatch
 from apply.sinks.postgresql.culprits import Culprits
-from apply.sinks.postgresql.errors import FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION, classify, is_row_error
+from apply.sinks.postgresql.errors import CONFLICTS, FOREIGN_KEY_VIOLATION, classify, is_row_error
 from apply.sinks.postgresql.keyless import attempt_sequence
 from apply.sinks.postgresql.rows import HEADER, TRAILER
 from apply.sinks.postgresql.stages import Stages
 from apply.sinks.postgresql.statements import StagedColumn, TablePlan
-from schemas.changes import UNCHANGED, Row
+from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 
 _ENCODING_ERRORS = (struct.error, OverflowError, TypeError, ValueError, AttributeError, ArithmeticError)
 _CONFLICT_ROUNDS_MAX = 5
-_LOOKED_UP = frozenset({FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION})
+_MOVABLE = CONFLICTS - {FOREIGN_KEY_VIOLATION}
+"""Violations that two rows of one batch can only be in passing."""
+_KINDS = ("deletes", "upserts", "updates", "sequence")
+"""The lists of a batch in the order of their writing."""
 
 Item = tuple[str, int, Any]
 """(list of the batch, index there, row)."""
@@ -46,23 +49,14 @@ class Writer:
 
     def write(self, plan: TablePlan, batch: TableBatch) -> list[Rejection]:
         """Write a batch; return the rows that the target refuses. Raises a classified error for any other trouble."""
-        lists: list[tuple[str, list[Any]]] = [
-            ("deletes", batch.deletes),
-            ("upserts", batch.upserts),
-            ("updates", batch.updates),
-            ("sequence", batch.sequence),
-        ]
-        groups = [(kind, rows) for kind, rows in lists if rows]
+        groups: list[Group] = [(kind, getattr(batch, kind)) for kind in _KINDS if getattr(batch, kind)]
         if not groups or (batch.fresh and self._copy_straight(plan, batch)):
             return []
         refusal = self._try(plan, groups)
         if refusal is None:
             return []
-        refused: list[tuple[Item, TailraceError]] = []
-        for kind, rows in groups:
-            items = [(kind, index, row) for index, row in enumerate(rows)]
-            refused += self._narrow(plan, items, refusal if len(groups) == 1 else None)
-        refused = self._retry_conflicts(plan, refused)
+        items = [(kind, index, row) for kind, rows in groups for index, row in enumerate(rows)]
+        refused = self._retry_conflicts(plan, self._narrow(plan, items, refusal))
         return [
             Rejection(batch.table.name, kind, index, _with_table(error, plan)) for (kind, index, _), error in refused
         ]
@@ -129,21 +123,25 @@ class Writer:
     def _attempt(self, plan: TablePlan, stage: str, groups: Sequence[Group], *, replace: bool) -> None:
         pieces = [HEADER]
         statements = []
+        places: dict[str, int] = {}
+        updated: dict[int, tuple[StagedColumn, ...]] = {}
         for kind, rows in groups:
             if kind == "deletes":
-                part = self._stages.next_part()
+                places[kind] = part = self._stages.next_part()
                 pieces += plan.delete_encoder()(rows, part)
                 statements.append(plan.delete(stage, part))
             elif kind == "upserts":
-                part = self._stages.next_part()
+                places[kind] = part = self._stages.next_part()
                 pieces += plan.upsert_encoder()(rows, part)
-                statements.append(plan.replace(stage, part) if replace else plan.upsert(stage, part))
+                statements.append(plan.upsert(stage, part))
             else:
                 for changed, some in by_changed_columns(plan, rows):
                     part = self._stages.next_part()
                     pieces += plan.update_encoder(changed)(some, part)
-                    make = plan.replace_updated if replace else plan.update
-                    statements.append(make(stage, part, changed))
+                    statements.append(plan.update(stage, part, changed))
+                    updated[part] = changed
+        if replace:
+            statements = [plan.replace(stage, places.get("deletes"), places.get("upserts"), updated)]
         if not statements:
             self._link.run("release savepoint tailrace")
             return
@@ -164,13 +162,13 @@ class Writer:
             return []
         if len(items) == 1:
             return [(items[0], refusal)]
-        violation, kind = self._violation, items[0][0]
-        if violation is not None and violation.sqlstate in _LOOKED_UP and kind != "sequence":
+        violation = self._violation
+        if violation is not None and violation.sqlstate in CONFLICTS and plan.table.key:
             found = self._find(plan, items, violation)
             if found:
                 rest = [item for n, item in enumerate(items) if n not in found]
                 return [(items[n], refusal) for n in sorted(found)] + self._narrow(plan, rest)
-            if violation.sqlstate == UNIQUE_VIOLATION and kind != "deletes" and plan.replaces:
+            if violation.sqlstate in _MOVABLE and plan.replaces:
                 # They are only in each other's way.
                 refusal = self._try(plan, _grouped(items), replace=True)
                 if refusal is None:
@@ -183,7 +181,7 @@ class Writer:
         found: set[int] = set()
 
         def look() -> None:
-            found.update(self._culprits.find(plan, items[0][0], [row for _, _, row in items], violation))
+            found.update(self._culprits.find(plan, items, violation))
             self._link.run("release savepoint tailrace")
 
         # A row that cannot even be staged is found by halving.
@@ -198,8 +196,7 @@ class Writer:
             if not conflicts or not plan.table.key:
                 break
             others = [one for one in refused if one[1].kind is not ErrorKind.ROW_CONFLICT]
-            kinds = [list(group) for _, group in groupby(conflicts, key=_kind)]
-            left = [one for kind in kinds for one in self._narrow(plan, kind)]
+            left = self._narrow(plan, sorted(conflicts, key=_order))
             stuck = len(left) == len(conflicts)
             refused = others + left
             if stuck:
@@ -211,11 +208,14 @@ def by_changed_columns(plan: TablePlan, rows: Sequence[Row]) -> list[tuple[tuple
     """Group rows by the columns that they change; rows that change nothing are left out."""
     groups: dict[tuple[StagedColumn, ...], list[Row]] = {}
     for row in rows:
-        changed = tuple(column for column in plan.others if row[column.index] is not UNCHANGED)
-        changed = (*plan.loose, *changed)
+        changed = plan.changed_by(row)
         if changed:
             groups.setdefault(changed, []).append(row)
     return list(groups.items())
+
+
+def _order(item: Item) -> tuple[int, int]:
+    return _KINDS.index(item[0]), item[1]
 
 
 def _kind(item: Item) -> str:
