@@ -230,3 +230,17 @@ def _document(value: bytes) -> dict[str, Any]:
             remedy="run the release that wrote it, or a later one",
         )
     return document
+
+
+def check_selection(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
+    """Raise CONFIGURATION if tables were selected otherwise in the middle of a transaction.
+
+    The changes behind the position were counted over the tables that were selected then; for others the count is wrong.
+    """
+    if not checkpoint.position.row or checkpoint.selection in (None, list(patterns)):
+        return
+    raise TailraceError(
+        ErrorKind.CONFIGURATION,
+        "`source.tables` was changed while a transaction of the source is published in part",
+        remedy=f"set it back to {checkpoint.selection}, run `tailrace capture run … --stop-at now`, then change it",
+    )

@@ -58,7 +58,7 @@ def transactional_topics(settings: Settings, topics: Topics, data: Iterable[str]
     """Return the topics that capture's transactions write to, `data` and others, as far as they are there."""
     name = settings.name
     wanted = {checkpoints_topic(name), schemas_topic(name), ddl_topic(name), transactions_topic(name), *data}
-    if settings.topics.format is Format.AVRO:
+    if settings.topics.format is Format.AVRO and settings.registry is None:
         wanted.add(settings.topics.registry_topic)
     return sorted(wanted & topics.list().keys())
 

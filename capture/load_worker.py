@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 from capture.source import Chunk, Snapshot, SnapshotReader
 from capture.sources import open_snapshot_reader
 from runtime import logging
-from schemas.codecs import Encoder, compile_encoder
+from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -39,6 +39,8 @@ class ReadRequest(NamedTuple):
 
     table: TableSchema
     chunk: Chunk
+    ids: SchemaIds | None = None
+    """Of its Avro schemas, where they are none of our own making."""
 
 
 class Planned(NamedTuple):
@@ -94,7 +96,7 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
                 if isinstance(request, PlanRequest):
                     channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
                 else:
-                    _read(channel, reader, request, _encoder(request.table, settings, connector))
+                    _read(channel, reader, request, _encoder(request, settings, connector))
             except TailraceError as error:
                 if reader is not None:
                     reader.close()
@@ -122,14 +124,15 @@ def _read(channel: Connection, reader: SnapshotReader, request: ReadRequest, enc
     channel.send(Ended())
 
 
-def _encoder(table: TableSchema, settings: Settings, connector: str) -> Encoder:
+def _encoder(request: ReadRequest, settings: Settings, connector: str) -> Encoder:
     # Compiled codecs are cached by the schema's fingerprint.
     return compile_encoder(
-        table,
+        request.table,
         settings.topics.format,
         replication=settings.name,
         connector=connector,
-        database=settings.source.database or table.name.schema,
+        database=settings.source.database or request.table.name.schema,
+        ids=request.ids,
     )
 
 

@@ -17,6 +17,7 @@ from capture.load_worker import Answer, Ended, Failed, Opened, Planned, PlanRequ
 from capture.source import Chunk, Snapshot
 from capture.window import Horizon
 from runtime.logging import get_logger
+from schemas.codecs import SchemaIds
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import TableName
 
@@ -87,8 +88,11 @@ class Loader:
         chunk_rows: int,
         attempts_max: int,
         monotonic: Callable[[], float],
+        ids: Callable[[TableName], SchemaIds | None] = lambda _: None,
     ) -> None:
+        """`ids` returns those of a table's Avro schemas, where they are none of our own making."""
         self._spawn = spawn
+        self._ids = ids
         self._horizon = horizon
         self._slots = [_Slot() for _ in range(processes)]
         self._chunk_rows = chunk_rows
@@ -309,7 +313,7 @@ class Loader:
                     slot.reading = reading
                     self._readings.append(reading)
                     self._horizon.dispatched(reading, load.name)
-                    self._send(slot, ReadRequest(load.table, chunk))
+                    self._send(slot, ReadRequest(load.table, chunk, self._ids(load.name)))
                     return
 
     def _rows_per_chunk(self, load: TableLoad) -> int:

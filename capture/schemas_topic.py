@@ -34,7 +34,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Return what the schemas topic and, with Avro, the registry's topic must be."""
     replication_factor = settings.topics.replication_factor
     specs = [TopicSpec(schemas_topic(settings.name), 1, "compact", replication_factor=replication_factor)]
-    if settings.topics.format == "avro":
+    if settings.topics.format == "avro" and settings.registry is None:
         specs.append(TopicSpec(settings.topics.registry_topic, 1, "compact", replication_factor=replication_factor))
     return specs
 
@@ -113,20 +113,25 @@ class Catalogue:
             return newest
         return replace(table, version=newest.version + 1, life=newest.life + void)
 
-    def add(self, encoder: Encoder, subject: str) -> list[Addition]:
+    def entry(self, table: TableSchema) -> TableVersion | None:
+        """Return what is known of a version; None for a new one."""
+        return next((e for e in self.versions.get(table.name, ()) if e.table.version == table.version), None)
+
+    def add(self, encoder: Encoder, subject: str, *, registered: bool = False) -> list[Addition]:
         """Note a version that `numbered` gave; return the records that publish it, none if it is known.
 
-        `subject` is the table's topic. Raises INVARIANT when the ids of two Avro schemas collide.
+        `subject` is the table's topic; `registered`: a registry has its schemas. Raises INVARIANT when the ids of two
+        Avro schemas collide.
         """
         table = encoder.table
         history = self.versions.setdefault(table.name, [])
-        if any(entry.table.version == table.version for entry in history):
+        if self.entry(table) is not None:
             return []
-        additions = [
-            *self._registry(subject, "key", encoder.key_schema_id, encoder.key_schema_text, history),
-            *self._registry(subject, "value", encoder.value_schema_id, encoder.value_schema_text, history),
-        ]
-        entry = TableVersion(table, encoder.key_schema_id, encoder.value_schema_id)
+        additions: list[Addition] = []
+        if not registered:
+            additions += self._registry(subject, "key", encoder.key_schema_id, encoder.key_schema_text, history)
+            additions += self._registry(subject, "value", encoder.value_schema_id, encoder.value_schema_text, history)
+        entry = TableVersion(table, encoder.key_schema_id, encoder.value_schema_id, registered)
         history.append(entry)
         return [*additions, Addition(self.topic, *table_record(entry))]
 

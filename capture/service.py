@@ -30,6 +30,7 @@ from runtime.kafka.errors import FencedError
 from runtime.kafka.producer import TransactionalProducer
 from runtime.lifecycle import StopRequest
 from runtime.logging import bind, get_logger
+from runtime.registry import open_registry
 from runtime.retry import Backoff
 from runtime.signals import topic_spec as signals_topic_spec
 from runtime.status import StatusWriter
@@ -159,6 +160,7 @@ class _Service:
         session: Session | None = None
         source: Source | None = None
         signals: CaptureSignals | None = None
+        registry = open_registry(settings.registry)
         try:
             # Whoever held the id before is fenced and its transaction settled: what is read now is the last word.
             producer.init()
@@ -186,6 +188,7 @@ class _Service:
                     spawn=lambda: ProcessWorker(settings, connector),
                     now_us=clock.now_us,
                     monotonic=clock.monotonic,
+                    registry=registry,
                 ),
                 checkpoint,
                 catalogue,
@@ -201,6 +204,8 @@ class _Service:
                 source.close()
             if signals is not None:
                 signals.close()
+            if registry is not None:
+                registry.close()
             producer.close()
 
     def _wait_while_paused(

@@ -6,7 +6,7 @@ the checkpoint in Kafka, through the code that every start runs (Invariant 10).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +25,16 @@ from capture.window import Horizon
 from runtime import metrics
 from runtime.failpoints import hit
 from runtime.logging import get_logger
+from runtime.registry import Registry
 from schemas import key_bounds
 from schemas.changes import Begin, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
-from schemas.settings import Cleanup, Mode, Settings
+from schemas.settings import Mode, Settings
 from schemas.signals import Signal
 from schemas.table import TableName, TableSchema
+from schemas.topic_settings import Cleanup
 from schemas.topics import check_distinct, checkpoints_topic, data_topic, transactions_topic
 
 log = get_logger(__name__)
@@ -63,6 +65,7 @@ class Surroundings:
     spawn: Callable[[], Worker]
     now_us: Callable[[], int]
     monotonic: Callable[[], float]
+    registry: Registry | None = None
 
 
 class Session:
@@ -86,7 +89,8 @@ class Session:
             complete=around.source.complete,
             now_us=around.now_us,
         )
-        self._tables = Tables(settings, self.publisher, catalogue, around.topics, around.source.capabilities.connector)
+        connector = around.source.capabilities.connector
+        self._tables = Tables(settings, self.publisher, catalogue, around.topics, connector, around.registry)
         self._loader = Loader(
             around.spawn,
             self._horizon,
@@ -94,6 +98,7 @@ class Session:
             chunk_rows=settings.capture.chunk_rows,
             attempts_max=settings.capture.load_attempts,
             monotonic=around.monotonic,
+            ids=self._tables.ids,
         )
         self.loading = Loading(
             self.publisher,
@@ -149,7 +154,7 @@ class Session:
         """
         source, settings, checkpoint = self._around.source, self._settings, self._checkpoint
         selection = Selection(settings.source.tables)
-        _check_selection(checkpoint, settings.source.tables)
+        checkpoints.check_selection(checkpoint, settings.source.tables)
         tables = source.tables()
         if not tables:
             raise TailraceError(
@@ -172,10 +177,12 @@ class Session:
             self.position = wanted or begin
         known_names = {table.name for table in in_force}
         added = [table for table in tables if table.name not in known_names]
-        self._tables.add([(table, table) for table in in_force] + [(self.changes.number(t), t) for t in added])
-        self.changes.is_dirty = bool(added) or len(in_force) < len(checkpoint.versions)
+        published = [self._tables.as_published(table) for table in in_force]
+        pairs = [*zip(published, in_force, strict=True), *((self.changes.number(table), table) for table in added)]
+        self._tables.add(pairs)
+        self.changes.is_dirty = bool(added) or published != in_force or len(in_force) < len(checkpoint.versions)
         self.row_estimates = self._loader.row_estimates = source.row_estimates(tables)
-        for table in in_force:
+        for table in published:
             self._restore_load(self.publisher.feeds[table.name])
         for table in added:
             self.changes.begin(self.publisher.feeds[table.name], self.position)
@@ -428,18 +435,4 @@ def _transactions(settings: Settings, checkpoint: Checkpoint) -> Transactions:
         metadata=settings.topics.transaction_metadata,
         is_cut=bool(checkpoint.position.row),
         cut=checkpoint.transaction,
-    )
-
-
-def _check_selection(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
-    """Raise CONFIGURATION if tables were selected otherwise in the middle of a transaction.
-
-    The changes behind the position were counted over the tables that were selected then; for others the count is wrong.
-    """
-    if not checkpoint.position.row or checkpoint.selection in (None, list(patterns)):
-        return
-    raise TailraceError(
-        ErrorKind.CONFIGURATION,
-        "`source.tables` was changed while a transaction of the source is published in part",
-        remedy=f"set it back to {checkpoint.selection}, run `tailrace capture run … --stop-at now`, then change it",
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from capture.publisher import KEYLESS_PARTITION, Feed, Publisher
+from capture.registration import Registration
 from capture.schemas_topic import Addition, Catalogue
 from runtime.kafka.admin import TopicSpec
-from schemas.codecs import compile_encoder
+from runtime.registry import Registry
+from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.settings import Settings
-from schemas.table import TableSchema
+from schemas.table import TableName, TableSchema
 from schemas.topics import data_topic
 
 
@@ -26,11 +29,18 @@ class Tables:
     """Makes feeds and gives them new versions."""
 
     def __init__(
-        self, settings: Settings, publisher: Publisher, catalogue: Catalogue, topics: TopicAdmin, connector: str
+        self,
+        settings: Settings,
+        publisher: Publisher,
+        catalogue: Catalogue,
+        topics: TopicAdmin,
+        connector: str,
+        registry: Registry | None = None,
     ) -> None:
         self._settings = settings
         self._publisher = publisher
         self._catalogue = catalogue
+        self._registration = Registration(catalogue, registry)
         self._topics = topics
         self._connector = connector
 
@@ -47,14 +57,8 @@ class Tables:
         additions: list[Addition] = []
         for table, source_table in pairs:
             topic = data_topic(settings.name, table.name)
-            encoder = compile_encoder(
-                table,
-                settings.topics.format,
-                replication=settings.name,
-                connector=self._connector,
-                database=settings.source.database or table.name.schema,
-            )
-            additions += self._catalogue.add(encoder, topic)
+            encoder = self._encoder(table, topic)
+            additions += self._catalogue.add(encoder, topic, registered=self._registration.is_by_registry)
             feed = self._publisher.feeds.get(table.name)
             if feed is None:
                 feed = Feed(table, source_table, encoder, topic, specs[topic].partitions)
@@ -64,6 +68,31 @@ class Tables:
                 feed.table, feed.source_table, feed.encoder, feed.txn = table, source_table, encoder, None
         for addition in additions:
             self._publisher.record(*addition)
+
+    def as_published(self, table: TableSchema) -> TableSchema:
+        """Return a version in force as it goes on: under a new number if its schemas' ids are of another kind now."""
+        entry = self._catalogue.entry(table)
+        if entry is None or self._registration.suits(entry):
+            return table
+        return self._catalogue.numbered(table, anew=True)
+
+    def ids(self, name: TableName) -> SchemaIds | None:
+        """Return the ids that the keys and values of a table carry; None where they are hashes, or there are none."""
+        feed = self._publisher.feeds[name]
+        return self._registration.ids(feed.encoder, feed.topic)
+
+    def _encoder(self, table: TableSchema, topic: str) -> Encoder:
+        compile_ = partial(
+            compile_encoder,
+            table,
+            self._settings.topics.format,
+            replication=self._settings.name,
+            connector=self._connector,
+            database=self._settings.source.database or table.name.schema,
+        )
+        encoder = compile_()
+        ids = self._registration.ids(encoder, topic)
+        return encoder if ids is None else compile_(ids=ids)
 
     def _spec(self, table: TableSchema, existing: Mapping[str, int]) -> TopicSpec:
         topics = self._settings.topics

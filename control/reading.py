@@ -1,7 +1,7 @@
 """The records of a data topic as JSON lines: for people who have no registry at hand.
 
-Avro records are read with the schemas of the registry topic by fastavro, as any consumer would read them, not with
-the codecs of the services.
+Avro records are read with the schemas of the registry, or of the registry topic, by fastavro, as any consumer would
+read them, not with the codecs of the services.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import fastavro
 
 from runtime.kafka.compacted import Follower, Record, read_all
+from runtime.registry import open_registry
 from schemas.codecs import wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -55,10 +56,11 @@ class Reader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._registry = open_registry(settings.registry)
         self._schemas: dict[int, Any] = {}
 
     def read(self, content: bytes | None) -> Any:
-        """Return the document of a key or value. Raises DECODE, also for a schema that the registry topic lacks."""
+        """Return the document of a key or value. Raises DECODE, also for a schema that the registry lacks."""
         if content is None:
             return None
         if self._settings.topics.format is not Format.AVRO:
@@ -68,14 +70,17 @@ class Reader:
                 raise TailraceError(ErrorKind.DECODE, f"a record of {len(content)} bytes is no JSON") from error
         schema_id = wire.schema_id(content)
         if schema_id not in self._schemas:
-            self._load()
+            self._load(schema_id)
         if schema_id not in self._schemas:
             raise TailraceError(
                 ErrorKind.DECODE, f"the topic {self._settings.topics.registry_topic} has no schema {schema_id}"
             )
         return fastavro.schemaless_reader(io.BytesIO(content[wire.HEADER_BYTES :]), self._schemas[schema_id], None)
 
-    def _load(self) -> None:
+    def _load(self, schema_id: int) -> None:
+        if self._registry is not None:
+            self._schemas[schema_id] = fastavro.parse_schema(json.loads(self._registry.text(schema_id)))
+            return
         for key, value in read_all(self._settings.kafka, self._settings.topics.registry_topic).items():
             if schema := parse_registry_record(key, value):
                 self._schemas[schema.schema_id] = fastavro.parse_schema(json.loads(schema.text))

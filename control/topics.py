@@ -73,7 +73,7 @@ def contents_by_topic(settings: Settings) -> dict[str, str]:
     }
     for target in settings.targets:
         contents[names.dead_letters_topic(replication, target)] = f"parked records of target {target}"
-    if settings.topics.format is Format.AVRO:
+    if settings.topics.format is Format.AVRO and settings.registry is None:
         contents[settings.topics.registry_topic] = "Avro schemas, as a Confluent registry keeps them (shared)"
     return contents
 
@@ -88,9 +88,11 @@ def commands(settings: Settings, data_topic: str | None) -> list[tuple[str, str]
         lines.append(
             ("changes of one table as JSON", f"tailrace debug read CONFIG {topic}"),
         )
-        lines.append(
-            ("the Avro schemas", f"{console} --topic {settings.topics.registry_topic} --from-beginning"),
-        )
+        if settings.registry is None:
+            command = f"{console} --topic {settings.topics.registry_topic} --from-beginning"
+        else:
+            command = f"curl {settings.registry.url}/subjects/{topic}-value/versions/latest"
+        lines.append(("the Avro schemas", command))
     else:
         lines.append(("changes of one table", f"{console} --topic {topic} --from-beginning --property print.key=true"))
     for target in settings.targets:

@@ -1,8 +1,8 @@
-"""Avro schemas as a Confluent-compatible registry keeps them, without a registry: their texts, ids and records.
+"""Avro schemas as a Confluent-compatible registry keeps them: their texts, subjects, ids and records.
 
-Ids are hashes of the text, so that nobody must coordinate to give them. The `_schemas` records have the layout of
-Confluent's registry (`io.confluent.kafka.schemaregistry.storage.SchemaKey` and `SchemaValue`). A table version's own
-record, on the replication's schemas topic, is all that an applier needs.
+Without a registry ids are hashes of the text, so that nobody must coordinate to give them. The `_schemas` records have
+the layout of Confluent's registry (`io.confluent.kafka.schemaregistry.storage.SchemaKey` and `SchemaValue`). A table
+version's own record, on the replication's schemas topic, is all that an applier needs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
+from schemas.topic_settings import SubjectNaming
 from schemas.types.form import ConnectSchema
 
 _AVRO_TYPES = {
@@ -81,6 +82,18 @@ def schema_id_of(text: str) -> int:
     return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF) or 1
 
 
+def subject_of(naming: SubjectNaming, topic: str, part: str, text: str) -> str:
+    """Return the subject of a schema of a topic's keys or values (`part`: `key` or `value`).
+
+    As Confluent's serializers name it (its documentation, "Subject name strategy").
+    """
+    if naming is SubjectNaming.TOPIC:
+        return f"{topic}-{part}"
+    document = json.loads(text)
+    name = f"{document['namespace']}.{document['name']}" if document.get("namespace") else str(document["name"])
+    return name if naming is SubjectNaming.RECORD else f"{topic}-{name}"
+
+
 class SchemaRecord(NamedTuple):
     """A key and a value for Kafka."""
 
@@ -130,6 +143,8 @@ class TableVersion(NamedTuple):
     table: TableSchema
     key_schema_id: int | None
     value_schema_id: int | None
+    registered: bool = False
+    """Whether a registry has given the ids."""
 
 
 def table_record(version: TableVersion) -> SchemaRecord:
@@ -141,6 +156,8 @@ def table_record(version: TableVersion) -> SchemaRecord:
         "key_schema_id": version.key_schema_id,
         "value_schema_id": version.value_schema_id,
     }
+    if version.registered:
+        value["registered"] = True
     return SchemaRecord(_json(key), _json(value))
 
 
@@ -159,7 +176,10 @@ def parse_table_record(value: bytes) -> TableVersion:
     try:
         document = json.loads(value)
         return TableVersion(
-            TableSchema.from_document(document), document.get("key_schema_id"), document.get("value_schema_id")
+            TableSchema.from_document(document),
+            document.get("key_schema_id"),
+            document.get("value_schema_id"),
+            document.get("registered") is True,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise TailraceError(ErrorKind.DECODE, "a record of the schemas topic is no table version") from None

@@ -16,8 +16,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from schemas.endpoints import AnySource, AnyTarget, PluginTarget, PostgresqlSource, PostgresqlTarget, Section
 from schemas.errors import ErrorKind, TailraceError
-from schemas.format import Format
 from schemas.hints import explain
+from schemas.topic_settings import RegistrySettings, TopicSettings
 
 
 class Mode(StrEnum):
@@ -26,13 +26,6 @@ class Mode(StrEnum):
     FULL_LOAD_AND_CDC = "full-load-and-cdc"
     FULL_LOAD = "full-load"
     CDC = "cdc"
-
-
-class Cleanup(StrEnum):
-    """What Kafka does with old records of a table's topic."""
-
-    DELETE = "delete"
-    COMPACT = "compact"
 
 
 class DdlPolicy(StrEnum):
@@ -50,33 +43,6 @@ class RowErrorPolicy(StrEnum):
     PARK = "park"
     SKIP = "skip"
     STOP = "stop"
-
-
-class TopicSettings(Section):
-    """The topics of a replication."""
-
-    format: Format = Format.AVRO
-    """`avro` (Confluent wire format), `json`, or `json-with-schema` (as Kafka Connect's JSON converter writes it)."""
-    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Partitions of each table's topic: the most appliers that can share one table."""
-    replication_factor: Annotated[int, Field(ge=1, le=32_767)] | None = None
-    """Copies of each partition. Left out: the cluster's `default.replication.factor`."""
-    cleanup: Cleanup = Cleanup.DELETE
-    """`delete`: records go by retention. `compact`: the last record of each key stays."""
-    tombstones: bool | None = None
-    """Whether a record without value follows a delete. Left out: exactly where `cleanup` is `compact`."""
-    transaction_metadata: bool = False
-    """Whether BEGIN and END of each source transaction are written to the transactions topic, and its id and the order
-    of the change within it into each envelope (`transaction`), as Debezium does by `provide.transaction.metadata`."""
-    config: dict[str, str | int | float | bool] = Field(default={})
-    """Further topic properties for the tables' topics (`retention.ms`, `min.insync.replicas`, …)."""
-    registry_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "_schemas"
-    """Where Avro schemas are kept, in the records that a Confluent schema registry keeps."""
-
-    @property
-    def writes_tombstones(self) -> bool:
-        """Whether a tombstone follows a delete."""
-        return self.cleanup is Cleanup.COMPACT if self.tombstones is None else self.tombstones
 
 
 class CaptureSettings(Section):
@@ -189,6 +155,8 @@ class Settings(Section):
     """The databases to write, by names of your choice."""
     topics: TopicSettings = TopicSettings()
     """The topics."""
+    registry: RegistrySettings | None = None
+    """A schema registry for what is written in Avro."""
     capture: CaptureSettings = CaptureSettings()
     """The capture service."""
     apply: ApplySettings = ApplySettings()

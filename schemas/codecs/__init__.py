@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.codecs.codec import Block, Decoded, Decoder, Encoder, Facts, Pair
+from schemas.codecs.codec import Block, Decoded, Decoder, Encoder, Facts, Pair, SchemaIds
 from schemas.codecs.compile import compile_decoder, compile_encoder
 from schemas.format import Format
 
@@ -14,6 +14,7 @@ __all__ = [
     "Facts",
     "Format",
     "Pair",
+    "SchemaIds",
     "compile_decoder",
     "compile_encoder",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 from schemas import envelope
 from schemas.changes import Row
 from schemas.codecs import wire
-from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Pair, Registered
+from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Pair, Registered, SchemaIds
 from schemas.codecs.generate import (
     RareCases,
     arrange,
@@ -38,15 +38,16 @@ _PADDING = b"\0" * 8
 """A reader may look eight bytes ahead. In an envelope more than that follows a row."""
 
 
-def encoder(table: TableSchema, replication: str, connector: str, database: str) -> Encoder:
+def encoder(
+    table: TableSchema, replication: str, connector: str, database: str, ids: SchemaIds | None = None
+) -> Encoder:
     """Return the encoder of a table version."""
     columns = envelope.avro_names(table.column_names)
     key_text = canonical_text(avro_schema(envelope.key_schema(table, replication, columns))) if table.key else None
     value_schema = avro_schema(envelope.value_schema(table, replication, connector, columns))
     value_text = canonical_text({**value_schema, "tailrace.version": table.version})
-    key_id = schema_id_of(key_text) if key_text else None
-    value_id = schema_id_of(value_text)
-    keys, values = Registered(key_id, key_text), Registered(value_id, value_text)
+    ids = ids or SchemaIds(schema_id_of(key_text) if key_text else None, schema_id_of(value_text))
+    keys, values = Registered(ids.key, key_text), Registered(ids.value, value_text)
     return Encoder(
         table,
         Format.AVRO,

@@ -65,6 +65,14 @@ class Registered(NamedTuple):
     text: str | None
 
 
+class SchemaIds(NamedTuple):
+    """The ids of Avro schemas as a registry has given them."""
+
+    key: int | None
+    """None for a table without a key."""
+    value: int
+
+
 class Encoder:
     """Writes the records of one table version.
 

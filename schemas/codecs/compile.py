@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.codecs.avro import decoder as avro_decoder
 from schemas.codecs.avro import encoder as avro_encoder
-from schemas.codecs.codec import Decoder, Encoder
+from schemas.codecs.codec import Decoder, Encoder, SchemaIds
 from schemas.codecs.json import decoder as json_decoder
 from schemas.codecs.json import encoder as json_encoder
 from schemas.format import Format
@@ -24,15 +24,19 @@ def compile_encoder(
     replication: str,
     connector: str,
     database: str,
+    ids: SchemaIds | None = None,
 ) -> Encoder:
-    """Return the encoder of a table version. Compiled once per process, then remembered."""
-    key = (table.fingerprint, table.version, format, replication, connector, database)
+    """Return the encoder of a table version. Compiled once per process, then remembered.
+
+    `ids` are those of its Avro schemas. None: the hashes of their texts.
+    """
+    key = (table.fingerprint, table.version, format, replication, connector, database, ids)
     encoder = _encoders.get(key)
     if encoder is None:
         if len(_encoders) >= CACHE_MAX:
             _encoders.clear()
         if format is Format.AVRO:
-            encoder = avro_encoder(table, replication, connector, database)
+            encoder = avro_encoder(table, replication, connector, database, ids)
         else:
             encoder = json_encoder(table, format, replication, connector, database)
         _encoders[key] = encoder

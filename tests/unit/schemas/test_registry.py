@@ -16,10 +16,12 @@ from schemas.registry import (
     parse_table_record,
     registry_record,
     schema_id_of,
+    subject_of,
     table_record,
     table_record_key,
 )
 from schemas.table import Column, TableName, TableSchema, UserType
+from schemas.topic_settings import SubjectNaming
 from schemas.types import Family, LogicalType
 from tests.kit.type_samples import SAMPLES
 
@@ -48,6 +50,17 @@ def test_ids_are_what_they_were_in_the_first_release() -> None:
 
 GOLDEN_KEY_ID = 639_956_158
 GOLDEN_VALUE_ID = 26_751_574
+
+
+def test_subjects_are_named_as_confluents_serializers_name_them() -> None:
+    encoder = compile_encoder(table("id"), Format.AVRO, replication="shop", connector="postgresql", database="b")
+    key, value = encoder.key_schema_text or "", encoder.value_schema_text or ""
+    topic, record = "shop.public.orders", "shop.public.orders.Envelope"
+    assert subject_of(SubjectNaming.TOPIC, topic, "key", key) == f"{topic}-key"
+    assert subject_of(SubjectNaming.TOPIC, topic, "value", value) == f"{topic}-value"
+    assert subject_of(SubjectNaming.RECORD, topic, "key", key) == "shop.public.orders.Key"
+    assert subject_of(SubjectNaming.RECORD, topic, "value", value) == record
+    assert subject_of(SubjectNaming.TOPIC_RECORD, topic, "value", value) == f"{topic}-{record}"
 
 
 def test_another_version_of_a_table_has_another_value_schema_and_the_same_key_schema() -> None:
@@ -126,9 +139,10 @@ def test_other_records_of_a_registry_are_passed_over() -> None:
 
 def test_a_table_version_comes_back_from_its_record() -> None:
     columns = tuple(Column(f"c{i}", sample.type, sample.native) for i, sample in enumerate(SAMPLES))
-    version = TableVersion(TableSchema(TableName("s", "t"), columns, (0, 2), version=7), 5, 6)
-    record = table_record(version)
-    assert parse_table_record(record.value) == version
+    for registered in (False, True):
+        version = TableVersion(TableSchema(TableName("s", "t"), columns, (0, 2), version=7), 5, 6, registered)
+        record = table_record(version)
+        assert parse_table_record(record.value) == version
     assert table_record_key(record.key) == (TableName("s", "t"), 7)
 
 

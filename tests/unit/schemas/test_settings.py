@@ -16,7 +16,8 @@ from schemas.endpoints import PluginSource, PluginTarget, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.reference import json_schema, markdown, sections
-from schemas.settings import Cleanup, DdlPolicy, Mode, Settings, parse
+from schemas.settings import DdlPolicy, Mode, Settings, parse
+from schemas.topic_settings import Cleanup
 
 MINIMAL: dict[str, Any] = {
     "name": "shop",

@@ -1,0 +1,43 @@
+"""The ids of Avro schemas that a registry gives: asked for once per table version, then kept on the schemas topic.
+
+So a capture that starts while the registry is out goes on with the versions that it has; only a new one must wait.
+"""
+
+from __future__ import annotations
+
+from capture.schemas_topic import Catalogue
+from runtime.registry import Registry
+from schemas.codecs import Encoder, SchemaIds
+from schemas.registry import TableVersion
+
+
+class Registration:
+    """Knows what a registry has said of the versions in a catalogue. Without a registry it says nothing of any."""
+
+    def __init__(self, catalogue: Catalogue, registry: Registry | None) -> None:
+        self._catalogue = catalogue
+        self._registry = registry
+
+    @property
+    def is_by_registry(self) -> bool:
+        """Whether new versions are registered."""
+        return self._registry is not None
+
+    def suits(self, version: TableVersion) -> bool:
+        """Tell whether a version's ids are of the kind that is configured now."""
+        return version.value_schema_id is None or version.registered == self.is_by_registry
+
+    def ids(self, encoder: Encoder, topic: str) -> SchemaIds | None:
+        """Return the ids for a version that is written to a topic; None: those that the encoder has.
+
+        Raises what the registry says of a new one (`runtime.registry.Registry.identify`).
+        """
+        known = self._catalogue.entry(encoder.table)
+        if known is not None:
+            if not known.registered or known.value_schema_id is None:
+                return None
+            return SchemaIds(known.key_schema_id, known.value_schema_id)
+        if self._registry is None or encoder.value_schema_text is None:
+            return None
+        key = encoder.key_schema_text and self._registry.identify(topic, "key", encoder.key_schema_text)
+        return SchemaIds(key or None, self._registry.identify(topic, "value", encoder.value_schema_text))

@@ -1,0 +1,115 @@
+"""The settings of topics and of the schema registry."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from schemas.endpoints import Section
+from schemas.format import Format
+
+
+class Cleanup(StrEnum):
+    """What Kafka does with old records of a table's topic."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+class TopicSettings(Section):
+    """The topics of a replication."""
+
+    format: Format = Format.AVRO
+    """`avro` (Confluent wire format), `json`, or `json-with-schema` (as Kafka Connect's JSON converter writes it)."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Partitions of each table's topic: the most appliers that can share one table."""
+    replication_factor: Annotated[int, Field(ge=1, le=32_767)] | None = None
+    """Copies of each partition. Left out: the cluster's `default.replication.factor`."""
+    cleanup: Cleanup = Cleanup.DELETE
+    """`delete`: records go by retention. `compact`: the last record of each key stays."""
+    tombstones: bool | None = None
+    """Whether a record without value follows a delete. Left out: exactly where `cleanup` is `compact`."""
+    transaction_metadata: bool = False
+    """Whether BEGIN and END of each source transaction are written to the transactions topic, and its id and the order
+    of the change within it into each envelope (`transaction`), as Debezium does by `provide.transaction.metadata`."""
+    config: dict[str, str | int | float | bool] = Field(default={})
+    """Further topic properties for the tables' topics (`retention.ms`, `min.insync.replicas`, …)."""
+    registry_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "_schemas"
+    """Where Avro schemas are kept without a `registry`, in the records that a Confluent schema registry keeps."""
+
+    @property
+    def writes_tombstones(self) -> bool:
+        """Whether a tombstone follows a delete."""
+        return self.cleanup is Cleanup.COMPACT if self.tombstones is None else self.tombstones
+
+
+class Compatibility(StrEnum):
+    """Which schemas may follow one another under a subject (Confluent's levels)."""
+
+    NONE = "NONE"
+    BACKWARD = "BACKWARD"
+    BACKWARD_TRANSITIVE = "BACKWARD_TRANSITIVE"
+    FORWARD = "FORWARD"
+    FORWARD_TRANSITIVE = "FORWARD_TRANSITIVE"
+    FULL = "FULL"
+    FULL_TRANSITIVE = "FULL_TRANSITIVE"
+
+
+class SubjectNaming(StrEnum):
+    """What the subjects of a registry are called (Confluent's `*.subject.name.strategy`)."""
+
+    TOPIC = "topic"
+    RECORD = "record"
+    TOPIC_RECORD = "topic-record"
+
+
+class RegistryTls(Section):
+    """Transport security of the registry, for a URL that begins with `https`."""
+
+    ca: str | None = None
+    """Path of the file with the trusted certificate authorities (PEM). Left out: the system's."""
+    cert: str | None = None
+    """Path of the client's certificate (PEM)."""
+    key: str | None = None
+    """Path of the client's private key (PEM)."""
+    key_password: SecretStr | None = None
+    """Password of the private key."""
+
+
+class RegistrySettings(Section):
+    """A schema registry with Confluent's HTTP interface. Left out: schemas are kept in `topics.registry_topic`."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+    """Where it is, with the path of the interface if it has one (`http://apicurio:8080/apis/ccompat/v7`)."""
+    user: str | None = None
+    """User, with `password`: basic authentication."""
+    password: SecretStr | None = None
+    """Password of the user: write `${ENV}` or `${file:PATH}`."""
+    token: SecretStr | None = None
+    """A bearer token, instead of user and password."""
+    tls: RegistryTls = RegistryTls()
+    """Transport security."""
+    subjects: SubjectNaming = SubjectNaming.TOPIC
+    """Names of subjects: `topic` (`TOPIC-key`, `TOPIC-value`), `record` (the record's full name), or `topic-record`
+    (`TOPIC-` and the record's full name)."""
+    compatibility: Compatibility | None = None
+    """The level that capture sets on each of its subjects. Left out: the registry's own levels are left alone."""
+    auto_register: bool = True
+    """Whether capture registers new schemas. False: somebody else does before; capture stops at one that it misses."""
+    timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 10
+    """How long one request may take. An outage is waited out for `capture.retry_for_s`."""
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_a_base(cls, url: str) -> str:
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _one_kind_of_login(self) -> RegistrySettings:
+        if self.token is not None and self.user is not None:
+            raise ValueError("either user and password, or a token")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password go together")
+        return self
