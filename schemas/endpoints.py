@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
 from schemas.hints import nearest
 
 SOURCE_ENGINES = ("postgresql", "mysql")
-TARGET_ENGINES = ("postgresql",)
+TARGET_ENGINES = ("postgresql", "mysql")
 """The engines that have a model of their own, the default first."""
 
 
@@ -159,8 +159,8 @@ class PostgresqlSource(SourceSection, PostgresqlConnection):
         return f"slot {self.slot_name(replication)} and publication {self.publication_name(replication)} at the source"
 
 
-class MysqlSource(SourceSection):
-    """A MySQL or MariaDB server to capture."""
+class MysqlConnection(Section):
+    """How to reach a MySQL or MariaDB server."""
 
     engine: Literal["mysql"]
     """The engine: `mysql`, for MariaDB too. Which of the two it is the server says."""
@@ -172,21 +172,26 @@ class MysqlSource(SourceSection):
     """User to log in as, by `caching_sha2_password`, `mysql_native_password` or MariaDB's `ed25519`."""
     password: SecretStr | None = None
     """Its password: write `${ENV}` or `${file:PATH}`."""
-    database: str = ""
-    """What `source.db` says in envelopes. Left out: each table's own database, as Debezium says it."""
     tls: Tls = Tls()
     """Transport security; `prefer` and `require` encrypt without looking at the certificate, `allow` does not."""
     connect_timeout_s: Annotated[int, Field(ge=1, le=600)] = 10
     """How long one attempt to connect may take."""
-    server_id: Annotated[int, Field(ge=1, le=4_294_967_295)] | None = None
-    """Number that the log's reader registers by, unlike every other replica's. Left out: made of the name."""
-    zero_dates: Annotated[str, Field(pattern=r"^(error|null|[0-9]{4}-[0-9]{2}-[0-9]{2})$")] = "error"
-    """What dates with a zero year, month or day become: an `error` that stops, `null`, or the date that stands here."""
 
     @property
     def place(self) -> str:
         """Where the server is, in words."""
         return f"{self.host}:{self.port}"
+
+
+class MysqlSource(SourceSection, MysqlConnection):
+    """A MySQL or MariaDB server to capture."""
+
+    database: str = ""
+    """What `source.db` says in envelopes. Left out: each table's own database, as Debezium says it."""
+    server_id: Annotated[int, Field(ge=1, le=4_294_967_295)] | None = None
+    """Number that the log's reader registers by, unlike every other replica's. Left out: made of the name."""
+    zero_dates: Annotated[str, Field(pattern=r"^(error|null|[0-9]{4}-[0-9]{2}-[0-9]{2})$")] = "error"
+    """What dates with a zero year, month or day become: an `error` that stops, `null`, or the date that stands here."""
 
     @field_validator("zero_dates")
     @classmethod
@@ -215,6 +220,21 @@ class PostgresqlTarget(PostgresqlConnection):
     """Longest duration of one statement at the target; 0: none."""
     lock_timeout_s: Annotated[int, Field(ge=0, le=86400)] = 30
     """Longest wait for a lock at the target, before the batch is tried again; 0: none."""
+
+
+class MysqlTarget(MysqlConnection):
+    """A MySQL or MariaDB server to write."""
+
+    database: Annotated[str, Field(max_length=64)] = ""
+    """Database that all tables go to. Left out: to databases named like the source's schemas."""
+    schema_map: dict[str, str] = {}
+    """Source schema to target database, where neither its own name nor `database` is meant."""
+    control_schema: Annotated[str, Field(min_length=1, max_length=64)] = "tailrace"
+    """Database of Tailrace's own tables (offsets, barriers) and of its temporary ones at the target."""
+    foreign_key_checks: bool = True
+    """False: foreign keys of the target are not checked for what arrives, and their actions not run."""
+    lock_timeout_s: Annotated[int, Field(ge=1, le=86400)] = 30
+    """Longest wait for a lock at the target, before the batch is tried again."""
 
 
 class Plugin(Section):
@@ -279,7 +299,9 @@ AnySource = Annotated[
     _told_apart_by(SOURCE_ENGINES),
 ]
 AnyTarget = Annotated[
-    Annotated[PostgresqlTarget, Tag("postgresql")] | Annotated[PluginTarget, Tag("plugin")],
+    Annotated[PostgresqlTarget, Tag("postgresql")]
+    | Annotated[MysqlTarget, Tag("mysql")]
+    | Annotated[PluginTarget, Tag("plugin")],
     _told_apart_by(TARGET_ENGINES),
 ]
 

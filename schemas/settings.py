@@ -14,7 +14,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas.endpoints import AnySource, AnyTarget, PluginTarget, PostgresqlSource, PostgresqlTarget, Section
+from schemas.endpoints import (
+    AnySource,
+    AnyTarget,
+    MysqlTarget,
+    PluginTarget,
+    PostgresqlSource,
+    PostgresqlTarget,
+    Section,
+)
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import explain
 from schemas.topic_settings import RegistrySettings, TopicSettings
@@ -209,7 +217,7 @@ class Settings(Section):
         assert isinstance(self.source, PostgresqlSource)
         return self.source
 
-    def target(self, name: str) -> PostgresqlTarget | PluginTarget:
+    def target(self, name: str) -> PostgresqlTarget | MysqlTarget | PluginTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""
         if name not in self.targets:
             known = ", ".join(sorted(self.targets)) or "none is configured"

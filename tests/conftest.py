@@ -20,7 +20,7 @@ import pytest
 
 from deploy.local.cache import DownloadError
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaCluster, KafkaServer, named_kafka
-from deploy.local.mysql import MysqlAddress, MysqlServer
+from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
 from deploy.local.process import log_tail
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
@@ -130,6 +130,9 @@ def _optional(server: str, optional: bool) -> Iterator[None]:
 
 
 def _mysql(directory: Path, series: str) -> Iterator[MysqlAddress]:
+    if named := named_mysql(series):
+        yield named
+        return
     server = MysqlServer(directory / f"mysql-{series}", series=series)
     with _optional(f"MySQL or MariaDB ({series})", True):
         server.start()

@@ -22,7 +22,7 @@ from schemas.table import TableSchema
 
 ENTRY_POINT_GROUP = "tailrace.sinks"
 
-_ENGINES = {"postgresql": "apply.sinks.postgresql.target"}
+_ENGINES = {"postgresql": "apply.sinks.postgresql.target", "mysql": "apply.sinks.mysql.target"}
 
 
 def open_sink(settings: Settings, target: str) -> Sink:

@@ -75,6 +75,13 @@ class MysqlAddress:
     password: str = ""
 
 
+def named_mysql(series: str) -> MysqlAddress | None:
+    """Return the server that `TAILRACE_TEST_MARIADB` or `TAILRACE_TEST_MYSQL` (`host:port`) names, if it does."""
+    named = os.environ.get({"11.4": "TAILRACE_TEST_MARIADB", "mysql": "TAILRACE_TEST_MYSQL"}.get(series, ""))
+    host, _, port = (named or "").rpartition(":")
+    return MysqlAddress(host, int(port)) if named else None
+
+
 @dataclass(frozen=True, slots=True)
 class Programs:
     """What starts a server."""

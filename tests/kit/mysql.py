@@ -31,6 +31,12 @@ class MysqlDatabase:
             "tables": [f"{self.name}.*"],
         }
 
+    @property
+    def target_settings(self) -> dict[str, Any]:
+        """A target section that writes everything, control tables too, to this database."""
+        settings = {name: value for name, value in self.settings.items() if name != "tables"}
+        return settings | {"database": self.name, "control_schema": self.name}
+
     def source(self, **more: Any) -> MysqlSource:
         """Return a `source` section that takes all tables of the database."""
         return MysqlSource.model_validate({**self.settings, **more})

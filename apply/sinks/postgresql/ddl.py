@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from apply.relational.difference import Difference
 from apply.sinks.postgresql.catalog import TargetTable
 from apply.sinks.postgresql.names import listed, literal, quoted
-from schemas.table import Column, GeneratedColumn, Index, TableSchema, UserType
+from schemas.table import Column, GeneratedColumn, TableSchema, UserType
 from schemas.types import Family
 
 IDENTIFIER_BYTES_MAX = 63
@@ -87,60 +88,6 @@ def shortened(name: str, ending: str) -> str:
     """Return `name` with `ending`, cut to what PostgreSQL keeps of an identifier."""
     room = IDENTIFIER_BYTES_MAX - len(ending.encode())
     return name.encode()[:room].decode(errors="ignore") + ending
-
-
-@dataclass(slots=True)
-class Difference:
-    """What leads from one version of a table to a later one."""
-
-    renamed: list[tuple[str, str]] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    added: list[Column] = field(default_factory=list)
-    changed: list[tuple[Column, Column]] = field(default_factory=list)
-    generated_added: list[GeneratedColumn] = field(default_factory=list)
-    key_changed: bool = False
-    indexes_dropped: list[Index] = field(default_factory=list)
-    foreign_keys_dropped: list[str] = field(default_factory=list)
-
-
-def difference(old: TableSchema, new: TableSchema) -> Difference:
-    """Compare two versions of a table.
-
-    Columns are the same if the engine's lasting number is, or, where it has none or the table is another one, the name.
-    """
-    result = Difference()
-    is_same = old.number == new.number
-    by_number = {column.number: column for column in old.columns if column.number and is_same}
-    by_name = {column.name: column for column in old.columns if column.number not in by_number}
-    kept: set[str] = set()
-    for column in new.columns:
-        before = by_number.get(column.number) or by_name.get(column.name)
-        if before is None and not column.number:
-            before = next((c for c in old.columns if c.name == column.name), None)
-        if before is None:
-            result.added.append(column)
-            continue
-        kept.add(before.name)
-        if before.name != column.name:
-            result.renamed.append((before.name, column.name))
-        if before != column:
-            result.changed.append((before, column))
-    old_generated = {column.name: column for column in old.generated}
-    new_generated = {column.name: column for column in new.generated}
-    for name, generated in new_generated.items():
-        if name not in old_generated or old_generated[name].expression != generated.expression:
-            result.generated_added.append(generated)
-            if name in old_generated:
-                result.dropped.append(name)
-    result.dropped += [name for name in old_generated if name not in new_generated]
-    # After the computed columns, which may depend on them.
-    result.dropped += [column.name for column in old.columns if column.name not in kept]
-    renames = dict(result.renamed)
-    result.key_changed = [renames.get(name, name) for name in old.key_names] != list(new.key_names)
-    present = {(index.name, index.definition) for index in new.indexes}
-    result.indexes_dropped = [index for index in old.indexes if (index.name, index.definition) not in present]
-    result.foreign_keys_dropped = [key.name for key in old.foreign_keys if key not in new.foreign_keys]
-    return result
 
 
 def alter_table(

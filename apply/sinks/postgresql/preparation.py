@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import psycopg
 
+from apply.relational.difference import as_found, difference
 from apply.sinks.postgresql.catalog import TargetTable, read_table
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.connection import Link
@@ -17,7 +18,6 @@ from apply.sinks.postgresql.ddl import (
     alter_table,
     create_table,
     create_type,
-    difference,
     mapped_type,
 )
 from apply.sinks.postgresql.foreign import translated
@@ -113,7 +113,7 @@ class Preparation:
             self._create(table, name, spelling)
         else:
             # A table that we did not make is taken as it is, plus the columns that it lacks.
-            self._alter(recorded or _as_found(table, target), table, target, spelling)
+            self._alter(recorded or as_found(table, target.columns), table, target, spelling)
         made = self.read(table)
         self._check(table, made, spelling)
         self._control.record(table)
@@ -316,24 +316,6 @@ def problems_of(table: TableSchema, target: TargetTable, types: Mapping[str, str
         if extra.name not in names and extra.not_null and not extra.has_default and not extra.generated
     ]
     return problems
-
-
-def _as_found(table: TableSchema, target: TargetTable) -> TableSchema:
-    """Return `table` without what the target lacks: the version to alter from when the table is somebody else's."""
-    missing = [column for column in table.columns if column.name not in target.columns]
-    if not missing:
-        return table
-    key_names = table.key_names
-    columns = tuple(column for column in table.columns if column.name in target.columns)
-    places = {column.name: place for place, column in enumerate(columns)}
-    return TableSchema(
-        name=table.name,
-        columns=columns,
-        key=tuple(places[name] for name in key_names if name in places),
-        version=table.version,
-        primary_key=table.primary_key,
-        generated=table.generated,
-    )
 
 
 def _schema_error(table: TableSchema, message: str, remedy: str) -> TailraceError:

@@ -106,7 +106,7 @@ def test_connection_parameters_are_libpqs() -> None:
         ),
         (
             {"targets": {"r": {"engine": "kafka-streams", "host": "h"}}},
-            "targets.r: the engine is none of ours (postgresql); what a plug-in needs stands under `options`",
+            "targets.r: the engine is none of ours (postgresql, mysql); what a plug-in needs stands under `options`",
         ),
         ({"source": {"engine": "sheets", "tables": ["a.b"]}}, "source.database: is required"),
         (

@@ -7,6 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from apply.relational.difference import difference
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, UniqueIndex
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.ddl import (
@@ -14,7 +15,6 @@ from apply.sinks.postgresql.ddl import (
     alter_table,
     create_table,
     create_type,
-    difference,
     mapped_type,
     shortened,
 )

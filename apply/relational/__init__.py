@@ -1,0 +1,1 @@
+"""What relational sinks share: no driver, no dialect."""

@@ -1,0 +1,80 @@
+"""What leads from one version of a table to a later one, whatever the dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from schemas.table import Column, GeneratedColumn, Index, TableSchema
+
+
+@dataclass(slots=True)
+class Difference:
+    """What leads from one version of a table to a later one."""
+
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    added: list[Column] = field(default_factory=list)
+    changed: list[tuple[Column, Column]] = field(default_factory=list)
+    generated_added: list[GeneratedColumn] = field(default_factory=list)
+    key_changed: bool = False
+    indexes_dropped: list[Index] = field(default_factory=list)
+    foreign_keys_dropped: list[str] = field(default_factory=list)
+
+
+def difference(old: TableSchema, new: TableSchema) -> Difference:
+    """Compare two versions of a table.
+
+    Columns are the same if the engine's lasting number is, or, where it has none or the table is another one, the name.
+    """
+    result = Difference()
+    is_same = old.number == new.number
+    by_number = {column.number: column for column in old.columns if column.number and is_same}
+    by_name = {column.name: column for column in old.columns if column.number not in by_number}
+    kept: set[str] = set()
+    for column in new.columns:
+        before = by_number.get(column.number) or by_name.get(column.name)
+        if before is None and not column.number:
+            before = next((c for c in old.columns if c.name == column.name), None)
+        if before is None:
+            result.added.append(column)
+            continue
+        kept.add(before.name)
+        if before.name != column.name:
+            result.renamed.append((before.name, column.name))
+        if before != column:
+            result.changed.append((before, column))
+    old_generated = {column.name: column for column in old.generated}
+    new_generated = {column.name: column for column in new.generated}
+    for name, generated in new_generated.items():
+        if name not in old_generated or old_generated[name].expression != generated.expression:
+            result.generated_added.append(generated)
+            if name in old_generated:
+                result.dropped.append(name)
+    result.dropped += [name for name in old_generated if name not in new_generated]
+    # After the computed columns, which may depend on them.
+    result.dropped += [column.name for column in old.columns if column.name not in kept]
+    renames = dict(result.renamed)
+    result.key_changed = [renames.get(name, name) for name in old.key_names] != list(new.key_names)
+    present = {(index.name, index.definition) for index in new.indexes}
+    result.indexes_dropped = [index for index in old.indexes if (index.name, index.definition) not in present]
+    result.foreign_keys_dropped = [key.name for key in old.foreign_keys if key not in new.foreign_keys]
+    return result
+
+
+def as_found(table: TableSchema, present: Container[str]) -> TableSchema:
+    """Return `table` without what the target lacks: the version to alter from when the table is somebody else's."""
+    missing = [column for column in table.columns if column.name not in present]
+    if not missing:
+        return table
+    key_names = table.key_names
+    columns = tuple(column for column in table.columns if column.name in present)
+    places = {column.name: place for place, column in enumerate(columns)}
+    return TableSchema(
+        name=table.name,
+        columns=columns,
+        key=tuple(places[name] for name in key_names if name in places),
+        version=table.version,
+        primary_key=table.primary_key,
+        generated=table.generated,
+    )

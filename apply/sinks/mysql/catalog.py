@@ -1,0 +1,148 @@
+"""What the target's catalogue says of a table: read once per version, never per batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apply.sinks.mysql.connection import Link
+from apply.sinks.mysql.names import qualified
+from schemas.table import TableName
+
+_TABLE = """
+select table_type, engine, table_rows from information_schema.tables where table_schema = %s and table_name = %s
+"""
+
+_COLUMNS = """
+select column_name, column_type, data_type, character_set_name, collation_name, is_nullable, column_default, extra,
+       generation_expression, character_maximum_length
+  from information_schema.columns where table_schema = %s and table_name = %s order by ordinal_position
+"""
+
+_UNIQUE = """
+select index_name, column_name, sub_part from information_schema.statistics
+ where table_schema = %s and table_name = %s and non_unique = 0 order by index_name, seq_in_index
+"""
+
+_REFERRING = """
+select k.constraint_name, k.table_schema, k.table_name, k.column_name, k.referenced_column_name
+  from information_schema.key_column_usage k
+ where k.referenced_table_schema = %s and k.referenced_table_name = %s
+ order by k.table_schema, k.table_name, k.constraint_name, k.ordinal_position
+"""
+
+PRIMARY = "PRIMARY"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """A column as the target has it."""
+
+    name: str
+    type: str
+    """As the catalogue prints it: `bigint(20) unsigned`, `enum('a','b')`."""
+    base: str
+    """The type's bare name: `bigint`."""
+    charset: str
+    collation: str
+    """Both empty for types without characters."""
+    not_null: bool
+    has_default: bool
+    generated: bool
+    length: int
+    """Of character and binary types, in characters or bytes; 0 elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueIndex:
+    """A unique index."""
+
+    name: str
+    columns: frozenset[str]
+    whole: bool
+    """False where it is over an expression or the beginning of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A foreign key of some table to this one."""
+
+    name: str
+    child: TableName
+    columns: tuple[str, ...]
+    referred: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """A table as the target has it."""
+
+    name: TableName
+    kind: str
+    storage: str
+    columns: dict[str, TargetColumn]
+    unique: tuple[UniqueIndex, ...]
+    referring: tuple[Reference, ...]
+
+    @property
+    def sql(self) -> str:
+        """The qualified name in quotes."""
+        return qualified(self.name)
+
+    def has_unique(self, key: frozenset[str]) -> bool:
+        """Tell whether some unique index is over these columns and no others."""
+        return any(index.whole and index.columns == key for index in self.unique)
+
+    def only_unique(self, key: frozenset[str]) -> bool:
+        """Tell whether nothing else is unique: a duplicate can then be one of the key only."""
+        return self.has_unique(key) and all(index.whole and index.columns == key for index in self.unique)
+
+
+def read_table(link: Link, name: TableName) -> TargetTable | None:
+    """Return the table of this name, or None. Driver errors pass through."""
+    found = link.rows(_TABLE, name)
+    if not found:
+        return None
+    kind, storage, _ = found[0]
+    columns = {
+        row[0]: TargetColumn(
+            name=row[0],
+            type=row[1],
+            base=str(row[2]).lower(),
+            charset=row[3] or "",
+            collation=row[4] or "",
+            not_null=row[5] == "NO",
+            has_default=row[6] is not None or "auto_increment" in row[7] or "DEFAULT_GENERATED" in row[7],
+            generated=bool(row[8]),
+            length=int(row[9] or 0),
+        )
+        for row in link.rows(_COLUMNS, name)
+    }
+    parts: dict[str, list[tuple[str | None, int | None]]] = {}
+    for index, column, prefix in link.rows(_UNIQUE, name):
+        parts.setdefault(index, []).append((column, prefix))
+    unique = tuple(
+        UniqueIndex(
+            index,
+            frozenset(column for column, _ in some if column),
+            all(column is not None and prefix is None for column, prefix in some),
+        )
+        for index, some in parts.items()
+    )
+    return TargetTable(
+        name,
+        "table" if kind == "BASE TABLE" else str(kind).lower(),
+        storage or "",
+        columns,
+        unique,
+        referring(link, name),
+    )
+
+
+def referring(link: Link, name: TableName) -> tuple[Reference, ...]:
+    """Return the foreign keys that refer to a table, its own included."""
+    found: dict[tuple[str, TableName], tuple[list[str], list[str]]] = {}
+    for constraint, schema, table, column, referred in link.rows(_REFERRING, name):
+        columns, targets = found.setdefault((constraint, TableName(schema, table)), ([], []))
+        columns.append(column)
+        targets.append(referred)
+    return tuple(Reference(name_, child, tuple(a), tuple(b)) for (name_, child), (a, b) in found.items())

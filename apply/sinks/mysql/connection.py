@@ -1,0 +1,260 @@
+"""One connection to the target, with its transaction under our own hand.
+
+The driver's connection is in autocommit mode and `start transaction` is sent only when something is to be written,
+together with the first savepoint. Statements without parameters go several at once. The session's settings are stated
+here, whatever the server's are: strict, so that no value is bent to fit; backslashes plain; zero a value like others
+in an identity; time in UTC; each statement sees what is committed, and locks no gaps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from pymysql.constants import CLIENT
+
+from apply.sinks.mysql.errors import classify
+from apply.sinks.mysql.memory_load import MemoryConnection
+from apply.sinks.mysql.names import literal
+from runtime import clock
+from schemas.endpoints import MysqlTarget, TlsMode
+from schemas.errors import ErrorKind, TailraceError
+
+SQL_MODE = (
+    "STRICT_ALL_TABLES",
+    "NO_BACKSLASH_ESCAPES",
+    "NO_AUTO_VALUE_ON_ZERO",
+    "NO_ENGINE_SUBSTITUTION",
+    "ERROR_FOR_DIVISION_BY_ZERO",
+)
+"""Ours alone: a server's `ANSI_QUOTES` or `PAD_CHAR_TO_FULL_LENGTH` would change what statements and values mean."""
+
+IDLE_S = 30.0
+"""After so long without a word the server is asked whether the session lives: it ends idle ones."""
+
+STALL_S = 3600
+"""Longest wait for an answer beyond the time-outs that the server keeps itself."""
+
+
+def connect(target: MysqlTarget) -> MemoryConnection:
+    """Open a connection in autocommit mode with the session settings that Tailrace relies on.
+
+    Raises TARGET_CONNECTION or CONFIGURATION.
+    """
+    where = {"unix_socket": target.host} if target.host.startswith("/") else {"host": target.host, "port": target.port}
+    try:
+        connection = MemoryConnection(
+            **where,
+            user=target.user,
+            password=target.password.get_secret_value().encode() if target.password else b"",
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=target.connect_timeout_s,
+            read_timeout=STALL_S,
+            write_timeout=STALL_S,
+            client_flag=CLIENT.MULTI_STATEMENTS | CLIENT.FOUND_ROWS | CLIENT.LOCAL_FILES,
+            **_tls(target),
+        )
+    except pymysql.Error as error:
+        raise _unreachable(error, target) from error
+    except OSError as error:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION, f"the target's TLS files cannot be read ({type(error).__name__})"
+        ) from error
+    try:
+        for statement in _session(target):
+            connection.query(statement)
+    except pymysql.Error as error:
+        connection._force_close()
+        raise classify(error, "setting up the session at the target") from error
+    return connection
+
+
+def _session(target: MysqlTarget) -> list[str]:
+    lock_s = target.lock_timeout_s
+    return [
+        f"set session sql_mode = {literal(','.join(SQL_MODE))}",
+        "set names utf8mb4 collate utf8mb4_bin",
+        "set session transaction isolation level read committed",
+        "set session time_zone = '+00:00', session autocommit = 1, session unique_checks = 1",
+        f"set session foreign_key_checks = {int(target.foreign_key_checks)}",
+        f"set session innodb_lock_wait_timeout = {lock_s}, session lock_wait_timeout = {lock_s}",
+    ]
+
+
+def _tls(target: MysqlTarget) -> dict[str, Any]:
+    tls = target.tls
+    if tls.mode in (TlsMode.DISABLE, TlsMode.ALLOW) or target.host.startswith("/"):
+        return {"ssl_disabled": True}
+    if tls.mode is TlsMode.PREFER and not tls.ca and not tls.cert:
+        return {}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = tls.mode is TlsMode.VERIFY_FULL
+    if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL):
+        context.verify_mode = ssl.CERT_NONE
+    elif tls.ca and tls.ca != "system":
+        context.load_verify_locations(tls.ca)
+    else:
+        context.load_default_certs()
+    if tls.cert:
+        secret = tls.key_password.get_secret_value() if tls.key_password else None
+        context.load_cert_chain(Path(tls.cert), tls.key, secret)
+    return {"ssl": context}
+
+
+def _unreachable(error: pymysql.Error, target: MysqlTarget) -> TailraceError:
+    found = classify(error, f"connecting to {target.user}@{target.place}")
+    if isinstance(getattr(error, "original_exception", None), ssl.SSLCertVerificationError):
+        found.kind, found.remedy = ErrorKind.CONFIGURATION, "check `tls.mode`, `tls.ca` and the host name"
+    return found
+
+
+class Link:
+    """A connection that is made when it is first needed, and made again after it broke."""
+
+    def __init__(self, target: MysqlTarget) -> None:
+        self._target = target
+        self._connection: MemoryConnection | None = None
+        self._begun = False
+        self._used_at = 0.0
+        self.is_mariadb = False
+        self.version: tuple[int, ...] = ()
+        self.loads_local = False
+        """Whether the server lets a client load its own data; else rows are inserted."""
+        self.packet_bytes_max = 1 << 20
+        """Longest statement that the server takes."""
+        self.generation = 0
+        """Counts the connections: what lives in a session (temporary tables) is gone when it changes."""
+
+    @property
+    def connection(self) -> MemoryConnection:
+        """The open connection. Raises TARGET_CONNECTION when it broke within a transaction."""
+        found = self._connection
+        if found is not None and not found.open:
+            if self._begun:
+                # What the transaction had written is lost: only a rollback by the caller may go on from here.
+                raise classify(pymysql.OperationalError(), "writing to the target")
+            found = None
+        if found is not None and not self._begun and clock.monotonic() - self._used_at > IDLE_S:
+            try:
+                found.ping()
+            except pymysql.Error:
+                found = None
+        if found is None:
+            found = self._connection = connect(self._target)
+            self.generation += 1
+            self._look_around(found)
+        self._used_at = clock.monotonic()
+        return found
+
+    def _look_around(self, connection: MemoryConnection) -> None:
+        text = connection.server_version
+        self.is_mariadb = "MariaDB" in text
+        numbers = text.removeprefix("5.5.5-").split("-")[0].split(".")
+        self.version = tuple(int(number) for number in numbers if number.isdigit())
+        with connection.cursor() as cursor:
+            cursor.execute("select @@local_infile, @@max_allowed_packet")
+            local, packet = cursor.fetchone()
+        self.loads_local, self.packet_bytes_max = bool(local), int(packet)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a transaction is open."""
+        return self._begun
+
+    def begin(self, then: str = "") -> None:
+        """Open a transaction unless one is open; run `then` in the same round trip."""
+        opening = [] if self._begun else ["start transaction"]
+        statements = [*opening, then] if then else opening
+        if statements:
+            self.run(*statements)
+            self._begun = True
+
+    def commit(self) -> None:
+        """Commit what is open. Raises the server's error; then nothing has been written, or it is not known."""
+        if self._begun:
+            self.run("commit")
+            self._begun = False
+
+    def rollback(self) -> None:
+        """Undo what is open; never raises: a broken connection has rolled back by itself."""
+        begun, self._begun = self._begun, False
+        connection = self._connection
+        if connection is None or not connection.open:
+            self._connection = None
+            return
+        if begun:
+            try:
+                connection.query("rollback")
+            except pymysql.Error:
+                self.discard()
+
+    @contextlib.contextmanager
+    def own_transaction(self) -> Iterator[None]:
+        """Run a block in the open transaction, or in one of its own that is committed at the end."""
+        begun = self._begun
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            if not begun:
+                self.rollback()
+            raise
+        if not begun:
+            self.commit()
+
+    def run(self, *statements: str) -> int:
+        """Run statements without parameters in one round trip; return the last one's row count.
+
+        All answers are read, also after an error; statements behind one that fails are not run by the server.
+        """
+        connection = self.connection
+        count = connection.query("; ".join(statements))
+        while connection._result is not None and connection._result.has_next:
+            count = connection.next_result()
+        return int(count)
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query with parameters (none: `%` is plain). Driver errors pass through."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, tuple(parameters) or None)
+            return list(cursor.fetchall())
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement with parameters; return its row count."""
+        with self.connection.cursor() as cursor:
+            return int(cursor.execute(statement, tuple(parameters) or None))
+
+    def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first column of the first row, or None."""
+        found = self.rows(query, parameters)
+        return found[0][0] if found else None
+
+    def load(self, statement: str, data: bytes, row_count: int) -> int | None:
+        """Run a `load data local` with the whole input at hand; return the number of a refusal, or None.
+
+        The server bends what does not fit, and skips what it cannot, with a warning for each: so a warning, or a row
+        that is missing, is a refusal (Invariant 7). Then the caller undoes it.
+        """
+        connection = self.connection
+        loaded = connection.load(statement, data)
+        if not connection.warning_count and loaded == row_count:
+            return None
+        warnings = self.rows("show warnings limit 1")
+        return int(warnings[0][1]) if warnings else 1265
+
+    def twin(self) -> Link:
+        """Return a link of its own to the same target."""
+        return Link(self._target)
+
+    def discard(self) -> None:
+        """Close the connection whatever its state. May be called twice."""
+        connection, self._connection = self._connection, None
+        self._begun = False
+        if connection is not None and connection.open:
+            with contextlib.suppress(pymysql.Error, OSError):
+                connection.close()

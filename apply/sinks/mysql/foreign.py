@@ -1,0 +1,321 @@
+"""Tables of any engine as a MySQL or MariaDB target has them: types by logical type, indexes as far as it goes.
+
+Text is kept in utf8mb4 under the server's binary collation without padding: keys that differ at the source differ
+here, whatever the source compares by. Text that a key, a unique index or a foreign key is over gets a length, since
+the servers index no other; a longer value is refused, never cut. `losses` names what is not as at the source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from apply.sinks.mysql.names import quoted, shortened
+from apply.sinks.mysql.types import DECIMAL_DIGITS_MAX, DECIMAL_SCALE_MAX
+from schemas.table import Column, ForeignKey, Index, TableSchema
+from schemas.types import Family
+
+ENGINE = "mysql"
+
+INDEX_BYTES_MAX = 3072
+"""Of InnoDB's index entries in its usual row format."""
+CHARACTER_BYTES = 4
+ROW_BYTES_MAX = 60_000
+"""Of a row's columns other than texts and blobs: the servers allow 65,535 in all."""
+PREFIX_CHARACTERS = 191
+
+_JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What of a server decides how tables are spelled."""
+
+    is_mariadb: bool
+    version: tuple[int, ...]
+
+    @property
+    def collation(self) -> str:
+        """The collation of text: by code points, trailing blanks included."""
+        return "utf8mb4_nopad_bin" if self.is_mariadb else "utf8mb4_0900_bin"
+
+    def has(self, base: str) -> bool:
+        """Tell whether the server has a type that not every one has."""
+        since = (_MARIADB_TYPES if self.is_mariadb else _MYSQL_TYPES).get(base)
+        return since is not None and self.version >= since
+
+
+_MARIADB_TYPES = {"uuid": (10, 7), "inet6": (10, 5), "inet4": (10, 10), "vector": (11, 7)}
+_MYSQL_TYPES = {"vector": (9, 0)}
+_ELSEWHERE = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)", "vector": "longblob"}
+"""Types of one server as the other one has them."""
+
+TYPES: dict[Family, str] = {
+    Family.BOOLEAN: "tinyint(1)",
+    Family.INT16: "smallint",
+    Family.INT32: "int",
+    Family.INT64: "bigint",
+    Family.UINT32: "int unsigned",
+    Family.UINT64: "bigint unsigned",
+    Family.FLOAT32: "float",
+    Family.FLOAT64: "double",
+    Family.NUMERIC: f"decimal({DECIMAL_DIGITS_MAX},{DECIMAL_SCALE_MAX})",
+    Family.STRING: "longtext",
+    Family.BYTES: "longblob",
+    Family.DATE: "date",
+    Family.TIME: "time(6)",
+    Family.TIMETZ: "varchar(24)",
+    Family.TIMESTAMP: "datetime(6)",
+    Family.TIMESTAMPTZ: "datetime(6)",
+    Family.INTERVAL: "varchar(100)",
+    Family.UUID: "char(36)",
+    Family.JSON: _JSON,
+    Family.XML: "longtext",
+    Family.ENUM: "varchar(63)",
+    Family.TEXT: "longtext",
+}
+"""The type of each family but DECIMAL, and STRING with a length."""
+
+NOTES: dict[Family, str] = {
+    Family.FLOAT32: "NaN and infinities are refused",
+    Family.FLOAT64: "NaN and infinities are refused",
+    Family.NUMERIC: "values of more than 35 digits before the point or 30 behind it, and NaN, are refused",
+    Family.DATE: "infinities, and years before 1 and after 9999, are refused",
+    Family.TIMETZ: "its text",
+    Family.TIMESTAMP: "infinities, and years before 1 and after 9999, are refused",
+    Family.TIMESTAMPTZ: "in UTC, without a zone; infinities, and years before 1 and after 9999, are refused",
+    Family.INTERVAL: "its text in ISO 8601",
+    Family.XML: "its text, not checked any more",
+    Family.ENUM: "labels are not checked any more, and sort as text",
+}
+_JSON_NOTE = "as the server prints it: names sorted, each once, numbers with a fraction as doubles"
+_OF_TEXT = re.compile(r"(char|varchar|tinytext|text|mediumtext|longtext|enum|set)\b")
+_NO_DEFAULT = re.compile(r"(\w*text|\w*blob|json|geometry|vector)\b")
+_CONSTANT = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?|'(?:[^'\\]|'')*'")
+_NOW = re.compile(r"current_timestamp(\(\d?\))?|now\(\)", re.IGNORECASE)
+_CAST = re.compile(r"('(?:[^'\\]|'')*'|-?\d+(?:\.\d+)?)::[\w \"().]+")
+_PART = re.compile(
+    r'(?:`((?:[^`]|``)+)`|"((?:[^"]|"")+)"|([a-z_][a-z0-9_$]*))(?:\((\d+)\))?(?: asc| desc)?', re.IGNORECASE
+)
+_INDEX = re.compile(r"using (\w+) \((.+)\)")
+
+
+def translated(table: TableSchema, server: Server) -> TableSchema:
+    """Return a table as the target can have it: native types, defaults and indexes in its words."""
+    natives = _types(table, server)
+    identity = _identity(table, natives)
+    return replace(
+        table,
+        columns=tuple(
+            replace(
+                column,
+                native=natives[column.name],
+                default=_default(column, natives[column.name]),
+                identity="by default" if column.name == identity else "",
+                collation=_collation(natives[column.name], server),
+            )
+            for column in table.columns
+        ),
+        generated=(),
+        indexes=tuple(_indexes(table, natives)),
+        foreign_keys=tuple(key for key in table.foreign_keys if _keys_fit(key, natives)),
+        user_types=(),
+        engine=ENGINE,
+    )
+
+
+def column_type(column: Column, server: Server) -> str:
+    """Return the type that holds every value of a column that the servers have, wherever it stands."""
+    kind = column.type
+    if kind.family is Family.DECIMAL:
+        return _decimal(kind.precision or 0, kind.scale or 0)
+    if kind.family is Family.STRING and kind.length and kind.length <= 16_383:
+        # Never `char`: it forgets the blanks at the end.
+        return f"varchar({kind.length})"
+    if kind.family is Family.TEXT and column.native.endswith("[]"):
+        return _JSON
+    return TYPES[kind.family]
+
+
+def own_type(native: str, server: Server) -> str:
+    """Return a native type of MySQL or MariaDB as this server has it: text in utf8mb4, whatever it was in."""
+    text = re.sub(r" character set \w+", "", native)
+    base = re.match(r"\w*", text)[0]  # type: ignore[index]
+    if base in _ELSEWHERE and not server.has(base):
+        return _ELSEWHERE[base]
+    return text
+
+
+def losses(table: TableSchema, server: Server) -> list[str]:
+    """Return in words what of a table is not as at the source."""
+    found = []
+    natives = _types(table, server)
+    for column in table.columns:
+        native = natives[column.name]
+        note = _note(column, native, table, server)
+        if note:
+            found.append(f"{column.name}: {column.native} becomes {native}; {note}")
+        if column.default is not None and _default(column, native) is None:
+            found.append(f"{column.name}: the default {column.default} is left out")
+        if column.identity and _identity(table, natives) != column.name:
+            found.append(f"{column.name}: counts no identity here; the target gives out no numbers")
+    found += [f"{g.name}: a computed column is left out" for g in table.generated]
+    kept = {index.name for index in _indexes(table, natives)}
+    found += [f"index {i.name}: left out ({i.definition})" for i in table.indexes if i.name not in kept]
+    keys = [key for key in table.foreign_keys if not _keys_fit(key, natives)]
+    return found + [f"foreign key {key.name}: left out, its text has no length here" for key in keys]
+
+
+def _note(column: Column, native: str, table: TableSchema, server: Server) -> str:
+    family = column.type.family
+    if table.engine == ENGINE:
+        if native == re.sub(r" character set \w+", "", column.native):
+            return "" if native == column.native else "in utf8mb4"
+        return "wide enough for every value" if native == "longtext" else "longer values are refused"
+    if family is Family.JSON:
+        return "" if server.is_mariadb else _JSON_NOTE
+    if family is Family.TEXT:
+        return "lower bounds of arrays are lost" if native == _JSON else "its text in the source's notation"
+    if family is Family.DECIMAL:
+        exact = native == f"decimal({column.type.precision},{max(column.type.scale or 0, 0)})"
+        return "NaN is refused" if exact else "values that it does not hold, and NaN, are refused"
+    if family in (Family.STRING, Family.BYTES) and native not in ("longtext", "longblob") and not column.type.length:
+        return "longer values are refused"
+    return NOTES.get(family, "")
+
+
+def _decimal(precision: int, scale: int) -> str:
+    if scale < 0:
+        precision, scale = precision - scale, 0
+    if max(precision, scale) > DECIMAL_DIGITS_MAX or scale > DECIMAL_SCALE_MAX:
+        return TYPES[Family.NUMERIC] if scale else f"decimal({DECIMAL_DIGITS_MAX},0)"
+    return f"decimal({max(precision, scale)},{scale})"
+
+
+def _types(table: TableSchema, server: Server) -> dict[str, str]:
+    """Return each column's type: those in keys with a length, and all together no longer than a row may be."""
+    own = table.engine == ENGINE
+    natives = {c.name: own_type(c.native, server) if own else column_type(c, server) for c in table.columns}
+    limits = _key_lengths(table, natives)
+    for name, limit in limits.items():
+        native = natives[name]
+        if re.match(r"\w*text|json", native) or (native.startswith("varchar") and _length(native) > limit):
+            natives[name] = f"varchar({limit})"
+        elif re.match(r"\w*blob", native):
+            natives[name] = f"varbinary({limit * CHARACTER_BYTES})"
+    sizes = {name: _bytes(native) for name, native in natives.items()}
+    for name in sorted(sizes, key=lambda n: -sizes[n]):
+        if sum(sizes.values()) <= ROW_BYTES_MAX:
+            break
+        if name not in limits and natives[name].startswith("var"):
+            natives[name] = "longblob" if natives[name].startswith("varbinary") else "longtext"
+            sizes[name] = _bytes(natives[name])
+    return natives
+
+
+def _key_lengths(table: TableSchema, natives: dict[str, str]) -> dict[str, int]:
+    """Return how many characters each column of a key may have, so that every key fits into an index."""
+    keys = [list(table.key_names)]
+    for index in table.indexes:
+        parts = _parts(index)
+        if index.unique and parts is not None and not any(prefix for _, prefix in parts):
+            keys.append([name for name, _ in parts])
+    keys += [list(key.columns) for key in table.foreign_keys]
+    limits: dict[str, int] = {}
+    for key in keys:
+        long = [name for name in key if name in natives and re.match(r"\w*text|\w*blob|var|json", natives[name])]
+        if long:
+            room = INDEX_BYTES_MAX - 16 * (len(key) - len(long))
+            for name in long:
+                limits[name] = min(limits.get(name, INDEX_BYTES_MAX), room // CHARACTER_BYTES // len(long))
+    return limits
+
+
+def _length(native: str) -> int:
+    found = re.search(r"\((\d+)", native)
+    return int(found[1]) if found else 0
+
+
+def _bytes(native: str) -> int:
+    """Return about how many bytes of the row's limit a column takes."""
+    if re.match(r"var(char)|char", native):
+        return CHARACTER_BYTES * _length(native) + 2
+    if re.match(r"varbinary|binary", native):
+        return _length(native) + 2
+    return 40 if native.startswith("decimal") else 12
+
+
+def _collation(native: str, server: Server) -> str | None:
+    if not _OF_TEXT.match(native):
+        return None
+    return "ascii_bin" if native == TYPES[Family.UUID] else server.collation
+
+
+def _default(column: Column, native: str) -> str | None:
+    text = column.default
+    if text is None or _NO_DEFAULT.match(native):
+        return None
+    cast = _CAST.fullmatch(text)
+    if cast is not None and column.type.family in (Family.STRING, Family.ENUM, *_EXACT):
+        text = cast[1]
+    if column.type.family is Family.BOOLEAN:
+        return {"true": "1", "false": "0", "b'1'": "1", "b'0'": "0"}.get(text, text if text in ("0", "1") else None)
+    if _NOW.fullmatch(text):
+        is_stamp = re.fullmatch(r"(?:datetime|timestamp)(\(\d\))?", native)
+        # In what zone another engine's `now()` would be meant nobody can say here.
+        return f"current_timestamp{is_stamp[1] or ''}" if is_stamp and text.lower() != "now()" else None
+    return text if _CONSTANT.fullmatch(text) else None
+
+
+_EXACT = (Family.INT16, Family.INT32, Family.INT64, Family.DECIMAL, Family.NUMERIC)
+
+
+def _identity(table: TableSchema, natives: dict[str, str]) -> str | None:
+    """Return the column that may count: an integer, the first of the key."""
+    first = table.columns[table.key[0]] if table.key else None
+    return first.name if first is not None and first.identity and "int" in natives[first.name] else None
+
+
+def _parts(index: Index) -> list[tuple[str, str]] | None:
+    """Return name and prefix of each part of an index over columns; None for one over anything else."""
+    found = _INDEX.fullmatch(index.definition)
+    if found is None or found[1] not in ("btree", "hash", "fulltext", "spatial", "rtree"):
+        return None
+    parts = []
+    for text in found[2].split(", "):
+        part = _PART.fullmatch(text)
+        if part is None:
+            return None
+        name = part[1].replace("``", "`") if part[1] else part[2].replace('""', '"') if part[2] else part[3]
+        parts.append((name, part[4] or ""))
+    return parts
+
+
+def _indexes(table: TableSchema, natives: dict[str, str]) -> Iterator[Index]:
+    for index in table.indexes:
+        parts = _parts(index)
+        if parts is None or any(name not in natives for name, _ in parts):
+            continue
+        method = index.definition.split()[1]
+        if method in ("fulltext", "spatial", "rtree") and table.engine == ENGINE:
+            kind = "fulltext" if method == "fulltext" else "spatial"
+            yield replace(index, definition=f"{kind} ({', '.join(quoted(name) for name, _ in parts)})")
+            continue
+        shown = [_indexed(name, prefix, natives[name], len(parts), unique=index.unique) for name, prefix in parts]
+        if all(shown):
+            yield replace(index, name=shortened(index.name), definition=f"({', '.join(filter(None, shown))})")
+
+
+def _indexed(name: str, prefix: str, native: str, count: int, *, unique: bool) -> str | None:
+    """Return a part of an index; None where it cannot be."""
+    is_long = bool(re.match(r"\w*text|\w*blob", native)) or _bytes(native) > INDEX_BYTES_MAX // count
+    if native == _JSON or (is_long and unique and not prefix):
+        return None
+    if not prefix and is_long:
+        prefix = str(PREFIX_CHARACTERS)
+    return quoted(name) + (f"({prefix})" if prefix else "")
+
+
+def _keys_fit(key: ForeignKey, natives: dict[str, str]) -> bool:
+    return all(not re.match(r"\w*text|\w*blob|json", natives.get(name, "json")) for name in key.columns)

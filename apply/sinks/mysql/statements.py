@@ -1,0 +1,189 @@
+"""The statements that write one table, as text: staging, merges, and the straight load.
+
+Text only, no control flow: the writer decides which to run. The staging table's columns are called c0, c1 …, so that
+no name of a user's column can be in the way; its key is the part of the batch and the row's place in it. No statement
+names the staging table twice: MySQL opens a temporary table once per statement ("TEMPORARY Tables").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apply.sinks.mysql.catalog import TargetColumn, TargetTable
+from apply.sinks.mysql.names import listed, quoted
+from apply.sinks.mysql.rows import LINES, LITERALS, Encode, row_encoder
+from apply.sinks.mysql.types import Wire, stage_type, wire_of
+from schemas.table import TableSchema
+from schemas.types.forms import is_loose
+
+_FORMAT = "character set utf8mb4 fields terminated by x'09' escaped by x'5c' lines terminated by x'0a'"
+"""Hexadecimal: in our sessions a backslash in a string is a plain character."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedColumn:
+    """A column that is written: where its value stands in the rows, and what the target calls it."""
+
+    index: int
+    place: int
+    """Its number in the staging table."""
+    wire: Wire
+    target: TargetColumn
+
+    @property
+    def sql(self) -> str:
+        """The target's column, in quotes."""
+        return quoted(self.target.name)
+
+    @property
+    def staged(self) -> str:
+        """The staging table's column."""
+        return f"s.c{self.place}"
+
+
+class TablePlan:
+    """How rows of one version of a table are written to the table that the target has now."""
+
+    def __init__(self, table: TableSchema, target: TargetTable, *, foreign_key_checks: bool = True) -> None:
+        self.table = table
+        self.target = target
+        written = [
+            (index, target.columns[column.name])
+            for index, column in enumerate(table.columns)
+            if column.name in target.columns and not target.columns[column.name].generated
+        ]
+        self.columns = tuple(
+            StagedColumn(index, place, wire_of(table.columns[index], column), column)
+            for place, (index, column) in enumerate(written)
+        )
+        by_index = {column.index: column for column in self.columns}
+        self.key = tuple(by_index[index] for index in table.key if index in by_index)
+        self.whole_key = len(self.key) == len(table.key)
+        keys = {column.index for column in self.key}
+        self.loose = tuple(column for column in self.key if is_loose(table.columns[column.index].type.family))
+        """Columns of the key whose values may change their looks and stay equal: 1.0 becomes 1.00."""
+        self.others = tuple(column for column in self.columns if column.index not in keys)
+        names = frozenset(column.target.name for column in self.key)
+        self._only_unique = target.only_unique(names)
+        self.replaces = not (foreign_key_checks and target.referring)
+        """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
+        self._width = len(table.columns)
+
+    # Encoders
+
+    def encoder(self, columns: Sequence[StagedColumn], *, loads: bool, with_part: bool = True) -> Encode:
+        """Return the encoder of some columns of whole rows."""
+        fields = [(column.index, column.wire) for column in columns]
+        return row_encoder(fields, LINES if loads else LITERALS, with_part=with_part, width=self._width)
+
+    def key_encoder(self, *, loads: bool) -> Encode:
+        """Return the encoder of key values in key order."""
+        fields = [(number, column.wire) for number, column in enumerate(self.key)]
+        return row_encoder(fields, LINES if loads else LITERALS, with_part=True, width=len(self.key))
+
+    # Statements
+
+    def create_stage(self, stage: str) -> str:
+        """Return the definition of the staging table."""
+        keys = {column.place for column in self.key}
+        columns = "".join(f", c{c.place} {stage_type(c.target, is_key=c.place in keys)} null" for c in self.columns)
+        return (
+            f"create temporary table {stage} (part bigint not null, place bigint not null{columns}, "
+            "primary key (part, place)) engine = InnoDB"
+        )
+
+    def stage_load(self, stage: str, columns: Sequence[StagedColumn]) -> str:
+        """Return the load into the staging table."""
+        return _load(stage, ["part", "place"], [(f"c{column.place}", column.wire) for column in columns])
+
+    def stage_insert(self, stage: str, columns: Sequence[StagedColumn]) -> str:
+        """Return the head of an insertion of literals into the staging table."""
+        names = "".join(f", c{column.place}" for column in columns)
+        return f"insert into {stage} (part, place{names}) values "
+
+    def direct_load(self) -> str:
+        """Return the load straight into the table."""
+        return _load(self.target.sql, [], [(column.sql, column.wire) for column in self.columns])
+
+    def direct_insert(self) -> str:
+        """Return the head of an insertion of literals straight into the table."""
+        return f"insert into {self.target.sql} ({self._names}) values "
+
+    def delete(self, stage: str, part: int) -> str:
+        """Return the deletion of staged keys."""
+        return f"delete t from {self._matched(stage)} where s.part = {part}"
+
+    def insert(self, stage: str, part: int) -> str:
+        """Return the plain insertion of staged rows."""
+        return (
+            f"insert into {self.target.sql} ({self._names}) select {self._staged} from {stage} s where s.part = {part}"
+        )
+
+    def upsert(self, stage: str, part: int) -> list[str]:
+        """Return the statements that write staged rows whether or not their keys are there.
+
+        `on duplicate key` means any unique key: a row whose value another row has would be written over that one. So
+        it serves only where nothing but the key is unique.
+        """
+        assigned = (*self.loose, *self.others)
+        if self._only_unique:
+            order = ", ".join(column.staged for column in self.key)
+            table = self.target.sql
+            noop = f"{table}.{self.key[0].sql} = {table}.{self.key[0].sql}"
+            action = ", ".join(f"{table}.{column.sql} = {column.staged}" for column in assigned) or noop
+            return [f"{self.insert(stage, part)} order by {order} on duplicate key update {action}"]
+        missing = (
+            f"insert into {self.target.sql} ({self._names}) select {self._staged} from {stage} s "
+            f"left join {self.target.sql} t on {self.same_key()} where s.part = {part} and t.{self.key[0].sql} is null"
+        )
+        return [*([self.update(stage, part, assigned)] if assigned else []), missing]
+
+    def replace(self, stage: str, part: int) -> list[str]:
+        """Return the statements that delete staged rows' keys and insert the rows, so that unique values can swap."""
+        return [self.delete(stage, part), self.insert(stage, part)]
+
+    def update(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> str:
+        """Return the update of some columns of existing rows."""
+        assignments = ", ".join(f"t.{column.sql} = {column.staged}" for column in changed)
+        return f"update {self._matched(stage)} set {assignments} where s.part = {part}"
+
+    def replace_updated(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> list[str]:
+        """Return the statements that update rows by deleting and inserting them, so that unique values can swap."""
+        kept = [column for column in self.columns if column not in changed and column not in self.key]
+        filled = ", ".join(f"{column.staged} = t.{column.sql}" for column in kept)
+        matched = self._matched(stage)
+        missing = f"delete s from {stage} s left join {self.target.sql} t on {self.same_key()}"
+        return [
+            f"{missing} where s.part = {part} and t.{self.key[0].sql} is null",
+            *([f"update {matched} set {filled} where s.part = {part}"] if filled else []),
+            *self.replace(stage, part),
+        ]
+
+    @property
+    def _names(self) -> str:
+        return listed(column.target.name for column in self.columns)
+
+    @property
+    def _staged(self) -> str:
+        return ", ".join(column.staged for column in self.columns)
+
+    def same_key(self) -> str:
+        """Return the condition that a row `t` of the table has the key of a staged row `s`."""
+        return " and ".join(f"t.{column.sql} = {column.staged}" for column in self.key)
+
+    def _matched(self, stage: str) -> str:
+        # The staged rows first: what the server thinks of a table's size would have it scan the other one.
+        return f"{stage} s straight_join {self.target.sql} t on {self.same_key()}"
+
+
+def _load(table: str, head: list[str], columns: Sequence[tuple[str, Wire]]) -> str:
+    names, values = list(head), []
+    for number, (name, wire) in enumerate(columns):
+        if wire.sql == "{v}":
+            names.append(name)
+        else:
+            names.append(f"@v{number}")
+            values.append(f"{name} = {wire.sql.format(v=f'@v{number}')}")
+    made = f" set {', '.join(values)}" if values else ""
+    return f"load data local infile 'memory' into table {table} {_FORMAT} ({', '.join(names)}){made}"

@@ -1,0 +1,33 @@
+"""A MySQL or MariaDB server as a target: what `apply.sinks` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apply.sinks.mysql import findings as checks
+from apply.sinks.mysql.sink import MysqlSink
+from schemas.endpoints import MysqlTarget
+from schemas.findings import Finding
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+
+def open_sink(settings: Settings, target: str) -> MysqlSink:
+    """Return the sink of a target. Connects when it is first used."""
+    return MysqlSink(settings.name, target, _section(settings, target))
+
+
+def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check every prerequisite of a target for these tables. Never changes anything."""
+    return checks.findings(settings.name, target, _section(settings, target), tables)
+
+
+def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the statements that give a target's user what it needs for these tables, for an administrator to run."""
+    return checks.grants(_section(settings, target), [table.name.schema for table in tables])
+
+
+def _section(settings: Settings, target: str) -> MysqlTarget:
+    section = settings.target(target)
+    assert isinstance(section, MysqlTarget)
+    return section
