@@ -223,10 +223,10 @@ class BatchBuilder:
             return self._one_by_one(partition, records)
         done = 0
         try:
-            marks = self._catalog.marks(topic, values)
+            marks = self._catalog.marks(topic, values, [r.key() for r in records])
             if len(marks) == 1:
                 return self._run(partition, marks.pop(), records, values)
-            for mark, run in groupby(records, lambda r: self._catalog.mark_of(topic, r.value())):
+            for mark, run in groupby(records, lambda r: self._catalog.mark_of(topic, r.value(), r.key())):
                 some = list(run)
                 cut = self._run(partition, mark, some, [r.value() for r in some])
                 if cut is not None:
@@ -250,7 +250,7 @@ class BatchBuilder:
                 continue
             value = record.value()
             try:
-                mark = self._catalog.mark_of(topic, value)
+                mark = self._catalog.mark_of(topic, value, key)
                 cut = self._run(partition, mark, [record], [value])
             except TailraceError as error:
                 if error.kind is not ErrorKind.DECODE:
@@ -278,12 +278,12 @@ class BatchBuilder:
         cut: Cut | None = None
         if "t" in ops and self.truncates_in_place:
             last = max(i for i, change in enumerate(changes) if change[0] == "t")
-            self._truncate(partition, decoder.facts(values[last]).seq, decoder.table.version)
+            self._truncate(partition, self._catalog.sequence(decoder, records[last]), decoder.table.version)
             records, changes, values = records[last + 1 :], changes[last + 1 :], values[last + 1 :]
             ops = {change[0] for change in changes}
         elif "t" in ops:
             at = next(i for i, change in enumerate(changes) if change[0] == "t")
-            sequence = decoder.facts(values[at]).seq
+            sequence = self._catalog.sequence(decoder, records[at])
             cut = Cut(records[at].offset(), truncate=sequence, version=decoder.table.version)
             records, changes, values = records[:at], changes[:at], values[:at]
             ops = {change[0] for change in changes}

@@ -19,6 +19,8 @@ class Claims:
         self._clean = clean
         self.before_claim: Callable[[], None] = lambda: None
         """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
+        self.begin: Callable[[list[TopicPartition]], Mapping[TopicPartition, int]] = lambda _: {}
+        """Where partitions begin that the target has no offset of; those that it leaves out at 0."""
         self.left_order: TopicPartition | None = None
         """The partition of marks, for an applier by key: the target must not take its offsets for exact any more."""
 
@@ -44,6 +46,8 @@ class Claims:
         if sink.capabilities.stores_offsets:
             # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
             self._clean.update(missing)
-            return {p: stored.get(p, 0) for p in partitions}
+            begin = self.begin(missing)
+            return {p: stored.get(p, begin.get(p, 0)) for p in partitions}
         known: Mapping[tuple[str, int], int] = consumer.committed(missing)
-        return {p: stored.get(p, known.get(p, 0)) for p in partitions}
+        begin = self.begin([p for p in missing if p not in known])
+        return {p: stored.get(p, known.get(p, begin.get(p, 0))) for p in partitions}

@@ -5,9 +5,9 @@ The topic alone is enough to decode and to apply: no source and no registry is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -20,6 +20,13 @@ from schemas.topics import data_topic
 
 Records = Iterable[tuple[bytes | None, bytes | None]]
 """Keys and values of the schemas topic, in order."""
+
+
+class Consumed(Protocol):
+    """What of a consumed record is asked for here."""
+
+    def offset(self) -> Any: ...
+    def value(self) -> Any: ...
 
 
 PATIENCE_S = 30.0
@@ -98,7 +105,10 @@ class SchemaCatalog:
 
         Raises DECODE for a record that a capture of this replication cannot have written.
         """
-        for key, value in self._read():
+        self._fold(self._read())
+
+    def _fold(self, records: Records) -> None:
+        for key, value in records:
             if key is None or value is None:
                 continue
             try:
@@ -148,15 +158,15 @@ class SchemaCatalog:
             remedy="see that nothing but this replication writes the topic, and that its schemas topic was not deleted",
         )
 
-    def mark_of(self, topic: str, value: bytes) -> bytes:
+    def mark_of(self, topic: str, value: bytes, key: bytes | None = None) -> bytes:
         """Return the bytes of a value that say which version wrote it. Raises DECODE."""
         if self._encoding is Format.AVRO:
             wire.schema_id(value)
             return value[1 : wire.HEADER_BYTES]
         return str(wire.schema_version(value)).encode()
 
-    def marks(self, topic: str, values: list[bytes]) -> set[bytes]:
-        """Return all marks of many values at once. Raises DECODE."""
+    def marks(self, topic: str, values: list[bytes], keys: Sequence[bytes | None] = ()) -> set[bytes]:
+        """Return all marks of many values at once; `keys` are their records' keys. Raises DECODE."""
         if self._encoding is Format.AVRO:
             heads = {value[: wire.HEADER_BYTES] for value in values}
             return {self.mark_of(topic, head) for head in heads}
@@ -167,6 +177,10 @@ class SchemaCatalog:
             if _number(mark) in known.versions:
                 return {mark}
         return {self.mark_of(topic, value) for value in values}
+
+    def sequence(self, decoder: Decoder, record: Consumed) -> int:
+        """Return the commit sequence of a record that `decoder` reads. Raises DECODE."""
+        return decoder.facts(record.value()).seq
 
     def _take(self, key: Any, document: dict[str, Any]) -> bool:
         if isinstance(key, list):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
+from apply import debezium_topics
 from apply.applier import Applier
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion, ranks
@@ -30,9 +31,11 @@ from runtime.kafka.group_offsets import GroupOffsets
 from runtime.kafka.sole_consumer import SoleConsumer
 from runtime.lifecycle import StopRequest
 from runtime.logging import bind, get_logger
+from runtime.registry import open_registry
 from runtime.retry import Backoff, call
 from runtime.signals import Signals
 from runtime.status import StatusWriter
+from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import DdlPolicy, Mode, Settings
 from schemas.signals import PAUSE
@@ -106,9 +109,12 @@ class _Service:
             stack.callback(self._group_offsets.close)
             self._signals = Signals(settings)
             stack.callback(self._signals.close)
+            is_foreign = isinstance(settings.source, DebeziumSource)
+            if is_foreign:
+                self._topics.ensure(debezium_topics.topic_specs(settings))
             follower = Follower(settings.kafka, schemas_topic(settings.name))
             stack.callback(follower.close)
-            self._catalog = SchemaCatalog(settings.name, settings.topics.format, _reader(follower))
+            self._catalog = self._open_catalog(follower, stack)
             self._dead_letters = DeadLettersTopic(settings, target)
             stack.callback(self._dead_letters.close)
             self._dead_letters.follow(to_end=True)
@@ -135,7 +141,7 @@ class _Service:
                 limits=_limits(settings),
                 ddl=str(settings.ddl),
                 decode_policy=str(policies.decode),
-                comes_again=settings.mode is not Mode.CDC,
+                comes_again=settings.mode is not Mode.CDC and not is_foreign,
             )
             self._consumer = self._join(sink)
             self._applier.connect(self._consumer)
@@ -154,10 +160,22 @@ class _Service:
             self._follow_signals(to_end=True)
             self._closing = stack.pop_all()
 
+    def _open_catalog(self, follower: Follower, stack: ExitStack) -> SchemaCatalog:
+        settings = self._settings
+        if isinstance(settings.source, DebeziumSource):
+            registry = open_registry(settings.registry)
+            if registry is not None:
+                stack.callback(registry.close)
+            reads = debezium_topics.open_reading(settings, registry)
+            return debezium_topics.open_catalog(settings, self._topics, follower, reads, self._partition_count)
+        return SchemaCatalog(settings.name, settings.topics.format, _reader(follower))
+
     def _join(self, sink: Sink) -> GroupConsumer | SoleConsumer:
         settings, applier = self._settings, self._applier
         marks = TopicPartition(transactions_topic(settings.name), 0)
         make: Callable[..., GroupConsumer | SoleConsumer] = GroupConsumer
+        if isinstance(settings.source, DebeziumSource):
+            applier.claims.begin = partial(debezium_topics.beginnings, settings, self._topics)
         if settings.apply.ordering == "transactional":
             if not sink.capabilities.stores_offsets:
                 raise TailraceError(

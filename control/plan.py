@@ -7,16 +7,18 @@ Everything that can be reached is checked, whatever else fails: one run names al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from capture import checkpoints
 from capture.schemas_topic import Catalogue
 from capture.source import Source
 from capture.sources import open_source
+from control import debezium
 from control.wire_types import wire_type
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import read_all
+from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.selection import Selection
@@ -108,8 +110,8 @@ class Report:
 def make(settings: Settings) -> Report:
     """Check everything and return what was found. Errors become findings: this raises only for defects."""
     report = Report(settings.name)
-    tables = _check_source(settings, report)
-    _check_kafka(settings, tables, report)
+    tables = (_check_debezium if isinstance(settings.source, DebeziumSource) else _check_source)(settings, report)
+    _check_kafka(settings, () if isinstance(settings.source, DebeziumSource) else tables, report)
     for name in settings.targets:
         _check_target(settings, name, tables, report)
     order = {Severity.BLOCKS: 0, Severity.WARNS: 1, Severity.NOTE: 2}
@@ -187,6 +189,22 @@ def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
         return ()
     finally:
         source.close()
+    return tables
+
+
+def _check_debezium(settings: Settings, report: Report) -> Sequence[TableSchema]:
+    try:
+        look = debezium.Look(settings)
+        report.reached.append(f"source debezium {settings.source.place}")
+        counts, tables = look.record_counts(), list(look.tables.values())
+        report.tables = [
+            replace(planned_table(settings.name, table, counts.get(table.name, 0)), topic=topic)
+            for topic, table in look.tables.items()
+        ]
+        report.findings += [PlacedFinding("source", finding) for finding in look.findings()]
+    except TailraceError as error:
+        report.findings.append(PlacedFinding("source", of_error(error)))
+        return ()
     return tables
 
 

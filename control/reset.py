@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from control.status import data_topics
 from runtime.kafka.admin import Topics
 from schemas import topics as names
+from schemas.endpoints import DebeziumSource
 from schemas.errors import TailraceError
 from schemas.settings import Settings
 
@@ -32,6 +33,8 @@ def plan(settings: Settings, *, keep_topics: bool, keep_source: bool, purge: boo
 
     `purge` removes the checkpoints topic too, and with it the epoch: for a name that never comes back.
     """
+    if isinstance(settings.source, DebeziumSource):
+        return _plan_of_appliers(settings, keep_topics=keep_topics)
     steps = [Step("fence a running capture and forget its checkpoints", lambda: _forget_checkpoints(settings))]
     if not keep_source:
         steps.append(
@@ -53,6 +56,17 @@ def plan(settings: Settings, *, keep_topics: bool, keep_source: bool, purge: boo
             Step(f"delete {last} with the epoch of the commit sequence", lambda: _delete_topics(settings, [last]))
         )
     return steps
+
+
+def _plan_of_appliers(settings: Settings, *, keep_topics: bool) -> list[Step]:
+    """Return the steps where Debezium captures: its topics, and what it has at the source, are left alone."""
+    steps: list[Step] = []
+    if not keep_topics:
+        doomed = _own_topics(settings)
+        steps.append(Step(f"delete {len(doomed)} topics", lambda: _delete_topics(settings, doomed)))
+    groups = [names.apply_group(settings.name, target) for target in settings.targets]
+    steps.append(Step(f"delete {len(groups)} consumer groups", lambda: _delete_groups(settings, groups)))
+    return steps + [_forget_step(settings, target) for target in settings.targets]
 
 
 def run(steps: Sequence[Step]) -> Iterator[str]:
@@ -91,6 +105,11 @@ def _destroy(settings: Settings) -> Sequence[str]:
 
 
 def _topics(settings: Settings) -> list[str]:
+    existing = Topics(settings.kafka).list(settings.name)
+    return [*(topic for topic in data_topics(settings) if topic in existing), *_own_topics(settings)]
+
+
+def _own_topics(settings: Settings) -> list[str]:
     own = [
         names.schemas_topic(settings.name),
         names.ddl_topic(settings.name),
@@ -100,7 +119,7 @@ def _topics(settings: Settings) -> list[str]:
         *(names.dead_letters_topic(settings.name, target) for target in settings.targets),
     ]
     existing = Topics(settings.kafka).list(settings.name)
-    return [topic for topic in [*data_topics(settings), *own] if topic in existing]
+    return [topic for topic in own if topic in existing]
 
 
 def _delete_topics(settings: Settings, topics: Sequence[str]) -> list[str]:

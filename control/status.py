@@ -15,10 +15,12 @@ from typing import Any, Self
 
 import orjson
 
+from control import debezium
 from runtime import clock
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
 from runtime.kafka.group_offsets import GroupOffsets
+from schemas.endpoints import DebeziumSource
 from schemas.errors import TailraceError
 from schemas.settings import Settings
 from schemas.table import TableName
@@ -140,7 +142,9 @@ class Observer:
         topics = data_topics(self._settings)
         lags = {name: self.lag(name, topics) for name in self._settings.targets}
         report = assemble(self._settings.name, documents, lags, clock.now_us())
-        if report.state in {"silent", "never started", *ENDED}:
+        if isinstance(self._settings.source, DebeziumSource):
+            report.state = "captured by Debezium"
+        elif report.state in {"silent", "never started", *ENDED}:
             self._ask_source(report)
         if (note := log_note(report.source)) is not None:
             report.notes.append(note)
@@ -203,7 +207,9 @@ class Observer:
 
 
 def data_topics(settings: Settings) -> list[str]:
-    """Return the topics of the tables that capture has published so far, sorted."""
+    """Return the topics of the tables that are published so far, sorted."""
+    if isinstance(settings.source, DebeziumSource):
+        return debezium.known_topics(settings)
     return sorted({data_topic(settings.name, name) for name in known_tables(settings)})
 
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
+from schemas.format import Format
 from schemas.hints import nearest
 
-SOURCE_ENGINES = ("postgresql", "mysql")
+SOURCE_ENGINES = ("postgresql", "mysql", "debezium")
 TARGET_ENGINES = ("postgresql", "mysql")
 """The engines that have a model of their own, the default first."""
 
@@ -205,6 +206,51 @@ class MysqlSource(SourceSection, MysqlConnection):
         return "nothing at the source"
 
 
+class DebeziumSource(SourceSection):
+    """Topics that a Debezium connector writes: they are applied as they are, and nothing is captured."""
+
+    engine: Literal["debezium"]
+    """The engine: `debezium`."""
+    connector: Literal["postgresql", "mysql", "mariadb"] = "postgresql"
+    """What the connector captures."""
+    topics: Annotated[list[str], Field(min_length=1)]
+    """Patterns over the topics' names, as those of `tables`: `shop.public.*`. Topics that hold no changes of a table
+    (heartbeats, transactions, DDL) are left out by themselves."""
+    tables: list[str] = ["*.*"]
+    """Patterns over `schema.table` (`database.table`) of what the topics hold."""
+    database: str = ""
+    """Nothing: the records say it."""
+    format: Format = Format.JSON_WITH_SCHEMA
+    """How Kafka Connect's converters write: `json-with-schema` (`schemas.enable`), `json`, or `avro` (Confluent wire
+    format; needs `registry`)."""
+    start_group: Annotated[str, Field(min_length=1)] | None = None
+    """A consumer group whose offsets a target begins at, as that of a sink which it replaces (`connect-NAME`). Left
+    out: at the topics' beginning."""
+    placeholder: Annotated[str, Field(min_length=1)] = "__debezium_unavailable_value"
+    """The connector's `unavailable.value.placeholder`."""
+    types: dict[str, dict[str, str]] = {}
+    """Of plain JSON: by table, the types of columns that values do not tell, as PostgreSQL writes them
+    (`numeric(12,2)`, `timestamp(3)`, `bytea`, `uuid`). What is not stated is inferred: booleans, whole numbers, floats,
+    text."""
+    time_precision: Literal[
+        "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"
+    ] = "adaptive"
+    """Of plain JSON: the connector's `time.precision.mode`."""
+    decimals: Literal["precise", "double", "string"] = "precise"
+    """Of plain JSON: the connector's `decimal.handling.mode`."""
+    binary: Literal["bytes", "base64", "base64-url-safe", "hex"] = "bytes"
+    """Of plain JSON: the connector's `binary.handling.mode`."""
+
+    @property
+    def place(self) -> str:
+        """Where the source is, in words."""
+        return f"topics {', '.join(self.topics)}"
+
+    def holdings(self, replication: str) -> str:
+        """Say what a capture makes at the source."""
+        return "nothing at the source"
+
+
 class PostgresqlTarget(PostgresqlConnection):
     """A PostgreSQL database to write."""
 
@@ -295,6 +341,7 @@ def _told_apart_by(engines: tuple[str, ...]) -> Discriminator:
 AnySource = Annotated[
     Annotated[PostgresqlSource, Tag("postgresql")]
     | Annotated[MysqlSource, Tag("mysql")]
+    | Annotated[DebeziumSource, Tag("debezium")]
     | Annotated[PluginSource, Tag("plugin")],
     _told_apart_by(SOURCE_ENGINES),
 ]

@@ -18,8 +18,8 @@ class Selection:
     def __init__(self, patterns: Sequence[str]) -> None:
         self._rules = [(not p.startswith("!"), p.removeprefix("!")) for p in patterns]
 
-    def takes(self, name: TableName) -> bool:
-        """Tell whether a table is selected."""
+    def takes(self, name: TableName | str) -> bool:
+        """Tell whether a table, or whatever else has such a name, is selected."""
         taken = False
         text = str(name)
         for include, pattern in self._rules:

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from schemas.endpoints import (
     AnySource,
     AnyTarget,
+    DebeziumSource,
     MysqlTarget,
     PluginTarget,
     PostgresqlSource,
@@ -24,6 +25,7 @@ from schemas.endpoints import (
     Section,
 )
 from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
 from schemas.hints import explain
 from schemas.topic_settings import RegistrySettings, TopicSettings
 
@@ -195,6 +197,14 @@ class Settings(Section):
     def _start_position_goes_with_cdc(self) -> Settings:
         if self.start_position is not None and self.mode is not Mode.CDC:
             raise ValueError("start_position belongs to mode cdc; a full load decides its own")
+        return self
+
+    @model_validator(mode="after")
+    def _topics_can_be_read(self) -> Settings:
+        if isinstance(self.source, DebeziumSource) and self.apply.ordering == "transactional":
+            raise ValueError("apply.ordering transactional needs the marks that only a capture of Tailrace writes")
+        if isinstance(self.source, DebeziumSource) and self.source.format is Format.AVRO and self.registry is None:
+            raise ValueError("source.format avro needs `registry`: the records' schemas are there")
         return self
 
     @property

@@ -41,5 +41,11 @@ def _engine(name: str) -> ModuleType:
         return import_module(_ENGINES[name])
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return cast("ModuleType", entry_point.load())
+    if name == "debezium":
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            "the source is topics that Debezium writes: there is nothing to capture",
+            remedy="run `tailrace apply`; to let Tailrace capture, see docs/moving-from-debezium.md",
+        )
     known = ", ".join(sorted({*_ENGINES, *entry_points(group=ENTRY_POINT_GROUP).names}))
     raise TailraceError(ErrorKind.CONFIGURATION, f"there is no source engine {name!r}; known: {known}")

@@ -157,7 +157,8 @@ def _power_of_two(exponent: int) -> Decimal:
     return EXACT.add(square, square) if exponent & 1 else square
 
 
-def _special_of(scale: int) -> Decimal:
+def special_of(scale: int) -> Decimal:
+    """Return the number that is none: what a VariableScaleDecimal without a byte stands for. Raises ValueError."""
     if scale == 0:
         return Decimal("NaN")
     if scale in (1, -1):
@@ -182,7 +183,7 @@ def numeric_at(b: bytes, p: int) -> tuple[Decimal, int]:
     scale, p = int_at(b, p)
     p, e = bytes_at(b, p)
     if p == e:
-        return _special_of(scale), e
+        return special_of(scale), e
     return from_scaled(int.from_bytes(b[p:e], "big", signed=True), scale), e
 
 
@@ -202,7 +203,7 @@ def numeric_of(record: dict[str, Any]) -> Decimal:
     if scale.__class__ is not int:
         raise ValueError
     if not text:
-        return _special_of(scale)
+        return special_of(scale)
     n = decimal_of(text)
     return from_scaled(n, scale)  # type: ignore[arg-type]
 

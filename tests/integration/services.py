@@ -12,17 +12,23 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from deploy.local.kafka import KafkaAddress
 from runtime import exit_codes
 from runtime.failpoints import VARIABLE
 from runtime.status import read_status
-from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 
 DEADLINE_S = 480.0
 TARGET = "replica"
+
+
+class Place(Protocol):
+    """A database, or what else a configuration's `source` is of."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
 
 
 class Services:
@@ -33,7 +39,7 @@ class Services:
         directory: Path,
         replication: str,
         kafka: KafkaAddress,
-        source: Database | MysqlDatabase,
+        source: Place,
         target: Database,
         *,
         at_source: Mapping[str, Any] | None = None,

@@ -95,10 +95,14 @@ class PlainCatalog:
     def topic_of(self, table: str | None) -> str | None:
         return next((topic for topic, known in self.topics.items() if str(known.name) == table), None)
 
-    def mark_of(self, topic: str, value: bytes) -> bytes:
+    def mark_of(self, topic: str, value: bytes, key: bytes | None = None) -> bytes:
         return value[:1]
 
-    def marks(self, topic: str, values: list[bytes]) -> set[bytes]:
+    def sequence(self, decoder: PlainDecoder, record: Entry) -> int:
+        found: int = decoder.facts(record.value() or b"").seq
+        return found
+
+    def marks(self, topic: str, values: list[bytes], keys: Sequence[bytes | None] = ()) -> set[bytes]:
         return {value[:1] for value in values}
 
     def decoder(self, topic: str, mark: bytes) -> PlainDecoder:

@@ -102,7 +102,7 @@ def test_connection_parameters_are_libpqs() -> None:
         ({"source": {"database": "d", "user": "u"}}, "source.tables: is required"),
         (
             {"source": {**MINIMAL["source"], "engine": "postgres"}},
-            "source: the engine is none of ours (postgresql, mysql); did you mean postgresql?",
+            "source: the engine is none of ours (postgresql, mysql, debezium); did you mean postgresql?",
         ),
         (
             {"targets": {"r": {"engine": "kafka-streams", "host": "h"}}},
