@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv check fmt lint unit integration test demo bench chaos clean
+.PHONY: help preflight venv check fmt lint unit integration test demo bench chaos random clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name 
 
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, REPORT=file)
 	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
+
+random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n is the first of ROUNDS=n seeds)
+	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)
 
 .PHONY: preflight-quiet
 preflight-quiet:

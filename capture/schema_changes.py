@@ -141,6 +141,7 @@ class SchemaChanges:
         before = feed.table
         # Another key sends rows to other partitions, out of order with what stands there: the table begins anew.
         is_void = _key_of(before) != _key_of(source_table) and before.name in self._loading.loads
+        storage = self._storage_known(before)
         table = self._catalogue.numbered(source_table, void=is_void)
         hit("capture.schema.before")
         self._tables.add([(table, source_table)])
@@ -150,10 +151,15 @@ class SchemaChanges:
         self._loading.table_changed(feed, position.commit, is_void=is_void)
         if gone := set(before.partitions) - set(table.partitions):
             log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
-        is_rewritten = not change.is_certain or rewrites_rows(before, table)
+        is_rewritten = not change.is_certain or rewrites_rows(before, table, storage)
         if self._settings.ddl is DdlPolicy.APPLY and is_rewritten and not is_void:
             log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)
             self._loading.reload(feed, position.commit)
+
+    def _storage_known(self, before: TableSchema) -> int:
+        """Return the number of the rows' storage as it was known last; 0: never."""
+        versions = (version.table for version in reversed(self._catalogue.versions[before.name]))
+        return next((table.storage for table in versions if table.number == before.number and table.storage), 0)
 
     def _stop_if_told(self, feed: Feed, what: str, position: Position) -> None:
         if self._settings.ddl is DdlPolicy.STOP:
@@ -207,18 +213,19 @@ class SchemaChanges:
         self._publisher.record(ddl_topic(self._settings.name), key, orjson.dumps(document))
 
 
-def rewrites_rows(before: TableSchema, after: TableSchema) -> bool:
+def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool:
     """Tell whether existing rows may hold values now that a target cannot make by itself.
 
-    Where the source numbers the storage of rows, a rewriting shows; what a column was filled with when it was added
-    without one is part of the version. Elsewhere: a new column's default may be different in each row, and a new type's
-    values come of an expression that nobody tells. A constant default a target fills in as the source does.
+    Where the source numbers the storage of rows, a rewriting shows: `storage` is what was known of it before, and what
+    `after` says is 0 where a type has changed and it is not known yet. What a column was filled with when it was added
+    without a rewriting is part of the version. Elsewhere: a new column's default may be different in each row, and a
+    new type's values come of an expression that nobody tells. A constant default a target fills in as the source does.
     """
     if not set(after.attached) <= set(before.partitions):
         # They bring rows along.
         return True
-    if before.storage and after.storage:
-        return before.storage != after.storage
+    if storage and after.storage:
+        return storage != after.storage
     by_number = {column.number: column for column in before.columns if column.number}
     by_name = {column.name: column for column in before.columns}
     if not by_number and by_name.keys() - set(after.column_names) and set(after.column_names) - by_name.keys():
@@ -229,6 +236,9 @@ def rewrites_rows(before: TableSchema, after: TableSchema) -> bool:
         if earlier is not None:
             if earlier.native != column.native:
                 return True
+        elif storage:
+            # It shows when the storage is known again.
+            continue
         elif column.identity or (not _CONSTANT.fullmatch(column.default) if column.default else not column.nullable):
             return True
     return False

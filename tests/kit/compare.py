@@ -19,6 +19,14 @@ _FETCH_ROWS = 5_000
 DIFFERENCES_MAX = 10
 """How many differing rows of a table are described."""
 
+_NOT_YET = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.LockNotAvailable,
+)
+"""What a target says of a table that is still to be made or altered."""
+
 Row = tuple[str | None, ...]
 
 Name = tuple[str, str]
@@ -82,8 +90,8 @@ def wait_until_equal(
     while True:
         try:
             found = differences(source, target, tables)
-        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.LockNotAvailable) as e:
-            found = [str(e)]
+        except _NOT_YET as error:
+            found = [str(error)]
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.5)

@@ -19,11 +19,12 @@ SHAPES = ("plain", "arrays", "domains", "domain_arrays", "composites", "composit
 
 @dataclass(frozen=True, slots=True)
 class WalkColumn:
-    """A column, and the expressions of its values."""
+    """A column's type, the expressions of its values, and the types that it needs: name and what makes it."""
 
     name: str
     native: str
     values: tuple[str, ...]
+    types: tuple[tuple[str, str], ...] = ()
 
 
 def usable_samples(connection: psycopg.Connection, target: Database) -> list[NativeSample]:
@@ -32,10 +33,13 @@ def usable_samples(connection: psycopg.Connection, target: Database) -> list[Nat
     with target.connect() as other:
         major = min(connection.info.server_version, other.info.server_version) // 10000
         available = {name for (name,) in other.execute("select name from pg_available_extensions").fetchall()}
+        has_xml = _has_xml(other)
     made: set[str] = set()
     connection.execute("set lc_monetary = 'C'")
     for sample in SAMPLES:
         if major < sample.since or not (sample.extension is None or sample.extension in available):
+            continue
+        if sample.native == "xml" and not has_xml:
             continue
         statements = [s for s in sample.setup if s not in made]
         if sample.extension:
@@ -56,12 +60,22 @@ def usable_samples(connection: psycopg.Connection, target: Database) -> list[Nat
     return usable
 
 
+def _has_xml(connection: psycopg.Connection) -> bool:
+    try:
+        connection.execute("select '<a/>'::xml")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
+
+
 def make_walk(connection: psycopg.Connection, samples: list[NativeSample]) -> list[str]:
     """Make and fill the tables; return their names."""
     tables = []
     for shape in SHAPES:
-        made = [_column(connection, shape, i, sample) for i, sample in enumerate(samples)]
+        made = [shaped(shape, i, sample) for i, sample in enumerate(samples)]
         columns = [column for column in made if column is not None]
+        for column in columns:
+            make_types(connection, column)
         body = ", ".join(f"{c.name} {c.native}" for c in columns)
         connection.execute(f"create table {shape} (id int primary key, {body})")
         connection.execute(f"create table {shape}_bag ({body})")
@@ -81,10 +95,20 @@ def _rows(columns: list[WalkColumn]) -> Iterator[tuple[int, list[str]]]:
         yield i + 1, [c.values[i % len(c.values)] for c in columns]
 
 
-def _column(connection: psycopg.Connection, shape: str, i: int, sample: NativeSample) -> WalkColumn | None:
+def make_types(connection: psycopg.Connection, column: WalkColumn) -> None:
+    """Make the types that a column needs, unless they are there."""
+    for name, statement in column.types:
+        found = connection.execute("select to_regtype(%s) is null", [name]).fetchone()
+        if found == (True,):
+            connection.execute(statement)
+
+
+def shaped(shape: str, i: int, sample: NativeSample) -> WalkColumn | None:
+    """Return a column with a sample's type in some place; `i` tells the samples apart. None: no such type."""
     native, literals = sample.native, [f"{literal}::{sample.native}" for literal in sample.literals]
     name = f"c{i}"
     is_array = native.endswith("]")
+    domain = (f"public.dom_{i}", f"create domain public.dom_{i} as {native}")
 
     def arrays(of: str) -> tuple[str, ...]:
         cast = [f"{literal}::{of}" for literal in literals]
@@ -96,24 +120,22 @@ def _column(connection: psycopg.Connection, shape: str, i: int, sample: NativeSa
             f"array_fill({cast[-1]}, array[2, 1], array[-3, 7])",
         )
 
-    match shape:
-        case "plain":
-            return WalkColumn(name, native, tuple(literals))
-        case "arrays":
-            return None if is_array else WalkColumn(name, f"{native}[]", arrays(native))
-        case "domains":
-            connection.execute(f"create domain dom_{i} as {native}")
-            return WalkColumn(name, f"dom_{i}", tuple(literals))
-        case "domain_arrays":
-            return WalkColumn(name, f"dom_{i}[]", arrays(f"dom_{i}")[:4])
-        case "composites":
-            listed = "text" if is_array else f"{native}[]"
-            connection.execute(f'create type comp_{i} as (v {native}, "a ""list""" {listed}, d dom_{i})')
-            many = ["null"] if is_array else [*arrays(native)]
-            values = [f"row({v}, {many[n % len(many)]}, {v})::comp_{i}" for n, v in enumerate(literals)]
-            return WalkColumn(name, f"comp_{i}", (*values, f"row(null, null, null)::comp_{i}"))
-        case _:
-            values = [f"row({v}, null, {v})::comp_{i}" for v in literals]
-            return WalkColumn(
-                name, f"comp_{i}[]", (f"array[null, {', '.join(values)}]::comp_{i}[]", f"'{{}}'::comp_{i}[]")
-            )
+    if shape == "plain":
+        return WalkColumn(name, native, tuple(literals))
+    if shape == "arrays":
+        return None if is_array else WalkColumn(name, f"{native}[]", arrays(native))
+    if shape == "domains":
+        values = tuple(f"{literal}::{domain[0]}" for literal in literals)
+        return WalkColumn(name, domain[0], values, (domain,))
+    if shape == "domain_arrays":
+        return WalkColumn(name, f"{domain[0]}[]", arrays(domain[0])[:4], (domain,))
+    listed = "text" if is_array else f"{native}[]"
+    composite = f"public.comp_{i}"
+    types = (domain, (composite, f'create type {composite} as (v {native}, "a ""list""" {listed}, d {domain[0]})'))
+    many = ["null"] if is_array else [*arrays(native)]
+    if shape == "composites":
+        whole = [f"row({v}, {many[n % len(many)]}, {v})::{composite}" for n, v in enumerate(literals)]
+        return WalkColumn(name, composite, (*whole, f"row(null, null, null)::{composite}"), types)
+    parts = [f"row({v}, null, {v})::{composite}" for v in literals]
+    both = (f"array[null, {', '.join(parts)}]::{composite}[]", f"'{{}}'::{composite}[]")
+    return WalkColumn(name, f"{composite}[]", both, types)

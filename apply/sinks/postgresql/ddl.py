@@ -149,6 +149,9 @@ def alter_table(
 def _alter_column(table: str, before: Column, after: Column, spelling: Spelling, *, is_key: bool) -> list[str]:
     alter = f"alter table {table} alter column {quoted(after.name)}"
     statements = []
+    if before.identity and not after.identity:
+        # Before the type: an identity is of an integer's only.
+        statements.append(f"{alter} drop identity if exists")
     if before.native != after.native or before.collation != after.collation:
         if before.default is not None:
             statements.append(f"{alter} drop default")

@@ -50,8 +50,9 @@ class RelationFacts:
     owner: str
     can_select: bool
     is_owner: bool
-    has_key: bool
-    """Whether updates and deletes can be logged with a key: a primary key, or an identity index."""
+    refusal: str
+    """Why the server refuses updates and deletes once the table is published: `nothing` (its replica identity),
+    `no key`, `generated` (stored columns with replica identity full, from PostgreSQL 18 on); empty: it takes them."""
     comment: str | None
     has_primary_key: bool
     storage: int
@@ -74,6 +75,7 @@ class Catalog:
         self._connection = connection
         self.types: dict[int, TypeInfo] = {}
         self._natives: dict[tuple[int, int], str] = {}
+        self._printed: dict[tuple[str, int, int], str] = {}
 
     def consistently(self, read: Callable[[], T]) -> T:
         """Return what a function reads over several queries, all of one moment.
@@ -218,7 +220,8 @@ class Catalog:
             _, number, oid, typmod, native, name, not_null, default, identity, generation, *more = row
             collation, filling, exact = more
             if generation:
-                generated.append(GeneratedColumn(name, native, default, position))
+                if expression := self._printed_at_last(("column", relation.oid, number), default):
+                    generated.append(GeneratedColumn(name, native, expression, position))
                 continue
             numbers[number] = len(columns)
             type_oids.append(oid)
@@ -243,12 +246,13 @@ class Catalog:
         key_is_primary = True
         loose_key = False
         indexes = []
-        for _, name, definition, unique, primary, is_identity, attributes, constraint, deferrable in index_rows:
+        for _, oid, name, printed, unique, primary, is_identity, attributes, constraint, deferrable in index_rows:
             if is_identity or (primary and relation.identity != "i"):
                 key = tuple(numbers[a] for a in attributes if a in numbers)
                 key_is_primary = primary
                 loose_key = not loose.isdisjoint(attributes)
-            if not primary:
+            definition = self._printed_at_last(("index", oid, 0), printed)
+            if not primary and definition:
                 indexes.append(Index(name, unique, definition, constraint, deferrable))
         return TableSchema(
             relation.name,
@@ -267,6 +271,12 @@ class Catalog:
             number=relation.oid,
             storage=relation.storage,
         )
+
+    def _printed_at_last(self, what: tuple[str, int, int], text: str | None) -> str | None:
+        """Return a definition as the server printed it; where somebody is altering the table now, as it did before."""
+        if text is not None:
+            self._printed[what] = text
+        return self._printed.get(what)
 
     def _fetch(self, doing: str, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with classified(doing):

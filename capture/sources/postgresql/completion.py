@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 import psycopg
 
-from capture.sources.postgresql.catalog import Catalog
+from capture.sources.postgresql.catalog import ATTEMPTS_MAX, Catalog
 from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.literals import text_of
 from capture.sources.postgresql.snapshot import compile_copy_reader, copy_rows, selected_column, wait_until_visible
 from capture.sources.postgresql.types import reader
 from schemas.changes import UNCHANGED, Row, RowChanges
+from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 
 ROWS_PER_QUERY = 500
@@ -58,12 +59,31 @@ def _fetch(
     gaps: tuple[int, ...],
     keys: list[Row],
 ) -> dict[Row, Row]:
-    table = changes.table
+    # Without that the row would be looked for under a key that it does not have yet.
+    wait_until_visible(connection, changes.txn)
+    for attempt in range(ATTEMPTS_MAX):
+        try:
+            return _look_up(connection, catalog, changes.table, gaps, keys)
+        except TailraceError as error:
+            # The table has changed between two questions: asked again, the catalogue says so.
+            if error.kind is not ErrorKind.SOURCE_SCHEMA or attempt + 1 == ATTEMPTS_MAX:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _look_up(
+    connection: psycopg.Connection[tuple[object, ...]],
+    catalog: Catalog,
+    table: TableSchema,
+    gaps: tuple[int, ...],
+    keys: list[Row],
+) -> dict[Row, Row]:
     oid = catalog.oids([table.name]).get(table.name)
     types = catalog.column_types(oid) if oid is not None else {}
     columns = [table.columns[i] for i in (*table.key, *gaps)]
-    if any(column.name not in types for column in columns):
-        # The table or a column is gone: what follows in the log says so.
+    present = [types[column.name] for column in columns if column.name in types]
+    if catalog.natives([(kind.oid, kind.typmod) for kind in present]) != [column.native for column in columns]:
+        # The table or a column is gone, or of another type: what follows in the log says so, and brings the rows again.
         return {}
     catalog.load_types(types[column.name].oid for column in columns)
     read = compile_copy_reader(
@@ -84,7 +104,5 @@ def _fetch(
     name = f"{identifier(table.name.schema)}.{identifier(table.name.table)}"
     query = f"copy (select {selected} from {name} as t where ({names}) in ({values})) to stdout (format binary)"
     width = len(table.key)
-    # Without that the row would be looked for under a key that it does not have yet.
-    wait_until_visible(connection, changes.txn)
     with classified("completing rows"):
         return {row[:width]: row[width:] for row in map(read, copy_rows(connection, query))}

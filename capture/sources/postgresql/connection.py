@@ -113,14 +113,14 @@ def classified(doing: str, *, table: str | None = None, remedy: str | None = Non
         raise TailraceError(kind, f"{doing} failed{code}: {message}", table=table, remedy=remedy) from error
 
 
-def connect(settings: PostgresqlSource) -> psycopg.Connection[tuple[object, ...]]:
-    """Open a connection in autocommit mode that prints values our way. Raises by kind."""
+def connect(settings: PostgresqlSource, *, lock_timeout_s: int = 0) -> psycopg.Connection[tuple[object, ...]]:
+    """Open a connection in autocommit mode that prints values our way. 0: it waits for locks. Raises by kind."""
     connection = _log_in(settings, "connecting to", _conninfo(settings))
     # A pooler in transaction mode moves a session between servers: a prepared statement would be lost.
     connection.prepare_threshold = None
     try:
         with classified("preparing a connection to the source"):
-            connection.execute(SESSION)
+            connection.execute(f"{SESSION}; set lock_timeout = '{lock_timeout_s}s'")
     except TailraceError:
         connection.close()
         raise

@@ -296,6 +296,9 @@ def _of_relations(
             yield Finding(severity, refusal[0], refusal[1], name, f'leave it out: "!{name}" in source.tables')
             continue
         if name not in captured:
+            if relation.refusal and not relation.ancestors:
+                severity = Severity.BLOCKS if str(name) in explicit else Severity.WARNS
+                yield _of_refusal(severity, relation, quoted, "it is left out")
             continue
         if not relation.can_select:
             yield _blocks(
@@ -322,23 +325,37 @@ def _of_relations(
 
 
 def _of_identity(relation: RelationFacts, quoted: str) -> Iterator[Finding]:
-    if relation.identity == "f":
-        if not relation.has_primary_key:
-            yield _note(
-                "keyless",
-                "the table has no primary key: equal rows are counted, its changes go through one partition, and it "
-                "is loaded in one piece",
-                None,
-                relation.name,
-            )
-    elif relation.identity == "n" or not relation.has_key:
-        why = "its replica identity is nothing" if relation.identity == "n" else "it has no primary key"
-        yield _blocks(
-            "no-replica-identity",
-            f"{why}: once it is published, the server refuses updates and deletes of the table",
-            f"alter table {quoted} replica identity full; -- or give it a primary key, or leave it out",
+    if relation.refusal:
+        # Published already, so that it makes no difference to the server whether it is captured.
+        yield _of_refusal(Severity.WARNS, relation, quoted, "only its inserts are captured")
+    elif relation.identity == "f" and not relation.has_primary_key:
+        yield _note(
+            "keyless",
+            "the table has no primary key: equal rows are counted, its changes go through one partition, and it "
+            "is loaded in one piece",
+            None,
             relation.name,
         )
+
+
+_REFUSALS = {
+    "nothing": ("its replica identity is nothing", "replica identity full"),
+    "no key": ("it has no primary key", "replica identity full"),
+    "generated": ("its replica identity is full, and it has generated columns", "replica identity default"),
+}
+
+
+def _of_refusal(severity: Severity, relation: RelationFacts, quoted: str, so: str) -> Finding:
+    """Return what follows from the server's refusal of updates and deletes, once the table is published."""
+    why, identity = _REFUSALS[relation.refusal]
+    of = " (of it, or of a partition)" if relation.kind == "p" else ""
+    return Finding(
+        severity,
+        "no-replica-identity",
+        f"{why}{of}: once it is published, the server refuses updates and deletes of the table; {so}",
+        relation.name,
+        f"alter table {quoted} {identity}; -- with a primary key, or leave it out",
+    )
 
 
 def _refusal(relation: RelationFacts) -> tuple[str, str] | None:

@@ -378,7 +378,10 @@ def _changed(m: bytes, readers: pgoutput.RowReaders, key: tuple[int, ...]) -> tu
     after = readers.new(m, at + 3)
     before = old if is_whole else readers.key_only(old)
     if any(value is UNCHANGED for value in after):
-        after = tuple(b if a is UNCHANGED else a for a, b in zip(after, before, strict=True))
+        # A partition whose replica identity is not full, below a root whose is, sends nulls but for the key: what did
+        # not change is never null.
+        pairs = zip(after, before, strict=True)
+        after = tuple(b if a is UNCHANGED and b is not None else a for a, b in pairs)
     if not is_whole and all(before[i] == after[i] for i in key):
         # An old key is logged too where the key is long and the change left it alone (TOAST).
         return None, after

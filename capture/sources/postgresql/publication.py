@@ -23,14 +23,19 @@ select pubviaroot, pubinsert and pubupdate and pubdelete and pubtruncate
 OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
 
 _WRITERS = """
+with recursive tree(oid) as (
+    select c.oid
+      from unnest(%(schemas)s::text[], %(tables)s::text[]) as w(s, t)
+      join pg_namespace n on n.nspname = w.s
+      join pg_class c on c.relnamespace = n.oid and c.relname = w.t
+    union all
+    select i.inhrelid from tree t join pg_class p on p.oid = t.oid and p.relkind = 'p'
+      join pg_inherits i on i.inhparent = t.oid
+)
 select distinct l.virtualtransaction, l.pid
-  from unnest(%(schemas)s::text[], %(tables)s::text[]) as w(s, t)
-  join pg_namespace n on n.nspname = w.s
-  join pg_class c on c.relnamespace = n.oid and c.relname = w.t
-  join pg_locks l on l.locktype = 'relation' and l.granted and l.database = (
+  from tree
+  join pg_locks l on l.locktype = 'relation' and l.granted and l.relation = tree.oid and l.database = (
            select d.oid from pg_database d where d.datname = current_database())
-       and (l.relation = c.oid or l.relation in (
-           select p.relid from pg_partition_tree(case when c.relkind = 'p' then c.oid end) p))
  where l.mode in ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
    and l.pid is distinct from pg_backend_pid()
 """

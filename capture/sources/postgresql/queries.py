@@ -1,6 +1,11 @@
 """The catalogue queries, PostgreSQL 13 to 18. Each reads for all tables at once.
 
 They run with an empty search path, so `pg_catalog` is found and everything else prints with its schema.
+
+None may wait for a lock on a user's table, or hold one: whoever alters tables may be waiting for a loader, which waits
+for us, who would wait for them. So no `pg_partition_tree`, which keeps what it locks; and what prints definitions with
+columns' names (`pg_get_indexdef`, `pg_get_expr` with a relation: they lock it for a moment) gives null for tables that
+somebody has locked, or waits to.
 """
 
 from __future__ import annotations
@@ -10,30 +15,42 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
        case when c.relispartition then
            (select array_agg(a.relid::oid::int8) from pg_partition_ancestors(c.oid) a where a.relid <> c.oid)
        end,
-       case when c.relkind = 'p' then
-           coalesce((select sum(greatest(l.reltuples, 0)) from pg_partition_tree(c.oid) t
-                     join pg_class l on l.oid = t.relid where t.isleaf), 0)
-       else greatest(c.reltuples, 0) end::int8,
+       leaves.row_count::int8,
        pg_get_userbyid(c.relowner)::text,
        has_schema_privilege(n.oid, 'usage') and (has_table_privilege(c.oid, 'select')
            or (not c.relkind = 'v' and not exists (
                select from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
                   and not has_column_privilege(c.oid, a.attnum, 'select')))),
        pg_has_role(c.relowner, 'usage'),
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid
-               and (case when c.relreplident = 'i' then i.indisreplident else i.indisprimary end)),
+       leaves.refusal,
        obj_description(c.oid, 'pg_class'),
        exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indisprimary),
-       case when c.relkind = 'p' then
-           coalesce((select sum(pg_relation_filenode(t.relid)::int8) from pg_partition_tree(c.oid) t
-                     where t.isleaf), 0)::int8
-       else coalesce(pg_relation_filenode(c.oid)::int8, 0) end
+       leaves.storage
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  cross join lateral (
+      with recursive tree(oid) as (
+          select c.oid
+          union all
+          select i.inhrelid from tree join pg_class p on p.oid = tree.oid and p.relkind = 'p'
+            join pg_inherits i on i.inhparent = tree.oid)
+      select coalesce(sum(greatest(l.reltuples, 0)) filter (where l.relkind <> 'p'), 0) as row_count,
+             coalesce(sum(pg_relation_filenode(l.oid)::int8) filter (where l.relkind <> 'p'), 0)::int8 as storage,
+             coalesce(min(case
+                 when l.relreplident = 'n' then 'nothing'
+                 when l.relreplident = 'f' then
+                     case when l.relkind <> 'p' and current_setting('server_version_num')::int4 >= 180000 and exists (
+                         select from pg_attribute a where a.attrelid = l.oid and a.attgenerated = 's'
+                            and not a.attisdropped) then 'generated' end
+                 when not exists (select from pg_index i where i.indrelid = l.oid and i.indisvalid
+                     and case when l.relreplident = 'i' then i.indisreplident else i.indisprimary end) then 'no key'
+             end), '') as refusal
+        from tree join pg_class l on l.oid = tree.oid where l.relkind <> 'p' or l.oid = c.oid) as leaves
  where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
    and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
 """
-"""A partition's ancestors; the row estimate (of a partitioned table: its leaves' sum); what this role may do; the
-file's number (the leaves' sum), which changes when all rows are written anew."""
+"""A partition's ancestors; the row estimate; what this role may do; why updates are refused as soon as the table is
+published (`CheckCmdReplicaIdentity` in `execReplication.c`); the file's number, which changes when all rows are written
+anew. Of a partitioned table its leaves count; and its own identity, by which their changes are told."""
 
 OIDS = """
 select n.nspname::text, c.relname::text, c.oid::int8
@@ -42,14 +59,26 @@ select n.nspname::text, c.relname::text, c.oid::int8
   join pg_class c on c.relnamespace = n.oid and c.relname = w.t
 """
 
-COLUMNS = """
+_ALTERED = """
+with altered as materialized (
+    select l.relation from pg_locks l
+     where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_backend_pid()
+       and l.database = (select d.oid from pg_database d where d.datname = current_database()))
+"""
+
+COLUMNS = (
+    _ALTERED
+    + """
 select a.attrelid::int8, a.attnum::int4, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod),
-       a.attname::text, a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text,
+       a.attname::text, a.attnotnull,
+       case when a.attgenerated = '' then pg_get_expr(d.adbin, 0)
+            when a.attrelid not in (select relation from altered) then pg_get_expr(d.adbin, d.adrelid) end,
+       a.attidentity::text, a.attgenerated::text,
        case when a.attcollation <> t.typcollation and a.attcollation <> 0 then
            (select quote_ident(cn.nspname) || '.' || quote_ident(co.collname)
               from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace where co.oid = a.attcollation)
        end,
-       case when a.atthasmissing then (a.attmissingval::text::text[])[1] end,
+       case when a.atthasmissing then array_to_string(a.attmissingval, '') end,
        coalesce((select co.collisdeterministic from pg_collation co where co.oid = a.attcollation), true)
   from pg_attribute a
   join pg_type t on t.oid = a.atttypid
@@ -57,6 +86,7 @@ select a.attrelid::int8, a.attnum::int4, a.atttypid::int8, a.atttypmod, format_t
  where a.attrelid = any(%(oids)s::oid[]) and a.attnum > 0 and not a.attisdropped
  order by a.attrelid, a.attnum
 """
+)
 
 DROPPED_COLUMNS = """
 select a.attnum::int4 from pg_attribute a where a.attrelid = %(oid)s::oid and a.attnum > 0 and a.attisdropped
@@ -68,9 +98,12 @@ select a.attname::text, a.atttypid::int8, a.atttypmod, n.nspname::text
  where a.attrelid = %(oid)s::oid and a.attnum > 0 and not a.attisdropped
 """
 
-INDEXES = """
-select i.indrelid::int8, x.relname::text,
-       substring(pg_get_indexdef(i.indexrelid) from ' (USING .*)$'),
+INDEXES = (
+    _ALTERED
+    + """
+select i.indrelid::int8, i.indexrelid::int8, x.relname::text,
+       case when i.indrelid not in (select relation from altered) then
+           substring(pg_get_indexdef(i.indexrelid) from ' (USING .*)$') end,
        i.indisunique, i.indisprimary, i.indisreplident,
        (select array_agg(k.number::int4 order by k.place) from unnest(i.indkey) with ordinality as k(number, place)
          where k.place <= i.indnkeyatts),
@@ -81,6 +114,7 @@ select i.indrelid::int8, x.relname::text,
  where i.indrelid = any(%(oids)s::oid[]) and i.indisvalid and coalesce(k.contype, 'u') <> 'x'
  order by i.indrelid, x.relname
 """
+)
 """Exclusion constraints' indexes are left out: `create index` cannot make them."""
 
 FOREIGN_KEYS = """

@@ -126,15 +126,12 @@ def create_slot(connection: Connection, name: str, *, failover: bool) -> int:
     more = ", failover => not pg_is_in_recovery()" if failover and connection.info.server_version >= 170000 else ""
     log.info("makes the replication slot; waits for the transactions that are running now", slot=name)
     try:
-        with classified(f"making the replication slot {name}"):
-            connection.execute(f"set statement_timeout = '{_CREATE_TIMEOUT_S}s'")
-            try:
-                rows = connection.execute(
-                    f"select lsn::text from pg_create_logical_replication_slot(%s, 'pgoutput'{more})", [name]
-                ).fetchall()
-            finally:
-                if not connection.closed:
-                    connection.execute("set statement_timeout = 0")
+        with classified(f"making the replication slot {name}"), connection.transaction():
+            # It waits for the locks of transactions themselves.
+            connection.execute(f"set local statement_timeout = '{_CREATE_TIMEOUT_S}s'; set local lock_timeout = 0")
+            rows = connection.execute(
+                f"select lsn::text from pg_create_logical_replication_slot(%s, 'pgoutput'{more})", [name]
+            ).fetchall()
     except TailraceError as error:
         raise _creation_error(error, name) from error.__cause__
     return parse_lsn(str(rows[0][0]))

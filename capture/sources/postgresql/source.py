@@ -20,6 +20,7 @@ from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.seek import find_time
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader, wait_until_visible
 from capture.sources.postgresql.versions import Versions
+from runtime.logging import get_logger
 from schemas.changes import RowChanges
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -27,6 +28,12 @@ from schemas.position import Position
 from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
+
+log = get_logger(__name__)
+
+LOCK_TIMEOUT_S = 5
+"""While the service waits for somebody who alters a table, its loaders wait for it, and keep what they have locked: the
+other may be waiting for that. Beyond, the session ends, with its loaders, and begins again."""
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -55,9 +62,10 @@ class PostgresqlDatabase:
         self._settings = settings
         self._slot = slot
         self._selection = Selection(settings.tables)
-        self._connection: Connection | None = connect(settings)
+        self._connection: Connection | None = connect(settings, lock_timeout_s=LOCK_TIMEOUT_S)
         self._catalog = Catalog(self._connected)
         self._publication = Publication(self._connected, publication, may_manage=settings.manage_publication)
+        self._left_out: set[TableName] = set()
 
     def identity(self) -> dict[str, str]:
         """Name the log; see `Source.identity`. Needs the right to replicate."""
@@ -242,11 +250,22 @@ class PostgresqlDatabase:
             self._connection = None
 
     def _captured(self) -> list[RelationFacts]:
-        return capturable(self._catalog.read_relations(self._selection))
+        """Return what is captured of the selection.
+
+        A table whose updates and deletes the server would refuse is not published for us; one that is already, and has
+        lost its key since, goes on.
+        """
+        found = capturable(self._catalog.read_relations(self._selection))
+        refused = [r.name for r in found if r.refusal]
+        left_out = set(self._publication.missing(refused)) if refused else set()
+        for name in sorted(left_out - self._left_out):
+            log.warning("left out: the server would refuse updates and deletes of it; see plan", table=str(name))
+        self._left_out = left_out
+        return [r for r in found if r.name not in left_out]
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._settings)
+            self._connection = connect(self._settings, lock_timeout_s=LOCK_TIMEOUT_S)
         return self._connection
 
     def _value(self, query: str, parameters: dict[str, Any] | None = None) -> Any:

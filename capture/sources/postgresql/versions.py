@@ -162,8 +162,7 @@ class Versions:
             user_types=self._catalog.user_types(column.oid for column in relation.columns),
             comment=base.comment if base is not None else None,
             number=relation.oid,
-            # Whatever has rewritten the rows counts when the catalogue and the log agree again.
-            storage=previous.storage if previous is not None else 0,
+            storage=previous.storage if previous is not None and _keeps_types(previous, columns) else 0,
         )
         return described, is_certain
 
@@ -197,6 +196,16 @@ def identify(
     if given != sorted(set(given)):
         numbers = [0] * len(announced)
     return numbers, previous is None
+
+
+def _keeps_types(previous: TableSchema, columns: Sequence[Column]) -> bool:
+    """Tell whether the columns that stayed are of the types that they were.
+
+    The catalogue has gone on, so nothing tells yet whether another type has rewritten the rows; what else has, counts
+    when catalogue and log agree again.
+    """
+    natives = {column.number: column.native for column in previous.columns if column.number}
+    return all(natives.get(column.number, column.native) == column.native for column in columns)
 
 
 def _flagged(relation: Relation) -> tuple[int, ...]:

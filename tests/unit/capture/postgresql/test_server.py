@@ -151,7 +151,7 @@ def test_errors_are_classified_by_code() -> None:
 
 
 NAME = TableName("public", "orders")
-RELATION = RelationFacts(1, NAME, "r", "p", "d", (), 10, "owner", True, True, True, None, True, 1)
+RELATION = RelationFacts(1, NAME, "r", "p", "d", (), 10, "owner", True, True, "", None, True, 1)
 TABLE = TableSchema(NAME, (), ())
 GOOD = findings.ServerFacts(
     version=180000,
@@ -222,8 +222,9 @@ def test_what_is_wrong_at_the_server_is_found(change: dict[str, Any], code: str,
 @pytest.mark.parametrize(
     ("change", "code", "severity"),
     [
-        ({"identity": "n"}, "no-replica-identity", Severity.BLOCKS),
-        ({"has_key": False, "has_primary_key": False}, "no-replica-identity", Severity.BLOCKS),
+        ({"identity": "n", "refusal": "nothing"}, "no-replica-identity", Severity.WARNS),
+        ({"refusal": "no key", "has_primary_key": False}, "no-replica-identity", Severity.WARNS),
+        ({"identity": "f", "refusal": "generated"}, "no-replica-identity", Severity.WARNS),
         ({"identity": "f", "has_primary_key": False}, "keyless", Severity.NOTE),
         ({"can_select": False}, "no-select-right", Severity.BLOCKS),
         ({"is_owner": False}, "publication-missing", Severity.BLOCKS),

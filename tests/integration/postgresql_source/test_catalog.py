@@ -1,0 +1,73 @@
+"""What the catalogue says of tables, and what reading it does to those who work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from capture.source import Severity
+from schemas.selection import Selection
+from tests.integration.postgresql_source.reading import database_of, settings_for
+from tests.kit.servers import Database
+
+
+@pytest.mark.parametrize("major", [13, 18])
+def test_reading_the_catalogue_waits_for_nobody_who_alters_tables(
+    new_database: Callable[..., Database], replication: str, major: int
+) -> None:
+    """Whoever holds a lock may be waiting for one of our loaders; what is locked is told as it was known."""
+    database = new_database(major)
+    database.execute(
+        "create table a (id int primary key, t text, g text generated always as (lower(t)) stored, d text default 'x')",
+        "create index on a (upper(t)) where id > 0",
+        "create table b (id int primary key) partition by range (id)",
+        "create table b1 partition of b for values from (0) to (10)",
+    )
+    source = database_of(settings_for(database, replication))
+    before = source.tables()
+    assert ([len(table.generated) for table in before], [len(table.indexes) for table in before]) == ([1, 0], [1, 0])
+    with database.connect() as other:
+        other.execute("begin; lock table a, b in access exclusive mode")
+        assert source.tables() == before
+        other.execute("rollback")
+    # What is locked while the catalogue is read stands in the way of nobody.
+    catalog = source._catalog
+
+    def read() -> None:
+        catalog.read_tables(catalog.read_relations(Selection(["public.*"])))
+        with database.connect() as other:
+            other.execute("set lock_timeout = '60s'; begin; lock table a, b in access exclusive mode; rollback")
+
+    catalog.consistently(read)
+    source.close()
+
+
+def test_a_table_whose_updates_the_server_would_refuse_is_left_out(source_database: Database, replication: str) -> None:
+    source_database.execute(
+        "create table fine (id int primary key)",
+        "create table without (id int)",
+        "create table computed (id int primary key, g int generated always as (id * 2) stored)",
+        "alter table computed replica identity full",
+        "create table parted (id int) partition by range (id)",
+        "create table part partition of parted for values from (0) to (10)",
+        "alter table parted replica identity full",
+        "insert into without values (1)",
+        "insert into computed values (1)",
+        "insert into parted values (1)",
+    )
+    source = database_of(settings_for(source_database, replication))
+    tables = source.tables()
+    assert [str(table.name) for table in tables] == ["public.fine"]
+    found = {str(f.table): f.severity for f in source.findings(tables) if f.code == "no-replica-identity"}
+    assert found == dict.fromkeys(("public.computed", "public.parted", "public.without"), Severity.WARNS)
+    source.prepare(tables)
+    source_database.execute("update without set id = 2", "update computed set id = 2", "update parted set id = 2")
+    source_database.execute("alter table without replica identity full")
+    assert [str(table.name) for table in source.tables()] == ["public.fine", "public.without"]
+    # One that is published loses its key: that makes no difference to it any more.
+    source.prepare(source.tables())
+    source_database.execute("alter table without replica identity default")
+    assert len(source.tables()) == 2
+    source.destroy()
+    source.close()
