@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from control import signal_commands
+from control import mappings_commands, signal_commands
 from runtime import exit_codes
 from schemas.errors import ErrorKind, TailraceError
 
@@ -43,6 +43,7 @@ for name, child in (
     ("apply", apply_app),
     ("parked", parked_app),
     ("signal", signal_commands.app),
+    ("mappings", mappings_commands.app),
     ("debug", debug_app),
     ("settings", settings_app),
     ("dev", dev_app),

@@ -20,6 +20,7 @@ from schemas.errors import TailraceError
 from schemas.findings import Severity
 
 if TYPE_CHECKING:
+    from control.mappings import Explanation, Preview
     from control.parked import ParkedKey
     from control.plan import Report as Plan
     from control.status import Report as Status
@@ -271,6 +272,26 @@ def parked(rows: Sequence[ParkedKey]) -> None:
     for row in rows:
         table.add_row(*map(escape, (row.identifier, row.topic, str(row.waiting), row.error, row.since)))
     console.print(table if rows else "nothing is parked")
+
+
+def mappings(explained: Sequence[Explanation]) -> None:
+    """Print what each rule of table mappings says."""
+    table = _table("rule", "meaning", "remark")
+    for one in explained:
+        table.add_row(escape(one.rule_id), Text(one.meaning), Text(one.remark, style="red" if one.blocks else ""))
+    console.print(table)
+
+
+def preview(one: Preview) -> None:
+    """Print a table's rows before and after its mappings."""
+    for schema, rows in ((one.source, one.before), (one.target, one.after)):
+        table = _table(*(escape(f"{column.name}\n{column.native}") for column in schema.columns))
+        table.title = escape(f"{'from' if schema is one.source else 'to'} {schema.name}")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+    if one.left_out:
+        console.print(Text(f"left out: {', '.join(one.left_out)}"))
 
 
 def _table(*columns: str) -> Table:

@@ -6,6 +6,7 @@ literal `${`. A relative path in `${file:…}` is taken from the configuration's
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
         ) from error
     except UnicodeDecodeError as error:
         raise TailraceError(ErrorKind.CONFIGURATION, f"the configuration {path} is not UTF-8") from error
-    return parse(resolve(_document(text, path), path.parent, os.environ if environment is None else environment))
+    document = resolve(_document(text, path), path.parent, os.environ if environment is None else environment)
+    return parse(_with_mappings(document, path.parent))
 
 
 def resolve(document: Any, directory: Path, environment: Mapping[str, str]) -> Any:
@@ -46,6 +48,36 @@ def resolve(document: Any, directory: Path, environment: Mapping[str, str]) -> A
             "references of the configuration lead nowhere:\n" + "\n".join(f"  {problem}" for problem in problems),
         )
     return resolved
+
+
+def read_mappings(path: Path) -> Any:
+    """Return a table-mapping document (JSON), unchecked. Raises CONFIGURATION where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        message = f"cannot read the table mappings {path}: {error.strerror}"
+        raise TailraceError(ErrorKind.CONFIGURATION, message) from error
+    except ValueError as error:
+        where = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        message = f"the table mappings {path} are no JSON document{where}"
+        raise TailraceError(ErrorKind.CONFIGURATION, message) from error
+
+
+def _with_mappings(document: Any, directory: Path) -> Any:
+    """Return the configuration with the documents in the place of the paths to them."""
+    if not isinstance(document, dict):
+        return document
+    targets = document.get("targets")
+    found = dict(document)
+    if isinstance(targets, dict):
+        found["targets"] = {name: _read_in(section, directory) for name, section in targets.items()}
+    return _read_in(found, directory)
+
+
+def _read_in(section: Any, directory: Path) -> Any:
+    if not isinstance(section, dict) or not isinstance(section.get("mappings"), str):
+        return section
+    return section | {"mappings": read_mappings(directory / Path(section["mappings"]).expanduser())}
 
 
 class _Loader(yaml.SafeLoader):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
 
 from schemas.format import Format
 from schemas.hints import nearest
+from schemas.mappings.field import TableMappings
 
 SOURCE_ENGINES = ("postgresql", "mysql", "debezium")
 TARGET_ENGINES = ("postgresql", "mysql")
@@ -251,7 +252,22 @@ class DebeziumSource(SourceSection):
         return "nothing at the source"
 
 
-class PostgresqlTarget(PostgresqlConnection):
+class TargetSection(Section):
+    """What every target has."""
+
+    mappings: TableMappings | None = None
+    """What to make of tables and rows at this target alone, instead of what the mappings of all targets say: a document
+    like theirs, without selection rules."""
+
+    @field_validator("mappings")
+    @classmethod
+    def _mappings_select_nothing(cls, mappings: TableMappings | None) -> TableMappings | None:
+        if mappings is not None and mappings.selections:
+            raise ValueError("selection rules say what is captured, for all targets: they go with the others'")
+        return mappings
+
+
+class PostgresqlTarget(PostgresqlConnection, TargetSection):
     """A PostgreSQL database to write."""
 
     schema_map: dict[str, str] = {}
@@ -268,7 +284,7 @@ class PostgresqlTarget(PostgresqlConnection):
     """Longest wait for a lock at the target, before the batch is tried again; 0: none."""
 
 
-class MysqlTarget(MysqlConnection):
+class MysqlTarget(MysqlConnection, TargetSection):
     """A MySQL or MariaDB server to write."""
 
     database: Annotated[str, Field(max_length=64)] = ""
@@ -317,7 +333,7 @@ class PluginSource(SourceSection, Plugin):
     ours: ClassVar[tuple[str, ...]] = SOURCE_ENGINES
 
 
-class PluginTarget(Plugin):
+class PluginTarget(Plugin, TargetSection):
     """A target of an engine that a plug-in brings (entry points `tailrace.sinks`)."""
 
     engine: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"enum": list(TARGET_ENGINES)}})]

@@ -27,6 +27,9 @@ from schemas.endpoints import (
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.hints import explain
+from schemas.mappings import selection
+from schemas.mappings.field import TableMappings, checked
+from schemas.mappings.rules import TransformationRule
 from schemas.topic_settings import RegistrySettings, TopicSettings
 
 
@@ -163,6 +166,9 @@ class Settings(Section):
     """The database to capture."""
     targets: dict[Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")], AnyTarget] = Field(default={})
     """The databases to write, by names of your choice."""
+    mappings: TableMappings | None = None
+    """Which tables to take, and what to make of them at the targets (docs/table-mappings.md): the path of a document of
+    AWS DMS, from the configuration's directory, or the document. Its selection rules stand for `source.tables`."""
     topics: TopicSettings = TopicSettings()
     """The topics."""
     registry: RegistrySettings | None = None
@@ -173,6 +179,23 @@ class Settings(Section):
     """The apply services."""
     ddl: DdlPolicy = DdlPolicy.APPLY
     """What a schema change does to the targets: `apply` it, `ignore` it, `suspend` the table, or `stop`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mappings_select(cls, document: Any) -> Any:
+        """Put the mappings' selection where `source.tables` is."""
+        source = document.get("source") if isinstance(document, dict) else None
+        if not isinstance(source, dict) or document.get("mappings") is None:
+            return document
+        mappings = checked(document["mappings"])
+        if not mappings.selections:
+            return document
+        if "tables" in source:
+            raise ValueError("both source.tables and the selection rules of mappings say which tables to take")
+        try:
+            return document | {"source": source | {"tables": selection.table_patterns(mappings)}}
+        except TailraceError as error:
+            raise ValueError(error.message) from error
 
     @field_validator("kafka")
     @classmethod
@@ -226,6 +249,11 @@ class Settings(Section):
     def _postgresql(self) -> PostgresqlSource:
         assert isinstance(self.source, PostgresqlSource)
         return self.source
+
+    def transformations(self, target: str) -> list[TransformationRule]:
+        """Return the rules that stand between the topics and a target: its own, or those of all targets."""
+        mappings = self.target(target).mappings or self.mappings
+        return mappings.transformations if mappings is not None else []
 
     def target(self, name: str) -> PostgresqlTarget | MysqlTarget | PluginTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import cast
 
+from apply.mapped_sink import MappedSink, mapped_tables
 from apply.sink import Sink
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
@@ -27,17 +28,21 @@ _ENGINES = {"postgresql": "apply.sinks.postgresql.target", "mysql": "apply.sinks
 
 def open_sink(settings: Settings, target: str) -> Sink:
     """Return the sink of a target that the settings name. Raises CONFIGURATION. Connects when it is first used."""
-    return cast("Sink", _engine(settings, target).open_sink(settings, target))
+    sink = cast("Sink", _engine(settings, target).open_sink(settings, target))
+    rules = settings.transformations(target)
+    return MappedSink(sink, rules) if rules else sink
 
 
 def target_findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
-    return cast("list[Finding]", _engine(settings, target).findings(settings, target, tables))
+    mapped, found = mapped_tables(settings.transformations(target), tables)
+    return found + cast("list[Finding]", _engine(settings, target).findings(settings, target, mapped))
 
 
 def target_grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the statements that give a target's role what it needs for these tables, and nothing more."""
-    return cast("list[str]", _engine(settings, target).grants(settings, target, tables))
+    mapped, _ = mapped_tables(settings.transformations(target), tables)
+    return cast("list[str]", _engine(settings, target).grants(settings, target, mapped))
 
 
 def forget(settings: Settings, target: str) -> list[str]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from capture.sources import open_source
 from control.status import Observer
-from control.verify.comparison import Limits, Progress, Report, compare_tables
+from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
 from control.verify.gate import CatchUp
 from control.verify.postgresql import Side
 from schemas.endpoints import PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.mapped_table import map_table
 from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableName
@@ -35,14 +36,15 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
         tables = [table for table in tables if chosen.takes(table.name)]
     if not tables:
         raise TailraceError(ErrorKind.CONFIGURATION, "no replicated table matches", remedy="see `tailrace plan CONFIG`")
-    wanted = [
-        (
-            table,
-            TableName(destination.schema_map.get(table.name.schema, table.name.schema), table.name.table),
-            max(0, estimates.get(table.name, 0)),
-        )
-        for table in tables
-    ]
+    rules = settings.transformations(target)
+    wanted, unlike = [], []
+    for table in tables:
+        mapped = map_table(rules, table)
+        if mapped.rows is not None or mapped.table.columns != table.columns:
+            unlike.append(TableResult(str(table.name), error="not compared: the table mappings change its columns"))
+            continue
+        schema = destination.schema_map.get(mapped.table.name.schema, mapped.table.name.schema)
+        wanted.append((table, TableName(schema, mapped.table.name.table), max(0, estimates.get(table.name, 0))))
     sides: list[Side] = []
     with Observer(settings) as observer:
         try:
@@ -50,7 +52,7 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
             sides.append(Side("target", destination.conninfo()))
             gate = CatchUp(settings, target, observer)
             results = compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
-            return Report(settings.name, target, results)
+            return Report(settings.name, target, results + unlike)
         finally:
             for side in sides:
                 side.close()

@@ -1,0 +1,225 @@
+"""A sink behind table mappings: tables and rows reach it as the rules would have them.
+
+Whatever the service asks by a table of the source is asked of the sink by the table at the target. A table that no rule
+touches passes as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from apply.sink import Arrival, Capabilities, Rejection, Sink, TableBatch, TopicPartition
+from runtime.logging import get_logger
+from schemas.changes import Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Finding, Severity
+from schemas.mappings.mapped_table import MappedTable, Rows, map_table
+from schemas.mappings.rules import TransformationRule
+from schemas.table import TableName, TableSchema
+
+log = get_logger(__name__)
+
+TABLES_REMEMBERED_MAX = 10_000
+"""Compiled versions of tables; beyond, they are compiled again."""
+
+
+class MappedSink:
+    """Passes everything to the sink inside, in the target's terms."""
+
+    def __init__(self, sink: Sink, rules: Sequence[TransformationRule]) -> None:
+        self._sink = sink
+        self._rules = tuple(rules)
+        self._mapped: dict[int, tuple[TableSchema, MappedTable]] = {}
+        self._owners: dict[TableName, TableName] = {}
+        self.capabilities: Capabilities = sink.capabilities
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Claim partitions, as `Sink.load_offsets` says."""
+        return self._sink.load_offsets(partitions)
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions, as `Sink.release` says."""
+        self._sink.release(partitions)
+
+    def prepare(self, table: TableSchema) -> None:
+        """Make or alter the table at the target. Raises TARGET_SCHEMA, too, if another one has its name there."""
+        mapped = self._map(table)
+        name = mapped.table.name
+        owner = self._owners.setdefault(name, table.name)
+        if owner != table.name:
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA,
+                f"the table mappings make {name} of both {owner} and {table.name}",
+                table=str(table.name),
+                remedy="several tables in one are not supported: give one another name",
+            )
+        if mapped.left_out:
+            log.warning("left out by the table mappings", table=str(name), what=list(mapped.left_out))
+        with self._said_of_source():
+            self._sink.prepare(mapped.table)
+
+    def is_empty(self, table: TableSchema) -> bool:
+        """Tell whether the target's table has no row."""
+        with self._said_of_source():
+            return self._sink.is_empty(self._map(table).table)
+
+    def apply(self, batch: TableBatch) -> list[Rejection]:
+        """Write a batch. Rows with a value that cannot become what it should are rejected like those of the sink."""
+        mapped = self._map(batch.table)
+        if mapped.rows is None:
+            with self._said_of_source():
+                return self._sink.apply(replace(batch, table=mapped.table))
+        refused: list[Rejection] = []
+        places: dict[str, list[int] | None] = {}
+        rows = {}
+        for kind, change in (("upserts", mapped.rows), ("updates", mapped.rows), ("deletes", mapped.keys)):
+            rows[kind], places[kind] = self._changed(kind, getattr(batch, kind), change, batch.table.name, refused)
+        sequence, places["sequence"] = self._sequence(batch, mapped.rows, refused)
+        made = TableBatch(mapped.table, **rows, sequence=sequence, fresh=batch.fresh)
+        with self._said_of_source():
+            rejections = self._sink.apply(made)
+        for rejection in rejections:
+            kept = places[rejection.kind]
+            refused.append(rejection if kept is None else replace(rejection, index=kept[rejection.index]))
+        return refused
+
+    def truncate(self, tables: Sequence[TableSchema]) -> None:
+        """Empty tables, all at once."""
+        with self._said_of_source():
+            self._sink.truncate([self._map(table).table for table in tables])
+
+    def drop(self, table: TableSchema) -> None:
+        """Drop a table that the source dropped."""
+        mapped = self._map(table).table
+        with self._said_of_source():
+            self._sink.drop(mapped)
+        self._owners.pop(mapped.name, None)
+
+    def complete_load(self, table: TableSchema) -> None:
+        """Make the secondary indexes and foreign keys that the rules leave."""
+        with self._said_of_source():
+            self._sink.complete_load(self._map(table).table)
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """Record that a partition stands at a barrier, as `Sink.arrive` says."""
+        return self._sink.arrive(barrier, partition, partition_count)
+
+    def pass_barrier(self, barrier: str) -> bool:
+        """Mark a barrier as passed, as `Sink.pass_barrier` says."""
+        return self._sink.pass_barrier(barrier)
+
+    def defer(self) -> None:
+        """Let constraints wait, as `Sink.defer` says."""
+        self._sink.defer()
+
+    def check(self) -> TailraceError | None:
+        """Ask deferred constraints, as `Sink.check` says."""
+        return self._sink.check()
+
+    def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Write offsets within the open transaction."""
+        self._sink.stage_offsets(offsets)
+
+    def flush(self) -> None:
+        """Make everything durable."""
+        self._sink.flush()
+
+    def rollback(self) -> None:
+        """Undo everything since the last flush."""
+        self._sink.rollback()
+
+    def forget(self) -> list[str]:
+        """Remove what the target keeps about the replication."""
+        return self._sink.forget()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sink.close()
+
+    @contextmanager
+    def _said_of_source(self) -> Iterator[None]:
+        """Let errors name the table of the source: by that the service knows whom they concern."""
+        try:
+            yield
+        except TailraceError as error:
+            for name, owner in self._owners.items():
+                if error.table == str(name):
+                    error.table = str(owner)
+                    break
+            raise
+
+    def _map(self, table: TableSchema) -> MappedTable:
+        # By identity: a schema's hash is that of all its columns. The schema is kept, so its identity stays its own.
+        found = self._mapped.get(id(table))
+        if found is None:
+            if len(self._mapped) >= TABLES_REMEMBERED_MAX:
+                self._mapped.clear()
+            found = self._mapped[id(table)] = (table, map_table(self._rules, table))
+        return found[1]
+
+    def _changed(
+        self, kind: str, rows: list[Row], change: Rows | None, table: TableName, refused: list[Rejection]
+    ) -> tuple[list[Row], list[int] | None]:
+        """Return the rows as they should be, and which ones they were; None: all, in order."""
+        if change is None or not rows:
+            return rows, None
+        try:
+            return change(rows), None
+        except ValueError:
+            pass
+        made, kept = [], []
+        for index, row in enumerate(rows):
+            try:
+                made += change([row])
+                kept.append(index)
+            except ValueError as error:
+                refused.append(Rejection(table, kind, index, _rejected(error, table)))
+        return made, kept
+
+    def _sequence(
+        self, batch: TableBatch, change: Rows, refused: list[Rejection]
+    ) -> tuple[list[tuple[str, Row | None, Row | None]], list[int] | None]:
+        made, kept = [], []
+        for index, (op, before, after) in enumerate(batch.sequence):
+            try:
+                old = None if before is None else change([before])[0]
+                new = None if after is None else change([after])[0]
+            except ValueError as error:
+                refused.append(Rejection(batch.table.name, "sequence", index, _rejected(error, batch.table.name)))
+                continue
+            made.append((op, old, new))
+            kept.append(index)
+        return made, kept
+
+
+def mapped_tables(
+    rules: Sequence[TransformationRule], tables: Sequence[TableSchema]
+) -> tuple[list[TableSchema], list[Finding]]:
+    """Return the tables as the target is to have them, and what stands in the way of those that cannot be."""
+    if not rules:
+        return list(tables), []
+    made: list[TableSchema] = []
+    found: list[Finding] = []
+    owners: dict[TableName, TableName] = {}
+    for table in tables:
+        try:
+            mapped = map_table(rules, table)
+        except TailraceError as error:
+            found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
+            continue
+        owner = owners.setdefault(mapped.table.name, table.name)
+        if owner != table.name:
+            message = f"the table mappings give {mapped.table.name} to it and to {owner}"
+            found.append(Finding(Severity.BLOCKS, "mapping-rule", message, table.name, "give one of them another name"))
+            continue
+        if mapped.left_out:
+            message = f"the table mappings leave no place for {', '.join(mapped.left_out)}"
+            found.append(Finding(Severity.WARNS, "mapping-leaves-out", message, table.name))
+        made.append(mapped.table)
+    return made, found
+
+
+def _rejected(error: ValueError, table: TableName) -> TailraceError:
+    return TailraceError(ErrorKind.ROW_REJECTED, f"the table mappings cannot be followed: {error}", table=str(table))

@@ -1,0 +1,145 @@
+"""Table mappings explained: each rule in words, and real rows before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from capture.source import Chunk
+from capture.sources import open_snapshot_reader, open_source
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings import support
+from schemas.mappings.mapped_table import map_table
+from schemas.mappings.rules import Action, Locator, Mappings, Rule, SelectionRule, TransformationRule
+from schemas.mappings.values import to_text
+from schemas.selection import Selection
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+PREVIEW_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One rule in words."""
+
+    rule_id: str
+    meaning: str
+    remark: str
+    """What is not supported, or done otherwise than at AWS DMS; empty: nothing."""
+    blocks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One table before and after."""
+
+    source: TableSchema
+    target: TableSchema
+    before: list[list[str]]
+    after: list[list[str]]
+    left_out: tuple[str, ...]
+
+
+def explain(mappings: Mappings) -> list[Explanation]:
+    """Return every rule in words, in order."""
+    remarks = {finding.message.split(":")[0]: finding for finding in support.findings(mappings)}
+    explained = []
+    for rule in mappings.rules:
+        finding = remarks.get(f"rule {rule.rule_id}")
+        remark = finding.message.partition(": ")[2] if finding is not None else ""
+        explained.append(
+            Explanation(rule.rule_id, _in_words(rule), remark, finding is not None and finding.severity == "blocks")
+        )
+    return explained
+
+
+def preview(settings: Settings, target: str, patterns: Sequence[str], row_count: int) -> Iterator[Preview]:
+    """Yield the tables that rules concern, or those of `patterns`, with their first rows.
+
+    Raises CONFIGURATION for rules that a table cannot follow, and if no table matches.
+    """
+    rules = settings.transformations(target)
+    source = open_source(settings)
+    try:
+        tables = source.tables()
+    finally:
+        source.close()
+    chosen = Selection(patterns) if patterns else None
+    tables = [table for table in tables if chosen is None or chosen.takes(table.name)]
+    if not tables:
+        raise TailraceError(ErrorKind.CONFIGURATION, "no captured table matches", remedy="see `tailrace plan CONFIG`")
+    reader = open_snapshot_reader(settings)
+    try:
+        for table in tables:
+            mapped = map_table(rules, table)
+            if mapped.table == table and chosen is None:
+                continue
+            rows = next(iter(reader.read(table, Chunk(0, None, None), row_count)), [])[:row_count]
+            try:
+                after = mapped.rows(rows) if mapped.rows is not None else rows
+            except ValueError as error:
+                raise TailraceError(ErrorKind.ROW_REJECTED, str(error), table=str(table.name)) from error
+            yield Preview(table, mapped.table, _texts(table, rows), _texts(mapped.table, after), mapped.left_out)
+    finally:
+        reader.close()
+
+
+def _texts(table: TableSchema, rows: Sequence[Row]) -> list[list[str]]:
+    return [[_text(column, value) for column, value in zip(table.columns, row, strict=True)] for row in rows]
+
+
+def _text(column: Any, value: Any) -> str:
+    if value is None:
+        return "∅"
+    return "…" if value is UNCHANGED else str(to_text(column.type)(value))
+
+
+def _in_words(rule: Rule) -> str:
+    if isinstance(rule, SelectionRule):
+        kind = {"table": "tables", "view": "views", "all": "tables and views"}[rule.object_locator.table_type]
+        verb = {"include": "take", "explicit": "take", "exclude": "leave out"}[rule.rule_action]
+        limits = f", of which rows by {len(rule.filters)} filter(s)" if rule.filters else ""
+        return f"{verb} the {kind} {_place(rule.object_locator)}{limits}"
+    if isinstance(rule, TransformationRule):
+        return f"{_subject(rule)}: {_deed(rule)}"
+    return f"{rule.rule_type} for {_place(rule.object_locator)}"
+
+
+def _subject(rule: TransformationRule) -> str:
+    locator, target = rule.object_locator, rule.rule_target
+    if target == "schema":
+        return f"schema {locator.schema_name}"
+    if target == "column" and rule.rule_action is not Action.ADD_COLUMN:
+        return f"column {locator.column_name or '%'} of {_place(locator)}"
+    return f"{target if target != 'column' else 'table'} {_place(locator)}"
+
+
+def _deed(rule: TransformationRule) -> str:
+    value, old = rule.value, rule.old_value
+    kind = rule.data_type.type if rule.data_type else ""
+    words = {
+        Action.RENAME: f"is called {value}",
+        Action.LOWERCASE: "in lower case",
+        Action.UPPERCASE: "in upper case",
+        Action.ADD_PREFIX: f"with {value} before",
+        Action.REMOVE_PREFIX: f"without {value} before",
+        Action.REPLACE_PREFIX: f"with {value} before, instead of {old}",
+        Action.ADD_SUFFIX: f"with {value} behind",
+        Action.REMOVE_SUFFIX: f"without {value} behind",
+        Action.REPLACE_SUFFIX: f"with {value} behind, instead of {old}",
+        Action.ADD_COLUMN: f"gets a column {value} ({kind}) with {rule.expression or 'null'}",
+        Action.INCLUDE_COLUMN: "stays; others do not",
+        Action.REMOVE_COLUMN: "does not go to the target",
+        Action.CHANGE_DATA_TYPE: f"becomes {kind}",
+        Action.DIGITS_MASK: f"digits become {value}",
+        Action.DIGITS_RANDOMIZE: "digits become random ones",
+        Action.HASH_MASK: "becomes its SHA-256",
+    }
+    return words.get(rule.rule_action, str(rule.rule_action))
+
+
+def _place(locator: Locator) -> str:
+    return f"{locator.schema_name}.{locator.table_name}"

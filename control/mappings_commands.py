@@ -1,0 +1,48 @@
+"""`tailrace mappings …`: the part of the command line that explains table mappings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime import exit_codes
+
+app = typer.Typer(help="Table mappings of AWS DMS: what they say, what they do.", no_args_is_help=True)
+
+
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table-mapping document (JSON).")],
+) -> int:
+    """Explain each rule in words; say what is wrong or not supported, by the rule's id."""
+    from control import render
+    from control.mappings import explain
+    from runtime.configuration import read_mappings
+    from schemas.mappings.rules import parse
+
+    explained = explain(parse(read_mappings(file)))
+    render.mappings(explained)
+    return exit_codes.CONFIGURATION if any(one.blocks for one in explained) else exit_codes.OK
+
+
+@app.command("preview")
+def preview(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file.")],
+    target: Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets`.")],
+    tables: Annotated[
+        list[str] | None,
+        typer.Option("--table", metavar="PATTERN", help="Only these tables; left out: all that a rule concerns."),
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, max=100, help="How many rows of each table.")] = 5,
+) -> int:
+    """Show tables of the source with their first rows, and what the rules make of them. Changes nothing."""
+    from control import render
+    from control.mappings import preview as previews
+    from runtime import configuration, logging
+
+    logging.configure(level="error")
+    for one in previews(configuration.load(config), target, tables or [], rows):
+        render.preview(one)
+    return exit_codes.OK

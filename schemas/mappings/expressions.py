@@ -1,0 +1,154 @@
+"""Expressions of `add-column` rules: SQLite's syntax, evaluated by SQLite itself, on an empty database in memory that
+may do nothing but compute.
+
+`$NAME` stands for a column. Beside SQLite's own functions there are those that AWS DMS documents ("Using transformation
+rule expressions to define column content"): `hash_sha256(x)`, `replaceChars(x, y, z)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from schemas.changes import UNCHANGED
+from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.values import converter, from_text, to_text
+from schemas.table import TableSchema
+from schemas.types import Family, LogicalType
+
+_VARIABLE = re.compile(r"'(?:[^']|'')*'|\$([A-Za-z_][A-Za-z0-9_$#]*|\"(?:[^\"]|\"\")+\")")
+_QUOTES = str.maketrans({"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'"})
+"""What word processors make of apostrophes, in the guide's own examples too."""
+
+_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION})
+_NUMBER_EXACT_DIGITS = 15
+_FACTS = re.compile(r"\$(AR_H_\w+)|\b(operation_indicator)\b", re.IGNORECASE)
+
+
+class Expression:
+    """One expression, for one version of one table. For one thread at a time."""
+
+    def __init__(self, rule_id: str, text: str, table: TableSchema, result: LogicalType) -> None:
+        """Raise CONFIGURATION for an expression that SQLite does not take, or that names what there is not."""
+        self._rule_id = rule_id
+        self._table = table
+        self.columns: list[int] = []
+        """The columns that it reads, in the order of its arguments."""
+        self._readers: list[Callable[[Any], Any]] = []
+        # Only now, because the operation is known to none that sees net changes.
+        if (fact := _FACTS.search(text)) is not None:
+            raise self._refused(f"{fact[0]} is not supported: a target is written by net changes")
+        self._sql = "select " + _VARIABLE.sub(self._argument, text.translate(_QUOTES))
+        self._result = _result_reader(result)
+        self._database = _database()
+        try:
+            self._database.execute(self._sql, [None] * len(self.columns)).fetchone()
+        except sqlite3.Error as error:
+            raise self._refused(f"SQLite says of the expression: {error}") from error
+
+    def __call__(self, *values: Any) -> Any:
+        """Return the value for these columns' values. Raises ValueError, without any value in its text."""
+        if UNCHANGED in values:
+            if all(value is UNCHANGED for value in values):
+                return UNCHANGED
+            raise ValueError(
+                f"rule {self._rule_id}: the log holds only some of the values that the expression needs; "
+                "`replica identity full` at the source makes it hold all"
+            )
+        arguments = [None if v is None else read(v) for read, v in zip(self._readers, values, strict=True)]
+        try:
+            (found,) = self._database.execute(self._sql, arguments).fetchone()
+        except sqlite3.Error as error:
+            raise ValueError(f"rule {self._rule_id}: the expression failed: {error}") from None
+        return None if found is None else self._result(found)
+
+    def _argument(self, match: re.Match[str]) -> str:
+        name = match[1]
+        if name is None:
+            return match[0]
+        if name.startswith('"'):
+            name = name[1:-1].replace('""', '"')
+        metadata = {"AR_M_SOURCE_SCHEMA": self._table.name.schema, "AR_M_SOURCE_TABLE_NAME": self._table.name.table}
+        if name in metadata:
+            return "'" + metadata[name].replace("'", "''") + "'"
+        if name not in self._table.column_names:
+            raise self._refused(f"the table has no column {name}")
+        index = self._table.column_names.index(name)
+        self.columns.append(index)
+        self._readers.append(_argument_writer(self._table.columns[index].type))
+        return "?"
+
+    def _refused(self, why: str) -> TailraceError:
+        return TailraceError(ErrorKind.CONFIGURATION, f"rule {self._rule_id}: {why}", table=str(self._table.name))
+
+
+def _database() -> sqlite3.Connection:
+    # A sink is used by one thread at a time, not always by the same one.
+    database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    database.create_function("hash_sha256", 1, _hash_sha256, deterministic=True)
+    database.create_function("replaceChars", 3, _replace_chars, deterministic=True)
+    database.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
+    return database
+
+
+def _argument_writer(type_: LogicalType) -> Callable[[Any], Any]:
+    """Return how a column's values are given to SQLite, which knows integers, floats, texts and bytes."""
+    family = type_.family
+    if family is Family.BOOLEAN:
+        return int
+    if family in (Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.FLOAT32, Family.FLOAT64):
+        return lambda value: value
+    if family is Family.BYTES:
+        return lambda value: value
+    text = to_text(type_)
+    if family in (Family.DECIMAL, Family.NUMERIC, Family.UINT64):
+        return lambda value: _number(text(value))
+    return text
+
+
+def _number(text: str) -> float | int | str:
+    """Return a number where SQLite can hold it exactly; else its text."""
+    digits = text.lstrip("-").replace(".", "").lstrip("0")
+    if not digits.isdecimal() and digits:
+        return text
+    if len(digits) > _NUMBER_EXACT_DIGITS:
+        return text
+    return float(text) if "." in text else int(text)
+
+
+def _result_reader(type_: LogicalType) -> Callable[[Any], Any]:
+    family = type_.family
+    of_text = from_text(type_)
+    of_float = converter(LogicalType(Family.FLOAT64), type_)
+
+    def read(found: Any) -> Any:
+        try:
+            if found.__class__ is bytes:
+                return found if family is Family.BYTES else of_text(found.decode())
+            if found.__class__ is float and of_float is not None:
+                return of_float(found)
+            return of_text(str(found))
+        except (ValueError, ArithmeticError):
+            pass
+        # Not chained: the error of a conversion quotes what it could not convert.
+        raise ValueError(f"what the expression gives is no {family}")
+
+    return read
+
+
+def _hash_sha256(value: Any) -> str | None:
+    if value is None:
+        return None
+    content = value if isinstance(value, bytes) else str(value).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _replace_chars(text: Any, old: Any, new: Any) -> str | None:
+    """Return the text with each character of `old` replaced by the one in `new` at its place, or by the first one."""
+    if text is None or old is None or not new:
+        return None if text is None else str(text)
+    table = {c: (new[i] if i < len(new) else new[0]) for i, c in reversed(list(enumerate(str(old))))}
+    return "".join(table.get(c, c) for c in str(text))

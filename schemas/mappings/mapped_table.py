@@ -1,0 +1,258 @@
+"""One version of one table as the rules would have it at the target, and the functions that make its rows so.
+
+The functions are generated: one list comprehension over the rows, in which only what a rule changes is more than a
+name. A table that no rule touches has none, and costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings import names
+from schemas.mappings.expressions import Expression
+from schemas.mappings.rules import MASKING, Action, TransformationRule
+from schemas.mappings.types import Meaning, meaning
+from schemas.mappings.values import Convert, converter, digits_mask, digits_randomize, hash_mask, to_text
+from schemas.table import Column, ForeignKey, Index, TableSchema
+from schemas.types import Family, LogicalType
+
+Rows = Callable[[Sequence[Row]], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTable:
+    """What becomes of a table. `rows` and `keys` raise ValueError for a value that cannot become what it should."""
+
+    table: TableSchema
+    """As the target has it."""
+    rows: Rows | None
+    """Whole or partial rows in the source's column order to the target's; None: as they are."""
+    keys: Rows | None
+    """Values of the key, in key order; None: as they are."""
+    left_out: tuple[str, ...]
+    """In words: indexes, foreign keys and generated columns that the rules leave no place for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One column at the target: where its values come from, and what is done to them."""
+
+    column: Column
+    source: int | None
+    steps: tuple[Convert, ...] = ()
+    expression: Expression | None = None
+
+
+def map_table(rules: Sequence[TransformationRule], table: TableSchema) -> MappedTable:
+    """Compile the rules for a table. Raises CONFIGURATION, with the rules' ids, for what cannot be."""
+    concerned = [rule for rule in rules if names.concerns(rule, table.name)]
+    name = names.of_table(rules, table.name)
+    kept = _kept(concerned, table)
+    targets = [_target(concerned, table, i) for i in kept] + _added(concerned, table)
+    _check_names(table, targets)
+    changed = any(t.steps or t.expression for t in targets) or kept != list(range(len(table.columns)))
+    renamed = {table.columns[t.source].name: t.column.name for t in targets if t.source is not None}
+    touched = {
+        column.name
+        for i, column in enumerate(table.columns)
+        if renamed.get(column.name) != column.name or any(t.source == i and t.steps for t in targets)
+    }
+    mapped = replace(
+        table,
+        name=name,
+        columns=tuple(t.column for t in targets),
+        key=tuple(kept.index(i) for i in table.key),
+        indexes=tuple(i for i in table.indexes if not _mentions(i.definition, touched)),
+        foreign_keys=tuple(k for k in (_reference(rules, table, key, renamed) for key in table.foreign_keys) if k),
+        generated=tuple(g for g in table.generated if not _mentions(g.expression, touched)),
+    )
+    if not changed:
+        return MappedTable(mapped if mapped != table else table, None, None, _left_out(table, mapped))
+    keys = [next(t for t in targets if t.source == i) for i in table.key]
+    key_rows = _key_function(keys) if any(t.steps for t in keys) else None
+    return MappedTable(mapped, _row_function(targets, len(table.columns)), key_rows, _left_out(table, mapped))
+
+
+def _kept(rules: list[TransformationRule], table: TableSchema) -> list[int]:
+    """Return the columns that stay."""
+    includes = [rule for rule in rules if rule.rule_action is Action.INCLUDE_COLUMN]
+    removes = [rule for rule in rules if rule.rule_action is Action.REMOVE_COLUMN]
+    kept = []
+    for i, column in enumerate(table.columns):
+        gone = next((r for r in removes if names.concerns(r, table.name, column.name)), None)
+        if gone is None and includes and not any(names.concerns(r, table.name, column.name) for r in includes):
+            gone = includes[0]
+        if gone is None:
+            kept.append(i)
+        elif i in table.key:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"rule {gone.rule_id} removes {column.name}, which rows are identified by",
+                table=str(table.name),
+            )
+    return kept
+
+
+def _target(rules: list[TransformationRule], table: TableSchema, index: int) -> _Target:
+    column = table.columns[index]
+    here = [r for r in rules if r.rule_target == "column" and names.concerns(r, table.name, column.name)]
+    what = f"column {column.name} of {table.name}"
+    name = names.of_column(rules, table.name, column.name)
+    steps: list[Convert] = []
+    type_, native = column.type, column.native
+    mask = names.sole([r for r in here if r.rule_action in MASKING], what)
+    if mask is not None:
+        if index in table.key and mask.rule_action is Action.DIGITS_RANDOMIZE:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"rule {mask.rule_id}: {column.name} identifies rows; at random they would be other rows each time",
+                table=str(table.name),
+            )
+        found = _mask(mask, type_)
+        steps.append(found.convert)
+        if found.meaning is not None:
+            type_, native = found.meaning.type, found.meaning.native.get(table.engine, native)
+    retype = names.sole([r for r in here if r.rule_action is Action.CHANGE_DATA_TYPE], what)
+    if retype is not None:
+        assert retype.data_type is not None
+        wanted = meaning(retype.rule_id, retype.data_type)
+        convert = converter(type_, wanted.type)
+        if convert is not None:
+            steps.append(convert)
+        type_, native = wanted.type, wanted.native.get(table.engine, native)
+    if not steps and retype is None:
+        return _Target(replace(column, name=name), index)
+    return _Target(
+        replace(column, name=name, type=type_, native=native, default=None, identity="", collation=None, filling=None),
+        index,
+        tuple(steps),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    convert: Convert
+    meaning: Meaning | None = None
+
+
+_STRINGS = (Family.STRING, Family.TEXT)
+
+
+def _mask(rule: TransformationRule, type_: LogicalType) -> _Mask:
+    """Return what a mask does. A text stays of its type where it can; the rest becomes a text, or stays a number."""
+    action = rule.rule_action
+    if action is Action.HASH_MASK:
+        convert, length = hash_mask(), 64
+        meaning_ = Meaning(
+            LogicalType(Family.STRING, length=length),
+            {"postgresql": f"character varying({length})", "mysql": f"varchar({length})"},
+        )
+        text = to_text(type_)
+        return _Mask(lambda value: convert(text(value)), meaning_)
+    digits = digits_mask(rule.value or "") if action is Action.DIGITS_MASK else digits_randomize
+    if type_.family is Family.STRING:
+        return _Mask(digits)
+    text = to_text(type_)
+    if action is Action.DIGITS_RANDOMIZE and type_.family not in _STRINGS:
+        raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule.rule_id}: {action} is for texts, not {type_.family}")
+    wide = Meaning(LogicalType(Family.STRING), {"postgresql": "text", "mysql": "longtext"})
+    return _Mask(lambda value: digits(text(value)), wide)
+
+
+def _added(rules: list[TransformationRule], table: TableSchema) -> list[_Target]:
+    found = []
+    for rule in rules:
+        if rule.rule_action is not Action.ADD_COLUMN:
+            continue
+        assert rule.data_type is not None
+        assert rule.value is not None
+        wanted = meaning(rule.rule_id, rule.data_type)
+        column = Column(rule.value, wanted.type, wanted.native.get(table.engine, rule.data_type.type))
+        expression = None
+        if rule.expression is not None:
+            expression = Expression(rule.rule_id, rule.expression, table, wanted.type)
+        found.append(_Target(column, None, (), expression))
+    return found
+
+
+def _check_names(table: TableSchema, targets: list[_Target]) -> None:
+    seen: set[str] = set()
+    for name in [t.column.name for t in targets] + [g.name for g in table.generated]:
+        if name in seen:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION, f"the rules give two columns the name {name}", table=str(table.name)
+            )
+        seen.add(name)
+
+
+def _row_function(targets: list[_Target], width: int) -> Rows:
+    """Generate `[(v0, f1(v1), …) for v0, v1, … in rows]`."""
+    scope: dict[str, Any] = {"UNCHANGED": UNCHANGED}
+    cells = []
+    for place, target in enumerate(targets):
+        if target.expression is not None:
+            scope[f"e{place}"] = target.expression
+            cells.append(f"e{place}({', '.join(f'v{i}' for i in target.expression.columns)})")
+        elif target.source is None:
+            cells.append("None")
+        else:
+            cells.append(_cell(scope, f"v{target.source}", place, target.steps))
+    return _compiled(scope, cells, width)
+
+
+def _key_function(keys: list[_Target]) -> Rows:
+    scope: dict[str, Any] = {"UNCHANGED": UNCHANGED}
+    cells = [_cell(scope, f"v{i}", i, target.steps) for i, target in enumerate(keys)]
+    return _compiled(scope, cells, len(keys))
+
+
+def _cell(scope: dict[str, Any], value: str, place: int, steps: tuple[Convert, ...]) -> str:
+    text = value
+    for number, step in enumerate(steps):
+        scope[f"f{place}_{number}"] = step
+        text = f"f{place}_{number}({text})"
+    return text if text == value else f"{value} if {value} is None or {value} is UNCHANGED else {text}"
+
+
+def _compiled(scope: dict[str, Any], cells: list[str], width: int) -> Rows:
+    values = "".join(f"v{i}, " for i in range(width))
+    made = "".join(f"({cell}), " for cell in cells)
+    exec(f"def rows(rows):\n    return [({made}) for ({values}) in rows]", scope)
+    return scope["rows"]  # type: ignore[no-any-return]
+
+
+def _reference(
+    rules: Sequence[TransformationRule], table: TableSchema, key: ForeignKey, renamed: dict[str, str]
+) -> ForeignKey | None:
+    """Return a foreign key in the target's names, None where a column of it is gone."""
+    if any(column not in renamed for column in key.columns):
+        return None
+    return replace(
+        key,
+        columns=tuple(renamed[column] for column in key.columns),
+        target=names.of_table(rules, key.target),
+        target_columns=tuple(names.of_column(rules, key.target, column) for column in key.target_columns),
+    )
+
+
+def _mentions(text: str, columns: set[str]) -> bool:
+    """Tell whether a piece of SQL may speak of any of these columns."""
+    return any(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text, re.IGNORECASE) for column in columns)
+
+
+def _left_out(table: TableSchema, mapped: TableSchema) -> tuple[str, ...]:
+    def gone(kind: str, before: Sequence[Index | ForeignKey], after: Sequence[Index | ForeignKey]) -> list[str]:
+        kept = {item.name for item in after}
+        return [f"{kind} {item.name}" for item in before if item.name not in kept]
+
+    generated = {g.name for g in mapped.generated}
+    return (
+        *gone("index", table.indexes, mapped.indexes),
+        *gone("foreign key", table.foreign_keys, mapped.foreign_keys),
+        *(f"generated column {g.name}" for g in table.generated if g.name not in generated),
+    )

@@ -1,0 +1,365 @@
+"""The table-mapping document: one model for each type of rule, with the names of the AWS DMS user guide ("Using table
+mapping to specify task settings").
+
+Whatever the document says is either understood or refused with the rule's id: a rule that is not heeded would be worse
+than none. What is understood and not done here yet is refused by `unsupported`, in words.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+
+from schemas.errors import ErrorKind, TailraceError
+from schemas.hints import nearest
+
+
+class Part(BaseModel):
+    """What all parts share: hyphens in names, nothing unknown."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
+    )
+
+
+class Action(StrEnum):
+    """What a transformation does."""
+
+    RENAME = "rename"
+    LOWERCASE = "convert-lowercase"
+    UPPERCASE = "convert-uppercase"
+    ADD_PREFIX = "add-prefix"
+    REMOVE_PREFIX = "remove-prefix"
+    REPLACE_PREFIX = "replace-prefix"
+    ADD_SUFFIX = "add-suffix"
+    REMOVE_SUFFIX = "remove-suffix"
+    REPLACE_SUFFIX = "replace-suffix"
+    ADD_COLUMN = "add-column"
+    INCLUDE_COLUMN = "include-column"
+    REMOVE_COLUMN = "remove-column"
+    CHANGE_DATA_TYPE = "change-data-type"
+    DEFINE_PRIMARY_KEY = "define-primary-key"
+    BEFORE_IMAGE = "add-before-image-columns"
+    DIGITS_MASK = "data-masking-digits-mask"
+    DIGITS_RANDOMIZE = "data-masking-digits-randomize"
+    HASH_MASK = "data-masking-hash-mask"
+
+
+NAMING = frozenset(
+    {
+        Action.RENAME,
+        Action.LOWERCASE,
+        Action.UPPERCASE,
+        Action.ADD_PREFIX,
+        Action.REMOVE_PREFIX,
+        Action.REPLACE_PREFIX,
+        Action.ADD_SUFFIX,
+        Action.REMOVE_SUFFIX,
+        Action.REPLACE_SUFFIX,
+    }
+)
+"""Actions that give an object another name."""
+
+MASKING = frozenset({Action.DIGITS_MASK, Action.DIGITS_RANDOMIZE, Action.HASH_MASK})
+
+_ACTIONS: dict[str, frozenset[Action]] = {
+    "schema": NAMING,
+    "table": NAMING | {Action.DEFINE_PRIMARY_KEY},
+    "column": NAMING
+    | MASKING
+    | {
+        Action.ADD_COLUMN,
+        Action.INCLUDE_COLUMN,
+        Action.REMOVE_COLUMN,
+        Action.CHANGE_DATA_TYPE,
+        Action.BEFORE_IMAGE,
+    },
+    "table-tablespace": NAMING,
+    "index-tablespace": NAMING,
+}
+"""Which actions a target of rules knows."""
+
+_NEEDS: dict[Action, tuple[str, ...]] = {
+    Action.RENAME: ("value",),
+    Action.ADD_PREFIX: ("value",),
+    Action.REMOVE_PREFIX: ("value",),
+    Action.REPLACE_PREFIX: ("value", "old_value"),
+    Action.ADD_SUFFIX: ("value",),
+    Action.REMOVE_SUFFIX: ("value",),
+    Action.REPLACE_SUFFIX: ("value", "old_value"),
+    Action.ADD_COLUMN: ("value", "data_type"),
+    Action.CHANGE_DATA_TYPE: ("data_type",),
+    Action.DEFINE_PRIMARY_KEY: ("primary_key_def",),
+    Action.BEFORE_IMAGE: ("before_image_def",),
+    Action.DIGITS_MASK: ("value",),
+}
+_OPTIONAL: dict[Action, tuple[str, ...]] = {Action.ADD_COLUMN: ("expression",)}
+
+_WORDS = ("value", "old_value", "expression", "data_type", "primary_key_def", "before_image_def")
+
+
+class Locator(Part):
+    """Which objects a rule is about."""
+
+    schema_name: str
+    table_name: str = "%"
+    column_name: str | None = None
+    table_type: Literal["table", "view", "all"] = "table"
+    table_tablespace_name: str | None = None
+    index_tablespace_name: str | None = None
+
+
+class Condition(Part):
+    """One comparison of a filter."""
+
+    filter_operator: Literal["lte", "ste", "gte", "eq", "noteq", "between", "notbetween", "null", "notnull"]
+    value: str | int | float | None = None
+    start_value: str | int | float | None = None
+    end_value: str | int | float | None = None
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> Condition:
+        operator = self.filter_operator
+        wanted: tuple[str, ...] = ("value",)
+        if operator in ("between", "notbetween"):
+            wanted = ("start_value", "end_value")
+        elif operator in ("null", "notnull"):
+            wanted = ()
+        for name in ("value", "start_value", "end_value"):
+            if (getattr(self, name) is not None) is not (name in wanted):
+                verb = "needs" if name in wanted else "takes no"
+                raise ValueError(f"{operator} {verb} {name.replace('_', '-')}")
+        return self
+
+
+class Filter(Part):
+    """Conditions on one column, of which one must hold."""
+
+    filter_type: Literal["source"] = "source"
+    column_name: str
+    filter_conditions: Annotated[list[Condition], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _negatives_stand_alone(self) -> Filter:
+        negative = {"noteq", "notbetween", "notnull"}
+        if len(self.filter_conditions) > 1 and any(c.filter_operator in negative for c in self.filter_conditions):
+            raise ValueError("a negative condition must be the only one of its filter")
+        return self
+
+
+class BaseRule(Part):
+    """What all rules have."""
+
+    rule_id: Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
+    rule_name: Annotated[str, Field(coerce_numbers_to_str=True)] = ""
+
+
+class SelectionRule(BaseRule):
+    """Takes tables, or leaves them out."""
+
+    rule_type: Literal["selection"]
+    rule_action: Literal["include", "exclude", "explicit"]
+    object_locator: Locator
+    load_order: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    filters: list[Filter] = []
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SelectionRule:
+        locator = self.object_locator
+        if self.rule_action == "explicit" and "%" in locator.schema_name + locator.table_name:
+            raise ValueError("an explicit rule names one table: no wildcards")
+        if self.filters and self.rule_action == "exclude":
+            raise ValueError("filters go with include and explicit")
+        return self
+
+
+class DataType(Part):
+    """A type of AWS DMS ("Data types for AWS DMS")."""
+
+    type: str
+    length: Annotated[int, Field(ge=1)] | None = None
+    precision: Annotated[int, Field(ge=0, le=1000)] | None = None
+    scale: Annotated[int, Field(ge=0, le=1000)] | None = None
+
+
+class KeyDefinition(Part):
+    """The key that a table is to have at the target."""
+
+    name: str | None = None
+    origin: Literal["primary-key", "unique-index"] = "primary-key"
+    columns: Annotated[list[str], Field(min_length=1)]
+
+
+class BeforeImage(Part):
+    """How columns with earlier values are called, and which columns have one."""
+
+    column_prefix: str = ""
+    column_suffix: str = ""
+    column_filter: Literal["pk-only", "non-lob", "all"]
+
+
+class TransformationRule(BaseRule):
+    """Makes something else of a schema, a table or a column at the target."""
+
+    rule_type: Literal["transformation"]
+    rule_action: Action
+    rule_target: Literal["schema", "table", "column", "table-tablespace", "index-tablespace"]
+    object_locator: Locator
+    value: str | None = None
+    old_value: str | None = None
+    expression: str | None = None
+    data_type: DataType | None = None
+    primary_key_def: KeyDefinition | None = None
+    before_image_def: BeforeImage | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TransformationRule:
+        action = self.rule_action
+        if action not in _ACTIONS[self.rule_target]:
+            known = ", ".join(sorted(_ACTIONS[self.rule_target]))
+            raise ValueError(f"{action} is nothing for a {self.rule_target}; known: {known}")
+        needed = _NEEDS.get(action, ())
+        for name in _WORDS:
+            given = getattr(self, name) is not None
+            if given and name not in (*needed, *_OPTIONAL.get(action, ())):
+                raise ValueError(f"{action} takes no {name.replace('_', '-')}")
+            if not given and name in needed:
+                raise ValueError(f"{action} needs {name.replace('_', '-')}")
+        if action is Action.DIGITS_MASK and not (self.value and len(self.value) == 1 and "!" <= self.value <= "~"):
+            raise ValueError("value is one printable ASCII character")
+        return self
+
+
+class LobSettings(Part):
+    """How large values of a table travel."""
+
+    mode: Literal["limited", "unlimited", "none"] = "limited"
+    bulk_max_size: Annotated[int, Field(ge=0)] | None = None
+
+
+class ParallelLoad(Part):
+    """How a table is cut for the full load."""
+
+    type: Literal["partitions-auto", "subpartitions-auto", "partitions-list", "ranges", "none"]
+    number_of_partitions: Annotated[int, Field(ge=1)] | None = None
+    collection_count_from_metadata: bool | None = None
+    max_records_skip_per_page: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=0)] | None = None
+    partitions: list[str] | None = None
+    subpartitions: list[str] | None = None
+    columns: list[str] | None = None
+    boundaries: list[list[str | int | float]] | None = None
+
+
+class TableSettingsRule(BaseRule):
+    """How tables are loaded."""
+
+    rule_type: Literal["table-settings"]
+    object_locator: Locator
+    parallel_load: ParallelLoad | None = None
+    lob_settings: LobSettings | None = None
+
+
+class ObjectMappingRule(BaseRule):
+    """What targets that are no tables make of rows. Their sinks read it."""
+
+    rule_type: Literal["object-mapping"]
+    rule_action: str | None = None
+    rule_target: str | None = None
+    object_locator: Locator
+    target_table_name: str | None = None
+    mapping_parameters: dict[str, Any] = {}
+
+
+Rule = Annotated[
+    Annotated[SelectionRule, Tag("selection")]
+    | Annotated[TransformationRule, Tag("transformation")]
+    | Annotated[TableSettingsRule, Tag("table-settings")]
+    | Annotated[ObjectMappingRule, Tag("object-mapping")],
+    Discriminator(lambda rule: rule.get("rule-type") if isinstance(rule, dict) else None),
+]
+
+
+class Mappings(Part):
+    """A whole document."""
+
+    rules: Annotated[list[Rule], Field(min_length=1)]
+
+    @field_validator("rules")
+    @classmethod
+    def _ids_are_unique(cls, rules: list[Rule]) -> list[Rule]:
+        seen: set[str] = set()
+        for rule in rules:
+            if rule.rule_id in seen:
+                raise ValueError(f"the rule-id {rule.rule_id} stands here twice")
+            seen.add(rule.rule_id)
+        return rules
+
+    @property
+    def selections(self) -> list[SelectionRule]:
+        """The selection rules, in order."""
+        return [rule for rule in self.rules if isinstance(rule, SelectionRule)]
+
+    @property
+    def transformations(self) -> list[TransformationRule]:
+        """The transformations, in order."""
+        return [rule for rule in self.rules if isinstance(rule, TransformationRule)]
+
+
+def parse(document: Any) -> Mappings:
+    """Check a document. Raises CONFIGURATION that lists every problem by its rule's id."""
+    try:
+        return Mappings.model_validate(document)
+    except ValidationError as error:
+        problems = list(dict.fromkeys(_problem(document, problem) for problem in error.errors(include_url=False)))
+    # Not chained: what pydantic says is in the problems.
+    raise TailraceError(
+        ErrorKind.CONFIGURATION,
+        f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the table mappings:\n"
+        + "\n".join(f"  {problem}" for problem in problems),
+        remedy="`tailrace mappings check FILE` explains each rule",
+    )
+
+
+_MODELS: dict[str, type[Part]] = {
+    "selection": SelectionRule,
+    "transformation": TransformationRule,
+    "table-settings": TableSettingsRule,
+    "object-mapping": ObjectMappingRule,
+    "object-locator": Locator,
+    "filters": Filter,
+    "filter-conditions": Condition,
+    "data-type": DataType,
+    "primary-key-def": KeyDefinition,
+    "before-image-def": BeforeImage,
+    "parallel-load": ParallelLoad,
+    "lob-settings": LobSettings,
+}
+
+
+def _problem(document: Any, problem: Any) -> str:
+    """Return one line: the rule, the setting in it, and what is wrong."""
+    path = [step for step in problem["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
+    where, inside = "the document", path
+    if path[:1] == ["rules"] and len(path) > 1 and isinstance(path[1], int):
+        rule = document["rules"][path[1]]
+        named = rule.get("rule-id") if isinstance(rule, dict) else None
+        where = f"rule {named}" if named is not None else f"the rule at place {path[1] + 1}"
+        inside = path[2:]
+    kind, message = problem["type"], problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{where}: rule-type must be one of {', '.join(list(_MODELS)[:4])}"
+    model = next((_MODELS[str(step)] for step in reversed(inside[:-1]) if step in _MODELS), None)
+    steps = ".".join(str(step) for step in inside if step not in list(_MODELS)[:4])
+    if kind == "extra_forbidden":
+        known = [str(field.alias) for field in (model or Mappings).model_fields.values()]
+        near = nearest(str(path[-1]), known)
+        return f"{where}: {steps} is unknown; " + (f"did you mean {near}?" if near else f"known: {', '.join(known)}")
+    if kind == "missing":
+        return f"{where}: {steps} is missing"
+    return f"{where}: {steps + ': ' if steps else ''}{message}"

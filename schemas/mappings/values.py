@@ -1,0 +1,193 @@
+"""What rules do to single values: texts of canonical values and back, conversions to another type, masks.
+
+Every function takes a value that is neither None nor UNCHANGED. One that cannot do what it should raises ValueError
+without the value: nothing is rounded, cut off or guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from schemas.types import Family, LogicalType
+from schemas.types.calendar import US_PER_SECOND, date_text, days_of, time_text, zoned_of, zoned_text
+from schemas.types.numbers import NAN, from_scaled, scaled
+
+Convert = Callable[[Any], Any]
+
+RANGES = {
+    Family.INT16: range(-(1 << 15), 1 << 15),
+    Family.INT32: range(-(1 << 31), 1 << 31),
+    Family.INT64: range(-(1 << 63), 1 << 63),
+    Family.UINT32: range(1 << 32),
+    Family.UINT64: range(1 << 64),
+}
+_FLOATS = (Family.FLOAT32, Family.FLOAT64)
+_DAY_EXTREMES = {(1 << 31) - 1: "infinity", -(1 << 31): "-infinity"}
+_DATE = re.compile(r"(\d{4,6})-(\d\d)-(\d\d)")
+_TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?")
+_TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
+_FALSE = frozenset({"0", "f", "false", "n", "no", "off"})
+
+
+def to_text(type_: LogicalType) -> Convert:
+    """Return the function from a type's values to their texts: ISO for times, plain digits for numbers."""
+    family = type_.family
+    if family is Family.BOOLEAN:
+        return lambda value: "true" if value else "false"
+    if family is Family.DECIMAL:
+        return lambda value: "NaN" if value is NAN else format(from_scaled(value, type_.scale or 0), "f")
+    if family is Family.NUMERIC:
+        return lambda value: format(value, "f")
+    if family is Family.BYTES:
+        return lambda value: value.hex()
+    if family is Family.DATE:
+        return lambda value: _DAY_EXTREMES.get(value) or date_text(value)
+    if family is Family.TIME:
+        return _time_text
+    if family in (Family.TIMESTAMP, Family.TIMESTAMPTZ):
+        end = "+00" if family is Family.TIMESTAMPTZ else ""
+        return lambda value: zoned_text(value).replace("T", " ").replace("Z", end)
+    return str
+
+
+def from_text(type_: LogicalType) -> Convert:
+    """Return the function from texts to a type's values. It raises ValueError for a text that is none."""
+    family = type_.family
+    if family is Family.BOOLEAN:
+        return _boolean
+    if family in RANGES:
+        return lambda text: _whole(Decimal(text), RANGES[family])
+    if family in _FLOATS:
+        return float
+    if family is Family.DECIMAL:
+        return lambda text: _unscaled(Decimal(text), type_)
+    if family is Family.NUMERIC:
+        return Decimal
+    if family is Family.BYTES:
+        return lambda text: text.encode()
+    if family is Family.DATE:
+        return _date
+    if family is Family.TIME:
+        return _time
+    if family in (Family.TIMESTAMP, Family.TIMESTAMPTZ):
+        return _timestamp
+    if type_.length is not None:
+        length = type_.length
+        return lambda text: _bounded(text, length)
+    return str
+
+
+def converter(source: LogicalType, target: LogicalType) -> Convert | None:
+    """Return the function from one type's values to another's; None where they are the same values."""
+    if source == target:
+        return None
+    text, value = to_text(source), from_text(target)
+    if source.family is Family.BOOLEAN and target.family in {*RANGES, *_FLOATS}:
+        return int if target.family in RANGES else float
+    if source.family in _FLOATS and target.family in (*RANGES, Family.DECIMAL):
+        # The decimals that a float stands for, not those of its binary value.
+        text = repr
+    if source.family is target.family is Family.BYTES:
+        return None
+    return lambda given: _guarded(value, text(given), target)
+
+
+def digits_mask(character: str) -> Convert:
+    """Return the function that puts `character` in the place of every digit of a text."""
+    table = str.maketrans(dict.fromkeys("0123456789", character))
+    return lambda text: text.translate(table)
+
+
+def digits_randomize(text: str) -> str:
+    """Return the text with every digit replaced by a random one."""
+    return "".join(random.choice("0123456789") if "0" <= c <= "9" else c for c in text)
+
+
+def hash_mask(key: bytes | None = None) -> Convert:
+    """Return the function that puts the SHA-256 of a text, in hexadecimal, in its place; with a key, its HMAC."""
+    if key is None:
+        return lambda text: hashlib.sha256(text.encode()).hexdigest()
+    return lambda text: hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _guarded(value: Convert, text: str, target: LogicalType) -> Any:
+    try:
+        return value(text)
+    except (ValueError, ArithmeticError):
+        pass
+    # Not chained: the error of a conversion quotes what it could not convert.
+    raise ValueError(f"a value has no like in {target.family}")
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("no boolean")
+
+
+def _whole(value: Decimal, bounds: range) -> int:
+    if not value.is_finite() or value != value.to_integral_value() or int(value) not in bounds:
+        raise ValueError("no integer of this size")
+    return int(value)
+
+
+def _unscaled(value: Decimal, type_: LogicalType) -> Any:
+    if value.is_nan():
+        return NAN
+    n, scale = scaled(value)
+    wanted = type_.scale or 0
+    if scale <= wanted:
+        n *= 10 ** (wanted - scale)
+    else:
+        n, rest = divmod(n, 10 ** (scale - wanted))
+        if rest:
+            raise ValueError("more decimals than the type has")
+    if type_.precision is not None and abs(n) >= 10**type_.precision:
+        raise ValueError("more digits than the type has")
+    return n
+
+
+def _bounded(text: str, length: int) -> str:
+    if len(text) > length:
+        raise ValueError("longer than the type allows")
+    return text
+
+
+def _date(text: str) -> int:
+    found = _DATE.match(text)
+    if found is None:
+        raise ValueError("no date")
+    return days_of(*map(int, found.groups()))
+
+
+def _time(text: str) -> int:
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError("no time")
+    hour, minute, second, fraction = found.groups()
+    return ((int(hour) * 60 + int(minute)) * 60 + int(second or 0)) * US_PER_SECOND + int(
+        (fraction or "").ljust(6, "0")
+    )
+
+
+def _timestamp(text: str) -> int:
+    text = text.strip().replace(" ", "T", 1)
+    if "T" not in text and text.lstrip("-") != "infinity":
+        text += "T00:00:00"
+    if not re.search(r"(Z|[+-]\d\d(:?\d\d)*)$", text.partition("T")[2]):
+        text += "" if text.endswith("infinity") else "Z"
+    return zoned_of(text.encode())
+
+
+def _time_text(value: int) -> str:
+    second, us = divmod(value, US_PER_SECOND)
+    return f"{time_text(second)[1:]}{us:06d}"

@@ -1,0 +1,170 @@
+"""Table mappings of AWS DMS end to end: what arrives is what the rules say, by load and by log, over a kill."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deploy.local.kafka import KafkaAddress
+from tests.integration.services import Services
+from tests.kit.servers import Database
+
+RULES = [
+    {"rule-type": "selection", "rule-action": "include", "object-locator": {"schema-name": "shop", "table-name": "%"}},
+    {
+        "rule-type": "selection",
+        "rule-action": "exclude",
+        "object-locator": {"schema-name": "shop", "table-name": "audit%"},
+    },
+]
+
+
+def transformation(action: str, target: str, table: str = "%", column: str | None = None, **more: Any) -> None:
+    locator = {"schema-name": "shop", "table-name": table} | ({"column-name": column} if column else {})
+    RULES.append(
+        {
+            "rule-type": "transformation",
+            "rule-action": action,
+            "rule-target": target,
+            "object-locator": locator,
+            **{name.replace("_", "-"): value for name, value in more.items()},
+        }
+    )
+
+
+transformation("rename", "schema", value="crm")
+transformation("add-prefix", "table", value="t_")
+transformation("rename", "column", "customer", "name", value="full_name")
+transformation("remove-column", "column", "customer", "secret%")
+transformation("data-masking-digits-mask", "column", "customer", "passport", value="#")
+transformation("data-masking-hash-mask", "column", "customer", "email")
+transformation("change-data-type", "column", "customer", "score", data_type={"type": "int4"})
+transformation(
+    "add-column",
+    "column",
+    "customer",
+    value="label",
+    expression="upper($name) || '-' || $id",
+    data_type={"type": "string"},
+)
+transformation("change-data-type", "column", "orders", "customer_id", data_type={"type": "string", "length": 20})
+for number, rule in enumerate(RULES):
+    rule["rule-id"] = str(number)
+
+EXPECTED = {
+    "customer": """
+        select id, name full_name, translate(passport, '0123456789', '##########') passport,
+               encode(sha256(convert_to(email, 'utf8')), 'hex') email, score::int score,
+               upper(name) || '-' || id as label
+        from shop.customer order by id""",
+    "orders": "select id, customer_id::varchar(20) customer_id, at from shop.orders order by id",
+    "bag": "select * from shop.bag order by 1, 2",
+}
+FOUND = {
+    "customer": "select id, full_name, passport, email, score, label from crm.t_customer order by id",
+    "orders": "select id, customer_id, at from crm.t_orders order by id",
+    "bag": "select * from crm.t_bag order by 1, 2",
+}
+
+
+def _differing(source: Database, target: Database) -> list[str]:
+    there = {
+        name for (name,) in target.rows("select table_name from information_schema.tables where table_schema = 'crm'")
+    }
+    return [
+        name for name in EXPECTED if f"t_{name}" not in there or source.rows(EXPECTED[name]) != target.rows(FOUND[name])
+    ]
+
+
+def _parked(services: Services) -> list[object]:
+    return list(json.loads(services.run("parked list", "--target", "replica", "--json").stdout))
+
+
+def test_the_rules_are_explained(tmp_path: Path) -> None:
+    path = tmp_path / "mappings.json"
+    path.write_text(json.dumps({"rules": RULES}))
+    command = [sys.executable, "-m", "control.cli", "mappings", "check", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "column name of shop.customer: is called full_name" in said
+    path.write_text(json.dumps({"rules": [{"rule-type": "selection"}]}))
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert "the rule at place 1: rule-id is missing" in failed.stderr
+
+
+def test_a_document_of_dms_runs_as_it_is(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    new_database: Callable[..., Database],
+) -> None:
+    source, target = new_database(18, "source"), new_database(16, "target")
+    source.execute(
+        "create schema shop",
+        """create table shop.customer (id bigint primary key, name text, passport text, email text, score numeric(8,2),
+           secret text, secret_too int)""",
+        "create table shop.orders (id bigint primary key, customer_id bigint references shop.customer, at timestamptz)",
+        "create index by_customer on shop.orders (customer_id)",
+        "create table shop.bag (a int, b text)",
+        "alter table shop.bag replica identity full",
+        "create table shop.audit_log (id bigint primary key)",
+        """insert into shop.customer select g, 'né ' || g, 'C' || g || 'X', g || '@x', g, 's', 1
+           from generate_series(1, 3000) g""",
+        "insert into shop.orders select g, g, '2026-01-01Z' from generate_series(1, 3000) g",
+        "insert into shop.bag select g % 3, null from generate_series(1, 30) g",
+    )
+    (tmp_path / "mappings.json").write_text(json.dumps({"rules": RULES}))
+    with Services(
+        tmp_path, replication, kafka_server, source, target, mappings="mappings.json", topics={"partitions": 3}
+    ) as services:
+        document = json.loads(services.configuration.read_text())
+        del document["source"]["tables"]
+        services.configuration.write_text(json.dumps(document))
+
+        plan = services.run("plan", "--json")
+        assert plan.returncode == 0, plan.stdout + plan.stderr
+        assert sorted(table["name"] for table in json.loads(plan.stdout)["tables"]) == [
+            "shop.bag",
+            "shop.customer",
+            "shop.orders",
+        ]
+        preview = services.run("mappings preview", "--target", "replica", "--table", "shop.customer", "--rows", "1")
+        assert preview.returncode == 0, preview.stderr
+        assert "to crm.t_customer" in preview.stdout
+        assert "C#X" in preview.stdout
+
+        services.start("capture")
+        services.start("apply")
+        source.execute(
+            "update shop.customer set score = 7, name = 'new' where id <= 100",
+            "insert into shop.customer values (5000, 'x', '12', null, null, null, null)",
+            "update shop.customer set id = 6000 where id = 5000",
+            "delete from shop.orders where id > 2900",
+            "delete from shop.bag where a = 1",
+            "insert into shop.bag values (9, 'z'), (9, 'z')",
+        )
+        services.kill("apply")
+        services.start("apply")
+        services.wait(lambda: _differing(source, target) == [], "all rows as the rules have them")
+        verified = json.loads(services.run("verify", "--target", "replica", "--json").stdout)
+        assert {t["table"]: t["error"] is None and t["equal"] for t in verified["tables"]} == {
+            "shop.bag": True,
+            "shop.customer": False,
+            "shop.orders": False,
+        }
+        # What cannot become an integer parks its key, and nothing else.
+        source.execute(
+            "update shop.customer set score = 1.5 where id = 1",
+            "update shop.customer set score = 2 where id = 2",
+            "truncate shop.bag",
+        )
+        source.execute("insert into shop.bag values (1, 'after')")
+        services.wait(lambda: _differing(source, target) == ["customer"], "all but the parked row")
+        services.wait(lambda: len(_parked(services)) == 1, "a parked key")
+        assert target.rows("select score from crm.t_customer where id in (1, 2) order by id") == [(7,), (2,)]
+        assert services.stop("capture") == 0
+        assert services.stop("apply") == 0

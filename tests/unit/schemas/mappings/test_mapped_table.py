@@ -1,0 +1,248 @@
+"""What rules make of tables and rows."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from schemas.changes import UNCHANGED
+from schemas.errors import TailraceError
+from schemas.mappings.mapped_table import map_table
+from schemas.mappings.rules import TransformationRule, parse
+from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+TABLE = TableSchema(
+    name=TableName("shop", "customer"),
+    columns=(
+        Column("id", LogicalType(Family.INT64), "bigint", nullable=False),
+        Column("first", LogicalType(Family.STRING), "text"),
+        Column("last", LogicalType(Family.STRING), "text"),
+        Column("salary", LogicalType(Family.DECIMAL, 10, 2), "numeric(10,2)"),
+        Column("born", LogicalType(Family.DATE), "date"),
+        Column("passport", LogicalType(Family.STRING), "text", default="'none'"),
+    ),
+    key=(0,),
+    indexes=(Index("by_last", False, "using btree (last)"), Index("by_first", False, 'using btree ("first")')),
+    foreign_keys=(ForeignKey("to_boss", ("last",), TableName("shop", "boss"), ("name",)),),
+    generated=(GeneratedColumn("full", "text", "(first || last)", 6),),
+)
+ROW = (1, "Ada", "King", 2_000_050, -56_500, "C6BGJ56669K")
+
+
+def rule(action: str, target: str = "column", column: str | None = None, **more: Any) -> TransformationRule:
+    locator = {"schema-name": "shop", "table-name": "%"} | ({"column-name": column} if column else {})
+    document = {
+        "rule-type": "transformation",
+        "rule-id": f"{action}-{column}",
+        "rule-action": action,
+        "rule-target": target,
+        "object-locator": locator,
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    (parsed,) = parse({"rules": [document]}).transformations
+    return parsed
+
+
+def added(expression: str, type_: str = "string", **more: Any) -> Any:
+    mapped = map_table([rule("add-column", value="x", expression=expression, data_type={"type": type_, **more})], TABLE)
+    assert mapped.rows is not None
+    return mapped.rows([ROW])[0][-1]
+
+
+def test_a_table_that_no_rule_concerns_stays_the_same_object() -> None:
+    mapped = map_table(
+        [rule("rename", "table", value="x").model_copy(update={"rule_target": "index-tablespace"})], TABLE
+    )
+    assert mapped.table is TABLE
+    assert mapped.rows is None
+
+
+def test_names_change_everywhere_and_what_speaks_of_others_is_left_out() -> None:
+    mapped = map_table(
+        [
+            rule("rename", "schema", value="crm"),
+            rule("add-prefix", "table", value="c_"),
+            rule("rename", column="last", value="surname"),
+            rule("convert-uppercase", column="name"),
+        ],
+        TABLE,
+    )
+    assert mapped.table.name == ("crm", "c_customer")
+    assert mapped.table.column_names == ("id", "first", "surname", "salary", "born", "passport")
+    assert mapped.rows is None
+    assert [i.name for i in mapped.table.indexes] == ["by_first"]
+    assert mapped.table.foreign_keys == (ForeignKey("to_boss", ("surname",), TableName("crm", "c_boss"), ("NAME",)),)
+    assert mapped.left_out == ("index by_last", "generated column full")
+
+
+def test_columns_go_and_come() -> None:
+    mapped = map_table(
+        [
+            rule("remove-column", column="%s%t"),
+            rule("add-column", value="source", expression="$AR_M_SOURCE_TABLE_NAME", data_type={"type": "string"}),
+            rule("add-column", value="empty", data_type={"type": "int4"}).model_copy(update={"rule_id": "e"}),
+        ],
+        TABLE,
+    )
+    assert mapped.table.column_names == ("id", "salary", "born", "source", "empty")
+    assert mapped.rows is not None
+    assert mapped.rows([ROW]) == [(1, 2_000_050, -56_500, "customer", None)]
+    only = map_table([rule("include-column", column="id"), rule("include-column", column="born")], TABLE)
+    assert only.table.column_names == ("id", "born")
+
+
+@pytest.mark.parametrize(
+    ("expression", "type_", "expected"),
+    [
+        ("$first||'_'||$last", "string", "Ada_King"),
+        (
+            "CASE WHEN round($salary)>=20000 THEN \N{LEFT SINGLE QUOTATION MARK}SENIOR' ELSE 'JUNIOR' END",
+            "string",
+            "SENIOR",
+        ),
+        ("round($salary)", "int8", 20_001),
+        ("$salary * 2", "numeric", Decimal("40001.0")),
+        ("upper(substr($first, 1, 2)) || '$last'", "string", "AD$last"),
+        ("hash_sha256($first)", "string", "9789a18abe9ecf48f4aabc8a8e1d0a1a5fa3b6f0a5bb1f5e5e0a3c9c0d6d4a2f"),
+        ("replaceChars('abcde','abcd','123')", "string", "1231e"),
+        ("strftime('%Y', $born)", "int4", 1815),
+        ("$born", "date", -56_500),
+        ("date($born, '+1 day')", "date", -56_499),
+        ('$"first" IS NULL', "boolean", False),
+        ("nullif(1, 1)", "string", None),
+    ],
+)
+def test_expressions_are_sqlites(expression: str, type_: str, expected: object) -> None:
+    import hashlib
+
+    if expression.startswith("hash"):
+        expected = hashlib.sha256(b"Ada").hexdigest()
+    assert added(expression, type_) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("$nobody", "the table has no column nobody"),
+        ("upper(", "SQLite says of the expression"),
+        ("load_extension('x')", "SQLite says of the expression"),
+        ("(select 1 from sqlite_master)", "SQLite says of the expression"),
+        ("1; drop table x", "SQLite says of the expression"),
+        ("operation_indicator('D', 'U', 'I')", "operation_indicator is not supported"),
+        ("$AR_H_USER", "is not supported"),
+    ],
+)
+def test_an_expression_that_cannot_be_is_refused(expression: str, message: str) -> None:
+    with pytest.raises(TailraceError, match=message):
+        added(expression)
+
+
+def test_values_of_an_expression_that_fit_no_type_say_nothing_of_the_value() -> None:
+    with pytest.raises(ValueError, match="what the expression gives is no int32") as caught:
+        added("$passport", "int4")
+    assert "C6BGJ" not in str(caught.value)
+
+
+def test_a_row_in_part_leaves_an_expression_alone_or_is_refused() -> None:
+    mapped = map_table([rule("add-column", value="x", expression="$first||$last", data_type={"type": "string"})], TABLE)
+    assert mapped.rows is not None
+    row = list(ROW)
+    row[1] = row[2] = UNCHANGED
+    assert mapped.rows([tuple(row)])[0][-1] is UNCHANGED
+    row[1] = "Eve"
+    with pytest.raises(ValueError, match="replica identity full"):
+        mapped.rows([tuple(row)])
+
+
+@pytest.mark.parametrize(
+    ("column", "type_", "value", "expected"),
+    [
+        ("salary", {"type": "string"}, 2_000_050, "20000.50"),
+        ("salary", {"type": "int4"}, 2_000_000, 20_000),
+        ("salary", {"type": "numeric", "precision": 12, "scale": 3}, 2_000_050, 20_000_500),
+        ("born", {"type": "datetime"}, 0, 0),
+        ("born", {"type": "string"}, -56_500, "1815-04-24"),
+        ("passport", {"type": "int8"}, "12", 12),
+        ("passport", {"type": "boolean"}, "yes", True),
+        ("passport", {"type": "date"}, "1970-01-02", 1),
+        ("passport", {"type": "bytes"}, "é", "é".encode()),
+        ("id", {"type": "string", "length": 3}, 123, "123"),
+        ("id", {"type": "real8"}, 2, 2.0),
+    ],
+)
+def test_types_change(column: str, type_: dict[str, Any], value: object, expected: object) -> None:
+    mapped = map_table([rule("change-data-type", column=column, data_type=type_)], TABLE)
+    place = TABLE.column_names.index(column)
+    row = list(ROW)
+    row[place] = value
+    assert mapped.rows is not None
+    assert mapped.rows([tuple(row)])[0][place] == expected
+    row[place] = None
+    assert mapped.rows([tuple(row)])[0][place] is None
+    row[place] = UNCHANGED
+    assert mapped.rows([tuple(row)])[0][place] is UNCHANGED
+    if column == "id":
+        assert mapped.keys is not None
+        assert mapped.keys([(value,)]) == [(expected,)]
+
+
+@pytest.mark.parametrize(
+    ("column", "type_", "value"),
+    [
+        ("salary", {"type": "int4"}, 2_000_050),
+        ("id", {"type": "int2"}, 1 << 20),
+        ("passport", {"type": "string", "length": 3}, "abcd"),
+        ("passport", {"type": "date"}, "2001-02-30"),
+        ("passport", {"type": "numeric", "precision": 3, "scale": 0}, "1234"),
+    ],
+)
+def test_nothing_is_rounded_or_cut_off(column: str, type_: dict[str, Any], value: object) -> None:
+    mapped = map_table([rule("change-data-type", column=column, data_type=type_)], TABLE)
+    row = list(ROW)
+    row[TABLE.column_names.index(column)] = value
+    assert mapped.rows is not None
+    with pytest.raises(ValueError, match="a value has no like") as caught:
+        mapped.rows([tuple(row)])
+    assert str(value) not in str(caught.value)
+
+
+def test_masks() -> None:
+    def masked(action: str, column: str, **more: Any) -> Any:
+        mapped = map_table([rule(action, column=column, **more)], TABLE)
+        assert mapped.rows is not None
+        return mapped.rows([ROW])[0][TABLE.column_names.index(column)]
+
+    assert masked("data-masking-digits-mask", "passport", value="#") == "C#BGJ#####K"
+    assert masked("data-masking-digits-mask", "salary", value="#") == "#####.##"
+    assert len(masked("data-masking-hash-mask", "id")) == 64
+    random = masked("data-masking-digits-randomize", "passport")
+    assert [c for c in random if not c.isdigit()] == list("CBGJK")
+    # A mask and another transformation may concern one column.
+    both = map_table(
+        [rule("data-masking-digits-mask", column="passport", value="0"), rule("rename", column="passport", value="p")],
+        TABLE,
+    )
+    assert both.rows is not None
+    assert both.rows([ROW])[0][-1] == "C0BGJ00000K"
+    assert both.table.columns[-1].default is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([rule("remove-column", column="id")], "removes id, which rows are identified by"),
+        ([rule("rename", column="%", value="x")], "two columns the name x"),
+        (
+            [rule("rename", column="last", value="x"), rule("convert-uppercase", column="last")],
+            "both concern the column last",
+        ),
+        ([rule("change-data-type", column="last", data_type={"type": "strin"})], "did you mean string"),
+        ([rule("data-masking-digits-randomize", column="salary")], "is for texts, not decimal"),
+    ],
+)
+def test_rules_that_cannot_be_followed_name_themselves(rules: list[TransformationRule], message: str) -> None:
+    with pytest.raises(TailraceError, match=message):
+        map_table(rules, TABLE)

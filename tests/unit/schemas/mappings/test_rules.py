@@ -1,0 +1,190 @@
+"""Table-mapping documents: what the guide's rules look like, and how others are refused."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import TailraceError
+from schemas.mappings import patterns, support
+from schemas.mappings.rules import parse
+from schemas.mappings.selection import table_patterns
+from schemas.selection import Selection
+from schemas.settings import parse as parse_settings
+from schemas.table import TableName
+
+LOCATOR = {"schema-name": "shop", "table-name": "%"}
+
+
+def selection(action: str = "include", schema: str = "shop", table: str = "%", **more: Any) -> dict[str, Any]:
+    locator = {"schema-name": schema, "table-name": table}
+    identifier = f"{action}-{schema}-{table}"
+    return {
+        "rule-type": "selection",
+        "rule-id": identifier,
+        "rule-name": identifier,
+        "object-locator": locator,
+        "rule-action": action,
+        **more,
+    }
+
+
+def transformation(action: str, target: str, identifier: str = "t", **more: Any) -> dict[str, Any]:
+    return {
+        "rule-type": "transformation",
+        "rule-id": identifier,
+        "rule-action": action,
+        "rule-target": target,
+        "object-locator": LOCATOR,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"rule-type": "selektion", "rule-id": "7"}, "rule 7: rule-type must be one of selection, transformation"),
+        (selection() | {"rule-acton": "x"}, r"rule include-shop-%: rule-acton is unknown; did you mean rule-action\?"),
+        (selection("explicit", table="a%"), "an explicit rule names one table: no wildcards"),
+        ({k: v for k, v in selection().items() if k != "object-locator"}, "object-locator is missing"),
+        (transformation("rename", "table"), "rule t: rename needs value"),
+        (transformation("rename", "table", value="x", expression="1"), "rule t: rename takes no expression"),
+        (transformation("remove-column", "table"), "remove-column is nothing for a table"),
+        (transformation("data-masking-digits-mask", "column", value="##"), "value is one printable ASCII character"),
+        (transformation("add-column", "column", value="x", expression="1"), "rule t: add-column needs data-type"),
+        (
+            selection(
+                filters=[{"column-name": "a", "filter-conditions": [{"filter-operator": "between", "value": "1"}]}]
+            ),
+            "between takes no value",
+        ),
+        (
+            selection(
+                filters=[
+                    {
+                        "column-name": "a",
+                        "filter-conditions": [{"filter-operator": "null"}, {"filter-operator": "notnull"}],
+                    }
+                ]
+            ),
+            "a negative condition must be the only one of its filter",
+        ),
+    ],
+)
+def test_a_rule_that_is_none_is_refused_by_its_id(rule: dict[str, Any], message: str) -> None:
+    with pytest.raises(TailraceError, match=message):
+        parse({"rules": [rule]})
+
+
+def test_every_problem_is_told_at_once_and_ids_are_unique() -> None:
+    with pytest.raises(TailraceError) as caught:
+        parse({"rules": [transformation("rename", "table", "1"), transformation("renam", "table", "2")], "ruls": []})
+    assert "rule 1: rename needs value" in caught.value.message
+    assert "rule 2: rule-action" in caught.value.message
+    assert "ruls is unknown; did you mean rules?" in caught.value.message
+    with pytest.raises(TailraceError, match="the rule-id a stands here twice"):
+        parse({"rules": [transformation("convert-uppercase", "table", "a")] * 2})
+
+
+NAMES = st.text(st.sampled_from("ab_%*?[]!x.\n"), max_size=6)
+
+
+@given(pattern=NAMES, name=NAMES)
+def test_a_pattern_matches_the_same_names_as_the_one_of_source_tables(pattern: str, name: str) -> None:
+    # A hyphen-free set means the same to both; fnmatch takes a leading "!" in a set for "not".
+    if not re.search(r"\[!", pattern):
+        assert patterns.matches(pattern, name) == fnmatchcase(name, patterns.glob(pattern))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "other"),
+    [
+        ("%", ["", "a"], []),
+        ("a_c", ["abc", "a_c"], ["ac", "abbc"]),
+        ("a[_]c", ["a_c"], ["abc"]),
+        ("[ab]%", ["a", "bx"], ["c"]),
+        ("[a-d]", ["c"], ["e", "-"]),
+        ("Actor", ["Actor"], ["actor"]),
+        ("a.b*", ["a.b*"], ["axb*", "a.bx"]),
+    ],
+)
+def test_wildcards(pattern: str, matching: list[str], other: list[str]) -> None:
+    assert all(patterns.matches(pattern, name) for name in matching)
+    assert not any(patterns.matches(pattern, name) for name in other)
+
+
+def test_what_any_rule_excludes_is_out_whatever_the_order() -> None:
+    mappings = parse({"rules": [selection("exclude", table="audit%"), selection(), selection("explicit", "hr", "a_b")]})
+    chosen = Selection(table_patterns(mappings))
+    assert chosen.takes(TableName("shop", "orders"))
+    assert not chosen.takes(TableName("shop", "audit_log"))
+    assert chosen.takes(TableName("hr", "a_b"))
+    assert not chosen.takes(TableName("hr", "axb"))
+    with pytest.raises(TailraceError, match="select nothing"):
+        table_patterns(parse({"rules": [selection("exclude")]}))
+
+
+def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -> None:
+    mappings = parse(
+        {
+            "rules": [
+                selection(**{"load-order": "2"}),
+                transformation("rename", "table-tablespace", "space", value="x"),
+                transformation("define-primary-key", "table", "key", **{"primary-key-def": {"columns": ["a"]}}),
+                {"rule-type": "table-settings", "rule-id": "load", "object-locator": LOCATOR},
+            ]
+        }
+    )
+    severities = {finding.message.split(":")[0]: str(finding.severity) for finding in support.findings(mappings)}
+    assert severities == {
+        "rule include-shop-%": "note",
+        "rule space": "note",
+        "rule key": "blocks",
+        "rule load": "note",
+    }
+    with pytest.raises(TailraceError, match="rule key: another key than the source's"):
+        support.check(mappings)
+
+
+def configuration(mappings: object, *, tables: object = None, at_target: object = None) -> dict[str, Any]:
+    source: dict[str, Any] = {"engine": "postgresql", "database": "a", "user": "b"}
+    target: dict[str, Any] = {"engine": "postgresql", "database": "a", "user": "b"}
+    if tables is not None:
+        source["tables"] = tables
+    if at_target is not None:
+        target["mappings"] = at_target
+    kafka = {"bootstrap.servers": "127.0.0.1:1"}
+    return {"name": "n", "kafka": kafka, "source": source, "targets": {"t": target}, "mappings": mappings}
+
+
+def test_the_selection_rules_stand_for_the_tables_of_the_source() -> None:
+    rename = transformation("rename", "table", value="x")
+    settings = parse_settings(configuration({"rules": [selection(), rename]}))
+    assert settings.source.tables == ["shop.*"]
+    assert [rule.value for rule in settings.transformations("t")] == ["x"]
+    own = {"rules": [transformation("rename", "table", value="y")]}
+    settings = parse_settings(configuration({"rules": [selection(), rename]}, at_target=own))
+    assert [rule.value for rule in settings.transformations("t")] == ["y"]
+    settings = parse_settings(configuration({"rules": [rename]}, tables=["shop.*"]))
+    assert settings.source.tables == ["shop.*"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (configuration({"rules": [selection()]}, tables=["a.b"]), "both source.tables and the selection rules"),
+        (configuration({"rules": [transformation("rename", "table")]}, tables=["a.b"]), "rule t: rename needs value"),
+        (
+            configuration(None, tables=["a.b"], at_target={"rules": [selection()]}),
+            "selection rules say what is captured",
+        ),
+    ],
+)
+def test_a_configuration_with_wrong_mappings_is_refused(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(TailraceError, match=message):
+        parse_settings(document)
