@@ -23,7 +23,7 @@ from apply.schema_catalog import Records, SchemaCatalog
 from apply.sink import Sink, TopicPartition
 from apply.sinks import open_sink
 from apply.writer import Policies, Writer
-from runtime import clock, exit_codes, failpoints, metrics
+from runtime import clock, exit_codes, failpoints, garbage, metrics
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
 from runtime.kafka.consumer import GroupConsumer
@@ -64,6 +64,7 @@ def run(
     what an operator must see to; everything durable is left as it is, and the next start goes on from there.
     """
     failpoints.arm_from_environment()
+    garbage.spare()
     settings.target(target)
     if stop_at not in (None, "now"):
         raise TailraceError(ErrorKind.CONFIGURATION, f"--stop-at {stop_at}: an applier can only stop at `now`")

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 
 from capture.source import Chunk, Snapshot, SnapshotReader
 from capture.sources import open_snapshot_reader
-from runtime import logging
+from runtime import garbage, logging
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
@@ -84,6 +84,7 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    garbage.spare()
     logging.configure()
     logging.bind(replication=settings.name, role="loader")
     reader: SnapshotReader | None = None

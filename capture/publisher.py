@@ -225,10 +225,13 @@ class Publisher:
             feed.txn = txn
         block = feed.block
         assert block is not None
-        if "u" in changes.ops and not feed.table.full_before and _lacks_values(changes):
+        if not changes.messages and not feed.table.full_before and _lacks_values(changes):
             self._complete(changes)
+        if feed.window is not None:
+            # It asks for rows.
+            changes.read()
         before = self.sequence
-        pairs, self.sequence = feed.encoder.run(changes, block, before, self._tombstones)
+        pairs, self.sequence = feed.encoder.records(changes, block, before, self._tombstones)
         count = self.sequence - before
         self.transactions.counted(feed.topic, count)
         if self.transactions.metadata:

@@ -23,7 +23,7 @@ from capture.session import Session, Surroundings
 from capture.signals import CaptureSignals
 from capture.source import Source
 from capture.sources import open_source
-from runtime import clock, exit_codes, failpoints, metrics
+from runtime import clock, exit_codes, failpoints, garbage, metrics
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.errors import FencedError
@@ -53,6 +53,7 @@ def run(
     `stop_at` is `now` or a position as the source prints it. Raises TailraceError for what an operator must see.
     """
     failpoints.arm_from_environment()
+    garbage.spare()
     bind(replication=settings.name)
     stop = stop or StopRequest()
     liveness = metrics.Liveness()

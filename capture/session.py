@@ -396,7 +396,7 @@ class Session:
         self._meet(changes.table)
         self.publisher.rows(changes)
         self.commit_ts_us = changes.txn.commit_ts_us
-        self.position = self.position.within(changes.txn.id, len(changes.ops))
+        self.position = self.position.within(changes.txn.id, changes.count)
 
     def _on_truncate(self, change: Truncate) -> None:
         for table in change.tables:

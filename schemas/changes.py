@@ -6,8 +6,9 @@ transaction's facts stand once for a run of rows, never per row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
@@ -45,19 +46,105 @@ class Transaction:
     """Commit time, microseconds since the epoch, by the source's clock."""
 
 
-@dataclass(slots=True)
-class RowChanges:
-    """A run of row changes of one table, in one transaction: three parallel lists."""
+class LoggedForm(Protocol):
+    """How a log holds the row changes of one table: source text that reads a message's row, for encoders to compile
+    into functions that turn a message into a record without a row in between.
 
-    table: TableSchema
-    txn: Transaction
-    ops: list[str] = field(default_factory=list)
-    """`c`, `u` or `d`."""
-    before: list[Row | None] = field(default_factory=list)
-    """The old row of an update or delete as far as the log has it: None, the key columns with UNCHANGED elsewhere, or
-    the whole row (`full_before`). An update has an old row only if its key changed or the log keeps whole rows."""
-    after: list[Row | None] = field(default_factory=list)
-    """The new row; None for a delete."""
+    The lines stand in a function where the message is `m`; they may use the variables `k`, `l`, `n`, `p`, `q` and all
+    names that end in a digit, and what `names` holds. Whatever they cannot read makes them raise: `read` has it then.
+    """
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """What the lines refer to."""
+        ...
+
+    @property
+    def op_lines(self) -> Sequence[str]:
+        """The lines that set `op` (`c`, `u` or `d`)."""
+        ...
+
+    def row_lines(self, utf8: Collection[int]) -> list[str]:
+        """Read the new row of a `c` or `u` into `v0`, `v1`, …; the columns in `utf8` as UTF-8 bytes instead of str."""
+        ...
+
+    def key_lines(self, utf8: Collection[int]) -> list[str]:
+        """Read the columns of the key of a `d` likewise."""
+        ...
+
+    def reads_utf8(self, column: int) -> bool:
+        """Tell whether a column's text is in the log as it is in records, so that it may be in `utf8`."""
+        ...
+
+    def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
+        """Return a change as the lists of `RowChanges` hold it. Raises DECODE."""
+        ...
+
+
+class RowChanges:
+    """A run of row changes of one table, in one transaction: three parallel lists.
+
+    A log may leave them unread: then `messages` holds them for `form`, and the lists are made when one is asked for.
+    """
+
+    __slots__ = ("_after", "_before", "_ops", "form", "messages", "table", "txn")
+
+    def __init__(
+        self,
+        table: TableSchema,
+        txn: Transaction,
+        ops: list[str] | None = None,
+        before: list[Row | None] | None = None,
+        after: list[Row | None] | None = None,
+    ) -> None:
+        self.table = table
+        self.txn = txn
+        self._ops: list[str] = [] if ops is None else ops
+        self._before: list[Row | None] = [] if before is None else before
+        self._after: list[Row | None] = [] if after is None else after
+        self.form: LoggedForm | None = None
+        """What reads `messages`."""
+        self.messages: list[bytes] = []
+        """The changes as the log holds them; empty once they are read."""
+
+    @property
+    def count(self) -> int:
+        """How many changes these are."""
+        return len(self.messages) or len(self._ops)
+
+    @property
+    def ops(self) -> list[str]:
+        """`c`, `u` or `d`."""
+        self.read()
+        return self._ops
+
+    @property
+    def before(self) -> list[Row | None]:
+        """The old row of an update or delete as far as the log has it: None, the key columns with UNCHANGED elsewhere,
+        or the whole row (`full_before`). An update has an old row only if its key changed or the log keeps whole rows.
+        """
+        self.read()
+        return self._before
+
+    @property
+    def after(self) -> list[Row | None]:
+        """The new row; None for a delete."""
+        self.read()
+        return self._after
+
+    def add(self, op: str, before: Row | None, after: Row | None) -> None:
+        """Append a change to a run whose changes are read."""
+        self._ops.append(op)
+        self._before.append(before)
+        self._after.append(after)
+
+    def read(self) -> None:
+        """Make the lists, unless they are made. Raises DECODE."""
+        if self.messages:
+            assert self.form is not None
+            changes = [self.form.read(message) for message in self.messages]
+            self._ops, self._before, self._after = map(list, zip(*changes, strict=True))
+            self.messages = []
 
 
 @dataclass(slots=True)

@@ -7,17 +7,18 @@ and come from a table, the rest changes every 8,192 records.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from schemas import envelope
-from schemas.changes import Row
+from schemas.changes import LoggedForm, Row
 from schemas.codecs import wire
 from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Pair, Registered, SchemaIds
 from schemas.codecs.generate import (
     RareCases,
     arrange,
     compile_functions,
+    compile_logged,
     guarded,
     guarded_many,
     indent,
@@ -90,6 +91,9 @@ def _encoder_functions(
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
         "source_text": text,
+        "logged": lambda form: compile_logged(
+            form, _logged_lines(table, form), f"avro encoder of the log of {table.name} {table.version}", made
+        ),
         "unbody": guarded(table, "a row", _whole(made["row_at"])),
         "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
         "make_block": _block_maker(table, replication, connector, database),
@@ -188,14 +192,15 @@ def _block_maker(table: TableSchema, replication: str, connector: str, database:
     return make
 
 
-def _write_columns(table: TableSchema, columns: range | tuple[int, ...]) -> list[str]:
+def _write_columns(table: TableSchema, columns: range | tuple[int, ...], utf8: Collection[int] = ()) -> list[str]:
     lines = []
     for i in columns:
-        write = FORMS[table.columns[i].type.family].avro_write(f"v{i}", f"o{i}")
+        form = FORMS[table.columns[i].type.family]
+        writer = form.avro_write_utf8 if i in utf8 and form.avro_write_utf8 else form.avro_write
+        write = writer(f"v{i}", f"o{i}")
         # A key is never null; None where one should be raises in the fragment.
         lines += write if i in table.key else [f"if v{i} is None: o{i} = NULL", "else:", *indent(write)]
         if i in table.key and is_loose(table.columns[i].type.family):
-            form = FORMS[table.columns[i].type.family]
             lines += [f"u{i} = {form.key.format(v=f'v{i}')}", *form.avro_write(f"u{i}", f"k{i}")]
     return lines
 
@@ -270,12 +275,7 @@ def _encoder_text(table: TableSchema) -> str:
     if not whole_before(table):
         lines += [
             "            if op == 'd':",
-            *indent([f"v{i} = before[{i}]" for i in table.key], 4),
-            *indent(_write_columns(table, table.key), 4),
-            f"                k = {_key_expression(table)}",
-            f"                append((k, join((DELETE, {_key_only_body(table)}NULL, plain, LOW[i], end))))",
-            "                if tombstones: append((k, None))",
-            "                continue",
+            *indent([*(f"v{i} = before[{i}]" for i in table.key), *_append_delete(table)], 4),
         ]
     lines += [
         "        except Exception: pass",
@@ -285,6 +285,48 @@ def _encoder_text(table: TableSchema) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
+    texts = [FORMS[column.type.family].avro_write_utf8 is not None for column in table.columns]
+    utf8 = {i for i, is_text in enumerate(texts) if is_text and form.reads_utf8(i)}
+    count = len(table.columns)
+    return [
+        "def run(messages, block, seq, tombstones):",
+        "    out = []",
+        "    append = out.append",
+        "    plain = block.plain",
+        "    end = turn(block, seq + 1)",
+        "    for m in messages:",
+        "        seq += 1",
+        "        i = seq & 8191",
+        "        if not i: end = turn(block, seq)",
+        "        try:",
+        *indent(form.op_lines, 3),
+        "            if op != 'd':",
+        *indent([*form.row_lines(utf8), *_write_columns(table, range(count), utf8)], 4),
+        "                append((",
+        f"                    {_key_expression(table)},",
+        f"                    join((CREATE if op == 'c' else UPDATE, {names('o', count)}plain, LOW[i], end)),",
+        "                ))",
+        "                continue",
+        *([] if whole_before(table) else indent(form.key_lines(utf8), 3)),
+        *([] if whole_before(table) else indent(_append_delete(table, utf8), 3)),
+        "        except Exception: pass",
+        "        seq = rare(*read(m), block, seq, append, tombstones)",
+        "        end = turn(block, seq)",
+        "    return out, seq",
+    ]
+
+
+def _append_delete(table: TableSchema, utf8: Collection[int] = ()) -> list[str]:
+    return [
+        *_write_columns(table, table.key, utf8),
+        f"k = {_key_expression(table)}",
+        f"append((k, join((DELETE, {_key_only_body(table)}NULL, plain, LOW[i], end))))",
+        "if tombstones: append((k, None))",
+        "continue",
+    ]
 
 
 def _read_columns(table: TableSchema) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from schemas.changes import Row, RowChanges
+from schemas.changes import LoggedForm, Row, RowChanges
 from schemas.format import Format
 from schemas.table import TableSchema
 
@@ -100,6 +100,7 @@ class Encoder:
         self.value_schema_text = values.text
         """The Avro schema of values, canonical JSON text (Avro; else None)."""
         self._compile = compile_
+        self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair], int]]] | None = None
 
     @cached_property
     def _functions(self) -> Functions:
@@ -139,6 +140,15 @@ class Encoder:
         UNCHANGED are named in `unavailable`.
         """
         return self._functions["run"]  # type: ignore[no-any-return]
+
+    def records(self, changes: RowChanges, block: Block, seq: int, tombstones: bool) -> tuple[list[Pair], int]:
+        """Do what `run` does; changes that are unread are encoded from the log's own messages, by one function."""
+        form = changes.form
+        if form is None or not changes.messages:
+            return self.run(changes, block, seq, tombstones)
+        if self._logged is None or form is not self._logged[0]:
+            self._logged = form, self._functions["logged"](form)
+        return self._logged[1](changes.messages, block, seq, tombstones)
 
     @cached_property
     def read(self) -> Callable[[bytes, Block, int], bytes]:

@@ -6,10 +6,10 @@ and then `RareCases` has the change: deletes and key changes, columns that are U
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from schemas.changes import UNCHANGED, Row
+from schemas.changes import UNCHANGED, LoggedForm, Row
 from schemas.codecs.codec import Block, Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
@@ -36,6 +36,14 @@ def compile_functions(text: str, title: str, extra: dict[str, Any]) -> dict[str,
     namespace = {**NAMES, **extra}
     exec(compile(text, f"<{title}>", "exec"), namespace)
     return namespace
+
+
+def compile_logged(
+    form: LoggedForm, lines: list[str], title: str, made: Mapping[str, Any]
+) -> Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]:
+    """Return the function `run(messages, block, seq, tombstones)` of generated lines that read and write in one go."""
+    extra = {**made, **form.names, "read": form.read}
+    return compile_functions("\n".join(lines), title, extra)["run"]  # type: ignore[no-any-return]
 
 
 def whole_before(table: TableSchema) -> bool:

@@ -12,12 +12,13 @@ from typing import Any
 import orjson
 
 from schemas import envelope
-from schemas.changes import Row
+from schemas.changes import LoggedForm, Row
 from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Pair, Registered
 from schemas.codecs.generate import (
     RareCases,
     arrange,
     compile_functions,
+    compile_logged,
     guarded,
     guarded_many,
     indent,
@@ -87,6 +88,9 @@ def _encoder_functions(
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
         "source_text": text,
+        "logged": lambda form: compile_logged(
+            form, _logged_lines(table, form), f"{format_} encoder of the log of {table.name} {table.version}", made
+        ),
         "unbody": guarded(table, "a row", lambda b: made["row_of"](loads(b))),
         "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
         "make_block": _block_maker(table, replication, connector, database, close),
@@ -244,13 +248,13 @@ def _encoder_text(table: TableSchema) -> str:
         "        out.append((key, join((READ, body, plain, b'%d' % seq, tail))))",
         "    return out, seq",
         "",
-        *_run(table, unpack, everything),
+        *_run(table),
         "",
     ]
     return "\n".join(lines)
 
 
-def _run(table: TableSchema, unpack: str, everything: str) -> list[str]:
+def _run(table: TableSchema) -> list[str]:
     return [
         "def run(changes, block, seq, tombstones):",
         "    out = []",
@@ -260,17 +264,8 @@ def _run(table: TableSchema, unpack: str, everything: str) -> list[str]:
         "        seq += 1",
         "        try:",
         "            if before is None:",
-        f"                {unpack}after",
-        *indent(_key_checks(table), 4),
-        "                append((",
-        f"                    {_key_expression(table)},",
-        "                    join((",
-        "                        CREATE if op == 'c' else UPDATE,",
-        f"                        dumps({everything}),",
-        "                        plain, b'%d' % seq, tail,",
-        "                    )),",
-        "                ))",
-        "                continue",
+        f"                ({names('v', len(table.columns))}) = after",
+        *indent(_append_row(table), 4),
         *([] if whole_before(table) else _delete_by_key(table)),
         "        except Exception: pass",
         "        seq = rare(op, before, after, block, seq, append, tombstones)",
@@ -278,19 +273,59 @@ def _run(table: TableSchema, unpack: str, everything: str) -> list[str]:
     ]
 
 
+def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
+    return [
+        "def run(messages, block, seq, tombstones):",
+        "    out = []",
+        "    append = out.append",
+        "    plain, tail = block.plain, block.tail",
+        "    for m in messages:",
+        "        seq += 1",
+        "        try:",
+        *indent(form.op_lines, 3),
+        "            if op != 'd':",
+        *indent([*form.row_lines(()), *_append_row(table)], 4),
+        *([] if whole_before(table) else indent([*form.key_lines(()), *_append_delete(table)], 3)),
+        "        except Exception: pass",
+        "        seq = rare(*read(m), block, seq, append, tombstones)",
+        "    return out, seq",
+    ]
+
+
+def _append_row(table: TableSchema) -> list[str]:
+    return [
+        *_key_checks(table),
+        "append((",
+        f"    {_key_expression(table)},",
+        "    join((",
+        "        CREATE if op == 'c' else UPDATE,",
+        f"        dumps({_literal(table, range(len(table.columns)))}),",
+        "        plain, b'%d' % seq, tail,",
+        "    )),",
+        "))",
+        "continue",
+    ]
+
+
 def _delete_by_key(table: TableSchema) -> list[str]:
+    return [
+        "            if op == 'd':",
+        *indent((f"v{i} = before[{i}]" for i in table.key), 4),
+        *indent(_append_delete(table), 4),
+    ]
+
+
+def _append_delete(table: TableSchema) -> list[str]:
     only_key = ", ".join(
         f"{column.name!r}: {_form(table, i) if i in table.key else None}" for i, column in enumerate(table.columns)
     )
     return [
-        "            if op == 'd':",
-        *indent((f"v{i} = before[{i}]" for i in table.key), 4),
-        *indent(_key_checks(table), 4),
-        f"                k = {_key_expression(table)}",
-        f"                old = dumps({{{only_key}}})",
-        "                append((k, join((DELETE, old, b',\"after\":null', plain, b'%d' % seq, tail))))",
-        "                if tombstones: append((k, None))",
-        "                continue",
+        *_key_checks(table),
+        f"k = {_key_expression(table)}",
+        f"old = dumps({{{only_key}}})",
+        "append((k, join((DELETE, old, b',\"after\":null', plain, b'%d' % seq, tail))))",
+        "if tombstones: append((k, None))",
+        "continue",
     ]
 
 

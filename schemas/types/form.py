@@ -43,6 +43,8 @@ class WireForm:
     """`v` to an expression of what `orjson` is to write, None included. None: the value as it is."""
     json_read: Callable[[str], list[str]]
     """`v` to lines that check `v`, parsed and not None, and make it canonical."""
+    avro_write_utf8: Callable[[str, str], list[str]] | None = None
+    """`avro_write` for a text that is given as UTF-8 bytes; None where the value is no text."""
     key: str = "{v}"
     """The expression of what a record's key holds instead of `v`: the same for all values that a database holds equal,
     so that they are one key (1.0 and 1.00, 0.0 and -0.0). `{v}`: equal values look the same."""

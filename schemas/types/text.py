@@ -45,6 +45,11 @@ def write_text(v: str, o: str) -> list[str]:
     return [f"e = {v}.encode()", "x = len(e)", f"{o} = (SMALL2[x] if x < 8192 else length2(x)) + e"]
 
 
+def write_bytes(v: str, o: str) -> list[str]:
+    """Return the fragment that writes bytes, or a string that is encoded already."""
+    return [f"x = len({v})", f"{o} = (SMALL2[x] if x < 8192 else length2(x)) + {v}"]
+
+
 def read_text(v: str, at: int) -> list[str]:
     """Return the fragment that reads a string. Bytes that are no UTF-8 raise."""
     return [*read_length(at), f"{v} = b[p:e].decode()", "p = e"]
@@ -62,6 +67,7 @@ def text_form(family: Family, range_: str, name: str | None) -> WireForm:
         avro_read=read_text,
         json_write=None,
         json_read=lambda v: expect(v, "str"),
+        avro_write_utf8=write_bytes,
     )
 
 
@@ -81,6 +87,7 @@ FORMS: list[WireForm] = [
         avro_read=read_text,
         json_write=None,
         json_read=lambda v: expect(v, "str"),
+        avro_write_utf8=write_bytes,
     ),
     WireForm(
         Family.BYTES,
@@ -88,7 +95,7 @@ FORMS: list[WireForm] = [
         range="any bytes",
         json="base64",
         connect=connect("bytes"),
-        avro_write=lambda v, o: [f"x = len({v})", f"{o} = (SMALL2[x] if x < 8192 else length2(x)) + {v}"],
+        avro_write=write_bytes,
         avro_read=lambda v, at: [*read_length(at), f"{v} = b[p:e]", "p = e"],
         json_write=lambda v: f"base64_text({v})",
         json_read=lambda v: [*expect(v, "str"), f"{v} = base64_of({v})"],

@@ -345,9 +345,9 @@ class MysqlLog:
             part = RowChanges(table, txn, ["c"] * len(after), before, after)
             self._complete(part)
             after = part.after
-        run.ops += [op] * len(before)
-        run.before += before
-        run.after += after
+        run.ops.extend([op] * len(before))
+        run.before.extend(before)
+        run.after.extend(after)
 
     # Statements.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
-from struct import error as struct_error
 
 from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.labels import Labels
@@ -24,13 +23,11 @@ from capture.sources.postgresql.versions import Resolved, TextNeeded, Versions
 from runtime.clock import monotonic, now_us
 from runtime.logging import get_logger
 from schemas.changes import (
-    UNCHANGED,
     Begin,
     Change,
     Commit,
     Heartbeat,
     LogMessage,
-    Row,
     RowChanges,
     Transaction,
     Truncate,
@@ -109,13 +106,8 @@ class PostgresqlLog:
             except TextNeeded:
                 self._reopen(out)
                 continue
-            except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
-                raise TailraceError(
-                    ErrorKind.DECODE,
-                    f"the log holds a message that cannot be read ({type(error).__name__})",
-                    position=format_lsn(self._txn.commit if self._txn else self._ended),
-                    remedy="this is a fault of Tailrace or of the server: keep the slot, and report it",
-                ) from error
+            except pgoutput.UNREADABLE as error:
+                raise pgoutput.unreadable(error, format_lsn(self._txn.commit if self._txn else self._ended)) from error
             self._stream.check_warnings()
             now = monotonic()
             if now - self._checked_at >= CHECK_INTERVAL_S:
@@ -151,8 +143,8 @@ class PostgresqlLog:
         get = self._stream.raw.get_copy_data
         rows = size = 0
         asked = False
-        current: bytes | None = None
-        insert, update = pgoutput.INSERT, pgoutput.UPDATE
+        heads: frozenset[bytes] = frozenset()
+        add = list[bytes]().append
         while rows < POLL_ROWS_MAX and size < POLL_BYTES_MAX:
             length, data = get(1)
             if length <= 0:
@@ -166,43 +158,34 @@ class PostgresqlLog:
             asked = False
             m = bytes(data)
             size += length
+            if m[25:31] in heads:
+                add(m)
+                rows += 1
+                continue
             if m[0] != _WAL_DATA:
                 self._on_keepalive(m)
                 continue
+            heads = frozenset()
             kind = m[25]
             if kind not in b"IUD":
-                current = None
                 self._on_message(kind, m, out)
                 continue
-            if m[26:30] != current:
-                current = m[26:30]
-                entered = self._enter(current, out)
-                if entered is None:
-                    current = None
-                    continue
-                run, readers, key = entered
-                new = readers.new
-                add_op, add_before, add_after = run.ops.append, run.before.append, run.after.append
+            entered = self._enter(m[26:30], out)
+            if entered is None:
+                continue
+            run, resolved = entered
             rows += 1
-            before: Row | None = None
-            after: Row | None = None
-            if kind == insert:
-                after = new(m, 33)
-                add_op("c")
-            elif kind == update:
-                if m[30] == 78:
-                    after = new(m, 33)
-                else:
-                    before, after = _changed(m, readers, key)
-                add_op("u")
+            if kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
+                # Read at once: what it lacks may have to be asked for (`Source.complete`).
+                before, after = pgoutput.read_updated(m, resolved.form, resolved.key)
+                run.add("u", before, after)
             else:
-                before = _deleted(m, readers)
-                add_op("d")
-            add_before(before)
-            add_after(after)
+                add = run.messages.append
+                add(m)
+                heads = resolved.form.heads(m[26:30])
         return False
 
-    def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, pgoutput.RowReaders, tuple[int, ...]] | None:
+    def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, Resolved] | None:
         """Begin a run of a table's rows. None: the row at hand is not to be returned."""
         resolved = self._resolved.get(oid)
         if resolved is None:
@@ -212,15 +195,16 @@ class PostgresqlLog:
                 self._returned += 1
                 return None
             resolved = self._resolve(oid, out)
-        if resolved.table is None or resolved.readers is None:
+        if resolved.table is None:
             return None
         if self._skip:
             self._skip -= 1
             self._returned += 1
             return None
         run = RowChanges(resolved.table, self._begin(out))
+        run.form = resolved.form
         out.append(run)
-        return run, resolved.readers, resolved.key
+        return run, resolved
 
     def _resolve(self, oid: bytes, out: list[Change]) -> Resolved:
         if self._txn is None:
@@ -359,42 +343,9 @@ def _changes_since_begin(out: Sequence[Change]) -> int:
     count = 0
     for change in reversed(out):
         if isinstance(change, RowChanges):
-            count += len(change.ops)
+            count += change.count
         elif isinstance(change, Truncate) or (isinstance(change, LogMessage) and change.txn is not None):
             count += 1
         elif isinstance(change, Begin | Commit):
             break
     return count
-
-
-def _changed(m: bytes, readers: pgoutput.RowReaders, key: tuple[int, ...]) -> tuple[Row | None, Row]:
-    """Read an update that has an old row."""
-    is_whole = m[30] == pgoutput.OLD_TUPLE
-    if not is_whole and m[30] != pgoutput.KEY_TUPLE:
-        raise ValueError("an update with an old row of an unknown kind")
-    old, at = readers.old(m, pgoutput.TUPLE_AT)
-    if m[at] != pgoutput.NEW_TUPLE:
-        raise ValueError("an update without a new row")
-    after = readers.new(m, at + 3)
-    before = old if is_whole else readers.key_only(old)
-    if any(value is UNCHANGED for value in after):
-        # A partition whose replica identity is not full, below a root whose is, sends nulls but for the key: what did
-        # not change is never null.
-        pairs = zip(after, before, strict=True)
-        after = tuple(b if a is UNCHANGED and b is not None else a for a, b in pairs)
-    if not is_whole and all(before[i] == after[i] for i in key):
-        # An old key is logged too where the key is long and the change left it alone (TOAST).
-        return None, after
-    return before, after
-
-
-def _deleted(m: bytes, readers: pgoutput.RowReaders) -> Row:
-    """Read the old row of a delete."""
-    old, at = readers.old(m, pgoutput.TUPLE_AT)
-    if at != len(m):
-        raise ValueError("a delete that is longer than its tuple")
-    if m[30] == pgoutput.OLD_TUPLE:
-        return old
-    if m[30] != pgoutput.KEY_TUPLE:
-        raise ValueError("a delete of an unknown kind")
-    return readers.key_only(old)

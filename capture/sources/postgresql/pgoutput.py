@@ -8,15 +8,25 @@ is `n`, an unchanged TOAST value `u`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from struct import Struct
+from struct import error as struct_error
 from typing import Any, NamedTuple
 
-from capture.sources.postgresql.rows import LOG_BINARY, LOG_TEXT, column_lines, row_expression
+from capture.sources.postgresql.rows import (
+    LOG_BINARY,
+    LOG_TEXT,
+    column_lines,
+    key_column_lines,
+    reads_utf8,
+    row_expression,
+)
 from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.types import Reader
 from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
 
 HEADER_BYTES = 25
 """Length of the XLogData header in front of a message."""
@@ -26,6 +36,8 @@ TUPLE_AT = HEADER_BYTES + 1 + 4 + 1 + 2
 BEGIN, COMMIT, ORIGIN, RELATION, TYPE = b"BCORY"
 INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"IUDTM"
 NEW_TUPLE, KEY_TUPLE, OLD_TUPLE = b"NKO"
+
+_ONE_READING = ((b"I", b"N"), (b"U", b"N"), (b"U", b"O"), (b"D", b"K"), (b"D", b"O"))
 
 _begin = Struct(">qqI").unpack_from
 _commit = Struct(">Bqqq").unpack_from
@@ -115,44 +127,127 @@ def parse_message(m: bytes) -> tuple[bool, str, bytes]:
     return bool(flags & 1), prefix, m[at + 4 :]
 
 
-@dataclass(frozen=True, slots=True)
-class RowReaders:
-    """The functions that read a relation's tuples."""
+class TableForm:
+    """How the log holds a relation's row changes: a `LoggedForm`, and the functions that read its tuples, compiled when
+    first needed.
+    """
 
-    new: Callable[[bytes, int], Row]
-    """The last tuple of a message, from the first column's offset on."""
-    old: Callable[[bytes, int], tuple[Row, int]]
-    """A tuple that another may follow: the row and where it ended."""
-    key_only: Callable[[Row], Row]
-    """A key tuple's row with UNCHANGED where the log held nothing."""
-    source_text: str
+    op_lines = ("op = OPS[m[25]]",)
+
+    def __init__(self, readers: Sequence[Reader], key: Sequence[bool], *, binary: bool) -> None:
+        """`key` tells which columns a key tuple holds."""
+        self.names: dict[str, Any] = {"OPS": {INSERT: "c", UPDATE: "u", DELETE: "d"}, "bad": _bad}
+        self._readers = readers
+        self._key = key
+        self._form = LOG_BINARY if binary else LOG_TEXT
+
+    @cached_property
+    def new(self) -> Callable[[bytes, int], Row]:
+        """Read the last tuple of a message, from the first column's offset on."""
+        return self._compile("new", self.row_lines(()), "")  # type: ignore[no-any-return]
+
+    @cached_property
+    def old(self) -> Callable[[bytes, int], tuple[Row, int]]:
+        """Read a tuple that another may follow: the row and where it ended."""
+        return self._compile("old", self.row_lines(())[:-1], ", p")  # type: ignore[no-any-return]
+
+    def key_only(self, row: Row) -> Row:
+        """Return a key tuple's row with UNCHANGED where the log held nothing."""
+        return tuple(value if is_key else UNCHANGED for value, is_key in zip(row, self._key, strict=True))
+
+    def heads(self, oid: bytes) -> frozenset[bytes]:
+        """Return what bytes 25 to 30 of the relation's messages are, but for an update with the key's old tuple."""
+        return frozenset(kind + oid + tuple_kind for kind, tuple_kind in _ONE_READING)
+
+    def reads_utf8(self, column: int) -> bool:
+        """See `LoggedForm`."""
+        return reads_utf8(self._readers[column], self._form)
+
+    def row_lines(self, utf8: Collection[int]) -> list[str]:
+        """See `LoggedForm`."""
+        return [
+            *self._start_lines(),
+            *(line[1:] for line in column_lines(self._readers, self._form, self.names, utf8)),
+            "if p != n: bad('a message that is longer or shorter than its tuple')",
+        ]
+
+    def key_lines(self, utf8: Collection[int]) -> list[str]:
+        """See `LoggedForm`."""
+        lines = key_column_lines(self._readers, self._key, self._form, self.names, utf8)
+        check = "if p != n: bad('a delete that is longer than its tuple')"
+        return [*self._start_lines(), *(line[1:] for line in lines), check]
+
+    def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
+        """Read a message that `heads` has. Raises DECODE."""
+        kind = message[HEADER_BYTES]
+        try:
+            if kind == DELETE:
+                return "d", read_deleted(message, self), None
+            if message[HEADER_BYTES + 5] == NEW_TUPLE:
+                return "c" if kind == INSERT else "u", None, self.new(message, TUPLE_AT)
+            return "u", *read_updated(message, self, ())
+        except UNREADABLE as error:
+            raise unreadable(error) from error
+
+    def _start_lines(self) -> list[str]:
+        count = len(self._readers).to_bytes(2, "big")
+        return [
+            f"p = {TUPLE_AT}",
+            f"if m[p - 2:p] != {count!r}: bad('a tuple with another count of columns')",
+            "n = len(m)",
+        ]
+
+    def _compile(self, name: str, lines: list[str], rest: str) -> Any:
+        # The offset is the caller's, not where a first tuple begins.
+        body = [f" {line}" for line in lines[1:]]
+        text = "\n".join([f"def {name}(m, p):", *body, f" return {row_expression(len(self._readers))}{rest}"])
+        names = dict(self.names)
+        exec(compile(text, "<pgoutput row reader>", "exec"), names)
+        return names[name]
 
 
-def compile_readers(readers: Sequence[Reader], key: Sequence[bool], *, binary: bool) -> RowReaders:
-    """Generate the readers of a relation; `key` tells which columns a key tuple holds."""
-    names: dict[str, Any] = {}
-    body = [
-        f" if m[p - 2:p] != {len(readers).to_bytes(2, 'big')!r}: bad('a tuple with another count of columns')",
-        " n = len(m)",
-        *column_lines(readers, LOG_BINARY if binary else LOG_TEXT, names),
-    ]
-    row = row_expression(len(readers))
-    lines = [
-        "def new(m, p):",
-        *body,
-        " if p != n: bad('a message that is longer or shorter than its tuple')",
-        f" return {row}",
-        "def old(m, p):",
-        *body,
-        f" return {row}, p",
-        "def key_only(r):",
-        " return (" + "".join(f"r[{i}], " if is_key else "U, " for i, is_key in enumerate(key)) + ")",
-    ]
-    text = "\n".join(lines)
-    names["U"] = UNCHANGED
-    names["bad"] = _bad
-    exec(compile(text, "<pgoutput row readers>", "exec"), names)
-    return RowReaders(names["new"], names["old"], names["key_only"], text)
+def read_updated(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[Row | None, Row]:
+    """Read an update that has an old row."""
+    is_whole = m[30] == OLD_TUPLE
+    if not is_whole and m[30] != KEY_TUPLE:
+        raise ValueError("an update with an old row of an unknown kind")
+    old, at = form.old(m, TUPLE_AT)
+    if m[at] != NEW_TUPLE:
+        raise ValueError("an update without a new row")
+    after = form.new(m, at + 3)
+    before = old if is_whole else form.key_only(old)
+    if any(value is UNCHANGED for value in after):
+        after = tuple(b if a is UNCHANGED else a for a, b in zip(after, before, strict=True))
+    if not is_whole and all(before[i] == after[i] for i in key):
+        # An old key is logged too where the key is long and the change left it alone (TOAST).
+        return None, after
+    return before, after
+
+
+def read_deleted(m: bytes, form: TableForm) -> Row:
+    """Read the old row of a delete."""
+    old, at = form.old(m, TUPLE_AT)
+    if at != len(m):
+        raise ValueError("a delete that is longer than its tuple")
+    if m[30] == OLD_TUPLE:
+        return old
+    if m[30] != KEY_TUPLE:
+        raise ValueError("a delete of an unknown kind")
+    return form.key_only(old)
+
+
+UNREADABLE = (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError)
+"""What reading a message raises that is not what it should be."""
+
+
+def unreadable(error: Exception, position: str | None = None) -> TailraceError:
+    """Return the error for such a message."""
+    return TailraceError(
+        ErrorKind.DECODE,
+        f"the log holds a message that cannot be read ({type(error).__name__})",
+        position=position,
+        remedy="this is a fault of Tailrace or of the server: keep the slot, and report it",
+    )
 
 
 def _cstring(m: bytes, at: int) -> tuple[str, int]:

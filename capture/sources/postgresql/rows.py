@@ -7,8 +7,8 @@ guess that none is null; where the guess fails, each column of the group is read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from struct import Struct, calcsize
 from typing import Any
 
@@ -17,6 +17,9 @@ from schemas.changes import UNCHANGED
 
 _GROUP_MAX = 16
 """Most columns in one struct: a null costs reading a group twice."""
+
+_AS_BYTES = "s.encode()"
+"""The text form of a column that is read as bytes."""
 
 _KIND_BINARY, _KIND_TEXT, _KIND_NULL, _KIND_UNCHANGED = b"btnu"
 
@@ -42,19 +45,55 @@ LOG_TEXT = Form(has_kind=True, is_binary=False, casts_text=False)
 COPY_BINARY = Form(has_kind=False, is_binary=True, casts_text=True)
 
 
-def column_lines(readers: Sequence[Reader], form: Form, names: dict[str, Any]) -> list[str]:
+def column_lines(readers: Sequence[Reader], form: Form, names: dict[str, Any], utf8: Collection[int] = ()) -> list[str]:
     """Return the lines that read all columns from `m` at `p` into `v0`, `v1`, …; `n` is the length of `m`.
 
-    What the lines need is added to `names`; `rare(m, p, i)` reads whatever is neither null nor in the usual form.
+    The texts of the columns in `utf8`, which `reads_utf8`, are read as bytes. What the lines need is added to `names`;
+    `odd0(m, p, i)` reads whatever is neither null nor in the usual form.
     """
     names.update(NAMES)
+    readers = [_undecoded(reader) if i in utf8 else reader for i, reader in enumerate(readers)]
     for reader in readers:
         names.update(reader.names)
-    names["rare"] = _rare_reader(readers) if form.has_kind else _no_rare
+    names["odd0"] = _odd_reader(readers) if form.has_kind else _nothing_odd
     lines: list[str] = []
     for group in _groups(readers, form):
         lines += _group_lines(readers, group, form, names)
     return lines
+
+
+def key_column_lines(
+    readers: Sequence[Reader], key: Sequence[bool], form: Form, names: dict[str, Any], utf8: Collection[int] = ()
+) -> list[str]:
+    """The same for a tuple in which only the columns of the key are not null; for any other the lines raise."""
+    names.update(NAMES)
+    names["odd0"] = _nothing_odd
+    lines: list[str] = []
+    nulls = 0
+    for i, is_key in enumerate([*key, True]):
+        if not is_key:
+            nulls += 1
+            continue
+        if nulls:
+            names[f"nulls{i}"] = bytes([_KIND_NULL]) * nulls
+            lines += [f" if m[p:p + {nulls}] != nulls{i}: odd0(m, p, {i})", f" p += {nulls}"]
+            nulls = 0
+        if i < len(readers):
+            reader = _undecoded(readers[i]) if i in utf8 else readers[i]
+            names.update(reader.names)
+            lines += [line[1:] for line in _single_lines(reader, i, form)]  # By themselves, not in an else.
+    return lines
+
+
+def reads_utf8(reader: Reader, form: Form) -> bool:
+    """Tell whether a column's text can be had as UTF-8 bytes, as it stands."""
+    if form.is_binary:
+        return reader.utf8 is not None or (form.casts_text and reader.is_text)
+    return reader.text == "s"
+
+
+def _undecoded(reader: Reader) -> Reader:
+    return replace(reader, binary=reader.utf8 or "m[p:q]", text=_AS_BYTES)
 
 
 def row_expression(count: int) -> str:
@@ -139,14 +178,16 @@ def _single_lines(reader: Reader, i: int, form: Form) -> list[str]:
         "  k = m[p]",
         f"  if k == {_kind(form)}: q = p + 5 + u_i(m, p + 1)[0]; p += 5; {read}",
         f"  elif k == {_KIND_NULL}: v{i} = None; p += 1",
-        f"  else: v{i}, p = rare(m, p, {i})",
+        f"  else: v{i}, p = odd0(m, p, {i})",
     ]
 
 
 def _value(reader: Reader, i: int, form: Form) -> str:
     """Return the statement that reads the value between `p` and `q`."""
     if form.casts_text and reader.is_text:
-        return f"v{i} = m[p:q].decode()"
+        return f"v{i} = {reader.binary if reader.text == _AS_BYTES else 'm[p:q].decode()'}"
+    if reader.text == _AS_BYTES and not form.is_binary:
+        return f"v{i} = m[p:q]"
     if form.is_binary:
         return f"v{i} = {reader.binary}"
     return f"s = m[p:q].decode(); v{i} = {reader.text}"
@@ -160,12 +201,12 @@ def _kind(form: Form) -> int:
     return _KIND_BINARY if form.is_binary else _KIND_TEXT
 
 
-def _rare_reader(readers: Sequence[Reader]) -> Callable[[bytes, int, int], tuple[Any, int]]:
+def _odd_reader(readers: Sequence[Reader]) -> Callable[[bytes, int, int], tuple[Any, int]]:
     """Return what reads an unchanged value, or one in text form within a binary row."""
     texts: dict[int, Callable[[str], Any]] = {}
     length = Struct(">i").unpack_from
 
-    def rare(m: bytes, p: int, i: int) -> tuple[Any, int]:
+    def odd(m: bytes, p: int, i: int) -> tuple[Any, int]:
         if m[p] == _KIND_UNCHANGED:
             return UNCHANGED, p + 1
         if m[p] != _KIND_TEXT:
@@ -175,8 +216,8 @@ def _rare_reader(readers: Sequence[Reader]) -> Callable[[bytes, int, int], tuple
         end = p + 5 + length(m, p + 1)[0]
         return texts[i](m[p + 5 : end].decode()), end
 
-    return rare
+    return odd
 
 
-def _no_rare(_m: bytes, _p: int, _i: int) -> tuple[Any, int]:
-    raise ValueError("COPY knows no such value")
+def _nothing_odd(_m: bytes, _p: int, _i: int) -> tuple[Any, int]:
+    raise ValueError("no such value belongs here")

@@ -73,6 +73,9 @@ class Reader:
     """For values of a fixed length: its `struct` code, …"""
     post: str = "{x}"
     """… and the expression that makes the value of what `struct` gave."""
+    utf8: str | None = None
+    """Expression over m, p, q for the bytes of a text that the binary form holds as it is: the server sees to it that
+    they are UTF-8, whatever its own encoding (`pg_server_to_client` in `mbutils.c`)."""
     names: dict[str, Any] = field(default_factory=dict)
     """What the expressions need beside `NAMES`."""
 
@@ -119,12 +122,17 @@ def reader(types: Types, oid: int, typmod: int) -> Reader:
         )
     base = types[_base(types, oid, typmod)[0]]
     if base.name in _SPECIAL:
-        return Reader(logical, "s", _SPECIAL[base.name])
+        return Reader(logical, "s", _SPECIAL[base.name], utf8=_plain(_SPECIAL[base.name]))
     if family in _FIXED:
         code, post, text = _FIXED[family]
         return Reader(logical, text, code=code, post=post)
     binary, text = _VARIABLE[family]
-    return Reader(logical, text, binary)
+    return Reader(logical, text, binary, utf8=_plain(binary))
+
+
+def _plain(expression: str) -> str | None:
+    """Return the bytes of a text that an expression only decodes."""
+    return expression.removesuffix(".decode()") if expression.endswith("].decode()") else None
 
 
 _SEVERAL_FORMS = frozenset({"numeric", "float4", "float8", "interval", "jsonb"})

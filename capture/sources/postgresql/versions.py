@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
-from capture.sources.postgresql.pgoutput import Relation, RowReaders, compile_readers
+from capture.sources.postgresql.pgoutput import Relation, TableForm
 from capture.sources.postgresql.types import logical_type, reader
 from schemas.changes import SchemaChange, Transaction
 from schemas.selection import Selection
@@ -23,7 +23,7 @@ class Resolved:
     """A relation as the stream goes on with it. `table` is None where the selection does not take it."""
 
     table: TableSchema | None
-    readers: RowReaders | None = None
+    form: TableForm
     key: tuple[int, ...] = ()
 
 
@@ -69,7 +69,7 @@ class Versions:
         """
         name = TableName(relation.schema, relation.table)
         takes = self._selection.takes(name)
-        readers = self._readers(relation, binary=binary) if takes else None
+        form = self._form(relation, binary=binary) if takes else TableForm((), (), binary=binary)
         changes: list[SchemaChange] = []
         before_name = self._names.get(relation.oid)
         if before_name not in (None, name) and self._oids.get(before_name) == relation.oid:
@@ -78,7 +78,7 @@ class Versions:
             changes.append(SchemaChange(before_name, self._tables.pop(before_name, None), None))
         self._names[relation.oid] = name
         if not takes:
-            return Resolved(None), changes
+            return Resolved(None, form), changes
         current = self._tables.get(name)
         if current is not None and self._oids[name] not in (0, relation.oid):
             # Dropped and made anew: what targets have of it is void.
@@ -95,7 +95,7 @@ class Versions:
                 described = replace(described, version=current.version + 1 if current else 1)
                 changes.append(SchemaChange(name, current, described, is_certain))
                 self._tables[name] = current = described
-        return Resolved(current, readers, current.key), changes
+        return Resolved(current, form, current.key), changes
 
     def renewed(self, table: TableSchema) -> TableSchema:
         """Return a table in force with the user-defined types as they are now: in force from now on, if they differ."""
@@ -107,13 +107,13 @@ class Versions:
         self._tables[table.name] = found = replace(table, user_types=types, version=table.version + 1)
         return found
 
-    def _readers(self, relation: Relation, *, binary: bool) -> RowReaders:
+    def _form(self, relation: Relation, *, binary: bool) -> TableForm:
         self._catalog.load_types(column.oid for column in relation.columns)
         types = self._catalog.types
         readers = [reader(types, column.oid, column.typmod) for column in relation.columns]
         if binary and not all(r.reads_binary for r in readers):
             raise TextNeeded
-        return compile_readers(readers, [column.is_key for column in relation.columns], binary=binary)
+        return TableForm(readers, [column.is_key for column in relation.columns], binary=binary)
 
     def _fits(self, relation: Relation, table: TableSchema) -> bool:
         natives = self._catalog.natives([(c.oid, c.typmod) for c in relation.columns])

@@ -68,9 +68,9 @@ def joined(changes: Iterable[Change]) -> list[Change]:
             and isinstance(last, RowChanges)
             and (last.table, last.txn) == (change.table, change.txn)
         ):
-            last.ops += change.ops
-            last.before += change.before
-            last.after += change.after
+            last.ops.extend(change.ops)
+            last.before.extend(change.before)
+            last.after.extend(change.after)
         else:
             whole.append(change)
     return whole
