@@ -217,7 +217,8 @@ def read_updated(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[Row |
     after = form.new(m, at + 3)
     before = old if is_whole else form.key_only(old)
     if any(value is UNCHANGED for value in after):
-        after = tuple(b if a is UNCHANGED else a for a, b in zip(after, before, strict=True))
+        # Null says nothing where only the root of a partitioned table, not the leaf, has its whole rows logged.
+        after = tuple(b if a is UNCHANGED and b is not None else a for a, b in zip(after, before, strict=True))
     if not is_whole and all(before[i] == after[i] for i in key):
         # An old key is logged too where the key is long and the change left it alone (TOAST).
         return None, after
