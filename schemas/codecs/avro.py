@@ -7,20 +7,19 @@ and come from a table, the rest changes every 8,192 records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from schemas import envelope
-from schemas.changes import LoggedForm, Row
+from schemas.changes import LoggedForm
 from schemas.codecs import wire
-from schemas.codecs.codec import Block, Decoder, Encoder, Facts, Functions, Pair, Registered, SchemaIds
+from schemas.codecs.avro_reader import row_reader, whole
+from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered, SchemaIds
 from schemas.codecs.generate import (
     RareCases,
-    arrange,
     compile_functions,
     compile_logged,
     guarded,
-    guarded_many,
     indent,
     names,
     whole_before,
@@ -29,14 +28,11 @@ from schemas.format import Format
 from schemas.registry import avro_schema, canonical_text, schema_id_of
 from schemas.table import TableSchema
 from schemas.types.forms import FORMS, is_loose
-from schemas.types.varints import CONTINUED, bytes_at, long, long_at, unsigned
+from schemas.types.varints import CONTINUED, long, unsigned
 
 LOW_BITS = 13
 LOW = CONTINUED[::2]
 """The first two bytes of a sequence, by its low 13 bits (a positive number's zig-zag form is its double)."""
-
-_PADDING = b"\0" * 8
-"""A reader may look eight bytes ahead. In an envelope more than that follows a row."""
 
 
 def encoder(
@@ -94,47 +90,10 @@ def _encoder_functions(
         "logged": lambda form: compile_logged(
             form, _logged_lines(table, form), f"avro encoder of the log of {table.name} {table.version}", made
         ),
-        "unbody": guarded(table, "a row", _whole(made["row_at"])),
+        "unbody": guarded(table, "a row", whole(made["row_at"])),
         "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
         "make_block": _block_maker(table, replication, connector, database),
         "placed": _placed,
-    }
-
-
-def decoder(table: TableSchema) -> Decoder:
-    """Return the decoder of a table version."""
-    return Decoder(table, Format.AVRO, lambda: _decoder_functions(table))
-
-
-def _decoder_functions(table: TableSchema) -> Functions:
-    indexes = {name: i for i, name in enumerate(envelope.avro_names(table.column_names))}
-    text = _decoder_text(table)
-    made = compile_functions(
-        text,
-        f"avro decoder of {table.name} {table.version}",
-        {"HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"}},
-    )
-    row_at = made["row_at"]
-
-    def parse(b: bytes) -> tuple[str, Row | None, Row | None, int]:
-        if b[0] != wire.MAGIC:
-            raise ValueError
-        p, e = bytes_at(b, wire.HEADER_BYTES)
-        op, p = b[p:e].decode(), e
-        if op not in envelope.OPERATIONS:
-            raise ValueError
-        before, p = _optional_row(row_at, b, p)
-        after, p = _optional_row(row_at, b, p)
-        missing, p = _unavailable(b, p, indexes)
-        return *arrange(table, op, before, after, missing), p
-
-    made["rare"] = lambda b: parse(b)[:3]
-    return {
-        "source_text": text,
-        "decode": guarded(table, "a value", lambda b: parse(b)[:3]),
-        "decode_many": guarded_many(table, made["decode_many"]),
-        "decode_key": guarded(table, "a key", _whole(made["key_at"], wire.HEADER_BYTES)),
-        "facts": guarded(table, "a value", lambda b: _facts(b, parse(b)[3])),
     }
 
 
@@ -240,7 +199,7 @@ def _encoder_text(table: TableSchema) -> str:
         *indent(key_columns),
         f"    return {_key_expression(table)}",
         "",
-        *_row_reader(table),
+        *row_reader(table),
         "",
         "def read(body, block, seq):",
         "    return join((READ, body, block.plain, LOW[seq & 8191], turn(block, seq)))",
@@ -327,122 +286,3 @@ def _append_delete(table: TableSchema, utf8: Collection[int] = ()) -> list[str]:
         "if tombstones: append((k, None))",
         "continue",
     ]
-
-
-def _read_columns(table: TableSchema) -> list[str]:
-    lines = []
-    for i, column in enumerate(table.columns):
-        read = FORMS[column.type.family].avro_read(f"v{i}", 1)
-        lines += ["x = b[p]", "if x == 2:", *indent(read), "elif x: wrong()", f"else: v{i} = None; p += 1"]
-    return lines
-
-
-def _row_reader(table: TableSchema) -> list[str]:
-    return [
-        "def row_at(b, p):",
-        *indent(_read_columns(table)),
-        f"    return ({names('v', len(table.columns))}), p",
-    ]
-
-
-def _decoder_text(table: TableSchema) -> str:
-    keys = []
-    for i in table.key:
-        keys += FORMS[table.columns[i].type.family].avro_read(f"v{i}", 0)
-    lines = [
-        *_row_reader(table),
-        "",
-        "def key_at(b, p):",
-        *indent(keys),
-        f"    return ({''.join(f'v{i}, ' for i in table.key)}), p",
-        "",
-        "def decode_many(values, out):",
-        "    append = out.append",
-        "    for b in values:",
-        "        op = HEADS.get(b[5:9])",
-        "        if op is None:",
-        "            append(rare(b))",
-        "            continue",
-        "        p = 9",
-        *indent(_read_columns(table), 2),
-        "        if b[p]: append(rare(b))",
-        f"        else: append((op, None, ({names('v', len(table.columns))})))",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _whole(read: Callable[[bytes, int], tuple[Row, int]], start: int = 0) -> Callable[[bytes], Row]:
-    """Return a reader of bytes that hold one row, or key, and nothing else."""
-
-    def checked(b: bytes) -> Row:
-        if start and b[0] != wire.MAGIC:
-            raise ValueError
-        row, p = read(b + _PADDING, start)
-        if p != len(b):
-            raise ValueError
-        return row
-
-    return checked
-
-
-def _optional_row(row_at: Callable[[bytes, int], tuple[Row, int]], b: bytes, p: int) -> tuple[Row | None, int]:
-    if b[p] == 0:
-        return None, p + 1
-    if b[p] != 2:
-        raise ValueError
-    return row_at(b, p + 1)
-
-
-def _unavailable(b: bytes, p: int, indexes: dict[str, int]) -> tuple[list[int], int]:
-    if b[p] == 0:
-        return [], p + 1
-    if b[p] != 2:
-        raise ValueError
-    missing: list[int] = []
-    p += 1
-    while True:
-        count, p = long_at(b, p)
-        if count < 0:
-            # Avro 1.12, "Arrays": a negative count is followed by the block's size in bytes.
-            count, (_, p) = -count, long_at(b, p)
-        if count == 0:
-            return missing, p
-        if count + len(missing) > len(indexes):
-            raise ValueError
-        for _ in range(count):
-            p, e = bytes_at(b, p)
-            missing.append(indexes[b[p:e].decode()])
-            p = e
-
-
-def _facts(b: bytes, p: int) -> Facts:
-    found: dict[str, Any] = {}
-    for name, type_, optional in envelope.source_fields():
-        if optional:
-            if b[p] == 0:
-                found[name], p = None, p + 1
-                continue
-            if b[p] != 2:
-                raise ValueError
-            p += 1
-        if type_ == "string":
-            p, e = bytes_at(b, p)
-            found[name], p = b[p:e].decode(), e
-        else:
-            found[name], p = long_at(b, p)
-    times = []
-    for _ in range(3):
-        if b[p] not in {0, 2}:
-            raise ValueError
-        n, p = long_at(b, p + 1) if b[p] else (0, p + 1)
-        times.append(n)
-    return Facts(
-        found["seq"],
-        times[1],
-        found["ts_us"],
-        found["txId"],
-        found["lsn"],
-        found["snapshot"],
-        found["schema_version"],
-    )

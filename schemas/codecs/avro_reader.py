@@ -1,0 +1,183 @@
+"""Reading Avro in the Confluent wire format, by generated functions. The other half of `avro.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from schemas import envelope
+from schemas.changes import Row
+from schemas.codecs import wire
+from schemas.codecs.codec import Decoder, Facts, Functions
+from schemas.codecs.generate import (
+    arrange,
+    compile_functions,
+    guarded,
+    guarded_many,
+    indent,
+    names,
+)
+from schemas.format import Format
+from schemas.table import TableSchema
+from schemas.types.forms import FORMS
+from schemas.types.varints import bytes_at, long_at
+
+_PADDING = b"\0" * 8
+"""A reader may look eight bytes ahead. In an envelope more than that follows a row."""
+
+
+def decoder(table: TableSchema) -> Decoder:
+    """Return the decoder of a table version."""
+    return Decoder(table, Format.AVRO, lambda: _decoder_functions(table))
+
+
+def _decoder_functions(table: TableSchema) -> Functions:
+    indexes = {name: i for i, name in enumerate(envelope.avro_names(table.column_names))}
+    text = _decoder_text(table)
+    made = compile_functions(
+        text,
+        f"avro decoder of {table.name} {table.version}",
+        {"HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"}},
+    )
+    row_at = made["row_at"]
+
+    def parse(b: bytes) -> tuple[str, Row | None, Row | None, int]:
+        if b[0] != wire.MAGIC:
+            raise ValueError
+        p, e = bytes_at(b, wire.HEADER_BYTES)
+        op, p = b[p:e].decode(), e
+        if op not in envelope.OPERATIONS:
+            raise ValueError
+        before, p = _optional_row(row_at, b, p)
+        after, p = _optional_row(row_at, b, p)
+        missing, p = _unavailable(b, p, indexes)
+        return *arrange(table, op, before, after, missing), p
+
+    made["rare"] = lambda b: parse(b)[:3]
+    return {
+        "source_text": text,
+        "decode": guarded(table, "a value", lambda b: parse(b)[:3]),
+        "decode_many": guarded_many(table, made["decode_many"]),
+        "decode_key": guarded(table, "a key", whole(made["key_at"], wire.HEADER_BYTES)),
+        "facts": guarded(table, "a value", lambda b: _facts(b, parse(b)[3])),
+    }
+
+
+def _read_columns(table: TableSchema) -> list[str]:
+    lines = []
+    for i, column in enumerate(table.columns):
+        read = FORMS[column.type.family].avro_read(f"v{i}", 1)
+        lines += ["x = b[p]", "if x == 2:", *indent(read), "elif x: wrong()", f"else: v{i} = None; p += 1"]
+    return lines
+
+
+def row_reader(table: TableSchema) -> list[str]:
+    """Return the function `row_at(b, p)`: the row that begins at `p` of a buffer, and where it ends."""
+    return [
+        "def row_at(b, p):",
+        *indent(_read_columns(table)),
+        f"    return ({names('v', len(table.columns))}), p",
+    ]
+
+
+def _decoder_text(table: TableSchema) -> str:
+    keys = []
+    for i in table.key:
+        keys += FORMS[table.columns[i].type.family].avro_read(f"v{i}", 0)
+    lines = [
+        *row_reader(table),
+        "",
+        "def key_at(b, p):",
+        *indent(keys),
+        f"    return ({''.join(f'v{i}, ' for i in table.key)}), p",
+        "",
+        "def decode_many(values, out):",
+        "    append = out.append",
+        "    for b in values:",
+        "        op = HEADS.get(b[5:9])",
+        "        if op is None:",
+        "            append(rare(b))",
+        "            continue",
+        "        p = 9",
+        *indent(_read_columns(table), 2),
+        "        if b[p]: append(rare(b))",
+        f"        else: append((op, None, ({names('v', len(table.columns))})))",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def whole(read: Callable[[bytes, int], tuple[Row, int]], start: int = 0) -> Callable[[bytes], Row]:
+    """Return a reader of bytes that hold one row, or key, and nothing else."""
+
+    def checked(b: bytes) -> Row:
+        if start and b[0] != wire.MAGIC:
+            raise ValueError
+        row, p = read(b + _PADDING, start)
+        if p != len(b):
+            raise ValueError
+        return row
+
+    return checked
+
+
+def _optional_row(row_at: Callable[[bytes, int], tuple[Row, int]], b: bytes, p: int) -> tuple[Row | None, int]:
+    if b[p] == 0:
+        return None, p + 1
+    if b[p] != 2:
+        raise ValueError
+    return row_at(b, p + 1)
+
+
+def _unavailable(b: bytes, p: int, indexes: dict[str, int]) -> tuple[list[int], int]:
+    if b[p] == 0:
+        return [], p + 1
+    if b[p] != 2:
+        raise ValueError
+    missing: list[int] = []
+    p += 1
+    while True:
+        count, p = long_at(b, p)
+        if count < 0:
+            # Avro 1.12, "Arrays": a negative count is followed by the block's size in bytes.
+            count, (_, p) = -count, long_at(b, p)
+        if count == 0:
+            return missing, p
+        if count + len(missing) > len(indexes):
+            raise ValueError
+        for _ in range(count):
+            p, e = bytes_at(b, p)
+            missing.append(indexes[b[p:e].decode()])
+            p = e
+
+
+def _facts(b: bytes, p: int) -> Facts:
+    found: dict[str, Any] = {}
+    for name, type_, optional in envelope.source_fields():
+        if optional:
+            if b[p] == 0:
+                found[name], p = None, p + 1
+                continue
+            if b[p] != 2:
+                raise ValueError
+            p += 1
+        if type_ == "string":
+            p, e = bytes_at(b, p)
+            found[name], p = b[p:e].decode(), e
+        else:
+            found[name], p = long_at(b, p)
+    times = []
+    for _ in range(3):
+        if b[p] not in {0, 2}:
+            raise ValueError
+        n, p = long_at(b, p + 1) if b[p] else (0, p + 1)
+        times.append(n)
+    return Facts(
+        found["seq"],
+        times[1],
+        found["ts_us"],
+        found["txId"],
+        found["lsn"],
+        found["snapshot"],
+        found["schema_version"],
+    )
