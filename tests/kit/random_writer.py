@@ -319,9 +319,10 @@ class Writer:
 
     def _retype(self) -> None:
         table = self._table()
-        if not table.columns:
+        if len(table.columns) <= len(table.generated):
             return
-        column = self.choose.choice(table.columns)
+        based = {base for _, base in table.generated}
+        column = self.choose.choice([c for c in table.columns if quoted(c.name) not in based])
         name = quoted(column.name)
         if column.name in table.key:
             # Keys stay unique.

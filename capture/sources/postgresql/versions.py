@@ -183,15 +183,20 @@ def identify(
     known = {c.number for c in previous.columns} if previous is not None else set(present)
     came = set(present) - known
     last = max(known, default=0)
-    gone = {number for number in dropped if number in known or number > last}
+    # A column of `previous` without a number may be any of those that are gone.
+    gone = {number for number in dropped if number in known or number > last or 0 in known}
     if now is not None and list(announced) == [(c.name, c.native) for c in now.columns]:
         # Another reading: a column that is gone by now stood here, under the name of one that came later.
         return present, not (came and gone)
     for candidate in (known & set(present), {*present, *gone}):
         if len(candidate) == len(announced):
             return sorted(candidate), True
-    by_name = {c.name: c.number for table in (now, previous) if table is not None for c in table.columns}
-    numbers = [by_name.get(name, 0) for name, _ in announced]
+    # Those that have their name before and after, one may guess; no number at all is better than a wrong one.
+    earlier = {c.name: c.number for c in previous.columns} if previous is not None else {}
+    later = {c.name: c.number for c in now.columns} if now is not None else earlier
+    numbers = [
+        later.get(name, 0) if earlier.get(name, later.get(name)) == later.get(name) else 0 for name, _ in announced
+    ]
     given = [number for number in numbers if number]
     if given != sorted(set(given)):
         numbers = [0] * len(announced)

@@ -85,6 +85,33 @@ def test_what_is_certain_is_right(
         assert numbers == [column.number for column in announced.columns]
 
 
+@given(*[st.lists(_STATEMENTS, max_size=3)] * 4)
+def test_what_is_certain_is_right_whatever_was_not_before(
+    before: list[tuple[str, ...]],
+    seen: list[tuple[str, ...]],
+    seen_later: list[tuple[str, ...]],
+    ahead: list[tuple[str, ...]],
+) -> None:
+    """Two announcements, both read when the catalogue is at the end: the second goes by what was made of the first.
+
+    That may have taken a column for the one that has its name at the end: the rows are loaded again, as they are then.
+    """
+    states = [State(())]
+    for statements in ([("add", "a", "", "integer"), ("add", "b", "", "text"), *before], seen, seen_later, ahead):
+        state = states[-1]
+        for statement in statements:
+            state = _next(state, *statement)
+        states.append(state)
+    _, previous, first, second, now = states
+    numbers, _ = identify(first.announced, previous.table, now.table, now.dropped)
+    columns = tuple(replace(column, number=n) for column, n in zip(first.columns, numbers, strict=True))
+    numbers, is_certain = identify(second.announced, replace(first, columns=columns).table, now.table, now.dropped)
+    at_the_end = {(column.name, column.native): column.number for column in now.columns}
+    if is_certain:
+        for number, column in zip(numbers, second.columns, strict=True):
+            assert number in (column.number, at_the_end.get((column.name, column.native)))
+
+
 def test_everyday_changes_are_certain() -> None:
     """With a catalogue that is not ahead: one statement of each kind, and the contraction that follows an expansion."""
     start = State(())
