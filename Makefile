@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv check fmt lint unit integration test demo bench chaos random clean
+.PHONY: help preflight venv check fmt lint unit integration test demo bench chaos random works-with clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ random: preflight-quiet venv ## random tables under random transactions and DDL 
 .PHONY: preflight-quiet
 preflight-quiet:
 	@$(PYTHON) -m deploy.local.preflight --quiet
+
+works-with: preflight-quiet venv ## other people's programs at the other end of the topics: Debezium, Kafka Connect
+	$(PYTEST) tests/works_with $(PYTEST_ARGS)
 
 clean: ## remove the environment and everything that was made (downloads stay in the cache)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

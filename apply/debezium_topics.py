@@ -34,11 +34,17 @@ LIST_INTERVAL_S = 5.0
 """How often topics are looked for that have come."""
 SAMPLE_RECORDS = 20
 """Records of each partition that are looked at first: a tombstone or a truncate may stand before a row."""
+SAMPLE_TOPICS = 16
+"""Topics that are looked at together: what is read of them is in memory at once."""
 SAMPLE_RECORDS_PLAIN = 500
 """The same where types are inferred from values."""
 ATTEMPTS = 20
 """How often appliers may come between each other when they publish what they have met."""
 PAUSE_S = 0.5
+INTERNAL = "__"
+"""How Kafka's own topics begin."""
+OURS = ".tailrace."
+"""What all topics of our own have in their names but those of tables."""
 HEARTBEATS = "__debezium-heartbeat."
 """How Debezium's heartbeat topics begin (its property `topic.heartbeat.prefix`)."""
 
@@ -101,16 +107,20 @@ class Finder:
             return {}
         self._next = now + LIST_INTERVAL_S
         wanted = [topic for topic in self.wanted() if topic not in known]
-        found = {topic: self._look(topic, records) for topic, records in self._first_records(wanted).items() if records}
-        return {topic: sample for topic, (is_some, sample) in found.items() if is_some}
+        found: dict[str, Sample | None] = {}
+        for start in range(0, len(wanted), SAMPLE_TOPICS):
+            for topic, records in self._first_records(wanted[start : start + SAMPLE_TOPICS]).items():
+                is_some, sample = self._look(topic, records)
+                if is_some:
+                    found[topic] = sample
+        return found
 
     def wanted(self) -> list[str]:
         """Return the topics whose names the configuration takes."""
-        own = f"{self._settings.name}.tailrace."
         return [
             topic
             for topic in self._topics.list()
-            if self._takes(topic) and not topic.startswith((HEARTBEATS, own, "__consumer_offsets"))
+            if self._takes(topic) and not topic.startswith((HEARTBEATS, INTERNAL)) and OURS not in topic
         ]
 
     def _first_records(self, topics: Sequence[str]) -> dict[str, list[Record]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import md5
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import fastavro
@@ -29,6 +29,11 @@ from schemas.types.form import ConnectSchema
 from schemas.types.text import base64_of
 
 Parse = Callable[[bytes], dict[str, Any]]
+
+Input = TypeVar("Input")
+Result = TypeVar("Result")
+
+_REMEDY = "see where the record came from, and that `source.format` and `source.types` say how the topic was written"
 
 PLACEHOLDER = "__debezium_unavailable_value"
 """What Debezium writes for a value that the log did not hold (its property `unavailable.value.placeholder`)."""
@@ -95,28 +100,28 @@ def _functions(table: TableSchema, written: writer.Writer, form: Form) -> Functi
         if kind.native.endswith("[]"):
             names[f"items{i}"] = _item_reader(field["items"], form.connector, names)
     made = compile_functions(text, f"Debezium decoder of {table.name} {table.version}", names)
-    rare = _Rare(table, made["row_of"], made["key_of"], form.placeholder)
+    rare = _Rare(table, made, form.placeholder)
     made["rare"] = rare.read
     return made | {
         "source_text": text,
-        "decode": guarded(table, "a value", lambda b: rare.read(parse(b))),
+        "decode": _telling(guarded(table, "a value", lambda b: rare.read(parse(b))), rare),
         "decode_many": _telling(guarded_many(table, made["decode_many"]), rare),
         "decode_key": guarded(table, "a key", lambda b: made["key_of"](parse_key(b))),
         "facts": guarded(table, "a value", lambda b: _facts(parse(b))),
     }
 
 
-def _telling(read: Callable[[list[bytes]], list[Decoded]], rare: _Rare) -> Callable[[list[bytes]], list[Decoded]]:
-    """Return `read`, with the reason where a record was refused for what it lacks."""
+def _telling(read: Callable[[Input], Result], rare: _Rare) -> Callable[[Input], Result]:
+    """Return `read`, with the reason why a record was refused where it is known, and what to do in any case."""
 
-    def checked(values: list[bytes]) -> list[Decoded]:
+    def checked(data: Input) -> Result:
         rare.refusal = None
         try:
-            return read(values)
-        except TailraceError:
+            return read(data)
+        except TailraceError as error:
             if rare.refusal is not None:
                 raise rare.refusal from None
-            raise
+            raise TailraceError(error.kind, error.message, remedy=_REMEDY, table=error.table) from None
 
     return checked
 
@@ -162,6 +167,7 @@ def _text(table: TableSchema, kinds: list[columns.Kind]) -> str:
         found = [f"v{i} = a[{table.columns[i].name!r}]", f"if v{i} is not None:", *indent(lines)]
         return [*found, "else: wrong()"] if i in table.key else found
 
+    columns_alone = [[f"def column{i}(a):", *indent(read(i)), ""] for i in range(len(kinds))]
     everything = [line for i in range(len(kinds)) for line in read(i)]
     whole = "(" + "".join(f"v{i}, " for i in range(len(kinds))) + ")"
     return "\n".join(
@@ -174,6 +180,7 @@ def _text(table: TableSchema, kinds: list[columns.Kind]) -> str:
             *indent(line for i in table.key for line in read(i)),
             "    return (" + "".join(f"v{i}, " for i in table.key) + ")",
             "",
+            *(line for lines in columns_alone for line in lines),
             "def decode_many(values, out):",
             "    append = out.append",
             "    for b in values:",
@@ -197,12 +204,10 @@ def _text(table: TableSchema, kinds: list[columns.Kind]) -> str:
 class _Rare:
     """Reads one envelope at a time, carefully."""
 
-    def __init__(
-        self, table: TableSchema, row_of: Callable[[Any], Row], key_of: Callable[[Any], Row], placeholder: str
-    ) -> None:
+    def __init__(self, table: TableSchema, made: Functions, placeholder: str) -> None:
         self._table = table
-        self._row_of = row_of
-        self._key_of = key_of
+        self._made = made
+        self._key_of: Callable[[Any], Row] = made["key_of"]
         octets = placeholder.encode()
         self._texts = {placeholder, octets, b64encode(octets).decode()}
         self._lists = _placeholder_lists(placeholder)
@@ -238,6 +243,29 @@ class _Rare:
             )
         old = self._before(before) if op == "u" and before is not None and whole_before(self._table) else None
         return "u" if op == "u" else "c", old, row
+
+    def _row_of(self, row: dict[str, Any]) -> Row:
+        """Return the row; where that fails, note which column it fails for."""
+        try:
+            found: Row = self._made["row_of"](row)
+        except Exception:
+            self._explain(row)
+            raise
+        return found
+
+    def _explain(self, row: dict[str, Any]) -> None:
+        for i, column in enumerate(self._table.columns):
+            try:
+                self._made[f"column{i}"](row)
+            except Exception:  # noqa: BLE001 - generated code: any exception means a wrong value
+                what = f"a {type(row[column.name]).__name__}" if column.name in row else "nothing"
+                self.refusal = TailraceError(
+                    ErrorKind.DECODE,
+                    f"column {column.name!r}, a {column.native}, holds {what} that cannot be one",
+                    remedy=_REMEDY,
+                    table=str(self._table.name),
+                )
+                return
 
     def _before(self, row: dict[str, Any]) -> Row:
         if whole_before(self._table):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,19 +12,12 @@ from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.producer import PlainProducer
 from tests.integration.services import TARGET, Services
-from tests.kit.debezium import PLAIN_TYPES, PREFIX, Recorded, all_rows, differences, recorded
+from tests.kit.debezium import PREFIX, DebeziumTopics, Recorded, all_rows, differences, recorded
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(900)]
 
 DEADLINE_S = 240.0
-
-
-@dataclass(frozen=True)
-class DebeziumTopics:
-    """A source of recorded topics: what of a database the services ask for."""
-
-    settings: dict[str, Any]
 
 
 class Replay:
@@ -62,15 +53,10 @@ def test_what_debezium_wrote_reaches_the_target_as_it_was(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, target_database: Database, name: str
 ) -> None:
     recording = recorded(name)
-    source = {
-        "engine": "debezium",
-        "topics": [f"{replication}.*"],
-        "format": name,
-        "types": PLAIN_TYPES if name == "json" else {},
-    }
+    source = DebeziumTopics(replication, name)
     replay = Replay(kafka_server, recording, replication)
     applied = f"{replication}-applied"
-    with Services(tmp_path, applied, kafka_server, DebeziumTopics(source), target_database) as services:
+    with Services(tmp_path, applied, kafka_server, source, target_database) as services:
         replay.write(0.5)
         plan = services.run("plan", "--json")
         assert plan.returncode == 0, plan.stdout + plan.stderr

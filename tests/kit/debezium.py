@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,6 +210,27 @@ PLAIN_TYPES = {
     "public.orders": {"total": "numeric(10,2)"},
 }
 """What plain JSON does not tell of the tables above."""
+
+
+@dataclass(frozen=True)
+class DebeziumTopics:
+    """A source of a connector's topics, as a configuration names it."""
+
+    prefix: str
+    format: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The part of a `source` section."""
+        types = PLAIN_TYPES if self.format == "json" else {}
+        return {
+            "engine": "debezium",
+            "topics": [f"{self.prefix}.*"],
+            "format": self.format,
+            "types": types,
+            **self.more,
+        }
 
 
 class Recorded:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from decimal import Decimal
+from io import BytesIO
+from typing import Any
 
+import fastavro
 import orjson
 import pytest
 
 from schemas.changes import UNCHANGED
 from schemas.codecs import Decoder
+from schemas.codecs.wire import header
 from schemas.debezium import stated
 from schemas.debezium.decoder import PLACEHOLDER, table_schema
 from schemas.debezium.reading import Reading, Sample, reading, table_of
-from schemas.debezium.writer import avro_schema, envelope_fields
+from schemas.debezium.writer import avro_schema, envelope_fields, json_schema, json_start, plain_avro
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.registry import avro_schema as registered_schema
+from schemas.registry import canonical_text
 from schemas.table import TableName, TableSchema
 from schemas.types import Family
 from schemas.types.calendar import INFINITY_US
@@ -132,6 +139,7 @@ def test_whatever_the_bytes_the_error_is_decode() -> None:
         with pytest.raises(TailraceError) as caught:
             decoder.decode_many([damaged])
         assert caught.value.kind is ErrorKind.DECODE
+    assert caught.value.message == "column 'id', a bigint, holds a NoneType that cannot be one"
 
 
 SEMANTIC = [
@@ -236,3 +244,53 @@ def test_an_avro_schema_is_turned_back_into_connects() -> None:
     one, two = envelope_fields(avro_schema(orjson.dumps(schema).decode()))
     assert one == {"field": "id", "type": "int32", "optional": False}
     assert (two["type"], two["name"], two["optional"]) == ("int64", "io.debezium.time.MicroTimestamp", True)
+
+
+def test_avro_says_the_same() -> None:
+    """By the schemas that Confluent's converter would make of Connect's."""
+    recording = recorded("json-with-schema")
+    for topic in recording.table_topics():
+        records = [(key, value) for key, value in recording.records(topic) if value is not None]
+        texts: dict[str, int] = {}
+        framed: list[tuple[bytes | None, bytes]] = []
+        for key, value in records:
+            framed.append((None if key is None else _framed(key, texts), _framed(value, texts)))
+        by_id = {number: text for text, number in texts.items()}
+        avro = reading(Format.AVRO, "postgresql", PLACEHOLDER, stated.Stated(), by_id.__getitem__)
+        json_ = reader(recording)
+        for plain, binary in zip(records, framed, strict=True):
+            if json_.envelope(plain[1])["op"] == "t":
+                continue
+            found = []
+            for reads, (key, value) in ((json_, plain), (avro, binary)):
+                name = table_of(reads.envelope(value), "postgresql")
+                assert name is not None
+                writer = reads.writer(Sample(key, value), name)
+                decoder = reads.decoder(Sample(key, value), writer, table_schema(name, writer, "postgresql", 1))
+                changes = decoder.decode_many([value])
+                found.append(repr((changes, key and decoder.decode_key(key), decoder.table.column_names)))
+            assert found[0] == found[1]
+
+
+def _framed(data: bytes, texts: dict[str, int]) -> bytes:
+    """Return a JSON record with its schema as a framed Avro record."""
+    schema = json_schema(data)
+    text = canonical_text(registered_schema(schema))
+    number = texts.setdefault(text, len(texts) + 1)
+    out = BytesIO()
+    content = orjson.loads(data[json_start(data) : -1])
+    fastavro.schemaless_writer(out, fastavro.parse_schema(plain_avro(text)), _raw(schema, content))
+    return header(number) + out.getvalue()
+
+
+def _raw(schema: dict[str, Any], value: Any) -> Any:
+    """Return a JSON value as Avro has it: bytes instead of base64, floats that are no numbers."""
+    if value is None:
+        return None
+    if schema["type"] == "struct":
+        return {field["field"]: _raw(field, value[field["field"]]) for field in schema["fields"]}
+    if schema["type"] == "array":
+        return [_raw(schema["items"], item) for item in value]
+    if schema["type"] == "bytes":
+        return b64decode(value)
+    return float(value) if schema["type"] in ("float", "double") else value
