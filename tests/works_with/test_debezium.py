@@ -103,6 +103,7 @@ def test_debezium_for_postgresql(
         _wait_until_equal(source, target, services, worker)
         worker.stop()
         # Ours takes over: the connector's slot, its publication, its topics.
+        source.execute("alter publication dbz set (publish_via_partition_root = true)")
         with _capture(tmp_path, replication, kafka_server, source, target, connector, format_) as capture:
             capture.start("capture")
             with Churn(source, seed=2) as churn:
