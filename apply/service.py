@@ -283,7 +283,10 @@ class _Service:
 
     @property
     def _state(self) -> str:
-        return "paused" if self._applier.paused else "running"
+        if self._applier.paused:
+            return "paused"
+        # More members than partitions, or the sole one is another.
+        return "running" if self._applier.cursors.positions else "standby"
 
     def _attend(self) -> None:
         """Look at what is not on the data path."""

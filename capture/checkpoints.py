@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 
 from capture.load_state import TableLoad
+from capture.transactions import Transactions
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.producer import TransactionalProducer
@@ -63,6 +64,11 @@ class Checkpoint:
     progress: dict[TableName, dict[str, Any]] = field(default_factory=dict)
     signals: dict[str, Any] = field(default_factory=dict)
     """What `capture.signals` remembers."""
+
+    def transactions(self, *, metadata: bool) -> Transactions:
+        """Return what counts the transactions from here on."""
+        is_cut = bool(self.position.row)
+        return Transactions(self.sequence, metadata=metadata, is_cut=is_cut, cut=self.transaction)
 
 
 def transactional_id(replication: str) -> str:

@@ -237,8 +237,7 @@ def _end(producer: TransactionalProducer, partitions: Sequence[Partition], key: 
     if commit:
         producer.commit()
     else:
-        # Only a partition that got a record gets a marker.
-        producer.flush()
+        # It delivers the records first: only a partition that got one gets a marker.
         producer.abort()
 
 

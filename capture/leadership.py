@@ -51,11 +51,6 @@ class Leadership:
             self._poll(0.2)
         return self.is_held
 
-    def ask(self) -> bool:
-        """Ask the group now whether this process is the one."""
-        self._poll(0.2)
-        return self.is_held
-
     def check(self) -> None:
         """Keep the membership alive; cheap. Raises TRANSPORT once another process may be the one."""
         now_s = clock.monotonic()

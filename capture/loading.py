@@ -183,8 +183,11 @@ class Loading:
         full = self.window_key_count > self._window_keys_max
         return full and self._loader.is_reading and self._loader.high_max <= reached
 
-    def step(self, reached: int) -> None:
-        """Move all loads on, without waiting. `reached` is the position that the log is read and published up to."""
+    def step(self, reached: int, rows_max: int = STEP_ROWS_MAX) -> None:
+        """Move all loads on, without waiting. `reached` is the position that the log is read and published up to.
+
+        No more is published once there are `rows_max` rows, save for the rest of a batch.
+        """
         if self._loader.is_idle:
             return
         for load in self._loader.pump(reached):
@@ -193,8 +196,13 @@ class Loading:
             if not load.chunks:
                 self._complete(load)
         closed = False
+        rows_left = min(rows_max, STEP_ROWS_MAX)
         for reading in list(self._loader.ready(reached)):
-            closed |= self._publish(reading, reached)
+            if rows_left <= 0:
+                break
+            published, is_closed = self._publish(reading, reached, rows_left)
+            rows_left -= published
+            closed |= is_closed
         if closed:
             self._forget_seen()
             self._loader.release_idle()
@@ -229,17 +237,17 @@ class Loading:
             if feed.held_back is not None:
                 feed.held_back.close()
 
-    def _publish(self, reading: Reading, reached: int) -> bool:
-        """Let rows of a chunk out, as many as one step may; tell whether the chunk is closed."""
+    def _publish(self, reading: Reading, reached: int, rows_max: int) -> tuple[int, bool]:
+        """Let rows of a chunk out, some `rows_max`; return how many, and whether the chunk is closed."""
         snapshot, load = reading.snapshot, reading.load
         assert snapshot is not None
         if not reading.begun and not self._horizon.accepts(load.name, snapshot):
             log.info("chunk does not see all that is published; read again", table=str(load.name))
             self._loader.reject(reading)
-            return True
+            return 0, True
         feed = self._publisher.feeds[load.name]
         row_count = 0
-        while reading.batches and row_count < STEP_ROWS_MAX:
+        while reading.batches and row_count < rows_max:
             batch = reading.batches.popleft()
             reading.buffered_bytes -= sum(map(len, batch.bodies))
             reading.begun = True
@@ -255,23 +263,23 @@ class Loading:
             if reading.batches or not reading.ended:
                 hit("capture.load.middle")
         self._publisher.flush()
-        if not reading.ended or reading.batches or not self._released(feed, reading, reached):
-            return False
+        if not reading.ended or reading.batches or not self._released(feed, reading, reached, rows_max):
+            return row_count, False
         self._loader.finished(reading)
         self._progress.add(load.name)
         hit("capture.load.finished")
         if load.is_complete:
             self._complete(load)
-        return True
+        return row_count, True
 
-    def _released(self, feed: Feed, reading: Reading, reached: int) -> bool:
+    def _released(self, feed: Feed, reading: Reading, reached: int, rows_max: int) -> bool:
         """Let out what was held back, once the chunk's rows are; tell whether nothing is left."""
         if feed.held_back is None:
             return True
         assert reading.snapshot is not None
         if reached < reading.snapshot.high:
             return False
-        self._publisher.released(feed, feed.held_back.take(reading.snapshot, STEP_ROWS_MAX))
+        self._publisher.released(feed, feed.held_back.take(reading.snapshot, rows_max))
         self._publisher.flush()
         if feed.held_back.waiting_bytes:
             return False

@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 
 from capture import checkpoints, hanging
 from capture import schemas_topic as versions
+from capture.allowance import Allowance
 from capture.leadership import Leadership
 from capture.load_process import ProcessWorker
 from capture.load_state import LoadState
@@ -70,8 +71,9 @@ class _Service:
         self._stop = stop
         self._liveness = liveness
         self._backoff = Backoff(settings.capture.retry_for_s)
-        self._moves = False
-        """Whether this turn as the active capture has committed something."""
+        self._allowance = Allowance(settings.capture)
+        self._has_captured = False
+        """Whether this process has begun from a checkpoint, or made one."""
 
     def run(self) -> int:
         """Run sessions until one ends, or meets an error that is not to be tried again."""
@@ -96,7 +98,6 @@ class _Service:
         topics = Topics(settings.kafka)
         topics.ensure(_own_topics(settings))
         leadership = Leadership(settings)
-        self._moves = False
         try:
             if not self._stand_by(leadership):
                 return True
@@ -106,11 +107,9 @@ class _Service:
                 progress.state("starting")
                 finished = self._capture(topics, leadership, progress)
             except FencedError as error:
-                # Not the one whose state is to be written. Either two captures met while they took turns, one of them
-                # late by an outage or a freeze: the group decides again. Or, in the middle of work, somebody did it on
-                # purpose, as `tailrace reset` does.
-                if self._moves and leadership.ask():
-                    raise
+                # Not the one whose state is to be written. Two captures met, one of them late by an outage or a freeze:
+                # the group decides again. Or `tailrace reset` did it.
+                self._check_reset(checkpoints.read(settings))
                 raise TailraceError(
                     ErrorKind.TRANSPORT, "another capture of this replication has claimed its transactional id"
                 ) from error
@@ -168,6 +167,7 @@ class _Service:
             failpoints.hit("capture.start.claimed")
             hanging.settle(settings, topics, producer)
             checkpoint = checkpoints.read(settings)
+            self._check_reset(checkpoint)
             catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
             if checkpoint.identity is None and catalogue.versions:
                 _begin_anew(checkpoint, hanging.last_sequence(settings, topics))
@@ -187,6 +187,7 @@ class _Service:
                     producer=producer,
                     topics=topics,
                     spawn=lambda: ProcessWorker(settings, connector),
+                    allowance=self._allowance,
                     now_us=clock.now_us,
                     monotonic=clock.monotonic,
                     registry=registry,
@@ -196,6 +197,7 @@ class _Service:
             )
             progress.began()
             session.start(self._stop_at)
+            self._has_captured = True
             return self._follow(session, source, leadership, progress, _Connection(settings, topics, producer), signals)
         finally:
             # The loaders first: they hold snapshots open at the source.
@@ -208,6 +210,15 @@ class _Service:
             if registry is not None:
                 registry.close()
             producer.close()
+
+    def _check_reset(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Raise INVARIANT if the checkpoint is gone that this process has worked by: whoever took it away decides."""
+        if self._has_captured and checkpoint.identity is None:
+            raise TailraceError(
+                ErrorKind.INVARIANT,
+                "the checkpoint was taken away while this capture ran, as `tailrace reset` does",
+                remedy="start it again when its targets are ready for a new full load",
+            )
 
     def _wait_while_paused(
         self,
@@ -247,7 +258,6 @@ class _Service:
             progress.report(session, source)
             if session.committed != began_commit:
                 # It moves: the next failure is the first of a new series.
-                self._moves = True
                 self._backoff.reset()
         session.drain()
         connection.check(feed.topic for feed in session.publisher.feeds.values())

@@ -6,11 +6,12 @@ the checkpoint in Kafka, through the code that every start runs (Invariant 10).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from capture import checkpoints
+from capture.allowance import Allowance
 from capture.checkpoints import Checkpoint
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Worker
@@ -20,14 +21,14 @@ from capture.schema_changes import SchemaChanges
 from capture.schemas_topic import Addition, Catalogue
 from capture.source import DDL_PREFIX, LogReader, Source
 from capture.tables import Tables, TopicAdmin
-from capture.transactions import Transactions
 from capture.window import Horizon
 from runtime import metrics
 from runtime.failpoints import hit
+from runtime.kafka.errors import ExpiredError
 from runtime.logging import get_logger
 from runtime.registry import Registry
 from schemas import key_bounds
-from schemas.changes import Begin, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
+from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
@@ -51,9 +52,6 @@ CATALOGUE_INTERVAL_S = 20.0
 """How often the catalogue is asked for what the log does not tell: tables that have come to match the selection or are
 gone, and changes that no row has followed."""
 
-HOLD_SHARE = 0.5
-"""A chunk that is larger than the buffer keeps its transaction open for this part of Kafka's time-out at most."""
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -63,6 +61,8 @@ class Surroundings:
     producer: Producer
     topics: TopicAdmin
     spawn: Callable[[], Worker]
+    allowance: Allowance
+    """Outlives sessions: it learns from the errors that end them."""
     now_us: Callable[[], int]
     monotonic: Callable[[], float]
     registry: Registry | None = None
@@ -77,12 +77,13 @@ class Session:
         self._checkpoint = checkpoint
         self._catalogue = catalogue
         self._monotonic = around.monotonic
+        self._allowance = around.allowance
         self._horizon = Horizon(checkpoint.earlier)
         self.publisher = Publisher(
             around.producer,
             self._horizon,
             sequence=checkpoint.sequence,
-            transactions=_transactions(settings, checkpoint),
+            transactions=checkpoint.transactions(metadata=settings.topics.transaction_metadata),
             transactions_topic=transactions_topic(settings.name),
             tombstones=settings.topics.writes_tombstones,
             compacted=settings.topics.cleanup is Cleanup.COMPACT,
@@ -109,6 +110,7 @@ class Session:
             source_end=lambda: around.source.visible_position().commit,
         )
         self._log: LogReader | None = None
+        self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold
         self._identity: dict[str, str] = {}
         self.changes = SchemaChanges(settings, around.source, self.publisher, self._tables, catalogue, self.loading)
         self._unannounced: list[TableLoad] = []
@@ -134,7 +136,7 @@ class Session:
         self.committed = checkpoint.position
         """Up to where it is committed to Kafka."""
         self.acknowledged = checkpoint.position
-        """Up to where the source was told that it is."""
+        """Up to where the source was told so."""
         self.commit_s = 0.0
         """How long the last commit took."""
         self.commit_ts_us: int | None = None
@@ -227,24 +229,42 @@ class Session:
 
     def step(self, timeout_s: float) -> None:
         """Read what the log has, let loads move on, commit when it is time. Waits for the log at most `timeout_s`."""
+        try:
+            publisher = self.publisher
+            publisher.tick()
+            if not self.loading.must_wait(self.position.commit):
+                self._read(timeout_s)
+            if self.loading.holds_transaction or not self._allowance.met(publisher):
+                self.loading.step(self.position.commit, self._allowance.rows)
+            if publisher.is_mark_due:
+                publisher.mark()
+            for load in self.loading.stale_loads(self.position.commit):
+                self.changes.look_up(load, self.position)
+            if self._monotonic() - self._looked_at_s >= CATALOGUE_INTERVAL_S:
+                self._looked_at_s = self._monotonic()
+                self.changes.look_around()
+            self.changes.follow_catalogue(self.position)
+            if self._is_commit_due():
+                self.commit()
+        except ExpiredError:
+            self._allowance.expired(self.publisher)
+            raise
+
+    def _read(self, timeout_s: float) -> None:
+        """Publish what the log has, as far as the open Kafka transaction takes it."""
         assert self._log is not None
+        if self._unread is None:
+            self._unread = iter(self._log.poll(self._patience_s(timeout_s)))
         publisher, handlers = self.publisher, self._handlers
-        publisher.tick()
-        if not self.loading.must_wait(self.position.commit):
-            for change in self._log.poll(self._patience_s(timeout_s)):
-                handlers[type(change)](change)
-            publisher.flush()
-        self.loading.step(self.position.commit)
-        if publisher.is_mark_due:
-            publisher.mark()
-        for load in self.loading.stale_loads(self.position.commit):
-            self.changes.look_up(load, self.position)
-        if self._monotonic() - self._looked_at_s >= CATALOGUE_INTERVAL_S:
-            self._looked_at_s = self._monotonic()
-            self.changes.look_around()
-        self.changes.follow_catalogue(self.position)
-        if self._is_commit_due():
-            self.commit()
+        # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
+        rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
+        for change in self._unread:
+            handlers[type(change)](change)
+            if publisher.open_rows >= rows_max:
+                break
+        else:
+            self._unread = None
+        publisher.flush()
 
     def take_transaction_count(self) -> int:
         """Return the source transactions since the last call."""
@@ -329,8 +349,10 @@ class Session:
         self._around.producer.commit()
         hit("capture.commit.after")
         metrics.CAPTURE_BYTES.inc(publisher.open_bytes)
-        self._committed_at_s = self._monotonic()
-        self.commit_s = self._committed_at_s - began_s
+        now_s = self._monotonic()
+        self._allowance.committed(publisher, now_s - self._committed_at_s)
+        self._committed_at_s = now_s
+        self.commit_s = now_s - began_s
         self._in_transaction = False
         limit_s = self._settings.capture.commit_interval_ms / 1000
         self._interval_s = min(limit_s, max(COMMIT_INTERVAL_MIN_S, COMMIT_SHARE * self.commit_s))
@@ -383,12 +405,10 @@ class Session:
         if not self._in_transaction:
             self._in_transaction = True
             self._opened_at_s = now_s
-        capture = self._settings.capture
         age_s = now_s - self._opened_at_s
-        if self.loading.holds_transaction and age_s < HOLD_SHARE * capture.transaction_timeout_s:
+        if self.loading.holds_transaction and age_s < self._allowance.hold_s:
             return False
-        full = self.publisher.open_rows >= capture.commit_rows or self.publisher.open_bytes >= capture.commit_bytes
-        return full or age_s >= self._interval_s
+        return self._allowance.met(self.publisher) or age_s >= self._interval_s
 
     # Changes.
 
@@ -427,12 +447,3 @@ class Session:
             self.changes.tell(change.content, self.position)
         else:
             log.debug("message in the source's log", prefix=change.prefix, bytes=len(change.content))
-
-
-def _transactions(settings: Settings, checkpoint: Checkpoint) -> Transactions:
-    return Transactions(
-        checkpoint.sequence,
-        metadata=settings.topics.transaction_metadata,
-        is_cut=bool(checkpoint.position.row),
-        cut=checkpoint.transaction,
-    )

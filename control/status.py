@@ -273,7 +273,8 @@ def log_note(source: Mapping[str, Any]) -> str | None:
 def _target(name: str, instances: list[ComponentStatus], by_topic: Mapping[str, int]) -> TargetStatus:
     live = [i for i in instances if i.state not in {"silent", *ENDED}]
     last = min(instances, key=lambda i: i.age_s, default=None)
-    state = live[0].state if live else last.state if last else "never started"
+    active = [i for i in live if i.state != "standby"] or live
+    state = active[0].state if active else last.state if last else "never started"
     status = TargetStatus(name, state, sorted(instances, key=lambda i: i.component))
     status.topics = {topic: left for topic, left in sorted(by_topic.items()) if left}
     status.lag_records = sum(by_topic.values())

@@ -129,20 +129,25 @@ class Follower:
         return {n: self._end(n, deadline) for n in range(self._partitions)}
 
     def _end(self, partition: int, deadline: float) -> int:
+        doing = f"reading the end of {self._topic}"
         topic_partition = TopicPartition(self._topic, partition)
         while True:
             left_s = deadline - clock.monotonic()
             try:
-                bounds = self._consumer.get_watermark_offsets(topic_partition, timeout=max(0.1, left_s))
+                # None after a time-out, which the library's types do not say.
+                bounds: tuple[int, int] | None = self._consumer.get_watermark_offsets(
+                    topic_partition, timeout=max(0.1, left_s)
+                )
             except KafkaException as error:
                 # A new topic's partition has no leader for a moment, or one that does not know of it yet.
                 if error.args[0].code() not in PASSING or left_s <= 0:
-                    doing = f"reading the end of {self._topic}"
                     raise of_exception(error, doing, self._complaints.last) from error
-                clock.sleep(0.05)
             else:
                 if bounds is not None:
                     return bounds[1]
+                if left_s <= 0:
+                    raise TailraceError(ErrorKind.TRANSPORT, f"{doing} took too long: no broker answers")
+            clock.sleep(0.05)
 
     def _next(self, partition: int) -> int:
         position: int = self._consumer.position([TopicPartition(self._topic, partition)])[0].offset

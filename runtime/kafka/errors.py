@@ -25,6 +25,18 @@ class FencedError(TailraceError):
         )
 
 
+class ExpiredError(TailraceError):
+    """A transaction failed that had been open for longer than brokers allow: a smaller one may be in time."""
+
+    def __init__(self, message: str, open_s: float, timeout_s: float) -> None:
+        super().__init__(
+            ErrorKind.TRANSPORT,
+            f"{message} failed: the transaction had been open for {open_s:.0f} s; the brokers abort it after "
+            f"{timeout_s:g} s",
+            remedy="if it happens again and again, raise `capture.transaction_timeout_s`",
+        )
+
+
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _FENCED_MEMBER = frozenset({KafkaError.FENCED_INSTANCE_ID})
 

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, library_logger, producer_properties
-from runtime.kafka.errors import FencedError, classify, of_exception, retriable
+from runtime.kafka.errors import ExpiredError, FencedError, classify, of_exception, retriable
 from schemas.errors import Action, ErrorKind, TailraceError
 
 Pair = tuple[bytes | None, bytes | None]
@@ -159,13 +159,15 @@ class TransactionalProducer:
         self.in_transaction = False
 
     def abort(self, timeout_s: float | None = None) -> None:
-        """Discard the transaction's records. The producer can begin the next one, unless an error brought it here.
+        """Deliver the transaction's records and void them. The producer can begin the next transaction.
 
-        After an error of `produce` or `commit` make a new producer: a refused record can leave librdkafka's sequence
-        numbers ahead of the broker's, and then every later transaction fails.
+        Not for the way out of an error: after one of `produce` or `commit` make a new producer. A refused record can
+        leave librdkafka's sequence numbers ahead of the broker's, and then every later transaction fails.
         """
-        # Discards what is queued and raises the epoch for it. A purge of ours would leave a gap in the sequence numbers
-        # that librdkafka does not know of, and the next transaction fails by it.
+        # With records queued or on their way librdkafka discards some, and raises its epoch to number the next ones
+        # anew; one time in a hundred its next request still has an old number, or ends a transaction that the broker
+        # has not heard of. Once everything is acknowledged there is nothing to renumber.
+        self.flush()
         self._repeat(self._producer.abort_transaction, "aborting a transaction", timeout_s or self._timeout_s)
         self.in_transaction = False
 
@@ -248,19 +250,16 @@ class TransactionalProducer:
         return self._unless_expired(of_exception(error, doing, self._complaints.last), doing)
 
     def _unless_expired(self, failure: TailraceError, doing: str) -> TailraceError:
-        """Return the error to raise. A fence that the brokers' time-out explains is TRANSPORT: nobody took our place.
+        """Return the error to raise: ExpiredError where the brokers' time-out explains it, and nobody took our place.
 
         A transaction that is open for too long is aborted by its coordinator under a raised epoch, which looks to the
         producer just as a newer producer does (KIP-98, "Expiring Transactions").
         """
         open_s = clock.monotonic() - self._began_at
-        if isinstance(failure, FencedError) and self.in_transaction and open_s >= self._timeout_s:
-            return TailraceError(
-                ErrorKind.TRANSPORT,
-                f"{doing} failed: the transaction had been open for {open_s:.0f} s; the brokers abort it after "
-                f"{self._timeout_s:g} s",
-                remedy="if it happens again and again, raise `capture.transaction_timeout_s`",
-            )
+        is_lost = isinstance(failure, FencedError) or failure.kind is ErrorKind.TRANSPORT
+        if is_lost and self.in_transaction and open_s >= self._timeout_s:
+            why = "" if isinstance(failure, FencedError) else f" ({failure.message})"
+            return ExpiredError(f"{doing}{why}", open_s, self._timeout_s)
         return failure
 
     def _undelivered(self, error: KafkaError | None, message: Message) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from capture.load_worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
 from capture.source import Capabilities, Chunk
 from runtime.kafka.admin import TopicSpec
+from runtime.kafka.errors import ExpiredError
 from schemas.changes import (
     UNCHANGED,
     Begin,
@@ -509,18 +510,30 @@ class Broker:
         return latest
 
 
+@dataclass(slots=True)
+class Pace:
+    """The time of a simulation, what a record takes of it, and how long brokers let a transaction be open."""
+
+    now_s: float = 0.0
+    record_s: float = 0.0
+    transaction_timeout_s: float = 60.0
+
+
 class SimProducer:
     """A transactional producer of a `Broker`."""
 
-    def __init__(self, broker: Broker, chaos: Chaos) -> None:
+    def __init__(self, broker: Broker, chaos: Chaos, pace: Pace) -> None:
         self._broker = broker
         self._chaos = chaos
+        self._pace = pace
+        self._began_s = 0.0
         self._open: list[tuple[str, int, bytes | None, bytes | None]] = []
         self.in_transaction = False
 
     def begin(self) -> None:
         assert not self.in_transaction
         self.in_transaction = True
+        self._began_s = self._pace.now_s
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
         assert self.in_transaction
@@ -529,6 +542,7 @@ class SimProducer:
         if partition is None:
             partition = sum(key or b"") % len(self._broker.topics[topic])
         self._open.append((topic, partition, key, value))
+        self._pace.now_s += self._pace.record_s
 
     def produce_run(
         self, topic: str, pairs: list[tuple[bytes | None, bytes | None]], partition: int | None = None
@@ -540,6 +554,9 @@ class SimProducer:
     def commit(self) -> None:
         assert self.in_transaction
         self._chaos.strike("before commit")
+        open_s, timeout_s = self._pace.now_s - self._began_s, self._pace.transaction_timeout_s
+        if open_s >= timeout_s:
+            raise ExpiredError("committing", open_s, timeout_s)
         for topic, partition, key, value in self._open:
             self._broker.topics[topic][partition].append((key, value))
         self._open.clear()

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from capture import checkpoints
 from deploy.local.kafka import KafkaAddress
+from runtime import configuration, exit_codes
+from runtime.kafka.producer import TransactionalProducer
 from tests.integration.capture.running import DEADLINE_S, Capture, differences, kill, wait_until
 from tests.kit.servers import Database
 from tests.kit.workload import Workload
@@ -75,6 +78,28 @@ def test_a_standby_waits_and_takes_over(
             assert second.wait(DEADLINE_S) == 0, capture.log_tail()
     capture.run_to_end("--stop-at", "now")
     assert differences(capture) == []
+
+
+def test_a_fenced_capture_goes_on_unless_its_checkpoint_was_taken_away(
+    tmp_path: Path, kafka_server: KafkaAddress, source_database: Database, replication: str
+) -> None:
+    workload = Workload(source_database.dsn, seed=8)
+    workload.create(rows=300)
+    capture = Capture(tmp_path, kafka_server, source_database, replication)
+    with capture.running() as process:
+        wait_until(lambda: capture.status().get("phase") == "streaming", process, capture)
+        # As another capture does that was elected before and is late.
+        intruder = TransactionalProducer(kafka_server.settings, checkpoints.transactional_id(replication))
+        intruder.init()
+        intruder.close()
+        workload.run(30)
+        wait_until(lambda: "has claimed its transactional id" in capture.log.read_text(), process, capture)
+        workload.run(30)
+        wait_until(lambda: differences(capture) == [], process, capture)
+        checkpoints.reset(configuration.load(capture.config))
+        workload.run(5)
+        assert process.wait(DEADLINE_S) == exit_codes.STOPPED, capture.log_tail()
+    assert "the checkpoint was taken away" in capture.log.read_text()
 
 
 @pytest.mark.parametrize("topic_format", ["json"])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
 from capture import checkpoints, loader
+from capture.allowance import Allowance
 from capture.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
+from runtime.kafka.errors import ExpiredError
 from schemas.codecs import compile_decoder
 from schemas.codecs.wire import schema_id
 from schemas.errors import TailraceError
@@ -47,24 +50,27 @@ class World:
                 "capture": {"load_attempts": 1000, **(capture or {})},
             }
         )
-        self.now_s = 0.0
+        self.pace = sim.Pace(transaction_timeout_s=self.settings.capture.transaction_timeout_s)
+        self.allowance = Allowance(self.settings.capture)
         self.window_keys_max: int | None = None
         self.crashes = 0
+        self.expired = 0
         self.current: Session | None = None
 
     def monotonic(self) -> float:
-        self.now_s += 0.002
-        return self.now_s
+        self.pace.now_s += 0.002
+        return self.pace.now_s
 
     def session(self) -> Session:
         checkpoint = checkpoints.decode(self.broker.read_all(checkpoints_topic(sim.REPLICATION)))
         catalogue = Catalogue.of(self.settings, self.broker.read_all(schemas_topic(sim.REPLICATION)))
         around = Surroundings(
             source=sim.SimSource(self.database, self.chaos),
-            producer=sim.SimProducer(self.broker, self.chaos),
+            producer=sim.SimProducer(self.broker, self.chaos, self.pace),
             topics=self.broker,
             spawn=lambda: sim.SimWorker(self.database, self.chaos),
-            now_us=lambda: int(self.now_s * 1e6),
+            allowance=self.allowance,
+            now_us=lambda: int(self.pace.now_s * 1e6),
             monotonic=self.monotonic,
         )
         session = Session(self.settings, around, checkpoint, catalogue)
@@ -84,10 +90,10 @@ class World:
             self._step()
         self.chaos.rate = 0.0
         self.database.settle()
-        session = self.current or self._start()
         for _ in range(20_000):
-            session.step(0)
-            if session.is_finished and session.committed.commit >= self.database.end():
+            self._step()
+            session = self.current
+            if session and session.is_finished and session.committed.commit >= self.database.end():
                 break
         else:
             pytest.fail("the session does not come to an end")
@@ -105,8 +111,12 @@ class World:
                 self._start()
             else:
                 self.current.step(0)
-        except (sim.Crash, TailraceError):
+        except (sim.Crash, TailraceError) as error:
             self.crashes += 1
+            if isinstance(error, ExpiredError):
+                self.expired += 1
+            elif not self.chaos.rate:
+                raise
             assert self.current is not None
             # What the death of a process does to its files and children.
             self.current.close()
@@ -205,3 +215,20 @@ def test_tables_change_while_they_are_loaded_and_streamed(seed: int) -> None:
         world.database.transact()
     world.live(120, ddl=True)
     world.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_starved_capture_takes_less_into_a_transaction_until_it_is_in_time(seed: int) -> None:
+    world = World(seed, crash_rate=0.0, capture={"commit_interval_ms": 60_000, "transaction_timeout_s": 5})
+    for _ in range(30):
+        world.database.transact()
+    # Twenty records of any kind are too many.
+    world.pace.record_s = 0.25
+    world.live(40)
+    world.check()
+    assert 1 <= world.expired <= 20
+    assert world.allowance.rows < world.settings.capture.commit_rows
+    full = SimpleNamespace(open_rows=10**6, open_bytes=0)
+    for _ in range(100):
+        world.allowance.committed(full, 0.1)
+    assert world.allowance.rows == world.settings.capture.commit_rows

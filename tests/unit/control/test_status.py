@@ -46,12 +46,16 @@ def test_a_target_adds_up_its_appliers_and_lists_the_topics_that_lag() -> None:
     documents = {
         "apply.replica.h.1": document(rows=10, rows_per_s=5.0, lag_ms=20),
         "apply.replica.h.2": document(rows=7, rows_per_s=1.0, lag_ms=900),
+        "apply.replica.h.0": document(state="standby"),
         "apply.replica2.h.3": document(rows=1000),
     }
     target = assemble("shop", documents, {"replica": {"a": 3, "b": 0}}, NOW).targets[0]
     assert (target.rows, target.rows_per_s, target.lag_records, target.lag_ms) == (17, 6.0, 3, 900)
     assert target.topics == {"a": 3}
-    assert len(target.instances) == 2
+    assert len(target.instances) == 3
+    assert target.state == "running"
+    standby = {"apply.replica.h.0": document(state="standby")}
+    assert assemble("shop", standby, {"replica": {}}, NOW).targets[0].state == "standby"
 
 
 def test_a_target_that_has_everything_has_no_lag_whatever_an_applier_said_last() -> None:
