@@ -71,8 +71,8 @@ demo: preflight-quiet venv ## watch a database move under fire (KEEP=1 leaves it
 bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name for one)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, REPORT=file)
-	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
+chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, REPORT=file)
+	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
 
 random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n is the first of ROUNDS=n seeds)
 	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)

@@ -19,7 +19,7 @@ import hypothesis
 import pytest
 
 from deploy.local.cache import DownloadError
-from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaCluster, KafkaServer, named_kafka
+from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
 from deploy.local.process import log_tail
@@ -157,17 +157,6 @@ def own_kafka(servers_directory: Path) -> Iterator[KafkaServer]:
         _LOGS.append(server.log)
         yield server
     _forget(server.log, directory)
-
-
-@pytest.fixture
-def own_kafka_cluster(servers_directory: Path) -> Iterator[KafkaCluster]:
-    """Three nodes of the test's own: takes a while, and a gigabyte of memory."""
-    directory = servers_directory / f"kafka-{secrets.token_hex(4)}"
-    with KafkaCluster(directory, heap_mb=320, jvm_options=QUICK_JVM) as cluster:
-        _LOGS.extend(node.log for node in cluster.nodes)
-        yield cluster
-    for node in cluster.nodes:
-        _forget(node.log, node.directory)
 
 
 @pytest.fixture

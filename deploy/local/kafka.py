@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +81,14 @@ class KafkaServer(LocalServer):
         jvm_options: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
         member: Member | None = None,
+        reached_by: Callable[[int], int] = int,
         port: int | None = None,
         detached: bool = False,
     ) -> None:
+        """`reached_by` returns the port by which others reach one of the node's: that of a proxy in front of it."""
         super().__init__(directory, port=port, detached=detached)
         self._member = member
+        self._reached_by = reached_by
         self._controller_port: int | None = None
         self._jvm_options = [
             f"-Xmx{heap_mb}m",
@@ -98,7 +101,7 @@ class KafkaServer(LocalServer):
     @property
     def address(self) -> KafkaAddress:
         """Where clients reach the broker. Known once it was started."""
-        return KafkaAddress(f"127.0.0.1:{self.port}")
+        return KafkaAddress(f"127.0.0.1:{self._reached_by(self.port)}")
 
     def _command(self) -> list[str]:
         # The other nodes of a cluster know this one's controller by its port.
@@ -119,10 +122,12 @@ class KafkaServer(LocalServer):
         return self._member.controller_ports if self._member else [self._controller_port or 0]
 
     def _write_properties(self) -> Path:
+        voters = [self._reached_by(port) for port in self._controller_ports]
         words = {
             "NODE": str(self._member.node if self._member else 1),
-            "VOTERS": ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(self._controller_ports, 1)),
+            "VOTERS": ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(voters, 1)),
             "PORT": str(self.port),
+            "REACHED_BY": str(self._reached_by(self.port)),
             "CONTROLLER_PORT": str(self._controller_port),
             "DATA": str(self.directory / "data"),
             "REPLICAS": str(len(self._controller_ports)),

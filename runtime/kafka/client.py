@@ -27,7 +27,7 @@ _CONSEQUENCES = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 _PRODUCER_ONLY = frozenset(
     {
         "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
-        "linger.ms", "max.in.flight", "message.send.max.retries", "queue.buffering.max.kbytes",
+        "linger.ms", "max.in.flight", "message.max.bytes", "message.send.max.retries", "queue.buffering.max.kbytes",
         "queue.buffering.max.messages", "queue.buffering.max.ms", "retries", "sticky.partitioning.linger.ms",
         "transaction.timeout.ms",
     }

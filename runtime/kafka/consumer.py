@@ -40,6 +40,8 @@ DEFAULTS: dict[str, Any] = {
     "queued.min.messages": 20_000,
     "fetch.max.bytes": 4 << 20,
     "max.partition.fetch.bytes": 1 << 20,
+    # A record that is larger than all these comes alone; it must not be taken for a broken answer.
+    "receive.message.max.bytes": (1 << 31) - 1,
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 5,
     "fetch.error.backoff.ms": 100,

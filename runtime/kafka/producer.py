@@ -67,6 +67,7 @@ class TransactionalProducer:
         self._timeout_s = transaction_timeout_s
         self._began_at = 0.0
         self._undelivered_for: KafkaError | None = None
+        self._undelivered_what = ""
         self._closed = False
         self._complaints = Complaints(transactional_id)
         fixed = {
@@ -79,8 +80,8 @@ class TransactionalProducer:
             "error_cb": self._complaints,
         }
         # tidy: overrides are the caller's, not the user's, and may tune what is fixed for users.
-        properties = {**producer_properties(kafka, _DEFAULTS, fixed), **(overrides or {})}
         try:
+            properties = {**producer_properties(kafka, _defaults(kafka), fixed), **(overrides or {})}
             self._producer = Producer(properties, logger=library_logger(properties))
         except (KafkaException, ValueError, TypeError) as error:
             raise of_exception(error, "making a Kafka producer") from error
@@ -131,7 +132,7 @@ class TransactionalProducer:
             # Raises, as produce does, once the producer is fenced.
             self._producer.poll(0)
         except KafkaException as error:
-            raise self._failure(error, f"producing to {topic}") from error
+            raise self._failure(error, f"producing to {topic}, {_size(key, value)}") from error
 
     def poll(self) -> None:
         """Serve the client's callbacks; for a loop that has nothing to produce. Raises if the producer is fenced."""
@@ -146,7 +147,7 @@ class TransactionalProducer:
         """Wait until every record of the transaction is acknowledged. Raises TRANSPORT for any that is not."""
         self._producer.flush(self._timeout_s)
         if self._undelivered_for is not None:
-            raise classify(self._undelivered_for, "delivering a record", self._complaints.last)
+            raise classify(self._undelivered_for, f"delivering {self._undelivered_what}", self._complaints.last)
         if len(self._producer):
             raise TailraceError(ErrorKind.TRANSPORT, f"records were not acknowledged within {self._timeout_s:g} s")
 
@@ -213,7 +214,7 @@ class TransactionalProducer:
                     ) from error
                 clock.sleep(0.02)
             except KafkaException as error:
-                raise self._failure(error, f"producing to {topic}") from error
+                raise self._failure(error, f"producing to {topic}, {_size(key, value)}") from error
             else:
                 return
 
@@ -237,7 +238,9 @@ class TransactionalProducer:
         """Return the error to raise: a record's own failure says more than that the transaction failed by it."""
         failure = self._failure(error, doing)
         if failure.kind is ErrorKind.TRANSPORT and self._undelivered_for is not None:
-            return self._unless_expired(classify(self._undelivered_for, f"{doing}: delivering a record"), doing)
+            return self._unless_expired(
+                classify(self._undelivered_for, f"{doing}: delivering {self._undelivered_what}"), doing
+            )
         return failure
 
     def _failure(self, error: KafkaException, doing: str) -> TailraceError:
@@ -267,6 +270,19 @@ class TransactionalProducer:
         purged = error is not None and error.code() in {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
         if error is not None and not purged and self._undelivered_for is None:
             self._undelivered_for = error
+            self._undelivered_what = f"a record to {message.topic()}, {_size(message.key(), message.value())}"
+
+
+def _size(key: object, value: object) -> str:
+    """Say how large a record is that is refused: that may be the reason."""
+    return f"{sum(len(part) for part in (key, value) if isinstance(part, bytes)):,} bytes"
+
+
+def _defaults(kafka: Properties) -> dict[str, Any]:
+    """Return the defaults. The queue must hold the largest message that the user allows."""
+    largest = kafka.get("message.max.bytes", 0)
+    queue_kib = max(int(_DEFAULTS["queue.buffering.max.kbytes"]), (int(largest) >> 10) + 1024)
+    return {**_DEFAULTS, "queue.buffering.max.kbytes": queue_kib}
 
 
 class PlainProducer:

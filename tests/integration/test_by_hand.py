@@ -39,6 +39,15 @@ class Shift:
         bootstrap = self.kafka.bootstrap
         assert sequence_faults(read_topics(bootstrap, data_topics(bootstrap, self.replication))) == []
 
+    def reset_offsets(self, where: str) -> None:
+        """Set the group's offsets with Kafka's tool."""
+        group = apply_group(self.replication, "replica")
+        arguments = ["--bootstrap-server", self.kafka.bootstrap, "--group", group, "--all-topics"]
+        arguments += ["--reset-offsets", where, "--execute"]
+        tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+        done = run_tool(find_java(), kafka_jars(), tool, arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def delete(self, *topics: str) -> None:
         """Delete topics."""
         # Kept until its answers are there: the client ends with its last reference.
@@ -64,20 +73,14 @@ def test_topics_and_offsets_that_somebody_touched(
         shift.go_on()
 
         # The target's own offsets win over the group's: rows without a key would be there twice else.
-        group = apply_group(replication, "replica")
-        command = ["--bootstrap-server", kafka_server.bootstrap, "--group", group, "--all-topics"]
-        for where in ("--to-earliest", "--to-latest"):
-            arguments = [*command, "--reset-offsets", where, "--execute"]
-            done = run_tool(
-                find_java(), kafka_jars(), "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", arguments
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            shift.go_on()
-
-        # Without status nothing is forgotten, without the checkpoint everything: a new load, with numbers above all
-        # that were ever used.
+        shift.reset_offsets("--to-earliest")
+        shift.go_on()
+        # Nor is anything passed over; and without status nothing is forgotten.
+        shift.reset_offsets("--to-latest")
         shift.delete(status_topic(replication))
         shift.go_on()
+
+        # Without the checkpoint everything is: a new load, with numbers above all that were ever used.
         shift.delete(checkpoints_topic(replication))
         shift.go_on()
         assert shift.services.said("capture", "begins anew")

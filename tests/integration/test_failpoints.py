@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,67 +51,93 @@ APPLY_LOADING = (
 )
 
 
-@pytest.mark.chaos
-@pytest.mark.timeout(1200)
-def test_whoever_dies_at_whichever_failpoint(
+CAPTURE_STOPPING = ("capture.drain.before",)
+APPLY_STREAMING = ("apply.truncate.before", "apply.park.after", "apply.release.applied", "apply.revoke.before")
+BROKERS = tuple(name for name in FAILPOINTS if name.startswith("capture.settle."))
+
+
+@pytest.fixture
+def walk(
     tmp_path: Path,
     kafka_server: KafkaAddress,
     source_database: Database,
     target_database_16: Database,
     replication: str,
-) -> None:
-    source, target = source_database, target_database_16
-    walk = _Walk(tmp_path, kafka_server, source, target, replication)
-    workload = Workload(source.dsn, seed=3, large_rows=500)
+) -> Iterator[_Walk]:
+    found = _Walk(tmp_path, kafka_server, source_database, target_database_16, replication)
+    with found.services, found.second:
+        yield found
+
+
+def test_every_failpoint_is_in_one_of_the_walks() -> None:
+    walked = [
+        *CAPTURE_LOADING,
+        *CAPTURE_STREAMING,
+        *CAPTURE_SCHEMA,
+        *CAPTURE_STOPPING,
+        *APPLY_LOADING,
+        *APPLY_STREAMING,
+    ]
+    assert sorted([name.partition(":")[0] for name in walked] + [*BROKERS]) == sorted(FAILPOINTS)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+def test_capture_dies_at_each_failpoint(walk: _Walk) -> None:
+    workload, source = walk.workload, walk.source
     workload.create(rows=5_000)
-    with walk.services as services, walk.second as second:
-        for failpoint in CAPTURE_LOADING:
-            walk.to("capture", failpoint)
-            workload.run(2)
-        walk.run("capture")
-        for failpoint in CAPTURE_STREAMING:
-            workload.run(15)
-            walk.to("capture", failpoint)
-        source.execute("alter table wl_items add column extra text default 'added'")
+    for failpoint in CAPTURE_LOADING:
+        walk.to("capture", failpoint)
+        workload.run(2)
+    walk.run("capture")
+    for failpoint in CAPTURE_STREAMING:
         workload.run(15)
-        for failpoint in CAPTURE_SCHEMA:
-            walk.to("capture", failpoint)
-        walk.to("capture", "capture.drain.before", _until_it_stops)
-        workload.run(15)
-        walk.run("capture")
-        assert topic_differences(kafka_server, source, replication) == []
+        walk.to("capture", failpoint)
+    source.execute("alter table wl_items add column extra text default 'added'")
+    workload.run(15)
+    for failpoint in CAPTURE_SCHEMA:
+        walk.to("capture", failpoint)
+    for failpoint in CAPTURE_STOPPING:
+        walk.to("capture", failpoint, _until_it_stops)
+    workload.run(15)
+    walk.run("capture")
+    assert topic_differences(walk.kafka, source, walk.replication) == []
 
-        for failpoint in APPLY_LOADING:
-            walk.to("apply", failpoint)
-        walk.run("apply")
-        workload.run(15)
-        source.execute("truncate wl_pairs", "insert into wl_pairs values (1, 'after', 2)")
-        walk.run("capture")
-        walk.to("apply", "apply.truncate.before")
-        walk.run("apply")
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=60) == []
 
-        target.execute("alter table wl_idle add constraint narrow check (id < 100)")
-        source.execute("insert into wl_idle values (1000, 'refused')", "update wl_idle set word = 'x' where id = 1000")
-        workload.run(5)
-        walk.run("capture")
-        walk.to("apply", "apply.park.after")
-        walk.run("apply")
-        target.execute("alter table wl_idle drop constraint narrow")
-        (parked,) = walk.parked()
-        assert services.run("parked retry", "--target", "replica", parked).returncode == 0
-        walk.to("apply", "apply.release.applied")
-        walk.run("apply")
-        assert walk.parked() == []
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+def test_apply_dies_at_each_failpoint(walk: _Walk) -> None:
+    workload, source, target = walk.workload, walk.source, walk.target
+    workload.create(rows=2_000)
+    walk.run("capture")
+    for failpoint in APPLY_LOADING:
+        walk.to("apply", failpoint)
+    walk.run("apply")
+    truncate, park, release, revoke = APPLY_STREAMING
 
-        walk.to("apply", "apply.revoke.before", lambda it: _until_another_joins(it, second))
-        workload.run(15)
-        walk.run("capture")
-        assert second.stop("apply") == 0, second.log_tail("apply")
-        walk.run("apply")
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=60) == []
-        assert topic_differences(kafka_server, source, replication) == []
-    assert walk.met | {name for name in FAILPOINTS if name.startswith("capture.settle.")} == set(FAILPOINTS)
+    workload.run(15)
+    source.execute("truncate wl_pairs", "insert into wl_pairs values (1, 'after', 2)")
+    walk.run("capture")
+    walk.to("apply", truncate)
+
+    target.execute("alter table wl_idle add constraint narrow check (id < 100)")
+    source.execute("insert into wl_idle values (1000, 'refused')", "update wl_idle set word = 'x' where id = 1000")
+    walk.run("capture")
+    walk.to("apply", park)
+    walk.run("apply")
+    target.execute("alter table wl_idle drop constraint narrow")
+    (parked,) = walk.parked()
+    assert walk.services.run("parked retry", "--target", "replica", parked).returncode == 0
+    walk.to("apply", release)
+    walk.run("apply")
+    assert walk.parked() == []
+
+    walk.to("apply", revoke, lambda it: _until_another_joins(it, walk.second))
+    workload.run(15)
+    walk.run("capture")
+    assert walk.second.stop("apply") == 0, walk.second.log_tail("apply")
+    walk.run("apply")
+    assert wait_until_equal(source.dsn, target.dsn, timeout_s=60) == []
 
 
 class _Walk:
@@ -133,8 +159,9 @@ class _Walk:
                 apply={"instance_id": name, "session_timeout_s": 10},
             )
 
+        self.kafka, self.source, self.target, self.replication = kafka, source, target, replication
         self.services, self.second = services("first"), services("second")
-        self.met: set[str] = set()
+        self.workload = Workload(source.dsn, seed=3, large_rows=500)
 
     def to(self, service: str, failpoint: str, provoke: Callable[[Services], None] | None = None) -> None:
         """Let a service run until it dies at a failpoint."""
@@ -142,7 +169,6 @@ class _Walk:
         if provoke is not None:
             provoke(self.services)
         self.services.meet(service, failpoint)
-        self.met.add(failpoint.partition(":")[0])
 
     def run(self, service: str) -> None:
         """Let a service do all that there is to do."""

@@ -1,6 +1,6 @@
-"""A TCP proxy between a service and a PostgreSQL server, to do to connections what networks do.
+"""A TCP proxy between a client and a server, to do to connections what networks do.
 
-It listens on 127.0.0.1, and must run before the service is configured. What it reads of the protocol is one thing: a
+It listens on 127.0.0.1, and must run before the client is configured. What it reads of a protocol is one thing: a
 simple query that commits ("Q" with the text `commit`; PostgreSQL's protocol, "Message Formats").
 """
 
@@ -35,6 +35,7 @@ class Proxy:
         self._delay_s = 0.0
         self._cut_after_bytes: int | None = None
         self._loses_commit = False
+        self._is_barred: Callable[[int], bool] | None = None
         self.acted = threading.Event()
         """Set once a fault that waits for its moment has come."""
         self._closed = False
@@ -46,6 +47,10 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the proxy and every connection."""
         self._closed = True
         self._listener.close()
         self._open.set()
@@ -57,6 +62,15 @@ class Proxy:
             pairs = list(self._pairs)
         for pair in pairs:
             self._reset(pair)
+
+    def bar(self, is_barred: Callable[[int], bool] | None) -> None:
+        """Reset the connections that come from certain ports, and take none of them on, until `bar(None)`."""
+        self._is_barred = is_barred
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            if self._bars(pair[0]):
+                self._reset(pair)
 
     def cut_in_answer(self, after_bytes: int) -> None:
         """Reset the connection on which the server's next so many bytes arrive, in the middle of what it says."""
@@ -86,6 +100,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._bars(client):
+                client.close()
+                continue
             try:
                 server = socket.create_connection(self._upstream, timeout=10)
             except OSError:
@@ -97,6 +114,16 @@ class Proxy:
                 self._pairs.add(pair)
             for pump in (self._pump_requests, self._pump_answers):
                 threading.Thread(target=self._guarded, args=(pump, pair), daemon=True).start()
+
+    def _bars(self, client: socket.socket) -> bool:
+        is_barred = self._is_barred
+        if is_barred is None:
+            return False
+        try:
+            return is_barred(client.getpeername()[1])
+        except OSError:
+            # It has gone by itself.
+            return True
 
     def _guarded(
         self, pump: Callable[[tuple[socket.socket, socket.socket]], None], pair: tuple[socket.socket, socket.socket]

@@ -31,20 +31,30 @@ def table(found: list[dict[str, Any]]) -> str:
             recoveries.setdefault(fault, []).extend(seconds)
     totals = {name: sum(run[name] for run in found) for name in ("transactions", "changes", "rounds")}
     wrong = {name: sum(run[name] for run in found) for name in ("losses", "duplicates", "reorderings")}
-    seeds = ", ".join(f"{run['seed']} ({run['brokers']} broker{'s' if run['brokers'] > 1 else ''})" for run in found)
     lines = [
-        f"Runs: {len(found)}, seeds {seeds}; rounds: {totals['rounds']}; faults: {sum(map(len, recoveries.values()))};",
+        f"Runs: {len(found)}; rounds: {totals['rounds']}; faults: {sum(map(len, recoveries.values()))};",
         f"source transactions meanwhile: {totals['transactions']:,} with {totals['changes']:,} statements.",
         f"**Losses: {wrong['losses']}; duplicates: {wrong['duplicates']}; reorderings: {wrong['reorderings']}.**",
+        "",
+        "| seed | brokers | ordering | PostgreSQL | rounds | faults |",
+        "|---|---|---|---|---|---|",
+        *map(_run, found),
         "",
         "| fault | times | recovered after, p50 | p99 | what it is |",
         "|---|---|---|---|---|",
     ]
     for fault, seconds in sorted(recoveries.items()):
-        what = (getattr(faults.Stage, fault).__doc__ or "").split("\n")[0]
+        what = (getattr(faults.Faults, fault).__doc__ or "").split("\n")[0]
         half, most = (f"{quantile(seconds, share):.1f} s" for share in (0.5, 0.99))
         lines.append(f"| `{fault}` | {len(seconds)} | {half} | {most} | {what} |")
     return "\n".join(lines) + "\n"
+
+
+def _run(run: dict[str, Any]) -> str:
+    source, target = run.get("versions", (18, 16))
+    count = sum(map(len, run["recoveries_s"].values()))
+    ordering = run.get("ordering", "per-key")
+    return f"| {run['seed']} | {run['brokers']} | {ordering} | {source} → {target} | {run['rounds']} | {count} |"
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -1,0 +1,205 @@
+"""A replication under load, for faults to be done to; and the check that nothing came of them.
+
+Servers, proxies in front of both databases, a writer, two captures (one of them a standby) and appliers. `recover`
+does a fault and measures how long it takes from its end until a new row of the source is at the target.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from deploy.local.kafka import KafkaAddress, KafkaServer
+from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer
+from tests.integration.services import DEADLINE_S, Services
+from tests.kit.compare import wait_until_equal
+from tests.kit.disk import SmallDisk
+from tests.kit.network import Network
+from tests.kit.proxy import Proxy
+from tests.kit.servers import Database
+from tests.kit.topics import data_topics, key_faults, read_topics, sequence_faults
+from tests.kit.workload import Workload
+
+SESSION_TIMEOUT_S = 6
+PROBE = "create table chaos_probe (id bigint primary key, fault text)"
+
+
+@dataclass(slots=True)
+class Servers:
+    """What a stage is built on. The disks and the network are there where faults are to be done to them."""
+
+    kafka: KafkaAddress
+    brokers: list[KafkaServer]
+    source_server: PostgresqlServer
+    source: Database
+    target_server: PostgresqlServer
+    target: Database
+    network: Network | None = None
+    disks: dict[str, SmallDisk] = field(default_factory=dict)
+    """`kafka`: the broker's; `target`: that of the target's tables."""
+
+
+class Stage:
+    """A replication under load. `close` in any case."""
+
+    def __init__(self, directory: Path, replication: str, servers: Servers, seed: int, ordering: str) -> None:
+        self.choose = random.Random(seed)
+        self.seed = seed
+        self.ordering = ordering
+        self.replication = replication
+        self.servers = servers
+        self.kafka, self.brokers = servers.kafka, servers.brokers
+        self.source_server, self.source = servers.source_server, servers.source
+        self.target_server, self.target = servers.target_server, servers.target
+        self.source_proxy, self.target_proxy = (
+            Proxy(d.address.host, d.address.port) for d in (self.source, self.target)
+        )
+        self.services = Services(
+            directory,
+            replication,
+            self.kafka,
+            _through(self.source_proxy, self.source),
+            _through(self.target_proxy, self.target),
+            capture={"chunk_rows": 500, "transaction_timeout_s": 30, "session_timeout_s": SESSION_TIMEOUT_S},
+            apply={"session_timeout_s": SESSION_TIMEOUT_S, "ordering": ordering},
+        )
+        self.workload = Workload(self.source.dsn, seed=seed, truncates=True)
+        self.workload.create(rows=2_000)
+        self.source.execute(PROBE)
+        self.recoveries: dict[str, list[float]] = {}
+        self._probes = self._columns = 0
+        self._stop, self._pause, self._paused = threading.Event(), threading.Event(), threading.Event()
+        self._writer = threading.Thread(target=self._write, daemon=True)
+
+    def start(self) -> None:
+        """Start the writer, a capture with a standby, and an applier."""
+        self._writer.start()
+        for name in ("capture", "capture-2", "apply"):
+            self.services.start(name)
+
+    def finish(self) -> list[str]:
+        """Let everything end as it should; return what contradicts the promises, in words."""
+        self._stop.set()
+        self._writer.join()
+        problems = wait_until_equal(self.source.dsn, self.target.dsn, timeout_s=DEADLINE_S)
+        for name in self.services.names:
+            self._end(name)
+        return problems + self._topic_problems()
+
+    def close(self) -> None:
+        """End the writer, the services and the proxies."""
+        self._stop.set()
+        self._writer.join()
+        self.services.__exit__(None, None, None)
+        for proxy in (self.source_proxy, self.target_proxy):
+            proxy.__exit__(None, None, None)
+
+    # What must be so.
+
+    def recover(self, fault: str) -> None:
+        """Do a fault; measure from its end how long a new row takes to get to the target."""
+        goal = self.workload.written.transaction_count + self.choose.randint(5, 40)
+        self.services.wait(lambda: self.workload.written.transaction_count > goal, "the writer goes on")
+        getattr(self, fault)()
+        began = time.monotonic()
+        self._probes += 1
+        number = self._probes
+        self.services.wait(
+            partial(self._try, self.source, f"insert into chaos_probe values ({number}, '{fault}')"), fault
+        )
+        self.services.wait(
+            partial(self._try, self.target, f"select 1 / count(*) from chaos_probe where id = {number}"), fault
+        )
+        self.recoveries.setdefault(fault, []).append(time.monotonic() - began)
+
+    def check(self) -> list[str]:
+        """Let the writer rest; return what contradicts the promises, in words."""
+        self._pause.set()
+        try:
+            self.services.wait(self._paused.is_set, "the writer rests")
+            return wait_until_equal(self.source.dsn, self.target.dsn, timeout_s=DEADLINE_S) + self._topic_problems()
+        finally:
+            self._paused.clear()
+            self._pause.clear()
+
+    def _topic_problems(self) -> list[str]:
+        records = read_topics(self.kafka.bootstrap, data_topics(self.kafka.bootstrap, self.replication))
+        few = [] if len(records) > self.workload.written.transaction_count else ["the topics hold too little"]
+        return few + sequence_faults(records) + key_faults(records)
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Return resident memory in MiB and open files of every service."""
+        found = {}
+        for name in self.services.names:
+            process = psutil.Process(self.services.pid(name))
+            found[name] = process.memory_info().rss >> 20, process.num_fds()
+        return found
+
+    def logs(self) -> str:
+        """Return the last lines of all services."""
+        return "\n".join(self.services.log_tail(name) for name in self.services.names)
+
+    def _active(self) -> str:
+        """Return the capture that has the slot: the other one is the standby."""
+        found: list[str] = []
+
+        def look() -> bool:
+            found[:] = [
+                n for n in ("capture", "capture-2") if self.services.status().get("pid") == self.services.pid(n)
+            ]
+            return bool(found)
+
+        self.services.wait(look, "one of two captures is active")
+        return found[0]
+
+    def _end(self, name: str) -> None:
+        code = self.services.stop(name)
+        assert code == 0, f"{name} ended with {code}\n{self.services.log_tail(name)}"
+
+    def _try(self, database: Database, statement: str) -> bool:
+        """Run a statement; False while the database does not answer, or a row or its table is not there yet."""
+        try:
+            database.execute(statement)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateColumn, psycopg.errors.UndefinedColumn):
+            # It was committed and the answer lost.
+            return True
+        except (psycopg.OperationalError, psycopg.errors.DivisionByZero, psycopg.errors.UndefinedTable):
+            return False
+        return True
+
+    def _write(self) -> None:
+        """Keep writing over crashes of the source. A transaction that is cut off is there wholly or not at all."""
+        while not self._stop.is_set():
+            try:
+                self.workload.run_until(_Either(self._stop, self._pause), pause_s=0.05)  # type: ignore[arg-type]
+            except psycopg.OperationalError:
+                self._stop.wait(0.5)
+                continue
+            while self._pause.is_set() and not self._stop.is_set():
+                self._paused.set()
+                self._stop.wait(0.1)
+
+
+class _Either:
+    """What `Workload.run_until` asks of an event, for two of them."""
+
+    def __init__(self, *events: threading.Event) -> None:
+        self._events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
+
+    def wait(self, seconds: float) -> bool:
+        return self._events[0].wait(seconds)
+
+
+def _through(proxy: Proxy, database: Database) -> Database:
+    address = database.address
+    return Database(PostgresqlAddress("127.0.0.1", proxy.port, address.user, address.password), database.name)
