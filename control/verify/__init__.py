@@ -1,15 +1,20 @@
-"""Comparison of a source with a target, by checksums that the databases compute themselves."""
+"""Comparison of a source with a target: by checksums that two PostgreSQL servers compute themselves, or of values.
+
+Between other engines rows are read and compared in one form: see `control.verify.canonical`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from capture.sources import open_source
 from control.status import Observer
+from control.verify import postgresql
+from control.verify.canonical import CanonicalSide
 from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
 from control.verify.gate import CatchUp
-from control.verify.postgresql import Side
-from schemas.endpoints import PostgresqlSource, PostgresqlTarget
+from control.verify.side import Side
+from schemas.endpoints import MysqlSource, MysqlTarget, PluginTarget, PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.mapped_table import map_table
 from schemas.selection import Selection
@@ -22,9 +27,9 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
 
     Raises CONFIGURATION when no table is left, and connection errors; what concerns one table is in its result.
     """
-    origin, destination = settings.source, settings.target(target)
-    if not isinstance(origin, PostgresqlSource) or not isinstance(destination, PostgresqlTarget):
-        raise TailraceError(ErrorKind.CONFIGURATION, "verify compares a PostgreSQL source with a PostgreSQL target")
+    destination = settings.target(target)
+    if isinstance(destination, PluginTarget):
+        raise TailraceError(ErrorKind.CONFIGURATION, "verify knows no way to read a plug-in's target")
     source = open_source(settings)
     try:
         tables = source.tables()
@@ -43,19 +48,42 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
         if mapped.rows is not None or mapped.table.columns != table.columns:
             unlike.append(TableResult(str(table.name), error="not compared: the table mappings change its columns"))
             continue
-        schema = destination.schema_map.get(mapped.table.name.schema, mapped.table.name.schema)
-        wanted.append((table, TableName(schema, mapped.table.name.table), max(0, estimates.get(table.name, 0))))
+        wanted.append((table, _target_name(destination, mapped.table.name), max(0, estimates.get(table.name, 0))))
+    if not wanted:
+        return Report(settings.name, target, unlike)
     sides: list[Side] = []
     with Observer(settings) as observer:
         try:
-            sides.append(Side("source", origin.conninfo()))
-            sides.append(Side("target", destination.conninfo()))
+            sides.extend(open_sides(settings, destination, [name for _, name, _ in wanted]))
             gate = CatchUp(settings, target, observer)
             results = compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
             return Report(settings.name, target, results + unlike)
         finally:
             for side in sides:
                 side.close()
+
+
+def _target_name(destination: PostgresqlTarget | MysqlTarget, name: TableName) -> TableName:
+    default = (destination.database if isinstance(destination, MysqlTarget) else "") or name.schema
+    return TableName(destination.schema_map.get(name.schema, default), name.table)
+
+
+def open_sides(
+    settings: Settings, destination: PostgresqlTarget | MysqlTarget, names: Sequence[TableName]
+) -> Iterator[Side]:
+    """Yield both sides, source first. Two PostgreSQL servers compute checksums of what they print alike."""
+    origin = settings.source
+    if isinstance(origin, PostgresqlSource) and isinstance(destination, PostgresqlTarget):
+        yield postgresql.Side("source", origin.conninfo())
+        yield postgresql.Side("target", destination.conninfo())
+        return
+    section = MysqlSource if isinstance(destination, MysqlTarget) else PostgresqlSource
+    shared = {name: getattr(destination, name) for name in section.model_fields if hasattr(destination, name)}
+    if isinstance(destination, MysqlTarget):
+        shared.pop("database")
+    as_source = section.model_validate({**shared, "tables": sorted(map(str, names))})
+    yield CanonicalSide("source", settings)
+    yield CanonicalSide("target", settings.model_copy(update={"source": as_source}))
 
 
 __all__ = ["Limits", "Report", "compare"]

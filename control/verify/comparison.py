@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from control.verify.postgresql import Key, Shape, Side, Sum
+from control.verify.side import Key, Side, Sum
 from schemas.errors import TailraceError
 from schemas.table import TableName, TableSchema
 
@@ -125,10 +125,7 @@ class Pair:
     def __init__(self, source: Side, target: Side, schema: TableSchema, target_name: TableName) -> None:
         """Look the table up on both sides."""
         self._sides = (source, target)
-        self._shapes: tuple[Shape, Shape] = (
-            source.shape(schema.name, schema.column_names, schema.key_names),
-            target.shape(target_name, schema.column_names, schema.key_names),
-        )
+        self._shapes = (source.shape(schema.name, schema), target.shape(target_name, schema))
 
     def buckets(self, count: int, on_piece: Callable[[float], None]) -> tuple[dict[int, Sum], dict[int, Sum]]:
         """Scan both sides at the same time."""

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
+from control.verify.side import Key, Sum
 from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableName
+from schemas.table import TableName, TableSchema
 
 BLOCK_BYTES = 8192
 """PostgreSQL's page size unless it was built otherwise; only the size of pieces depends on it."""
@@ -42,16 +43,6 @@ SESSION = {
 }
 """What the text of values depends on must be equal on both sides. A time-out of the role is not meant for a scan."""
 
-Key = tuple[str | None, ...]
-"""The text of the key's columns; for a table without a key, the checksum of the row."""
-
-
-class Sum(NamedTuple):
-    """A bucket: how many rows, and the sum of their checksums."""
-
-    rows: int
-    total: int
-
 
 class Shape(NamedTuple):
     """A table as one side has it: what its statements are composed of."""
@@ -65,7 +56,7 @@ class Shape(NamedTuple):
 
 
 class Side:
-    """One of the two databases, with one read-only connection."""
+    """One of the two databases, with one read-only connection. Implements `control.verify.side.Side`."""
 
     def __init__(self, role: str, conninfo: dict[str, str]) -> None:
         """Connect; `role` is `source` or `target`, for messages and for the kind of error."""
@@ -90,8 +81,9 @@ class Side:
         high, low = str(text).split("/")
         return int(high, 16) << 32 | int(low, 16)
 
-    def shape(self, name: TableName, columns: Sequence[str], key: Sequence[str]) -> Shape:
+    def shape(self, name: TableName, schema: TableSchema) -> Shape:
         """Look a table up. Raises SOURCE_SCHEMA or TARGET_SCHEMA when it or one of its columns is not there."""
+        columns, key = schema.column_names, schema.key_names
         rows = self._rows(
             sql.SQL(
                 "select a.attname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname) from pg_attribute a"

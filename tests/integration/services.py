@@ -18,7 +18,6 @@ from deploy.local.kafka import KafkaAddress
 from runtime import exit_codes
 from runtime.failpoints import VARIABLE
 from runtime.status import read_status
-from tests.kit.servers import Database
 
 DEADLINE_S = 480.0
 TARGET = "replica"
@@ -31,6 +30,13 @@ class Place(Protocol):
     def settings(self) -> Mapping[str, Any]: ...
 
 
+class TargetPlace(Protocol):
+    """A database to write."""
+
+    @property
+    def target_settings(self) -> Mapping[str, Any]: ...
+
+
 class Services:
     """A configuration, and the processes that run by it. What still runs at the end is killed."""
 
@@ -40,7 +46,7 @@ class Services:
         replication: str,
         kafka: KafkaAddress,
         source: Place,
-        target: Database,
+        target: TargetPlace,
         *,
         at_source: Mapping[str, Any] | None = None,
         at_target: Mapping[str, Any] | None = None,
@@ -56,7 +62,7 @@ class Services:
             "name": replication,
             "kafka": kafka.settings,
             "source": {"tables": ["public.*"], **source.settings, **(at_source or {})},
-            "targets": {TARGET: {**target.settings, **(at_target or {})}},
+            "targets": {TARGET: {**target.target_settings, **(at_target or {})}},
             **settings,
         }
         self._kafka = kafka

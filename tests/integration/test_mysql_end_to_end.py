@@ -1,19 +1,21 @@
-"""MariaDB and MySQL move through Kafka into PostgreSQL while they are written to and capture is killed."""
+"""MariaDB and MySQL move through Kafka into other servers while they are written to and both services are killed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
-from tests.kit.mysql import MysqlDatabase
+from tests.integration.services import TARGET, Services
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics, key_faults, read_topics, sequence_faults
 
@@ -114,36 +116,57 @@ class Writer:
 _COLUMNS = "name, price, kind, tags, flags, made, took, at, seen, big, doc, raw, ratio, day, text1"
 
 
+AnyDatabase = Database | MysqlDatabase
+
+
+@pytest.fixture(params=["mariadb-postgresql", "mysql-postgresql", "mariadb-mysql", "mysql-mariadb"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[MysqlDatabase, AnyDatabase]]:
+    """A source and a target of other kinds."""
+    source_kind, target_kind = request.param.split("-")
+    with contextlib.ExitStack() as stack:
+
+        def make(kind: str) -> MysqlDatabase:
+            database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
+            stack.callback(drop_mysql_database, database)
+            return database
+
+        source = make(source_kind)
+        postgresql = target_kind == "postgresql"
+        yield source, request.getfixturevalue("target_database") if postgresql else make(target_kind)
+
+
 @pytest.mark.timeout(1800)
-def test_a_database_moves_to_another_engine_while_capture_is_killed(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    mysql_database: MysqlDatabase,
-    target_database: Database,
+def test_a_database_moves_to_another_server_while_its_movers_are_killed(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, pair: tuple[MysqlDatabase, AnyDatabase]
 ) -> None:
-    writer = Writer(mysql_database, seed=8)
+    source, target = pair
+    writer = Writer(source, seed=8)
     writer.create()
     stop = threading.Event()
-    arguments = (tmp_path, replication, kafka_server, mysql_database, target_database)
-    with Services(*arguments, capture={"chunk_rows": 100}) as services:
+    with Services(tmp_path, replication, kafka_server, source, target, capture={"chunk_rows": 100}) as services:
         planned = services.run("plan")
         assert planned.returncode == 0, planned.stdout + planned.stderr
-        assert "bigint unsigned becomes numeric(20,0)" in " ".join(planned.stdout.split())
+        loss = (
+            "bigint unsigned becomes numeric(20,0)"
+            if isinstance(target, Database)
+            else "becomes varchar(20); in utf8mb4"
+        )
+        assert loss in " ".join(planned.stdout.split())
         thread = threading.Thread(target=writer.run_until, args=(stop,))
         thread.start()
         try:
             services.start("capture")
             services.start("apply")
-            services.wait(lambda: _count(target_database, mysql_database, "items") > 0, "the load begins to arrive")
-            for _ in range(2):
-                services.kill("capture")
-                services.start("capture")
+            services.wait(lambda: _count(target, source, "items") > 0, "the load begins to arrive")
+            for name in ("capture", "apply", "capture"):
+                services.kill(name)
+                services.start(name)
                 _wait_for_writes(services, writer)
             services.wait(lambda: _loaded(services), "the load ends")
-            services.kill("capture")
-            services.start("capture")
-            mysql_database.execute(
+            for name in ("apply", "capture"):
+                services.kill(name)
+                services.start(name)
+            source.execute(
                 "alter table pairs add column w varchar(5) default 'new'",
                 "insert into pairs values (-1, 'last', 5, 'w')",
             )
@@ -153,12 +176,16 @@ def test_a_database_moves_to_another_engine_while_capture_is_killed(
             thread.join()
         assert writer.error is None, writer.error
         deadline = time.monotonic() + DEADLINE_S
-        while differences := _differences(mysql_database, target_database):
+        while differences := _differences(source, target):
             assert time.monotonic() < deadline, "\n".join(
                 [*differences, services.log_tail("capture"), services.log_tail("apply")]
             )
             time.sleep(0.5)
-        assert target_database.rows(f"select w from {mysql_database.name}.pairs where a = -1") == [("w",)]
+        verified = services.run("verify", "--target", TARGET)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        added = "select w, count(*) from {}pairs group by w order by w"
+        there = target.rows(added.format("" if isinstance(target, MysqlDatabase) else f"{source.name}."))
+        assert [[w, str(count)] for w, count in there] == source.rows(added.format(""))
         records = read_topics(kafka_server.bootstrap, data_topics(kafka_server.bootstrap, replication))
         assert sequence_faults(records) == []
         assert key_faults(records) == []
@@ -171,9 +198,12 @@ def _wait_for_writes(services: Services, writer: Writer) -> None:
     services.wait(lambda: writer.transaction_count > mark + 20 or writer.error is not None, "the writer goes on")
 
 
-def _count(target: Database, source: MysqlDatabase, table: str) -> int:
-    there = target.rows(f"select to_regclass('{source.name}.{table}') is not null")[0][0]
-    return int(str(target.rows(f"select count(*) from {source.name}.{table}")[0][0])) if there else 0
+def _count(target: AnyDatabase, source: MysqlDatabase, table: str) -> int:
+    if isinstance(target, MysqlDatabase):
+        there = target.rows(f"show tables like '{table}'")
+        return int(str(target.rows(f"select count(*) from {table}")[0][0])) if there else 0
+    found = target.rows(f"select to_regclass('{source.name}.{table}') is not null")[0][0]
+    return int(str(target.rows(f"select count(*) from {source.name}.{table}")[0][0])) if found else 0
 
 
 def _loaded(services: Services) -> bool:
@@ -182,17 +212,22 @@ def _loaded(services: Services) -> bool:
     return len(tables) >= len(SELECTED) and all(table["state"] == "loaded" for table in tables)
 
 
-def _differences(source: MysqlDatabase, target: Database) -> list[str]:
+def _differences(source: MysqlDatabase, target: AnyDatabase) -> list[str]:
     """Compare the rows of all tables as each server prints them."""
     found = []
     for table, (theirs, ours) in SELECTED.items():
-        wanted: Counter[tuple[object, ...]] = Counter(
-            tuple(row) for row in source.rows(f"select {theirs} from {table}")
+        wanted = _printed(source, f"select {theirs} from {table}")
+        is_mysql = isinstance(target, MysqlDatabase)
+        have = _printed(
+            target, f"select {theirs} from {table}" if is_mysql else f"select {ours} from {source.name}.{table}"
         )
-        have = Counter(target.rows(f"select {ours} from {source.name}.{table}"))
         if wanted != have:
             extra, missing = have - wanted, wanted - have
             found.append(
                 f"{table}: {extra.total()} too many {list(extra)[:2]}, {missing.total()} missing {list(missing)[:2]}"
             )
     return found
+
+
+def _printed(database: AnyDatabase, query: str) -> Counter[tuple[object, ...]]:
+    return Counter(tuple(row) for row in database.rows(query))

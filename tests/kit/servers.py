@@ -45,6 +45,11 @@ class Database:
             "password": address.password,
         }
 
+    @property
+    def target_settings(self) -> dict[str, Any]:
+        """A target section that writes to this database."""
+        return dict(self.settings)
+
     def settings_of_driver(self, **more: str) -> dict[str, Any]:
         """The same in the driver's words, with changes."""
         words = dict(self.settings)

@@ -67,7 +67,7 @@ class Completion:
         return {index for (index,) in found}
 
     def _make_index(self, table: TableSchema, name: TableName, index: Index) -> None:
-        kind, _, columns = index.definition.rpartition("(")
+        kind, _, columns = index.definition.partition("(")
         words = f"{'unique ' if index.unique else ''}{kind}index"
         statement = f"alter table {qualified(name)} add {words} {quoted(shortened(index.name))} ({columns}"
         error = self._attempt(statement)

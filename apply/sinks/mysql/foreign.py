@@ -90,6 +90,7 @@ NOTES: dict[Family, str] = {
     Family.ENUM: "labels are not checked any more, and sort as text",
 }
 _JSON_NOTE = "as the server prints it: names sorted, each once, numbers with a fraction as doubles"
+_MARIADB_JSON_NOTE = "its text; nested deeper than 32 it is refused"
 _OF_TEXT = re.compile(r"(char|varchar|tinytext|text|mediumtext|longtext|enum|set)\b")
 _NO_DEFAULT = re.compile(r"(\w*text|\w*blob|json|geometry|vector)\b")
 _CONSTANT = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?|'(?:[^'\\]|'')*'")
@@ -174,7 +175,7 @@ def _note(column: Column, native: str, table: TableSchema, server: Server) -> st
             return "" if native == column.native else "in utf8mb4"
         return "wide enough for every value" if native == "longtext" else "longer values are refused"
     if family is Family.JSON:
-        return "" if server.is_mariadb else _JSON_NOTE
+        return _MARIADB_JSON_NOTE if server.is_mariadb else _JSON_NOTE
     if family is Family.TEXT:
         return "lower bounds of arrays are lost" if native == _JSON else "its text in the source's notation"
     if family is Family.DECIMAL:
@@ -309,7 +310,8 @@ def _indexes(table: TableSchema, natives: dict[str, str]) -> Iterator[Index]:
 
 def _indexed(name: str, prefix: str, native: str, count: int, *, unique: bool) -> str | None:
     """Return a part of an index; None where it cannot be."""
-    is_long = bool(re.match(r"\w*text|\w*blob", native)) or _bytes(native) > INDEX_BYTES_MAX // count
+    # A column's length is kept beside its bytes, and does not count here.
+    is_long = bool(re.match(r"\w*text|\w*blob", native)) or _bytes(native) - 2 > INDEX_BYTES_MAX // count
     if native == _JSON or (is_long and unique and not prefix):
         return None
     if not prefix and is_long:

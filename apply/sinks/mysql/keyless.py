@@ -111,7 +111,7 @@ def _compiled(expression: str) -> Callable[[object], str]:
 
 def _names(expression: str) -> list[str]:
     head = expression.partition("(")[0].partition("[")[0].strip("+")
-    if head.startswith(("unscaled_", "array_")) or head in ("days", "stamp", "clock", "span", "numeric"):
+    if head.startswith(("unscaled_", "array_")) or head in ("days", "stamp", "clock", "span", "numeric", "year"):
         return [head]
     return ["unreal"] if "unreal" in expression else []
 

@@ -109,7 +109,7 @@ def _compiled(fields: tuple[Field, ...], form: _Form, with_part: bool, width: in
         "    return out",
     ]
     text = "\n".join(lines) + "\n"
-    for name in set(re.findall(r"\b(unscaled_\w+|array_\w+|days|stamp|clock|span|unreal|numeric)\b", text)):
+    for name in set(re.findall(r"\b(unscaled_\w+|array_\w+|days|stamp|clock|span|unreal|numeric|year)\b", text)):
         namespace[name] = function(name)
     exec(compile(text, "<row encoder>", "exec"), namespace)
     encode: Encode = namespace["encode"]

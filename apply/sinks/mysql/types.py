@@ -8,6 +8,7 @@ more than 30 decimals) raises, and the row is refused: nothing is rounded or ben
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -103,15 +104,14 @@ def numeric(value: Decimal) -> str:
     _, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
         raise ValueError("neither NaN nor an infinity can be stored")
-    if exponent < -DECIMAL_SCALE_MAX and any(digits[exponent + DECIMAL_SCALE_MAX :]):
-        raise ValueError("more decimals than the column has")
     if len(digits) + exponent > DECIMAL_DIGITS_MAX - DECIMAL_SCALE_MAX and any(digits):
+        # Printed, it could be as long as a number of PostgreSQL can be.
         raise ValueError("more digits than the column has")
-    return f"{value:f}"
+    return _cut(f"{value:f}") if exponent < -DECIMAL_SCALE_MAX else f"{value:f}"
 
 
 @cache
-def unscaled(scale: int) -> Any:
+def unscaled(scale: int) -> Callable[[Any], str]:
     """Return the function that prints an unscaled integer with so many decimals."""
 
     def text(value: Any) -> str:
@@ -122,7 +122,20 @@ def unscaled(scale: int) -> Any:
         digits = str(abs(value)).rjust(scale + 1, "0")
         return f"{'-' if value < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
 
-    return text
+    return text if scale <= DECIMAL_SCALE_MAX else lambda value: _cut(text(value))
+
+
+def _cut(text: str) -> str:
+    """Return a number's text without the zeros that a column has no place for. Raises ValueError for other digits."""
+    whole, _, decimals = text.partition(".")
+    if decimals[DECIMAL_SCALE_MAX:].strip("0"):
+        raise ValueError("more decimals than the column has")
+    return f"{whole}.{decimals[:DECIMAL_SCALE_MAX]}"
+
+
+def year(value: int) -> str:
+    """Return a year's text: `0` would be the year 2000."""
+    return f"{value:04}"
 
 
 _SPAN = re.compile(r"PT(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?)(\d+)(?:\.(\d{1,6}))?S)?")
@@ -148,6 +161,7 @@ NAMESPACE: dict[str, Any] = {
     "span": span,
     "unreal": unreal,
     "numeric": numeric,
+    "year": year,
 }
 """What expressions may call, besides `unscaled_N` and `array_NAME`."""
 
@@ -188,6 +202,8 @@ def wire_of(column: Column, target: TargetColumn) -> Wire:
     family = column.type.family
     if family is Family.DECIMAL:
         return Wire(f"unscaled_{_signed(column.type.scale or 0)}({{v}})", number=True)
+    if target.base == "year":
+        return Wire("year({v})")
     if target.base == "bit":
         return Wire(_WIRES[family].expression, sql=_BITS)
     if family is Family.INTERVAL and target.base == "time":

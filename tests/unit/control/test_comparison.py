@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.verify.comparison import Limits, Pair, TableResult, compare_table
-from control.verify.postgresql import Key, Sum
+from control.verify.side import Key, Sum
 from schemas.table import TableName
 
 NAME = TableName("public", "t")

@@ -1,0 +1,52 @@
+"""A sink on an empty database, on MariaDB and on MySQL, and on a server that loads no data of clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from apply.sinks.mysql.sink import MysqlSink
+from deploy.local.mysql import MysqlAddress, MysqlServer
+from schemas.endpoints import MysqlTarget
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+
+OpenSink = Callable[..., MysqlSink]
+
+
+@pytest.fixture(scope="session")
+def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """A MariaDB server that loads no data of clients, and takes short packets only."""
+    settings = {"local-infile": "0", "max-allowed-packet": "2M", "sql-mode": "ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH"}
+    with MysqlServer(servers_directory / "mariadb-strict", settings=settings) as server:
+        yield server.address
+
+
+@pytest.fixture(params=["mariadb", "mysql", "strict"])
+def database(request: pytest.FixtureRequest) -> Iterator[MysqlDatabase]:
+    """An empty database on each of the servers."""
+    found = create_mysql_database(request.getfixturevalue(f"{request.param}_server"))
+    yield found
+    drop_mysql_database(found)
+
+
+@pytest.fixture
+def open_sink(database: MysqlDatabase) -> Iterator[OpenSink]:
+    """A function that opens a sink on the test's database; settings may be given by name."""
+    opened: list[MysqlSink] = []
+
+    def start(**settings: object) -> MysqlSink:
+        target = MysqlTarget.model_validate({**database.target_settings, "lock_timeout_s": 60, **settings})
+        opened.append(MysqlSink("shop", "replica", target))
+        return opened[-1]
+
+    yield start
+    for sink in opened:
+        sink.close()
+
+
+@pytest.fixture
+def sink(open_sink: OpenSink) -> MysqlSink:
+    """A sink with its usual settings."""
+    return open_sink()

@@ -1,0 +1,241 @@
+"""Every type of every engine reaches a MySQL target as it was, or is refused: staged, straight, and in old rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from apply.sink import TableBatch
+from apply.sinks.mysql.sink import MysqlSink
+from deploy.local.mysql import MysqlAddress
+from schemas.endpoints import MysqlTarget
+from schemas.errors import ErrorKind
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+from schemas.types.numbers import NAN
+from tests.integration.mysql_source.reading import Reading
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
+from tests.kit.type_samples import SAMPLES, TypeSample
+
+DAY_US = 86_400_000_000
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896
+"""0001-01-01 and 9999-12-31."""
+
+ARRAYS = {
+    "{}": [],
+    "{1,NULL,-2147483648}": [1, None, -(2**31)],
+    "{{1,2},{3,4}}": [[1, 2], [3, 4]],
+    "[0:1]={5,6}": [5, 6],
+    '{"",NULL,"NULL","a\\"b","c,d"}': ["", None, "NULL", 'a"b', "c,d"],
+    "{世界}": ["世界"],
+}
+
+
+def is_refused(sample: TypeSample, value: Any, *, is_mariadb: bool) -> bool:
+    """Tell whether the target has no place for a value."""
+    match sample.type.family:
+        case Family.JSON:
+            # MariaDB's limit of what it takes for JSON.
+            return is_mariadb and value.startswith("[" * 33)
+        case Family.FLOAT32 | Family.FLOAT64:
+            return not math.isfinite(value)
+        case Family.DECIMAL:
+            if value is NAN:
+                return True
+            return not _has_place(Decimal((value < 0, tuple(map(int, str(abs(value)))), -(sample.type.scale or 0))))
+        case Family.NUMERIC:
+            return not value.is_finite() or not _has_place(value)
+        case Family.DATE:
+            return not FIRST_DAY <= value <= LAST_DAY
+        case Family.TIMESTAMP | Family.TIMESTAMPTZ:
+            return not FIRST_DAY <= value // DAY_US <= LAST_DAY
+        case _:
+            return False
+
+
+def _has_place(value: Decimal) -> bool:
+    """Tell whether DECIMAL(65,30) has a value."""
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    trailing = len(digits) - len("".join(map(str, digits)).rstrip("0"))
+    return not any(digits) or (len(digits) + exponent <= 35 and -(exponent + trailing) <= 30)
+
+
+def normal(sample: TypeSample, value: Any, *, is_mariadb: bool) -> Any:
+    """Return a value of a sample in a form that what was read can be compared with."""
+    if value is None:
+        return None
+    match sample.type.family:
+        case Family.DECIMAL:
+            return Decimal(value).scaleb(-(sample.type.scale or 0))
+        case Family.JSON:
+            return value if is_mariadb else _parsed(value)
+        case Family.TEXT if sample.native.endswith("[]"):
+            return ARRAYS[value]
+        case Family.FLOAT32 | Family.FLOAT64:
+            # MySQL prints a negative zero as what it is, MariaDB as well; as numbers they are equal.
+            return value + 0.0
+        case _:
+            return value
+
+
+def found(sample: TypeSample, value: Any, column: Column, *, is_mariadb: bool) -> Any:
+    """Return what the source of MySQL reads in the target's column, in the same form."""
+    if value is None:
+        return None
+    match sample.type.family:
+        case Family.BOOLEAN:
+            return bool(value)
+        case Family.DECIMAL | Family.NUMERIC:
+            return Decimal(value).scaleb(-(column.type.scale or 0))
+        case Family.TIME:
+            return _clock_us(value)
+        case Family.JSON:
+            return value if is_mariadb else _parsed(value)
+        case Family.TEXT if sample.native.endswith("[]"):
+            return json.loads(value)
+        case Family.FLOAT32 | Family.FLOAT64:
+            return value + 0.0
+        case _:
+            return value
+
+
+def _parsed(text: str) -> Any:
+    # An object's names stand once; the last one counts.
+    return json.loads(text)
+
+
+def _clock_us(span: str) -> int:
+    """Return the microseconds of a span such as `PT24H`."""
+    total, number = Decimal(0), ""
+    for letter in span.removeprefix("PT"):
+        if letter in "HMS":
+            total += Decimal(number) * {"H": 3600, "M": 60, "S": 1}[letter]
+            number = ""
+        else:
+            number += letter
+    return int(total * 1_000_000)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_values_of_other_engines_arrive_or_are_refused(sink: MysqlSink, database: MysqlDatabase, fresh: bool) -> None:
+    samples = [s for s in SAMPLES if s.native != "json" or database.is_mariadb]
+    kept: list[dict[int, Any]] = []
+    for number, sample in enumerate(samples):
+        table = TableSchema(
+            TableName("public", f"t{number:02}"),
+            (
+                Column("id", LogicalType(Family.INT32), "integer", nullable=False),
+                Column("v", sample.type, sample.native),
+            ),
+            (0,),
+        )
+        values = [*sample.values, None]
+        sink.prepare(table)
+        rejected = sink.apply(TableBatch(table, upserts=list(enumerate(values)), fresh=fresh))
+        assert {r.error.kind for r in rejected} <= {ErrorKind.ROW_REJECTED}
+        refused = {
+            i for i, v in enumerate(values) if v is not None and is_refused(sample, v, is_mariadb=database.is_mariadb)
+        }
+        assert {r.index for r in rejected} == refused, f"{sample.native}: refused"
+        kept.append({i: v for i, v in enumerate(values) if i not in refused})
+    sink.flush()
+    reading = Reading(database)
+    try:
+        tables = {table.name.table: table for table in reading.tables}
+        for number, sample in enumerate(samples):
+            table = tables[f"t{number:02}"]
+            rows = {
+                row[0]: found(sample, row[1], table.columns[1], is_mariadb=database.is_mariadb)
+                for row in reading.rows(table)
+            }
+            wanted = {i: normal(sample, v, is_mariadb=database.is_mariadb) for i, v in kept[number].items()}
+            assert rows == wanted, f"{sample.native} as {table.columns[1].native}"
+    finally:
+        reading.close()
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def source_database(request: pytest.FixtureRequest) -> Iterator[MysqlDatabase]:
+    """A database to read from."""
+    made = create_mysql_database(request.getfixturevalue(f"{request.param}_server"))
+    yield made
+    drop_mysql_database(made)
+
+
+def test_values_of_either_server_reach_the_other_one(
+    source_database: MysqlDatabase, database: MysqlDatabase, sink: MysqlSink
+) -> None:
+    """Also old rows of tables without a key: each is found by its values, and goes."""
+    samples = BOTH + (MARIADB if source_database.is_mariadb else MYSQL)
+    literals = [[literal for literal, value in values if value is not None] for _, values in samples]
+    columns = ", ".join(
+        f"c{n:02} {native}{'' if 'null' in native else ' null'}" for n, (native, _) in enumerate(samples)
+    )
+    rows = [
+        ", ".join(some[at] if at < len(some) else "null" for some in literals)
+        for at in range(max(map(len, literals)) + 1)
+    ]
+    source_database.execute(
+        f"create table keyed (id int primary key, {columns})",
+        f"insert into keyed values {', '.join(f'({i}, {row})' for i, row in enumerate(rows))}",
+        f"create table bag (id int, {columns})",
+        "insert into bag select * from keyed",
+    )
+    source, target = Reading(source_database), None
+    try:
+        bag, keyed = sorted(source.tables, key=lambda table: table.name.table)
+        wanted = sorted(source.rows(keyed))
+        for table in (bag, keyed):
+            sink.prepare(table)
+        assert sink.apply(TableBatch(keyed, upserts=wanted)) == []
+        assert sink.apply(TableBatch(bag, sequence=[("c", None, row) for row in (*wanted, *wanted)])) == []
+        assert sink.apply(TableBatch(bag, sequence=[("d", row, None) for row in wanted])) == []
+        sink.flush()
+        target = Reading(database)
+        found = {table.name.table: table for table in target.tables}
+        for name in ("keyed", "bag"):
+            read = sorted(target.rows(found[name]))
+            for number, column in enumerate(keyed.columns):
+                shown = [_comparable(column, row[number]) for row in read]
+                what = f"{name}: {column.native} as {found[name].columns[number].native}"
+                assert shown == [_comparable(column, row[number]) for row in wanted], what
+    finally:
+        source.close()
+        if target is not None:
+            target.close()
+
+
+def _comparable(column: Column, value: Any) -> Any:
+    # A JSON that is read as text again: 1.50 is 1.5 then, to MySQL.
+    return _parsed(value) if column.type.family is Family.JSON and value is not None else value
+
+
+def test_a_value_too_large_for_a_packet_is_refused_alone(strict_server: MysqlAddress) -> None:
+    database = create_mysql_database(strict_server)
+    limit = int(str(database.rows("select @@max_allowed_packet")[0][0]))
+    table = TableSchema(
+        TableName("public", "large"),
+        (
+            Column("id", LogicalType(Family.INT32), "integer", nullable=False),
+            Column("v", LogicalType(Family.BYTES), ""),
+        ),
+        (0,),
+    )
+    sink = MysqlSink("shop", "replica", MysqlTarget.model_validate(database.target_settings))
+    try:
+        sink.prepare(table)
+        rows = [(1, b"a" * (limit + 1)), (2, b"b" * (limit // 4))]
+        rejected = sink.apply(TableBatch(table, upserts=rows))
+        assert [(r.index, r.error.kind) for r in rejected] == [(0, ErrorKind.ROW_REJECTED)]
+        sink.flush()
+        assert database.rows("select id, length(v) from large") == [["2", str(limit // 4)]]
+    finally:
+        sink.close()
+        drop_mysql_database(database)

@@ -1,0 +1,236 @@
+"""What is written where the servers would bend, overwrite or refuse: nothing but what the batch says, row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apply.sink import TableBatch, TopicPartition
+from apply.sinks.mysql.sink import MysqlSink
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import Column, ForeignKey, Index, TableName, TableSchema
+from schemas.types import Family, LogicalType
+from tests.integration.mysql_sink.conftest import OpenSink
+from tests.kit.mysql import MysqlDatabase
+
+INT = LogicalType(Family.INT64)
+TEXT = LogicalType(Family.STRING)
+P0 = TopicPartition("shop.public.people", 0)
+
+
+def table(name: str, *columns: Column, **more: Any) -> TableSchema:
+    """Return a table whose key is the first column."""
+    return TableSchema(TableName("public", name), columns, (0,), **more)
+
+
+PEOPLE = table(
+    "people",
+    Column("id", INT, "bigint", nullable=False, identity="by default"),
+    Column("mail", TEXT, "text"),
+    Column("age", LogicalType(Family.INT16), "smallint"),
+    indexes=(Index("people_mail", True, "using btree (mail)"), Index("people_age", False, "using btree (age)")),
+)
+PETS = table(
+    "pets",
+    Column("name", TEXT, "text", nullable=False),
+    Column("owner", INT, "bigint"),
+    foreign_keys=(ForeignKey("pets_owner", ("owner",), PEOPLE.name, ("id",), on_delete="cascade"),),
+)
+TREE = table(
+    "tree",
+    Column("id", INT, "bigint", nullable=False),
+    Column("parent", INT, "bigint"),
+    foreign_keys=(ForeignKey("tree_parent", ("parent",), TableName("public", "tree"), ("id",)),),
+)
+
+
+def loaded(sink: MysqlSink, *tables: TableSchema) -> None:
+    """Make tables with all their constraints."""
+    for one in tables:
+        sink.prepare(one)
+    for one in tables:
+        sink.complete_load(one)
+    sink.flush()
+
+
+def write(sink: MysqlSink, batch: TableBatch) -> list[tuple[str, int, ErrorKind]]:
+    """Apply and flush a batch; return what was refused."""
+    rejected = sink.apply(batch)
+    sink.flush()
+    return [(r.kind, r.index, r.error.kind) for r in rejected]
+
+
+def people(database: MysqlDatabase) -> dict[int, tuple[str | None, str | None]]:
+    """Return the people that are there."""
+    return {int(str(i)): (mail, age) for i, mail, age in database.rows("select id, mail, age from people")}
+
+
+def test_a_row_whose_unique_value_is_taken_overwrites_nobody(sink: MysqlSink, database: MysqlDatabase) -> None:
+    loaded(sink, PEOPLE)
+    assert write(sink, TableBatch(PEOPLE, upserts=[(0, "zero", 1), (1, "one", 1), (2, "two", 2)])) == []
+    rows: list[Row] = [(3, "one", 3), (4, "four", 4), (2, "zero", 5)]
+    refused = write(sink, TableBatch(PEOPLE, upserts=rows))
+    assert sorted(refused) == [("upserts", 0, ErrorKind.ROW_CONFLICT), ("upserts", 2, ErrorKind.ROW_CONFLICT)]
+    assert people(database) == {0: ("zero", "1"), 1: ("one", "1"), 2: ("two", "2"), 4: ("four", "4")}
+    assert write(sink, TableBatch(PEOPLE, updates=[(4, "one", UNCHANGED)])) == [("updates", 0, ErrorKind.ROW_CONFLICT)]
+
+
+def test_unique_values_change_places_within_a_batch(sink: MysqlSink, database: MysqlDatabase) -> None:
+    loaded(sink, PEOPLE)
+    write(sink, TableBatch(PEOPLE, upserts=[(i, f"m{i}", i) for i in range(6)]))
+    assert write(sink, TableBatch(PEOPLE, upserts=[(0, "m1", 0), (1, "m0", 1)])) == []
+    assert write(sink, TableBatch(PEOPLE, updates=[(2, "m3", UNCHANGED), (3, "m2", UNCHANGED)])) == []
+    assert write(sink, TableBatch(PEOPLE, deletes=[(4,)], upserts=[(5, "m4", 9)])) == []
+    assert people(database) == {
+        0: ("m1", "0"),
+        1: ("m0", "1"),
+        2: ("m3", "2"),
+        3: ("m2", "3"),
+        5: ("m4", "9"),
+    }
+
+
+def test_refused_rows_are_found_among_many_and_nothing_is_cut(sink: MysqlSink, database: MysqlDatabase) -> None:
+    database.execute(
+        "create table people (id bigint primary key, mail longtext, age smallint check (age < 200), "
+        "note int default 7)",
+        "create table pets (name varchar(5) character set latin1 collate latin1_bin primary key, owner bigint)",
+    )
+    sink.prepare(PEOPLE)
+    rows: list[Row] = [(i, f"m{i}", 500 if i in {3, 77} else i) for i in range(100)]
+    for fresh in (True, False):
+        refused = write(sink, TableBatch(PEOPLE, upserts=rows, fresh=fresh))
+        assert refused == [("upserts", i, ErrorKind.ROW_REJECTED) for i in (3, 77)]
+    assert set(people(database)) == set(range(100)) - {3, 77}
+    assert database.rows("select distinct note from people") == [["7"]]
+    with pytest.raises(TailraceError) as caught:
+        sink.prepare(PETS)
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    assert "'name' is varchar(5) at the target, too narrow" in caught.value.message
+
+
+def test_keys_that_differ_are_rows_apart(sink: MysqlSink, database: MysqlDatabase) -> None:
+    loaded(sink, PEOPLE, PETS)
+    names = ["a", "A", "a ", "á", "ß", "ss", "😀", "", " "]
+    assert write(sink, TableBatch(PETS, upserts=[(name, None) for name in names])) == []
+    assert sorted(str(name) for (name,) in database.rows("select name from pets")) == sorted(names)
+    assert write(sink, TableBatch(PETS, deletes=[("A",), ("a ",), ("SS",)])) == []
+    assert {name for (name,) in database.rows("select name from pets")} == set(names) - {"A", "a "}
+    # A longer key than an index holds is refused alone.
+    assert write(sink, TableBatch(PETS, upserts=[("x" * 5000, None), ("y", None)])) == [
+        ("upserts", 0, ErrorKind.ROW_REJECTED)
+    ]
+
+
+def test_a_table_that_takes_different_keys_for_equal_is_refused(sink: MysqlSink, database: MysqlDatabase) -> None:
+    database.execute(
+        "create table pets (name varchar(768) character set utf8mb4 collate utf8mb4_general_ci primary key, "
+        "owner bigint)"
+    )
+    with pytest.raises(TailraceError, match="takes different keys for equal"):
+        sink.prepare(PETS)
+
+
+def test_rows_wait_for_their_parents_and_emptied_tables_for_their_children(
+    sink: MysqlSink, database: MysqlDatabase
+) -> None:
+    loaded(sink, PETS, PEOPLE, TREE)
+    assert write(sink, TableBatch(PETS, upserts=[("cat", 1), ("dog", None)])) == [
+        ("upserts", 0, ErrorKind.ROW_CONFLICT)
+    ]
+    assert write(sink, TableBatch(PEOPLE, upserts=[(1, "one", 1)])) == []
+    assert write(sink, TableBatch(PETS, upserts=[("cat", 1)])) == []
+    # No cascade: what the source deleted arrives.
+    assert write(sink, TableBatch(PEOPLE, deletes=[(1,)])) == [("deletes", 0, ErrorKind.ROW_CONFLICT)]
+    with pytest.raises(TailraceError) as caught:
+        sink.truncate([PEOPLE])
+    assert caught.value.kind is ErrorKind.ROW_CONFLICT
+    sink.rollback()
+    assert set(people(database)) == {1}
+    write(sink, TableBatch(TREE, upserts=[(1, None)]))
+    write(sink, TableBatch(TREE, upserts=[(2, 1), (3, 2)]))
+    sink.truncate([PEOPLE, PETS, TREE])
+    sink.flush()
+    assert database.rows("select id from people union select id from tree union select owner from pets") == []
+    assert write(sink, TableBatch(PETS, upserts=[("cat", 1)])) == [("upserts", 0, ErrorKind.ROW_CONFLICT)]
+
+
+def test_a_definition_commits_no_rows(sink: MysqlSink, open_sink: OpenSink, database: MysqlDatabase) -> None:
+    sink.prepare(PEOPLE)
+    sink.load_offsets([P0])
+    sink.apply(TableBatch(PEOPLE, upserts=[(1, "one", 1)]))
+    sink.stage_offsets({P0: 5})
+    sink.prepare(PETS)
+    assert people(database) == {}
+    with pytest.raises(TailraceError) as caught:
+        sink.prepare(table("people", *PEOPLE.columns, Column("more", TEXT, "text"), version=2))
+    assert caught.value.kind is ErrorKind.ROW_CONFLICT
+    sink.rollback()
+    assert people(database) == {}
+    assert open_sink().load_offsets([P0]) == {}
+
+
+def test_a_lock_that_others_hold_is_waited_for_within_a_bound(open_sink: OpenSink, database: MysqlDatabase) -> None:
+    sink = open_sink(lock_timeout_s=1)
+    loaded(sink, PEOPLE)
+    write(sink, TableBatch(PEOPLE, upserts=[(1, "one", 1)]))
+    other = database.connect()
+    try:
+        other.run("begin")
+        other.run("update people set age = 2 where id = 1")
+        with pytest.raises(TailraceError) as caught:
+            sink.apply(TableBatch(PEOPLE, upserts=[(1, "uno", 1)]))
+        assert caught.value.kind is ErrorKind.TARGET_THROTTLED
+        sink.rollback()
+    finally:
+        other.close()
+    assert write(sink, TableBatch(PEOPLE, upserts=[(1, "uno", 1)])) == []
+    assert people(database) == {1: ("uno", "1")}
+
+
+def test_writers_of_an_older_version_wait_until_they_know_the_newer_one(
+    sink: MysqlSink, open_sink: OpenSink, database: MysqlDatabase
+) -> None:
+    def version(number: int, *names: str) -> TableSchema:
+        columns = [Column(name, TEXT, "text", number=i) for i, name in enumerate(names, 2)]
+        return table("swap", Column("id", INT, "bigint", number=1), *columns, number=9, version=number)
+
+    first, second = version(1, "a", "b"), version(2, "b", "a")
+    other = open_sink()
+    for one in (sink, other):
+        one.prepare(first)
+    write(sink, TableBatch(first, upserts=[(1, "of 2", "of 3")]))
+    other.prepare(second)
+    with pytest.raises(TailraceError) as caught:
+        sink.apply(TableBatch(first, upserts=[(2, "of 2", "of 3")]))
+    assert caught.value.kind is ErrorKind.TARGET_THROTTLED
+    sink.rollback()
+    sink.prepare(second)
+    write(sink, TableBatch(second, upserts=[(2, "of 2", "of 3")]))
+    assert database.rows("select b, a from swap order by id") == [["of 2", "of 3"], ["of 2", "of 3"]]
+
+
+@pytest.mark.parametrize("kill", ["connection", "query"])
+def test_a_session_that_the_server_ends_loses_only_what_was_not_flushed(
+    sink: MysqlSink, database: MysqlDatabase, kill: str
+) -> None:
+    loaded(sink, PEOPLE)
+    sink.load_offsets([P0])
+    write(sink, TableBatch(PEOPLE, upserts=[(1, "one", 1)]))
+    sink.apply(TableBatch(PEOPLE, upserts=[(2, "two", 2)]))
+    ids = database.rows(
+        "select trx_mysql_thread_id from information_schema.innodb_trx t join information_schema.processlist p "
+        f"on p.id = trx_mysql_thread_id where p.db = '{database.name}'"
+    )
+    for (number,) in ids:
+        database.execute(f"kill {kill} {number}")
+    if kill == "connection":
+        with pytest.raises(TailraceError) as caught:
+            sink.stage_offsets({P0: 9})
+        assert caught.value.kind is ErrorKind.TARGET_CONNECTION
+    sink.rollback()
+    assert set(people(database)) == {1}
+    write(sink, TableBatch(PEOPLE, upserts=[(2, "two", 2)]))
+    assert set(people(database)) == {1, 2}
