@@ -72,6 +72,19 @@ class LoggedForm(Protocol):
         """Read the columns of the key of a `d` likewise."""
         ...
 
+    def old_lines(self, utf8: Collection[int]) -> list[str]:
+        """Read the whole old row of a `u` or `d`, if that is what the message holds."""
+        ...
+
+    def next_lines(self, utf8: Collection[int]) -> list[str]:
+        """Read the new row of a `u` that follows an old one."""
+        ...
+
+    @property
+    def end_lines(self) -> Sequence[str]:
+        """See to it that nothing follows an old row."""
+        ...
+
     def reads_utf8(self, column: int) -> bool:
         """Tell whether a column's text is in the log as it is in records, so that it may be in `utf8`."""
         ...

@@ -20,6 +20,7 @@ from schemas.codecs.generate import (
     compile_functions,
     compile_logged,
     guarded,
+    has_one_row,
     indent,
     names,
     whole_before,
@@ -81,6 +82,8 @@ def _encoder_functions(
         "UPDATE": head + b"\2u\0\2",
         "READ": head + b"\2r\0\2",
         "DELETE": head + b"\2d\2",
+        "REPLACE": head + b"\2u\2",
+        "FILLED": b"\2",
     }
     made = compile_functions(text, f"avro encoder of {table.name} {table.version}", extra)
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
@@ -262,19 +265,44 @@ def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
         "        if not i: end = turn(block, seq)",
         "        try:",
         *indent(form.op_lines, 3),
-        "            if op != 'd':",
+        f"            if {has_one_row(table)}:",
         *indent([*form.row_lines(utf8), *_write_columns(table, range(count), utf8)], 4),
         "                append((",
         f"                    {_key_expression(table)},",
         f"                    join((CREATE if op == 'c' else UPDATE, {names('o', count)}plain, LOW[i], end)),",
         "                ))",
         "                continue",
-        *([] if whole_before(table) else indent(form.key_lines(utf8), 3)),
-        *([] if whole_before(table) else indent(_append_delete(table, utf8), 3)),
+        *indent(_logged_whole(table, form, utf8) if whole_before(table) else _logged_delete(table, form, utf8), 3),
         "        except Exception: pass",
         "        seq = rare(*read(m), block, seq, append, tombstones)",
         "        end = turn(block, seq)",
         "    return out, seq",
+    ]
+
+
+def _logged_delete(table: TableSchema, form: LoggedForm, utf8: Collection[int]) -> list[str]:
+    return [*form.key_lines(utf8), *_append_delete(table, utf8)]
+
+
+def _logged_whole(table: TableSchema, form: LoggedForm, utf8: Collection[int]) -> list[str]:
+    """Return the lines for updates and deletes that hold the whole old row."""
+    columns = names("o", len(table.columns))
+    write = _write_columns(table, range(len(table.columns)), utf8)
+    return [
+        *form.old_lines(utf8),
+        *write,
+        f"old, k = join(({columns})), {_key_expression(table)}",
+        "if op == 'd':",
+        *indent(form.end_lines),
+        "    append((k, join((DELETE, old, NULL, plain, LOW[i], end))))",
+        "    if tombstones and k is not None: append((k, None))",
+        "    continue",
+        *form.next_lines(utf8),
+        *write,
+        # Another key makes it two records.
+        f"if k != {_key_expression(table)}: wrong()",
+        f"append((k, join((REPLACE, old, FILLED, {columns}plain, LOW[i], end))))",
+        "continue",
     ]
 
 

@@ -51,6 +51,11 @@ def whole_before(table: TableSchema) -> bool:
     return table.full_before or not table.key
 
 
+def has_one_row(table: TableSchema) -> str:
+    """Return the condition for a message that holds a new row and no old one."""
+    return "op == 'c'" if whole_before(table) else "op != 'd'"
+
+
 class RareCases:
     """Encodes one change at a time, slowly, and right in every case."""
 

@@ -21,6 +21,7 @@ from schemas.codecs.generate import (
     compile_logged,
     guarded,
     guarded_many,
+    has_one_row,
     indent,
     names,
     whole_before,
@@ -82,6 +83,8 @@ def _encoder_functions(
         "UPDATE": value_head + b'{"op":"u","before":null,"after":',
         "READ": value_head + b'{"op":"r","before":null,"after":',
         "DELETE": value_head + b'{"op":"d","before":',
+        "REPLACE": value_head + b'{"op":"u","before":',
+        "AFTER": b',"after":',
     }
     made = compile_functions(text, f"{format_} encoder of {table.name} {table.version}", extra)
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
@@ -283,12 +286,37 @@ def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
         "        seq += 1",
         "        try:",
         *indent(form.op_lines, 3),
-        "            if op != 'd':",
+        f"            if {has_one_row(table)}:",
         *indent([*form.row_lines(()), *_append_row(table)], 4),
-        *([] if whole_before(table) else indent([*form.key_lines(()), *_append_delete(table)], 3)),
+        *indent(_logged_whole(table, form) if whole_before(table) else _logged_delete(table, form), 3),
         "        except Exception: pass",
         "        seq = rare(*read(m), block, seq, append, tombstones)",
         "    return out, seq",
+    ]
+
+
+def _logged_delete(table: TableSchema, form: LoggedForm) -> list[str]:
+    return [*form.key_lines(()), *_append_delete(table)]
+
+
+def _logged_whole(table: TableSchema, form: LoggedForm) -> list[str]:
+    """Return the lines for updates and deletes that hold the whole old row."""
+    row = _literal(table, range(len(table.columns)))
+    return [
+        *form.old_lines(()),
+        *_key_checks(table),
+        f"old, k = dumps({row}), {_key_expression(table)}",
+        "if op == 'd':",
+        *indent(form.end_lines),
+        "    append((k, join((DELETE, old, b',\"after\":null', plain, b'%d' % seq, tail))))",
+        "    if tombstones and k is not None: append((k, None))",
+        "    continue",
+        *form.next_lines(()),
+        *_key_checks(table),
+        # Another key makes it two records.
+        f"if k != {_key_expression(table)}: wrong()",
+        f"append((k, join((REPLACE, old, AFTER, dumps({row}), plain, b'%d' % seq, tail))))",
+        "continue",
     ]
 
 

@@ -133,6 +133,7 @@ class TableForm:
     """
 
     op_lines = ("op = OPS[m[25]]",)
+    end_lines = ("if p != n: bad('a message that is longer or shorter than its tuple')",)
 
     def __init__(self, readers: Sequence[Reader], key: Sequence[bool], *, binary: bool) -> None:
         """`key` tells which columns a key tuple holds."""
@@ -149,7 +150,7 @@ class TableForm:
     @cached_property
     def old(self) -> Callable[[bytes, int], tuple[Row, int]]:
         """Read a tuple that another may follow: the row and where it ended."""
-        return self._compile("old", self.row_lines(())[:-1], ", p")  # type: ignore[no-any-return]
+        return self._compile("old", [*self._first_lines(), *self._tuple_lines(())], ", p")  # type: ignore[no-any-return]
 
     def key_only(self, row: Row) -> Row:
         """Return a key tuple's row with UNCHANGED where the log held nothing."""
@@ -165,17 +166,21 @@ class TableForm:
 
     def row_lines(self, utf8: Collection[int]) -> list[str]:
         """See `LoggedForm`."""
-        return [
-            *self._start_lines(),
-            *(line[1:] for line in column_lines(self._readers, self._form, self.names, utf8)),
-            "if p != n: bad('a message that is longer or shorter than its tuple')",
-        ]
+        return [*self._first_lines(), *self._tuple_lines(utf8), *self.end_lines]
+
+    def old_lines(self, utf8: Collection[int]) -> list[str]:
+        """See `LoggedForm`."""
+        return [f"if m[30] != {OLD_TUPLE}: bad('another old row')", *self._first_lines(), *self._tuple_lines(utf8)]
+
+    def next_lines(self, utf8: Collection[int]) -> list[str]:
+        """See `LoggedForm`."""
+        begin = [f"if m[p] != {NEW_TUPLE}: bad('an update without a new row')", "p += 3", self._count_line]
+        return [*begin, *self._tuple_lines(utf8), *self.end_lines]
 
     def key_lines(self, utf8: Collection[int]) -> list[str]:
         """See `LoggedForm`."""
         lines = key_column_lines(self._readers, self._key, self._form, self.names, utf8)
-        check = "if p != n: bad('a delete that is longer than its tuple')"
-        return [*self._start_lines(), *(line[1:] for line in lines), check]
+        return [*self._first_lines(), *(line[1:] for line in lines), *self.end_lines]
 
     def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
         """Read a message that `heads` has. Raises DECODE."""
@@ -189,13 +194,16 @@ class TableForm:
         except UNREADABLE as error:
             raise unreadable(error) from error
 
-    def _start_lines(self) -> list[str]:
+    @property
+    def _count_line(self) -> str:
         count = len(self._readers).to_bytes(2, "big")
-        return [
-            f"p = {TUPLE_AT}",
-            f"if m[p - 2:p] != {count!r}: bad('a tuple with another count of columns')",
-            "n = len(m)",
-        ]
+        return f"if m[p - 2:p] != {count!r}: bad('a tuple with another count of columns')"
+
+    def _first_lines(self) -> list[str]:
+        return [f"p = {TUPLE_AT}", self._count_line, "n = len(m)"]
+
+    def _tuple_lines(self, utf8: Collection[int]) -> list[str]:
+        return [line[1:] for line in column_lines(self._readers, self._form, self.names, utf8)]
 
     def _compile(self, name: str, lines: list[str], rest: str) -> Any:
         # The offset is the caller's, not where a first tuple begins.
