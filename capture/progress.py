@@ -67,7 +67,8 @@ class Progress:
         new_rows = session.row_count - self._counted
         self._counted = session.row_count
         self._row_count += new_rows
-        lag_bytes = max(0, end.commit - session.committed.commit)
+        lag = max(0, end.commit - session.committed.commit)
+        in_bytes = source.capabilities.counts_bytes
         lag_ms = _lag_ms(session, behind=session.position.commit < end.commit)
         loads = session.loading.loads.values()
         loading = any(load.state is not LoadState.LOADED for load in loads)
@@ -78,11 +79,12 @@ class Progress:
             "position_commit": session.committed.commit,
             "source_end": source.format_position(end),
             "source_end_commit": end.commit,
-            "lag_bytes": lag_bytes,
+            "lag_bytes": lag if in_bytes else None,
+            "lag_transactions": None if in_bytes else lag,
             "lag_ms": lag_ms,
             "retained_bytes": self._retained_bytes,
             "log_left_bytes": self._log_left_bytes,
-            "log_bytes_per_s": self._log_bytes_per_s(now_s, end.commit),
+            "log_bytes_per_s": self._log_bytes_per_s(now_s, end.commit) if in_bytes else None,
             "sequence": session.publisher.sequence,
             "rows": self._row_count,
             "rows_per_s": round(new_rows / max(elapsed_s, 0.001), 1) if elapsed_s < 60 else 0.0,
@@ -97,7 +99,7 @@ class Progress:
             idle=not loading and session.committed.commit >= end.commit,
         )
         metrics.CAPTURE_ACTIVE.set(1)
-        metrics.CAPTURE_LAG_BYTES.set(lag_bytes)
+        (metrics.CAPTURE_LAG_BYTES if in_bytes else metrics.CAPTURE_LAG_TRANSACTIONS).set(lag)
         metrics.CAPTURE_LAG_SECONDS.set(lag_ms / 1000)
         metrics.CAPTURE_WINDOW_KEYS.set(session.loading.window_key_count)
         if self._retained_bytes is not None:

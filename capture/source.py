@@ -41,6 +41,8 @@ class Capabilities:
     truncates: bool
     schema_changes: bool
     log_messages: bool
+    counts_bytes: bool = True
+    """Whether `commit` of a position counts bytes of log; else it counts transactions (MySQL: the size of a set)."""
 
 
 class Chunk(NamedTuple):

@@ -122,7 +122,9 @@ def _status(report: Status) -> RenderableType:
     head = Table.grid(padding=(0, 2))
     head.add_row("[bold]capture[/]", _state(report.state), escape(report.phase or ""))
     head.add_row("", "position", f"{source.get('position', '-')} of {source.get('end', '-')}")
-    head.add_row("", "lag", f"{size(source.get('lag_bytes'))}, {duration(source.get('lag_ms'))}")
+    transactions = source.get("lag_transactions")
+    lag = size(source.get("lag_bytes")) if transactions is None else f"{number(transactions)} transactions"
+    head.add_row("", "lag", f"{lag}, {duration(source.get('lag_ms'))}")
     head.add_row("", "log retained at the source", size(source.get("retained_bytes")))
     if source.get("log_left_bytes") is not None:
         head.add_row("", "until it is given up", size(source["log_left_bytes"]))

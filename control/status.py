@@ -85,7 +85,8 @@ class Report:
     tables: list[TableStatus] = field(default_factory=list)
     targets: list[TargetStatus] = field(default_factory=list)
     source: Document = field(default_factory=dict)
-    """`position`, `end`, `lag_bytes`, `lag_ms`, `retained_bytes`, `log_left_bytes`, `log_bytes_per_s`, where known."""
+    """`position`, `end`, `lag_bytes` or `lag_transactions`, `lag_ms`, `retained_bytes`, `log_left_bytes`,
+    `log_bytes_per_s`, where known."""
     notes: list[str] = field(default_factory=list)
 
     def to_document(self) -> Document:
@@ -196,7 +197,8 @@ class Observer:
                 report.source["end"] = source.format_position(end)
                 report.source["retained_bytes"] = source.retained_bytes()
                 report.source["log_left_bytes"] = source.log_left_bytes()
-                if report.capture is not None and "source_end_commit" in report.capture.facts:
+                in_bytes = source.capabilities.counts_bytes
+                if in_bytes and report.capture is not None and "source_end_commit" in report.capture.facts:
                     # Capture says nothing any more: what was written since is between its last word and now.
                     written = end.commit - int(report.capture.facts["source_end_commit"])
                     report.source["log_bytes_per_s"] = round(written / max(report.capture.age_s, 1.0), 1)
@@ -243,7 +245,7 @@ def assemble(
         facts = active.facts
         report.phase = facts.get("phase")
         names = {"position": "position", "end": "source_end", "lag_bytes": "lag_bytes", "lag_ms": "lag_ms"}
-        names |= {name: name for name in ("retained_bytes", "log_left_bytes", "log_bytes_per_s")}
+        names |= {name: name for name in ("lag_transactions", "retained_bytes", "log_left_bytes", "log_bytes_per_s")}
         report.source = {name: facts[member] for name, member in names.items() if facts.get(member) is not None}
         report.tables = [_table(name, d) for name, d in sorted((facts.get("tables") or {}).items())]
     for target, by_topic in lags.items():

@@ -81,6 +81,9 @@ CAPTURE_SOURCE_TRANSACTIONS = _counter(
 )
 CAPTURE_COMMITS = _seconds("capture_commit_seconds", "Duration of a commit of a Kafka transaction")
 CAPTURE_LAG_BYTES = _gauge("capture_lag_bytes", "Source log that is not published yet")
+CAPTURE_LAG_TRANSACTIONS = _gauge(
+    "capture_lag_transactions", "Source transactions not published yet, where the log's positions count these (MySQL)"
+)
 CAPTURE_LAG_SECONDS = _gauge("capture_lag_seconds", "Age of the last change published when it was committed to Kafka")
 CAPTURE_RETAINED_BYTES = _gauge("capture_retained_bytes", "Log that the source keeps for this replication")
 CAPTURE_LOG_LEFT_BYTES = _gauge(

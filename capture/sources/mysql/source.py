@@ -56,6 +56,7 @@ class MysqlServer:
             truncates=True,
             schema_changes=True,
             log_messages=False,
+            counts_bytes=False,
         )
 
     def identity(self) -> dict[str, str]:

@@ -27,6 +27,9 @@ def test_capture_is_shown_with_its_tables_and_the_source() -> None:
     assert (report.state, report.phase) == ("running", "full-load")
     assert report.source == {"position": "0/1", "end": "0/5", "lag_bytes": 4}
     assert report.tables[0].rows_loaded == 4
+    counts = document(position="a:1", source_end="a:5", lag_bytes=None, lag_transactions=4)
+    report = assemble("shop", {"capture": counts}, {}, NOW)
+    assert report.source == {"position": "a:1", "end": "a:5", "lag_transactions": 4}
 
 
 def test_a_component_that_has_not_written_for_long_is_silent_unless_it_ended() -> None:
