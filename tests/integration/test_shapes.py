@@ -139,6 +139,10 @@ TRANSACTIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
+_CODES = ("unlogged", "view", "keyless", "loose-key", "partitioned", "inheritance")
+"""What plan has to say of these tables."""
+
+
 def test_tables_of_every_shape_and_rows_that_change_in_every_way(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
 ) -> None:
@@ -154,7 +158,7 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
     with Services(*arguments, topics={"format": "avro", "partitions": 2}, at_source={"tables": ["*.*"]}) as services:
         plan = services.run("plan")
         assert plan.returncode == 0, plan.stdout
-        assert all(f"[{code}]" in plan.stdout for code in ("unlogged", "view", "keyless", "loose-key"))
+        assert all(f"[{code}]" in plan.stdout for code in _CODES)
         services.start("capture")
         services.start("apply")
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")

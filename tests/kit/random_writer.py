@@ -323,6 +323,8 @@ class Writer:
             return
         based = {base for _, base in table.generated}
         column = self.choose.choice([c for c in table.columns if quoted(c.name) not in based])
+        if column.identity:
+            return
         name = quoted(column.name)
         if column.name in table.key:
             # Keys stay unique.

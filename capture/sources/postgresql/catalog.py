@@ -57,6 +57,8 @@ class RelationFacts:
     has_primary_key: bool
     storage: int
     """`pg_relation_filenode`: another number when all rows were written anew."""
+    inherits: bool = False
+    """Whether it has parents or children by inheritance, other than as a partition."""
 
 
 class ColumnType(NamedTuple):

@@ -315,6 +315,22 @@ def _of_relations(
                 name,
             )
         yield from _of_identity(relation, quoted)
+        if relation.kind == "p":
+            yield _note(
+                "partitioned",
+                "the table is one table at the target, without partitions; rows of a partition that is detached or "
+                "dropped stay there",
+                None,
+                name,
+            )
+        if relation.inherits:
+            yield _note(
+                "inheritance",
+                "tables that inherit are tables of their own at the target: a query of the parent does not see their "
+                "rows there",
+                None,
+                name,
+            )
         if captured[name].loose_key:
             yield _note(
                 "loose-key",

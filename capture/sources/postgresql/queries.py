@@ -25,7 +25,10 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
        leaves.refusal,
        obj_description(c.oid, 'pg_class'),
        exists (select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indisprimary),
-       leaves.storage
+       leaves.storage,
+       exists (select from pg_inherits i join pg_class other on other.oid in (i.inhparent, i.inhrelid)
+                where c.oid in (i.inhparent, i.inhrelid) and c.relkind = 'r' and other.relkind = 'r'
+                  and not c.relispartition and other.oid <> c.oid)
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   cross join lateral (
       with recursive tree(oid) as (
@@ -50,7 +53,8 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
 """
 """A partition's ancestors; the row estimate; what this role may do; why updates are refused as soon as the table is
 published (`CheckCmdReplicaIdentity` in `execReplication.c`); the file's number, which changes when all rows are written
-anew. Of a partitioned table its leaves count; and its own identity, by which their changes are told."""
+anew; whether it has parents or children by inheritance. Of a partitioned table its leaves count; and its own identity,
+by which their changes are told."""
 
 OIDS = """
 select n.nspname::text, c.relname::text, c.oid::int8
