@@ -73,14 +73,21 @@ class Reader:
             self._load(schema_id)
         if schema_id not in self._schemas:
             raise TailraceError(
-                ErrorKind.DECODE, f"the topic {self._settings.topics.registry_topic} has no schema {schema_id}"
+                ErrorKind.DECODE,
+                f"neither the registry nor {self._settings.topics.registry_topic} has schema {schema_id}",
             )
         return fastavro.schemaless_reader(io.BytesIO(content[wire.HEADER_BYTES :]), self._schemas[schema_id], None)
 
     def _load(self, schema_id: int) -> None:
         if self._registry is not None:
-            self._schemas[schema_id] = fastavro.parse_schema(json.loads(self._registry.text(schema_id)))
-            return
+            try:
+                self._schemas[schema_id] = fastavro.parse_schema(json.loads(self._registry.text(schema_id)))
+            except TailraceError as error:
+                # One that it does not have may be of the time before it was configured.
+                if error.kind is not ErrorKind.DECODE:
+                    raise
+            else:
+                return
         for key, value in read_all(self._settings.kafka, self._settings.topics.registry_topic).items():
             if schema := parse_registry_record(key, value):
                 self._schemas[schema.schema_id] = fastavro.parse_schema(json.loads(schema.text))

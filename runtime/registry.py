@@ -152,6 +152,12 @@ class Registry:
         try:
             answer = self._client.request(method, path, content=content)
         except httpx.TransportError as error:
+            if _is_untrusted(error):
+                raise TailraceError(
+                    ErrorKind.CONFIGURATION,
+                    f"the certificate of the schema registry {self._settings.url} is not to be trusted",
+                    remedy="see `registry.tls.ca`, and that the URL has the name that the certificate is for",
+                ) from None
             raise TailraceError(
                 ErrorKind.TRANSPORT,
                 f"the schema registry {self._settings.url} does not answer ({type(error).__name__})",
@@ -194,6 +200,15 @@ def _tls(settings: RegistrySettings) -> ssl.SSLContext:
             remedy="`ca`, `cert` and `key` are paths of PEM files",
         ) from None
     return context
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Tell whether the server's certificate was refused: an error that stands behind the client's own."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _quoted(subject: str) -> str:

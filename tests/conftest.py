@@ -23,6 +23,7 @@ from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
 from deploy.local.process import log_tail
+from deploy.local.registry import RegistryServer
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database, drop_database
 from tests.kit.topics import delete_topics
@@ -234,3 +235,14 @@ def replication(request: pytest.FixtureRequest) -> Iterator[str]:
     yield name
     if "kafka_server" in request.fixturenames:
         delete_topics(request.getfixturevalue("kafka_server").bootstrap, name)
+
+
+@pytest.fixture(scope="session")
+def registry_server(servers_directory: Path) -> Iterator[RegistryServer]:
+    """A schema registry; tests that want one are skipped where it cannot be had."""
+    server = RegistryServer(servers_directory / "registry")
+    with _optional(server.title, True):
+        server.start()
+    _LOGS.append(server.log)
+    yield server
+    server.stop()
