@@ -12,11 +12,15 @@ from typing import Any, Protocol
 import orjson
 
 from runtime import clock
+from runtime.logging import get_logger
 from schemas.codecs import Decoder, compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.routing import Route
 from schemas.table import TableName, TableSchema
 from schemas.topics import data_topic
+
+log = get_logger(__name__)
 
 Records = Iterable[tuple[bytes | None, bytes | None]]
 """Keys and values of the schemas topic, in order."""
@@ -88,8 +92,18 @@ class SchemaCatalog:
     """The schemas topic, folded. `read` returns the records that came since it was last called."""
 
     def __init__(
-        self, replication: str, encoding: Format, read: Callable[[], Records], *, patience_s: float = PATIENCE_S
+        self,
+        replication: str,
+        encoding: Format,
+        read: Callable[[], Records],
+        *,
+        way: Callable[[TableName], Route] | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        """`way` says where the changes of a table are, and in what form. Left out: all alike, under the usual names."""
+        self._way = way
+        self._encodings: dict[str, Format] = {}
+        self._left_out: set[TableName] = set()
         self._patience_s = patience_s
         self._unknown: set[tuple[str, bytes]] = set()
         """Marks that were waited for in vain."""
@@ -131,14 +145,15 @@ class SchemaCatalog:
         visible comes to each of its partitions at another moment. Raises DECODE when the mark stays unknown.
         """
         deadline = None
+        encoding = self._encoding_of(topic)
         patience_s = 0.0 if (topic, mark) in self._unknown else self._patience_s
         while True:
             known = self.topics.get(topic)
-            version = known and (known.value_ids.get(mark) if self._encoding is Format.AVRO else _number(mark))
+            version = known and (known.value_ids.get(mark) if encoding is Format.AVRO else _number(mark))
             if known is not None and version in known.versions:
                 decoder = known.decoders.get(version)
                 if decoder is None:
-                    decoder = compile_decoder(known.versions[version], self._encoding)
+                    decoder = compile_decoder(known.versions[version], encoding)
                     known.decoders[version] = decoder
                 return decoder
             now = clock.monotonic()
@@ -153,21 +168,21 @@ class SchemaCatalog:
             self._unknown.add((topic, mark))
         raise TailraceError(
             ErrorKind.DECODE,
-            f"{topic} holds a record with the schema {_printable(mark, self._encoding)}, "
+            f"{topic} holds a record with the schema {_printable(mark, encoding)}, "
             "which the schemas topic does not know",
             remedy="see that nothing but this replication writes the topic, and that its schemas topic was not deleted",
         )
 
     def mark_of(self, topic: str, value: bytes, key: bytes | None = None) -> bytes:
         """Return the bytes of a value that say which version wrote it. Raises DECODE."""
-        if self._encoding is Format.AVRO:
+        if self._encoding_of(topic) is Format.AVRO:
             wire.schema_id(value)
             return value[1 : wire.HEADER_BYTES]
         return str(wire.schema_version(value)).encode()
 
     def marks(self, topic: str, values: list[bytes], keys: Sequence[bytes | None] = ()) -> set[bytes]:
         """Return all marks of many values at once; `keys` are their records' keys. Raises DECODE."""
-        if self._encoding is Format.AVRO:
+        if self._encoding_of(topic) is Format.AVRO:
             heads = {value[: wire.HEADER_BYTES] for value in values}
             return {self.mark_of(topic, head) for head in heads}
         known = self.topics.get(topic)
@@ -185,6 +200,8 @@ class SchemaCatalog:
     def _take(self, key: Any, document: dict[str, Any]) -> bool:
         if isinstance(key, list):
             kind, schema, table = key
+            if not self._takes(TableName(schema, table)):
+                return False
             known = self._topic(TableName(schema, table))
             # Without offsets a table is gone, and it is not yet said where its last record stands.
             offsets = {int(p): int(o) for p, o in document.get("offsets", {}).items()}
@@ -194,6 +211,8 @@ class SchemaCatalog:
                 known.dropped = Dropped(int(document["version"]), offsets)
             return False
         table_schema = TableSchema.from_document(document)
+        if not self._takes(table_schema.name):
+            return False
         known = self._topic(table_schema.name)
         known.decoders.pop(table_schema.version, None)
         fresh = table_schema.version not in known.versions
@@ -205,10 +224,26 @@ class SchemaCatalog:
         return fresh
 
     def _topic(self, name: TableName) -> TopicSchemas:
-        topic = data_topic(self._replication, name)
+        if self._way is None:
+            topic = data_topic(self._replication, name)
+        else:
+            way = self._way(name)
+            topic, self._encodings[way.topic] = way.topic, way.format
         if topic not in self.topics:
             self.topics[topic] = TopicSchemas(name)
         return self.topics[topic]
+
+    def _takes(self, name: TableName) -> bool:
+        """Tell whether the topic of a table is one that appliers read."""
+        if self._way is None or (way := self._way(name)).is_applicable:
+            return True
+        if name not in self._left_out:
+            self._left_out.add(name)
+            log.warning("table is not applied", table=str(name), reason=way.why_not)
+        return False
+
+    def _encoding_of(self, topic: str) -> Format:
+        return self._encodings.get(topic, self._encoding)
 
 
 def _number(mark: bytes) -> int:

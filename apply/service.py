@@ -37,6 +37,7 @@ from runtime.signals import Signals
 from runtime.status import StatusWriter
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
+from schemas.routing import route
 from schemas.settings import DdlPolicy, Mode, Settings
 from schemas.signals import PAUSE
 from schemas.table import TableName
@@ -169,7 +170,8 @@ class _Service:
                 stack.callback(registry.close)
             reads = debezium_topics.open_reading(settings, registry)
             return debezium_topics.open_catalog(settings, self._topics, follower, reads, self._partition_count)
-        return SchemaCatalog(settings.name, settings.topics.format, _reader(follower))
+        way = partial(route, settings)
+        return SchemaCatalog(settings.name, settings.topics.format, _reader(follower), way=way)
 
     def _join(self, sink: Sink) -> GroupConsumer | SoleConsumer:
         settings, applier = self._settings, self._applier

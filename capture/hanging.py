@@ -35,9 +35,11 @@ from schemas.codecs import compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.registry import parse_table_record
+from schemas.routing import Route, outbox_topics, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
-from schemas.topics import checkpoints_topic, data_topic, ddl_topic, schemas_topic, transactions_topic
+from schemas.topic_settings import Shape
+from schemas.topics import checkpoints_topic, ddl_topic, schemas_topic, transactions_topic
 
 log = get_logger(__name__)
 
@@ -58,9 +60,10 @@ def transactional_topics(settings: Settings, topics: Topics, data: Iterable[str]
     """Return the topics that capture's transactions write to, `data` and others, as far as they are there."""
     name = settings.name
     wanted = {checkpoints_topic(name), schemas_topic(name), ddl_topic(name), transactions_topic(name), *data}
-    if settings.topics.format is Format.AVRO and settings.registry is None:
+    if settings.registry is None:
         wanted.add(settings.topics.registry_topic)
-    return sorted(wanted & topics.list().keys())
+    existing = topics.list().keys()
+    return sorted(wanted.union(outbox_topics(settings, existing)) & existing)
 
 
 def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) -> None:
@@ -132,16 +135,17 @@ class _Sequences:
     """Finds the commit sequence of records of any topic that knows it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._encoding = settings.topics.format
+        self._ways: dict[str, Route] = {}
         self._tables: dict[tuple[str, int], TableSchema] = {}
         self._documents = (ddl_topic(settings.name), transactions_topic(settings.name))
         # The version of a table may itself stand in a transaction that was aborted.
         for key, value in read_all(settings.kafka, schemas_topic(settings.name), committed=False).items():
             if isinstance(orjson.loads(key), dict):
                 version = parse_table_record(value)
-                topic = data_topic(settings.name, version.table.name)
-                mark = version.value_schema_id if self._encoding is Format.AVRO else version.table.version
-                self._tables[topic, mark or 0] = version.table
+                way = route(settings, version.table.name)
+                mark = version.value_schema_id if way.format is Format.AVRO else version.table.version
+                self._tables[way.topic, mark or 0] = version.table
+                self._ways[way.topic] = way
 
     @property
     def topics(self) -> set[str]:
@@ -152,9 +156,13 @@ class _Sequences:
         """Return a record's commit sequence, None if it was written with a schema that nobody published."""
         if topic in self._documents:
             return int(orjson.loads(value)["seq"])
-        mark = wire.schema_id(value) if self._encoding is Format.AVRO else wire.schema_version(value)
+        way = self._ways.get(topic)
+        if way is None or way.shape is not Shape.ENVELOPE or way.outbox is not None:
+            # Rows say nothing of it. The mark in the same transaction does.
+            return None
+        mark = wire.schema_id(value) if way.format is Format.AVRO else wire.schema_version(value)
         table = self._tables.get((topic, mark))
-        return None if table is None else compile_decoder(table, self._encoding).facts(value).seq
+        return None if table is None else compile_decoder(table, way.format).facts(value).seq
 
     def last(self, topic: str, records: Iterable[Record]) -> int:
         """Return the highest sequence of some records, 0 if there is none."""
@@ -179,7 +187,7 @@ def _is_checkpoint_committed(
 def last_sequence(settings: Settings, topics: Topics) -> int:
     """Return the highest commit sequence that stands near the ends of the tables' topics, 0 if there is none."""
     sequences = _Sequences(settings)
-    existing = sequences.topics & topics.list(f"{settings.name}.").keys()
+    existing = sequences.topics & topics.list().keys()
     return _last_visible(settings, topics, existing, sequences, depth=TAIL_OFFSETS)
 
 

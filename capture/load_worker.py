@@ -20,6 +20,7 @@ from capture.sources import open_snapshot_reader
 from runtime import garbage, logging
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -129,7 +130,7 @@ def _encoder(request: ReadRequest, settings: Settings, connector: str) -> Encode
     # Compiled codecs are cached by the schema's fingerprint.
     return compile_encoder(
         request.table,
-        settings.topics.format,
+        inner_format(route(settings, request.table.name)),
         replication=settings.name,
         connector=connector,
         database=settings.source.database or request.table.name.schema,

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from capture.held_back import HeldBack
+from capture.shapes import Reshaper, Shaped
 from capture.source import Snapshot
 from capture.transactions import Transactions
 from capture.window import Horizon, LoadWindow, overlay
 from runtime.failpoints import hit
+from runtime.kafka.producer import Headers
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
 from schemas.errors import ErrorKind, TailraceError
@@ -37,7 +39,14 @@ class Producer(Protocol):
     in_transaction: bool
 
     def begin(self) -> None: ...
-    def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None: ...
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers | None = None,
+    ) -> None: ...
     def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None: ...
     def commit(self) -> None: ...
     def close(self) -> None: ...
@@ -54,12 +63,20 @@ class Feed:
     encoder: Encoder
     topic: str
     partition_count: int
+    shape: Reshaper | None = None
+    """What says the envelopes again, where records are no envelopes under the table's key."""
     window: LoadWindow | None = None
     """While a table with a key is being loaded."""
     held_back: HeldBack | None = None
     """While a table without a key is being loaded."""
     pairs: list[Pair] = field(default_factory=list)
     """Records that are not handed to the producer yet."""
+    shaped: list[Shaped] = field(default_factory=list)
+    """The same, of another shape."""
+    tombstones: bool = False
+    """Whether a tombstone follows a delete."""
+    compacted: bool = False
+    """Whether the topic is compacted."""
     txn: Transaction | None = None
     block: Block | None = None
     """What the rows of `txn` share."""
@@ -70,6 +87,11 @@ class Feed:
         """Return the records since the last call."""
         count, self.row_count = self.row_count, 0
         return count
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics that its records go to."""
+        return {self.topic} if self.shape is None else self.shape.topics
 
     @property
     def partition(self) -> int | None:
@@ -92,15 +114,11 @@ class Publisher:
         sequence: int,
         transactions: Transactions,
         transactions_topic: str,
-        tombstones: bool,
-        compacted: bool,
         complete: Callable[[RowChanges], None],
         now_us: Callable[[], int],
     ) -> None:
         self._producer = producer
         self._horizon = horizon
-        self._tombstones = tombstones
-        self._compacted = compacted
         self._complete = complete
         self._now_us = now_us
         self._touched: list[Feed] = []
@@ -116,6 +134,11 @@ class Publisher:
         """Its bytes, by estimate."""
         self.now_us = now_us()
         """When the changes at hand are handled: the envelope's `ts_us`. Set once per poll."""
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics that the records of tables go to."""
+        return {topic for feed in self.feeds.values() for topic in feed.topics}
 
     def tick(self) -> None:
         """Take the time for the changes that follow."""
@@ -156,7 +179,7 @@ class Publisher:
             snapshot="true", position_lsn=snapshot.high, ts_us=self.now_us, txid=None, now_us=self.now_us
         )
         pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
-        self.transactions.counted(feed.topic, len(pairs))
+        self._count(feed, len(pairs))
         self._add(feed, pairs)
 
     def void(self, feed: Feed, position_commit: int) -> None:
@@ -174,6 +197,10 @@ class Publisher:
             pairs, feed.pairs = feed.pairs, []
             self.open()
             self._producer.produce_run(feed.topic, pairs, feed.partition)
+            if feed.shaped:
+                shaped, feed.shaped = feed.shaped, []
+                for topic, key, value, headers in shaped:
+                    self._producer.produce(topic, key, value, KEYLESS_PARTITION if key is None else None, headers)
         self._touched.clear()
         hit("capture.produce.after")
         if self.transactions.pending:
@@ -231,9 +258,9 @@ class Publisher:
             # It asks for rows.
             changes.read()
         before = self.sequence
-        pairs, self.sequence = feed.encoder.records(changes, block, before, self._tombstones)
+        pairs, self.sequence = feed.encoder.records(changes, block, before, feed.tombstones)
         count = self.sequence - before
-        self.transactions.counted(feed.topic, count)
+        self._count(feed, count)
         if self.transactions.metadata:
             pairs = self._placed(feed, txn, pairs, count)
         self._add(feed, pairs)
@@ -246,17 +273,24 @@ class Publisher:
         self.open()
         self.sequence += 1
         value = feed.encoder.truncate(self._block(feed, txn), self.sequence)
-        self.transactions.counted(feed.topic, feed.partition_count)
+        self._count(feed, feed.partition_count)
         if self.transactions.metadata:
             ((_, placed),) = self._placed(feed, txn, [(None, value)], 1)
             value = placed or value
-        key = TRUNCATE_KEY if self._compacted else None
+        key = TRUNCATE_KEY if feed.compacted else None
+        values = [value] if feed.shape is None else [again.value for again in feed.shape.records([(None, value)])]
         for partition in range(feed.partition_count):
-            self._producer.produce(feed.topic, key, value, partition)
+            for content in values:
+                self._producer.produce(feed.topic, key, content, partition)
         self.open_rows += feed.partition_count
         if feed.window is not None:
             self._horizon.published(txn)
             feed.window.truncated(txn)
+
+    def _count(self, feed: Feed, count: int) -> None:
+        """Note records for marks, by which appliers go: they read no other shapes."""
+        if feed.shape is None:
+            self.transactions.counted(feed.topic, count)
 
     def _placed(self, feed: Feed, txn: Transaction, pairs: list[Pair], count: int) -> list[Pair]:
         """Return the records with their place in the source transaction."""
@@ -280,11 +314,14 @@ class Publisher:
     def _add(self, feed: Feed, pairs: list[Pair]) -> None:
         if not pairs:
             return
-        if feed.pairs:
+        if not feed.pairs and not feed.shaped:
+            self._touched.append(feed)
+        if feed.shape is not None:
+            feed.shaped += feed.shape.records(pairs)
+        elif feed.pairs:
             feed.pairs += pairs
         else:
             feed.pairs = pairs
-            self._touched.append(feed)
         count = len(pairs)
         feed.row_count += count
         self.open_rows += count

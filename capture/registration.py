@@ -23,9 +23,16 @@ class Registration:
         """Whether new versions are registered."""
         return self._registry is not None
 
-    def suits(self, version: TableVersion) -> bool:
-        """Tell whether a version's ids are of the kind that is configured now."""
-        return version.value_schema_id is None or version.registered == self.is_by_registry
+    def suits(self, version: TableVersion, encoder: Encoder) -> bool:
+        """Tell whether a version has the schemas that its encoder writes, with ids of the kind that is configured now.
+
+        `encoder` has ids of our own making: hashes, by which schemas are compared.
+        """
+        hashes = (encoder.key_schema_id, encoder.value_schema_id)
+        known = (version.key_schema_id, version.value_schema_id)
+        if self.is_by_registry and hashes != (None, None):
+            return version.registered == hashes
+        return version.registered is None and known == hashes
 
     def ids(self, encoder: Encoder, topic: str) -> SchemaIds | None:
         """Return the ids for a version that is written to a topic; None: those that the encoder has.
@@ -34,7 +41,7 @@ class Registration:
         """
         known = self._catalogue.entry(encoder.table)
         if known is not None:
-            if not known.registered or known.value_schema_id is None:
+            if known.registered is None or known.value_schema_id is None:
                 return None
             return SchemaIds(known.key_schema_id, known.value_schema_id)
         if self._registry is None or encoder.value_schema_text is None:

@@ -23,9 +23,10 @@ from runtime.logging import get_logger
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
+from schemas.routing import check_routes
 from schemas.settings import DdlPolicy, Mode, Settings
 from schemas.table import TableName, TableSchema
-from schemas.topics import check_distinct, checkpoints_topic, ddl_topic
+from schemas.topics import checkpoints_topic, ddl_topic
 
 log = get_logger(__name__)
 
@@ -108,7 +109,7 @@ class SchemaChanges:
         present = {table.name: table for table in tables}
         if any(_is_another(known.get(table.name), table) for table in tables):
             # Their log from now on, and what is in them.
-            check_distinct(self._settings.name, list(present))
+            check_routes(self._settings, list(present))
             self._source.prepare(tables)
         found = [
             SchemaChange(name, known.get(name), present.get(name))

@@ -16,9 +16,18 @@ import orjson
 from runtime.kafka.admin import TopicSpec
 from schemas.codecs import Encoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.registry import TableVersion, check_ids, parse_table_record, registry_record, table_record
+from schemas.registry import (
+    TableVersion,
+    check_ids,
+    parse_table_record,
+    registry_record,
+    schema_id_of,
+    subject_of,
+    table_record,
+)
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
+from schemas.topic_settings import SubjectNaming
 from schemas.topics import schemas_topic
 
 
@@ -117,20 +126,28 @@ class Catalogue:
         """Return what is known of a version; None for a new one."""
         return next((e for e in self.versions.get(table.name, ()) if e.table.version == table.version), None)
 
-    def add(self, encoder: Encoder, subject: str, *, registered: bool = False) -> list[Addition]:
+    def add(
+        self, encoder: Encoder, topic: str, *, by_registry: bool = False, is_shared: bool = False
+    ) -> list[Addition]:
         """Note a version that `numbered` gave; return the records that publish it, none if it is known.
 
-        `subject` is the table's topic; `registered`: a registry has its schemas. Raises INVARIANT when the ids of two
-        Avro schemas collide.
+        `topic` is the table's; `by_registry`: a registry has its schemas; `is_shared`: the topic is that of other
+        tables, too. Raises INVARIANT when the ids of two Avro schemas collide.
         """
         table = encoder.table
         history = self.versions.setdefault(table.name, [])
         if self.entry(table) is not None:
             return []
         additions: list[Addition] = []
-        if not registered:
-            additions += self._registry(subject, "key", encoder.key_schema_id, encoder.key_schema_text, history)
-            additions += self._registry(subject, "value", encoder.value_schema_id, encoder.value_schema_text, history)
+        texts = (encoder.key_schema_text, encoder.value_schema_text)
+        registered = None
+        if by_registry and texts != (None, None):
+            key, value = texts
+            registered = (schema_id_of(key) if key else None, schema_id_of(value) if value else None)
+        elif not by_registry:
+            naming = SubjectNaming.TOPIC_RECORD if is_shared else SubjectNaming.TOPIC
+            additions += self._registry(naming, topic, "key", encoder.key_schema_id, texts[0], history)
+            additions += self._registry(naming, topic, "value", encoder.value_schema_id, texts[1], history)
         entry = TableVersion(table, encoder.key_schema_id, encoder.value_schema_id, registered)
         history.append(entry)
         return [*additions, Addition(self.topic, *table_record(entry))]
@@ -169,7 +186,13 @@ class Catalogue:
         return Addition(self.topic, orjson.dumps(["dropped", *table.name]), orjson.dumps(document))
 
     def _registry(
-        self, subject: str, part: str, schema_id: int | None, text: str | None, history: Sequence[TableVersion]
+        self,
+        naming: SubjectNaming,
+        topic: str,
+        part: str,
+        schema_id: int | None,
+        text: str | None,
+        history: Sequence[TableVersion],
     ) -> list[Addition]:
         if schema_id is None or text is None:
             return []
@@ -178,7 +201,7 @@ class Catalogue:
         distinct = list(dict.fromkeys(identity for identity in ids if identity is not None))
         if schema_id in distinct:
             return []
-        record = registry_record(f"{subject}-{part}", len(distinct) + 1, schema_id, text)
+        record = registry_record(subject_of(naming, topic, part, text), len(distinct) + 1, schema_id, text)
         return [Addition(self.registry_topic, *record)]
 
 

@@ -96,7 +96,7 @@ class _Service:
         """Stand by, then capture. Return True when there is nothing more to do."""
         settings = self._settings
         topics = Topics(settings.kafka)
-        topics.ensure(_own_topics(settings))
+        topics.ensure(own_topics(settings))
         leadership = Leadership(settings)
         try:
             if not self._stand_by(leadership):
@@ -254,13 +254,13 @@ class _Service:
             if paused := signals.is_paused(session.position, source):
                 break
             leadership.check()
-            connection.check(feed.topic for feed in session.publisher.feeds.values())
+            connection.check(session.publisher.topics)
             progress.report(session, source)
             if session.committed != began_commit:
                 # It moves: the next failure is the first of a new series.
                 self._backoff.reset()
         session.drain()
-        connection.check(feed.topic for feed in session.publisher.feeds.values())
+        connection.check(session.publisher.topics)
         with suppress(TailraceError):
             # The last figures. Everything is committed: a source that does not answer now is no failure of ours.
             progress.report(session, source, at_once=True)
@@ -310,7 +310,8 @@ def _is_loaded(checkpoint: checkpoints.Checkpoint) -> bool:
     return bool(plans) and all(plan["state"] == LoadState.LOADED for plan in plans)
 
 
-def _own_topics(settings: Settings) -> list[TopicSpec]:
+def own_topics(settings: Settings) -> list[TopicSpec]:
+    """Return what the topics of a replication must be, but for those of its tables."""
     name, replication_factor = settings.name, settings.topics.replication_factor
     return [
         checkpoints.topic_spec(settings),

@@ -31,12 +31,12 @@ from schemas import key_bounds
 from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
+from schemas.routing import check_routes, route
 from schemas.selection import Selection
 from schemas.settings import Mode, Settings
 from schemas.signals import Signal
 from schemas.table import TableName, TableSchema
-from schemas.topic_settings import Cleanup
-from schemas.topics import check_distinct, checkpoints_topic, data_topic, transactions_topic
+from schemas.topics import checkpoints_topic, transactions_topic
 
 log = get_logger(__name__)
 
@@ -85,8 +85,6 @@ class Session:
             sequence=checkpoint.sequence,
             transactions=checkpoint.transactions(metadata=settings.topics.transaction_metadata),
             transactions_topic=transactions_topic(settings.name),
-            tombstones=settings.topics.writes_tombstones,
-            compacted=settings.topics.cleanup is Cleanup.COMPACT,
             complete=around.source.complete,
             now_us=around.now_us,
         )
@@ -162,7 +160,7 @@ class Session:
             raise TailraceError(
                 ErrorKind.CONFIGURATION, "no table matches `source.tables`", remedy="see `tailrace plan`"
             )
-        check_distinct(settings.name, [table.name for table in tables])
+        check_routes(settings, [table.name for table in tables])
         in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
@@ -379,15 +377,18 @@ class Session:
             return []
         hit("capture.load.announce")
         names = {load.name for load in loads} | {table.name for table in gone}
-        topics = {name: data_topic(self._settings.name, name) for name in names}
+        topics = {name: route(self._settings, name).topic for name in names}
         # Not the ends of what is committed: a commit returns before its markers are written, so they may still stand
         # in front of the last transaction.
         ends: dict[str, dict[int, int]] = {}
         for (topic, number), end in self._around.topics.end_offsets(topics.values(), read_committed=False).items():
             ends.setdefault(topic, {})[number] = end
         return [
-            *(self._catalogue.announce_loaded(load.table, load.generation, ends[topics[load.name]]) for load in loads),
-            *(self._catalogue.announce_dropped(table, ends[topics[table.name]]) for table in gone),
+            *(
+                self._catalogue.announce_loaded(load.table, load.generation, ends.get(topics[load.name], {}))
+                for load in loads
+            ),
+            *(self._catalogue.announce_dropped(table, ends.get(topics[table.name], {})) for table in gone),
         ]
 
     def _patience_s(self, timeout_s: float) -> float:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from capture.outbox import OutboxMessages
 from capture.publisher import KEYLESS_PARTITION, Feed, Publisher
 from capture.registration import Registration
 from capture.schemas_topic import Addition, Catalogue
+from capture.shapes import SHAPES, Origin, Reshaper
 from runtime.kafka.admin import TopicSpec
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
+from schemas.routing import Route, route
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
-from schemas.topics import data_topic
+from schemas.topic_settings import Cleanup
 
 
 class TopicAdmin(Protocol):
@@ -50,59 +52,94 @@ class Tables:
         Topics are made at once; the versions' records go into the open Kafka transaction. Raises CONFIGURATION when a
         topic exists with other settings.
         """
-        settings = self._settings
-        existing = self._topics.list(f"{settings.name}.")
-        specs = {data_topic(settings.name, table.name): self._spec(table, existing) for table, _ in pairs}
-        self._topics.ensure(list(specs.values()))
+        existing = self._topics.list()
+        specs = {table.name: table_spec(self._settings, table, self._catalogue, existing) for table, _ in pairs}
+        wanted = {spec.name: spec for table, spec in specs.items() if self._way(table).outbox is None}
+        self._topics.ensure(list(wanted.values()))
         additions: list[Addition] = []
         for table, source_table in pairs:
-            topic = data_topic(settings.name, table.name)
-            encoder = self._encoder(table, topic)
-            additions += self._catalogue.add(encoder, topic, registered=self._registration.is_by_registry)
+            way = self._way(table.name)
+            encoder, shape = self._codec(table, way)
+            wire = encoder if shape is None else shape.wire
+            additions += self._catalogue.add(
+                wire, way.topic, by_registry=self._registration.is_by_registry, is_shared=way.shared
+            )
             feed = self._publisher.feeds.get(table.name)
             if feed is None:
-                feed = Feed(table, source_table, encoder, topic, specs[topic].partitions)
+                feed = Feed(table, source_table, encoder, way.topic, specs[table.name].partitions, shape)
+                feed.tombstones = way.tombstones and shape is None
+                feed.compacted = specs[table.name].cleanup == str(Cleanup.COMPACT)
                 self._publisher.feeds[table.name] = feed
             else:
                 # The rows of one transaction share a block of the old encoder: it is made anew.
-                feed.table, feed.source_table, feed.encoder, feed.txn = table, source_table, encoder, None
+                feed.table, feed.source_table, feed.txn = table, source_table, None
+                feed.encoder, feed.shape = encoder, shape
         for addition in additions:
             self._publisher.record(*addition)
 
     def as_published(self, table: TableSchema) -> TableSchema:
-        """Return a version in force as it goes on: under a new number if its schemas' ids are of another kind now."""
+        """Return a version in force as it goes on: under a new number if its schemas, or their ids, are others now."""
         entry = self._catalogue.entry(table)
-        if entry is None or self._registration.suits(entry):
+        wire = self._unregistered(table, self._way(table.name))[1]
+        if entry is None or self._registration.suits(entry, wire):
             return table
         return self._catalogue.numbered(table, anew=True)
 
     def ids(self, name: TableName) -> SchemaIds | None:
-        """Return the ids that the keys and values of a table carry; None where they are hashes, or there are none."""
+        """Return the ids that a table's encoder writes; None where they are hashes, or there are none."""
         feed = self._publisher.feeds[name]
-        return self._registration.ids(feed.encoder, feed.topic)
+        return None if feed.shape is not None else self._registration.ids(feed.encoder, feed.topic)
 
-    def _encoder(self, table: TableSchema, topic: str) -> Encoder:
-        compile_ = partial(
-            compile_encoder,
-            table,
-            self._settings.topics.format,
-            replication=self._settings.name,
-            connector=self._connector,
-            database=self._settings.source.database or table.name.schema,
-        )
-        encoder = compile_()
-        ids = self._registration.ids(encoder, topic)
-        return encoder if ids is None else compile_(ids=ids)
+    def _way(self, name: TableName) -> Route:
+        return route(self._settings, name)
 
-    def _spec(self, table: TableSchema, existing: Mapping[str, int]) -> TopicSpec:
-        topics = self._settings.topics
-        name = data_topic(self._settings.name, table.name)
-        history = [entry.table for entry in self._catalogue.versions.get(table.name, ())]
-        keyed = {bool(version.key) for version in (*history, table)}
-        partitions = topics.partitions if table.spreads else KEYLESS_PARTITION + 1
-        if len({version.spreads for version in (*history, table)}) > 1:
-            # A table that has got or lost its key keeps the topic that it has.
-            partitions = existing.get(name, partitions)
-        # Compaction needs keys.
-        cleanup = str(topics.cleanup) if keyed == {True} else "delete"
-        return TopicSpec(name, partitions, cleanup, topics.config, replication_factor=topics.replication_factor)
+    def _codec(self, table: TableSchema, way: Route) -> tuple[Encoder, Reshaper | None]:
+        """Return a version's encoder and, for records of another shape, what makes them of what it writes."""
+        shape, wire = self._unregistered(table, way)
+        ids = self._registration.ids(wire, way.topic)
+        if shape is None:
+            return compile_encoder(table, way.format, **self._origin(table)._asdict(), ids=ids), None
+        if ids is not None:
+            shape.identify(ids)
+        return shape.inner, shape
+
+    def _unregistered(self, table: TableSchema, way: Route) -> tuple[Reshaper | None, Encoder]:
+        """Return the shape, and what stands on the topic, with ids of our own making."""
+        if way.is_plain:
+            return None, compile_encoder(table, way.format, **self._origin(table)._asdict())
+        origin = self._origin(table)
+        if way.outbox is not None:
+            shape: Reshaper = OutboxMessages(table, way, origin, self._make_outbox_topic(way))
+        else:
+            shape = SHAPES[way.shape](table, way, origin)
+        return shape, shape.wire
+
+    def _origin(self, table: TableSchema) -> Origin:
+        database = self._settings.source.database or table.name.schema
+        return Origin(self._settings.name, self._connector, database)
+
+    def _make_outbox_topic(self, way: Route) -> Callable[[str], None]:
+        replication_factor = self._settings.topics.replication_factor
+
+        def make(topic: str) -> None:
+            cleanup = str(way.cleanup)
+            spec = TopicSpec(topic, way.partitions, cleanup, way.config, replication_factor=replication_factor)
+            if topic not in self._topics.list(topic):
+                self._topics.ensure([spec])
+
+        return make
+
+
+def table_spec(settings: Settings, table: TableSchema, catalogue: Catalogue, existing: Mapping[str, int]) -> TopicSpec:
+    """Return what the topic of a table must be. `existing` are the partitions of the topics that there are."""
+    way = route(settings, table.name)
+    history = [entry.table for entry in catalogue.versions.get(table.name, ())]
+    keyed = {bool(version.key or way.key) for version in (*history, table)}
+    partitions = way.partitions if table.spreads or way.key or way.shared else KEYLESS_PARTITION + 1
+    if len({version.spreads for version in (*history, table)}) > 1:
+        # A table that has got or lost its key keeps the topic that it has.
+        partitions = existing.get(way.topic, partitions)
+    # Compaction needs keys.
+    cleanup = str(way.cleanup) if keyed == {True} else "delete"
+    replication_factor = settings.topics.replication_factor
+    return TopicSpec(way.topic, partitions, cleanup, way.config, replication_factor=replication_factor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from capture.sources import open_source
 from schemas.codecs import compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -14,11 +15,12 @@ def text(settings: Settings, table: str, *, decoder: bool) -> str:
     selected.
     """
     schema = _schema(settings, table)
+    format_ = inner_format(route(settings, schema.name))
     if decoder:
-        return compile_decoder(schema, settings.topics.format).source_text
+        return compile_decoder(schema, format_).source_text
     encoder = compile_encoder(
         schema,
-        settings.topics.format,
+        format_,
         replication=settings.name,
         connector=settings.source.engine,
         database=settings.source.database,

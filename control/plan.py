@@ -12,19 +12,23 @@ from typing import Any
 
 from capture import checkpoints
 from capture.schemas_topic import Catalogue
+from capture.service import own_topics
+from capture.shapes import check
 from capture.source import Source
 from capture.sources import open_source
+from capture.tables import table_spec
 from control import debezium
 from control.wire_types import wire_type
-from runtime.kafka.admin import Topics
+from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
+from schemas.routing import Route, check_routes, route
 from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
-from schemas.topics import check_distinct, checkpoints_topic, data_topic, schemas_topic
+from schemas.topics import checkpoints_topic, schemas_topic
 from schemas.types import Family
 
 
@@ -149,11 +153,11 @@ def of_error(error: TailraceError) -> Finding:
     return Finding(Severity.BLOCKS, str(error.kind), error.message, remedy=error.remedy)
 
 
-def planned_table(replication: str, table: TableSchema, rows_estimated: int) -> PlannedTable:
+def planned_table(settings: Settings, table: TableSchema, rows_estimated: int) -> PlannedTable:
     """Return how a table would travel."""
     return PlannedTable(
         table.name,
-        data_topic(replication, table.name),
+        _destination(route(settings, table.name)),
         rows_estimated,
         table.key_names,
         tuple(
@@ -178,12 +182,18 @@ def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
         tables = source.tables()
         report.reached.append(f"source {settings.source.engine} {settings.source.place}")
         estimates = source.row_estimates(tables)
-        report.tables = [planned_table(settings.name, t, max(0, estimates.get(t.name, 0))) for t in tables]
+        report.tables = [planned_table(settings, t, max(0, estimates.get(t.name, 0))) for t in tables]
         report.findings += [PlacedFinding("source", finding) for finding in source.findings(tables)]
         report.findings += [PlacedFinding("source", finding) for finding in _of_checkpoint(settings, source)]
         if not tables:
             report.findings.append(PlacedFinding("source", _nothing_selected()))
-        check_distinct(settings.name, [table.name for table in tables])
+        for table in tables:
+            try:
+                check(table, route(settings, table.name))
+            except TailraceError as error:
+                finding = Finding(Severity.BLOCKS, "route", error.message, table.name, error.remedy)
+                report.findings.append(PlacedFinding("source", finding))
+        check_routes(settings, [table.name for table in tables])
     except TailraceError as error:
         report.findings.append(PlacedFinding("source", of_error(error)))
         return ()
@@ -198,7 +208,7 @@ def _check_debezium(settings: Settings, report: Report) -> Sequence[TableSchema]
         report.reached.append(f"source debezium {settings.source.place}")
         counts, tables = look.record_counts(), list(look.tables.values())
         report.tables = [
-            replace(planned_table(settings.name, table, counts.get(table.name, 0)), topic=topic)
+            replace(planned_table(settings, table, counts.get(table.name, 0)), topic=topic)
             for topic, table in look.tables.items()
         ]
         report.findings += [PlacedFinding("source", finding) for finding in look.findings()]
@@ -251,21 +261,28 @@ def _check_kafka(settings: Settings, tables: Sequence[TableSchema], report: Repo
         if wanted is not None and wanted > brokers:
             message = f"topics.replication_factor is {wanted}, the cluster has {brokers} broker(s)"
             report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
-        existing = cluster.list(f"{settings.name}.")
-        for table in tables:
-            if not table.spreads:
-                # One partition, or as many as the topic had when the table lost its key: capture takes what is there.
-                continue
-            partitions = existing.get(data_topic(settings.name, table.name))
-            if partitions not in (None, settings.topics.partitions):
-                message = f"the topic has {partitions} partitions, the configuration says {settings.topics.partitions}"
-                remedy = f"set topics.partitions to {partitions}, or `tailrace reset` and load anew"
-                # One partition is what a table had that has got its key since: capture goes on with it.
-                severity = Severity.WARNS if partitions == 1 else Severity.BLOCKS
-                finding = Finding(severity, "topic-settings", message, table.name, remedy)
-                report.findings.append(PlacedFinding("kafka", finding))
+        for message in cluster.differences([*own_topics(settings), *_table_topics(settings, cluster, tables)]):
+            remedy = "change the section `topics`, or alter the topic, or delete it if nobody needs what it holds"
+            finding = Finding(Severity.BLOCKS, "topic-settings", message, remedy=remedy)
+            report.findings.append(PlacedFinding("kafka", finding))
     except TailraceError as error:
         report.findings.append(PlacedFinding("kafka", of_error(error)))
+
+
+def _table_topics(settings: Settings, cluster: Topics, tables: Sequence[TableSchema]) -> list[TopicSpec]:
+    """Return what the topics of tables must be, as capture says it."""
+    topic, existing = schemas_topic(settings.name), cluster.list()
+    catalogue = Catalogue.of(settings, read_all(settings.kafka, topic) if topic in existing else {})
+    specs = {}
+    for table in tables:
+        way = route(settings, table.name)
+        if way.outbox is None:
+            specs[way.topic] = table_spec(settings, table, catalogue, existing)
+    return list(specs.values())
+
+
+def _destination(way: Route) -> str:
+    return way.topic if way.outbox is None else f"{way.outbox.topic} (messages)"
 
 
 def _check_target(settings: Settings, name: str, tables: Sequence[TableSchema], report: Report) -> None:

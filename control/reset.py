@@ -105,7 +105,7 @@ def _destroy(settings: Settings) -> Sequence[str]:
 
 
 def _topics(settings: Settings) -> list[str]:
-    existing = Topics(settings.kafka).list(settings.name)
+    existing = Topics(settings.kafka).list()
     return [*(topic for topic in data_topics(settings) if topic in existing), *_own_topics(settings)]
 
 

@@ -22,9 +22,10 @@ from runtime.kafka.compacted import Follower
 from runtime.kafka.group_offsets import GroupOffsets
 from schemas.endpoints import DebeziumSource
 from schemas.errors import TailraceError
+from schemas.routing import Route, route
 from schemas.settings import Settings
 from schemas.table import TableName
-from schemas.topics import apply_group, data_topic, schemas_topic, status_topic
+from schemas.topics import apply_group, schemas_topic, status_topic
 
 SILENT_AFTER_S = 15.0
 LOG_LEFT_S_MIN = 3600.0
@@ -140,7 +141,7 @@ class Observer:
     def look(self) -> Report:
         """Return how things stand now. Raises TRANSPORT when Kafka does not answer."""
         documents = self.documents()
-        topics = data_topics(self._settings)
+        topics = applied_topics(self._settings)
         lags = {name: self.lag(name, topics) for name in self._settings.targets}
         report = assemble(self._settings.name, documents, lags, clock.now_us())
         if isinstance(self._settings.source, DebeziumSource):
@@ -212,7 +213,18 @@ def data_topics(settings: Settings) -> list[str]:
     """Return the topics of the tables that are published so far, sorted."""
     if isinstance(settings.source, DebeziumSource):
         return debezium.known_topics(settings)
-    return sorted({data_topic(settings.name, name) for name in known_tables(settings)})
+    return sorted({way.topic for way in _ways(settings) if way.outbox is None})
+
+
+def applied_topics(settings: Settings) -> list[str]:
+    """Return those of them that appliers read, sorted."""
+    if isinstance(settings.source, DebeziumSource):
+        return debezium.known_topics(settings)
+    return sorted({way.topic for way in _ways(settings) if way.is_applicable})
+
+
+def _ways(settings: Settings) -> list[Route]:
+    return [route(settings, name) for name in known_tables(settings)]
 
 
 def known_tables(settings: Settings) -> list[TableName]:

@@ -9,8 +9,12 @@ from control.status import known_tables
 from runtime.kafka.admin import Topics
 from schemas import topics as names
 from schemas.format import Format
+from schemas.routing import route
 from schemas.settings import Settings
 from schemas.table import TableName
+from schemas.topic_settings import Shape
+
+_SHAPES = {Shape.ENVELOPE: "changes", Shape.ROW: "rows", Shape.CLOUDEVENT: "changes, as CloudEvents,"}
 
 
 @dataclass(slots=True)
@@ -64,7 +68,12 @@ def survey(settings: Settings) -> Report:
 def contents_by_topic(settings: Settings) -> dict[str, str]:
     """Return what each topic of the replication holds: the tables' topics first, then Tailrace's own."""
     replication = settings.name
-    contents = {names.data_topic(replication, table): f"changes of {table}" for table in known_tables(settings)}
+    contents: dict[str, str] = {}
+    for table in known_tables(settings):
+        way = route(settings, table)
+        if way.outbox is None:
+            before = contents.get(way.topic)
+            contents[way.topic] = f"{before}, {table}" if before else f"{_SHAPES[way.shape]} of {table}"
     contents |= {
         names.checkpoints_topic(replication): "capture's position and load progress",
         names.schemas_topic(replication): "table schema versions",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from schemas.table import Column, TableSchema
 from schemas.types.form import ConnectSchema
@@ -93,15 +92,20 @@ def source_fields() -> list[tuple[str, str, bool]]:
     ]
 
 
-def value_schema(table: TableSchema, replication: str, connector: str, names: Sequence[str]) -> ConnectSchema:
-    """Return the schema of envelopes."""
-    prefix = namespace(replication, table)
-    row: dict[str, Any] = {
+def row_schema(table: TableSchema, replication: str, names: Sequence[str]) -> ConnectSchema:
+    """Return the schema of rows, as they stand in envelopes."""
+    return {
         "type": "struct",
-        "name": f"{prefix}.Value",
+        "name": f"{namespace(replication, table)}.Value",
         "optional": True,
         "fields": [_column(column, table, name, key=False) for column, name in zip(table.columns, names, strict=True)],
     }
+
+
+def value_schema(table: TableSchema, replication: str, connector: str, names: Sequence[str]) -> ConnectSchema:
+    """Return the schema of envelopes."""
+    prefix = namespace(replication, table)
+    row = row_schema(table, replication, names)
     source = {
         "type": "struct",
         "name": f"io.debezium.connector.{avro_name(connector)}.Source",

@@ -143,8 +143,8 @@ class TableVersion(NamedTuple):
     table: TableSchema
     key_schema_id: int | None
     value_schema_id: int | None
-    registered: bool = False
-    """Whether a registry has given the ids."""
+    registered: tuple[int | None, int | None] | None = None
+    """Where a registry has given the ids: those that the schemas' texts have of themselves, key and value."""
 
 
 def table_record(version: TableVersion) -> SchemaRecord:
@@ -156,8 +156,8 @@ def table_record(version: TableVersion) -> SchemaRecord:
         "key_schema_id": version.key_schema_id,
         "value_schema_id": version.value_schema_id,
     }
-    if version.registered:
-        value["registered"] = True
+    if version.registered is not None:
+        value["registered"] = version.registered
     return SchemaRecord(_json(key), _json(value))
 
 
@@ -175,13 +175,14 @@ def parse_table_record(value: bytes) -> TableVersion:
     """Read the value of a table version's record. Raises DECODE."""
     try:
         document = json.loads(value)
+        registered = document.get("registered")
         return TableVersion(
             TableSchema.from_document(document),
             document.get("key_schema_id"),
             document.get("value_schema_id"),
-            document.get("registered") is True,
+            None if registered is None else (registered[0], registered[1]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise TailraceError(ErrorKind.DECODE, "a record of the schemas topic is no table version") from None
 
 

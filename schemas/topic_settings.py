@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -16,6 +16,105 @@ class Cleanup(StrEnum):
 
     DELETE = "delete"
     COMPACT = "compact"
+
+
+class Shape(StrEnum):
+    """What a record of a table's topic holds."""
+
+    ENVELOPE = "envelope"
+    ROW = "row"
+    CLOUDEVENT = "cloudevent"
+
+
+class Deletes(StrEnum):
+    """What becomes of a deleted row where records hold rows only."""
+
+    TOMBSTONE = "tombstone"
+    DROP = "drop"
+    REWRITE = "rewrite"
+
+
+class RowField(StrEnum):
+    """What a row can carry of its change, in a field of that name behind `__`."""
+
+    OP = "op"
+    SEQ = "seq"
+    TABLE = "table"
+    SCHEMA = "schema"
+    TS_MS = "ts_ms"
+    SOURCE_TS_MS = "source_ts_ms"
+
+
+class Outbox(Section):
+    """A table whose new rows become messages, as Debezium's outbox event router makes them. Names are columns'."""
+
+    id: str = "id"
+    """The event's id: the header `id`."""
+    aggregate_type: str = "aggregatetype"
+    """What the topic is named by."""
+    aggregate_id: str = "aggregateid"
+    """The message's key, as text."""
+    payload: str = "payload"
+    """The message's value as it is: the text of a json or text column, the bytes of a binary one, none for null."""
+    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]*\{aggregate_type\}[a-zA-Z0-9._-]*$")] = (
+        "outbox.event.{aggregate_type}"
+    )
+    """The topic's name; topics are made when their first message comes."""
+    headers: dict[str, str] = Field(default={})
+    """Further headers: a column, and the name of the header. A null is left out."""
+    tombstones: bool = False
+    """Whether a message without payload is a tombstone; else its value is empty."""
+    updates: Literal["ignore", "stop"] = "ignore"
+    """What the update of a row leads to: messages are facts. Deletes are ignored: outboxes are emptied."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it needs: id, aggregate's type, its id, payload, then those of headers."""
+        return [self.id, self.aggregate_type, self.aggregate_id, self.payload, *self.headers]
+
+
+class TopicOverride(Section):
+    """What is different for some tables. Of several overrides that match a table the last one decides, setting by
+    setting.
+    """
+
+    tables: Annotated[list[str], Field(min_length=1)]
+    """Patterns over `schema.table`, as in `source.tables`."""
+    topic: Annotated[str, Field(pattern=r"^([a-zA-Z0-9._-]|\{(name|schema|table)\})+$", max_length=249)] | None = None
+    """The topic's name; `{name}` (the replication's), `{schema}` and `{table}` are filled in."""
+    shared: bool | None = None
+    """Whether several tables may be published to this topic. Appliers leave them out."""
+    format: Format | None = None
+    """As in `topics`."""
+    shape: Shape | None = None
+    """`envelope` (default), `row` (just the row; a delete is a tombstone), or `cloudevent` (the envelope within a
+    CloudEvent, JSON only). Appliers read envelopes."""
+    fields: list[RowField] | None = None
+    """Of shape `row`: what each row carries of its change, in fields whose names begin with `__`."""
+    deletes: Deletes | None = None
+    """Of shape `row`: a deleted row becomes a `tombstone`, nothing (`drop`), or its last row with `__deleted`
+    (`rewrite`, with a tombstone behind it where `tombstones` says so)."""
+    key: Annotated[list[str], Field(min_length=1)] | None = None
+    """Columns of the records' key instead of the table's: records with equal keys are in one partition. Appliers leave
+    such tables out."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """As in `topics`."""
+    cleanup: Cleanup | None = None
+    """As in `topics`."""
+    tombstones: bool | None = None
+    """As in `topics`."""
+    config: dict[str, str | int | float | bool] = Field(default={})
+    """Further topic properties, beside those of `topics`."""
+    outbox: Outbox | None = None
+    """The tables are outboxes: their new rows are messages to other topics."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TopicOverride:
+        if self.shape is Shape.CLOUDEVENT and self.format not in (None, Format.JSON):
+            raise ValueError("a CloudEvent is JSON: leave `format` out, or set it to json")
+        if self.outbox is not None and (self.shape or self.key or self.format):
+            raise ValueError("an outbox has no shape, key or format: its rows say all of it")
+        return self
 
 
 class TopicSettings(Section):
@@ -36,6 +135,8 @@ class TopicSettings(Section):
     of the change within it into each envelope (`transaction`), as Debezium does by `provide.transaction.metadata`."""
     config: dict[str, str | int | float | bool] = Field(default={})
     """Further topic properties for the tables' topics (`retention.ms`, `min.insync.replicas`, …)."""
+    overrides: list[TopicOverride] = Field(default=[])
+    """What is different for some tables: names, formats, shapes, keys, outboxes."""
     registry_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "_schemas"
     """Where Avro schemas are kept without a `registry`, in the records that a Confluent schema registry keeps."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
-from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
 
 NAME_LENGTH_MAX = 249
@@ -22,31 +21,16 @@ def data_topic(replication: str, name: TableName) -> str:
     tells them apart, `shop.public.__-1f0c2a9b`.
     """
     plain = f"{replication}.{name.schema}.{name.table}"
-    topic = _ILLEGAL.sub("_", plain)
+    topic = legal(plain)
     if topic == plain and "." not in name.schema + name.table and name.schema != "tailrace":
         return topic
     digest = sha256("\0".join(name).encode()).hexdigest()
     return f"{topic}-{digest[:8]}"
 
 
-def check_distinct(replication: str, names: list[TableName]) -> None:
-    """Raise CONFIGURATION if two tables would share a topic, or a topic's name would be too long for Kafka."""
-    taken: dict[str, TableName] = {}
-    for name in names:
-        topic = data_topic(replication, name)
-        if len(topic) > NAME_LENGTH_MAX:
-            raise TailraceError(
-                ErrorKind.CONFIGURATION,
-                f"the topic name of {name} has {len(topic)} characters; Kafka allows {NAME_LENGTH_MAX}",
-                remedy="choose a shorter `name` for the replication, or leave the table out",
-            )
-        if topic in taken:
-            raise TailraceError(
-                ErrorKind.CONFIGURATION,
-                f"{taken[topic]} and {name} would both be published to {topic}",
-                remedy="leave one of them out of `source.tables`, or give them replications of their own",
-            )
-        taken[topic] = name
+def legal(text: str) -> str:
+    """Return the text with `_` for what Kafka does not allow in names."""
+    return _ILLEGAL.sub("_", text)
 
 
 def checkpoints_topic(replication: str) -> str:

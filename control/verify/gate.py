@@ -6,7 +6,7 @@ has passed what the topics held at that moment. An idle source still moves captu
 
 from __future__ import annotations
 
-from control.status import Observer, data_topics
+from control.status import Observer, applied_topics
 from runtime import clock
 from schemas.settings import Settings
 
@@ -28,7 +28,7 @@ class CatchUp:
             if clock.monotonic() > deadline:
                 return False
             clock.sleep(POLL_S)
-        goals = self._observer.ends(data_topics(self._settings))
+        goals = self._observer.ends(applied_topics(self._settings))
         while self._observer.behind(self._target, goals):
             if clock.monotonic() > deadline:
                 return False

@@ -203,11 +203,13 @@ def _new_id() -> str:
     return base64.urlsafe_b64encode(bytes([random[0] & 0b11]) + random[1:]).rstrip(b"=").decode()
 
 
-def run_tool(java: str, classes: str, tool: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+def run_tool(
+    java: str, classes: str, tool: str, arguments: list[str], standard_input: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run one of Kafka's command-line tools by its class name."""
     command = [java, "-Xmx256m", *QUICK_JVM]
     command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'tools-log4j2.properties'}", "-cp", classes, tool]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, input=standard_input)
 
 
 def _answers(port: int) -> bool:

@@ -65,13 +65,19 @@ class Topics:
         Raises CONFIGURATION that lists every existing topic's wrong settings, before anything is made.
         """
         existing = self._list()
-        present = [spec for spec in specs if spec.name in existing]
-        self._check(present, existing)
+        self._check(specs)
         missing = [spec for spec in specs if spec.name not in existing]
         if missing:
             self._create(missing)
             self._await(missing)
         return [spec.name for spec in missing]
+
+    def differences(self, specs: Sequence[TopicSpec]) -> list[str]:
+        """Say of each existing topic that is not as it should be what is wrong; `ensure` would refuse it."""
+        existing = self._list()
+        present = [spec for spec in specs if spec.name in existing]
+        described = self._describe([spec.name for spec in present]) if present else {}
+        return [line for spec in present for line in _differences(spec, existing[spec.name], described[spec.name])]
 
     def exists(self, topic: str) -> bool:
         """Tell whether there is such a topic."""
@@ -204,14 +210,10 @@ class Topics:
 
         self._until(ready, "new topics have no leaders")
         # Another process may have made them a moment ago, with settings of its own.
-        self._check(specs, self._list())
+        self._check(specs)
 
-    def _check(self, specs: Sequence[TopicSpec], existing: Mapping[str, int]) -> None:
-        if not specs:
-            return
-        described = self._describe([spec.name for spec in specs])
-        wrong = [line for spec in specs for line in _differences(spec, existing[spec.name], described[spec.name])]
-        if wrong:
+    def _check(self, specs: Sequence[TopicSpec]) -> None:
+        if wrong := self.differences(specs):
             raise TailraceError(
                 ErrorKind.CONFIGURATION,
                 "topics exist with other settings:\n" + "\n".join(f"  {line}" for line in wrong),

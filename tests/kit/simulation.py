@@ -18,6 +18,7 @@ from capture.load_worker import Answer, Ended, Failed, Opened, Planned, PlanRequ
 from capture.source import Capabilities, Chunk
 from runtime.kafka.admin import TopicSpec
 from runtime.kafka.errors import ExpiredError
+from runtime.kafka.producer import Headers
 from schemas.changes import (
     UNCHANGED,
     Begin,
@@ -535,7 +536,14 @@ class SimProducer:
         self.in_transaction = True
         self._began_s = self._pace.now_s
 
-    def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers | None = None,
+    ) -> None:
         assert self.in_transaction
         if topic not in self._broker.topics:
             self._broker.topics[topic] = [[]]

@@ -5,8 +5,17 @@ from __future__ import annotations
 from control.plan import PlacedFinding, Report, of_error, planned_table
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
+from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+
+SETTINGS = parse(
+    {
+        "name": "shop",
+        "kafka": {"bootstrap.servers": "nowhere"},
+        "source": {"database": "shop", "user": "shop", "tables": ["public.*"]},
+    }
+)
 
 
 def test_a_table_is_planned_with_its_topic_key_and_mappings() -> None:
@@ -19,7 +28,7 @@ def test_a_table_is_planned_with_its_topic_key_and_mappings() -> None:
         ),
         key=(0,),
     )
-    planned = planned_table("shop", table, 7)
+    planned = planned_table(SETTINGS, table, 7)
     assert (planned.topic, planned.key, planned.rows_estimated) == ("shop.public.orders", ("id",), 7)
     assert [column.wire for column in planned.columns] == ["int64", "Decimal(scale 2)", "string"]
     assert [column.note is None for column in planned.columns] == [True, True, False]

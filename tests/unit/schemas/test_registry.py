@@ -139,7 +139,7 @@ def test_other_records_of_a_registry_are_passed_over() -> None:
 
 def test_a_table_version_comes_back_from_its_record() -> None:
     columns = tuple(Column(f"c{i}", sample.type, sample.native) for i, sample in enumerate(SAMPLES))
-    for registered in (False, True):
+    for registered in (None, (7, 8), (None, 8)):
         version = TableVersion(TableSchema(TableName("s", "t"), columns, (0, 2), version=7), 5, 6, registered)
         record = table_record(version)
         assert parse_table_record(record.value) == version
