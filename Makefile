@@ -21,10 +21,10 @@ PYTEST_ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv check fmt lint unit integration test demo bench chaos random works-with clean
+.PHONY: help preflight venv check fmt lint unit integration test demo bench bench-compare chaos random works-with clean
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 preflight: ## say what this machine lacks, and how to install it
 	@$(PYTHON) -m deploy.local.preflight
@@ -70,6 +70,9 @@ demo: preflight-quiet venv ## watch a database move under fire (KEEP=1 leaves it
 
 bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name for one)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one machine (ARGS for a part)
+	@$(BIN)/python -m benchmarks.compare $(or $(ARGS),--record)
 
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, REPORT=file)
 	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)

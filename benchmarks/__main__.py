@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from benchmarks import report
 from benchmarks.measure import BenchmarkError
+from benchmarks.pages import RESULTS, ROOT, write_page
 from benchmarks.run import GROUPS, run_round
 from deploy.local.cache import LocalServerError
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 ROWS_MIN = 10_000
 
 
@@ -33,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     kept = RESULTS / ("latest.json" if options.record else f"{options.name or 'all'}.json")
     kept.write_text(report.dump(results), encoding="utf-8")
     if options.record:
-        (ROOT / "docs" / "benchmarks.md").write_text(report.page(results), encoding="utf-8")
+        write_page()
     print(f"\n{kept.relative_to(ROOT)}")
     return 0
 

@@ -132,6 +132,23 @@ def follow(process: ServerProcess, events: Callable[[], int], *, interval_s: flo
     return samples
 
 
+def watch(
+    pid: int, events: Callable[[], int], until: int, check: Callable[[], None], *, interval_s: float = INTERVAL_S
+) -> list[Sample]:
+    """Sample a service that never ends until it has done `until` events. `check` raises if it has failed."""
+    tree, begin = ProcessTree(pid), clock.monotonic()
+    samples: list[Sample] = []
+    while not samples or samples[-1].events < until:
+        now = clock.monotonic()
+        samples.append(Sample(now, min(events(), until), *tree.look()))
+        if now - begin > DEADLINE_S:
+            raise BenchmarkError(f"a service did not do its {until} events within {DEADLINE_S:.0f} s")
+        if len(samples) % 50 == 0:
+            check()
+        clock.sleep(interval_s)
+    return samples
+
+
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """Return the smallest value that at least `percent` of the ordered values do not exceed (nearest rank)."""
     rank = -(-len(ordered) * percent // 100)

@@ -14,20 +14,21 @@ TABLE = """\
 create table {name} (id bigint primary key, customer_id bigint, status varchar(20), amount numeric(12,2), note text,
   created_at timestamptz, updated_at timestamp, active bool, payload jsonb, qty int)"""
 
-_ROWS = """\
-insert into orders select i, (i * 7919) %% 100000,
-  (array['new', 'paid', 'shipped', 'delivered', 'cancelled'])[(1 + i %% 5)::int],
-  ((i * 104729) %% 10000000)::numeric / 100,
+VALUES = """\
+i, (i * 7919) % 100000,
+  (array['new', 'paid', 'shipped', 'delivered', 'cancelled'])[(1 + i % 5)::int],
+  ((i * 104729) % 10000000)::numeric / 100,
   'order note ' || substr(md5(i::text) || md5((i + 1)::text), 1, 49),
   timestamptz '2024-01-01 00:00:00+00' + i * interval '37.123457 seconds',
-  timestamp '2025-01-01' + i * interval '11.654321 seconds', i %% 3 <> 0,
-  jsonb_build_object('sku', 'SKU-' || (i %% 5000), 'tags', jsonb_build_array('a' || (i %% 7), 'b' || (i %% 11)),
-    'w', (i %% 997) / 10.0, 'ref', md5(i::text)), (i %% 17)::int
-from generate_series(%s::bigint, %s::bigint) i"""
+  timestamp '2025-01-01' + i * interval '11.654321 seconds', i % 3 <> 0,
+  jsonb_build_object('sku', 'SKU-' || (i % 5000), 'tags', jsonb_build_array('a' || (i % 7), 'b' || (i % 11)),
+    'w', (i % 997) / 10.0, 'ref', md5(i::text)), (i % 17)::int"""
+"""The select list that makes row `i`."""
 
-_UPDATE = """\
-update orders set status = 'updated', qty = qty + 1, updated_at = updated_at + interval '1 day'
-where id between %s and %s"""
+UPDATE = "status = 'updated', qty = qty + 1, updated_at = updated_at + interval '1 day'"
+
+_INSERT = f"insert into orders select {VALUES.replace('%', '%%')} from generate_series(%s::bigint, %s::bigint) i"
+_UPDATE = f"update orders set {UPDATE} where id between %s and %s"
 
 _DIGEST = "select count(*), sum(hashtextextended(o::text, 0)::numeric) from orders o"
 
@@ -42,7 +43,7 @@ def create(dsn: str, rows: int) -> None:
 
 def insert(connection: psycopg.Connection, first: int, last: int) -> None:
     """Insert the rows of these numbers, both included."""
-    connection.execute(_ROWS, (first, last))
+    connection.execute(_INSERT.encode(), (first, last))
 
 
 def change(dsn: str, rows: int) -> int:
@@ -54,7 +55,7 @@ def change(dsn: str, rows: int) -> int:
     with psycopg.connect(dsn, autocommit=True) as connection:
         for number in range(rounds):
             insert(connection, rows + 1 + number * 1000, rows + (number + 1) * 1000)
-            connection.execute(_UPDATE, (1 + number * 400, (number + 1) * 400))
+            connection.execute(_UPDATE.encode(), (1 + number * 400, (number + 1) * 400))
             deleted = rows // 2 + number * 100
             connection.execute("delete from orders where id between %s and %s", (deleted + 1, deleted + 100))
     return rounds * CHANGES_PER_ROUND

@@ -73,8 +73,8 @@ class Round:
     limits: list[Limit]
 
 
-def document(rounds: Sequence[Round], rows: int, load_before: float) -> dict[str, Any]:
-    """Return what a results file holds: where and when, the medians of the rounds, and every round."""
+def machine(load_before: float) -> dict[str, Any]:
+    """Return when and where something was measured."""
     return {
         "when": datetime.fromtimestamp(clock.now_us() / 1e6, UTC).isoformat(timespec="minutes"),
         "machine": {
@@ -85,6 +85,13 @@ def document(rounds: Sequence[Round], rows: int, load_before: float) -> dict[str
             "load_average_before": round(load_before, 1),
             "load_average_after": round(os.getloadavg()[0], 1),
         },
+    }
+
+
+def document(rounds: Sequence[Round], rows: int, load_before: float) -> dict[str, Any]:
+    """Return what a results file holds: where and when, the medians of the rounds, and every round."""
+    return {
+        **machine(load_before),
         "rows": rows,
         "rounds": len(rounds),
         "stages": medians([[asdict(s) for s in r.stages] for r in rounds]),
@@ -141,9 +148,38 @@ def table(results: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def page(results: dict[str, Any]) -> str:
-    """Return docs/benchmarks.md."""
+COMPARED = (
+    "stage", "table", "encoding", "ours /s", "peer /s", "times", "ours /CPU-s", "peer /CPU-s", "times", "memory",
+)  # fmt: skip
+
+
+def comparison(results: dict[str, Any]) -> str:
+    """Return the figures of both sides, and how many times the peer's ours are, as Markdown tables."""
+    rows = []
+    for entry in results["summary"]:
+        ours, peer = entry["ours"], entry["peer"]
+        rows.append(
+            (
+                entry["stage"],
+                entry["shape"],
+                entry["encoding"],
+                f"{ours['events_per_s']:,.0f}",
+                f"{peer['events_per_s']:,.0f}",
+                f"{entry['times']:.1f}",
+                f"{ours['events_per_cpu_s']:,.0f}",
+                f"{peer['events_per_cpu_s']:,.0f}",
+                f"{entry['times_per_cpu']:.1f}",
+                f"{ours['memory_peak_mib']:.0f} / {peer['memory_peak_mib']:.0f} MiB",
+            )
+        )
+    limits = [(entry["name"], f"{entry['events_per_s']:,.0f}") for entry in results["limits"]]
+    return _table(COMPARED, rows) + "\n\n" + _table(("limit", "changes per second"), limits)
+
+
+def page(results: dict[str, Any], compared: dict[str, Any] | None = None, notes: str = "") -> str:
+    """Return docs/benchmarks.md: our stages, the comparison with the peer where there is one, and notes."""
     machine = results["machine"]
+    beside = _beside(compared) if compared else "No other product was measured beside."
     return f"""\
 # Benchmarks
 
@@ -154,9 +190,13 @@ Made by `make bench`, from [its results](../benchmarks/results/latest.json); do 
 The load average was {machine["load_average_before"]} before the run and {machine["load_average_after"]} after it:
 broker, databases, services and the measuring program
 share these cores with whatever else ran. So read events per CPU-second first: it moves least with
-other load. These are orders of magnitude of one machine, and no other product was measured beside.
+other load. These are orders of magnitude of one machine.
 
 {table(results)}
+
+## Beside Debezium
+
+{beside}
 
 ## What is measured
 
@@ -180,8 +220,22 @@ other load. These are orders of magnitude of one machine, and no other product w
   `pg_recvlogical` with `pgoutput` to nowhere.
 
 `make bench BENCH=load` (`changes`, `latency`, `limits`) measures a part.
-`python -m benchmarks --record` replaces this page.
-"""
+`python -m benchmarks --record` replaces the first tables, `make bench-compare` the comparison.
+
+{notes}"""
+
+
+def _beside(compared: dict[str, Any]) -> str:
+    machine = compared["machine"]
+    return f"""\
+Made by `make bench-compare`, from [its results](../benchmarks/results/compare.json), where the peer's whole
+configuration stands, too. Measured {compared["when"]} on {machine["cores"]} cores with {compared["rows"]:,} rows of
+each table (and half as many changes again), each side in turn on the same servers, medians of {compared["rounds"]}
+round(s); the load average was {machine["load_average_before"]} before and {machine["load_average_after"]} after. Rates
+leave out each side's start; CPU-seconds are all threads of the service. The peer is Debezium's connector and JDBC sink
+in a Kafka Connect worker of its own.
+
+{comparison(compared)}"""
 
 
 def dump(results: dict[str, Any]) -> str:

@@ -62,20 +62,33 @@ class Stage:
         """The target's connection string."""
         return self.postgresql.address.dsn(TARGET)
 
+    @property
+    def bootstrap(self) -> str:
+        """Where the broker is reached."""
+        return self._kafka.address.bootstrap
+
     def configure(self, replication: str, **settings: Any) -> Path:
         """Write a configuration, defaults but for `settings`; return its path."""
-        address = self.postgresql.address
-        where = {"engine": "postgresql", "host": address.host, "port": address.port, "user": SUPERUSER}
         document = {
             "name": replication,
             "kafka": self._kafka.address.settings,
-            "source": {**where, "password": PASSWORD, "database": SOURCE, "tables": [str(TABLE)]},
-            "targets": {"replica": {**where, "password": PASSWORD, "database": TARGET}},
+            "source": {**self.endpoint(SOURCE), "tables": [str(TABLE)]},
+            "targets": {"replica": self.endpoint(TARGET)},
             **settings,
         }
-        path = self.directory / f"{replication}.json"
+        path = self.configuration(replication)
         path.write_text(json.dumps(document))
         return path
+
+    def configuration(self, replication: str) -> Path:
+        """Return the path of a replication's configuration."""
+        return self.directory / f"{replication}.json"
+
+    def endpoint(self, database: str) -> dict[str, Any]:
+        """Return the settings of a database of ours."""
+        address = self.postgresql.address
+        where = {"engine": "postgresql", "host": address.host, "port": address.port, "database": database}
+        return {**where, "user": SUPERUSER, "password": PASSWORD}
 
     def start(self, configuration: Path, service: str, *arguments: str) -> ServerProcess:
         """Start `capture` or `apply`."""
@@ -94,9 +107,9 @@ class Stage:
         """Run capture until it is where the source stood; events are records on the table's topic."""
         return self._measure(configuration, "capture", lambda: self.published(configuration.stem))
 
-    def apply(self, configuration: Path) -> Cost:
+    def apply(self, configuration: Path, database: str = TARGET) -> Cost:
         """Run apply until it is where the topics stood; events are records behind the target's stored offsets."""
-        with psycopg.connect(self.target_dsn, autocommit=True) as connection:
+        with psycopg.connect(self.postgresql.address.dsn(database), autocommit=True) as connection:
             return self._measure(configuration, "apply", lambda: _applied(connection, configuration.stem))
 
     def prepare(self, configuration: Path) -> None:

@@ -44,15 +44,19 @@ class ConnectWorker(LocalServer):
         *,
         plugins: Sequence[str],
         heap_mb: int = HEAP_MB,
+        jvm_options: Sequence[str] = QUICK_JVM,
         offset_flush_interval_ms: int = 1000,
+        settings: Properties | None = None,
     ) -> None:
-        """`plugins` are the names of poms in `deploy/connect`."""
+        """`plugins` are the names of poms in `deploy/connect`; `settings` are more properties of the worker."""
         super().__init__(directory)
         self.connectors = list(connectors)
         self._bootstrap = bootstrap
         self._plugins = list(plugins)
         self._heap_mb = heap_mb
+        self._jvm_options = list(jvm_options)
         self._offset_flush_interval_ms = offset_flush_interval_ms
+        self._settings = dict(settings or {})
 
     def state(self, connector: str) -> str:
         """Return `RUNNING`, or what else a connector or its first task is in; its trace where it has failed."""
@@ -101,11 +105,18 @@ class ConnectWorker(LocalServer):
                 "offset.storage.file.filename": str(self.directory / "offsets"),
                 "offset.flush.interval.ms": self._offset_flush_interval_ms,
                 "listeners": f"http://127.0.0.1:{self.port}",
+                **self._settings,
             },
         )
         files = [self._write(str(connector["name"]), connector) for connector in self.connectors]
         classes = jars("connect", POMS / "worker.xml", "Kafka Connect")
-        options = [f"-Xmx{self._heap_mb}m", *QUICK_JVM, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{classes}/*"]
+        options = [
+            f"-Xmx{self._heap_mb}m",
+            *self._jvm_options,
+            f"-Dlog4j2.configurationFile={LOGGING}",
+            "-cp",
+            f"{classes}/*",
+        ]
         return [find_java(), *options, "org.apache.kafka.connect.cli.ConnectStandalone", worker, *files]
 
     def _plugin_path(self) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import report
+from benchmarks import compare, report
+from benchmarks.compare import Measured
 from benchmarks.latency import Latency, summary
 from benchmarks.measure import BenchmarkError, Sample, cost, percentile
 from benchmarks.report import MIB, Limit, Round, StageResult
@@ -69,3 +70,21 @@ def test_the_page_shows_every_number_in_its_unit() -> None:
     assert ["100/s", "100/s", "50 ms", "80 ms", "120 ms", "1,234 ms"] in table
     assert ["`COPY TO`", "9,000,000"] in table
     assert "20,000 rows" in page
+
+
+def test_a_comparison_is_of_medians_by_stage_shape_and_encoding() -> None:
+    runs = [
+        Measured("log", "orders", encoding, side, 10, rate, 2 * rate, 50.0, None)
+        for encoding, side, rate in (
+            ("json", "ours", 300.0), ("json", "peer", 50.0), ("json", "ours", 500.0), ("json", "peer", 150.0),
+            ("avro", "ours", 90.0), ("avro", "peer", 30.0),
+        )
+    ]  # fmt: skip
+    found = compare.summary(runs)
+    assert [(entry["encoding"], entry["times"], entry["times_per_cpu"]) for entry in found] == [
+        ("json", 4.0, 4.0),
+        ("avro", 3.0, 3.0),
+    ]
+    text = report.comparison({"summary": found, "limits": [{"name": "a", "events_per_s": 1234.0}]})
+    assert "| 400 " in text
+    assert "| 1,234 " in text
