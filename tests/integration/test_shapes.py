@@ -75,6 +75,8 @@ SETUP = (
         '"back\\slash" text, "op" int, "after" int, "__deleted" int, "tailrace" int, "c0" int, "part" int)'
     ),
     f"insert into {QUOTED} select n, n, n, n, n, n, n, n, n, n, n, n from generate_series(1, 5) n",
+    'create table "100% %s" (id int primary key, "%d" text unique)',
+    """insert into "100% %s" values (1, '%s'), (2, '%')""",
     'create schema "Other.Schema"',
     'create table "Other.Schema"."select" (id int primary key, v text)',
     'insert into "Other.Schema"."select" select n, n from generate_series(1, 5) n',
@@ -119,6 +121,7 @@ TRANSACTIONS: tuple[tuple[str, ...], ...] = (
     ("insert into computed (a) values (77)", "update computed set a = a * 3", "delete from computed where id = 2"),
     (f'update "{LONG}" set "{LONG[:-1]}y" = \'z\'', f'update "{TRAIN}" set " lead" = 5', 'insert into "ö" values (1)'),
     (f'update {QUOTED} set "order" = \'o\', "Id" = "Id" + 100 where "Id" < 3', f'delete from {QUOTED} where "Id" = 4'),
+    ("""update "100% %s" set "%d" = '%%' where id = 1""", 'delete from "100% %s" where id = 2'),
     ('update "Other.Schema"."select" set v = 1', 'delete from "ä"'),
     (
         "insert into swapped values (900, 900)",

@@ -182,8 +182,9 @@ class Link:
         return self.connection.execute(statements).rowcount
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query with parameters. Driver errors pass through."""
-        return self.connection.execute(query, parameters).fetchall()
+        """Return the rows of a query, with parameters or without. Driver errors pass through."""
+        # Without parameters a percent sign is one: names of tables may have it.
+        return self.connection.execute(query, parameters or None).fetchall()
 
     def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
         """Return the first column of the first row, or None."""

@@ -224,8 +224,7 @@ class Culprits:
         """Return the unique indexes of the target's table, but for its primary key."""
         if plan not in self._unique:
             self._unique[plan] = [
-                # The driver takes a percent sign for a parameter's.
-                _Unique(tuple(one.replace("%", "%%") for one in compared), where.replace("%", "%%"), nulls)
+                _Unique(tuple(compared), where, nulls)
                 for compared, where, nulls in self._link.rows(_UNIQUE, (plan.target.oid,))
             ]
         return self._unique[plan]
