@@ -51,6 +51,8 @@ _MYSQL_TYPES = {"vector": (9, 0)}
 _ELSEWHERE = {"uuid": "char(36)", "inet6": "varchar(39)", "inet4": "varchar(15)", "vector": "longblob"}
 """Types of one server as the other one has them."""
 
+_NEXT_WIDER = {"tinytext": "text", "text": "mediumtext", "mediumtext": "longtext"}
+
 TYPES: dict[Family, str] = {
     Family.BOOLEAN: "tinyint(1)",
     Family.INT16: "smallint",
@@ -145,6 +147,9 @@ def own_type(native: str, server: Server) -> str:
     base = re.match(r"\w*", text)[0]  # type: ignore[index]
     if base in _ELSEWHERE and not server.has(base):
         return _ELSEWHERE[base]
+    if text != native and base in _NEXT_WIDER:
+        # Their lengths are of bytes, and a character may take more of them here.
+        return _NEXT_WIDER[base]
     return text
 
 
@@ -171,9 +176,12 @@ def losses(table: TableSchema, server: Server) -> list[str]:
 def _note(column: Column, native: str, table: TableSchema, server: Server) -> str:
     family = column.type.family
     if table.engine == ENGINE:
-        if native == re.sub(r" character set \w+", "", column.native):
-            return "" if native == column.native else "in utf8mb4"
-        return "wide enough for every value" if native == "longtext" else "longer values are refused"
+        own = own_type(column.native, server)
+        if native != own:
+            return "wide enough for every value" if native.startswith("long") else "longer values are refused"
+        if own == _ELSEWHERE.get(re.match(r"\w*", column.native)[0]):  # type: ignore[index]
+            return "the bytes as the source stores them" if own == "longblob" else "its text"
+        return "" if native == column.native else "in utf8mb4"
     if family is Family.JSON:
         return _MARIADB_JSON_NOTE if server.is_mariadb else _JSON_NOTE
     if family is Family.TEXT:
