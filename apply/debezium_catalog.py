@@ -29,6 +29,9 @@ from schemas.table import TableName
 
 log = get_logger(__name__)
 
+TRUNCATE = b"truncate "
+"""What precedes the marks of truncates."""
+
 Addition = tuple[bytes, bytes]
 """The key and value of a record for the schemas topic."""
 
@@ -49,10 +52,10 @@ class _Known(NamedTuple):
     mark: bytes
 
     def wrote(self, key: bytes | None, value: bytes) -> bool:
-        """Tell whether a record is of this writer. A truncate has no key, whatever the table's is."""
-        if not value.startswith(self.value_head):
-            return False
-        return key is None or (self.key_head is not None and key.startswith(self.key_head))
+        """Tell whether a record is of this writer."""
+        if key is None or self.key_head is None:
+            return key is self.key_head and value.startswith(self.value_head)
+        return key.startswith(self.key_head) and value.startswith(self.value_head)
 
 
 @dataclass(slots=True)
@@ -161,13 +164,16 @@ class DebeziumCatalog(SchemaCatalog):
                     known.insert(0, known.pop(place))
                 return writer.mark
         mark = self._reading.mark(sample.key, sample.value)
+        if sample.key is None and self._is_truncate(topic, sample.value):
+            # It has no key, whatever the table's is: so it is no writer of its own.
+            mark = TRUNCATE + mark
+            if (topic, mark) not in self._met:
+                self._met[topic, mark] = sample._replace(more=())
+                self._written[topic, mark] = self._newest(topic)
+            return mark
         if (topic, mark) not in self._met:
             if (topic, mark) not in self._written:
-                if sample.key is None and topic in self.topics and self._is_truncate(sample.value):
-                    # It has no key, whatever the table's is: so it is no writer of its own.
-                    self._written[topic, mark] = self._newest(topic)
-                else:
-                    self._register([(topic, sample)])
+                self._register([(topic, sample)])
             self._met[topic, mark] = sample._replace(more=())
         heads = self._reading.heads(sample.key, sample.value)
         if heads is not None:
@@ -178,8 +184,10 @@ class DebeziumCatalog(SchemaCatalog):
         written = [written for (other, _), written in self._written.items() if other == topic]
         return max(written, key=lambda written: written.version)
 
-    def _is_truncate(self, value: bytes) -> bool:
-        return self._reading.envelope(value).get("op") == "t"
+    def _is_truncate(self, topic: str, value: bytes) -> bool:
+        """Tell whether a record without a key is a truncate of a table that has one."""
+        known = self.topics.get(topic)
+        return known is not None and bool(known.newest.key) and self._reading.envelope(value).get("op") == "t"
 
     # --- the schemas topic -----------------------------------------------------------------------------------------
 
@@ -241,6 +249,8 @@ class DebeziumCatalog(SchemaCatalog):
                 f"{topic} holds changes of {self.topics[topic].name} and of {name}: a topic is for one table here",
                 remedy="route each table to a topic of its own, or leave the topic out under `source.topics`",
             )
+        # At once: a second topic of the table may come in the same look.
+        self._names[name] = topic
 
     def _take(self, key: Any, document: dict[str, Any]) -> bool:
         if isinstance(key, list) and key[:1] == ["writer"]:

@@ -17,6 +17,7 @@ from schemas.format import Format
 from tests.kit.debezium import PLAIN_TYPES, recorded
 
 PARENT = "inventory.public.parent"
+PARENT_AGAIN = "again"
 ORDERS = "inventory.public.orders"
 
 
@@ -75,6 +76,7 @@ class SchemasTopic:
 
 
 def changes_of(topic: SchemasTopic, name: str) -> list[tuple[bytes | None, bytes]]:
+    name = PARENT if name == PARENT_AGAIN else name
     return [(key, value) for key, value in topic.recording.records(name) if value is not None]
 
 
@@ -135,8 +137,21 @@ def test_a_truncate_of_a_topic_of_several_partitions_is_refused() -> None:
     assert caught.value.kind is ErrorKind.DECODE
 
 
+def test_a_table_that_loses_its_key_is_another_version() -> None:
+    shared = SchemasTopic()
+    catalog = shared.catalog(PARENT)
+    catalog.refresh()
+    key, value = changes_of(shared, PARENT)[0]
+    keyed, keyless = (catalog.decoder(PARENT, catalog.mark_of(PARENT, value, k)).table for k in (key, None))
+    assert (keyed.version, keyed.key_names) == (1, ("id",))
+    assert (keyless.version, keyless.key_names) == (2, ())
+
+
 def test_two_topics_of_one_table_and_two_tables_in_one_topic_are_refused() -> None:
     shared = SchemasTopic()
+    catalog = shared.catalog(PARENT, PARENT_AGAIN)
+    with pytest.raises(TailraceError, match=r"both hold changes of public\.parent"):
+        catalog.refresh()
     catalog = shared.catalog(PARENT)
     catalog.refresh()
     key, value = changes_of(shared, PARENT)[0]
