@@ -21,7 +21,7 @@ from apply.order import KeyOrder
 from apply.parking import ParkingLot
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
-from apply.writer import EVERYTHING, FinalError, Outcome, Place, Writer
+from apply.writer import EVERYTHING, FinalError, Outcome, Writer
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -82,6 +82,8 @@ class Applier:
         """Told of each error that is answered here, and does not end the service."""
         self.paused = False
         """Whether to stand still, as a member of the group."""
+        self.resting = False
+        """Whether somebody waits for the writer to be idle: no batch is handed over but to end what is open."""
         self.trouble: TailraceError | None = None
         """What is being waited out; None while all is well."""
         self._executor = executor
@@ -316,7 +318,7 @@ class Applier:
     def _submit(self) -> None:
         if self._future is not None or not self.builder.batch.next or not self.healthy or self.cursors.seeks:
             return
-        if not self.order.ready or not (self.order.whole or self._full()):
+        if not self.order.ready or not (self.order.whole or self._full()) or (self.resting and not self.writer.is_open):
             return
         if self._more and not self._full() and not self.holds.by_partition:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
@@ -325,8 +327,7 @@ class Applier:
             return
         self._congested_since = None
         whole, exact = self.order.whole, self.order.exact
-        conflicts = self.holds.conflicts
-        overdue = conflicts.overdue(self._monotonic()) if len(conflicts) else frozenset[Place]()
+        overdue = self.holds.conflicts.overdue(self._monotonic())
         write = partial(self.writer.write, whole=whole, deferred=exact and not self._each_row)
         self._future = self._executor.submit(write, self.builder.take(), EVERYTHING if exact else overdue)
         self.order.taken()
@@ -339,21 +340,20 @@ class Applier:
         self._future = None
         if outcome.error is not None:
             self.fail(outcome.error)
-            return
-        if outcome.inconsistent is not None:
+        elif outcome.inconsistent is not None:
             # Which rows are to blame shows when each is checked as it is written.
             self._each_row = True
             log.info("written again row by row", reason=outcome.inconsistent.message)
             self.rewind()
-            return
-        if outcome.conflicts:
-            self.holds.conflict(outcome.conflicts, self._monotonic())
-            # What follows the conflict is applied once more: those rows are at the target already.
-            self.builder.clean.difference_update(outcome.conflicts)
-        if outcome.written or outcome.merged:
-            self._written(outcome)
-        if outcome.conflicts:
-            self.rewind()
+        else:
+            if outcome.conflicts:
+                self.holds.conflict(outcome.conflicts, self._monotonic())
+                # What follows the conflict is applied once more: those rows are at the target already.
+                self.builder.clean.difference_update(outcome.conflicts)
+            if outcome.written or outcome.merged:
+                self._written(outcome)
+            if outcome.conflicts:
+                self.rewind()
 
     def _settle_quietly(self) -> None:
         """The same within a callback of the consumer: what must be raised is raised by the next `step`."""

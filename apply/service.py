@@ -47,6 +47,8 @@ log = get_logger(__name__)
 
 ATTEND_INTERVAL_S = 0.5
 """How often what is not on the data path is looked at: new tables, loads that end, parked keys, the goal."""
+ATTEND_LATE_S = 2.0
+"""An applier that always has a batch under way lets it be after so long: loads would never be completed."""
 ENDS_INTERVAL_S = 2.0
 GOAL_LOG_INTERVAL_S = 5.0
 
@@ -264,9 +266,12 @@ class _Service:
                 self._guarded(self._refresh)
             if now >= self._next_attend and self._applier.idle and self._applier.healthy and not self._applier.paused:
                 self._next_attend = now + ATTEND_INTERVAL_S
+                self._applier.resting = False
                 self._guarded(self._attend)
                 if goal is not None and self._reached(goal):
                     return
+            elif now >= self._next_attend + ATTEND_LATE_S:
+                self._applier.resting = True
             if now >= self._next_report:
                 self._next_report = now + self._settings.apply.status_interval_s
                 self._guarded(lambda: self._report.write(self._state, self._read_ends()))
