@@ -9,6 +9,7 @@ in an identity; time in UTC; each statement sees what is committed, and locks no
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,13 @@ SQL_MODE = (
 
 IDLE_S = 30.0
 """After so long without a word the server is asked whether the session lives: it ends idle ones."""
+
+SESSION_IDLE_S = 300
+"""After so long the server ends a session that says nothing: a transaction whose applier is gone, its host with it,
+holds the rows that its successor claims."""
+
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""Seconds, seconds, times: until a server that is gone is noticed while its answer is waited for."""
 
 STALL_S = 3600
 """Longest wait for an answer beyond the time-outs that the server keeps itself."""
@@ -65,6 +73,9 @@ def connect(target: MysqlTarget) -> MemoryConnection:
         raise TailraceError(
             ErrorKind.CONFIGURATION, f"the target's TLS files cannot be read ({type(error).__name__})"
         ) from error
+    if "host" in where:
+        for option, value in KEEPALIVE:
+            connection._sock.setsockopt(socket.IPPROTO_TCP, option, value)
     try:
         for statement in _session(target):
             connection.query(statement)
@@ -83,6 +94,7 @@ def _session(target: MysqlTarget) -> list[str]:
         "set session time_zone = '+00:00', session autocommit = 1, session unique_checks = 1",
         f"set session foreign_key_checks = {int(target.foreign_key_checks)}",
         f"set session innodb_lock_wait_timeout = {lock_s}, session lock_wait_timeout = {lock_s}",
+        f"set session wait_timeout = {SESSION_IDLE_S}",
     ]
 
 

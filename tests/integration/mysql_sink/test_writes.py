@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from apply.sink import TableBatch, TopicPartition
+from apply.sinks.mysql.findings import findings, grants
 from apply.sinks.mysql.sink import MysqlSink
 from schemas.changes import UNCHANGED, Row
+from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Severity
 from schemas.table import Column, ForeignKey, Index, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.integration.mysql_sink.conftest import OpenSink
@@ -234,3 +237,26 @@ def test_a_session_that_the_server_ends_loses_only_what_was_not_flushed(
     assert set(people(database)) == {1}
     write(sink, TableBatch(PEOPLE, upserts=[(2, "two", 2)]))
     assert set(people(database)) == {1, 2}
+
+
+def test_the_rights_that_plan_prints_are_enough(database: MysqlDatabase) -> None:
+    user = f"u{database.name[-10:]}"
+    section = MysqlTarget.model_validate({**database.target_settings, "user": user, "password": "a'pass wörd"})
+    database.execute(f"create user {user}@'%' identified by 'a''pass wörd'", *grants(section, ["public"]))
+    sink = MysqlSink("shop", "replica", section)
+    try:
+        found = findings("shop", "replica", section, [PEOPLE, PETS])
+        assert [f for f in found if f.severity is Severity.BLOCKS or f.code == "target-rights"] == []
+        loaded(sink, PEOPLE, PETS)
+        sink.load_offsets([P0])
+        assert write(sink, TableBatch(PEOPLE, upserts=[(1, "one", 1)])) == []
+        assert write(sink, TableBatch(PETS, upserts=[("cat", 1)])) == []
+        sink.prepare(table("people", *PEOPLE.columns, Column("more", TEXT, "text"), version=2))
+        sink.truncate([PETS])
+        sink.stage_offsets({P0: 1})
+        sink.flush()
+        sink.drop(PETS)
+        assert sorted(sink.forget()) == [f"1 row(s) of {database.name}.offsets", f"1 row(s) of {database.name}.tables"]
+    finally:
+        sink.close()
+        database.execute(f"drop user {user}@'%'")
