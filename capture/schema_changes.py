@@ -21,6 +21,7 @@ from capture.tables import Tables
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.changes import SchemaChange
+from schemas.ddl import ddl_record
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.routing import check_routes
@@ -202,16 +203,15 @@ class SchemaChanges:
         self._publish(event, {"table": list(table.name), "table_version": table.version}, position)
 
     def _publish(self, event: str, what: dict[str, Any], position: Position) -> None:
-        document = {
-            "version": 1,
-            "event": event,
-            **what,
-            "position": self._source.format_position(position),
-            "seq": self._publisher.sequence,
-            "ts_ms": self._publisher.now_us // 1000,
-        }
-        key = orjson.dumps({"database": self._settings.source.database})
-        self._publisher.record(ddl_topic(self._settings.name), key, orjson.dumps(document))
+        record = ddl_record(
+            self._settings.source.database,
+            event,
+            what,
+            position=self._source.format_position(position),
+            seq=self._publisher.sequence,
+            ts_us=self._publisher.now_us,
+        )
+        self._publisher.record(ddl_topic(self._settings.name), *record)
 
 
 def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool:

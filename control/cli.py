@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from control import mappings_commands, signal_commands
+from control import debug_commands, mappings_commands, signal_commands
 from runtime import exit_codes
 from schemas.errors import ErrorKind, TailraceError
 
@@ -35,7 +35,6 @@ apply_app = typer.Typer(help="The apply service: Kafka topics into one target.",
 parked_app = typer.Typer(
     help="Rows that a target refused, and the changes that wait behind them.", no_args_is_help=True
 )
-debug_app = typer.Typer(help="Look under the hood.", no_args_is_help=True)
 settings_app = typer.Typer(help="The configuration file's schema and reference.", no_args_is_help=True)
 dev_app = typer.Typer(help="Local servers to try Tailrace with.", no_args_is_help=True)
 for name, child in (
@@ -44,7 +43,7 @@ for name, child in (
     ("parked", parked_app),
     ("signal", signal_commands.app),
     ("mappings", mappings_commands.app),
-    ("debug", debug_app),
+    ("debug", debug_commands.app),
     ("settings", settings_app),
     ("dev", dev_app),
 ):
@@ -269,10 +268,19 @@ def verify_command(
 
 
 @app.command("topics")
-def topics_command(config: Config, as_json: AsJson = False) -> int:
+def topics_command(
+    config: Config,
+    as_json: AsJson = False,
+    ddl: Annotated[
+        str | None, typer.Option("--ddl", metavar="flink|ksql", help="Print tables of Flink SQL or ksqlDB instead.")
+    ] = None,
+) -> int:
     """List the replication's topics and the stock commands that read them."""
     from control import render, topics
 
+    if ddl is not None:
+        typer.echo(topics.ddl(_settings(config), ddl), nl=False)
+        return exit_codes.OK
     report = topics.survey(_settings(config))
     if as_json:
         _print_json(report.to_document())
@@ -352,34 +360,6 @@ def parked_skip(config: Config, target: Target, identifier: Annotated[str, typer
     settings = _settings(config)
     settings.target(target)
     typer.echo(parked.skip(settings, target, identifier))
-    return exit_codes.OK
-
-
-@debug_app.command("codec")
-def debug_codec(
-    config: Config,
-    table: Annotated[str, typer.Argument(metavar="SCHEMA.TABLE")],
-    decoder: Annotated[bool, typer.Option("--decoder", help="Print the decoder instead.")] = False,
-) -> int:
-    """Print the code that is generated for a table's rows."""
-    from control import codec_source
-
-    typer.echo(codec_source.text(_settings(config), table, decoder=decoder))
-    return exit_codes.OK
-
-
-@debug_app.command("read")
-def debug_read(
-    config: Config,
-    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
-    records_max: Annotated[int, typer.Option("--max", metavar="N", min=1, help="End after so many records.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes.")] = False,
-) -> int:
-    """Print the records of a data topic as JSON lines, whatever its format."""
-    from control import reading
-
-    for line in reading.lines(_settings(config), topic, records_max, follow=follow):
-        typer.echo(line)
     return exit_codes.OK
 
 

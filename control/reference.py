@@ -14,6 +14,7 @@ from typing import Any
 import typer.main
 
 from control.mapping_page import mapping_page
+from control.record_page import records_page
 from control.wire_types import types_page
 from runtime import exit_codes
 from runtime.failpoints import markdown as failpoints_page
@@ -73,6 +74,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "types.md": types_page,
     "type-mappings.md": mapping_page,
+    "records.md": records_page,
     "exit-codes.md": exit_codes_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,

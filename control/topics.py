@@ -6,12 +6,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from control.status import known_tables
+from control.stream_ddl import Engine, statements
 from runtime.kafka.admin import Topics
+from runtime.kafka.compacted import read_all
 from schemas import topics as names
+from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.registry import parse_table_record
 from schemas.routing import route
 from schemas.settings import Settings
-from schemas.table import TableName
+from schemas.table import TableName, TableSchema
 from schemas.topic_settings import Shape
 
 _SHAPES = {Shape.ENVELOPE: "changes", Shape.ROW: "rows", Shape.CLOUDEVENT: "changes, as CloudEvents,"}
@@ -61,8 +65,32 @@ def survey(settings: Settings) -> Report:
             report.topics.append(TopicFacts(name, content, existing[name], cleanup, spans.get(name, 0)))
         else:
             report.topics.append(TopicFacts(name, content, exists=False))
-    report.commands = commands(settings, next((n for n, c in contents.items() if c.startswith("changes of")), None))
+    report.commands = commands(settings, sample(settings))
     return report
+
+
+def sample(settings: Settings) -> TableName | None:
+    """Return a table with a topic, if there is one."""
+    return next((name for name in known_tables(settings) if route(settings, name).outbox is None), None)
+
+
+def ddl(settings: Settings, engine: str) -> str:
+    """Return statements that make tables of the topics of tables, in their newest version, in an engine's language.
+
+    Raises CONFIGURATION for an engine that is not known, PREREQUISITE before capture was ever started.
+    """
+    if engine not in list(Engine):
+        raise TailraceError(ErrorKind.CONFIGURATION, f"--ddl {engine}: one of {', '.join(Engine)}")
+    topic = names.schemas_topic(settings.name)
+    if not Topics(settings.kafka).exists(topic):
+        raise TailraceError(ErrorKind.PREREQUISITE, "no table is known yet", remedy="start capture first")
+    newest: dict[TableName, TableSchema] = {}
+    for key, value in read_all(settings.kafka, topic).items():
+        if key.startswith(b"{"):
+            table = parse_table_record(value).table
+            if table.name not in newest or newest[table.name].version < table.version:
+                newest[table.name] = table
+    return statements(Engine(engine), settings, [newest[name] for name in sorted(newest)])
 
 
 def contents_by_topic(settings: Settings) -> dict[str, str]:
@@ -78,32 +106,33 @@ def contents_by_topic(settings: Settings) -> dict[str, str]:
         names.checkpoints_topic(replication): "capture's position and load progress",
         names.schemas_topic(replication): "table schema versions",
         names.ddl_topic(replication): "schema changes, in order",
+        names.transactions_topic(replication): "marks, and where transactions begin and end",
+        names.signals_topic(replication): "commands to services",
         names.status_topic(replication): "what every component says of itself",
     }
     for target in settings.targets:
         contents[names.dead_letters_topic(replication, target)] = f"parked records of target {target}"
-    if settings.topics.format is Format.AVRO and settings.registry is None:
+    if settings.registry is None:
         contents[settings.topics.registry_topic] = "Avro schemas, as a Confluent registry keeps them (shared)"
     return contents
 
 
-def commands(settings: Settings, data_topic: str | None) -> list[tuple[str, str]]:
-    """Return stock commands, ready to paste, that show what is in the topics."""
+def commands(settings: Settings, table: TableName | None) -> list[tuple[str, str]]:
+    """Return stock commands, ready to paste, that show what is in the topics; those of tables for one of them."""
     server = str(settings.kafka["bootstrap.servers"])
-    topic = data_topic or names.data_topic(settings.name, TableName("SCHEMA", "TABLE"))
+    way = route(settings, table or TableName("SCHEMA", "TABLE"))
     console = f"kafka-console-consumer.sh --bootstrap-server {server} --isolation-level read_committed"
     lines = []
-    if settings.topics.format is Format.AVRO:
-        lines.append(
-            ("changes of one table as JSON", f"tailrace debug read CONFIG {topic}"),
-        )
+    if way.format is Format.AVRO:
+        lines.append(("changes of one table as JSON", f"tailrace debug read CONFIG {way.topic}"))
         if settings.registry is None:
             command = f"{console} --topic {settings.topics.registry_topic} --from-beginning"
         else:
-            command = f"curl {settings.registry.url}/subjects/{topic}-value/versions/latest"
+            command = f"curl {settings.registry.url}/subjects/{way.topic}-value/versions/latest"
         lines.append(("the Avro schemas", command))
     else:
-        lines.append(("changes of one table", f"{console} --topic {topic} --from-beginning --property print.key=true"))
+        command = f"{console} --topic {way.topic} --from-beginning --property print.key=true"
+        lines.append(("changes of one table", command))
     for target in settings.targets:
         group = names.apply_group(settings.name, target)
         lines.append(
@@ -113,5 +142,6 @@ def commands(settings: Settings, data_topic: str | None) -> list[tuple[str, str]
             )
         )
     lines.append(("state of all components", f"{console} --topic {names.status_topic(settings.name)} --from-beginning"))
-    lines.append(("with kcat", f"kcat -b {server} -C -t {topic} -X isolation.level=read_committed -f '%k %o\\n' -e"))
+    kcat = f"kcat -b {server} -C -t {way.topic} -X isolation.level=read_committed -f '%k %o\\n' -e"
+    lines.append(("with kcat", kcat))
     return lines

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from control.topics import commands
+from control.topics import commands, sample
 from deploy.demo.screen import Screen
 from deploy.demo.stage import TARGET, DemoError, Stage
 from deploy.demo.story import Results, Story
@@ -109,7 +109,7 @@ def _show_topics(stage: Stage, screen: Screen, results: Results) -> None:
         counts = [f"{facts.operations.get(operation, 0):,}" for operation in operations]
         table.add_row(facts.topic, f"{facts.records:,}", *counts)
     lines = [Text("To look at them yourself (make demo KEEP=1 leaves everything running):", style="bold")]
-    for what, command in commands(stage.settings, results.topics.topics[0].topic):
+    for what, command in commands(stage.settings, sample(stage.settings)):
         lines += [Text(f"  # {what}", style="dim"), Text(f"  {command.replace('CONFIG', str(stage.configuration))}")]
     screen.console.print(table)
     for line in lines:

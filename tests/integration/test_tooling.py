@@ -1,0 +1,122 @@
+"""Every command and program that the documents print for topics is run, as it stands there, by the real tool."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local.java import find_java
+from deploy.local.kafka import KafkaAddress, kafka_jars, run_tool
+from tests.integration.services import Services
+from tests.kit.compare import wait_until_equal
+from tests.kit.servers import Database
+from tests.kit.topics import read_raw
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "topics.md"
+TOOLS = {
+    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+}
+ROWS = 20
+
+
+def _program(language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return str(found)
+
+
+def _java(main: str, *arguments: str) -> str:
+    done = run_tool(find_java(), kafka_jars(), main, list(arguments))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_everything_that_the_documents_print_runs(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+) -> None:
+    source, target = source_database, target_database
+    source.execute(
+        *(f"create table {table} (id bigint primary key, note text)" for table in ("avro", "json")),
+        *(
+            f"insert into {table} select n, 'note ' || n from generate_series(1, {ROWS}) n"
+            for table in ("avro", "json")
+        ),
+    )
+    topics = {"overrides": [{"tables": ["public.json"], "format": "json"}]}
+    avro, json_ = f"{replication}.public.avro", f"{replication}.public.json"
+    with Services(tmp_path, replication, kafka_server, source, target, topics=topics) as services:
+        for service in ("capture", "apply"):
+            services.start(service, "--stop-at", "now")
+            assert services.join(service) == 0, services.log_tail(service)
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=60) == []
+        # Changes that are captured and not applied: the group's lag.
+        source.execute("update avro set note = 'x' where id <= 7")
+        services.start("capture", "--stop-at", "now")
+        assert services.join("capture") == 0, services.log_tail("capture")
+
+        said = {what: _run(services, command) for what, command in _commands(services)}
+        lag = _lag(said["lag of target replica"], avro)
+        assert 7 <= lag <= 7 + 3 * 4, "the records, and a marker of each transaction in each partition"
+        assert _lag(said["lag of target replica"], json_) <= 4
+        assert '"capture"' in said["state of all components"]
+        assert len(said["changes of one table as JSON"].splitlines()) == ROWS
+        assert '"schema"' in said["the Avro schemas"]
+        ddl = {engine: services.run("topics", "--ddl", engine).stdout for engine in ("flink", "ksql")}
+        assert f"'topic' = '{avro}'" in ddl["flink"]
+        assert f"KAFKA_TOPIC = '{json_}'" in ddl["ksql"]
+
+    (tmp_path / "read_topic.py").write_text(_program("python"))
+    command = [sys.executable, str(tmp_path / "read_topic.py"), kafka_server.bootstrap, avro]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    assert len(done.stdout.splitlines()) == ROWS + 7
+    assert "'note': 'x'" in done.stdout
+
+    (tmp_path / "ReadTopic.java").write_text(_program("java"))
+    command = [find_java(), "-cp", kafka_jars(), str(tmp_path / "ReadTopic.java"), kafka_server.bootstrap, json_]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert sorted(json.loads(line)["after"]["id"] for line in lines) == list(range(1, ROWS + 1))
+
+
+def _commands(services: Services) -> list[tuple[str, str]]:
+    report = json.loads(services.run("topics", "--json").stdout)
+    return [(what, command) for what, command in report["commands"]]
+
+
+def _run(services: Services, command: str) -> str:
+    program, *words = shlex.split(command)
+    if program == "tailrace":
+        words.remove("CONFIG")
+        name, sub, *rest = words
+        done = services.run(f"{name} {sub}", *rest)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    if program == "kafka-console-consumer.sh":
+        # Without a bound it goes on for ever, as it should.
+        topic = words[words.index("--topic") + 1]
+        bootstrap = words[words.index("--bootstrap-server") + 1]
+        return _java(TOOLS[program], *words, "--max-messages", str(sum(1 for _ in read_raw(bootstrap, [topic]))))
+    if program in TOOLS:
+        return _java(TOOLS[program], *words)
+    assert program == "kcat", command
+    if shutil.which(program) is None:
+        pytest.skip("kcat is not installed; all else was run")
+    ran = subprocess.run([program, *words], capture_output=True, check=False, timeout=600)
+    assert ran.returncode == 0, ran.stderr
+    # Keys in Avro are bytes, not text.
+    return ran.stdout.decode(errors="replace")
+
+
+def _lag(described: str, topic: str) -> int:
+    """Return a topic's lag in what `kafka-consumer-groups --describe` prints."""
+    lines = [line.split() for line in described.splitlines()]
+    head = next(line for line in lines if "LAG" in line)
+    return sum(int(line[head.index("LAG")]) for line in lines if topic in line and line[head.index("LAG")] != "-")
