@@ -18,7 +18,7 @@ from typing import Any
 import pymysql
 from pymysql.constants import CLIENT
 
-from apply.sinks.mysql.errors import classify
+from apply.sinks.mysql.errors import HARMLESS, TRUNCATED, classify
 from apply.sinks.mysql.memory_load import MemoryConnection
 from apply.sinks.mysql.names import literal
 from runtime import clock
@@ -256,8 +256,11 @@ class Link:
         loaded = connection.load(statement, data)
         if not connection.warning_count and loaded == row_count:
             return None
-        warnings = self.rows("show warnings limit 1")
-        return int(warnings[0][1]) if warnings else 1265
+        warned = connection.warning_count
+        codes = [int(code) for _, code, _ in self.rows("show warnings")]
+        if loaded == row_count and len(codes) == warned and HARMLESS.issuperset(codes):
+            return None
+        return next((code for code in codes if code not in HARMLESS), TRUNCATED)
 
     def twin(self) -> Link:
         """Return a link of its own to the same target."""

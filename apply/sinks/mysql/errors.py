@@ -15,8 +15,12 @@ DUPLICATE = frozenset({1062, 1169, 1586, 1859})
 """A value that a unique index holds already."""
 
 PARENT_MISSING, STILL_REFERRED = 1452, 1451
+TRUNCATED = 1265
 CONFLICTS = DUPLICATE | {PARENT_MISSING, STILL_REFERRED, 1216, 1217, 1761, 1762}
 """Violations that may come only from partitions that advance at different speeds."""
+
+HARMLESS = frozenset({1287, 1681, 3719, 3778})
+"""Warnings of what later versions will not have, or mean something else by: they are of no row."""
 
 LOAD_DISABLED = frozenset({1148, 3948, 4166, 2068})
 
@@ -27,7 +31,7 @@ _ROW = frozenset(
         # JSON, geometry, vector.
         *(3140, 3141, 3143, 3144, 3146, 3147, 3150, 3155, 3156, 3157, 3037, 3055, 3516, 3616, 3617, 3705, 4079, 6138),
         # A check, a partition that takes the row, a trigger of the user that refuses it, a row or result too large.
-        *(3819, 4025, 1526, 1748, 1644, 1030, 1118, 1301, 1139, 1105, 1369),
+        *(3819, 4025, 1526, 1748, 1644, 1118, 1301, 1139, 1369),
     }
 )
 
@@ -39,6 +43,7 @@ _THROTTLED: dict[int, str | None] = {
     1021: "the target's disk is full: make room",
     1026: "the target's disk is full or broken: see the server's log",
     1114: "the target's disk or its temporary space is full: make room",
+    1030: "the target's storage engine has trouble: see the server's log",
     1037: "the target is out of memory",
     1041: "the target is out of memory",
     1206: "make the batches smaller (`apply.batch_rows`), or raise `innodb_buffer_pool_size`",

@@ -253,7 +253,6 @@ def _pieces(lines: Sequence[str], bytes_max: int) -> Iterator[list[str]]:
     piece: list[str] = []
     size = 0
     for line in lines:
-        # No character takes more than four bytes: counted as if each did, where that matters.
         length = len(line) if line.isascii() else len(line.encode())
         if piece and size + length + 1 > bytes_max:
             yield piece
