@@ -63,8 +63,9 @@ class Applier:
         self.catalog = catalog
         self.lot = lot
         self.cursors = Cursors()
+        able = writer.sink.capabilities
         self.builder = BatchBuilder(
-            catalog, self.cursors.positions, lot, ddl=ddl, decode_policy=decode_policy, comes_again=comes_again
+            catalog, self.cursors.positions, lot, able, ddl=ddl, decode_policy=decode_policy, comes_again=comes_again
         )
         self.holds = Holds(
             self.cursors,
@@ -239,12 +240,11 @@ class Applier:
         batch = self.builder.batch
         # What is missing may stand behind any number of records that are kept for later.
         room = min(max(1, self._room()), CONSUME_RECORDS_MAX) if self.order.ready else CONSUME_RECORDS_MAX
-        if batch.next or not self.idle:
+        if batch.next or self._future is not None or (self.writer.is_open and not self.writer.gathering):
             self._consume(room, BUSY_WAIT_S)
             return
         # The first record is not kept waiting for a second one longer than the linger says.
-        waiting = bool(self.holds.by_partition) or not self.healthy
-        if self._consume(1, HELD_WAIT_S if waiting else IDLE_WAIT_S) and room > 1:
+        if self._consume(1, HELD_WAIT_S if self.holds.by_partition or not self.healthy else IDLE_WAIT_S) and room > 1:
             self._consume(room - 1, self._limits.linger_s)
 
     def _consume(self, max_records: int, timeout_s: float) -> bool:
@@ -316,14 +316,14 @@ class Applier:
     # --- handing over --------------------------------------------------------------------------------------------
 
     def _submit(self) -> None:
-        if self._future is not None or not self.builder.batch.next or not self.healthy or self.cursors.seeks:
+        if self._future is not None or not self.healthy or self.cursors.seeks or not self.order.ready:
             return
-        if not self.order.ready or not (self.order.whole or self._full()) or (self.resting and not self.writer.is_open):
+        if (self.resting and not self.writer.is_open) or not (self.builder.batch.next or self.writer.due):
             return
         if self._more and not self._full() and not self.holds.by_partition:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
             return
-        if not self._full() and self.holds.gathering(self.consumer.eof, self._monotonic()):
+        if not self._full() and (not self.order.whole or self.holds.gathering(self.consumer.eof, self._monotonic())):
             return
         self._congested_since = None
         whole, exact = self.order.whole, self.order.exact

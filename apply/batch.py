@@ -6,8 +6,9 @@ laid on the partition before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from apply.net_change import NetChanges
 from apply.parking import ParkingLot
 from apply.projection import Projection, same_shape
 from apply.schema_catalog import SchemaCatalog
-from apply.sink import TopicPartition
+from apply.sink import Capabilities, Origin, TopicPartition
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
@@ -43,7 +44,20 @@ class Segment:
     fresh: bool = True
     """No row of it can be in the target, unless the table held rows before this replication began."""
     records: list[Record] = field(default_factory=list)
-    """Of a table without a key: the record of each change."""
+    """Where each change is kept: its record."""
+    latest: dict[Any, Record] = field(default_factory=dict)
+    """For sinks that ask for origins of rows: the last record of each key."""
+    origin_of: Callable[[Record], Origin] | None = None
+    """Reads where a record comes from."""
+
+    def origins(self) -> dict[str, list[Origin]]:
+        """Return, by list of the batch, the origin of each item's last change."""
+        net, latest = self.net, self.latest
+        lists = {"upserts": net.upserts, "updates": net.updates, "deletes": net.deletes}
+        origin = self.origin_of
+        assert origin is not None, "a segment with rows has read some"
+        found = {kind: [origin(latest[key]) for key in keys] for kind, keys in lists.items()}
+        return {**found, "sequence": [origin(record) for record in self.records]}
 
 
 @dataclass(slots=True)
@@ -115,12 +129,15 @@ class BatchBuilder:
         catalog: SchemaCatalog,
         positions: dict[TopicPartition, int],
         lot: ParkingLot,
+        capabilities: Capabilities,
         *,
         ddl: str = "apply",
         decode_policy: str = "stop",
         comes_again: bool = True,
     ) -> None:
         """`comes_again`: rows that the source rewrites are published again (in mode `cdc` they are not)."""
+        self._history = capabilities.history
+        self._origins = capabilities.origins
         self._comes_again = comes_again
         self._catalog = catalog
         self._positions = positions
@@ -160,9 +177,12 @@ class BatchBuilder:
     def target(self, topic: str, version: int | None = None) -> TableSchema:
         """Return the version of a topic's table that the target is to have, for rows that `version` wrote.
 
-        Not one of a later life: the truncate between the two has yet to be reached by all partitions.
+        Not one of a later life: the truncate between the two has yet to be reached by all partitions. A history has
+        each change as its own version has it.
         """
         known = self._catalog.topics[topic]
+        if self._history and version is not None:
+            return known.versions[version]
         if self._ddl != "apply":
             return known.oldest
         return known.newest if version is None else known.newest_like(version)
@@ -276,7 +296,10 @@ class BatchBuilder:
         changes = decoder.decode_many(values)
         ops = {change[0] for change in changes}
         cut: Cut | None = None
-        if "t" in ops and self.truncates_in_place:
+        if self._history:
+            # A truncate is one more change.
+            pass
+        elif "t" in ops and self.truncates_in_place:
             last = max(i for i, change in enumerate(changes) if change[0] == "t")
             self._truncate(partition, self._catalog.sequence(decoder, records[last]), decoder.table.version)
             records, changes, values = records[last + 1 :], changes[last + 1 :], values[last + 1 :]
@@ -291,15 +314,26 @@ class BatchBuilder:
             # Nothing is left, or it precedes a truncate that stands further on in this partition.
             return cut
         segment = self._segment(partition, decoder.table)
-        segment.net.add([r.key() for r in records], changes, ops)
-        if not decoder.table.key:
+        keys = [r.key() for r in records]
+        segment.net.add(keys, changes, ops)
+        if segment.net.sequential:
             segment.records.extend(records)
+        elif self._origins:
+            segment.latest.update(zip(keys, records, strict=True))
+        segment.origin_of = partial(self._origin, decoder)
         if ops != {"r"} or decoder.table.version != self._catalog.topics[topic].oldest.version:
             # Rows that a later version wrote may be loaded for the second time.
             self.clean.discard(partition)
         segment.fresh = segment.fresh and partition in self.clean
         self.batch.last[topic] = (decoder, values[-1])
         return cut
+
+    def _origin(self, decoder: Decoder, record: Record) -> Origin:
+        facts = decoder.facts(record.value())
+        # A foreign writer's records bear no commit sequence: the catalogue knows another number that grows.
+        seq = facts.seq or self._catalog.sequence(decoder, record)
+        place = TopicPartition(record.topic(), record.partition())
+        return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid)
 
     def _truncate(self, partition: TopicPartition, sequence: int, version: int) -> None:
         """Let a truncate take the place of all that the batch holds of its table from before."""
@@ -337,7 +371,10 @@ class BatchBuilder:
                 return segments[index]
         target = self.target(partition.topic, table.version)
         segment = Segment(
-            partition.topic, target, Projection(table, target, comes_again=self._comes_again), NetChanges(table)
+            partition.topic,
+            target,
+            Projection(table, target, comes_again=self._comes_again),
+            NetChanges(table, history=self._history),
         )
         segments.append(segment)
         self._floor[partition] = len(segments) - 1

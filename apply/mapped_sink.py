@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from apply.sink import Arrival, Capabilities, Rejection, Sink, TableBatch, TopicPartition
+from apply.sink import Arrival, Capabilities, Origin, Rejection, Sink, TableBatch, TopicPartition
 from runtime.logging import get_logger
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
@@ -73,11 +73,13 @@ class MappedSink:
                 return self._sink.apply(replace(batch, table=mapped.table))
         refused: list[Rejection] = []
         places: dict[str, list[int] | None] = {}
-        rows = {}
+        rows: dict[str, list[Row]] = {}
         for kind, change in (("upserts", mapped.rows), ("updates", mapped.rows), ("deletes", mapped.keys)):
             rows[kind], places[kind] = self._changed(kind, getattr(batch, kind), change, batch.table.name, refused)
         sequence, places["sequence"] = self._sequence(batch, mapped.rows, refused)
-        made = TableBatch(mapped.table, **rows, sequence=sequence, fresh=batch.fresh)
+        origins = {kind: _kept(given, places[kind]) for kind, given in batch.origins.items()}
+        upserts, updates, deletes = rows["upserts"], rows["updates"], rows["deletes"]
+        made = TableBatch(mapped.table, upserts, updates, deletes, sequence, batch.fresh, origins)
         with self._said_of_source():
             rejections = self._sink.apply(made)
         for rejection in rejections:
@@ -192,6 +194,11 @@ class MappedSink:
             made.append((op, old, new))
             kept.append(index)
         return made, kept
+
+
+def _kept(origins: list[Origin], places: list[int] | None) -> list[Origin]:
+    """Return the origins of the items that are left."""
+    return origins if places is None else [origins[place] for place in places]
 
 
 def mapped_tables(

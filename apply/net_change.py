@@ -24,13 +24,15 @@ class NetChanges:
     """The net changes of one version of one table, by encoded key.
 
     A key stands in one of three places: `upserts` (a whole row), `updates` (some values UNCHANGED), `deletes` (the
-    values of its key). A table without a key keeps every change, in order.
+    values of its key). A table without a key keeps every change, in order; so does any table with `history`.
     """
 
-    __slots__ = ("_key_of", "deletes", "only_reads", "sequence", "table", "updates", "upserts")
+    __slots__ = ("_key_of", "deletes", "only_reads", "sequence", "sequential", "table", "updates", "upserts")
 
-    def __init__(self, table: TableSchema) -> None:
+    def __init__(self, table: TableSchema, *, history: bool = False) -> None:
         self.table = table
+        self.sequential = history or not table.key
+        """Whether every change is kept."""
         self.upserts: dict[bytes, Row] = {}
         self.updates: dict[bytes, Row] = {}
         self.deletes: dict[bytes, Row] = {}
@@ -40,13 +42,13 @@ class NetChanges:
         self._key_of = _key_getter(table.key)
 
     def add(self, keys: Sequence[bytes | None], changes: Sequence[Change], ops: set[str]) -> None:
-        """Take in a run of changes; `ops` are the operations that it holds (no truncate among them).
+        """Take in a run of changes; `ops` are the operations that it holds: truncates in a history only.
 
         The order within one key counts, the order between keys does not: a key's changes all come from one partition.
         """
         if ops != {"r"}:
             self.only_reads = False
-        if not self.table.key:
+        if self.sequential:
             self.sequence.extend(changes)
         elif ops <= {"r", "c"} and not self.updates and not self.deletes:
             # Rows of a full load, and of a source that only inserts: no look at any one of them.

@@ -77,7 +77,8 @@ class Releases:
 
     def _batch(self, letters: list[Letter]) -> Batch:
         positions = {TopicPartition(letter.topic(), letter.partition()): 0 for letter in letters}
-        builder = BatchBuilder(self._catalog, positions, ParkingLot(), ddl=self._ddl)
+        capabilities = self._applier.writer.sink.capabilities
+        builder = BatchBuilder(self._catalog, positions, ParkingLot(), capabilities, ddl=self._ddl)
         cuts = builder.add(letters)
         for cut in cuts.values():
             if cut.error is not None:

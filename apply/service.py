@@ -226,8 +226,10 @@ class _Service:
         """Step until the stop or the goal; then drain. The last status document says how it ended."""
         try:
             goal = self._goal() if until_now else None
+            self._writer.patient = not until_now
             log.info("applying", group=self._group, tables=len(self._subscribed))
             self._loop(stop, goal)
+            self._writer.patient = False
             self._applier.drain()
         except TailraceError as error:
             metrics.count_error(error)

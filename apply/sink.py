@@ -3,6 +3,12 @@
 Life of a sink in the service: made once per process → `load_offsets` at each assignment → per batch: `prepare` for
 tables or versions not seen before, `apply` for every table of the batch, `stage_offsets`, `flush` → `close`.
 `rollback` undoes what is not flushed. Any call may be repeated with the same rows: that changes nothing (Invariant 6).
+
+There are three kinds, told apart by `Capabilities`. A sink with transactions writes rows and offsets together
+(`stores_offsets`). One that keeps the state of tables without transactions guards each row by its commit sequence
+(`origins`). One that keeps every change (`history`) appends them, and is told their places in Kafka; where it can write
+something only if it is not there yet, it names it by them. For the last two the group's offsets, committed after
+`flush`, are the checkpoint: what follows one of the earlier flushes comes again, in other batches.
 """
 
 from __future__ import annotations
@@ -24,6 +30,30 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Origin(NamedTuple):
+    """Where a change comes from: what versions, names and metadata at a target are made of."""
+
+    partition: TopicPartition
+    offset: int
+    seq: int
+    """The commit sequence: greater than that of every earlier change of the same row."""
+    commit_ts_us: int
+    """When the source committed it, microseconds since the epoch."""
+    txid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """How much a sink would like to be given before it is flushed: then its files are few and large.
+
+    It is flushed when one of the two is reached, and whenever the service has to.
+    """
+
+    bytes: int
+    """Size of the records in Kafka."""
+    interval_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a sink can do, as data. Decides what the service and the conformance suite ask of it."""
@@ -34,6 +64,18 @@ class Capabilities:
     alters: bool
     keyless: bool
     """Tables without a key are applied with multiset semantics."""
+    history: bool = False
+    """Every change of every table comes in `sequence`, in order for each partition, truncates (`t`) too; the rows are
+    as the version that wrote them has them. Nothing waits at barriers, and nothing but `prepare`, `apply` and `flush`
+    is asked about tables."""
+    origins: bool = False
+    """Batches have `origins`."""
+    rolls_back: bool = True
+    """What is not flushed is undone by `rollback`, and by a crash, and is not to be seen before."""
+    exactly_once: bool = True
+    """Changes that come again leave no trace. False, for a `history` only: they are there twice, with one sequence."""
+    gathering: Gathering | None = None
+    """What to wait for before `flush`; None: nothing, each batch is flushed."""
 
 
 @dataclass(slots=True)
@@ -41,7 +83,7 @@ class TableBatch:
     """The net changes of one table, ready to write: each key stands in at most one of the first three lists.
 
     Order of writing: `deletes`, then `upserts`, then `updates`; so unique values can move between rows.
-    For a table without a key only `sequence` is used.
+    For a table without a key, and for a sink that keeps a history, only `sequence` is used.
     """
 
     table: TableSchema
@@ -52,9 +94,11 @@ class TableBatch:
     deletes: list[Row] = field(default_factory=list)
     """Key values only, in key order."""
     sequence: list[tuple[str, Row | None, Row | None]] = field(default_factory=list)
-    """Tables without a key: (op, before, after) in order; one delete removes exactly one equal row."""
+    """(op, before, after) in order. Of a table without a key one delete removes exactly one equal row."""
     fresh: bool = False
     """True only if no row of this batch can be in the target yet: straight into the bulk loader."""
+    origins: dict[str, list[Origin]] = field(default_factory=dict)
+    """For sinks that ask for them: by list, the origin of each item's last change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,25 @@ class Writer:
         self._carried: dict[TopicPartition, int] = {}
         self.is_open = False
         """Whether the target holds batches that a later one commits. Nobody else may use the sink then."""
+        self.patient = True
+        """Whether batches are gathered for a sink that likes many of them at once."""
+        self._gathered_bytes = 0
+        self._gathering_since = 0.0
         self._prepared: dict[TableName, int] = {}
         self._empty_at_first: dict[TableName, bool] = {}
+
+    @property
+    def gathering(self) -> bool:
+        """Whether what is open waits only to become more."""
+        return self.is_open and self.sink.capabilities.gathering is not None
+
+    @property
+    def due(self) -> bool:
+        """Whether what was gathered is to be flushed now, even if nothing is added to it."""
+        wanted = self.sink.capabilities.gathering
+        if wanted is None or not self.is_open:
+            return False
+        return not self.patient or clock.monotonic() - self._gathering_since >= wanted.interval_s
 
     def write(
         self,
@@ -147,6 +164,7 @@ class Writer:
     def abandon(self) -> None:
         """Undo what is in the target's open transaction."""
         self._carried.clear()
+        self._gathered_bytes = 0
         self.is_open = False
         self._roll_back()
 
@@ -232,20 +250,20 @@ class Writer:
             halves = [(s, self._fill(s)) for s in level]
             for segment, full in reversed(halves):
                 if full.deletes:
-                    rejected += self._apply(segment, TableBatch(full.table, deletes=full.deletes))
+                    rejected += self._apply(segment, _only_deletes(full))
             for segment, full in halves:
                 if full.upserts or full.updates or full.sequence:
                     rejected += self._apply(segment, _without_deletes(full))
         rejected = self._try_again(rejected)
         self._judge(batch, rejected, overdue, outcome)
         for partition, (offset, _) in outcome.conflicts.items():
-            if any(not segment.net.table.key for segment in batch.segments[partition.topic]):
+            if any(segment.net.sequential for segment in batch.segments[partition.topic]):
                 return
             batch.next[partition] = offset
         self._answer_all(batch, rejected, overdue, outcome)
         hit("apply.write.after")
         self._carried |= batch.next
-        if not whole:
+        if not whole or self._wants_more(batch):
             outcome.merged = True
             return
         outcome.inconsistent = self.sink.check()
@@ -257,7 +275,17 @@ class Writer:
         # Invariant 3: only now may the group's offsets be committed.
         self.sink.flush()
         hit("apply.flush.after")
+        self._gathered_bytes = 0
         outcome.written = True
+
+    def _wants_more(self, batch: Batch) -> bool:
+        wanted = self.sink.capabilities.gathering
+        if wanted is None or not self.patient or not batch.next:
+            return False
+        if not self.is_open:
+            self._gathering_since = clock.monotonic()
+        self._gathered_bytes += batch.byte_count
+        return self._gathered_bytes < wanted.bytes and clock.monotonic() - self._gathering_since < wanted.interval_s
 
     def _try_again(self, rejected: list[tuple[Segment, Rejection]]) -> list[tuple[Segment, Rejection]]:
         """Write rows again that only conflicted: what stood in their way may have been written after them, as when a
@@ -275,6 +303,8 @@ class Writer:
                 some = TableBatch(full.table)
                 for kind, rejections in by_kind.items():
                     getattr(some, kind).extend(getattr(full, kind)[r.index] for r in rejections)
+                    if full.origins:
+                        some.origins[kind] = [full.origins[kind][r.index] for r in rejections]
                 for _, again in self._apply(segment, some):
                     left.append((segment, replace(by_kind[again.kind][again.index], error=again.error)))
             if len(left) == len(rejected):
@@ -285,10 +315,13 @@ class Writer:
         fresh = (
             segment.fresh
             and segment.net.only_reads
-            and bool(segment.net.table.key)
+            and not segment.net.sequential
             and self._empty_at_first.get(segment.target.name, False)
         )
-        return segment.projection.batch(segment.net.batch(fresh=fresh))
+        full = segment.projection.batch(segment.net.batch(fresh=fresh))
+        if self.sink.capabilities.origins:
+            full.origins = segment.origins()
+        return full
 
     def _apply(self, segment: Segment, batch: TableBatch) -> list[tuple[Segment, Rejection]]:
         return [(segment, rejection) for rejection in self.sink.apply(batch)]
@@ -378,11 +411,15 @@ def _levels(batch: Batch, rank: Callable[[TableName], int]) -> list[list[Segment
 def _without_deletes(full: TableBatch) -> TableBatch:
     if not full.deletes:
         return full
-    return TableBatch(full.table, full.upserts, full.updates, [], full.sequence, full.fresh)
+    return replace(full, deletes=[])
+
+
+def _only_deletes(full: TableBatch) -> TableBatch:
+    return TableBatch(full.table, deletes=full.deletes, origins=full.origins)
 
 
 def _may_pass(segment: Segment, rejection: Rejection) -> bool:
-    return rejection.error.kind is ErrorKind.ROW_CONFLICT and bool(segment.net.table.key)
+    return rejection.error.kind is ErrorKind.ROW_CONFLICT and not segment.net.sequential
 
 
 def _records_of(batch: Batch, segment: Segment, rejection: Rejection) -> list[Record]:

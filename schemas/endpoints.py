@@ -11,14 +11,18 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
+from schemas.file_targets import FilesTarget, S3Target, StdoutTarget, WebhookTarget
 from schemas.format import Format
 from schemas.hints import nearest
-from schemas.mappings.field import TableMappings
+from schemas.kinesis_target import KinesisTarget
+from schemas.opensearch_target import OpensearchTarget
+from schemas.section import Section
+from schemas.target_section import TargetSection
 
 SOURCE_ENGINES = ("postgresql", "mysql", "debezium")
-TARGET_ENGINES = ("postgresql", "mysql")
+TARGET_ENGINES = ("postgresql", "mysql", "files", "kinesis", "opensearch", "s3", "stdout", "webhook")
 """The engines that have a model of their own, the default first."""
 
 
@@ -31,18 +35,6 @@ class TlsMode(StrEnum):
     REQUIRE = "require"
     VERIFY_CA = "verify-ca"
     VERIFY_FULL = "verify-full"
-
-
-class Section(BaseModel):
-    """What all sections share: nothing unknown, nothing changed later, no input echoed in errors."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-        validate_default=True,
-    )
 
 
 class Tls(Section):
@@ -102,7 +94,7 @@ class PostgresqlConnection(Section):
     """Transport security."""
     connect_timeout_s: Annotated[int, Field(ge=2, le=600)] = 10
     """How long one attempt to connect may take. libpq knows nothing shorter than two seconds."""
-    parameters: dict[str, str] = {}
+    parameters: dict[str, str] = Field(default={})
     """Further libpq connection parameters, by their names (`target_session_attrs`, `channel_binding`, …)."""
 
     @property
@@ -217,7 +209,7 @@ class DebeziumSource(SourceSection):
     topics: Annotated[list[str], Field(min_length=1)]
     """Patterns over the topics' names, as those of `tables`: `shop.public.*`. Topics that hold no changes of a table
     (heartbeats, transactions, DDL) are left out by themselves."""
-    tables: list[str] = ["*.*"]
+    tables: list[str] = Field(default=["*.*"])
     """Patterns over `schema.table` (`database.table`) of what the topics hold."""
     database: str = ""
     """Nothing: the records say it."""
@@ -229,7 +221,7 @@ class DebeziumSource(SourceSection):
     out: at the topics' beginning."""
     placeholder: Annotated[str, Field(min_length=1)] = "__debezium_unavailable_value"
     """The connector's `unavailable.value.placeholder`."""
-    types: dict[str, dict[str, str]] = {}
+    types: dict[str, dict[str, str]] = Field(default={})
     """Of plain JSON: by table, the types of columns that values do not tell, as PostgreSQL writes them
     (`numeric(12,2)`, `timestamp(3)`, `bytea`, `uuid`). What is not stated is inferred: booleans, whole numbers, floats,
     text."""
@@ -252,25 +244,10 @@ class DebeziumSource(SourceSection):
         return "nothing at the source"
 
 
-class TargetSection(Section):
-    """What every target has."""
-
-    mappings: TableMappings | None = None
-    """What to make of tables and rows at this target alone, instead of what the mappings of all targets say: a document
-    like theirs, without selection rules."""
-
-    @field_validator("mappings")
-    @classmethod
-    def _mappings_select_nothing(cls, mappings: TableMappings | None) -> TableMappings | None:
-        if mappings is not None and mappings.selections:
-            raise ValueError("selection rules say what is captured, for all targets: they go with the others'")
-        return mappings
-
-
 class PostgresqlTarget(PostgresqlConnection, TargetSection):
     """A PostgreSQL database to write."""
 
-    schema_map: dict[str, str] = {}
+    schema_map: dict[str, str] = Field(default={})
     """Source schema to target schema, where they differ."""
     control_schema: Annotated[str, Field(min_length=1, max_length=63)] = "tailrace"
     """Schema of Tailrace's own tables (offsets, barriers) in the target."""
@@ -289,7 +266,7 @@ class MysqlTarget(MysqlConnection, TargetSection):
 
     database: Annotated[str, Field(max_length=64)] = ""
     """Database that all tables go to. Left out: to databases named like the source's schemas."""
-    schema_map: dict[str, str] = {}
+    schema_map: dict[str, str] = Field(default={})
     """Source schema to target database, where neither its own name nor `database` is meant."""
     control_schema: Annotated[str, Field(min_length=1, max_length=64)] = "tailrace"
     """Database of Tailrace's own tables (offsets, barriers) and of its temporary ones at the target."""
@@ -364,6 +341,12 @@ AnySource = Annotated[
 AnyTarget = Annotated[
     Annotated[PostgresqlTarget, Tag("postgresql")]
     | Annotated[MysqlTarget, Tag("mysql")]
+    | Annotated[FilesTarget, Tag("files")]
+    | Annotated[KinesisTarget, Tag("kinesis")]
+    | Annotated[OpensearchTarget, Tag("opensearch")]
+    | Annotated[S3Target, Tag("s3")]
+    | Annotated[StdoutTarget, Tag("stdout")]
+    | Annotated[WebhookTarget, Tag("webhook")]
     | Annotated[PluginTarget, Tag("plugin")],
     _told_apart_by(TARGET_ENGINES),
 ]

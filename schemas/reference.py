@@ -10,7 +10,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from schemas.endpoints import Plugin, Section
+from schemas.endpoints import Plugin
+from schemas.section import Section
 from schemas.settings import Settings
 
 _HEAD = """\

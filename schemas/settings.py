@@ -14,22 +14,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas.endpoints import (
-    AnySource,
-    AnyTarget,
-    DebeziumSource,
-    MysqlTarget,
-    PluginTarget,
-    PostgresqlSource,
-    PostgresqlTarget,
-    Section,
-)
+from schemas.endpoints import AnySource, AnyTarget, DebeziumSource, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.hints import explain
 from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.rules import TransformationRule
+from schemas.section import Section
 from schemas.topic_settings import RegistrySettings, TopicSettings
 
 
@@ -255,7 +247,7 @@ class Settings(Section):
         mappings = self.target(target).mappings or self.mappings
         return mappings.transformations if mappings is not None else []
 
-    def target(self, name: str) -> PostgresqlTarget | MysqlTarget | PluginTarget:
+    def target(self, name: str) -> AnyTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""
         if name not in self.targets:
             known = ", ".join(sorted(self.targets)) or "none is configured"

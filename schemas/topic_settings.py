@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from schemas.endpoints import Section
 from schemas.format import Format
+from schemas.section import Section
 
 
 class Cleanup(StrEnum):

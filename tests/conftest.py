@@ -20,10 +20,13 @@ import pytest
 
 from deploy.local.cache import DownloadError
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
+from deploy.local.moto import MotoServer
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
+from deploy.local.opensearch import OpensearchServer, opensearch_jars
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
 from deploy.local.process import log_tail
 from deploy.local.registry import RegistryServer
+from deploy.local.s3 import S3Server, program
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database, drop_database
 from tests.kit.topics import delete_topics
@@ -246,3 +249,31 @@ def registry_server(servers_directory: Path) -> Iterator[RegistryServer]:
     _LOGS.append(server.log)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(servers_directory: Path) -> Iterator[S3Server]:
+    """An object store that speaks S3; tests that want one are skipped where it cannot be built."""
+    with _optional("versitygw", True):
+        program()
+    with S3Server(servers_directory / "s3") as server:
+        _LOGS.append(server.log)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def opensearch_server(servers_directory: Path) -> Iterator[OpensearchServer]:
+    """An OpenSearch node; tests that want one are skipped where its jars cannot be had."""
+    with _optional("OpenSearch", True):
+        opensearch_jars()
+    with OpensearchServer(servers_directory / "opensearch") as server:
+        _LOGS.append(server.log)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(servers_directory: Path) -> Iterator[MotoServer]:
+    """An imitation of AWS."""
+    with MotoServer(servers_directory / "moto") as server:
+        _LOGS.append(server.log)
+        yield server

@@ -23,7 +23,16 @@ from schemas.table import TableSchema
 
 ENTRY_POINT_GROUP = "tailrace.sinks"
 
-_ENGINES = {"postgresql": "apply.sinks.postgresql.target", "mysql": "apply.sinks.mysql.target"}
+_ENGINES = {
+    "postgresql": "apply.sinks.postgresql.target",
+    "mysql": "apply.sinks.mysql.target",
+    "files": "apply.sinks.files",
+    "kinesis": "apply.sinks.kinesis",
+    "opensearch": "apply.sinks.opensearch.target",
+    "s3": "apply.sinks.s3.target",
+    "stdout": "apply.sinks.stdout",
+    "webhook": "apply.sinks.webhook",
+}
 
 
 def open_sink(settings: Settings, target: str) -> Sink:
@@ -57,7 +66,14 @@ def forget(settings: Settings, target: str) -> list[str]:
 def _engine(settings: Settings, target: str) -> ModuleType:
     name = settings.target(target).engine
     if name in _ENGINES:
-        return import_module(_ENGINES[name])
+        try:
+            return import_module(_ENGINES[name])
+        except ModuleNotFoundError as error:
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                f"targets of the engine {name} need a library that is not installed: {error.name}",
+                remedy=f"pip install 'tailrace[{name}]'",
+            ) from error
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return cast("ModuleType", entry_point.load())
     known = ", ".join(sorted({*_ENGINES, *entry_points(group=ENTRY_POINT_GROUP).names}))

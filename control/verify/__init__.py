@@ -14,7 +14,7 @@ from control.verify.canonical import CanonicalSide
 from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
 from control.verify.gate import CatchUp
 from control.verify.side import Side
-from schemas.endpoints import MysqlSource, MysqlTarget, PluginTarget, PostgresqlSource, PostgresqlTarget
+from schemas.endpoints import MysqlSource, MysqlTarget, PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.mapped_table import map_table
 from schemas.selection import Selection
@@ -28,8 +28,9 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     Raises CONFIGURATION when no table is left, and connection errors; what concerns one table is in its result.
     """
     destination = settings.target(target)
-    if isinstance(destination, PluginTarget):
-        raise TailraceError(ErrorKind.CONFIGURATION, "verify knows no way to read a plug-in's target")
+    if not isinstance(destination, PostgresqlTarget | MysqlTarget):
+        message = f"verify knows no way to read a target of the engine {destination.engine}"
+        raise TailraceError(ErrorKind.CONFIGURATION, message)
     source = open_source(settings)
     try:
         tables = source.tables()

@@ -1,21 +1,27 @@
-"""The conformance suite of sinks.
+"""The conformance suite of sinks, ours and others': it is what "works" means for a target.
 
-A sink's own test subclasses `SinkSuite`, gives a fixture `sink` and the methods `other_sink` and `read`, and that is
-all. Capabilities decide what is skipped, never a target's name. `apply/memory.py` passes first.
+A sink's own test subclasses `SinkSuite` with a name that begins with `Test`, gives the fixture `sink`, `other_sink`,
+and `read` (or `read_history`), and that is all. `Capabilities` decide what is asked, never a target's name. Faults that
+only the sink's client can bring about, and values that its target cannot hold, are told by `fault` and `holds`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 
 from apply.sink import Arrival, Sink, TableBatch, TopicPartition
 from schemas.changes import UNCHANGED, Row
-from schemas.errors import ErrorKind, TailraceError
+from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.conformance.changes import Giver, Seen, folded
+from tests.kit.type_samples import SAMPLES, TypeSample
 
 Step = tuple[str, Row | None, Row | None]
 
@@ -59,23 +65,55 @@ P1 = TopicPartition("shop.public.orders", 1)
 class SinkSuite(ABC):
     """Subclass with a name that begins with `Test`. Each test gets an empty target."""
 
+    samples: ClassVar[Sequence[TypeSample]] = SAMPLES
+    """Types and their values; a subclass that tests them in another way of its own says so here."""
+
     @pytest.fixture
     @abstractmethod
-    def sink(self) -> Sink:
+    def sink(self) -> Sink | Iterator[Sink]:
         """Return a sink on an empty target."""
 
     @abstractmethod
     def other_sink(self, sink: Sink) -> Sink:
         """Return a second, independent sink on the same target (closed by the fixture's end)."""
 
-    @abstractmethod
     def read(self, sink: Sink, table: TableSchema) -> list[Row]:
-        """Return all committed rows of a table, in canonical values and column order, with a client of its own."""
+        """Return all rows of a table, in canonical values and column order, with a client of its own.
 
-    def write(self, sink: Sink, *batches: TableBatch) -> None:
+        Of a history: what its changes come to, each of them once.
+        """
+        history = self.read_history(sink, table)
+        by_place = {(seen.seq, repr(seen)): seen for seen in history}
+        if sink.capabilities.exactly_once:
+            assert len(by_place) == len(history), "a change is there twice"
+        return folded(table, by_place.values())
+
+    def read_history(self, sink: Sink, table: TableSchema) -> list[Seen]:
+        """Return all changes of a table from a target that keeps a history, as its readers find them."""
+        raise NotImplementedError
+
+    def holds(self, type_: LogicalType, value: Any) -> bool:
+        """Tell whether the target can hold a value. One that it cannot is refused, row by row."""
+        return True
+
+    def fault(self, sink: Sink, number: int) -> contextlib.AbstractContextManager[None] | None:
+        """Return a context in which the `number`th request that writes fails, as if the target were busy or gone;
+        odd ones after they were carried out. None: the sink's client gives no means to bring it about.
+        """
+        return None
+
+    @pytest.fixture(autouse=True)
+    def _giver(self) -> None:
+        self.giver = Giver()
+
+    def give(self, sink: Sink, batch: TableBatch, number: int = 0) -> None:
+        """Apply a batch that nothing may be refused of; the same batch has the same origin whenever it is given."""
+        assert sink.apply(self.giver.given(batch, sink.capabilities, number)) == []
+
+    def write(self, sink: Sink, *batches: TableBatch, number: int = 0) -> None:
         """Apply and flush batches that nothing may be refused of."""
         for batch in batches:
-            assert sink.apply(batch) == []
+            self.give(sink, batch, number)
         sink.flush()
 
     def rows(self, sink: Sink, table: TableSchema) -> set[Row]:
@@ -87,7 +125,7 @@ class SinkSuite(ABC):
     def test_prepare_can_be_repeated(self, sink: Sink) -> None:
         sink.prepare(ORDERS)
         sink.prepare(ORDERS)
-        assert sink.is_empty(ORDERS)
+        assert sink.is_empty(ORDERS) or sink.capabilities.history
         assert self.read(sink, ORDERS) == []
 
     def test_upserts_write_whole_rows(self, sink: Sink) -> None:
@@ -150,15 +188,17 @@ class SinkSuite(ABC):
         assert self.rows(sink, ORDERS) == {(1, "b", True), (2, "a", True), (3, "a", None), (9, "n", None)}
 
     def test_odd_texts_arrive_as_they_were(self, sink: Sink) -> None:
+        _needs(sink.capabilities.keyless, "the sink takes no tables without a key")
         sink.prepare(EVENTS)
         texts = ["", " ", "\\N", "a\tb\nc\\d\r", "'\"", "𝔘🎉", "NULL", "x" * 10_000]
         self.write(sink, TableBatch(EVENTS, sequence=[("c", None, (text, 1)) for text in texts]))
         assert sorted(row[0] for row in self.read(sink, EVENTS)) == sorted(texts)
 
     def test_rolled_back_rows_and_offsets_are_gone(self, sink: Sink) -> None:
+        _needs(sink.capabilities.rolls_back, "the sink has no rollback")
         sink.prepare(ORDERS)
         sink.load_offsets([P0])
-        assert sink.apply(TableBatch(ORDERS, upserts=[(1, "a", None)])) == []
+        self.give(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
         if sink.capabilities.stores_offsets:
             sink.stage_offsets({P0: 17})
         sink.rollback()
@@ -167,15 +207,15 @@ class SinkSuite(ABC):
         assert self.other_sink(sink).load_offsets([P0]) == {}
 
     def test_what_is_not_flushed_is_not_seen(self, sink: Sink) -> None:
+        _needs(sink.capabilities.rolls_back, "the sink has no rollback")
         sink.prepare(ORDERS)
-        sink.apply(TableBatch(ORDERS, upserts=[(1, "a", None)]))
+        self.give(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
         assert self.read(sink, ORDERS) == []
         sink.flush()
         assert self.rows(sink, ORDERS) == {(1, "a", None)}
 
     def test_offsets_come_back_at_the_next_assignment(self, sink: Sink) -> None:
-        if not sink.capabilities.stores_offsets:
-            pytest.skip("the sink stores no offsets")
+        _needs(sink.capabilities.stores_offsets, "the sink stores no offsets")
         assert sink.load_offsets([P0, P1]) == {}
         sink.stage_offsets({P0: 17})
         sink.flush()
@@ -185,8 +225,7 @@ class SinkSuite(ABC):
         assert self.other_sink(sink).load_offsets([P0, P1]) == {P0: 18}
 
     def test_an_earlier_owner_is_fenced(self, sink: Sink) -> None:
-        if not sink.capabilities.stores_offsets:
-            pytest.skip("the sink stores no offsets")
+        _needs(sink.capabilities.stores_offsets, "the sink stores no offsets")
         sink.prepare(ORDERS)
         sink.load_offsets([P0, P1])
         other = self.other_sink(sink)
@@ -208,11 +247,10 @@ class SinkSuite(ABC):
         sink.flush()
 
     def test_a_table_without_a_key_is_a_multiset(self, sink: Sink) -> None:
-        if not sink.capabilities.keyless:
-            pytest.skip("the sink takes no tables without a key")
+        _needs(sink.capabilities.keyless, "the sink takes no tables without a key")
         sink.prepare(EVENTS)
         insert: list[Step] = [
-            ("r", None, ("a", 1)),
+            ("c", None, ("a", 1)),
             ("c", None, ("a", 1)),
             ("c", None, ("a", 1)),
             ("c", None, (None, 2)),
@@ -225,8 +263,8 @@ class SinkSuite(ABC):
                 EVENTS,
                 sequence=[
                     ("d", ("a", 1), None),
-                    ("u", ("a", 1), ("b", 1)),
-                    ("u", (None, 2), (None, None)),
+                    *_replaced(sink, ("a", 1), ("b", 1)),
+                    *_replaced(sink, (None, 2), (None, None)),
                     ("c", None, ("z", 9)),
                     ("d", ("z", 9), None),
                 ],
@@ -235,26 +273,27 @@ class SinkSuite(ABC):
         assert sorted(self.read(sink, EVENTS), key=repr) == [("a", 1), ("b", 1), (None, None)]
 
     def test_truncate_empties_within_the_transaction(self, sink: Sink) -> None:
-        if not sink.capabilities.truncates:
-            pytest.skip("the sink does not truncate")
+        _needs(sink.capabilities.truncates and not sink.capabilities.history, "the sink does not truncate")
+        other = EVENTS if sink.capabilities.keyless else SEATS
+        row: Row = ("a", 1) if other is EVENTS else ("a", None, 1)
         sink.prepare(ORDERS)
-        sink.prepare(EVENTS)
+        sink.prepare(other)
         self.write(
             sink,
             TableBatch(ORDERS, upserts=[(1, "a", None)]),
-            TableBatch(EVENTS, sequence=[("c", None, ("a", 1))]),
+            TableBatch(other, sequence=[("c", None, row)]) if other is EVENTS else TableBatch(other, upserts=[row]),
         )
-        sink.truncate([ORDERS, EVENTS])
-        sink.rollback()
-        assert self.rows(sink, ORDERS) == {(1, "a", None)}
-        sink.truncate([ORDERS, EVENTS])
+        if sink.capabilities.rolls_back:
+            sink.truncate([ORDERS, other])
+            sink.rollback()
+            assert self.rows(sink, ORDERS) == {(1, "a", None)}
+        sink.truncate([ORDERS, other])
         self.write(sink, TableBatch(ORDERS, upserts=[(2, "b", None)]))
         assert self.rows(sink, ORDERS) == {(2, "b", None)}
-        assert self.read(sink, EVENTS) == []
+        assert self.read(sink, other) == []
 
     def test_a_newer_version_adds_and_drops_columns(self, sink: Sink) -> None:
-        if not sink.capabilities.alters:
-            pytest.skip("the sink does not alter tables")
+        _needs(sink.capabilities.alters, "the sink does not alter tables")
         sink.prepare(ORDERS)
         self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", True)]))
         sink.prepare(ORDERS_2)
@@ -262,8 +301,7 @@ class SinkSuite(ABC):
         assert self.rows(sink, ORDERS_2) == {(1, True, "late"), (2, False, "n")}
 
     def test_an_older_version_after_a_newer_one_changes_nothing(self, sink: Sink) -> None:
-        if not sink.capabilities.alters:
-            pytest.skip("the sink does not alter tables")
+        _needs(sink.capabilities.alters, "the sink does not alter tables")
         sink.prepare(ORDERS)
         sink.prepare(ORDERS_2)
         other = self.other_sink(sink)
@@ -272,8 +310,7 @@ class SinkSuite(ABC):
         assert self.rows(sink, ORDERS_2) == {(1, True, "n")}
 
     def test_rows_of_an_older_version_come_cut_down_to_what_is_left(self, sink: Sink) -> None:
-        if not sink.capabilities.alters:
-            pytest.skip("the sink does not alter tables")
+        _needs(sink.capabilities.alters and not sink.capabilities.history, "the sink does not alter tables")
         sink.prepare(ORDERS)
         self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", True)]))
         sink.prepare(ORDERS_2)
@@ -283,6 +320,7 @@ class SinkSuite(ABC):
         assert self.rows(sink, ORDERS_2) == {(1, False, "kept"), (2, True, None)}
 
     def test_a_barrier_is_passed_once_when_all_have_arrived(self, sink: Sink) -> None:
+        _needs(not sink.capabilities.history, "nothing waits for a history")
         other = self.other_sink(sink)
         assert sink.arrive("b", P0, 2) is Arrival.WAITING
         assert sink.arrive("b", P0, 2) is Arrival.WAITING
@@ -297,6 +335,7 @@ class SinkSuite(ABC):
         assert other.arrive("c", P1, 1) is Arrival.READY
 
     def test_a_barrier_that_was_rolled_back_is_not_passed(self, sink: Sink) -> None:
+        _needs(sink.capabilities.rolls_back and not sink.capabilities.history, "the sink has no rollback")
         assert sink.arrive("b", P0, 1) is Arrival.READY
         assert sink.pass_barrier("b")
         sink.rollback()
@@ -318,3 +357,162 @@ class SinkSuite(ABC):
         other = self.other_sink(sink)
         other.close()
         other.close()
+
+    def test_a_truncate_is_a_change_of_a_history(self, sink: Sink) -> None:
+        _needs(sink.capabilities.history, "the sink keeps no history")
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
+        self.write(sink, TableBatch(ORDERS, sequence=[("t", None, None), ("c", None, (2, "b", None))]))
+        assert [seen.op for seen in sorted(self.read_history(sink, ORDERS))] == ["c", "t", "c"]
+        assert self.rows(sink, ORDERS) == {(2, "b", None)}
+
+    @pytest.mark.parametrize("together", [1, 2, 5])
+    def test_replay_from_any_flush_changes_nothing(self, sink: Sink, together: int) -> None:
+        sink.prepare(ORDERS)
+        batches = _story()
+        for begin in range(0, len(batches), together):
+            self.write(sink, *batches[begin : begin + together])
+        expected = {(1, "back", True), (3, "c", False), (4, "late", None)}
+        assert self.rows(sink, ORDERS) == expected
+        for begin in range(0, len(batches), together):
+            # Who takes over gets what follows an offset that was committed, in whatever batches.
+            other = self.other_sink(sink)
+            other.prepare(ORDERS)
+            middle = (begin + len(batches)) // 2
+            self.write(other, *batches[begin:middle])
+            self.write(other, *batches[middle:])
+            assert self.rows(other, ORDERS) == expected
+            other.close()
+
+    def test_what_was_cut_off_is_written_once(self, sink: Sink) -> None:
+        batches = _story()
+        expected = {(1, "back", True), (3, "c", False), (4, "late", None)}
+        for number in range(FAULTS_MAX):
+            context = self.fault(sink, number)
+            _needs(context is not None, "the sink's client brings no faults about")
+            table = replace(ORDERS, name=TableName("public", f"orders_{number}"))
+            moved = [replace(batch, table=table) for batch in batches]
+            sink.prepare(table)
+            done, whole = 0, False
+            assert context is not None
+            with context:
+                try:
+                    for batch in moved:
+                        self.give(sink, batch)
+                        sink.flush()
+                        done += 1
+                    whole = True
+                except TailraceError as error:
+                    if error.action is not Action.RETRY:
+                        raise
+            sink.rollback()
+            # The offsets that were committed are those of the last flush, or earlier ones.
+            self.write(sink, *moved[max(0, done - 1) :])
+            assert self.rows(sink, table) == expected, f"fault {number}"
+            if whole:
+                return
+
+    def test_two_instances_share_the_partitions(self, sink: Sink) -> None:
+        sink.prepare(ORDERS)
+        other = self.other_sink(sink)
+        other.prepare(ORDERS)
+        for turn in range(3):
+            self.write(sink, TableBatch(ORDERS, upserts=[(turn, "even", None)]), number=0)
+            self.write(other, TableBatch(ORDERS, upserts=[(100 + turn, "odd", None)]), number=1)
+        # The second one leaves; the first goes on with its partition, from before what it wrote last.
+        again = TableBatch(ORDERS, upserts=[(103, "odd", True)])
+        self.write(other, again, number=1)
+        other.close()
+        self.write(sink, again, TableBatch(ORDERS, deletes=[(100,)]), number=1)
+        expected = {(turn, "even", None) for turn in range(3)} | {(101, "odd", None), (102, "odd", None)}
+        assert self.rows(sink, ORDERS) == expected | {(103, "odd", True)}
+
+    def test_what_comes_late_does_not_win(self, sink: Sink) -> None:
+        _needs(sink.capabilities.origins and not sink.capabilities.history, "the sink does not guard its rows")
+        sink.prepare(ORDERS)
+        late = [
+            TableBatch(ORDERS, upserts=[(1, "old", None), (2, "old", None), (3, "old", None)]),
+            TableBatch(ORDERS, updates=[(1, UNCHANGED, False)], deletes=[(3,)]),
+        ]
+        for batch in late:
+            self.giver.given(batch, sink.capabilities)
+        other = self.other_sink(sink)
+        other.prepare(ORDERS)
+        newer = TableBatch(ORDERS, upserts=[(1, "new", True), (3, "new", None)], deletes=[(2,)])
+        self.write(other, *late, newer)
+        # Who was thought dead writes what was on its way.
+        self.write(sink, *late)
+        assert self.rows(sink, ORDERS) == {(1, "new", True), (3, "new", None)}
+
+    def test_every_type_holds_its_extremes(self, sink: Sink) -> None:
+        table, rows = _walk(self.samples, self.holds)
+        _needs(bool(self.samples), "the sink's own tests walk the types")
+        sink.prepare(table)
+        self.write(sink, TableBatch(table, upserts=rows))
+        found = {row[0]: row for row in self.read(sink, table)}
+        assert len(found) == len(rows)
+        for row in rows:
+            for column, wanted, value in zip(table.columns, row, found[row[0]], strict=True):
+                assert repr(value) == repr(wanted), f"{column.native} ({column.type})"
+
+    def test_a_row_that_is_refused_stands_alone(self, sink: Sink) -> None:
+        unfit = [(s, v) for s in self.samples for v in s.values if not self.holds(s.type, v)]
+        _needs(bool(unfit), "the target holds every value of the samples")
+        for place, (sample, value) in enumerate(unfit):
+            column = Column("v", sample.type, sample.native)
+            table = TableSchema(TableName("public", f"unfit_{place}"), (ORDERS.columns[0], column), (0,))
+            sink.prepare(table)
+            batch = TableBatch(table, upserts=[(1, None), (2, value), (3, None)])
+            rejections = sink.apply(self.giver.given(batch, sink.capabilities))
+            assert [(r.index, r.error.kind) for r in rejections] == [(1, ErrorKind.ROW_REJECTED)], sample
+            sink.flush()
+            assert self.rows(sink, table) == {(1, None), (3, None)}
+
+    def test_a_new_instance_goes_on(self, sink: Sink) -> None:
+        sink.prepare(ORDERS)
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", None), (2, "b", None)]))
+        if sink.capabilities.rolls_back:
+            # Nothing that is not flushed survives its process.
+            self.give(sink, TableBatch(ORDERS, deletes=[(2,)]))
+        sink.close()
+        other = self.other_sink(sink)
+        other.prepare(ORDERS)
+        assert self.rows(other, ORDERS) == {(1, "a", None), (2, "b", None)}
+        self.write(other, TableBatch(ORDERS, updates=[(2, "c", UNCHANGED)], deletes=[(1,)]))
+        assert self.rows(other, ORDERS) == {(2, "c", None)}
+
+
+FAULTS_MAX = 12
+"""Requests that are made to fail, one after another, until a story is told without one."""
+
+
+def _needs(capable: bool, otherwise: str) -> None:
+    if not capable:
+        pytest.skip(otherwise)
+
+
+def _replaced(sink: Sink, before: Row, after: Row) -> list[Step]:
+    """Return the change of a row without a key: a history's reader cannot tell which of equal rows it is."""
+    if sink.capabilities.history:
+        return [("d", before, None), ("c", None, after)]
+    return [("u", before, after)]
+
+
+def _story() -> list[TableBatch]:
+    """Return batches that do everything to a few rows."""
+    return [
+        TableBatch(ORDERS, upserts=[(1, "a", None), (2, "b", None)], fresh=True),
+        TableBatch(ORDERS, upserts=[(3, "c", True)], deletes=[(1,)]),
+        TableBatch(ORDERS, updates=[(3, UNCHANGED, False)], upserts=[(4, "d", None)]),
+        TableBatch(ORDERS, upserts=[(1, "back", True)], deletes=[(2,)]),
+        TableBatch(ORDERS, updates=[(4, "late", UNCHANGED), (2, "gone", UNCHANGED)]),
+    ]
+
+
+def _walk(samples: Sequence[TypeSample], holds: Any) -> tuple[TableSchema, list[Row]]:
+    """Return a table with a column for each type, and rows that hold all values."""
+    columns = tuple(Column(f"c{place}", sample.type, sample.native) for place, sample in enumerate(samples))
+    values = [[v for v in sample.values if holds(sample.type, v)] for sample in samples]
+    longest = max(map(len, values), default=0)
+    rows: list[Row] = [(n, *(column[n] if n < len(column) else None for column in values)) for n in range(longest + 1)]
+    table = TableSchema(TableName("public", "walk"), (replace(ORDERS.columns[0], name="n"), *columns), (0,))
+    return table, rows

@@ -61,7 +61,7 @@ def test_a_plugins_source_is_applied_to_a_plugins_target(
             file.writelines(json.dumps([number, f"entry {number}"]) + "\n" for number in range(begin, end))
 
     write(0, ENTRIES)
-    assert "known: postgresql" in run("plan", "", code=2, path="")
+    assert "there is no target engine 'ledger'; known: " in run("plan", "", code=2, path="")
     document["targets"]["copy"]["options"]["paht"] = ""
     assert "targets.copy.options: a ledger takes" in run("plan", "", code=2)
     del document["targets"]["copy"]["options"]["paht"]
@@ -76,5 +76,5 @@ def test_a_plugins_source_is_applied_to_a_plugins_target(
     assert target.read(TableName("ledger", "entries")) == sorted(
         ((number, f"entry {number}") for number in range(2 * ENTRIES)), key=repr
     )
-    assert "verify compares a PostgreSQL source" in run("verify", "--target copy", code=2)
+    assert "verify knows no way to read a target of the engine ledger" in run("verify", "--target copy", code=2)
     assert f"removed {copy}" in run("reset", "--yes")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from apply.memory import MemorySink, MemoryTarget
 from apply.sink import Sink
 from schemas.changes import Row
+from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from tests.conformance.sink_suite import SinkSuite
 
@@ -23,3 +26,17 @@ class TestMemorySink(SinkSuite):
 
     def read(self, sink: Sink, table: TableSchema) -> list[Row]:
         return cast("MemorySink", sink).target.read(table.name)
+
+    @contextlib.contextmanager
+    def fault(self, sink: Sink, number: int) -> Iterator[None]:
+        target, calls = cast("MemorySink", sink).target, iter(range(1000))
+        # A flush fails before or after it is done.
+        operation = "flushed" if number % 2 else "flush"
+
+        def fail(name: str) -> None:
+            if name == operation and next(calls) == number // 2:
+                raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
+
+        target.fail = fail
+        yield
+        target.fail = None

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.endpoints import PluginSource, PluginTarget, PostgresqlSource
+from schemas.endpoints import TARGET_ENGINES, PluginSource, PluginTarget, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.reference import json_schema, markdown, sections
@@ -106,7 +106,10 @@ def test_connection_parameters_are_libpqs() -> None:
         ),
         (
             {"targets": {"r": {"engine": "kafka-streams", "host": "h"}}},
-            "targets.r: the engine is none of ours (postgresql, mysql); what a plug-in needs stands under `options`",
+            (
+                f"targets.r: the engine is none of ours ({', '.join(TARGET_ENGINES)}); "
+                "what a plug-in needs stands under `options`"
+            ),
         ),
         ({"source": {"engine": "sheets", "tables": ["a.b"]}}, "source.database: is required"),
         (

@@ -1,0 +1,164 @@
+"""Clients of AWS: credentials by the standard chain or an assumed role, and what its errors mean.
+
+Retries of the library are few: whoever waits longer is the service, which tells that it does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import botocore.credentials
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+
+from schemas.errors import ErrorKind, TailraceError
+from schemas.file_targets import AwsTarget
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+ATTEMPTS_MAX = 4
+"""Of one request, by the library itself, with its back-off and jitter."""
+
+THROTTLES = frozenset(
+    {
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "TooManyRequestsException",
+        "ProvisionedThroughputExceededException",
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+    }
+)
+"""Error codes that ask for patience: botocore's `retries/standard.py` lists the same."""
+
+REFUSALS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnrecognizedClientException",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidClientTokenId",
+        "NoSuchBucket",
+        "AllAccessDisabled",
+        "PermanentRedirect",
+        "AuthorizationHeaderMalformed",
+        "ResourceNotFoundException",
+        "KMS.DisabledException",
+        "KMS.NotFoundException",
+        "NotImplemented",
+    }
+)
+"""Error codes that an operator must see to."""
+
+
+def client(service: str, target: AwsTarget) -> Any:
+    """Return a boto3 client. Connects when it is first used."""
+    session = _session(target)
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
+        user_agent_extra="tailrace",
+        # A bucket's name in the host would have to be resolved: other services than AWS seldom do.
+        s3={"addressing_style": "path"} if target.endpoint_url else None,
+    )
+    try:
+        return session.client(service, endpoint_url=target.endpoint_url, config=config)
+    except NoRegionError as error:
+        raise _no_region() from error
+
+
+def credentials(target: AwsTarget) -> Any:
+    """Return what signs requests; renewed by itself where it is a role's. Raises CONFIGURATION."""
+    found = _session(target).get_credentials()
+    if found is None:
+        raise classify(NoCredentialsError(), "signing")
+    return found
+
+
+def region(target: AwsTarget) -> str:
+    """Return the region that requests are signed for. Raises CONFIGURATION."""
+    found = _session(target).region_name
+    if found is None:
+        raise _no_region()
+    return str(found)
+
+
+def _no_region() -> TailraceError:
+    return TailraceError(
+        ErrorKind.CONFIGURATION, "no AWS region is configured", remedy="set `region` of the target, or AWS_REGION"
+    )
+
+
+def _session(target: AwsTarget) -> boto3.Session:
+    secret = target.secret_access_key
+    session = boto3.Session(
+        aws_access_key_id=target.access_key_id,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        region_name=target.region,
+    )
+    if target.service_access_role_arn is None:
+        return session
+    role: dict[str, Any] = {"RoleSessionName": "tailrace"}
+    if target.external_id is not None:
+        role["ExternalId"] = target.external_id
+    # boto3 has no public way to a role whose credentials are renewed.
+    base = botocore.session.get_session()
+    fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
+        session._session.create_client,
+        session.get_credentials(),
+        target.service_access_role_arn,
+        extra_args=role,
+    )
+    base._credentials = botocore.credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+    return boto3.Session(botocore_session=base, region_name=target.region)
+
+
+def code_of(error: ClientError) -> str:
+    """Return the service's error code."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def classify(error: Exception, doing: str) -> TailraceError:
+    """Return what an error of the library means. Its text is left out: it may quote what was sent."""
+    if isinstance(error, ClientError):
+        code = code_of(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in THROTTLES or status == 429:
+            return TailraceError(ErrorKind.TARGET_THROTTLED, f"{doing}: the service is throttling ({code})")
+        if code in REFUSALS or status in (401, 403):
+            return TailraceError(
+                ErrorKind.PREREQUISITE,
+                f"{doing}: the service refuses ({code})",
+                remedy="`tailrace plan` shows the policy that the role needs",
+            )
+        if 400 <= status < 500 and status not in (408, 409, 412):
+            return TailraceError(ErrorKind.INVARIANT, f"{doing}: the service does not understand ({code})")
+        return TailraceError(ErrorKind.TARGET_CONNECTION, f"{doing}: the service failed ({code or status})")
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return TailraceError(
+            ErrorKind.CONFIGURATION, "no AWS credentials are found", remedy="see `access_key_id` of the target"
+        )
+    if isinstance(error, ParamValidationError):
+        return TailraceError(ErrorKind.INVARIANT, f"{doing}: the request is not valid ({type(error).__name__})")
+    return TailraceError(
+        ErrorKind.TARGET_CONNECTION, f"{doing}: the service cannot be reached ({type(error).__name__})"
+    )
+
+
+AwsError = (ClientError, BotoCoreError)
+"""What the library raises."""

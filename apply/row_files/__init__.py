@@ -1,0 +1,1 @@
+"""Files of changes: what they look like, when one is full, and how each is written exactly once."""

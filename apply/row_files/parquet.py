@@ -1,0 +1,137 @@
+"""Parquet files by pyarrow: typed where Parquet has a type that fits the column, text where it has none.
+
+A value that its column's type cannot hold (NaN of a decimal, an infinite date) is refused: nothing stands in for it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from apply.row_files.formats import Chunk, Faults
+from apply.row_files.shape import Shape
+from schemas.changes import UNCHANGED, Row
+from schemas.file_targets import RowFiles
+from schemas.types import Family, LogicalType
+from schemas.types.calendar import INFINITY_US, MINUS_INFINITY_US, WRAPPED_BELOW_US
+from schemas.types.numbers import EXACT, NAN
+from schemas.types.plain import INFINITE_DAY, MINUS_INFINITE_DAY, Form, plain
+
+UNAVAILABLE = "tailrace_unavailable"
+"""The last column of files of changes: the names of columns that the log did not hold. They are null here."""
+
+DECIMAL_DIGITS_MAX = 76
+"""Of pyarrow's decimal256. Beyond it a decimal is text."""
+
+_TYPES: dict[Family, pa.DataType] = {
+    Family.BOOLEAN: pa.bool_(),
+    Family.INT16: pa.int16(),
+    Family.INT32: pa.int32(),
+    Family.INT64: pa.int64(),
+    Family.UINT32: pa.uint32(),
+    Family.UINT64: pa.uint64(),
+    Family.FLOAT32: pa.float32(),
+    Family.FLOAT64: pa.float64(),
+    Family.BYTES: pa.binary(),
+    Family.DATE: pa.date32(),
+    Family.TIMESTAMP: pa.timestamp("us"),
+    Family.TIMESTAMPTZ: pa.timestamp("us", tz="UTC"),
+}
+"""All other families are text in their plain form."""
+
+
+def arrow_type(type_: LogicalType) -> pa.DataType:
+    """Return the type of a column."""
+    if type_.family is Family.DECIMAL:
+        digits, scale = type_.precision or 0, type_.scale or 0
+        if 0 < digits <= DECIMAL_DIGITS_MAX and 0 <= scale <= digits:
+            return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
+        return pa.string()
+    return _TYPES.get(type_.family, pa.string())
+
+
+class ParquetFormat:
+    """One file's rows as record batches."""
+
+    extension = ".parquet"
+    content_type = "application/vnd.apache.parquet"
+
+    def __init__(self, shape: Shape, settings: RowFiles) -> None:
+        fields = [pa.field(name, arrow_type(t)) for name, t in zip(shape.names, shape.types, strict=True)]
+        if not shape.loads:
+            fields.append(pa.field(UNAVAILABLE, pa.list_(pa.string())))
+        self._schema = pa.schema(fields)
+        self._names = None if shape.loads else shape.names
+        self._forms = [_form(t) for t in shape.types]
+        self._group_rows = settings.row_group_length
+        self._statistics = settings.enable_statistics
+        self._compression = "gzip" if settings.compression_type == "gzip" else "none"
+
+    def encode(self, rows: Sequence[Row]) -> tuple[Chunk, Faults]:
+        """See `RowFormat`."""
+        try:
+            return self._batch(rows), {}
+        except (pa.ArrowException, OverflowError, ValueError, TypeError):
+            faults: Faults = {}
+        for index, row in enumerate(rows):
+            try:
+                self._batch([row])
+            except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+                faults[index] = f"a Parquet file cannot hold one of its values ({type(error).__name__})"
+        return self._batch([row for index, row in enumerate(rows) if index not in faults]), faults
+
+    def size(self, chunk: Chunk) -> int:
+        """See `RowFormat`."""
+        return int(chunk.nbytes)
+
+    def content(self, chunks: Sequence[Chunk]) -> bytes:
+        """See `RowFormat`."""
+        out = io.BytesIO()
+        with pq.ParquetWriter(
+            out, self._schema, compression=self._compression, write_statistics=self._statistics
+        ) as writer:
+            writer.write_table(pa.Table.from_batches(chunks, self._schema), row_group_size=self._group_rows)
+        return out.getvalue()
+
+    def _batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
+        columns: list[Any] = [
+            [None if value is None or value is UNCHANGED else form(value) for value in values]
+            for form, values in zip(self._forms, zip(*rows, strict=True), strict=True)
+        ] or [[] for _ in self._forms]
+        if self._names is not None:
+            names = self._names
+            columns.append([[n for n, v in zip(names, row, strict=True) if v is UNCHANGED] or None for row in rows])
+        return pa.record_batch(
+            [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)],
+            schema=self._schema,
+        )
+
+
+def _form(type_: LogicalType) -> Form:
+    """Return what makes a canonical value one that pyarrow takes; it raises for what the column's type cannot hold."""
+    family = type_.family
+    if family is Family.DECIMAL and not pa.types.is_string(arrow_type(type_)):
+        scale = type_.scale or 0
+        return lambda v: _refuse() if v is NAN else Decimal(v).scaleb(-scale, EXACT)
+    if family is Family.DATE:
+        return _unless({INFINITE_DAY, MINUS_INFINITE_DAY}.__contains__)
+    if family in (Family.TIMESTAMP, Family.TIMESTAMPTZ):
+        return _unless(lambda v: v in (INFINITY_US, MINUS_INFINITY_US) or v < WRAPPED_BELOW_US)
+    return _same if family in _TYPES else plain(type_)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _unless(forbidden: Callable[[Any], bool]) -> Form:
+    return lambda v: _refuse() if forbidden(v) else v
+
+
+def _refuse() -> Any:
+    raise ValueError

@@ -1,0 +1,40 @@
+"""Where files go: anything that can write a file only if nothing is there under its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """What a file is called. All but `last` follows from its first row: who writes the same row first meets it."""
+
+    folder: tuple[str, ...]
+    """Schema, table, and parts of the date: any text."""
+    stem: str
+    extension: str
+    last: int
+    """Commit sequence of the last change that the file answers for."""
+
+
+class Store(Protocol):
+    """A bucket or a directory."""
+
+    def create(self, name: FileName, content: bytes, content_type: str) -> int | None:
+        """Write a file, durably and whole or not at all.
+
+        Where another has the name, whatever its `last`, leave it as it is and return its `last`; else return None.
+        Raises TARGET_CONNECTION, TARGET_THROTTLED, PREREQUISITE.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let connections go. May be called twice."""
+        ...
+
+
+def path_part(text: str) -> str:
+    """Return a name as one part of a path: what would lead elsewhere is percent-encoded."""
+    legal = "".join(f"%{ord(c):02X}" if c in "%/\\" or ord(c) < 32 else c for c in text)
+    return legal.replace(".", "%2E") if not legal.strip(".") else legal

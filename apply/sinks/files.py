@@ -1,0 +1,104 @@
+"""Files of changes in a directory: `SCHEMA/TABLE/…`, in the layout of `apply.row_files`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from glob import escape
+from pathlib import Path
+
+from apply.row_files.sink import RowFilesSink
+from apply.row_files.store import FileName, path_part
+from schemas.errors import ErrorKind, TailraceError
+from schemas.file_targets import FilesTarget
+from schemas.findings import Finding, Severity
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+LOCK = ".tailrace.lock"
+UNFINISHED = ".unfinished-"
+
+
+def open_sink(settings: Settings, target: str) -> RowFilesSink:
+    """Return the sink of a target."""
+    section = _section(settings, target)
+    return RowFilesSink(DirectoryStore(Path(section.directory)), section)
+
+
+def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check that the directory can be written."""
+    directory = Path(_section(settings, target).directory)
+    if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
+        return []
+    remedy = f"mkdir -p {directory}, and let the user of the apply service write it"
+    return [Finding(Severity.BLOCKS, "directory-missing", f"{directory} is no directory to write in", remedy=remedy)]
+
+
+def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """See `apply.sinks`."""
+    return [f"# the user of the apply service must be able to write {_section(settings, target).directory}"]
+
+
+def _section(settings: Settings, target: str) -> FilesTarget:
+    section = settings.target(target)
+    assert isinstance(section, FilesTarget)
+    return section
+
+
+class DirectoryStore:
+    """See `apply.row_files.store.Store`. The last commit sequence stands in a file's name too.
+
+    Whether a name is free is looked at under a lock of the directory, which appliers on one machine, or on a network
+    file system with locks, share.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock: int | None = None
+
+    def create(self, name: FileName, content: bytes, content_type: str) -> int | None:
+        """See `Store`."""
+        folder = self._root.joinpath(*map(path_part, name.folder))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(self._locked(), fcntl.LOCK_EX)
+            try:
+                for there in folder.glob(f"{escape(name.stem)}-*{escape(name.extension)}"):
+                    return int(there.name.removesuffix(name.extension).rpartition("-")[2], 16)
+                _write(folder, f"{name.stem}-{name.last:016X}{name.extension}", content)
+            finally:
+                fcntl.flock(self._locked(), fcntl.LOCK_UN)
+        except OSError as error:
+            raise TailraceError(
+                ErrorKind.TARGET_CONNECTION,
+                f"a file cannot be written below {self._root} ({error.strerror})",
+                remedy="see to the space and the rights of the directory",
+            ) from error
+        return None
+
+    def close(self) -> None:
+        """See `Store`."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _locked(self) -> int:
+        if self._lock is None:
+            self._lock = os.open(self._root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        return self._lock
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file that is there whole or not at all, whatever is cut off."""
+    unfinished = folder / f"{UNFINISHED}{name}"
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(folder / name)
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,218 @@
+"""A Kinesis data stream: a record for each change, in DMS's JSON, at least once, in order for each partition key.
+
+`PutRecords` may take some records and refuse others, and does not keep their order. So a request holds at most one
+record of each partition key, and the next request waits until all of this one's are taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from apply import aws
+from apply.history import HistorySink
+from apply.sink import Capabilities, Rejection, TableBatch
+from runtime import clock
+from runtime.retry import Backoff
+from schemas.changes import UNCHANGED, Row
+from schemas.dms_json import Write, document_writer
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Finding, Severity
+from schemas.kinesis_target import KinesisTarget
+from schemas.settings import Settings
+from schemas.table import TableSchema
+from schemas.types.plain import plain
+
+REQUEST_RECORDS_MAX = 500
+REQUEST_BYTES_MAX = 5 << 20
+RECORD_BYTES_MAX = 1 << 20
+"""Data and partition key. API reference, `PutRecords`; larger records are a setting of newer streams."""
+
+PARTITION_KEY_LENGTH_MAX = 256
+"""Unicode characters. API reference, `PutRecordsRequestEntry`. A longer key goes by its hash."""
+
+BUSY_FOR_S = 30
+"""How long records that the stream refuses are sent again here; then the service starts over."""
+
+WRITERS_MAX = 10_000
+
+Entry = dict[str, Any]
+
+
+def open_sink(settings: Settings, target: str) -> KinesisSink:
+    """Return the sink of a target. Connects when it is first used."""
+    return KinesisSink(_section(settings, target))
+
+
+def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check that the stream is there."""
+    section = _section(settings, target)
+    client = aws.client("kinesis", section)
+    try:
+        found = client.describe_stream_summary(StreamARN=section.stream_arn)["StreamDescriptionSummary"]
+    except aws.AwsError as error:
+        refused = aws.classify(error, "describing the stream")
+        return [
+            Finding(Severity.BLOCKS, "stream-missing", refused.message, remedy=refused.remedy or "create the stream")
+        ]
+    finally:
+        client.close()
+    if found["StreamStatus"] not in ("ACTIVE", "UPDATING"):
+        message = f"the stream is {found['StreamStatus']}"
+        return [Finding(Severity.BLOCKS, "stream-not-active", message, remedy="wait until it is active")]
+    return []
+
+
+def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the policy that the role needs, and nothing more."""
+    section = _section(settings, target)
+    statement = {
+        "Effect": "Allow",
+        "Action": ["kinesis:PutRecords", "kinesis:DescribeStreamSummary"],
+        "Resource": section.stream_arn,
+    }
+    return [json.dumps({"Version": "2012-10-17", "Statement": [statement]})]
+
+
+def _section(settings: Settings, target: str) -> KinesisTarget:
+    section = settings.target(target)
+    assert isinstance(section, KinesisTarget)
+    return section
+
+
+class KinesisSink(HistorySink):
+    """One stream, as one appliers' process sees it."""
+
+    capabilities = Capabilities(
+        stores_offsets=False,
+        truncates=True,
+        alters=True,
+        keyless=True,
+        history=True,
+        origins=True,
+        exactly_once=False,
+    )
+
+    def __init__(self, target: KinesisTarget) -> None:
+        self._target = target
+        self._made: Any = None
+        self._writers: dict[str, Write] = {}
+        self._pending: deque[Entry] = deque()
+
+    @property
+    def client(self) -> Any:
+        """The client of the service, made when it is first used."""
+        if self._made is None:
+            self._made = aws.client("kinesis", self._target)
+        return self._made
+
+    def apply(self, batch: TableBatch) -> list[Rejection]:
+        """Take in changes; return those that are too large for a record."""
+        table, rejections = batch.table, list[Rejection]()
+        write, key_of = self._writer(table), _key_maker(table, self._target)
+        for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
+            op, before, after = change
+            if op == "t" and not self._target.include_control_details:
+                continue
+            document = write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid)
+            if not self._target.include_null_and_empty and "data" in document:
+                document["data"] = {name: value for name, value in document["data"].items() if value is not None}
+            indented = orjson.OPT_INDENT_2 if self._target.message_format == "json" else 0
+            # What has no key of its own is kept in order by the partition that it comes from.
+            key = key_of(after if after is not None else before) or f"{table.name}.{origin.partition.partition}"
+            entry = {"Data": orjson.dumps(document, option=indented), "PartitionKey": key}
+            size = _size(entry)
+            if size > RECORD_BYTES_MAX:
+                error = TailraceError(
+                    ErrorKind.ROW_REJECTED,
+                    f"a record of {size} bytes is too large: Kinesis allows {RECORD_BYTES_MAX}",
+                    table=str(table.name),
+                )
+                rejections.append(Rejection(table.name, "sequence", index, error))
+                continue
+            self._pending.append(entry)
+        return rejections
+
+    def flush(self) -> None:
+        """Send what was taken in. What a request refuses is sent again before anything else is."""
+        while self._pending:
+            entries = self._next_request()
+            backoff = Backoff(BUSY_FOR_S)
+            while entries:
+                entries = self._put(entries)
+                if entries:
+                    pause_s = backoff.next_s()
+                    if pause_s is None:
+                        raise TailraceError(ErrorKind.TARGET_THROTTLED, "the stream takes fewer records than come")
+                    clock.sleep(pause_s)
+
+    def rollback(self) -> None:
+        """Forget what was not sent."""
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+    def _next_request(self) -> list[Entry]:
+        """Return records of different partition keys; of each key the first that waits."""
+        taken: list[Entry] = []
+        left: deque[Entry] = deque()
+        keys: set[str] = set()
+        size = 0
+        while self._pending and len(taken) < REQUEST_RECORDS_MAX and len(left) < REQUEST_RECORDS_MAX:
+            entry = self._pending.popleft()
+            if entry["PartitionKey"] in keys or (taken and size + _size(entry) > REQUEST_BYTES_MAX):
+                keys.add(entry["PartitionKey"])
+                left.append(entry)
+                continue
+            keys.add(entry["PartitionKey"])
+            taken.append(entry)
+            size += _size(entry)
+        self._pending.extendleft(reversed(left))
+        return taken
+
+    def _put(self, entries: list[Entry]) -> list[Entry]:
+        """Send records; return those that were refused."""
+        try:
+            answer = self.client.put_records(Records=entries, StreamARN=self._target.stream_arn)
+        except aws.AwsError as error:
+            raise aws.classify(error, "sending records") from error
+        if not answer["FailedRecordCount"]:
+            return []
+        return [entry for entry, result in zip(entries, answer["Records"], strict=True) if "ErrorCode" in result]
+
+    def _writer(self, table: TableSchema) -> Write:
+        key = f"{table.name} {table.fingerprint}"
+        if key not in self._writers:
+            if len(self._writers) >= WRITERS_MAX:
+                self._writers.pop(next(iter(self._writers)))
+            self._writers[key] = document_writer(table)
+        return self._writers[key]
+
+
+def _size(entry: Entry) -> int:
+    return len(entry["Data"]) + len(entry["PartitionKey"].encode())
+
+
+def _key_maker(table: TableSchema, target: KinesisTarget) -> Callable[[Row | None], str | None]:
+    """Return what makes partition keys: the key's value, or those of a compound key with points between them."""
+    forms = [(i, plain(table.columns[i].type)) for i in table.key]
+    prefix = f"{table.name}." if target.partition_include_schema_table else ""
+
+    def key(row: Row | None) -> str | None:
+        if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):
+            return None
+        text = prefix + ".".join(str(form(row[i])) for i, form in forms)
+        if 0 < len(text) <= PARTITION_KEY_LENGTH_MAX:
+            return text
+        return sha256(text.encode()).hexdigest()
+
+    return key

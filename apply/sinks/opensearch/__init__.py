@@ -1,0 +1,1 @@
+"""Documents in OpenSearch, one for each row, guarded by external versions."""

@@ -1,0 +1,103 @@
+"""The connection to OpenSearch, and what its answers mean.
+
+The library's own retries are off: a request that was lost is repeated by the service, with what came before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from opensearchpy import OpenSearch, Urllib3AWSV4SignerAuth
+from opensearchpy.exceptions import ConnectionError as LostConnection
+from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLError, TransportError
+
+from apply import aws
+from schemas.errors import ErrorKind, TailraceError
+from schemas.opensearch_target import OpensearchTarget
+
+# What a request came to is told by the service, once; the library would write each answer of 404, which are none.
+logging.getLogger("opensearch").setLevel(logging.CRITICAL)
+
+BUSY = frozenset({429, 502, 503, 504})
+"""OpenSearch rejects with 429 what its queues and its memory breakers do not take; the others come from in between."""
+
+
+class Client:
+    """One connection. Connects when it is first used; answers are parsed JSON."""
+
+    def __init__(self, target: OpensearchTarget) -> None:
+        self._target = target
+        self._made: OpenSearch | None = None
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, absent: int | None = None, **parameters: str
+    ) -> dict[str, Any]:
+        """Send one request; return the answer, empty where it has the status `absent`. Raises what it means."""
+        try:
+            answer = self._connection().transport.perform_request(method, path, params=parameters or None, body=body)
+        except OpenSearchException as error:
+            if isinstance(error, TransportError) and absent is not None and error.status_code == absent:
+                return {}
+            raise classify(error, f"{method} {path}") from error
+        return answer if isinstance(answer, dict) else {}
+
+    def bulk(self, lines: list[bytes]) -> list[dict[str, Any]]:
+        """Send operations, each of one or two lines; return what each came to."""
+        body = b"\n".join(lines) + b"\n"
+        answer = self.request("POST", "/_bulk", body)
+        return [next(iter(item.values())) for item in answer["items"]]
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+    def _connection(self) -> OpenSearch:
+        if self._made is None:
+            target = self._target
+            login: Any = None
+            if target.authentication == "basic":
+                assert target.user is not None
+                assert target.password is not None
+                login = (target.user, target.password.get_secret_value())
+            elif target.authentication == "aws":
+                login = Urllib3AWSV4SignerAuth(aws.credentials(target), aws.region(target), target.service)
+            self._made = OpenSearch(
+                [target.url],
+                http_auth=login,
+                ca_certs=target.ca,
+                verify_certs=True,
+                timeout=target.timeout_s,
+                max_retries=0,
+                http_compress=True,
+            )
+        return self._made
+
+
+def classify(error: OpenSearchException, doing: str) -> TailraceError:
+    """Return what an error means. Its text is left out: it may quote a document."""
+    if isinstance(error, SSLError):
+        return TailraceError(ErrorKind.PREREQUISITE, f"{doing}: TLS failed", remedy="see `ca` of the target")
+    if isinstance(error, LostConnection | ConnectionTimeout) or not isinstance(error, TransportError):
+        return TailraceError(
+            ErrorKind.TARGET_CONNECTION, f"{doing}: OpenSearch cannot be reached ({type(error).__name__})"
+        )
+    status = error.status_code
+    if status in BUSY:
+        return TailraceError(ErrorKind.TARGET_THROTTLED, f"{doing}: OpenSearch is busy (status {status})")
+    if status in (401, 403):
+        return TailraceError(
+            ErrorKind.PREREQUISITE,
+            f"{doing}: OpenSearch refuses (status {status})",
+            remedy="`tailrace plan` shows what the role needs",
+        )
+    kind = ErrorKind.TARGET_SCHEMA if status in (400, 404, 409) else ErrorKind.TARGET_CONNECTION
+    return TailraceError(kind, f"{doing}: OpenSearch says {error.error} (status {status})")
+
+
+def line(document: Any) -> bytes:
+    """Return a line of a bulk request."""
+    return orjson.dumps(document)

@@ -1,0 +1,110 @@
+"""How a table becomes an index: its name, the types of its fields, and the documents of rows.
+
+What a document holds is exact whatever a field's type is: OpenSearch keeps the text that it was sent. A field's type
+says only what can be searched: a decimal as a double, a time in milliseconds. Values beyond a type are kept, and not
+indexed (`ignore_malformed`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+from schemas.types import Family
+from schemas.types.plain import plain
+
+INDEX_NAME_BYTES_MAX = 255
+ID_BYTES_MAX = 512
+"""OpenSearch's limits of an index's name and a document's id (`MetadataCreateIndexService`, `IndexRequest`)."""
+
+FIELDS_MAX = 1000
+"""What `index.mapping.total_fields.limit` is by default; it is set to what a table needs."""
+
+_ILLEGAL = re.compile(r'[\\/*?"<>| ,#:\x00-\x1f]')
+
+_KEYWORD = {"type": "keyword", "ignore_above": 8191}
+_NUMBER = {"type": "double", "ignore_malformed": True}
+_TIME = {"type": "date", "format": "strict_date_optional_time_nanos", "ignore_malformed": True}
+_TEXT = {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 256}}}
+
+_FIELDS: dict[Family, dict[str, Any]] = {
+    Family.BOOLEAN: {"type": "boolean"},
+    Family.INT16: {"type": "short"},
+    Family.INT32: {"type": "integer"},
+    Family.INT64: {"type": "long"},
+    Family.UINT32: {"type": "long"},
+    Family.UINT64: {"type": "unsigned_long"},
+    Family.FLOAT32: _NUMBER,
+    Family.FLOAT64: _NUMBER,
+    Family.DECIMAL: _NUMBER,
+    Family.NUMERIC: _NUMBER,
+    Family.STRING: _TEXT,
+    Family.BYTES: {"type": "binary"},
+    Family.DATE: _TIME,
+    Family.TIMESTAMP: _TIME,
+    Family.TIMESTAMPTZ: _TIME,
+    Family.JSON: {"type": "text"},
+    Family.XML: {"type": "text"},
+}
+"""All other families are keywords."""
+
+
+def index_name(pattern: str, name: TableName) -> str:
+    """Return the index of a table. Raises TARGET_SCHEMA if OpenSearch cannot have it."""
+    filled = pattern.replace("{schema}", name.schema).replace("{table}", name.table)
+    legal = _ILLEGAL.sub("_", filled.lower()).lstrip("-_+")
+    if not legal or legal in (".", "..") or len(legal.encode()) > INDEX_NAME_BYTES_MAX:
+        raise TailraceError(
+            ErrorKind.TARGET_SCHEMA,
+            f"its index would have a name of {len(legal.encode())} bytes; 1 to {INDEX_NAME_BYTES_MAX} are allowed",
+            table=str(name),
+            remedy="set `index_name` of the target",
+        )
+    return legal
+
+
+def properties(table: TableSchema) -> dict[str, Any]:
+    """Return the fields of a table's documents. A column's dot would make an object of the field: it is refused."""
+    dotted = [column.name for column in table.columns if "." in column.name or not column.name.strip()]
+    if dotted:
+        raise TailraceError(
+            ErrorKind.TARGET_SCHEMA,
+            f"{len(dotted)} columns have names that OpenSearch reads as paths",
+            table=str(table.name),
+            remedy="rename them, or leave the table out",
+        )
+    return {column.name: _FIELDS.get(column.type.family, _KEYWORD) for column in table.columns}
+
+
+class Documents:
+    """Makes the documents of one version's rows."""
+
+    def __init__(self, table: TableSchema) -> None:
+        self._columns = [(column.name, plain(column.type)) for column in table.columns]
+        self._key = [plain(table.columns[i].type) for i in table.key]
+        self._places = table.key
+        self.names = set(table.column_names)
+
+    def document(self, row: Row) -> dict[str, Any]:
+        """Return what is known of a row."""
+        return {
+            name: None if value is None else form(value)
+            for (name, form), value in zip(self._columns, row, strict=True)
+            if value is not UNCHANGED
+        }
+
+    def id_of_row(self, row: Row) -> str:
+        """Return a row's id."""
+        return self.id_of_key(tuple(row[i] for i in self._places))
+
+    def id_of_key(self, key: Row) -> str:
+        """Return the id of a key: its value's text, or a JSON array of several."""
+        values = [form(value) for form, value in zip(self._key, key, strict=True)]
+        if len(values) == 1:
+            return values[0] if isinstance(values[0], str) else orjson.dumps(values[0]).decode()
+        return orjson.dumps(values).decode()

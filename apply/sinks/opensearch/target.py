@@ -1,0 +1,82 @@
+"""OpenSearch as a target: what `apply.sinks` asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from apply.sinks.opensearch.client import Client
+from apply.sinks.opensearch.mapping import index_name, properties
+from apply.sinks.opensearch.sink import OpensearchSink
+from schemas.errors import TailraceError
+from schemas.findings import Finding, Severity
+from schemas.opensearch_target import OpensearchTarget
+from schemas.settings import Settings
+from schemas.table import TableName, TableSchema
+
+
+def open_sink(settings: Settings, target: str) -> OpensearchSink:
+    """Return the sink of a target. Connects when it is first used."""
+    return OpensearchSink(settings.name, target, _section(settings, target))
+
+
+def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check that the domain answers, and that each table can be an index. Never changes anything."""
+    section = _section(settings, target)
+    client = Client(section)
+    found: list[Finding] = []
+    indices: dict[str, TableName] = {}
+    try:
+        client.request("GET", "/")
+        for table in tables:
+            found += _of_table(section, client, table, indices)
+    finally:
+        client.close()
+    return found
+
+
+def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the access policy's statement for the role, and the permissions that fine-grained access control needs."""
+    section = _section(settings, target)
+    indices = sorted({index_name(section.index_name, table.name) for table in tables})
+    policy = {
+        "Effect": "Allow",
+        "Action": ["es:ESHttpGet", "es:ESHttpPost", "es:ESHttpPut", "es:ESHttpDelete"],
+        "Resource": "arn:aws:es:REGION:ACCOUNT:domain/DOMAIN/*",
+    }
+    role = {
+        "cluster_permissions": ["cluster_composite_ops", "cluster_monitor"],
+        "index_permissions": [
+            {"index_patterns": [*indices, section.control_index], "allowed_actions": ["crud", "create_index", "manage"]}
+        ],
+    }
+    return [json.dumps({"Version": "2012-10-17", "Statement": [policy]}), json.dumps(role)]
+
+
+def _of_table(
+    section: OpensearchTarget, client: Client, table: TableSchema, indices: dict[str, TableName]
+) -> list[Finding]:
+    if not table.key:
+        remedy = "give it a primary key, or leave it out"
+        message = "without a key nothing identifies a document"
+        return [Finding(Severity.BLOCKS, "no-key", message, table.name, remedy)]
+    try:
+        index = index_name(section.index_name, table.name)
+        properties(table)
+    except TailraceError as error:
+        return [Finding(Severity.BLOCKS, "no-index", error.message, table.name, error.remedy)]
+    other = indices.setdefault(index, table.name)
+    if other != table.name:
+        message = f"its index {index} would be that of {other} too"
+        return [Finding(Severity.BLOCKS, "shared-index", message, table.name, "set `index_name` of the target")]
+    if client.request("GET", f"/{quote(index, safe='')}/_mapping", absent=404):
+        message = f"the index {index} is there already: its documents stay, and fields that it lacks are added"
+        return [Finding(Severity.NOTE, "index-exists", message, table.name)]
+    return []
+
+
+def _section(settings: Settings, target: str) -> OpensearchTarget:
+    section = settings.target(target)
+    assert isinstance(section, OpensearchTarget)
+    return section

@@ -1,0 +1,1 @@
+"""Files of changes in a bucket."""

@@ -1,0 +1,66 @@
+"""A bucket as a target: what `apply.sinks` asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from botocore.exceptions import ClientError
+
+from apply import aws
+from apply.row_files.sink import RowFilesSink
+from apply.sinks.s3.store import BucketStore
+from schemas.file_targets import S3Target
+from schemas.findings import Finding, Severity
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+
+def open_sink(settings: Settings, target: str) -> RowFilesSink:
+    """Return the sink of a target. Connects when it is first used."""
+    section = _section(settings, target)
+    return RowFilesSink(BucketStore(section), section)
+
+
+def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check that the bucket is there and may be seen. Never writes."""
+    section = _section(settings, target)
+    store = BucketStore(section)
+    owner = {"ExpectedBucketOwner": section.expected_bucket_owner} if section.expected_bucket_owner else {}
+    try:
+        store.client.head_bucket(Bucket=section.bucket_name, **owner)
+    except ClientError as error:
+        # A HEAD has no body: the status is all that the service says.
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        message = f"the bucket {section.bucket_name} cannot be seen (status {status})"
+        remedy = "create it, and give the role the policy that `tailrace plan` shows"
+        return [Finding(Severity.BLOCKS, "bucket-missing", message, remedy=remedy)]
+    except aws.AwsError as error:
+        raise aws.classify(error, f"looking for the bucket {section.bucket_name}") from error
+    finally:
+        store.close()
+    return []
+
+
+def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the policy that the role needs, and nothing more."""
+    section = _section(settings, target)
+    bucket = f"arn:aws:s3:::{section.bucket_name}"
+    folder = section.bucket_folder.strip("/")
+    objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload"]
+    if section.canned_acl_for_objects != "none":
+        objects.append("s3:PutObjectAcl")
+    statements = [
+        {"Effect": "Allow", "Action": objects, "Resource": f"{bucket}/{folder}/*" if folder else f"{bucket}/*"},
+        {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": bucket},
+    ]
+    if section.encryption_mode == "sse-kms":
+        key = section.server_side_encryption_kms_key_id or "*"
+        statements.append({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": key})
+    return [json.dumps({"Version": "2012-10-17", "Statement": statements})]
+
+
+def _section(settings: Settings, target: str) -> S3Target:
+    section = settings.target(target)
+    assert isinstance(section, S3Target)
+    return section

@@ -1,0 +1,70 @@
+"""A real object store that speaks S3's protocol, on files of this machine: versitygw, built by `go install`.
+
+Its conditional writes are exact. Unlike S3 an object and a "folder" of one name exclude each other, and it takes no
+notice of KMS keys. What cannot be had is a `DownloadError`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from deploy.local.cache import DownloadError, cached, download
+from deploy.local.server import LocalServer
+
+VERSION = "1.8.0"
+ACCESS_KEY_ID, SECRET_ACCESS_KEY = "tailrace", "tailrace-local"
+REGION = "us-east-1"
+
+
+def program() -> Path:
+    """Return the gateway's program, built once: it takes two cores some five minutes. Raises DownloadError."""
+
+    def make(directory: Path) -> None:
+        go = shutil.which("go")
+        if go is None:
+            raise DownloadError("versitygw is built with Go, which is not installed")
+        where = {"GOBIN": str(directory), "GOFLAGS": "-mod=mod"}
+        download([go, "install", f"github.com/versity/versitygw/cmd/versitygw@v{VERSION}"], "versitygw", where)
+
+    named = os.environ.get("TAILRACE_VERSITYGW")
+    return Path(named) if named else cached(f"versitygw-{VERSION}", make) / "versitygw"
+
+
+class S3Server(LocalServer):
+    """One gateway, with its buckets in `directory`."""
+
+    title = "the S3 gateway"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a target's section needs to reach it."""
+        return {
+            "endpoint_url": f"http://127.0.0.1:{self.port}",
+            "region": REGION,
+            "access_key_id": ACCESS_KEY_ID,
+            "secret_access_key": SECRET_ACCESS_KEY,
+        }
+
+    def _prepare(self) -> None:
+        program()
+        (self.directory / "buckets").mkdir(exist_ok=True)
+
+    def _command(self) -> list[str]:
+        keys = ["--access", ACCESS_KEY_ID, "--secret", SECRET_ACCESS_KEY, "--region", REGION]
+        place = ["--port", f"127.0.0.1:{self.port}", "posix", str(self.directory / "buckets")]
+        return [str(program()), *keys, *place]
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            # Nobody may list buckets without a signature: it is there.
+            error.close()
+            return error.code in (400, 403)
+        except OSError:
+            return False

@@ -1,0 +1,178 @@
+"""Targets that keep a history of changes: files, S3, standard output, a webhook.
+
+Settings that AWS DMS has too bear the names of its S3 endpoint settings (API reference, `S3Settings`) in lower case
+with underscores, and their units and defaults, unless the description says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from schemas.section import Section
+from schemas.target_section import TargetSection
+
+
+class RowFiles(Section):
+    """What files of changes look like, wherever they are kept."""
+
+    data_format: Literal["csv", "parquet", "json"] = "csv"
+    """`csv`, `parquet` or `json` (one object a line; not in DMS)."""
+    compression_type: Literal["none", "gzip"] = "none"
+    """Of whole CSV and JSON files, and of the pages of Parquet files."""
+    csv_delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Between the values of a row."""
+    csv_row_delimiter: Annotated[str, Field(min_length=1, max_length=2)] = "\n"
+    """Behind each row."""
+    csv_null_value: str = "NULL"
+    """What stands for null. A text that is the same stands in quotes."""
+    csv_no_sup_value: str = "__debezium_unavailable_value"
+    """What stands for a value that the log did not hold (unchanged TOAST, other columns of a deleted row). DMS writes
+    its null value where this is not set; then nobody can tell the two apart."""
+    add_column_name: bool = False
+    """Begin each CSV file with a line of column names."""
+    row_group_length: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Rows of a Parquet row group."""
+    enable_statistics: bool = True
+    """Keep minimum and maximum of columns in Parquet files."""
+    include_op_for_full_load: bool = False
+    """Let rows of the full load begin with the operation (`I`) too."""
+    cdc_inserts_only: bool = False
+    """Write inserted rows only."""
+    cdc_inserts_and_updates: bool = False
+    """Write inserted and updated rows only."""
+    timestamp_column_name: str | None = None
+    """A column with the time at which the source committed a change, or a row was loaded."""
+    sequence_column_name: str | None = None
+    """A column with the commit sequence, by which changes of a row can be sorted (not in DMS)."""
+    date_partition_enabled: bool = False
+    """Put files of changes into folders by the day or hour of their commit."""
+    date_partition_sequence: Literal["YYYYMMDD", "YYYYMMDDHH", "YYYYMM", "MMYYYYDD", "DDMMYYYY"] = "YYYYMMDD"
+    """The parts of these folders' names."""
+    date_partition_delimiter: Literal["SLASH", "UNDERSCORE", "DASH", "NONE"] = "SLASH"
+    """What stands between the parts."""
+    date_partition_timezone: str = "UTC"
+    """Whose day and hour, by its IANA name."""
+    max_file_size: Annotated[int, Field(ge=1, le=1_048_576)] = 1_048_576
+    """Largest file, in KB before compression. A single row may be larger."""
+    cdc_max_batch_interval: Annotated[int, Field(ge=1, le=3600)] = 60
+    """Longest time, in seconds, that a change waits for its file."""
+    cdc_min_file_size: Annotated[int, Field(ge=1, le=1_048_576)] = 32_000
+    """So many KB of records on the topics, of all tables together, are enough to write files before that time."""
+
+    @field_validator("date_partition_timezone")
+    @classmethod
+    def _zone_is_known(cls, name: str) -> str:
+        ZoneInfo(name)
+        return name
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> RowFiles:
+        if self.cdc_inserts_only and self.cdc_inserts_and_updates:
+            raise ValueError("cdc_inserts_only and cdc_inserts_and_updates exclude each other")
+        return self
+
+
+class FilesTarget(RowFiles, TargetSection):
+    """A directory of this machine, or one that it has mounted."""
+
+    engine: Literal["files"]
+    """The engine."""
+    directory: Annotated[str, Field(min_length=1)]
+    """Where the files go: `SCHEMA/TABLE/…` below it. It must be there."""
+
+    @property
+    def place(self) -> str:
+        """Where the files are, in words."""
+        return self.directory
+
+
+class AwsTarget(Section):
+    """How to reach a service of AWS, or one that speaks its protocol."""
+
+    region: str | None = None
+    """AWS region. Left out: as the standard chain of the AWS libraries finds it."""
+    endpoint_url: str | None = None
+    """URL of another service with the same protocol, or of a private endpoint."""
+    access_key_id: str | None = None
+    """Left out: the standard chain (environment, shared files, container or instance role)."""
+    secret_access_key: SecretStr | None = None
+    """Secret of that key."""
+    service_access_role_arn: str | None = None
+    """Role to assume."""
+    external_id: str | None = None
+    """External id that the role's trust policy asks for."""
+
+    @model_validator(mode="after")
+    def _key_is_whole(self) -> AwsTarget:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key go together")
+        return self
+
+
+class S3Target(RowFiles, AwsTarget, TargetSection):
+    """A bucket of Amazon S3, or of a store with the same protocol and conditional writes."""
+
+    engine: Literal["s3"]
+    """The engine."""
+    bucket_name: Annotated[str, Field(min_length=3, max_length=63)]
+    """The bucket. It must be there."""
+    bucket_folder: str = ""
+    """Folder of the bucket: objects are `bucket_folder/SCHEMA/TABLE/…`."""
+    encryption_mode: Literal["bucket", "sse-s3", "sse-kms"] = "bucket"
+    """Server-side encryption: as the bucket has it, with keys of S3, or with a key of KMS. DMS asks for `sse-s3`, which
+    is what buckets have by default."""
+    server_side_encryption_kms_key_id: str | None = None
+    """The KMS key for `sse-kms`. Left out: the account's own for S3."""
+    canned_acl_for_objects: Literal[
+        "none",
+        "private",
+        "public-read",
+        "public-read-write",
+        "authenticated-read",
+        "aws-exec-read",
+        "bucket-owner-read",
+        "bucket-owner-full-control",
+    ] = "none"
+    """Predefined access control list of each object."""
+    expected_bucket_owner: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
+    """Account that the bucket must belong to."""
+
+    @property
+    def place(self) -> str:
+        """Where the objects are, in words."""
+        return f"s3://{self.bucket_name}/{self.bucket_folder}"
+
+
+class StdoutTarget(TargetSection):
+    """Standard output: a line of JSON for each change."""
+
+    engine: Literal["stdout"]
+    """The engine."""
+
+    @property
+    def place(self) -> str:
+        """Where the changes go, in words."""
+        return "standard output"
+
+
+class WebhookTarget(TargetSection):
+    """An HTTP service that takes changes as JSON documents."""
+
+    engine: Literal["webhook"]
+    """The engine."""
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    """Where changes are posted to."""
+    headers: dict[str, SecretStr] = Field(default={})
+    """Headers of each request: write `${ENV}` or `${file:PATH}` for what is secret."""
+    timeout_s: Annotated[float, Field(ge=1, le=600)] = 30
+    """How long one answer may take."""
+    request_changes: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Most changes of one request."""
+
+    @property
+    def place(self) -> str:
+        """Where the changes go, in words."""
+        return self.url.split("?")[0]

@@ -1,0 +1,23 @@
+"""What every target's section has."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from schemas.mappings.field import TableMappings
+from schemas.section import Section
+
+
+class TargetSection(Section):
+    """What every target has."""
+
+    mappings: TableMappings | None = None
+    """What to make of tables and rows at this target alone, instead of what the mappings of all targets say: a document
+    like theirs, without selection rules."""
+
+    @field_validator("mappings")
+    @classmethod
+    def _mappings_select_nothing(cls, mappings: TableMappings | None) -> TableMappings | None:
+        if mappings is not None and mappings.selections:
+            raise ValueError("selection rules say what is captured, for all targets: they go with the others'")
+        return mappings

@@ -1,0 +1,125 @@
+"""Appliers that write files of changes are killed under flow: each change is in one file, once, in order."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.failpoints import VARIABLE
+from schemas.changes import UNCHANGED, Row
+from schemas.settings import parse
+from schemas.table import TableSchema
+from tests.conformance.changes import Seen, folded
+from tests.conformance.sink_suite import EVENTS, ORDERS
+from tests.integration.apply.publishing import Publisher
+from tests.integration.apply.test_kills import start
+from tests.integration.s3_sink.test_conformance import make_bucket
+from tests.kit import row_files
+
+# A failure here breaks a promise: it is never run again in the hope of a better result.
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.flaky(reruns=0)]
+
+DEADLINE_S = 240
+
+Read = Callable[[TableSchema], list[Seen]]
+
+
+@pytest.fixture(params=["files", "s3"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any], Read]:
+    """A target's settings, and what reads all changes of a table from it."""
+    more = {**row_files.SETTINGS, "data_format": "json", "cdc_max_batch_interval": 1}
+    if request.param == "files":
+        directory = tmp_path / "changes"
+        directory.mkdir()
+
+        def read_files(table: TableSchema) -> list[Seen]:
+            paths = directory.joinpath(*table.name).iterdir()
+            contents = [(p.name, p.read_bytes()) for p in paths if not p.name.startswith(".")]
+            return [change for name, content in contents for change in row_files.changes(name, content, table)]
+
+        return {"engine": "files", "directory": str(directory), **more}, read_files
+    server = request.getfixturevalue("s3_server")
+    client, bucket = make_bucket(server)
+
+    def read_objects(table: TableSchema) -> list[Seen]:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="/".join(table.name) + "/")
+        keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        contents = [(key, client.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
+        return [change for name, content in contents for change in row_files.changes(name, content, table)]
+
+    return {"engine": "s3", "bucket_name": bucket, **server.settings, **more}, read_objects
+
+
+def test_killed_appliers_write_each_change_once(
+    document: dict[str, Any],
+    target: tuple[dict[str, Any], Read],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section, read = target
+    document["targets"] = {"replica": section}
+    settings = parse(document)
+    config, log = tmp_path / "config.json", tmp_path / "applier.log"
+    config.write_text(json.dumps(document))
+    chance = random.Random(11)
+    rows: dict[int, tuple[Any, ...]] = {i: (i, "loaded", None) for i in range(500)}
+    bag = 0
+    # Before and after files are written, and when their offsets are committed: each dies there once.
+    failpoints = ["apply.write.after", "apply.flush.before", "apply.flush.after", "apply.offsets.after"]
+    with Publisher(settings) as publisher:
+        publisher.add(ORDERS, EVENTS)
+        publisher.load(ORDERS, rows.values())
+        for failpoint in failpoints:
+            publisher.change(ORDERS, *_changes(chance, rows, failpoint))
+            publisher.change(EVENTS, *[("c", None, ("e", bag + n)) for n in range(20)])
+            bag += 20
+            monkeypatch.setenv(VARIABLE, failpoint)
+            victim = start(config, log)
+            publisher.change(ORDERS, *_changes(chance, rows, failpoint))
+            assert victim.wait(DEADLINE_S) == -signal.SIGKILL, log.read_text()[-4000:]
+        monkeypatch.delenv(VARIABLE)
+        both = [start(config, log) for _ in range(2)]
+        try:
+            publisher.change(ORDERS, *_changes(chance, rows, "two"))
+            publisher.truncate(EVENTS)
+            publisher.change(EVENTS, ("c", None, ("last", 0)))
+            last = start(config, log, "now")
+            assert last.wait(DEADLINE_S) == 0, log.read_text()[-4000:]
+        finally:
+            for applier in both:
+                applier.send_signal(signal.SIGTERM)
+            ended = [applier.wait(DEADLINE_S) for applier in both]
+    assert ended == [0, 0], log.read_text()[-4000:]
+    history = read(ORDERS)
+    assert len({seen.seq for seen in history}) == len(history)
+    assert set(folded(ORDERS, history)) == set(rows.values())
+    events = read(EVENTS)
+    # The truncate stands in every partition, under one commit sequence.
+    inserted = [seen.values["weight"] for seen in sorted(events) if seen.op == "c"]
+    assert inserted == [*range(bag), 0]
+    assert sum(seen.op == "t" for seen in events) == document["topics"]["partitions"]
+
+
+def _changes(
+    chance: random.Random, rows: dict[int, tuple[Any, ...]], word: str
+) -> list[tuple[str, Row | None, Row | None]]:
+    changes: list[tuple[str, Row | None, Row | None]] = []
+    for _ in range(100):
+        i = chance.randrange(700)
+        if i not in rows:
+            rows[i] = (i, word, None)
+            changes.append(("c", None, rows[i]))
+        elif chance.random() < 0.2:
+            del rows[i]
+            changes.append(("d", (i, UNCHANGED, UNCHANGED), None))
+        else:
+            paid = chance.choice([True, False])
+            rows[i] = (i, rows[i][1], paid)
+            changes.append(("u", None, (i, UNCHANGED, paid)))
+    return changes

@@ -1,0 +1,148 @@
+"""The Kinesis sink passes the conformance suite of sinks on the imitation of AWS, with throttling injected."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any, ClassVar, cast
+
+import boto3
+import pytest
+
+from apply.sink import Sink, TableBatch
+from apply.sinks import kinesis
+from apply.sinks.kinesis import KinesisSink
+from deploy.local.moto import MotoServer
+from schemas.errors import ErrorKind
+from schemas.kinesis_target import KinesisTarget
+from schemas.table import TableSchema
+from schemas.types.plain import canonical
+from tests.conformance.changes import Seen
+from tests.conformance.sink_suite import ORDERS, SinkSuite
+
+pytestmark = pytest.mark.integration
+
+OPS = {"load": "r", "insert": "c", "update": "u", "delete": "d", "truncate-table": "t"}
+
+
+class TestKinesis(SinkSuite):
+    more: ClassVar[dict[str, Any]] = {"include_null_and_empty": True, "include_control_details": True}
+
+    @pytest.fixture
+    def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
+        settings = moto_server.settings
+        self.client = boto3.client(
+            "kinesis",
+            endpoint_url=settings["endpoint_url"],
+            region_name=settings["region"],
+            aws_access_key_id=settings["access_key_id"],
+            aws_secret_access_key=settings["secret_access_key"],
+        )
+        self.stream = f"test-{secrets.token_hex(6)}"
+        self.client.create_stream(StreamName=self.stream, ShardCount=3)
+        arn = self.client.describe_stream_summary(StreamName=self.stream)["StreamDescriptionSummary"]["StreamARN"]
+        self.section = KinesisTarget.model_validate({"engine": "kinesis", "stream_arn": arn, **settings, **self.more})
+        self.opened: list[KinesisSink] = []
+        yield self.open()
+        for sink in self.opened:
+            sink.close()
+        self.client.close()
+
+    def open(self) -> Sink:
+        self.opened.append(KinesisSink(self.section))
+        return self.opened[-1]
+
+    def other_sink(self, sink: Sink) -> Sink:
+        return self.open()
+
+    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the partition key and the document of every record, shard by shard."""
+        for shard in self.client.list_shards(StreamName=self.stream)["Shards"]:
+            place = {"StreamName": self.stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+            iterator = self.client.get_shard_iterator(**place)["ShardIterator"]
+            while True:
+                answer = self.client.get_records(ShardIterator=iterator)
+                for record in answer["Records"]:
+                    yield record["PartitionKey"], json.loads(record["Data"])
+                if not answer["Records"]:
+                    break
+                iterator = answer["NextShardIterator"]
+
+    def read_history(self, sink: Sink, table: TableSchema) -> list[Seen]:
+        forms = {column.name: canonical(column.type) for column in table.columns}
+        found: list[Seen] = []
+        latest: dict[str, int] = {}
+        for key, document in self.records():
+            about = document["metadata"]
+            if (about["schema-name"], about["table-name"]) != table.name:
+                continue
+            values = {
+                name: None if value is None else forms[name](value)
+                for name, value in document.get("data", {}).items()
+                if name in forms
+            }
+            seen = Seen(about["commit-sequence"], OPS[about["operation"]], values)
+            if seen not in found:
+                # What comes for the first time comes in order.
+                assert latest.get(key, 0) < seen.seq
+                latest[key] = seen.seq
+                found.append(seen)
+        return found
+
+    @contextlib.contextmanager
+    def fault(self, sink: Sink, number: int) -> Iterator[None]:
+        """Let the stream take a request in part, or answer it with an error after it took it."""
+        client = cast("KinesisSink", sink).client
+        calls = iter(range(1000))
+        put = client.put_records
+
+        def put_records(**request: Any) -> dict[str, Any]:
+            if next(calls) != number // 2:
+                return cast("dict[str, Any]", put(**request))
+            if number % 2:
+                put(**request)
+                raise client.exceptions.ProvisionedThroughputExceededException(
+                    {"Error": {"Code": "ProvisionedThroughputExceededException"}}, "PutRecords"
+                )
+            # Every second record is taken.
+            records = request["Records"]
+            taken = records[1::2]
+            if taken:
+                put(**{**request, "Records": taken})
+            refused = {"ErrorCode": "ProvisionedThroughputExceededException"}
+            results = [{} if i % 2 else refused for i in range(len(records))]
+            return {"FailedRecordCount": len(records) - len(taken), "Records": results}
+
+        client.put_records = put_records
+        try:
+            yield
+        finally:
+            client.put_records = put
+
+    def test_a_record_that_is_too_large_is_refused(self, sink: Sink) -> None:
+        batch = TableBatch(ORDERS, upserts=[(1, "x" * kinesis.RECORD_BYTES_MAX, None), (2, "b", None)])
+        (rejection,) = sink.apply(self.giver.given(batch, sink.capabilities))
+        assert (rejection.index, rejection.error.kind) == (0, ErrorKind.ROW_REJECTED)
+        sink.flush()
+        assert self.rows(sink, ORDERS) == {(2, "b", None)}
+
+    def test_requests_stay_within_their_limits(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(kinesis, "REQUEST_RECORDS_MAX", 7)
+        monkeypatch.setattr(kinesis, "REQUEST_BYTES_MAX", 2000)
+        client = cast("KinesisSink", sink).client
+        put, sizes = client.put_records, list[int]()
+
+        def put_records(**request: Any) -> Any:
+            keys = [record["PartitionKey"] for record in request["Records"]]
+            assert len(keys) == len(set(keys)) <= 7
+            sizes.append(sum(len(record["Data"]) for record in request["Records"]))
+            return put(**request)
+
+        monkeypatch.setattr(client, "put_records", put_records)
+        changes = [TableBatch(ORDERS, upserts=[(i % 5, f"s{i}", None)]) for i in range(30)]
+        self.write(sink, *changes, TableBatch(ORDERS, upserts=[(i, "n", True) for i in range(10, 20)]))
+        assert max(sizes) <= 2000
+        expected = {(i, f"s{25 + i}", None) for i in range(5)} | {(i, "n", True) for i in range(10, 20)}
+        assert self.rows(sink, ORDERS) == expected
