@@ -189,7 +189,11 @@ class PostgresqlDatabase:
     def open_log(self, position: Position, tables: Sequence[TableSchema], *, binary: bool = True) -> PostgresqlLog:
         """Start reading after `position`; see `Source.open_log`. `binary` is only a wish."""
         versions = Versions(
-            self._catalog, self._selection, tables, lambda txn: wait_until_visible(self._connected(), txn)
+            self._catalog,
+            self._selection,
+            tables,
+            lambda txn: wait_until_visible(self._connected(), txn),
+            self.visible_position,
         )
         stream = LogStream(self._settings, self._slot, self._publication.name)
         # The option came with PostgreSQL 14.

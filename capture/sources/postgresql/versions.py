@@ -14,6 +14,7 @@ from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.pgoutput import Relation, TableForm
 from capture.sources.postgresql.types import logical_type, reader
 from schemas.changes import SchemaChange, Transaction
+from schemas.position import Position
 from schemas.selection import Selection
 from schemas.table import Column, TableName, TableSchema
 
@@ -40,15 +41,23 @@ class Versions:
         selection: Selection,
         tables: Sequence[TableSchema],
         wait_until_visible: Callable[[Transaction], None],
+        visible_position: Callable[[], Position],
     ) -> None:
-        """`wait_until_visible` returns when the catalogue is no older than a transaction of the log."""
+        """`wait_until_visible` returns when the catalogue is no older than a transaction of the log.
+
+        `visible_position` tells a place in the log that all that the catalogue shows comes before.
+        """
         self._wait_until_visible = wait_until_visible
+        self._visible_position = visible_position
         self._catalog = catalog
         self._selection = selection
         self._tables = {table.name: table for table in tables}
         self._oids = {name: table.number for name, table in self._tables.items()}
         self._names = {oid: name for name, oid in self._oids.items()}
         self._seen: set[int] = set()
+        # By oid: what is proven of a version whose other numbers are guessed, and where in the log the guess is proven.
+        # A restart forgets it; the load that a guess begins ends no earlier than there, and is not forgotten.
+        self._guessed: dict[int, tuple[TableSchema, int]] = {}
 
     def start_stream(self) -> None:
         """Forget what was announced: a new stream announces every table again."""
@@ -89,8 +98,9 @@ class Versions:
         self._seen.add(relation.oid)
         if current is None or announced_again or not self._fits(relation, current):
             self._wait_until_visible(txn)
-            previous = current
-            described, is_certain = self._catalog.consistently(lambda: self._describe(relation, name, previous))
+            previous = self._proven(current, relation.oid, txn)
+            described, proven, is_certain = self._catalog.consistently(lambda: self._describe(relation, name, previous))
+            self._note_guess(described, proven)
             if current is None or described.fingerprint != current.fingerprint:
                 described = replace(described, version=current.version + 1 if current else 1)
                 changes.append(SchemaChange(name, current, described, is_certain))
@@ -123,13 +133,35 @@ class Versions:
             return False
         return _same_key(relation, table)
 
-    def _describe(self, relation: Relation, name: TableName, previous: TableSchema | None) -> tuple[TableSchema, bool]:
-        """Return the table as it is announced, and whether it is certain which columns of `previous` are which."""
+    def _proven(self, table: TableSchema | None, oid: int, txn: Transaction) -> TableSchema | None:
+        """Return a table in force with 0 for the columns whose numbers are only guessed where `txn` is in the log."""
+        guess = self._guessed.get(oid)
+        return guess[0] if table is not None and guess is not None and txn.commit < guess[1] else table
+
+    def _note_guess(self, described: TableSchema, proven: Sequence[int]) -> None:
+        columns = tuple(replace(c, number=number) for c, number in zip(described.columns, proven, strict=True))
+        if columns == described.columns:
+            self._guessed.pop(described.number, None)
+        else:
+            self._guessed[described.number] = (replace(described, columns=columns), self._visible_position().commit)
+
+    def _describe(
+        self, relation: Relation, name: TableName, previous: TableSchema | None
+    ) -> tuple[TableSchema, Sequence[int], bool]:
+        """Return the table as it is announced, the numbers that are proven of its columns (others 0), and whether it is
+        certain which columns of `previous` are which.
+        """
         facts: RelationFacts | None = self._catalog.read_relation(relation.oid)
         now = self._catalog.read_tables([facts])[0] if facts is not None else None
         natives = self._catalog.natives([(c.oid, c.typmod) for c in relation.columns])
         announced = [(c.name, native) for c, native in zip(relation.columns, natives, strict=True)]
-        numbers, is_certain = identify(announced, previous, now, self._catalog.dropped_columns(relation.oid))
+        proven, is_certain = identify(announced, previous, now, self._catalog.dropped_columns(relation.oid))
+        numbers = proven
+        likely = now or previous
+        if likely is not None and announced == [(c.name, c.native) for c in likely.columns]:
+            # Where the log is as far as the catalogue they are these; before, a column that is gone by now may have
+            # stood under the name of one that came later. (Where the table is gone, nothing depends on it.)
+            numbers = [c.number for c in likely.columns]
         known = {c.number: c for table in (previous, now) if table is not None for c in table.columns if c.number}
         columns = []
         for place, (column_name, native) in enumerate(announced):
@@ -139,7 +171,7 @@ class Versions:
                 column = Column(column_name, kind, native)
             columns.append(replace(column, name=column_name, number=numbers[place]))
         if now is not None and now.name == name and tuple(columns) == now.columns and _same_key(relation, now):
-            return now, is_certain
+            return now, proven, is_certain
         # The catalogue has gone on since: what it says of keys and indexes may name columns that are not here yet.
         base = previous or now
         key = _flagged(relation)
@@ -164,7 +196,7 @@ class Versions:
             number=relation.oid,
             storage=previous.storage if previous is not None and _keeps_types(previous, columns) else 0,
         )
-        return described, is_certain
+        return described, proven, is_certain
 
 
 def identify(
@@ -173,34 +205,31 @@ def identify(
     now: TableSchema | None,
     dropped: Collection[int],
 ) -> tuple[list[int], bool]:
-    """Return the lasting numbers of announced columns (name, type), 0 where unknown, and whether they are certain.
+    """Return the lasting numbers of announced columns (name, type), 0 where there is no proof, and whether it is
+    certain which columns of `previous` they are.
 
     The log names columns, never numbers them, and the catalogue may be ahead of it. But numbers are given in ascending
-    order and never again, columns are announced in their order, and the catalogue remembers those that were dropped:
-    so the number of columns decides in most cases which ones they are.
+    order and never again, columns are announced in their order, and the catalogue remembers those that were dropped.
+    So what was there before and is there now was announced, and nothing was that is neither there now nor gone; if the
+    lowest and the highest numbers that this allows agree on a place, the column there has that number. Names prove
+    nothing: a column may have been renamed, or dropped and another added. `previous` has right numbers, or 0.
     """
-    present = [c.number for c in now.columns] if now is not None else []
-    known = {c.number for c in previous.columns} if previous is not None else set(present)
-    came = set(present) - known
+    if now is None:
+        return [0] * len(announced), False
+    present = {c.number for c in now.columns}
+    # A column without a number may be any of those that are there or gone.
+    known = {c.number for c in previous.columns} if previous is not None else {0}
     last = max(known, default=0)
-    # A column of `previous` without a number may be any of those that are gone.
+    stayed = known & present
     gone = {number for number in dropped if number in known or number > last or 0 in known}
-    if now is not None and list(announced) == [(c.name, c.native) for c in now.columns]:
-        # Another reading: a column that is gone by now stood here, under the name of one that came later.
-        return present, not (came and gone)
-    for candidate in (known & set(present), {*present, *gone}):
-        if len(candidate) == len(announced):
-            return sorted(candidate), True
-    # Those that have their name before and after, one may guess; no number at all is better than a wrong one.
-    earlier = {c.name: c.number for c in previous.columns} if previous is not None else {}
-    later = {c.name: c.number for c in now.columns} if now is not None else earlier
-    numbers = [
-        later.get(name, 0) if earlier.get(name, later.get(name)) == later.get(name) else 0 for name, _ in announced
-    ]
-    given = [number for number in numbers if number]
-    if given != sorted(set(given)):
-        numbers = [0] * len(announced)
-    return numbers, previous is None
+    others = sorted((present | gone) - stayed)
+    count = len(announced) - len(stayed)
+    if not 0 <= count <= len(others):
+        return [0] * len(announced), False
+    lowest = sorted(stayed.union(others[:count]))
+    highest = sorted(stayed.union(others[len(others) - count :]))
+    numbers = [low if low == high else 0 for low, high in zip(lowest, highest, strict=True)]
+    return numbers, 0 not in known and 0 not in numbers
 
 
 def _keeps_types(previous: TableSchema, columns: Sequence[Column]) -> bool:

@@ -158,7 +158,9 @@ def _announced(log: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes
 
 def _open(stream: FakeStream, position: Position, tables: Sequence[TableSchema] = TABLES) -> PostgresqlLog:
     catalog = cast("Catalog", FakeCatalog())
-    versions = Versions(catalog, Selection(["public.*", "!public.hidden"]), tables, lambda _txn: None)
+    versions = Versions(
+        catalog, Selection(["public.*", "!public.hidden"]), tables, lambda _txn: None, lambda: Position(0)
+    )
     return PostgresqlLog(cast("LogStream", stream), versions, position, binary=True, check=lambda _names: None)
 
 

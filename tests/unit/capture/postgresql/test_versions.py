@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from capture.sources.postgresql.versions import identify
+from capture.sources.postgresql.catalog import Catalog
+from capture.sources.postgresql.pgoutput import Relation, RelationColumn
+from capture.sources.postgresql.versions import Versions, identify
+from schemas.changes import Transaction
+from schemas.position import Position
+from schemas.selection import Selection
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.unit.capture.postgresql import wire
+
+T = TypeVar("T")
 
 NAMES = ("a", "b", "c", "d")
 NATIVES = {"text": Family.STRING, "integer": Family.INT32}
@@ -86,16 +96,25 @@ def test_what_is_certain_is_right(
 
 
 @given(*[st.lists(_STATEMENTS, max_size=3)] * 4)
+@example(
+    before=[],
+    seen=[("add", "c", "", "integer")],
+    seen_later=[("rename", "c", "d", "")],
+    ahead=[("add", "c", "", "integer")],
+)
+@example(
+    before=[],
+    seen=[("add", "c", "", "integer")],
+    seen_later=[("rename", "c", "d", "")],
+    ahead=[("drop", "d", "", ""), ("add", "c", "", "integer")],
+)
 def test_what_is_certain_is_right_whatever_was_not_before(
     before: list[tuple[str, ...]],
     seen: list[tuple[str, ...]],
     seen_later: list[tuple[str, ...]],
     ahead: list[tuple[str, ...]],
 ) -> None:
-    """Two announcements, both read when the catalogue is at the end: the second goes by what was made of the first.
-
-    That may have taken a column for the one that has its name at the end: the rows are loaded again, as they are then.
-    """
+    """Two announcements, both read when the catalogue is at the end: the second goes by what was made of the first."""
     states = [State(())]
     for statements in ([("add", "a", "", "integer"), ("add", "b", "", "text"), *before], seen, seen_later, ahead):
         state = states[-1]
@@ -103,13 +122,78 @@ def test_what_is_certain_is_right_whatever_was_not_before(
             state = _next(state, *statement)
         states.append(state)
     _, previous, first, second, now = states
-    numbers, _ = identify(first.announced, previous.table, now.table, now.dropped)
-    columns = tuple(replace(column, number=n) for column, n in zip(first.columns, numbers, strict=True))
-    numbers, is_certain = identify(second.announced, replace(first, columns=columns).table, now.table, now.dropped)
-    at_the_end = {(column.name, column.native): column.number for column in now.columns}
-    if is_certain:
-        for number, column in zip(numbers, second.columns, strict=True):
-            assert number in (column.number, at_the_end.get((column.name, column.native)))
+    # The last: a table that is not known before the first announcement.
+    for base in (previous.table, None):
+        table = base
+        for announced in (first, second):
+            numbers, is_certain = identify(announced.announced, table, now.table, now.dropped)
+            for number, column in zip(numbers, announced.columns, strict=True):
+                assert number in (column.number, 0)
+            assert not (is_certain and 0 in numbers)
+            columns = tuple(replace(c, number=n) for c, n in zip(announced.columns, numbers, strict=True))
+            table = replace(announced, columns=columns).table
+
+
+class StateCatalog:
+    """The catalogue of one table, at the state that a test sets."""
+
+    types = wire.TYPES
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def consistently(self, read: Callable[[], T]) -> T:
+        return read()
+
+    def read_relation(self, oid: int) -> int:
+        return oid
+
+    def read_tables(self, facts: Sequence[int]) -> list[TableSchema]:
+        return [replace(self.state.table, number=oid) for oid in facts]
+
+    def dropped_columns(self, oid: int) -> frozenset[int]:
+        return self.state.dropped
+
+    def load_types(self, oids: Iterable[int]) -> None:
+        pass
+
+    def natives(self, pairs: Sequence[tuple[int, int]]) -> list[str]:
+        return ["text"] * len(pairs)
+
+    def user_types(self, oids: Iterable[int]) -> tuple[()]:
+        return ()
+
+
+def test_a_guess_counts_once_the_log_is_where_the_catalogue_was() -> None:
+    """`c` is announced, and renamed to `d` later, dropped then; another `c` is in the catalogue, which ends at 100."""
+    start = State(())
+    for name in ("a", "b"):
+        start = _next(start, "add", name, "", "text")
+    first = _next(start, "add", "c", "", "text")
+    second = _next(first, "rename", "c", "d", "")
+    end = _next(_next(second, "drop", "d", "", ""), "add", "c", "", "text")
+    catalog = StateCatalog(end)
+    versions = Versions(
+        cast("Catalog", catalog),
+        Selection(["public.*"]),
+        [replace(start.table, number=7)],
+        lambda _txn: None,
+        lambda: Position(100),
+    )
+
+    def change(state: State, commit: int) -> tuple[list[int], bool]:
+        columns = tuple(RelationColumn(name, wire.TEXT, -1, False) for name, _ in state.announced)
+        txn = Transaction("1", 1, commit, 0)
+        _, [found] = versions.resolve(Relation(7, "public", "t", "d", columns), txn, binary=False)
+        assert found.after is not None
+        return [column.number for column in found.after.columns], found.is_certain
+
+    # As far as anybody can tell it is the `c` that is there now.
+    assert change(first, 10) == ([1, 2, 4], False)
+    assert change(second, 20) == ([1, 2, 0], False)
+    assert change(end, 30) == ([1, 2, 4], False)
+    catalog.state = _next(end, "rename", "c", "d", "")
+    assert change(catalog.state, 100) == ([1, 2, 4], True)
 
 
 def test_everyday_changes_are_certain() -> None:
