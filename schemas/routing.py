@@ -105,7 +105,9 @@ def _named(template: str, replication: str, name: TableName) -> str:
 
 
 def check_routes(settings: Settings, names: Iterable[TableName]) -> None:
-    """Raise CONFIGURATION if tables would share a topic that is not said to be shared, or a topic's name cannot be."""
+    """Raise CONFIGURATION if tables would share a topic that is not said to be shared, or that would lose rows of one
+    for those of another, or if a topic's name cannot be.
+    """
     taken: dict[str, tuple[TableName, bool]] = {}
     for name in names:
         way = route(settings, name)
@@ -129,6 +131,13 @@ def check_routes(settings: Settings, names: Iterable[TableName]) -> None:
                 f"{taken[way.topic][0]} and {name} would both be published to {way.topic}",
                 remedy="leave one of them out of `source.tables`, give them topics of their own, or say `shared: true`"
                 " for both in `topics.overrides`",
+            )
+        if way.topic in taken and way.cleanup is Cleanup.COMPACT and way.format is Format.JSON:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"{way.topic} would lose rows to compaction: keys in plain JSON do not say whether they are those of "
+                f"{taken[way.topic][0]} or of {name}",
+                remedy="set `cleanup: delete` for it in `topics.overrides`, or a `format` whose keys have a schema",
             )
         taken[way.topic] = (name, way.shared)
 

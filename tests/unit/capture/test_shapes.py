@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -83,6 +84,10 @@ def test_tables_share_a_topic_only_where_it_is_said() -> None:
     with pytest.raises(TailraceError, match=r"s\.t and s\.u would both be published to all"):
         check_routes(settings({"tables": ["s.*"], "topic": "all"}), names)
     check_routes(settings({"tables": ["s.*"], "topic": "all", "shared": True}), names)
+    for words, refused in (({"format": "json"}, True), ({"format": "avro"}, False), ({"cleanup": "delete"}, False)):
+        way = {"tables": ["s.*"], "topic": "all", "shared": True, "format": "json", "cleanup": "compact", **words}
+        with pytest.raises(TailraceError, match="lose rows to compaction") if refused else nullcontext():
+            check_routes(settings(way), names)
     with pytest.raises(TailraceError, match="own topics"):
         check_routes(settings({"tables": ["s.t"], "topic": "{name}.tailrace.x"}), names)
 
