@@ -412,7 +412,7 @@ class Applier:
             self.holds.suspend(topic, error, self._monotonic())
             self.rewind()
         elif action is Action.RETRY:
-            pause_s = self._backoff.next_s()
+            pause_s = self._backoff.next_s(error.pause_s)
             if pause_s is None:
                 raise error
             self.on_trouble(error)

@@ -86,7 +86,8 @@ class GroupOffsets:
             return
         self._due_at = now + COMMIT_INTERVAL_S if now != float("inf") else 0.0
         offsets: dict[TopicPartition, int] = {}
-        standing = set(held)
+        # Where the consumer has yet to be put back, the end that it met lies behind records that are to be read again.
+        standing = {*held, *cursors.seeks}
         for partition, offset in cursors.flushed.items():
             eof = ends.get(partition)
             if eof is not None and offset == cursors.positions[partition] < eof and partition not in standing:

@@ -18,6 +18,9 @@ _BLANK = "***"
 # Not context variables: the appliers' writer and the Kafka client's callbacks have threads of their own.
 _BOUND: dict[str, Any] = {}
 
+# Without local variables: they are rows and secrets.
+_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
 
 def configure(*, json: bool | None = None, level: str = "info") -> None:
     """Set up logging for this process. `json` left out: JSON unless standard error is a terminal.
@@ -36,9 +39,11 @@ def configure(*, json: bool | None = None, level: str = "info") -> None:
         _blank_secrets,
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_TRACEBACKS), structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     )
     structlog.configure(
         processors=[

@@ -46,8 +46,11 @@ class Backoff:
         self.attempts = 0
         self._began = None
 
-    def next_s(self) -> float | None:
-        """Count a failure; return the pause before the next attempt, or None when the series has lasted too long."""
+    def next_s(self, least_s: float = 0) -> float | None:
+        """Count a failure; return the pause before the next attempt, or None when the series has lasted too long.
+
+        A pause is not shorter than `least_s`, unless the series ends before.
+        """
         now = self._monotonic()
         if self._began is None:
             self._began = now
@@ -57,7 +60,7 @@ class Backoff:
         self._state.attempt_number = min(self.attempts, 60)
         if left_s <= 0:
             return None
-        return min(self._wait(self._state) + self._jitter(self._state), left_s)
+        return min(max(self._wait(self._state) + self._jitter(self._state), least_s), left_s)
 
 
 def call(
@@ -76,7 +79,7 @@ def call(
         except TailraceError as error:
             if error.action is not Action.RETRY or stop.stopping:
                 raise
-            pause_s = backoff.next_s()
+            pause_s = backoff.next_s(error.pause_s)
             if pause_s is None:
                 raise
             if on_retry is not None:

@@ -62,7 +62,8 @@ class TailraceError(Exception):
     """A failure that says what is wrong, where, and what to do.
 
     `message` never holds a cell value or a secret. `remedy` is a sentence for the operator, or the exact
-    statement that repairs it. `table` and `position` are printable names, given where they are known.
+    statement that repairs it. `table` and `position` are printable names, given where they are known. `pause_s` is what
+    the other side wants to be left alone for, before it is asked again.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class TailraceError(Exception):
         remedy: str | None = None,
         table: str | None = None,
         position: str | None = None,
+        pause_s: float = 0,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -80,6 +82,7 @@ class TailraceError(Exception):
         self.remedy = remedy
         self.table = table
         self.position = position
+        self.pause_s = pause_s
 
     def __str__(self) -> str:
         where = "".join(

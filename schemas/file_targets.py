@@ -6,13 +6,22 @@ with underscores, and their units and defaults, unless the description says othe
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from schemas.section import Section
 from schemas.target_section import TargetSection
+
+# RFC 9110, "Field Names" and "Field Values".
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_OWN_HEADERS = frozenset(
+    {"connection", "content-length", "content-type", "host", "idempotency-key", "transfer-encoding"}
+)
 
 
 class RowFiles(Section):
@@ -163,16 +172,43 @@ class WebhookTarget(TargetSection):
 
     engine: Literal["webhook"]
     """The engine."""
-    url: Annotated[str, Field(pattern=r"^https?://")]
+    # Kept out of what is printed: services of this kind tell their clients by secret paths.
+    url: Annotated[str, Field(pattern=r"^https?://", repr=False)]
     """Where changes are posted to."""
     headers: dict[str, SecretStr] = Field(default={})
     """Headers of each request: write `${ENV}` or `${file:PATH}` for what is secret."""
     timeout_s: Annotated[float, Field(ge=1, le=600)] = 30
-    """How long one answer may take."""
+    """Longest wait for the service: to be connected, to take a part of a request, to send a part of its answer."""
     request_changes: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Most changes of one request."""
 
+    @field_validator("url")
+    @classmethod
+    def _url_is_whole(cls, url: str) -> str:
+        if "@" in url.split("?", maxsplit=1)[0]:
+            raise ValueError("a login does not belong into a URL: give it in `headers`, as `Authorization`")
+        try:
+            parts = urlsplit(url)
+            known = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            known = False
+        if not known or not url.isascii() or not url.isprintable() or " " in url:
+            # Without the reason that the library gives: it quotes the URL, whose parts may be secrets.
+            raise ValueError("this is not the URL of a service")
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_can_be_sent(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} is not a header that can be set")
+            if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+                raise ValueError(f"the value of {name} has a line end, or another character that no header can have")
+        return headers
+
     @property
     def place(self) -> str:
-        """Where the changes go, in words."""
-        return self.url.split("?")[0]
+        """Where the changes go, in words. Paths and queries of such URLs are often secrets."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO
 
 from apply.documents import Documents
 from apply.history import HistorySink
@@ -16,8 +17,11 @@ from schemas.table import TableSchema
 
 
 def open_sink(settings: Settings, target: str) -> StdoutSink:
-    """Return the sink of a target."""
-    return StdoutSink(sys.stdout.buffer)
+    """Return the sink of a target. Raises PREREQUISITE if the process has no standard output."""
+    # Where it was closed from the start, its number may belong to some connection by now.
+    if sys.stdout is None:
+        raise TailraceError(ErrorKind.PREREQUISITE, "standard output is closed")
+    return StdoutSink(sys.stdout.fileno())
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -43,8 +47,8 @@ class StdoutSink(HistorySink):
         exactly_once=False,
     )
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._documents = Documents()
         self._lines: list[bytes] = []
 
@@ -54,16 +58,28 @@ class StdoutSink(HistorySink):
         return []
 
     def flush(self) -> None:
-        """Write what was taken in, and hand it over to whoever reads."""
+        """Hand over what was taken in to whoever reads; waits for a reader that is slow."""
+        lines, self._lines = self._lines, []
         try:
-            self._out.writelines(line + b"\n" for line in self._lines)
-            self._out.flush()
+            # Not by Python's own buffer: what failed would be in it still, and come at the end of the process.
+            _write(self._descriptor, b"".join(line + b"\n" for line in lines))
         except OSError as error:
             raise TailraceError(
                 ErrorKind.PREREQUISITE, f"standard output cannot be written ({error.strerror})"
             ) from error
-        self._lines.clear()
 
     def rollback(self) -> None:
         """Forget what was not written."""
         self._lines.clear()
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    """Write all of it, also where whoever shares the descriptor has made it non-blocking."""
+    left = memoryview(content)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            ready = select.poll()
+            ready.register(descriptor, select.POLLOUT)
+            ready.poll()

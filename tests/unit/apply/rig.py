@@ -19,7 +19,7 @@ from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
 from apply.parking import ParkedRecord, ParkingLot
 from apply.schema_catalog import Loaded, TopicSchemas
-from apply.sink import TopicPartition
+from apply.sink import Sink, TopicPartition
 from apply.writer import Policies, Writer
 from runtime.retry import Backoff
 from schemas.changes import Row
@@ -75,6 +75,8 @@ class PlainDecoder:
     def facts(self, value: bytes) -> Any:
         class Facts(NamedTuple):
             seq: int
+            source_ts_us: int = 0
+            txid: int | None = None
 
         if value[1:] == b"broken":
             raise TailraceError(ErrorKind.DECODE, "a broken record")
@@ -362,12 +364,14 @@ class Rig:
         ddl: str = "apply",
         take_all: bool = False,
         by_commit: bool = False,
+        other: Sink | None = None,
+        retry_for_s: float = 1e9,
     ) -> Member:
-        """Start an applier. With `take_all` it is given every partition."""
+        """Start an applier. With `take_all` it is given every partition; `other` is written to instead of memory."""
         sink = MemorySink(self.target)
         policies = policies or Policies()
-        writer = Writer(sink, self.dead_letters, policies, lambda name: self.ranks.get(name, 99))
-        backoff = Backoff(1e9, monotonic=self.clock)
+        writer = Writer(other or sink, self.dead_letters, policies, lambda name: self.ranks.get(name, 99))
+        backoff = Backoff(retry_for_s, monotonic=self.clock)
         applier = Applier(
             writer,
             PlainCatalog(self.topics),  # type: ignore[arg-type]

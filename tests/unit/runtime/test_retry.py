@@ -55,6 +55,14 @@ def test_a_very_long_series_does_not_overflow() -> None:
         assert backoff.next_s() is not None
 
 
+def test_a_pause_that_was_asked_for_is_kept_within_the_bound() -> None:
+    clock = Clock()
+    backoff = Backoff(60, monotonic=clock)
+    assert backoff.next_s(40) == 40
+    clock.now += 40
+    assert backoff.next_s(40) == 20
+
+
 def test_no_time_means_no_second_attempt() -> None:
     assert Backoff(0, monotonic=Clock()).next_s() is None
 
