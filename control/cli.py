@@ -252,7 +252,7 @@ def verify_command(
     ] = 20,
     as_json: AsJson = False,
 ) -> int:
-    """Compare source and target by checksums computed in the databases. Exit code 4 on differences."""
+    """Compare source and target by checksums computed in the databases. Exit code 4: differences; 5: undecided."""
     from control import render, verify
 
     settings = _settings(config)
@@ -264,6 +264,8 @@ def verify_command(
         _print_json(report.to_document())
     else:
         render.verify(report)
+    if report.undecided:
+        return exit_codes.UNDECIDED
     return exit_codes.OK if report.equal else exit_codes.DIFFERENT
 
 

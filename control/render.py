@@ -234,8 +234,8 @@ def verify(report: Verification) -> None:
     """Print what a comparison found."""
     table = _table("table", "source rows", "target rows", "differing", "moving", "tries", "result")
     for result in report.tables:
-        verdict = "[green]equal[/]" if result.equal else f"[bold red]{escape(result.error or 'different')}[/]"
-        counts = (result.source_rows, result.target_rows, result.differing + result.unexamined, result.moving)
+        counts = (result.source_rows, result.target_rows, result.differing, result.moving)
+        verdict = _verdict(result, "equal", result.error or "different")
         table.add_row(escape(result.table), *map(number, counts), str(result.tries), verdict)
     console.print(table)
     for result in report.tables:
@@ -245,13 +245,20 @@ def verify(report: Verification) -> None:
         if result.differing > len(result.differences):
             console.print(f"{escape(result.table)}: … and {result.differing - len(result.differences):,} more")
         if result.unexamined:
-            console.print(f"{escape(result.table)}: {result.unexamined:,} rows of differing buckets not looked at")
+            text = f"{result.unexamined:,} rows of differing buckets not looked at: undecided"
+            console.print(f"{escape(result.table)}: {text}")
         if result.behind and not result.equal:
             text = f"{result.table}: the target had not caught up within the wait: these may be mere lag"
             console.print(Text(text, style="yellow"))
         if result.moving:
             console.print(f"{escape(result.table)}: {result.moving:,} keys changed during every try: undecided")
-    console.print("[green]no differences[/]" if report.equal else "[bold red]differences found[/]")
+    console.print(_verdict(report, "no differences", "differences found"))
+
+
+def _verdict(found: TableResult | Verification, equal: str, different: str) -> str:
+    if found.undecided:
+        return "[yellow]undecided[/]"
+    return f"[green]{equal}[/]" if found.equal else f"[bold red]{escape(different)}[/]"
 
 
 def topics(report: Topics) -> None:

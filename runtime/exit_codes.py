@@ -14,6 +14,8 @@ STOPPED = 3
 """The service stopped after an error that needs an operator; a mere restart would meet it again."""
 DIFFERENT = 4
 """`verify` found differences."""
+UNDECIDED = 5
+"""`verify` found no difference, but could not look at all rows that may differ."""
 
 
 def of(error: BaseException) -> int:

@@ -1,17 +1,19 @@
 """The comparison of a source with a target: coarse by buckets, then by key, and right while changes flow.
 
-A bucket whose sums agree held the same rows on both sides, though perhaps at different moments. The keys of differing
-buckets are compared in tries: read the source, wait until the target has applied all that the source had committed by
-then, read the target, read the source again. A key agrees when the target shows one of the two states that the source
-showed. What still differs in the last try is a difference if the source stood still around it, else it changes faster
-than it can be compared, and the report says so.
+A bucket whose sums agree held the same rows on both sides, though perhaps at different moments. Where many buckets
+differ they are summed again around a wait for the target, so that those drop out that had only moved between the scans.
+The keys of the others are compared portion by portion, in tries: read the source, wait until the target has applied all
+that the source had committed by then, read the target, read the source again. A key agrees when the target shows one of
+the two states that the source showed. What still differs in the last try is a difference if the source stood still
+around it, else it changes faster than it can be compared, and the report says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from control.verify.side import Key, Side, Sum
@@ -24,7 +26,10 @@ BUCKET_ROWS = 1000
 BUCKETS_MAX = 65_536
 
 DRILL_ROWS_MAX = 200_000
-"""Rows of differing buckets that are looked at by key; what is beyond is only counted."""
+"""Rows of differing buckets that are looked at by key at a time, a bound on memory."""
+
+PORTIONS_MAX = 20
+"""How many times so many rows: each time may read the whole table. What is beyond is counted and left undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class TableResult:
     moving: int = 0
     """Keys that changed at the source during every try."""
     unexamined: int = 0
-    """Rows of further differing buckets that were not looked at one by one."""
+    """Rows of further differing buckets that were not looked at one by one: neither equal nor different."""
     differences: list[Difference] = field(default_factory=list)
     """The first of them."""
     tries: int = 0
@@ -67,8 +72,13 @@ class TableResult:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs, as far as could be compared."""
+        """Whether nothing differs: all rows were looked at, and those that never stood still do not count."""
         return not (self.differing or self.unexamined or self.error)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether no difference was found, but not all rows were looked at."""
+        return bool(self.unexamined) and not (self.differing or self.error)
 
 
 @dataclass(slots=True)
@@ -81,13 +91,22 @@ class Report:
 
     @property
     def equal(self) -> bool:
-        """Whether no table differs."""
+        """Whether all tables are equal."""
         return all(table.equal for table in self.tables)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether no table differs, but some are undecided."""
+        return not self.equal and all(table.equal or table.undecided for table in self.tables)
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"replication": self.replication, "target": self.target, "equal": self.equal} | {
-            "tables": [asdict(table) | {"equal": table.equal} for table in self.tables]
+        return {
+            "replication": self.replication,
+            "target": self.target,
+            "equal": self.equal,
+            "undecided": self.undecided,
+            "tables": [asdict(t) | {"equal": t.equal, "undecided": t.undecided} for t in self.tables],
         }
 
 
@@ -135,8 +154,12 @@ class Pair:
             mine = source.buckets(source_shape, count, on_piece)
             return mine, other.result()
 
+    def sums(self, side: int, count: int) -> dict[int, Sum]:
+        """Scan one side; side 0 is the source."""
+        return self._sides[side].buckets(self._shapes[side], count)
+
     def keys(self, side: int, count: int, buckets: Sequence[int]) -> dict[Key, tuple[str, ...]]:
-        """Return the checksums of some buckets' rows by key; side 0 is the source."""
+        """Return the checksums of some buckets' rows by key."""
         return self._sides[side].keys(self._shapes[side], count, buckets, 2 * DRILL_ROWS_MAX)
 
     def rows(self, side: int, keys: Sequence[Key]) -> dict[Key, tuple[str, ...]]:
@@ -153,26 +176,69 @@ def compare_table(
 ) -> TableResult:
     """Compare one table."""
     result = TableResult(str(name))
-    count = max(1, min(BUCKETS_MAX, rows_estimated // BUCKET_ROWS))
+    count = _bucket_count(rows_estimated)
     source_sums, target_sums = pair.buckets(count, progress.advance)
     result.source_rows = sum(s.rows for s in source_sums.values())
     result.target_rows = sum(s.rows for s in target_sums.values())
-    differing = sorted(
-        bucket
-        for bucket in source_sums.keys() | target_sums.keys()
-        if source_sums.get(bucket) != target_sums.get(bucket)
-    )
-    if not differing:
-        return result
-    chosen, rest = _affordable(differing, source_sums, target_sums)
-    result.unexamined = sum(max(_rows(source_sums, b), _rows(target_sums, b)) for b in rest)
-    progress.note(f"looking at {len(chosen)} of {count} buckets")
-
-    def by_bucket(side: int) -> dict[Key, tuple[str, ...]]:
-        return pair.keys(side, count, chosen)
-
-    _settle(pair, gate, limits, progress, result, by_bucket)
+    differing = _differing(source_sums, target_sums)
+    if sum(differing.values()) > DRILL_ROWS_MAX:
+        progress.note(f"reading {len(differing)} of {count} buckets again")
+        recount = _bucket_count(max(result.source_rows, result.target_rows, rows_estimated))
+        differing = _differing_still(pair, recount, gate, limits, differing if recount == count else None)
+        count = recount
+    portions = _portions(differing)
+    while portions and not result.differing:
+        portion = portions.pop(0)
+        progress.note(f"looking at {len(portion)} of {count} buckets")
+        _settle(pair, gate, limits, progress, result, partial(pair.keys, count=count, buckets=portion))
+        for bucket in portion:
+            del differing[bucket]
+    result.unexamined = sum(differing.values())
     return result
+
+
+def _bucket_count(rows: int) -> int:
+    return max(1, min(BUCKETS_MAX, rows // BUCKET_ROWS))
+
+
+def _differing(source: dict[int, Sum], target: dict[int, Sum]) -> dict[int, int]:
+    """Return the buckets that differ, each with how many rows it has."""
+    none = Sum(0, 0)
+    return {
+        bucket: max(source.get(bucket, none).rows, target.get(bucket, none).rows)
+        for bucket in sorted(source.keys() | target.keys())
+        if source.get(bucket) != target.get(bucket)
+    }
+
+
+def _differing_still(
+    pair: Pair, count: int, gate: Gate, limits: Limits, among: Container[int] | None
+) -> dict[int, int]:
+    """Return the buckets, of those in `among`, in which the target shows neither of two states of the source."""
+    before = pair.sums(0, count)
+    gate.wait(pair.position(), limits.wait_s)
+    target = pair.sums(1, count)
+    suspects = _differing(before, target)
+    if among is not None:
+        suspects = {bucket: rows for bucket, rows in suspects.items() if bucket in among}
+    if not suspects:
+        return {}
+    return {bucket: rows for bucket, rows in _differing(pair.sums(0, count), target).items() if bucket in suspects}
+
+
+def _portions(differing: dict[int, int]) -> list[list[int]]:
+    """Return the buckets to look at, DRILL_ROWS_MAX rows at a time; a bucket that alone holds more is left out."""
+    portions: list[list[int]] = []
+    room = 0
+    for bucket, rows in differing.items():
+        if rows > DRILL_ROWS_MAX:
+            continue
+        if rows > room or not portions:
+            portions.append([])
+            room = DRILL_ROWS_MAX
+        portions[-1].append(bucket)
+        room -= rows
+    return portions[:PORTIONS_MAX]
 
 
 def _settle(
@@ -190,7 +256,7 @@ def _settle(
     target: dict[Key, tuple[str, ...]] = {}
     settled: set[Key] = set()
     for attempt in range(1, limits.tries + 1):
-        result.tries = attempt
+        result.tries = max(result.tries, attempt)
         before = read_first(0) if open_keys is None else pair.rows(0, open_keys)
         result.behind = not gate.wait(pair.position(), limits.wait_s)
         target = read_first(1) if open_keys is None else pair.rows(1, open_keys)
@@ -214,22 +280,6 @@ def _settle(
         if len(result.differences) < limits.keys_max:
             kind = "missing" if key not in target else "extra" if key not in after else "different"
             result.differences.append(Difference(key, kind))
-
-
-def _affordable(
-    differing: list[int], source_sums: dict[int, Sum], target_sums: dict[int, Sum]
-) -> tuple[list[int], list[int]]:
-    """Split the differing buckets into those whose rows are looked at and the rest."""
-    total = 0
-    for i, bucket in enumerate(differing):
-        total += max(_rows(source_sums, bucket), _rows(target_sums, bucket))
-        if i and total > DRILL_ROWS_MAX:
-            return differing[:i], differing[i:]
-    return differing, []
-
-
-def _rows(sums: dict[int, Sum], bucket: int) -> int:
-    return sums[bucket].rows if bucket in sums else 0
 
 
 def compare_tables(

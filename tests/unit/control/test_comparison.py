@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.verify.comparison import Limits, Pair, TableResult, compare_table
+from control.verify import comparison
+from control.verify.comparison import Limits, Pair, Report, TableResult, compare_table
 from control.verify.side import Key, Sum
 from schemas.table import TableName
 
@@ -21,14 +24,21 @@ class Tables(Pair):
 
     def __init__(self, source: Rows, target: Rows) -> None:
         self.sides = (source, target)
+        self.portions: list[int] = []
+        """How many rows were read by key at a time."""
 
     def buckets(self, count: int, on_piece: Callable[[float], None]) -> tuple[dict[int, Sum], dict[int, Sum]]:
         on_piece(1.0)
         left, right = ({b: _sum(rows, count, b) for b in range(count)} for rows in self.sides)
         return ({b: s for b, s in left.items() if s.rows}, {b: s for b, s in right.items() if s.rows})
 
+    def sums(self, side: int, count: int) -> dict[int, Sum]:
+        return self.buckets(count, lambda _: None)[side]
+
     def keys(self, side: int, count: int, buckets: Sequence[int]) -> Rows:
-        return {k: v for k, v in self.sides[side].items() if _bucket(k, count) in buckets}
+        found = {k: v for k, v in self.sides[side].items() if _bucket(k, count) in buckets}
+        self.portions.append(len(found))
+        return found
 
     def rows(self, side: int, keys: Sequence[Key]) -> Rows:
         return {k: self.sides[side][k] for k in keys if k in self.sides[side]}
@@ -161,3 +171,79 @@ def test_a_target_that_does_not_catch_up_is_said_to_be_behind() -> None:
 def test_only_so_many_keys_are_listed() -> None:
     result = compare(Tables(numbered(50), {}), keys_max=7)
     assert (len(result.differences), result.differing) == (7, 50)
+
+
+def renewed(value: str) -> Rows:
+    checksums: tuple[str, ...] = (value,)
+    return dict.fromkeys(numbered(300), checksums)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that a table of 300 rows exceeds."""
+    monkeypatch.setattr(comparison, "BUCKET_ROWS", 10)
+    monkeypatch.setattr(comparison, "DRILL_ROWS_MAX", 100)
+
+
+@pytest.mark.usefixtures("small")
+def test_many_buckets_that_only_moved_between_the_scans_are_equal_without_a_look_at_their_rows() -> None:
+    source, target = numbered(300), renewed("before")
+    pair = Tables(source, target)
+    result = compare(pair, Gate(lambda: target.update(source)), rows=300)
+    assert result.equal
+    assert (result.unexamined, pair.portions) == (0, [])
+
+
+@pytest.mark.usefixtures("small")
+def test_rows_that_change_everywhere_all_the_time_are_looked_at_portion_by_portion_and_equal() -> None:
+    source, target = numbered(300), renewed("before")
+    versions = itertools.count()
+
+    def change() -> None:
+        # The target is between the two states of each bucket that the source shows.
+        for parity in (0, 1):
+            version = next(versions)
+            source.update({key: (f"v{version}",) for key in source if int(str(key[0])) // 10 % 2 == parity})
+            if parity == 0:
+                target.update(source)
+
+    pair = Tables(source, target)
+    result = compare(pair, Gate(change), rows=300)
+    assert result.equal
+    assert result.unexamined == 0
+    # On each side; a bucket whose rows change at once agrees with one of its two states.
+    assert sum(pair.portions) > 2 * 250
+    assert max(pair.portions) <= 100
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("estimate", [0, 300])
+def test_a_lost_row_among_many_is_found_however_few_the_table_was_thought_to_have(estimate: int) -> None:
+    source, target = numbered(300), renewed("before")
+
+    def replicate() -> None:
+        target.update(source)
+        target.pop(("123",), None)
+
+    result = compare(Tables(source, target), Gate(replicate), rows=estimate)
+    assert [(d.key, d.kind) for d in result.differences] == [(("123",), "missing")]
+    assert (result.differing, result.unexamined, result.undecided) == (1, 0, False)
+
+
+@pytest.mark.usefixtures("small")
+def test_rows_that_could_not_be_looked_at_are_undecided_neither_equal_nor_different(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparison, "PORTIONS_MAX", 1)
+    source, target = numbered(300), renewed("before")
+    versions = itertools.count()
+
+    def change() -> None:
+        source.update(renewed(f"v{next(versions)}"))
+
+    result = compare(Tables(source, target), Gate(change), rows=300)
+    assert (result.equal, result.undecided, result.differing) == (False, True, 0)
+    assert 200 <= result.unexamined < 300
+    one, equal = Report("r", "t", [result, TableResult("u")]), Report("r", "t", [TableResult("u")])
+    different = Report("r", "t", [result, TableResult("u", differing=1, unexamined=1)])
+    assert [(r.equal, r.undecided) for r in (one, equal, different)] == [(False, True), (True, False), (False, False)]
