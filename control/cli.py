@@ -283,7 +283,7 @@ def topics_command(
     if ddl is not None:
         typer.echo(topics.ddl(_settings(config), ddl), nl=False)
         return exit_codes.OK
-    report = topics.survey(_settings(config))
+    report = topics.survey(_settings(config), config)
     if as_json:
         _print_json(report.to_document())
     else:
@@ -310,8 +310,9 @@ def reset_command(
     steps = reset.plan(settings, keep_topics=keep_topics, keep_source=keep_source, purge=purge)
     for step in steps:
         typer.echo(f"will {step.description}")
-    if not yes:
-        typer.confirm("Go on?", abort=True)
+    if not yes and not typer.confirm("Go on?"):
+        typer.echo("nothing was changed")
+        return exit_codes.OK
     for line in reset.run(steps):
         typer.echo(line)
     return exit_codes.OK

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
 import psycopg
 
+from control.program import program
 from deploy.local import stack
 from deploy.local.cache import LocalServerError
 from deploy.local.postgresql import PostgresqlAddress
@@ -34,10 +36,19 @@ def up(directory: Path | None) -> list[str]:
         f"target  {running.target.dsn(DATABASES['target'])}",
         f"A configuration for them: {configuration}",
         "Make some tables in the source, then:",
-        f"  tailrace plan {configuration}",
-        f"  tailrace capture run {configuration}",
-        f"  tailrace apply run {configuration} --target replica",
-        "`tailrace dev down` stops the servers.",
+        *commands(configuration, directory),
+    ]
+
+
+def commands(configuration: Path, directory: Path | None) -> list[str]:
+    """Return what to do next, ready to paste; `directory` as it was given."""
+    tailrace, path = program(), shlex.quote(str(configuration))
+    where = f" --directory {shlex.quote(str(directory))}" if directory else ""
+    return [
+        f"  {tailrace} plan {path}",
+        f"  {tailrace} capture run {path}",
+        f"  {tailrace} apply run {path} --target replica",
+        f"`{tailrace} dev down{where}` stops the servers.",
     ]
 
 

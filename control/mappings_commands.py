@@ -35,7 +35,7 @@ def preview(
         list[str] | None,
         typer.Option("--table", metavar="PATTERN", help="Only these tables; left out: all that a rule concerns."),
     ] = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, max=100, help="How many rows of each table.")] = 5,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, max=100, help="How many rows of each table.")] = 5,
 ) -> int:
     """Show tables of the source with their first rows, and what the rules make of them. Changes nothing."""
     from control import render

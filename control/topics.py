@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from control.program import program
 from control.status import known_tables
 from control.stream_ddl import Engine, statements
 from runtime.kafka.admin import Topics
@@ -48,8 +51,11 @@ class Report:
         return asdict(self)
 
 
-def survey(settings: Settings) -> Report:
-    """Look at every topic of the replication. Raises TRANSPORT when Kafka does not answer."""
+def survey(settings: Settings, configuration: Path) -> Report:
+    """Look at every topic of the replication whose configuration is in the file `configuration`.
+
+    Raises TRANSPORT when Kafka does not answer.
+    """
     cluster = Topics(settings.kafka)
     existing = cluster.list()
     contents = contents_by_topic(settings)
@@ -65,7 +71,9 @@ def survey(settings: Settings) -> Report:
             report.topics.append(TopicFacts(name, content, existing[name], cleanup, spans.get(name, 0)))
         else:
             report.topics.append(TopicFacts(name, content, exists=False))
-    report.commands = commands(settings, sample(settings))
+    report.commands = commands(
+        settings, sample(settings), read=f"{program()} debug read {shlex.quote(str(configuration))}"
+    )
     return report
 
 
@@ -117,14 +125,17 @@ def contents_by_topic(settings: Settings) -> dict[str, str]:
     return contents
 
 
-def commands(settings: Settings, table: TableName | None) -> list[tuple[str, str]]:
-    """Return stock commands, ready to paste, that show what is in the topics; those of tables for one of them."""
+def commands(settings: Settings, table: TableName | None, *, read: str) -> list[tuple[str, str]]:
+    """Return stock commands, ready to paste, that show what is in the topics; those of tables for one of them.
+
+    `read` is the command that decodes a topic, which the topic's name completes.
+    """
     server = str(settings.kafka["bootstrap.servers"])
     way = route(settings, table or TableName("SCHEMA", "TABLE"))
     console = f"kafka-console-consumer.sh --bootstrap-server {server} --isolation-level read_committed"
     lines = []
     if way.format is Format.AVRO:
-        lines.append(("changes of one table as JSON", f"tailrace debug read CONFIG {way.topic}"))
+        lines.append(("changes of one table as JSON", f"{read} {way.topic}"))
         if settings.registry is None:
             command = f"{console} --topic {settings.topics.registry_topic} --from-beginning"
         else:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from schemas.endpoints import Plugin
+from schemas.mappings.rules import Mappings
 from schemas.section import Section
 from schemas.settings import Settings
 
@@ -31,6 +32,7 @@ _NAMES: dict[Any, str] = {
     bool: "true or false",
     SecretStr: "secret text",
     Any: "anything",
+    Mappings: "path of a document, or the document",
 }
 
 
@@ -56,7 +58,7 @@ def _engine(model: type[BaseModel]) -> str:
     if issubclass(model, Plugin):
         return " of a plug-in"
     field = model.model_fields.get("engine")
-    return f" with `engine: {field.default}`" if field else ""
+    return f" with `engine: {get_args(field.annotation)[0]}`" if field else ""
 
 
 def sections() -> list[tuple[str, type[BaseModel]]]:

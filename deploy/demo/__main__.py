@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -16,9 +17,13 @@ from deploy.demo.screen import Screen
 from deploy.demo.stage import TARGET, DemoError, Stage
 from deploy.demo.story import Results, Story
 from deploy.local.cache import LocalServerError
+from deploy.local.kafka import without_scripts
+from deploy.local.postgresql import PASSWORD
 from schemas.errors import TailraceError
 
 OK, FAILED = 0, 1
+TAILRACE = shlex.quote(str(Path(sys.executable).with_name("tailrace")))
+"""The program of the environment that the demo runs in."""
 
 
 def main() -> int:
@@ -109,8 +114,11 @@ def _show_topics(stage: Stage, screen: Screen, results: Results) -> None:
         counts = [f"{facts.operations.get(operation, 0):,}" for operation in operations]
         table.add_row(facts.topic, f"{facts.records:,}", *counts)
     lines = [Text("To look at them yourself (make demo KEEP=1 leaves everything running):", style="bold")]
-    for what, command in commands(stage.settings, sample(stage.settings)):
-        lines += [Text(f"  # {what}", style="dim"), Text(f"  {command.replace('CONFIG', str(stage.configuration))}")]
+    # Loopback servers for an hour: their password is no secret.
+    read = f"DEMO_PASSWORD={PASSWORD} {TAILRACE} debug read {shlex.quote(str(stage.configuration))}"
+    for what, command in commands(stage.settings, sample(stage.settings), read=read):
+        pasted = without_scripts(command) if stage.owns_kafka else command
+        lines += [Text(f"  # {what}", style="dim"), Text(f"  {pasted}")]
     screen.console.print(table)
     for line in lines:
         # For copying: not wrapped.
@@ -119,15 +127,16 @@ def _show_topics(stage: Stage, screen: Screen, results: Results) -> None:
 
 def _keep(stage: Stage, screen: Screen) -> None:
     """Say how to look at everything, and wait to be told to stop."""
-    configuration = stage.configuration
+    configuration = shlex.quote(str(stage.configuration))
     screen.console.print(
         f"""
-Everything is still running. In another terminal, in this directory:
-  export DEMO_PASSWORD=tailrace
-  .venv/bin/tailrace status {configuration} --watch
-  .venv/bin/tailrace topics {configuration}
-  .venv/bin/tailrace debug read {configuration} {stage.settings.name}.public.orders --max 5
-  .venv/bin/tailrace verify {configuration} --target {TARGET}
+Servers, capture and apply are still running; the writer has ended, so the source changes only by your hand.
+In another terminal:
+  export DEMO_PASSWORD={PASSWORD}
+  {TAILRACE} status {configuration} --watch
+  {TAILRACE} topics {configuration}
+  {TAILRACE} debug read {configuration} {stage.settings.name}.public.orders --max 5
+  {TAILRACE} verify {configuration} --target {TARGET}
   source: {stage.source_dsn}
   target: {stage.target_dsn}
 Ctrl-C here, or `kill {os.getpid()}`, stops and removes all of it.""",

@@ -94,6 +94,11 @@ class Stage:
         return self.target.address.dsn(TARGET_DATABASE)
 
     @property
+    def owns_kafka(self) -> bool:
+        """Whether the broker is the demo's own; else it is the one that TAILRACE_KAFKA names."""
+        return self._kafka is not None
+
+    @property
     def settings(self) -> Settings:
         """The replication's settings, as the services read them."""
         return load(self.configuration, {**os.environ, **self._environment})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 import socket
 import struct
 import subprocess
@@ -28,6 +29,11 @@ CONFIGURATION = Path(__file__).resolve().parent.parent / "kafka"
 HEAP_MB = 512
 QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """For a broker that lives for a test: it starts with two thirds of the work, and is slower when it has run for long."""
+TOOLS = {
+    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+}
+"""The class behind each of the distribution's scripts that we name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +213,21 @@ def run_tool(
     java: str, classes: str, tool: str, arguments: list[str], standard_input: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run one of Kafka's command-line tools by its class name."""
-    command = [java, "-Xmx256m", *QUICK_JVM]
-    command += [f"-Dlog4j2.configurationFile={CONFIGURATION / 'tools-log4j2.properties'}", "-cp", classes, tool]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, input=standard_input)
+    command = [*_tool_command(java, classes, tool), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, input=standard_input)
+
+
+def without_scripts(command: str) -> str:
+    """Return a command that names one of `TOOLS` as one that runs here, where Kafka may be nothing but its jars."""
+    script, _, arguments = command.partition(" ")
+    if script not in TOOLS:
+        return command
+    return f"{shlex.join(_tool_command(find_java(), kafka_jars(), TOOLS[script]))} {arguments}"
+
+
+def _tool_command(java: str, classes: str, tool: str) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile={CONFIGURATION / 'tools-log4j2.properties'}"
+    return [java, "-Xmx256m", *QUICK_JVM, logging, "-cp", classes, tool]
 
 
 def _answers(port: int) -> bool:

@@ -13,17 +13,13 @@ from pathlib import Path
 import pytest
 
 from deploy.local.java import find_java
-from deploy.local.kafka import KafkaAddress, kafka_jars, run_tool
+from deploy.local.kafka import TOOLS, KafkaAddress, kafka_jars, without_scripts
 from tests.integration.services import Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "topics.md"
-TOOLS = {
-    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
-    "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-}
 ROWS = 20
 
 
@@ -32,8 +28,9 @@ def _program(language: str) -> str:
     return str(found)
 
 
-def _java(main: str, *arguments: str) -> str:
-    done = run_tool(find_java(), kafka_jars(), main, list(arguments))
+def _java(command: str, *arguments: str) -> str:
+    words = [*shlex.split(without_scripts(command)), *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -93,9 +90,9 @@ def _commands(services: Services) -> list[tuple[str, str]]:
 
 def _run(services: Services, command: str) -> str:
     program, *words = shlex.split(command)
-    if program == "tailrace":
-        words.remove("CONFIG")
-        name, sub, *rest = words
+    if "debug" in words:
+        name, sub, configuration, *rest = words[words.index("debug") :]
+        assert Path(configuration).is_file()
         done = services.run(f"{name} {sub}", *rest)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -103,9 +100,9 @@ def _run(services: Services, command: str) -> str:
         # Without a bound it goes on for ever, as it should.
         topic = words[words.index("--topic") + 1]
         bootstrap = words[words.index("--bootstrap-server") + 1]
-        return _java(TOOLS[program], *words, "--max-messages", str(sum(1 for _ in read_raw(bootstrap, [topic]))))
+        return _java(command, "--max-messages", str(sum(1 for _ in read_raw(bootstrap, [topic]))))
     if program in TOOLS:
-        return _java(TOOLS[program], *words)
+        return _java(command)
     assert program == "kcat", command
     if shutil.which(program) is None:
         pytest.skip("kcat is not installed; all else was run")

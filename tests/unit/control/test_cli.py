@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import structlog
 import typer
 from typer.testing import CliRunner
 
-from control import cli, reference
+from control import cli, dev, reference, reset, topics
 from runtime import exit_codes
+from runtime.configuration import load
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 
@@ -109,6 +113,36 @@ def test_an_unknown_target_is_refused_with_the_known_ones(
     assert "replica" in capsys.readouterr().err
 
 
+def test_a_reset_that_is_not_confirmed_changes_nothing(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def step() -> list[str]:
+        done.append("done")
+        return done
+
+    monkeypatch.setattr(reset, "plan", lambda *_, **__: [reset.Step("remove it", step)])
+    refused = CliRunner().invoke(cli.app, ["reset", str(configuration)], input="n\n", standalone_mode=False)
+    assert (refused.return_value, done) == (exit_codes.OK, [])
+    assert "nothing was changed" in refused.output
+    agreed = CliRunner().invoke(cli.app, ["reset", str(configuration)], input="y\n", standalone_mode=False)
+    assert (agreed.return_value, done) == (exit_codes.OK, ["done"])
+
+
+def test_printed_commands_are_called_as_this_one_was(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/tailrace", "dev", "up"])
+    printed = dev.commands(configuration, Path("my data"))
+    assert printed[0] == f"  .venv/bin/tailrace plan {configuration}"
+    assert printed[-1] == "`.venv/bin/tailrace dev down --directory 'my data'` stops the servers."
+    assert dev.commands(configuration, None)[-1] == "`.venv/bin/tailrace dev down` stops the servers."
+    monkeypatch.setattr(sys, "argv", [str(cli.__file__), "dev", "up"])
+    assert shlex.split(dev.commands(configuration, None)[0])[:4] == [sys.executable, "-m", "control.cli", "plan"]
+
+
+def test_a_command_that_reads_a_topic_names_it_last(configuration: Path) -> None:
+    shown = topics.commands(load(configuration), None, read="tailrace debug read shop.yaml")
+    assert shown[0][1] == "tailrace debug read shop.yaml shop.SCHEMA.TABLE"
+
+
 def test_an_unknown_option_is_a_configuration_error() -> None:
     assert run("plan", "--bogus") == exit_codes.CONFIGURATION
 
@@ -128,6 +162,11 @@ def test_every_command_has_help() -> None:
     assert result.exit_code == 0
     for name in ("capture", "apply", "plan", "status", "verify", "topics", "reset", "parked", "dev"):
         assert name in result.output
+
+
+def test_no_reference_page_shows_what_only_python_calls_so() -> None:
+    inner = re.compile(r"PydanticUndefined|<class |None`")
+    assert [name for name, page in reference.PAGES.items() if inner.search(page())] == []
 
 
 @pytest.mark.parametrize("name", sorted(reference.PAGES))
