@@ -35,6 +35,7 @@ venv: $(STAMP) ## the virtual environment, with everything in it
 $(STAMP): pyproject.toml
 	@$(PYTHON) -m deploy.local.preflight lint --quiet
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "installing Tailrace and what it needs into $(VENV) (a minute or two)"
 	@for attempt in 1 2 3 4; do \
 	  $(PIP_INSTALL) -e '.[dev]' && break; \
 	  [ $$attempt -lt 4 ] || exit 1; \

@@ -117,7 +117,7 @@ def make(settings: Settings) -> Report:
     tables = (_check_debezium if isinstance(settings.source, DebeziumSource) else _check_source)(settings, report)
     _check_kafka(settings, () if isinstance(settings.source, DebeziumSource) else tables, report)
     for name in settings.targets:
-        _check_target(settings, name, tables, report)
+        check_target(settings, name, tables, report)
     order = {Severity.BLOCKS: 0, Severity.WARNS: 1, Severity.NOTE: 2}
     report.findings.sort(key=lambda placed: order[placed.finding.severity])
     return report
@@ -285,14 +285,16 @@ def _destination(way: Route) -> str:
     return way.topic if way.outbox is None else f"{way.outbox.topic} (messages)"
 
 
-def _check_target(settings: Settings, name: str, tables: Sequence[TableSchema], report: Report) -> None:
+def check_target(settings: Settings, name: str, tables: Sequence[TableSchema], report: Report) -> None:
+    """Add to `report` what is to be said of a target for these tables, and whether it was reached."""
     from apply.sinks import target_findings
 
     place = f"target {name}"
     try:
         found = target_findings(settings, name, tables)
         target = settings.target(name)
-        report.reached.append(f"{place} {target.engine} {target.place}")
+        if all(finding.code != ErrorKind.TARGET_CONNECTION for finding in found):
+            report.reached.append(f"{place} {target.engine} {target.place}")
         report.findings += [PlacedFinding(place, finding) for finding in found]
     except TailraceError as error:
         blocking = error.kind is not ErrorKind.TARGET_THROTTLED

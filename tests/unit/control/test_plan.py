@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from control.plan import PlacedFinding, Report, of_error, planned_table
+from pathlib import Path
+
+from control.plan import PlacedFinding, Report, check_target, of_error, planned_table
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
-SETTINGS = parse(
-    {
-        "name": "shop",
-        "kafka": {"bootstrap.servers": "nowhere"},
-        "source": {"database": "shop", "user": "shop", "tables": ["public.*"]},
-    }
-)
+DOCUMENT = {
+    "name": "shop",
+    "kafka": {"bootstrap.servers": "nowhere"},
+    "source": {"database": "shop", "user": "shop", "tables": ["public.*"]},
+}
+SETTINGS = parse(DOCUMENT)
 
 
 def test_a_table_is_planned_with_its_topic_key_and_mappings() -> None:
@@ -42,3 +43,18 @@ def test_only_blocking_findings_block() -> None:
     assert report.blocked
     finding = report.to_document()["findings"][1]
     assert (finding["code"], finding["remedy"]) == ("prerequisite", "alter system …")
+
+
+def test_a_target_that_refuses_the_connection_was_not_reached(tmp_path: Path) -> None:
+    refusing = {"host": "127.0.0.1", "port": 1, "database": "shop", "user": "apply"}
+    targets = {
+        "postgresql": {"engine": "postgresql", **refusing},
+        "mysql": {"engine": "mysql", **refusing},
+        "files": {"engine": "files", "directory": str(tmp_path)},
+    }
+    report = Report("shop")
+    settings = parse({**DOCUMENT, "targets": targets})
+    for name in targets:
+        check_target(settings, name, (), report)
+    assert [line.split()[1] for line in report.reached] == ["files"]
+    assert {finding.place for finding in report.findings} == {"target postgresql", "target mysql"}
