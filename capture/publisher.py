@@ -129,7 +129,7 @@ class Publisher:
         self.sequence = sequence
         """The last commit sequence used."""
         self.open_rows = 0
-        """Records of the open Kafka transaction."""
+        """Records of the open Kafka transaction, and those that will open one."""
         self.open_bytes = 0
         """Its bytes, by estimate."""
         self.now_us = now_us()
@@ -228,8 +228,12 @@ class Publisher:
         """Begin a Kafka transaction unless one is open."""
         if not self._producer.in_transaction:
             self._producer.begin()
-            self.open_rows = 0
-            self.open_bytes = self._marked_bytes = 0
+
+    def take_committed(self) -> tuple[int, int]:
+        """Return the records and the bytes of the Kafka transaction just committed, and count from nothing."""
+        committed = self.open_rows, self.open_bytes
+        self.open_rows = self.open_bytes = self._marked_bytes = 0
+        return committed
 
     def _feed(self, table: TableSchema) -> Feed:
         feed = self.feeds.get(table.name)

@@ -12,6 +12,7 @@ from typing import Any
 
 from capture import checkpoints
 from capture.allowance import Allowance
+from capture.bounds import Stop, first_position
 from capture.checkpoints import Checkpoint
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Worker
@@ -119,7 +120,7 @@ class Session:
         self._committed_at_s = around.monotonic()
         self._interval_s = COMMIT_INTERVAL_MIN_S
         self._looked_at_s = around.monotonic() - CATALOGUE_INTERVAL_S
-        self._stop_at: int | None = None
+        self._stop = Stop(lambda: self.position, lambda: self.loading.is_idle)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RowChanges: self._on_rows,
             Begin: self._on_begin,
@@ -164,14 +165,14 @@ class Session:
         in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
-            self._stop_at = source.parse_position(stop_at).commit
+            self._stop.commit = source.parse_position(stop_at).commit
         wanted: Position | None = None
         self._identity = source.identity()
         if checkpoint.identity is not None:
             source.check_position(checkpoint.identity, checkpoint.position)
             source.check_published(in_force)
         else:
-            wanted = self._wanted_position()
+            wanted = first_position(settings, source, self._identity)
         begin = source.prepare(tables)
         if checkpoint.identity is None:
             self.position = wanted or begin
@@ -187,7 +188,7 @@ class Session:
         for table in added:
             self.changes.begin(self.publisher.feeds[table.name], self.position)
         if stop_at == "now":
-            self._stop_at = source.current_position().commit
+            self._stop.commit = source.current_position().commit
         hit("capture.start.prepared")
         self.commit()
         hit("capture.start.committed")
@@ -199,17 +200,6 @@ class Session:
             tables=len(self.publisher.feeds),
             loading=sum(1 for load in self.loading.loads.values() if load.state != "loaded"),
         )
-
-    def _wanted_position(self) -> Position | None:
-        """Return where the configuration says that the first life begins; None: where the log of a new slot does."""
-        source, text, time_us = self._around.source, self._settings.start_position, self._settings.start_time_us
-        if text is None or text == "now":
-            return None
-        if time_us is not None:
-            return source.find_position(time_us)
-        position = source.parse_position(text)
-        source.check_position(self._identity, position)
-        return position
 
     def _restore_load(self, feed: Feed) -> None:
         name = feed.table.name
@@ -230,7 +220,7 @@ class Session:
         try:
             publisher = self.publisher
             publisher.tick()
-            if not self.loading.must_wait(self.position.commit):
+            if not self._stop.has_cut and not self.loading.must_wait(self.position.commit):
                 self._read(timeout_s)
             if self.loading.holds_transaction or not self._allowance.met(publisher):
                 self.loading.step(self.position.commit, self._allowance.rows)
@@ -252,7 +242,7 @@ class Session:
         """Publish what the log has, as far as the open Kafka transaction takes it."""
         assert self._log is not None
         if self._unread is None:
-            self._unread = iter(self._log.poll(self._patience_s(timeout_s)))
+            self._unread = self._stop.cut(self._log.poll(self._patience_s(timeout_s)))
         publisher, handlers = self.publisher, self._handlers
         # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
         rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
@@ -272,11 +262,16 @@ class Session:
     @property
     def is_finished(self) -> bool:
         """Whether what was asked for is done: the position to stop at, or the full load."""
-        if not self.loading.is_idle or self.loading.is_dirty or self._unannounced or self._gone:
+        if self.owes_records:
             return False
-        if self._stop_at is not None:
-            return self.position.commit >= self._stop_at and not self.position.row
-        return self._settings.mode is Mode.FULL_LOAD
+        if self._stop.commit is not None:
+            return self._stop.is_met
+        return self._settings.mode is Mode.FULL_LOAD and self.loading.is_idle
+
+    @property
+    def owes_records(self) -> bool:
+        """Whether the checkpoint or consumers are yet to be told something of loads and tables."""
+        return bool(self.loading.is_dirty or self._unannounced or self._gone)
 
     def reload(self, signal: Signal) -> str:
         """Begin to publish a table's rows again, or those of a key range; return what to answer."""
@@ -346,7 +341,6 @@ class Session:
         hit("capture.commit.before")
         self._around.producer.commit()
         hit("capture.commit.after")
-        metrics.CAPTURE_BYTES.inc(publisher.open_bytes)
         now_s = self._monotonic()
         self._allowance.committed(publisher, now_s - self._committed_at_s)
         self._committed_at_s = now_s
@@ -355,8 +349,9 @@ class Session:
         limit_s = self._settings.capture.commit_interval_ms / 1000
         self._interval_s = min(limit_s, max(COMMIT_INTERVAL_MIN_S, COMMIT_SHARE * self.commit_s))
         safe, self.committed = self.committed, self.position
-        self.row_count += publisher.open_rows
-        publisher.open_rows = publisher.open_bytes = 0
+        row_count, byte_count = publisher.take_committed()
+        self.row_count += row_count
+        metrics.CAPTURE_BYTES.inc(byte_count)
         metrics.CAPTURE_COMMITS.observe(self.commit_s)
         self._unannounced, self.loading.completed = self.loading.completed, []
         self._gone = self._catalogue.to_announce()
@@ -399,7 +394,7 @@ class Session:
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()
         if not self._around.producer.in_transaction:
-            if self.loading.is_dirty or self._unannounced or self._gone or self.publisher.transactions.owes_mark:
+            if self.owes_records or self.publisher.transactions.owes_mark:
                 return True
             moved = self.position != self.acknowledged
             return moved and now_s - self._committed_at_s >= IDLE_COMMIT_INTERVAL_S
@@ -409,7 +404,7 @@ class Session:
         age_s = now_s - self._opened_at_s
         if self.loading.holds_transaction and age_s < self._allowance.hold_s:
             return False
-        return self._allowance.met(self.publisher) or age_s >= self._interval_s
+        return self._stop.has_cut or self._allowance.met(self.publisher) or age_s >= self._interval_s
 
     # Changes.
 

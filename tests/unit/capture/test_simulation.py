@@ -93,16 +93,38 @@ class World:
         for _ in range(20_000):
             self._step()
             session = self.current
-            if session and session.is_finished and session.committed.commit >= self.database.end():
+            is_at_end = session and session.loading.is_idle and not session.owes_records
+            if session and is_at_end and session.committed.commit >= self.database.end():
                 break
         else:
             pytest.fail("the session does not come to an end")
         session.drain()
         session.close()
 
+    def stop_at(self, position: int) -> Session:
+        """Let one session go on to a position."""
+        self.database.settle()
+        session = self.current = self.session()
+        session.start(stop_at=str(position))
+        for _ in range(20_000):
+            if session.is_finished:
+                break
+            session.step(0)
+        else:
+            pytest.fail("the session does not come to the position")
+        session.drain()
+        session.close()
+        self.current = None
+        return session
+
+    def record_count(self) -> int:
+        """Count what is in the topics of tables."""
+        topics = (data_topic(sim.REPLICATION, name) for name in self.database.tables)
+        return sum(len(partition) for topic in topics for partition in self.broker.topics[topic])
+
     def _start(self) -> Session:
         self.current = self.session()
-        self.current.start(stop_at="0")
+        self.current.start()
         return self.current
 
     def _step(self) -> None:
@@ -214,6 +236,52 @@ def test_tables_change_while_they_are_loaded_and_streamed(seed: int) -> None:
     for _ in range(30):
         world.database.transact()
     world.live(120, ddl=True)
+    world.check()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_capture_stops_where_it_is_told_to_and_counts_what_it_publishes(seed: int) -> None:
+    world = World(seed, crash_rate=0.0)
+    world.live(20)
+    assert world.current is not None
+    assert world.current.row_count == world.record_count()
+    for _ in range(60):
+        world.database.transact()
+    # Between two transactions, and within what the second one is in the log.
+    for number, inside in ((20, 0), (40, 1)):
+        boundary = world.database.end() - (60 - number) * sim.STEP
+        before = world.record_count()
+        session = world.stop_at(boundary + inside)
+        assert session.committed.commit == boundary
+        wanted = sum(
+            len(world.broker.topics[data_topic(sim.REPLICATION, entry.table.name)]) if entry.op == "t" else 1
+            for txn in world.database.log[boundary // sim.STEP - 20 : boundary // sim.STEP]
+            for entry in txn.entries
+        )
+        keys_changed = _keys_changed(world, boundary // sim.STEP - 20, boundary // sim.STEP)
+        assert session.row_count == world.record_count() - before == wanted + keys_changed
+        assert not session.publisher.open_rows
+    world.current = None
+    world.live(0)
+    world.check()
+
+
+def _keys_changed(world: World, first: int, end: int) -> int:
+    """Count the changes of keys: two records each."""
+    entries = [entry for txn in world.database.log[first:end] for entry in txn.entries if entry.table.key]
+    return sum(1 for e in entries if e.before and e.after and e.before[0] != e.after[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_load_that_goes_on_takes_a_capture_past_the_position_to_stop_at(seed: int) -> None:
+    world = World(seed, crash_rate=0.0)
+    for _ in range(30):
+        world.database.transact()
+    session = world.stop_at(0)
+    assert session.loading.is_idle
+    for _ in range(10):
+        world.database.transact()
+    world.live(0)
     world.check()
 
 

@@ -1,0 +1,60 @@
+"""Where the first life of a capture begins in the source's log, and where one that is to stop ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from capture.source import Source
+from schemas.changes import Begin, Change
+from schemas.position import Position
+from schemas.settings import Settings
+
+
+def first_position(settings: Settings, source: Source, identity: dict[str, str]) -> Position | None:
+    """Return where the configuration says that the first life begins; None: where the log of a new slot does."""
+    text, time_us = settings.start_position, settings.start_time_us
+    if text is None or text == "now":
+        return None
+    if time_us is not None:
+        return source.find_position(time_us)
+    position = source.parse_position(text)
+    source.check_position(identity, position)
+    return position
+
+
+class Stop:
+    """The first boundary between transactions at or behind a position: nothing behind it is read.
+
+    While tables are being loaded the log is read on all the same, to the boundary after: chunks hold what it tells.
+    """
+
+    def __init__(self, reached: Callable[[], Position], is_idle: Callable[[], bool]) -> None:
+        """`reached` tells how far the log is published, `is_idle` whether no table is being loaded."""
+        self.commit: int | None = None
+        """That of the position to stop at; None: go on for ever."""
+        self._reached = reached
+        self._is_idle = is_idle
+        self.has_cut = False
+        """Whether a transaction was left out. What the log yields from then on is not to be read."""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether everything up to the boundary is published."""
+        return self.has_cut or (self.commit is not None and self._is_before(0, self.commit))
+
+    def cut(self, changes: Sequence[Change]) -> Iterator[Change]:
+        """Return the changes up to the boundary. Each must be published before the next is asked for."""
+        return iter(changes) if self.commit is None else self._cut(changes, self.commit)
+
+    def _cut(self, changes: Sequence[Change], stop_at: int) -> Iterator[Change]:
+        for change in changes:
+            if isinstance(change, Begin) and self._is_before(change.txn.commit, stop_at):
+                self.has_cut = True
+                return
+            yield change
+
+    def _is_before(self, next_commit: int, stop_at: int) -> bool:
+        """Tell whether the boundary is before a transaction that comes next in the log."""
+        reached = self._reached()
+        is_behind = reached.commit >= stop_at or next_commit > stop_at
+        return is_behind and not reached.row and self._is_idle()
