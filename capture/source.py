@@ -136,6 +136,10 @@ class Source(Protocol):
         """Read the schemas of the selected tables, sorted by name, version 1 each."""
         ...
 
+    def readable(self) -> list[TableSchema]:
+        """Read the schemas of the selected tables whose rows can be read, those included that cannot be captured."""
+        ...
+
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         """Estimate the rows of each table from the catalogue."""
         ...

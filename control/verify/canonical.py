@@ -52,7 +52,8 @@ class CanonicalSide:
         self._missing = ErrorKind.SOURCE_SCHEMA if role == "source" else ErrorKind.TARGET_SCHEMA
         self._source = open_source(settings)
         self._reader = open_snapshot_reader(settings)
-        self._tables = {table.name: table for table in self._source.tables()}
+        # A copy of a table without a key needs no replica identity, and could not be captured.
+        self._tables = {table.name: table for table in self._source.readable()}
 
     def position(self) -> int:
         """Return the end of the server's log."""

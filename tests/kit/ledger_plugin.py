@@ -86,6 +86,9 @@ class LedgerSource:
     def tables(self) -> list[TableSchema]:
         return [TABLE]
 
+    def readable(self) -> list[TableSchema]:
+        return self.tables()
+
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         return {TABLE.name: len(_lines(self._path))}
 

@@ -329,6 +329,9 @@ class SimSource:
     def tables(self) -> list[TableSchema]:
         return [replace(self.database.tables[name], version=1) for name in sorted(self.database.tables)]
 
+    def readable(self) -> list[TableSchema]:
+        return self.tables()
+
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         return {}
 

@@ -74,6 +74,10 @@ class MysqlServer:
         """Read the selected tables; see `Source.tables`."""
         return self._catalog.read_tables(capturable(self._catalog.read_relations(self._selection)))
 
+    def readable(self) -> list[TableSchema]:
+        """Read the selected tables; see `Source.readable`."""
+        return self.tables()
+
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         """Estimate rows from the catalogue's statistics."""
         estimates = {r.name: r.row_estimate for r in self._catalog.read_relations(self._selection)}

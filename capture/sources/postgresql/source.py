@@ -100,6 +100,12 @@ class PostgresqlDatabase:
         self._catalog.reload_user_types()
         return self._catalog.consistently(lambda: self._catalog.read_tables(self._captured()))
 
+    def readable(self) -> list[TableSchema]:
+        """Read the selected tables, published or not; see `Source.readable`."""
+        self._catalog.reload_user_types()
+        found = capturable(self._catalog.read_relations(self._selection))
+        return self._catalog.consistently(lambda: self._catalog.read_tables(found))
+
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         """Estimate rows from `pg_class.reltuples`; 0 where a table was never analysed."""
         estimates = {r.name: r.row_estimate for r in self._catalog.read_relations(self._selection)}
