@@ -18,8 +18,6 @@ from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
-PREVIEW_ROWS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
