@@ -147,13 +147,13 @@ def _mask(rule: TransformationRule, type_: LogicalType) -> _Mask:
     """Return what a mask does. A text stays of its type where it can; the rest becomes a text, or stays a number."""
     action = rule.rule_action
     if action is Action.HASH_MASK:
-        convert, length = hash_mask(), 64
+        length = 64
         meaning_ = Meaning(
             LogicalType(Family.STRING, length=length),
             {"postgresql": f"character varying({length})", "mysql": f"varchar({length})"},
         )
         text = to_text(type_)
-        return _Mask(lambda value: convert(text(value)), meaning_)
+        return _Mask(lambda value: hash_mask(text(value)), meaning_)
     digits = digits_mask(rule.value or "") if action is Action.DIGITS_MASK else digits_randomize
     if type_.family is Family.STRING:
         return _Mask(digits)

@@ -7,7 +7,6 @@ without the value: nothing is rounded, cut off or guessed.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import random
 import re
 from collections.abc import Callable
@@ -109,11 +108,9 @@ def digits_randomize(text: str) -> str:
     return "".join(random.choice("0123456789") if "0" <= c <= "9" else c for c in text)
 
 
-def hash_mask(key: bytes | None = None) -> Convert:
-    """Return the function that puts the SHA-256 of a text, in hexadecimal, in its place; with a key, its HMAC."""
-    if key is None:
-        return lambda text: hashlib.sha256(text.encode()).hexdigest()
-    return lambda text: hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+def hash_mask(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _guarded(value: Convert, text: str, target: LogicalType) -> Any:
