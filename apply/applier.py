@@ -95,6 +95,9 @@ class Applier:
         self._future: Future[Outcome] | None = None
         self._more = False
         self._unclaimed: set[TopicPartition] = set()
+        self._is_met = False
+        """Whether the target has ever answered. It is asked even while nothing is assigned: a login that it refuses
+        must not come to light with the first row only."""
         self._flow = Flow(self.cursors, self.holds, self._unclaimed)
         self.claims = Claims(writer.sink, self.builder.clean)
         self._touched: set[TopicPartition] = set()
@@ -111,8 +114,8 @@ class Applier:
 
     @property
     def healthy(self) -> bool:
-        """Whether every partition owned is claimed at the target."""
-        return not self._unclaimed
+        """Whether the target has answered, and every partition owned is claimed there."""
+        return self._is_met and not self._unclaimed
 
     @property
     def caught_up(self) -> bool:
@@ -195,6 +198,7 @@ class Applier:
             self._unclaimed.update(owned)
             self._pending_failure(error)
             return {}
+        self._is_met = True
         self.cursors.begin(starts)
         return {(p.topic, p.partition): offset for p, offset in starts.items()}
 
@@ -425,7 +429,7 @@ class Applier:
 
     def _recover(self) -> None:
         """Ask the target where it stands, and go on there."""
-        if not self._unclaimed or self._future is not None:
+        if self.healthy or self._future is not None:
             return
         if isinstance(self.order, CommitOrder):
             self._unclaimed.update(self.cursors.positions)
@@ -447,4 +451,9 @@ class Applier:
             hold = self.holds.by_partition.get(partition)
             if hold is not None and hold.offset < offset:
                 del self.holds.by_partition[partition]
-        log.info("recovered", partitions=len(owned))
+        self._is_met = True
+        if self.trouble is not None and self.trouble.kind is ErrorKind.TARGET_CONNECTION:
+            # It has just answered. Any other trouble is over when what it kept back is written.
+            self.trouble = None
+        if owned:
+            log.info("recovered", partitions=len(owned))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from capture.source import Source
 from schemas.changes import Begin, Change
@@ -25,13 +25,14 @@ def first_position(settings: Settings, source: Source, identity: dict[str, str])
 class Stop:
     """The first boundary between transactions at or behind a position: nothing behind it is read.
 
-    While tables are being loaded the log is read on all the same, to the boundary after: chunks hold what it tells.
+    Where `is_idle` says no, as while tables are being loaded, the log is read on all the same, to the boundary after:
+    chunks hold what it tells.
     """
 
     def __init__(self, reached: Callable[[], Position], is_idle: Callable[[], bool]) -> None:
-        """`reached` tells how far the log is published, `is_idle` whether no table is being loaded."""
+        """`reached` tells how far the log is published, `is_idle` whether this is a time to stop."""
         self.commit: int | None = None
-        """That of the position to stop at; None: go on for ever."""
+        """That of the position to stop at, which may change at any time; None: go on for ever."""
         self._reached = reached
         self._is_idle = is_idle
         self.has_cut = False
@@ -42,13 +43,11 @@ class Stop:
         """Whether everything up to the boundary is published."""
         return self.has_cut or (self.commit is not None and self._is_before(0, self.commit))
 
-    def cut(self, changes: Sequence[Change]) -> Iterator[Change]:
-        """Return the changes up to the boundary. Each must be published before the next is asked for."""
-        return iter(changes) if self.commit is None else self._cut(changes, self.commit)
-
-    def _cut(self, changes: Sequence[Change], stop_at: int) -> Iterator[Change]:
+    def cut(self, changes: Iterable[Change]) -> Iterator[Change]:
+        """Yield the changes up to the boundary. Each must be published before the next is asked for."""
         for change in changes:
-            if isinstance(change, Begin) and self._is_before(change.txn.commit, stop_at):
+            stop_at = self.commit
+            if stop_at is not None and isinstance(change, Begin) and self._is_before(change.txn.commit, stop_at):
                 self.has_cut = True
                 return
             yield change

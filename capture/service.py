@@ -250,8 +250,8 @@ class _Service:
         paused = False
         while not self._stop.stopping and not session.is_finished:
             session.step(POLL_TIMEOUT_S)
-            signals.obey(session)
-            if paused := signals.is_paused(session.position, source):
+            signals.obey(session, source)
+            if paused := session.is_paused or signals.is_paused(session.position, source):
                 break
             leadership.check()
             connection.check(session.publisher.topics)

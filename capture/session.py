@@ -121,6 +121,8 @@ class Session:
         self._interval_s = COMMIT_INTERVAL_MIN_S
         self._looked_at_s = around.monotonic() - CATALOGUE_INTERVAL_S
         self._stop = Stop(lambda: self.position, lambda: self.loading.is_idle)
+        # Loads may be interrupted by a pause: they go on where they were.
+        self._pause = Stop(lambda: self.position, lambda: True)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RowChanges: self._on_rows,
             Begin: self._on_begin,
@@ -220,7 +222,7 @@ class Session:
         try:
             publisher = self.publisher
             publisher.tick()
-            if not self._stop.has_cut and not self.loading.must_wait(self.position.commit):
+            if not self._has_cut and not self.loading.must_wait(self.position.commit):
                 self._read(timeout_s)
             if self.loading.holds_transaction or not self._allowance.met(publisher):
                 self.loading.step(self.position.commit, self._allowance.rows)
@@ -242,7 +244,7 @@ class Session:
         """Publish what the log has, as far as the open Kafka transaction takes it."""
         assert self._log is not None
         if self._unread is None:
-            self._unread = self._stop.cut(self._log.poll(self._patience_s(timeout_s)))
+            self._unread = self._pause.cut(self._stop.cut(self._log.poll(self._patience_s(timeout_s))))
         publisher, handlers = self.publisher, self._handlers
         # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
         rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
@@ -253,6 +255,9 @@ class Session:
         else:
             self._unread = None
         publisher.flush()
+        if self._pause.has_cut and self._pause.commit is not None:
+            # Nothing was committed at the source in between: there the next session stands still before it begins.
+            self.position = self.position._replace(commit=max(self.position.commit, self._pause.commit))
 
     def take_transaction_count(self) -> int:
         """Return the source transactions since the last call."""
@@ -267,6 +272,19 @@ class Session:
         if self._stop.commit is not None:
             return self._stop.is_met
         return self._settings.mode is Mode.FULL_LOAD and self.loading.is_idle
+
+    def pause_at(self, commit: int | None) -> None:
+        """Publish nothing behind the first boundary between transactions at or behind a position; None: go on."""
+        self._pause.commit = commit
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the log is published up to the boundary that `pause_at` named."""
+        return self._pause.is_met
+
+    @property
+    def _has_cut(self) -> bool:
+        return self._stop.has_cut or self._pause.has_cut
 
     @property
     def owes_records(self) -> bool:
@@ -404,7 +422,7 @@ class Session:
         age_s = now_s - self._opened_at_s
         if self.loading.holds_transaction and age_s < self._allowance.hold_s:
             return False
-        return self._stop.has_cut or self._allowance.met(self.publisher) or age_s >= self._interval_s
+        return self._has_cut or self._allowance.met(self.publisher) or age_s >= self._interval_s
 
     # Changes.
 

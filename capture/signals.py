@@ -46,9 +46,10 @@ class CaptureSignals:
             # Another topic of the same name: somebody has deleted the one that the offset is of.
             self._next = 0
 
-    def obey(self, session: Session) -> None:
+    def obey(self, session: Session, source: Source) -> None:
         """Carry out what has come. Called between two steps; cheap."""
         self.follow()
+        session.pause_at(self._pause_commit(source))
         while self._due:
             offset, signal = self._due.popleft()
             if offset < self._next:
@@ -59,18 +60,25 @@ class CaptureSignals:
             session.note(checkpoints.SIGNALS_KEY, orjson.dumps(document))
 
     def is_paused(self, position: Position, source: Source) -> bool:
-        """Tell whether capture, which has got to `position`, is to stand still, by what `follow` has found."""
+        """Tell whether capture, which has got to `position`, is to stand still, by what `follow` has found.
+
+        A pause without a position is at once; one at a position is at the first boundary between transactions there.
+        """
+        commit = self._pause_commit(source)
+        return commit is not None and position.commit >= commit and not (commit and position.row)
+
+    def _pause_commit(self, source: Source) -> int | None:
+        """Return the commit of the position to pause at, 0 for at once; None where nothing, or nonsense, is asked."""
         signal = self._signals.pause()
         if signal is None:
-            return False
+            return None
         if signal.at is None:
-            return True
+            return 0
         try:
-            at = source.parse_position(signal.at)
+            return source.parse_position(signal.at).commit
         except TailraceError as error:
             self._answer(signal, f"refused: {error.message}")
-            return False
-        return position.commit >= at.commit and not position.row
+            return None
 
     def follow(self, *, to_end: bool = False) -> None:
         """Take in what has come, a few times a second."""

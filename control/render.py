@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from control.status import ENDED
 from schemas.errors import TailraceError
 from schemas.findings import Severity
 
@@ -35,6 +36,8 @@ console = Console(width=None if Console().is_terminal else 200)
 _STYLES = {Severity.BLOCKS: "bold red", Severity.WARNS: "yellow", Severity.NOTE: "dim"}
 _STATE_STYLES = {"running": "green", "failed": "bold red", "silent": "red", "standby": "cyan", "stopped": "yellow"}
 _STATE_STYLES |= {"paused": "yellow"}
+HEARD_LATE_S = 3.0
+"""A process that lives writes its status every second or so; what it said longer ago is shown with its age."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -120,7 +123,8 @@ def _status(report: Status) -> RenderableType:
     source = report.source
     facts = report.capture.facts if report.capture else {}
     head = Table.grid(padding=(0, 2))
-    head.add_row("[bold]capture[/]", _state(report.state), escape(report.phase or ""))
+    age_s = report.capture.age_s if report.capture else None
+    head.add_row("[bold]capture[/]", _state(report.state, age_s), escape(report.phase or ""))
     head.add_row("", "position", f"{source.get('position', '-')} of {source.get('end', '-')}")
     transactions = source.get("lag_transactions")
     lag = size(source.get("lag_bytes")) if transactions is None else f"{number(transactions)} transactions"
@@ -140,7 +144,8 @@ def _status(report: Status) -> RenderableType:
     for target in report.targets:
         live = sum(i.state == "running" for i in target.instances)
         counts = (number(target.lag_records), duration(target.lag_ms), number(target.rows), number(target.rows_per_s))
-        targets.add_row(escape(target.name), _state(target.state), str(live), *counts, str(target.parked))
+        age_s = min((instance.age_s for instance in target.instances), default=None)
+        targets.add_row(escape(target.name), _state(target.state, age_s), str(live), *counts, str(target.parked))
     if targets.row_count:
         parts.append(targets)
     parts += [part for target in report.targets for part in _target_details(target)]
@@ -173,9 +178,13 @@ def _error(component: str, error: dict[str, str]) -> Text:
     return text
 
 
-def _state(state: str) -> str:
+def _state(state: str, age_s: float | None = None) -> str:
+    """Return a state in its colour. `age_s`: how long ago it was said, shown where that is long for one that lives."""
     style = _STATE_STYLES.get(state)
-    return f"[{style}]{escape(state)}[/]" if style else escape(state)
+    shown = f"[{style}]{escape(state)}[/]" if style else escape(state)
+    if age_s is None or age_s < HEARD_LATE_S or state in ENDED:
+        return shown
+    return f"{shown}, last heard of {duration(age_s * 1000)} ago"
 
 
 class VerifyProgress:

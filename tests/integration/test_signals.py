@@ -68,8 +68,16 @@ def test_commands_are_carried_out_once_while_changes_flow(
         operator.wait(lambda: services.status().get("pid") == services.pid("capture"), "the new one is in charge")
         operator.phase("paused")
         assert operator.count(target, 50) == 0
+
+        # At a position it is the boundary there: of two transactions read at once the second is not published.
+        ((between,),) = source.rows("select pg_current_wal_lsn()::text")
+        source.execute("insert into wl_idle values (51, 'behind the position')")
+        assert "paused" in operator.signal("pause", "--at", str(between))
+        operator.wait(lambda: operator.count(target, 50) == 1, "capture goes on as far as that")
+        operator.phase("paused")
+        assert operator.count(target, 51) == 0
         assert "resumed" in operator.signal("resume")
-        operator.wait(lambda: operator.count(target, 50) == 1, "capture goes on")
+        operator.wait(lambda: operator.count(target, 51) == 1, "capture goes on")
 
         # A target is paused by itself.
         assert "paused" in operator.signal("pause", "--target", "replica")

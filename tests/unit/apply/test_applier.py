@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from apply.holds import Why
 from apply.limits import Limits
+from apply.memory import MemorySink
 from apply.sink import TopicPartition
 from apply.writer import Policies
 from schemas.changes import UNCHANGED
@@ -383,3 +385,33 @@ def test_unique_values_that_change_places_between_partitions_arrive(seed: int) -
     rig.settle(member, steps=5000)
     assert set(rig.target.read(ORDERS.name)) == {(i, text, None) for i, text in rows.items()}
     assert rig.dead_letters.records == []
+
+
+def test_a_refused_login_comes_to_light_while_nothing_is_assigned() -> None:
+    class Refusing(MemorySink):
+        refusal = TailraceError(ErrorKind.TARGET_CONNECTION, "no answer")
+
+        def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+            raise self.refusal
+
+    rig = Rig([ORDERS])
+    sink = Refusing(rig.target)
+    member = rig.member(other=sink)
+    member.applier.step()
+    # One that does not answer is waited for, and is trouble until it does.
+    assert member.applier.trouble is sink.refusal
+    assert not member.applier.healthy
+    sink.refusal = TailraceError(ErrorKind.CONFIGURATION, "the login is refused")
+    rig.clock.now += 60
+    with pytest.raises(TailraceError, match="the login is refused"):
+        member.applier.step()
+
+
+def test_trouble_with_the_connection_is_over_when_the_target_answers() -> None:
+    rig = Rig([ORDERS])
+    member = rig.member(take_all=True)
+    member.applier.fail(TailraceError(ErrorKind.TARGET_CONNECTION, "cut"))
+    assert member.applier.trouble is not None
+    rig.clock.now += 60
+    member.applier.step()
+    assert member.applier.trouble is None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from control import render
 from control.status import assemble, log_note
 
 NOW = 1_700_000_000_000_000
@@ -76,3 +79,12 @@ def test_a_log_that_is_about_to_be_given_up_is_warned_of_in_time() -> None:
     assert "in about 31 minutes" in note
     assert log_note({"retained_bytes": 7 * gib, "log_left_bytes": 3 * gib}) is not None
     assert log_note({"retained_bytes": 7 * gib, "log_left_bytes": -gib}) is not None
+
+
+def test_what_was_said_long_ago_is_shown_with_its_age(capsys: pytest.CaptureFixture[str]) -> None:
+    documents = {"capture": document(age_s=9), "apply.replica.h.1": document(age_s=0.5)}
+    render.status(assemble("shop", documents, {"replica": {}}, NOW))
+    printed = capsys.readouterr().out
+    assert printed.count("last heard of 9.0 s ago") == 1
+    render.status(assemble("shop", {"capture": document("stopped", age_s=9)}, {}, NOW))
+    assert "last heard" not in capsys.readouterr().out
