@@ -67,14 +67,7 @@ class Applier:
         self.builder = BatchBuilder(
             catalog, self.cursors.positions, lot, able, ddl=ddl, decode_policy=decode_policy, comes_again=comes_again
         )
-        self.holds = Holds(
-            self.cursors,
-            writer,
-            self.builder.target,
-            partition_count,
-            conflict_wait_s=limits.conflict_wait_s,
-            suspended_retry_s=limits.suspended_retry_s,
-        )
+        self.holds = Holds(self.cursors, writer, self.builder.target, partition_count, limits)
         self.builder.limits = self.holds.by_partition
         self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
@@ -96,8 +89,7 @@ class Applier:
         self._more = False
         self._unclaimed: set[TopicPartition] = set()
         self._is_met = False
-        """Whether the target has ever answered. It is asked even while nothing is assigned: a login that it refuses
-        must not come to light with the first row only."""
+        """Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once."""
         self._flow = Flow(self.cursors, self.holds, self._unclaimed)
         self.claims = Claims(writer.sink, self.builder.clean)
         self._touched: set[TopicPartition] = set()
@@ -447,10 +439,7 @@ class Applier:
         self.cursors.begin(starts)
         self.cursors.seeks.update(starts)
         self._unclaimed.clear()
-        for partition, offset in starts.items():
-            hold = self.holds.by_partition.get(partition)
-            if hold is not None and hold.offset < offset:
-                del self.holds.by_partition[partition]
+        self.holds.begin(starts)
         self._is_met = True
         if self.trouble is not None and self.trouble.kind is ErrorKind.TARGET_CONNECTION:
             # It has just answered. Any other trouble is over when what it kept back is written.

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from apply.cursors import Cursors
+from apply.limits import Limits
 from apply.sink import Arrival, TopicPartition
 from apply.writer import Place, Writer
 from runtime.logging import get_logger
@@ -88,18 +89,16 @@ class Holds:
         writer: Writer,
         target: Callable[[str, int], TableSchema],
         partition_count: Callable[[str], int],
-        *,
-        conflict_wait_s: float,
-        suspended_retry_s: float,
+        limits: Limits,
     ) -> None:
         """`target` says which version of a topic's table the target is to have for what a version wrote."""
         self.by_partition: dict[TopicPartition, Hold] = {}
-        self.conflicts = Conflicts(conflict_wait_s)
+        self.conflicts = Conflicts(limits.conflict_wait_s)
         self._cursors = cursors
         self._writer = writer
         self._target = target
         self._partition_count = partition_count
-        self._suspended_retry_s = suspended_retry_s
+        self._suspended_retry_s = limits.suspended_retry_s
         self._gather_until = 0.0
 
     def gathering(self, eof: Mapping[Any, int], now: float) -> bool:
@@ -168,6 +167,13 @@ class Holds:
         if len(self.conflicts):
             for partition, offset in offsets.items():
                 self.conflicts.settle(partition, offset)
+
+    def begin(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Forget what was held below the offsets at which the target stands."""
+        for partition, offset in starts.items():
+            hold = self.by_partition.get(partition)
+            if hold is not None and hold.offset < offset:
+                del self.by_partition[partition]
 
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go to another applier."""

@@ -57,3 +57,31 @@ class Stop:
         reached = self._reached()
         is_behind = reached.commit >= stop_at or next_commit > stop_at
         return is_behind and not reached.row and self._is_idle()
+
+
+class Bounds:
+    """Where a session ends: at what `stop` names, or to stand still for a while, at what `pause` names."""
+
+    def __init__(self, reached: Callable[[], Position], is_idle: Callable[[], bool]) -> None:
+        """As `Stop`. Loads may be interrupted by a pause: they go on where they were."""
+        self.stop = Stop(reached, is_idle)
+        self.pause = Stop(reached, lambda: True)
+
+    @property
+    def has_cut(self) -> bool:
+        """Whether a transaction was left out. What the log yields from then on is not to be read."""
+        return self.stop.has_cut or self.pause.has_cut
+
+    def cut(self, changes: Iterable[Change]) -> Iterator[Change]:
+        """Yield the changes up to the nearer boundary. Each must be published before the next is asked for."""
+        return self.pause.cut(self.stop.cut(changes))
+
+    def passed(self, position: Position) -> Position:
+        """Return where a session stands that has published all up to `position`.
+
+        When a pause has cut, nothing was committed at the source up to what it names: there the next session stands
+        still before it begins.
+        """
+        if not self.pause.has_cut or self.pause.commit is None:
+            return position
+        return position._replace(commit=max(position.commit, self.pause.commit))

@@ -251,7 +251,7 @@ class _Service:
         while not self._stop.stopping and not session.is_finished:
             session.step(POLL_TIMEOUT_S)
             signals.obey(session, source)
-            if paused := session.is_paused or signals.is_paused(session.position, source):
+            if paused := session.bounds.pause.is_met or signals.is_paused(session.position, source):
                 break
             leadership.check()
             connection.check(session.publisher.topics)

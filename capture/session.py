@@ -12,7 +12,7 @@ from typing import Any
 
 from capture import checkpoints
 from capture.allowance import Allowance
-from capture.bounds import Stop, first_position
+from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Worker
@@ -120,9 +120,7 @@ class Session:
         self._committed_at_s = around.monotonic()
         self._interval_s = COMMIT_INTERVAL_MIN_S
         self._looked_at_s = around.monotonic() - CATALOGUE_INTERVAL_S
-        self._stop = Stop(lambda: self.position, lambda: self.loading.is_idle)
-        # Loads may be interrupted by a pause: they go on where they were.
-        self._pause = Stop(lambda: self.position, lambda: True)
+        self.bounds = Bounds(lambda: self.position, lambda: self.loading.is_idle)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RowChanges: self._on_rows,
             Begin: self._on_begin,
@@ -167,7 +165,7 @@ class Session:
         in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
-            self._stop.commit = source.parse_position(stop_at).commit
+            self.bounds.stop.commit = source.parse_position(stop_at).commit
         wanted: Position | None = None
         self._identity = source.identity()
         if checkpoint.identity is not None:
@@ -190,7 +188,7 @@ class Session:
         for table in added:
             self.changes.begin(self.publisher.feeds[table.name], self.position)
         if stop_at == "now":
-            self._stop.commit = source.current_position().commit
+            self.bounds.stop.commit = source.current_position().commit
         hit("capture.start.prepared")
         self.commit()
         hit("capture.start.committed")
@@ -222,7 +220,7 @@ class Session:
         try:
             publisher = self.publisher
             publisher.tick()
-            if not self._has_cut and not self.loading.must_wait(self.position.commit):
+            if not self.bounds.has_cut and not self.loading.must_wait(self.position.commit):
                 self._read(timeout_s)
             if self.loading.holds_transaction or not self._allowance.met(publisher):
                 self.loading.step(self.position.commit, self._allowance.rows)
@@ -244,7 +242,7 @@ class Session:
         """Publish what the log has, as far as the open Kafka transaction takes it."""
         assert self._log is not None
         if self._unread is None:
-            self._unread = self._pause.cut(self._stop.cut(self._log.poll(self._patience_s(timeout_s))))
+            self._unread = self.bounds.cut(self._log.poll(self._patience_s(timeout_s)))
         publisher, handlers = self.publisher, self._handlers
         # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
         rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
@@ -255,9 +253,7 @@ class Session:
         else:
             self._unread = None
         publisher.flush()
-        if self._pause.has_cut and self._pause.commit is not None:
-            # Nothing was committed at the source in between: there the next session stands still before it begins.
-            self.position = self.position._replace(commit=max(self.position.commit, self._pause.commit))
+        self.position = self.bounds.passed(self.position)
 
     def take_transaction_count(self) -> int:
         """Return the source transactions since the last call."""
@@ -269,22 +265,9 @@ class Session:
         """Whether what was asked for is done: the position to stop at, or the full load."""
         if self.owes_records:
             return False
-        if self._stop.commit is not None:
-            return self._stop.is_met
+        if self.bounds.stop.commit is not None:
+            return self.bounds.stop.is_met
         return self._settings.mode is Mode.FULL_LOAD and self.loading.is_idle
-
-    def pause_at(self, commit: int | None) -> None:
-        """Publish nothing behind the first boundary between transactions at or behind a position; None: go on."""
-        self._pause.commit = commit
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the log is published up to the boundary that `pause_at` named."""
-        return self._pause.is_met
-
-    @property
-    def _has_cut(self) -> bool:
-        return self._stop.has_cut or self._pause.has_cut
 
     @property
     def owes_records(self) -> bool:
@@ -422,7 +405,7 @@ class Session:
         age_s = now_s - self._opened_at_s
         if self.loading.holds_transaction and age_s < self._allowance.hold_s:
             return False
-        return self._has_cut or self._allowance.met(self.publisher) or age_s >= self._interval_s
+        return self.bounds.has_cut or self._allowance.met(self.publisher) or age_s >= self._interval_s
 
     # Changes.
 

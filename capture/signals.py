@@ -49,7 +49,7 @@ class CaptureSignals:
     def obey(self, session: Session, source: Source) -> None:
         """Carry out what has come. Called between two steps; cheap."""
         self.follow()
-        session.pause_at(self._pause_commit(source))
+        session.bounds.pause.commit = self._pause_commit(source)
         while self._due:
             offset, signal = self._due.popleft()
             if offset < self._next:

@@ -44,6 +44,15 @@ class Operator:
         assert isinstance(found, int)
         return found
 
+    def pauses_between(self, first: int, second: int) -> None:
+        """While capture stands still before `first`: of two transactions that it reads at once it publishes one."""
+        ((between,),) = self.source.rows("select pg_current_wal_lsn()::text")
+        self.source.execute(f"insert into wl_idle values ({second}, 'behind the position')")
+        assert "paused" in self.signal("pause", "--at", str(between))
+        self.wait(lambda: self.count(self.target, first) == 1, "capture goes on as far as that")
+        self.phase("paused")
+        assert self.count(self.target, second) == 0
+
 
 @pytest.mark.timeout(900)
 def test_commands_are_carried_out_once_while_changes_flow(
@@ -69,13 +78,7 @@ def test_commands_are_carried_out_once_while_changes_flow(
         operator.phase("paused")
         assert operator.count(target, 50) == 0
 
-        # At a position it is the boundary there: of two transactions read at once the second is not published.
-        ((between,),) = source.rows("select pg_current_wal_lsn()::text")
-        source.execute("insert into wl_idle values (51, 'behind the position')")
-        assert "paused" in operator.signal("pause", "--at", str(between))
-        operator.wait(lambda: operator.count(target, 50) == 1, "capture goes on as far as that")
-        operator.phase("paused")
-        assert operator.count(target, 51) == 0
+        operator.pauses_between(50, 51)
         assert "resumed" in operator.signal("resume")
         operator.wait(lambda: operator.count(target, 51) == 1, "capture goes on")
 
