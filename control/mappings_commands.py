@@ -19,10 +19,10 @@ def check(
     """Explain each rule in words; say what is wrong or not supported, by the rule's id."""
     from control import render
     from control.mappings import explain
-    from runtime.configuration import read_mappings
+    from runtime.configuration import read_json
     from schemas.mappings.rules import parse
 
-    explained = explain(parse(read_mappings(file)))
+    explained = explain(parse(read_json(file, "table mappings")))
     render.mappings(explained)
     return exit_codes.CONFIGURATION if any(one.blocks for one in explained) else exit_codes.OK
 

@@ -28,6 +28,8 @@ from schemas.routing import Route, check_routes, route
 from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
+from schemas.task_settings import document as task_settings
+from schemas.task_settings import translation
 from schemas.topics import checkpoints_topic, schemas_topic
 from schemas.types import Family
 
@@ -58,7 +60,7 @@ class PlannedTable:
 
 @dataclass(frozen=True, slots=True)
 class PlacedFinding:
-    """A finding and where it was found: `source`, `kafka`, or `target NAME`."""
+    """A finding and where it was found: `task settings`, `source`, `kafka`, or `target NAME`."""
 
     place: str
     finding: Finding
@@ -114,6 +116,9 @@ class Report:
 def make(settings: Settings) -> Report:
     """Check everything and return what was found. Errors become findings: this raises only for defects."""
     report = Report(settings.name)
+    if settings.settings is not None:
+        found = [*task_settings.findings(settings.settings), *translation.findings(settings.settings, settings)]
+        report.findings += [PlacedFinding("task settings", finding) for finding in found]
     tables = (_check_debezium if isinstance(settings.source, DebeziumSource) else _check_source)(settings, report)
     _check_kafka(settings, () if isinstance(settings.source, DebeziumSource) else tables, report)
     for name in settings.targets:

@@ -21,6 +21,7 @@ from runtime.failpoints import markdown as failpoints_page
 from runtime.metrics import markdown as metrics_page
 from schemas.errors import ACTIONS, ErrorKind
 from schemas.reference import markdown as settings_page
+from schemas.task_settings.page import markdown as task_settings_page
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
@@ -72,6 +73,7 @@ def _option(option: Any) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
+    "task-settings.md": task_settings_page,
     "types.md": types_page,
     "type-mappings.md": mapping_page,
     "records.md": records_page,

@@ -35,7 +35,7 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
     except UnicodeDecodeError as error:
         raise TailraceError(ErrorKind.CONFIGURATION, f"the configuration {path} is not UTF-8") from error
     document = resolve(_document(text, path), path.parent, os.environ if environment is None else environment)
-    return parse(_with_mappings(document, path.parent))
+    return parse(_with_documents(document, path.parent))
 
 
 def resolve(document: Any, directory: Path, environment: Mapping[str, str]) -> Any:
@@ -50,20 +50,24 @@ def resolve(document: Any, directory: Path, environment: Mapping[str, str]) -> A
     return resolved
 
 
-def read_mappings(path: Path) -> Any:
-    """Return a table-mapping document (JSON), unchecked. Raises CONFIGURATION where it cannot be read."""
+def read_json(path: Path, what: str) -> Any:
+    """Return a document of AWS DMS (JSON), unchecked. Raises CONFIGURATION where it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        message = f"cannot read the table mappings {path}: {error.strerror}"
+        message = f"cannot read the {what} {path}: {error.strerror}"
         raise TailraceError(ErrorKind.CONFIGURATION, message) from error
     except ValueError as error:
         where = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        message = f"the table mappings {path} are no JSON document{where}"
+        message = f"the {what} {path} are no JSON document{where}"
         raise TailraceError(ErrorKind.CONFIGURATION, message) from error
 
 
-def _with_mappings(document: Any, directory: Path) -> Any:
+_DOCUMENTS = {"mappings": "table mappings", "settings": "task settings"}
+"""What may stand as a path in the place of a document, and how it is called."""
+
+
+def _with_documents(document: Any, directory: Path) -> Any:
     """Return the configuration with the documents in the place of the paths to them."""
     if not isinstance(document, dict):
         return document
@@ -75,9 +79,13 @@ def _with_mappings(document: Any, directory: Path) -> Any:
 
 
 def _read_in(section: Any, directory: Path) -> Any:
-    if not isinstance(section, dict) or not isinstance(section.get("mappings"), str):
+    if not isinstance(section, dict):
         return section
-    return section | {"mappings": read_mappings(directory / Path(section["mappings"]).expanduser())}
+    return section | {
+        name: read_json(directory / Path(section[name]).expanduser(), what)
+        for name, what in _DOCUMENTS.items()
+        if isinstance(section.get(name), str)
+    }
 
 
 class _Loader(yaml.SafeLoader):

@@ -14,6 +14,7 @@ from schemas.endpoints import Plugin
 from schemas.mappings.rules import Mappings
 from schemas.section import Section
 from schemas.settings import Settings
+from schemas.task_settings.document import TaskSettings
 
 _HEAD = """\
 # Settings
@@ -33,6 +34,7 @@ _NAMES: dict[Any, str] = {
     SecretStr: "secret text",
     Any: "anything",
     Mappings: "path of a document, or the document",
+    TaskSettings: "path of a document, or the document",
 }
 
 

@@ -22,6 +22,9 @@ from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.rules import TransformationRule
 from schemas.section import Section
+from schemas.task_settings import document as task_settings
+from schemas.task_settings import translation
+from schemas.task_settings.document import TaskSettingsDocument
 from schemas.topic_settings import RegistrySettings, TopicSettings
 
 
@@ -161,6 +164,9 @@ class Settings(Section):
     mappings: TableMappings | None = None
     """Which tables to take, and what to make of them at the targets (docs/table-mappings.md): the path of a document of
     AWS DMS, from the configuration's directory, or the document. Its selection rules stand for `source.tables`."""
+    settings: TaskSettingsDocument | None = None
+    """Task settings of AWS DMS (docs/task-settings.md): the path of a document, from the configuration's directory, or
+    the document. What the configuration says itself stands."""
     topics: TopicSettings = TopicSettings()
     """The topics."""
     registry: RegistrySettings | None = None
@@ -188,6 +194,15 @@ class Settings(Section):
             return document | {"source": source | {"tables": selection.table_patterns(mappings)}}
         except TailraceError as error:
             raise ValueError(error.message) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _task_settings_set(cls, document: Any) -> Any:
+        """Put what the task settings mean where our own settings are."""
+        if not isinstance(document, dict) or document.get("settings") is None:
+            return document
+        settings = task_settings.checked(document["settings"])
+        return translation.applied(document | {"settings": settings}, settings)
 
     @field_validator("kafka")
     @classmethod
@@ -245,7 +260,8 @@ class Settings(Section):
     def transformations(self, target: str) -> list[TransformationRule]:
         """Return the rules that stand between the topics and a target: its own, or those of all targets."""
         mappings = self.target(target).mappings or self.mappings
-        return mappings.transformations if mappings is not None else []
+        rules = mappings.transformations if mappings is not None else []
+        return [*translation.schema_rules(self.settings), *rules]
 
     def target(self, name: str) -> AnyTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""

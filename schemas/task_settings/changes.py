@@ -1,0 +1,236 @@
+"""The groups about changes: tuning, DDL, loopback, characters, before images, stream buffers, time travel.
+
+AWS DMS user guide, "Change processing tuning settings", "Task settings for change processing DDL handling", "Preventing
+loopback", "Character substitution task settings", "Before image task settings", "Stream buffer task settings", "Time
+Travel task settings".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.task_settings.keys import (
+    FLAG,
+    TEXT,
+    Key,
+    Stated,
+    differently,
+    honoured,
+    integer,
+    meaningless,
+    one_of,
+    refused,
+)
+
+_MB = 1 << 20
+_BATCH_BYTES = 10 * _MB
+"""The default of `apply.batch_bytes`; an applier takes some seven times as much."""
+_COMMIT_BYTES = 64 * _MB
+"""The default of `capture.commit_bytes`; a capture takes some four times as much."""
+_SPILLED = "transactions of any size go through Kafka in pieces: nothing is kept in memory until they end"
+_NO_TT = "there is no log in S3: the topics hold every change, and an `s3` target keeps each as a file"
+
+
+def _is_batch(stated: Stated) -> bool:
+    return bool(stated.get("TargetMetadata.BatchApplyEnabled", False))
+
+
+def _batch_linger(seconds: Any, stated: Stated) -> Mapping[str, Any]:
+    return {"apply.linger_ms": min(seconds * 1000, 60_000) if _is_batch(stated) else None}
+
+
+def _batch_memory(mb: Any, stated: Stated) -> Mapping[str, Any]:
+    return {"apply.batch_bytes": max(65_536, min(_BATCH_BYTES, mb * _MB // 7)) if _is_batch(stated) and mb else None}
+
+
+def _batch_rows(rows: Any, stated: Stated) -> Mapping[str, Any]:
+    """0 is no limit, and `FullLoadSettings.CommitRate` limits the same batches."""
+    others = stated.get("FullLoadSettings.CommitRate", 1_000_000)
+    return {"apply.batch_rows": min(rows, others) if _is_batch(stated) and rows else None}
+
+
+def _commit_bytes(mb: Any, _stated: Stated) -> Mapping[str, Any]:
+    return {"capture.commit_bytes": max(_MB, min(_COMMIT_BYTES, mb * _MB // 4)) if mb else None}
+
+
+KEYS: tuple[Key, ...] = (
+    meaningless(
+        "ChangeProcessingTuning.BatchApplyPreserveTransaction",
+        FLAG,
+        True,
+        "a batch holds whole transactions (Oracle targets only)",
+        "there are no Oracle targets; `apply.ordering: transactional` keeps transactions whole",
+    ),
+    honoured(
+        "ChangeProcessingTuning.BatchApplyTimeoutMin",
+        integer(),
+        1,
+        "seconds that pass at least from batch to batch, with BatchApplyEnabled",
+        _batch_linger,
+        here="how long a batch waits for more records",
+    ),
+    differently(
+        "ChangeProcessingTuning.BatchApplyTimeoutMax",
+        integer(),
+        30,
+        "seconds after which a batch is applied, with BatchApplyEnabled",
+        "BatchApplyTimeoutMin says it: a batch waits for nothing else",
+    ),
+    honoured(
+        "ChangeProcessingTuning.BatchApplyMemoryLimit",
+        integer(),
+        500,
+        "memory that batches may take, in MB, with BatchApplyEnabled",
+        _batch_memory,
+        here="a seventh of it, at most 10 MB of records: with that an applier stays below 300 MiB",
+    ),
+    honoured(
+        "ChangeProcessingTuning.BatchSplitSize",
+        integer(),
+        0,
+        "changes of one batch at most, with BatchApplyEnabled; 0: no limit",
+        _batch_rows,
+        here="0: the limit is `apply.batch_rows`",
+    ),
+    differently(
+        "ChangeProcessingTuning.MinTransactionSize",
+        integer(),
+        1000,
+        "changes that a transaction at the target waits for, without BatchApplyEnabled",
+        "a batch takes what there is, and waits for `apply.linger_ms`",
+    ),
+    differently(
+        "ChangeProcessingTuning.CommitTimeout",
+        integer(),
+        1,
+        "seconds that it waits for them at most",
+        "a batch takes what there is, and waits for `apply.linger_ms`",
+    ),
+    honoured(
+        "ChangeProcessingTuning.MemoryLimitTotal",
+        integer(),
+        1024,
+        "memory for all transactions, in MB, before they go to disk",
+        _commit_bytes,
+        here="a quarter of it, at most 64 MB of records: with that a capture stays below 300 MiB. Nothing goes to disk",
+    ),
+    meaningless(
+        "ChangeProcessingTuning.MemoryKeepTime",
+        integer(),
+        60,
+        "seconds that a transaction stays in memory before it goes to disk",
+        _SPILLED,
+    ),
+    meaningless(
+        "ChangeProcessingTuning.StatementCacheSize",
+        integer(0, 200),
+        50,
+        "prepared statements that the target keeps",
+        "rows are merged set-wise, by a few statements for each table",
+    ),
+    meaningless(
+        "ChangeProcessingTuning.RecoveryTimeout",
+        integer(-1),
+        -1,
+        "minutes that a restart waits for the target's state",
+        "the target's state is one row for each partition, in the target",
+    ),
+    *(
+        refused(
+            f"ChangeProcessingDdlHandlingPolicy.HandleSourceTable{what}",
+            FLAG,
+            True,
+            f"a table that the source {says} is {says} at the target",
+            "`ddl` says it for all kinds of changes",
+            idle=(True,),
+        )
+        for what, says in (("Dropped", "drops"), ("Truncated", "empties"), ("Altered", "alters"))
+    ),
+    refused(
+        "LoopbackPreventionSettings.EnableLoopbackPrevention",
+        FLAG,
+        False,
+        "changes that the opposite task has written are not sent back",
+        "two-way replication is not supported",
+    ),
+    differently(
+        "LoopbackPreventionSettings.SourceSchema", TEXT, "", "schema of DMS's marker table at the source", "unused"
+    ),
+    differently(
+        "LoopbackPreventionSettings.TargetSchema", TEXT, "", "schema of DMS's marker table at the target", "unused"
+    ),
+    refused(
+        "CharacterSetSettings.CharacterReplacements.SourceCharacterCodePoint",
+        integer(),
+        None,
+        "code point of a character to replace",
+        "characters arrive as they are",
+        idle=(),
+    ),
+    refused(
+        "CharacterSetSettings.CharacterReplacements.TargetCharacterCodePoint",
+        integer(),
+        None,
+        "code point that it becomes; 0: it is taken out",
+        "characters arrive as they are",
+        idle=(),
+    ),
+    refused(
+        "CharacterSetSettings.CharacterSetSupport.CharacterSet",
+        TEXT,
+        None,
+        "character set in which texts must be valid",
+        "characters arrive as they are",
+        idle=("",),
+    ),
+    refused(
+        "CharacterSetSettings.CharacterSetSupport.ReplaceWithCharacterCodePoint",
+        integer(),
+        None,
+        "code point that invalid characters become; 0: they are taken out",
+        "characters arrive as they are",
+        idle=(0,),
+    ),
+    differently(
+        "BeforeImageSettings.EnableBeforeImage",
+        FLAG,
+        False,
+        "documents for streams hold the values before an update",
+        "envelopes have them as `before`, DMS's documents too, where the source logs whole old rows",
+    ),
+    differently(
+        "BeforeImageSettings.FieldName", TEXT, "", "name of the field that holds them", "the field is called `before`"
+    ),
+    differently(
+        "BeforeImageSettings.ColumnFilter",
+        one_of("pk-only", "all", "non-lob"),
+        "pk-only",
+        "which columns it holds",
+        "it holds all that the source logs",
+    ),
+    *(
+        meaningless(f"StreamBufferSettings.{name}", integer(1), default, meaning, "Kafka stands between the two")
+        for name, default, meaning in (
+            ("StreamBufferCount", 3, "buffers between source and target"),
+            ("StreamBufferSizeInMB", 8, "size of each of them, in MB"),
+            ("CtrlStreamBufferSizeInMB", 5, "size of the buffer for control messages, in MB"),
+        )
+    ),
+    refused("TTSettings.EnableTT", FLAG, False, "changes are logged in S3 (Time Travel)", _NO_TT),
+    *(
+        meaningless(f"TTSettings.{name}", kind, default, meaning, "only with TTSettings.EnableTT, which is refused")
+        for name, kind, default, meaning in (
+            ("TTS3Settings.EncryptionMode", one_of("SSE_S3", "SSE_KMS"), "SSE_S3", "how the bucket encrypts"),
+            ("TTS3Settings.ServerSideEncryptionKmsKeyId", TEXT, None, "the KMS key for it"),
+            ("TTS3Settings.ServiceAccessRoleArn", TEXT, None, "the role to write with"),
+            ("TTS3Settings.BucketName", TEXT, None, "the bucket"),
+            ("TTS3Settings.BucketFolder", TEXT, None, "the folder there"),
+            ("TTS3Settings.EnableDeletingFromS3OnTaskDelete", FLAG, False, "delete the log with the task"),
+            ("TTRecordSettings.EnableRawData", FLAG, False, "log values, not only operations"),
+            ("TTRecordSettings.RawDataFormat", one_of("TEXT", "HEX"), None, "how values are logged"),
+            ("TTRecordSettings.OperationsToLog", TEXT, "ALL", "operations to log, with commas between them"),
+            ("TTRecordSettings.MaxRecordSize", integer(), 64, "largest record of the log, in KB"),
+        )
+    ),
+)

@@ -1,0 +1,189 @@
+"""The groups TargetMetadata and FullLoadSettings: what the target is, and how it is filled.
+
+AWS DMS user guide, "Target metadata task settings", "Full-load task settings", "Setting LOB support".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.task_settings.keys import (
+    FLAG,
+    TEXT,
+    Key,
+    Stated,
+    differently,
+    honoured,
+    integer,
+    meaningless,
+    one_of,
+    refused,
+    to,
+)
+
+_SHARED = "several appliers of a target share its topics' partitions: start as many as you like"
+_SUBTASKS = to("capture.load_processes")
+
+
+def _ordering(enabled: Any, _stated: Stated) -> Mapping[str, Any]:
+    return {"apply.ordering": "per-key" if enabled else "transactional"}
+
+
+KEYS: tuple[Key, ...] = (
+    honoured(
+        "TargetMetadata.TargetSchema",
+        TEXT,
+        "",
+        "schema of all tables at the target; empty: the source's",
+        here="as a mapping rule that renames every schema; empty renames none",
+    ),
+    refused(
+        "TargetMetadata.SupportLobs",
+        FLAG,
+        True,
+        "whether columns of large objects are migrated",
+        "large values always are; leave columns out by a mapping rule (`remove-column`)",
+        idle=(True,),
+    ),
+    honoured(
+        "TargetMetadata.FullLobMode",
+        FLAG,
+        False,
+        "large objects are migrated whole, whatever their size",
+        here="what Tailrace does anyway",
+    ),
+    meaningless(
+        "TargetMetadata.LobChunkSize",
+        integer(),
+        64,
+        "pieces in which large objects are looked up, in KB",
+        "large values come with their rows, nothing is looked up at the source",
+    ),
+    differently(
+        "TargetMetadata.LimitedSizeLobMode",
+        FLAG,
+        False,
+        "large objects are cut off at LobMaxSize",
+        "they arrive whole",
+    ),
+    differently(
+        "TargetMetadata.LobMaxSize",
+        integer(),
+        32,
+        "where large objects are cut off, in KB",
+        "nothing is cut off",
+    ),
+    meaningless(
+        "TargetMetadata.InlineLobMaxSize",
+        integer(0, 102_400),
+        0,
+        "size up to which large objects come with their rows, in KB",
+        "large values come with their rows, nothing is looked up at the source",
+    ),
+    meaningless(
+        "TargetMetadata.LoadMaxFileSize",
+        integer(0, 100_000),
+        0,
+        "size of the CSV files that a load goes through, in KB",
+        "rows are copied from memory, without files",
+    ),
+    differently(
+        "TargetMetadata.ParallelLoadThreads", integer(0, 200), 0, "threads that load one table at the target", _SHARED
+    ),
+    meaningless(
+        "TargetMetadata.ParallelLoadBufferSize",
+        integer(0, 1000),
+        50,
+        "records that these threads buffer",
+        "batches are bounded by `apply.batch_rows` and `apply.batch_bytes`",
+    ),
+    meaningless("TargetMetadata.ParallelLoadQueuesPerThread", integer(), 1, "queues of each of these threads", _SHARED),
+    differently("TargetMetadata.ParallelApplyThreads", integer(), 0, "threads that apply changes to a target", _SHARED),
+    meaningless(
+        "TargetMetadata.ParallelApplyBufferSize",
+        integer(),
+        100,
+        "records that these threads buffer",
+        "batches are bounded by `apply.batch_rows` and `apply.batch_bytes`",
+    ),
+    meaningless(
+        "TargetMetadata.ParallelApplyQueuesPerThread", integer(), 1, "queues of each of these threads", _SHARED
+    ),
+    honoured(
+        "TargetMetadata.BatchApplyEnabled",
+        FLAG,
+        False,
+        "changes are applied in optimised batches, not transaction by transaction",
+        _ordering,
+        here="true: `per-key` order. False: `transactional`; where a target has no transactions, or the source is "
+        "Debezium's, `per-key` as well",
+    ),
+    differently(
+        "TargetMetadata.TaskRecoveryTableEnabled",
+        FLAG,
+        False,
+        "the target keeps a table of how far the task has come",
+        "relational targets always do, in the transactions that write the rows: `offsets` in `control_schema`",
+    ),
+    honoured("TargetMetadata.MaxFullLoadSubTasks", integer(1, 49), 8, "as in FullLoadSettings", _SUBTASKS),
+    refused(
+        "FullLoadSettings.TargetTablePrepMode",
+        one_of("DO_NOTHING", "DROP_AND_CREATE", "TRUNCATE_BEFORE_LOAD"),
+        "DO_NOTHING",
+        "what becomes of a table that the target has before the load",
+        "such tables are kept",
+        idle=("DO_NOTHING",),
+    ),
+    refused(
+        "FullLoadSettings.CreatePkAfterFullLoad",
+        FLAG,
+        False,
+        "keys and unique indexes are made when the load is complete",
+        "the key is made with the table; indexes and foreign keys are made after the load in any case",
+    ),
+    refused(
+        "FullLoadSettings.StopTaskCachedChangesApplied",
+        FLAG,
+        False,
+        "the task stops when the load is complete and the changes since then are applied",
+        "`tailrace apply run --stop-at now` applies what the topics hold, and stops",
+    ),
+    refused(
+        "FullLoadSettings.StopTaskCachedChangesNotApplied",
+        FLAG,
+        False,
+        "the task stops when the load is complete, before the changes since then are applied",
+        "rows and changes are applied together: there is no such moment",
+    ),
+    honoured(
+        "FullLoadSettings.MaxFullLoadSubTasks",
+        integer(1, 49),
+        8,
+        "tables, or parts of one, that load at once",
+        _SUBTASKS,
+    ),
+    differently("FullLoadSettings.ParallelLoadThreads", integer(0, 200), 0, "as in TargetMetadata", _SHARED),
+    meaningless(
+        "FullLoadSettings.TransactionConsistencyTimeout",
+        integer(),
+        600,
+        "how long the load waits for open transactions, in seconds",
+        "the load waits for none: what they commit comes from the log",
+    ),
+    honoured(
+        "FullLoadSettings.CommitRate",
+        integer(1, 50_000),
+        10_000,
+        "records that are written together in a load",
+        to("apply.batch_rows"),
+        here="the bound of a batch of changes, too",
+    ),
+    meaningless(
+        "FullLoadSettings.PersistPartitionProgressForResumption",
+        FLAG,
+        None,
+        "a load of partitions can be resumed",
+        "each load is resumed where it was, in the midst of a table",
+    ),
+)

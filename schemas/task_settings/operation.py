@@ -1,0 +1,123 @@
+"""The groups about operation: logging, control tables, validation, resync, and what stands at the top.
+
+AWS DMS user guide, "Logging task settings", "Control table task settings", "Data validation task settings", "Data
+resync settings", "Saving task settings".
+"""
+
+from __future__ import annotations
+
+from schemas.task_settings.keys import FLAG, TEXT, Key, Kind, differently, integer, meaningless, one_of, refused
+
+_LOG = "logs go to standard error as JSON or text; `--log-level` says how much"
+_VERIFY = "`tailrace verify` compares, when it is called"
+_SEVERITIES = ("ERROR", "WARNING", "INFO", "DEFAULT", "DEBUG", "DETAILED_DEBUG")
+_ANYTHING = Kind("anything", lambda _value: True)
+
+_TABLES = "the target keeps `offsets`, `barriers` and `tables` in `control_schema`; `tailrace status` tells the rest"
+
+_VALIDATION = (
+    ("ThreadCount", integer(1), 5, "threads that compare"),
+    ("PartitionSize", integer(1), 10_000, "rows that are read at once"),
+    ("FailureMaxCount", integer(), 10_000, "different rows after which the task's validation is suspended"),
+    ("TableFailureMaxCount", integer(), 1000, "different rows after which a table's validation is suspended"),
+    ("RecordFailureDelayInMinutes", integer(), 5, "how long a row may differ before it is told"),
+    ("RecordFailureDelayLimitInMinutes", integer(), 0, "the same, whatever the lag"),
+    ("RecordSuspendDelayInMinutes", integer(), 30, "how long before validation is suspended"),
+    ("MaxKeyColumnSize", integer(), 8096, "longest key that is compared, in bytes"),
+    ("HandleCollationDiff", FLAG, False, "heed that both sides sort in different ways"),
+    ("ValidationQueryCdcDelaySeconds", integer(), 0, "how long to wait before a change is compared"),
+)
+
+KEYS: tuple[Key, ...] = (
+    differently("Logging.EnableLogging", FLAG, False, "log to CloudWatch", _LOG),
+    differently("Logging.EnableLogContext", FLAG, False, "log more about where an entry comes from", _LOG),
+    differently("Logging.LogComponents.Id", TEXT, None, "a component of DMS", _LOG),
+    differently(
+        "Logging.LogComponents.Severity",
+        one_of(*(f"LOGGER_SEVERITY_{name}" for name in _SEVERITIES)),
+        "LOGGER_SEVERITY_DEFAULT",
+        "how much it logs",
+        _LOG,
+    ),
+    meaningless("Logging.CloudWatchLogGroup", TEXT, None, "told by DMS: where it logs", _LOG),
+    meaningless("Logging.CloudWatchLogStream", TEXT, None, "told by DMS: where it logs", _LOG),
+    meaningless("Logging.DeleteTaskLogs", FLAG, None, "delete the task's logs", _LOG),
+    refused(
+        "ControlTablesSettings.ControlSchema",
+        TEXT,
+        "",
+        "schema of the control tables at the target",
+        _TABLES,
+        idle=("",),
+    ),
+    *(
+        refused(f"ControlTablesSettings.{name}Enabled", FLAG, False, f"write {table}", _TABLES)
+        for name, table in (
+            ("StatusTable", "awsdms_status"),
+            ("SuspendedTablesTable", "awsdms_suspended_tables"),
+            ("HistoryTable", "awsdms_history"),
+            ("FullLoadExceptionTable", "awsdms_full_load_exceptions"),
+        )
+    ),
+    meaningless(
+        "ControlTablesSettings.HistoryTimeslotInMinutes",
+        integer(1),
+        5,
+        "length of the history's slots",
+        "only with HistoryTableEnabled, which is refused",
+    ),
+    differently("ValidationSettings.EnableValidation", FLAG, False, "compare rows at both sides", _VERIFY),
+    differently(
+        "ValidationSettings.ValidationMode",
+        one_of("ROW_LEVEL", "GROUP_LEVEL"),
+        "ROW_LEVEL",
+        "compare rows, or groups of rows",
+        "`tailrace verify` compares groups, and the rows of those that differ",
+    ),
+    refused(
+        "ValidationSettings.ValidationOnly",
+        FLAG,
+        False,
+        "compare, and move nothing",
+        "call `tailrace verify`, and start no services",
+    ),
+    differently(
+        "ValidationSettings.SkipLobColumns", FLAG, False, "compare no large objects", "all columns are compared"
+    ),
+    differently(
+        "ValidationSettings.ValidationPartialLobSize",
+        integer(),
+        0,
+        "compare the beginning of large objects only, in KB",
+        "all of a value is compared",
+    ),
+    *(
+        differently(f"ValidationSettings.{name}", kind, default, meaning, _VERIFY)
+        for name, kind, default, meaning in _VALIDATION
+    ),
+    refused(
+        "ResyncSettings.EnableResync",
+        FLAG,
+        False,
+        "repair rows that validation found different",
+        "`tailrace verify` finds them, `tailrace signal reload` brings a table or a range of keys again",
+    ),
+    *(
+        meaningless(
+            f"ResyncSettings.{name}", kind, None, meaning, "only with ResyncSettings.EnableResync, which is refused"
+        )
+        for name, kind, meaning in (
+            ("ResyncSchedule", TEXT, "when to repair, as a cron expression"),
+            ("MaxResyncTime", integer(), "how long to repair, in minutes"),
+            ("ValidationTaskId", TEXT, "the task that has compared"),
+        )
+    ),
+    meaningless("PostProcessingRules", _ANYTHING, None, "told by DMS, not documented", "nobody says what it means"),
+    meaningless(
+        "FailTaskWhenCleanTaskResourceFailed",
+        FLAG,
+        False,
+        "deleting a task fails where its resources cannot be deleted",
+        "`tailrace reset` deletes, and says what could not be",
+    ),
+)

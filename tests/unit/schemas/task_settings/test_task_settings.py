@@ -1,0 +1,135 @@
+"""Task settings of AWS DMS: every documented key has its standing; what a document means is what our settings say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.configuration import load
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Settings, parse
+from schemas.task_settings import document as task_settings
+from schemas.task_settings import translation
+from schemas.task_settings.keys import Standing
+from schemas.task_settings.table import KEYS
+from tests.unit.schemas.task_settings.documented import PATHS, SAVED
+
+SOURCE = {"engine": "postgresql", "database": "shop", "user": "u", "tables": ["public.*"]}
+TARGET = {"engine": "postgresql", "database": "copy", "user": "u"}
+
+
+def settings(document: dict[str, Any], **more: Any) -> Settings:
+    base = {"name": "shop", "kafka": {"bootstrap.servers": "b"}, "source": SOURCE, "targets": {"copy": TARGET}}
+    return parse(base | more | {"settings": document})
+
+
+def failure(document: dict[str, Any]) -> str:
+    with pytest.raises(TailraceError) as caught:
+        task_settings.parse(document)
+    assert caught.value.kind is ErrorKind.CONFIGURATION
+    return caught.value.message
+
+
+def test_every_documented_key_has_a_standing_and_no_other_key_is_known() -> None:
+    assert PATHS.keys() == KEYS.keys()
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_a_key_says_what_it_means_and_takes_the_default_of_dms(path: str) -> None:
+    key = KEYS[path]
+    assert key.meaning
+    assert key.here or key.standing is Standing.HONOURED
+    # What DMS does of itself, Tailrace must not refuse.
+    assert key.default is None or (key.kind.takes(key.default) and not key.refuses(key.default))
+
+
+def test_a_document_as_dms_saves_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text(json.dumps(SAVED))
+    configuration = {"name": "shop", "kafka": {"bootstrap.servers": "b"}, "source": SOURCE, "settings": "task.json"}
+    (tmp_path / "shop.yaml").write_text(json.dumps(configuration))
+    found = load(tmp_path / "shop.yaml", {})
+    assert found.settings is not None
+    assert (found.capture.load_processes, found.apply.batch_rows) == (8, 10_000)
+    assert found.apply.ordering == "transactional"
+
+
+def test_what_a_document_states_is_said_in_our_settings_and_nothing_else_is() -> None:
+    plain = parse({"name": "shop", "kafka": {"bootstrap.servers": "b"}, "source": SOURCE, "targets": {"copy": TARGET}})
+    nothing = settings({"TargetMetadata": None, "ErrorBehavior": {}})
+    assert nothing.model_dump(exclude={"settings"}) == plain.model_dump(exclude={"settings"})
+    batch = settings(
+        {
+            "TargetMetadata": {"BatchApplyEnabled": True},
+            "ChangeProcessingTuning": {"BatchApplyTimeoutMin": 3, "BatchSplitSize": 500, "BatchApplyMemoryLimit": 35},
+            "FullLoadSettings": {"CommitRate": 700},
+            "ErrorBehavior": {"DataErrorPolicy": "STOP_TASK"},
+        }
+    ).apply
+    assert (batch.ordering, batch.linger_ms, batch.batch_rows, batch.batch_bytes) == ("per-key", 3000, 500, 5 << 20)
+    assert str(batch.errors.row_rejected) == "stop"
+    assert str(batch.errors.row_conflict) == "park"
+
+
+def test_what_the_configuration_says_itself_stands_and_is_told() -> None:
+    document = {"FullLoadSettings": {"CommitRate": 700, "MaxFullLoadSubTasks": 3}}
+    found = settings(document, apply={"batch_rows": 5})
+    assert (found.apply.batch_rows, found.capture.load_processes) == (5, 3)
+    assert found.settings is not None
+    (note,) = translation.findings(found.settings, found)
+    assert note.message.startswith("FullLoadSettings.CommitRate: `apply.batch_rows` is 5")
+
+
+@pytest.mark.parametrize("target", [{"engine": "stdout"}, {"engine": "files", "directory": "copies"}])
+def test_transactions_are_kept_whole_where_all_targets_can(target: dict[str, Any]) -> None:
+    document = {"TargetMetadata": {"BatchApplyEnabled": False}}
+    found = settings(document, targets={"copy": TARGET, "other": target})
+    assert found.apply.ordering == "per-key"
+    assert found.settings is not None
+    (note,) = translation.findings(found.settings, found)
+    assert "BatchApplyEnabled" in note.message
+
+
+def test_the_targets_schema_is_a_rule_that_renames_all() -> None:
+    found = settings({"TargetMetadata": {"TargetSchema": "landing"}})
+    (rule,) = found.transformations("copy")
+    assert (rule.rule_target, rule.object_locator.schema_name, rule.value) == ("schema", "%", "landing")
+    assert settings({"TargetMetadata": {"TargetSchema": ""}}).transformations("copy") == []
+
+
+def test_what_is_not_understood_or_not_done_is_named_all_at_once() -> None:
+    lines = failure(
+        {
+            "TargetMetadata": {"TargetShema": "x", "LobMaxSize": "big", "MaxFullLoadSubTask": 3, "CommitRate": 3},
+            "FulLoadSettings": {},
+            "FullLoadSettings": [],
+            "Logging": {"LogComponents": [{"Id": "SORTER"}, {"Id": "SORTER", "Severty": "x"}]},
+            "ValidationSettings": {"ValidationOnly": True},
+            "ErrorBehavior": {"RecoverableErrorCount": True, "DataErrorPolicy": "STOP"},
+        }
+    ).splitlines()[1:]
+    assert [line.strip() for line in lines] == [
+        "TargetMetadata.TargetShema: unknown setting; did you mean TargetSchema?",
+        "TargetMetadata.LobMaxSize: should be integer, 0 or more",
+        "TargetMetadata.MaxFullLoadSubTask: unknown setting; did you mean MaxFullLoadSubTasks?",
+        "TargetMetadata.CommitRate: unknown setting; did you mean FullLoadSettings.CommitRate?",
+        "FulLoadSettings: unknown setting; did you mean FullLoadSettings?",
+        "FullLoadSettings: is a group of settings, not list",
+        "Logging.LogComponents[1].Severty: unknown setting; did you mean Severity?",
+        "ValidationSettings.ValidationOnly: not supported with this value: "
+        + KEYS["ValidationSettings.ValidationOnly"].here,
+        "ErrorBehavior.RecoverableErrorCount: should be integer, -1 or more",
+        "ErrorBehavior.DataErrorPolicy: should be `IGNORE_RECORD`, `LOG_ERROR`, `SUSPEND_TABLE`, `STOP_TASK`",
+    ]
+
+
+def test_no_value_is_repeated_in_what_plan_says() -> None:
+    found = task_settings.findings(task_settings.parse(SAVED | {"TTSettings": {"TTS3Settings": {"BucketName": "b-1"}}}))
+    assert found
+    assert not any("b-1" in finding.message for finding in found)
+    buffers = [f.message for f in found if "StreamBufferCount" in f.message]
+    assert len(buffers) == 1
+    assert buffers[0].startswith("StreamBufferSettings.StreamBufferCount, StreamBufferSettings.StreamBufferSizeInMB, ")
+    assert buffers[0].endswith("CtrlStreamBufferSizeInMB: meaningless here: Kafka stands between the two")
