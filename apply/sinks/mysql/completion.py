@@ -1,123 +1,78 @@
-"""What a table gets after its load: secondary indexes and foreign keys.
+"""Secondary indexes and foreign keys as MySQL and MariaDB make them.
 
-Made after the load because loading into indexes is slow, and because a foreign key wants its parents first. Foreign
-keys are made only when both tables are loaded; whichever completes last makes them. They are made without looking at
-the rows that are there, as some may be on their way; every row that is written from then on is checked.
+Foreign keys are made without looking at the rows that are there, as some may be on their way; every row that is written
+from then on is checked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pymysql
 
-from apply.sinks.mysql.catalog import read_table
+from apply.relational.completion import RelationalCompletion
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.errors import classify, code_of
-from apply.sinks.mysql.foreign import translated
 from apply.sinks.mysql.names import listed, qualified, quoted, shortened
 from apply.sinks.mysql.preparation import Preparation
-from runtime.logging import get_logger
-from schemas.errors import ErrorKind, TailraceError
+from schemas.errors import ErrorKind
 from schemas.table import ForeignKey, Index, TableName, TableSchema
 
-log = get_logger(__name__)
+_OBJECTIONS = (ErrorKind.TARGET_SCHEMA, ErrorKind.ROW_REJECTED, ErrorKind.ROW_CONFLICT)
 
 
-class Completion:
+class Completion(RelationalCompletion):
     """Completes loaded tables over the link for definitions. Driver errors pass through."""
 
-    def __init__(
-        self,
-        link: Link,
-        control: ControlTables,
-        preparation: Preparation,
-        *,
-        foreign_keys_act: bool,
-        lock_timeout_s: int,
-    ) -> None:
+    def __init__(self, link: Link, control: ControlTables, preparation: Preparation, *, foreign_keys_act: bool) -> None:
+        super().__init__(control, preparation, foreign_keys_act=foreign_keys_act)
         self._link = link
-        self._control = control
-        self._preparation = preparation
-        self._foreign_keys_act = foreign_keys_act
-        self._lock_timeout_s = lock_timeout_s
 
-    def complete(self, table: TableSchema) -> None:
-        """Make what is missing. May be repeated."""
-        self._control.install()
-        with self._control.alone(self._lock_timeout_s):
-            recorded = self._control.recorded(table.name)
-            table = recorded or translated(table, self._preparation.server)
-            name = self._preparation.target_name(table.name)
-            present = self._index_names(name)
-            for index in table.indexes:
-                if shortened(index.name) not in present:
-                    self._make_index(table, name, index)
-            self._control.mark_loaded(table.name)
-            loaded = self._control.loaded()
-            for child in loaded.values():
-                for key in child.foreign_keys:
-                    if key.target in loaded and table.name in (child.name, key.target):
-                        self._make_foreign_key(child, key)
-
-    def _index_names(self, name: TableName) -> set[str]:
-        found = self._link.rows(
-            "select distinct index_name from information_schema.statistics where table_schema = %s and table_name = %s",
-            name,
+    def _index_statements(self, name: TableName, index: Index) -> list[str]:
+        present = self._link.value(
+            "select count(*) from information_schema.statistics "
+            "where table_schema = %s and table_name = %s and index_name = %s",
+            (*name, shortened(index.name)),
         )
-        return {index for (index,) in found}
-
-    def _make_index(self, table: TableSchema, name: TableName, index: Index) -> None:
+        if present:
+            return []
         kind, _, columns = index.definition.partition("(")
         words = f"{'unique ' if index.unique else ''}{kind}index"
-        statement = f"alter table {qualified(name)} add {words} {quoted(shortened(index.name))} ({columns}"
-        error = self._attempt(statement)
-        if error is None:
-            return
-        if not index.unique:
-            log.warning("index left out", table=str(table.name), index=index.name, code=code_of(error))
-            return
-        raise TailraceError(
-            ErrorKind.TARGET_SCHEMA,
-            f"index {index.name!r} cannot be made at the target ({code_of(error)})",
-            remedy=f"correct what stands in the way, then run: {statement}",
-            table=str(table.name),
-        ) from error
+        return [f"alter table {qualified(name)} add {words} {quoted(shortened(index.name))} ({columns}"]
 
-    def _make_foreign_key(self, child: TableSchema, key: ForeignKey) -> None:
-        name, parent = self._preparation.target_name(child.name), self._preparation.target_name(key.target)
-        if read_table(self._link, name) is None or read_table(self._link, parent) is None:
-            return
-        found = self._link.value(
+    def _foreign_key_statement(self, name: TableName, key: ForeignKey, parent: TableName, actions: str) -> str:
+        present = self._link.value(
             "select count(*) from information_schema.table_constraints "
             "where constraint_type = 'FOREIGN KEY' and table_schema = %s and table_name = %s and constraint_name = %s",
             (*name, shortened(key.name)),
         )
-        if found:
-            return
-        # Rows that a cascade deleted at the source arrive as deletions of their own. A cascade here would run ahead of
-        # other partitions and delete rows that have moved to another parent meanwhile. Where our session checks no
-        # foreign keys, the actions rest until others write the target, and may be there from the start.
-        actions = f" on delete {key.on_delete} on update {key.on_update}" if self._foreign_keys_act else ""
-        statement = (
+        if present:
+            return ""
+        return (
             f"alter table {qualified(name)} add constraint {quoted(shortened(key.name))} foreign key "
             f"({listed(key.columns)}) references {qualified(parent)} ({listed(key.target_columns)}){actions}"
         )
+
+    def _attempt_foreign_key(self, statement: str) -> pymysql.Error | None:
         checks = self._link.value("select @@session.foreign_key_checks")
         self._link.run("set session foreign_key_checks = 0")
         try:
-            error = self._attempt(statement)
+            return self._attempt([statement])
         finally:
             self._link.run(f"set session foreign_key_checks = {int(checks)}")
-        if error is not None:
-            log.warning("foreign key left out", table=str(child.name), key=key.name, code=code_of(error))
 
-    def _attempt(self, statement: str) -> pymysql.Error | None:
-        """Run a statement; return what the server objects to in it. Raises what has nothing to do with it."""
+    def _attempt(self, statements: Sequence[str]) -> pymysql.Error | None:
         try:
-            self._link.run(statement)
+            self._link.run(*statements)
         except pymysql.Error as error:
-            kinds = (ErrorKind.TARGET_SCHEMA, ErrorKind.ROW_REJECTED, ErrorKind.ROW_CONFLICT)
-            if classify(error, "completing the load").kind not in kinds:
+            if classify(error, "completing the load").kind not in _OBJECTIONS:
                 raise
             return error
         return None
+
+    def _code(self, error: pymysql.Error) -> str:
+        return str(code_of(error))
+
+    def _finish(self, table: TableSchema, name: TableName, loaded: set[TableName]) -> None:
+        """Do nothing: an identity goes on behind the greatest value by itself."""

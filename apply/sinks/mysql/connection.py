@@ -1,9 +1,7 @@
-"""One connection to the target, with its transaction under our own hand.
+"""One connection to a MySQL or MariaDB target, and the settings of its session.
 
-The driver's connection is in autocommit mode and `start transaction` is sent only when something is to be written,
-together with the first savepoint. Statements without parameters go several at once. The session's settings are stated
-here, whatever the server's are: strict, so that no value is bent to fit; backslashes plain; zero a value like others
-in an identity; time in UTC; each statement sees what is committed, and locks no gaps.
+The settings are stated here, whatever the server's are: strict, so that no value is bent to fit; backslashes plain;
+zero a value like others in an identity; time in UTC; each statement sees what is committed, and locks no gaps.
 """
 
 from __future__ import annotations
@@ -11,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pymysql
 from pymysql.constants import CLIENT
 
-from apply.sinks.mysql.errors import HARMLESS, TRUNCATED, classify
+from apply.relational.link import RelationalLink
+from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classify, code_of
 from apply.sinks.mysql.memory_load import MemoryConnection
 from apply.sinks.mysql.names import literal
 from runtime import clock
@@ -125,13 +124,16 @@ def _unreachable(error: pymysql.Error, target: MysqlTarget) -> TailraceError:
     return found
 
 
-class Link:
+class Link(RelationalLink):
     """A connection that is made when it is first needed, and made again after it broke."""
 
+    driver_error = pymysql.Error
+    classify = staticmethod(classify)
+
     def __init__(self, target: MysqlTarget) -> None:
+        super().__init__()
         self._target = target
         self._connection: MemoryConnection | None = None
-        self._begun = False
         self._used_at = 0.0
         self.is_mariadb = False
         self.version: tuple[int, ...] = ()
@@ -139,8 +141,6 @@ class Link:
         """Whether the server lets a client load its own data; else rows are inserted."""
         self.packet_bytes_max = 1 << 20
         """Longest statement that the server takes."""
-        self.generation = 0
-        """Counts the connections: what lives in a session (temporary tables) is gone when it changes."""
 
     @property
     def connection(self) -> MemoryConnection:
@@ -174,23 +174,16 @@ class Link:
         self.loads_local, self.packet_bytes_max = bool(local), int(packet)
 
     @property
-    def begun(self) -> bool:
-        """Whether a transaction is open."""
-        return self._begun
+    def lock_timeout_s(self) -> int:
+        """How long to wait for what another session has locked."""
+        return self._target.lock_timeout_s
 
-    def begin(self, then: str = "") -> None:
-        """Open a transaction unless one is open; run `then` in the same round trip."""
-        opening = [] if self._begun else ["start transaction"]
-        statements = [*opening, then] if then else opening
-        if statements:
-            self.run(*statements)
-            self._begun = True
+    def open(self) -> None:
+        """Make the connection unless there is one."""
+        _ = self.connection
 
-    def commit(self) -> None:
-        """Commit what is open. Raises the server's error; then nothing has been written, or it is not known."""
-        if self._begun:
-            self.run("commit")
-            self._begun = False
+    def _opening(self) -> list[str]:
+        return ["start transaction"]
 
     def rollback(self) -> None:
         """Undo what is open; never raises: a broken connection has rolled back by itself."""
@@ -204,20 +197,6 @@ class Link:
                 connection.query("rollback")
             except pymysql.Error:
                 self.discard()
-
-    @contextlib.contextmanager
-    def own_transaction(self) -> Iterator[None]:
-        """Run a block in the open transaction, or in one of its own that is committed at the end."""
-        begun = self._begun
-        self.begin()
-        try:
-            yield
-        except BaseException:
-            if not begun:
-                self.rollback()
-            raise
-        if not begun:
-            self.commit()
 
     def run(self, *statements: str) -> int:
         """Run statements without parameters in one round trip; return the last one's row count.
@@ -241,11 +220,6 @@ class Link:
         with self.connection.cursor() as cursor:
             return int(cursor.execute(statement, tuple(parameters) or None))
 
-    def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
-        """Return the first column of the first row, or None."""
-        found = self.rows(query, parameters)
-        return found[0][0] if found else None
-
     def load(self, statement: str, data: bytes, row_count: int) -> int | None:
         """Run a `load data local` with the whole input at hand; return the number of a refusal, or None.
 
@@ -253,7 +227,13 @@ class Link:
         that is missing, is a refusal (Invariant 7). Then the caller undoes it.
         """
         connection = self.connection
-        loaded = connection.load(statement, data)
+        try:
+            loaded = connection.load(statement, data)
+        except pymysql.Error as error:
+            if code_of(error) in LOAD_DISABLED:
+                # Only a new session asks anew what the server allows.
+                self.discard()
+            raise
         if not connection.warning_count and loaded == row_count:
             return None
         warned = connection.warning_count
@@ -262,9 +242,9 @@ class Link:
             return None
         return next((code for code in codes if code not in HARMLESS), TRUNCATED)
 
-    def twin(self) -> Link:
+    def twin(self) -> Self:
         """Return a link of its own to the same target."""
-        return Link(self._target)
+        return type(self)(self._target)
 
     def discard(self) -> None:
         """Close the connection whatever its state. May be called twice."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pymysql
-
+from apply.relational.findings import blocks, looked_up, notes, of_key, of_kind, of_shape, of_triggers, warns
 from apply.sinks.mysql.catalog import TargetTable, read_table
 from apply.sinks.mysql.connection import SQL_MODE, Link
-from apply.sinks.mysql.control_tables import TABLES, ControlTables
-from apply.sinks.mysql.errors import classify
+from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.foreign import losses, translated
 from apply.sinks.mysql.names import listed, literal, quoted
 from apply.sinks.mysql.preparation import Preparation, problems_of
 from schemas.endpoints import MysqlTarget
-from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
 from schemas.table import TableName, TableSchema
 
@@ -37,14 +34,7 @@ _PACKET_BYTES_WANTED = 16 << 20
 def findings(replication: str, name: str, target: MysqlTarget, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check the target of a replication for these tables."""
     link = Link(target)
-    try:
-        return list(_Check(link, replication, name, target).all(tables))
-    except pymysql.Error as error:
-        return [_trouble(classify(error, "looking at the target"))]
-    except TailraceError as error:
-        return [_trouble(error)]
-    finally:
-        link.discard()
+    return looked_up(link, lambda: _Check(link, replication, name, target).all(tables))
 
 
 def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
@@ -74,7 +64,7 @@ class _Check:
         self._name = name
         self._target = target
         self._control = ControlTables(link, target.control_schema, replication, name)
-        self._preparation = Preparation(link, self._control, target.schema_map, target.database, target.lock_timeout_s)
+        self._preparation = Preparation(link, self._control, target.schema_map, target.database)
 
     def all(self, tables: Sequence[TableSchema]) -> Iterator[Finding]:
         yield from self._server()
@@ -84,7 +74,7 @@ class _Check:
         for schema in schemas:
             yield from self._database(schema, RIGHTS.upper().split(", "), rights)
         control_rights = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES"]
-        if self._control.count_installed() < len(TABLES):
+        if not self._control.is_installed():
             control_rights.append("CREATE")
         yield from self._database(self._target.control_schema, control_rights, rights)
         for table in tables:
@@ -97,32 +87,29 @@ class _Check:
         ((read_only, mode, local, packet, lower, log_bin, log_format, user),) = self._link.rows(_SERVER)
         if server.version < VERSION_MIN[server.is_mariadb]:
             oldest = ".".join(map(str, VERSION_MIN[server.is_mariadb]))
-            yield _blocks("target-version", f"the target runs {product} {version}; {oldest} is the oldest supported")
+            yield blocks("target-version", f"the target runs {product} {version}; {oldest} is the oldest supported")
         if str(read_only) not in ("0", "OFF"):
-            yield _blocks("target-read-only", "the target is read-only", remedy="connect to the primary server")
+            yield blocks("target-read-only", "the target is read-only", remedy="connect to the primary server")
         if log_bin and log_format == "STATEMENT":
-            yield _blocks(
+            yield blocks(
                 "target-binlog-format",
                 "the target logs statements, which sessions of the isolation that is used here may not write",
                 remedy="set global binlog_format = 'ROW'",
             )
         if not local:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "target-local-infile",
                 "the target loads no data of clients: rows are inserted, which is slower",
                 remedy="set global local_infile = 1",
             )
         if packet < _PACKET_BYTES_WANTED:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "target-packet",
                 f"the target takes no values of more than {packet} bytes (`max_allowed_packet`)",
                 remedy="set global max_allowed_packet = 1073741824",
             )
         if lower:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "target-lower-case",
                 "the target takes names of tables for equal that differ in case only (`lower_case_table_names`)",
             )
@@ -138,7 +125,7 @@ class _Check:
         for table in tables:
             name = self._preparation.target_name(table.name)
             if name in seen:
-                yield _blocks(
+                yield blocks(
                     "target-table-twice",
                     f"{seen[name]} and {table.name} would both be written to {name}",
                     table=table.name,
@@ -164,7 +151,7 @@ class _Check:
         exists = self._link.value("select count(*) from information_schema.schemata where schema_name = %s", (schema,))
         have = rights["*"] | rights.get(schema, set())
         if not exists and "CREATE" not in have:
-            yield _blocks(
+            yield blocks(
                 "target-schema-missing",
                 f"database {schema} is missing at the target, and the user may not create it",
                 remedy=f"create database {quoted(schema)} character set utf8mb4",
@@ -172,8 +159,7 @@ class _Check:
         lacking = [right.lower() for right in wanted if right not in have]
         if lacking and any(rights.values()):
             # Rights that come by a role are not listed; then nothing is, and nothing is said.
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "target-rights",
                 f"the user seems to have no right to {', '.join(lacking)} in database {schema}",
                 remedy=f"grant {', '.join(lacking)} on {_pattern(schema)}.* to {literal(self._target.user)}@'%'",
@@ -182,55 +168,20 @@ class _Check:
     def _table(self, source: TableSchema) -> Iterator[Finding]:
         server = self._preparation.server
         table = translated(source, server)
-        lost = losses(source, server)
-        if lost:
-            yield Finding(Severity.NOTE, "other-engine", "; ".join(lost), source.name)
+        yield from notes(source.name, losses(source, server))
         name = self._preparation.target_name(table.name)
         found = read_table(self._link, name)
         if found is None:
             return
         if found.kind != "table":
-            yield _blocks(
-                "target-table-kind",
-                f"{name} is a {found.kind} at the target",
-                table=table.name,
-                remedy="drop it, or map the schema to another one (`schema_map`)",
-            )
+            yield of_kind(table.name, name, found.kind)
             return
-        lacking = {column.name for column in table.columns} - set(found.columns)
-        for problem in problems_of(table, found):
-            if not any(f"column {one!r} is missing" in problem for one in lacking):
-                yield _blocks(
-                    "target-table-shape",
-                    problem,
-                    table=table.name,
-                    remedy=f"alter or drop {found.sql} at the target, or leave the table out",
-                )
+        yield from of_shape(table, found.sql, found.columns, problems_of(table, found))
         yield from self._behaviour(table, found)
 
     def _behaviour(self, table: TableSchema, found: TargetTable) -> Iterator[Finding]:
         key = frozenset(table.key_names)
         if key and not found.has_unique(key):
-            yield Finding(
-                Severity.WARNS,
-                "target-table-key",
-                f"{found.name} has no unique index on ({', '.join(table.key_names)}) at the target: writing is slow",
-                table=table.name,
-                remedy=f"alter table {found.sql} add primary key ({listed(table.key_names)})",
-            )
+            yield of_key(table, found.name, found.sql, listed(table.key_names))
         if self._link.value(_TRIGGERS, found.name):
-            yield Finding(
-                Severity.WARNS,
-                "target-triggers",
-                f"{found.name} has triggers at the target; they will run for every row that arrives",
-                table=table.name,
-                remedy="drop the triggers, or make them heed a variable of the session",
-            )
-
-
-def _blocks(code: str, message: str, *, table: TableName | None = None, remedy: str | None = None) -> Finding:
-    return Finding(Severity.BLOCKS, code, message, table, remedy)
-
-
-def _trouble(error: TailraceError) -> Finding:
-    return Finding(Severity.BLOCKS, "target-connection", error.message, remedy=error.remedy)
+            yield of_triggers(table.name, found.name, "drop the triggers, or make them heed a variable of the session")

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from apply.relational.keyless import Entry, completed, known_columns
 from apply.sinks.mysql.catalog import TargetColumn
 from apply.sinks.mysql.rows import quote
 from apply.sinks.mysql.statements import StagedColumn, TablePlan
 from apply.sinks.mysql.types import BINARY_BASES, GEOMETRY_BASES, LABEL_BASES, TEXT_BASES, function
-from schemas.changes import UNCHANGED, Row
-from schemas.errors import ErrorKind, TailraceError
+from schemas.changes import Row
 
-Entry = tuple[str, Row | None, Row | None]
 Image = tuple[tuple[StagedColumn, ...], str]
 """The columns by which rows are known, and the condition that they are equal."""
 
@@ -34,7 +33,7 @@ def net_counts(plan: TablePlan, entries: Sequence[Entry]) -> tuple[Counter[Row],
         if op in {"u", "d"}:
             images[_image(plan, before)] += 1
         if op != "d" and after is not None:
-            coming.append(_whole(plan, before, after))
+            coming.append(completed(plan, before, after))
     return _cancelled(plan, coming, images)
 
 
@@ -58,22 +57,9 @@ def deletion(plan: TablePlan, image: Image, count: int) -> str:
 
 
 def _image(plan: TablePlan, row: Row | None) -> Image:
-    if row is None:
-        raise _unidentified(plan)
-    known = tuple(column for column in plan.columns if row[column.index] is not UNCHANGED)
-    if not known:
-        raise _unidentified(plan)
+    known = known_columns(plan, row)
+    assert row is not None
     return known, " and ".join(_equal(column, row[column.index]) for column in known)
-
-
-def _whole(plan: TablePlan, before: Row | None, after: Row) -> Row:
-    if UNCHANGED in after:
-        if before is None:
-            raise _unidentified(plan)
-        after = tuple(old if new is UNCHANGED else new for old, new in zip(before, after, strict=True))
-        if UNCHANGED in after:
-            raise _unidentified(plan)
-    return after
 
 
 def _equal(column: StagedColumn, value: object) -> str:
@@ -114,12 +100,3 @@ def _names(expression: str) -> list[str]:
     if head.startswith(("unscaled_", "array_")) or head in ("days", "stamp", "clock", "span", "numeric", "year"):
         return [head]
     return ["unreal"] if "unreal" in expression else []
-
-
-def _unidentified(plan: TablePlan) -> TailraceError:
-    return TailraceError(
-        ErrorKind.ROW_REJECTED,
-        "an update or delete of a table without a key does not hold the old row",
-        remedy=f"let the source log whole rows of {plan.table.name}",
-        table=str(plan.table.name),
-    )

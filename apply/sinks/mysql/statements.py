@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from apply.relational.plan import RelationalPlan, written_columns
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
 from apply.sinks.mysql.names import listed, quoted
 from apply.sinks.mysql.rows import LINES, LITERALS, Encode, row_encoder
 from apply.sinks.mysql.types import Wire, stage_type, wire_of
 from schemas.table import TableSchema
-from schemas.types.forms import is_loose
 
 _FORMAT = "character set utf8mb4 fields terminated by x'09' escaped by x'5c' lines terminated by x'0a'"
 """Hexadecimal: in our sessions a backslash in a string is a plain character."""
@@ -42,33 +42,25 @@ class StagedColumn:
         return f"s.c{self.place}"
 
 
-class TablePlan:
+class TablePlan(RelationalPlan[StagedColumn]):
     """How rows of one version of a table are written to the table that the target has now."""
 
     def __init__(self, table: TableSchema, target: TargetTable, *, foreign_key_checks: bool = True) -> None:
-        self.table = table
-        self.target = target
-        written = [
-            (index, target.columns[column.name])
-            for index, column in enumerate(table.columns)
-            if column.name in target.columns and not target.columns[column.name].generated
-        ]
-        self.columns = tuple(
+        columns = [
             StagedColumn(index, place, wire_of(table.columns[index], column), column)
-            for place, (index, column) in enumerate(written)
-        )
-        by_index = {column.index: column for column in self.columns}
-        self.key = tuple(by_index[index] for index in table.key if index in by_index)
-        self.whole_key = len(self.key) == len(table.key)
-        keys = {column.index for column in self.key}
-        self.loose = tuple(column for column in self.key if is_loose(table.columns[column.index].type.family))
-        """Columns of the key whose values may change their looks and stay equal: 1.0 becomes 1.00."""
-        self.others = tuple(column for column in self.columns if column.index not in keys)
+            for place, (index, column) in enumerate(written_columns(table, target))
+        ]
+        super().__init__(table, columns)
+        self.target = target
         names = frozenset(column.target.name for column in self.key)
         self._only_unique = target.only_unique(names)
-        self.replaces = not (foreign_key_checks and target.referring)
-        """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
+        self._replaces = not (foreign_key_checks and target.referring)
         self._width = len(table.columns)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
+        return self._replaces
 
     # Encoders
 
@@ -139,26 +131,28 @@ class TablePlan:
         )
         return [*([self.update(stage, part, assigned)] if assigned else []), missing]
 
-    def replace(self, stage: str, part: int) -> list[str]:
-        """Return the statements that delete staged rows' keys and insert the rows, so that unique values can swap."""
-        return [self.delete(stage, part), self.insert(stage, part)]
+    def replace(self, stage: str, parts: Sequence[tuple[int, Sequence[StagedColumn]]]) -> list[str]:
+        """Return the statements that write staged rows by deleting their keys and inserting them.
+
+        Whatever changes places between them does so unseen: none is inserted before all are deleted. Rows of which
+        only some columns are staged, those that change, are completed first, and left out if they are not there.
+        """
+        completing = []
+        for part, changed in parts:
+            kept = [column for column in self.others if column not in changed]
+            if kept:
+                filled = ", ".join(f"{column.staged} = t.{column.sql}" for column in kept)
+                completing.append(f"update {self._matched(stage)} set {filled} where s.part = {part}")
+            if tuple(changed) != self.columns:
+                missing = f"delete s from {stage} s left join {self.target.sql} t on {self.same_key()}"
+                completing.append(f"{missing} where s.part = {part} and t.{self.key[0].sql} is null")
+        deleting = [self.delete(stage, part) for part, _ in parts]
+        return [*completing, *deleting, *(self.insert(stage, part) for part, _ in parts)]
 
     def update(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> str:
         """Return the update of some columns of existing rows."""
         assignments = ", ".join(f"t.{column.sql} = {column.staged}" for column in changed)
         return f"update {self._matched(stage)} set {assignments} where s.part = {part}"
-
-    def replace_updated(self, stage: str, part: int, changed: Sequence[StagedColumn]) -> list[str]:
-        """Return the statements that update rows by deleting and inserting them, so that unique values can swap."""
-        kept = [column for column in self.columns if column not in changed and column not in self.key]
-        filled = ", ".join(f"{column.staged} = t.{column.sql}" for column in kept)
-        matched = self._matched(stage)
-        missing = f"delete s from {stage} s left join {self.target.sql} t on {self.same_key()}"
-        return [
-            f"{missing} where s.part = {part} and t.{self.key[0].sql} is null",
-            *([f"update {matched} set {filled} where s.part = {part}"] if filled else []),
-            *self.replace(stage, part),
-        ]
 
     @property
     def _names(self) -> str:

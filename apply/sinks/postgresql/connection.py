@@ -1,20 +1,19 @@
-"""One connection to the target, with its transaction under our own hand.
+"""One connection to a PostgreSQL target, and the settings of its session.
 
-The driver's connection is in autocommit mode and `begin` is sent only when something is to be written, together with
-the first savepoint: a batch costs few round trips. Statements without parameters go as one simple query, several at
-once. Errors leave here classified, save for those of a row, which the writer narrows down.
+Statements without parameters go as one simple query, several at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
+from apply.relational.link import RelationalLink
 from apply.sinks.postgresql.errors import classified, classify
 from apply.sinks.postgresql.names import literal
 from runtime.postgresql_login import TLS_REFUSED, why_refused
@@ -93,18 +92,19 @@ def _unreachable(error: psycopg.Error, target: PostgresqlTarget) -> TailraceErro
     return TailraceError(kind, f"{doing} was refused (SQLSTATE {refusal.code}): {said}", remedy=remedy)
 
 
-class Link:
+class Link(RelationalLink):
     """A connection that is made when it is first needed, and made again after it broke."""
 
+    driver_error = psycopg.Error
+    classify = staticmethod(classify)
+
     def __init__(self, target: PostgresqlTarget, application_name: str) -> None:
+        super().__init__()
         self._target = target
         self._application_name = application_name
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
-        self._begun = False
         self.deferring = False
         """Whether constraints that can wait are asked at the end of the transaction that is open, or begins next."""
-        self.generation = 0
-        """Counts the connections: what lives in a session (temporary tables) is gone when it changes."""
 
     @property
     def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -119,20 +119,13 @@ class Link:
             self.generation += 1
         return self._connection
 
-    @property
-    def begun(self) -> bool:
-        """Whether a transaction is open."""
-        return self._begun
+    def open(self) -> None:
+        """Make the connection unless there is one."""
+        _ = self.connection
 
-    def begin(self, then: str = "") -> None:
-        """Open a transaction unless one is open; run `then` in the same round trip."""
+    def _opening(self) -> list[str]:
         # Unless asked for: deferred constraints speak up at the end, where nobody knows the row any more.
-        mode = "deferred" if self.deferring else "immediate"
-        opening = [] if self._begun else [f"begin; set constraints all {mode}"]
-        statements = [*opening, then] if then else opening
-        if statements:
-            self.run("; ".join(statements))
-            self._begun = True
+        return ["begin", f"set constraints all {'deferred' if self.deferring else 'immediate'}"]
 
     def defer(self) -> None:
         """Let constraints that can wait be asked at the end only."""
@@ -142,12 +135,9 @@ class Link:
 
     def commit(self) -> None:
         """Commit what is open. Raises the server's error; then nothing has been written."""
-        if self._begun:
-            connection = self.connection
-            if connection.info.transaction_status == TransactionStatus.INERROR:
-                raise classify(psycopg.InternalError(), "committing a failed transaction at the target")
-            self.run("commit")
-            self._begun = False
+        if self._begun and self.connection.info.transaction_status == TransactionStatus.INERROR:
+            raise classify(psycopg.InternalError(), "committing a failed transaction at the target")
+        super().commit()
         self.deferring = False
 
     def rollback(self) -> None:
@@ -163,33 +153,18 @@ class Link:
         except psycopg.Error:
             self.discard()
 
-    @contextlib.contextmanager
-    def own_transaction(self) -> Iterator[None]:
-        """Run a block in the open transaction, or in one of its own that is committed at the end."""
-        begun = self._begun
-        self.begin()
-        try:
-            yield
-        except BaseException:
-            if not begun:
-                self.rollback()
-            raise
-        if not begun:
-            self.commit()
-
-    def run(self, statements: str) -> int:
-        """Run one or more statements without parameters in one round trip; return the last one's row count."""
-        return self.connection.execute(statements).rowcount
+    def run(self, *statements: str) -> int:
+        """Run statements without parameters in one round trip; return the last one's row count."""
+        return self.connection.execute("; ".join(statements)).rowcount
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query, with parameters or without. Driver errors pass through."""
         # Without parameters a percent sign is one: names of tables may have it.
         return self.connection.execute(query, parameters or None).fetchall()
 
-    def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
-        """Return the first column of the first row, or None."""
-        found = self.rows(query, parameters)
-        return found[0][0] if found else None
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement with parameters; return its row count."""
+        return self.connection.execute(statement, parameters or None).rowcount
 
     def copy(self, statement: str, data: bytes) -> None:
         """Run a `copy … from stdin` with the whole input at hand."""
@@ -201,9 +176,9 @@ class Link:
             for start in range(0, len(data), _COPY_BLOCK_BYTES):
                 copy.write(view[start : start + _COPY_BLOCK_BYTES])
 
-    def twin(self) -> Link:
+    def twin(self) -> Self:
         """Return a link of its own to the same target."""
-        return Link(self._target, self._application_name)
+        return type(self)(self._target, self._application_name)
 
     def discard(self) -> None:
         """Close the connection whatever its state. May be called twice."""

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import psycopg
-
+from apply.relational.findings import blocks, looked_up, notes, of_key, of_kind, of_shape, of_triggers, warns
 from apply.sinks.postgresql.catalog import TargetTable, read_table
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.ddl import mapped_type
-from apply.sinks.postgresql.errors import classify
 from apply.sinks.postgresql.foreign import losses, translated
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.preparation import Preparation, problems_of
 from schemas.endpoints import PostgresqlTarget
-from schemas.errors import TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding
 from schemas.table import TableName, TableSchema
 
 VERSION_MIN = 130000
@@ -35,14 +32,7 @@ select count(*) from pg_trigger where tgrelid = %s and not tgisinternal and tgen
 def findings(replication: str, name: str, target: PostgresqlTarget, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check the target of a replication for these tables."""
     link = Link(target, f"tailrace plan {replication} {name}")
-    try:
-        return list(_Check(link, replication, name, target).all(tables))
-    except psycopg.Error as error:
-        return [_trouble(classify(error, "looking at the target"))]
-    except TailraceError as error:
-        return [_trouble(error)]
-    finally:
-        link.discard()
+    return looked_up(link, lambda: _Check(link, replication, name, target).all(tables))
 
 
 def grants(target: PostgresqlTarget, schemas: Sequence[str]) -> list[str]:
@@ -82,34 +72,31 @@ class _Check:
         yield from self._types(tables)
         for table in tables:
             yield from self._table(translated(table))
-            lost = losses(table)
-            if lost:
-                yield Finding(Severity.NOTE, "other-engine", "; ".join(lost), table.name)
+            yield from notes(table.name, losses(table))
 
     def _server(self) -> Iterator[Finding]:
         ((number, version, standby, read_only, encoding, self._may_create_schemas, database, role),) = self._link.rows(
             _SERVER
         )
         if number < VERSION_MIN:
-            yield _blocks("target-version", f"the target runs PostgreSQL {version}; 13 is the oldest that is supported")
+            yield blocks("target-version", f"the target runs PostgreSQL {version}; 13 is the oldest that is supported")
         if standby or read_only:
             writable = (
                 f"alter role {quoted(role)} in database {quoted(database)} set default_transaction_read_only = off"
             )
-            yield _blocks(
+            yield blocks(
                 "target-read-only",
                 "the target is a standby" if standby else "the target's transactions are read-only by default",
                 remedy="connect to the primary server" if standby else writable,
             )
         if encoding != "UTF8":
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "target-encoding",
                 f"the target's encoding is {encoding}: characters that it lacks are rejected row by row",
                 remedy="create the database anew with encoding 'UTF8'",
             )
         if not self._link.value("select has_database_privilege(current_database(), 'temporary')"):
-            yield _blocks(
+            yield blocks(
                 "target-temporary",
                 "the role may not make temporary tables, through which rows are staged",
                 remedy=f"grant temporary on database {quoted(database)} to {quoted(role)}",
@@ -122,13 +109,13 @@ class _Check:
             (schema,),
         )
         if not found and not self._may_create_schemas:
-            return _blocks(
+            return blocks(
                 "target-schema-missing",
                 f"schema {schema} is missing at the target, and the role may not create it",
                 remedy=f"create schema {quoted(schema)} authorization {quoted(self._target.user)}",
             )
         if found and not found[0][0]:
-            return _blocks(
+            return blocks(
                 "target-schema-rights",
                 f"the role may not create tables in schema {schema} of the target",
                 remedy=f"grant usage, create on schema {quoted(schema)} to {quoted(self._target.user)}",
@@ -138,12 +125,7 @@ class _Check:
     def _control_schema(self) -> Iterator[Finding]:
         schema = self._target.control_schema
         blocked = self._schema(schema)
-        installed = self._link.value(
-            "select count(*) = 4 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s "
-            "and c.relname in ('offsets', 'barriers', 'barriers_passed', 'tables')",
-            (schema,),
-        )
-        if blocked is not None and not installed:
+        if blocked is not None and not self._control.is_installed():
             yield blocked
 
     def _types(self, tables: Sequence[TableSchema]) -> Iterator[Finding]:
@@ -161,15 +143,14 @@ class _Check:
             if state and state[0][0]:
                 continue
             if state:
-                yield Finding(
-                    Severity.WARNS,
+                yield warns(
                     "target-extension",
                     f"extension {extension} is not installed at the target; it is created if the role may",
                     table=table.name,
                     remedy=f"create extension {quoted(extension)}",
                 )
             else:
-                yield _blocks(
+                yield blocks(
                     "target-extension",
                     f"extension {extension} cannot be had at the target",
                     table=table.name,
@@ -182,36 +163,16 @@ class _Check:
         if found is None:
             return
         if found.kind != "table":
-            yield _blocks(
-                "target-table-kind",
-                f"{name} is a {found.kind} at the target",
-                table=table.name,
-                remedy="drop it, or map the schema to another one (`schema_map`)",
-            )
+            yield of_kind(table.name, name, found.kind)
             return
         yield from self._rights(table.name, found)
         types = {column.native: mapped_type(column.native, self._target.schema_map) for column in table.columns}
-        lacking = {column.name for column in table.columns} - set(found.columns)
-        for problem in problems_of(table, found, types):
-            if not any(f"column {name!r} is missing" in problem for name in lacking):
-                yield _blocks(
-                    "target-table-shape",
-                    problem,
-                    table=table.name,
-                    remedy=f"alter or drop {found.sql} at the target, or leave the table out",
-                )
+        yield from of_shape(table, found.sql, found.columns, problems_of(table, found, types))
         key = frozenset(table.key_names)
         if key and not found.arbiter(key):
-            yield Finding(
-                Severity.WARNS,
-                "target-table-key",
-                f"{name} has no unique index on ({', '.join(table.key_names)}) at the target: writing is slow",
-                table=table.name,
-                remedy=f"alter table {found.sql} add primary key ({listed(table.key_names)})",
-            )
+            yield of_key(table, name, found.sql, listed(table.key_names))
         if found.acts_on_delete and not self._target.disable_triggers:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "target-cascade",
                 f"a foreign key at the target acts when rows of {name} are deleted: "
                 "it may delete rows that have moved, or keep unique values from changing places",
@@ -219,13 +180,7 @@ class _Check:
                 remedy="make the foreign key `no action` at the target; the source's cascades arrive as rows",
             )
         if not self._target.disable_triggers and self._link.value(_TRIGGERS, (found.oid,)):
-            yield Finding(
-                Severity.WARNS,
-                "target-triggers",
-                f"{name} has triggers at the target; they will run for every row that arrives",
-                table=table.name,
-                remedy=f"alter table {found.sql} disable trigger user",
-            )
+            yield of_triggers(table.name, name, f"alter table {found.sql} disable trigger user")
 
     def _rights(self, name: TableName, found: TargetTable) -> Iterator[Finding]:
         lacking = [
@@ -234,7 +189,7 @@ class _Check:
             if not self._link.value("select has_table_privilege(%s::oid, %s)", (found.oid, right))
         ]
         if lacking:
-            yield _blocks(
+            yield blocks(
                 "target-table-rights",
                 f"the role may not {', '.join(lacking)} in {found.name}",
                 table=name,
@@ -242,18 +197,9 @@ class _Check:
             )
         owned = self._link.value("select pg_has_role(relowner, 'usage') from pg_class where oid = %s", (found.oid,))
         if not owned:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "target-table-owner",
                 f"the role does not own {found.name}: changes of its schema cannot be applied",
                 table=name,
                 remedy=f"alter table {found.sql} owner to {quoted(self._target.user)}",
             )
-
-
-def _blocks(code: str, message: str, *, table: TableName | None = None, remedy: str | None = None) -> Finding:
-    return Finding(Severity.BLOCKS, code, message, table, remedy)
-
-
-def _trouble(error: TailraceError) -> Finding:
-    return Finding(Severity.BLOCKS, "target-connection", error.message, remedy=error.remedy)

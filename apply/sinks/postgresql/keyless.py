@@ -10,25 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from apply.relational.keyless import Entry, completed, known_columns
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.rows import HEADER, TRAILER
 from apply.sinks.postgresql.stages import Stages
 from apply.sinks.postgresql.statements import StagedColumn, TablePlan
 from runtime.logging import get_logger
 from schemas.changes import UNCHANGED, Row
-from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
 
-Entry = tuple[str, Row | None, Row | None]
 
-
-def attempt_sequence(link: Link, stages: Stages, plan: TablePlan, entries: Sequence[Entry]) -> None:
-    """Write (op, before, after) entries, and release the savepoint `tailrace`. Raises ROW_REJECTED for an update or
-    delete that does not say which row it was.
+def attempt_sequence(link: Link, stages: Stages, plan: TablePlan, stage: str, entries: Sequence[Entry]) -> list[str]:
+    """Write (op, before, after) entries; return what is still to be run. Raises ROW_REJECTED for an update or delete
+    that does not say which row it was.
     """
     whole, partial = net_counts(plan, entries)
-    stage = stages.stage(plan)
     pieces = [HEADER]
     part = stages.next_part()
     inserted = [octets for octets, count in whole.items() for _ in range(count)]
@@ -54,8 +51,7 @@ def attempt_sequence(link: Link, stages: Stages, plan: TablePlan, entries: Seque
         if found < wanted:
             # A row that is not there stays missing: the target has been written by somebody else.
             log.warning("rows to delete were missing", table=str(plan.table.name), missing=wanted - found)
-    row_count = sum(wanted for _, wanted in steps)
-    link.run("; ".join([*stages.emptying(plan, stage, row_count), "release savepoint tailrace"]))
+    return stages.emptying(plan, sum(wanted for _, wanted in steps))
 
 
 def net_counts(
@@ -70,23 +66,14 @@ def net_counts(
     partial: dict[tuple[StagedColumn, ...], list[Row]] = {}
     for op, before, after in entries:
         if op in {"u", "d"}:
-            if before is None:
-                raise _unidentified(plan)
+            known = known_columns(plan, before)
+            assert before is not None
             if UNCHANGED in before:
-                known = tuple(column for column in plan.columns if before[column.index] is not UNCHANGED)
-                if not known:
-                    raise _unidentified(plan)
                 partial.setdefault(known, []).append(before)
             else:
                 going.append(before)
         if op != "d" and after is not None:
-            if UNCHANGED in after:
-                if before is None:
-                    raise _unidentified(plan)
-                after = tuple(old if new is UNCHANGED else new for old, new in zip(before, after, strict=True))
-                if UNCHANGED in after:
-                    raise _unidentified(plan)
-            coming.append(after)
+            coming.append(completed(plan, before, after))
     encode = plan.upsert_encoder()
     counts: Counter[bytes] = Counter()
     for row in coming:
@@ -100,12 +87,3 @@ def _numbered(images: Sequence[bytes], part: int) -> list[bytes]:
     """Return the images with the part's number in their first field: 2 bytes of count, 4 of length, 8 of the number."""
     number = part.to_bytes(8, "big")
     return [b"".join((octets[:6], number, octets[14:])) for octets in images]
-
-
-def _unidentified(plan: TablePlan) -> TailraceError:
-    return TailraceError(
-        ErrorKind.ROW_REJECTED,
-        "an update or delete of a table without a key does not hold the old row",
-        remedy=f"alter table {plan.table.name} replica identity full, at the source",
-        table=str(plan.table.name),
-    )

@@ -1,4 +1,4 @@
-"""Makes a target's table fit a version of a source's table: creates it, alters it, or says why rows cannot go there."""
+"""How PostgreSQL's tables are made to fit a version: with the types that they need, in one transaction."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import psycopg
 
-from apply.relational.difference import as_found, difference
-from apply.sinks.postgresql.catalog import TargetTable, read_table
+from apply.relational.difference import difference
+from apply.relational.preparation import RelationalPreparation, misfits, schema_error
+from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, read_table
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
@@ -23,8 +24,7 @@ from apply.sinks.postgresql.ddl import (
 from apply.sinks.postgresql.foreign import translated
 from apply.sinks.postgresql.names import literal, qualified, quoted
 from runtime.logging import get_logger
-from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableName, TableSchema, UserType
+from schemas.table import Column, TableName, TableSchema, UserType
 
 log = get_logger(__name__)
 
@@ -35,14 +35,14 @@ _CONVERSION_FAILURES = frozenset({"22", "23", "42"})
 """Data exceptions, violated constraints, no such cast."""
 
 
-class Preparation:
+class Preparation(RelationalPreparation[TargetTable, Spelling]):
     """Prepares tables over one link. Driver errors pass through."""
 
     def __init__(
         self, link: Link, control: ControlTables, schema_map: Mapping[str, str], *, defers: bool = False
     ) -> None:
+        super().__init__(control)
         self._link = link
-        self._control = control
         self._schema_map = schema_map
         self._defers = defers
 
@@ -50,33 +50,20 @@ class Preparation:
         """Return a table's name at the target."""
         return TableName(self._schema_map.get(name.schema, name.schema), name.table)
 
-    def prepare(self, table: TableSchema) -> TargetTable:
-        """Create or alter the table; return it as it is then. A version older than the prepared one changes nothing."""
-        self._control.install()
-        table = translated(table)
-        name = self.target_name(table.name)
-        with self._link.own_transaction():
-            recorded = self._control.recorded(table.name)
-            target = read_table(self._link, name)
-            if recorded is None or recorded.version < table.version or target is None:
-                # Another applier may be at it: look again under the lock.
-                self._control.lock_ddl()
-                self._control.lock_table(table.name)
-                recorded = self._control.recorded(table.name)
-                target = read_table(self._link, name)
-                if recorded is None or recorded.version < table.version or target is None:
-                    target = self._bring_forward(table, name, recorded, target)
-            if self._defers:
-                self._make_keys_wait(name)
-        return target
+    def prepare(self, table: TableSchema) -> None:
+        """Create or alter the table, and let its foreign keys wait where they should."""
+        super().prepare(table)
+        if self._defers:
+            with self._link.own_transaction():
+                self._make_keys_wait(self.target_name(table.name))
 
-    def read(self, table: TableSchema) -> TargetTable:
-        """Return the table as the target has it. Raises TARGET_SCHEMA if it is gone."""
-        name = self.target_name(table.name)
-        target = read_table(self._link, name)
-        if target is None:
-            raise _schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
-        return target
+    def find(self, name: TableName) -> TargetTable | None:
+        """Return a table as the target has it."""
+        return read_table(self._link, name)
+
+    def translated(self, table: TableSchema) -> TableSchema:
+        """Return a version in the target's own types."""
+        return translated(table)
 
     def _make_keys_wait(self, name: TableName) -> None:
         """Let a table's foreign keys be deferred by whoever asks for it; for others nothing changes."""
@@ -95,31 +82,6 @@ class Preparation:
                 log.warning("foreign key cannot wait for a transaction's end", table=str(name), remedy=statement)
             self._link.run("release savepoint tailrace_key")
 
-    def _bring_forward(
-        self, table: TableSchema, name: TableName, recorded: TableSchema | None, target: TargetTable | None
-    ) -> TargetTable:
-        is_void = recorded is not None and recorded.life < table.life
-        if recorded is not None and target is None and not is_void:
-            raise _schema_error(
-                table,
-                f"the target's table {name} was dropped by somebody else, and its rows with it",
-                "reload the table, or reset the replication",
-            )
-        if is_void and target is not None:
-            self._empty(table, name)
-        self._create_types(table)
-        spelling = self._spelling(table)
-        if target is None:
-            self._create(table, name, spelling)
-        else:
-            # A table that we did not make is taken as it is, plus the columns that it lacks.
-            self._alter(recorded or as_found(table, target.columns), table, target, spelling)
-        made = self.read(table)
-        self._check(table, made, spelling)
-        self._control.record(table)
-        log.info("table prepared", table=str(table.name), version=table.version, created=target is None)
-        return made
-
     def _create(self, table: TableSchema, name: TableName, spelling: Spelling) -> None:
         self._make_schema(name.schema)
         self._with_and_without_defaults(table, spelling, lambda s: create_table(table, qualified(name), s))
@@ -129,26 +91,19 @@ class Preparation:
             self._link.run(f"create schema if not exists {quoted(schema)}")
 
     def _alter(self, old: TableSchema, new: TableSchema, target: TargetTable, spelling: Spelling) -> None:
-        if target.kind != "table":
-            raise _schema_error(
-                new, f"{target.name} is a {target.kind} at the target", "drop it, or map the schema to another one"
-            )
         change = difference(old, new)
         primary_key = self._link.value(
             "select conname from pg_constraint where contype = 'p' and conrelid = to_regclass(%s)", (target.sql,)
         )
         self._with_and_without_defaults(new, spelling, lambda s: alter_table(new, change, target, s, primary_key))
 
-    def _empty(self, table: TableSchema, name: TableName) -> None:
-        """Take out all rows of an earlier life. Foreign keys that we made come back when the table is loaded again."""
+    def _empty(self, table: TableSchema, target: TargetTable) -> None:
         for child in self._control.loaded_referring_to(table.name):
             child_name = qualified(self.target_name(child.name))
             for key in child.foreign_keys:
                 if key.target == table.name:
                     self._link.run(f"alter table if exists {child_name} drop constraint if exists {quoted(key.name)}")
-        self._link.run(f"truncate table {qualified(name)}")
-        self._control.mark_loaded(table.name, is_loaded=False)
-        log.info("table emptied: it is loaded anew", table=str(table.name), version=table.version)
+        self._link.run(f"truncate table {target.sql}")
 
     def _with_and_without_defaults(self, table: TableSchema, spelling: Spelling, statements: object) -> None:
         """Run statements; where a default or a conversion needs what the target lacks, run them without.
@@ -194,7 +149,7 @@ class Preparation:
                 self._make_schema(schema)
                 statement = create_type(user_type, sql_name, self._schema_map)
                 if statement is None:
-                    raise _schema_error(table, f"type {sql_name} is of a kind that is not known", "create it by hand")
+                    raise schema_error(table, f"type {sql_name} is of a kind that is not known", "create it by hand")
                 self._link.run(statement)
 
     def _type_name(self, user_type: UserType) -> str:
@@ -218,7 +173,7 @@ class Preparation:
             )
         except psycopg.Error as error:
             self._link.run("rollback to savepoint tailrace_extension")
-            raise _schema_error(
+            raise schema_error(
                 table,
                 f"the target lacks the extension {extension}, and creating it failed ({error.sqlstate})",
                 f"create extension {quoted(extension)}, as a superuser of the target",
@@ -250,6 +205,7 @@ class Preparation:
     # Spelling and checks
 
     def _spelling(self, table: TableSchema) -> Spelling:
+        self._create_types(table)
         natives = {column.native for column in table.columns} | {column.native for column in table.generated}
         types = {native: self._resolved(table, native) for native in natives}
         collations = {}
@@ -283,40 +239,22 @@ class Preparation:
         for candidate in candidates:
             if self._link.value("select to_regtype(%s) is not null", (candidate,)):
                 return candidate
-        raise _schema_error(
+        raise schema_error(
             table,
             f"the target has no type {native}",
             "create the type, or the extension that brings it, at the target",
         )
 
-    def _check(self, table: TableSchema, target: TargetTable, spelling: Spelling) -> None:
-        """Raise TARGET_SCHEMA if the table cannot take the rows."""
-        problems = problems_of(table, target, spelling.types)
-        if problems:
-            raise _schema_error(table, "; ".join(problems), "alter or drop the target's table, or leave the table out")
+    def _problems(self, table: TableSchema, target: TargetTable, spelling: Spelling) -> list[str]:
+        return problems_of(table, target, spelling.types)
 
 
 def problems_of(table: TableSchema, target: TargetTable, types: Mapping[str, str]) -> list[str]:
     """Return in words why a target's table cannot take the rows of `table`; empty if it can."""
-    problems = []
-    names = set(table.column_names) | {column.name for column in table.generated}
-    for column in table.columns:
-        found = target.columns.get(column.name)
-        if found is None:
-            problems.append(f"column {column.name!r} is missing at the target")
-        elif found.generated:
-            problems.append(f"column {column.name!r} is generated at the target")
-        elif not holds(column, types.get(column.native, column.native), found):
-            problems.append(f"column {column.name!r} is {found.type} at the target, too narrow for {column.native}")
-        elif found.not_null and column.nullable and table.columns.index(column) not in table.key:
-            problems.append(f"column {column.name!r} allows no nulls at the target")
-    problems += [
-        f"column {extra.name!r} exists only at the target and is neither nullable nor has a default"
-        for extra in target.columns.values()
-        if extra.name not in names and extra.not_null and not extra.has_default and not extra.generated
-    ]
-    return problems
 
+    def unfit(column: Column, found: TargetColumn, is_key: bool) -> str | None:
+        if holds(column, types.get(column.native, column.native), found):
+            return None
+        return f"is {found.type} at the target, too narrow for {column.native}"
 
-def _schema_error(table: TableSchema, message: str, remedy: str) -> TailraceError:
-    return TailraceError(ErrorKind.TARGET_SCHEMA, message, remedy=remedy, table=str(table.name))
+    return misfits(table, target.columns, unfit)

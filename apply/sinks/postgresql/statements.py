@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from apply.relational.plan import RelationalPlan, written_columns
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.rows import Encode, Field, row_encoder
 from apply.sinks.postgresql.types import TEXT_LIKE, Wire, direct_wire, wire_of
-from schemas.changes import UNCHANGED, Row
 from schemas.table import TableSchema
-from schemas.types.forms import is_loose
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +56,16 @@ class StagedColumn:
         return f"{value}::{self.target.type}"
 
 
-class TablePlan:
+class TablePlan(RelationalPlan[StagedColumn]):
     """How rows of one version of a table are written to the table that the target has now."""
 
     def __init__(self, table: TableSchema, target: TargetTable) -> None:
-        self.table = table
-        self.target = target
-        written = [
-            (index, target.columns[column.name])
-            for index, column in enumerate(table.columns)
-            if column.name in target.columns and not target.columns[column.name].generated
-        ]
-        self.columns = tuple(
+        columns = [
             StagedColumn(index, place, wire_of(table.columns[index].type), column)
-            for place, (index, column) in enumerate(written)
-        )
-        by_index = {column.index: column for column in self.columns}
-        self.key = tuple(by_index[index] for index in table.key if index in by_index)
-        self.whole_key = len(self.key) == len(table.key)
-        keys = {column.index for column in self.key}
-        self.loose = tuple(column for column in self.key if is_loose(table.columns[column.index].type.family))
-        """Columns of the key whose values may change their looks and stay equal: 1.0 becomes 1.00."""
-        self.others = tuple(column for column in self.columns if column.index not in keys)
+            for place, (index, column) in enumerate(written_columns(table, target))
+        ]
+        super().__init__(table, columns)
+        self.target = target
         self._arbiter = target.arbiter(frozenset(column.target.name for column in self.key))
         self._kept = {column.name for column in target.columns.values() if not column.generated}
         self._width = len(table.columns)
@@ -88,10 +75,6 @@ class TablePlan:
     def replaces(self) -> bool:
         """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
         return not self.target.acts_on_delete
-
-    def changed_by(self, row: Row) -> tuple[StagedColumn, ...]:
-        """Return the columns that an update writes: those that it knows, and what of the key may look different."""
-        return (*self.loose, *(column for column in self.others if row[column.index] is not UNCHANGED))
 
     # Encoders
 

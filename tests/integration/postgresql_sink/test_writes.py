@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from apply.relational import stages as relational_stages
 from apply.sink import TableBatch, TopicPartition
 from apply.sinks.postgresql import stages
 from apply.sinks.postgresql.sink import PostgresqlSink
@@ -292,7 +293,7 @@ def test_another_appliers_alteration_is_noticed(open_sink: OpenSink, target_data
 def test_many_tables_share_few_staging_tables(
     sink: PostgresqlSink, target_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "STAGES_MAX", 10)
+    monkeypatch.setattr(relational_stages, "STAGES_MAX", 10)
     tables = [replace(NOTES, name=TableName("many", f"t{n}"), foreign_keys=()) for n in range(30)]
     for table in tables:
         sink.prepare(table)

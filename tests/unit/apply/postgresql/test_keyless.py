@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apply.relational.keyless import Entry
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
-from apply.sinks.postgresql.keyless import Entry, net_counts
+from apply.sinks.postgresql.keyless import net_counts
 from apply.sinks.postgresql.statements import TablePlan
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
