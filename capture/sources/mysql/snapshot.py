@@ -8,10 +8,10 @@ up the server's commits for an instant at most. What else it may see, the log br
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from struct import error as struct_error
 
+from capture.chunk_reader import ChunkReader
 from capture.source import Chunk
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, connect, identifier, literal
@@ -60,23 +60,24 @@ def begin_snapshot(connection: Connection) -> Gtids:
     return MariadbGtids.parse(text)
 
 
-class MysqlSnapshotReader:
+class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     """Reads tables in chunks over a connection of its own. Implements `capture.source.SnapshotReader`."""
 
     def __init__(self, settings: MysqlSource) -> None:
+        super().__init__()
         self._settings = settings
-        self._connection: Connection | None = None
         self._catalog = Catalog(self._connected)
-        self._snapshot: MysqlSnapshot | None = None
 
-    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
-        """Cut a table by its key; see `SnapshotReader.plan`. Walks the key's index once, a chunk at a time."""
-        if not table.key:
-            return [Chunk(0, None, None)]
+    def _connect(self) -> Connection:
+        return connect(self._settings)
+
+    def _is_closed(self, connection: Connection) -> bool:
+        return connection.is_closed
+
+    def _bounds(self, connection: Connection, table: TableSchema, chunk_rows: int) -> list[tuple[str, ...]]:
         keys = [table.columns[i] for i in table.key]
         order = ", ".join(_sorted_by(column) for column in keys)
         shown = ", ".join(_bound_of(column) for column in keys)
-        connection = self._connected()
         uppers: list[tuple[str, ...]] = []
         while True:
             lower = uppers[-1] if uppers else None
@@ -86,68 +87,24 @@ class MysqlSnapshotReader:
             )
             bound = tuple(str(cell) for cell in rows[0]) if rows else None
             if bound is None or bound == lower:
-                break
+                return uppers
             uppers.append(bound)
-        lowers = [None, *uppers]
-        return [Chunk(i, low, high) for i, (low, high) in enumerate(zip(lowers, [*uppers, None], strict=True))]
 
-    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
-        """Read a chunk; see `SnapshotReader.read`."""
-        self._snapshot = None
-        ended = False
-        connection = self._connected()
-        try:
-            seen = begin_snapshot(connection)
-            self._snapshot = MysqlSnapshot(seen.size)
-            yield from self._read(connection, table, chunk, batch_rows)
-            connection.run("commit")
-            ended = True
-        except TailraceError as error:
-            error.table = str(table.name)
-            raise
-        finally:
-            # Whoever stops in the middle, or failed, leaves a connection that nothing else can be asked of.
-            if not ended:
-                self.close()
-
-    def snapshot(self) -> MysqlSnapshot:
-        """Return the snapshot of the read under way or just ended."""
-        if self._snapshot is None:
-            raise TailraceError(ErrorKind.INVARIANT, "no chunk has been read")
-        return self._snapshot
-
-    def close(self) -> None:
-        """Close the connection. May be called twice; reading again connects again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connected(self) -> Connection:
-        if self._connection is None or self._connection.is_closed:
-            self._connection = connect(self._settings)
-        return self._connection
-
-    def _read(self, connection: Connection, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
-        columns = ", ".join(selected(c.native, c.name) for c in table.columns)
-        keys = [table.columns[i] for i in table.key]
+    def _begin(
+        self, connection: Connection, table: TableSchema, chunk: Chunk
+    ) -> tuple[Callable[[bytes], Row], Iterable[bytes]]:
+        self._snapshot = MysqlSnapshot(begin_snapshot(connection).size)
         # The first touch of the table: from here on its definition cannot change under us.
         connection.run(f"select 1 from {quoted(table.name)} limit 0")
         self._check_columns(table)
+        columns = ", ".join(selected(c.native, c.name) for c in table.columns)
+        keys = [table.columns[i] for i in table.key]
         query = f"select {columns} from {quoted(table.name)}{_where(keys, chunk.lower, chunk.upper)}"
         decode = compile_cells([reader(c.native, self._settings.zero_dates) for c in table.columns])
-        batch: list[Row] = []
-        try:
-            for packet in connection.packets(query):
-                batch.append(decode(packet))
-                if len(batch) >= batch_rows:
-                    yield batch
-                    batch = []
-        except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
-            raise TailraceError(
-                ErrorKind.DECODE, f"a row that was read cannot be decoded ({type(error).__name__})"
-            ) from error
-        if batch:
-            yield batch
+        return decode, connection.packets(query)
+
+    def _end(self, connection: Connection) -> None:
+        connection.run("commit")
 
     def _check_columns(self, table: TableSchema) -> None:
         natives = self._catalog.natives(table.name)

@@ -7,14 +7,14 @@ rows show is what the snapshot shows. Columns of family TEXT are cast to text, s
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from struct import error as struct_error
 from typing import Any
 
 import psycopg
 from psycopg import pq
 
+from capture.chunk_reader import ChunkReader
 from capture.source import Chunk
 from capture.sources.postgresql.catalog import Catalog, ColumnType, RelationFacts
 from capture.sources.postgresql.connection import (
@@ -113,19 +113,24 @@ def parse_snapshot(text: str, lsn: str, *, is_exact: bool = True) -> PostgresqlS
     )
 
 
-class PostgresqlSnapshotReader:
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
     """Reads tables in chunks over a connection of its own. Implements `capture.source.SnapshotReader`."""
 
     def __init__(self, settings: PostgresqlSource) -> None:
+        super().__init__()
         self._settings = settings
-        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._catalog = Catalog(self._connected)
-        self._snapshot: PostgresqlSnapshot | None = None
 
-    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
-        """Cut a table by its key; see `SnapshotReader.plan`. Walks the key's index once."""
-        if not table.key:
-            return [Chunk(0, None, None)]
+    def _connect(self) -> Connection:
+        return connect(self._settings)
+
+    def _is_closed(self, connection: Connection) -> bool:
+        return connection.closed
+
+    def _bounds(self, connection: Connection, table: TableSchema, chunk_rows: int) -> list[tuple[str, ...]]:
         facts = self._facts(table)
         types = self._catalog.column_types(facts.oid)
         names = [identifier(name) for name in table.key_names]
@@ -134,89 +139,31 @@ class PostgresqlSnapshotReader:
             f"row_number() over (order by {', '.join(names)}) as {identifier(_number_name(table))} "
             f"from {_from(facts)}) as k where k.{identifier(_number_name(table))} % {int(chunk_rows)} = 0"
         )
-        with classified("planning the chunks of a table", table=str(table.name)):
-            connection = self._connected()
-            with connection.transaction():
-                connection.execute(SESSION_IN_TRANSACTION)
-                connection.execute(_operators(table, types))
-                bounds = connection.execute(query).fetchall()
-        uppers: list[tuple[str, ...] | None] = [tuple(str(v) for v in bound) for bound in bounds]
-        lowers = [None, *uppers]
-        return [Chunk(i, low, high) for i, (low, high) in enumerate(zip(lowers, [*uppers, None], strict=True))]
+        with classified("planning the chunks of a table", table=str(table.name)), connection.transaction():
+            connection.execute(SESSION_IN_TRANSACTION)
+            connection.execute(_operators(table, types))
+            return [tuple(str(v) for v in bound) for bound in connection.execute(query).fetchall()]
 
-    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
-        """Read a chunk; see `SnapshotReader.read`."""
-        self._snapshot = None
-        ended = False
-        name = str(table.name)
-        with classified("reading a table", table=name):
-            connection = self._connected()
+    def _begin(
+        self, connection: Connection, table: TableSchema, chunk: Chunk
+    ) -> tuple[Callable[[bytes], Row], Iterable[bytes]]:
+        with classified("reading a table", table=str(table.name)):
             connection.execute(f"begin isolation level repeatable read read only; {SESSION_IN_TRANSACTION}")
-        try:
-            with classified("reading a table", table=name):
-                # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
-                connection.execute(f"lock table {_quoted(table.name)} in access share mode")
-                self._snapshot = read_snapshot(connection)
-            facts = self._facts(table)
-            types = self._catalog.column_types(facts.oid)
-            decode = self._decoder(table, facts, types)
-            columns = ", ".join(selected_column(self._catalog.types, types[c.name], c) for c in table.columns)
-            source = f"{_from(facts)} as t{_where(table, chunk)}"
-            with classified("reading a table", table=name):
-                connection.execute(_operators(table, types))
-            statement = f"copy (select {columns} from {source}) to stdout (format binary)"
-            yield from self._copy(connection, table, statement, decode, batch_rows)
-            with classified("reading a table", table=name):
-                connection.execute("commit")
-            ended = True
-        finally:
-            # Whoever stops in the middle, or failed, leaves a connection that nothing else can be asked of.
-            if not ended:
-                self.close()
+            # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
+            connection.execute(f"lock table {_quoted(table.name)} in access share mode")
+            self._snapshot = read_snapshot(connection)
+        facts = self._facts(table)
+        types = self._catalog.column_types(facts.oid)
+        decode = self._decoder(table, facts, types)
+        columns = ", ".join(selected_column(self._catalog.types, types[c.name], c) for c in table.columns)
+        with classified("reading a table", table=str(table.name)):
+            connection.execute(_operators(table, types))
+        source = f"{_from(facts)} as t{_where(table, chunk)}"
+        return decode, copy_rows(connection, f"copy (select {columns} from {source}) to stdout (format binary)")
 
-    def snapshot(self) -> PostgresqlSnapshot:
-        """Return the snapshot of the read under way or just ended."""
-        if self._snapshot is None:
-            raise TailraceError(ErrorKind.INVARIANT, "no chunk has been read")
-        return self._snapshot
-
-    def close(self) -> None:
-        """Close the connection. May be called twice; reading again connects again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._settings)
-        return self._connection
-
-    def _copy(
-        self,
-        connection: psycopg.Connection[tuple[object, ...]],
-        table: TableSchema,
-        statement: str,
-        decode: Callable[[bytes], Row],
-        batch_rows: int,
-    ) -> Iterator[list[Row]]:
-        batch: list[Row] = []
-        try:
-            for message in copy_rows(connection, statement):
-                batch.append(decode(message))
-                if len(batch) >= batch_rows:
-                    yield batch
-                    batch = []
-        except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
-            raise TailraceError(
-                ErrorKind.DECODE,
-                f"a row that was read cannot be decoded ({type(error).__name__})",
-                table=str(table.name),
-            ) from error
-        except TailraceError as error:
-            error.table = str(table.name)
-            raise
-        if batch:
-            yield batch
+    def _end(self, connection: Connection) -> None:
+        with classified("reading a table"):
+            connection.execute("commit")
 
     def _facts(self, table: TableSchema) -> RelationFacts:
         facts = self._catalog.find_relation(table.name)
