@@ -14,6 +14,7 @@ from apply.batch import Batch, BatchBuilder, Cut, Record
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
 from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
+from apply.errors import FinalError, SuspendingError
 from apply.flow import Flow
 from apply.holds import Holds
 from apply.limits import DEFAULT_LIMITS, Limits
@@ -21,12 +22,13 @@ from apply.order import KeyOrder
 from apply.parking import ParkingLot
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
-from apply.writer import EVERYTHING, FinalError, Outcome, Writer
+from apply.writer import EVERYTHING, Outcome, Writer
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from runtime.retry import Backoff
 from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.policies import DdlPolicy
 
 log = get_logger(__name__)
 
@@ -54,7 +56,7 @@ class Applier:
         partition_count: Callable[[str], int],
         *,
         limits: Limits = DEFAULT_LIMITS,
-        ddl: str = "apply",
+        ddl: DdlPolicy = DdlPolicy.APPLY,
         decode_policy: str = "stop",
         comes_again: bool = True,
         monotonic: Callable[[], float] = clock.monotonic,
@@ -241,7 +243,7 @@ class Applier:
             return
         # The first record is not kept waiting for a second one longer than the linger says.
         if self._consume(1, HELD_WAIT_S if self.holds.by_partition or not self.healthy else IDLE_WAIT_S) and room > 1:
-            self._consume(room - 1, self._limits.linger_s)
+            self._consume(min(room, self._limits.linger_rows) - 1, self._limits.linger_s)
 
     def _consume(self, max_records: int, timeout_s: float) -> bool:
         self._touched.clear()
@@ -392,7 +394,7 @@ class Applier:
     def fail(self, error: TailraceError) -> None:
         """Roll back to what is durable, and do what the kind of error asks for. Raises what ends the service."""
         self.trouble = error
-        action = Action.STOP if isinstance(error, FinalError) else error.action
+        action = error.action
         if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX:
             # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.
             self._fences += 1
@@ -400,8 +402,8 @@ class Applier:
         if action is Action.SUSPEND and self.order.exact:
             # Without one of its tables a transaction is not whole: all wait.
             action = Action.RETRY
-        topic = self.catalog.topic_of(error.table)
-        if action is Action.SUSPEND and topic is not None:
+        topic = error.topic if isinstance(error, SuspendingError) else self.catalog.topic_of(error.table)
+        if action is Action.SUSPEND and topic is not None and self.holds.suspensions.may(topic):
             self.on_trouble(error)
             # What is being written is either durable or rolled back before anything is read again.
             self._settle(block=True)

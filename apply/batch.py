@@ -12,6 +12,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
 
+from apply.errors import FinalError
 from apply.net_change import NetChanges
 from apply.parking import ParkingLot
 from apply.projection import Projection, same_shape
@@ -19,6 +20,7 @@ from apply.schema_catalog import SchemaCatalog
 from apply.sink import Capabilities, Origin, TopicPartition
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import DdlPolicy
 from schemas.table import TableSchema
 
 
@@ -131,7 +133,7 @@ class BatchBuilder:
         lot: ParkingLot,
         capabilities: Capabilities,
         *,
-        ddl: str = "apply",
+        ddl: DdlPolicy = DdlPolicy.APPLY,
         decode_policy: str = "stop",
         comes_again: bool = True,
     ) -> None:
@@ -183,7 +185,7 @@ class BatchBuilder:
         known = self._catalog.topics[topic]
         if self._history and version is not None:
             return known.versions[version]
-        if self._ddl != "apply":
+        if self._ddl is not DdlPolicy.APPLY:
             return known.oldest
         return known.newest if version is None else known.newest_like(version)
 
@@ -350,7 +352,7 @@ class BatchBuilder:
     def _unfit(self, topic: str, table: TableSchema) -> TailraceError | None:
         """Return why rows of this version may not be written, where the policy forbids them."""
         oldest = self._catalog.topics[topic].oldest
-        if self._ddl in ("apply", "ignore") or same_shape(table, oldest):
+        if self._ddl in {DdlPolicy.APPLY, DdlPolicy.IGNORE} or same_shape(table, oldest):
             return None
         error = TailraceError(
             ErrorKind.TARGET_SCHEMA,
@@ -358,8 +360,8 @@ class BatchBuilder:
             table=str(table.name),
             remedy="set `ddl` to `apply` or `ignore`, and start the applier again",
         )
-        if self._ddl == "stop":
-            raise error
+        if self._ddl is DdlPolicy.STOP:
+            raise FinalError(error.kind, error.message, remedy=error.remedy, table=error.table)
         return error
 
     def _segment(self, partition: TopicPartition, table: TableSchema) -> Segment:

@@ -34,13 +34,13 @@ class Completion:
         in_background: Callable[[Callable[[], None]], None],
         monotonic: Callable[[], float] = clock.monotonic,
         *,
-        follows: bool = True,
+        drops: bool = True,
     ) -> None:
         """`in_background` runs a job in the writer's thread: an index can take long, and the group must hear of us.
 
-        `follows`: what the source changes later is done here, too.
+        `drops`: tables that the source drops are dropped here, too.
         """
-        self._follows = follows
+        self._drops = drops
         self._catalog = catalog
         self._writer = writer
         self._target = target
@@ -76,7 +76,7 @@ class Completion:
     def _attend_one(self, topic: str, known: TopicSchemas, reached: Mapping[TopicPartition, int]) -> bool:
         """Look at one table; tell whether the writer was given something to do."""
         newest, loaded, dropped = known.newest, known.loaded, known.dropped
-        if self._follows and dropped is not None and dropped.version == newest.version:
+        if self._drops and dropped is not None and dropped.version == newest.version:
             return self._attend_drop(topic, newest, dropped, reached)
         if loaded is None or known.versions.get(loaded.version, newest).life != newest.life:
             # It is to be loaded anew.

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from apply.cursors import Cursors
+from apply.errors import Suspensions
 from apply.limits import Limits
 from apply.sink import Arrival, TopicPartition
 from apply.writer import Place, Writer
@@ -94,6 +95,7 @@ class Holds:
         """`target` says which version of a topic's table the target is to have for what a version wrote."""
         self.by_partition: dict[TopicPartition, Hold] = {}
         self.conflicts = Conflicts(limits.conflict_wait_s)
+        self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
         self._cursors = cursors
         self._writer = writer
         self._target = target

@@ -15,6 +15,9 @@ class Limits:
     suspended_retry_s: float = 30.0
     conflict_wait_s: float = 60.0
     parked_keys_max: int = 10_000
+    linger_rows: int = 1_000_000
+    table_errors_stop: bool = False
+    table_attempts_max: int = 0
 
 
 DEFAULT_LIMITS = Limits()

@@ -12,6 +12,7 @@ from apply.writer import Place
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.policies import DdlPolicy
 
 log = get_logger(__name__)
 
@@ -19,7 +20,9 @@ log = get_logger(__name__)
 class Releases:
     """Looks for commands on the dead-letters topic and carries them out between two batches."""
 
-    def __init__(self, applier: Applier, catalog: SchemaCatalog, dead_letters: DeadLettersTopic, ddl: str) -> None:
+    def __init__(
+        self, applier: Applier, catalog: SchemaCatalog, dead_letters: DeadLettersTopic, ddl: DdlPolicy
+    ) -> None:
         self._applier = applier
         self._catalog = catalog
         self._dead_letters = dead_letters

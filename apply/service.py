@@ -37,8 +37,9 @@ from runtime.signals import Signals
 from runtime.status import StatusWriter
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import DdlPolicy, ErrorPolicies, TableErrorPolicy
 from schemas.routing import route
-from schemas.settings import DdlPolicy, Mode, Settings
+from schemas.settings import Mode, Settings
 from schemas.signals import PAUSE
 from schemas.table import TableName
 from schemas.topics import apply_group, schemas_topic, transactions_topic
@@ -76,7 +77,7 @@ def run(
         health = metrics.Liveness()
         if metrics_port is not None:
             stack.enter_context(metrics.serve(metrics_port, health))
-        backoff = Backoff(settings.apply.retry_for_s, pause_s_max=2.0)
+        backoff = Backoff.of(settings.retry, settings.apply.retry_for_s, pause_s_max=2.0)
 
         def retried(error: TailraceError, pause_s: float) -> None:
             metrics.count_error(error, retried=True)
@@ -132,7 +133,7 @@ class _Service:
             self._writer = Writer(
                 sink,
                 self._dead_letters,
-                Policies(str(policies.row_rejected), str(policies.row_conflict), str(policies.decode)),
+                _policies(policies),
                 self._rank,
             )
             self._applier = Applier(
@@ -140,10 +141,10 @@ class _Service:
                 self._catalog,
                 self._dead_letters.lot,
                 self._executor,
-                Backoff(settings.apply.retry_for_s),
+                Backoff.of(settings.retry, settings.apply.retry_for_s),
                 self._partition_count,
                 limits=_limits(settings),
-                ddl=str(settings.ddl),
+                ddl=settings.ddl.altered,
                 decode_policy=str(policies.decode),
                 comes_again=settings.mode is not Mode.CDC and not is_foreign,
             )
@@ -156,9 +157,9 @@ class _Service:
                 self._writer,
                 self._applier.builder.target,
                 self._applier.in_background,
-                follows=settings.ddl is DdlPolicy.APPLY,
+                drops=settings.ddl.dropped is DdlPolicy.APPLY,
             )
-            self._releases = Releases(self._applier, self._catalog, self._dead_letters, str(settings.ddl))
+            self._releases = Releases(self._applier, self._catalog, self._dead_letters, settings.ddl.altered)
             self._report = Report(target, self._applier, self._completion, self._status)
             self._refresh()
             self._follow_signals(to_end=True)
@@ -362,6 +363,16 @@ class _Service:
         return self._ends
 
 
+def _policies(errors: ErrorPolicies) -> Policies:
+    return Policies(
+        str(errors.row_rejected),
+        str(errors.row_conflict),
+        str(errors.decode),
+        errors.escalation_rows,
+        str(errors.escalation),
+    )
+
+
 def _limits(settings: Settings) -> Limits:
     apply = settings.apply
     return Limits(
@@ -371,6 +382,9 @@ def _limits(settings: Settings) -> Limits:
         suspended_retry_s=apply.suspended_retry_s,
         conflict_wait_s=apply.conflict_wait_s,
         parked_keys_max=apply.parked_keys_max,
+        linger_rows=apply.linger_rows,
+        table_errors_stop=apply.errors.table is TableErrorPolicy.STOP,
+        table_attempts_max=apply.errors.table_attempts,
     )
 
 

@@ -12,12 +12,13 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from apply.batch import Batch, Record, Segment
+from apply.errors import FinalError, SuspendingError
 from apply.parking import QUEUED, ParkedRecord
 from apply.sink import Rejection, Sink, TableBatch, TopicPartition
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
-from schemas.errors import ErrorKind, TailraceError
+from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
@@ -49,17 +50,15 @@ class DeadLetters(Protocol):
         ...
 
 
-class FinalError(TailraceError):
-    """An error that ends the service whatever its kind's default action is: a policy or a bound says so."""
-
-
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """`park`, `skip` or `stop` for each cause."""
+    """`park`, `skip`, `suspend` or `stop` for each cause; see `schemas.policies.ErrorPolicies`."""
 
     row_rejected: str = "park"
     row_conflict: str = "park"
     decode: str = "stop"
+    escalation_rows: int = 0
+    escalation: str = "suspend"
 
 
 @dataclass(slots=True)
@@ -98,6 +97,8 @@ class Writer:
         self._policies = policies
         self._rank = rank
         self._carried: dict[TopicPartition, int] = {}
+        self._skipped: dict[str, int] = {}
+        """By topic, the rows that were left out since the process began."""
         self.is_open = False
         """Whether the target holds batches that a later one commits. Nobody else may use the sink then."""
         self.patient = True
@@ -138,7 +139,7 @@ class Writer:
         try:
             self._write(batch, overdue, outcome, whole=whole, deferred=deferred)
         except TailraceError as error:
-            if deferred and error.kind is ErrorKind.ROW_CONFLICT and not isinstance(error, FinalError):
+            if deferred and error.kind is ErrorKind.ROW_CONFLICT and error.action is Action.RETRY:
                 outcome.inconsistent = error
             else:
                 outcome.error = error
@@ -147,6 +148,8 @@ class Writer:
             raise
         if outcome.written or outcome.merged:
             self.is_open = outcome.merged
+            for topic, count in outcome.skipped.items():
+                self._skipped[topic] = self._skipped.get(topic, 0) + count
         else:
             self.abandon()
         outcome.duration_s = clock.monotonic() - began
@@ -370,18 +373,27 @@ class Writer:
     ) -> None:
         place = _place(records[0])
         position = f"{place.partition.topic}/{place.partition.partition}@{place.offset}"
+        topic = place.partition.topic
+        if policy == "skip" and self._escalates(topic, outcome.skipped.get(topic, 0) + len(records)):
+            policy = self._policies.escalation
+        if policy == "suspend":
+            raise SuspendingError(topic, error, position=position) from error
         if policy == "stop":
             raise FinalError(
                 error.kind, error.message, remedy=error.remedy, table=error.table, position=position
             ) from error
         if policy == "skip":
-            topic = place.partition.topic
             outcome.skipped[topic] = outcome.skipped.get(topic, 0) + len(records)
             log.warning("record skipped", reason=error.message, kind=str(error.kind), position=position)
             return
         log.warning("key parked", reason=error.message, kind=str(error.kind), position=position)
         parked.append((records[0], str(error.kind), error.message))
         parked += [(record, QUEUED, "") for record in records[1:]]
+
+    def _escalates(self, topic: str, more: int) -> bool:
+        """Tell whether so many rows more of a table cannot be left out."""
+        limit = self._policies.escalation_rows
+        return bool(limit) and self._skipped.get(topic, 0) + more >= limit
 
     def _stage(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self.sink.capabilities.stores_offsets and offsets:

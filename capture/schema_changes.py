@@ -20,12 +20,13 @@ from capture.source import Source
 from capture.tables import Tables
 from runtime.failpoints import hit
 from runtime.logging import get_logger
-from schemas.changes import SchemaChange
+from schemas.changes import SchemaChange, Truncate
 from schemas.ddl import ddl_record
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import DdlPolicy, TruncatePolicy
 from schemas.position import Position
 from schemas.routing import check_routes
-from schemas.settings import DdlPolicy, Mode, Settings
+from schemas.settings import Mode, Settings
 from schemas.table import TableName, TableSchema
 from schemas.topics import checkpoints_topic, ddl_topic
 
@@ -59,7 +60,7 @@ class SchemaChanges:
         self._publisher.flush()
         feed = self._publisher.feeds.get(change.name)
         if feed is not None and (change.after is None or _is_another(feed.table, change.after)):
-            self._stop_if_told(feed, "is gone", position)
+            self._stop_if_told(self._settings.ddl.dropped, feed.table, "is gone", position)
             self._drop(feed, position)
             feed = None
         if change.after is None:
@@ -139,7 +140,7 @@ class SchemaChanges:
         self.begin(self._publisher.feeds[table.name], position)
 
     def _alter(self, feed: Feed, change: SchemaChange, source_table: TableSchema, position: Position) -> None:
-        self._stop_if_told(feed, "changed", position)
+        self._stop_if_told(self._settings.ddl.altered, feed.table, "changed", position)
         before = feed.table
         # Another key sends rows to other partitions, out of order with what stands there: the table begins anew.
         is_void = _key_of(before) != _key_of(source_table) and before.name in self._loading.loads
@@ -154,7 +155,7 @@ class SchemaChanges:
         if gone := set(before.partitions) - set(table.partitions):
             log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
         is_rewritten = not change.is_certain or rewrites_rows(before, table, storage)
-        if self._settings.ddl is DdlPolicy.APPLY and is_rewritten and not is_void:
+        if self._settings.ddl.altered is DdlPolicy.APPLY and is_rewritten and not is_void:
             log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)
             self._loading.reload(feed, position.commit)
 
@@ -163,13 +164,24 @@ class SchemaChanges:
         versions = (version.table for version in reversed(self._catalogue.versions[before.name]))
         return next((table.storage for table in versions if table.number == before.number and table.storage), 0)
 
-    def _stop_if_told(self, feed: Feed, what: str, position: Position) -> None:
-        if self._settings.ddl is DdlPolicy.STOP:
+    def takes(self, change: Truncate, position: Position) -> bool:
+        """Tell whether a truncate is published. Raises SOURCE_SCHEMA where the policy is to stop before it."""
+        for table in change.tables:
+            self._stop_if_told(self._settings.ddl.truncated, table, "was emptied", position)
+        if self._settings.ddl.truncated is TruncatePolicy.APPLY:
+            return True
+        log.warning("truncate ignored", tables=[str(table.name) for table in change.tables])
+        return False
+
+    def _stop_if_told(
+        self, policy: DdlPolicy | TruncatePolicy, table: TableSchema, what: str, position: Position
+    ) -> None:
+        if policy == DdlPolicy.STOP:
             raise TailraceError(
                 ErrorKind.SOURCE_SCHEMA,
-                f"the table {what} at the source after version {feed.table.version}, and `ddl` is `stop`",
+                f"the table {what} at the source after version {table.version}, and `ddl` is to stop then",
                 remedy="set `ddl` to another policy and start again; nothing is lost",
-                table=str(feed.table.name),
+                table=str(table.name),
                 position=self._source.format_position(position),
             )
 

@@ -70,7 +70,7 @@ class _Service:
         self._stop_at = stop_at
         self._stop = stop
         self._liveness = liveness
-        self._backoff = Backoff(settings.capture.retry_for_s)
+        self._backoff = Backoff.of(settings.retry, settings.capture.retry_for_s)
         self._allowance = Allowance(settings.capture)
         self._has_captured = False
         """Whether this process has begun from a checkpoint, or made one."""

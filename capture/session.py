@@ -418,7 +418,8 @@ class Session:
     def _on_truncate(self, change: Truncate) -> None:
         for table in change.tables:
             self._meet(table)
-        self.publisher.truncate(change)
+        if self.changes.takes(change, self.position):
+            self.publisher.truncate(change)
         self.position = self.position.within(change.txn.id, 1)
 
     def _meet(self, table: TableSchema) -> None:

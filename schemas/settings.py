@@ -21,6 +21,7 @@ from schemas.hints import explain
 from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.rules import TransformationRule
+from schemas.policies import AnyDdlPolicies, DdlPolicies, ErrorPolicies, RetrySettings
 from schemas.section import Section
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
@@ -34,23 +35,6 @@ class Mode(StrEnum):
     FULL_LOAD_AND_CDC = "full-load-and-cdc"
     FULL_LOAD = "full-load"
     CDC = "cdc"
-
-
-class DdlPolicy(StrEnum):
-    """What a schema change at the source leads to."""
-
-    APPLY = "apply"
-    IGNORE = "ignore"
-    SUSPEND = "suspend"
-    STOP = "stop"
-
-
-class RowErrorPolicy(StrEnum):
-    """What happens to a row that a target refuses."""
-
-    PARK = "park"
-    SKIP = "skip"
-    STOP = "stop"
 
 
 class CaptureSettings(Section):
@@ -82,17 +66,6 @@ class CaptureSettings(Section):
     """Where changes of keyless tables are held back during their load. Left out: the system's temporary directory."""
 
 
-class ErrorPolicies(Section):
-    """What to do about records that cannot be applied: `park`, `skip` (counted and logged) or `stop`."""
-
-    decode: RowErrorPolicy = RowErrorPolicy.STOP
-    """A record that cannot be read. Nothing but a foreign writer or a lost schema leads to one."""
-    row_rejected: RowErrorPolicy = RowErrorPolicy.PARK
-    """A row that the table cannot hold. `park`: it and later changes of its key wait on the dead-letters topic."""
-    row_conflict: RowErrorPolicy = RowErrorPolicy.PARK
-    """A row that still violates a unique or foreign key after `conflict_wait_s`."""
-
-
 class ApplySettings(Section):
     """The apply service. The defaults suit a 2-core machine; memory stays below 300 MiB with them."""
 
@@ -102,6 +75,8 @@ class ApplySettings(Section):
     """Most bytes of one batch, as they stand on the topic. An applier takes some seven times as much memory."""
     linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 5
     """How long a batch waits for more records once it has some."""
+    linger_rows: Annotated[int, Field(ge=2, le=1_000_000)] = 1_000_000
+    """Records with which a batch waits no longer."""
     ordering: Literal["per-key", "transactional"] = "per-key"
     """`per-key`: parallel by partition, each key in commit order. `transactional`: source transactions whole and in
     commit order, by one applier at a time while others stand by (docs/ordering.md)."""
@@ -175,8 +150,10 @@ class Settings(Section):
     """The capture service."""
     apply: ApplySettings = ApplySettings()
     """The apply services."""
-    ddl: DdlPolicy = DdlPolicy.APPLY
-    """What a schema change does to the targets: `apply` it, `ignore` it, `suspend` the table, or `stop`."""
+    retry: RetrySettings = RetrySettings()
+    """Pauses between attempts."""
+    ddl: AnyDdlPolicies = DdlPolicies()
+    """Schema changes: `apply`, `ignore`, `suspend` or `stop`, or a section with one of these for each kind."""
 
     @model_validator(mode="before")
     @classmethod

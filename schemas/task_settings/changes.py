@@ -21,6 +21,7 @@ from schemas.task_settings.keys import (
     meaningless,
     one_of,
     refused,
+    to,
 )
 
 _MB = 1 << 20
@@ -38,6 +39,15 @@ def _is_batch(stated: Stated) -> bool:
 
 def _batch_linger(seconds: Any, stated: Stated) -> Mapping[str, Any]:
     return {"apply.linger_ms": min(seconds * 1000, 60_000) if _is_batch(stated) else None}
+
+
+def _linger_rows(rows: Any, stated: Stated) -> Mapping[str, Any]:
+    return {"apply.linger_rows": max(2, min(rows, 1_000_000)) if not _is_batch(stated) else None}
+
+
+def _linger(seconds: Any, stated: Stated) -> Mapping[str, Any]:
+    waits = stated.get("ChangeProcessingTuning.MinTransactionSize", 1000) > 1
+    return {"apply.linger_ms": min(seconds * 1000, 60_000) * waits if not _is_batch(stated) else None}
 
 
 def _batch_memory(mb: Any, stated: Stated) -> Mapping[str, Any]:
@@ -93,19 +103,20 @@ KEYS: tuple[Key, ...] = (
         _batch_rows,
         here="0: the limit is `apply.batch_rows`",
     ),
-    differently(
+    honoured(
         "ChangeProcessingTuning.MinTransactionSize",
         integer(),
         1000,
         "changes that a transaction at the target waits for, without BatchApplyEnabled",
-        "a batch takes what there is, and waits for `apply.linger_ms`",
+        _linger_rows,
     ),
-    differently(
+    honoured(
         "ChangeProcessingTuning.CommitTimeout",
         integer(),
         1,
-        "seconds that it waits for them at most",
-        "a batch takes what there is, and waits for `apply.linger_ms`",
+        "seconds that it waits for them at most, without BatchApplyEnabled",
+        _linger,
+        here="nothing is waited for where MinTransactionSize is 0 or 1",
     ),
     honoured(
         "ChangeProcessingTuning.MemoryLimitTotal",
@@ -137,15 +148,14 @@ KEYS: tuple[Key, ...] = (
         "the target's state is one row for each partition, in the target",
     ),
     *(
-        refused(
-            f"ChangeProcessingDdlHandlingPolicy.HandleSourceTable{what}",
+        honoured(
+            f"ChangeProcessingDdlHandlingPolicy.HandleSourceTable{what.capitalize()}",
             FLAG,
             True,
-            f"a table that the source {says} is {says} at the target",
-            "`ddl` says it for all kinds of changes",
-            idle=(True,),
+            f"what the source {says} is {what} at the target, too",
+            to(f"ddl.{what}", lambda handled: "apply" if handled else "ignore"),
         )
-        for what, says in (("Dropped", "drops"), ("Truncated", "empties"), ("Altered", "alters"))
+        for what, says in (("dropped", "drops"), ("truncated", "empties"), ("altered", "alters"))
     ),
     refused(
         "LoopbackPreventionSettings.EnableLoopbackPrevention",

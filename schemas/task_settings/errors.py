@@ -18,19 +18,30 @@ from schemas.task_settings.keys import (
     integer,
     meaningless,
     one_of,
-    refused,
+    to,
 )
 
 _ROW = ("IGNORE_RECORD", "LOG_ERROR", "SUSPEND_TABLE", "STOP_TASK")
-_POLICIES = {"IGNORE_RECORD": "skip", "LOG_ERROR": "skip", "STOP_TASK": "stop"}
+_TABLE = ("SUSPEND_TABLE", "STOP_TASK")
+_POLICIES = {"IGNORE_RECORD": "skip", "LOG_ERROR": "skip", "SUSPEND_TABLE": "suspend", "STOP_TASK": "stop"}
 _PARKS = "not stated: the row's key is parked, which DMS does not know"
+_SKIPS = "IGNORE_RECORD and LOG_ERROR: the row is left out, logged and counted"
 
 
-def _policy(*settings: str) -> Sets:
-    def sets(value: Any, _stated: Stated) -> Mapping[str, Any]:
-        return {f"apply.errors.{setting}": _POLICIES.get(value) for setting in settings}
+def _policy(setting: str) -> Sets:
+    return to(f"apply.errors.{setting}", _POLICIES.get)
 
-    return sets
+
+def _attempts(count: Any, _stated: Stated) -> Mapping[str, Any]:
+    """-1 is for ever: as long as can be said."""
+    forever = 604_800
+    if count == -1:
+        return {"capture.retry_for_s": forever, "apply.retry_for_s": forever}
+    return {"retry.attempts_max": min(count, 1_000_000)}
+
+
+def _interval(seconds: Any, _stated: Stated) -> Mapping[str, Any]:
+    return {"retry.interval_s": min(max(seconds, 0.01), 86_400)}
 
 
 KEYS: tuple[Key, ...] = (
@@ -40,7 +51,7 @@ KEYS: tuple[Key, ...] = (
         "LOG_ERROR",
         "a row whose data is in error",
         _policy("row_rejected"),
-        here=f"IGNORE_RECORD and LOG_ERROR: the row is left out, logged and counted. {_PARKS}",
+        here=f"{_SKIPS}. {_PARKS}",
     ),
     differently(
         "ErrorBehavior.DataTruncationErrorPolicy",
@@ -51,24 +62,25 @@ KEYS: tuple[Key, ...] = (
     ),
     differently(
         "ErrorBehavior.DataMaskingErrorPolicy",
-        one_of("LOG_ERROR", "SUSPEND_TABLE", "STOP_TASK", "IGNORE_RECORD"),
+        one_of(*_ROW),
         "STOP_TASK",
         "a value that cannot be masked",
         "such a row is refused, and DataErrorPolicy holds",
     ),
-    differently(
+    honoured(
         "ErrorBehavior.DataErrorEscalationPolicy",
-        one_of("SUSPEND_TABLE", "STOP_TASK", "LOG_ERROR"),
+        one_of(*_TABLE),
         "SUSPEND_TABLE",
-        "what happens when so many rows were in error",
-        "`apply.parked_keys_max` bounds parked keys",
+        "what happens to a table of which so many rows were in error",
+        _policy("escalation"),
     ),
-    differently(
+    honoured(
         "ErrorBehavior.DataErrorEscalationCount",
         integer(),
         0,
         "how many; 0: no limit",
-        "`apply.parked_keys_max` bounds parked keys",
+        to("apply.errors.escalation_rows"),
+        here="counted by each applier from its start",
     ),
     meaningless(
         "ErrorBehavior.EventErrorPolicy",
@@ -77,56 +89,63 @@ KEYS: tuple[Key, ...] = (
         "an event of the task that cannot be sent",
         "there are no events: metrics, logs and topics tell what happens",
     ),
-    refused(
+    honoured(
         "ErrorBehavior.TableErrorPolicy",
-        one_of("SUSPEND_TABLE", "STOP_TASK"),
+        one_of(*_TABLE),
         "SUSPEND_TABLE",
         "an error of a table as such",
-        "such a table is suspended",
-        idle=("SUSPEND_TABLE",),
+        _policy("table"),
+        here="a suspended table is tried again every `apply.suspended_retry_s`, and loses nothing",
     ),
-    differently(
+    honoured(
         "ErrorBehavior.TableErrorEscalationPolicy",
         one_of("STOP_TASK"),
         "STOP_TASK",
         "what happens when so many errors of a table have come",
-        "a suspended table is tried again every `apply.suspended_retry_s`",
     ),
-    differently(
+    honoured(
         "ErrorBehavior.TableErrorEscalationCount",
         integer(),
         0,
         "how many; 0: no limit",
-        "a suspended table is tried again every `apply.suspended_retry_s`",
+        to("apply.errors.table_attempts"),
     ),
-    differently(
+    honoured(
         "ErrorBehavior.RecoverableErrorCount",
         integer(-1),
         -1,
         "how often a task is tried again after an error of its environment; -1: for ever",
-        "`capture.retry_for_s` and `apply.retry_for_s` say how long",
+        _attempts,
+        here="-1: for a week, within the service; what starts it again goes on",
     ),
-    differently(
+    honoured(
         "ErrorBehavior.RecoverableErrorInterval",
         integer(),
         5,
         "seconds between two attempts",
-        "pauses begin at 0.2 s and grow",
+        _interval,
+        here="half of a pause is chance",
     ),
-    differently("ErrorBehavior.RecoverableErrorThrottling", FLAG, True, "the pauses grow", "they always do"),
-    differently(
+    honoured(
+        "ErrorBehavior.RecoverableErrorThrottling",
+        FLAG,
+        True,
+        "each pause is twice as long as the last one",
+        to("retry.grows"),
+    ),
+    honoured(
         "ErrorBehavior.RecoverableErrorThrottlingMax",
         integer(),
         1800,
         "longest pause, in seconds",
-        "pauses grow up to 15 s",
+        to("retry.interval_max_s", lambda seconds: min(max(seconds, 0.01), 86_400)),
     ),
-    differently(
+    honoured(
         "ErrorBehavior.RecoverableErrorStopRetryAfterThrottlingMax",
         FLAG,
         True,
-        "the task ends when the longest pause is reached",
-        "`capture.retry_for_s` and `apply.retry_for_s` say how long",
+        "the task ends when the longest pause has not helped",
+        to("retry.ends_at_longest"),
     ),
     differently(
         "ErrorBehavior.ApplyErrorDeletePolicy",
@@ -135,12 +154,15 @@ KEYS: tuple[Key, ...] = (
         "a row to delete is missing",
         "then there is nothing to do",
     ),
-    differently(
+    honoured(
         "ErrorBehavior.ApplyErrorInsertPolicy",
         one_of(*_ROW, "INSERT_RECORD"),
         "LOG_ERROR",
-        "a row to insert is there already",
-        "it becomes the source's row, as with INSERT_RECORD",
+        "a row to insert is in conflict with one that is there",
+        _policy("row_conflict"),
+        here="where another row holds a unique value, or a foreign key lacks its row, for longer than "
+        "`apply.conflict_wait_s`. A row of the same key becomes the source's, as with INSERT_RECORD. "
+        f"{_SKIPS}. {_PARKS}",
     ),
     differently(
         "ErrorBehavior.ApplyErrorUpdatePolicy",
@@ -151,20 +173,24 @@ KEYS: tuple[Key, ...] = (
     ),
     differently(
         "ErrorBehavior.ApplyErrorEscalationPolicy",
-        one_of("LOG_ERROR", "SUSPEND_TABLE", "STOP_TASK"),
+        one_of("LOG_ERROR", *_TABLE),
         "LOG_ERROR",
         "what happens when so many of these have come",
-        "none of these is an error",
+        "DataErrorEscalationPolicy and DataErrorEscalationCount hold for conflicts, too",
     ),
     differently(
-        "ErrorBehavior.ApplyErrorEscalationCount", integer(), 0, "how many; 0: no limit", "none of these is an error"
+        "ErrorBehavior.ApplyErrorEscalationCount",
+        integer(),
+        0,
+        "how many; 0: no limit",
+        "DataErrorEscalationPolicy and DataErrorEscalationCount hold for conflicts, too",
     ),
-    refused(
+    honoured(
         "ErrorBehavior.ApplyErrorFailOnTruncationDdl",
         FLAG,
         False,
         "the task ends when the source empties a table",
-        "`ddl` says it for all kinds of changes",
+        to("ddl.truncated", lambda fails: "stop" if fails else None),
     ),
     differently(
         "ErrorBehavior.FailOnNoTablesCaptured",

@@ -24,6 +24,7 @@ from apply.writer import Policies, Writer
 from runtime.retry import Backoff
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import DdlPolicy
 from schemas.position import first_sequence
 from schemas.table import TableName, TableSchema
 from schemas.topics import data_topic, transactions_topic
@@ -361,7 +362,7 @@ class Rig:
         self,
         policies: Policies | None = None,
         limits: Limits | None = None,
-        ddl: str = "apply",
+        ddl: DdlPolicy = DdlPolicy.APPLY,
         take_all: bool = False,
         by_commit: bool = False,
         other: Sink | None = None,

@@ -14,6 +14,7 @@ from apply.sink import TopicPartition
 from apply.writer import Policies
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import DdlPolicy
 from schemas.table import Column, ForeignKey, TableName, TableSchema
 from tests.conformance.sink_suite import EVENTS, INT64, ORDERS, ORDERS_2, STRING
 from tests.unit.apply.rig import Rig
@@ -175,6 +176,45 @@ def test_the_policy_can_be_to_stop_at_a_rejected_row() -> None:
     assert rig.target.offsets == {}
 
 
+@pytest.mark.parametrize("by_policy", [True, False], ids=["policy", "escalation"])
+def test_a_rejected_row_can_suspend_its_table_while_others_go_on(*, by_policy: bool) -> None:
+    rig = Rig([ORDERS, CUSTOMERS], partition_count=1)
+    rig.target.refuse = lambda _table, _kind, row: ErrorKind.ROW_REJECTED if row[0] > 900 else None
+    for i in (1, 2, 901, 902, 903, 3):
+        rig.topics.put(ORDERS, "c", None, (i, "a", None))
+    rig.topics.put(CUSTOMERS, "c", None, (1,))
+    policies = Policies(row_rejected="suspend") if by_policy else Policies(row_rejected="skip", escalation_rows=3)
+    member = rig.member(policies=policies, limits=Limits(batch_rows=2), take_all=True)
+    for _ in range(60):
+        rig.clock.now += 0.1
+        member.applier.step()
+    # What was written together with the row is undone with it.
+    assert {row[0] for row in rig.target.read(ORDERS.name)} <= {1, 2}
+    assert rig.target.read(CUSTOMERS.name) == [(1,)]
+    assert member.applier.holds.suspended().keys() == {"shop.public.orders"}
+    # The reason is gone: it goes on by itself, and nothing was lost behind the row.
+    rig.target.refuse = lambda _table, _kind, _row: None
+    rig.settle(member)
+    left_out = {1, 2, 3, 901, 902, 903} - {row[0] for row in rig.target.read(ORDERS.name)}
+    assert left_out <= (set() if by_policy else {901, 902})
+    assert rig.dead_letters.records == []
+
+
+@pytest.mark.parametrize("limits", [Limits(table_errors_stop=True), Limits(table_attempts_max=2, suspended_retry_s=1)])
+def test_a_table_that_cannot_go_on_stops_the_service_where_the_policy_says_so(limits: Limits) -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.target.refuse = lambda _table, _kind, _row: ErrorKind.ROW_REJECTED
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    member = rig.member(policies=Policies(row_rejected="suspend"), limits=limits, take_all=True)
+    suspended: list[TailraceError] = []
+    member.applier.on_trouble = suspended.append
+    with pytest.raises(TailraceError) as caught:
+        rig.settle(member)
+    assert caught.value.kind is ErrorKind.ROW_REJECTED
+    assert len(suspended) == (0 if limits.table_errors_stop else 2)
+    assert rig.target.read(ORDERS.name) == []
+
+
 def test_too_many_parked_keys_stop_the_applier() -> None:
     rig = Rig([ORDERS])
     rig.target.refuse = lambda _table, _kind, _row: ErrorKind.ROW_REJECTED
@@ -294,7 +334,7 @@ def test_ddl_ignore_keeps_the_table_as_it_was() -> None:
     rig.topics.put(ORDERS, "c", None, (1, "a", True))
     rig.topics.add(ORDERS_2)
     rig.topics.put(ORDERS_2, "c", None, (2, False, "n"))
-    rig.settle(rig.member(ddl="ignore", take_all=True))
+    rig.settle(rig.member(ddl=DdlPolicy.IGNORE, take_all=True))
     assert set(rig.target.read(ORDERS.name)) == {(1, "a", True), (2, None, False)}
 
 
@@ -304,7 +344,7 @@ def test_ddl_suspend_holds_the_table_at_the_change() -> None:
     rig.topics.add(ORDERS_2)
     rig.topics.put(ORDERS_2, "c", None, (2, False, "n"))
     rig.topics.put(CUSTOMERS, "c", None, (1,))
-    member = rig.member(ddl="suspend", take_all=True)
+    member = rig.member(ddl=DdlPolicy.SUSPEND, take_all=True)
     for _ in range(50):
         rig.clock.now += 0.1
         member.applier.step()

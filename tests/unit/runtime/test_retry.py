@@ -9,6 +9,7 @@ import pytest
 from runtime.lifecycle import StopRequest
 from runtime.retry import Backoff, call
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import RetrySettings
 
 
 class Clock:
@@ -34,6 +35,23 @@ def test_pauses_grow_to_their_maximum_and_the_series_ends_in_time() -> None:
     assert max(found) <= 15
     assert all(later > earlier / 2.1 for earlier, later in pairwise(found[:-1]))
     assert clock.now == pytest.approx(600)
+
+
+def test_a_series_can_be_bounded_by_its_attempts_or_by_its_longest_pause() -> None:
+    """As RecoverableErrorCount, …Interval, …Throttling, …ThrottlingMax and …StopRetryAfterThrottlingMax say."""
+    clock = Clock()
+    assert pauses(Backoff.of(RetrySettings(attempts_max=0), 600), clock) == []
+    even = Backoff.of(RetrySettings(attempts_max=7, interval_s=5, grows=False), 1e6)
+    found = pauses(even, clock)
+    assert len(found) == 7
+    assert all(2.5 <= pause <= 5 for pause in found)
+    growing = Backoff.of(RetrySettings(interval_s=5, interval_max_s=60, ends_at_longest=True), 1e6)
+    found = pauses(growing, clock)
+    # 5, 10, 20, 40, 60: and no attempt after the one that follows.
+    assert len(found) == 5
+    assert 30 <= found[-1] <= 60
+    growing.reset()
+    assert len(pauses(growing, clock)) == 5
 
 
 def test_a_reset_begins_a_new_series() -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from schemas.endpoints import TARGET_ENGINES, PluginSource, PluginTarget, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.policies import DdlPolicies, DdlPolicy, TruncatePolicy
 from schemas.reference import json_schema, markdown, sections
-from schemas.settings import DdlPolicy, Mode, Settings, parse
-from schemas.topic_settings import Cleanup
+from schemas.settings import Mode, Settings, parse
+from schemas.topic_settings import Cleanup, TopicSettings
 
 MINIMAL: dict[str, Any] = {
     "name": "shop",
@@ -41,7 +42,7 @@ def test_a_minimal_configuration_gets_the_defaults() -> None:
     settings = parse(MINIMAL)
     assert settings.mode is Mode.FULL_LOAD_AND_CDC
     assert settings.topics.format is Format.AVRO
-    assert settings.ddl is DdlPolicy.APPLY
+    assert settings.ddl == DdlPolicies()
     assert settings.targets == {}
     assert (settings.slot, settings.publication) == ("tailrace_shop", "tailrace_shop")
     assert isinstance(settings.source, PostgresqlSource)
@@ -90,8 +91,8 @@ def test_connection_parameters_are_libpqs() -> None:
             "targets.r.pasword: unknown setting; did you mean password?",
         ),
         (
-            {"apply": {"errors": {"xyz": 1}}},
-            "apply.errors.xyz: unknown setting; known: decode, row_rejected, row_conflict",
+            {"topics": {"xyz": 1}},
+            f"topics.xyz: unknown setting; known: {', '.join(TopicSettings.model_fields)}",
         ),
         ({"mode": "cdd"}, "mode: should be 'full-load-and-cdc', 'full-load' or 'cdc'"),
         ({"kafka": {}}, "kafka: bootstrap.servers is missing"),
@@ -249,3 +250,10 @@ def test_the_json_schema_is_json_and_refuses_unknown_keys() -> None:
     assert all(d.get("additionalProperties") is False for d in schema["$defs"].values() if d["type"] == "object")
     assert schema["properties"]["name"]["description"]
     assert Cleanup.COMPACT in schema["$defs"]["Cleanup"]["enum"]
+
+
+def test_schema_changes_have_a_policy_by_kind_or_one_word() -> None:
+    assert parse(document(ddl="suspend")).ddl == DdlPolicies(altered=DdlPolicy.SUSPEND, dropped=DdlPolicy.SUSPEND)
+    assert parse(document(ddl={"truncated": "stop"})).ddl == DdlPolicies(truncated=TruncatePolicy.STOP)
+    (problem,) = problems(document(ddl={"truncated": "suspend"}))
+    assert problem.startswith("ddl.truncated: should be 'apply', 'ignore' or 'stop'")

@@ -73,6 +73,44 @@ def test_what_a_document_states_is_said_in_our_settings_and_nothing_else_is() ->
     assert str(batch.errors.row_conflict) == "park"
 
 
+def test_a_saved_document_means_what_it_states() -> None:
+    saved = settings(SAVED)
+    assert (saved.apply.linger_ms, saved.apply.linger_rows) == (1000, 1000)
+    assert str(saved.apply.errors.row_rejected) == str(saved.apply.errors.row_conflict) == "skip"
+    assert (saved.apply.errors.escalation_rows, str(saved.apply.errors.escalation)) == (0, "suspend")
+    assert (saved.retry.interval_s, saved.retry.interval_max_s, saved.retry.ends_at_longest) == (5, 1800, True)
+    assert (saved.retry.attempts_max, saved.apply.retry_for_s) == (None, 604_800)
+    assert {str(policy) for policy in saved.ddl.model_dump().values()} == {"apply"}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"ErrorBehavior": {"ApplyErrorFailOnTruncationDdl": True}}, ("apply", "stop", "apply")),
+        (
+            {"ChangeProcessingDdlHandlingPolicy": {"HandleSourceTableTruncated": False}},
+            ("apply", "ignore", "apply"),
+        ),
+        (
+            {
+                "ChangeProcessingDdlHandlingPolicy": {
+                    "HandleSourceTableAltered": False,
+                    "HandleSourceTableDropped": False,
+                }
+            },
+            ("ignore", "apply", "ignore"),
+        ),
+    ],
+)
+def test_schema_changes_are_handled_as_the_document_says(
+    document: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    found = settings(document).ddl
+    assert (str(found.altered), str(found.truncated), str(found.dropped)) == expected
+    # One word of the configuration's own stands against it.
+    assert str(settings(document, ddl="suspend").ddl.altered) == "suspend"
+
+
 def test_what_the_configuration_says_itself_stands_and_is_told() -> None:
     document = {"FullLoadSettings": {"CommitRate": 700, "MaxFullLoadSubTasks": 3}}
     found = settings(document, apply={"batch_rows": 5})
