@@ -14,15 +14,17 @@ from apply.batch import Batch, BatchBuilder, Cut, Record
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
 from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
-from apply.errors import FinalError, SuspendingError
+from apply.errors import SuspendingError
 from apply.flow import Flow
 from apply.holds import Holds
-from apply.limits import DEFAULT_LIMITS, Limits
+from apply.limits import DEFAULT_LIMITS, Limits, Room
 from apply.order import KeyOrder
+from apply.outcome import EVERYTHING, Outcome, check_parked
 from apply.parking import ParkingLot
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
-from apply.writer import EVERYTHING, Outcome, Writer
+from apply.waiting import Waiting
+from apply.writer import Writer
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -51,6 +53,7 @@ class Applier:
         writer: Writer,
         catalog: SchemaCatalog,
         lot: ParkingLot,
+        waiting: Waiting,
         executor: Executor,
         backoff: Backoff,
         partition_count: Callable[[str], int],
@@ -64,12 +67,14 @@ class Applier:
         self.writer = writer
         self.catalog = catalog
         self.lot = lot
+        self.waiting = waiting
         self.cursors = Cursors()
         able = writer.sink.capabilities
         self.builder = BatchBuilder(
-            catalog, self.cursors.positions, lot, able, ddl=ddl, decode_policy=decode_policy, comes_again=comes_again
-        )
-        self.holds = Holds(self.cursors, writer, self.builder.target, partition_count, limits)
+            catalog, self.cursors.positions, lot, able, waiting, ddl=ddl, decode_policy=decode_policy,
+            comes_again=comes_again,
+        )  # fmt: skip
+        self.holds = Holds(self.cursors, waiting, writer, self.builder.target, partition_count, limits)
         self.builder.limits = self.holds.by_partition
         self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
@@ -92,14 +97,14 @@ class Applier:
         self._unclaimed: set[TopicPartition] = set()
         self._is_met = False
         """Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once."""
-        self._flow = Flow(self.cursors, self.holds, self._unclaimed)
+        self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
         self.claims = Claims(writer.sink, self.builder.clean)
         self._touched: set[TopicPartition] = set()
         self._retry_at = 0.0
         self._fences = 0
         self._each_row = False
         self._congested_since: float | None = None
-        self._record_bytes = 256.0
+        self._room = Room(limits)
 
     @property
     def idle(self) -> bool:
@@ -114,7 +119,7 @@ class Applier:
     @property
     def caught_up(self) -> bool:
         """Whether all that was taken in is durable."""
-        left = self.builder.batch.next or self.cursors.seeks or self.order.pending
+        left = self.builder.batch.next or self.cursors.seeks or self.order.pending or self.waiting
         return self.idle and self.healthy and not left
 
     @property
@@ -147,6 +152,7 @@ class Applier:
                 self._receive()
             self._flow.seek(self.order)
             self._advance()
+            self._try_waiting()
             self._submit()
         except TailraceError as error:
             self.fail(error)
@@ -175,6 +181,7 @@ class Applier:
     def _forget_batch(self) -> None:
         self.builder.take()
         self.order.forget()
+        self.waiting.forget()
 
     def _commit_to_group(self, now: float) -> None:
         self._group.commit(self.consumer, self.eof, self.cursors, self.holds.by_partition, now)
@@ -214,6 +221,7 @@ class Applier:
             self.cursors.drop(partition)
             self.holds.drop(partition)
             self.order.drop(partition)
+            self.waiting.drop(partition)
             self._flow.drop(partition)
             self._group.drop(partition)
             self.builder.clean.discard(partition)
@@ -223,21 +231,13 @@ class Applier:
     # --- taking in -----------------------------------------------------------------------------------------------
 
     def _full(self) -> bool:
-        batch = self.builder.batch
-        return batch.row_count >= self._limits.batch_rows or batch.byte_count >= self._limits.batch_bytes
-
-    def _room(self) -> int:
-        """Return how many records more the batch may take in, by estimate; at most 0 if it is full."""
-        batch = self.builder.batch
-        rows_left = self._limits.batch_rows - batch.row_count
-        bytes_left = self._limits.batch_bytes - batch.byte_count
-        return min(rows_left, int(bytes_left / self._record_bytes) + 1) if bytes_left > 0 else 0
+        return self._room.left(self.builder.batch) <= 0
 
     def _receive(self) -> None:
         """Consume for a moment: the longer there is nothing to do, the longer; at most as much as still fits."""
         batch = self.builder.batch
         # What is missing may stand behind any number of records that are kept for later.
-        room = min(max(1, self._room()), CONSUME_RECORDS_MAX) if self.order.ready else CONSUME_RECORDS_MAX
+        room = min(max(1, self._room.left(batch)), CONSUME_RECORDS_MAX) if self.order.ready else CONSUME_RECORDS_MAX
         if batch.next or self._future is not None or (self.writer.is_open and not self.writer.gathering):
             self._consume(room, BUSY_WAIT_S)
             return
@@ -263,22 +263,16 @@ class Applier:
     def _advance(self) -> None:
         """Let through what may follow, as far as a batch goes."""
         while self.healthy and not self.cursors.seeks:
-            records = self.order.advance(self.consumer.eof, self._room())
+            records = self.order.advance(self.consumer.eof, self._room.left(self.builder.batch))
             if records is None:
                 break
             self._take_in(records)
         self._flow.pause_ahead(self.order)
 
     def _take_in(self, records: list[Record]) -> None:
-        batch = self.builder.batch
         self.builder.truncates_in_place = self.order.exact
-        size, count = batch.byte_count, batch.row_count
-        cuts = self.builder.add(records)
-        size, count = batch.byte_count - size, batch.row_count - count
-        if count:
-            # A moving average: it bounds how many records are asked for at once.
-            self._record_bytes = max(64.0, 0.7 * self._record_bytes + 0.3 * size / count)
-        for partition, cut in cuts.items():
+        self._room.learn(records)
+        for partition, cut in self.builder.add(records).items():
             self._cut(partition, cut)
 
     def _cut(self, partition: TopicPartition, cut: Cut) -> None:
@@ -313,6 +307,13 @@ class Applier:
 
     # --- handing over --------------------------------------------------------------------------------------------
 
+    def _try_waiting(self) -> None:
+        """Let the batch in the making hold what waits, if it is time, or if it ends where all partitions are whole."""
+        now = self._monotonic()
+        self.waiting.survey(self.cursors.positions, self.eof, self.holds.by_partition, now)
+        if self.idle and self.healthy and not self.cursors.seeks and (self.waiting.due(now) or self.order.exact):
+            self.builder.again(self.waiting.take(now))
+
     def _submit(self) -> None:
         if self._future is not None or not self.healthy or self.cursors.seeks or not self.order.ready:
             return
@@ -321,13 +322,16 @@ class Applier:
         if self._more and not self._full() and not self.holds.by_partition:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
             return
-        if not self._full() and (not self.order.whole or self.holds.gathering(self.consumer.eof, self._monotonic())):
+        if not self._full() and (not self.order.whole or self._flow.gathering(self._monotonic())):
             return
         self._congested_since = None
         whole, exact = self.order.whole, self.order.exact
-        overdue = self.holds.conflicts.overdue(self._monotonic())
-        write = partial(self.writer.write, whole=whole, deferred=exact and not self._each_row)
-        self._future = self._executor.submit(write, self.builder.take(), EVERYTHING if exact else overdue)
+        now, batch = self._monotonic(), self.builder.take()
+        self.waiting.keep_before(batch.next)
+        overdue = EVERYTHING if exact else self.holds.conflicts.overdue(now) | self.waiting.overdue(now)
+        together = self.waiting.stuck and not overdue
+        write = partial(self.writer.write, whole=whole, deferred=exact and not self._each_row, together=together)
+        self._future = self._executor.submit(write, batch, overdue)
         self.order.taken()
 
     def _settle(self, *, block: bool = False) -> None:
@@ -346,12 +350,13 @@ class Applier:
         else:
             if outcome.conflicts:
                 self.holds.conflict(outcome.conflicts, self._monotonic())
-                # What follows the conflict is applied once more: those rows are at the target already.
-                self.builder.clean.difference_update(outcome.conflicts)
+                self.rewind()
+            elif self.waiting.hold(outcome.waits, self._monotonic()):
+                # After a crash what follows a row that waits is applied once more: it is at the target already.
+                self.builder.clean.difference_update(wait.partition for wait in outcome.waits.values())
+                self.builder.part()
             if outcome.written or outcome.merged:
                 self._written(outcome)
-            if outcome.conflicts:
-                self.rewind()
 
     def _settle_quietly(self) -> None:
         """The same within a callback of the consumer: what must be raised is raised by the next `step`."""
@@ -368,6 +373,7 @@ class Applier:
         if outcome.written:
             self.cursors.flushed.update(outcome.batch.next)
             self.holds.settle(outcome.batch.next)
+            self.waiting.settle(outcome.batch.next)
             self._backoff.reset()
             self._fences = 0
             self._each_row = False
@@ -379,15 +385,7 @@ class Applier:
         if len(self.lot) > before:
             # The batch in the making may hold later changes of a key that must queue now.
             self.rewind()
-            self._check_parked()
-
-    def _check_parked(self) -> None:
-        if len(self.lot) > self._limits.parked_keys_max:
-            raise FinalError(
-                ErrorKind.ROW_REJECTED,
-                f"{len(self.lot)} keys are parked; `apply.parked_keys_max` is {self._limits.parked_keys_max}",
-                remedy="see `tailrace parked list`; repair the target, and `retry` or `skip` them",
-            )
+            check_parked(len(self.lot), self._limits.parked_keys_max)
 
     # --- trouble -------------------------------------------------------------------------------------------------
 

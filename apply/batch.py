@@ -6,11 +6,11 @@ laid on the partition before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from apply.errors import FinalError
 from apply.net_change import NetChanges
@@ -22,6 +22,12 @@ from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import DdlPolicy
 from schemas.table import TableSchema
+
+if TYPE_CHECKING:
+    from apply.waiting import Waiting
+
+Key = tuple[str, Any]
+"""A topic, and the encoded key of a row of its table."""
 
 
 class Record(Protocol):
@@ -91,11 +97,17 @@ class Batch:
             counts[partition.topic] = counts.get(partition.topic, 0) + len(records)
         return counts
 
-    def of_key(self, topic: str, key: bytes) -> Iterator[Record]:
-        """Yield the batch's records of one key, in order. Slow: for rejected rows only."""
+    def of_keys(self, keys: Collection[Key]) -> dict[Key, list[Record]]:
+        """Return the batch's records of some keys, each one's in order. Slow: for rejected rows only."""
+        found: dict[Key, list[Record]] = {}
+        topics = {topic for topic, _ in keys}
         for partition, records in self.records.items():
-            if partition.topic == topic:
-                yield from (r for r in records if r.key() == key and r.value() is not None)
+            if partition.topic in topics:
+                for record in records:
+                    key = (partition.topic, record.key())
+                    if key in keys and record.value() is not None:
+                        found.setdefault(key, []).append(record)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +144,22 @@ class BatchBuilder:
         positions: dict[TopicPartition, int],
         lot: ParkingLot,
         capabilities: Capabilities,
+        waiting: Waiting | None = None,
         *,
         ddl: DdlPolicy = DdlPolicy.APPLY,
         decode_policy: str = "stop",
         comes_again: bool = True,
     ) -> None:
-        """`comes_again`: rows that the source rewrites are published again (in mode `cdc` they are not)."""
+        """Changes of `waiting` keys queue there. `comes_again`: what the source rewrites is published again (not so in
+        mode `cdc`).
+        """
         self._history = capabilities.history
         self._origins = capabilities.origins
         self._comes_again = comes_again
         self._catalog = catalog
         self._positions = positions
         self._lot = lot
+        self._waiting = waiting
         self._ddl = ddl
         self._decode_policy = decode_policy
         self.limits: Mapping[TopicPartition, Any] = {}
@@ -162,10 +178,7 @@ class BatchBuilder:
 
         Raises TARGET_SCHEMA where rows cannot be brought to such a version.
         """
-        batch, self.batch = self.batch, Batch()
-        self._floor = {}
-        self._truncates = {}
-        self._truncates_met = {}
+        batch = self._begin({})
         for topic, segments in batch.segments.items():
             for segment in segments:
                 # A newer version may have come since the segment was begun: its names, not the former ones, count.
@@ -174,6 +187,12 @@ class BatchBuilder:
                 if target is not segment.target:
                     segment.target = target
                     segment.projection = Projection(written, target, comes_again=self._comes_again)
+        return batch
+
+    def _begin(self, offsets: dict[TopicPartition, int]) -> Batch:
+        """Begin a batch that goes up to these offsets; return the one before it."""
+        batch, self.batch = self.batch, Batch(next=offsets)
+        self._floor, self._truncates, self._truncates_met = {}, {}, {}
         return batch
 
     def target(self, topic: str, version: int | None = None) -> TableSchema:
@@ -213,19 +232,48 @@ class BatchBuilder:
             records = [r for r in records if r.offset() < limit.offset]
             cut = Cut(limit.offset)
         if records:
+            end = records[-1].offset() + 1
+            late, records = ([], records) if self._waiting is None else self._waiting.part(partition.topic, records)
             found = self._take_in(partition, records)
-            cut = found or cut
             if found is not None:
-                records = [r for r in records if r.offset() < found.offset]
+                cut, end = found, found.offset
+                late, records = ([r for r in group if r.offset() < end] for group in (late, records))
+            if self._waiting is not None:
+                self._waiting.extend(late)
+            self._keep(partition, records)
+            self.reach(partition, end)
+        if cut is not None:
+            self.reach(partition, cut.offset)
+        return cut
+
+    def _keep(self, partition: TopicPartition, records: list[Record]) -> None:
         if records:
             batch = self.batch
             batch.records.setdefault(partition, []).extend(records)
             batch.row_count += len(records)
             batch.byte_count += sum([len(r.value() or b"") for r in records])
-            self.reach(partition, records[-1].offset() + 1)
-        if cut is not None:
-            self.reach(partition, cut.offset)
-        return cut
+
+    def again(self, records: Iterable[Record]) -> None:
+        """Add records that were taken in before, whatever the positions: all that follow them of their keys are yet to
+        come. Raises what keeps them from being written.
+        """
+        for partition, group in by_partition(records).items():
+            cut = self._take_in(partition, group)
+            if cut is not None and cut.error is not None:
+                raise cut.error
+            self._keep(partition, group)
+            self.batch.next.setdefault(partition, self._positions[partition])
+
+    def part(self) -> None:
+        """Take out of the batch in the making what belongs to keys that wait by now."""
+        waiting = self._waiting
+        assert waiting is not None, "somebody lets keys wait"
+        parts = {p: waiting.part(p.topic, group) for p, group in self.batch.records.items()}
+        if any(late for late, _ in parts.values()):
+            self._begin(self.batch.next)
+            for late, others in parts.values():
+                waiting.extend(late)
+                self.again(others)
 
     def reach(self, partition: TopicPartition, offset: int) -> None:
         """Move a partition's position on, never back: the batch goes up to there."""

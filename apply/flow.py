@@ -8,15 +8,17 @@ from apply.cursors import Consumer, Cursors
 from apply.holds import Holds
 from apply.order import Order
 from apply.sink import TopicPartition
+from apply.waiting import Waiting
 
 
 class Flow:
     """Pauses partitions that are held, ahead of the others, unclaimed, or all of them behind a slow target."""
 
-    def __init__(self, cursors: Cursors, holds: Holds, unclaimed: Collection[TopicPartition]) -> None:
+    def __init__(self, cursors: Cursors, holds: Holds, waiting: Waiting, unclaimed: Collection[TopicPartition]) -> None:
         self.consumer: Consumer
         self._cursors = cursors
         self._holds = holds
+        self._waiting = waiting
         self._unclaimed = unclaimed
         self._ahead: set[TopicPartition] = set()
         self._stopped = False
@@ -33,13 +35,18 @@ class Flow:
             self.consumer.resume([p for p in self._cursors.positions if not self._stands(p)])
 
     def pause_ahead(self, order: Order) -> None:
-        """Pause partitions of which enough is kept back, and let go on those of which no more is."""
-        ahead = set(order.standing())
+        """Pause partitions of which enough is kept back or waits, and let go on those of which no more does."""
+        ahead = {*order.standing(), *self._waiting.standing}
         if ahead != self._ahead:
             stopped, freed = ahead - self._ahead, self._ahead - ahead
             self._ahead = ahead
             self.consumer.pause(sorted(stopped))
             self.consumer.resume([p for p in sorted(freed) if not self._stands(p)])
+
+    def gathering(self, now: float) -> bool:
+        """Tell whether the batch that tries again what waits should still grow by what is at hand."""
+        going = {p: offset for p, offset in self._cursors.positions.items() if not self._stands(p)}
+        return self._waiting.gathering(going, self.consumer.eof, now)
 
     def seek(self, order: Order) -> None:
         """Put the consumer where the cursors' `seeks` say, after a rewind or a cut."""

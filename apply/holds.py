@@ -1,4 +1,5 @@
-"""What keeps a partition from going on: a truncate that waits for the others, a conflict that may pass, a suspension.
+"""What keeps a partition from going on: a truncate that waits for the others, a suspension, or a conflict that may pass
+where it is not enough that one key waits (a table without a key; all others: `apply.waiting`).
 
 A held partition is read up to the hold's offset and paused there; all others flow.
 """
@@ -8,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from apply.cursors import Cursors
 from apply.errors import Suspensions
 from apply.limits import Limits
+from apply.outcome import Place
 from apply.sink import Arrival, TopicPartition
-from apply.writer import Place, Writer
+from apply.waiting import Waiting
+from apply.writer import Writer
 from runtime.logging import get_logger
 from schemas.errors import TailraceError
 from schemas.table import TableSchema
@@ -24,8 +26,6 @@ log = get_logger(__name__)
 CONFLICT_PAUSE_S = 0.1
 CONFLICT_PAUSE_S_MAX = 2.0
 BARRIER_PAUSE_S = 0.1
-GATHER_S = 0.5
-"""How long a batch grows that tries conflicts again."""
 
 
 class Why(StrEnum):
@@ -87,6 +87,7 @@ class Holds:
     def __init__(
         self,
         cursors: Cursors,
+        waiting: Waiting,
         writer: Writer,
         target: Callable[[str, int], TableSchema],
         partition_count: Callable[[str], int],
@@ -97,20 +98,11 @@ class Holds:
         self.conflicts = Conflicts(limits.conflict_wait_s)
         self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
         self._cursors = cursors
+        self._waiting = waiting
         self._writer = writer
         self._target = target
         self._partition_count = partition_count
         self._suspended_retry_s = limits.suspended_retry_s
-        self._gather_until = 0.0
-
-    def gathering(self, eof: Mapping[Any, int], now: float) -> bool:
-        """Tell whether a batch should still grow, since it tries again what was in conflict: rows that change places,
-        from several partitions, can only be written together.
-        """
-        if now >= self._gather_until:
-            return False
-        positions = self._cursors.positions
-        return any(eof.get(p, -1) < offset for p, offset in positions.items() if not self.stands(p))
 
     def stands(self, partition: TopicPartition) -> bool:
         """Tell whether a partition has come to its hold."""
@@ -144,18 +136,16 @@ class Holds:
         log.error("table suspended", topic=topic, reason=str(error))
 
     def attend(self, now: float) -> dict[TopicPartition, int]:
-        """Let go what may go on. Return the offsets of truncates that are passed and not yet staged at the target."""
+        """Let go what may go on. Return offsets that truncates have led partitions to, not yet staged at the target."""
         passed: dict[TopicPartition, int] = {}
-        due = [h for h in self.by_partition.values() if h.why is Why.CONFLICT and now >= h.retry_at]
         for partition, hold in list(self.by_partition.items()):
-            if hold.why is Why.CONFLICT and due:
-                # All together: one's conflict may be with the other.
-                self._let_go(partition, hold.offset)
-                self._gather_until = now + GATHER_S
-            elif now < hold.retry_at:
+            if now < hold.retry_at:
                 continue
-            elif hold.why is Why.SUSPENDED:
+            if hold.why is not Why.TRUNCATE:
                 self._let_go(partition, hold.offset)
+            elif self.stands(partition) and self._waiting.supersede(partition):
+                # The table is emptied next.
+                passed[partition] = self._cursors.positions[partition]
             elif self._cursors.flushed[partition] >= hold.offset:
                 if self._ask_barrier(partition, hold):
                     passed[partition] = self._cursors.flushed[partition] = hold.offset + 1

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from apply.batch import Batch, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +26,23 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+class Room:
+    """How much more a batch may take in."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._record_bytes = 256.0
+
+    def learn(self, records: Sequence[Record]) -> None:
+        """Take note of how large records are: a moving average, which bounds how many are asked for at once."""
+        if records:
+            size = sum([len(r.value() or b"") for r in records]) / len(records)
+            self._record_bytes = max(64.0, 0.7 * self._record_bytes + 0.3 * size)
+
+    def left(self, batch: Batch) -> int:
+        """Return how many records more a batch may take in, by estimate; at most 0 if it is full."""
+        rows_left = self._limits.batch_rows - batch.row_count
+        bytes_left = self._limits.batch_bytes - batch.byte_count
+        return min(rows_left, int(bytes_left / self._record_bytes) + 1) if bytes_left > 0 else 0

@@ -247,6 +247,8 @@ class MemorySink:
             refused = self.target.refuse(batch.table.name, kind, item)
             if refused is not None:
                 return refused
+        if self.target.foreign_keys and not self._deferring and kind == "deletes" and self._is_referred_to(batch, item):
+            return ErrorKind.ROW_CONFLICT
         if self.target.foreign_keys and not self._deferring and kind in ("upserts", "updates"):
             names = batch.table.column_names
             for key in self.target.tables[batch.table.name].schema.foreign_keys:
@@ -280,6 +282,17 @@ class MemorySink:
                 break
             out |= more
         return out
+
+    def _is_referred_to(self, batch: TableBatch, key: Row) -> bool:
+        return any(
+            foreign.target == batch.table.name
+            and any(
+                tuple(record.get(column) for column in foreign.columns) == key
+                for record in self._viewed(name).rows.values()
+            )
+            for name, child in self.target.tables.items()
+            for foreign in child.schema.foreign_keys
+        )
 
     def _has(self, name: TableName, key: Row) -> bool:
         return name in self.target.tables and key in self._viewed(name).rows

@@ -7,7 +7,6 @@ same rows as the run itself: property tests hold it to both.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from operator import itemgetter
 
 from apply.sink import TableBatch
@@ -93,10 +92,10 @@ class NetChanges:
             fresh,
         )
 
-    def key_at(self, kind: str, index: int) -> bytes:
-        """Return the encoded key of a row of `batch`, by its list and index there. Slow: for rejected rows only."""
+    def keys_of(self, kind: str) -> list[bytes]:
+        """Return the encoded keys of a list of `batch`, in its order."""
         keys: dict[bytes, Row] = getattr(self, kind)
-        return next(islice(keys, index, None))
+        return list(keys)
 
     def __len__(self) -> int:
         return len(self.upserts) + len(self.updates) + len(self.deletes) + len(self.sequence)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from apply.applier import Applier
 from apply.batch import Batch, BatchBuilder
 from apply.dead_letters import DeadLettersTopic, Letter
+from apply.outcome import Place
 from apply.parking import REFUSED, RELEASED, SKIP, Identity, ParkingLot
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
-from apply.writer import Place
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -72,8 +72,9 @@ class Releases:
             if outcome.error.action in (Action.PARK, Action.SUSPEND):
                 return outcome.error
             raise outcome.error
-        if outcome.conflicts:
-            return next(iter(outcome.conflicts.values()))[1]
+        refused = [error for _, error in outcome.conflicts.values()] + [wait.error for wait in outcome.waits.values()]
+        if refused:
+            return refused[0]
         if outcome.parked:
             return TailraceError(ErrorKind.ROW_REJECTED, outcome.parked[0][1].message)
         return None

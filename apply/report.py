@@ -9,13 +9,16 @@ from typing import Any, Protocol
 
 from apply.applier import Applier
 from apply.completion import Completion
+from apply.outcome import Outcome
 from apply.sink import TopicPartition
-from apply.writer import Outcome
 from runtime import clock, metrics
 from runtime.logging import get_logger
 from schemas.errors import Action, TailraceError
 
 log = get_logger(__name__)
+
+WAITS_SHOWN = 8
+"""Tables and reasons of waiting rows in a status document."""
 
 
 class Status(Protocol):
@@ -110,7 +113,11 @@ class Report:
                 for topic, count in lags.items()
             },
             "parked": len(applier.lot),
-            "conflicts": len(applier.holds.conflicts),
+            "conflicts": len(applier.holds.conflicts) + len(applier.waiting),
+            "waits": [
+                {"table": self._table(one.topic), "keys": one.keys, "seconds": round(one.seconds, 1), "for": one.reason}
+                for one in applier.waiting.reasons(now)[:WAITS_SHOWN]
+            ],
             "signals": self.answers,
             "error": _plain(error or next(iter(suspended.values()), None)),
         }

@@ -22,6 +22,7 @@ from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
 from apply.sink import Sink, TopicPartition
 from apply.sinks import open_sink
+from apply.waiting import Waiting
 from apply.writer import Policies, Writer
 from runtime import clock, exit_codes, failpoints, garbage, metrics
 from runtime.kafka.admin import Topics
@@ -140,6 +141,7 @@ class _Service:
                 self._writer,
                 self._catalog,
                 self._dead_letters.lot,
+                Waiting(settings.apply.conflict_wait_s, self._ends_now, self._group_offsets.read),
                 self._executor,
                 Backoff.of(settings.retry, settings.apply.retry_for_s),
                 self._partition_count,
@@ -254,9 +256,11 @@ class _Service:
             self._applier.step()
             now = clock.monotonic()
             if self._applier.healthy:
-                cursors, is_open = self._applier.cursors, self._applier.writer.is_open
-                # A transaction larger than a batch is durable at its end; until then what is taken in tells.
-                moved = dict(cursors.positions if is_open else cursors.flushed)
+                cursors = self._applier.cursors
+                # A transaction larger than a batch is durable at its end, and so is what waits for other rows; until
+                # then what is taken in tells.
+                ahead = self._applier.writer.is_open or self._applier.waiting
+                moved = dict(cursors.positions if ahead else cursors.flushed)
                 self._health.turned(moved, idle=self._applier.caught_up or self._applier.paused)
             else:
                 self._health.progress("waiting to try again" if self._applier.trouble else "claiming partitions")
@@ -326,6 +330,9 @@ class _Service:
 
     def _rank(self, name: TableName) -> int:
         return self._ranks.get(name, len(self._ranks))
+
+    def _ends_now(self) -> dict[tuple[str, int], int]:
+        return self._topics.end_offsets(self._subscribed, read_committed=False)
 
     def _partition_count(self, topic: str) -> int:
         if topic not in self._counts:

@@ -7,12 +7,13 @@ It never decides what to do about an error: it rolls back and tells.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from apply.batch import Batch, Record, Segment
 from apply.errors import FinalError, SuspendingError
+from apply.outcome import Outcome, Place, Wait, place_of
 from apply.parking import QUEUED, ParkedRecord
 from apply.sink import Rejection, Sink, TableBatch, TopicPartition
 from runtime import clock
@@ -22,24 +23,6 @@ from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
-
-
-class Place(NamedTuple):
-    """Where a record stands."""
-
-    partition: TopicPartition
-    offset: int
-
-
-class _Everything:
-    """Holds every record."""
-
-    def __contains__(self, place: object) -> bool:
-        return True
-
-
-EVERYTHING = _Everything()
-"""As `overdue`: no conflict may pass by itself, since nobody else is behind."""
 
 
 class DeadLetters(Protocol):
@@ -61,29 +44,12 @@ class Policies:
     escalation: str = "suspend"
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of a batch. With an error nothing of it is written.
+class _Refused(NamedTuple):
+    """What the target refused of a segment, why, and of which records it was the net effect."""
 
-    With conflicts all but the rows in question is written, and the offsets of their partitions stay before them: what
-    follows there is applied once more, which changes nothing. A table without a key has no such means: a conflict in it
-    rolls all back (`written` is False).
-    """
-
-    batch: Batch
-    error: TailraceError | None = None
-    conflicts: dict[TopicPartition, tuple[int, TailraceError]] = field(default_factory=dict)
-    """By partition, the first record that violates a key only because others are behind, perhaps."""
-    parked: list[tuple[bytes | None, ParkedRecord]] = field(default_factory=list)
-    written: bool = False
-    """Whether the batch, up to `batch.next`, is durable, and so is what was merged before it."""
-    merged: bool = False
-    """Whether the batch is in the target's open transaction, to be committed with a later one."""
-    inconsistent: TailraceError | None = None
-    """What the target's constraints say of the whole, if they were to be asked at its end: then nothing is written."""
-    duration_s: float = 0.0
-    skipped: dict[str, int] = field(default_factory=dict)
-    """Rows that the policy let go, each of them logged, by topic."""
+    segment: Segment
+    error: TailraceError
+    records: list[Record]
 
 
 class Writer:
@@ -128,12 +94,21 @@ class Writer:
         *,
         whole: bool = True,
         deferred: bool = False,
+        together: bool = False,
     ) -> Outcome:
-        """Write a batch, or roll it back. Conflicts of records in `overdue` have waited long enough to be errors.
+        """Write a batch, or roll it back. Conflicts whose last record is in `overdue` have waited long enough to be
+        errors.
 
         Not `whole`: the batch ends within a source transaction, and is committed together with a later one. `deferred`:
-        the target's constraints need to hold only at the end of the whole.
+        the target's constraints need to hold only at the end of the whole. `together`: that is tried first, since rows
+        may be in each other's way unless all are written.
         """
+        if together:
+            offsets = dict(batch.next)
+            outcome = self.write(batch, whole=whole, deferred=True)
+            if outcome.inconsistent is None:
+                return outcome
+            batch.next = offsets
         outcome = Outcome(batch)
         began = clock.monotonic()
         try:
@@ -258,12 +233,13 @@ class Writer:
                 if full.upserts or full.updates or full.sequence:
                     rejected += self._apply(segment, _without_deletes(full))
         rejected = self._try_again(rejected)
-        self._judge(batch, rejected, overdue, outcome)
-        for partition, (offset, _) in outcome.conflicts.items():
-            if any(segment.net.sequential for segment in batch.segments[partition.topic]):
-                return
-            batch.next[partition] = offset
-        self._answer_all(batch, rejected, overdue, outcome)
+        refused = self._judge(_with_records(batch, rejected), overdue, outcome)
+        if outcome.conflicts:
+            return
+        for wait in outcome.waits.values():
+            partition, offset = place_of(wait.records[0])
+            batch.next[partition] = min(offset, batch.next.get(partition, offset))
+        self._answer_all(batch, refused, outcome)
         hit("apply.write.after")
         self._carried |= batch.next
         if not whole or self._wants_more(batch):
@@ -329,29 +305,29 @@ class Writer:
     def _apply(self, segment: Segment, batch: TableBatch) -> list[tuple[Segment, Rejection]]:
         return [(segment, rejection) for rejection in self.sink.apply(batch)]
 
-    def _judge(
-        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: Container[Place], outcome: Outcome
-    ) -> None:
-        """Find the conflicts that may pass, and the first of them in each partition."""
-        for segment, rejection in rejected:
-            place = _place(_records_of(batch, segment, rejection)[0])
-            if rejection.error.kind is ErrorKind.ROW_CONFLICT and place not in overdue:
+    def _judge(self, refused: list[_Refused], overdue: Container[Place], outcome: Outcome) -> list[_Refused]:
+        """Find the conflicts that may pass; return what is refused for good."""
+        final: list[_Refused] = []
+        for one in refused:
+            segment, error, records = one
+            if error.kind is not ErrorKind.ROW_CONFLICT or place_of(records[-1]) in overdue:
+                final.append(one)
+            elif not segment.net.sequential:
+                outcome.waits[segment.topic, records[0].key()] = Wait(records, error)
+            else:
+                place = place_of(records[0])
                 first = outcome.conflicts.get(place.partition)
                 if first is None or place.offset < first[0]:
-                    outcome.conflicts[place.partition] = (place.offset, rejection.error)
+                    outcome.conflicts[place.partition] = (place.offset, error)
+        return final
 
-    def _answer_all(
-        self, batch: Batch, rejected: list[tuple[Segment, Rejection]], overdue: Container[Place], outcome: Outcome
-    ) -> None:
+    def _answer_all(self, batch: Batch, refused: list[_Refused], outcome: Outcome) -> None:
         """Park or let go what the target refuses for good, and what waits behind it."""
         parked: list[tuple[Record, str, str]] = []
-        for segment, rejection in rejected:
-            records = _records_of(batch, segment, rejection)
-            conflict = rejection.error.kind is ErrorKind.ROW_CONFLICT
-            if conflict and _place(records[0]) not in overdue:
-                continue
+        for _, error, records in refused:
+            conflict = error.kind is ErrorKind.ROW_CONFLICT
             policy = self._policies.row_conflict if conflict else self._policies.row_rejected
-            self._answer(policy, rejection.error, records, parked, outcome)
+            self._answer(policy, error, records, parked, outcome)
         for record, error in batch.refused:
             self._answer(self._policies.decode, error, [record], parked, outcome)
         parked += [(record, QUEUED, "") for record in batch.queued]
@@ -371,7 +347,7 @@ class Writer:
         parked: list[tuple[Record, str, str]],
         outcome: Outcome,
     ) -> None:
-        place = _place(records[0])
+        place = place_of(records[0])
         position = f"{place.partition.topic}/{place.partition.partition}@{place.offset}"
         topic = place.partition.topic
         if policy == "skip" and self._escalates(topic, outcome.skipped.get(topic, 0) + len(records)):
@@ -434,13 +410,20 @@ def _may_pass(segment: Segment, rejection: Rejection) -> bool:
     return rejection.error.kind is ErrorKind.ROW_CONFLICT and not segment.net.sequential
 
 
-def _records_of(batch: Batch, segment: Segment, rejection: Rejection) -> list[Record]:
-    """Return the records whose net effect was refused, in order; never none."""
-    if rejection.kind == "sequence":
-        return [segment.records[rejection.index]]
-    key: Any = segment.net.key_at(rejection.kind, rejection.index)
-    return list(batch.of_key(segment.topic, key))
-
-
-def _place(record: Record) -> Place:
-    return Place(TopicPartition(record.topic(), record.partition()), record.offset())
+def _with_records(batch: Batch, rejected: list[tuple[Segment, Rejection]]) -> list[_Refused]:
+    """Return with each rejection the records whose net effect was refused, in order; never none."""
+    lists: dict[tuple[int, str], list[bytes]] = {}
+    keys: list[Any] = []
+    for segment, rejection in rejected:
+        if rejection.kind == "sequence":
+            keys.append(None)
+            continue
+        place = (id(segment), rejection.kind)
+        if place not in lists:
+            lists[place] = segment.net.keys_of(rejection.kind)
+        keys.append((segment.topic, lists[place][rejection.index]))
+    records = batch.of_keys({key for key in keys if key is not None}) if rejected else {}
+    return [
+        _Refused(s, r.error, [s.records[r.index]] if key is None else records[key])
+        for (s, r), key in zip(rejected, keys, strict=True)
+    ]

@@ -6,7 +6,7 @@ Everything that can be reached is checked, whatever else fails: one run names al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -266,7 +266,9 @@ def _check_kafka(settings: Settings, tables: Sequence[TableSchema], report: Repo
         if wanted is not None and wanted > brokers:
             message = f"topics.replication_factor is {wanted}, the cluster has {brokers} broker(s)"
             report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
-        for message in cluster.differences([*own_topics(settings), *_table_topics(settings, cluster, tables)]):
+        specs = _table_topics(settings, cluster, tables)
+        report.findings += [PlacedFinding("kafka", finding) for finding in entangled(settings, tables, specs)]
+        for message in cluster.differences([*own_topics(settings), *specs.values()]):
             remedy = "change the section `topics`, or alter the topic, or delete it if nobody needs what it holds"
             finding = Finding(Severity.BLOCKS, "topic-settings", message, remedy=remedy)
             report.findings.append(PlacedFinding("kafka", finding))
@@ -274,8 +276,8 @@ def _check_kafka(settings: Settings, tables: Sequence[TableSchema], report: Repo
         report.findings.append(PlacedFinding("kafka", of_error(error)))
 
 
-def _table_topics(settings: Settings, cluster: Topics, tables: Sequence[TableSchema]) -> list[TopicSpec]:
-    """Return what the topics of tables must be, as capture says it."""
+def _table_topics(settings: Settings, cluster: Topics, tables: Sequence[TableSchema]) -> dict[str, TopicSpec]:
+    """Return what the topics of tables must be, as capture says it, by name."""
     topic, existing = schemas_topic(settings.name), cluster.list()
     catalogue = Catalogue.of(settings, read_all(settings.kafka, topic) if topic in existing else {})
     specs = {}
@@ -283,7 +285,45 @@ def _table_topics(settings: Settings, cluster: Topics, tables: Sequence[TableSch
         way = route(settings, table.name)
         if way.outbox is None:
             specs[way.topic] = table_spec(settings, table, catalogue, existing)
-    return list(specs.values())
+    return specs
+
+
+def entangled(settings: Settings, tables: Sequence[TableSchema], specs: Mapping[str, TopicSpec]) -> Iterator[Finding]:
+    """Say of which tables rows with different keys depend on each other, where appliers order by key."""
+    if settings.apply.ordering != "per-key":
+        return
+    referred = {key.target for table in tables for key in table.foreign_keys}
+    for table in tables:
+        way = route(settings, table.name)
+        spec = specs.get(way.topic)
+        if not table.is_entangled or not way.is_applicable or spec is None:
+            continue
+        if spec.partitions > 1:
+            yield Finding(
+                Severity.WARNS,
+                "unique-spread",
+                f"the table has unique values besides its key, and its topic has {spec.partitions} partitions: rows "
+                "that swap such values wait for each other, and are refused if different appliers have them",
+                table.name,
+                "set `apply.ordering: transactional`, or run one applier, or let the topic have one partition",
+            )
+        elif settings.topics.partitions > 1 and not way.is_spread:
+            yield Finding(
+                Severity.NOTE,
+                "unique-together",
+                "the table has unique values besides its key: its topic has one partition, so that they change places "
+                "in order (`partitions` in `topics.overrides` spreads it)",
+                table.name,
+            )
+        if table.name in referred:
+            yield Finding(
+                Severity.NOTE,
+                "unique-referred",
+                "others refer to the table, which has unique values besides its key: where the target enforces foreign "
+                "keys, a transaction that gives a row's unique value and its children to a new row needs one applier",
+                table.name,
+                "set `apply.ordering: transactional`, or run one applier, or set `disable_triggers` of the target",
+            )
 
 
 def _destination(way: Route) -> str:

@@ -166,6 +166,9 @@ def _target_details(target: TargetStatus) -> Iterator[RenderableType]:
     for topic, left in sorted(target.topics.items(), key=lambda item: -item[1])[:5]:
         yield Text(f"  {target.name}: {left:,} records behind on {topic}", style="dim")
     for instance in target.instances:
+        for wait in instance.facts.get("waits") or ():
+            rows, since = f"{number(wait['keys'])} rows of {wait['table']}", duration(1000 * wait["seconds"])
+            yield Text(f"  {instance.component}: {rows} wait for others, {since}: {wait['for']}", style="yellow")
         if error := instance.facts.get("error"):
             yield _error(instance.component, error)
 

@@ -33,6 +33,8 @@ class Route:
     key: tuple[str, ...]
     """Columns of the records' key; empty: the table's own."""
     partitions: int
+    is_spread: bool
+    """Whether an override says how many partitions the table's topic has."""
     cleanup: Cleanup
     tombstones: bool
     config: Mapping[str, Any]
@@ -81,6 +83,7 @@ def route(settings: Settings, name: TableName) -> Route:
         deletes=found.get("deletes", Deletes.TOMBSTONE),
         key=tuple(found.get("key", ())),
         partitions=found.get("partitions", topics.partitions),
+        is_spread="partitions" in found,
         cleanup=cleanup,
         tombstones=cleanup is Cleanup.COMPACT if tombstones is None else tombstones,
         config=found["config"],

@@ -151,6 +151,11 @@ class TableSchema:
         return bool(self.key) and not self.loose_key
 
     @property
+    def is_entangled(self) -> bool:
+        """Whether a unique index besides the key lets a row's change depend on that of a row with another key."""
+        return sum(index.unique for index in self.indexes) > (not self.primary_key)
+
+    @property
     def fingerprint(self) -> str:
         """A hash of all that makes a version: equal for equal tables."""
         if not self._fingerprint:

@@ -18,7 +18,11 @@ import psycopg
 
 from deploy.local.kafka import KafkaAddress, KafkaServer
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer
-from tests.integration.services import DEADLINE_S, Services
+from runtime.kafka.admin import Topics
+from runtime.kafka.group_offsets import GroupOffsets
+from runtime.status import read_status
+from schemas.topics import apply_group
+from tests.integration.services import DEADLINE_S, TARGET, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.disk import SmallDisk
 from tests.kit.network import Network
@@ -145,6 +149,25 @@ class Stage:
     def logs(self) -> str:
         """Return the last lines of all services."""
         return "\n".join(self.services.log_tail(name) for name in self.services.names)
+
+    def state(self) -> str:
+        """Say how far everything is: what to look at first when something never comes."""
+        topics, kafka = Topics(self.kafka.settings), self.kafka.settings
+        names = sorted(topics.list(f"{self.replication}."))
+        ends = topics.end_offsets(names, read_committed=False)
+        group = GroupOffsets(kafka, apply_group(self.replication, TARGET))
+        reached = group.read(ends)
+        group.close()
+        waits = {p: (reached.get(p), end) for p, end in ends.items() if p in reached and reached[p] < end}
+        stored = self.target.rows("select * from tailrace.offsets order by 1, 2, 3")
+        lines = {
+            "open transactions": topics.unended(names),
+            "the group's offset, the end": waits,
+            "offsets at the target": stored,
+            "barriers": self.target.rows("select * from tailrace.barriers order by 1, 2, 3"),
+            "status": read_status(kafka, self.replication),
+        }
+        return "\n".join(f"{what}: {found}" for what, found in lines.items())
 
     def _active(self) -> str:
         """Return the capture that has the slot: the other one is the standby."""

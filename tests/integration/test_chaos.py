@@ -126,7 +126,7 @@ def _run(stage: Stage, faults: Sequence[str], *, flat: bool) -> None:
                 _stays_flat(stage)
         assert stage.finish() == [], stage.logs()
     except AssertionError as error:
-        raise AssertionError(f"SEED={SEED} ROUNDS={ROUNDS} ORDERING={ORDERING}: {error}") from error
+        raise AssertionError(f"SEED={SEED} ROUNDS={ROUNDS} ORDERING={ORDERING}: {error}\n{stage.state()}") from error
     finally:
         stage.close()
     _report(stage)

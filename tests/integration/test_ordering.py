@@ -1,11 +1,14 @@
-"""Transactional ordering, on the real thing: a reader at the target never sees what the source never committed."""
+"""Both orderings, on the real thing: transactional, a reader at the target never sees what the source never committed;
+by key, nothing is parked that the source allowed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -48,6 +51,9 @@ class Bank:
         self._chance = random.Random(11)
         self._next = 1_000_000
         self.transactions = 0
+        self.calm: tuple[Callable[..., None], ...] = (self._transfer, self._transfer, self._swap)
+        """Without accounts that leave both their owner and their transfers to another one."""
+        self.steps: tuple[Callable[..., None], ...] = (*self.calm, self._succeed)
 
     def create(self) -> None:
         with psycopg.connect(self.dsn) as connection:
@@ -62,13 +68,30 @@ class Bank:
     def run_until(self, stop: threading.Event, pause_s: float) -> None:
         with psycopg.connect(self.dsn) as connection:
             while not stop.wait(pause_s):
-                step = self._chance.choice((self._transfer, self._transfer, self._swap, self._succeed))
+                step = self._chance.choice(self.steps)
                 with connection.transaction():
                     step(connection)
                 self.transactions += 1
                 if self.transactions % 60 == 30:
                     with connection.transaction():
                         self._large(connection)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Callable[[Services, int], None]]:
+        """Write meanwhile; yield what waits until so many transactions more are written."""
+        stop = threading.Event()
+        writer = threading.Thread(target=self.run_until, args=(stop, 0.01))
+
+        def write_on(services: Services, count: int) -> None:
+            goal = self.transactions + count
+            services.wait(lambda: self.transactions > goal, "the writer goes on")
+
+        writer.start()
+        try:
+            yield write_on
+        finally:
+            stop.set()
+            writer.join()
 
     def _pair(self, connection: psycopg.Connection) -> tuple[int, int]:
         rows = connection.execute("select id from accounts order by id").fetchall()
@@ -180,6 +203,52 @@ def test_a_reader_at_the_target_never_sees_half_a_transaction_whatever_is_killed
                 thread.join()
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
         assert reader.faults == []
+        status = json.loads(services.run("status", "--json").stdout)
+        (found,) = (t for t in status["targets"] if t["name"] == TARGET)
+        assert found["parked"] == 0, services.log_tail("apply")
+        for name in ("capture", "apply", "apply-2"):
+            assert services.stop(name) == 0, services.log_tail(name)
+        assert services.run("reset", "--yes").returncode == 0
+
+
+def test_by_key_nothing_is_parked_that_the_source_allowed(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+) -> None:
+    """Foreign keys are enforced, and owners swapped: by one applier, then by two."""
+    source, target = new_database(18, "source"), new_database(18, "target")
+    bank = Bank(source.dsn)
+    bank.create()
+    with Services(
+        tmp_path,
+        replication,
+        kafka_server,
+        source,
+        target,
+        topics={"partitions": 3},
+        capture={"commit_rows": 500},
+        apply={"batch_rows": 400},
+    ) as services:
+        for name in ("capture", "apply"):
+            services.start(name)
+        with bank.open() as write_on:
+            # Parents may be on their way still: not valid for what was there then, and enforced for what comes.
+            enforced = "select from pg_constraint where contype = 'f'"
+            services.wait(lambda: len(target.rows(enforced)) == 2, "the load ends and foreign keys are made")
+            for name in ("apply", "capture"):
+                write_on(services, 60)
+                services.kill(name)
+                services.start(name)
+            write_on(services, 60)
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        bank.steps = bank.calm
+        services.start("apply-2")
+        with bank.open() as write_on:
+            services.wait(lambda: services.said("apply-2", "partitions assigned"), "another applier joins")
+            write_on(services, 100)
+            services.kill("apply")
+            write_on(services, 60)
+            services.start("apply")
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply-2")
         status = json.loads(services.run("status", "--json").stdout)
         (found,) = (t for t in status["targets"] if t["name"] == TARGET)
         assert found["parked"] == 0, services.log_tail("apply")

@@ -25,12 +25,9 @@ class Completion(RelationalCompletion):
 
     code_name = "sqlstate"
 
-    def __init__(
-        self, link: Link, control: ControlTables, preparation: Preparation, *, foreign_keys_act: bool, defers: bool
-    ) -> None:
+    def __init__(self, link: Link, control: ControlTables, preparation: Preparation, *, foreign_keys_act: bool) -> None:
         super().__init__(control, preparation, foreign_keys_act=foreign_keys_act)
         self._link = link
-        self._defers = defers
 
     def _index_statements(self, name: TableName, index: Index) -> list[str]:
         present = self._link.value(
@@ -55,10 +52,11 @@ class Completion(RelationalCompletion):
         )
         if present:
             return ""
-        deferrable = " deferrable" if key.deferrable or self._defers else ""
+        # Deferrable, so that what leads from one consistent state to the next may come in any order. For the sessions
+        # of others that changes nothing.
         return (
             f"alter table {sql} add constraint {quoted(key.name)} foreign key ({listed(key.columns)}) "
-            f"references {qualified(parent)} ({listed(key.target_columns)}){actions}{deferrable}"
+            f"references {qualified(parent)} ({listed(key.target_columns)}){actions} deferrable"
         )
 
     def _attempt_foreign_key(self, statement: str) -> psycopg.Error | None:

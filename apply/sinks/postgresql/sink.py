@@ -27,13 +27,11 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
     """One target database, as one appliers' process sees it."""
 
     def __init__(self, replication: str, target_name: str, target: PostgresqlTarget, *, defers: bool = False) -> None:
-        """With `defers` foreign keys at the target are, or are made, such as can wait until a transaction's end."""
+        """With `defers` foreign keys that are there already are altered so that they can wait for a commit."""
         link = Link(target, f"tailrace apply {replication} {target_name}")
         control = ControlTables(link, target.control_schema, replication, target_name)
         self._preparation = Preparation(link, control, target.schema_map, defers=defers)
-        completion = Completion(
-            link, control, self._preparation, foreign_keys_act=target.disable_triggers, defers=defers
-        )
+        completion = Completion(link, control, self._preparation, foreign_keys_act=target.disable_triggers)
         definitions = Definitions(link, control, self._preparation, completion)
         super().__init__(link, control, definitions, Writer(Stages(link)))
         self._triggers_disabled = target.disable_triggers

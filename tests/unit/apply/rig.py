@@ -20,6 +20,7 @@ from apply.memory import MemorySink, MemoryTarget
 from apply.parking import ParkedRecord, ParkingLot
 from apply.schema_catalog import Loaded, TopicSchemas
 from apply.sink import Sink, TopicPartition
+from apply.waiting import Waiting
 from apply.writer import Policies, Writer
 from runtime.retry import Backoff
 from schemas.changes import Row
@@ -120,6 +121,8 @@ class Topics:
     """The topics of a replication: partitions are lists, offsets have gaps as transaction markers leave them."""
 
     partition_count: int = 2
+    single: set[TableName] = field(default_factory=set)
+    """Tables whose topics have one partition."""
     logs: dict[TopicPartition, list[Entry]] = field(default_factory=dict)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
     schemas: dict[str, TopicSchemas] = field(default_factory=dict)
@@ -143,10 +146,14 @@ class Topics:
         """Publish a version of a table."""
         topic = data_topic(REPLICATION, table.name)
         self.schemas.setdefault(topic, TopicSchemas(table.name)).versions[table.version] = table
-        for number in range(self.partition_count):
+        for number in range(self.partitions(topic)):
             self.logs.setdefault(TopicPartition(topic, number), [])
             self.ends.setdefault(TopicPartition(topic, number), 0)
         return topic
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        return 1 if self.schemas[topic].name in self.single else self.partition_count
 
     def put(
         self, table: TableSchema, op: str, before: Row | None, after: Row | None, *, raw: bytes | None = None
@@ -157,7 +164,7 @@ class Topics:
         value = raw or bytes([table.version]) + pickle.dumps((self.sequence, op, before, after))
         row = after if after is not None else before
         if op == "t":
-            for number in range(self.partition_count):
+            for number in range(self.partitions(topic)):
                 self._append(TopicPartition(topic, number), None, value)
             return
         key = None
@@ -166,7 +173,7 @@ class Topics:
             assert row is not None
             values = tuple(row[i] for i in table.key)
             key = repr(values).encode()
-            number = sum(key) % self.partition_count
+            number = sum(key) % self.partitions(topic)
         self._append(TopicPartition(topic, number), key, value)
 
     def mark(self) -> None:
@@ -347,9 +354,11 @@ class Member:
 class Rig:
     """A target, its group, and any number of appliers."""
 
-    def __init__(self, tables: Sequence[TableSchema], seed: int = 0, partition_count: int = 2) -> None:
+    def __init__(
+        self, tables: Sequence[TableSchema], seed: int = 0, partition_count: int = 2, single: Iterable[TableName] = ()
+    ) -> None:
         self.chance = random.Random(seed)
-        self.topics = Topics(partition_count)
+        self.topics = Topics(partition_count, {*single})
         for table in tables:
             self.topics.add(table)
         self.target = MemoryTarget()
@@ -377,9 +386,14 @@ class Rig:
             writer,
             PlainCatalog(self.topics),  # type: ignore[arg-type]
             self.dead_letters.lot(),
+            Waiting(
+                (limits or Limits()).conflict_wait_s,
+                lambda: {p: end for p, end in self.topics.ends.items() if p != MARKS},
+                lambda partitions: {p: self.group[p] for p in partitions if p in self.group},
+            ),
             LateExecutor(self.chance),
             backoff,
-            lambda _topic: self.topics.partition_count,
+            self.topics.partitions,
             limits=limits or Limits(batch_rows=10_000),
             ddl=ddl,
             decode_policy=policies.decode,

@@ -118,5 +118,5 @@ def test_only_rows_of_the_full_load_count_as_reads() -> None:
 
 def test_a_rejected_row_leads_back_to_its_key() -> None:
     found = net(("c", None, (7, "a", None)), ("c", None, (8, "a", None)), ("d", (9, UNCHANGED, UNCHANGED), None))
-    assert found.key_at("upserts", 1) == b"8"
-    assert found.key_at("deletes", 0) == b"9"
+    assert found.keys_of("upserts") == [b"7", b"8"]
+    assert found.keys_of("deletes") == [b"9"]

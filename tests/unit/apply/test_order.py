@@ -14,6 +14,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, ForeignKey, TableName, TableSchema
 from tests.conformance.sink_suite import EVENTS, INT64, STRING
 from tests.unit.apply.rig import MARKS, Member, Rig
+from tests.unit.apply.test_simulation import failing
 
 PARENTS = TableSchema(
     TableName("public", "parents"),
@@ -272,4 +273,44 @@ def test_a_target_that_was_written_by_key_comes_to_one_commit_sequence(seed: int
     rig.topics.put_mark(whole=True)
     rig.settle(member)
     assert member.applier.order.exact
+    assert {table.name: rig.target.read(table.name) for table in TABLES} == source.state()
+
+
+class HotSource(Source):
+    """Few parents, which change places all the time: what waits is hardly ever at rest."""
+
+    def transact(self) -> None:
+        for _ in range(self.chance.choice((1, 2, 5))):
+            if len(self.parents) < 4:
+                self._family()
+            else:
+                self.chance.choice((self._swap, self._swap, self._move))()
+        self.rig.topics.put_mark(whole=True)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_by_key_no_row_of_a_legal_history_is_refused_whatever_the_speeds_of_partitions(seed: int) -> None:
+    """Rows need each other in every way. Unique values stand in one partition, as capture sees to, or in several."""
+    rig = Rig(TABLES, seed, partition_count=1 + seed % 4, single=[PARENTS.name] if seed % 2 else [])
+    rig.topics.begin_marks()
+    rig.target.foreign_keys = True
+    rig.target.unique = {PARENTS.name: "code"}
+    source = HotSource(rig) if seed % 4 > 1 else Source(rig)
+    rig.target.fail = failing(rig, random.Random(seed), 0.01) if seed % 3 == 1 else None
+    limits = Limits(batch_rows=rig.chance.choice((3, 20, 200)), conflict_wait_s=20.0)
+    member = rig.member(limits=limits, take_all=True)
+    for _ in range(60):
+        for _ in range(1 if seed % 4 > 1 else rig.chance.randint(0, 3)):
+            source.transact()
+        for _ in range(rig.chance.randint(1, 3)):
+            rig.clock.now += 0.4
+            member.applier.step()
+        if rig.chance.random() < 0.03:
+            # Where its partitions stood, and what waited, its successor finds out.
+            member.consumer.rebalance("lose", [p for p in rig.topics.logs if p != MARKS])
+            member.applier.step()
+            member = rig.member(limits=limits, take_all=True)
+    rig.target.fail = None
+    rig.settle(member, steps=5000)
+    assert rig.dead_letters.records == []
     assert {table.name: rig.target.read(table.name) for table in TABLES} == source.state()

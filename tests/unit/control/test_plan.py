@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from control.plan import PlacedFinding, Report, check_target, of_error, planned_table
+from capture.schemas_topic import Catalogue
+from capture.tables import table_spec
+from control.plan import PlacedFinding, Report, check_target, entangled, of_error, planned_table
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.settings import parse
-from schemas.table import Column, TableName, TableSchema
+from schemas.table import Column, ForeignKey, Index, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
 DOCUMENT = {
@@ -58,3 +60,25 @@ def test_a_target_that_refuses_the_connection_was_not_reached(tmp_path: Path) ->
         check_target(settings, name, (), report)
     assert [line.split()[1] for line in report.reached] == ["files"]
     assert {finding.place for finding in report.findings} == {"target postgresql", "target mysql"}
+
+
+def test_tables_whose_rows_depend_on_each_other_are_named() -> None:
+    settings = parse({**DOCUMENT, "topics": {"overrides": [{"tables": ["public.spread"], "partitions": 3}]}})
+    index = Index("codes", unique=True, definition="using btree (code)")
+    column = Column("id", LogicalType(Family.INT64), "bigint", nullable=False)
+    tables = [
+        TableSchema(TableName("public", name), (column,), key=(0,), indexes=(index,), foreign_keys=keys)
+        for name, keys in (
+            ("spread", ()),
+            ("together", (ForeignKey("child", ("id",), TableName("public", "spread"), ("id",)),)),
+        )
+    ]
+    catalogue = Catalogue.of(settings, {})
+    specs = {spec.name: spec for spec in (table_spec(settings, table, catalogue, {}) for table in tables)}
+    assert [spec.partitions for spec in specs.values()] == [3, 1]
+    found = [(finding.code, finding.table) for finding in entangled(settings, tables, specs)]
+    spread, together = (table.name for table in tables)
+    assert found == [("unique-spread", spread), ("unique-referred", spread), ("unique-together", together)]
+    # One that had a topic before keeps it.
+    assert table_spec(settings, tables[1], catalogue, {"shop.public.together": 4}).partitions == 4
+    assert not list(entangled(parse({**DOCUMENT, "apply": {"ordering": "transactional"}}), tables, specs))
