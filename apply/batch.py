@@ -383,7 +383,7 @@ class BatchBuilder:
         # A foreign writer's records bear no commit sequence: the catalogue knows another number that grows.
         seq = facts.seq or self._catalog.sequence(decoder, record)
         place = TopicPartition(record.topic(), record.partition())
-        return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid)
+        return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid, facts.lsn)
 
     def _truncate(self, partition: TopicPartition, sequence: int, version: int) -> None:
         """Let a truncate take the place of all that the batch holds of its table from before."""

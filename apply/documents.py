@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import orjson
 
+from apply.folding import Told
 from apply.sink import TableBatch
-from schemas.dms_json import Write, document_writer
+from schemas.dms_json import OPERATIONS, Write, document_writer
+from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
+from schemas.types.plain import canonical
 
 WRITERS_MAX = 10_000
 
@@ -32,3 +38,36 @@ class Documents:
                 self._writers.pop(next(iter(self._writers)))
             self._writers[key] = document_writer(table)
         return self._writers[key]
+
+
+_OPS = {name: op for op, name in OPERATIONS.items()}
+
+
+def told(table: TableSchema, documents: Iterable[bytes]) -> Iterator[Told]:
+    """Yield a table's changes as documents say them; those of others, and control records, are left out.
+
+    Raises TARGET_SCHEMA for what is no document of ours.
+    """
+    forms = [(column.name, canonical(column.type)) for column in table.columns]
+    for content in documents:
+        try:
+            document = orjson.loads(content)
+            about = document["metadata"]
+            if (about["schema-name"], about["table-name"]) != table.name or "control" in document:
+                continue
+            op = _OPS[about["operation"]]
+            names = table.key_names if op == "d" else table.column_names
+            known = set(names) - set(document.get("unavailable", ()))
+            values = _values(document.get("data", {}), [(name, form) for name, form in forms if name in known])
+            yield Told(op, values, 0, about["commit-sequence"])
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA,
+                f"a document cannot be read as a change of the table ({type(error).__name__})",
+                table=str(table.name),
+            ) from error
+
+
+def _values(data: dict[str, Any], forms: list[tuple[str, Callable[[Any], Any]]]) -> dict[str, Any]:
+    """Return canonical values. A member that is not there is null: `include_null_and_empty` leaves those out."""
+    return {name: None if data.get(name) is None else form(data[name]) for name, form in forms}

@@ -8,7 +8,8 @@ There are three kinds, told apart by `Capabilities`. A sink with transactions wr
 (`stores_offsets`). One that keeps the state of tables without transactions guards each row by its commit sequence
 (`origins`). One that keeps every change (`history`) appends them, and is told their places in Kafka; where it can write
 something only if it is not there yet, it names it by them. For the last two the group's offsets, committed after
-`flush`, are the checkpoint: what follows one of the earlier flushes comes again, in other batches.
+`flush`, are the checkpoint: what follows one of the earlier flushes comes again, in other batches. A history that
+stores offsets is given nothing that precedes those which it has told at the assignment.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Origin(NamedTuple):
     commit_ts_us: int
     """When the source committed it, microseconds since the epoch."""
     txid: int | None
+    lsn: int | None = None
+    """Its place in the source's log, where the engine has such numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.changes import UNCHANGED, Row
-from schemas.table import TableSchema
+from schemas.table import Column, TableSchema
+from schemas.types.logical import Family
 from schemas.types.plain import plain
 
 OPERATIONS = {"r": "load", "c": "insert", "u": "update", "d": "delete", "t": "truncate-table"}
@@ -41,7 +42,7 @@ def document_writer(table: TableSchema) -> Write:
     ) -> Document:
         row = after if after is not None else before
         metadata = {
-            "timestamp": _time(commit_ts_us),
+            "timestamp": commit_time(commit_ts_us),
             "record-type": "control" if op == "t" else "data",
             "operation": OPERATIONS[op],
             "partition-key-type": "primary-key",
@@ -61,5 +62,69 @@ def document_writer(table: TableSchema) -> Write:
     return write
 
 
-def _time(us: int) -> str:
+def table_definition(table: TableSchema, operation: str, commit_ts_us: int, seq: int) -> Document:
+    """Return a control record that says what a table is since a change.
+
+    Its form is that of records which DMS wrote (the samples of tools that read them): `table-def` with columns, their
+    types and lengths, and the primary key.
+    """
+    columns = {column.name: _definition(column) for column in table.columns}
+    metadata = {
+        "timestamp": commit_time(commit_ts_us),
+        "record-type": "control",
+        "operation": operation,
+        "partition-key-type": "schema-table",
+        "schema-name": table.name.schema,
+        "table-name": table.name.table,
+        "commit-sequence": seq,
+    }
+    definition = {"columns": columns, "primary-key": list(table.key_names)}
+    return {"control": {"table-def": definition}, "metadata": metadata}
+
+
+def table_operations(table: TableSchema, before: Document | None) -> tuple[Document, list[str]]:
+    """Return what is to be remembered of a table version, and the operations that lead to it from what was before."""
+    columns = {column.name: _definition(column) for column in table.columns}
+    said = {"version": table.version, "columns": columns}
+    if before is None:
+        return said, ["create-table"]
+    old = before["columns"]
+    kept = columns.keys() & old.keys()
+    changes = [
+        ("drop-column", bool(old.keys() - columns.keys())),
+        ("add-column", bool(columns.keys() - old.keys())),
+        ("column-type-change", any(columns[name] != old[name] for name in kept)),
+    ]
+    return said, [operation for operation, is_so in changes if is_so]
+
+
+_TYPES = {
+    Family.BOOLEAN: "BOOLEAN",
+    Family.INT16: "INT16",
+    Family.INT32: "INT32",
+    Family.INT64: "INT64",
+    Family.UINT32: "UINT32",
+    Family.UINT64: "UINT64",
+    Family.FLOAT32: "REAL32",
+    Family.FLOAT64: "REAL64",
+    Family.DECIMAL: "NUMERIC",
+    Family.NUMERIC: "NUMERIC",
+    Family.BYTES: "BYTES",
+    Family.DATE: "DATE",
+    Family.TIME: "TIME",
+    Family.TIMESTAMP: "TIMESTAMP",
+    Family.TIMESTAMPTZ: "TIMESTAMP",
+}
+"""All other families are STRING."""
+
+
+def _definition(column: Column) -> Document:
+    found: Document = {"type": _TYPES.get(column.type.family, "STRING"), "nullable": column.nullable}
+    if column.type.family is Family.DECIMAL:
+        found |= {"precision": column.type.precision, "scale": column.type.scale}
+    return found
+
+
+def commit_time(us: int) -> str:
+    """Return a time as records of DMS have it."""
     return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

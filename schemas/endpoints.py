@@ -16,13 +16,14 @@ from pydantic import Discriminator, Field, SecretStr, Tag, field_validator, mode
 from schemas.file_targets import FilesTarget, S3Target, StdoutTarget, WebhookTarget
 from schemas.format import Format
 from schemas.hints import nearest
+from schemas.kafka_target import KafkaTarget
 from schemas.kinesis_target import KinesisTarget
 from schemas.opensearch_target import OpensearchTarget
 from schemas.section import Section
 from schemas.target_section import TargetSection
 
 SOURCE_ENGINES = ("postgresql", "mysql", "debezium")
-TARGET_ENGINES = ("postgresql", "mysql", "files", "kinesis", "opensearch", "s3", "stdout", "webhook")
+TARGET_ENGINES = ("postgresql", "mysql", "files", "kafka", "kinesis", "opensearch", "s3", "stdout", "webhook")
 """The engines that have a model of their own, the default first."""
 
 
@@ -342,6 +343,7 @@ AnyTarget = Annotated[
     Annotated[PostgresqlTarget, Tag("postgresql")]
     | Annotated[MysqlTarget, Tag("mysql")]
     | Annotated[FilesTarget, Tag("files")]
+    | Annotated[KafkaTarget, Tag("kafka")]
     | Annotated[KinesisTarget, Tag("kinesis")]
     | Annotated[OpensearchTarget, Tag("opensearch")]
     | Annotated[S3Target, Tag("s3")]

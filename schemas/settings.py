@@ -18,6 +18,7 @@ from schemas.endpoints import AnySource, AnyTarget, DebeziumSource, PostgresqlSo
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.hints import explain
+from schemas.kafka_properties import check_properties
 from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.rules import TransformationRule
@@ -100,26 +101,6 @@ class ApplySettings(Section):
     """How often the status topic is written."""
 
 
-RESERVED_KAFKA_PROPERTIES = frozenset(
-    {
-        "transactional.id",
-        "group.id",
-        "group.instance.id",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "isolation.level",
-        "enable.idempotence",
-        "auto.offset.reset",
-        "acks",
-        "request.required.acks",
-        "partitioner",
-        "delivery.timeout.ms",
-        "message.timeout.ms",
-    }
-)
-"""librdkafka properties that the delivery guarantees rest on: Tailrace sets them, nobody else."""
-
-
 class Settings(Section):
     """One replication: a source, its topics, and any number of targets."""
 
@@ -184,12 +165,7 @@ class Settings(Section):
     @field_validator("kafka")
     @classmethod
     def _kafka_is_reachable_and_ours(cls, kafka: dict[str, Any]) -> dict[str, Any]:
-        if not kafka.get("bootstrap.servers"):
-            raise ValueError("bootstrap.servers is missing")
-        for name in kafka:
-            if name in RESERVED_KAFKA_PROPERTIES:
-                raise ValueError(f"{name} is set by Tailrace: exactly-once delivery rests on it")
-        return kafka
+        return check_properties(kafka)
 
     @field_validator("start_position", mode="before")
     @classmethod

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -46,16 +48,20 @@ class RowFormat(Protocol):
 def format_of(shape: Shape, settings: RowFiles) -> RowFormat:
     """Return the format that the settings ask for. Raises PREREQUISITE if its library is missing."""
     if settings.data_format == "parquet":
-        try:
-            from apply.row_files.parquet import ParquetFormat
-        except ModuleNotFoundError as error:
-            raise TailraceError(
-                ErrorKind.PREREQUISITE,
-                f"Parquet files need a library that is not installed: {error.name}",
-                remedy="pip install 'tailrace[files]'",
-            ) from error
-        return ParquetFormat(shape, settings)
+        return cast("RowFormat", parquet_library().ParquetFormat(shape, settings))
     return (CsvFormat if settings.data_format == "csv" else JsonLinesFormat)(shape, settings)
+
+
+def parquet_library() -> ModuleType:
+    """Return the module for Parquet. Raises PREREQUISITE if what it needs is not installed."""
+    try:
+        return import_module("apply.row_files.parquet")
+    except ModuleNotFoundError as error:
+        raise TailraceError(
+            ErrorKind.PREREQUISITE,
+            f"Parquet files need a library that is not installed: {error.name}",
+            remedy="pip install 'tailrace[files]'",
+        ) from error
 
 
 class _LinesFormat:

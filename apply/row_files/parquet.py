@@ -6,7 +6,7 @@ A value that its column's type cannot hold (NaN of a decimal, an infinite date) 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,7 @@ from schemas.file_targets import RowFiles
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import INFINITY_US, MINUS_INFINITY_US, WRAPPED_BELOW_US
 from schemas.types.numbers import EXACT, NAN
-from schemas.types.plain import INFINITE_DAY, MINUS_INFINITE_DAY, Form, plain
+from schemas.types.plain import INFINITE_DAY, MINUS_INFINITE_DAY, Form, canonical, plain
 
 UNAVAILABLE = "tailrace_unavailable"
 """The last column of files of changes: the names of columns that the log did not hold. They are null here."""
@@ -110,6 +110,44 @@ class ParquetFormat:
             [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)],
             schema=self._schema,
         )
+
+
+def read_parquet(
+    content: bytes, types: Mapping[str, LogicalType], operation: str
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Yield each row of a file, in canonical values, with the columns that it does not know; others are left out.
+
+    Raises ValueError for columns of other types than these would have.
+    """
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        there = set(file.schema_arrow.names)
+        names = [name for name in (operation, *types, UNAVAILABLE) if name in there]
+        for batch in file.iter_batches(columns=names):
+            columns = {
+                name: _canonical(batch.column(name), types[name]) if name in types else batch.column(name).to_pylist()
+                for name in names
+            }
+            unavailable = columns.pop(UNAVAILABLE, None)
+            for place, row in enumerate(zip(*columns.values(), strict=True)):
+                yield dict(zip(columns, row, strict=True)), (unavailable[place] if unavailable else None) or []
+
+
+def _canonical(column: Any, type_: LogicalType) -> list[Any]:
+    """Return a column's canonical values. Times are read as numbers: Python's own calendar ends with the year 9999."""
+    wanted = arrow_type(type_)
+    if column.type != wanted:
+        raise ValueError
+    if pa.types.is_date32(wanted):
+        return list(column.cast(pa.int32()).to_pylist())
+    if pa.types.is_timestamp(wanted):
+        return list(column.cast(pa.int64()).to_pylist())
+    values = column.to_pylist()
+    if pa.types.is_decimal(wanted):
+        return [None if value is None else int(value.scaleb(type_.scale or 0, EXACT)) for value in values]
+    if not pa.types.is_string(wanted):
+        return list(values)
+    form = canonical(type_)
+    return [None if value is None else form(value) for value in values]
 
 
 def _form(type_: LogicalType) -> Form:

@@ -12,6 +12,7 @@ from typing import Any
 
 from apply.sink import Origin
 from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import RowFiles
 from schemas.table import TableSchema
 from schemas.types import LogicalType
@@ -68,7 +69,7 @@ class Shape:
 
 
 def shape_of(table: TableSchema, settings: RowFiles, *, loads: bool) -> Shape:
-    """Return the shape of a table's files."""
+    """Return the shape of a table's files. Raises TARGET_SCHEMA if one of its columns is called as one of theirs."""
     some = settings.cdc_inserts_only or settings.cdc_inserts_and_updates
     heads: list[Head] = []
     if settings.include_op_for_full_load or not (loads or some):
@@ -77,6 +78,14 @@ def shape_of(table: TableSchema, settings: RowFiles, *, loads: bool) -> Shape:
         heads.append(Head(settings.timestamp_column_name, TIMESTAMP, lambda _, origin: origin.commit_ts_us))
     if settings.sequence_column_name is not None:
         heads.append(Head(settings.sequence_column_name, INT64, lambda _, origin: origin.seq))
+    taken = [head.name for head in heads if head.name in table.column_names]
+    if taken:
+        raise TailraceError(
+            ErrorKind.TARGET_SCHEMA,
+            f"the table has a column {taken[0]}, as the files have",
+            table=str(table.name),
+            remedy="set another name for it, or rename the column by table mappings",
+        )
     operations = frozenset("rc" if settings.cdc_inserts_only else "rcu" if some else "rcudt")
     return Shape(table, loads, tuple(heads), operations)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,14 @@ class Store(Protocol):
         Where another has the name, whatever its `last`, leave it as it is and return its `last`; else return None.
         Raises TARGET_CONNECTION, TARGET_THROTTLED, PREREQUISITE.
         """
+        ...
+
+    def paths(self, folder: tuple[str, ...]) -> Iterator[str]:
+        """Yield the places of all files below a folder, in any order; parts of a place stand between slashes."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """Return what a file holds."""
         ...
 
     def close(self) -> None:

@@ -2,7 +2,8 @@
 
 A target's module has three functions: `open_sink(settings, target) -> Sink`, which connects when it is first used;
 `findings(settings, target, tables)`, which checks every prerequisite and changes nothing; and `grants(settings, target,
-tables)`, the statements that give the target's role what it needs and nothing more. Ours are listed here; others
+tables)`, the statements that give the target's role what it needs and nothing more. One whose target can be read back
+has a fourth, `open_reader(settings, target) -> RowReader`. Ours are listed here; others
 register theirs as entry points of the group `tailrace.sinks`. A driver that is not used is not imported.
 """
 
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import cast
 
 from apply.mapped_sink import MappedSink, mapped_tables
+from apply.reading import RowReader
 from apply.sink import Sink
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
@@ -27,6 +29,7 @@ _ENGINES = {
     "postgresql": "apply.sinks.postgresql.target",
     "mysql": "apply.sinks.mysql.target",
     "files": "apply.sinks.files",
+    "kafka": "apply.sinks.kafka.target",
     "kinesis": "apply.sinks.kinesis",
     "opensearch": "apply.sinks.opensearch.target",
     "s3": "apply.sinks.s3.target",
@@ -40,6 +43,15 @@ def open_sink(settings: Settings, target: str) -> Sink:
     sink = cast("Sink", _engine(settings, target).open_sink(settings, target))
     rules = settings.transformations(target)
     return MappedSink(sink, rules) if rules else sink
+
+
+def open_reader(settings: Settings, target: str) -> RowReader:
+    """Return what reads the rows of a target's tables. Raises CONFIGURATION where the engine knows no way."""
+    engine = _engine(settings, target)
+    if not hasattr(engine, "open_reader"):
+        message = f"there is no way to read back a target of the engine {settings.target(target).engine}"
+        raise TailraceError(ErrorKind.CONFIGURATION, message)
+    return cast("RowReader", engine.open_reader(settings, target))
 
 
 def target_findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from glob import escape
 from pathlib import Path
 
+from apply.row_files.reading import FilesReader
 from apply.row_files.sink import RowFilesSink
 from apply.row_files.store import FileName, path_part
 from schemas.errors import ErrorKind, TailraceError
@@ -24,6 +25,12 @@ def open_sink(settings: Settings, target: str) -> RowFilesSink:
     """Return the sink of a target."""
     section = _section(settings, target)
     return RowFilesSink(DirectoryStore(Path(section.directory)), section)
+
+
+def open_reader(settings: Settings, target: str) -> FilesReader:
+    """Return what reads the rows back."""
+    section = _section(settings, target)
+    return FilesReader(DirectoryStore(Path(section.directory)), section)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -76,6 +83,18 @@ class DirectoryStore:
                 remedy="see to the space and the rights of the directory",
             ) from error
         return None
+
+    def paths(self, folder: tuple[str, ...]) -> Iterator[str]:
+        """See `Store`. Files in the making are left out."""
+        root = self._root.joinpath(*map(path_part, folder))
+        return (str(path) for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+    def read(self, path: str) -> bytes:
+        """See `Store`."""
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise TailraceError(ErrorKind.TARGET_CONNECTION, f"{path} cannot be read ({error.strerror})") from error
 
     def close(self) -> None:
         """See `Store`."""

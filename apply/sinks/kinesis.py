@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
 from apply import aws
+from apply.documents import told
+from apply.folding import folded
 from apply.history import HistorySink
 from apply.sink import Capabilities, Rejection, TableBatch
 from runtime import clock
@@ -47,6 +49,11 @@ Entry = dict[str, Any]
 def open_sink(settings: Settings, target: str) -> KinesisSink:
     """Return the sink of a target. Connects when it is first used."""
     return KinesisSink(_section(settings, target))
+
+
+def open_reader(settings: Settings, target: str) -> KinesisReader:
+    """Return what reads back the changes that the stream still has."""
+    return KinesisReader(_section(settings, target))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -196,6 +203,41 @@ class KinesisSink(HistorySink):
                 self._writers.pop(next(iter(self._writers)))
             self._writers[key] = document_writer(table)
         return self._writers[key]
+
+
+class KinesisReader:
+    """Implements `apply.reading.RowReader`, as long as the stream's retention has kept every change."""
+
+    def __init__(self, target: KinesisTarget) -> None:
+        self._target = target
+        self._client = aws.client("kinesis", target)
+
+    def rows(self, table: TableSchema) -> Iterator[Row]:
+        """See `RowReader`."""
+        return folded(table, told(table, self._documents()))
+
+    def close(self) -> None:
+        """See `RowReader`."""
+        self._client.close()
+
+    def _documents(self) -> Iterator[bytes]:
+        stream = {"StreamARN": self._target.stream_arn}
+        try:
+            for page in self._client.get_paginator("list_shards").paginate(**stream):
+                for shard in page["Shards"]:
+                    place = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+                    yield from self._shard(self._client.get_shard_iterator(**stream, **place)["ShardIterator"])
+        except aws.AwsError as error:
+            raise aws.classify(error, "reading the stream") from error
+
+    def _shard(self, iterator: str | None) -> Iterator[bytes]:
+        """Yield the records of a shard up to its end as it is now."""
+        while iterator is not None:
+            answer = self._client.get_records(ShardIterator=iterator, StreamARN=self._target.stream_arn)
+            yield from (record["Data"] for record in answer["Records"])
+            if not answer["Records"] and not answer.get("MillisBehindLatest"):
+                return
+            iterator = answer.get("NextShardIterator")
 
 
 def _size(entry: Entry) -> int:

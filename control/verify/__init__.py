@@ -1,6 +1,7 @@
 """Comparison of a source with a target: by checksums that two PostgreSQL servers compute themselves, or of values.
 
-Between other engines rows are read and compared in one form: see `control.verify.canonical`.
+Between other engines rows are read and compared in one form: see `control.verify.canonical`. Other targets are read by
+what they offer: see `apply.reading`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from control.verify import postgresql
 from control.verify.canonical import CanonicalSide
 from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
 from control.verify.gate import CatchUp
+from control.verify.read_back import ReadBackSide
 from control.verify.side import Side
-from schemas.endpoints import MysqlSource, MysqlTarget, PostgresqlSource, PostgresqlTarget
+from schemas.endpoints import AnyTarget, MysqlSource, MysqlTarget, PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.mapped_table import map_table
 from schemas.selection import Selection
@@ -28,9 +30,6 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     Raises CONFIGURATION when no table is left, and connection errors; what concerns one table is in its result.
     """
     destination = settings.target(target)
-    if not isinstance(destination, PostgresqlTarget | MysqlTarget):
-        message = f"verify knows no way to read a target of the engine {destination.engine}"
-        raise TailraceError(ErrorKind.CONFIGURATION, message)
     source = open_source(settings)
     try:
         tables = source.tables()
@@ -55,7 +54,7 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     sides: list[Side] = []
     with Observer(settings) as observer:
         try:
-            sides.extend(open_sides(settings, destination, [name for _, name, _ in wanted]))
+            sides.extend(open_sides(settings, target, [name for _, name, _ in wanted]))
             gate = CatchUp(settings, target, observer)
             results = compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
             return Report(settings.name, target, results + unlike)
@@ -64,16 +63,23 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
                 side.close()
 
 
-def _target_name(destination: PostgresqlTarget | MysqlTarget, name: TableName) -> TableName:
+def _target_name(destination: AnyTarget, name: TableName) -> TableName:
+    if not isinstance(destination, PostgresqlTarget | MysqlTarget):
+        return name
     default = (destination.database if isinstance(destination, MysqlTarget) else "") or name.schema
     return TableName(destination.schema_map.get(name.schema, default), name.table)
 
 
-def open_sides(
-    settings: Settings, destination: PostgresqlTarget | MysqlTarget, names: Sequence[TableName]
-) -> Iterator[Side]:
-    """Yield both sides, source first. Two PostgreSQL servers compute checksums of what they print alike."""
-    origin = settings.source
+def open_sides(settings: Settings, target: str, names: Sequence[TableName]) -> Iterator[Side]:
+    """Yield both sides, source first. Two PostgreSQL servers compute checksums of what they print alike.
+
+    Raises CONFIGURATION for a target that cannot be read back.
+    """
+    origin, destination = settings.source, settings.target(target)
+    if not isinstance(destination, PostgresqlTarget | MysqlTarget):
+        yield CanonicalSide("source", settings)
+        yield ReadBackSide(settings, target)
+        return
     if isinstance(origin, PostgresqlSource) and isinstance(destination, PostgresqlTarget):
         yield postgresql.Side("source", origin.conninfo())
         yield postgresql.Side("target", destination.conninfo())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Sequence
 from decimal import Context, Decimal
 from hashlib import md5
@@ -43,8 +44,47 @@ class Shape(NamedTuple):
     """Which of `forms` are the key."""
 
 
-class CanonicalSide:
-    """One of the two databases, read by its engine's own reader. Implements `control.verify.side.Side`."""
+class RowsSide(ABC):
+    """A side whose rows are read, all of them at each step. Implements `control.verify.side.Side` but for `shape`."""
+
+    @abstractmethod
+    def read(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[Row]:
+        """Yield every row of a table, in the order of this side's columns."""
+
+    def buckets(self, shape: Shape, count: int, on_piece: Callable[[float], None] | None = None) -> dict[int, Sum]:
+        """Return the checksums of the table's buckets."""
+        sums: dict[int, Sum] = {}
+        for key, checksum in self._checksums(shape, on_piece):
+            bucket = _bucket(key, count)
+            old = sums.get(bucket, Sum(0, 0))
+            sums[bucket] = Sum(old.rows + 1, old.total + int(checksum[:15], 16))
+        return sums
+
+    def keys(self, shape: Shape, count: int, buckets: Sequence[int], rows_max: int) -> dict[Key, tuple[str, ...]]:
+        """Return the keys of some buckets with their rows' checksums."""
+        chosen = frozenset(buckets)
+        return self._grouped(shape, lambda key: _bucket(key, count) in chosen, rows_max)
+
+    def rows(self, shape: Shape, keys: Sequence[Key]) -> dict[Key, tuple[str, ...]]:
+        """Return the checksums of the rows with these keys."""
+        wanted: Container[Key] = frozenset(keys)
+        return self._grouped(shape, lambda key: key in wanted, None)
+
+    def _grouped(self, shape: Shape, takes: Callable[[Key], bool], rows_max: int | None) -> dict[Key, tuple[str, ...]]:
+        found: dict[Key, tuple[str, ...]] = {}
+        row_count = 0
+        for key, checksum in self._checksums(shape, None):
+            if takes(key) and (rows_max is None or row_count < rows_max):
+                found[key] = tuple(sorted((*found.get(key, ()), checksum)))
+                row_count += 1
+        return found
+
+    def _checksums(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[tuple[Key, str]]:
+        return (_checksum(shape, row) for row in self.read(shape, on_piece))
+
+
+class CanonicalSide(RowsSide):
+    """One of the two databases, read by its engine's own reader."""
 
     def __init__(self, role: str, settings: Settings) -> None:
         """Connect to the source that `settings` name, in the role of `source` or `target`."""
@@ -74,45 +114,17 @@ class CanonicalSide:
         )
         return Shape(table, forms, schema.key)
 
-    def buckets(self, shape: Shape, count: int, on_piece: Callable[[float], None] | None = None) -> dict[int, Sum]:
-        """Return the checksums of the table's buckets."""
-        sums: dict[int, Sum] = {}
-        for key, checksum in self._checksums(shape, on_piece):
-            bucket = _bucket(key, count)
-            old = sums.get(bucket, Sum(0, 0))
-            sums[bucket] = Sum(old.rows + 1, old.total + int(checksum[:15], 16))
-        return sums
-
-    def keys(self, shape: Shape, count: int, buckets: Sequence[int], rows_max: int) -> dict[Key, tuple[str, ...]]:
-        """Return the keys of some buckets with their rows' checksums."""
-        chosen = frozenset(buckets)
-        return self._grouped(shape, lambda key: _bucket(key, count) in chosen, rows_max)
-
-    def rows(self, shape: Shape, keys: Sequence[Key]) -> dict[Key, tuple[str, ...]]:
-        """Return the checksums of the rows with these keys."""
-        wanted: Container[Key] = frozenset(keys)
-        return self._grouped(shape, lambda key: key in wanted, None)
-
     def close(self) -> None:
         """Close the connections."""
         self._reader.close()
         self._source.close()
 
-    def _grouped(self, shape: Shape, takes: Callable[[Key], bool], rows_max: int | None) -> dict[Key, tuple[str, ...]]:
-        found: dict[Key, tuple[str, ...]] = {}
-        row_count = 0
-        for key, checksum in self._checksums(shape, None):
-            if takes(key) and (rows_max is None or row_count < rows_max):
-                found[key] = tuple(sorted((*found.get(key, ()), checksum)))
-                row_count += 1
-        return found
-
-    def _checksums(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[tuple[Key, str]]:
+    def read(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[Row]:
+        """Yield every row, chunk by chunk."""
         chunks = self._reader.plan(shape.table, CHUNK_ROWS)
         for chunk in chunks:
             for batch in self._reader.read(shape.table, chunk, BATCH_ROWS):
-                for row in batch:
-                    yield _checksum(shape, row)
+                yield from batch
             if on_piece is not None:
                 on_piece(1 / len(chunks))
 

@@ -165,6 +165,11 @@ class Topics:
         """Return how many brokers the cluster has; the cheapest proof that it answers."""
         return len(self._metadata().brokers)
 
+    def cluster_id(self) -> str | None:
+        """Return what the cluster calls itself: two addresses may be of one."""
+        found = self._metadata().cluster_id
+        return None if found is None else str(found)
+
     def _metadata(self) -> Any:
         deadline = clock.monotonic() + REQUEST_TIMEOUT_S
         while True:

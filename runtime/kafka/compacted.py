@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -85,11 +85,17 @@ class Follower:
                 raise classify(error, f"reading {self._topic}", self._complaints.last)
         return records
 
-    def catch_up(self, timeout_s: float = REQUEST_TIMEOUT_S) -> list[Record]:
-        """Return all records up to the end as it is now. Raises TRANSPORT if that takes longer than `timeout_s`."""
+    def catch_up(self, timeout_s: float = REQUEST_TIMEOUT_S, *, ends: Mapping[int, int] | None = None) -> list[Record]:
+        """Return all records up to the end as it is now, or up to `ends`, which may stand behind transactions that are
+        open: they are waited for. Raises TRANSPORT if that takes longer than `timeout_s`.
+        """
+        return [record for records in self.portions(timeout_s, ends=ends) for record in records]
+
+    def portions(self, timeout_s: float, *, ends: Mapping[int, int] | None = None) -> Iterator[list[Record]]:
+        """Yield what `catch_up` returns, portion by portion; raises as it does."""
         deadline = clock.monotonic() + timeout_s
-        ends = self._ends(deadline)
-        records: list[Record] = []
+        if ends is None:
+            ends = self._ends(deadline)
         # A partition's end is met when its end-of-partition event says so, or its last record was returned.
         while not all(self._eof.get(n, -1) >= end or self._next(n) >= end for n, end in ends.items()):
             left_s = deadline - clock.monotonic()
@@ -99,8 +105,11 @@ class Follower:
                 raise TailraceError(
                     ErrorKind.TRANSPORT, f"reading {self._topic} to its end took longer than {timeout_s:g} s{why}"
                 )
-            records += self.poll(min(left_s, 0.5))
-        return records
+            yield self.poll(min(left_s, 0.5))
+
+    def ends(self, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[int, int]:
+        """Return where each partition ends for this reader."""
+        return self._ends(clock.monotonic() + timeout_s)
 
     def close(self) -> None:
         """Let go of the client. May be called twice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from apply.sink import Capabilities, Origin, TableBatch, TopicPartition
+from apply.sink import Capabilities, Origin, Sink, TableBatch, TopicPartition
 from schemas.changes import UNCHANGED, Row
 from schemas.position import first_sequence
 from schemas.table import TableSchema
@@ -32,12 +32,38 @@ class Giver:
         self._seq = first_sequence(1)
         self._offsets: dict[TopicPartition, int] = {}
         self._given: dict[int, tuple[TableBatch, TableBatch]] = {}
+        self._owned: dict[int, dict[TopicPartition, int]] = {}
 
     def given(self, batch: TableBatch, capabilities: Capabilities, number: int = 0) -> TableBatch:
         """Return a batch as a sink wants it, from the partition `number` of the table's topic."""
         if id(batch) not in self._given:
             self._given[id(batch)] = batch, self._made(batch, capabilities, number)
         return self._given[id(batch)][1]
+
+    def unseen(self, sink: Sink, batch: TableBatch) -> TableBatch:
+        """Return what of a batch the service would give: of a history that stores offsets, nothing that precedes them.
+
+        Notes which offsets are reached by it.
+        """
+        if not (sink.capabilities.history and sink.capabilities.stores_offsets):
+            return batch
+        owned = self._owned.setdefault(id(sink), {})
+        origins = batch.origins["sequence"]
+        for partition in {origin.partition for origin in origins} - owned.keys():
+            owned[partition] = sink.load_offsets([partition]).get(partition, 0)
+        new = [i for i, origin in enumerate(origins) if origin.offset >= owned[origin.partition]]
+        owned.update({origins[i].partition: origins[i].offset + 1 for i in new})
+        kept = {"sequence": [origins[i] for i in new]}
+        return TableBatch(batch.table, sequence=[batch.sequence[i] for i in new], origins=kept)
+
+    def stage(self, sink: Sink) -> None:
+        """Stage what `unseen` has noted."""
+        if self._owned.get(id(sink)):
+            sink.stage_offsets(self._owned[id(sink)])
+
+    def forget(self, sink: Sink) -> None:
+        """Ask the sink anew where its partitions begin."""
+        self._owned.pop(id(sink), None)
 
     def _made(self, batch: TableBatch, capabilities: Capabilities, number: int) -> TableBatch:
         if capabilities.history and not batch.sequence:

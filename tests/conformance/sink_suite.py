@@ -108,13 +108,24 @@ class SinkSuite(ABC):
 
     def give(self, sink: Sink, batch: TableBatch, number: int = 0) -> None:
         """Apply a batch that nothing may be refused of; the same batch has the same origin whenever it is given."""
-        assert sink.apply(self.giver.given(batch, sink.capabilities, number)) == []
+        given = self.giver.given(batch, sink.capabilities, number)
+        assert sink.apply(self.giver.unseen(sink, given)) == []
+
+    def flush(self, sink: Sink) -> None:
+        """Flush, with the offsets reached where the sink keeps them."""
+        self.giver.stage(sink)
+        sink.flush()
+
+    def rollback(self, sink: Sink) -> None:
+        """Roll back; what comes next begins where the sink then says."""
+        sink.rollback()
+        self.giver.forget(sink)
 
     def write(self, sink: Sink, *batches: TableBatch, number: int = 0) -> None:
         """Apply and flush batches that nothing may be refused of."""
         for batch in batches:
             self.give(sink, batch, number)
-        sink.flush()
+        self.flush(sink)
 
     def rows(self, sink: Sink, table: TableSchema) -> set[Row]:
         """Return `read` as a set, having checked that no row is there twice."""
@@ -201,7 +212,7 @@ class SinkSuite(ABC):
         self.give(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
         if sink.capabilities.stores_offsets:
             sink.stage_offsets({P0: 17})
-        sink.rollback()
+        self.rollback(sink)
         sink.flush()
         assert self.read(sink, ORDERS) == []
         assert self.other_sink(sink).load_offsets([P0]) == {}
@@ -242,7 +253,8 @@ class SinkSuite(ABC):
 
     def write_at(self, sink: Sink, partition: TopicPartition, offset: int) -> None:
         """Write one row together with an offset."""
-        sink.apply(TableBatch(ORDERS, upserts=[(offset, "w", None)]))
+        batch = TableBatch(ORDERS, upserts=[(offset, "w", None)])
+        sink.apply(self.giver.given(batch, sink.capabilities, partition.partition))
         sink.stage_offsets({partition: offset})
         sink.flush()
 
@@ -397,14 +409,13 @@ class SinkSuite(ABC):
             with context:
                 try:
                     for batch in moved:
-                        self.give(sink, batch)
-                        sink.flush()
+                        self.write(sink, batch)
                         done += 1
                     whole = True
                 except TailraceError as error:
                     if error.action is not Action.RETRY:
                         raise
-            sink.rollback()
+            self.rollback(sink)
             # The offsets that were committed are those of the last flush, or earlier ones.
             self.write(sink, *moved[max(0, done - 1) :])
             assert self.rows(sink, table) == expected, f"fault {number}"

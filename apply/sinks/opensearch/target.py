@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name, properties
+from apply.sinks.opensearch.reading import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
 from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
@@ -19,6 +20,11 @@ from schemas.table import TableName, TableSchema
 def open_sink(settings: Settings, target: str) -> OpensearchSink:
     """Return the sink of a target. Connects when it is first used."""
     return OpensearchSink(settings.name, target, _section(settings, target))
+
+
+def open_reader(settings: Settings, target: str) -> OpensearchReader:
+    """Return what reads the rows back."""
+    return OpensearchReader(_section(settings, target))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -63,6 +64,24 @@ class BucketStore:
             )
         return int(last)
 
+    def paths(self, folder: tuple[str, ...]) -> Iterator[str]:
+        """See `Store`."""
+        prefix = "/".join([*self._folder, *map(path_part, folder), ""])
+        where = {"Bucket": self._target.bucket_name, "Prefix": prefix, **self._owner}
+        try:
+            for page in self.client.get_paginator("list_objects_v2").paginate(**where):
+                yield from (item["Key"] for item in page.get("Contents", ()))
+        except aws.AwsError as error:
+            raise aws.classify(error, f"listing s3://{self._target.bucket_name}") from error
+
+    def read(self, path: str) -> bytes:
+        """See `Store`."""
+        try:
+            found = self.client.get_object(Bucket=self._target.bucket_name, Key=path, **self._owner)
+            return bytes(found["Body"].read())
+        except aws.AwsError as error:
+            raise aws.classify(error, f"reading s3://{self._target.bucket_name}") from error
+
     def close(self) -> None:
         """See `Store`."""
         if self._made is not None:
@@ -71,8 +90,7 @@ class BucketStore:
 
     def key(self, name: FileName) -> str:
         """Return an object's key. Raises TARGET_SCHEMA if names are too long for one."""
-        folder = [self._target.bucket_folder.strip("/")] if self._target.bucket_folder.strip("/") else []
-        key = "/".join([*folder, *map(path_part, name.folder), f"{name.stem}{name.extension}"])
+        key = "/".join([*self._folder, *map(path_part, name.folder), f"{name.stem}{name.extension}"])
         if len(key.encode()) > KEY_BYTES_MAX:
             raise TailraceError(
                 ErrorKind.TARGET_SCHEMA,
@@ -80,6 +98,10 @@ class BucketStore:
                 table=".".join(name.folder[:2]),
             )
         return key
+
+    @property
+    def _folder(self) -> list[str]:
+        return [part] if (part := self._target.bucket_folder.strip("/")) else []
 
     def _headers(self, name: FileName, content_type: str) -> dict[str, Any]:
         target = self._target

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from botocore.exceptions import ClientError
 
 from apply import aws
+from apply.row_files.reading import FilesReader
 from apply.row_files.sink import RowFilesSink
 from apply.sinks.s3.store import BucketStore
 from schemas.file_targets import S3Target
@@ -20,6 +21,12 @@ def open_sink(settings: Settings, target: str) -> RowFilesSink:
     """Return the sink of a target. Connects when it is first used."""
     section = _section(settings, target)
     return RowFilesSink(BucketStore(section), section)
+
+
+def open_reader(settings: Settings, target: str) -> FilesReader:
+    """Return what reads the rows back. The role needs `s3:ListBucket` and `s3:GetObject`, which it has."""
+    section = _section(settings, target)
+    return FilesReader(BucketStore(section), section)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

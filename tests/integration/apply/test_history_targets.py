@@ -20,19 +20,23 @@ from tests.conformance.sink_suite import EVENTS, ORDERS
 from tests.integration.apply.publishing import Publisher
 from tests.integration.apply.test_kills import start
 from tests.integration.s3_sink.test_conformance import make_bucket
-from tests.kit import row_files
+from tests.kit import documents, row_files
+from tests.kit.topics import read_raw
 
 # A failure here breaks a promise: it is never run again in the hope of a better result.
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.flaky(reruns=0)]
 
 DEADLINE_S = 240
+PARTITIONS = 3
 
 Read = Callable[[TableSchema], list[Seen]]
 
 
-@pytest.fixture(params=["files", "s3"])
+@pytest.fixture(params=["files", "s3", "kafka"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any], Read]:
     """A target's settings, and what reads all changes of a table from it."""
+    if request.param == "kafka":
+        return _kafka(request.getfixturevalue("kafka_server").bootstrap, request.getfixturevalue("replication"))
     more = {**row_files.SETTINGS, "data_format": "json", "cdc_max_batch_interval": 1}
     if request.param == "files":
         directory = tmp_path / "changes"
@@ -56,6 +60,22 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, An
     return {"engine": "s3", "bucket_name": bucket, **server.settings, **more}, read_objects
 
 
+def _kafka(bootstrap: str, replication: str) -> tuple[dict[str, Any], Read]:
+    def read_records(table: TableSchema) -> list[Seen]:
+        topic = f"{replication}.copy.{table.name.table}"
+        told = [json.loads(value or b"") for *_, value in read_raw(bootstrap, [topic])]
+        changes = [document for document in told if "control" not in document]
+        found = documents.history(changes, table)
+        # Nothing is there twice, but for truncates: they come once for each partition of the source.
+        truncates = [seen for seen in found if seen.op == "t"] * (PARTITIONS - 1)
+        assert len(found) + len(truncates) == len(changes)
+        return found + truncates
+
+    section = {"engine": "kafka", "kafka": {"bootstrap.servers": bootstrap}, "topic": "{name}.copy.{table}"}
+    more = {"message_format": "json-unformatted", "include_null_and_empty": True, "include_control_details": True}
+    return section | more, read_records
+
+
 def test_killed_appliers_write_each_change_once(
     document: dict[str, Any],
     target: tuple[dict[str, Any], Read],
@@ -63,6 +83,7 @@ def test_killed_appliers_write_each_change_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     section, read = target
+    assert document["topics"]["partitions"] == PARTITIONS
     document["targets"] = {"replica": section}
     settings = parse(document)
     config, log = tmp_path / "config.json", tmp_path / "applier.log"

@@ -122,7 +122,7 @@ def compared(settings: Settings, target: MysqlDatabase) -> dict[str, set[tuple[s
     with closing(open_source(settings)) as source:
         tables = source.tables()
     names = [TableName(target.name, table.name.table) for table in tables]
-    first, second = open_sides(settings, settings.target("replica"), names)  # type: ignore[arg-type]
+    first, second = open_sides(settings, "replica", names)
     with closing(first), closing(second):
         wanted = [(table, name, 5000) for table, name in zip(tables, names, strict=True)]
         results = compare_tables(first, second, wanted, Applied(), Limits(keys_max=100), Silent())

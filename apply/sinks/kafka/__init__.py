@@ -1,0 +1,1 @@
+"""Changes published again to topics of a Kafka cluster, exactly once by its transactions."""

@@ -1,0 +1,23 @@
+"""What the topics and transactional ids of a target are called."""
+
+from __future__ import annotations
+
+from schemas.kafka_target import KafkaTarget
+from schemas.table import TableSchema
+from schemas.topics import legal
+
+
+def topic_of(target: KafkaTarget, replication: str, table: TableSchema) -> str:
+    """Return the topic of a table's changes."""
+    parts = {"name": replication, "schema": table.name.schema, "table": table.name.table}
+    return legal(target.topic.format(**parts))
+
+
+def positions_topic(target: KafkaTarget, replication: str, target_name: str) -> str:
+    """Return the topic of positions."""
+    return target.positions_topic or f"{replication}.tailrace.positions.{target_name}"
+
+
+def transactional_prefix(replication: str, target_name: str) -> str:
+    """Return what the transactional ids of all appliers of a target begin with."""
+    return f"{replication}.tailrace.apply.{target_name}."

@@ -1,0 +1,146 @@
+"""What changes become: DMS's documents, or Debezium's envelopes. One writer for each version of each table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from apply.sink import Origin
+from runtime import clock
+from runtime.registry import Registry
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.codecs import Block, Encoder, Pair, SchemaIds, compile_encoder
+from schemas.dms_json import commit_time, document_writer, table_definition
+from schemas.format import Format
+from schemas.kafka_target import KafkaTarget
+from schemas.table import TableSchema
+from schemas.types.plain import plain
+
+Change = tuple[str, Row | None, Row | None]
+
+FORMATS = {"debezium": Format.JSON, "debezium-with-schema": Format.JSON_WITH_SCHEMA, "avro": Format.AVRO}
+
+
+class Writer(Protocol):
+    """Makes the records of one version's changes."""
+
+    def records(self, change: Change, origin: Origin) -> list[Pair]:
+        """Return the records of a change; a key of None: the place in the source decides the partition."""
+        ...
+
+
+class DmsWriter:
+    """A JSON document for each change, keyed by text."""
+
+    def __init__(self, table: TableSchema, target: KafkaTarget) -> None:
+        self._target = target
+        self._table = table
+        self._write = document_writer(table)
+        self._options = orjson.OPT_INDENT_2 if target.message_format == "json" else 0
+        self._key = _key_maker(table, target)
+
+    def records(self, change: Change, origin: Origin) -> list[Pair]:
+        """See `Writer`."""
+        op, before, after = change
+        target = self._target
+        if op == "t" and not target.include_control_details:
+            return []
+        document = self._write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid)
+        metadata = document["metadata"]
+        key = None if op == "t" else self._key(after if after is not None else before)
+        if not target.include_null_and_empty and "data" in document:
+            document["data"] = {name: value for name, value in document["data"].items() if value is not None}
+        if target.include_transaction_details:
+            metadata["commit-timestamp"] = commit_time(origin.commit_ts_us)
+            metadata["stream-position"] = str(origin.seq)
+        if target.partition_key_type == "schema-table" or key is None:
+            metadata["partition-key-type"] = "schema-table"
+        if target.include_partition_value:
+            metadata["partition-key-value"] = key or str(self._table.name)
+        return [(key.encode() if key is not None else None, orjson.dumps(document, option=self._options))]
+
+    def control(self, operation: str, origin: Origin) -> Pair:
+        """Return a control record that says what the table is now."""
+        document = table_definition(self._table, operation, origin.commit_ts_us, origin.seq)
+        return str(self._table.name).encode(), orjson.dumps(document, option=self._options)
+
+
+class EnvelopeWriter:
+    """Envelopes as capture writes them, under the target's own schema ids."""
+
+    def __init__(self, encoder: Encoder, *, tombstones: bool) -> None:
+        self._encoder = encoder
+        self._tombstones = tombstones
+        self._facts: tuple[Any, ...] = ()
+        self._block: Block | None = None
+
+    def records(self, change: Change, origin: Origin) -> list[Pair]:
+        """See `Writer`."""
+        op, before, after = change
+        encoder = self._encoder
+        block = self._block_of(op, origin)
+        if op == "t":
+            return [(None, encoder.truncate(block, origin.seq))]
+        if op == "r":
+            assert after is not None
+            return [(encoder.key(after), encoder.read(encoder.body(after), block, origin.seq))]
+        transaction = Transaction("", origin.txid or 0, 0, origin.commit_ts_us)
+        run = RowChanges(encoder.table, transaction, [op], [before], [after])
+        pairs, _ = encoder.run(run, block, origin.seq - 1, self._tombstones)
+        return pairs
+
+    def _block_of(self, op: str, origin: Origin) -> Block:
+        facts = (op == "r", origin.lsn, origin.commit_ts_us, origin.txid)
+        if self._block is None or facts != self._facts:
+            self._facts = facts
+            self._block = self._encoder.block(
+                snapshot="true" if op == "r" else "false",
+                position_lsn=origin.lsn or 0,
+                ts_us=origin.commit_ts_us,
+                txid=origin.txid,
+                now_us=clock.now_us(),
+            )
+        return self._block
+
+
+def envelope_writer(
+    table: TableSchema, topic: str, target: KafkaTarget, replication: str, database: str, registry: Registry | None
+) -> EnvelopeWriter:
+    """Return the writer of a version, whose Avro schemas are registered for the topic."""
+    made = encoder_of(table, target, replication, database)
+    if registry is not None and made.value_schema_text is not None:
+        key = registry.identify(topic, "key", made.key_schema_text) if made.key_schema_text else None
+        ids = SchemaIds(key, registry.identify(topic, "value", made.value_schema_text))
+        made = encoder_of(table, target, replication, database, ids)
+    return EnvelopeWriter(made, tombstones=target.tombstones)
+
+
+def encoder_of(
+    table: TableSchema, target: KafkaTarget, replication: str, database: str, ids: SchemaIds | None = None
+) -> Encoder:
+    """Return what writes the envelopes of a version; without `ids` its Avro schemas have those of our own making."""
+    return compile_encoder(
+        table,
+        FORMATS[target.message_format],
+        replication=replication,
+        connector=table.engine,
+        database=database or table.name.schema,
+        ids=ids,
+    )
+
+
+def _key_maker(table: TableSchema, target: KafkaTarget) -> Callable[[Row | None], str | None]:
+    """Return what makes keys: the row's, several values with points between them, or the table's name for all rows."""
+    forms = [(i, plain(table.columns[i].type)) for i in table.key]
+    if target.partition_key_type == "schema-table":
+        return lambda _: str(table.name)
+    prefix = f"{table.name}." if target.partition_include_schema_table else ""
+
+    def key(row: Row | None) -> str | None:
+        if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):
+            return None
+        return prefix + ".".join(str(form(row[i])) for i, form in forms)
+
+    return key

@@ -1,0 +1,299 @@
+"""The Kafka sink: every change becomes a record, in transactions that hold the positions of the source too.
+
+A transaction is one flush. Until then records wait here or, beyond a bound, in the open transaction, which no reader of
+committed records sees. What has failed leaves its producer behind: a new one under the same transactional id settles
+what the old one left open.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apply.history import HistorySink
+from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
+from apply.sinks.kafka.claims import Claims
+from apply.sinks.kafka.names import positions_topic, topic_of, transactional_prefix
+from apply.sinks.kafka.records import DmsWriter, Writer, envelope_writer
+from runtime.kafka.admin import Topics, TopicSpec
+from runtime.kafka.client import Properties
+from runtime.kafka.producer import TransactionalProducer
+from runtime.logging import get_logger
+from runtime.registry import Registry
+from schemas.codecs import Pair
+from schemas.dms_json import table_operations
+from schemas.errors import ErrorKind, TailraceError
+from schemas.kafka_target import KafkaTarget
+from schemas.table import TableSchema
+
+log = get_logger(__name__)
+
+WAITING_BYTES_MAX = 16 << 20
+"""So much waits here; then it goes into the open transaction."""
+
+TRUNCATE_KEY = b"tailrace.truncate"
+"""What truncates have for a key in compacted topics, as capture writes them."""
+
+WRITERS_MAX = 10_000
+
+OVERHEAD_BYTES = 16_384
+"""What librdkafka's `message.max.bytes` counts besides a record: the headers of a request."""
+
+
+class KafkaSink(HistorySink):
+    """One cluster's topics, as one appliers' process sees them."""
+
+    capabilities = Capabilities(
+        stores_offsets=True, truncates=True, alters=True, keyless=True, history=True, origins=True
+    )
+
+    def __init__(
+        self,
+        replication: str,
+        target_name: str,
+        target: KafkaTarget,
+        kafka: Properties,
+        *,
+        database: str,
+        registry: Registry | None = None,
+    ) -> None:
+        """`kafka` are the client's properties, with what a login needs."""
+        self._replication = replication
+        self._target = target
+        self._database = database
+        self._registry = registry
+        largest = target.message_max_bytes + OVERHEAD_BYTES
+        self._kafka = {"message.max.bytes": largest, **kafka}
+        self._name = f"{transactional_prefix(replication, target_name)}{secrets.token_hex(8)}"
+        self._positions = positions_topic(target, replication, target_name)
+        self._topics = Topics(self._kafka)
+        self._producer: TransactionalProducer | None = None
+        self._claims: Claims | None = None
+        self._writers: dict[str, tuple[str, Writer]] = {}
+        self._known: dict[str, tuple[int, bool]] = {}
+        """Of each topic: how many partitions it has, and whether it is compacted."""
+        self._runs: list[tuple[str, int | None, list[Pair]]] = []
+        self._waiting_bytes = 0
+        self._offsets: dict[TopicPartition, int] = {}
+        self._said: dict[Any, dict[str, Any]] = {}
+        """What control records say of tables, in the transaction that is open or begins next."""
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """See `Sink`."""
+        producer, claims = self._ready()
+        if producer.in_transaction:
+            raise TailraceError(ErrorKind.TRANSPORT, "partitions cannot be claimed within a transaction")
+        return claims.claim(partitions, producer)
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Sink`. Failing that, whoever claims them next ends this process's transactional id."""
+        if self._producer is None or self._claims is None or self._producer.in_transaction:
+            return
+        try:
+            self._claims.release(partitions, self._producer)
+        except TailraceError as error:
+            log.info("partitions not released at the target", reason=error.message)
+            self._drop_producer()
+
+    def prepare(self, table: TableSchema) -> None:
+        """Make the table's topic, if it is not there. Raises TARGET_SCHEMA if it cannot hold the table."""
+        topic = self._topic(table)
+        _, is_compacted = self._look_up(topic)
+        if is_compacted and not table.key:
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA,
+                f"{topic} is compacted, and takes no records without a key",
+                table=str(table.name),
+                remedy="leave the table out, or let the topic be another one",
+            )
+
+    def apply(self, batch: TableBatch) -> list[Rejection]:
+        """Take in changes; return those that are too large for a record."""
+        rejections: list[Rejection] = []
+        topic, writer = self._writer(batch.table)
+        for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
+            self._announce(batch.table, topic, writer, origin)
+            pairs = writer.records(change, origin)
+            size = max((len(key or b"") + len(value or b"") for key, value in pairs), default=0)
+            if size > self._target.message_max_bytes:
+                rejections.append(_too_large(batch.table, index, size, self._target.message_max_bytes))
+                continue
+            for key, value in pairs:
+                self._add(topic, *self._placed(topic, key, origin), value)
+        if self._waiting_bytes > WAITING_BYTES_MAX:
+            self._produce()
+        return rejections
+
+    def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See `Sink`."""
+        self._offsets.update(offsets)
+
+    def flush(self) -> None:
+        """Commit records and positions together."""
+        if not (self._runs or self._offsets or self._said or (self._producer and self._producer.in_transaction)):
+            return
+        self._produce()
+        producer, claims = self._ready()
+        try:
+            claims.stage(self._offsets, producer)
+            for name, said in self._said.items():
+                claims.stage_table(name, said, producer)
+            producer.commit()
+        except TailraceError:
+            self._drop_producer()
+            raise
+        claims.tables.update(self._said)
+        self._said.clear()
+        self._offsets.clear()
+
+    def rollback(self) -> None:
+        """Forget what was taken in; abort what is in the open transaction."""
+        self._runs.clear()
+        self._waiting_bytes = 0
+        self._offsets.clear()
+        self._said.clear()
+        if self._producer is not None and self._producer.in_transaction:
+            try:
+                self._producer.abort()
+            except TailraceError as error:
+                log.info("transaction left to be aborted", reason=error.message)
+                self._drop_producer()
+
+    def forget(self) -> list[str]:
+        """Delete the topic of positions."""
+        self.close()
+        if not self._topics.exists(self._positions):
+            return []
+        self._topics.delete([self._positions])
+        return [f"deleted the topic {self._positions} of the target's cluster"]
+
+    def close(self) -> None:
+        """Let go of the clients. May be called twice."""
+        self._runs.clear()
+        self._drop_producer()
+        if self._claims is not None:
+            self._claims.close()
+            self._claims = None
+        if self._registry is not None:
+            self._registry.close()
+
+    def _ready(self) -> tuple[TransactionalProducer, Claims]:
+        """Return the producer, made and initialised, and the claims as they are since."""
+        if self._producer is None:
+            if self._claims is None:
+                spec = TopicSpec(
+                    self._positions, 1, "compact", replication_factor=self._target.topic_replication_factor
+                )
+                self._topics.ensure([spec])
+                self._claims = Claims(self._kafka, self._positions, self._name, self._end)
+            producer = TransactionalProducer(self._kafka, self._name)
+            try:
+                producer.init()
+                self._claims.resume()
+            except BaseException:
+                producer.close()
+                raise
+            self._producer = producer
+        assert self._claims is not None
+        return self._producer, self._claims
+
+    def _end(self, name: str) -> None:
+        """Fence another process, and settle what it left open."""
+        producer = TransactionalProducer(self._kafka, name)
+        try:
+            producer.init()
+        finally:
+            producer.close()
+
+    def _drop_producer(self) -> None:
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+
+    def _produce(self) -> None:
+        """Hand what waits to the producer, within its open transaction."""
+        producer, _ = self._ready()
+        try:
+            if not producer.in_transaction:
+                producer.begin()
+            for topic, partition, pairs in self._runs:
+                producer.produce_run(topic, pairs, partition)
+        except TailraceError:
+            self._drop_producer()
+            raise
+        self._runs.clear()
+        self._waiting_bytes = 0
+
+    def _add(self, topic: str, partition: int | None, key: bytes | None, value: bytes | None) -> None:
+        if not self._runs or self._runs[-1][:2] != (topic, partition):
+            self._runs.append((topic, partition, []))
+        self._runs[-1][2].append((key, value))
+        self._waiting_bytes += len(key or b"") + len(value or b"")
+
+    def _placed(self, topic: str, key: bytes | None, origin: Origin) -> tuple[int | None, bytes | None]:
+        """Return the partition of a record, None where its key decides, and the key: compacted topics want one."""
+        if key is not None:
+            return None, key
+        # What has no key stays in order: truncates, and rows of tables without one.
+        count, is_compacted = self._look_up(topic)
+        return origin.partition.partition % count, TRUNCATE_KEY if is_compacted else None
+
+    def _announce(self, table: TableSchema, topic: str, writer: Writer, origin: Origin) -> None:
+        """Let a control record precede the first row of a table, and of each of its versions."""
+        target = self._target
+        tells = {"create-table": target.include_control_details}
+        if not isinstance(writer, DmsWriter) or not (target.include_table_alter_operations or any(tells.values())):
+            return
+        _, claims = self._ready()
+        known = self._said.get(table.name) or claims.tables.get(table.name)
+        if known is not None and known["version"] >= table.version:
+            return
+        self._said[table.name], operations = table_operations(table, known)
+        for operation in operations:
+            if tells.get(operation, target.include_table_alter_operations):
+                self._add(topic, None, *writer.control(operation, origin))
+
+    def _writer(self, table: TableSchema) -> tuple[str, Writer]:
+        key = f"{table.name} {table.version} {table.fingerprint}"
+        found = self._writers.get(key)
+        if found is None:
+            if len(self._writers) >= WRITERS_MAX:
+                self._writers.pop(next(iter(self._writers)))
+            target, topic = self._target, self._topic(table)
+            self._look_up(topic)
+            writer: Writer
+            if target.is_dms:
+                writer = DmsWriter(table, target)
+            else:
+                writer = envelope_writer(table, topic, target, self._replication, self._database, self._registry)
+            found = self._writers[key] = topic, writer
+        return found
+
+    def _topic(self, table: TableSchema) -> str:
+        return topic_of(self._target, self._replication, table)
+
+    def _look_up(self, topic: str) -> tuple[int, bool]:
+        """Return what is known of a topic, which is made if it is not there."""
+        if topic not in self._known:
+            if not self._topics.exists(topic):
+                self._topics.ensure([self._spec(topic)])
+            is_compacted = "compact" in self._topics.config(topic).get("cleanup.policy", "")
+            self._known[topic] = self._topics.partitions(topic), is_compacted
+        return self._known[topic]
+
+    def _spec(self, topic: str) -> TopicSpec:
+        target = self._target
+        config = {"max.message.bytes": target.message_max_bytes + OVERHEAD_BYTES, **target.topic_config}
+        cleanup = str(config.pop("cleanup.policy", "delete"))
+        return TopicSpec(topic, target.topic_partitions, cleanup, config, target.topic_replication_factor)
+
+
+def _too_large(table: TableSchema, index: int, size: int, size_max: int) -> Rejection:
+    error = TailraceError(
+        ErrorKind.ROW_REJECTED,
+        f"a record of {size} bytes is too large: `message_max_bytes` is {size_max}",
+        table=str(table.name),
+        remedy="raise it, and max.message.bytes of the topic; then `tailrace parked retry`",
+    )
+    return Rejection(table.name, "sequence", index, error)
