@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from capture.source import Chunk
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.filters import RowFilter
 from schemas.table import TableSchema
 
 C = TypeVar("C")
@@ -40,7 +41,9 @@ class ChunkReader(ABC, Generic[C, S]):
         """Return the keys that cut a table into chunks of so many rows, each the last of its chunk, in order."""
 
     @abstractmethod
-    def _begin(self, connection: C, table: TableSchema, chunk: Chunk) -> tuple[Callable[[Any], Row], Iterable[Any]]:
+    def _begin(
+        self, connection: C, table: TableSchema, chunk: Chunk, where: RowFilter | None
+    ) -> tuple[Callable[[Any], Row], Iterable[Any]]:
         """Take the snapshot, and ask for a chunk's rows; return their decoder, and what it is to decode.
 
         Raises SOURCE_SCHEMA when the table no longer is as its version says.
@@ -58,13 +61,15 @@ class ChunkReader(ABC, Generic[C, S]):
         edges = [None, *uppers, None]
         return [Chunk(i, low, high) for i, (low, high) in enumerate(pairwise(edges))]
 
-    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
+    def read(
+        self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
+    ) -> Iterator[list[Row]]:
         """Read a chunk; see `SnapshotReader.read`."""
         self._snapshot = None
         ended = False
         try:
             connection = self._connected()
-            decode, packets = self._begin(connection, table, chunk)
+            decode, packets = self._begin(connection, table, chunk, where)
             batch: list[Row] = []
             try:
                 for packet in packets:

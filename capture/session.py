@@ -14,6 +14,7 @@ from capture import checkpoints
 from capture.allowance import Allowance
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
+from capture.filters import Filters
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Worker
 from capture.loading import Loading
@@ -108,6 +109,7 @@ class Session:
             state_directory=settings.capture.state_directory,
             source_end=lambda: around.source.visible_position().commit,
         )
+        self._filters = Filters(settings.filters, around.source.complete)
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold
         self._identity: dict[str, str] = {}
@@ -162,6 +164,7 @@ class Session:
                 ErrorKind.CONFIGURATION, "no table matches `source.tables`", remedy="see `tailrace plan`"
             )
         check_routes(settings, [table.name for table in tables])
+        self._filters.check(tables)
         in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
@@ -411,7 +414,8 @@ class Session:
 
     def _on_rows(self, changes: RowChanges) -> None:
         self._meet(changes.table)
-        self.publisher.rows(changes)
+        if (kept := self._filters.kept(changes)) is not None:
+            self.publisher.rows(kept)
         self.commit_ts_us = changes.txn.commit_ts_us
         self.position = self.position.within(changes.txn.id, changes.count)
 

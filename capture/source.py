@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.changes import Change, Row, RowChanges, Transaction
 from schemas.findings import Finding, Severity
+from schemas.mappings.filters import RowFilter
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
 
@@ -80,9 +81,12 @@ class SnapshotReader(Protocol):
         """Cut a table into chunks of about `chunk_rows` rows that together cover it whole, present and future."""
         ...
 
-    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
+    def read(
+        self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
+    ) -> Iterator[list[Row]]:
         """Read a chunk in one statement and one snapshot; yield batches of rows. Memory is bounded by a batch.
 
+        Rows that `where` does not take may be left out; whoever asks looks at those that come.
         Raises SOURCE_SCHEMA when the table no longer has the columns of `table`.
         """
         ...

@@ -12,7 +12,8 @@ from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import support
 from schemas.mappings.mapped_table import map_table
-from schemas.mappings.rules import Action, Locator, Mappings, Rule, SelectionRule, TransformationRule
+from schemas.mappings.parts import Locator
+from schemas.mappings.rules import Action, Mappings, Rule, SelectionRule, TransformationRule
 from schemas.mappings.values import to_text
 from schemas.selection import Selection
 from schemas.settings import Settings

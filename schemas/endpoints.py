@@ -317,6 +317,7 @@ class PluginTarget(Plugin, TargetSection):
     engine: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"enum": list(TARGET_ENGINES)}})]
     """Name of the plug-in's entry point."""
     ours: ClassVar[tuple[str, ...]] = TARGET_ENGINES
+    maps_objects: ClassVar[bool] = True
 
 
 def _told_apart_by(engines: tuple[str, ...]) -> Discriminator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from schemas.target_section import TargetSection
 class KinesisTarget(AwsTarget, TargetSection):
     """A data stream: a record for each change, in DMS's JSON."""
 
+    maps_objects: ClassVar[bool] = True
     engine: Literal["kinesis"]
     """The engine."""
     stream_arn: Annotated[str, Field(pattern=r"^arn:[a-z-]+:kinesis:[a-z0-9-]+:[0-9]{12}:stream/[a-zA-Z0-9_.-]+$")]

@@ -21,7 +21,8 @@ from schemas.hints import explain
 from schemas.kafka_properties import check_properties
 from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
-from schemas.mappings.rules import TransformationRule
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.mappings.rules import SelectionRule, TransformationRule
 from schemas.policies import AnyDdlPolicies, DdlPolicies, ErrorPolicies, RetrySettings
 from schemas.section import Section
 from schemas.task_settings import document as task_settings
@@ -183,6 +184,18 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _object_mappings_are_heeded(self) -> Settings:
+        for name, target in self.targets.items():
+            own = target.mappings.object_mappings if target.mappings is not None else []
+            if own and not target.maps_objects:
+                raise ValueError(f"rule {own[0].rule_id}: targets.{name} knows no object mapping: it writes tables")
+        shared = self.mappings.object_mappings if self.mappings is not None else []
+        readers = [t for t in self.targets.values() if t.maps_objects and t.mappings is None]
+        if shared and self.targets and not readers:
+            raise ValueError(f"rule {shared[0].rule_id}: object mapping, and no target that knows it")
+        return self
+
+    @model_validator(mode="after")
     def _topics_can_be_read(self) -> Settings:
         if isinstance(self.source, DebeziumSource) and self.apply.ordering == "transactional":
             raise ValueError("apply.ordering transactional needs the marks that only a capture of Tailrace writes")
@@ -215,6 +228,17 @@ class Settings(Section):
         mappings = self.target(target).mappings or self.mappings
         rules = mappings.transformations if mappings is not None else []
         return [*translation.schema_rules(self.settings), *rules]
+
+    @property
+    def filters(self) -> list[SelectionRule]:
+        """The selection rules that say which rows of tables are taken."""
+        return [rule for rule in self.mappings.selections if rule.filters] if self.mappings is not None else []
+
+    def object_mappings(self, target: str) -> list[ObjectMappingRule]:
+        """Return the rules by which a target that is no table makes objects of rows; for `mappings.objects`."""
+        section = self.target(target)
+        mappings = section.mappings or self.mappings
+        return mappings.object_mappings if mappings is not None and section.maps_objects else []
 
     def target(self, name: str) -> AnyTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import field_validator
 
 from schemas.mappings.field import TableMappings
@@ -10,6 +12,9 @@ from schemas.section import Section
 
 class TargetSection(Section):
     """What every target has."""
+
+    maps_objects: ClassVar[bool] = False
+    """Whether its sink heeds rules of object mapping (`Settings.object_mappings`)."""
 
     mappings: TableMappings | None = None
     """What to make of tables and rows at this target alone, instead of what the mappings of all targets say: a document

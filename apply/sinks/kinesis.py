@@ -26,6 +26,8 @@ from schemas.dms_json import Write, document_writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.kinesis_target import KinesisTarget
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.mappings.objects import ObjectTable, object_table
 from schemas.settings import Settings
 from schemas.table import TableSchema
 from schemas.types.plain import plain
@@ -48,7 +50,7 @@ Entry = dict[str, Any]
 
 def open_sink(settings: Settings, target: str) -> KinesisSink:
     """Return the sink of a target. Connects when it is first used."""
-    return KinesisSink(_section(settings, target))
+    return KinesisSink(_section(settings, target), settings.object_mappings(target))
 
 
 def open_reader(settings: Settings, target: str) -> KinesisReader:
@@ -57,8 +59,10 @@ def open_reader(settings: Settings, target: str) -> KinesisReader:
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
-    """Check that the stream is there."""
+    """Check that the stream is there, and that the rules of object mapping fit the tables."""
     section = _section(settings, target)
+    for table in tables:
+        object_table(settings.object_mappings(target), table)
     client = aws.client("kinesis", section)
     try:
         found = client.describe_stream_summary(StreamARN=section.stream_arn)["StreamDescriptionSummary"]
@@ -105,10 +109,11 @@ class KinesisSink(HistorySink):
         exactly_once=False,
     )
 
-    def __init__(self, target: KinesisTarget) -> None:
+    def __init__(self, target: KinesisTarget, rules: Sequence[ObjectMappingRule] = ()) -> None:
         self._target = target
+        self._rules = rules
         self._made: Any = None
-        self._writers: dict[str, Write] = {}
+        self._writers: dict[str, tuple[Write, ObjectTable | None]] = {}
         self._pending: deque[Entry] = deque()
 
     @property
@@ -121,17 +126,25 @@ class KinesisSink(HistorySink):
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Take in changes; return those that are too large for a record."""
         table, rejections = batch.table, list[Rejection]()
-        write, key_of = self._writer(table), _key_maker(table, self._target)
+        (write, objects), key_of = self._writer(table), _key_maker(table, self._target)
         for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
             op, before, after = change
             if op == "t" and not self._target.include_control_details:
                 continue
             document = write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid)
+            row = after if after is not None else before
+            key = None
+            if objects is not None and row is not None:
+                document["data"] = objects.shape(document["data"], row)
+                if before is not None and "before" in document:
+                    document["before"] = objects.shape(document["before"], before)
+                if objects.partition_key is not None:
+                    key = _bounded(objects.partition_key(row))
             if not self._target.include_null_and_empty and "data" in document:
                 document["data"] = {name: value for name, value in document["data"].items() if value is not None}
             indented = orjson.OPT_INDENT_2 if self._target.message_format == "json" else 0
             # What has no key of its own is kept in order by the partition that it comes from.
-            key = key_of(after if after is not None else before) or f"{table.name}.{origin.partition.partition}"
+            key = key or key_of(row) or f"{table.name}.{origin.partition.partition}"
             entry = {"Data": orjson.dumps(document, option=indented), "PartitionKey": key}
             size = _size(entry)
             if size > RECORD_BYTES_MAX:
@@ -196,12 +209,12 @@ class KinesisSink(HistorySink):
             return []
         return [entry for entry, result in zip(entries, answer["Records"], strict=True) if "ErrorCode" in result]
 
-    def _writer(self, table: TableSchema) -> Write:
+    def _writer(self, table: TableSchema) -> tuple[Write, ObjectTable | None]:
         key = f"{table.name} {table.fingerprint}"
         if key not in self._writers:
             if len(self._writers) >= WRITERS_MAX:
                 self._writers.pop(next(iter(self._writers)))
-            self._writers[key] = document_writer(table)
+            self._writers[key] = document_writer(table), object_table(self._rules, table)
         return self._writers[key]
 
 
@@ -252,9 +265,13 @@ def _key_maker(table: TableSchema, target: KinesisTarget) -> Callable[[Row | Non
     def key(row: Row | None) -> str | None:
         if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):
             return None
-        text = prefix + ".".join(str(form(row[i])) for i, form in forms)
-        if 0 < len(text) <= PARTITION_KEY_LENGTH_MAX:
-            return text
-        return sha256(text.encode()).hexdigest()
+        return _bounded(prefix + ".".join(str(form(row[i])) for i, form in forms))
 
     return key
+
+
+def _bounded(text: Any) -> str | None:
+    """Return a text as a partition key; None for what is no text: a null, or a value that the log did not hold."""
+    if not isinstance(text, str):
+        return None
+    return text if 0 < len(text) <= PARTITION_KEY_LENGTH_MAX else sha256(text.encode()).hexdigest()

@@ -10,21 +10,18 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
-
-
-class Part(BaseModel):
-    """What all parts share: hyphens in names, nothing unknown."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
-    )
+from schemas.mappings.object_rule import (
+    AttributeMapping,
+    ConditionExpression,
+    MappingParameters,
+    ObjectMappingRule,
+    PartitionKey,
+)
+from schemas.mappings.parts import BaseRule, Locator, Part
 
 
 class Action(StrEnum):
@@ -103,17 +100,6 @@ _OPTIONAL: dict[Action, tuple[str, ...]] = {Action.ADD_COLUMN: ("expression",)}
 _WORDS = ("value", "old_value", "expression", "data_type", "primary_key_def", "before_image_def")
 
 
-class Locator(Part):
-    """Which objects a rule is about."""
-
-    schema_name: str
-    table_name: str = "%"
-    column_name: str | None = None
-    table_type: Literal["table", "view", "all"] = "table"
-    table_tablespace_name: str | None = None
-    index_tablespace_name: str | None = None
-
-
 class Condition(Part):
     """One comparison of a filter."""
 
@@ -152,13 +138,6 @@ class Filter(Part):
         return self
 
 
-class BaseRule(Part):
-    """What all rules have."""
-
-    rule_id: Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
-    rule_name: Annotated[str, Field(coerce_numbers_to_str=True)] = ""
-
-
 class SelectionRule(BaseRule):
     """Takes tables, or leaves them out."""
 
@@ -166,7 +145,7 @@ class SelectionRule(BaseRule):
     rule_action: Literal["include", "exclude", "explicit"]
     object_locator: Locator
     load_order: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    filters: list[Filter] = []
+    filters: list[Filter] = Field(default=[])
 
     @model_validator(mode="after")
     def _fits_together(self) -> SelectionRule:
@@ -265,17 +244,6 @@ class TableSettingsRule(BaseRule):
     lob_settings: LobSettings | None = None
 
 
-class ObjectMappingRule(BaseRule):
-    """What targets that are no tables make of rows. Their sinks read it."""
-
-    rule_type: Literal["object-mapping"]
-    rule_action: str | None = None
-    rule_target: str | None = None
-    object_locator: Locator
-    target_table_name: str | None = None
-    mapping_parameters: dict[str, Any] = {}
-
-
 Rule = Annotated[
     Annotated[SelectionRule, Tag("selection")]
     | Annotated[TransformationRule, Tag("transformation")]
@@ -293,11 +261,12 @@ class Mappings(Part):
     @field_validator("rules")
     @classmethod
     def _ids_are_unique(cls, rules: list[Rule]) -> list[Rule]:
-        seen: set[str] = set()
+        # By type: the guide's own examples number object mappings anew.
+        seen: set[tuple[str, str]] = set()
         for rule in rules:
-            if rule.rule_id in seen:
+            if (rule.rule_type, rule.rule_id) in seen:
                 raise ValueError(f"the rule-id {rule.rule_id} stands here twice")
-            seen.add(rule.rule_id)
+            seen.add((rule.rule_type, rule.rule_id))
         return rules
 
     @property
@@ -309,6 +278,11 @@ class Mappings(Part):
     def transformations(self) -> list[TransformationRule]:
         """The transformations, in order."""
         return [rule for rule in self.rules if isinstance(rule, TransformationRule)]
+
+    @property
+    def object_mappings(self) -> list[ObjectMappingRule]:
+        """The rules for targets that are no tables, in order."""
+        return [rule for rule in self.rules if isinstance(rule, ObjectMappingRule)]
 
 
 def parse(document: Any) -> Mappings:
@@ -339,6 +313,10 @@ _MODELS: dict[str, type[Part]] = {
     "before-image-def": BeforeImage,
     "parallel-load": ParallelLoad,
     "lob-settings": LobSettings,
+    "mapping-parameters": MappingParameters,
+    "attribute-mappings": AttributeMapping,
+    "condition-expression": ConditionExpression,
+    "partition-key": PartitionKey,
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
-from schemas.mappings.rules import Action, Mappings, ObjectMappingRule, SelectionRule, TableSettingsRule
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.mappings.rules import NAMING, Action, Mappings, SelectionRule, TableSettingsRule
 
 _NOT_DONE = {
     Action.BEFORE_IMAGE: "columns with earlier values are not supported yet",
@@ -15,18 +16,23 @@ _NOT_DONE = {
 def findings(mappings: Mappings) -> list[Finding]:
     """Return what is not supported (BLOCKS) and what is done in another way (NOTE), each with its rule's id."""
     found = []
+    renames = [
+        rule.rule_id
+        for rule in mappings.transformations
+        if rule.rule_action in NAMING and rule.rule_target in ("schema", "table")
+    ]
     for rule in mappings.rules:
         severity, message = Severity.BLOCKS, ""
         if isinstance(rule, SelectionRule):
-            if rule.filters:
-                message = "filters are not supported yet"
-            elif rule.load_order is not None:
+            if rule.load_order is not None:
                 severity, message = Severity.NOTE, "load-order is not heeded: tables load side by side"
         elif isinstance(rule, TableSettingsRule):
             severity = Severity.NOTE
             message = "tables are cut by ranges of their key and read by several processes; values are never cut off"
         elif isinstance(rule, ObjectMappingRule):
-            message = "object mapping is for targets that are no tables; no such target supports it yet"
+            # Sinks know tables by their names at the target: which one a locator means would depend on the target.
+            if renames:
+                message = f"object mapping does not go with rules that rename tables (rule {renames[0]})"
         elif rule.rule_target.endswith("tablespace"):
             severity, message = (
                 Severity.NOTE,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.findings import Finding, Severity
-from schemas.mappings.rules import Action, Locator, TransformationRule
+from schemas.mappings.parts import Locator
+from schemas.mappings.rules import Action, TransformationRule
 from schemas.task_settings.document import TaskSettings
 from schemas.task_settings.table import KEYS
 

@@ -18,6 +18,7 @@ from apply.memory import MemorySink, MemoryTarget
 from capture.source import Capabilities, Chunk, Finding, Severity, SnapshotReader, Source
 from schemas.changes import Begin, Change, Commit, Heartbeat, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.filters import RowFilter
 from schemas.position import Position
 from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
@@ -195,7 +196,9 @@ class LedgerReader:
     def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
         return [Chunk(0, None, None)]
 
-    def read(self, table: TableSchema, chunk: Chunk, batch_rows: int) -> Iterator[list[Row]]:
+    def read(
+        self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
+    ) -> Iterator[list[Row]]:
         rows: list[Row] = [*_lines(self._path)]
         self._snapshot = LedgerSnapshot(len(rows))
         for index in range(0, len(rows), batch_rows):

@@ -15,6 +15,7 @@ from capture.chunk_reader import ChunkReader
 from capture.source import Chunk
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, connect, identifier, literal
+from capture.sources.mysql.filters import condition
 from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.rows import compile_cells
@@ -22,6 +23,7 @@ from capture.sources.mysql.types import reader, selected
 from schemas.changes import Row, Transaction
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.filters import RowFilter
 from schemas.table import Column, TableSchema
 from schemas.types import Family
 
@@ -91,7 +93,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
             uppers.append(bound)
 
     def _begin(
-        self, connection: Connection, table: TableSchema, chunk: Chunk
+        self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
     ) -> tuple[Callable[[bytes], Row], Iterable[bytes]]:
         self._snapshot = MysqlSnapshot(begin_snapshot(connection).size)
         # The first touch of the table: from here on its definition cannot change under us.
@@ -99,7 +101,8 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         self._check_columns(table)
         columns = ", ".join(selected(c.native, c.name) for c in table.columns)
         keys = [table.columns[i] for i in table.key]
-        query = f"select {columns} from {quoted(table.name)}{_where(keys, chunk.lower, chunk.upper)}"
+        said = condition(where, self._settings.zero_dates) if where is not None else ""
+        query = f"select {columns} from {quoted(table.name)}{_where(keys, chunk.lower, chunk.upper, said)}"
         decode = compile_cells([reader(c.native, self._settings.zero_dates) for c in table.columns])
         return decode, connection.packets(query)
 
@@ -147,9 +150,9 @@ def _literal(column: Column, bound: str) -> str:
 _NUMBERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year")
 
 
-def _where(keys: list[Column], lower: tuple[str, ...] | None, upper: tuple[str, ...] | None) -> str:
-    """Return the condition for `lower` < key <= `upper`, in a form that the index serves."""
-    terms = []
+def _where(keys: list[Column], lower: tuple[str, ...] | None, upper: tuple[str, ...] | None, said: str = "") -> str:
+    """Return the condition for `lower` < key <= `upper`, in a form that the index serves, and for what else is said."""
+    terms = [f"({said})"] if said else []
     if lower is not None:
         terms.append(_beyond(keys, lower, ">", ">"))
     if upper is not None:

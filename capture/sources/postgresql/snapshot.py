@@ -24,6 +24,7 @@ from capture.sources.postgresql.connection import (
     error_of,
     identifier,
 )
+from capture.sources.postgresql.filters import condition
 from capture.sources.postgresql.position import last_record_end, parse_lsn
 from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression
 from capture.sources.postgresql.types import Reader, Types, reader, text_expression
@@ -31,6 +32,7 @@ from runtime.clock import monotonic, sleep
 from schemas.changes import Row, Transaction
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.filters import RowFilter
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 
@@ -145,7 +147,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
             return [tuple(str(v) for v in bound) for bound in connection.execute(query).fetchall()]
 
     def _begin(
-        self, connection: Connection, table: TableSchema, chunk: Chunk
+        self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
     ) -> tuple[Callable[[bytes], Row], Iterable[bytes]]:
         with classified("reading a table", table=str(table.name)):
             connection.execute(f"begin isolation level repeatable read read only; {SESSION_IN_TRANSACTION}")
@@ -158,7 +160,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         columns = ", ".join(selected_column(self._catalog.types, types[c.name], c) for c in table.columns)
         with classified("reading a table", table=str(table.name)):
             connection.execute(_operators(table, types))
-        source = f"{_from(facts)} as t{_where(table, chunk)}"
+        source = f"{_from(facts)} as t{_where(table, chunk, where)}"
         return decode, copy_rows(connection, f"copy (select {columns} from {source}) to stdout (format binary)")
 
     def _end(self, connection: Connection) -> None:
@@ -273,12 +275,12 @@ def _ended(raw: pq.abc.PGconn, result: pq.abc.PGresult | None) -> TailraceError:
     return error_of(result, "reading a table")
 
 
-def _where(table: TableSchema, chunk: Chunk) -> str:
-    if chunk.lower is None and chunk.upper is None:
-        return ""
+def _where(table: TableSchema, chunk: Chunk, where: RowFilter | None) -> str:
     keys = [table.columns[i] for i in table.key]
     columns = ", ".join(f"t.{identifier(c.name)}" for c in keys)
     terms = []
+    if where is not None and (said := condition(where)):
+        terms.append(f"({said})")
     for operator, bound in ((">", chunk.lower), ("<=", chunk.upper)):
         if bound is not None:
             values = ", ".join(
@@ -288,7 +290,7 @@ def _where(table: TableSchema, chunk: Chunk) -> str:
             terms.append(
                 f"row({columns}) {operator} row({values})" if len(keys) > 1 else f"{columns} {operator} {values}"
             )
-    return " where " + " and ".join(terms)
+    return " where " + " and ".join(terms) if terms else ""
 
 
 def _quoted(name: TableName) -> str:

@@ -1,0 +1,134 @@
+"""Filters on the stream: a change becomes what it is to somebody who sees the filtered rows alone.
+
+| before | after | becomes |
+|---|---|---|
+| taken | taken | the same |
+| taken | not | a delete |
+| not | taken | an insert, of a whole row |
+| not | not | nothing |
+| not known | taken | the same, of a whole row: targets write it whether or not they have it |
+| not known | not | a delete: targets that have no such row have nothing to delete |
+
+The old row is known where the log keeps whole ones, or where the key alone decides. Nothing that may have been taken is
+lost, whatever the log keeps (Invariant 4). Values that the log left out and that are needed are asked of the source;
+they may be newer than the change, whose own change then follows and settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from capture.window import overlay
+from schemas.changes import UNCHANGED, Row, RowChanges
+from schemas.mappings.filters import RowFilter, row_filter
+from schemas.mappings.rules import SelectionRule
+from schemas.table import TableSchema
+
+TABLES_REMEMBERED_MAX = 10_000
+"""Compiled versions of tables; beyond, they are compiled again."""
+
+
+class Filters:
+    """The filters of all tables."""
+
+    def __init__(self, rules: Sequence[SelectionRule], complete: Callable[[RowChanges], None]) -> None:
+        """`complete` is that of the source."""
+        self._rules = rules
+        self._complete = complete
+        self._compiled: dict[int, tuple[TableSchema, RowFilter | None]] = {}
+
+    def check(self, tables: Sequence[TableSchema]) -> None:
+        """Raise CONFIGURATION, with the rule's id, if a filter does not fit one of these tables."""
+        for table in tables:
+            row_filter(self._rules, table)
+
+    def kept(self, changes: RowChanges) -> RowChanges | None:
+        """Return what is to be published of a run of changes; None: nothing."""
+        if not self._rules:
+            return changes
+        found = self._filter(changes.table)
+        if found is None:
+            return changes
+        return _kept(changes, found, self._complete)
+
+    def _filter(self, table: TableSchema) -> RowFilter | None:
+        # By identity: a schema's hash is that of all its columns. The schema is kept, so its identity stays its own.
+        known = self._compiled.get(id(table))
+        if known is None:
+            if len(self._compiled) >= TABLES_REMEMBERED_MAX:
+                self._compiled.clear()
+            known = self._compiled[id(table)] = (table, row_filter(self._rules, table))
+        return known[1]
+
+
+def _kept(changes: RowChanges, found: RowFilter, complete: Callable[[RowChanges], None]) -> RowChanges | None:
+    table, matches = changes.table, found.matches
+    kept = RowChanges(table, changes.txn)
+    key = set(table.key)
+    is_told = key.issuperset(found.columns) or (table.full_before and not _has_doubtful_nulls(table))
+    afters = _completed(changes, found, is_told=is_told, complete=complete)
+    for op, before, after in zip(changes.ops, changes.before, afters, strict=True):
+        stays = after is not None and matches(after)
+        if op == "c":
+            if stays:
+                kept.add(op, before, after)
+            continue
+        old = before
+        if old is None and is_told and not table.full_before:
+            # The key is the same, and the key decides.
+            old = after
+        was = matches(old) if is_told and old is not None and found.knows(old) else None
+        if stays and was is False:
+            kept.add("c", None, after)
+        elif stays:
+            kept.add(op, before, after)
+        elif was is not False:
+            kept.add("d", before if before is not None else _key_of(after, key), None)
+    return kept if kept.count else None
+
+
+def _completed(
+    changes: RowChanges, found: RowFilter, *, is_told: bool, complete: Callable[[RowChanges], None]
+) -> list[Row | None]:
+    """Return the new rows, with the values that decide, and whole where the row may not have been taken before."""
+    table = changes.table
+    afters = list(changes.after)
+    places = []
+    for i, (before, after) in enumerate(zip(changes.before, afters, strict=True)):
+        if after is None or UNCHANGED not in after:
+            continue
+        if before is not None and not _has_doubtful_nulls(table):
+            after = afters[i] = overlay(before, after)
+            if UNCHANGED not in after:
+                continue
+        if not found.knows(after) or (found.matches(after) and not _was_taken(found, before, after, is_told=is_told)):
+            places.append(i)
+    if not places:
+        return afters
+    key = set(table.key)
+    asked = RowChanges(table, changes.txn)
+    for i in places:
+        # An old row is what makes the source look: it completes the new rows of changed keys.
+        asked.add("u", changes.before[i] or _key_of(afters[i], key), afters[i])
+    complete(asked)
+    for i, after in zip(places, asked.after, strict=True):
+        afters[i] = after
+    return afters
+
+
+def _has_doubtful_nulls(table: TableSchema) -> bool:
+    """Tell whether old rows may have nulls where nothing is known: a partition may keep less than its table."""
+    return bool(table.partitions) and bool(table.key)
+
+
+def _was_taken(found: RowFilter, before: Row | None, after: Row, *, is_told: bool) -> bool:
+    """Tell whether the row is known to have been taken before, so that targets have it."""
+    if not is_told:
+        return False
+    old = before if before is not None else after
+    return found.knows(old) and found.matches(old)
+
+
+def _key_of(row: Row | None, key: set[int]) -> Row:
+    assert row is not None
+    return tuple(value if i in key else UNCHANGED for i, value in enumerate(row))
