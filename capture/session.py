@@ -115,8 +115,7 @@ class Session:
         self._identity: dict[str, str] = {}
         self.changes = SchemaChanges(settings, around.source, self.publisher, self._tables, catalogue, self.loading)
         self._unannounced: list[TableLoad] = []
-        self._gone = catalogue.to_announce()
-        """Tables that are gone, as a committed transaction says."""
+        self._gone = catalogue.to_announce()  # as a committed transaction says
         self._in_transaction = False
         self._opened_at_s = 0.0
         self._committed_at_s = around.monotonic()
@@ -186,9 +185,9 @@ class Session:
         self._tables.add(pairs)
         self.changes.is_dirty = bool(added) or published != in_force or len(in_force) < len(checkpoint.versions)
         self.row_estimates = self._loader.row_estimates = source.row_estimates(tables)
-        for table in published:
+        for table in sorted(published, key=settings.load_rank):
             self._restore_load(self.publisher.feeds[table.name])
-        for table in added:
+        for table in sorted(added, key=settings.load_rank):
             self.changes.begin(self.publisher.feeds[table.name], self.position)
         if stop_at == "now":
             self.bounds.stop.commit = source.current_position().commit

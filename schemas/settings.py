@@ -25,6 +25,7 @@ from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.rules import SelectionRule, TransformationRule
 from schemas.policies import AnyDdlPolicies, DdlPolicies, ErrorPolicies, RetrySettings
 from schemas.section import Section
+from schemas.table import TableSchema
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
 from schemas.task_settings.document import TaskSettingsDocument
@@ -228,6 +229,10 @@ class Settings(Section):
         mappings = self.target(target).mappings or self.mappings
         rules = mappings.transformations if mappings is not None else []
         return [*translation.schema_rules(self.settings), *rules]
+
+    def load_rank(self, table: TableSchema) -> int:
+        """Return by what tables are sorted for the full load: the first one begins first."""
+        return -selection.load_order(self.mappings.selections, table.name) if self.mappings is not None else 0
 
     @property
     def filters(self) -> list[SelectionRule]:

@@ -20,10 +20,10 @@ from uuid import UUID
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
-from schemas.mappings.patterns import matches as is_of
 from schemas.mappings.rules import Condition, Filter, SelectionRule
+from schemas.mappings.selection import concerns
 from schemas.mappings.values import from_text, to_text
-from schemas.table import Column, TableName, TableSchema
+from schemas.table import Column, TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.numbers import EXACT, NAN
 
@@ -87,19 +87,12 @@ class RowFilter:
 
 def row_filter(rules: Sequence[SelectionRule], table: TableSchema) -> RowFilter | None:
     """Compile the filters for a table; None: all its rows are taken. Raises CONFIGURATION, with the rule's id."""
-    filtered = [rule for rule in rules if rule.filters and _concerns(rule, table.name)]
+    filtered = [rule for rule in rules if rule.filters and concerns(rule, table.name)]
     if not filtered:
         return None
     alternatives = tuple(tuple(_comparisons(rule, f, table) for f in rule.filters) for rule in filtered)
     columns = sorted({c.index for filters in alternatives for found in filters for c in found})
     return RowFilter(alternatives, tuple(columns), _compiled(alternatives, table))
-
-
-def _concerns(rule: SelectionRule, name: TableName) -> bool:
-    locator = rule.object_locator
-    if rule.rule_action == "explicit":
-        return (locator.schema_name, locator.table_name) == name
-    return is_of(locator.schema_name, name.schema) and is_of(locator.table_name, name.table)
 
 
 def _comparisons(rule: SelectionRule, given: Filter, table: TableSchema) -> tuple[Comparison, ...]:

@@ -1,13 +1,29 @@
-"""Selection rules as patterns of `source.tables`: what any rule includes, without what any rule excludes.
+"""Selection rules: as patterns of `source.tables`, what any rule includes, without what any rule excludes.
 
 The order of rules does not count, unlike that of `source.tables` (AWS DMS user guide, "Selection rules and actions").
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mappings.patterns import glob, plain
-from schemas.mappings.rules import Mappings
+from schemas.mappings.patterns import glob, matches, plain
+from schemas.mappings.rules import Mappings, SelectionRule
+from schemas.table import TableName
+
+
+def load_order(rules: Sequence[SelectionRule], name: TableName) -> int:
+    """Return a table's place in the full load: higher ones begin first, 0 where no rule says."""
+    return max((rule.load_order or 0 for rule in rules if concerns(rule, name)), default=0)
+
+
+def concerns(rule: SelectionRule, name: TableName) -> bool:
+    """Tell whether a rule is about a table."""
+    locator = rule.object_locator
+    if rule.rule_action == "explicit":
+        return (locator.schema_name, locator.table_name) == name
+    return matches(locator.schema_name, name.schema) and matches(locator.table_name, name.table)
 
 
 def table_patterns(mappings: Mappings) -> list[str]:

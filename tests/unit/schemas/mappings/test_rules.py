@@ -16,7 +16,7 @@ from schemas.mappings.rules import parse
 from schemas.mappings.selection import table_patterns
 from schemas.selection import Selection
 from schemas.settings import parse as parse_settings
-from schemas.table import TableName
+from schemas.table import TableName, TableSchema
 
 LOCATOR = {"schema-name": "shop", "table-name": "%"}
 
@@ -133,7 +133,7 @@ def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -
     mappings = parse(
         {
             "rules": [
-                selection(**{"load-order": "2"}),
+                selection() | {"object-locator": {**LOCATOR, "table-type": "view"}},
                 transformation("rename", "table-tablespace", "space", value="x"),
                 transformation("define-primary-key", "table", "key", **{"primary-key-def": {"columns": ["a"]}}),
                 {"rule-type": "table-settings", "rule-id": "load", "object-locator": LOCATOR},
@@ -142,7 +142,7 @@ def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -
     )
     severities = {finding.message.split(":")[0]: str(finding.severity) for finding in support.findings(mappings)}
     assert severities == {
-        "rule include-shop-%": "note",
+        "rule include-shop-%": "blocks",
         "rule space": "note",
         "rule key": "blocks",
         "rule load": "note",
@@ -170,6 +170,11 @@ def test_the_selection_rules_stand_for_the_tables_of_the_source() -> None:
     own = {"rules": [transformation("rename", "table", value="y")]}
     settings = parse_settings(configuration({"rules": [selection(), rename]}, at_target=own))
     assert [rule.value for rule in settings.transformations("t")] == ["y"]
+    ordered = [selection(), selection("explicit", table="orders", **{"load-order": "2"}), selection(table="o%")]
+    ordered[2]["load-order"] = 1
+    settings = parse_settings(configuration({"rules": ordered}))
+    tables = [TableSchema(TableName("shop", name), (), ()) for name in ("a", "b", "others", "orders")]
+    assert [t.name.table for t in sorted(tables, key=settings.load_rank)] == ["orders", "others", "a", "b"]
     settings = parse_settings(configuration({"rules": [rename]}, tables=["shop.*"]))
     assert settings.source.tables == ["shop.*"]
 
