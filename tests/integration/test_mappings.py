@@ -98,6 +98,43 @@ FOUND = {
 }
 
 
+SCHEMA = (
+    "create schema shop",
+    """create table shop.customer (id bigint primary key, name text, passport text, email text, score numeric(8,2),
+       secret text, secret_too int)""",
+    "create table shop.orders (id bigint primary key, customer_id bigint references shop.customer, at timestamptz)",
+    "create index by_customer on shop.orders (customer_id)",
+    "create table shop.bag (a int, b text)",
+    "alter table shop.bag replica identity full",
+    """create table shop.visit (id bigint primary key, grade numeric, place text, essay text)""",
+    "alter table shop.visit alter essay set storage external",
+    """insert into shop.visit
+       select g, g % 12, (array['Aa', 'Bb', 'ba', 'Éa'])[1 + g % 4], repeat(md5(g::text), 200)
+       from generate_series(1, 3000) g""",
+    "create table shop.audit_log (id bigint primary key)",
+    """insert into shop.customer select g, 'né ' || g, 'C' || g || 'X', g || '@x', g, 's', 1
+       from generate_series(1, 3000) g""",
+    "insert into shop.orders select g, g, '2026-01-01Z' from generate_series(1, 3000) g",
+    "insert into shop.bag select g % 3, null from generate_series(1, 30) g",
+)
+CHANGES = (
+    "update shop.customer set score = 7, name = 'new' where id <= 100",
+    "insert into shop.customer values (5000, 'x', '12', null, null, null, null)",
+    "update shop.customer set id = 6000 where id = 5000",
+    "delete from shop.orders where id > 2900",
+    "delete from shop.bag where a = 1",
+    "insert into shop.bag values (9, 'z'), (9, 'z'), (2, 'z')",
+    "update shop.bag set a = 2 where a = 0",
+    # In, out, in and out at once, with the large text unchanged and so not in the log.
+    "update shop.visit set grade = 6 where id % 12 = 1",
+    "update shop.visit set grade = 8 where id % 24 = 6",
+    "update shop.visit set place = 'A' where id % 36 = 5",
+    "update shop.visit set id = id + 10000, grade = 101 where id % 60 = 9",
+    "delete from shop.visit where id between 100 and 200",
+    "insert into shop.visit values (20000, 5, 'C', 'e'), (20001, 8, 'C', 'e'), (20002, null, 'C', 'e')",
+)
+
+
 def _differing(source: Database, target: Database) -> list[str]:
     there = {
         name for (name,) in target.rows("select table_name from information_schema.tables where table_schema = 'crm'")
@@ -130,25 +167,7 @@ def test_a_document_of_dms_runs_as_it_is(
     new_database: Callable[..., Database],
 ) -> None:
     source, target = new_database(18, "source"), new_database(16, "target")
-    source.execute(
-        "create schema shop",
-        """create table shop.customer (id bigint primary key, name text, passport text, email text, score numeric(8,2),
-           secret text, secret_too int)""",
-        "create table shop.orders (id bigint primary key, customer_id bigint references shop.customer, at timestamptz)",
-        "create index by_customer on shop.orders (customer_id)",
-        "create table shop.bag (a int, b text)",
-        "alter table shop.bag replica identity full",
-        """create table shop.visit (id bigint primary key, grade numeric, place text, essay text)""",
-        "alter table shop.visit alter essay set storage external",
-        """insert into shop.visit
-           select g, g % 12, (array['Aa', 'Bb', 'ba', 'Éa'])[1 + g % 4], repeat(md5(g::text), 200)
-           from generate_series(1, 3000) g""",
-        "create table shop.audit_log (id bigint primary key)",
-        """insert into shop.customer select g, 'né ' || g, 'C' || g || 'X', g || '@x', g, 's', 1
-           from generate_series(1, 3000) g""",
-        "insert into shop.orders select g, g, '2026-01-01Z' from generate_series(1, 3000) g",
-        "insert into shop.bag select g % 3, null from generate_series(1, 30) g",
-    )
+    source.execute(*SCHEMA)
     (tmp_path / "mappings.json").write_text(json.dumps({"rules": RULES}))
     with Services(
         tmp_path, replication, kafka_server, source, target, mappings="mappings.json", topics={"partitions": 3}
@@ -172,22 +191,7 @@ def test_a_document_of_dms_runs_as_it_is(
 
         services.start("capture")
         services.start("apply")
-        source.execute(
-            "update shop.customer set score = 7, name = 'new' where id <= 100",
-            "insert into shop.customer values (5000, 'x', '12', null, null, null, null)",
-            "update shop.customer set id = 6000 where id = 5000",
-            "delete from shop.orders where id > 2900",
-            "delete from shop.bag where a = 1",
-            "insert into shop.bag values (9, 'z'), (9, 'z'), (2, 'z')",
-            "update shop.bag set a = 2 where a = 0",
-            # In, out, in and out at once, with the large text unchanged and so not in the log.
-            "update shop.visit set grade = 6 where id % 12 = 1",
-            "update shop.visit set grade = 8 where id % 24 = 6",
-            "update shop.visit set place = 'A' where id % 36 = 5",
-            "update shop.visit set id = id + 10000, grade = 101 where id % 60 = 9",
-            "delete from shop.visit where id between 100 and 200",
-            "insert into shop.visit values (20000, 5, 'C', 'e'), (20001, 8, 'C', 'e'), (20002, null, 'C', 'e')",
-        )
+        source.execute(*CHANGES)
         services.kill("apply")
         services.start("apply")
         services.wait(lambda: _differing(source, target) == [], "all rows as the rules have them")
