@@ -79,6 +79,7 @@ class PlainDecoder:
             seq: int
             source_ts_us: int = 0
             txid: int | None = None
+            lsn: int | None = None
 
         if value[1:] == b"broken":
             raise TailraceError(ErrorKind.DECODE, "a broken record")
@@ -204,7 +205,7 @@ class FakeConsumer:
         self.applier: Applier
         self.eof: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
-        self._paused: set[TopicPartition] = set()
+        self.paused: set[TopicPartition] = set()
         self._events: list[tuple[str, list[TopicPartition]]] = []
         self._visible: dict[TopicPartition, int] = {}
 
@@ -225,15 +226,15 @@ class FakeConsumer:
             (self.applier.revoked if event == "revoke" else self.applier.lost)(pairs)
             for p in partitions:
                 self._positions.pop(p, None)
-                self._paused.discard(p)
+                self.paused.discard(p)
                 self.eof.pop(p, None)
         return got
 
     def pause(self, partitions: Iterable[tuple[str, int]]) -> None:
-        self._paused.update(TopicPartition(*p) for p in partitions)
+        self.paused.update(TopicPartition(*p) for p in partitions)
 
     def resume(self, partitions: Iterable[tuple[str, int]]) -> None:
-        self._paused.difference_update(TopicPartition(*p) for p in partitions)
+        self.paused.difference_update(TopicPartition(*p) for p in partitions)
 
     def seek(self, offsets: Mapping[Any, int]) -> None:
         for partition, offset in offsets.items():
@@ -249,7 +250,7 @@ class FakeConsumer:
 
     def _fetch(self, max_records: int) -> list[Record]:
         got: list[Record] = []
-        partitions = [p for p in self._positions if p not in self._paused]
+        partitions = [p for p in self._positions if p not in self.paused]
         self._chance.shuffle(partitions)
         for partition in partitions:
             log = self._seen(partition)
