@@ -2,7 +2,8 @@
 
 A batch is tried whole under a savepoint, in the fast way. If rows are only in each other's way (they swap a unique
 value), they are written by deleting and inserting them. If the server refuses some row, the batch is halved until the
-rows that it refuses stand alone; all others are written.
+rows that it refuses stand alone; all others are written. An error that may be the table's as well as a row's (a trigger
+of the user can raise any) is a row's if the table takes other rows, or none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _KINDS = ("deletes", "upserts", "updates", "sequence")
 """The lists of a batch in the order of their writing."""
 _SAVEPOINT = "savepoint tailrace"
 _OF_A_ROW = (ErrorKind.ROW_REJECTED, ErrorKind.ROW_CONFLICT)
+_PERHAPS_OF_A_ROW = (ErrorKind.TARGET_SCHEMA, ErrorKind.PREREQUISITE, ErrorKind.INVARIANT)
+"""Of the table, as most often, or of what its triggers and policies make of one row."""
+_SUSPECTS_MAX = 16
+"""So many rows are tried alone, and none is taken: then it is the table."""
 
 Item = tuple[str, int, Any]
 """(list of the batch, index there, row)."""
@@ -47,6 +52,8 @@ class RelationalWriter(ABC, Generic[P]):
         self._link = stages.link
         self._violation: Exception | None = None
         """The driver's error that refused the last attempt; None where it was not the server that did."""
+        self._taken = self._suspects = 0
+        """Rows of the batch that the table has taken, and such as may have been refused for the table's sake."""
 
     def write(self, plan: P, batch: TableBatch) -> list[Rejection]:
         """Write a batch; return the rows that the target refuses. Raises a classified error for any other trouble."""
@@ -56,11 +63,15 @@ class RelationalWriter(ABC, Generic[P]):
         refusal = self._try(plan, groups)
         if refusal is None:
             return []
+        takes_none = None if refusal.kind in _OF_A_ROW else self._takes_none(plan)
+        if takes_none is False:
+            raise refusal
         items = [(kind, index, row) for kind, rows in groups for index, row in enumerate(rows)]
+        self._taken = self._suspects = 0
         refused = self._retry_conflicts(plan, self._narrow(plan, items, refusal))
-        return [
-            Rejection(batch.table.name, kind, index, _with_table(error, plan)) for (kind, index, _), error in refused
-        ]
+        if self._suspects and not self._taken and (len(items) > 1 or not takes_none):
+            raise refusal
+        return [Rejection(batch.table.name, kind, index, _of_row(error, plan)) for (kind, index, _), error in refused]
 
     # What an engine does
 
@@ -79,6 +90,10 @@ class RelationalWriter(ABC, Generic[P]):
     @abstractmethod
     def _is_passing(self, violation: Exception) -> bool:
         """Tell whether two rows of one batch can be such a violation in passing: each is in the other's way."""
+
+    def _takes_none(self, plan: P) -> bool | None:
+        """Tell whether the statements work for no row at all; None where that cannot be asked."""
+        return None
 
     def _find(self, plan: P, items: Sequence[Item], violation: Exception) -> set[int]:
         """Return the rows that a constraint refuses, where the server can be asked for them in one query."""
@@ -103,7 +118,7 @@ class RelationalWriter(ABC, Generic[P]):
         return self._guarded(plan, lambda: self._attempt(plan, stage, groups, replace=replace))
 
     def _guarded(self, plan: P, attempt: Attempt) -> TailraceError | None:
-        """Run an attempt under a savepoint; undo it, and return the error, if a row is bad."""
+        """Run an attempt under a savepoint; undo it, and return the error, if a row is bad, or may be."""
         self._violation = None
         link, name = self._link, plan.table.name
         try:
@@ -111,10 +126,9 @@ class RelationalWriter(ABC, Generic[P]):
             link.run(*attempt(), f"release {_SAVEPOINT}")
         except link.driver_error as error:
             refusal: TailraceError = link.classify(error, "writing rows", str(name))
-            if refusal.kind in _OF_A_ROW or refusal.kind is ErrorKind.TARGET_SCHEMA:
-                self._undo(plan)
-            if refusal.kind not in _OF_A_ROW:
+            if refusal.kind not in _OF_A_ROW + _PERHAPS_OF_A_ROW:
                 raise refusal from error
+            self._undo(plan)
             self._violation = error
             refusal.__cause__ = error
             return refusal
@@ -148,8 +162,12 @@ class RelationalWriter(ABC, Generic[P]):
             return []
         refusal = refusal or self._try(plan, _grouped(items))
         if refusal is None:
+            self._taken += len(items)
             return []
         if len(items) == 1:
+            self._suspects += refusal.kind not in _OF_A_ROW
+            if self._suspects >= _SUSPECTS_MAX and not self._taken:
+                raise refusal
             return [(items[0], refusal)]
         violation = self._violation
         if violation is not None and refusal.kind is ErrorKind.ROW_CONFLICT and plan.table.key:
@@ -192,6 +210,9 @@ def _grouped(items: Sequence[Item]) -> list[Group]:
     return [(kind, [row for _, _, row in group]) for kind, group in groupby(items, key=_kind)]
 
 
-def _with_table(error: TailraceError, plan: RelationalPlan[Any]) -> TailraceError:
+def _of_row(error: TailraceError, plan: RelationalPlan[Any]) -> TailraceError:
     error.table = error.table or str(plan.table.name)
-    return error
+    if error.kind in _OF_A_ROW:
+        return error
+    remedy = "correct the row at the source, or what the target makes of it (a trigger, a policy)"
+    return TailraceError(ErrorKind.ROW_REJECTED, error.message, remedy=remedy, table=error.table)

@@ -68,6 +68,11 @@ class Writer(RelationalWriter[TablePlan]):
     def _attempt_sequence(self, plan: TablePlan, stage: str, entries: Sequence[Any]) -> list[str]:
         return attempt_sequence(self._link, self.stages, plan, stage, entries)
 
+    def _takes_none(self, plan: TablePlan) -> bool:
+        stage, part = self.stages.stage(plan), self.stages.next_part()
+        statements = [plan.delete(stage, part), plan.upsert(stage, part)] if plan.key else [plan.insert(stage, part)]
+        return self._guarded(plan, lambda: statements) is None
+
     def _is_passing(self, violation: Any) -> bool:
         return bool(violation.sqlstate != FOREIGN_KEY_VIOLATION)
 

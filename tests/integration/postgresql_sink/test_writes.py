@@ -72,6 +72,53 @@ def test_refused_rows_are_returned_and_all_others_are_written(sink: PostgresqlSi
     assert target_database.rows("select count(*) from people") == [(195,)]
 
 
+POISON = """
+create function poison() returns trigger language plpgsql as $$ begin
+    case new.id % 100
+        when 1 then perform * from missing_table;
+        when 2 then perform missing_function(new.id);
+        when 3 then raise exception using errcode = 'ZZ001';
+        when 4 then execute 'select 1 from people where id = ' || new.id || ' for update of nothing';
+        when 5 then raise exception using errcode = 'feature_not_supported';
+        else null;
+    end case; return new; end $$
+"""
+
+
+def test_whatever_an_error_is_it_is_of_the_row_if_the_table_takes_others(
+    open_sink: OpenSink, target_database: Database
+) -> None:
+    """Triggers and policies can raise any error; one that is of no row raises the same ones."""
+    keyless = replace(NOTES, key=(), foreign_keys=())
+    sink = open_sink()
+    for table, name in ((PEOPLE, "people"), (keyless, "notes")):
+        sink.prepare(table)
+        sink.flush()
+        if table is PEOPLE:
+            target_database.execute(POISON)
+        target_database.execute(f"create trigger poison before insert on {name} for each row execute function poison()")
+    for _ in range(2):
+        rows: list[Row] = [(n, f"p{n}", None, 1) for n in range(50)]
+        refused = [(r.kind, r.index, r.error.kind) for r in sink.apply(TableBatch(PEOPLE, upserts=rows))]
+        assert refused == [("upserts", n, ErrorKind.ROW_REJECTED) for n in range(1, 6)]
+        entries: list[tuple[str, Row | None, Row | None]] = [("c", None, (n, n, "note")) for n in range(20)]
+        assert [r.index for r in sink.apply(TableBatch(keyless, sequence=entries))] == [1, 2, 3, 4, 5]
+        # Alone it is told from its table, too.
+        assert [r.index for r in sink.apply(TableBatch(PEOPLE, upserts=[(101, "q", None, 1)]))] == [0]
+        sink.flush()
+    assert target_database.rows("select (select count(*) from people), (select count(*) from notes)") == [(45, 30)]
+    for rows in ([(100 * n + 1, f"r{n}", None, 1) for n in range(500)], [(201, "s", None, 1), (301, "t", None, 1)]):
+        # No row is taken: that is the table's trouble.
+        with pytest.raises(TailraceError) as caught:
+            sink.apply(TableBatch(PEOPLE, upserts=rows))
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+        sink.rollback()
+    target_database.execute("drop table people")
+    with pytest.raises(TailraceError) as caught:
+        sink.apply(TableBatch(PEOPLE, upserts=[(7, "u", None, 1)]))
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+
+
 def test_a_unique_value_taken_by_another_row_is_a_conflict(sink: PostgresqlSink, target_database: Database) -> None:
     people(sink, (1, "a", None, 1), (2, "b", None, 1))
     rejections = sink.apply(TableBatch(PEOPLE, upserts=[(3, "a", None, 1), (4, "d", None, 1)]))
