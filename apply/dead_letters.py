@@ -5,11 +5,13 @@ What its records mean is `apply.parking`'s business.
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from apply.batch import Record
-from apply.parking import ACTION, PARK, RETRY, SKIP, ParkedKey, ParkedRecord, ParkingLot
+from apply.parking import ACTION, COMMANDS, EDIT, PARK, ParkedKey, ParkedRecord, ParkingLot
 from apply.parking import headers_of as headers
 from runtime import clock
 from runtime.kafka.admin import Topics, TopicSpec
@@ -87,9 +89,14 @@ class DeadLettersTopic:
         self._producer.flush(FLUSH_TIMEOUT_S)
         return parked
 
-    def answer(self, action: str, key: bytes | None, place: tuple[str, int, int]) -> None:
+    def answer(
+        self, action: str, key: bytes | None, place: tuple[str, int, int], value: bytes | None = None, *, by: str = ""
+    ) -> None:
         """Write an operator's command, or what came of it, for the key of the record that stood at `place`."""
-        self._producer.produce(self.name, key, None, partition=0, headers=headers(action, *place, sink=self._target))
+        about = headers(action, *place, sink=self._target)
+        if by:
+            about.append(("tailrace.by", by))
+        self._producer.produce(self.name, key, value, partition=0, headers=about)
         self._producer.flush(FLUSH_TIMEOUT_S)
 
     def letters(self, parked: ParkedKey) -> list[Letter]:
@@ -102,15 +109,15 @@ class DeadLettersTopic:
         reader = Follower(self._kafka, self.name)
         try:
             for record in reader.catch_up():
-                if record.headers.get(ACTION) != PARK:
+                if record.headers.get(ACTION) not in (PARK, EDIT):
                     continue
                 place = (
                     record.headers["tailrace.topic"],
                     int(record.headers["tailrace.partition"]),
                     int(record.headers["tailrace.offset"]),
                 )
-                if place in wanted:
-                    found.setdefault(place, Letter(place, record.key, record.value))
+                if place in wanted and (place not in found or record.headers[ACTION] == EDIT):
+                    found[place] = Letter(place, record.key, record.value)
         finally:
             reader.close()
         if len(found) < len(wanted):
@@ -146,24 +153,60 @@ def read_record(settings: Settings, target: str, record: ParkedRecord) -> tuple[
         topic.close()
 
 
-def command(settings: Settings, target: str, reference: str, action: str) -> None:
-    """Ask the appliers to `retry` a key's records in order, or to `skip` the first one and apply the others.
+def command(settings: Settings, target: str, reference: str, action: str, value: bytes | None = None) -> None:
+    """Ask the appliers to `retry` a key's records in order, to `skip` the first one and apply the others, or to apply
+    them with another `value` of the one that is referred to (`edit`).
 
     Raises CONFIGURATION for an unknown reference.
     """
     topic = _open(settings, target)
     try:
         found = topic.lot.find(reference)
-        if found is None or action not in (RETRY, SKIP):
+        if found is None or action not in COMMANDS:
             raise TailraceError(
                 ErrorKind.CONFIGURATION,
                 f"nothing is parked under {reference!r}",
                 remedy="`tailrace parked list` prints the references",
             )
         parked = found[1]
-        topic.answer(action, parked.key, parked.records[0][:3])
+        record = parked.records[0]
+        if action == EDIT:
+            record = next(r for r in parked.records if r.reference == reference)
+        topic.answer(action, parked.key, record[:3], value, by=f"{getpass.getuser()}@{socket.gethostname()}")
     finally:
         topic.close()
+
+
+class Entry(NamedTuple):
+    """What was done to parked records, by whom."""
+
+    at_ms: int
+    action: str
+    reference: str
+    """Of the record that it was done to; of a release, the last one."""
+    by: str
+    """Whose command it was; empty for what an applier did."""
+    reason: str
+
+
+def audit(settings: Settings, target: str) -> list[Entry]:
+    """Return all that was ever parked, answered and released, in order."""
+    settings.target(target)
+    reader = Follower(settings.kafka, dead_letters_topic(settings.name, target))
+    try:
+        records = [record for record in reader.catch_up() if ACTION in record.headers]
+    finally:
+        reader.close()
+    return [
+        Entry(
+            record.timestamp_ms,
+            record.headers[ACTION],
+            ":".join(record.headers.get(f"tailrace.{part}", "?") for part in ("topic", "partition", "offset")),
+            record.headers.get("tailrace.by", ""),
+            ": ".join(filter(None, (record.headers.get("tailrace.error"), record.headers.get("tailrace.message")))),
+        )
+        for record in records
+    ]
 
 
 def _open(settings: Settings, target: str) -> DeadLettersTopic:

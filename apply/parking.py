@@ -1,9 +1,9 @@
 """Parked keys: a row that the target refuses waits on the dead-letters topic, and later changes of its key behind it.
 
 The dead-letters topic of a target (one partition, kept for ever) is the queue and the state at once. Each parked record
-is there with its original key and value, and headers that say where it stood and why it waits. An operator's answer
-(`retry`, `skip`) and the applier's (`released`, `refused`) are records of the same topic. A record is identified by
-where it stood in its own topic, so that parking it twice, after a crash, is parking it once.
+is there with its original key and value, and headers that say where it stood and why it waits. An operator's answers
+(`retry`, `skip`, `edit`) and the applier's (`released`, `refused`) are records of the same topic. A record is
+identified by where it stood in its own topic, so that parking it twice, after a crash, is parking it once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 ACTION = "tailrace.action"
 """The header that says what a record of the dead-letters topic is."""
 
-PARK, RETRY, SKIP, RELEASED, REFUSED = "park", "retry", "skip", "released", "refused"
+PARK, RETRY, SKIP, EDIT, RELEASED, REFUSED = "park", "retry", "skip", "edit", "released", "refused"
+COMMANDS = (RETRY, SKIP, EDIT)
+"""An operator's answers. That of an edit has the record's new value, which counts from then on."""
 
 Identity = tuple[str, Any]
 """Topic and key; for a record without a key, topic and (partition, offset)."""
@@ -47,7 +49,7 @@ class ParkedKey:
     key: bytes | None
     records: list[ParkedRecord] = field(default_factory=list)
     command: str | None = None
-    """`retry` or `skip`, where an operator has given one that is not carried out."""
+    """One of `COMMANDS`, where an operator has given one that is not carried out."""
 
     @property
     def partition(self) -> int:
@@ -143,7 +145,7 @@ class ParkingLot:
             self.park(key, ParkedRecord(topic, partition, int(offset), kind, message, at, timestamp_ms))
             return
         identity = _identity(key, topic, partition, int(offset))
-        if action in (RETRY, SKIP):
+        if action in COMMANDS:
             self.command(identity, action)
         elif action == RELEASED:
             self.release(identity, int(offset))

@@ -52,6 +52,7 @@ for name, child in (
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file (YAML or JSON).")]
 Target = Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets` of the configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Identifier = Annotated[str, typer.Argument(metavar="ID")]
 MetricsPort = Annotated[
     int | None,
     typer.Option("--metrics-port", metavar="PORT", help="Serve /metrics and /healthz on this port of 127.0.0.1."),
@@ -95,12 +96,18 @@ def _complain(error: TailraceError) -> None:
             typer.echo(f"  {name}: {value}", err=True)
 
 
-def _settings(path: Path) -> Settings:
-    """Load the configuration of a command. Only services log below errors: what a command has to say, it prints."""
+def _settings(path: Path, target: str | None = None) -> Settings:
+    """Load the configuration of a command; raise CONFIGURATION if it has no such target.
+
+    Only services log below errors: what a command has to say, it prints.
+    """
     from runtime import configuration, logging
 
     logging.configure(level="error")
-    return configuration.load(path)
+    settings = configuration.load(path)
+    if target is not None:
+        settings.target(target)
+    return settings
 
 
 def _only_target(settings: Settings, target: str | None) -> str:
@@ -319,51 +326,60 @@ def reset_command(
 
 
 @parked_app.command("list")
-def parked_list(config: Config, target: Target, as_json: AsJson = False) -> int:
+def parked_list(config: Config, target: Target, as_json: AsJson = False) -> None:
     """List parked keys: how many records wait, and why."""
     from control import parked, render
 
-    settings = _settings(config)
-    settings.target(target)
-    rows = parked.listing(settings, target)
+    rows = parked.listing(_settings(config, target), target)
     if as_json:
         _print_json([row.to_document() for row in rows])
     else:
         render.parked(rows)
-    return exit_codes.OK
 
 
 @parked_app.command("show")
-def parked_show(config: Config, target: Target, identifier: Annotated[str, typer.Argument(metavar="ID")]) -> int:
+def parked_show(config: Config, target: Target, identifier: Identifier) -> None:
     """Print the records of one parked key, values included."""
     from control import parked
 
-    settings = _settings(config)
-    settings.target(target)
-    _print_json(parked.show(settings, target, identifier))
-    return exit_codes.OK
+    _print_json(parked.show(_settings(config, target), target, identifier))
 
 
 @parked_app.command("retry")
-def parked_retry(config: Config, target: Target, identifier: Annotated[str, typer.Argument(metavar="ID")]) -> int:
+def parked_retry(config: Config, target: Target, identifier: Identifier) -> None:
     """Let the appliers try a parked key's records again, in order."""
     from control import parked
 
-    settings = _settings(config)
-    settings.target(target)
-    typer.echo(parked.retry(settings, target, identifier))
-    return exit_codes.OK
+    typer.echo(parked.retry(_settings(config, target), target, identifier))
 
 
 @parked_app.command("skip")
-def parked_skip(config: Config, target: Target, identifier: Annotated[str, typer.Argument(metavar="ID")]) -> int:
+def parked_skip(config: Config, target: Target, identifier: Identifier) -> None:
     """Drop the record that was refused, and apply what waits behind it."""
     from control import parked
 
-    settings = _settings(config)
-    settings.target(target)
-    typer.echo(parked.skip(settings, target, identifier))
-    return exit_codes.OK
+    typer.echo(parked.skip(_settings(config, target), target, identifier))
+
+
+@parked_app.command("edit")
+def parked_edit(
+    config: Config,
+    target: Target,
+    identifier: Identifier,
+    changes: Annotated[list[str], typer.Option("--set", metavar="COLUMN=JSON", help="A column of the new row.")],
+) -> None:
+    """Apply a parked record with other values, and what waits with it, in order. Bytes are in hexadecimal."""
+    from control import parked
+
+    typer.echo(parked.edit(_settings(config, target), target, identifier, changes))
+
+
+@parked_app.command("audit")
+def parked_audit(config: Config, target: Target) -> None:
+    """Print all that was ever parked, answered and released, in order, and who said so."""
+    from control import parked
+
+    _print_json(parked.audit(_settings(config, target), target))
 
 
 @settings_app.command("schema")

@@ -5,12 +5,14 @@ The answers are records of the same topic: the appliers carry them out, and the 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from apply import dead_letters
-from apply.parking import RETRY, SKIP
+from apply.parking import EDIT, RETRY, SKIP
 from apply.parking import ParkedKey as Waiting
 from control.reading import Reader
 from schemas.errors import ErrorKind, TailraceError
@@ -22,7 +24,7 @@ class ParkedKey:
     """One key that waits."""
 
     identifier: str
-    """What `show`, `retry` and `skip` take: topic, partition and offset of the first record."""
+    """What the other commands take: topic, partition and offset of the first record."""
     topic: str
     waiting: int
     error: str
@@ -75,9 +77,50 @@ def skip(settings: Settings, target: str, identifier: str) -> str:
     return f"{identifier}: the refused record will be dropped; what waits behind it is applied in order"
 
 
+def edit(settings: Settings, target: str, identifier: str, changes: Iterable[str]) -> str:
+    """Have the appliers apply a record that waits with other values (`column=JSON`), and what waits with it, in order.
+
+    The topic of the table stays as it is. Raises CONFIGURATION for what cannot be.
+    """
+    values = dict(map(_assignment, changes))
+    found = dead_letters.read_lot(settings, target).find(identifier)
+    if found is None:
+        raise _unknown(identifier)
+    record = next(r for r in found[1].records if r.reference == identifier)
+    key, value = dead_letters.read_record(settings, target, record)
+    edited = Reader(settings).edited(value or b"", key, values)
+    dead_letters.command(settings, target, identifier, EDIT, edited)
+    return (
+        f"{identifier}: will be tried with {', '.join(values)} edited; the source has the old value until you change it"
+    )
+
+
+def audit(settings: Settings, target: str) -> list[dict[str, Any]]:
+    """Return all that was parked, answered and released, in order: when, what, and who said so."""
+    return [
+        {"at": _time(at_ms), "action": action, "identifier": reference, "by": by, "reason": reason}
+        for at_ms, action, reference, by, reason in dead_letters.audit(settings, target)
+    ]
+
+
+def _assignment(change: str) -> tuple[str, Any]:
+    name, equals, text = change.partition("=")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        if equals and name:
+            # What is no JSON is a text: quotes within a shell's quotes are a nuisance.
+            return name, text
+        raise TailraceError(ErrorKind.CONFIGURATION, f"{change!r} is not column=value") from None
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
+
+
 def _row(waiting: Waiting) -> ParkedKey:
     first = waiting.records[0]
-    since = datetime.fromtimestamp(first.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
+    since = _time(first.timestamp_ms)
     error = f"{first.kind}: {first.message}"
     return ParkedKey(first.reference, waiting.topic, len(waiting.records), error, since, waiting.command)
 

@@ -162,6 +162,7 @@ class GroupConsumer:
         chosen = [TopicPartition(t, n, offset) for (t, n), offset in starts.items()]
         self._call("taking partitions", self._consumer.incremental_assign, chosen)
         self._assigned.update((p.topic, p.partition) for p in chosen)
+        self.resume(offsets)
         self.pause(resting)
 
     def unassign(self) -> None:
@@ -317,11 +318,16 @@ class GroupConsumer:
             )
         except Exception as error:  # noqa: BLE001 - raised by the call that this callback runs in
             self._failure = self._failure or error
-            # Acknowledged to the group as it stands, so that nothing is read in a wrong place before the error is out.
+            # Acknowledged to the group as it stands, so that nothing is read in a wrong place before the error is out:
+            # they rest until somebody says where to go on.
             self._safely(consumer.incremental_assign, added)
             self._safely(consumer.pause, added)
+            self._assigned.update(partitions)
+            self._paused.update(partitions)
             return
         self._assigned.update(partitions)
+        # librdkafka remembers that a partition was paused when it went, and reads nothing of it when it comes back.
+        self._safely(consumer.resume, added)
         if partitions:
             log.info("partitions assigned", added=len(partitions), total=len(self._assigned))
 

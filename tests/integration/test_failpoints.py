@@ -132,6 +132,21 @@ def test_apply_dies_at_each_failpoint(walk: _Walk) -> None:
     walk.run("apply")
     assert walk.parked() == []
 
+    target.execute("alter table wl_idle add constraint decent check (word <> 'bad')")
+    source.execute("insert into wl_idle values (1002, 'bad')")
+    walk.run("capture")
+    walk.run("apply")
+    (parked,) = walk.parked()
+    for wrong in ("missing=1", "id=7", "word=7", "word"):
+        refused = walk.services.run("parked edit", "--target", "replica", parked, "--set", wrong)
+        assert (refused.returncode, wrong.partition("=")[0] in refused.stderr) == (2, wrong != "word=7"), refused.stderr
+    edited = walk.services.run("parked edit", "--target", "replica", parked, "--set", "word=good")
+    assert edited.returncode == 0, edited.stderr
+    walk.run("apply")
+    assert walk.parked() == []
+    assert target.rows("select word from wl_idle where id = 1002") == [("good",)]
+    source.execute("update wl_idle set word = 'good' where id = 1002")
+
     walk.to("apply", revoke, lambda it: _until_another_joins(it, walk.second))
     workload.run(15)
     walk.run("capture")

@@ -9,7 +9,9 @@ from typing import Any, Self
 import pytest
 
 from apply import dead_letters
+from apply.parking import COMMANDS
 from apply.service import run
+from control import parked as parked_commands
 from runtime.lifecycle import StopRequest
 from schemas.changes import UNCHANGED
 from schemas.errors import TailraceError
@@ -148,6 +150,9 @@ def test_a_refused_row_is_parked_and_released_when_the_operator_says_so(
         until(lambda: not dead_letters.read_lot(settings, "replica").keys)
         publisher.change(ORDERS, ("u", None, (1, UNCHANGED, False)))
         until(lambda: target_database.rows("select status, paid from public.orders where id = 1") == [("wild", False)])
+    audit = parked_commands.audit(settings, "replica")
+    assert [entry["action"] for entry in audit] == ["park", "park", "retry", "refused", "retry", "released"]
+    assert all(bool(entry["by"]) is (entry["action"] in COMMANDS) for entry in audit)
 
 
 def test_new_tables_and_columns_are_picked_up_while_it_runs(

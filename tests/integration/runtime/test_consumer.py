@@ -101,13 +101,23 @@ def test_offsets_that_the_callback_knows_win_over_the_groups(
     assert sorted(set(asked)) == second.assignment() == [(topic, n) for n in range(4)]
 
 
-def test_an_exception_of_a_callback_is_raised_by_consume(topic: str, make: Make) -> None:
+def test_an_exception_of_a_callback_is_raised_by_consume_and_the_partitions_rest(
+    kafka_server: KafkaAddress, topic: str, make: Make
+) -> None:
+    fill(kafka_server, topic, range(3))
+
     def fail(_: list[Partition]) -> Mapping[Partition, int]:
         raise TailraceError(ErrorKind.TARGET_CONNECTION, "the target is away")
 
     consumer = make(on_assign=fail)
     with pytest.raises(TailraceError, match="the target is away"):
         until(lambda: False, consumer)
+    where = consumer.assignment()
+    assert len(where) == 4
+    assert consumer.consume(1000, 1.0) == []
+    consumer.seek(dict.fromkeys(where, 1))
+    consumer.resume(where)
+    assert read(consumer, 2) == [b"1", b"2"]
 
 
 def test_seek_goes_back_at_once_also_right_after_an_assignment_and_keeps_a_pause(
@@ -166,11 +176,16 @@ def test_two_members_share_the_partitions_and_the_revoked_may_commit_last(
 
     first = make(on_revoke=commit)
     until(lambda: len(first.assignment()) == 4, first)
+    first.pause(first.assignment())
     second = make()
     until(lambda: len(first.assignment()) == 2 and len(second.assignment()) == 2, first, second)
     assert sorted(first.assignment() + second.assignment()) == [(topic, n) for n in range(4)]
     assert sorted(gone) == second.assignment()
     assert second.committed(gone) == dict.fromkeys(gone, 2)
+    # What comes back is read, although it was paused when it went.
+    second.close()
+    until(lambda: len(first.assignment()) == 4, first)
+    assert read(first, 2) == [b"2", b"2"]
 
 
 def test_the_bound_of_bytes_ends_a_batch(kafka_server: KafkaAddress, topic: str, make: Make) -> None:
