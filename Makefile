@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv check fmt lint unit integration test demo bench bench-compare chaos random works-with clean
+.PHONY: help preflight venv check fmt lint unit integration test demo bench bench-compare chaos large-transaction random works-with clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one
 
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, REPORT=file)
 	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
+
+large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (ORDERING=…)
+	ROWS=$(or $(ROWS),10000000) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)
 
 random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n is the first of ROUNDS=n seeds)
 	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)
