@@ -15,9 +15,11 @@ from runtime.logging import get_logger
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
-from schemas.mappings.mapped_table import MappedTable, Rows, map_table
+from schemas.mappings.expressions import Headers
+from schemas.mappings.mapped_table import Change, MappedTable, Rows, map_table
 from schemas.mappings.rules import TransformationRule
 from schemas.table import TableName, TableSchema
+from schemas.types.calendar import zoned_text
 
 log = get_logger(__name__)
 
@@ -33,7 +35,10 @@ class MappedSink:
         self._rules = tuple(rules)
         self._mapped: dict[int, tuple[TableSchema, MappedTable]] = {}
         self._owners: dict[TableName, TableName] = {}
+        self._keeps_history = sink.capabilities.history
         self.capabilities: Capabilities = sink.capabilities
+        if any(rule.speaks_of_changes for rule in rules):
+            self.capabilities = replace(sink.capabilities, origins=True)
 
     def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Claim partitions, as `Sink.load_offsets` says."""
@@ -75,8 +80,9 @@ class MappedSink:
         places: dict[str, list[int] | None] = {}
         rows: dict[str, list[Row]] = {}
         for kind, change in (("upserts", mapped.rows), ("updates", mapped.rows), ("deletes", mapped.keys)):
-            rows[kind], places[kind] = self._changed(kind, getattr(batch, kind), change, batch.table.name, refused)
-        sequence, places["sequence"] = self._sequence(batch, mapped.rows, refused)
+            beside = _changes(batch, kind) if mapped.needs_changes and kind != "deletes" else ()
+            rows[kind], places[kind] = self._changed(kind, batch, change, beside, refused)
+        sequence, places["sequence"] = self._sequence(batch, mapped, refused)
         origins = {kind: _kept(given, places[kind]) for kind, given in batch.origins.items()}
         upserts, updates, deletes = rows["upserts"], rows["updates"], rows["deletes"]
         made = TableBatch(mapped.table, upserts, updates, deletes, sequence, batch.fresh, origins)
@@ -158,36 +164,44 @@ class MappedSink:
         if found is None:
             if len(self._mapped) >= TABLES_REMEMBERED_MAX:
                 self._mapped.clear()
-            found = self._mapped[id(table)] = (table, map_table(self._rules, table))
+            found = (table, map_table(self._rules, table, keeps_history=self._keeps_history))
+            self._mapped[id(table)] = found
         return found[1]
 
     def _changed(
-        self, kind: str, rows: list[Row], change: Rows | None, table: TableName, refused: list[Rejection]
+        self, kind: str, batch: TableBatch, change: Rows | None, beside: Sequence[Change], refused: list[Rejection]
     ) -> tuple[list[Row], list[int] | None]:
         """Return the rows as they should be, and which ones they were; None: all, in order."""
+        rows: list[Row] = getattr(batch, kind)
+        table = batch.table.name
         if change is None or not rows:
             return rows, None
         try:
-            return change(rows), None
+            return change(rows, beside), None
         except ValueError:
             pass
         made, kept = [], []
         for index, row in enumerate(rows):
             try:
-                made += change([row])
+                made += change([row], beside[index : index + 1])
                 kept.append(index)
             except ValueError as error:
                 refused.append(Rejection(table, kind, index, _rejected(error, table)))
         return made, kept
 
     def _sequence(
-        self, batch: TableBatch, change: Rows, refused: list[Rejection]
+        self, batch: TableBatch, mapped: MappedTable, refused: list[Rejection]
     ) -> tuple[list[tuple[str, Row | None, Row | None]], list[int] | None]:
         made, kept = [], []
+        change = mapped.rows
+        assert change is not None
+        changes = _changes(batch, "sequence") if mapped.needs_changes else None
         for index, (op, before, after) in enumerate(batch.sequence):
+            beside = changes[index : index + 1] if changes is not None else ()
             try:
-                old = None if before is None else change([before])[0]
-                new = None if after is None else change([after])[0]
+                # An old row has no older one.
+                old = None if before is None else change([before], [c._replace(before=None) for c in beside])[0]
+                new = None if after is None else change([after], beside)[0]
             except ValueError as error:
                 refused.append(Rejection(batch.table.name, "sequence", index, _rejected(error, batch.table.name)))
                 continue
@@ -196,13 +210,30 @@ class MappedSink:
         return made, kept
 
 
+_OPERATIONS = {"r": "INSERT", "c": "INSERT", "u": "UPDATE", "d": "DELETE"}
+
+
+def _changes(batch: TableBatch, kind: str) -> list[Change]:
+    """Return what is known of the changes that a list of the batch comes from."""
+    origins = batch.origins.get(kind, [])
+    if kind != "sequence":
+        return [Change(_headers(origin, None)) for origin in origins]
+    pairs = zip(batch.sequence, origins, strict=True)
+    return [Change(_headers(origin, _OPERATIONS.get(op)), before) for (op, before, _), origin in pairs]
+
+
+def _headers(origin: Origin, operation: str | None) -> Headers:
+    time = zoned_text(origin.commit_ts_us).replace("T", " ").removesuffix("Z")
+    return Headers(operation, time, origin.seq, str(origin.lsn) if origin.lsn is not None else None)
+
+
 def _kept(origins: list[Origin], places: list[int] | None) -> list[Origin]:
     """Return the origins of the items that are left."""
     return origins if places is None else [origins[place] for place in places]
 
 
 def mapped_tables(
-    rules: Sequence[TransformationRule], tables: Sequence[TableSchema]
+    rules: Sequence[TransformationRule], tables: Sequence[TableSchema], *, keeps_history: bool = False
 ) -> tuple[list[TableSchema], list[Finding]]:
     """Return the tables as the target is to have them, and what stands in the way of those that cannot be."""
     if not rules:
@@ -212,7 +243,7 @@ def mapped_tables(
     owners: dict[TableName, TableName] = {}
     for table in tables:
         try:
-            mapped = map_table(rules, table)
+            mapped = map_table(rules, table, keeps_history=keeps_history)
         except TailraceError as error:
             found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
             continue

@@ -6,18 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from apply.sinks import open_sink
 from capture.source import Chunk
 from capture.sources import open_snapshot_reader, open_source
+from runtime import clock
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import support
-from schemas.mappings.mapped_table import map_table
+from schemas.mappings.expressions import Headers
+from schemas.mappings.mapped_table import Change, map_table
 from schemas.mappings.parts import Locator
 from schemas.mappings.rules import Action, Mappings, Rule, SelectionRule, TransformationRule
 from schemas.mappings.values import to_text
 from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableSchema
+from schemas.types.calendar import zoned_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +74,20 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
     tables = [table for table in tables if chosen is None or chosen.takes(table.name)]
     if not tables:
         raise TailraceError(ErrorKind.CONFIGURATION, "no captured table matches", remedy="see `tailrace plan CONFIG`")
+    sink = open_sink(settings, target)
+    keeps_history = sink.capabilities.history
+    sink.close()
+    time = zoned_text(clock.now_us()).replace("T", " ").removesuffix("Z")
+    read = Change(Headers("INSERT", time, 1, None))
     reader = open_snapshot_reader(settings)
     try:
         for table in tables:
-            mapped = map_table(rules, table)
+            mapped = map_table(rules, table, keeps_history=keeps_history)
             if mapped.table == table and chosen is None:
                 continue
             rows = next(iter(reader.read(table, Chunk(0, None, None), row_count)), [])[:row_count]
             try:
-                after = mapped.rows(rows) if mapped.rows is not None else rows
+                after = mapped.rows(rows, [read] * len(rows)) if mapped.rows is not None else rows
             except ValueError as error:
                 raise TailraceError(ErrorKind.ROW_REJECTED, str(error), table=str(table.name)) from error
             yield Preview(table, mapped.table, _texts(table, rows), _texts(mapped.table, after), mapped.left_out)

@@ -56,13 +56,13 @@ def open_reader(settings: Settings, target: str) -> RowReader:
 
 def target_findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
-    mapped, found = mapped_tables(settings.transformations(target), tables)
+    mapped, found = _mapped(settings, target, tables)
     return found + cast("list[Finding]", _engine(settings, target).findings(settings, target, mapped))
 
 
 def target_grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the statements that give a target's role what it needs for these tables, and nothing more."""
-    mapped, _ = mapped_tables(settings.transformations(target), tables)
+    mapped, _ = _mapped(settings, target, tables)
     return cast("list[str]", _engine(settings, target).grants(settings, target, mapped))
 
 
@@ -71,6 +71,18 @@ def forget(settings: Settings, target: str) -> list[str]:
     sink = open_sink(settings, target)
     try:
         return sink.forget()
+    finally:
+        sink.close()
+
+
+def _mapped(settings: Settings, target: str, tables: Sequence[TableSchema]) -> tuple[list[TableSchema], list[Finding]]:
+    """Return the tables as the target is to have them, and what stands in the way of others."""
+    rules = settings.transformations(target)
+    if not rules:
+        return list(tables), []
+    sink = open_sink(settings, target)
+    try:
+        return mapped_tables(rules, tables, keeps_history=sink.capabilities.history)
     finally:
         sink.close()
 

@@ -1,8 +1,9 @@
 """Expressions of `add-column` rules: SQLite's syntax, evaluated by SQLite itself, on an empty database in memory that
 may do nothing but compute.
 
-`$NAME` stands for a column. Beside SQLite's own functions there are those that AWS DMS documents ("Using transformation
-rule expressions to define column content"): `hash_sha256(x)`, `replaceChars(x, y, z)`.
+`$NAME` stands for a column, `$AR_H_NAME` for a fact of the change (`HEADERS`). Beside SQLite's own functions there are
+those that AWS DMS documents ("Using transformation rule expressions to define column content"): `hash_sha256(x)`,
+`replaceChars(x, y, z)`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
@@ -25,27 +26,57 @@ _QUOTES = str.maketrans({"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE
 
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION})
 _NUMBER_EXACT_DIGITS = 15
-_FACTS = re.compile(r"\$(AR_H_\w+)|\b(operation_indicator)\b", re.IGNORECASE)
+_UNKNOWN_FACTS = re.compile(r"\boperation_indicator\b", re.IGNORECASE)
+
+HEADERS = {
+    "AR_H_OPERATION": "operation",
+    "AR_H_TIMESTAMP": "timestamp",
+    "AR_H_COMMIT_TIMESTAMP": "timestamp",
+    "AR_H_CHANGE_SEQ": "sequence",
+    "AR_H_STREAM_POSITION": "position",
+    "AR_H_USER": "user",
+}
+"""What expressions may say of a change, and the attribute of `Headers` that holds it."""
+
+
+class Headers(NamedTuple):
+    """The facts of one change."""
+
+    operation: str | None
+    """`INSERT` (rows of the full load, too), `UPDATE` or `DELETE`; None where only the last state of a row is known."""
+    timestamp: str
+    """When the source committed it, in UTC."""
+    sequence: int
+    """The commit sequence: greater than that of every earlier change of the row."""
+    position: str | None
+    """Its place in the source's log, where the engine has such numbers."""
+    user: None = None
+    """Who did it: no log that is read here says so."""
 
 
 class Expression:
     """One expression, for one version of one table. For one thread at a time."""
 
-    def __init__(self, rule_id: str, text: str, table: TableSchema, result: LogicalType) -> None:
-        """Raise CONFIGURATION for an expression that SQLite does not take, or that names what there is not."""
+    def __init__(
+        self, rule_id: str, text: str, table: TableSchema, result: LogicalType, *, keeps_history: bool = False
+    ) -> None:
+        """Raise CONFIGURATION for an expression that SQLite does not take, or that names what there is not.
+
+        `keeps_history`: the target is given every change, so there is an operation to speak of.
+        """
         self._rule_id = rule_id
         self._table = table
-        self.columns: list[int] = []
-        """The columns that it reads, in the order of its arguments."""
+        self.arguments: list[int | str] = []
+        """The columns, and the attributes of `Headers`, that it reads: its arguments."""
+        self._keeps_history = keeps_history
         self._readers: list[Callable[[Any], Any]] = []
-        # Only now, because the operation is known to none that sees net changes.
-        if (fact := _FACTS.search(text)) is not None:
-            raise self._refused(f"{fact[0]} is not supported: a target is written by net changes")
+        if (fact := _UNKNOWN_FACTS.search(text)) is not None:
+            raise self._refused(f"{fact[0]} is not supported: rows that were deleted are deleted at the target")
         self._sql = "select " + _VARIABLE.sub(self._argument, text.translate(_QUOTES))
         self._result = _result_reader(result)
         self._database = _database()
         try:
-            self._database.execute(self._sql, [None] * len(self.columns)).fetchone()
+            self._database.execute(self._sql, [None] * len(self.arguments)).fetchone()
         except sqlite3.Error as error:
             raise self._refused(f"SQLite says of the expression: {error}") from error
 
@@ -74,12 +105,33 @@ class Expression:
         metadata = {"AR_M_SOURCE_SCHEMA": self._table.name.schema, "AR_M_SOURCE_TABLE_NAME": self._table.name.table}
         if name in metadata:
             return "'" + metadata[name].replace("'", "''") + "'"
+        if name.upper() in HEADERS and name not in self._table.column_names:
+            return self._header(name.upper())
         if name not in self._table.column_names:
             raise self._refused(f"the table has no column {name}")
         index = self._table.column_names.index(name)
-        self.columns.append(index)
+        self.arguments.append(index)
         self._readers.append(_argument_writer(self._table.columns[index].type))
         return "?"
+
+    def _header(self, name: str) -> str:
+        if name == "AR_H_OPERATION" and not self._keeps_history:
+            raise self._refused(
+                f"${name} is for targets that keep every change: this one is given the last state of rows"
+            )
+        self.arguments.append(HEADERS[name])
+        self._readers.append(lambda value: value)
+        return "?"
+
+    @property
+    def columns(self) -> list[int]:
+        """The columns among its arguments."""
+        return [argument for argument in self.arguments if isinstance(argument, int)]
+
+    @property
+    def reads_headers(self) -> bool:
+        """Whether it speaks of the change."""
+        return any(isinstance(argument, str) for argument in self.arguments)
 
     def _refused(self, why: str) -> TailraceError:
         return TailraceError(ErrorKind.CONFIGURATION, f"rule {self._rule_id}: {why}", table=str(self._table.name))

@@ -7,21 +7,33 @@ name. A table that no rule touches has none, and costs nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import names
-from schemas.mappings.expressions import Expression
+from schemas.mappings.expressions import Expression, Headers
 from schemas.mappings.rules import MASKING, Action, TransformationRule
 from schemas.mappings.types import Meaning, meaning
 from schemas.mappings.values import Convert, converter, digits_mask, digits_randomize, hash_mask, to_text
 from schemas.table import Column, ForeignKey, Index, TableSchema
 from schemas.types import Family, LogicalType
 
-Rows = Callable[[Sequence[Row]], list[Row]]
+
+class Rows(Protocol):
+    """Rows, and beside each the `Change` that it comes from where `needs_changes`, to rows."""
+
+    def __call__(self, rows: Sequence[Row], changes: Sequence[Change] = (), /) -> list[Row]: ...
+
+
+class Change(NamedTuple):
+    """What columns are made of beside the row."""
+
+    headers: Headers
+    before: Row | None = None
+    """The old row, as far as it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,8 @@ class MappedTable:
     """Whole or partial rows in the source's column order to the target's; None: as they are."""
     keys: Rows | None
     """Values of the key, in key order; None: as they are."""
+    needs_changes: bool
+    """Whether the functions look at the changes that are given beside the rows."""
     left_out: tuple[str, ...]
     """In words: indexes, foreign keys and generated columns that the rules leave no place for."""
 
@@ -44,18 +58,25 @@ class _Target:
 
     column: Column
     source: int | None
+    """None: not from the new row."""
     steps: tuple[Convert, ...] = ()
     expression: Expression | None = None
+    earlier: int | None = None
+    """The column of the old row that it is."""
 
 
-def map_table(rules: Sequence[TransformationRule], table: TableSchema) -> MappedTable:
-    """Compile the rules for a table. Raises CONFIGURATION, with the rules' ids, for what cannot be."""
+def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_history: bool = False) -> MappedTable:
+    """Compile the rules for a table. Raises CONFIGURATION, with the rules' ids, for what cannot be.
+
+    `keeps_history`: the target is given every change, one by one.
+    """
     concerned = [rule for rule in rules if names.concerns(rule, table.name)]
     name = names.of_table(rules, table.name)
     kept = _kept(concerned, table)
-    targets = [_target(concerned, table, i) for i in kept] + _added(concerned, table)
+    targets = [_target(concerned, table, i) for i in kept] + _added(concerned, table, keeps_history=keeps_history)
+    targets += _earlier(concerned, table, targets, keeps_history=keeps_history)
     _check_names(table, targets)
-    changed = any(t.steps or t.expression for t in targets) or kept != list(range(len(table.columns)))
+    changed = any(t.steps or t.source is None for t in targets) or kept != list(range(len(table.columns)))
     renamed = {table.columns[t.source].name: t.column.name for t in targets if t.source is not None}
     touched = {
         column.name
@@ -72,10 +93,11 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema) -> Mapped
         generated=tuple(g for g in table.generated if not _mentions(g.expression, touched)),
     )
     if not changed:
-        return MappedTable(mapped if mapped != table else table, None, None, _left_out(table, mapped))
+        return MappedTable(mapped if mapped != table else table, None, None, False, _left_out(table, mapped))
     keys = [next(t for t in targets if t.source == i) for i in table.key]
     key_rows = _key_function(keys) if any(t.steps for t in keys) else None
-    return MappedTable(mapped, _row_function(targets, len(table.columns)), key_rows, _left_out(table, mapped))
+    needs = any(t.earlier is not None or (t.expression and t.expression.reads_headers) for t in targets)
+    return MappedTable(mapped, _row_function(targets, len(table.columns)), key_rows, needs, _left_out(table, mapped))
 
 
 def _kept(rules: list[TransformationRule], table: TableSchema) -> list[int]:
@@ -164,7 +186,7 @@ def _mask(rule: TransformationRule, type_: LogicalType) -> _Mask:
     return _Mask(lambda value: digits(text(value)), wide)
 
 
-def _added(rules: list[TransformationRule], table: TableSchema) -> list[_Target]:
+def _added(rules: list[TransformationRule], table: TableSchema, *, keeps_history: bool) -> list[_Target]:
     found = []
     for rule in rules:
         if rule.rule_action is not Action.ADD_COLUMN:
@@ -175,9 +197,52 @@ def _added(rules: list[TransformationRule], table: TableSchema) -> list[_Target]
         column = Column(rule.value, wanted.type, wanted.native.get(table.engine, rule.data_type.type))
         expression = None
         if rule.expression is not None:
-            expression = Expression(rule.rule_id, rule.expression, table, wanted.type)
+            text = rule.expression
+            expression = Expression(rule.rule_id, text, table, wanted.type, keeps_history=keeps_history)
         found.append(_Target(column, None, (), expression))
     return found
+
+
+def _earlier(
+    rules: list[TransformationRule], table: TableSchema, targets: Sequence[_Target], *, keeps_history: bool
+) -> list[_Target]:
+    """Return the columns that hold what others held before the change."""
+    found: list[_Target] = []
+    for target in targets:
+        if target.source is None:
+            continue
+        name = table.columns[target.source].name
+        here = [r for r in rules if r.rule_action is Action.BEFORE_IMAGE and names.concerns(r, table.name, name)]
+        rule = names.sole(here, f"column {name} of {table.name}")
+        if rule is None or not _has_earlier(rule, table, target.source):
+            continue
+        if not keeps_history:
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"rule {rule.rule_id}: earlier values are for targets that keep every change",
+                remedy="take the rule out: this target is given the last state of rows",
+                table=str(table.name),
+            )
+        image = rule.before_image_def
+        assert image is not None
+        named = f"{image.column_prefix}{target.column.name}{image.column_suffix}"
+        column = replace(target.column, name=named, nullable=True, default=None, identity="", filling=None, number=0)
+        found.append(_Target(column, None, target.steps, None, target.source))
+    return found
+
+
+def _has_earlier(rule: TransformationRule, table: TableSchema, index: int) -> bool:
+    image = rule.before_image_def
+    assert image is not None
+    if image.column_filter == "pk-only":
+        return index in table.key
+    type_ = table.columns[index].type
+    is_lob = type_.family in _LOBS or (type_.family is Family.STRING and type_.length is None)
+    return image.column_filter == "all" or not is_lob
+
+
+_LOBS = frozenset({Family.BYTES, Family.JSON, Family.XML, Family.TEXT})
+"""Types whose values may be large, beside texts without a length."""
 
 
 def _check_names(table: TableSchema, targets: list[_Target]) -> None:
@@ -197,7 +262,13 @@ def _row_function(targets: list[_Target], width: int) -> Rows:
     for place, target in enumerate(targets):
         if target.expression is not None:
             scope[f"e{place}"] = target.expression
-            cells.append(f"e{place}({', '.join(f'v{i}' for i in target.expression.columns)})")
+            given = (f"v{a}" if isinstance(a, int) else f"c.headers.{a}" for a in target.expression.arguments)
+            cells.append(f"e{place}({', '.join(given)})")
+        elif target.earlier is not None:
+            # What the log did not hold of an old row is not known: null.
+            value = f"c.before[{target.earlier}]"
+            cell = _cell(scope, value, place, target.steps)
+            cells.append(f"None if c.before is None or {value} is UNCHANGED else {cell}")
         elif target.source is None:
             cells.append("None")
         else:
@@ -222,7 +293,9 @@ def _cell(scope: dict[str, Any], value: str, place: int, steps: tuple[Convert, .
 def _compiled(scope: dict[str, Any], cells: list[str], width: int) -> Rows:
     values = "".join(f"v{i}, " for i in range(width))
     made = "".join(f"({cell}), " for cell in cells)
-    exec(f"def rows(rows):\n    return [({made}) for ({values}) in rows]", scope)
+    is_beside = any("c.headers" in cell or "c.before" in cell for cell in cells)
+    each = f"({values}), c in zip(rows, changes, strict=True)" if is_beside else f"({values}) in rows"
+    exec(f"def rows(rows, changes=()):\n    return [({made}) for {each}]", scope)
     return scope["rows"]  # type: ignore[no-any-return]
 
 

@@ -213,6 +213,11 @@ class TransformationRule(BaseRule):
             raise ValueError("value is one printable ASCII character")
         return self
 
+    @property
+    def speaks_of_changes(self) -> bool:
+        """Whether it needs more than the row: facts of the change, or the old row."""
+        return self.rule_action is Action.BEFORE_IMAGE or "$AR_H_" in (self.expression or "").upper()
+
 
 class LobSettings(Part):
     """How large values of a table travel."""

@@ -8,7 +8,6 @@ from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.rules import NAMING, Action, Mappings, SelectionRule, TableSettingsRule
 
 _NOT_DONE = {
-    Action.BEFORE_IMAGE: "columns with earlier values are not supported yet",
     Action.DEFINE_PRIMARY_KEY: "another key than the source's is not supported yet",
 }
 

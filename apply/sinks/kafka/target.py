@@ -41,7 +41,7 @@ def open_reader(settings: Settings, target: str) -> KafkaReader:
     def versions(table: TableSchema) -> dict[int, TableSchema]:
         records = read_all(settings.kafka, schemas_topic(settings.name)).values()
         tables = [parse_table_record(value).table for value in records if b'"columns"' in value]
-        mapped = [map_table(rules, one).table for one in tables]
+        mapped = [map_table(rules, one, keeps_history=True).table for one in tables]
         return {one.version: one for one in mapped if one.name == table.name}
 
     return KafkaReader(

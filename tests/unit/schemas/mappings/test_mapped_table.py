@@ -132,7 +132,7 @@ def test_expressions_are_sqlites(expression: str, type_: str, expected: object) 
         ("(select 1 from sqlite_master)", "SQLite says of the expression"),
         ("1; drop table x", "SQLite says of the expression"),
         ("operation_indicator('D', 'U', 'I')", "operation_indicator is not supported"),
-        ("$AR_H_USER", "is not supported"),
+        ("$AR_H_OPERATION", "AR_H_OPERATION is for targets that keep every change"),
     ],
 )
 def test_an_expression_that_cannot_be_is_refused(expression: str, message: str) -> None:

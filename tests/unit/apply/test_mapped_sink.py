@@ -1,0 +1,148 @@
+"""Rules that speak of changes and not of rows alone: header values, and what columns held before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apply.history import HistorySink
+from apply.mapped_sink import MappedSink, mapped_tables
+from apply.memory import MemorySink, MemoryTarget
+from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import TailraceError
+from schemas.mappings.rules import TransformationRule, parse
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+INT = LogicalType(Family.INT64)
+TABLE = TableSchema(
+    TableName("shop", "customer"),
+    (
+        Column("id", INT, "bigint", nullable=False),
+        Column("name", LogicalType(Family.STRING, length=20), "character varying(20)"),
+        Column("essay", LogicalType(Family.STRING), "text"),
+    ),
+    (0,),
+)
+PLACE = TopicPartition("t", 0)
+SECOND_US = 1_000_000
+
+
+class Recorder(HistorySink):
+    """A sink that keeps every change, in memory."""
+
+    capabilities = Capabilities(
+        stores_offsets=False, truncates=True, alters=True, keyless=True, history=True, origins=True
+    )
+
+    def __init__(self) -> None:
+        self.batches: list[TableBatch] = []
+
+    def apply(self, batch: TableBatch) -> list[Rejection]:
+        self.batches.append(batch)
+        return []
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def rule(action: str, column: str | None = None, **more: Any) -> TransformationRule:
+    document = {
+        "rule-type": "transformation",
+        "rule-id": action,
+        "rule-action": action,
+        "rule-target": "column",
+        "object-locator": {"schema-name": "shop", "table-name": "%", "column-name": column or "%"},
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    (parsed,) = parse({"rules": [document]}).transformations
+    return parsed
+
+
+def header(name: str, type_: str) -> TransformationRule:
+    return rule("add-column", value=name.lower(), expression=f"${name}", data_type={"type": type_})
+
+
+def before_image(column_filter: str, **more: str) -> TransformationRule:
+    return rule("add-before-image-columns", before_image_def={"column-filter": column_filter, **more})
+
+
+def test_a_target_of_rows_is_told_of_each_rows_last_change() -> None:
+    target = MemoryTarget()
+    rules = [
+        header("AR_H_COMMIT_TIMESTAMP", "datetime"),
+        header("AR_H_CHANGE_SEQ", "int8"),
+        header("AR_H_USER", "string"),
+    ]
+    sink = MappedSink(MemorySink(target), [*rules, header("AR_H_STREAM_POSITION", "string")])
+    assert sink.capabilities.origins
+    assert not MappedSink(MemorySink(target), [rule("rename", value="x")]).capabilities.origins
+    sink.prepare(TABLE)
+    origins = [Origin(PLACE, n, 7 + n, n * SECOND_US, None, 90 + n) for n in range(3)]
+    batch = TableBatch(TABLE, [(1, "a", "x"), (2, "b", "y")], deletes=[(3,)])
+    batch.origins = {"upserts": origins[:2], "updates": [], "deletes": origins[2:], "sequence": []}
+    assert sink.apply(batch) == []
+    again = TableBatch(TABLE, updates=[(2, "c", UNCHANGED)])
+    again.origins = {
+        "upserts": [],
+        "updates": [Origin(PLACE, 9, 20, 5 * SECOND_US, None)],
+        "deletes": [],
+        "sequence": [],
+    }
+    sink.apply(again)
+    sink.flush()
+    assert sorted(target.read(TABLE.name)) == [
+        (1, "a", "x", 0, 7, None, "90"),
+        (2, "c", "y", 5 * SECOND_US, 20, None, None),
+    ]
+
+
+def test_a_target_of_changes_is_told_the_operation_and_the_values_before() -> None:
+    recorder = Recorder()
+    rules = [
+        header("AR_H_OPERATION", "string"),
+        before_image("non-lob", **{"column-prefix": "BI_"}),
+        rule("data-masking-digits-mask", "name", value="#"),
+        rule("rename", "name", value="called"),
+    ]
+    sink = MappedSink(recorder, rules)
+    changes: list[tuple[str, Row | None, Row | None]] = [
+        ("r", None, (1, "a1", "x")),
+        ("u", (1, "a1", "x"), (1, "b2", "x")),
+        ("u", None, (1, "b2", "y")),
+        ("d", (1, UNCHANGED, UNCHANGED), None),
+        ("t", None, None),
+    ]
+    batch = TableBatch(TABLE, sequence=changes)
+    batch.origins = {"sequence": [Origin(PLACE, n, n, n, None) for n in range(5)]}
+    assert sink.apply(batch) == []
+    (made,) = recorder.batches
+    assert made.table.column_names == ("id", "called", "essay", "ar_h_operation", "BI_id", "BI_called")
+    assert made.table.columns[4].nullable
+    assert made.sequence == [
+        ("r", None, (1, "a#", "x", "INSERT", None, None)),
+        ("u", (1, "a#", "x", "UPDATE", None, None), (1, "b#", "x", "UPDATE", 1, "a#")),
+        ("u", None, (1, "b#", "y", "UPDATE", None, None)),
+        ("d", (1, UNCHANGED, UNCHANGED, "DELETE", None, None), None),
+        ("t", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column_filter", "added"),
+    [("pk-only", ["id_old"]), ("non-lob", ["id_old", "name_old"]), ("all", ["id_old", "name_old", "essay_old"])],
+)
+def test_which_columns_have_an_earlier_one(column_filter: str, added: list[str]) -> None:
+    rules = [before_image(column_filter, **{"column-suffix": "_old"})]
+    (mapped,), found = mapped_tables(rules, [TABLE], keeps_history=True)
+    assert found == []
+    assert list(mapped.column_names[3:]) == added
+    _, (finding,) = mapped_tables(rules, [TABLE])
+    assert "rule add-before-image-columns: earlier values are for targets that keep every change" in finding.message
+    with pytest.raises(TailraceError, match="rule add-before-image-columns"):
+        MappedSink(MemorySink(MemoryTarget()), rules).prepare(TABLE)
