@@ -65,14 +65,19 @@ REFUSALS = frozenset(
 """Error codes that an operator must see to."""
 
 
-def client(service: str, target: AwsTarget) -> Any:
-    """Return a boto3 client. Connects when it is first used."""
+CONNECTIONS_MAX = 10
+"""Kept by one client; botocore's default."""
+
+
+def client(service: str, target: AwsTarget, *, connections: int = CONNECTIONS_MAX) -> Any:
+    """Return a boto3 client for so many requests at a time. Connects when it is first used."""
     session = _session(target)
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
         user_agent_extra="tailrace",
+        max_pool_connections=max(connections, CONNECTIONS_MAX),
         # A bucket's name in the host would have to be resolved: other services than AWS seldom do.
         s3={"addressing_style": "path"} if target.endpoint_url else None,
     )
@@ -128,9 +133,9 @@ def _session(target: AwsTarget) -> boto3.Session:
     return boto3.Session(botocore_session=base, region_name=target.region)
 
 
-def code_of(error: ClientError) -> str:
-    """Return the service's error code."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+def code_of(error: Exception) -> str:
+    """Return the service's error code; empty if no service has answered."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def classify(error: Exception, doing: str) -> TailraceError:

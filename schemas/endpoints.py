@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
+from schemas.dynamodb_target import DynamodbTarget
 from schemas.file_targets import FilesTarget, S3Target, StdoutTarget, WebhookTarget
 from schemas.format import Format
 from schemas.hints import nearest
@@ -23,7 +24,18 @@ from schemas.section import Section
 from schemas.target_section import TargetSection
 
 SOURCE_ENGINES = ("postgresql", "mysql", "debezium")
-TARGET_ENGINES = ("postgresql", "mysql", "files", "kafka", "kinesis", "opensearch", "s3", "stdout", "webhook")
+TARGET_ENGINES = (
+    "postgresql",
+    "mysql",
+    "dynamodb",
+    "files",
+    "kafka",
+    "kinesis",
+    "opensearch",
+    "s3",
+    "stdout",
+    "webhook",
+)
 """The engines that have a model of their own, the default first."""
 
 
@@ -343,6 +355,7 @@ AnySource = Annotated[
 AnyTarget = Annotated[
     Annotated[PostgresqlTarget, Tag("postgresql")]
     | Annotated[MysqlTarget, Tag("mysql")]
+    | Annotated[DynamodbTarget, Tag("dynamodb")]
     | Annotated[FilesTarget, Tag("files")]
     | Annotated[KafkaTarget, Tag("kafka")]
     | Annotated[KinesisTarget, Tag("kinesis")]

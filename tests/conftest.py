@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 
 from deploy.local.cache import DownloadError
+from deploy.local.dynalite import DynaliteServer, dynalite_package
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
 from deploy.local.moto import MotoServer
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
@@ -277,3 +278,15 @@ def moto_server(servers_directory: Path) -> Iterator[MotoServer]:
     with MotoServer(servers_directory / "moto") as server:
         _LOGS.append(server.log)
         yield server
+
+
+@pytest.fixture
+def dynalite_server(servers_directory: Path) -> Iterator[DynaliteServer]:
+    """A stand-in of DynamoDB of the test's own, which keeps its tables over a kill."""
+    with _optional("dynalite", True):
+        dynalite_package()
+    directory = servers_directory / f"dynalite-{secrets.token_hex(4)}"
+    with DynaliteServer(directory) as server:
+        _LOGS.append(server.log)
+        yield server
+    _forget(server.log, directory)

@@ -28,6 +28,7 @@ ENTRY_POINT_GROUP = "tailrace.sinks"
 _ENGINES = {
     "postgresql": "apply.sinks.postgresql.target",
     "mysql": "apply.sinks.mysql.target",
+    "dynamodb": "apply.sinks.dynamodb.target",
     "files": "apply.sinks.files",
     "kafka": "apply.sinks.kafka.target",
     "kinesis": "apply.sinks.kinesis",

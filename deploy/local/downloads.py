@@ -1,15 +1,29 @@
 """Download what the local servers need, before the first test's clock runs: `python -m deploy.local.downloads`.
 
-Nothing happens for what is there already, or named by the environment.
+Nothing happens for what is there already, or named by the environment. What only some tests need may be missing.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from deploy.local.cache import LocalServerError
+from deploy.local.cache import DownloadError, LocalServerError
+from deploy.local.dynalite import dynalite_package
 from deploy.local.kafka import kafka_jars, named_kafka
+from deploy.local.opensearch import opensearch_jars
 from deploy.local.postgresql import WHEEL_DIRECTORIES, named_postgresql, programs
+from deploy.local.registry import registry_programs
+from deploy.local.s3 import program
+
+STAND_INS: dict[str, Callable[[], Path]] = {
+    "versitygw": program,
+    "OpenSearch": opensearch_jars,
+    "the schema registry": registry_programs,
+    "dynalite": dynalite_package,
+}
+"""Servers that stand for a target's service. Tests that want one that cannot be had are skipped, and say so."""
 
 
 def main() -> int:
@@ -23,6 +37,11 @@ def main() -> int:
     except LocalServerError as error:
         print(error, file=sys.stderr)
         return 1
+    for name, get in STAND_INS.items():
+        try:
+            get()
+        except DownloadError as error:
+            print(f"{name} cannot be had here, tests that want it are skipped: {error}", file=sys.stderr)
     return 0
 
 

@@ -31,7 +31,7 @@ class RegistryServer(LocalServer):
         return f"http://127.0.0.1:{self.port}/apis/ccompat/v7"
 
     def _prepare(self) -> None:
-        _programs()
+        registry_programs()
 
     def _command(self) -> list[str]:
         options = {
@@ -47,7 +47,7 @@ class RegistryServer(LocalServer):
             "quarkus.http.access-log.enabled": "false",
         }
         java = [find_java(), "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        jar = _programs() / f"apicurio-registry-app-{VERSION}-runner.jar"
+        jar = registry_programs() / f"apicurio-registry-app-{VERSION}-runner.jar"
         return [*java, *(f"-D{name}={value}" for name, value in options.items()), "-jar", str(jar)]
 
     def _ready(self) -> bool:
@@ -57,7 +57,9 @@ class RegistryServer(LocalServer):
             return False
 
 
-def _programs() -> Path:
+def registry_programs() -> Path:
+    """Return the registry's directory, downloaded once. Raises DownloadError."""
+
     def make(directory: Path) -> None:
         with tempfile.TemporaryDirectory() as box:
             archive = copy_artifact(_ARTIFACT, Path(box), RegistryServer.title)

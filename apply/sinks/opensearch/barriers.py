@@ -50,12 +50,12 @@ class Barriers:
 
         self._changed(barrier, change)
 
-    def forget(self) -> int:
-        """Remove all barriers; return how many."""
+    def forget(self) -> list[str]:
+        """Remove all barriers of this replication and target."""
         self._client.request("POST", f"/{self._index}/_refresh", absent=404)
         query = {"query": {"term": {"owner": self._owner}}}
         answer = self._client.request("POST", f"/{self._index}/_delete_by_query", query, absent=404, refresh="true")
-        return int(answer.get("deleted", 0))
+        return [f"removed {answer.get('deleted', 0)} barriers from the index {self._index}"]
 
     def _read(self, barrier: str) -> tuple[dict[str, Any], dict[str, str]]:
         """Return a barrier's document, and what writes it only if nobody else has in between."""

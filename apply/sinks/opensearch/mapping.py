@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
-
+from apply.guarded import KeyTexts
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
@@ -86,9 +85,7 @@ class Documents:
 
     def __init__(self, table: TableSchema) -> None:
         self._columns = [(column.name, plain(column.type)) for column in table.columns]
-        self._key = [plain(table.columns[i].type) for i in table.key]
-        self._places = table.key
-        self.names = set(table.column_names)
+        self.key_texts = KeyTexts(table)
 
     def document(self, row: Row) -> dict[str, Any]:
         """Return what is known of a row."""
@@ -97,14 +94,3 @@ class Documents:
             for (name, form), value in zip(self._columns, row, strict=True)
             if value is not UNCHANGED
         }
-
-    def id_of_row(self, row: Row) -> str:
-        """Return a row's id."""
-        return self.id_of_key(tuple(row[i] for i in self._places))
-
-    def id_of_key(self, key: Row) -> str:
-        """Return the id of a key: its value's text, or a JSON array of several."""
-        values = [form(value) for form, value in zip(self._key, key, strict=True)]
-        if len(values) == 1:
-            return values[0] if isinstance(values[0], str) else orjson.dumps(values[0]).decode()
-        return orjson.dumps(values).decode()

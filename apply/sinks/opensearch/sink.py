@@ -7,20 +7,20 @@ completed and written under its own version: whoever is late meets a higher one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from apply.guarded import GuardedSink, PerTable, needs_key, rejection, requests, sequence_of
+from apply.sink import Rejection, TableBatch
 from apply.sinks.opensearch.barriers import Barriers
 from apply.sinks.opensearch.client import BUSY, Client, line
 from apply.sinks.opensearch.mapping import FIELDS_MAX, ID_BYTES_MAX, Documents, index_name, properties
 from schemas.errors import ErrorKind, TailraceError
 from schemas.opensearch_target import OpensearchTarget
-from schemas.table import TableName, TableSchema
+from schemas.table import TableSchema
 
-DOCUMENTS_MAX = 10_000
 READ_DOCUMENTS_MAX = 500
 """Documents that are read by one request to complete them."""
 
@@ -37,38 +37,18 @@ class _Write:
     lines: list[bytes]
 
 
-class OpensearchSink:
+class OpensearchSink(GuardedSink):
     """One domain, as one appliers' process sees it."""
-
-    capabilities = Capabilities(
-        stores_offsets=False, truncates=True, alters=True, keyless=False, origins=True, rolls_back=False
-    )
 
     def __init__(self, replication: str, target_name: str, target: OpensearchTarget) -> None:
         self._target = target
         self._client = Client(target)
-        self._barriers = Barriers(self._client, target.control_index, replication, target_name)
-        self._columns: dict[TableName, set[str]] = {}
-        """The columns of the newest version that was prepared: rows of others leave some alone."""
-        self._documents: dict[tuple[TableName, tuple[str, ...], str], Documents] = {}
-        self._passing: list[str] = []
-
-    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """See `Sink`. The group's offsets are the checkpoint."""
-        return {}
-
-    def release(self, partitions: Sequence[TopicPartition]) -> None:
-        """See `Sink`."""
+        super().__init__(Barriers(self._client, target.control_index, replication, target_name))
+        self._documents = PerTable(Documents)
 
     def prepare(self, table: TableSchema) -> None:
         """Make the table's index, or add the fields that it lacks. Raises TARGET_SCHEMA."""
-        if not table.key:
-            raise TailraceError(
-                ErrorKind.TARGET_SCHEMA,
-                "a table without a key has nothing that a document could be identified by",
-                table=str(table.name),
-                remedy="give it a primary key, or leave it out",
-            )
+        needs_key(table, "a document")
         fields = properties(table)
         index = self._index(table)
         settings = {
@@ -82,8 +62,7 @@ class OpensearchSink:
             "PUT", f"/{index}", body, absent=400
         ):
             self._add_fields(table, index, fields)
-        self._columns.setdefault(table.name, set())
-        self._columns[table.name] |= set(table.column_names)
+        self._know(table)
 
     def is_empty(self, table: TableSchema) -> bool:
         """Tell whether the index has no document."""
@@ -92,16 +71,15 @@ class OpensearchSink:
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write a batch; return the rows that OpenSearch does not take. What was written is durable."""
-        documents, rejections = self._maker(batch.table), list[Rejection]()
-        columns = self._columns.get(batch.table.name, documents.names)
+        documents, rejections = self._documents(batch.table), list[Rejection]()
         writes = [*self._deletes(batch, documents)]
-        if columns <= documents.names:
+        if self._is_whole(batch.table):
             writes += self._upserts(batch, documents, rejections)
         else:
             # A later version has columns more: they stay as they are.
             writes += self._completed(batch, documents, rejections, "upserts")
         writes += self._completed(batch, documents, rejections, "updates")
-        for some in self._requests(writes):
+        for some in requests(writes, _size, self._target.bulk_documents, self._target.bulk_bytes):
             self._send(batch.table, some, rejections)
         return rejections
 
@@ -121,41 +99,6 @@ class OpensearchSink:
     def complete_load(self, table: TableSchema) -> None:
         """Let searches see what was loaded."""
         self._client.request("POST", f"/{self._index(table)}/_refresh")
-
-    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
-        """See `Sink`."""
-        return self._barriers.arrive(barrier, partition, partition_count)
-
-    def pass_barrier(self, barrier: str) -> bool:
-        """See `Sink`. Two that come at the same moment both do the work: it may be done twice."""
-        if self._barriers.is_passed(barrier):
-            return False
-        self._passing.append(barrier)
-        return True
-
-    def defer(self) -> None:
-        """See `Sink`. There are no constraints."""
-
-    def check(self) -> TailraceError | None:
-        """See `Sink`."""
-        return None
-
-    def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """See `Sink`. Not called."""
-
-    def flush(self) -> None:
-        """Mark barriers as passed; rows are durable since they were written."""
-        while self._passing:
-            self._barriers.set_passed(self._passing[-1])
-            self._passing.pop()
-
-    def rollback(self) -> None:
-        """Forget barriers that were to be passed. Rows stay: they are written again, under the same versions."""
-        self._passing.clear()
-
-    def forget(self) -> list[str]:
-        """Remove the barriers of this replication and target."""
-        return [f"removed {self._barriers.forget()} barriers from the index {self._target.control_index}"]
 
     def close(self) -> None:
         """Close the connection."""
@@ -177,22 +120,14 @@ class OpensearchSink:
                 remedy=f"make {index} anew, or set `index_name`",
             ) from error
 
-    def _maker(self, table: TableSchema) -> Documents:
-        key = (table.name, table.column_names, table.fingerprint)
-        if key not in self._documents:
-            if len(self._documents) >= DOCUMENTS_MAX:
-                self._documents.pop(next(iter(self._documents)))
-            self._documents[key] = Documents(table)
-        return self._documents[key]
-
     def _deletes(self, batch: TableBatch, documents: Documents) -> Iterator[_Write]:
         for i, key in enumerate(batch.deletes):
-            head = self._head(batch, "deletes", i, documents.id_of_key(key))
+            head = self._head(batch, "deletes", i, documents.key_texts.of_key(key))
             yield _Write("deletes", i, [line({"delete": head})])
 
     def _upserts(self, batch: TableBatch, documents: Documents, rejections: list[Rejection]) -> Iterator[_Write]:
         for i, row in enumerate(batch.upserts):
-            id_ = documents.id_of_row(row)
+            id_ = documents.key_texts.of_row(row)
             if _fits(batch, "upserts", i, id_, rejections):
                 head = self._head(batch, "upserts", i, id_)
                 yield _Write("upserts", i, [line({"index": head}), line(documents.document(row))])
@@ -203,7 +138,10 @@ class OpensearchSink:
         """Complete rows from the documents that are there. A part of a row does not bring one back that is gone."""
         rows = getattr(batch, kind)
         for begin in range(0, len(rows), READ_DOCUMENTS_MAX):
-            some = [(i, documents.id_of_row(rows[i])) for i in range(begin, min(begin + READ_DOCUMENTS_MAX, len(rows)))]
+            some = [
+                (i, documents.key_texts.of_row(rows[i]))
+                for i in range(begin, min(begin + READ_DOCUMENTS_MAX, len(rows)))
+            ]
             fitting = [(i, id_) for i, id_ in some if _fits(batch, kind, i, id_, rejections)]
             if not fitting:
                 continue
@@ -216,22 +154,9 @@ class OpensearchSink:
                     yield _Write(kind, i, [line({"index": head}), line(document)])
 
     def _head(self, batch: TableBatch, kind: str, i: int, id_: str) -> dict[str, Any]:
-        version = batch.origins[kind][i].seq
+        version = sequence_of(batch, kind, i)
         index = index_name(self._target.index_name, batch.table.name)
         return {"_index": index, "_id": id_, "version": version, "version_type": "external"}
-
-    def _requests(self, writes: list[_Write]) -> Iterator[list[_Write]]:
-        some: list[_Write] = []
-        size = 0
-        for write in writes:
-            more = sum(len(text) + 1 for text in write.lines)
-            if some and (size + more > self._target.bulk_bytes or len(some) >= self._target.bulk_documents):
-                yield some
-                some, size = [], 0
-            some.append(write)
-            size += more
-        if some:
-            yield some
 
     def _send(self, table: TableSchema, writes: list[_Write], rejections: list[Rejection]) -> None:
         results = self._client.bulk([text for write in writes for text in write.lines])
@@ -248,8 +173,12 @@ class OpensearchSink:
             if kind == "index_not_found_exception":
                 raise TailraceError(ErrorKind.TARGET_SCHEMA, "the table's index is gone", table=str(table.name))
             rejections.append(
-                _rejection(table, write.kind, write.index, f"OpenSearch does not take a document ({kind})")
+                rejection(table, write.kind, write.index, f"OpenSearch does not take a document ({kind})")
             )
+
+
+def _size(write: _Write) -> int:
+    return sum(len(text) + 1 for text in write.lines)
 
 
 def _fits(batch: TableBatch, kind: str, i: int, id_: str, rejections: list[Rejection]) -> bool:
@@ -257,9 +186,5 @@ def _fits(batch: TableBatch, kind: str, i: int, id_: str, rejections: list[Rejec
     if 0 < size <= ID_BYTES_MAX:
         return True
     message = f"the key makes an id of {size} bytes; OpenSearch allows 1 to {ID_BYTES_MAX}"
-    rejections.append(_rejection(batch.table, kind, i, message))
+    rejections.append(rejection(batch.table, kind, i, message))
     return False
-
-
-def _rejection(table: TableSchema, kind: str, i: int, message: str) -> Rejection:
-    return Rejection(table.name, kind, i, TailraceError(ErrorKind.ROW_REJECTED, message, table=str(table.name)))

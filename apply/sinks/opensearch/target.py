@@ -6,15 +6,15 @@ import json
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from apply.guarded import table_findings
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name, properties
 from apply.sinks.opensearch.reading import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
-from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
 from schemas.opensearch_target import OpensearchTarget
 from schemas.settings import Settings
-from schemas.table import TableName, TableSchema
+from schemas.table import TableSchema
 
 
 def open_sink(settings: Settings, target: str) -> OpensearchSink:
@@ -32,11 +32,19 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
     section = _section(settings, target)
     client = Client(section)
     found: list[Finding] = []
-    indices: dict[str, TableName] = {}
+
+    def place_of(table: TableSchema) -> str:
+        properties(table)
+        return index_name(section.index_name, table.name)
+
     try:
         client.request("GET", "/")
-        for table in tables:
-            found += _of_table(section, client, table, indices)
+        for table, index, problem in table_findings(tables, place_of, "a document", "index_name"):
+            if problem is not None:
+                found.append(problem)
+            elif client.request("GET", f"/{quote(index, safe='')}/_mapping", absent=404):
+                message = f"the index {index} is there already: its documents stay, and fields that it lacks are added"
+                found.append(Finding(Severity.NOTE, "index-exists", message, table.name))
     finally:
         client.close()
     return found
@@ -58,28 +66,6 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
         ],
     }
     return [json.dumps({"Version": "2012-10-17", "Statement": [policy]}), json.dumps(role)]
-
-
-def _of_table(
-    section: OpensearchTarget, client: Client, table: TableSchema, indices: dict[str, TableName]
-) -> list[Finding]:
-    if not table.key:
-        remedy = "give it a primary key, or leave it out"
-        message = "without a key nothing identifies a document"
-        return [Finding(Severity.BLOCKS, "no-key", message, table.name, remedy)]
-    try:
-        index = index_name(section.index_name, table.name)
-        properties(table)
-    except TailraceError as error:
-        return [Finding(Severity.BLOCKS, "no-index", error.message, table.name, error.remedy)]
-    other = indices.setdefault(index, table.name)
-    if other != table.name:
-        message = f"its index {index} would be that of {other} too"
-        return [Finding(Severity.BLOCKS, "shared-index", message, table.name, "set `index_name` of the target")]
-    if client.request("GET", f"/{quote(index, safe='')}/_mapping", absent=404):
-        message = f"the index {index} is there already: its documents stay, and fields that it lacks are added"
-        return [Finding(Severity.NOTE, "index-exists", message, table.name)]
-    return []
 
 
 def _section(settings: Settings, target: str) -> OpensearchTarget:

@@ -1,0 +1,203 @@
+"""What sinks have in common that keep the state of tables and guard each row by its commit sequence.
+
+Such a target has no transactions over rows and offsets: the group's offsets are the checkpoint, what follows the last
+one comes again, and only what has a higher commit sequence than the row at the target is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import orjson
+
+from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from schemas.changes import Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Finding, Severity
+from schemas.table import TableName, TableSchema
+from schemas.types.plain import plain
+
+TABLES_REMEMBERED_MAX = 10_000
+"""What is compiled for versions of tables; beyond, the oldest is compiled again."""
+
+T = TypeVar("T")
+
+
+class BarrierStore(Protocol):
+    """Where barriers of one replication and target are kept, durably and each changed by one applier at a time."""
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """Record an arrival; tell how far the barrier has come."""
+        ...
+
+    def is_passed(self, barrier: str) -> bool:
+        """Tell whether somebody has passed a barrier."""
+        ...
+
+    def set_passed(self, barrier: str) -> None:
+        """Mark a barrier as passed."""
+        ...
+
+    def forget(self) -> list[str]:
+        """Remove what is kept about the replication; return what was removed, in words."""
+        ...
+
+
+class GuardedSink:
+    """The part of `Sink` that such a sink needs not write itself. Left are `prepare`, `is_empty`, `apply`, `truncate`,
+    `drop`, `complete_load` and `close`.
+    """
+
+    capabilities = Capabilities(
+        stores_offsets=False, truncates=True, alters=True, keyless=False, origins=True, rolls_back=False
+    )
+
+    def __init__(self, barriers: BarrierStore) -> None:
+        self._barriers = barriers
+        self._passing: list[str] = []
+        self._columns: dict[TableName, set[str]] = {}
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """See `Sink`. The group's offsets are the checkpoint."""
+        return {}
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Sink`."""
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """See `Sink`."""
+        return self._barriers.arrive(barrier, partition, partition_count)
+
+    def pass_barrier(self, barrier: str) -> bool:
+        """See `Sink`. Two that come at the same moment both do the work: it may be done twice."""
+        if self._barriers.is_passed(barrier):
+            return False
+        self._passing.append(barrier)
+        return True
+
+    def defer(self) -> None:
+        """See `Sink`. There are no constraints."""
+
+    def check(self) -> TailraceError | None:
+        """See `Sink`."""
+        return None
+
+    def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See `Sink`. Not called."""
+
+    def flush(self) -> None:
+        """Mark barriers as passed; rows are durable since they were written."""
+        while self._passing:
+            self._barriers.set_passed(self._passing[-1])
+            self._passing.pop()
+
+    def rollback(self) -> None:
+        """Forget barriers that were to be passed. Rows stay: they are written again, under the same sequences."""
+        self._passing.clear()
+
+    def forget(self) -> list[str]:
+        """Remove what is kept about the replication."""
+        return self._barriers.forget()
+
+    def _know(self, table: TableSchema) -> None:
+        """Remember the columns of a version: rows that lack some leave them alone from now on."""
+        self._columns.setdefault(table.name, set()).update(table.column_names)
+
+    def _is_whole(self, table: TableSchema) -> bool:
+        """Tell whether rows of this version have every column that the target has."""
+        return self._columns.get(table.name, set()) <= set(table.column_names)
+
+
+def needs_key(table: TableSchema, what: str) -> None:
+    """Raise TARGET_SCHEMA for a table without a key."""
+    if not table.key:
+        raise TailraceError(
+            ErrorKind.TARGET_SCHEMA,
+            f"a table without a key has nothing that {what} could be identified by",
+            table=str(table.name),
+            remedy="give it a primary key, or leave it out",
+        )
+
+
+def table_findings(
+    tables: Iterable[TableSchema], place_of: Callable[[TableSchema], str], what: str, setting: str
+) -> Iterator[tuple[TableSchema, str, Finding | None]]:
+    """Yield each table with its place at the target and what stands in the way: no key, no legal place (`place_of`
+    raises), or another table's place. `what` is a row there, `setting` the one that names places.
+    """
+    owners: dict[str, TableName] = {}
+    for table in tables:
+        try:
+            needs_key(table, what)
+            place = place_of(table)
+        except TailraceError as error:
+            code = "no-place" if table.key else "no-key"
+            yield table, "", Finding(Severity.BLOCKS, code, error.message, table.name, error.remedy)
+            continue
+        owner = owners.setdefault(place, table.name)
+        message, remedy = f"its place at the target, {place}, would be that of {owner} too", f"set `{setting}`"
+        shared = Finding(Severity.BLOCKS, "shared-place", message, table.name, remedy) if owner != table.name else None
+        yield table, place, shared
+
+
+def rejection(table: TableSchema, kind: str, index: int, message: str) -> Rejection:
+    """Return that a row is refused."""
+    return Rejection(table.name, kind, index, TailraceError(ErrorKind.ROW_REJECTED, message, table=str(table.name)))
+
+
+def sequence_of(batch: TableBatch, kind: str, index: int) -> int:
+    """Return the commit sequence of a row's last change."""
+    return batch.origins[kind][index].seq
+
+
+class PerTable(Generic[T]):
+    """What is compiled for each version of each table, once."""
+
+    def __init__(self, make: Callable[[TableSchema], T]) -> None:
+        self._make = make
+        self._made: dict[tuple[TableName, tuple[str, ...], str], T] = {}
+
+    def __call__(self, table: TableSchema) -> T:
+        """Return what belongs to a table's version."""
+        # Two cuts of a version to fewer columns may have its fingerprint.
+        key = (table.name, table.column_names, table.fingerprint)
+        if key not in self._made:
+            if len(self._made) >= TABLES_REMEMBERED_MAX:
+                self._made.pop(next(iter(self._made)))
+            self._made[key] = self._make(table)
+        return self._made[key]
+
+
+class KeyTexts:
+    """The key of a row as one text: its value's, or a JSON array of several."""
+
+    def __init__(self, table: TableSchema) -> None:
+        self._forms = [plain(table.columns[i].type) for i in table.key]
+        self._places = table.key
+
+    def of_row(self, row: Row) -> str:
+        """Return a row's."""
+        return self.of_key(tuple(row[i] for i in self._places))
+
+    def of_key(self, key: Row) -> str:
+        """Return that of key values, in key order."""
+        values = [form(value) for form, value in zip(self._forms, key, strict=True)]
+        if len(values) == 1:
+            return values[0] if isinstance(values[0], str) else orjson.dumps(values[0]).decode()
+        return orjson.dumps(values).decode()
+
+
+def requests(items: Iterable[T], size_of: Callable[[T], int], count_max: int, bytes_max: int) -> Iterator[list[T]]:
+    """Yield items in groups for one request each. One that is too large by itself goes alone."""
+    some: list[T] = []
+    size = 0
+    for item in items:
+        more = size_of(item)
+        if some and (size + more > bytes_max or len(some) >= count_max):
+            yield some
+            some, size = [], 0
+        some.append(item)
+        size += more
+    if some:
+        yield some

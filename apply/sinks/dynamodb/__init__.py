@@ -1,0 +1,1 @@
+"""Items in DynamoDB, one for each row, written on condition that they are newer."""

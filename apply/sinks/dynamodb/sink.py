@@ -1,0 +1,311 @@
+"""The DynamoDB sink: an item for each row, with the commit sequence of its last change in an attribute of its own.
+
+A change is a transaction of two actions: the item is written on condition that it is not as new, and what is known of a
+deleted item of the same key, in the control table, is asked likewise. So neither what comes again nor a late writer
+overwrites what is newer, or brings back what is gone. Rows of a full load go in batches without conditions, as long as
+whoever writes them has found the table empty and seen nothing but the load: they can overwrite only themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from apply.guarded import GuardedSink, PerTable, needs_key, rejection, requests, sequence_of
+from apply.sink import Rejection, TableBatch
+from apply.sinks.dynamodb.client import (
+    BATCH_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    TRANSACTION_ACTIONS_MAX,
+    TRANSACTION_BYTES_MAX,
+    Client,
+    Write,
+)
+from apply.sinks.dynamodb.control import SEQUENCE, ControlTable
+from apply.sinks.dynamodb.items import Item, Items
+from apply.sinks.dynamodb.tables import Tables, key_difference
+from apply.sinks.dynamodb.values import ITEM_BYTES_MAX, Attribute, item_size
+from runtime import clock
+from schemas.changes import Row
+from schemas.dynamodb_target import DynamodbTarget
+from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.table import TableName, TableSchema
+
+FRESH_FOR_S = 15
+"""So long after a batch was begun its rows may go without conditions: well below the time after which Kafka gives a
+member's partitions to another one, whose changes they could then overwrite."""
+
+OPERATORS_MAX = 300
+"""Of an update expression. Developer guide, "Quotas": Expression parameters."""
+
+CONTROL_SIZE = 200
+"""Bytes of an item of the control table, about."""
+
+
+class DynamodbSink(GuardedSink):
+    """One account's tables, as one appliers' process sees them."""
+
+    def __init__(
+        self, replication: str, target_name: str, target: DynamodbTarget, rules: Sequence[ObjectMappingRule] = ()
+    ) -> None:
+        self._target = target
+        self._client = Client(target)
+        self._tables = Tables(self._client, target)
+        self._control = ControlTable(
+            self._client, self._tables, target.control_table, f"{replication}/{target_name}", target.deleted_kept_s
+        )
+        super().__init__(self._control)
+        sequence = target.sequence_attribute
+        self._items = PerTable(lambda table: Items(table, rules, target.table_name, sequence))
+        self._found_empty: dict[TableName, bool] = {}
+        """Whether a table was empty when this process first wrote to it, and has had nothing but a load since."""
+        self._pool: ThreadPoolExecutor | None = None
+
+    def prepare(self, table: TableSchema) -> None:
+        """Make the table's table unless it is there. Raises TARGET_SCHEMA if its key is another one."""
+        needs_key(table, "an item")
+        items = self._items(table)
+        self._control.make()
+        self._tables.make(items.name, items.key)
+        different = key_difference(self._tables.describe(items.name), items.key)
+        if different:
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA,
+                f"the table {items.name} is there, and {different}",
+                table=str(table.name),
+                remedy="delete it, or set `table_name`",
+            )
+        self._know(table)
+
+    def is_empty(self, table: TableSchema) -> bool:
+        """Tell whether the table has no item."""
+        name = self._items(table).name
+        return not self._client.call("scan", TableName=name, ConsistentRead=True, Limit=1)["Items"]
+
+    def apply(self, batch: TableBatch) -> list[Rejection]:
+        """Write a batch; return the rows that DynamoDB does not take. What was written is durable."""
+        rejections: list[Rejection] = []
+        items = self._items(batch.table)
+        with _said_of(batch.table):
+            if batch.fresh and batch.table.name not in self._found_empty:
+                self._found_empty[batch.table.name] = self.is_empty(batch.table)
+            if batch.fresh and self._found_empty[batch.table.name]:
+                self._load(batch, items, rejections)
+            else:
+                self._found_empty[batch.table.name] = False
+                writes = [*self._deletes(batch, items, rejections)]
+                for kind in ("upserts", "updates"):
+                    writes += self._changes(batch, items, kind, getattr(batch, kind), rejections)
+                self._write(batch, writes, rejections)
+        return rejections
+
+    def truncate(self, tables: Sequence[TableSchema]) -> None:
+        """Delete every item. Everybody waits at the barrier meanwhile."""
+        for table in tables:
+            self._tables.empty(self._items(table))
+            self._found_empty[table.name] = False
+
+    def drop(self, table: TableSchema) -> None:
+        """Delete the table."""
+        self._tables.drop(self._items(table).name)
+        self._columns.pop(table.name, None)
+        self._found_empty.pop(table.name, None)
+
+    def complete_load(self, table: TableSchema) -> None:
+        """See `Sink`. Secondary indexes of relational tables have no counterpart."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        self._client.close()
+
+    def _load(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> None:
+        """Write rows in batches as long as nobody else can have changed them, the rest as changes."""
+        began = clock.monotonic()
+        made = self._whole_items(batch, items, rejections)
+        for some in requests(made, lambda each: item_size(each[1]), BATCH_ITEMS_MAX, BATCH_BYTES_MAX):
+            if clock.monotonic() - began > FRESH_FOR_S:
+                writes = [self._guarded(batch, items, "upserts", i, *self._put(items, item)) for i, item in some]
+                self._write(batch, writes, rejections)
+                continue
+            refused = self._client.put(items.name, [item for _, item in some])
+            rejections += [_not_taken(batch.table, "upserts", some[place][0]) for place in refused]
+
+    def _whole_items(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> Iterator[tuple[int, Item]]:
+        for i, row in enumerate(batch.upserts):
+            made = self._made(batch, items, "upserts", i, row, rejections)
+            if made is not None:
+                key, attributes = made
+                item = {**items.item(attributes), **key, **self._sequence(batch, "upserts", i)}
+                if _fits(batch.table, "upserts", i, item, rejections):
+                    yield i, item
+
+    def _deletes(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> Iterator[Write]:
+        for i, values in enumerate(batch.deletes):
+            key, wrong = items.key_of(items.row_of_key(values))
+            if wrong:
+                rejections.append(rejection(batch.table, "deletes", i, wrong))
+                continue
+            seq = sequence_of(batch, "deletes", i)
+            memory = self._control.deleted(self._control.deleted_key(items.name, key), seq)
+            actions = [
+                {"Delete": {"TableName": items.name, "Key": key, **self._older(self._target.sequence_attribute, seq)}},
+                {"Put": {"TableName": self._control.name, "Item": memory, **self._older(SEQUENCE, seq)}},
+            ]
+            yield Write("deletes", i, actions, item_size(key) + CONTROL_SIZE)
+
+    def _changes(
+        self, batch: TableBatch, items: Items, kind: str, rows: list[Row], rejections: list[Rejection]
+    ) -> Iterator[Write]:
+        whole = kind == "upserts" and (self._is_whole(batch.table) or items.nests)
+        for i, row in enumerate(rows):
+            made = self._made(batch, items, kind, i, row, rejections)
+            if made is None:
+                continue
+            key, attributes = made
+            item = {**items.item(attributes), **key, **self._sequence(batch, kind, i)}
+            if not _fits(batch.table, kind, i, item, rejections):
+                continue
+            if whole:
+                yield self._guarded(batch, items, kind, i, *self._put(items, item))
+            elif len(attributes) >= OPERATORS_MAX:
+                message = f"{len(attributes)} columns are known of a row; DynamoDB changes {OPERATORS_MAX} at once"
+                rejections.append(rejection(batch.table, kind, i, message))
+            else:
+                yield self._guarded(batch, items, kind, i, *self._update(items, key, attributes, item))
+
+    def _made(
+        self, batch: TableBatch, items: Items, kind: str, i: int, row: Row, rejections: list[Rejection]
+    ) -> tuple[Item, dict[tuple[str, ...], Attribute | None]] | None:
+        """Return the key and the attributes of a row, unless it is refused."""
+        key, wrong = items.key_of(row)
+        if not wrong:
+            try:
+                return key, items.attributes(row)
+            except ValueError as error:
+                # Of a text that is no JSON the parser quotes nothing but the place.
+                wrong = str(error)
+        rejections.append(rejection(batch.table, kind, i, wrong))
+        return None
+
+    def _sequence(self, batch: TableBatch, kind: str, i: int) -> Item:
+        return {self._target.sequence_attribute: {"N": str(sequence_of(batch, kind, i))}}
+
+    def _put(self, items: Items, item: Item) -> tuple[Item, str, dict[str, Any]]:
+        key = {part.name: item[part.name] for part in items.key}
+        return key, "Put", {"Item": item}
+
+    def _update(
+        self, items: Items, key: Item, attributes: dict[tuple[str, ...], Attribute | None], item: Item
+    ) -> tuple[Item, str, dict[str, Any]]:
+        """Return what writes some attributes of an item, and leaves the others."""
+        names: dict[str, str] = {}
+        values: dict[str, Attribute] = {}
+        sets, removes = list[str](), list[str]()
+
+        def alias(name: str) -> str:
+            return names.setdefault(name, f"#{len(names)}")
+
+        sequence = self._target.sequence_attribute
+        known: dict[tuple[str, ...], Attribute | None] = {**attributes, (sequence,): item[sequence]}
+        for path, attribute in known.items():
+            if path[0] in key:
+                continue
+            place = ".".join(map(alias, path))
+            if attribute is None:
+                removes.append(place)
+                continue
+            values[f":{len(values)}"] = attribute
+            sets.append(f"{place} = :{len(values) - 1}")
+        expression = "set " + ", ".join(sets) + (" remove " + ", ".join(removes) if removes else "")
+        return (
+            key,
+            "Update",
+            {
+                "Key": key,
+                "UpdateExpression": expression,
+                "ExpressionAttributeNames": {short: name for name, short in names.items()},
+                "ExpressionAttributeValues": values,
+            },
+        )
+
+    def _guarded(
+        self, batch: TableBatch, items: Items, kind: str, i: int, key: Item, action: str, request: dict[str, Any]
+    ) -> Write:
+        """Return what is done if nothing newer is there: neither the item, nor its deletion."""
+        seq = sequence_of(batch, kind, i)
+        guard = self._older(self._target.sequence_attribute, seq)
+        if kind == "updates":
+            # A part of a row does not bring one back that is gone: then its deletion needs not be asked for.
+            guard["ConditionExpression"] = "#seq < :seq"
+        request = {
+            "TableName": items.name,
+            **request,
+            **guard,
+            "ExpressionAttributeNames": {
+                **request.get("ExpressionAttributeNames", {}),
+                **guard["ExpressionAttributeNames"],
+            },
+            "ExpressionAttributeValues": {
+                **request.get("ExpressionAttributeValues", {}),
+                **guard["ExpressionAttributeValues"],
+            },
+        }
+        actions: list[dict[str, Any]] = [{action: request}]
+        if kind == "upserts":
+            memory = {"TableName": self._control.name, "Key": self._control.deleted_key(items.name, key)}
+            actions.append({"ConditionCheck": {**memory, **self._older(SEQUENCE, seq)}})
+        size = item_size(request.get("Item") or request["ExpressionAttributeValues"]) + CONTROL_SIZE
+        return Write(kind, i, actions, size)
+
+    def _older(self, attribute: str, seq: int) -> dict[str, Any]:
+        """Return the condition that what is there, if anything, is older."""
+        return {
+            "ConditionExpression": "attribute_not_exists(#seq) or #seq < :seq",
+            "ExpressionAttributeNames": {"#seq": attribute},
+            "ExpressionAttributeValues": {":seq": {"N": str(seq)}},
+        }
+
+    def _write(self, batch: TableBatch, writes: list[Write], rejections: list[Rejection]) -> None:
+        """Send transactions, several at a time: no two of them are about one item."""
+        groups = [*requests(writes, lambda w: w.size, TRANSACTION_ACTIONS_MAX // 2, TRANSACTION_BYTES_MAX)]
+        refused: Callable[[list[Write]], list[Write]] = self._client.transact
+        if len(groups) > 1:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._target.parallel_apply_threads, "dynamodb")
+            results = [*self._pool.map(refused, groups)]
+        else:
+            results = [*map(refused, groups)]
+        rejections += [_not_taken(batch.table, write.kind, write.index) for result in results for write in result]
+
+
+@contextmanager
+def _said_of(table: TableSchema) -> Iterator[None]:
+    """Let errors name the table."""
+    try:
+        yield
+    except TailraceError as error:
+        if error.kind is ErrorKind.TARGET_SCHEMA and error.table is None:
+            error.table = str(table.name)
+        raise
+
+
+def _fits(table: TableSchema, kind: str, i: int, item: Item, rejections: list[Rejection]) -> bool:
+    size = item_size(item)
+    # About: DynamoDB has the last word of what is near the limit.
+    if size <= 2 * ITEM_BYTES_MAX:
+        return True
+    rejections.append(rejection(table, kind, i, f"an item of {size} bytes is too large: {ITEM_BYTES_MAX} are allowed"))
+    return False
+
+
+def _not_taken(table: TableSchema, kind: str, i: int) -> Rejection:
+    message = (
+        f"DynamoDB does not take the item: it is larger than {ITEM_BYTES_MAX} bytes, or has an index key that is no key"
+    )
+    return rejection(table, kind, i, message)

@@ -1,0 +1,55 @@
+"""A stand-in of DynamoDB that keeps its limits and its data: dynalite, a package of Node.js, on 127.0.0.1.
+
+It has no transactions; moto has them, and no durability (see `deploy.local.moto`).
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from deploy.local.moto import REGION
+from deploy.local.npm import node, package
+from deploy.local.server import LocalServer
+
+VERSION = "4.0.0"
+
+
+def dynalite_package() -> Path:
+    """Return the package's directory, downloaded once. Raises DownloadError."""
+    return package("dynalite", VERSION)
+
+
+class DynaliteServer(LocalServer):
+    """One stand-in with its tables in `directory`."""
+
+    title = "dynalite"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a target's section needs to reach it."""
+        return {
+            "endpoint_url": f"http://127.0.0.1:{self.port}",
+            "region": REGION,
+            "access_key_id": "tailrace",
+            "secret_access_key": "tailrace-local",
+        }
+
+    def _prepare(self) -> None:
+        dynalite_package()
+
+    def _command(self) -> list[str]:
+        program = str(dynalite_package() / "node_modules" / "dynalite" / "cli.js")
+        where = ["--host", "127.0.0.1", "--port", str(self.port), "--path", str(self.directory / "tables")]
+        return [node(), program, *where, "--createTableMs", "0", "--deleteTableMs", "0", "--updateTableMs", "0"]
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            error.close()
+            return True
+        except OSError:
+            return False

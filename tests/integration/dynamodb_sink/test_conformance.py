@@ -1,0 +1,313 @@
+"""The DynamoDB sink passes the conformance suite of sinks on the imitation of AWS, with throttling injected."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, ClassVar, cast
+
+import boto3
+import pytest
+
+from apply.sink import Sink, TableBatch
+from apply.sinks import target_findings, target_grants
+from apply.sinks.dynamodb import sink as sink_module
+from apply.sinks.dynamodb.sink import DynamodbSink
+from deploy.local.dynalite import DynaliteServer
+from deploy.local.moto import MotoServer
+from schemas.changes import UNCHANGED, Row
+from schemas.dynamodb_target import DynamodbTarget
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Severity
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.settings import parse
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+from schemas.types.numbers import EXACT, NAN
+from schemas.types.plain import canonical
+from tests.conformance.changes import Giver
+from tests.conformance.sink_suite import EVENTS, INT64, ORDERS, SEATS, STRING, SinkSuite
+from tests.kit.type_samples import SAMPLES, TypeSample
+
+pytestmark = pytest.mark.integration
+
+
+def _without_display_scale(samples: Sequence[TypeSample]) -> tuple[TypeSample, ...]:
+    """Return the samples with numbers as DynamoDB keeps them: without zeros at the end that say nothing."""
+    return tuple(
+        replace(sample, values=tuple(map(_shortest, sample.values))) if sample.type.family is Family.NUMERIC else sample
+        for sample in samples
+    )
+
+
+def _shortest(value: Decimal) -> Decimal:
+    text = format(value, "f")
+    if "." in text and value.is_finite() and len(value.as_tuple().digits) <= 38:
+        text = text.rstrip("0").rstrip(".")
+    return Decimal(text)
+
+
+def _client(settings: dict[str, str]) -> Any:
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=settings["endpoint_url"],
+        region_name=settings["region"],
+        aws_access_key_id=settings["access_key_id"],
+        aws_secret_access_key=settings["secret_access_key"],
+    )
+
+
+def _canonical(type_: LogicalType, attribute: dict[str, Any] | None) -> Any:
+    """Return the canonical value of an attribute."""
+    if attribute is None:
+        return None
+    ((kind, value),) = attribute.items()
+    if type_.family in (Family.FLOAT32, Family.FLOAT64):
+        return float(value)
+    if kind != "N":
+        return value if kind in ("BOOL", "B") else canonical(type_)(value)
+    if type_.family is Family.NUMERIC:
+        return Decimal(value)
+    if type_.family is Family.DECIMAL:
+        return int(Decimal(value).scaleb(type_.scale or 0, EXACT))
+    return int(value)
+
+
+class TestDynamodb(SinkSuite):
+    samples: ClassVar[Sequence[TypeSample]] = _without_display_scale(SAMPLES)
+
+    @pytest.fixture
+    def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
+        yield from self.sink_at(moto_server.settings)
+
+    def sink_at(self, settings: dict[str, str], **more: Any) -> Iterator[Sink]:
+        self.client = _client(settings)
+        self.prefix = f"t{secrets.token_hex(5)}"
+        section = {
+            "engine": "dynamodb",
+            "table_name": f"{self.prefix}-{{schema}}.{{table}}",
+            "control_table": f"{self.prefix}-control",
+            **settings,
+            **more,
+        }
+        self.section = DynamodbTarget.model_validate(section)
+        self.opened: list[DynamodbSink] = []
+        yield self.open()
+        for sink in self.opened:
+            sink.close()
+        for name in self.client.list_tables()["TableNames"]:
+            if name.startswith(self.prefix):
+                self.client.delete_table(TableName=name)
+        self.client.close()
+
+    def open(self, rules: Sequence[ObjectMappingRule] = ()) -> Sink:
+        self.opened.append(DynamodbSink("shop", "items", self.section, rules))
+        return self.opened[-1]
+
+    def other_sink(self, sink: Sink) -> Sink:
+        return self.open()
+
+    def items(self, name: str) -> list[dict[str, Any]]:
+        pages = self.client.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
+
+    def read(self, sink: Sink, table: TableSchema) -> list[Row]:
+        return [
+            tuple(_canonical(column.type, item.get(column.name)) for column in table.columns)
+            for item in self.items(f"{self.prefix}-{table.name}")
+        ]
+
+    @contextlib.contextmanager
+    def fault(self, sink: Sink, number: int) -> Iterator[None]:
+        """Let a request that writes be throttled, in part if it can be, or be answered with an error after all."""
+        api = cast("DynamodbSink", sink)._client.api
+        names = ("transact_write_items", "batch_write_item")
+        before = {name: getattr(api, name) for name in names}
+        calls = itertools.count()
+        throttled = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+
+        def transact_write_items(**request: Any) -> Any:
+            if next(calls) != number // 2:
+                return before["transact_write_items"](**request)
+            if number % 2:
+                before["transact_write_items"](**request)
+                raise api.exceptions.ClientError(throttled, "TransactWriteItems")
+            # The first action meets another transaction; the others are well.
+            reasons = [{"Code": "TransactionConflict"}, *({"Code": "None"} for _ in request["TransactItems"][1:])]
+            cancelled = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            raise api.exceptions.TransactionCanceledException(cancelled, "TransactWriteItems")
+
+        def batch_write_item(RequestItems: dict[str, list[Any]]) -> Any:  # noqa: N803 - the service's name
+            if next(calls) != number // 2:
+                return before["batch_write_item"](RequestItems=RequestItems)
+            ((table, wishes),) = RequestItems.items()
+            if number % 2:
+                before["batch_write_item"](RequestItems=RequestItems)
+                raise api.exceptions.ClientError(throttled, "BatchWriteItem")
+            if wishes[1::2]:
+                before["batch_write_item"](RequestItems={table: wishes[1::2]})
+            return {"UnprocessedItems": {table: wishes[::2]}}
+
+        api.transact_write_items, api.batch_write_item = transact_write_items, batch_write_item
+        try:
+            yield
+        finally:
+            api.transact_write_items, api.batch_write_item = before.values()
+
+    def test_rows_of_a_slow_load_are_written_as_changes(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+        sink.prepare(ORDERS)
+        late = TableBatch(ORDERS, upserts=[(i, "old", None) for i in range(60)], fresh=True)
+        self.giver.given(late, sink.capabilities)
+        self.write(self.open(), TableBatch(ORDERS, upserts=[(7, "new", None)]))
+        monkeypatch.setattr(sink_module, "FRESH_FOR_S", -1)
+        cast("DynamodbSink", sink)._found_empty[ORDERS.name] = True
+        self.write(sink, late)
+        assert self.rows(sink, ORDERS) == {(i, "new" if i == 7 else "old", None) for i in range(60)}
+
+    def test_what_no_item_can_be_is_refused(self, sink: Sink) -> None:
+        with pytest.raises(TailraceError) as caught:
+            sink.prepare(EVENTS)
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+        sink.prepare(SEATS)
+        rows: list[Row] = [("", None, 1), ("h" * 1025, None, 2), ("a", "x" * (400 << 10), 3), ("b", "y" * 300_000, 4)]
+        batch = TableBatch(SEATS, upserts=rows)
+        rejections = sink.apply(self.giver.given(batch, sink.capabilities))
+        assert sorted(r.index for r in rejections) == [0, 1, 2]
+        assert {r.error.kind for r in rejections} == {ErrorKind.ROW_REJECTED}
+        assert self.rows(sink, SEATS) == {rows[3]}
+        # Another key than the one that is there.
+        with pytest.raises(TailraceError) as caught:
+            sink.prepare(replace(SEATS, key=(0,)))
+        assert (caught.value.kind, caught.value.table) == (ErrorKind.TARGET_SCHEMA, "public.seats")
+
+    def test_keys_are_of_their_types(self, sink: Sink) -> None:
+        decimal = LogicalType(Family.DECIMAL, precision=38, scale=2)
+        columns = (Column("a", decimal, "numeric(38,2)"), Column("b", LogicalType(Family.BYTES), "bytea"))
+        table = TableSchema(TableName("public", "keys"), columns, (0, 1))
+        sink.prepare(table)
+        rows = [(10**38 - 1, b"\0"), (-(10**38) + 1, b"\xff" * 1024), (NAN, b"x")]
+        rejections = sink.apply(self.giver.given(TableBatch(table, upserts=list(rows)), sink.capabilities))
+        assert [r.index for r in rejections] == [2]
+        assert self.rows(sink, table) == set(rows[:2])
+        wide = replace(table, name=TableName("public", "wide"), columns=(*columns, ORDERS.columns[0]), key=(2, 0, 1))
+        sink.prepare(wide)
+        self.write(sink, TableBatch(wide, upserts=[(5, b"k", 1), (6, b"l", 2)]))
+        self.write(sink, TableBatch(wide, deletes=[(1, 5, b"k")]))
+        assert [item["tailrace_key"] for item in self.items(f"{self.prefix}-{wide.name}")] == [
+            {"S": '[2,"0.06","bA=="]'}
+        ]
+
+    @pytest.mark.parametrize("action", ["map-record-to-record", "map-record-to-document"])
+    def test_rules_of_object_mapping_make_items(self, sink: Sink, action: str) -> None:
+        """The customer of the DMS user guide's page on DynamoDB."""
+        names = ("FirstName", "LastName", "HomeAddress", "WorkPhone", "NickName", "income")
+        columns = tuple(Column(name, STRING if name != "income" else INT64, "text") for name in names)
+        table = TableSchema(TableName("test", "customer"), columns, (0, 1))
+        home = {"M": {"Address": {"S": "${HomeAddress}"}, "Floor": {"N": "3"}}}
+        rule = {
+            "rule-type": "object-mapping",
+            "rule-id": "2",
+            "rule-action": action,
+            "object-locator": {"schema-name": "test", "table-name": "customer"},
+            "target-table-name": f"{self.prefix}-customer_t",
+            "mapping-parameters": {
+                "partition-key-name": "CustomerName",
+                "exclude-columns": list(names[:4]),
+                "attribute-mappings": [
+                    {
+                        "target-attribute-name": "CustomerName",
+                        "attribute-type": "scalar",
+                        "attribute-sub-type": "string",
+                        "value": "${FirstName},${LastName}",
+                    },
+                    {
+                        "target-attribute-name": "ContactDetails",
+                        "attribute-type": "document",
+                        "attribute-sub-type": "dynamodb-map",
+                        "value": {"M": {"Home": home, "Work": {"M": {"Phone": {"S": "${WorkPhone}"}}}}},
+                    },
+                ],
+            },
+        }
+        mapped = self.open([ObjectMappingRule.model_validate(rule)])
+        mapped.prepare(table)
+        self.write(
+            mapped, TableBatch(table, upserts=[("Randy", "Marsh", "Quahog", None, "R", 5), ("A", "B", *("c",) * 3, 1)])
+        )
+        self.write(mapped, TableBatch(table, deletes=[("A", "B")]))
+        self.write(mapped, TableBatch(table, updates=[("Randy", "Marsh", UNCHANGED, UNCHANGED, "Ra", None)]))
+        (item,) = self.items(f"{self.prefix}-customer_t")
+        item.pop("tailrace_seq")
+        nick = {"NickName": {"S": "Ra"}}
+        contact = {"Home": {"M": {"Address": {"S": "Quahog"}, "Floor": {"N": "3"}}}, "Work": {"M": {}}}
+        assert item == {
+            "CustomerName": {"S": "Randy,Marsh"},
+            "ContactDetails": {"M": contact},
+            **({"_doc": {"M": nick}} if action.endswith("document") else nick),
+        }
+        rule["mapping-parameters"]["sort-key-name"] = "income"  # type: ignore[index]
+        with pytest.raises(TailraceError, match="income") as caught:
+            self.open([ObjectMappingRule.model_validate(rule)]).prepare(table)
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+
+
+def test_a_load_keeps_to_the_limits_and_lasts(dynalite_server: DynaliteServer) -> None:
+    suite = TestDynamodb()
+    sinks = suite.sink_at(dynalite_server.settings, billing_mode="provisioned", write_capacity_units=7)
+    sink = next(sinks)
+    suite.giver = Giver()
+    sink.prepare(SEATS)
+    rows: list[Row] = [(f"h{i}", "z" * (390_000 if i % 9 == 0 else 9), i) for i in range(60)]
+    suite.write(sink, TableBatch(SEATS, upserts=rows, fresh=True))
+    too_large = TableBatch(SEATS, upserts=[("c", "d", 1), ("e", "x" * (400 << 10), 2)], fresh=True)
+    (rejection,) = sink.apply(suite.giver.given(too_large, sink.capabilities))
+    assert (rejection.index, rejection.error.kind) == (1, ErrorKind.ROW_REJECTED)
+    dynalite_server.kill()
+    dynalite_server.restart()
+    assert suite.rows(sink, SEATS) == {*rows, ("c", "d", 1)}
+    assert not sink.is_empty(SEATS)
+    described = suite.client.describe_table(TableName=f"{suite.prefix}-{SEATS.name}")["Table"]
+    assert described["ProvisionedThroughput"]["WriteCapacityUnits"] == 7
+    sink.truncate([SEATS])
+    assert sink.is_empty(SEATS)
+    sink.drop(SEATS)
+    assert suite.client.list_tables()["TableNames"] == [f"{suite.prefix}-control"]
+    for _ in sinks:
+        pass
+
+
+def test_plan_says_what_stands_in_the_way_and_what_the_role_needs(moto_server: MotoServer) -> None:
+    prefix = f"t{secrets.token_hex(5)}"
+    section = {"engine": "dynamodb", **moto_server.settings, "table_name": f"{prefix}.{{table}}"}
+    document = {
+        "name": "shop",
+        "kafka": {"bootstrap.servers": "127.0.0.1:9092"},
+        "source": {"database": "shop", "user": "capture", "tables": ["public.*"]},
+        "targets": {"items": section},
+    }
+    settings = parse(document)
+    client = _client(moto_server.settings)
+    key = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    types = [{"AttributeName": "id", "AttributeType": "S"}]
+    client.create_table(TableName=f"{prefix}.orders", AttributeDefinitions=types, **key)
+    other = replace(SEATS, name=TableName("other", "seats"))
+    found = target_findings(settings, "items", [ORDERS, SEATS, other, EVENTS])
+    assert [(f.code, f.table) for f in found] == [
+        ("key-differs", ORDERS.name),
+        ("shared-place", other.name),
+        ("no-key", EVENTS.name),
+    ]
+    assert all(f.severity is Severity.BLOCKS and f.remedy for f in found)
+    assert "id (S) and not id (N)" in found[0].message
+    (policy,) = map(json.loads, target_grants(settings, "items", [ORDERS]))
+    rows, control = policy["Statement"]
+    assert rows["Resource"] == [f"arn:aws:dynamodb:us-east-1:*:table/{prefix}.orders"]
+    assert {"dynamodb:DeleteTable", "dynamodb:BatchWriteItem"} <= set(rows["Action"])
+    assert control["Resource"] == ["arn:aws:dynamodb:us-east-1:*:table/tailrace-control"]
+    client.delete_table(TableName=f"{prefix}.orders")
+    client.close()
