@@ -69,9 +69,8 @@ class Applier:
         self.lot = lot
         self.waiting = waiting
         self.cursors = Cursors()
-        able = writer.sink.capabilities
         self.builder = BatchBuilder(
-            catalog, self.cursors.positions, lot, able, waiting, ddl=ddl, decode_policy=decode_policy,
+            catalog, self.cursors.positions, lot, writer.sink, waiting, ddl=ddl, decode_policy=decode_policy,
             comes_again=comes_again,
         )  # fmt: skip
         self.holds = Holds(self.cursors, waiting, writer, self.builder.target, partition_count, limits)

@@ -17,7 +17,8 @@ from apply.net_change import NetChanges
 from apply.parking import ParkingLot
 from apply.projection import Projection, same_shape
 from apply.schema_catalog import SchemaCatalog
-from apply.sink import Capabilities, Origin, TopicPartition
+from apply.sink import Origin, Sink, TopicPartition
+from apply.staged_rows import Staging, Stagings
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import DdlPolicy
@@ -143,7 +144,7 @@ class BatchBuilder:
         catalog: SchemaCatalog,
         positions: dict[TopicPartition, int],
         lot: ParkingLot,
-        capabilities: Capabilities,
+        sink: Sink,
         waiting: Waiting | None = None,
         *,
         ddl: DdlPolicy = DdlPolicy.APPLY,
@@ -153,8 +154,9 @@ class BatchBuilder:
         """Changes of `waiting` keys queue there. `comes_again`: what the source rewrites is published again (not so in
         mode `cdc`).
         """
-        self._history = capabilities.history
-        self._origins = capabilities.origins
+        self._history = sink.capabilities.history
+        self._origins = sink.capabilities.origins
+        self._stagings = Stagings(sink)
         self._comes_again = comes_again
         self._catalog = catalog
         self._positions = positions
@@ -192,6 +194,7 @@ class BatchBuilder:
     def _begin(self, offsets: dict[TopicPartition, int]) -> Batch:
         """Begin a batch that goes up to these offsets; return the one before it."""
         batch, self.batch = self.batch, Batch(next=offsets)
+        self._stagings.begin()
         self._floor, self._truncates, self._truncates_met = {}, {}, {}
         return batch
 
@@ -343,7 +346,8 @@ class BatchBuilder:
         unfit = self._unfit(topic, decoder.table)
         if unfit is not None:
             return Cut(records[0].offset(), error=unfit)
-        changes = decoder.decode_many(values)
+        staging = self._stagings.of(decoder)
+        changes = decoder.decode_many(values) if staging is None else decoder.staged(values, staging.form)
         ops = {change[0] for change in changes}
         cut: Cut | None = None
         if self._history:
@@ -363,9 +367,9 @@ class BatchBuilder:
         if not records or self._truncates_met.get(partition) != self._truncates.get(topic):
             # Nothing is left, or it precedes a truncate that stands further on in this partition.
             return cut
-        segment = self._segment(partition, decoder.table)
+        segment = self._segment(partition, decoder.table, staging)
         keys = [r.key() for r in records]
-        segment.net.add(keys, changes, ops)
+        segment.net.add(keys, changes, ops, () if staging is None else values)
         if segment.net.sequential:
             segment.records.extend(records)
         elif self._origins:
@@ -412,7 +416,7 @@ class BatchBuilder:
             raise FinalError(error.kind, error.message, remedy=error.remedy, table=error.table)
         return error
 
-    def _segment(self, partition: TopicPartition, table: TableSchema) -> Segment:
+    def _segment(self, partition: TopicPartition, table: TableSchema, staging: Staging | None) -> Segment:
         segments = self.batch.segments.setdefault(partition.topic, [])
         # A partition's rows never go into an earlier segment than its rows before them did.
         for index in range(self._floor.get(partition, 0), len(segments)):
@@ -424,7 +428,7 @@ class BatchBuilder:
             partition.topic,
             target,
             Projection(table, target, comes_again=self._comes_again),
-            NetChanges(table, history=self._history),
+            NetChanges(table, history=self._history, staging=staging),
         )
         segments.append(segment)
         self._floor[partition] = len(segments) - 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import cast
 
-from apply.sink import Arrival, Capabilities, Origin, Rejection, Sink, TableBatch, TopicPartition
+from apply.sink import Arrival, Capabilities, Origin, Rejection, Sink, StagingSink, TableBatch, TopicPartition
 from runtime.logging import get_logger
-from schemas.changes import Row
+from schemas.changes import Row, StagedForm
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.mappings.expressions import Headers
@@ -78,7 +79,7 @@ class MappedSink:
                 return self._sink.apply(replace(batch, table=mapped.table))
         refused: list[Rejection] = []
         places: dict[str, list[int] | None] = {}
-        rows: dict[str, list[Row]] = {}
+        rows: dict[str, Sequence[Row]] = {}
         for kind, change in (("upserts", mapped.rows), ("updates", mapped.rows), ("deletes", mapped.keys)):
             beside = _changes(batch, kind) if mapped.needs_changes and kind != "deletes" else ()
             rows[kind], places[kind] = self._changed(kind, batch, change, beside, refused)
@@ -92,6 +93,11 @@ class MappedSink:
             kept = places[rejection.kind]
             refused.append(rejection if kept is None else replace(rejection, index=kept[rejection.index]))
         return refused
+
+    def staged_form(self, table: TableSchema) -> StagedForm | None:
+        """Return the form of a table whose rows no rule touches, as `StagingSink.staged_form` says."""
+        mapped = self._map(table)
+        return cast("StagingSink", self._sink).staged_form(mapped.table) if mapped.rows is None else None
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Empty tables, all at once."""
@@ -170,9 +176,9 @@ class MappedSink:
 
     def _changed(
         self, kind: str, batch: TableBatch, change: Rows | None, beside: Sequence[Change], refused: list[Rejection]
-    ) -> tuple[list[Row], list[int] | None]:
+    ) -> tuple[Sequence[Row], list[int] | None]:
         """Return the rows as they should be, and which ones they were; None: all, in order."""
-        rows: list[Row] = getattr(batch, kind)
+        rows: Sequence[Row] = getattr(batch, kind)
         table = batch.table.name
         if change is None or not rows:
             return rows, None

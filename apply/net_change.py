@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
+from typing import Any
 
 from apply.sink import TableBatch
+from apply.staged_rows import StagedRows, Staging
 from schemas.changes import UNCHANGED, Row
 from schemas.table import TableSchema
 
-Change = tuple[str, Row | None, Row | None]
-"""The operation (`r`, `c`, `u`, `d`), the row before and the row after."""
+Change = tuple[str, Row | None, Any]
+"""The operation (`r`, `c`, `u`, `d`), the row before and the row after, or bytes that a sink's form made of it."""
 
 _after = itemgetter(2)
 
@@ -26,13 +28,20 @@ class NetChanges:
     values of its key). A table without a key keeps every change, in order; so does any table with `history`.
     """
 
-    __slots__ = ("_key_of", "deletes", "only_reads", "sequence", "sequential", "table", "updates", "upserts")
+    __slots__ = (
+        "_key_of", "_records", "deletes", "only_reads", "sequence", "sequential", "staging", "table", "updates",
+        "upserts",
+    )  # fmt: skip
 
-    def __init__(self, table: TableSchema, *, history: bool = False) -> None:
+    def __init__(self, table: TableSchema, *, history: bool = False, staging: Staging | None = None) -> None:
+        """`staging`: rows after may be bytes; not where every change is kept."""
         self.table = table
+        self.staging = staging
+        self._records: dict[bytes, bytes] = {}
+        """The records that bytes among `upserts` were made of."""
         self.sequential = history or not table.key
         """Whether every change is kept."""
-        self.upserts: dict[bytes, Row] = {}
+        self.upserts: dict[bytes, Any] = {}
         self.updates: dict[bytes, Row] = {}
         self.deletes: dict[bytes, Row] = {}
         self.sequence: list[Change] = []
@@ -40,8 +49,11 @@ class NetChanges:
         """Whether every change so far was a row of the full load."""
         self._key_of = _key_getter(table.key)
 
-    def add(self, keys: Sequence[bytes | None], changes: Sequence[Change], ops: set[str]) -> None:
-        """Take in a run of changes; `ops` are the operations that it holds: truncates in a history only.
+    def add(
+        self, keys: Sequence[bytes | None], changes: Sequence[Change], ops: set[str], values: Sequence[bytes] = ()
+    ) -> None:
+        """Take in a run of changes; `ops` are the operations that it holds: truncates in a history only. `values` are
+        the records' own, needed where rows may be staged.
 
         The order within one key counts, the order between keys does not: a key's changes all come from one partition.
         """
@@ -52,8 +64,27 @@ class NetChanges:
         elif ops <= {"r", "c"} and not self.updates and not self.deletes:
             # Rows of a full load, and of a source that only inserts: no look at any one of them.
             self.upserts.update(zip(keys, map(_after, changes), strict=True))  # type: ignore[arg-type]
+            self._records.update(zip(keys, values))  # type: ignore[arg-type]  # noqa: B905 - or there are none
+        elif self.staging is not None:
+            self._add_staged(keys, changes, values)
         else:
             self._add_each(keys, changes)
+
+    def _add_staged(self, keys: Sequence[bytes | None], changes: Sequence[Change], values: Sequence[bytes]) -> None:
+        """Take in what is whole at once; all else is compared with what is known, row by row."""
+        upserts, updates, deletes, records = self.upserts, self.updates, self.deletes, self._records
+        for key, change, value in zip(keys, changes, values, strict=True):
+            after = change[2]
+            if after.__class__ is bytes:
+                assert key is not None, "a table with a key has records with keys"
+                upserts[key] = after
+                records[key] = value
+                if updates:
+                    updates.pop(key, None)
+                if deletes:
+                    deletes.pop(key, None)
+            else:
+                self._add_each((key,), (change,))
 
     def _add_each(self, keys: Sequence[bytes | None], changes: Sequence[Change]) -> None:
         upserts, updates, deletes, key_of = self.upserts, self.updates, self.deletes, self._key_of
@@ -69,7 +100,7 @@ class NetChanges:
             if op == "u" and UNCHANGED in after:
                 known = upserts.get(key)
                 if known is not None:
-                    upserts[key] = merge(known, after)
+                    upserts[key] = merge(self._row(key, known), after)
                 elif key not in deletes:
                     known = updates.get(key)
                     updates[key] = after if known is None else merge(known, after)
@@ -83,9 +114,12 @@ class NetChanges:
 
     def batch(self, *, fresh: bool = False) -> TableBatch:
         """Return what there is to write."""
+        staging = self.staging
         return TableBatch(
             self.table,
-            list(self.upserts.values()),
+            list(self.upserts.values())
+            if staging is None
+            else StagedRows(staging.form, self.upserts, self._records, staging.read),
             list(self.updates.values()),
             list(self.deletes.values()),
             self.sequence,
@@ -94,8 +128,14 @@ class NetChanges:
 
     def keys_of(self, kind: str) -> list[bytes]:
         """Return the encoded keys of a list of `batch`, in its order."""
-        keys: dict[bytes, Row] = getattr(self, kind)
+        keys: dict[bytes, Any] = getattr(self, kind)
         return list(keys)
+
+    def _row(self, key: bytes, row: Row | bytes) -> Row:
+        if isinstance(row, bytes):
+            assert self.staging is not None, "bytes come of a form"
+            return self.staging.read(self._records[key])
+        return row
 
     def __len__(self) -> int:
         return len(self.upserts) + len(self.updates) + len(self.deletes) + len(self.sequence)

@@ -81,8 +81,7 @@ class Releases:
 
     def _batch(self, letters: list[Letter]) -> Batch:
         positions = {TopicPartition(letter.topic(), letter.partition()): 0 for letter in letters}
-        capabilities = self._applier.writer.sink.capabilities
-        builder = BatchBuilder(self._catalog, positions, ParkingLot(), capabilities, ddl=self._ddl)
+        builder = BatchBuilder(self._catalog, positions, ParkingLot(), self._applier.writer.sink, ddl=self._ddl)
         cuts = builder.add(letters)
         for cut in cuts.values():
             if cut.error is not None:

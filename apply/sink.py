@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from schemas.changes import Row
+from schemas.changes import Row, StagedForm
 from schemas.errors import TailraceError
 from schemas.table import TableName, TableSchema
 
@@ -77,6 +77,8 @@ class Capabilities:
     """What is not flushed is undone by `rollback`, and by a crash, and is not to be seen before."""
     exactly_once: bool = True
     """Changes that come again leave no trace. False, for a `history` only: they are there twice, with one sequence."""
+    stages: bool = False
+    """It is a `StagingSink`."""
     gathering: Gathering | None = None
     """What to wait for before `flush`; None: nothing, each batch is flushed."""
 
@@ -90,11 +92,11 @@ class TableBatch:
     """
 
     table: TableSchema
-    upserts: list[Row] = field(default_factory=list)
-    """Whole rows: written whether or not the key is there."""
-    updates: list[Row] = field(default_factory=list)
+    upserts: Sequence[Row] = field(default_factory=list)
+    """Whole rows: written whether or not the key is there. May be `apply.staged_rows.StagedRows`."""
+    updates: Sequence[Row] = field(default_factory=list)
     """Rows with UNCHANGED values: the other columns of an existing row are written; a missing row stays missing."""
-    deletes: list[Row] = field(default_factory=list)
+    deletes: Sequence[Row] = field(default_factory=list)
     """Key values only, in key order."""
     sequence: list[tuple[str, Row | None, Row | None]] = field(default_factory=list)
     """(op, before, after) in order. Of a table without a key one delete removes exactly one equal row."""
@@ -218,4 +220,16 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Close the connection. May be called twice."""
+        ...
+
+
+class StagingSink(Sink, Protocol):
+    """A sink that can be given most rows as it sends them, made straight of their records."""
+
+    def staged_form(self, table: TableSchema) -> StagedForm | None:
+        """Return how rows of this version are staged, by a guess if need be; None: they have to be rows.
+
+        Called in another thread than the rest. A batch may come with another form than the one that holds by then: its
+        rows can be read all the same.
+        """
         ...

@@ -94,6 +94,29 @@ class LoggedForm(Protocol):
         ...
 
 
+class StagedForm(Protocol):
+    """How a sink stages the rows of one table: source text that makes bytes of a row's values, for decoders to compile
+    into functions that turn a record into what the sink sends without a row in between. Equal forms make equal bytes.
+
+    The lines stand in a function where the values are `v0`, `v1`, …, and `full` is false if any of them is None. They
+    put the bytes into `line`; they may use all names that end in a digit, and what `names` holds. Values that they
+    cannot write make them raise: then the sink is given the row, and refuses it.
+    """
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """What the lines refer to."""
+        ...
+
+    def lines(self, utf8: Collection[int]) -> list[str]:
+        """Make `line` of the values; the texts of the columns in `utf8` are UTF-8 bytes instead of str."""
+        ...
+
+    def takes_utf8(self, column: int) -> bool:
+        """Tell whether a column may be in `utf8`."""
+        ...
+
+
 class RowChanges:
     """A run of row changes of one table, in one transaction: three parallel lists.
 

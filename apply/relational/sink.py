@@ -222,7 +222,7 @@ class RelationalSink(ABC, Generic[P, L]):
     # Plans
 
     def _plan(self, table: TableSchema) -> P:
-        key = (table.name, table.version, table.column_names)
+        key = plan_key(table)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._make_plan(table)
@@ -240,3 +240,8 @@ class RelationalSink(ABC, Generic[P, L]):
             plan = self._plans.pop(key)
             with contextlib.suppress(self._link.driver_error, TailraceError):
                 self._stages.forget(plan)
+
+
+def plan_key(table: TableSchema) -> tuple[TableName, int, tuple[str, ...]]:
+    """Return what plans are kept by."""
+    return table.name, table.version, table.column_names

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from schemas import envelope
-from schemas.changes import Row
+from schemas.changes import UNCHANGED, Row, StagedForm
 from schemas.codecs import wire
 from schemas.codecs.codec import Decoder, Facts, Functions
 from schemas.codecs.generate import (
     arrange,
     compile_functions,
+    compile_staged,
     guarded,
     guarded_many,
     indent,
     names,
+    whole_before,
 )
 from schemas.format import Format
 from schemas.table import TableSchema
@@ -24,6 +26,10 @@ from schemas.types.varints import bytes_at, long_at
 
 _PADDING = b"\0" * 8
 """A reader may look eight bytes ahead. In an envelope more than that follows a row."""
+
+
+DELETE = b"\2d\2"
+"""How an envelope of a delete with an old row begins, behind the schema id."""
 
 
 def decoder(table: TableSchema) -> Decoder:
@@ -37,7 +43,7 @@ def _decoder_functions(table: TableSchema) -> Functions:
     made = compile_functions(
         text,
         f"avro decoder of {table.name} {table.version}",
-        {"HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"}},
+        {"HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"}, "UNCHANGED": UNCHANGED},
     )
     row_at = made["row_at"]
 
@@ -58,16 +64,22 @@ def _decoder_functions(table: TableSchema) -> Functions:
         "source_text": text,
         "decode": guarded(table, "a value", lambda b: parse(b)[:3]),
         "decode_many": guarded_many(table, made["decode_many"]),
+        "staged": lambda form: compile_staged(
+            table, form, _staged_lines(table, form), f"avro stager of {table.name} {table.version}", made
+        ),
         "decode_key": guarded(table, "a key", whole(made["key_at"], wire.HEADER_BYTES)),
         "facts": guarded(table, "a value", lambda b: _facts(b, parse(b)[3])),
     }
 
 
-def _read_columns(table: TableSchema) -> list[str]:
+def _read_columns(table: TableSchema, utf8: Collection[int] = (), null: str = "None") -> list[str]:
+    """Return the lines that read a row's columns; `null` is what is assigned for null."""
     lines = []
     for i, column in enumerate(table.columns):
-        read = FORMS[column.type.family].avro_read(f"v{i}", 1)
-        lines += ["x = b[p]", "if x == 2:", *indent(read), "elif x: wrong()", f"else: v{i} = None; p += 1"]
+        form = FORMS[column.type.family]
+        reader = form.avro_read_utf8 if i in utf8 and form.avro_read_utf8 else form.avro_read
+        read = reader(f"v{i}", 1)
+        lines += ["x = b[p]", "if x == 2:", *indent(read), "elif x: wrong()", f"else: v{i} = {null}; p += 1"]
     return lines
 
 
@@ -91,12 +103,14 @@ def _decoder_text(table: TableSchema) -> str:
         *indent(keys),
         f"    return ({''.join(f'v{i}, ' for i in table.key)}), p",
         "",
+        *_delete_reader(table),
+        "",
         "def decode_many(values, out):",
         "    append = out.append",
         "    for b in values:",
         "        op = HEADS.get(b[5:9])",
         "        if op is None:",
-        "            append(rare(b))",
+        "            append(deleted(b))",
         "            continue",
         "        p = 9",
         *indent(_read_columns(table), 2),
@@ -105,6 +119,44 @@ def _decoder_text(table: TableSchema) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _delete_reader(table: TableSchema) -> list[str]:
+    """Return the function `deleted(b)`: the delete of a row of which no more than the key is known."""
+    key_only = "".join(f"v{i}, " if i in table.key else "UNCHANGED, " for i in range(len(table.columns)))
+    return [
+        "def deleted(b):",
+        f"    if b[5:8] != {DELETE!r} or {whole_before(table)}: return rare(b)",
+        "    p = 8",
+        *indent(_read_columns(table)),
+        "    if b[p] or b[p + 1]: return rare(b)",
+        f"    return 'd', ({key_only}), None",
+    ]
+
+
+def _staged_lines(table: TableSchema, form: StagedForm) -> list[str]:
+    """Return the function `staged(values, out)`, which is `decode_many` with lines instead of most rows."""
+    families = [FORMS[column.type.family] for column in table.columns]
+    utf8 = {i for i, family in enumerate(families) if family.avro_read_utf8 is not None and form.takes_utf8(i)}
+    return [
+        "def staged(values, out):",
+        "    append = out.append",
+        "    for b in values:",
+        "        op = HEADS.get(b[5:9])",
+        "        if op is None:",
+        "            append(deleted(b))",
+        "            continue",
+        "        try:",
+        "            p = 9",
+        "            full = True",
+        *indent(_read_columns(table, utf8, "full = None"), 3),
+        "            if not b[p]:",
+        *indent(form.lines(utf8), 4),
+        "                append((op, None, line))",
+        "                continue",
+        "        except Exception: pass",
+        "        append(rare(b))",
+    ]
 
 
 def whole(read: Callable[[bytes, int], tuple[Row, int]], start: int = 0) -> Callable[[bytes], Row]:

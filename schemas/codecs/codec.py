@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from schemas.changes import LoggedForm, Row, RowChanges
+from schemas.changes import LoggedForm, Row, RowChanges, StagedForm
 from schemas.format import Format
 from schemas.table import TableSchema
 
@@ -20,6 +20,10 @@ Pair = tuple[bytes | None, bytes | None]
 
 Decoded = tuple[str, Row | None, Row | None]
 """The operation (`r`, `c`, `u`, `d`, `t`), the row before and the row after."""
+
+
+Staged = tuple[str, Row | None, Row | bytes | None]
+"""The same, with bytes for most rows after: what a sink's form made of them."""
 
 
 @dataclass(slots=True)
@@ -194,6 +198,7 @@ class Decoder:
         self.table = table
         self.format = format_
         self._compile = compile_
+        self._staged: tuple[StagedForm, Callable[[list[bytes]], list[Staged]]] | None = None
 
     @cached_property
     def _functions(self) -> Functions:
@@ -217,6 +222,17 @@ class Decoder:
     def decode_many(self) -> Callable[[list[bytes]], list[Decoded]]:
         """Decode many values (no tombstones among them)."""
         return self._functions["decode_many"]  # type: ignore[no-any-return]
+
+    @property
+    def stages(self) -> bool:
+        """Whether there is `staged`."""
+        return "staged" in self._functions
+
+    def staged(self, values: list[bytes], form: StagedForm) -> list[Staged]:
+        """Decode many values; of each whole row that comes alone `form` makes what is to be staged, in one function."""
+        if self._staged is None or form is not self._staged[0]:
+            self._staged = form, self._functions["staged"](form)
+        return self._staged[1](values)
 
     @cached_property
     def decode_key(self) -> Callable[[bytes], Row]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from schemas.codecs.avro import encoder as avro_encoder
 from schemas.codecs.avro_reader import decoder as avro_decoder
 from schemas.codecs.codec import Decoder, Encoder, SchemaIds
-from schemas.codecs.json import decoder as json_decoder
 from schemas.codecs.json import encoder as json_encoder
+from schemas.codecs.json_reader import decoder as json_decoder
 from schemas.format import Format
 from schemas.table import TableSchema
 

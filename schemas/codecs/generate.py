@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from schemas.changes import UNCHANGED, LoggedForm, Row
+from schemas.changes import UNCHANGED, LoggedForm, Row, StagedForm
 from schemas.codecs.codec import Block, Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
@@ -44,6 +44,14 @@ def compile_logged(
     """Return the function `run(messages, block, seq, tombstones)` of generated lines that read and write in one go."""
     extra = {**made, **form.names, "read": form.read}
     return compile_functions("\n".join(lines), title, extra)["run"]  # type: ignore[no-any-return]
+
+
+def compile_staged(
+    table: TableSchema, form: StagedForm, lines: list[str], title: str, made: Mapping[str, Any]
+) -> Callable[[list[bytes]], list[Any]]:
+    """Return the function `staged(values)` of generated lines that read and stage in one go."""
+    text = "\n".join(lines)
+    return guarded_many(table, compile_functions(text, title, {**made, **form.names})["staged"])
 
 
 def whole_before(table: TableSchema) -> bool:

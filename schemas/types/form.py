@@ -45,6 +45,8 @@ class WireForm:
     """`v` to lines that check `v`, parsed and not None, and make it canonical."""
     avro_write_utf8: Callable[[str, str], list[str]] | None = None
     """`avro_write` for a text that is given as UTF-8 bytes; None where the value is no text."""
+    avro_read_utf8: Callable[[str, int], list[str]] | None = None
+    """`avro_read` of a text as UTF-8 bytes; None where the value is no text."""
     key: str = "{v}"
     """The expression of what a record's key holds instead of `v`: the same for all values that a database holds equal,
     so that they are one key (1.0 and 1.00, 0.0 and -0.0). `{v}`: equal values look the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from struct import Struct
+from struct import error as struct_error
 from typing import Any
 
 from schemas.types.calendar import (
@@ -27,10 +28,15 @@ ORDINARY_END_US = 253_402_300_800_000_000
 
 ZONED_BYTES = 27
 
+PARTS = ("days", "minutes", "seconds", "thousands", "units")
+"""What such a text is made of: date; `T`, hours, minutes and colon; seconds and point; twice three decimals; `Z`."""
+
+_parts = Struct("10s7s3s3s4s")
+
 US_PER_DAY = SECONDS_PER_DAY * US_PER_SECOND
 
 DAY_CACHE_MAX = 16_384
-"""Entries, 45 years of days. The caches of times are bounded by the seconds of a day."""
+"""Entries, 45 years of days. The cache of times is bounded by the seconds of a day."""
 
 days_written: dict[int, bytes] = {}
 """Union byte, length of the whole and date, by day."""
@@ -39,14 +45,14 @@ times_written: dict[int, bytes] = {}
 """`T`, time and point, by second of the day."""
 
 days_text: dict[int, str] = {}
-times_text: dict[int, str] = {}
-"""The same without the length, as `str`, for JSON."""
+"""Dates by day, for JSON."""
 
 days_read: dict[bytes, int] = {}
 """Microseconds since 1970, by date."""
 
-times_read: dict[bytes, int] = {}
-"""Microseconds since midnight, by `T`, time and point."""
+MINUTES: list[str] = [time_text(60 * i)[:7] for i in range(1440)]
+SECONDS: list[str] = [f"{i:02d}." for i in range(60)]
+"""The time of day: `T`, hours, minutes and colon; seconds and point. Times are too many to be remembered each."""
 
 THOUSANDS: list[bytes] = [b"%03d" % i for i in range(1000)]
 UNITS_ZULU: list[bytes] = [b"%03dZ" % i for i in range(1000)]
@@ -54,13 +60,17 @@ THOUSANDS_TEXT: list[str] = [f"{i:03d}" for i in range(1000)]
 UNITS_ZULU_TEXT: list[str] = [f"{i:03d}Z" for i in range(1000)]
 """The decimals, three by three."""
 
+minutes_read: dict[bytes, int] = {text.encode(): i * 60 * US_PER_SECOND for i, text in enumerate(MINUTES)}
+seconds_read: dict[bytes, int] = {text.encode(): i * US_PER_SECOND for i, text in enumerate(SECONDS)}
 thousands_read: dict[bytes, int] = {text: i * 1000 for i, text in enumerate(THOUSANDS)}
 units_read: dict[bytes, int] = {text: i for i, text in enumerate(UNITS_ZULU)}
+"""Microseconds, by each part of a text."""
 
 
 def time2(second: int) -> bytes:
     """Return, and remember, the time at a second of the day."""
-    found = times_written[second] = time_text(second).encode()
+    minute = second // 60
+    found = times_written[second] = (MINUTES[minute] + SECONDS[second - 60 * minute]).encode()
     return found
 
 
@@ -80,41 +90,28 @@ def zoned_json(value: int | None) -> str | None:
     """Return the JSON form of a TIMESTAMPTZ."""
     if value is None:
         return None
-    second = value // US_PER_SECOND
-    day = second // SECONDS_PER_DAY
+    second, us = divmod(value, US_PER_SECOND)
+    day, second = divmod(second, SECONDS_PER_DAY)
     date = days_text.get(day)
-    time = times_text.get(second - day * SECONDS_PER_DAY)
-    if date is not None and time is not None:
-        us = value - second * US_PER_SECOND
-        thousands = us // 1000
-        return date + time + THOUSANDS_TEXT[thousands] + UNITS_ZULU_TEXT[us - thousands * 1000]
+    if date is not None:
+        minute, thousands = second // 60, us // 1000
+        time = MINUTES[minute] + SECONDS[second - 60 * minute]
+        return f"{date}{time}{THOUSANDS_TEXT[thousands]}{UNITS_ZULU_TEXT[us - 1000 * thousands]}"
     text = zoned_text(value)
     if ORDINARY_MIN_US <= value < ORDINARY_END_US:
         if len(days_text) >= DAY_CACHE_MAX:
             days_text.clear()
-        days_text[day], times_text[second - day * SECONDS_PER_DAY] = text[:10], text[10:20]
+        days_text[day] = text[:10]
     return text
 
 
-def zoned_parsed(text: str) -> int:
-    """Read the JSON form of a TIMESTAMPTZ. Raises ValueError, KeyError, AttributeError or TypeError."""
-    content = text.encode()
-    date, time = days_read.get(content[:10]), times_read.get(content[10:20])
-    units = units_read.get(content[23:])
-    if date is not None and time is not None and units is not None:
-        return date + time + thousands_read[content[20:23]] + units
-    return zoned_bytes(content)
-
-
 def zoned_bytes(text: bytes) -> int:
-    """Read the text of a TIMESTAMPTZ; remember the day and the time of an ordinary one. Raises ValueError."""
+    """Read the text of a TIMESTAMPTZ; remember the day of an ordinary one. Raises ValueError."""
     value = zoned_of(text)
-    if len(text) == ZONED_BYTES and text[:4].isdigit() and text[19:20] == b"." and text[23:] in units_read:
-        time = (int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])) * US_PER_SECOND
+    if len(text) == ZONED_BYTES and text[:4].isdigit() and text[10:17] in minutes_read and text[23:] in units_read:
         if len(days_read) >= DAY_CACHE_MAX:
             days_read.clear()
-        days_read[text[:10]] = value - time - int(text[20:26])
-        times_read[text[10:20]] = time
+        days_read[text[:10]] = value // US_PER_DAY * US_PER_DAY
     return value
 
 
@@ -151,21 +148,30 @@ def _write_zoned(v: str, o: str) -> list[str]:
     ]
 
 
+def _add_parts(v: str, text: str, unpack: str) -> list[str]:
+    """Return the lines that add up a text's parts; one that is not in its table makes `zoned_bytes` read the whole."""
+    total = " + ".join(f"{table}_read[{part}]" for table, part in zip(PARTS, "shxyt", strict=True))
+    return [
+        f"try: s, h, x, y, t = {unpack}; {v} = {total}",
+        f"except (KeyError, struct_error): {v} = zoned_bytes({text})",
+    ]
+
+
 def _read_zoned(v: str, at: int) -> list[str]:
+    start, end = at + 1, at + 1 + ZONED_BYTES
     return [
         f"if b[p + {at}] == {2 * ZONED_BYTES}:",
-        f"    s = days_read.get(b[p + {at + 1} : p + {at + 11}])",
-        f"    h = times_read.get(b[p + {at + 11} : p + {at + 21}])",
-        f"    t = units_read.get(b[p + {at + 24} : p + {at + 28}])",
-        "    if s is not None and h is not None and t is not None:",
-        f"        {v} = s + h + thousands_read[b[p + {at + 21} : p + {at + 24}]] + t",
-        f"    else: {v} = zoned_bytes(b[p + {at + 1} : p + {at + 28}])",
-        f"    p += {at + 28}",
+        *(f"    {line}" for line in _add_parts(v, f"b[p + {start}:p + {end}]", f"unpack_zoned_from(b, p + {start})")),
+        f"    p += {end}",
         "else:",
         *(f"    {line}" for line in read_length(at)),
         f"    {v} = zoned_bytes(b[p:e])",
         "    p = e",
     ]
+
+
+def _parse_zoned(v: str) -> list[str]:
+    return [f"z = {v}.encode()", *_add_parts(v, "z", "unpack_zoned(z)")]
 
 
 def _number(family: Family, canonical: str, range_: str, schema: str, name: str, bits: int) -> WireForm:
@@ -242,7 +248,7 @@ FORMS: list[WireForm] = [
         avro_write=_write_zoned,
         avro_read=_read_zoned,
         json_write=lambda v: f"zoned_json({v})",
-        json_read=lambda v: [f"{v} = zoned_parsed({v})"],
+        json_read=_parse_zoned,
     ),
     text_form(Family.TIMETZ, "ISO 8601 with the offset as given", "io.debezium.time.ZonedTime"),
     replace(
@@ -256,14 +262,17 @@ NAMES: dict[str, Any] = {
     "days_written": days_written,
     "times_written": times_written,
     "days_read": days_read,
-    "times_read": times_read,
-    "units_read": units_read,
+    "minutes_read": minutes_read,
+    "seconds_read": seconds_read,
     "thousands_read": thousands_read,
+    "units_read": units_read,
+    "unpack_zoned": _parts.unpack,
+    "unpack_zoned_from": _parts.unpack_from,
+    "struct_error": struct_error,
     "time2": time2,
     "zoned2": zoned2,
     "zoned_bytes": zoned_bytes,
     "zoned_json": zoned_json,
-    "zoned_parsed": zoned_parsed,
     "THOUSANDS": THOUSANDS,
     "UNITS_ZULU": UNITS_ZULU,
 }

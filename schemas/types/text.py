@@ -55,6 +55,11 @@ def read_text(v: str, at: int) -> list[str]:
     return [*read_length(at), f"{v} = b[p:e].decode()", "p = e"]
 
 
+def read_utf8(v: str, at: int) -> list[str]:
+    """Return the fragment that reads a string as bytes. Bytes that are no UTF-8 raise."""
+    return [*read_length(at), f"{v} = b[p:e]", f"if not {v}.isascii(): {v}.decode()", "p = e"]
+
+
 def text_form(family: Family, range_: str, name: str | None) -> WireForm:
     """Return the entry of a family whose values are strings."""
     return WireForm(
@@ -68,6 +73,7 @@ def text_form(family: Family, range_: str, name: str | None) -> WireForm:
         json_write=None,
         json_read=lambda v: expect(v, "str"),
         avro_write_utf8=write_bytes,
+        avro_read_utf8=read_utf8,
     )
 
 
@@ -88,6 +94,7 @@ FORMS: list[WireForm] = [
         json_write=None,
         json_read=lambda v: expect(v, "str"),
         avro_write_utf8=write_bytes,
+        avro_read_utf8=read_utf8,
     ),
     WireForm(
         Family.BYTES,

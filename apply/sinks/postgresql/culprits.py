@@ -156,7 +156,7 @@ class Culprits:
                 parts = f"s.part between {part} and {part + len(group) - 1}"
                 complete.append(plan.complete_rows(stage, parts, changed))
             for n in group:
-                pieces += encode((items[n][2],), part)
+                pieces += plan.numbered(encode((items[n][2],)), part)
                 part += 1
         pieces.append(TRAILER)
         self._link.copy(plan.stage_copy(stage), b"".join(pieces))
@@ -211,7 +211,7 @@ class Culprits:
         first = self._stages.next_parts(len(rows))
         pieces = [HEADER]
         for n, row in enumerate(rows):
-            pieces += encode((row,), first + n)
+            pieces += plan.numbered(encode((row,)), first + n)
         pieces.append(TRAILER)
         self._link.copy(plan.stage_copy(stage), b"".join(pieces))
         self._stages.undone(plan)

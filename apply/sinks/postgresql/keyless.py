@@ -29,19 +29,19 @@ def attempt_sequence(link: Link, stages: Stages, plan: TablePlan, stage: str, en
     pieces = [HEADER]
     part = stages.next_part()
     inserted = [octets for octets, count in whole.items() for _ in range(count)]
-    pieces += _numbered(inserted, part)
+    pieces += plan.numbered(inserted, part)
     steps: list[tuple[str, int]] = []
     """Statements, and how many rows each should find."""
     deleted = [octets for octets, count in whole.items() for _ in range(-count)]
     if deleted:
         number = stages.next_part()
-        pieces += _numbered(deleted, number)
+        pieces += plan.numbered(deleted, number)
         steps.append((plan.delete_equal(stage, number, plan.columns), len(deleted)))
     if inserted:
         steps.append((plan.insert(stage, part), len(inserted)))
     for known, rows in partial.items():
         number = stages.next_part()
-        pieces += plan.update_encoder(known)(rows, number)
+        pieces += plan.numbered(plan.update_encoder(known)(rows), number)
         steps.append((plan.delete_equal(stage, number, known), len(rows)))
     if steps:
         pieces.append(TRAILER)
@@ -59,7 +59,7 @@ def net_counts(
 ) -> tuple[Counter[bytes], dict[tuple[StagedColumn, ...], list[Row]]]:
     """Return how many copies of each row image come or go, and the old rows that are known in part, by known columns.
 
-    Images are the encoded rows with part 0: they tell apart what a comparison of values would not (1.0 and 1.00).
+    Images are the rows' lines: they tell apart what a comparison of values would not (1.0 and 1.00).
     """
     coming: list[Row] = []
     going: list[Row] = []
@@ -75,15 +75,6 @@ def net_counts(
         if op != "d" and after is not None:
             coming.append(completed(plan, before, after))
     encode = plan.upsert_encoder()
-    counts: Counter[bytes] = Counter()
-    for row in coming:
-        counts[b"".join(encode((row,), 0))] += 1
-    for row in going:
-        counts[b"".join(encode((row,), 0))] -= 1
+    counts = Counter(encode(coming))
+    counts.subtract(encode(going))
     return counts, partial
-
-
-def _numbered(images: Sequence[bytes], part: int) -> list[bytes]:
-    """Return the images with the part's number in their first field: 2 bytes of count, 4 of length, 8 of the number."""
-    number = part.to_bytes(8, "big")
-    return [b"".join((octets[:6], number, octets[14:])) for octets in images]

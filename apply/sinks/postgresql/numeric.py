@@ -23,48 +23,64 @@ _MINUS_INFINITY = _HEAD(8, 0, 0, 0xF000, 0x20)
 """The infinities exist since PostgreSQL 14; an older server refuses the row (22P03)."""
 
 
+FIXED_SCALE_MAX = 4
+FIXED_LETTERS = "iHhHHHHH"
+"""The letters for `struct` of a field with three digits: the last one for up to four decimals, if there are any."""
+
+
+def fixed_lines(v: str, scale: int, suffix: str) -> list[str]:
+    """Return the lines that take an unscaled integer apart; `full` becomes false if it does not fit in three digits.
+
+    For scale 2 and the suffix 3 these are
+
+        if v3 < 0: x3, y3 = 16384, -v3
+        else: x3, y3 = 0, v3
+        if not y3 < 10000000000: full = False
+    """
+    return [
+        f"if {v} < 0: x{suffix}, y{suffix} = {_NEGATIVE}, -{v}",
+        f"else: x{suffix}, y{suffix} = 0, {v}",
+        # The NaN is below nothing.
+        f"if not y{suffix} < {_fixed_end(scale)}: full = False",
+    ]
+
+
+def fixed_values(scale: int, suffix: str) -> list[str]:
+    """Return the expressions for `FIXED_LETTERS` that follow `fixed_lines`."""
+    y, unit = f"y{suffix}", 10**scale if scale else 10_000
+    last = f"{y} % {unit}" if scale in (0, 4) else f"{y} % {unit} * {10 ** (4 - scale)}"
+    digits = [f"{y} // {10_000 * unit}", f"{y} // {unit} % 10000", last]
+    return ["14", "3", str(_fixed_weight(scale)), f"x{suffix}", str(scale), *digits]
+
+
+def _fixed_end(scale: int) -> int:
+    return int(10 ** (8 + (scale or 4)))
+
+
+def _fixed_weight(scale: int) -> int:
+    return 1 if scale else 2
+
+
 @cache
 def unscaled_encoder(scale: int) -> Callable[[Any], bytes]:
     """Return the function that makes a field of an unscaled integer (or NAN) of this scale."""
-    if scale > 4:
+    if scale > FIXED_SCALE_MAX:
         return lambda value: _NAN if value is NAN else _from_int(value, scale)
-    unit = 10**scale
-    lift = 10 ** (-scale % 4)
-    fractions = 1 if scale else 0
-    length_1, length_2 = 8 + 2 * (1 + fractions), 8 + 2 * (2 + fractions)
-    count_1, count_2 = 1 + fractions, 2 + fractions
-    pack_1, pack_2 = Struct(f">iHhHH{count_1}H").pack, Struct(f">iHhHH{count_2}H").pack
+    end, weight = _fixed_end(scale), _fixed_weight(scale)
+    unit = 10**scale if scale else 10_000
+    lift = 10_000 // unit
+    pack = Struct(f">{FIXED_LETTERS}").pack
 
     def encode(value: Any) -> bytes:
         if value is NAN:
             return _NAN
-        sign = 0
-        size = value
-        if value < 0:
-            sign, size = _NEGATIVE, -value
-        whole, part = divmod(size, unit)
-        if whole < 10_000:
-            return pack_1(length_1, count_1, 0, sign, scale, whole, part * lift)
-        if whole < 100_000_000:
-            high, low = divmod(whole, 10_000)
-            return pack_2(length_2, count_2, 1, sign, scale, high, low, part * lift)
-        return _from_int(value, scale)
+        size = abs(value)
+        if size >= end:
+            return _from_int(value, scale)
+        high, low = divmod(size // unit, 10_000)
+        return pack(14, 3, weight, _NEGATIVE if value < 0 else 0, scale, high, low, size % unit * lift)
 
-    def encode_whole(value: Any) -> bytes:
-        if value is NAN:
-            return _NAN
-        sign = 0
-        size = value
-        if value < 0:
-            sign, size = _NEGATIVE, -value
-        if size < 10_000:
-            return pack_1(length_1, count_1, 0, sign, 0, size)
-        if size < 100_000_000:
-            high, low = divmod(size, 10_000)
-            return pack_2(length_2, count_2, 1, sign, 0, high, low)
-        return _from_int(value, 0)
-
-    return encode if scale else encode_whole
+    return encode
 
 
 def encode_decimal(value: Decimal) -> bytes:

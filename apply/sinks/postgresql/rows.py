@@ -1,17 +1,35 @@
-"""Row encoders: functions generated per table that turn canonical tuples into `copy … (format binary)` data.
+"""Lines: the fields of a row as `copy … (format binary)` has them, made by functions generated per table.
 
-A row without nulls, the common case, goes through a few wide `struct` packs; any other column by column. Format: COPY,
-"Binary Format", in the PostgreSQL manual.
+A line is everything of a row but what precedes its first field: the count of fields, and the number of the part in a
+staging table. So the same lines go into the table itself and into the staging table. A row without nulls, the common
+case, goes through a few wide `struct` packs; any other column by column. Format: COPY, "Binary Format", in the
+PostgreSQL manual.
+
+For a table (bigint, text, numeric(12,2)) the lines that make a line are
+
+    if full:
+        x1 = v1.encode()
+        if v2 < 0: x2, y2 = 16384, -v2
+        else: x2, y2 = 0, v2
+        if not y2 < 10000000000: full = False
+    if full:
+        line = join((pack_iqi(8, v0, len(x1)), x1, pack_iHhHHHHH(14, 3, 1, x2, 2, y2 // 1000000, …)))
+    else:
+        line = join((NULL if v0 is None else one_q(8, v0), NULL if v1 is None else framed(v1.encode()), …))
+
+They stand in the encoder of rows, and in decoders that make lines of records without a row in between.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from struct import Struct
 from typing import Any
 
+from apply.sinks.postgresql.numeric import FIXED_LETTERS, fixed_lines, fixed_values
 from apply.sinks.postgresql.types import Wire, function
 from schemas.changes import Row
 
@@ -19,73 +37,115 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """Signature, no flags, no header extension."""
 TRAILER = b"\xff\xff"
 
-Encode = Callable[[Iterable[Row], int], list[bytes]]
-"""(rows, part) -> pieces to be joined. `part` stands in the first field where the encoder has one."""
+Encode = Callable[[Iterable[Row]], list[bytes]]
+"""From rows to their lines."""
 
 Field = tuple[int, Wire] | None
 """Where a field's value stands in the row, and how it is sent; None for a field that is always null."""
 
+_LENGTH = Struct(">i").pack
+_COUNT = Struct(">h").pack
+_COUNT_AND_PART = Struct(">hiq").pack
 
-def row_encoder(fields: Sequence[Field], *, with_part: bool, width: int) -> Encode:
-    """Return the encoder of rows of `width` values into `fields`; with a number of the part first if `with_part`.
+
+def counted(lines: Sequence[bytes], field_count: int) -> list[bytes]:
+    """Return the rows of these lines, in pieces."""
+    head = _COUNT(field_count)
+    return [head, head.join(lines)] if lines else []
+
+
+def numbered(lines: Sequence[bytes], field_count: int, part: int) -> list[bytes]:
+    """Return the rows of these lines for a staging table, whose first column is the part, in pieces."""
+    head = _COUNT_AND_PART(field_count + 1, 8, part)
+    return [head, head.join(lines)] if lines else []
+
+
+@dataclass(frozen=True)
+class LineForm:
+    """How rows become lines. Implements `schemas.changes.StagedForm`. Forms of the same fields are equal."""
+
+    fields: tuple[Field, ...]
+
+    @cached_property
+    def names(self) -> Mapping[str, Any]:
+        """See `StagedForm`."""
+        names: dict[str, Any] = {"NULL": b"\xff\xff\xff\xff", "framed": _framed, "join": b"".join}
+        text = "\n".join((*_full_line(self.fields, (), names), _line_with_nulls(self.fields, (), names)))
+        _full_line(self.fields, self._utf8, names)
+        for name in set(re.findall(r"\b(unscaled_\d+|\w+_field|encode_decimal)\(", text)):
+            names[name] = function(name)
+        return names
+
+    def takes_utf8(self, column: int) -> bool:
+        """See `StagedForm`."""
+        return column in self._utf8
+
+    def lines(self, utf8: Collection[int]) -> list[str]:
+        """See `StagedForm`."""
+        *before, line = _full_line(self.fields, utf8, {})
+        return [
+            *(["if full:", *(f"    {line}" for line in before)] if before else []),
+            f"if full: {line}",
+            "else:",
+            f"    {_line_with_nulls(self.fields, utf8, {})}",
+        ]
+
+    @property
+    def _utf8(self) -> set[int]:
+        return {field[0] for field in self.fields if field is not None and field[1].is_text}
+
+
+def line_encoder(fields: Sequence[Field], *, width: int) -> Encode:
+    """Return the encoder of rows of `width` values into `fields`.
 
     The encoder raises struct.error, TypeError, ValueError, OverflowError or AttributeError for a value that its
     column's family does not have.
     """
-    return _compiled(tuple(fields), with_part, width)[0]
+    return _compiled(tuple(fields), width)[0]
 
 
-def source_text(fields: Sequence[Field], *, with_part: bool, width: int) -> str:
-    """Return the source text of the encoder that `row_encoder` would return."""
-    return _compiled(tuple(fields), with_part, width)[1]
+def source_text(fields: Sequence[Field], *, width: int) -> str:
+    """Return the source text of the encoder that `line_encoder` would return."""
+    return _compiled(tuple(fields), width)[1]
 
 
 @lru_cache(maxsize=4096)
-def _compiled(fields: tuple[Field, ...], with_part: bool, width: int) -> tuple[Encode, str]:
-    namespace: dict[str, Any] = {"NULL": b"\xff\xff\xff\xff", "framed": _framed}
-    fast, fast_before = _fast_path(fields, with_part, namespace)
-    slow = _slow_path(fields, with_part, namespace)
+def _compiled(fields: tuple[Field, ...], width: int) -> tuple[Encode, str]:
+    form = LineForm(fields)
     used = [field[0] for field in fields if field is not None]
     if width and len(used) == width and used == list(range(width)):
         unpack = [f"        {', '.join(f'v{i}' for i in range(width))}, = row"]
     else:
         unpack = [f"        v{i} = row[{i}]" for i in sorted(set(used))]
     lines = [
-        "def encode(rows, part):",
+        "def encode(rows):",
         "    out = []",
+        "    append = out.append",
         "    for row in rows:",
         *unpack,
-        "        if None not in row:",
-        *(f"            {line}" for line in fast_before),
-        f"            out += ({', '.join(fast)},)",
-        "        else:",
-        f"            out += ({', '.join(slow)},)",
+        "        full = None not in row",
+        *(f"        {line}" for line in form.lines(())),
+        "        append(line)",
         "    return out",
     ]
     text = "\n".join(lines) + "\n"
-    for name in set(re.findall(r"\b(unscaled_\d+|\w+_field|encode_decimal)\(", text)):
-        namespace[name] = function(name)
+    namespace = dict(form.names)
     exec(compile(text, "<row encoder>", "exec"), namespace)
     encode: Encode = namespace["encode"]
     return encode, text
 
 
-def _head(fields: tuple[Field, ...], with_part: bool) -> tuple[str, list[str]]:
-    """Return the format and the values that open each row: the field count, and the part's field."""
-    count = str(len(fields) + with_part)
-    return ("hiq", [count, "8", "part"]) if with_part else ("h", [count])
-
-
-def _fast_path(fields: tuple[Field, ...], with_part: bool, namespace: dict[str, Any]) -> tuple[list[str], list[str]]:
+def _full_line(fields: Sequence[Field], utf8: Collection[int], names: dict[str, Any]) -> list[str]:
+    """Return the lines for a row without nulls; what they call is added to `names`."""
     pieces: list[str] = []
     before: list[str] = []
-    letters, values = _head(fields, with_part)
+    letters, values = "", list[str]()
 
     def close() -> None:
         nonlocal letters, values
         if letters:
-            name = f"pack{len(pieces)}"
-            namespace[name] = Struct(">" + letters).pack
+            name = f"pack_{letters.replace('?', 'bool')}"
+            names[name] = Struct(">" + letters).pack
             pieces.append(f"{name}({', '.join(values)})")
             letters, values = "", []
 
@@ -99,40 +159,42 @@ def _fast_path(fields: tuple[Field, ...], with_part: bool, namespace: dict[str, 
         if wire.fixed:
             letters += "i" + wire.fixed
             values += [str(wire.size), expression]
+        elif wire.scale is not None:
+            before += fixed_lines(f"v{index}", wire.scale, str(index))
+            letters += FIXED_LETTERS
+            values += fixed_values(wire.scale, str(index))
         elif wire.framed:
             close()
             pieces.append(expression)
         else:
-            before.append(f"x{index} = {expression}")
-            letters += "i"
-            values.append(f"len(x{index})")
+            content = f"v{index}" if index in utf8 else f"x{index}"
+            if index not in utf8:
+                before.append(f"{content} = {expression}")
+            letters += "i" if wire.lead is None else "iB"
+            values += [f"len({content})"] if wire.lead is None else [f"len({content}) + 1", str(wire.lead)]
             close()
-            pieces.append(f"x{index}")
+            pieces.append(content)
     close()
-    return pieces, before
+    return [*before, f"line = join(({''.join(f'{piece}, ' for piece in pieces)}))"]
 
 
-def _slow_path(fields: tuple[Field, ...], with_part: bool, namespace: dict[str, Any]) -> list[str]:
-    letters, values = _head(fields, with_part)
-    namespace["head"] = Struct(">" + letters).pack
-    pieces = [f"head({', '.join(values)})"]
+def _line_with_nulls(fields: Sequence[Field], utf8: Collection[int], names: dict[str, Any]) -> str:
+    pieces: list[str] = []
     for field in fields:
         if field is None:
             pieces.append("NULL")
             continue
         index, wire = field
-        expression = wire.expression.format(v=f"v{index}")
+        expression = f"v{index}" if index in utf8 else wire.expression.format(v=f"v{index}")
         if wire.fixed:
             name = "one_" + wire.fixed.replace("?", "bool")
-            namespace[name] = Struct(">i" + wire.fixed).pack
+            names[name] = Struct(">i" + wire.fixed).pack
             expression = f"{name}({wire.size}, {expression})"
         elif not wire.framed:
-            expression = f"framed({expression})"
+            lead = "" if wire.lead is None else f"{bytes([wire.lead])!r} + "
+            expression = f"framed({lead}{expression})"
         pieces.append(f"NULL if v{index} is None else {expression}")
-    return pieces
-
-
-_LENGTH = Struct(">i").pack
+    return f"line = join(({''.join(f'{piece}, ' for piece in pieces)}))"
 
 
 def _framed(octets: bytes) -> bytes:

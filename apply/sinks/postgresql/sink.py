@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psycopg
 
-from apply.relational.sink import Definitions, RelationalSink
+from apply.relational.sink import Definitions, RelationalSink, plan_key
 from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
@@ -16,8 +16,9 @@ from apply.sinks.postgresql.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, 
 from apply.sinks.postgresql.names import qualified
 from apply.sinks.postgresql.preparation import Preparation
 from apply.sinks.postgresql.stages import Stages
-from apply.sinks.postgresql.statements import TablePlan
+from apply.sinks.postgresql.statements import TablePlan, usual_form
 from apply.sinks.postgresql.writer import Writer
+from schemas.changes import StagedForm
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
@@ -25,6 +26,8 @@ from schemas.table import TableName, TableSchema
 
 class PostgresqlSink(RelationalSink[TablePlan, Link]):
     """One target database, as one appliers' process sees it."""
+
+    capabilities = replace(RelationalSink.capabilities, stages=True)
 
     def __init__(self, replication: str, target_name: str, target: PostgresqlTarget, *, defers: bool = False) -> None:
         """With `defers` foreign keys that are there already are altered so that they can wait for a commit."""
@@ -35,6 +38,11 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
         definitions = Definitions(link, control, self._preparation, completion)
         super().__init__(link, control, definitions, Writer(Stages(link)))
         self._triggers_disabled = target.disable_triggers
+
+    def staged_form(self, table: TableSchema) -> StagedForm | None:
+        """Return what makes lines of whole rows; by a guess, until it is known what the target's table takes."""
+        plan = self._plans.get(plan_key(table))
+        return usual_form(table) if plan is None else plan.form
 
     def _qualified(self, name: TableName) -> str:
         return qualified(self._preparation.target_name(name))

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from apply.relational.plan import RelationalPlan, written_columns
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.names import listed, quoted
-from apply.sinks.postgresql.rows import Encode, Field, row_encoder
+from apply.sinks.postgresql.rows import Encode, Field, LineForm, counted, line_encoder, numbered
 from apply.sinks.postgresql.types import TEXT_LIKE, Wire, direct_wire, wire_of
+from apply.staged_rows import StagedRows
+from schemas.changes import Row
 from schemas.table import TableSchema
 
 
@@ -56,58 +58,68 @@ class StagedColumn:
         return f"{value}::{self.target.type}"
 
 
+def usual_form(table: TableSchema) -> LineForm:
+    """Return the form of lines for a target's table as we would make it: what its plan will say, most likely."""
+    wires = (direct_wire(column.type, column.native) or wire_of(column.type) for column in table.columns)
+    return LineForm(tuple(enumerate(wires)))
+
+
 class TablePlan(RelationalPlan[StagedColumn]):
     """How rows of one version of a table are written to the table that the target has now."""
 
     def __init__(self, table: TableSchema, target: TargetTable) -> None:
+        written = list(written_columns(table, target))
+        direct = [direct_wire(table.columns[index].type, column.base) for index, column in written]
         columns = [
-            StagedColumn(index, place, wire_of(table.columns[index].type), column)
-            for place, (index, column) in enumerate(written_columns(table, target))
+            StagedColumn(index, place, wire or wire_of(table.columns[index].type), column)
+            for place, ((index, column), wire) in enumerate(zip(written, direct, strict=True))
         ]
         super().__init__(table, columns)
+        self.is_direct = bool(written) and None not in direct
+        """Whether rows can be copied straight into the table: nothing must be cast. COPY wants at least one column."""
+        self.form = LineForm(tuple((column.index, column.wire) for column in columns))
+        """What makes lines of whole rows."""
         self.target = target
         self._arbiter = target.arbiter(frozenset(column.target.name for column in self.key))
         self._kept = {column.name for column in target.columns.values() if not column.generated}
         self._width = len(table.columns)
-        self._direct = [direct_wire(table.columns[column.index].type, column.target.base) for column in self.columns]
 
     @property
     def replaces(self) -> bool:
         """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
         return not self.target.acts_on_delete
 
-    # Encoders
+    # Lines
 
     def upsert_encoder(self) -> Encode:
-        """Return the encoder of whole rows."""
-        fields: list[Field] = [(column.index, column.wire) for column in self.columns]
-        return row_encoder(fields, with_part=True, width=self._width)
+        """Return what makes lines of whole rows."""
+        return line_encoder(self.form.fields, width=self._width)
 
     def update_encoder(self, changed: Sequence[StagedColumn]) -> Encode:
-        """Return the encoder of the key and some changed columns."""
+        """Return what makes lines of the key and some changed columns."""
         sent = {column.place for column in (*self.key, *changed)}
         fields: list[Field] = [(c.index, c.wire) if c.place in sent else None for c in self.columns]
-        return row_encoder(fields, with_part=True, width=self._width)
+        return line_encoder(fields, width=self._width)
 
     def delete_encoder(self) -> Encode:
-        """Return the encoder of key values in key order."""
+        """Return what makes lines of key values in key order."""
         places = {column.place: number for number, column in enumerate(self.key)}
         fields: list[Field] = [(places[c.place], c.wire) if c.place in places else None for c in self.columns]
-        return row_encoder(fields, with_part=True, width=len(self.key))
+        return line_encoder(fields, width=len(self.key))
 
-    def direct_encoder(self) -> Encode | None:
-        """Return the encoder of whole rows for `direct_copy`, or None if some column must be staged and cast.
+    def upsert_lines(self, rows: Sequence[Row]) -> list[bytes]:
+        """Return the lines of whole rows, those that decoders have made of them already as they are."""
+        if isinstance(rows, StagedRows) and rows.form == self.form:
+            return rows.staged(self.upsert_encoder())
+        return self.upsert_encoder()(rows)
 
-        A table without columns goes the other way, too: COPY wants at least one.
-        """
-        if not self.columns:
-            return None
-        fields: list[Field] = []
-        for column, wire in zip(self.columns, self._direct, strict=True):
-            if wire is None:
-                return None
-            fields.append((column.index, wire))
-        return row_encoder(fields, with_part=False, width=self._width)
+    def numbered(self, lines: Sequence[bytes], part: int) -> list[bytes]:
+        """Return lines as the staging table takes them, in pieces."""
+        return numbered(lines, len(self.columns), part)
+
+    def counted(self, lines: Sequence[bytes]) -> list[bytes]:
+        """Return lines of whole rows as the table itself takes them, in pieces."""
+        return counted(lines, len(self.columns))
 
     # Statements
 

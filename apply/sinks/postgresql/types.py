@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from apply.sinks.postgresql.numeric import encode_decimal, unscaled_encoder
+from apply.sinks.postgresql.numeric import FIXED_SCALE_MAX, encode_decimal, unscaled_encoder
 from schemas.types import Family, LogicalType
 
 POSTGRESQL_EPOCH_US = 946_684_800_000_000
@@ -41,6 +41,12 @@ class Wire:
     framed: bool = False
     direct: frozenset[str] = frozenset()
     """Names in pg_type of target types that take these bytes as they are."""
+    is_text: bool = False
+    """Whether the value is a text, which `expression` encodes; its UTF-8 bytes are the field."""
+    scale: int | None = None
+    """Of unscaled integers for which `numeric.FIXED` is a shape that most of them fit in."""
+    lead: int | None = None
+    """A byte that stands before the value in the field."""
     casts: bool = False
     """Whether the merge must cast to the target's type, since no assignment cast leads there from `stage`."""
 
@@ -82,11 +88,14 @@ _TIMESTAMP = (
     f"{{v}} - {POSTGRESQL_EPOCH_US} if -4611686018427387904 < {{v}} < 4611686018427387904 else timestamp_field({{v}})"
 )
 _DATE = f"{{v}} - {POSTGRESQL_EPOCH_DAYS} if -1073741824 < {{v}} < 1073741824 else date_field({{v}})"
-_ENCODE = "{v}.encode()"
 
 
 def _only(*names: str) -> frozenset[str]:
     return frozenset(names)
+
+
+def _text(*, direct: frozenset[str] = frozenset(), casts: bool = False) -> Wire:
+    return Wire("text", "{v}.encode()", is_text=True, direct=direct, casts=casts)
 
 
 _WIRES: dict[Family, Wire] = {
@@ -98,24 +107,24 @@ _WIRES: dict[Family, Wire] = {
     Family.FLOAT32: Wire("real", "{v}", "f", 4, direct=_only("float4")),
     Family.FLOAT64: Wire("double precision", "{v}", "d", 8, direct=_only("float8")),
     Family.NUMERIC: Wire("numeric", "encode_decimal({v})", framed=True, direct=_only("numeric")),
-    Family.STRING: Wire("text", _ENCODE, direct=TEXT_LIKE),
+    Family.STRING: _text(direct=TEXT_LIKE),
     Family.BYTES: Wire("bytea", "{v}", direct=_only("bytea")),
     Family.DATE: Wire("date", _DATE, "i", 4, direct=_only("date")),
     Family.TIME: Wire("time", "{v}", "q", 8, direct=_only("time")),
-    Family.TIMETZ: Wire("text", _ENCODE, casts=True),
+    Family.TIMETZ: _text(casts=True),
     Family.TIMESTAMP: Wire("timestamp", _TIMESTAMP, "q", 8, direct=_only("timestamp")),
     Family.TIMESTAMPTZ: Wire("timestamptz", _TIMESTAMP, "q", 8, direct=_only("timestamptz")),
-    Family.INTERVAL: Wire("text", _ENCODE, casts=True),
+    Family.INTERVAL: _text(casts=True),
     Family.UUID: Wire("uuid", "uuid_field({v})", "16s", 16, direct=_only("uuid")),
-    Family.JSON: Wire("text", _ENCODE, direct=TEXT_LIKE | {"json"}, casts=True),
-    Family.XML: Wire("text", _ENCODE, casts=True),
-    Family.ENUM: Wire("text", _ENCODE, direct=TEXT_LIKE | {"enum"}, casts=True),
-    Family.TEXT: Wire("text", _ENCODE, casts=True),
+    Family.JSON: _text(direct=TEXT_LIKE | {"json"}, casts=True),
+    Family.XML: _text(casts=True),
+    Family.ENUM: _text(direct=TEXT_LIKE | {"enum"}, casts=True),
+    Family.TEXT: _text(casts=True),
 }
 
 _UNSIGNED_AS_BIGINT = Wire("bigint", "{v}", "q", 8, direct=_only("int8"))
 
-_JSONB = Wire("text", 'b"\\1" + {v}.encode()', direct=frozenset({"jsonb"}))
+_JSONB = Wire("jsonb", "{v}.encode()", is_text=True, lead=1, direct=_only("jsonb"))
 """`jsonb_recv` wants a version number, 1, before the text."""
 
 
@@ -123,7 +132,8 @@ def wire_of(type_: LogicalType) -> Wire:
     """Return how values of a type are sent to the staging table."""
     if type_.family is Family.DECIMAL or type_.family is Family.UINT64:
         scale = type_.scale or 0
-        return Wire("numeric", f"unscaled_{scale}({{v}})", framed=True, direct=frozenset({"numeric"}))
+        fixed = scale if scale <= FIXED_SCALE_MAX else None
+        return Wire("numeric", f"unscaled_{scale}({{v}})", framed=True, direct=_only("numeric"), scale=fixed)
     return _WIRES[type_.family]
 
 

@@ -27,12 +27,12 @@ class Writer(RelationalWriter[TablePlan]):
         self._culprits = Culprits(stages)
 
     def _straight(self, plan: TablePlan, rows: Sequence[Row]) -> Attempt | None:
-        encode = plan.direct_encoder()
-        if encode is None:
+        if not plan.is_direct:
             return None
 
         def attempt() -> list[str]:
-            self._link.copy(plan.direct_copy(), b"".join([HEADER, *encode(rows, 0), TRAILER]))
+            pieces = [HEADER, *plan.counted(plan.upsert_lines(rows)), TRAILER]
+            self._link.copy(plan.direct_copy(), b"".join(pieces))
             return []
 
         return attempt
@@ -45,16 +45,16 @@ class Writer(RelationalWriter[TablePlan]):
         for kind, rows in groups:
             if kind == "deletes":
                 places[kind] = part = self.stages.next_part()
-                pieces += plan.delete_encoder()(rows, part)
+                pieces += plan.numbered(plan.delete_encoder()(rows), part)
                 statements.append(plan.delete(stage, part))
             elif kind == "upserts":
                 places[kind] = part = self.stages.next_part()
-                pieces += plan.upsert_encoder()(rows, part)
+                pieces += plan.numbered(plan.upsert_lines(rows), part)
                 statements.append(plan.upsert(stage, part))
             else:
                 for changed, some in plan.by_changed_columns(rows):
                     part = self.stages.next_part()
-                    pieces += plan.update_encoder(changed)(some, part)
+                    pieces += plan.numbered(plan.update_encoder(changed)(some), part)
                     statements.append(plan.update(stage, part, changed))
                     updated[part] = changed
         if replace:

@@ -66,10 +66,10 @@ def steps(chance: random.Random, old: dict[int, Row], new: dict[int, Row]) -> Ta
     batch = TableBatch(PLACES, deletes=[(i,) for i in old if i not in new])
     for i, row in new.items():
         if i not in old or chance.random() < 0.4:
-            batch.upserts.append(row)
+            batch.upserts = [*batch.upserts, row]
         else:
             known = [v if n == 0 or v != old[i][n] or chance.random() < 0.3 else UNCHANGED for n, v in enumerate(row)]
-            batch.updates.append(tuple(known))
+            batch.updates = [*batch.updates, tuple(known)]
     return batch
 
 
@@ -103,7 +103,7 @@ def test_any_legal_state_leads_to_any_other_in_one_batch(sink: PostgresqlSink, t
             f"insert into guests select 1, id, null from places where id = {i}",
         )
         gone = steps(chance, new, new)
-        gone.deletes.append((i,))
+        gone.deletes = [*gone.deletes, (i,)]
         gone.upserts = [row for row in gone.upserts if row[0] != i]
         gone.updates = [row for row in gone.updates if row[0] != i]
         assert [(r.kind, r.error.kind) for r in sink.apply(gone)] == [("deletes", ErrorKind.ROW_CONFLICT)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from typing import Any
 
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from apply.memory import MemorySink, MemoryTarget
 from apply.net_change import NetChanges, merge
+from apply.sinks.postgresql.rows import LineForm
+from apply.staged_rows import StagedRows, Staging
 from schemas.changes import UNCHANGED, Row
 from tests.conformance.sink_suite import EVENTS, ORDERS
 
@@ -74,6 +77,27 @@ def test_adding_in_pieces_is_adding_at_once(history: list[Change], cuts: list[in
         pieces.add([key(after or before or ()) for _, before, after in part], part, {op for op, _, _ in part})
     together = net(*history)
     assert (pieces.upserts, pieces.updates, pieces.deletes) == (together.upserts, together.updates, together.deletes)
+
+
+@given(history=histories, cuts=st.lists(st.integers(0, 40), max_size=6))
+def test_rows_that_are_staged_have_the_same_net_changes(history: list[Change], cuts: list[int]) -> None:
+    form = LineForm(())
+    pieces = NetChanges(ORDERS, staging=Staging(form, pickle.loads))
+    edges = sorted({0, len(history), *(min(cut, len(history)) for cut in cuts)})
+    for begin, end in itertools.pairwise(edges):
+        part = history[begin:end]
+        records = [pickle.dumps(after) for _, _, after in part]
+        made = [
+            (op, before, record if after is not None and UNCHANGED not in after and op != "r" else after)
+            for (op, before, after), record in zip(part, records, strict=True)
+        ]
+        pieces.add([key(after or before or ()) for _, before, after in part], made, {op for op, *_ in part}, records)
+    found, plain = pieces.batch(), net(*history).batch()
+    assert list(found.upserts) == list(plain.upserts)
+    assert (found.updates, found.deletes) == (plain.updates, plain.deletes)
+    assert isinstance(found.upserts, StagedRows)
+    lines = found.upserts.staged(lambda rows: [pickle.dumps(row) for row in rows])
+    assert [pickle.loads(line) for line in lines] == list(plain.upserts)
 
 
 @given(history=histories)

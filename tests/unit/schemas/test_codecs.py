@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apply.sinks.postgresql.rows import LineForm, line_encoder
+from apply.sinks.postgresql.types import wire_of
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Block, Decoder, Encoder, compile_decoder, compile_encoder, wire
 from schemas.codecs.generate import whole_before
@@ -400,9 +403,30 @@ def test_a_run_of_changes_is_written_as_the_reference_writes_it_and_comes_back(
         assert decoder.facts(value) == (seq, NOW_US, COMMITTED_US, 777, 98_765, "false", table.version)
     assert last == seq
     values = [value for _, value in records if value is not None]
-    assert all(
-        same(many, decoder.decode(value)) for many, value in zip(decoder.decode_many(values), values, strict=True)
-    )
+    decoded = decoder.decode_many(values)
+    assert all(same(many, decoder.decode(value)) for many, value in zip(decoded, values, strict=True))
+    assert_staged(decoder, values, decoded)
+
+
+def form_of(table: TableSchema) -> LineForm:
+    """Return a sink's form of rows."""
+    return LineForm(tuple((i, wire_of(column.type)) for i, column in enumerate(table.columns)))
+
+
+def assert_staged(decoder: Decoder, values: list[bytes], decoded: list[Any]) -> None:
+    """See that what is staged in one go is what the sink makes of the decoded rows, wherever it can make anything."""
+    form = form_of(decoder.table)
+    encode = line_encoder(form.fields, width=len(form.fields))
+    staged = decoder.staged(values, form)
+    for (op, before, line), (plain_op, plain_before, after) in zip(staged, decoded, strict=True):
+        assert (op, same(before, plain_before)) == (plain_op, True)
+        if before is None and after is not None and UNCHANGED not in after:
+            try:
+                assert line == encode([after])[0]
+            except (struct.error, OverflowError, ValueError):
+                assert same(line, after)
+        else:
+            assert same(line, after)
 
 
 def assert_read(
@@ -427,6 +451,7 @@ def test_every_sample_of_every_type_comes_back(format_: Format, sample: TypeSamp
     run = RowChanges(table, TXN, ["c"] * len(rows), [None] * len(rows), list(rows))
     records, _ = encoder.run(run, block_of(encoder), SEQ, False)
     decoded = decoder.decode_many([value for _, value in records if value is not None])
+    assert_staged(decoder, [value or b"" for _, value in records], decoded)
     for row, (key, _), (op, before, after) in zip(rows, records, decoded, strict=True):
         assert (op, before) == ("c", None)
         assert after is not None
@@ -542,7 +567,14 @@ def read_anyway(read: Any, damaged: bytes | list[bytes]) -> bool:
 
 def readers(format_: Format) -> list[Any]:
     decoder = compile_decoder(orders(), format_)
-    return [decoder.decode, decoder.facts, decoder.decode_key, lambda b: decoder.decode_many([b])]
+    form = form_of(orders())
+    return [
+        decoder.decode,
+        decoder.facts,
+        decoder.decode_key,
+        lambda b: decoder.decode_many([b]),
+        lambda b: decoder.staged([b], form),
+    ]
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apply.sinks.postgresql.numeric import encode_decimal, unscaled_encoder
-from apply.sinks.postgresql.rows import Field, row_encoder, source_text
+from apply.sinks.postgresql.rows import Field, counted, line_encoder, numbered, source_text
 from apply.sinks.postgresql.types import Wire, direct_wire, wire_of
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import INFINITY_US, MINUS_INFINITY_US
@@ -87,7 +87,9 @@ def test_a_tiny_decimal_is_not_a_row_of_zeros() -> None:
 def encoded(wires: list[Wire], row: tuple[Any, ...]) -> list[bytes | None]:
     """Encode one row and read it back."""
     fields: list[Field] = [(index, wire) for index, wire in enumerate(wires)]
-    part, *rest = fields_of(b"".join(row_encoder(fields, with_part=True, width=len(wires))([row], 77)))
+    lines = line_encoder(fields, width=len(wires))([row])
+    assert fields_of(b"".join(counted(lines, len(wires)))) == fields_of(b"".join(numbered(lines, len(wires), 77)))[1:]
+    part, *rest = fields_of(b"".join(numbered(lines, len(wires), 77)))
     assert part == struct.pack(">q", 77)
     return rest
 
@@ -139,8 +141,8 @@ def test_every_family_has_a_wire() -> None:
 
 def test_fields_that_are_left_out_are_null() -> None:
     integer = wire_of(LogicalType(Family.INT32))
-    encode = row_encoder([None, (2, integer), None], with_part=False, width=3)
-    assert fields_of(b"".join(encode([("ignored", None, 5)], 0))) == [None, struct.pack(">i", 5), None]
+    lines = line_encoder([None, (2, integer), None], width=3)([("ignored", None, 5)])
+    assert fields_of(b"".join(counted(lines, 3))) == [None, struct.pack(">i", 5), None]
 
 
 @pytest.mark.parametrize(
@@ -158,11 +160,11 @@ def test_fields_that_are_left_out_are_null() -> None:
     ],
 )
 def test_a_value_of_another_family_raises_what_the_writer_expects(family: Family, value: Any) -> None:
-    encode = row_encoder([(0, wire_of(LogicalType(family)))], with_part=True, width=1)
+    encode = line_encoder([(0, wire_of(LogicalType(family)))], width=1)
     with pytest.raises((struct.error, OverflowError, TypeError, ValueError, AttributeError)):
-        b"".join(encode([(value,)], 1))
+        encode([(value,)])
 
 
 def test_the_source_text_can_be_read() -> None:
-    text = source_text([(0, wire_of(LogicalType(Family.INT64)))], with_part=True, width=1)
-    assert text.startswith("def encode(rows, part):\n")
+    text = source_text([(0, wire_of(LogicalType(Family.INT64)))], width=1)
+    assert text.startswith("def encode(rows):\n")

@@ -76,7 +76,7 @@ def test_the_statements_of_a_table() -> None:
         'update "shop"."orders" t set "tags" = s.c2::text[] from s1 s where s.part = 5 and t."id" = s.c0::bigint '
         'and t."code" = s.c1::bpchar'
     )
-    assert plan.direct_encoder() is None
+    assert not plan.is_direct
 
 
 def test_without_a_unique_index_rows_are_updated_and_then_the_missing_ones_inserted() -> None:
