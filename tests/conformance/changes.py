@@ -40,6 +40,10 @@ class Giver:
             self._given[id(batch)] = batch, self._made(batch, capabilities, number)
         return self._given[id(batch)][1]
 
+    def forget_batches(self) -> None:
+        """Let what was given go: none of it is given again."""
+        self._given.clear()
+
     def unseen(self, sink: Sink, batch: TableBatch) -> TableBatch:
         """Return what of a batch the service would give: of a history that stores offsets, nothing that precedes them.
 

@@ -8,7 +8,7 @@ only the sink's client can bring about, and values that its target cannot hold, 
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.conformance.changes import Giver, Seen, folded
+from tests.conformance.under_load import UnderLoad
 from tests.kit.type_samples import SAMPLES, TypeSample
 
 Step = tuple[str, Row | None, Row | None]
@@ -62,7 +63,7 @@ P0 = TopicPartition("shop.public.orders", 0)
 P1 = TopicPartition("shop.public.orders", 1)
 
 
-class SinkSuite(ABC):
+class SinkSuite(UnderLoad):
     """Subclass with a name that begins with `Test`. Each test gets an empty target."""
 
     samples: ClassVar[Sequence[TypeSample]] = SAMPLES

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import secrets
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from apply.row_files.sink import RowFilesSink
-from apply.sink import Sink
+from apply.sink import Sink, TableBatch
 from apply.sinks.s3.store import BucketStore
 from deploy.local.moto import MotoServer
 from deploy.local.s3 import S3Server
+from schemas.errors import Action, TailraceError
 from schemas.file_targets import S3Target
 from schemas.table import TableSchema
 from schemas.types import LogicalType
 from tests.conformance.changes import Seen
-from tests.conformance.sink_suite import SinkSuite
+from tests.conformance.sink_suite import ORDERS, SinkSuite
 from tests.kit import row_files
 
 pytestmark = pytest.mark.integration
@@ -106,6 +109,50 @@ class _S3Suite(SinkSuite):
         finally:
             events.unregister("before-call.s3.PutObject", before)
             events.unregister("after-call.s3.PutObject", after)
+
+    def test_a_large_object_goes_up_in_parts(self, sink: Sink) -> None:
+        # Parts are of 5 MiB, the smallest that S3 takes; what is zipped must be no smaller than two.
+        wide = [(i, random.Random(i).randbytes(1_500_000 + i).hex(), None) for i in range(1, 6)]
+        batch = TableBatch(ORDERS, upserts=wide)
+        calls = self._calls(sink)
+        with self._broken_part(sink), pytest.raises(TailraceError) as caught:
+            self.write(sink, batch)
+        assert caught.value.action is Action.RETRY
+        assert self._unfinished() == []
+        sink.rollback()
+        self.write(sink, batch)
+        assert self.rows(sink, ORDERS) == set(wide)
+        # Whoever writes the same again finds it there, when its parts are up.
+        other = self.other_sink(sink)
+        self.write(other, batch, TableBatch(ORDERS, upserts=[(9, "z", None)]))
+        assert self.rows(sink, ORDERS) == {*wide, (9, "z", None)}
+        assert self._unfinished() == []
+        assert calls.count("CompleteMultipartUpload") == 1
+        assert calls.count("UploadPart") >= 3
+
+    def _calls(self, sink: Sink) -> list[str]:
+        calls: list[str] = []
+        store = cast("BucketStore", cast("RowFilesSink", sink)._store)
+        store.client.meta.events.register("before-call.s3", lambda model, **_: calls.append(model.name))
+        return calls
+
+    def _unfinished(self) -> list[Any]:
+        return list(self.client.list_multipart_uploads(Bucket=self.section.bucket_name).get("Uploads", ()))
+
+    @contextlib.contextmanager
+    def _broken_part(self, sink: Sink) -> Iterator[None]:
+        """Let the second part of an upload be lost, however often the client tries."""
+        events = cast("BucketStore", cast("RowFilesSink", sink)._store).client.meta.events
+
+        def lose(model: Any, params: dict[str, Any], **_: object) -> None:
+            if params["query_string"].get("partNumber") == 2:
+                raise EndpointConnectionError(endpoint_url="https://s3.invalid")
+
+        events.register("before-call.s3.UploadPart", lose)
+        try:
+            yield
+        finally:
+            events.unregister("before-call.s3.UploadPart", lose)
 
 
 class Refused:

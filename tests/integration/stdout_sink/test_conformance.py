@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -59,6 +59,8 @@ class PipeReader:
 
 
 class TestStdout(SinkSuite):
+    keeps_in_process: ClassVar = True
+
     @pytest.fixture
     def sink(self) -> Iterator[Sink]:
         self.pipe = PipeReader()

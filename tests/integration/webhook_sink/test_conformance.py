@@ -7,7 +7,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import structlog
@@ -80,6 +80,8 @@ def changes(giver: Giver, *values: str) -> TableBatch:
 
 
 class TestWebhook(SinkSuite):
+    keeps_in_process: ClassVar = True
+
     @pytest.fixture
     def sink(self, receiver: Receiver) -> Sink:
         self.receiver = receiver

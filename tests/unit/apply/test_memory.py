@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 
@@ -17,6 +17,8 @@ from tests.conformance.sink_suite import SinkSuite
 
 
 class TestMemorySink(SinkSuite):
+    keeps_in_process: ClassVar = True
+
     @pytest.fixture
     def sink(self) -> Sink:
         return MemorySink(MemoryTarget())
