@@ -90,9 +90,9 @@ class Stage:
         where = {"engine": "postgresql", "host": address.host, "port": address.port, "database": database}
         return {**where, "user": SUPERUSER, "password": PASSWORD}
 
-    def start(self, configuration: Path, service: str, *arguments: str) -> ServerProcess:
-        """Start `capture` or `apply`."""
-        more = ["--target", "replica"] if service == "apply" else []
+    def start(self, configuration: Path, service: str, *arguments: str, target: str = "replica") -> ServerProcess:
+        """Start `capture`, or `apply` for a target."""
+        more = ["--target", target] if service == "apply" else []
         command = [sys.executable, "-m", "control.cli", service, "run", str(configuration), *more, *arguments]
         process = ServerProcess(
             command,

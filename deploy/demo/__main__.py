@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from control.topics import commands, sample
+from deploy.demo import fan_out
 from deploy.demo.screen import Screen
 from deploy.demo.stage import TARGET, DemoError, Stage
 from deploy.demo.story import Results, Story
@@ -33,6 +34,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", default=keep_default, help="leave everything running (KEEP=1)")
     parser.add_argument("--rate", type=float, default=250.0, help="transactions a second of the writer")
     parser.add_argument("--seed", type=int, default=1, help="of the writer")
+    further = "further targets, with commas between them (TARGETS=s3,opensearch)"
+    parser.add_argument("--targets", default=os.environ.get("TARGETS", ""), help=further)
     parser.add_argument("--directory", type=Path, help="where data and logs go; kept if given")
     arguments = parser.parse_args()
     # A terminated demo cleans up as an interrupted one does.
@@ -41,6 +44,9 @@ def main() -> int:
     failed = True
     try:
         with Screen() as screen:
+            if arguments.targets:
+                failed = not _fan_out(stage, screen, arguments)
+                return FAILED if failed else OK
             story = Story(stage, screen, arguments.rate, arguments.seed)
             failed = not _play(story, screen)
             if not arguments.keep:
@@ -59,6 +65,16 @@ def main() -> int:
     if failed:
         print(f"Logs and data are kept in {stage.directory}", file=sys.stderr)
     return FAILED if failed else OK
+
+
+def _fan_out(stage: Stage, screen: Screen, arguments: argparse.Namespace) -> bool:
+    """Play the story of several targets; tell whether everything was as it should be."""
+    try:
+        names = fan_out.checked(arguments.targets)
+        return fan_out.run(stage, screen, arguments.rate, arguments.seed, names)
+    except (DemoError, LocalServerError, TailraceError) as error:
+        screen.bad(str(error))
+        return False
 
 
 def _play(story: Story, screen: Screen) -> bool:

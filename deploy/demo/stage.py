@@ -134,6 +134,11 @@ class Stage:
         command = [sys.executable, "-m", "control.cli", name, "run", str(self.configuration), *more]
         self._start(name, command)
 
+    def start_applier(self, target: str) -> None:
+        """Start the apply service of one of several targets, under the name `apply TARGET`."""
+        command = [sys.executable, "-m", "control.cli", APPLY, "run", str(self.configuration), "--target", target]
+        self._start(f"{APPLY} {target}", command)
+
     def start_writer(self, transactions_per_s: float, seed: int) -> None:
         """Start the shop's business."""
         command = [sys.executable, "-m", "deploy.demo.writer", self.source_dsn, str(transactions_per_s), str(seed)]
@@ -193,9 +198,8 @@ class Stage:
 
     def close(self, *, keep_files: bool) -> None:
         """Stop everything; remove the files unless they are wanted."""
-        for name in (WRITER, CAPTURE, APPLY):
-            if name in self._services:
-                self._services.pop(name).stop(timeout_s=30)
+        for name in sorted(self._services, key=(WRITER, CAPTURE, APPLY).__contains__, reverse=True):
+            self._services.pop(name).stop(timeout_s=30)
         if self._kafka is None and self.configuration.is_file():
             # The cluster is somebody else's (TAILRACE_KAFKA), and is left as it was.
             self.run_command("reset", str(self.configuration), "--purge", "--yes")
@@ -212,7 +216,7 @@ class Stage:
         )
 
     def _log(self, name: str) -> Path:
-        return self.directory / f"{name}.log"
+        return self.directory / f"{name.replace(' ', '-')}.log"
 
     def _start_kafka(self) -> str:
         named = named_kafka()

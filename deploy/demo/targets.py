@@ -1,0 +1,107 @@
+"""Further targets of the demo, by the names that `TARGETS=` takes: each with a server of its own, where it needs one.
+
+To add one is a line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+
+from deploy.local.moto import MotoServer
+from deploy.local.opensearch import OpensearchServer
+from deploy.local.s3 import S3Server
+from deploy.local.server import LocalServer
+
+Section = dict[str, Any]
+
+BUCKET, STREAM = "shop-landing", "shop"
+GATHER_S = 5
+"""How long changes wait for their file: nobody wants to watch a minute go by."""
+
+
+class Kind(NamedTuple):
+    """A kind of target."""
+
+    title: str
+    server: type[LocalServer] | None
+    section: Callable[[Any, Path, str], Section]
+    """From the running server, a directory, and the address of Kafka to the section of the configuration."""
+
+
+def _client(service: str, server: S3Server | MotoServer) -> Any:
+    settings = server.settings
+    return boto3.client(
+        service,
+        endpoint_url=settings["endpoint_url"],
+        region_name=settings["region"],
+        aws_access_key_id=settings["access_key_id"],
+        aws_secret_access_key=settings["secret_access_key"],
+    )
+
+
+def _s3(server: S3Server, _: Path, __: str) -> Section:
+    client = _client("s3", server)
+    client.create_bucket(Bucket=BUCKET)
+    client.close()
+    files = {"data_format": "parquet", "cdc_max_batch_interval": GATHER_S}
+    return {"engine": "s3", "bucket_name": BUCKET, **files, **server.settings}
+
+
+def _files(_: None, directory: Path, __: str) -> Section:
+    directory.mkdir(parents=True)
+    files = {"data_format": "json", "cdc_max_batch_interval": GATHER_S}
+    return {"engine": "files", "directory": str(directory), **files}
+
+
+def _opensearch(server: OpensearchServer, _: Path, __: str) -> Section:
+    settings = {"index.number_of_replicas": 0, "index.number_of_shards": 1}
+    return {"engine": "opensearch", "url": server.url, "index_settings": settings}
+
+
+def _kinesis(server: MotoServer, _: Path, __: str) -> Section:
+    client = _client("kinesis", server)
+    client.create_stream(StreamName=STREAM, ShardCount=4)
+    arn = client.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
+    client.close()
+    more = {"message_format": "json-unformatted", "partition_include_schema_table": True}
+    return {"engine": "kinesis", "stream_arn": arn, **more, **server.settings}
+
+
+def _kafka(_: None, __: Path, bootstrap: str) -> Section:
+    address = {"bootstrap.servers": bootstrap}
+    form = {"message_format": "json-unformatted", "include_control_details": True}
+    return {"engine": "kafka", "kafka": address, "topic": "{name}.copy.{table}", **form}
+
+
+KINDS: dict[str, Kind] = {
+    "files": Kind("files of JSON lines", None, _files),
+    "kafka": Kind("other topics, in DMS's JSON", None, _kafka),
+    "kinesis": Kind("Kinesis (an imitation of it)", MotoServer, _kinesis),
+    "opensearch": Kind("OpenSearch", OpensearchServer, _opensearch),
+    "s3": Kind("S3 (a gateway to local files), Parquet", S3Server, _s3),
+}
+
+
+class Running:
+    """One target of a kind, with its server."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.kind = KINDS[name]
+        self._directory = directory
+        self._server = self.kind.server(directory) if self.kind.server else None
+
+    def start(self, bootstrap: str) -> Section:
+        """Start the server and make what the target needs; return its section."""
+        if self._server is not None:
+            self._server.start()
+        return self.kind.section(self._server, self._directory, bootstrap)
+
+    def stop(self) -> None:
+        """Stop the server."""
+        if self._server is not None:
+            self._server.stop()
