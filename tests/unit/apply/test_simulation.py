@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any
 
 import pytest
 
+from apply import applier
+from apply.batch import Batch, Record
 from apply.limits import Limits
 from apply.net_change import merge
 from apply.sink import TopicPartition
@@ -159,4 +164,63 @@ def test_the_target_equals_the_replay_whatever_dies(seed: int) -> None:
     while len(group.members) > 1:
         group.crash(zombie=False)
     rig.settle(*group.members)
+    model.check(rig)
+
+
+class SlowFuture(Future[Any]):
+    """A job whose work is done at once, and told of when its time has come."""
+
+    def __init__(self, rig: Rig, job: Callable[[], Any], seconds: float) -> None:
+        super().__init__()
+        self._rig = rig
+        self._at = rig.clock.now + seconds
+        self.set_result(job())
+
+    def done(self) -> bool:
+        return self._rig.clock.now >= self._at
+
+
+class SlowExecutor(Executor):
+    """A target that takes its time for every row."""
+
+    def __init__(self, rig: Rig, row_s: float) -> None:
+        self.rig = rig
+        self.row_s = row_s
+        self.row_count = self.total = 0
+        """Of the batch that was handed over last, and of all."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (batch,) = (argument for argument in args if isinstance(argument, Batch))
+        self.row_count = batch.row_count
+        self.total += batch.row_count
+        return SlowFuture(self.rig, partial(fn, *args, **kwargs), batch.row_count * self.row_s)
+
+
+def test_an_hour_of_a_source_ten_times_faster_than_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches are in memory at most; the rest stays in Kafka, and the group hears of the member all the time."""
+    monkeypatch.setattr(applier, "wait", lambda *_: None)
+    rig, model = Rig([ORDERS, SEATS, EVENTS], 5, partition_count=3), Model()
+    member = rig.member(limits=Limits(batch_rows=20), take_all=True)
+    executor = SlowExecutor(rig, row_s=5.0)
+    member.applier._executor = executor
+    consumed = 0
+    consume = member.consumer.consume
+
+    def counted(max_records: int, timeout_s: float) -> list[Record]:
+        nonlocal consumed
+        consumed += 1
+        return consume(max_records, timeout_s)
+
+    monkeypatch.setattr(member.consumer, "consume", counted)
+    for second in range(0, 3600, 20):
+        for _ in range(20 * 2):
+            model.random_change(rig)
+        for _ in range(4):
+            rig.clock.now += 5
+            member.applier.step()
+            assert member.applier.builder.batch.row_count + executor.row_count <= 2 * 20, f"after {second} s"
+    assert 600 < executor.total <= 3600 / 5 + 20
+    assert consumed > 3600 / 5 / 2
+    executor.row_s = 0.0
+    rig.settle(member)
     model.check(rig)
