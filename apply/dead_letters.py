@@ -17,6 +17,7 @@ from runtime import clock
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import Follower
 from runtime.kafka.producer import PlainProducer
+from runtime.kafka.ranges import read_ranges
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
@@ -25,6 +26,13 @@ from schemas.topics import dead_letters_topic
 log = get_logger(__name__)
 
 FLUSH_TIMEOUT_S = 60.0
+FLUSH_BYTES = 4 << 20
+"""Of so many bytes of records it is waited until Kafka has them: the producer's queue is small."""
+OVERHEAD_BYTES = 4096
+"""What headers and Kafka's own fields may add to a record."""
+IN_PLACE = "tailrace.in-place"
+"""The header of a parked record that is too large for this topic with headers on it: its value stands in its place in
+the table's topic, for as long as retention keeps it there."""
 
 
 class Letter(NamedTuple):
@@ -64,7 +72,11 @@ class DeadLettersTopic:
             config={"retention.ms": -1, "retention.bytes": -1},
             replication_factor=settings.topics.replication_factor,
         )
-        Topics(self._kafka).ensure([spec])
+        topics = Topics(self._kafka)
+        topics.ensure([spec])
+        taken = int(topics.config(self.name).get("max.message.bytes", 1 << 20))
+        sent = int(self._kafka.get("message.max.bytes", 1_000_000))
+        self._value_bytes_max = min(taken, sent, FLUSH_BYTES) - OVERHEAD_BYTES
         self.lot = ParkingLot()
         self._producer = PlainProducer(self._kafka)
         self._follower = Follower(self._kafka, self.name)
@@ -81,10 +93,19 @@ class DeadLettersTopic:
     def park(self, records: Iterable[tuple[Record, str, str]]) -> list[tuple[bytes | None, ParkedRecord]]:
         """Write records with the kind and the message of why they wait; return once Kafka has them all."""
         parked: list[tuple[bytes | None, ParkedRecord]] = []
+        size = 0
         for record, kind, message in records:
             topic, partition, offset, key = record.topic(), record.partition(), record.offset(), record.key()
             about = headers(PARK, topic, partition, offset, error=kind, message=message, sink=self._target)
-            self._producer.produce(self.name, key, record.value(), partition=0, headers=about)
+            value = record.value()
+            if len(key or b"") + len(value or b"") > self._value_bytes_max:
+                about.append((IN_PLACE, ""))
+                value = None
+            self._producer.produce(self.name, key, value, partition=0, headers=about)
+            size += OVERHEAD_BYTES + len(value or b"")
+            if size >= FLUSH_BYTES:
+                self._producer.flush(FLUSH_TIMEOUT_S)
+                size = 0
             parked.append((key, ParkedRecord(topic, partition, offset, kind, message, -1, clock.now_us() // 1000)))
         self._producer.flush(FLUSH_TIMEOUT_S)
         return parked
@@ -106,6 +127,7 @@ class DeadLettersTopic:
         """
         wanted = {record[:3] for record in parked.records}
         found: dict[tuple[str, int, int], Letter] = {}
+        in_place: set[tuple[str, int, int]] = set()
         reader = Follower(self._kafka, self.name)
         try:
             for record in reader.catch_up():
@@ -118,12 +140,20 @@ class DeadLettersTopic:
                 )
                 if place in wanted and (place not in found or record.headers[ACTION] == EDIT):
                     found[place] = Letter(place, record.key, record.value)
+                    (in_place.add if IN_PLACE in record.headers else in_place.discard)(place)
         finally:
             reader.close()
+        for place in in_place:
+            topic, partition, offset = place
+            ((_, there),) = read_ranges(self._kafka, {(topic, partition): (offset, offset + 1)}).items()
+            if there:
+                found[place] = Letter(place, there[0].key, there[0].value)
+            else:
+                del found[place]
         if len(found) < len(wanted):
             raise TailraceError(
                 ErrorKind.DECODE,
-                f"{len(wanted) - len(found)} parked records are no longer on {self.name}",
+                f"{len(wanted) - len(found)} parked records are gone from {self.name}, or from their own topic",
                 remedy="`skip` what is left of the key, and reload the row",
             )
         return sorted(found.values(), key=lambda letter: letter.place[2])
@@ -197,16 +227,18 @@ def audit(settings: Settings, target: str) -> list[Entry]:
         records = [record for record in reader.catch_up() if ACTION in record.headers]
     finally:
         reader.close()
-    return [
-        Entry(
-            record.timestamp_ms,
-            record.headers[ACTION],
-            ":".join(record.headers.get(f"tailrace.{part}", "?") for part in ("topic", "partition", "offset")),
-            record.headers.get("tailrace.by", ""),
-            ": ".join(filter(None, (record.headers.get("tailrace.error"), record.headers.get("tailrace.message")))),
-        )
-        for record in records
-    ]
+    entries: list[Entry] = []
+    parked: set[str] = set()
+    for record in records:
+        about = record.headers
+        place = ":".join(about.get(f"tailrace.{part}", "?") for part in ("topic", "partition", "offset"))
+        if about[ACTION] == PARK and place in parked:
+            # Once more: an applier died, or tried in vain.
+            continue
+        parked.add(place)
+        reason = ": ".join(filter(None, (about.get("tailrace.error"), about.get("tailrace.message"))))
+        entries.append(Entry(record.timestamp_ms, about[ACTION], place, about.get("tailrace.by", ""), reason))
+    return entries
 
 
 def _open(settings: Settings, target: str) -> DeadLettersTopic:

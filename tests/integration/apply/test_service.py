@@ -155,6 +155,27 @@ def test_a_refused_row_is_parked_and_released_when_the_operator_says_so(
     assert all(bool(entry["by"]) is (entry["action"] in COMMANDS) for entry in audit)
 
 
+def test_rows_are_parked_whatever_their_size_and_number(
+    settings: Settings, publisher: Publisher, target_database: Database
+) -> None:
+    """A record that leaves no room for headers waits in its place; more of them than the producer's queue takes."""
+    publisher.add(ORDERS)
+    publisher.load(ORDERS, [(1, "ok", None)])
+    assert apply_now(settings) == 0
+    large = "x" * 999_500
+    publisher.change(ORDERS, ("u", None, (1, large, None)), ("u", None, (1, UNCHANGED, True)))
+    for n in range(2, 14):
+        publisher.change(ORDERS, ("c", None, (n, "y" * 980_000, None)))
+    assert apply_now(settings) == 0
+    lot = dead_letters.read_lot(settings, "replica")
+    assert (len(lot.keys), lot.record_count) == (13, 14)
+    target_database.execute("alter table public.orders alter column status type text")
+    (reference,) = (found.records[0].reference for found in lot.keys.values() if len(found.records) == 2)
+    dead_letters.command(settings, "replica", reference, "retry")
+    assert apply_now(settings) == 0
+    assert target_database.rows("select length(status), paid from public.orders where id = 1") == [(999_500, True)]
+
+
 def test_new_tables_and_columns_are_picked_up_while_it_runs(
     settings: Settings, publisher: Publisher, target_database: Database
 ) -> None:
