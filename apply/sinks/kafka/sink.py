@@ -32,6 +32,9 @@ log = get_logger(__name__)
 WAITING_BYTES_MAX = 16 << 20
 """So much waits here; then it goes into the open transaction."""
 
+# Small segments: the active one is never compacted, and every claim after a start reads it whole.
+POSITIONS_CONFIG = {"segment.bytes": 16 << 20, "min.cleanable.dirty.ratio": 0.1}
+
 TRUNCATE_KEY = b"tailrace.truncate"
 """What truncates have for a key in compacted topics, as capture writes them."""
 
@@ -182,10 +185,8 @@ class KafkaSink(HistorySink):
         """Return the producer, made and initialised, and the claims as they are since."""
         if self._producer is None:
             if self._claims is None:
-                spec = TopicSpec(
-                    self._positions, 1, "compact", replication_factor=self._target.topic_replication_factor
-                )
-                self._topics.ensure([spec])
+                copies = self._target.topic_replication_factor
+                self._topics.ensure([TopicSpec(self._positions, 1, "compact", POSITIONS_CONFIG, copies)])
                 self._claims = Claims(self._kafka, self._positions, self._name, self._end)
             producer = TransactionalProducer(self._kafka, self._name)
             try:
