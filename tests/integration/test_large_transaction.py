@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from deploy.local.kafka import KafkaAddress
+from deploy.local.postgresql import PostgresqlServer
 from tests.integration.services import Services
-from tests.kit.servers import Database
+from tests.kit.servers import Database, create_database
 
 ROWS = int(os.environ.get("ROWS") or 0)
 ORDERING = os.environ.get("ORDERING") or "transactional"
@@ -28,9 +29,11 @@ SUMS = "select count(*), sum(id), sum(amount) from big"
 @pytest.mark.timeout(600 + ROWS // 1000)
 @pytest.mark.skipif(not ROWS, reason="for `make large-transaction`")
 def test_memory_does_not_grow_with_a_transaction(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, own_postgresql: Callable[..., PostgresqlServer]
 ) -> None:
-    source, target = new_database(18, "source"), new_database(18, "target")
+    # Its own: while the target's transaction is open, nobody else could make a replication slot.
+    server = own_postgresql(18)
+    source, target = create_database(server.address, "source"), create_database(server.address, "target")
     source.execute("create table big (id bigint primary key, words text, amount numeric(12,2))")
     most = {"capture": 0.0, "apply": 0.0}
     with Services(tmp_path, replication, kafka_server, source, target, apply={"ordering": ORDERING}) as services:
