@@ -6,7 +6,7 @@ the source gets later are made in the same way; and so a table that the source d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from apply.holds import barrier_of_drop, barrier_of_load, barrier_of_version
 from apply.schema_catalog import Dropped, SchemaCatalog, TopicSchemas
@@ -21,6 +21,11 @@ log = get_logger(__name__)
 
 RETRY_S = 60.0
 """How often indexes and foreign keys that the target refused are tried again."""
+TURN_S = 1.0
+"""After so long in a turn no further table is begun with: rows are waiting. (One index can take much longer.)"""
+TURN_TABLES_MAX = 200
+
+Job = Callable[[], None]
 
 
 class Completion:
@@ -66,21 +71,34 @@ class Completion:
         `failed`, and tried again later.
         """
         now = self._monotonic()
+        jobs: list[Job] = []
         for topic, known in self._catalog.topics.items():
             if now < self._retry_at.get(topic, 0.0) or not known.versions:
                 continue
-            if self._attend_one(topic, known, reached):
-                # One at a time: the writer has one thread.
-                return
+            job = self._attend_one(topic, known, reached)
+            if job is not None:
+                jobs.append(job)
+                if len(jobs) >= TURN_TABLES_MAX:
+                    break
+        if jobs:
+            self._in_background(lambda: self._turn(jobs))
 
-    def _attend_one(self, topic: str, known: TopicSchemas, reached: Mapping[TopicPartition, int]) -> bool:
-        """Look at one table; tell whether the writer was given something to do."""
+    def _turn(self, jobs: Sequence[Job]) -> None:
+        """Do jobs one after the other, in the writer's thread; those that are left are found again."""
+        began = self._monotonic()
+        for job in jobs:
+            job()
+            if self._monotonic() - began >= TURN_S:
+                break
+
+    def _attend_one(self, topic: str, known: TopicSchemas, reached: Mapping[TopicPartition, int]) -> Job | None:
+        """Look at one table; return what is to be done for it."""
         newest, loaded, dropped = known.newest, known.loaded, known.dropped
         if self._drops and dropped is not None and dropped.version == newest.version:
             return self._attend_drop(topic, newest, dropped, reached)
         if loaded is None or known.versions.get(loaded.version, newest).life != newest.life:
             # It is to be loaded anew.
-            return False
+            return None
         table = self._target(topic)
         if not self.is_done(topic):
             barrier = barrier_of_load(topic, loaded.generation)
@@ -88,35 +106,35 @@ class Completion:
             if arrival is Arrival.PASSED:
                 self._done[topic] = loaded.generation
             elif arrival is Arrival.READY:
-                self._begin(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
-            return arrival is Arrival.READY
+                return self._job(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
+            return None
         if self._followed.get(topic) == table.version:
-            return False
+            return None
         then = known.versions.get(loaded.version, table)
         if (then.indexes, then.foreign_keys) == (table.indexes, table.foreign_keys):
             self._followed[topic] = table.version
-            return False
+            return None
         barrier = barrier_of_version(topic, table.version)
         # Whoever comes first does it: no row is waited for.
         arrival = next((self._writer.sink.arrive(barrier, p, 1) for p in reached if p.topic == topic), Arrival.WAITING)
         if arrival is Arrival.PASSED:
             self._followed[topic] = table.version
         elif arrival is Arrival.READY:
-            self._begin(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
-        return arrival is Arrival.READY
+            return self._job(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
+        return None
 
     def _attend_drop(
         self, topic: str, table: TableSchema, dropped: Dropped, reached: Mapping[TopicPartition, int]
-    ) -> bool:
+    ) -> Job | None:
         if self._followed.get(topic) == -dropped.version:
-            return False
+            return None
         barrier = barrier_of_drop(topic, dropped.version)
         arrival = self._arrive(barrier, topic, dropped.offsets, reached)
         if arrival is Arrival.PASSED:
             self._followed[topic] = -dropped.version
         elif arrival is Arrival.READY:
-            self._begin(topic, table, lambda: self._writer.drop(barrier, table))
-        return arrival is Arrival.READY
+            return self._job(topic, table, lambda: self._writer.drop(barrier, table))
+        return None
 
     def _arrive(
         self, barrier: str, topic: str, offsets: Mapping[int, int], reached: Mapping[TopicPartition, int]
@@ -127,7 +145,7 @@ class Completion:
                 arrival = self._writer.sink.arrive(barrier, partition, len(offsets))
         return arrival
 
-    def _begin(self, topic: str, table: TableSchema, work: Callable[[], None]) -> None:
+    def _job(self, topic: str, table: TableSchema, work: Job) -> Job:
         def job() -> None:
             try:
                 work()
@@ -140,7 +158,7 @@ class Completion:
             else:
                 self.failed.pop(topic, None)
 
-        self._in_background(job)
+        return job
 
     def _complete(self, topic: str, generation: int, barrier: str, table: TableSchema) -> None:
         self._writer.complete_load(barrier, table, self._waiting_for(topic))

@@ -12,6 +12,7 @@ from operator import itemgetter
 from apply.sink import TableBatch
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.matching import matches
 from schemas.table import TableSchema
 
 
@@ -24,7 +25,7 @@ class Projection:
         `comes_again`: a rewriting of the source's rows is followed by the rows themselves. So values of an earlier type
         are left out: they need not convert to the later one, and what they became is on its way.
         """
-        names = _target_names(written, target)
+        names = [found.name if found is not None else None for found in matches(written, target)]
         if comes_again and written.version < target.version:
             names = _without_rewritten(written, target, names)
         self._kept = [i for i, name in enumerate(names) if name is not None]
@@ -71,20 +72,6 @@ class Projection:
 def same_shape(one: TableSchema, other: TableSchema) -> bool:
     """Tell whether two versions agree in all that rows show: a change between them needs no alteration for rows."""
     return one.columns == other.columns and one.key_names == other.key_names
-
-
-def _target_names(written: TableSchema, target: TableSchema) -> list[str | None]:
-    """Return, for each written column, its name at the target, or None where it is gone.
-
-    Engines whose columns have lasting numbers (`Column.number`) tell a rename from a drop and an addition.
-    """
-    by_number = {c.number: c.name for c in target.columns if c.number}
-    by_name = {c.name: c.number for c in target.columns}
-    found: list[str | None] = []
-    for column in written.columns:
-        unnumbered = column.name in by_name and 0 in (column.number, by_name[column.name])
-        found.append(column.name if unnumbered else by_number.get(column.number))
-    return found
 
 
 def _without_rewritten(written: TableSchema, target: TableSchema, names: Sequence[str | None]) -> list[str | None]:

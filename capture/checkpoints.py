@@ -60,6 +60,8 @@ class Checkpoint:
     """`source.tables` when a position within a transaction was committed."""
     versions: dict[TableName, int] = field(default_factory=dict)
     """The table versions in force."""
+    marks: dict[TableName, str] = field(default_factory=dict)
+    """What the source said of their log then: `Source.marks`."""
     plans: dict[TableName, dict[str, Any]] = field(default_factory=dict)
     progress: dict[TableName, dict[str, Any]] = field(default_factory=dict)
     signals: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +138,9 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
                 Transaction(str(xid), _whole(xid), _whole(commit), 0) for xid, commit in document.get("unsettled", ())
             ]
         case "tables":
-            checkpoint.versions = {TableName(s, t): _whole(version) for s, t, version in _document(value)["tables"]}
+            for schema, table, version, *mark in _document(value)["tables"]:
+                checkpoint.versions[TableName(schema, table)] = _whole(version)
+                checkpoint.marks.update({TableName(schema, table): str(text) for text in mark})
         case "signals":
             checkpoint.signals = _document(value)
         case ["load", schema, table]:
@@ -181,9 +185,11 @@ def position_record(
     return POSITION_KEY, orjson.dumps(document)
 
 
-def tables_record(versions: Mapping[TableName, int]) -> Record:
-    """Return the record that says which table versions are in force."""
-    tables = [[*name, version] for name, version in sorted(versions.items())]
+def tables_record(versions: Mapping[TableName, int], marks: Mapping[TableName, str]) -> Record:
+    """Return the record that says which table versions are in force, and what their log's marks were."""
+    tables = [
+        [*name, version, *((marks[name],) if name in marks else ())] for name, version in sorted(versions.items())
+    ]
     return TABLES_KEY, orjson.dumps({"version": FORM_VERSION, "tables": tables})
 
 

@@ -96,7 +96,7 @@ class Feed:
     @property
     def partition(self) -> int | None:
         """The partition of all its records, or None where keys decide."""
-        return None if self.table.key else KEYLESS_PARTITION
+        return None if self.table.spreads else KEYLESS_PARTITION
 
     def merge(self, body: bytes, partial: Row) -> bytes:
         """Lay the known values of a partial row over an encoded row."""

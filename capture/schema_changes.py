@@ -23,6 +23,7 @@ from runtime.logging import get_logger
 from schemas.changes import SchemaChange, Truncate
 from schemas.ddl import ddl_record
 from schemas.errors import ErrorKind, TailraceError
+from schemas.matching import matches
 from schemas.policies import DdlPolicy, TruncatePolicy
 from schemas.position import Position
 from schemas.routing import check_routes
@@ -154,7 +155,7 @@ class SchemaChanges:
         self._loading.table_changed(feed, position.commit, is_void=is_void)
         if gone := set(before.partitions) - set(table.partitions):
             log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
-        is_rewritten = not change.is_certain or rewrites_rows(before, table, storage)
+        is_rewritten = table.is_view or not change.is_certain or rewrites_rows(before, table, storage)
         if self._settings.ddl.altered is DdlPolicy.APPLY and is_rewritten and not is_void:
             log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)
             self._loading.reload(feed, position.commit)
@@ -239,13 +240,11 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
         return True
     if storage and after.storage:
         return storage != after.storage
-    by_number = {column.number: column for column in before.columns if column.number}
-    by_name = {column.name: column for column in before.columns}
-    if not by_number and by_name.keys() - set(after.column_names) and set(after.column_names) - by_name.keys():
+    names, later_names = set(before.column_names), set(after.column_names)
+    if not any(column.number for column in before.columns) and names - later_names and later_names - names:
         # One column goes and another comes: it may be the same one, renamed, and nobody can tell.
         return True
-    for column in after.columns:
-        earlier = by_number.get(column.number) if column.number and by_number else by_name.get(column.name)
+    for column, earlier in zip(after.columns, matches(after, before), strict=True):
         if earlier is not None:
             if earlier.native != column.native:
                 return True

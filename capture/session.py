@@ -34,7 +34,6 @@ from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowCha
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.routing import check_routes, route
-from schemas.selection import Selection
 from schemas.settings import Mode, Settings
 from schemas.signals import Signal
 from schemas.table import TableName, TableSchema
@@ -155,7 +154,6 @@ class Session:
         Raises SOURCE_LOG_LOST, PREREQUISITE and CONFIGURATION as the source and Kafka do.
         """
         source, settings, checkpoint = self._around.source, self._settings, self._checkpoint
-        selection = Selection(settings.source.tables)
         checkpoints.check_selection(checkpoint, settings.source.tables)
         tables = source.tables()
         if not tables:
@@ -164,7 +162,7 @@ class Session:
             )
         check_routes(settings, [table.name for table in tables])
         self._filters.check(tables)
-        in_force = [self._catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)]
+        in_force = [t for n, v in checkpoint.versions.items() if settings.source.takes(t := self._catalogue.find(n, v))]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
             self.bounds.stop.commit = source.parse_position(stop_at).commit
@@ -172,7 +170,7 @@ class Session:
         self._identity = source.identity()
         if checkpoint.identity is not None:
             source.check_position(checkpoint.identity, checkpoint.position)
-            source.check_published(in_force)
+            source.check_published(in_force, checkpoint.marks)
         else:
             wanted = first_position(settings, source, self._identity)
         begin = source.prepare(tables)
@@ -336,7 +334,8 @@ class Session:
         )
         if self.changes.is_dirty:
             versions = {name: feed.table.version for name, feed in publisher.feeds.items()}
-            publisher.record(topic, *checkpoints.tables_record(versions))
+            marks = self._around.source.marks([feed.source_table for feed in publisher.feeds.values()])
+            publisher.record(topic, *checkpoints.tables_record(versions, marks))
             self.changes.is_dirty = False
         for key, value in self.loading.records():
             publisher.record(topic, key, value)

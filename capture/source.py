@@ -6,7 +6,7 @@ Life of a source in the service: `connect` → `identity` → `findings` → `ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -137,7 +137,11 @@ class Source(Protocol):
         ...
 
     def tables(self) -> list[TableSchema]:
-        """Read the schemas of the selected tables, sorted by name, version 1 each."""
+        """Read the schemas of the selected tables, sorted by name, version 1 each.
+
+        Views are among them (`is_view`) where they are selected and the mode loads tables; their rows are read by a
+        `SnapshotReader`, and never come by the log.
+        """
         ...
 
     def readable(self) -> list[TableSchema]:
@@ -170,8 +174,16 @@ class Source(Protocol):
         """
         ...
 
-    def check_published(self, tables: Sequence[TableSchema]) -> None:
-        """Raise PREREQUISITE unless the log is sent for all of these tables, of those that still exist.
+    def marks(self, tables: Sequence[TableSchema]) -> dict[TableName, str]:
+        """Return a text for each table whose log is sent only as long as somebody says so (PostgreSQL: publications).
+
+        It is another one once that was interrupted. Kept in the checkpoint, for `check_published`.
+        """
+        ...
+
+    def check_published(self, tables: Sequence[TableSchema], marks: Mapping[TableName, str]) -> None:
+        """Raise PREREQUISITE unless the log is sent for all of these tables, of those that still exist; and was all the
+        time since their `marks` were taken.
 
         Asked before `prepare` for tables that were captured before: `prepare` would add a table again that was taken
         out meanwhile, and hide that its changes are missing.
@@ -218,7 +230,7 @@ class Source(Protocol):
         """Read what `format_position` prints. Raises CONFIGURATION."""
         ...
 
-    def grants(self, tables: Sequence[TableName]) -> str:
+    def grants(self, tables: Sequence[TableSchema]) -> str:
         """Return the statements that give the configured role what capturing these tables needs, and nothing more."""
         ...
 

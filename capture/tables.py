@@ -135,13 +135,15 @@ def table_spec(settings: Settings, table: TableSchema, catalogue: Catalogue, exi
     way = route(settings, table.name)
     history = [entry.table for entry in catalogue.versions.get(table.name, ())]
     keyed = {bool(version.key or way.key) for version in (*history, table)}
-    partitions = way.partitions if table.spreads or way.key or way.shared else KEYLESS_PARTITION + 1
+    spreads = table.spreads or bool(way.key) or way.shared
+    partitions = way.partitions if spreads else KEYLESS_PARTITION + 1
     # Unique values that change places do so in order.
     together = table.is_entangled and way.is_plain and not way.is_spread
     if together:
         partitions = 1
-    if together or len({(version.spreads, version.is_entangled) for version in (*history, table)}) > 1:
-        # A table that has got or lost its key, or such an index, keeps the topic that it has.
+    if together or not spreads or len({(version.spreads, version.is_entangled) for version in (*history, table)}) > 1:
+        # A table that has got or lost its key, or such an index, keeps the topic that it has; so does one that lost it
+        # in a life of which only the topic is left. One partition is enough, and of several the first is used.
         partitions = existing.get(way.topic, partitions)
     # Compaction needs keys.
     cleanup = str(way.cleanup) if keyed == {True} else "delete"

@@ -198,6 +198,10 @@ def plan_command(
     ddl_trigger: Annotated[
         bool, typer.Option("--ddl-trigger", help="Print SQL that brings the text of DDL to the ddl topic, and end.")
     ] = False,
+    cutover: Annotated[
+        bool,
+        typer.Option("--cutover", help="Print SQL that makes targets fit to be written by applications, and end."),
+    ] = False,
 ) -> int:
     """Check every prerequisite and list what would be done. Changes nothing. Exit code 2 when something blocks."""
     from control import plan, render
@@ -208,6 +212,9 @@ def plan_command(
         return exit_codes.OK
     if grants:
         typer.echo(plan.grants(settings))
+        return exit_codes.OK
+    if cutover:
+        typer.echo(plan.cutover(settings))
         return exit_codes.OK
     report = plan.make(settings)
     if as_json:

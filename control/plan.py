@@ -25,7 +25,6 @@ from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.routing import Route, check_routes, route
-from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
 from schemas.task_settings import document as task_settings
@@ -144,12 +143,28 @@ def grants(settings: Settings) -> str:
     source = open_source(settings)
     try:
         tables = source.tables()
-        parts = [f"-- source: as a superuser\n{source.grants([table.name for table in tables])}"]
+        parts = [f"-- source: as a superuser\n{source.grants(tables)}"]
     finally:
         source.close()
     for target in settings.targets:
         statements = "\n".join(f"{statement.rstrip(';')};" for statement in target_grants(settings, target, tables))
         parts.append(f"-- target {target}: as a superuser\n{statements}")
+    return "\n\n".join(parts)
+
+
+def cutover(settings: Settings) -> str:
+    """Return the SQL that makes the targets fit to be written by applications. Raises connection errors."""
+    from apply.sinks import target_cutover
+
+    source = open_source(settings)
+    try:
+        tables = source.tables()
+    finally:
+        source.close()
+    parts = []
+    for target in settings.targets:
+        statements = [f"{statement};" for statement in target_cutover(settings, target, tables)]
+        parts.append("\n".join([f"-- target {target}", *(statements or ["-- nothing is left to do"])]))
     return "\n\n".join(parts)
 
 
@@ -236,13 +251,13 @@ def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
     if checkpoint.identity is None:
         return []
     found = []
-    selection = Selection(settings.source.tables)
     try:
         source.check_position(checkpoint.identity, checkpoint.position)
     except TailraceError as error:
         found.append(of_error(error))
     try:
-        source.check_published([catalogue.find(n, v) for n, v in checkpoint.versions.items() if selection.takes(n)])
+        known = (catalogue.find(name, version) for name, version in checkpoint.versions.items())
+        source.check_published([t for t in known if settings.source.takes(t)], checkpoint.marks)
     except TailraceError as error:
         found.append(of_error(error))
     return found

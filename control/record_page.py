@@ -81,7 +81,7 @@ def _checkpoints() -> Topic:
             "The position, and the last commit sequence",
             checkpoints.position_record(identity, _POSITION, _SEQ, [], ["public.*"]),
         ),
-        _example("The versions in force", checkpoints.tables_record({_TABLE.name: 1})),
+        _example("The versions in force", checkpoints.tables_record({_TABLE.name: 1}, {_TABLE.name: "16412.16413"})),
         _example("The plan of a full load", checkpoints.plan_record(load)),
         _example("Its progress", checkpoints.progress_record(load)),
     ]

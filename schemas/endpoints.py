@@ -21,6 +21,8 @@ from schemas.kafka_target import KafkaTarget
 from schemas.kinesis_target import KinesisTarget
 from schemas.opensearch_target import OpensearchTarget
 from schemas.section import Section
+from schemas.selection import Selection
+from schemas.table import TableSchema
 from schemas.target_section import TargetSection
 
 SOURCE_ENGINES = ("postgresql", "mysql", "debezium")
@@ -73,15 +75,19 @@ class SourceSection(Section):
     tables: Annotated[list[str], Field(min_length=1)]
     """Patterns over `schema.table` with `*` and `?`; a leading `!` excludes; the last one that matches decides."""
 
-    @field_validator("tables")
+    @field_validator("tables", "views", check_fields=False)
     @classmethod
     def _patterns_are_qualified(cls, patterns: list[str]) -> list[str]:
         for pattern in patterns:
             if not re.fullmatch(r"!?.+\..+", pattern):
                 raise ValueError(f"{pattern!r} is not of the form schema.table")
-        if all(pattern.startswith("!") for pattern in patterns):
+        if patterns and all(pattern.startswith("!") for pattern in patterns):
             raise ValueError("all patterns exclude; name what to include first")
         return patterns
+
+    def takes(self, table: TableSchema) -> bool:
+        """Tell whether a table that was captured before still is to be."""
+        return Selection(self.tables).takes(table.name)
 
     def holdings(self, replication: str) -> str:
         """Say what a capture makes at the source, for who is about to remove it."""
@@ -136,6 +142,8 @@ class PostgresqlConnection(Section):
 class PostgresqlSource(SourceSection, PostgresqlConnection):
     """A PostgreSQL database to capture."""
 
+    views: list[str] = Field(default=[])
+    """Patterns over views and materialised views, as those of `tables`: loaded once, and not followed."""
     slot: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")] | None = None
     """Name of the replication slot. Left out: `tailrace_` and the replication's name."""
     publication: Annotated[str, Field(min_length=1, max_length=63)] | None = None
@@ -152,6 +160,10 @@ class PostgresqlSource(SourceSection, PostgresqlConnection):
     """The port for it. Left out: `port`."""
     slot_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
     """How long to wait for a slot that a predecessor's connection still holds."""
+
+    def takes(self, table: TableSchema) -> bool:
+        """Tell whether a table or a view that was captured before still is to be."""
+        return Selection(self.views if table.is_view else self.tables).takes(table.name)
 
     def slot_name(self, replication: str) -> str:
         """Return the replication slot's name."""

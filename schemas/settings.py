@@ -151,7 +151,12 @@ class Settings(Section):
         if "tables" in source:
             raise ValueError("both source.tables and the selection rules of mappings say which tables to take")
         try:
-            return document | {"source": source | {"tables": selection.table_patterns(mappings)}}
+            selected = {"tables": selection.table_patterns(mappings)}
+            if source.get("engine", "postgresql") == "postgresql":
+                selected["views"] = selection.view_patterns(mappings)
+            elif any(rule.object_locator.table_type == "view" for rule in mappings.selections):
+                raise ValueError("a selection rule takes views: only those of PostgreSQL are loaded")
+            return document | {"source": source | selected}
         except TailraceError as error:
             raise ValueError(error.message) from error
 

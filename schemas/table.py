@@ -44,6 +44,8 @@ class Column:
     filling: str | None = field(default=None, compare=False)
     """What rows hold that were there when the column was added, as text, where the source keeps that apart from them
     (PostgreSQL: `attmissingval`); None where they hold null or values of their own. Not part of the fingerprint."""
+    from_sequence: str | None = field(default=None, compare=False)
+    """The default that `default` leaves out, since it asks a sequence. Not part of the fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,9 @@ class TableSchema:
     life: int = 1
     """Goes up whenever what was published before is void, as the truncate says that stands between: the table was made
     anew, or its rows are identified by another key. Given by capture, not part of the fingerprint."""
+    is_view: bool = False
+    """Whether it is a view or a materialised view: its rows are loaded once, and no log tells how they change. Not part
+    of the fingerprint."""
     storage: int = 0
     """A number that changes when all rows are written anew without the log saying so (PostgreSQL: the file's number);
     0 where it is not known. Not part of the fingerprint."""
@@ -160,10 +165,10 @@ class TableSchema:
         """A hash of all that makes a version: equal for equal tables."""
         if not self._fingerprint:
             document = self.to_document()
-            for name in ("version", "life", "storage"):
+            for name in ("version", "life", "storage", "is_view"):
                 del document[name]
             for column in document["columns"]:
-                del column["filling"]
+                del column["filling"], column["from_sequence"]
             text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
             self._fingerprint.append(hashlib.sha256(text.encode()).hexdigest()[:32])
         return self._fingerprint[0]
@@ -212,6 +217,7 @@ class TableSchema:
             engine=document.get("engine", "postgresql"),
             number=document.get("number", 0),
             life=document.get("life", 1),
+            is_view=document.get("is_view", False),
             storage=document.get("storage", 0),
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from schemas.matching import matches
 from schemas.table import Column, GeneratedColumn, Index, TableSchema
 
 
@@ -23,23 +24,17 @@ class Difference:
 
 
 def difference(old: TableSchema, new: TableSchema) -> Difference:
-    """Compare two versions of a table.
-
-    Columns are the same if the engine's lasting number is, or, where it has none or the table is another one, the name.
-    """
+    """Compare two versions of a table."""
     result = Difference()
-    is_same = old.number == new.number
-    by_number = {column.number: column for column in old.columns if column.number and is_same}
-    by_name = {column.name: column for column in old.columns if column.number not in by_number}
     kept: set[str] = set()
-    for column in new.columns:
-        before = by_number.get(column.number) or by_name.get(column.name)
-        if before is None and not column.number:
-            before = next((c for c in old.columns if c.name == column.name), None)
+    for column, before in zip(new.columns, matches(new, old), strict=True):
         if before is None:
             result.added.append(column)
             continue
         kept.add(before.name)
+        if before.name in old.key_names and column.name not in new.key_names:
+            # As one of the key it holds no nulls at the target, whatever the source said of it.
+            before = replace(before, nullable=False)
         if before.name != column.name:
             result.renamed.append((before.name, column.name))
         if before != column:

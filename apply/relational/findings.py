@@ -38,8 +38,17 @@ def notes(table: TableName, lost: Sequence[str]) -> Iterator[Finding]:
         yield Finding(Severity.NOTE, "other-engine", "; ".join(lost), table)
 
 
-def of_shape(table: TableSchema, sql: str, present: Container[str], problems: Sequence[str]) -> Iterator[Finding]:
-    """Say why a table that is there cannot take the rows; a column that is missing is made."""
+def of_shape(
+    table: TableSchema,
+    sql: str,
+    present: Container[str],
+    problems: Sequence[str],
+    repair: Callable[[str], str | None] = lambda _: None,
+) -> Iterator[Finding]:
+    """Say why a table that is there cannot take the rows; a column that is missing is made.
+
+    `repair` returns the statement that a problem is solved by, where there is one.
+    """
     lacking = {column.name for column in table.columns if column.name not in present}
     for problem in problems:
         if not any(f"column {name!r} is missing" in problem for name in lacking):
@@ -47,17 +56,17 @@ def of_shape(table: TableSchema, sql: str, present: Container[str], problems: Se
                 "target-table-shape",
                 problem,
                 table=table.name,
-                remedy=f"alter or drop {sql} at the target, or leave the table out",
+                remedy=repair(problem) or f"alter or drop {sql} at the target, or leave the table out",
             )
 
 
-def of_kind(table: TableName, name: TableName, kind: str) -> Finding:
+def of_kind(table: TableName, name: TableName, kind: str, remedy: str = "drop it") -> Finding:
     """Say that what has the table's name is none."""
     return blocks(
         "target-table-kind",
         f"{name} is a {kind} at the target",
         table=table,
-        remedy="drop it, or map the schema to another one (`schema_map`)",
+        remedy=f"{remedy}, or map the schema to another one (`schema_map`)",
     )
 
 

@@ -67,6 +67,16 @@ def target_grants(settings: Settings, target: str, tables: Sequence[TableSchema]
     return cast("list[str]", _engine(settings, target).grants(settings, target, mapped))
 
 
+def target_cutover(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the statements that make a target fit to be written by others, once nothing is replicated any more.
+
+    None for targets that are not left in any other state than they are to be in.
+    """
+    make = getattr(_engine(settings, target), "cutover", None)
+    mapped, _ = mapped_tables(settings.transformations(target), tables)
+    return cast("list[str]", make(settings, target, mapped)) if make is not None else []
+
+
 def forget(settings: Settings, target: str) -> list[str]:
     """Remove what a target keeps about the replication; return what was removed, in words. Rows of tables stay."""
     sink = open_sink(settings, target)

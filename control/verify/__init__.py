@@ -21,7 +21,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import map_table
 from schemas.selection import Selection
-from schemas.settings import Settings
+from schemas.settings import Mode, Settings
 from schemas.table import TableName
 
 
@@ -40,6 +40,9 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     if patterns:
         chosen = Selection(patterns)
         tables = [table for table in tables if chosen.takes(table.name)]
+    elif settings.mode is not Mode.FULL_LOAD:
+        # What was loaded once, and is not followed, is compared if it is asked for.
+        tables = [table for table in tables if not table.is_view]
     if not tables:
         raise TailraceError(ErrorKind.CONFIGURATION, "no replicated table matches", remedy="see `tailrace plan CONFIG`")
     rules = settings.transformations(target)

@@ -1,4 +1,4 @@
-"""Selection rules: as patterns of `source.tables`, what any rule includes, without what any rule excludes.
+"""Selection rules as patterns of `source.tables` and `source.views`: what any includes, without what any excludes.
 
 The order of rules does not count, unlike that of `source.tables` (AWS DMS user guide, "Selection rules and actions").
 """
@@ -27,20 +27,32 @@ def concerns(rule: SelectionRule, name: TableName) -> bool:
 
 
 def table_patterns(mappings: Mappings) -> list[str]:
-    """Return the patterns. Raises CONFIGURATION if no rule includes anything."""
+    """Return the patterns of tables. Raises CONFIGURATION if no rule includes any."""
+    patterns = _patterns(mappings, "table")
+    if not patterns:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            "the table mappings select no tables",
+            remedy='add a rule with "rule-type": "selection", "rule-action": "include"',
+        )
+    return patterns
+
+
+def view_patterns(mappings: Mappings) -> list[str]:
+    """Return the patterns of views; none if no rule includes any."""
+    return _patterns(mappings, "view")
+
+
+def _patterns(mappings: Mappings, kind: str) -> list[str]:
     included, excluded = [], []
     for rule in mappings.selections:
         locator = rule.object_locator
+        if locator.table_type not in (kind, "all"):
+            continue
         form = plain if rule.rule_action == "explicit" else glob
         pattern = f"{form(locator.schema_name)}.{form(locator.table_name)}"
         if rule.rule_action == "exclude":
             excluded.append(f"!{pattern}")
         else:
             included.append(pattern)
-    if not included:
-        raise TailraceError(
-            ErrorKind.CONFIGURATION,
-            "the table mappings select nothing",
-            remedy='add a rule with "rule-type": "selection", "rule-action": "include"',
-        )
-    return included + excluded
+    return included + excluded if included else []

@@ -120,9 +120,13 @@ class Services:
 
     def said(self, name: str, words: str) -> bool:
         """Tell whether a service's log has these words since it was started last."""
+        return self.count(name, words) > 0
+
+    def count(self, name: str, words: str) -> int:
+        """Count these words in a service's log since it was started last."""
         with (self._directory / f"{name}.log").open("rb") as log:
             log.seek(self._log_began[name])
-            return words.encode() in log.read()
+            return log.read().count(words.encode())
 
     def meet(self, name: str, failpoint: str) -> None:
         """Wait until a service dies at the failpoint that it was armed with."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from schemas.topics import dead_letters_topic
+from schemas.topics import dead_letters_topic, schemas_topic
 from tests.integration.services import TARGET, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.random_writer import Writer
@@ -71,7 +71,11 @@ def test_whatever_is_done_to_tables_the_copy_follows(
                 assert not [*read_raw(kafka_server.bootstrap, [dead_letters])], "rows are parked"
             except AssertionError as error:
                 script = tmp_path / "script.sql"
-                script.write_text("\n".join(writer.script))
+                script.write_text("\n".join(writer.world.script))
+                versions = (
+                    value for *_, value in read_raw(kafka_server.bootstrap, [schemas_topic(replication)]) if value
+                )
+                (tmp_path / "versions.jsonl").write_bytes(b"\n".join(versions))
                 told = f"SEED={seed} ROUNDS={min(ROUNDS, 1)}: {json.dumps(settings)}\nall statements: {script}"
                 raise AssertionError("\n".join([told, *left, str(error), services.log_tail("apply")])) from error
 

@@ -89,8 +89,12 @@ SETUP = (
         "from generate_series(1, 5) n, generate_series(1, 80) i group by n"
     ),
     "create unlogged table unlogged (id int primary key)",
-    "create view shown as select 1 as x",
-    "create materialized view kept as select 2 as x",
+    "create foreign data wrapper nothing; create server nowhere foreign data wrapper nothing",
+    "create foreign table far (id int) server nowhere",
+    "create view shown as select p.*, count(*) over () from parent p",
+    "create materialized view kept as select b, a::numeric as a from composite",
+    "create unique index on kept (a)",
+    "create view left_out as select 1 as x",
 )
 
 TRANSACTIONS: tuple[tuple[str, ...], ...] = (
@@ -142,7 +146,8 @@ TRANSACTIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
-_CODES = ("unlogged", "view", "keyless", "loose-key", "partitioned", "inheritance")
+VIEWS = ("public.shown", "public.kept")
+_CODES = ("unlogged", "foreign-table", "view", "keyless", "loose-key", "partitioned", "inheritance")
 """What plan has to say of these tables."""
 
 
@@ -158,13 +163,17 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
             connection.execute(f"create table {table} (k {native} primary key, v int)")
             connection.execute(f"insert into {table} {rows}")
     arguments = (tmp_path, replication, kafka_server, source, target)
-    with Services(*arguments, topics={"format": "avro", "partitions": 2}, at_source={"tables": ["*.*"]}) as services:
+    selected = {"tables": ["*.*"], "views": ["*.shown", "*.kept"]}
+    with Services(*arguments, topics={"format": "avro", "partitions": 2}, at_source=selected) as services:
         plan = services.run("plan")
         assert plan.returncode == 0, plan.stdout
         assert all(f"[{code}]" in plan.stdout for code in _CODES)
+        assert [name in plan.stdout for name in (*VIEWS, "public.left_out")] == [True, True, True]
         services.start("capture")
         services.start("apply")
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn, VIEWS, timeout_s=240) == [], services.log_tail("apply")
+        shown = target.rows("select * from shown order by 1")
         with source.connect() as connection:
             for transaction in TRANSACTIONS:
                 with connection.transaction():
@@ -180,7 +189,14 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
             connection.execute("truncate computed restart identity; insert into computed (a) values (1)")
             connection.execute("truncate bag, parent; insert into bag values (1, 'again', 2)")
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        assert target.rows("select * from shown order by 1") == shown, "a view was followed"
+        assert target.rows("select to_regclass('left_out'), to_regclass('kept_a_idx')") == [(None, "kept_a_idx")]
         assert services.stop("capture") == 0, services.log_tail("capture")
+        source.execute("create or replace view shown as select p.*, count(*) over (), 'x' as more from parent p")
+        services.start("capture")
+        assert wait_until_equal(source.dsn, target.dsn, VIEWS[:1], timeout_s=240) == [], services.log_tail("apply")
+        assert services.stop("capture") == 0, services.log_tail("capture")
+        assert not services.said("capture", "public.kept"), "a view that has not changed is loaded once"
         assert services.stop("apply") == 0, services.log_tail("apply")
         services.run("reset", "--yes")
 

@@ -7,6 +7,7 @@ on both sides, by a client that shares no code with the product.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -79,22 +80,52 @@ def differences(source: str, target: str, tables: Sequence[str | Name] | None = 
     ]
 
 
+def _differences(source: str, target: str, tables: Sequence[str | Name]) -> list[str]:
+    found = []
+    for table in tables:
+        try:
+            found += differences(source, target, [table])
+        except _NOT_YET as error:
+            found.append(str(error))
+    return found
+
+
 def wait_until_equal(
     source: str, target: str, tables: Sequence[str | Name] | None = None, timeout_s: float = 120.0
 ) -> list[str]:
     """Compare until the databases are equal or the time is up; return the last differences. The source must be at rest.
 
-    A table that the target has not got yet is a difference, not an error.
+    A table that the target has not got yet is a difference, not an error. While one table differs no other is looked
+    at, so that waiting does not keep those from working who are waited for; in the end all are, one after the other.
     """
     deadline = time.monotonic() + timeout_s
+    if tables is None:
+        with psycopg.connect(source) as connection:
+            tables = list_tables(connection)
+    waiting = deque(tables)
     while True:
-        try:
-            found = differences(source, target, tables)
-        except _NOT_YET as error:
-            found = [str(error)]
-        if not found or time.monotonic() > deadline:
-            return found
+        found = _first_difference(source, target, waiting)
+        if not found:
+            return []
+        if time.monotonic() > deadline:
+            return _differences(source, target, tables)
         time.sleep(0.5)
+
+
+def _first_difference(source: str, target: str, waiting: deque[str | Name]) -> list[str]:
+    """Compare tables until one differs, which is then the first of `waiting`; return what differs of it."""
+    with psycopg.connect(source) as left, psycopg.connect(target) as right:
+        for connection in (left, right):
+            connection.execute(_SESSION)
+        for _ in range(len(waiting)):
+            try:
+                found = _compare_table(left, right, waiting[0], None)
+            except _NOT_YET as error:
+                return [str(error)]
+            if found.difference_count:
+                return found.examples
+            waiting.rotate(-1)
+    return []
 
 
 def list_tables(connection: psycopg.Connection) -> list[Name]:

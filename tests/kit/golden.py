@@ -103,7 +103,7 @@ def documents() -> dict[str, list[list[str]]]:
         "checkpoints": [
             (checkpoints.EPOCH_KEY, b'{"version":1,"epoch":2}'),
             position,
-            checkpoints.tables_record({TABLE.name: 3}),
+            checkpoints.tables_record({TABLE.name: 3}, {}),
             checkpoints.plan_record(load),
             checkpoints.progress_record(load),
             (checkpoints.SIGNALS_KEY, b'{"version":1,"next":2,"answers":{"a":"paused"}}'),

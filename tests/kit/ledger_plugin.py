@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,11 @@ class LedgerSource:
     def find_position(self, committed_from_us: int) -> Position:
         raise TailraceError(ErrorKind.CONFIGURATION, "a ledger knows no times")
 
-    def check_published(self, tables: Sequence[TableSchema]) -> None:
+    def marks(self, tables: Sequence[TableSchema]) -> dict[TableName, str]:
+        """Nobody says which tables the log is of; see `Source.marks`."""
+        return {}
+
+    def check_published(self, tables: Sequence[TableSchema], marks: Mapping[TableName, str]) -> None:
         return
 
     def visible_position(self) -> Position:
@@ -133,7 +137,7 @@ class LedgerSource:
     def parse_position(self, text: str) -> Position:
         return Position(int(text.removeprefix("line ")))
 
-    def grants(self, tables: Sequence[TableName]) -> str:
+    def grants(self, tables: Sequence[TableSchema]) -> str:
         return f"chmod a+r {self._path}"
 
     def ddl_trigger(self) -> str:

@@ -348,7 +348,11 @@ class SimSource:
     def find_position(self, committed_from_us: int) -> Position:
         raise NotImplementedError
 
-    def check_published(self, tables: Sequence[TableSchema]) -> None:
+    def marks(self, tables: Sequence[TableSchema]) -> dict[TableName, str]:
+        """Nobody says which tables the log is of; see `Source.marks`."""
+        return {}
+
+    def check_published(self, tables: Sequence[TableSchema], marks: Mapping[TableName, str]) -> None:
         return
 
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> SimLog:
@@ -386,7 +390,7 @@ class SimSource:
     def parse_position(self, text: str) -> Position:
         return Position(int(text))
 
-    def grants(self, tables: Sequence[TableName]) -> str:
+    def grants(self, tables: Sequence[TableSchema]) -> str:
         return ""
 
     def ddl_trigger(self) -> str:

@@ -57,6 +57,7 @@ _CLASSES: dict[str, tuple[ErrorKind, str | None]] = {
     "23": (ErrorKind.ROW_REJECTED, "correct the row at the source, or loosen the constraint at the target"),
     "42": (ErrorKind.TARGET_SCHEMA, None),
     "53": (ErrorKind.TARGET_THROTTLED, None),
+    "54": (ErrorKind.TARGET_SCHEMA, "the table is beyond what the server can hold: leave some of its columns out"),
     "57": (ErrorKind.TARGET_CONNECTION, None),
     "58": (ErrorKind.TARGET_CONNECTION, "the server reports trouble of its system: see its log"),
 }

@@ -11,9 +11,9 @@ from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.ddl import mapped_type
 from apply.sinks.postgresql.foreign import losses, translated
 from apply.sinks.postgresql.names import listed, quoted
-from apply.sinks.postgresql.preparation import Preparation, problems_of
+from apply.sinks.postgresql.preparation import Preparation, problems_of, too_wide
 from schemas.endpoints import PostgresqlTarget
-from schemas.findings import Finding
+from schemas.findings import Finding, Severity
 from schemas.table import TableName, TableSchema
 
 VERSION_MIN = 130000
@@ -29,10 +29,27 @@ select count(*) from pg_trigger where tgrelid = %s and not tgisinternal and tgen
 """
 
 
-def findings(replication: str, name: str, target: PostgresqlTarget, tables: Sequence[TableSchema]) -> list[Finding]:
-    """Check the target of a replication for these tables."""
+_WITHOUT_ACTIONS = """
+select format('alter table %%s drop constraint %%I, add constraint %%I %%s', k.conrelid::regclass, k.conname, k.conname,
+              regexp_replace(pg_get_constraintdef(k.oid),
+                             ' ON DELETE (CASCADE|RESTRICT|SET (NULL|DEFAULT)( \\([^)]*\\))?)', ''))
+  from pg_constraint k where k.confrelid = %s and k.contype = 'f' and k.confdeltype <> 'a' and k.conparentid = 0
+ order by 1
+"""
+"""The source's cascades arrive as rows."""
+
+_STUBBORN_KEYS = """
+select count(*) from pg_constraint k join pg_class c on c.oid = k.conrelid
+ where k.contype = 'f' and k.conrelid = %s and not k.condeferrable and not pg_has_role(c.relowner, 'usage')
+"""
+
+
+def findings(
+    replication: str, name: str, target: PostgresqlTarget, tables: Sequence[TableSchema], *, defers: bool = False
+) -> list[Finding]:
+    """Check the target of a replication for these tables. `defers`: foreign keys are to wait for a commit."""
     link = Link(target, f"tailrace plan {replication} {name}")
-    return looked_up(link, lambda: _Check(link, replication, name, target).all(tables))
+    return looked_up(link, lambda: _Check(link, replication, name, target, defers=defers).all(tables))
 
 
 def grants(target: PostgresqlTarget, schemas: Sequence[str]) -> list[str]:
@@ -50,8 +67,9 @@ def grants(target: PostgresqlTarget, schemas: Sequence[str]) -> list[str]:
 
 
 class _Check:
-    def __init__(self, link: Link, replication: str, name: str, target: PostgresqlTarget) -> None:
+    def __init__(self, link: Link, replication: str, name: str, target: PostgresqlTarget, *, defers: bool) -> None:
         self._link = link
+        self._defers = defers
         self._name = name
         self._target = target
         self._control = ControlTables(link, target.control_schema, replication, name)
@@ -70,7 +88,9 @@ class _Check:
                 yield blocked
         yield from self._control_schema()
         yield from self._types(tables)
+        yield from _sequences(tables)
         for table in tables:
+            yield from self._collations(table)
             yield from self._table(translated(table))
             yield from notes(table.name, losses(table))
 
@@ -93,7 +113,7 @@ class _Check:
             yield warns(
                 "target-encoding",
                 f"the target's encoding is {encoding}: characters that it lacks are rejected row by row",
-                remedy="create the database anew with encoding 'UTF8'",
+                remedy=f"create database {quoted(f'{database}_utf8')} encoding 'UTF8' template template0; and name it",
             )
         if not self._link.value("select has_database_privilege(current_database(), 'temporary')"):
             yield blocks(
@@ -161,13 +181,21 @@ class _Check:
         name = self._preparation.target_name(table.name)
         found = read_table(self._link, name)
         if found is None:
+            for problem in too_wide(table):
+                yield blocks(
+                    "target-table-shape", problem, table=table.name, remedy="leave the table, or a column, out"
+                )
             return
         if found.kind != "table":
-            yield of_kind(table.name, name, found.kind)
+            kind = found.kind.replace("ised", "ized")
+            yield of_kind(table.name, name, found.kind, f"drop {kind} {found.sql}")
             return
         yield from self._rights(table.name, found)
+        yield from self._contents(table, found)
         types = {column.native: mapped_type(column.native, self._target.schema_map) for column in table.columns}
-        yield from of_shape(table, found.sql, found.columns, problems_of(table, found, types))
+        problems = problems_of(table, found, types)
+        yield from of_shape(table, found.sql, found.columns, problems, lambda problem: _repair(problem, found, table))
+        yield from self._columns(table, found)
         key = frozenset(table.key_names)
         if key and not found.arbiter(key):
             yield of_key(table, name, found.sql, listed(table.key_names))
@@ -177,10 +205,61 @@ class _Check:
                 f"a foreign key at the target acts when rows of {name} are deleted: "
                 "it may delete rows that have moved, or keep unique values from changing places",
                 table=table.name,
-                remedy="make the foreign key `no action` at the target; the source's cascades arrive as rows",
+                remedy="; ".join(without for (without,) in self._link.rows(_WITHOUT_ACTIONS, (found.oid,))),
             )
         if not self._target.disable_triggers and self._link.value(_TRIGGERS, (found.oid,)):
             yield of_triggers(table.name, name, f"alter table {found.sql} disable trigger user")
+
+    def _columns(self, table: TableSchema, found: TargetTable) -> Iterator[Finding]:
+        lacking = sorted({column.name for column in table.columns} - set(found.columns))
+        if lacking:
+            yield Finding(
+                Severity.NOTE,
+                "target-table-columns",
+                f"{found.name} lacks {', '.join(lacking)} at the target: the first row adds them",
+                table.name,
+            )
+        json = [c.name for c in table.columns if c.native == "json" and c.name in found.columns]
+        changed = [name for name in json if found.columns[name].base == "jsonb"]
+        if changed:
+            yield Finding(
+                Severity.NOTE,
+                "target-table-json",
+                f"{', '.join(changed)} of {found.name} is jsonb at the target: the text of json is not kept as it is",
+                table.name,
+            )
+
+    def _collations(self, table: TableSchema) -> Iterator[Finding]:
+        for collation in sorted({column.collation for column in table.columns if column.collation}):
+            if self._preparation.collation(collation) is None:
+                yield warns(
+                    "target-collation",
+                    f"the target has no collation {collation}: columns are made without it, so that texts may be equal "
+                    "at the source and differ there, and are sorted otherwise",
+                    table=table.name,
+                    remedy=f"create collation {collation} (…), as it is at the source",
+                )
+
+    def _contents(self, table: TableSchema, found: TargetTable) -> Iterator[Finding]:
+        """Look at what stands in a table before the first row comes, and at what will stand in the rows' way."""
+        begun = self._control.is_installed() and self._control.recorded(table.name)
+        readable = self._link.value("select has_table_privilege(%s::oid, 'select')", (found.oid,))
+        if not begun and readable and self._link.value(f"select exists (select from {found.sql})"):
+            stay = "those that the source has not, stay" if table.key else "all stay, beside those that come"
+            yield warns(
+                "target-table-rows",
+                f"{found.name} has rows at the target already: {stay}",
+                table=table.name,
+                remedy=f"truncate {found.sql}",
+            )
+        if self._defers and self._link.value(_STUBBORN_KEYS, (found.oid,)):
+            yield warns(
+                "target-foreign-key",
+                f"foreign keys of {found.name} cannot wait for a transaction's end, and the role may not alter them: "
+                "transactions whose rows refer to each other in a circle are refused",
+                table=table.name,
+                remedy=f"alter table {found.sql} alter constraint … deferrable",
+            )
 
     def _rights(self, name: TableName, found: TargetTable) -> Iterator[Finding]:
         lacking = [
@@ -203,3 +282,27 @@ class _Check:
                 table=name,
                 remedy=f"alter table {found.sql} owner to {quoted(self._target.user)}",
             )
+
+
+def _repair(problem: str, found: TargetTable, table: TableSchema) -> str | None:
+    """Return the statement after which a table of ours or of theirs has one problem less."""
+    natives = {column.name: column.native for column in table.columns}
+    name = next((name for name in found.columns if problem.startswith(f"column {name!r} ")), None)
+    if name is None:
+        return None
+    alter = f"alter table {found.sql} alter column {quoted(name)}"
+    if name not in natives or "allows no nulls" in problem:
+        return f"{alter} drop not null"
+    return f"{alter} drop expression" if "is generated" in problem else f"{alter} type {natives[name]}"
+
+
+def _sequences(tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    asking = [f"{t.name}.{c.name}" for t in tables for c in t.columns if c.identity or c.from_sequence]
+    if asking:
+        more = f" and {len(asking) - 3} more" if len(asking) > 3 else ""
+        yield Finding(
+            Severity.NOTE,
+            "sequences",
+            f"sequences do not follow: {', '.join(asking[:3])}{more} get no new values at the target",
+            remedy="before applications write there, run what `tailrace plan CONFIG --cutover` prints",
+        )

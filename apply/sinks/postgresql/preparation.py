@@ -28,6 +28,11 @@ from schemas.table import Column, TableName, TableSchema, UserType
 
 log = get_logger(__name__)
 
+COLUMNS_MAX = 1599
+"""PostgreSQL's tables have at most 1,600 (`MaxHeapAttributeNumber`)."""
+
+_COLLATION = r'("[^"]+"|[a-z_][a-z0-9_$]*)(\.("[^"]+"|[a-z_][a-z0-9_$]*))?'
+
 _DEFAULT_FAILURES = frozenset({"42883", "42704", "42P01", "42703", "42501", "3F000"})
 """Undefined function, object, table, column; no right; undefined schema: what a default may need and a target lack."""
 
@@ -210,18 +215,21 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         types = {native: self._resolved(table, native) for native in natives}
         collations = {}
         for collation in {column.collation for column in table.columns if column.collation}:
-            for candidate in (collation, quoted(collation)):
-                if self._collation_exists(candidate):
-                    collations[collation] = candidate
-                    break
+            found = self.collation(collation)
+            if found is not None:
+                collations[collation] = found
             else:
                 log.warning("collation left out", table=str(table.name), collation=collation)
         return Spelling(types, collations)
 
-    def _collation_exists(self, candidate: str) -> bool:
-        if not re.fullmatch(r'("[^"]+"|[a-z_][a-z0-9_$]*)(\.("[^"]+"|[a-z_][a-z0-9_$]*))?', candidate):
-            return False
-        return bool(self._link.value("select to_regcollation(%s) is not null", (candidate,)))
+    def collation(self, collation: str) -> str | None:
+        """Return what the target calls a collation of the source's; None if it has none of this name."""
+        for candidate in (collation, quoted(collation)):
+            if re.fullmatch(_COLLATION, candidate) and self._link.value(
+                "select to_regcollation(%s) is not null", (candidate,)
+            ):
+                return candidate
+        return None
 
     def _resolved(self, table: TableSchema, native: str) -> str:
         """Return a type's name at the target. An extension's type may stand in another schema than at the source."""
@@ -249,6 +257,13 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         return problems_of(table, target, spelling.types)
 
 
+def too_wide(table: TableSchema) -> list[str]:
+    """Return in words why no table of the target can take the rows of `table`; empty if one can."""
+    if len(table.columns) <= COLUMNS_MAX:
+        return []
+    return [f"{len(table.columns)} columns are one more than can be written: rows are staged with a number beside them"]
+
+
 def problems_of(table: TableSchema, target: TargetTable, types: Mapping[str, str]) -> list[str]:
     """Return in words why a target's table cannot take the rows of `table`; empty if it can."""
 
@@ -257,4 +272,4 @@ def problems_of(table: TableSchema, target: TargetTable, types: Mapping[str, str
             return None
         return f"is {found.type} at the target, too narrow for {column.native}"
 
-    return misfits(table, target.columns, unfit)
+    return too_wide(table) + misfits(table, target.columns, unfit)

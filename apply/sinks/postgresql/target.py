@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import psycopg
+
 from apply.sinks.postgresql import findings as checks
+from apply.sinks.postgresql.connection import Link
+from apply.sinks.postgresql.cutover import statements
+from apply.sinks.postgresql.errors import classify
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.endpoints import PostgresqlTarget
 from schemas.findings import Finding
@@ -20,12 +25,25 @@ def open_sink(settings: Settings, target: str) -> PostgresqlSink:
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
-    return checks.findings(settings.name, target, _section(settings, target), tables)
+    defers = settings.apply.ordering == "transactional"
+    return checks.findings(settings.name, target, _section(settings, target), tables, defers=defers)
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the statements that give a target's role what it needs for these tables, for a superuser to run."""
     return checks.grants(_section(settings, target), [table.name.schema for table in tables])
+
+
+def cutover(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the statements that make the target fit to be written by applications; see `cutover.statements`."""
+    section = _section(settings, target)
+    link = Link(section, f"tailrace plan {settings.name} {target}")
+    try:
+        return statements(link, section, tables)
+    except psycopg.Error as error:
+        raise classify(error, "looking at the target") from error
+    finally:
+        link.discard()
 
 
 def _section(settings: Settings, target: str) -> PostgresqlTarget:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from capture.source import Capabilities, Finding, SnapshotReader, Source
@@ -111,12 +111,16 @@ class MysqlServer:
         begin = self._log_begin(connection)
         return position_of(_scan(self._stream(), begin, server.end_of_log(connection), committed_from_us))
 
-    def check_published(self, tables: Sequence[TableSchema]) -> None:
+    def marks(self, tables: Sequence[TableSchema]) -> dict[TableName, str]:
+        """MySQL has no publications; see `Source.marks`."""
+        return {}
+
+    def check_published(self, tables: Sequence[TableSchema], marks: Mapping[TableName, str]) -> None:
         """Nothing to check: the log has the changes of all tables."""
 
-    def grants(self, tables: Sequence[TableName]) -> str:
+    def grants(self, tables: Sequence[TableSchema]) -> str:
         """Return the SQL that gives the configured user what capturing these tables needs, and nothing more."""
-        return checks.grants(self._settings, self._facts(), tables)
+        return checks.grants(self._settings, self._facts(), [table.name for table in tables])
 
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> MysqlLog:
         """Start reading after `position`; see `Source.open_log`."""

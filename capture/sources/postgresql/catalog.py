@@ -60,6 +60,11 @@ class RelationFacts:
     inherits: bool = False
     """Whether it has parents or children by inheritance, other than as a partition."""
 
+    @property
+    def is_view(self) -> bool:
+        """Whether it is a view or a materialised view."""
+        return self.kind in "vm"
+
 
 class ColumnType(NamedTuple):
     """The type of a column as `pg_attribute` has it."""
@@ -78,28 +83,45 @@ class Catalog:
         self.types: dict[int, TypeInfo] = {}
         self._natives: dict[tuple[int, int], str] = {}
         self._printed: dict[tuple[str, int, int], str] = {}
+        self._names_read: dict[int, list[str]] = {}
+        """By oid, the columns of tables whose definitions were printed."""
 
     def consistently(self, read: Callable[[], T]) -> T:
         """Return what a function reads over several queries, all of one moment.
 
         The server's functions that print definitions look at the present all the same: where a table changes meanwhile
-        they may fail, and everything is read again.
+        they may fail, or name columns as nothing else does here. Then everything is read again.
         """
         for attempt in range(ATTEMPTS_MAX):
+            is_last = attempt + 1 == ATTEMPTS_MAX
+            self._names_read.clear()
             try:
                 with classified("reading the catalogue"), self._connection().transaction():
                     self._connection().execute("set transaction isolation level repeatable read, read only")
-                    return read()
+                    found = read()
+                if is_last or self._names_stand():
+                    return found
             except TailraceError as error:
-                if attempt + 1 == ATTEMPTS_MAX or not isinstance(error.__cause__, psycopg.errors.InternalError_):
+                if is_last or not isinstance(error.__cause__, psycopg.errors.InternalError_):
                     raise
-                sleep(0.02 * 2**attempt)
+            sleep(0.02 * 2**attempt)
         raise AssertionError("unreachable")
 
-    def read_relations(self, selection: Selection) -> list[RelationFacts]:
-        """Return the selected relations, sorted by name: those that can be captured and those that cannot."""
+    def _names_stand(self) -> bool:
+        """Tell whether columns still are called as they were when definitions that name them were printed."""
+        if not self._names_read:
+            return True
+        rows = self._fetch("reading columns", queries.COLUMN_NAMES, {"oids": [*self._names_read]})
+        return dict(rows) == self._names_read
+
+    def read_relations(self, selection: Selection, views: Selection) -> list[RelationFacts]:
+        """Return the selected relations, sorted by name: those that can be captured and those that cannot.
+
+        Views are among them where either selection takes them.
+        """
         found = [_relation(row) for row in self._fetch("reading the catalogue", queries.RELATIONS)]
-        return sorted((r for r in found if selection.takes(r.name)), key=lambda r: r.name)
+        selected = (r for r in found if selection.takes(r.name) or (r.is_view and views.takes(r.name)))
+        return sorted(selected, key=lambda r: r.name)
 
     def read_relation(self, oid: int) -> RelationFacts | None:
         """Return one relation, or None where it is gone."""
@@ -138,6 +160,11 @@ class Catalog:
         if any(r.kind == "p" for r in relations):
             for root, leaf, attached in self._fetch("reading partitions", queries.PARTITIONS, oids):
                 leaves[root][leaf] = attached
+        self._names_read.update(
+            (oid, [row[5] for row in rows])
+            for oid, rows in columns.items()
+            if indexes[oid] or any(row[9] for row in rows)
+        )
         return [self._table(r, columns[r.oid], indexes[r.oid], foreign_keys[r.oid], leaves[r.oid]) for r in relations]
 
     def dropped_columns(self, oid: int) -> set[int]:
@@ -230,7 +257,8 @@ class Catalog:
             if not exact or not has_one_form(self.types, oid, typmod):
                 loose.add(number)
             # The target has no such sequence; the identity, where there is one, says the same without it.
-            kept = None if default is None or "nextval(" in default or identity else default
+            asks = default is not None and "nextval(" in default
+            kept = None if asks or identity else default
             columns.append(
                 Column(
                     name,
@@ -242,6 +270,7 @@ class Catalog:
                     collation,
                     number,
                     filling,
+                    default if asks else None,
                 )
             )
         key: tuple[int, ...] = ()
@@ -271,6 +300,7 @@ class Catalog:
             user_types=self.user_types(type_oids),
             comment=relation.comment,
             number=relation.oid,
+            is_view=relation.is_view,
             storage=relation.storage,
         )
 

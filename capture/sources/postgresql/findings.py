@@ -128,20 +128,23 @@ def find(
     ]
 
 
-def grants(settings: PostgresqlSource, publication: str, tables: Sequence[TableName]) -> str:
+def grants(
+    settings: PostgresqlSource, publication: str, tables: Sequence[TableName], views: Sequence[TableName] = ()
+) -> str:
     """Return the SQL that gives the role exactly what capturing needs, to be run by a superuser.
 
     The role is there: it is the one that asks.
     """
     role = identifier(settings.user)
-    schemas = sorted({table.schema for table in tables})
+    readable = sorted([*tables, *views])
+    schemas = sorted({table.schema for table in readable})
     lines = [
         f"alter role {role} replication; -- on Amazon RDS: grant rds_replication to {role};",
         f"grant connect on database {identifier(settings.database)} to {role};",
         *(f"grant usage on schema {identifier(schema)} to {role};" for schema in schemas),
     ]
-    if tables:
-        lines.append(f"grant select on {table_list(tables)} to {role};")
+    if readable:
+        lines.append(f"grant select on {table_list(readable)} to {role};")
     lines.append(f"{create_statement(publication, tables)};")
     lines.append("-- and in the configuration: source.manage_publication: false")
     return "\n".join(lines)
@@ -236,7 +239,7 @@ def _of_publication(
     relations: Sequence[RelationFacts],
     tables: Sequence[TableSchema],
 ) -> Iterator[Finding]:
-    names = [table.name for table in tables]
+    names = [table.name for table in tables if not table.is_view]
     foreign = [r.name for r in relations if not r.is_owner and r.name in set(names)]
     present = facts.publication
     if present is None:
@@ -283,17 +286,20 @@ def _of_relations(
     settings: PostgresqlSource, facts: ServerFacts, relations: Sequence[RelationFacts], tables: Sequence[TableSchema]
 ) -> Iterator[Finding]:
     captured = {table.name: table for table in tables}
-    explicit = set(Selection(settings.tables).explicit())
+    explicit = {*Selection(settings.tables).explicit(), *Selection(settings.views).explicit()}
     present = {str(r.name) for r in relations}
     for pattern in sorted(explicit - present):
         yield _blocks("table-missing", f"the table {pattern} does not exist, or this role may not see it")
     role = identifier(facts.role)
     for relation in relations:
         name, quoted = relation.name, table_list([relation.name])
-        refusal = _refusal(relation)
+        refusal = None if name in captured else _refusal(relation)
         if refusal is not None:
             severity = Severity.BLOCKS if str(name) in explicit else Severity.WARNS
-            yield Finding(severity, refusal[0], refusal[1], name, f'leave it out: "!{name}" in source.tables')
+            remedy = f'leave it out: "!{name}" in source.tables'
+            if relation.is_view:
+                remedy = f'"{name}" in source.views loads its rows once, unless the mode is cdc; or {remedy}'
+            yield Finding(severity, refusal[0], refusal[1], name, remedy)
             continue
         if name not in captured:
             if relation.refusal and not relation.ancestors:
@@ -314,6 +320,14 @@ def _of_relations(
                 f"alter role {role} bypassrls;",
                 name,
             )
+        if relation.is_view:
+            yield _note(
+                "view",
+                "the rows of the view are loaded once, and not followed: no log tells how they change",
+                f"to have them anew: tailrace signal reload CONFIG --table {name}",
+                name,
+            )
+            continue
         yield from _of_identity(relation, quoted)
         if relation.kind == "p":
             yield _note(
@@ -377,8 +391,8 @@ def _of_refusal(severity: Severity, relation: RelationFacts, quoted: str, so: st
 def _refusal(relation: RelationFacts) -> tuple[str, str] | None:
     if relation.kind == "f":
         return "foreign-table", "a foreign table's changes are in no log of this server"
-    if relation.kind in "vm":
-        return "view", "a view has no changes of its own in the log; its tables have"
+    if relation.is_view:
+        return "view", "it is a view: the log tells no changes of it, and it is left out"
     if relation.persistence == "u":
         return "unlogged", "an unlogged table's changes are not in the log"
     return None

@@ -62,7 +62,7 @@ class Publication:
         self._connection = connection
         self.name = name
         self._may_manage = may_manage
-        self._memberships: dict[int, tuple[int, int]] = {}
+        self._memberships: dict[int, str] = {}
         """By which rows of the catalogue a table was a member when it was looked at last, by its oid."""
 
     def missing(self, tables: Sequence[TableName]) -> list[TableName]:
@@ -88,13 +88,25 @@ class Publication:
             self._settle(missing)
         return missing
 
-    def check(self, tables: Mapping[TableName, int]) -> None:
-        """Raise PREREQUISITE unless all of these tables that still exist are published, and always were: somebody
-        changed it by hand.
+    def marks(self, tables: Mapping[TableName, int]) -> dict[TableName, str]:
+        """Return by which rows of the catalogue tables, named with their oids, are members, as it was seen first."""
+        members = {TableName(str(s), str(t)): ids for s, t, ids, _ in self._fetch(_MEMBERS)}
+        return {
+            name: self._memberships.setdefault(members[name][0], _mark(members[name]))
+            for name, oid in tables.items()
+            if name in members and oid in (0, members[name][0])
+        }
+
+    def check(self, tables: Mapping[TableName, int], marks: Mapping[TableName, str] | None = None) -> None:
+        """Raise PREREQUISITE unless all of these tables that still exist are published, and always were, since the
+        `marks` were taken or we looked first: somebody changed it by hand.
 
         A table of the same name with another oid is another table: it was never published, and nothing is missing.
         """
         members = {TableName(str(s), str(t)): (ids, partial) for s, t, ids, partial in self._fetch(_MEMBERS)}
+        for name, mark in (marks or {}).items():
+            if name in members and tables.get(name) in (0, members[name][0][0]):
+                self._memberships.setdefault(members[name][0][0], mark)
         self._check_members({name: member for name, member in members.items() if name in tables})
         missing = tables.keys() - members.keys()
         if not missing:
@@ -124,7 +136,7 @@ class Publication:
             what = "all kinds of changes" if not publishes_all else "partitions by the name of their root"
             statement = f"alter publication {identifier(self.name)} set ({OPTIONS}); then "
             raise _lacking(f"the publication {self.name} no longer publishes {what}", None, statement)
-        for name, ((oid, *membership), is_partial) in members.items():
+        for name, (ids, is_partial) in members.items():
             if is_partial:
                 table = table_list([name])
                 raise _lacking(
@@ -133,8 +145,7 @@ class Publication:
                     f"alter publication {identifier(self.name)} drop table {table}; "
                     f"alter publication {identifier(self.name)} add table {table}; then ",
                 )
-            present = (membership[0], membership[1])
-            if self._memberships.setdefault(oid, present) != present:
+            if self._memberships.setdefault(ids[0], _mark(ids)) != _mark(ids):
                 raise _lacking(f"{name} was taken out of the publication {self.name}, and put back", name, "")
 
     def drop(self) -> bool:
@@ -182,6 +193,11 @@ class Publication:
     def _fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with classified("reading the publication"):
             return self._connection().execute(query, {"name": self.name, **(parameters or {})}).fetchall()
+
+
+def _mark(ids: Sequence[int]) -> str:
+    _, publication, member = ids
+    return f"{publication}.{member}"
 
 
 def _lacking(what: str, table: TableName | None, first: str) -> TailraceError:

@@ -92,6 +92,12 @@ select a.attrelid::int8, a.attnum::int4, a.atttypid::int8, a.atttypmod, format_t
 """
 )
 
+COLUMN_NAMES = """
+select a.attrelid::int8, array_agg(a.attname::text order by a.attnum)
+  from pg_attribute a where a.attrelid = any(%(oids)s::oid[]) and a.attnum > 0 and not a.attisdropped
+ group by a.attrelid
+"""
+
 DROPPED_COLUMNS = """
 select a.attnum::int4 from pg_attribute a where a.attrelid = %(oid)s::oid and a.attnum > 0 and a.attisdropped
 """
@@ -142,7 +148,9 @@ PARTITIONS = """
 with recursive tree(root, leaf, kind, attached) as (
     select c.oid, c.oid, c.relkind, false from pg_class c where c.oid = any(%(oids)s::oid[]) and c.relkind = 'p'
     union all
-    select t.root, c.oid, c.relkind, t.attached or i.xmin::text <> y.xmin::text
+    select t.root, c.oid, c.relkind, t.attached or i.xmin::text <> y.xmin::text or exists (
+               select from pg_attribute a where a.attrelid = c.oid and a.attnum > 0
+                  and a.xmin::text = i.xmin::text and a.cmin::text = i.cmin::text)
       from tree t
       join pg_inherits i on i.inhparent = t.leaf
       join pg_class c on c.oid = i.inhrelid
@@ -151,7 +159,8 @@ with recursive tree(root, leaf, kind, attached) as (
 select root::int8, leaf::int8, attached from tree where kind <> 'p' order by root, leaf
 """
 """The leaves of partitioned tables. One that `create table … partition of` made has got its row type in the transaction
-that made it a partition; any other was attached."""
+that made it a partition. Any other was attached; so was one whose columns were touched by the very command that made it
+a partition: attaching marks them as inherited (`MergeAttributesIntoExisting` in `tablecmds.c`), making comes before."""
 
 TYPES = """
 with recursive parts(oid) as (

@@ -152,7 +152,10 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         with classified("reading a table", table=str(table.name)):
             connection.execute(f"begin isolation level repeatable read read only; {SESSION_IN_TRANSACTION}")
             # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
-            connection.execute(f"lock table {_quoted(table.name)} in access share mode")
+            name = _quoted(table.name)
+            # (`lock table` takes no materialised view.)
+            lock = f"select from {name} limit 0" if table.is_view else f"lock table {name} in access share mode"
+            connection.execute(lock)
             self._snapshot = read_snapshot(connection)
         facts = self._facts(table)
         types = self._catalog.column_types(facts.oid)

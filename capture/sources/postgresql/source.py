@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -26,7 +26,7 @@ from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
-from schemas.settings import Settings
+from schemas.settings import Mode, Settings
 from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
@@ -35,12 +35,16 @@ LOCK_TIMEOUT_S = 5
 """While the service waits for somebody who alters a table, its loaders wait for it, and keep what they have locked: the
 other may be waiting for that. Beyond, the session ends, with its loaders, and begins again."""
 
+NO_VIEWS = Selection(())
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
 def open_source(settings: Settings) -> Source:
     """Connect to the source. Raises SOURCE_CONNECTION or CONFIGURATION."""
-    return PostgresqlDatabase(_section(settings), settings.slot, settings.publication)
+    return PostgresqlDatabase(
+        _section(settings), settings.slot, settings.publication, loads=settings.mode is not Mode.CDC
+    )
 
 
 def open_snapshot_reader(settings: Settings) -> SnapshotReader:
@@ -58,10 +62,12 @@ class PostgresqlDatabase:
 
     capabilities = Capabilities("postgresql", "postgresql", truncates=True, schema_changes=True, log_messages=True)
 
-    def __init__(self, settings: PostgresqlSource, slot: str, publication: str) -> None:
+    def __init__(self, settings: PostgresqlSource, slot: str, publication: str, *, loads: bool = True) -> None:
+        """`loads`: whether tables are loaded; views are captured only then."""
         self._settings = settings
         self._slot = slot
         self._selection = Selection(settings.tables)
+        self._views = Selection(settings.views) if loads else NO_VIEWS
         self._connection: Connection | None = connect(settings, lock_timeout_s=LOCK_TIMEOUT_S)
         self._catalog = Catalog(self._connected)
         self._publication = Publication(self._connected, publication, may_manage=settings.manage_publication)
@@ -91,7 +97,7 @@ class PostgresqlDatabase:
 
     def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
         """Check every prerequisite; see `Source.findings`."""
-        relations = self._catalog.read_relations(self._selection)
+        relations = self._relations()
         facts = checks.read_facts(self._connected(), self._slot, self._publication.name, relations)
         return checks.find(self._settings, self._slot, self._publication.name, facts, relations, tables)
 
@@ -103,17 +109,17 @@ class PostgresqlDatabase:
     def readable(self) -> list[TableSchema]:
         """Read the selected tables, published or not; see `Source.readable`."""
         self._catalog.reload_user_types()
-        found = capturable(self._catalog.read_relations(self._selection))
+        found = capturable(self._relations(), self._views)
         return self._catalog.consistently(lambda: self._catalog.read_tables(found))
 
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         """Estimate rows from `pg_class.reltuples`; 0 where a table was never analysed."""
-        estimates = {r.name: r.row_estimate for r in self._catalog.read_relations(self._selection)}
+        estimates = {r.name: r.row_estimate for r in self._relations()}
         return {table.name: estimates.get(table.name, 0) for table in tables}
 
     def prepare(self, tables: Sequence[TableSchema]) -> Position:
         """Make the publication and the slot; see `Source.prepare`. Raises PREREQUISITE with the statement to run."""
-        self._publication.ensure([table.name for table in tables])
+        self._publication.ensure([table.name for table in tables if not table.is_view])
         slot = server.read_slot(self._connected(), self._slot)
         if slot is None:
             if not self._settings.manage_slot:
@@ -155,9 +161,12 @@ class PostgresqlDatabase:
         slot = server.read_slot(self._connected(), self._slot)
         server.check_position(stored, present, position, slot, self.current_position(), left_at)
 
-    def grants(self, tables: Sequence[TableName]) -> str:
+    def grants(self, tables: Sequence[TableSchema]) -> str:
         """Return the SQL that gives the role what capturing these tables needs, and nothing more."""
-        return checks.grants(self._settings, self._publication.name, tables)
+        kinds: dict[bool, list[TableName]] = {False: [], True: []}
+        for table in tables:
+            kinds[table.is_view].append(table.name)
+        return checks.grants(self._settings, self._publication.name, kinds[False], kinds[True])
 
     def find_position(self, committed_from_us: int) -> Position:
         """Read the slot's log for the place; see `Source.find_position`.
@@ -185,19 +194,23 @@ class PostgresqlDatabase:
         finally:
             stream.close()
 
-    def check_published(self, tables: Sequence[TableSchema]) -> None:
+    def marks(self, tables: Sequence[TableSchema]) -> dict[TableName, str]:
+        """Return by which entries of the publication tables are published; see `Source.marks`."""
+        return self._publication.marks(_published(tables))
+
+    def check_published(self, tables: Sequence[TableSchema], marks: Mapping[TableName, str]) -> None:
         """Raise PREREQUISITE unless the log is sent for all of these tables that still exist.
 
         For tables that were captured before: `prepare` would add them again, and hide that changes are missing.
         """
-        self._publication.check({table.name: table.number for table in tables})
+        self._publication.check(_published(tables), marks)
 
     def open_log(self, position: Position, tables: Sequence[TableSchema], *, binary: bool = True) -> PostgresqlLog:
         """Start reading after `position`; see `Source.open_log`. `binary` is only a wish."""
         versions = Versions(
             self._catalog,
             self._selection,
-            tables,
+            [table for table in tables if not table.is_view],
             lambda txn: wait_until_visible(self._connected(), txn),
             self.visible_position,
         )
@@ -265,13 +278,16 @@ class PostgresqlDatabase:
         A table whose updates and deletes the server would refuse is not published for us; one that is already, and has
         lost its key since, goes on.
         """
-        found = capturable(self._catalog.read_relations(self._selection))
-        refused = [r.name for r in found if r.refusal]
+        found = capturable(self._relations(), self._views)
+        refused = [r.name for r in found if r.refusal and not r.is_view]
         left_out = set(self._publication.missing(refused)) if refused else set()
         for name in sorted(left_out - self._left_out):
             log.warning("left out: the server would refuse updates and deletes of it; see plan", table=str(name))
         self._left_out = left_out
         return [r for r in found if r.name not in left_out]
+
+    def _relations(self) -> list[RelationFacts]:
+        return self._catalog.read_relations(self._selection, self._views)
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
@@ -284,11 +300,17 @@ class PostgresqlDatabase:
         return rows[0][0] if rows else None
 
 
-def capturable(relations: Sequence[RelationFacts]) -> list[RelationFacts]:
-    """Return the relations whose changes are logged: tables and partitioned tables, each row of a partition once.
+def _published(tables: Sequence[TableSchema]) -> dict[TableName, int]:
+    return {table.name: table.number for table in tables if not table.is_view}
+
+
+def capturable(relations: Sequence[RelationFacts], views: Selection = NO_VIEWS) -> list[RelationFacts]:
+    """Return the relations whose changes are logged: tables and partitioned tables, each row of a partition once; and
+    the views that are to be loaded.
 
     Where a partitioned table and its partitions are selected, the changes come by the root's name
     (`publish_via_partition_root`), so the partitions are left out.
     """
     by_oid = {r.oid: r for r in relations if r.kind in "rp" and r.persistence == "p"}
-    return [r for r in by_oid.values() if not any(a in by_oid for a in r.ancestors)]
+    tables = [r for r in by_oid.values() if not any(a in by_oid for a in r.ancestors)]
+    return sorted([*tables, *(r for r in relations if r.is_view and views.takes(r.name))], key=lambda r: r.name)

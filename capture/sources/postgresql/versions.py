@@ -176,9 +176,7 @@ class Versions:
         base = previous or now
         key = _flagged(relation)
         if relation.identity in "fn":
-            positions = {column.name: i for i, column in enumerate(columns)}
-            names = base.key_names if base is not None else ()
-            key = tuple(positions[n] for n in names) if all(n in positions for n in names) else ()
+            key = undoubted_key(columns, previous, now)
         described = TableSchema(
             name,
             tuple(columns),
@@ -240,6 +238,29 @@ def _keeps_types(previous: TableSchema, columns: Sequence[Column]) -> bool:
     """
     natives = {column.number: column.native for column in previous.columns if column.number}
     return all(natives.get(column.number, column.native) == column.native for column in columns)
+
+
+def undoubted_key(columns: Sequence[Column], previous: TableSchema | None, now: TableSchema | None) -> tuple[int, ...]:
+    """Return the key of announced columns where the log does not tell it (replica identity full).
+
+    If the table has got another key since, nobody knows from where on: then none. Its rows are whole, and can be told
+    apart by all that they hold; while a key that is none any more may hold equal values, of a type without equality.
+    """
+    found: tuple[int, ...] | None = None
+    for table in (previous, now):
+        if table is not None:
+            places = tuple(_place(table.columns[i], columns) for i in table.key)
+            if -1 in places or found not in (None, places):
+                return ()
+            found = places
+    return found or ()
+
+
+def _place(column: Column, columns: Sequence[Column]) -> int:
+    for place, other in enumerate(columns):
+        if column.number == other.number if column.number and other.number else column.name == other.name:
+            return place
+    return -1
 
 
 def _flagged(relation: Relation) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ def test_the_printed_grants_are_enough_to_load_and_to_read_the_log(reading: Read
     reading.database.execute("create table a (id int primary key, v varchar(9))", "insert into a values (1, 'x')")
     user = f"u{secrets.token_hex(5)}"
     reading.begin()
-    grants = reading.source.grants([table.name for table in reading.tables]).replace("'root'", f"'{user}'")
+    grants = reading.source.grants(reading.tables).replace("'root'", f"'{user}'")
     reading.database.execute(*(s for s in grants.replace("'…'", "'s3cret'").split(";\n") if s.strip(" ;\n")))
     try:
         own = Reading(reading.database, user=user, password="s3cret", zero_dates="null")

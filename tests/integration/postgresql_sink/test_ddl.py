@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from apply.sink import TableBatch
+from apply.sinks.postgresql.connection import Link
+from apply.sinks.postgresql.cutover import statements
 from apply.sinks.postgresql.findings import findings, grants
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.changes import UNCHANGED
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
-from schemas.table import Column, GeneratedColumn, Index, TableName, TableSchema, UserType
+from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
 from tests.integration.postgresql_sink.conftest import OpenSink
 from tests.kit.servers import Database
@@ -202,7 +204,7 @@ def test_the_printed_grants_are_enough_and_findings_say_what_lacks(
         assert codes == {"target-temporary", "target-schema-rights", "target-schema-missing", "target-table-rights"}, (
             before
         )
-        assert all(finding.remedy for finding in before)
+        assert all(finding.remedy for finding in before if finding.severity is not Severity.NOTE)
         target_database.execute("drop table shop.items", *grants(target, ["shop", "public"]))
         assert findings("shop", "replica", target, [table, other]) == []
         sink = open_sink(user=role, password="secret")
@@ -222,3 +224,114 @@ def test_an_unreachable_target_is_a_finding(target_database: Database) -> None:
     (found,) = findings("shop", "replica", target, [ITEMS])
     assert found.severity is Severity.BLOCKS
     assert "wrong" not in f"{found.message}{found.remedy}"
+
+
+def test_what_is_left_to_do_before_applications_write_is_printed(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    parents = TableSchema(
+        TableName("public", "parents"),
+        (Column("id", LogicalType(Family.INT64), "bigint", nullable=False, identity="always"),),
+        (0,),
+    )
+    asks = "nextval('public.\"It''s\"'::regclass)"
+    children = TableSchema(
+        TableName("public", "children"),
+        (
+            Column("id", LogicalType(Family.INT64), "bigint", nullable=False, from_sequence=asks),
+            Column("code", STRING, "text", nullable=False, from_sequence=f"('A'::text || {asks})"),
+            Column("parent", LogicalType(Family.INT64), "bigint"),
+        ),
+        (0,),
+        foreign_keys=(ForeignKey("of", ("parent",), parents.name, ("id",), on_delete="cascade"),),
+    )
+    for table, row in ((parents, (7,)), (children, (5, "A1", 7))):
+        sink.prepare(table)
+        assert sink.apply(TableBatch(table, upserts=[row])) == []
+        sink.flush()
+        sink.complete_load(table)
+        sink.flush()
+    target_database.execute("alter table children alter code drop not null")
+    section = PostgresqlTarget(**target_database.target_settings)
+    link = Link(section, "cutover")
+    try:
+        printed = statements(link, section, [parents, children])
+        # As often as one likes.
+        target_database.execute(*printed, *statements(link, section, [parents, children]))
+    finally:
+        link.discard()
+    target_database.execute(
+        "insert into parents default values", "insert into children (parent) values (8)", "delete from parents"
+    )
+    assert target_database.rows("select * from children") == []
+    target_database.execute("insert into parents default values", "insert into children (parent) values (9)")
+    ((identifier, code, parent),) = target_database.rows("select * from children")
+    assert (code in ("A8", "A9"), parent) == (True, 9)
+    assert isinstance(identifier, int)
+    assert identifier > 5
+
+
+THINGS = TableSchema(
+    TableName("public", "things"),
+    (
+        Column("id", INT32, "integer", nullable=False),
+        Column("n", INT32, "integer"),
+        Column("t", STRING, "character varying(10)", collation='public."dull"'),
+        Column("j", LogicalType(Family.JSON), "json"),
+    ),
+    (0,),
+)
+EXISTING = {
+    "create table things (id bigint primary key, n numeric, t text, j text)": set(),
+    "create table things (id int primary key, n int, t varchar(10), j jsonb, more int, other int not null default 7)": {
+        "target-table-json"
+    },
+    "create table things (id int primary key, t text)": {"target-table-columns"},
+    "create table things (id int, n int, t text, j json)": {"target-table-key"},
+    "create table things (id int primary key, n smallint, t text, j json)": {"target-table-shape"},
+    "create table things (id int primary key, n int, t varchar(9), j json)": {"target-table-shape"},
+    "create table things (id int primary key, n int not null, t text, j json)": {"target-table-shape"},
+    "create table things (id int primary key, n int, t text, j json, more int not null)": {"target-table-shape"},
+    "create table things (id int primary key, n int generated always as (1) stored, t text, j json)": {
+        "target-table-shape"
+    },
+    "create view things as select 1 as id": {"target-table-kind"},
+    "create table things (id int primary key, n int, t text, j json); insert into things values (9)": {
+        "target-table-rows"
+    },
+}
+
+
+@pytest.mark.parametrize(("existing", "codes"), EXISTING.items(), ids=range(len(EXISTING)))
+def test_plan_tells_beforehand_what_an_existing_table_will_do(
+    sink: PostgresqlSink, target_database: Database, existing: str, codes: set[str]
+) -> None:
+    target_database.execute(existing)
+    found = findings("shop", "replica", PostgresqlTarget.model_validate(target_database.target_settings), [THINGS])
+    assert {finding.code for finding in found} == codes | {"target-collation"}
+    if blocking := [finding for finding in found if finding.severity is Severity.BLOCKS]:
+        with pytest.raises(TailraceError) as caught:
+            sink.prepare(THINGS)
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+        # What it says helps.
+        target_database.execute(*(str(finding.remedy).partition(", or map")[0] for finding in blocking))
+    sink.prepare(THINGS)
+    rows = [(1, 2, "three", '{"a":  1}'), (2**31 - 1, None, "ten letter", None)]
+    for _ in range(2):
+        assert sink.apply(TableBatch(THINGS, upserts=rows)) == []
+        sink.flush()
+    stored = target_database.rows("select id, n, t from things where id <> 9 order by id")
+    assert stored == [row[:3] for row in rows]
+
+
+def test_a_table_with_one_column_too_many_is_refused_beforehand(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    columns = tuple(Column(f"c{n}", INT32, "integer", nullable=n > 0) for n in range(1600))
+    table = TableSchema(TableName("public", "wide"), columns, (0,))
+    (found,) = findings("shop", "replica", PostgresqlTarget.model_validate(target_database.target_settings), [table])
+    assert (found.code, found.severity) == ("target-table-shape", Severity.BLOCKS)
+    with pytest.raises(TailraceError) as caught:
+        sink.prepare(table)
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    assert target_database.rows("select to_regclass('wide')") == [(None,)]

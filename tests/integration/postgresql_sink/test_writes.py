@@ -399,3 +399,28 @@ def test_forgetting_a_replication_leaves_its_rows(open_sink: OpenSink, target_da
     assert sink.forget() == ["1 row(s) of tailrace.offsets", "1 row(s) of tailrace.tables"]
     assert target_database.rows("select id from people") == [(1,)]
     assert open_sink().load_offsets([TopicPartition("t", 0)]) == {}
+
+
+@pytest.mark.parametrize("key", [(0,), ()])
+def test_a_value_that_names_what_the_target_has_not_is_a_refused_row(
+    sink: PostgresqlSink, target_database: Database, key: tuple[int, ...]
+) -> None:
+    columns = (
+        Column("id", INT64, "bigint", nullable=False),
+        Column("of", LogicalType(Family.TEXT), "regclass"),
+        Column("at", LogicalType(Family.TEXT), "timetz"),
+    )
+    named = TableSchema(TableName("public", "named"), columns, key, full_before=not key)
+    sink.prepare(named)
+    rows: list[Row] = [(n, "pg_class" if n % 7 else f"gone_{n}", "12:00+00") for n in range(1, 30)]
+    batch = TableBatch(named, upserts=rows) if key else TableBatch(named, sequence=[("c", None, row) for row in rows])
+    rejections = sink.apply(batch)
+    sink.flush()
+    assert sorted(rows[rejection.index][0] for rejection in rejections) == [7, 14, 21, 28]
+    assert {rejection.error.kind for rejection in rejections} == {ErrorKind.ROW_REJECTED}
+    assert target_database.rows("select count(*) from named") == [(25,)]
+    target_database.execute("drop table named")
+    with pytest.raises(TailraceError) as caught:
+        sink.apply(batch)
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    sink.rollback()

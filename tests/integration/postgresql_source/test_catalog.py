@@ -35,7 +35,7 @@ def test_reading_the_catalogue_waits_for_nobody_who_alters_tables(
     catalog = source._catalog
 
     def read() -> None:
-        catalog.read_tables(catalog.read_relations(Selection(["public.*"])))
+        catalog.read_tables(catalog.read_relations(Selection(["public.*"]), Selection(())))
         with database.connect() as other:
             other.execute("set lock_timeout = '60s'; begin; lock table a, b in access exclusive mode; rollback")
 
@@ -71,3 +71,39 @@ def test_a_table_whose_updates_the_server_would_refuse_is_left_out(source_databa
     assert len(source.tables()) == 2
     source.destroy()
     source.close()
+
+
+@pytest.mark.parametrize("major", [13, 18])
+def test_a_partition_that_was_attached_is_told_from_one_that_was_made_in_place(
+    new_database: Callable[[int], Database], replication: str, major: int
+) -> None:
+    database = new_database(major)
+    columns = "id int not null, v text not null default 'x', g int generated always as (id * 2) stored"
+    attached = set()
+    for root, form in (("p", "id int, v text default 'x', constraint c check (id >= 0)"), ("q", columns)):
+        database.execute(
+            f"create table {root} ({form}) partition by range (id)",
+            f"alter table {root} replica identity full",
+            f"create table {root}_1 partition of {root} for values from (0) to (10)",
+            f"begin; create table {root}_2 partition of {root} (id default 15) for values from (10) to (20); "
+            f"insert into {root} values (11); alter table {root}_2 alter v set statistics 9; commit",
+            f"begin; create table {root}_3 partition of {root} for values from (20) to (30) partition by range (id); "
+            f"create table {root}_4 partition of {root}_3 for values from (20) to (30); commit",
+            f"begin; create table {root}_5 (like {root} including all); insert into {root}_5 values (31); "
+            f"alter table {root} attach partition {root}_5 for values from (30) to (40); "
+            f"insert into {root} values (32); commit",
+            f"create table {root}_6 ({form})",
+            f"alter table {root} attach partition {root}_6 for values from (40) to (50)",
+            *(
+                f"alter table {root}{leaf} replica identity full"
+                for leaf in ("_1", "_2", "_4", "_5", "_6")
+                if root == "p"
+            ),
+        )
+        found = database.rows(f"select '{root}_5'::regclass::oid::int8, '{root}_6'::regclass::oid::int8")[0]
+        attached |= set(found)
+    source = database_of(settings_for(database, replication))
+    tables = source.readable()
+    source.close()
+    assert [len(table.partitions) for table in tables] == [5, 5]
+    assert {leaf for table in tables for leaf in table.attached} == attached

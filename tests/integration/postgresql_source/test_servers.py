@@ -250,6 +250,16 @@ def test_a_publication_that_is_changed_by_hand_is_noticed(
             found |= {finding.code for finding in source.findings(tables)}
         source_database.execute(f"{alter} set table a, b")
     assert found >= {"publication-filters", "publication-options"}
+    # While nobody looked: the checkpoint remembers.
+    with contextlib.closing(database_of(settings)) as source:
+        source.prepare(tables)
+        marks = source.marks(tables)
+        source.check_published(tables, marks)
+    source_database.execute(f"{alter} drop table b", f"{alter} add table b")
+    with contextlib.closing(database_of(settings)) as source:
+        with refused(ErrorKind.PREREQUISITE, "public.b", "put back", "tailrace reset"):
+            source.check_published(tables, marks)
+        assert source.marks(tables)[tables[0].name] == marks[tables[0].name]
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_a_role_with_the_printed_grants_and_nothing_more_is_enough(source_databa
         (table,) = admin.tables()
         source_database.execute(f"create role \"{role}\" login password 'secret'")
         source = reading.database_of(settings)
-        source_database.execute(source.grants([table.name]))
+        source_database.execute(source.grants([table]))
         try:
             assert [f for f in source.findings([table]) if f.severity == "blocks"] == []
             start = source.prepare([table])

@@ -39,7 +39,7 @@ def whole_checkpoint() -> dict[bytes, bytes]:
     load.chunks, load.done = [Chunk(0, None, ("5",)), Chunk(1, ("5",), None)], {0}
     records = [
         checkpoints.position_record({"system": "x"}, Position(7, 1), first_sequence(1) + 3, [], ["public.*"]),
-        checkpoints.tables_record({TABLE.name: 1}),
+        checkpoints.tables_record({TABLE.name: 1}, {TABLE.name: "16412.16413"}),
         checkpoints.plan_record(load),
         checkpoints.progress_record(load),
         (checkpoints.SIGNALS_KEY, b'{"version":1,"next":2,"answers":{"a":"paused"}}'),

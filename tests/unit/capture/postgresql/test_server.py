@@ -22,6 +22,7 @@ from schemas.changes import Transaction
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
+from schemas.selection import Selection
 from schemas.table import TableName, TableSchema
 
 SLOT = Slot("tailrace_shop", "pgoutput", "shop", None, 100, 50, "reserved", None, None)
@@ -242,6 +243,20 @@ def test_what_is_wrong_with_a_table_is_found(change: dict[str, Any], code: str, 
 def test_a_table_that_is_named_must_be_there_and_must_be_one() -> None:
     assert _codes(GOOD, tables=["public.lost"]) == {"table-missing": Severity.BLOCKS}
     assert _codes(GOOD, replace(RELATION, kind="v"), tables=["public.orders"]) == {"view": Severity.BLOCKS}
+
+
+def test_views_are_loaded_where_they_are_named_and_never_published() -> None:
+    view = replace(RELATION, oid=5, kind="m", name=TableName("public", "totals"))
+    views = Selection(["public.tot*"])
+    assert capturable([RELATION, view], views) == [RELATION, view]
+    assert capturable([RELATION, view]) == [RELATION]
+    source = PostgresqlSource(database="shop", user="cap", tables=["public.*"], views=["public.tot*"])
+    tables = [TableSchema(RELATION.name, (), ()), TableSchema(view.name, (), (), is_view=True)]
+    (found,) = findings.find(source, "s", "p", replace(GOOD, may_create=False), [RELATION, view], tables)[1:]
+    assert (found.code, found.severity, found.table) == ("view", Severity.NOTE, view.name)
+    text = findings.grants(source, "p", [RELATION.name], [view.name])
+    assert 'select on "public"."orders", "public"."totals"' in text
+    assert 'for table "public"."orders" with' in text
 
 
 def test_partitions_are_left_out_where_their_root_is_taken() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from capture.sources.postgresql.catalog import Catalog
 from capture.sources.postgresql.pgoutput import Relation, RelationColumn
-from capture.sources.postgresql.versions import Versions, identify
+from capture.sources.postgresql.versions import Versions, identify, undoubted_key
 from schemas.changes import Transaction
 from schemas.position import Position
 from schemas.selection import Selection
@@ -214,3 +214,16 @@ def test_everyday_changes_are_certain() -> None:
             end = _next(end, *statement)
         numbers, is_certain = identify(end.announced, start.table, end.table, end.dropped)
         assert (numbers, is_certain) == ([column.number for column in end.columns], True), statements
+
+
+def test_a_key_that_the_log_does_not_tell_is_one_that_has_not_changed_or_none() -> None:
+    a, b = _column(1, "a", "integer"), _column(2, "b", "text")
+    keyed = TableSchema(TableName("public", "t"), (a, b), key=(0,))
+    renamed = (replace(a, name="z"), b)
+    assert undoubted_key(renamed, keyed, replace(keyed, columns=renamed)) == (0,)
+    assert undoubted_key((a, b), None, keyed) == undoubted_key((a, b), keyed, None) == (0,)
+    assert undoubted_key((replace(a, number=0), b), keyed, keyed) == (0,)
+    # Where the log is, the key may be the one or the other; or gone, and its column of a type without equality.
+    assert undoubted_key((a, b), keyed, replace(keyed, key=(1,))) == ()
+    assert undoubted_key((a, b), keyed, replace(keyed, key=())) == ()
+    assert undoubted_key((b,), keyed, keyed) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.endpoints import PostgresqlSource
 from schemas.errors import TailraceError
 from schemas.mappings import patterns, support
 from schemas.mappings.rules import parse
-from schemas.mappings.selection import table_patterns
+from schemas.mappings.selection import table_patterns, view_patterns
 from schemas.selection import Selection
 from schemas.settings import parse as parse_settings
 from schemas.table import TableName, TableSchema
@@ -125,8 +127,23 @@ def test_what_any_rule_excludes_is_out_whatever_the_order() -> None:
     assert not chosen.takes(TableName("shop", "audit_log"))
     assert chosen.takes(TableName("hr", "a_b"))
     assert not chosen.takes(TableName("hr", "axb"))
-    with pytest.raises(TailraceError, match="select nothing"):
+    assert view_patterns(mappings) == []
+    with pytest.raises(TailraceError, match="select no tables"):
         table_patterns(parse({"rules": [selection("exclude")]}))
+
+
+def test_views_are_selected_apart_from_tables() -> None:
+    rules = [selection(), selection("exclude", table="audit%"), selection(table="daily%")]
+    for rule, kind in zip(rules, ("all", "all", "view"), strict=True):
+        rule["object-locator"]["table-type"] = kind
+    assert table_patterns(parse({"rules": rules})) == ["shop.*", "!shop.audit*"]
+    assert view_patterns(parse({"rules": rules})) == ["shop.*", "shop.daily*", "!shop.audit*"]
+    document = {"name": "shop", "kafka": {"bootstrap.servers": "k:1"}, "source": {"database": "d", "user": "u"}}
+    selected = parse_settings(document | {"mappings": {"rules": rules}}).source
+    assert isinstance(selected, PostgresqlSource)
+    view = TableSchema(TableName("shop", "daily_sales"), (), (), is_view=True)
+    assert selected.takes(view)
+    assert not selected.takes(replace(view, name=TableName("shop", "audit_daily")))
 
 
 def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -> None:
