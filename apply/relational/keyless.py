@@ -19,7 +19,8 @@ Entry = tuple[str, Row | None, Row | None]
 def known_columns(plan: RelationalPlan[Any], before: Row | None) -> tuple[Any, ...]:
     """Return the columns by which an old row is known. Raises ROW_REJECTED if there are none."""
     known = () if before is None else tuple(c for c in plan.columns if before[c.index] is not UNCHANGED)
-    if not known:
+    # (A table without columns has rows all the same: they are equal.)
+    if before is None or (plan.columns and not known):
         raise _unidentified(plan)
     return known
 
