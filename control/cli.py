@@ -199,23 +199,17 @@ def plan_command(
         bool, typer.Option("--ddl-trigger", help="Print SQL that brings the text of DDL to the ddl topic, and end.")
     ] = False,
     cutover: Annotated[
-        bool,
-        typer.Option("--cutover", help="Print SQL that makes targets fit to be written by applications, and end."),
+        bool, typer.Option("--cutover", help="Print SQL for targets that applications are to write, and end.")
     ] = False,
 ) -> int:
     """Check every prerequisite and list what would be done. Changes nothing. Exit code 2 when something blocks."""
     from control import plan, render
 
     settings = _settings(config)
-    if ddl_trigger:
-        typer.echo(plan.ddl_trigger(settings))
-        return exit_codes.OK
-    if grants:
-        typer.echo(plan.grants(settings))
-        return exit_codes.OK
-    if cutover:
-        typer.echo(plan.cutover(settings))
-        return exit_codes.OK
+    for is_wanted, sql in ((ddl_trigger, plan.ddl_trigger), (grants, plan.grants), (cutover, plan.cutover)):
+        if is_wanted:
+            typer.echo(sql(settings))
+            return exit_codes.OK
     report = plan.make(settings)
     if as_json:
         _print_json(report.to_document())

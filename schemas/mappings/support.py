@@ -23,9 +23,8 @@ def findings(mappings: Mappings) -> list[Finding]:
     for rule in mappings.rules:
         severity, message = Severity.BLOCKS, ""
         if isinstance(rule, SelectionRule):
-            if rule.object_locator.table_type == "view":
-                message = "views are not read"
-        elif isinstance(rule, TableSettingsRule):
+            continue
+        if isinstance(rule, TableSettingsRule):
             severity = Severity.NOTE
             message = "tables are cut by ranges of their key and read by several processes; values are never cut off"
         elif isinstance(rule, ObjectMappingRule):
