@@ -230,7 +230,7 @@ class Decoder:
 
     def staged(self, values: list[bytes], form: StagedForm) -> list[Staged]:
         """Decode many values; of each whole row that comes alone `form` makes what is to be staged, in one function."""
-        if self._staged is None or form is not self._staged[0]:
+        if self._staged is None or form != self._staged[0]:
             self._staged = form, self._functions["staged"](form)
         return self._staged[1](values)
 

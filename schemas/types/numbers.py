@@ -92,12 +92,18 @@ DECIMAL_HIGH2: list[bytes] = _short_forms(b"\2\6", b"\2\10")
 """The beginning of decimals of three and four bytes, by the bits from bit 16 on."""
 
 
+SEXTETS: list[str] = [b2a_base64((n << 12).to_bytes(3, "big"), newline=False)[:2].decode() for n in range(4096)]
+"""Two characters of base64, by their twelve bits: two of these are a decimal of three bytes, as most amounts are."""
+
+
 def decimal_text(n: int | NotANumber | None) -> str | None:
     """Return the JSON form of an unscaled decimal: base64 of the two's complement."""
     if n is None:
         return None
     if n is NAN:
         return ""
+    if 32768 <= n < 8388608:
+        return SEXTETS[n >> 12] + SEXTETS[n & 4095]  # type: ignore[operator]
     return b2a_base64(twos_complement(n), newline=False).decode()  # type: ignore[arg-type]
 
 

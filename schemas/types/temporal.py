@@ -90,13 +90,15 @@ def zoned_json(value: int | None) -> str | None:
     """Return the JSON form of a TIMESTAMPTZ."""
     if value is None:
         return None
-    second, us = divmod(value, US_PER_SECOND)
-    day, second = divmod(second, SECONDS_PER_DAY)
+    second = value // US_PER_SECOND
+    day = second // SECONDS_PER_DAY
     date = days_text.get(day)
     if date is not None:
+        us = value - second * US_PER_SECOND
+        second -= day * SECONDS_PER_DAY
         minute, thousands = second // 60, us // 1000
         time = MINUTES[minute] + SECONDS[second - 60 * minute]
-        return f"{date}{time}{THOUSANDS_TEXT[thousands]}{UNITS_ZULU_TEXT[us - 1000 * thousands]}"
+        return date + time + THOUSANDS_TEXT[thousands] + UNITS_ZULU_TEXT[us - 1000 * thousands]
     text = zoned_text(value)
     if ORDINARY_MIN_US <= value < ORDINARY_END_US:
         if len(days_text) >= DAY_CACHE_MAX:
