@@ -32,6 +32,7 @@ class FanOut(Story):
     def __init__(self, stage: Stage, screen: Screen, rate: float, seed: int, names: list[str]) -> None:
         super().__init__(stage, screen, rate, seed)
         self._others = [Running(name, stage.directory / f"target-{name}") for name in names]
+        stage.at_close += [other.stop for other in self._others]
         self._names = [TARGET, *names]
         self._verified: dict[str, bool] = {}
         self._caught_up_s: dict[str, float] = {}
@@ -89,15 +90,10 @@ class FanOut(Story):
                 self._fault(f"{name} is not equal to the source")
 
     def close(self) -> None:
-        """Stop the services in order, then the targets."""
+        """Stop the services in order."""
         for name in filter(self._stage.has, (CAPTURE, *(f"{APPLY} {n}" for n in self._names))):
             if self._stage.stop(name) != 0:
                 self._fault(f"{name} did not end with 0")
-
-    def stop_targets(self) -> None:
-        """Stop the targets' servers."""
-        for other in self._others:
-            other.stop()
 
     def summary(self) -> None:
         """Print what became of each target."""
@@ -143,11 +139,8 @@ def checked(text: str) -> list[str]:
 def run(stage: Stage, screen: Screen, rate: float, seed: int, names: list[str]) -> bool:
     """Play it; tell whether everything was as it should be."""
     story = FanOut(stage, screen, rate, seed, names)
-    try:
-        for act in (story.open, story.apply, story.check, story.close):
-            act()
-    finally:
-        story.stop_targets()
+    for act in (story.open, story.apply, story.check, story.close):
+        act()
     story.summary()
     return not story.results.faults
 

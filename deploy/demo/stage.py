@@ -82,6 +82,8 @@ class Stage:
         self._services: dict[str, ServerProcess] = {}
         self._environment = {"DEMO_PASSWORD": PASSWORD, "PYTHONPATH": str(ROOT)}
         self.kills: list[str] = []
+        self.at_close: list[Callable[[], None]] = []
+        """What is to be done when the services have ended, and nothing asks the targets any more."""
 
     @property
     def source_dsn(self) -> str:
@@ -203,6 +205,8 @@ class Stage:
         if self._kafka is None and self.configuration.is_file():
             # The cluster is somebody else's (TAILRACE_KAFKA), and is left as it was.
             self.run_command("reset", str(self.configuration), "--purge", "--yes")
+        for stop in self.at_close:
+            stop()
         with ThreadPoolExecutor(3) as pool:
             stops = [self.source.stop, self.target.stop, *([self._kafka.stop] if self._kafka else [])]
             for stop in stops:
