@@ -32,6 +32,8 @@ GATHER_S = 0.5
 """How long a batch grows that tries again what waits: rows that change places can only be written together."""
 SURVEY_S = 1.0
 """How often partitions are surveyed at most."""
+REMEMBERED = 1000
+"""Changes that have waited, of which it is remembered since when, beside those that wait."""
 RECORDS_MAX = 50_000
 BYTES_MAX = 32 << 20
 """Invariant 8: with more in hand the partitions that are ahead are paused until half of it is gone."""
@@ -105,6 +107,10 @@ class Waiting:
             self._since.setdefault(place_of(wait.records[-1]), now)
             for record in wait.records:
                 self._count(record)
+        if len(self._since) > 2 * len(self.keys) + REMEMBERED:
+            # One row that waits for long keeps the offsets of all that waited behind it.
+            waiting = {place_of(wait.records[-1]) for wait in self.keys.values()}
+            self._since = {place: at for place, at in self._since.items() if place in waiting}
         self._look()
         return bool(found)
 
