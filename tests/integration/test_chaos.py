@@ -46,7 +46,6 @@ StartPostgresql = Callable[..., PostgresqlServer]
 
 
 @pytest.mark.chaos
-@pytest.mark.flaky(reruns=0)
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(bool(ROUNDS), reason="this is the short part")
 def test_nothing_is_lost_or_doubled_by_a_few_faults(
