@@ -13,10 +13,11 @@ from typing import cast
 
 from apply.sink import Arrival, Capabilities, Origin, Rejection, Sink, StagingSink, TableBatch, TopicPartition
 from runtime.logging import get_logger
-from schemas.changes import Row, StagedForm
+from schemas.changes import UNCHANGED, Row, StagedForm
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.mappings.expressions import Headers
+from schemas.mappings.keys import Claims
 from schemas.mappings.mapped_table import Change, MappedTable, Rows, map_table
 from schemas.mappings.rules import TransformationRule
 from schemas.table import TableName, TableSchema
@@ -35,7 +36,7 @@ class MappedSink:
         self._sink = sink
         self._rules = tuple(rules)
         self._mapped: dict[int, tuple[TableSchema, MappedTable]] = {}
-        self._owners: dict[TableName, TableName] = {}
+        self._claims = Claims()
         self._keeps_history = sink.capabilities.history
         self.capabilities: Capabilities = sink.capabilities
         if any(rule.speaks_of_changes for rule in rules):
@@ -50,32 +51,27 @@ class MappedSink:
         self._sink.release(partitions)
 
     def prepare(self, table: TableSchema) -> None:
-        """Make or alter the table at the target. Raises TARGET_SCHEMA, too, if another one has its name there."""
+        """Make or alter the table at the target. Raises TARGET_SCHEMA, too, if another one goes there that may not."""
         mapped = self._map(table)
         name = mapped.table.name
-        owner = self._owners.setdefault(name, table.name)
-        if owner != table.name:
-            raise TailraceError(
-                ErrorKind.TARGET_SCHEMA,
-                f"the table mappings make {name} of both {owner} and {table.name}",
-                table=str(table.name),
-                remedy="several tables in one are not supported: give one another name",
-            )
+        self._claims.claim(table.name, mapped.table, mapped.constants)
+        if len(self._claims.sharers(name)) > 1 and table.life > 1:
+            raise self._shared(table, name, "it was made anew, or is keyed anew")
         if mapped.left_out:
             log.warning("left out by the table mappings", table=str(name), what=list(mapped.left_out))
-        with self._said_of_source():
+        with self._said_of_source(table):
             self._sink.prepare(mapped.table)
 
     def is_empty(self, table: TableSchema) -> bool:
         """Tell whether the target's table has no row."""
-        with self._said_of_source():
+        with self._said_of_source(table):
             return self._sink.is_empty(self._map(table).table)
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write a batch. Rows with a value that cannot become what it should are rejected like those of the sink."""
         mapped = self._map(batch.table)
         if mapped.rows is None:
-            with self._said_of_source():
+            with self._said_of_source(batch.table):
                 return self._sink.apply(replace(batch, table=mapped.table))
         refused: list[Rejection] = []
         places: dict[str, list[int] | None] = {}
@@ -87,11 +83,17 @@ class MappedSink:
         origins = {kind: _kept(given, places[kind]) for kind, given in batch.origins.items()}
         upserts, updates, deletes = rows["upserts"], rows["updates"], rows["deletes"]
         made = TableBatch(mapped.table, upserts, updates, deletes, sequence, batch.fresh, origins)
-        with self._said_of_source():
+        folded = None
+        if mapped.gains_key and not self._keeps_history:
+            made, folded = fold(made)
+        with self._said_of_source(batch.table):
             rejections = self._sink.apply(made)
         for rejection in rejections:
-            kept = places[rejection.kind]
-            refused.append(rejection if kept is None else replace(rejection, index=kept[rejection.index]))
+            kind, index = rejection.kind, rejection.index
+            if folded is not None:
+                kind, index = "sequence", folded[kind][index]
+            kept = places[kind]
+            refused.append(replace(rejection, kind=kind, index=index if kept is None else kept[index]))
         return refused
 
     def staged_form(self, table: TableSchema) -> StagedForm | None:
@@ -100,20 +102,24 @@ class MappedSink:
         return cast("StagingSink", self._sink).staged_form(mapped.table) if mapped.rows is None else None
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
-        """Empty tables, all at once."""
-        with self._said_of_source():
+        """Empty tables, all at once. Raises TARGET_SCHEMA for one that has rows of others."""
+        for table in tables:
+            if len(self._claims.sharers(self._map(table).table.name)) > 1:
+                raise self._shared(table, self._map(table).table.name, "it was emptied")
+        with self._said_of_source(*tables):
             self._sink.truncate([self._map(table).table for table in tables])
 
     def drop(self, table: TableSchema) -> None:
-        """Drop a table that the source dropped."""
+        """Drop a table that the source dropped, unless others are in it too."""
         mapped = self._map(table).table
-        with self._said_of_source():
-            self._sink.drop(mapped)
-        self._owners.pop(mapped.name, None)
+        if set(self._claims.sharers(mapped.name)) <= {table.name}:
+            with self._said_of_source(table):
+                self._sink.drop(mapped)
+        self._claims.release(table.name, mapped.name)
 
     def complete_load(self, table: TableSchema) -> None:
         """Make the secondary indexes and foreign keys that the rules leave."""
-        with self._said_of_source():
+        with self._said_of_source(table):
             self._sink.complete_load(self._map(table).table)
 
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
@@ -153,16 +159,24 @@ class MappedSink:
         self._sink.close()
 
     @contextmanager
-    def _said_of_source(self) -> Iterator[None]:
+    def _said_of_source(self, *tables: TableSchema) -> Iterator[None]:
         """Let errors name the table of the source: by that the service knows whom they concern."""
         try:
             yield
         except TailraceError as error:
-            for name, owner in self._owners.items():
-                if error.table == str(name):
-                    error.table = str(owner)
+            for table in tables:
+                if error.table == str(self._map(table).table.name):
+                    error.table = str(table.name)
                     break
             raise
+
+    def _shared(self, table: TableSchema, name: TableName, what: str) -> TailraceError:
+        return TailraceError(
+            ErrorKind.TARGET_SCHEMA,
+            f"{what}, and the target's table {name} has rows of others",
+            table=str(table.name),
+            remedy=f"delete its rows in {name} by hand, and reload the table",
+        )
 
     def _map(self, table: TableSchema) -> MappedTable:
         # By identity: a schema's hash is that of all its columns. The schema is kept, so its identity stays its own.
@@ -216,6 +230,32 @@ class MappedSink:
         return made, kept
 
 
+def fold(batch: TableBatch) -> tuple[TableBatch, dict[str, list[int]]]:
+    """Return the net changes of a sequence by the key that its table has, and from where in it each item comes.
+
+    Of rows with equal keys the last one counts: who gave the table its key says that there are none.
+    """
+    key = batch.table.key
+    last: dict[Row, tuple[Row | None, int]] = {}
+    for index, (_, before, after) in enumerate(batch.sequence):
+        if before is not None:
+            last[tuple([before[i] for i in key])] = (None, index)
+        if after is not None:
+            # A large value that did not change stands in the old row.
+            known = before if before is not None else after
+            row = tuple([k if a is UNCHANGED else a for a, k in zip(after, known, strict=True)])
+            last[tuple([row[i] for i in key])] = (row, index)
+    kept = [(row, index) for row, index in last.values() if row is not None]
+    gone = [(key_values, index) for key_values, (row, index) in last.items() if row is None]
+    made = TableBatch(batch.table, upserts=[row for row, _ in kept], deletes=[row for row, _ in gone])
+    places = {"upserts": [place for _, place in kept], "deletes": [place for _, place in gone]}
+    if batch.origins:
+        origins = batch.origins["sequence"]
+        made.origins = {kind: [origins[place] for place in found] for kind, found in places.items()}
+        made.origins |= {"updates": [], "sequence": []}
+    return made, places
+
+
 _OPERATIONS = {"r": "INSERT", "c": "INSERT", "u": "UPDATE", "d": "DELETE"}
 
 
@@ -246,17 +286,13 @@ def mapped_tables(
         return list(tables), []
     made: list[TableSchema] = []
     found: list[Finding] = []
-    owners: dict[TableName, TableName] = {}
+    claims = Claims()
     for table in tables:
         try:
             mapped = map_table(rules, table, keeps_history=keeps_history)
+            claims.claim(table.name, mapped.table, mapped.constants)
         except TailraceError as error:
             found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
-            continue
-        owner = owners.setdefault(mapped.table.name, table.name)
-        if owner != table.name:
-            message = f"the table mappings give {mapped.table.name} to it and to {owner}"
-            found.append(Finding(Severity.BLOCKS, "mapping-rule", message, table.name, "give one of them another name"))
             continue
         if mapped.left_out:
             message = f"the table mappings leave no place for {', '.join(mapped.left_out)}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mappings import names
+from schemas.mappings import keys, names
 from schemas.mappings.expressions import Expression, Headers
 from schemas.mappings.rules import MASKING, Action, TransformationRule
 from schemas.mappings.types import Meaning, meaning
@@ -48,6 +48,10 @@ class MappedTable:
     """Values of the key, in key order; None: as they are."""
     needs_changes: bool
     """Whether the functions look at the changes that are given beside the rows."""
+    constants: tuple[tuple[int, Any], ...]
+    """The columns of the target's key, by place, that have one value for all rows, and the value."""
+    gains_key: bool
+    """Whether it has a key that the source's table lacks."""
     left_out: tuple[str, ...]
     """In words: indexes, foreign keys and generated columns that the rules leave no place for."""
 
@@ -83,21 +87,51 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
         for i, column in enumerate(table.columns)
         if renamed.get(column.name) != column.name or any(t.source == i and t.steps for t in targets)
     }
+    keying = keys.rule_of(rules, table.name)
+    key = tuple(kept.index(i) for i in table.key)
+    primary = table.primary_key
+    if keying is not None:
+        key = keys.defined(keying, table, [_key_part(table, target) for target in targets])
+        assert keying.primary_key_def is not None
+        primary = keying.primary_key_def.origin == "primary-key"
     mapped = replace(
         table,
         name=name,
         columns=tuple(t.column for t in targets),
-        key=tuple(kept.index(i) for i in table.key),
+        key=key,
+        primary_key=primary,
         indexes=tuple(i for i in table.indexes if not _mentions(i.definition, touched)),
         foreign_keys=tuple(k for k in (_reference(rules, table, key, renamed) for key in table.foreign_keys) if k),
         generated=tuple(g for g in table.generated if not _mentions(g.expression, touched)),
     )
     if not changed:
-        return MappedTable(mapped if mapped != table else table, None, None, False, _left_out(table, mapped))
-    keys = [next(t for t in targets if t.source == i) for i in table.key]
-    key_rows = _key_function(keys) if any(t.steps for t in keys) else None
+        same = mapped if mapped != table else table
+        key_rows = _key_function([targets[i] for i in key], table.key) if keying is not None and table.key else None
+        # Rows are made anew, as they are, where a key is to be found in them.
+        rows = _row_function(targets, len(table.columns)) if keying is not None else None
+        return MappedTable(same, rows, key_rows, False, (), bool(key and not table.key), _left_out(table, mapped))
+    key_targets = [targets[i] for i in key]
+    key_rows = None
+    if table.key and (keying is not None or any(t.steps for t in key_targets)):
+        key_rows = _key_function(key_targets, table.key)
+    constants = tuple((i, targets[i].expression()) for i in key if _is_constant(targets[i]))  # type: ignore[misc]
     needs = any(t.earlier is not None or (t.expression and t.expression.reads_headers) for t in targets)
-    return MappedTable(mapped, _row_function(targets, len(table.columns)), key_rows, needs, _left_out(table, mapped))
+    rows = _row_function(targets, len(table.columns))
+    gains_key = bool(key and not table.key)
+    return MappedTable(mapped, rows, key_rows, needs, constants, gains_key, _left_out(table, mapped))
+
+
+def _is_constant(target: _Target) -> bool:
+    return target.expression is not None and not target.expression.arguments
+
+
+def _key_part(table: TableSchema, target: _Target) -> keys.KeyPart:
+    if target.source is not None:
+        former = table.columns[target.source].name
+        return keys.KeyPart(target.column.name, former, frozenset({target.source}), is_same=True)
+    reads = frozenset(target.expression.columns) if target.expression is not None else frozenset[int]()
+    is_steady = target.earlier is None and not (target.expression and target.expression.reads_headers)
+    return keys.KeyPart(target.column.name, "", reads, False, is_steady)
 
 
 def _kept(rules: list[TransformationRule], table: TableSchema) -> list[int]:
@@ -276,10 +310,18 @@ def _row_function(targets: list[_Target], width: int) -> Rows:
     return _compiled(scope, cells, width)
 
 
-def _key_function(keys: list[_Target]) -> Rows:
+def _key_function(targets: list[_Target], key: tuple[int, ...]) -> Rows:
+    """Generate the function from values of the source's key, in its order, to those of the target's key."""
     scope: dict[str, Any] = {"UNCHANGED": UNCHANGED}
-    cells = [_cell(scope, f"v{i}", i, target.steps) for i, target in enumerate(keys)]
-    return _compiled(scope, cells, len(keys))
+    cells = []
+    for place, target in enumerate(targets):
+        if target.expression is not None:
+            scope[f"e{place}"] = target.expression
+            cells.append(f"e{place}({', '.join(f'v{key.index(i)}' for i in target.expression.columns)})")
+        else:
+            assert target.source is not None
+            cells.append(_cell(scope, f"v{key.index(target.source)}", place, target.steps))
+    return _compiled(scope, cells, len(key))
 
 
 def _cell(scope: dict[str, Any], value: str, place: int, steps: tuple[Convert, ...]) -> str:
@@ -303,7 +345,8 @@ def _reference(
     rules: Sequence[TransformationRule], table: TableSchema, key: ForeignKey, renamed: dict[str, str]
 ) -> ForeignKey | None:
     """Return a foreign key in the target's names, None where a column of it is gone."""
-    if any(column not in renamed for column in key.columns):
+    # What had a key of its own may not be unique in what it has now.
+    if any(column not in renamed for column in key.columns) or keys.rule_of(rules, key.target) is not None:
         return None
     return replace(
         key,

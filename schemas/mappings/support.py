@@ -5,11 +5,7 @@ from __future__ import annotations
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.rules import NAMING, Action, Mappings, SelectionRule, TableSettingsRule
-
-_NOT_DONE = {
-    Action.DEFINE_PRIMARY_KEY: "another key than the source's is not supported yet",
-}
+from schemas.mappings.rules import NAMING, Mappings, SelectionRule, TableSettingsRule
 
 
 def findings(mappings: Mappings) -> list[Finding]:
@@ -36,8 +32,6 @@ def findings(mappings: Mappings) -> list[Finding]:
                 Severity.NOTE,
                 "there are no tablespaces to name: tables go where the target's default is",
             )
-        else:
-            message = _NOT_DONE.get(rule.rule_action, "")
         if message:
             found.append(Finding(severity, "mapping-rule", f"rule {rule.rule_id}: {message}"))
     return found

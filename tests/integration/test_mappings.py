@@ -214,3 +214,100 @@ def test_a_document_of_dms_runs_as_it_is(
         assert target.rows("select score from crm.t_customer where id in (1, 2) order by id") == [(7,), (2,)]
         assert services.stop("capture") == 0
         assert services.stop("apply") == 0
+
+
+def _rule(number: int, action: str, target: str, schema: str, table: str, **more: Any) -> dict[str, Any]:
+    kind = "selection" if action in ("include", "exclude") else "transformation"
+    found = {
+        "rule-type": kind,
+        "rule-id": str(number),
+        "rule-action": action,
+        "object-locator": {"schema-name": schema, "table-name": table},
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    return found if kind == "selection" else found | {"rule-target": target}
+
+
+SHARDS = [
+    _rule(1, "include", "", "shard%", "%"),
+    _rule(2, "rename", "schema", "shard%", "%", value="whole"),
+    _rule(
+        3,
+        "add-column",
+        "column",
+        "shard%",
+        "account",
+        value="shard",
+        expression="$AR_M_SOURCE_SCHEMA",
+        data_type={"type": "string", "length": 20},
+    ),
+    _rule(4, "define-primary-key", "table", "shard%", "account", primary_key_def={"columns": ["shard", "id"]}),
+    _rule(5, "define-primary-key", "table", "shard1", "loose", primary_key_def={"columns": ["a", "b"]}),
+    _rule(
+        6,
+        "add-column",
+        "column",
+        "shard1",
+        "loose",
+        value="seq",
+        expression="$AR_H_CHANGE_SEQ",
+        data_type={"type": "int8"},
+    ),
+]
+
+
+def test_shards_become_one_table_and_a_table_without_a_key_gets_one(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+) -> None:
+    source, target = new_database(16, "source"), new_database(16, "target")
+    for shard in ("shard1", "shard2"):
+        source.execute(
+            f"create schema {shard}",
+            f"create table {shard}.account (id bigint primary key, name text)",
+            f"insert into {shard}.account select g, '{shard}' || g from generate_series(1, 1500) g",
+        )
+    source.execute(
+        "create table shard1.loose (a int, b int, c text)",
+        "alter table shard1.loose replica identity full",
+        "insert into shard1.loose select g, 0, 'c' || g from generate_series(1, 1500) g",
+    )
+    (tmp_path / "mappings.json").write_text(json.dumps({"rules": SHARDS}))
+    with Services(tmp_path, replication, kafka_server, source, target, mappings="mappings.json") as services:
+        document = json.loads(services.configuration.read_text())
+        del document["source"]["tables"]
+        services.configuration.write_text(json.dumps(document))
+        plan = services.run("plan", "--json")
+        assert plan.returncode == 0, plan.stdout + plan.stderr
+        services.start("capture")
+        services.start("apply")
+        source.execute(
+            "update shard1.account set name = 'new' where id <= 50",
+            "update shard2.account set id = id + 5000 where id <= 20",
+            "delete from shard1.account where id between 100 and 200",
+            "update shard1.loose set b = 1, c = 'moved' where a <= 30",
+            "delete from shard1.loose where a > 1400",
+        )
+        services.kill("apply")
+        services.start("apply")
+        expected = source.rows(
+            """select 'shard1', id, name from shard1.account union all select 'shard2', id, name from shard2.account
+               order by 1, 2"""
+        )
+        loose = source.rows("select a, b, c from shard1.loose order by 1")
+
+        def is_equal() -> bool:
+            there = target.rows("select count(*) from pg_tables where schemaname = 'whole'")
+            if there != [(2,)]:
+                return False
+            rows = target.rows("select shard, id, name from whole.account order by 1, 2")
+            return rows == expected and target.rows("select a, b, c from whole.loose order by 1") == loose
+
+        services.wait(is_equal, "both shards and the keyed table")
+        keys = """select pg_get_constraintdef(oid) from pg_constraint
+                  where contype = 'p' and connamespace = 'whole'::regnamespace"""
+        assert sorted(target.rows(keys)) == [("PRIMARY KEY (a, b)",), ("PRIMARY KEY (shard, id)",)]
+        # The log's changes come behind the rows of the load.
+        seqs = "select count(*) filter (where b = 1 and seq > 0), bool_and(seq > 0) from whole.loose"
+        assert target.rows(seqs) == [(30, True)]
+        assert services.stop("capture") == 0
+        assert services.stop("apply") == 0

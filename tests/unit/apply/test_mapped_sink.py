@@ -1,7 +1,8 @@
-"""Rules that speak of changes and not of rows alone: header values, and what columns held before."""
+"""Rules that speak of changes and not of rows alone, and those that give tables another key, or several one name."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,12 +52,12 @@ class Recorder(HistorySink):
         """Nothing is open."""
 
 
-def rule(action: str, column: str | None = None, **more: Any) -> TransformationRule:
+def rule(action: str, column: str | None = None, *, target: str = "column", **more: Any) -> TransformationRule:
     document = {
         "rule-type": "transformation",
         "rule-id": action,
         "rule-action": action,
-        "rule-target": "column",
+        "rule-target": target,
         "object-locator": {"schema-name": "shop", "table-name": "%", "column-name": column or "%"},
         **{name.replace("_", "-"): value for name, value in more.items()},
     }
@@ -146,3 +147,109 @@ def test_which_columns_have_an_earlier_one(column_filter: str, added: list[str])
     assert "rule add-before-image-columns: earlier values are for targets that keep every change" in finding.message
     with pytest.raises(TailraceError, match="rule add-before-image-columns"):
         MappedSink(MemorySink(MemoryTarget()), rules).prepare(TABLE)
+
+
+def key(*columns: str, origin: str = "primary-key") -> TransformationRule:
+    definition = {"name": "pk", "origin": origin, "columns": list(columns)}
+    return rule("define-primary-key", target="table", primary_key_def=definition)
+
+
+def constant(name: str, expression: str) -> TransformationRule:
+    return rule("add-column", value=name, expression=expression, data_type={"type": "string", "length": 20})
+
+
+def one_table(name: str = "all_customers") -> list[TransformationRule]:
+    return [rule("rename", target="schema", value="all"), rule("rename", target="table", value=name)]
+
+
+SHARDED = [constant("shard", "'of ' || $AR_M_SOURCE_TABLE_NAME"), key("shard", "id"), *one_table()]
+EAST, WEST = (replace(TABLE, name=TableName("shop", name)) for name in ("east", "west"))
+
+
+def test_several_tables_go_into_one_by_a_key_with_a_constant_of_each() -> None:
+    target = MemoryTarget()
+    sink = MappedSink(MemorySink(target), SHARDED)
+    for table in (EAST, WEST):
+        sink.prepare(table)
+        assert sink.apply(TableBatch(table, [(1, table.name.table, "x"), (2, "b", "y")])) == []
+    sink.apply(TableBatch(EAST, [(3, "c", "z")], [(2, "new", UNCHANGED)], deletes=[(1,)]))
+    sink.flush()
+    into = TableName("all", "all_customers")
+    assert sorted(target.read(into)) == [
+        (1, "west", "x", "of west"),
+        (2, "b", "y", "of west"),
+        (2, "new", "y", "of east"),
+        (3, "c", "z", "of east"),
+    ]
+    # What would take out the rows of the other one is refused by the name of its table, or left.
+    with pytest.raises(TailraceError, match=r"it was emptied, and the target's table all.all_customers") as caught:
+        sink.truncate([WEST])
+    assert caught.value.table == "shop.west"
+    with pytest.raises(TailraceError, match="it was made anew"):
+        sink.prepare(replace(WEST, version=2, life=2))
+    sink.drop(WEST)
+    sink.flush()
+    assert len(target.read(into)) == 4
+    (mapped, _), found = mapped_tables(SHARDED, [EAST, WEST])
+    assert found == []
+    assert mapped.key_names == ("shard", "id")
+
+
+@pytest.mark.parametrize(
+    ("rules", "west", "message"),
+    [
+        (one_table(), WEST, "nothing in its key tells their rows apart"),
+        ([constant("shard", "'one'"), key("shard", "id"), *one_table()], WEST, "nothing in its key tells"),
+        (SHARDED, replace(WEST, columns=(*WEST.columns[:2],)), "their columns differ: essay text; shard"),
+        (
+            [*SHARDED, rule("rename", "old%", value="x")],
+            replace(WEST, columns=(*WEST.columns, Column("old", INT, "bigint"))),
+            "their columns differ: shard character varying.20.; x bigint",
+        ),
+    ],
+)
+def test_tables_that_do_not_go_into_one_are_refused_by_name(
+    rules: list[TransformationRule], west: TableSchema, message: str
+) -> None:
+    _, (finding,) = mapped_tables(rules, [EAST, west])
+    assert "make all.all_customers of both shop.east and shop.west, and " in finding.message
+    sink = MappedSink(MemorySink(MemoryTarget()), rules)
+    sink.prepare(EAST)
+    with pytest.raises(TailraceError, match=message):
+        sink.prepare(west)
+
+
+def test_a_table_without_a_key_gets_one() -> None:
+    target = MemoryTarget()
+    keyless = replace(TABLE, key=(), full_before=True)
+    sink = MappedSink(MemorySink(target), [key("id", "called"), rule("rename", "name", value="called")])
+    sink.prepare(keyless)
+    changes: list[tuple[str, Row | None, Row | None]] = [
+        ("r", None, (1, "a", "x")),
+        ("r", None, (2, "b", "y")),
+        ("u", (1, "a", "x"), (1, "c", UNCHANGED)),
+        ("c", None, (3, "d", "z")),
+        ("d", (3, "d", "z"), None),
+    ]
+    sink.apply(TableBatch(keyless, sequence=changes[:3]))
+    sink.apply(TableBatch(keyless, sequence=changes[3:]))
+    sink.flush()
+    assert sorted(target.read(TABLE.name)) == [(1, "c", "x"), (2, "b", "y")]
+    (mapped,), _ = mapped_tables([key("id", origin="unique-index")], [keyless])
+    assert (mapped.key, mapped.primary_key) == ((0,), False)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (("id", "name"), "name is not known of rows that are deleted"),
+        (("shard",), "without id, which the source tells rows apart by"),
+        (("id", "nobody"), "there is no column nobody"),
+        (("id", "seq"), "seq is another one with each change"),
+    ],
+)
+def test_a_key_that_rows_cannot_go_by_is_refused(columns: tuple[str, ...], message: str) -> None:
+    seq = rule("add-column", value="seq", expression="$AR_H_CHANGE_SEQ", data_type={"type": "int8"})
+    _, (finding,) = mapped_tables([constant("shard", "'s'"), seq, key(*columns)], [TABLE])
+    assert finding.message.startswith("rule define-primary-key: ")
+    assert message in finding.message
