@@ -16,7 +16,7 @@ from schemas.mappings import support
 from schemas.mappings.expressions import Headers
 from schemas.mappings.mapped_table import Change, map_table
 from schemas.mappings.parts import Locator
-from schemas.mappings.rules import Action, Mappings, Rule, SelectionRule, TransformationRule
+from schemas.mappings.rules import Action, Filter, Mappings, Rule, SelectionRule, TransformationRule
 from schemas.mappings.values import to_text
 from schemas.selection import Selection
 from schemas.settings import Settings
@@ -109,11 +109,19 @@ def _in_words(rule: Rule) -> str:
     if isinstance(rule, SelectionRule):
         kind = {"table": "tables", "view": "views", "all": "tables and views"}[rule.object_locator.table_type]
         verb = {"include": "take", "explicit": "take", "exclude": "leave out"}[rule.rule_action]
-        limits = f", of which rows by {len(rule.filters)} filter(s)" if rule.filters else ""
+        limits = f", rows where {' and '.join(map(_filter_in_words, rule.filters))}" if rule.filters else ""
         return f"{verb} the {kind} {_place(rule.object_locator)}{limits}"
     if isinstance(rule, TransformationRule):
         return f"{_subject(rule)}: {_deed(rule)}"
     return f"{rule.rule_type} for {_place(rule.object_locator)}"
+
+
+def _filter_in_words(given: Filter) -> str:
+    said = []
+    for condition in given.filter_conditions:
+        values = [v for v in (condition.value, condition.start_value, condition.end_value) if v is not None]
+        said.append(" ".join([condition.filter_operator, " and ".join(map(repr, values))]).strip())
+    return f"{given.column_name} {' or '.join(said)}"
 
 
 def _subject(rule: TransformationRule) -> str:
@@ -128,6 +136,7 @@ def _subject(rule: TransformationRule) -> str:
 def _deed(rule: TransformationRule) -> str:
     value, old = rule.value, rule.old_value
     kind = rule.data_type.type if rule.data_type else ""
+    columns = ", ".join(rule.primary_key_def.columns) if rule.primary_key_def else ""
     words = {
         Action.RENAME: f"is called {value}",
         Action.LOWERCASE: "in lower case",
@@ -145,6 +154,8 @@ def _deed(rule: TransformationRule) -> str:
         Action.DIGITS_MASK: f"digits become {value}",
         Action.DIGITS_RANDOMIZE: "digits become random ones",
         Action.HASH_MASK: "becomes its SHA-256",
+        Action.DEFINE_PRIMARY_KEY: f"is keyed by {columns}",
+        Action.BEFORE_IMAGE: "gets a column of the value before",
     }
     return words.get(rule.rule_action, str(rule.rule_action))
 
