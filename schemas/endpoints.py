@@ -19,6 +19,7 @@ from schemas.format import Format
 from schemas.hints import nearest
 from schemas.kafka_target import KafkaTarget
 from schemas.kinesis_target import KinesisTarget
+from schemas.mongodb_target import DocdbTarget, MongodbTarget
 from schemas.opensearch_target import OpensearchTarget
 from schemas.section import Section
 from schemas.selection import Selection
@@ -29,10 +30,12 @@ SOURCE_ENGINES = ("postgresql", "mysql", "debezium")
 TARGET_ENGINES = (
     "postgresql",
     "mysql",
+    "docdb",
     "dynamodb",
     "files",
     "kafka",
     "kinesis",
+    "mongodb",
     "opensearch",
     "s3",
     "stdout",
@@ -367,10 +370,12 @@ AnySource = Annotated[
 AnyTarget = Annotated[
     Annotated[PostgresqlTarget, Tag("postgresql")]
     | Annotated[MysqlTarget, Tag("mysql")]
+    | Annotated[DocdbTarget, Tag("docdb")]
     | Annotated[DynamodbTarget, Tag("dynamodb")]
     | Annotated[FilesTarget, Tag("files")]
     | Annotated[KafkaTarget, Tag("kafka")]
     | Annotated[KinesisTarget, Tag("kinesis")]
+    | Annotated[MongodbTarget, Tag("mongodb")]
     | Annotated[OpensearchTarget, Tag("opensearch")]
     | Annotated[S3Target, Tag("s3")]
     | Annotated[StdoutTarget, Tag("stdout")]

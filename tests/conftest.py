@@ -28,6 +28,7 @@ from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_p
 from deploy.local.process import log_tail
 from deploy.local.registry import RegistryServer
 from deploy.local.s3 import S3Server, program
+from deploy.local.secantus import SecantusServer, secantus_packages
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database, drop_database
 from tests.kit.topics import delete_topics
@@ -290,3 +291,13 @@ def dynalite_server(servers_directory: Path) -> Iterator[DynaliteServer]:
         _LOGS.append(server.log)
         yield server
     _forget(server.log, directory)
+
+
+@pytest.fixture(scope="session")
+def secantus_server(servers_directory: Path) -> Iterator[SecantusServer]:
+    """A stand-in of MongoDB; tests that want one are skipped where it cannot be had."""
+    with _optional("SecantusDB", True):
+        secantus_packages()
+    with SecantusServer(servers_directory / "secantus") as server:
+        _LOGS.append(server.log)
+        yield server

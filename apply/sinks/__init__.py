@@ -28,10 +28,12 @@ ENTRY_POINT_GROUP = "tailrace.sinks"
 _ENGINES = {
     "postgresql": "apply.sinks.postgresql.target",
     "mysql": "apply.sinks.mysql.target",
+    "docdb": "apply.sinks.mongodb.target",
     "dynamodb": "apply.sinks.dynamodb.target",
     "files": "apply.sinks.files",
     "kafka": "apply.sinks.kafka.target",
     "kinesis": "apply.sinks.kinesis",
+    "mongodb": "apply.sinks.mongodb.target",
     "opensearch": "apply.sinks.opensearch.target",
     "s3": "apply.sinks.s3.target",
     "stdout": "apply.sinks.stdout",

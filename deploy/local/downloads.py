@@ -16,12 +16,14 @@ from deploy.local.opensearch import opensearch_jars
 from deploy.local.postgresql import WHEEL_DIRECTORIES, named_postgresql, programs
 from deploy.local.registry import registry_programs
 from deploy.local.s3 import program
+from deploy.local.secantus import secantus_packages
 
 STAND_INS: dict[str, Callable[[], Path]] = {
     "versitygw": program,
     "OpenSearch": opensearch_jars,
     "the schema registry": registry_programs,
     "dynalite": dynalite_package,
+    "SecantusDB": secantus_packages,
 }
 """Servers that stand for a target's service. Tests that want one that cannot be had are skipped, and say so."""
 

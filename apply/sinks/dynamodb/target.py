@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from apply.guarded import table_findings
 from apply.sinks.dynamodb.client import Client
 from apply.sinks.dynamodb.items import Items
+from apply.sinks.dynamodb.reader import DynamodbReader
 from apply.sinks.dynamodb.sink import DynamodbSink
 from apply.sinks.dynamodb.tables import Tables, key_difference
 from schemas.dynamodb_target import DynamodbTarget
@@ -21,6 +22,11 @@ from schemas.table import TableSchema
 def open_sink(settings: Settings, target: str) -> DynamodbSink:
     """Return the sink of a target. Connects when it is first used."""
     return DynamodbSink(settings.name, target, _section(settings, target), settings.object_mappings(target))
+
+
+def open_reader(settings: Settings, target: str) -> DynamodbReader:
+    """Return what reads the rows back."""
+    return DynamodbReader(_section(settings, target), settings.object_mappings(target))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

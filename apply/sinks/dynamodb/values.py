@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.types import Family, LogicalType
 from schemas.types.numbers import EXACT, NAN
-from schemas.types.plain import plain
+from schemas.types.plain import canonical, plain
 
 NUMBER_DIGITS_MAX = 38
 NUMBER_EXPONENT_MAX = 125
@@ -29,6 +29,7 @@ sizes"."""
 Attribute = dict[str, Any]
 Encode = Callable[[Any], Attribute]
 """From a canonical value, not None."""
+Decode = Callable[[Attribute], Any]
 
 INTEGERS = frozenset({Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.UINT64})
 
@@ -52,6 +53,23 @@ def encoder(type_: LogicalType) -> Encode:
         # Numbers have no minus zero.
         return lambda v: (number(Decimal(repr(v))) if v or str(v) == "0.0" else None) or {"S": str(form(v))}
     return lambda v: {"S": form(v)}
+
+
+def decoder(type_: LogicalType) -> Decode:
+    """Return what reads a type's attributes. It raises ValueError, TypeError or ArithmeticError for others."""
+    family, form = type_.family, canonical(type_)
+
+    def decode(attribute: Attribute) -> Any:
+        ((kind, value),) = attribute.items()
+        if family in (Family.FLOAT32, Family.FLOAT64):
+            return float(value)
+        if kind == "N":
+            if family is Family.DECIMAL:
+                return int(Decimal(value).scaleb(type_.scale or 0, EXACT))
+            return Decimal(value) if family is Family.NUMERIC else int(value)
+        return value if kind in ("BOOL", "B") else form(value)
+
+    return decode
 
 
 def key_type(type_: LogicalType) -> str:

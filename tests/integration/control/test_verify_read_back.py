@@ -59,6 +59,11 @@ def _opensearch(fixture: Fixture) -> dict[str, Any]:
     return {"engine": "opensearch", "url": url, "index_name": name, "index_settings": settings}
 
 
+def _mongodb(fixture: Fixture) -> dict[str, Any]:
+    names = {"database": f"t{secrets.token_hex(5)}", "control_database": f"t{secrets.token_hex(5)}"}
+    return {"engine": "mongodb", "port": fixture("secantus_server").port, **names}
+
+
 def _kinesis(fixture: Fixture) -> dict[str, Any]:
     settings = fixture("moto_server").settings
     names = {"region": "region_name", "access_key_id": "aws_access_key_id"}
@@ -87,6 +92,7 @@ TARGETS: dict[str, Callable[[Fixture], dict[str, Any]]] = {
     "json files": lambda f: _files(f, data_format="json", include_op_for_full_load=True),
     "s3": _s3,
     "opensearch": _opensearch,
+    "mongodb": _mongodb,
     "kinesis": _kinesis,
     "kafka, DMS's JSON": lambda f: _kafka(f, "json"),
     "kafka, envelopes": lambda f: _kafka(f, "debezium"),

@@ -17,6 +17,7 @@ import pytest
 from apply.sink import Sink, TableBatch
 from apply.sinks import target_findings, target_grants
 from apply.sinks.dynamodb import sink as sink_module
+from apply.sinks.dynamodb.reader import DynamodbReader
 from apply.sinks.dynamodb.sink import DynamodbSink
 from deploy.local.dynalite import DynaliteServer
 from deploy.local.moto import MotoServer
@@ -28,8 +29,7 @@ from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
-from schemas.types.numbers import EXACT, NAN
-from schemas.types.plain import canonical
+from schemas.types.numbers import NAN
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import EVENTS, INT64, ORDERS, SEATS, STRING, SinkSuite
 from tests.kit.type_samples import SAMPLES, TypeSample
@@ -60,22 +60,6 @@ def _client(settings: dict[str, str]) -> Any:
         aws_access_key_id=settings["access_key_id"],
         aws_secret_access_key=settings["secret_access_key"],
     )
-
-
-def _canonical(type_: LogicalType, attribute: dict[str, Any] | None) -> Any:
-    """Return the canonical value of an attribute."""
-    if attribute is None:
-        return None
-    ((kind, value),) = attribute.items()
-    if type_.family in (Family.FLOAT32, Family.FLOAT64):
-        return float(value)
-    if kind != "N":
-        return value if kind in ("BOOL", "B") else canonical(type_)(value)
-    if type_.family is Family.NUMERIC:
-        return Decimal(value)
-    if type_.family is Family.DECIMAL:
-        return int(Decimal(value).scaleb(type_.scale or 0, EXACT))
-    return int(value)
 
 
 class TestDynamodb(SinkSuite):
@@ -117,10 +101,8 @@ class TestDynamodb(SinkSuite):
         return [item for page in pages for item in page["Items"]]
 
     def read(self, sink: Sink, table: TableSchema) -> list[Row]:
-        return [
-            tuple(_canonical(column.type, item.get(column.name)) for column in table.columns)
-            for item in self.items(f"{self.prefix}-{table.name}")
-        ]
+        with contextlib.closing(DynamodbReader(self.section, ())) as reader:
+            return list(reader.rows(table))
 
     @contextlib.contextmanager
     def fault(self, sink: Sink, number: int) -> Iterator[None]:

@@ -1,0 +1,39 @@
+"""Reads the items of a table back, for `tailrace verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from apply.sinks.dynamodb.client import Client
+from apply.sinks.dynamodb.items import Items
+from apply.sinks.dynamodb.values import decoder
+from schemas.changes import Row
+from schemas.dynamodb_target import DynamodbTarget
+from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.mappings.objects import rule_for
+from schemas.table import TableSchema
+
+
+class DynamodbReader:
+    """See `apply.reading.RowReader`. Items that rules made cannot be told back to rows."""
+
+    def __init__(self, target: DynamodbTarget, rules: Sequence[ObjectMappingRule]) -> None:
+        self._target = target
+        self._rules = rules
+        self._client = Client(target)
+
+    def rows(self, table: TableSchema) -> Iterator[Row]:
+        """Yield each row. Raises TARGET_SCHEMA for a table that is not there, or is made by a rule."""
+        if rule_for(self._rules, table.name) is not None:
+            message = "its items are made by a rule of object mapping: they are not compared"
+            raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name))
+        items = Items(table, self._rules, self._target.table_name, self._target.sequence_attribute)
+        columns = [(column.name, decoder(column.type)) for column in table.columns]
+        for page in self._client.scan(items.name):
+            for item in page:
+                yield tuple(decode(item[name]) if name in item else None for name, decode in columns)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()

@@ -1,0 +1,100 @@
+"""The control database: barriers of replications, and the commit sequences of deleted documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import Int64
+from pymongo import ReturnDocument, UpdateOne
+
+from apply.sink import Arrival, TopicPartition
+from apply.sinks.mongodb.client import Client, told
+from runtime import clock
+
+BARRIERS = "barriers"
+DELETED = "deleted"
+
+
+class ControlDatabase:
+    """See `Sink.arrive`, `Sink.pass_barrier`."""
+
+    def __init__(self, client: Client, database: str, owner: str, kept_s: int) -> None:
+        self._client = client
+        self._database = database
+        self._owner = owner
+        self._kept_s = kept_s
+        self._made = False
+
+    def make(self) -> None:
+        """Let what is remembered of deleted documents expire."""
+        if not self._made:
+            with told("making the control database"):
+                self._deleted.create_index("at", expireAfterSeconds=self._kept_s)
+            self._made = True
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """Record an arrival, durably and at once; tell how far the barrier has come."""
+        place = f"{partition.topic}/{partition.partition}"
+        found = self._update(barrier, {"$addToSet": {"arrived": place}, "$setOnInsert": {"owner": self._owner}})
+        if found.get("passed"):
+            return Arrival.PASSED
+        return Arrival.READY if len(found["arrived"]) >= partition_count else Arrival.WAITING
+
+    def is_passed(self, barrier: str) -> bool:
+        """Tell whether somebody has passed a barrier."""
+        with told("reading a barrier"):
+            found = self._barriers.find_one({"_id": self._id(barrier)})
+        return bool(found and found.get("passed"))
+
+    def set_passed(self, barrier: str) -> None:
+        """Mark a barrier as passed."""
+        self._update(barrier, {"$set": {"passed": True, "owner": self._owner}})
+
+    def forget(self) -> list[str]:
+        """Remove all barriers of this replication and target. What is known of deleted documents expires by itself."""
+        with told("removing barriers"):
+            count = self._barriers.delete_many({"owner": self._owner}).deleted_count
+        return [f"removed {count} barriers from the collection {self._database}.{BARRIERS}"]
+
+    def remember(self, place: str, deletions: Iterable[tuple[Any, int]]) -> None:
+        """Keep the commit sequences of documents that are about to be deleted; the highest of each."""
+        at = datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC)
+        writes = [
+            UpdateOne({"_id": _key(place, id_)}, {"$max": {"seq": Int64(seq)}, "$set": {"at": at}}, upsert=True)
+            for id_, seq in deletions
+        ]
+        if writes:
+            with told("remembering deletions"):
+                self._deleted.bulk_write(writes, ordered=False)
+
+    def sequences(self, place: str, ids: Iterable[Any]) -> list[tuple[Any, int]]:
+        """Return the `_id`s of which a deletion is known, with its commit sequence."""
+        keys = [_key(place, id_) for id_ in ids]
+        if not keys:
+            return []
+        with told("looking for deletions"):
+            return [(found["_id"]["id"], int(found["seq"])) for found in self._deleted.find({"_id": {"$in": keys}})]
+
+    @property
+    def _deleted(self) -> Any:
+        return self._client.collection(self._database, DELETED)
+
+    @property
+    def _barriers(self) -> Any:
+        return self._client.collection(self._database, BARRIERS)
+
+    def _id(self, barrier: str) -> str:
+        return f"{self._owner}/{barrier}"
+
+    def _update(self, barrier: str, change: dict[str, Any]) -> dict[str, Any]:
+        with told("changing a barrier"):
+            found: dict[str, Any] = self._barriers.find_one_and_update(
+                {"_id": self._id(barrier)}, change, upsert=True, return_document=ReturnDocument.AFTER
+            )
+        return found
+
+
+def _key(place: str, id_: Any) -> dict[str, Any]:
+    return {"place": place, "id": id_}

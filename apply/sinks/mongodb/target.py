@@ -1,0 +1,72 @@
+"""MongoDB and Amazon DocumentDB as targets: what `apply.sinks` asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from apply.guarded import table_findings
+from apply.sinks.mongodb.client import Client, told
+from apply.sinks.mongodb.documents import Documents, place_of
+from apply.sinks.mongodb.reader import MongodbReader
+from apply.sinks.mongodb.sink import MongodbSink
+from schemas.findings import Finding, Severity
+from schemas.mongodb_target import MongodbTarget
+from schemas.settings import Settings
+from schemas.table import TableSchema
+
+
+def open_sink(settings: Settings, target: str) -> MongodbSink:
+    """Return the sink of a target. Connects when it is first used."""
+    return MongodbSink(settings.name, target, _section(settings, target))
+
+
+def open_reader(settings: Settings, target: str) -> MongodbReader:
+    """Return what reads the rows back."""
+    return MongodbReader(_section(settings, target))
+
+
+def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Check that the server takes writes, and that each table can be a collection. Never changes anything."""
+    section = _section(settings, target)
+    client = Client(section)
+    found: list[Finding] = []
+
+    def name_of(table: TableSchema) -> str:
+        made = Documents(table, section)
+        return f"{made.database}.{made.collection}"
+
+    try:
+        hello = client.command("hello")
+        if not hello.get("isWritablePrimary", True):
+            remedy = "name the primary, or set `replica_set`"
+            found.append(Finding(Severity.BLOCKS, "not-primary", "the server takes no writes", remedy=remedy))
+        for table, place, problem in table_findings(tables, name_of, "a document", "collection_name"):
+            if problem is not None:
+                found.append(problem)
+                continue
+            with told(f"looking for the collection {place}"):
+                is_there = client.collection(*place_of(section, table.name)).find_one({}, {"_id": 1}) is not None
+            if is_there:
+                message = (
+                    f"the collection {place} has documents: of other keys they stay, of equal ones they are replaced"
+                )
+                found.append(Finding(Severity.NOTE, "collection-exists", message, table.name))
+    finally:
+        client.close()
+    return found
+
+
+def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
+    """Return the shell's statement that gives the user what it needs."""
+    section = _section(settings, target)
+    databases = sorted({place_of(section, table.name)[0] for table in tables} | {section.control_database})
+    roles = json.dumps([{"role": "readWrite", "db": database} for database in databases])
+    user, source = json.dumps(section.user or "USER"), json.dumps(section.auth_source)
+    return [f"db.getSiblingDB({source}).grantRolesToUser({user}, {roles})"]
+
+
+def _section(settings: Settings, target: str) -> MongodbTarget:
+    section = settings.target(target)
+    assert isinstance(section, MongodbTarget)
+    return section
