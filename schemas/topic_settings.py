@@ -123,8 +123,8 @@ class TopicSettings(Section):
     format: Format = Format.AVRO
     """`avro` (Confluent wire format), `json`, or `json-with-schema` (as Kafka Connect's JSON converter writes it)."""
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Partitions of each table's topic: the most appliers that can share one table. Tables without a key, and those with
-    unique values besides it, have one (docs/ordering.md)."""
+    """Partitions of each table's topic: the most appliers that can share one table. Tables without a key, and those
+    with unique values besides it, have one (docs/ordering.md)."""
     replication_factor: Annotated[int, Field(ge=1, le=32_767)] | None = None
     """Copies of each partition. Left out: the cluster's `default.replication.factor`."""
     cleanup: Cleanup = Cleanup.DELETE
