@@ -66,8 +66,8 @@ integration: preflight-quiet venv ## tests on real Kafka and PostgreSQL servers
 
 test: preflight-quiet unit integration ## all tests; installs and starts what they need
 
-demo: preflight-quiet venv ## watch a database move under fire (KEEP=1 leaves it running; TARGETS=s3,opensearch: to several targets)
-	@KEEP=$(KEEP) TARGETS=$(TARGETS) $(BIN)/python -m deploy.demo
+demo: preflight-quiet venv ## watch a database move under fire (SOURCE=mysql TARGET=…; TARGETS=s3,opensearch: several; KEEP=1)
+	@KEEP=$(KEEP) SOURCE=$(SOURCE) TARGET=$(TARGET) TARGETS=$(TARGETS) $(BIN)/python -m deploy.demo
 
 bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name for one)
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -15,6 +15,7 @@ from rich.text import Text
 from control.topics import commands, sample
 from deploy.demo import fan_out
 from deploy.demo.screen import Screen
+from deploy.demo.shop import PRODUCTS
 from deploy.demo.stage import TARGET, DemoError, Stage
 from deploy.demo.story import Results, Story
 from deploy.local.cache import LocalServerError
@@ -32,6 +33,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.demo", description=__doc__)
     keep_default = os.environ.get("KEEP", "") not in ("", "0")
     parser.add_argument("--keep", action="store_true", default=keep_default, help="leave everything running (KEEP=1)")
+    for side in ("source", "target"):
+        default = os.environ.get(side.upper()) or "postgresql"
+        parser.add_argument(
+            f"--{side}", choices=PRODUCTS, default=default, help=f"what the {side} is ({side.upper()}=…)"
+        )
     parser.add_argument("--rate", type=float, default=250.0, help="transactions a second of the writer")
     parser.add_argument("--seed", type=int, default=1, help="of the writer")
     further = "further targets, with commas between them (TARGETS=s3,opensearch)"
@@ -40,7 +46,7 @@ def main() -> int:
     arguments = parser.parse_args()
     # A terminated demo cleans up as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stage = Stage(arguments.directory)
+    stage = Stage(arguments.directory, arguments.source, arguments.target)
     failed = True
     try:
         with Screen() as screen:
@@ -151,10 +157,10 @@ In another terminal:
   export DEMO_PASSWORD={PASSWORD}
   {TAILRACE} status {configuration} --watch
   {TAILRACE} topics {configuration}
-  {TAILRACE} debug read {configuration} {stage.settings.name}.public.orders --max 5
+  {TAILRACE} debug read {configuration} {stage.settings.name}.{stage.source.schema}.orders --max 5
   {TAILRACE} verify {configuration} --target {TARGET}
-  source: {stage.source_dsn}
-  target: {stage.target_dsn}
+  source: {stage.source.url}
+  target: {stage.target.url}
 Ctrl-C here, or `kill {os.getpid()}`, stops and removes all of it.""",
         soft_wrap=True,
     )

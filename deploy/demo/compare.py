@@ -1,19 +1,24 @@
-"""The demo's own comparison of source and target: every row, every column, by the text that each server prints.
+"""The demo's own comparison of source and target: every row, every column, read by each side's own driver.
 
-It shares nothing with `tailrace verify`: both sides are sorted by the servers and read side by side.
+It shares nothing with `tailrace verify`. Between servers of one engine rows are compared by the text that the server
+prints of them. Between engines values are made alike first: by `alike` and nothing else.
 """
 
 from __future__ import annotations
 
+import json
+import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from hashlib import blake2b
+from itertools import zip_longest
 from typing import Any
 
-import psycopg
-from psycopg import sql
+from deploy.demo.engines import Client, Column
 
-_SESSION = "-c datestyle=ISO -c intervalstyle=iso_8601 -c timezone=UTC -c extra_float_digits=3"
 SHOWN_MAX = 5
 
 
@@ -35,75 +40,82 @@ class TableDifference:
         return not (self.only_source or self.only_target)
 
 
-def connect(dsn: str) -> psycopg.Connection[Any]:
-    """Connect with the settings that the text of values depends on."""
-    return psycopg.connect(dsn, autocommit=True, options=_SESSION)
-
-
-def count_rows(connection: psycopg.Connection[Any], tables: tuple[str, ...]) -> dict[str, int]:
-    """Count the rows of the tables that are there."""
-    found = connection.execute(
-        "select c.relname from pg_class c where c.relnamespace = to_regnamespace('public') and c.relname = any(%s)"
-        " and c.relkind = 'r'",
-        (list(tables),),
-    ).fetchall()
-    names = [name for (name,) in found]
-    if not names:
-        return {}
-    query = sql.SQL(" union all ").join(
-        sql.SQL("select {}, count(*) from {}").format(sql.Literal(name), sql.Identifier("public", name))
-        for name in names
-    )
-    return dict(connection.execute(query).fetchall())
-
-
-def compare(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: str) -> TableDifference:
-    """Compare one table; memory holds only what differs."""
-    columns = [
-        name
-        for (name,) in source.execute(
-            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped"
-            " order by attnum",
-            (f"public.{table}",),
-        )
-    ]
+def compare(source: Client, target: Client, table: str, *, same_engine: bool) -> TableDifference:
+    """Compare one table; memory holds a short digest of each row that has not yet been met on both sides."""
+    columns = source.columns(table)
     result = TableDifference(table)
-    left, right = _sorted_rows(source, table, columns), _sorted_rows(target, table, columns)
-    only_source: Counter[bytes] = Counter()
-    only_target: Counter[bytes] = Counter()
-    a, b = next(left, None), next(right, None)
-    while a is not None or b is not None:
-        if a == b:
-            result.source_rows += 1
-            result.target_rows += 1
-            a, b = next(left, None), next(right, None)
-        elif b is None or (a is not None and a < b):
-            assert a is not None
-            result.source_rows += 1
-            only_source[a] += 1
-            a = next(left, None)
-        else:
-            result.target_rows += 1
-            only_target[b] += 1
-            b = next(right, None)
-    result.only_source, result.only_target = only_source.total(), only_target.total()
-    result.shown = [
-        f"{side}: {bytes.fromhex(row.decode()).decode()[:200]}"
-        for side, rows in (("source only", only_source), ("target only", only_target))
-        for row in list(rows)[:SHOWN_MAX]
-    ]
+    left: Counter[bytes] = Counter()
+    sides = [_images(side, table, columns, same_engine=same_engine) for side in (source, target)]
+    for a, b in zip_longest(*sides):
+        for image, count in ((a, 1), (b, -1)):
+            if image is not None:
+                result.source_rows += count > 0
+                result.target_rows += count < 0
+                digest = blake2b(image, digest_size=16).digest()
+                left[digest] += count
+                if not left[digest]:
+                    del left[digest]
+    result.only_source = sum(count for count in left.values() if count > 0)
+    result.only_target = -sum(count for count in left.values() if count < 0)
+    if left:
+        result.shown = [
+            f"{name}: {image.decode(errors='replace')[:200]}"
+            for name, side, sign in (("source only", source, 1), ("target only", target, -1))
+            for image in _picked(_images(side, table, columns, same_engine=same_engine), left, sign)
+        ]
     return result
 
 
-def _sorted_rows(connection: psycopg.Connection[Any], table: str, columns: list[str]) -> Iterator[bytes]:
-    # Hexadecimal digits: nothing that COPY would escape or that a collation could sort its own way.
-    fields = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(column)) for column in columns)
-    query = sql.SQL(
-        "copy (select encode(convert_to(row({})::text, 'UTF8'), 'hex') from {} t order by 1) to stdout"
-    ).format(fields, sql.Identifier("public", table))
-    rest = b""
-    with connection.cursor().copy(query) as copy:
-        for block in copy:
-            lines = (rest + bytes(block)).split(b"\n")
-            rest = lines.pop()
-            yield from lines
+def alike(value: Any, kind: str) -> str | None:
+    """Return the text by which a value is compared between engines. None is null."""
+    if value is None:
+        return None
+    if kind == "json":
+        document = json.loads(value) if isinstance(value, str) else value
+        return json.dumps(document, sort_keys=True)
+    if kind == "real":
+        return struct.pack(">f", value).hex()
+    if kind == "span":
+        return str(value // timedelta(microseconds=1) if isinstance(value, timedelta) else value)
+    if kind == "char":
+        return str(value).rstrip(" ")
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool | int | Decimal):
+        text = f"{Decimal(value):f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    if isinstance(value, timedelta):
+        return str(value // timedelta(microseconds=1))
+    if isinstance(value, time):
+        seconds = (value.hour * 60 + value.minute) * 60 + value.second
+        return _plain(timedelta(seconds=seconds, microseconds=value.microsecond))
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat(
+            timespec="microseconds"
+        )
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    # The set that an engine returns of a `set`; its text elsewhere.
+    return ",".join(sorted(value)) if isinstance(value, set | frozenset) else str(value)
+
+
+def _images(side: Client, table: str, columns: Sequence[Column], *, same_engine: bool) -> Iterator[bytes]:
+    if same_engine:
+        return side.images(table, columns)
+    kinds = [column.kind for column in columns]
+    return (
+        json.dumps([alike(value, kind) for value, kind in zip(row, kinds, strict=True)], ensure_ascii=False).encode()
+        for row in side.values(table, columns)
+    )
+
+
+def _picked(images: Iterator[bytes], wanted: Counter[bytes], sign: int) -> list[bytes]:
+    found: list[bytes] = []
+    for image in images:
+        if wanted[blake2b(image, digest_size=16).digest()] * sign > 0:
+            found.append(image)
+            if len(found) == SHOWN_MAX:
+                break
+    return found

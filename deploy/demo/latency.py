@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psycopg
+from deploy.demo.engines import Client
 
 POLL_S = 0.002
 LOST_AFTER_S = 60.0
@@ -27,29 +27,25 @@ class LostMarkerError(Exception):
 
 
 def measure(
-    source_dsn: str, target_dsn: str, first: int, samples: int, seconds_max: float, on_sample: Callable[[int], None]
+    source: Client, target: Client, first: int, samples: int, seconds_max: float, on_sample: Callable[[int], None]
 ) -> Latency:
     """Write markers one after the other, each with an id from `first` on, and wait for each at the target.
 
     Ends after `samples` markers or `seconds_max`, whichever comes first, but not before ten. Raises LostMarkerError.
     """
     taken: list[float] = []
-    with (
-        psycopg.connect(source_dsn, autocommit=True) as source,
-        psycopg.connect(target_dsn, autocommit=True) as target,
-    ):
-        end = time.monotonic() + seconds_max
-        for marker in range(first, first + samples):
-            if time.monotonic() > end and len(taken) >= 10:
-                break
-            source.execute("insert into markers (id) values (%s)", (marker,))
-            committed = time.monotonic()
-            while target.execute("select 1 from markers where id = %s", (marker,)).fetchone() is None:
-                if time.monotonic() - committed > LOST_AFTER_S:
-                    raise LostMarkerError(f"a marker did not arrive at the target within {LOST_AFTER_S:.0f} s")
-                time.sleep(POLL_S)
-            taken.append((time.monotonic() - committed) * 1000)
-            on_sample(len(taken))
+    end = time.monotonic() + seconds_max
+    for marker in range(first, first + samples):
+        if time.monotonic() > end and len(taken) >= 10:
+            break
+        source.add_marker(marker)
+        committed = time.monotonic()
+        while not target.has_marker(marker):
+            if time.monotonic() - committed > LOST_AFTER_S:
+                raise LostMarkerError(f"a marker did not arrive at the target within {LOST_AFTER_S:.0f} s")
+            time.sleep(POLL_S)
+        taken.append((time.monotonic() - committed) * 1000)
+        on_sample(len(taken))
     taken.sort()
     return Latency(len(taken), _percentile(taken, 50), _percentile(taken, 99), taken[-1])
 

@@ -1,4 +1,4 @@
-"""The demo's stage: two PostgreSQL servers, a Kafka broker, the services and the writer, each a process stopped by
+"""The demo's stage: two database servers, a Kafka broker, the services and the writer, each a process stopped by
 its id.
 
 Every process has a guardian that ends it when the demo itself is gone, however it went.
@@ -17,19 +17,20 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
-import psycopg
-
+from deploy.demo import shop
+from deploy.demo.engines import Client
 from deploy.local.kafka import KafkaServer, named_kafka
-from deploy.local.postgresql import PASSWORD, SUPERUSER, PostgresqlServer, server_user
+from deploy.local.postgresql import PASSWORD, server_user
 from deploy.local.process import ServerProcess, log_tail
 from runtime.configuration import load
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SOURCE_DATABASE, TARGET_DATABASE, TARGET = "shop", "replica", "replica"
+TARGET = "replica"
 TICK_S = 0.1
 CAPTURE, APPLY, WRITER = "capture", "apply", "writer"
 
@@ -39,22 +40,10 @@ name: {name}
 mode: full-load-and-cdc
 kafka: {{bootstrap.servers: "{bootstrap}"}}
 source:
-  engine: postgresql
-  host: 127.0.0.1
-  port: {source_port}
-  database: {source_database}
-  user: {user}
-  password: ${{DEMO_PASSWORD}}
-  tables: ["public.*"]
+{source}
 targets:
-  {target}:
-    engine: postgresql
-    host: 127.0.0.1
-    port: {target_port}
-    database: {target_database}
-    user: {user}
-    password: ${{DEMO_PASSWORD}}
-    disable_triggers: true
+  {target_name}:
+{target}
 capture: {{chunk_rows: 10000, session_timeout_s: 6}}
 apply: {{session_timeout_s: 6}}
 """
@@ -67,15 +56,16 @@ class DemoError(Exception):
 class Stage:
     """What runs on this machine for one demo. `close` leaves nothing behind."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, source: str, target: str) -> None:
+        """`source` and `target` are each one of `shop.PRODUCTS`."""
         if directory is None:
             directory = Path(tempfile.mkdtemp(prefix="tailrace-demo-"))
             # PostgreSQL's own user must be able to enter when we are root.
             directory.chmod(0o755 if server_user() is not None else 0o700)
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.source = PostgresqlServer(directory / "source", major=16)
-        self.target = PostgresqlServer(directory / "target", major=18)
+        self.source = shop.side(source, directory / "source", "source")
+        self.target = shop.side(target, directory / "target", "target")
         self.bootstrap = ""
         self.configuration = directory / "shop.yaml"
         self._kafka: KafkaServer | None = None
@@ -86,14 +76,17 @@ class Stage:
         """What is to be done when the services have ended, and nothing asks the targets any more."""
 
     @property
-    def source_dsn(self) -> str:
-        """The source's connection string."""
-        return self.source.address.dsn(SOURCE_DATABASE)
+    def same_engine(self) -> bool:
+        """Whether values are at the target as they are at the source, and not only mean the same."""
+        return self.source.engine == self.target.engine
 
-    @property
-    def target_dsn(self) -> str:
-        """The target's connection string."""
-        return self.target.address.dsn(TARGET_DATABASE)
+    def open_source(self) -> Client:
+        """Open a session at the source."""
+        return self.source.connect()
+
+    def open_target(self) -> Client:
+        """Open a session at the target."""
+        return self.target.connect(self.source.schema)
 
     @property
     def owns_kafka(self) -> bool:
@@ -110,8 +103,8 @@ class Stage:
         with ThreadPoolExecutor(3) as pool:
             starts = {
                 pool.submit(self._start_kafka): "Apache Kafka",
-                pool.submit(self._start_postgresql, self.source, SOURCE_DATABASE): "PostgreSQL 16, the source",
-                pool.submit(self._start_postgresql, self.target, TARGET_DATABASE): "PostgreSQL 18, the target",
+                pool.submit(self.source.start): f"{self.source.title}, the source",
+                pool.submit(self.target.start): f"{self.target.title}, the target",
             }
             for start, name in starts.items():
                 on_ready(f"{name}: {start.result()}")
@@ -120,12 +113,9 @@ class Stage:
             _CONFIGURATION.format(
                 name=name,
                 bootstrap=self.bootstrap,
-                source_port=self.source.address.port,
-                target_port=self.target.address.port,
-                source_database=SOURCE_DATABASE,
-                target_database=TARGET_DATABASE,
-                target=TARGET,
-                user=SUPERUSER,
+                source=indent(self.source.section(), "  "),
+                target_name=TARGET,
+                target=indent(self.target.section(self.source.schema), "    "),
             ),
             encoding="utf-8",
         )
@@ -143,8 +133,8 @@ class Stage:
 
     def start_writer(self, transactions_per_s: float, seed: int) -> None:
         """Start the shop's business."""
-        command = [sys.executable, "-m", "deploy.demo.writer", self.source_dsn, str(transactions_per_s), str(seed)]
-        self._start(WRITER, command)
+        words = [self.source.engine, self.source.url, str(transactions_per_s), str(seed)]
+        self._start(WRITER, [sys.executable, "-m", "deploy.demo.writer", *words])
 
     def has(self, name: str) -> bool:
         """Tell whether a service was started and not stopped."""
@@ -231,13 +221,6 @@ class Stage:
         self._kafka.start()
         self.bootstrap = self._kafka.address.bootstrap
         return self.bootstrap
-
-    @staticmethod
-    def _start_postgresql(server: PostgresqlServer, database: str) -> str:
-        server.start()
-        with psycopg.connect(server.address.dsn(), autocommit=True) as connection:
-            connection.execute(f"create database {database}".encode())
-        return f"127.0.0.1:{server.address.port}"
 
 
 def _holds(condition: Callable[[], bool]) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-import psycopg
-
 from control.status import Observer, Report, data_topics
 from deploy.demo import compare, latency, shop, topic_checks
 from deploy.demo.screen import Bar, Screen
@@ -55,16 +53,12 @@ class Story:
 
     def open(self) -> None:
         """Start the servers and fill the shop."""
-        self._screen.step("Starting a Kafka broker and two PostgreSQL servers")
-        self._stage.start_servers(self._screen.good)
+        stage = self._stage
+        self._screen.step(f"Starting a Kafka broker, and {stage.source.title} and {stage.target.title}")
+        stage.start_servers(self._screen.good)
         self._screen.step(f"Filling the sample shop: {len(shop.TABLES)} tables, {shop.ROWS_TOTAL:,} rows")
         bar = self._screen.bar("sample rows", shop.ROWS_TOTAL)
-        with psycopg.connect(self._stage.source_dsn) as connection:
-            shop.create(connection)
-            for step in shop.FILLS:
-                shop.fill(connection, step)
-                bar.advance(step.rows)
-            shop.analyze(connection)
+        shop.make(stage.source, bar.advance, everywhere=not stage.same_engine)
         bar.finish()
 
     def load(self) -> None:
@@ -77,12 +71,12 @@ class Story:
         began = time.monotonic()
         captured = screen.bar("rows captured into Kafka", shop.ROWS_TOTAL)
         applied = screen.bar("rows in the target", shop.ROWS_TOTAL)
-        with Observer(stage.settings) as observer, compare.connect(stage.target_dsn) as target:
+        with Observer(stage.settings) as observer, stage.open_target() as target:
 
             def progress() -> Report:
                 report = observer.look()
                 captured.update(_loaded(report))
-                applied.update(sum(compare.count_rows(target, shop.TABLES).values()))
+                applied.update(target.count_rows(shop.TABLES))
                 return report
 
             def reached(bar: Bar, fraction: float) -> bool:
@@ -125,9 +119,9 @@ class Story:
         with Observer(self._stage.settings) as observer:
             self._stage.wait(lambda: _caught_up(observer.look()), "the target catches up", LIMIT_S, 0.5)
         bar = self._screen.bar("markers", MARKERS)
-        source, target = self._stage.source_dsn, self._stage.target_dsn
         try:
-            measured = latency.measure(source, target, self._marker + 1, MARKERS, MARKER_SECONDS_MAX, bar.update)
+            with self._stage.open_source() as source, self._stage.open_target() as target:
+                measured = latency.measure(source, target, self._marker + 1, MARKERS, MARKER_SECONDS_MAX, bar.update)
         except latency.LostMarkerError as error:
             raise DemoError(str(error)) from error
         self._marker += MARKERS
@@ -190,7 +184,8 @@ class Story:
             screen.good(f"{findings.records:,} changes: each commit sequence once, increasing in every partition")
         else:
             self._fault(f"topics: {findings.duplicates} duplicates, {findings.backward} out of order")
-        rows = {f"{settings.name}.public.{d.table}": d.source_rows for d in self.results.differences}
+        schema = self._stage.source.schema
+        rows = {f"{settings.name}.{schema}.{d.table}": d.source_rows for d in self.results.differences}
         wrong = [f.topic for f in findings.topics if f.keyed and f.records and f.live_keys != rows.get(f.topic)]
         if wrong:
             self._fault(f"topics whose last records do not amount to the table: {', '.join(wrong)}")
@@ -202,9 +197,10 @@ class Story:
         bar = self._screen.bar("tables compared", len(shop.TABLES))
         found: dict[str, compare.TableDifference] = {}
         left = list(shop.TABLES)
-        with compare.connect(self._stage.source_dsn) as source, compare.connect(self._stage.target_dsn) as target:
+        alike = self._stage.same_engine
+        with self._stage.open_source() as source, self._stage.open_target() as target:
             for pause_s in (1, 2, 5, 10, 20, 40, 0):
-                found |= {table: compare.compare(source, target, table) for table in left}
+                found |= {table: compare.compare(source, target, table, same_engine=alike) for table in left}
                 left = [table for table in left if not found[table].equal]
                 bar.update(len(shop.TABLES) - len(left))
                 if not left:
@@ -232,11 +228,10 @@ class Story:
     def _await_marker(self, what: str) -> None:
         """Commit a marker at the source and wait until the target shows it."""
         self._marker += 1
-        with psycopg.connect(self._stage.source_dsn, autocommit=True) as source:
-            source.execute("insert into markers (id) values (%s)", (self._marker,))
-        with psycopg.connect(self._stage.target_dsn, autocommit=True) as target:
-            query = "select 1 from markers where id = %s"
-            self._stage.wait(lambda: target.execute(query, (self._marker,)).fetchone() is not None, what, LIMIT_S)
+        with self._stage.open_source() as source:
+            source.add_marker(self._marker)
+        with self._stage.open_target() as target:
+            self._stage.wait(lambda: target.has_marker(self._marker), what, LIMIT_S)
 
     def _fault(self, text: str) -> None:
         self.results.faults.append(text)

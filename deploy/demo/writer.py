@@ -13,23 +13,47 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
 
-import psycopg
+from deploy.demo.engines import Dialect, mysql, postgresql
+from deploy.demo.shop import ROWS, STATUSES
 
-from deploy.demo import shop
 
-Cursor = psycopg.Cursor[tuple[object, ...]]
+class Cursor(Protocol):
+    """What psycopg's and PyMySQL's cursors have in common."""
 
-_ROWS = {fill.table: fill.rows for fill in shop.FILLS}
+    rowcount: int
+    connection: Any
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ...) -> object:
+        """Run a statement with parameters (`%s`)."""
+        ...
+
+    def executemany(self, statement: str, parameters: Sequence[Sequence[Any]]) -> object:
+        """Run a statement once for each row of parameters."""
+        ...
+
+    def fetchall(self) -> Sequence[Any]:
+        """Return the rows of the last query."""
+        ...
+
+
+_ENGINES = {
+    "postgresql": (postgresql.BUSINESS, postgresql.open_for_business),
+    "mysql": (mysql.BUSINESS, mysql.open_for_business),
+}
 
 
 class Shop:
     """The kinds of business, one transaction each. Each returns how many rows it changed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._random = random.Random(seed)
-        self._next_order = _ROWS["orders"] + 1
+        self._next_order = ROWS["orders"] + 1
         self._own_orders: list[int] = []
         self.rolled_back = 0
 
@@ -54,15 +78,15 @@ class Shop:
         """A customer orders some products: rows in three tables, stock goes down."""
         r = self._random
         order, self._next_order = self._next_order, self._next_order + 1
-        products = r.sample(range(1, _ROWS["products"] // 2), r.randint(1, 4))
+        products = r.sample(range(1, ROWS["products"] // 2), r.randint(1, 4))
         cursor.execute(
-            "insert into orders values"
-            " (%s, %s, 'new', %s, %s, clock_timestamp(), current_date + 3, '09:30', %s, 'web')",
+            "insert into orders values (%s, %s, 'new', %s, %s, current_timestamp(6), %s, '09:30', %s, 'web')",
             (
                 order,
-                r.randint(1, _ROWS["customers"]),
+                r.randint(1, ROWS["customers"]),
                 r.randint(100, 99999) / 100,
                 r.choice([None, "please ring ☎", ""]),
+                datetime.now(UTC).date() + timedelta(days=3),
                 r.random() < 0.1,
             ),
         )
@@ -74,9 +98,9 @@ class Shop:
             ],
         )
         cursor.execute(
-            "update inventory set quantity = quantity - 1, counted_at = clock_timestamp()"
-            " where warehouse = 1 and product = any(%s)",
-            (products,),
+            "update inventory set quantity = quantity - 1, counted_at = current_timestamp(6)"
+            f" where warehouse = 1 and product in ({', '.join(['%s'] * len(products))})",
+            products,
         )
         self._own_orders.append(order)
         return 1 + len(products) + cursor.rowcount
@@ -84,24 +108,23 @@ class Shop:
     def progress(self, cursor: Cursor) -> int:
         """An order is paid for, or goes on its way."""
         r = self._random
-        order = r.choice(self._own_orders) if self._own_orders and r.random() < 0.6 else r.randint(1, _ROWS["orders"])
+        order = r.choice(self._own_orders) if self._own_orders and r.random() < 0.6 else r.randint(1, ROWS["orders"])
         cursor.execute(
-            "update orders set status = (enum_range(null::order_status))[%s], note = coalesce(note, '') || '.'"
-            " where id = %s",
-            (r.randint(1, 6), order),
+            "update orders set status = %s, note = concat(coalesce(note, ''), '.') where id = %s",
+            (STATUSES[r.randint(0, 5)], order),
         )
         changed = cursor.rowcount
         if changed and r.random() < 0.4:
             cursor.execute(
-                "insert into payments values (%s, %s, %s, 'card', %s, clock_timestamp(), '1 day 02:03:04.5')",
-                (uuid.UUID(int=r.getrandbits(128)), order, r.randint(1, 10**6) / 1000, json.dumps({"try": 1})),
+                "insert into payments values (%s, %s, %s, 'card', %s, current_timestamp(6), '26:03:04.5')",
+                (str(uuid.UUID(int=r.getrandbits(128))), order, r.randint(1, 10**6) / 1000, json.dumps({"try": 1})),
             )
             changed += 1
         return changed
 
     def restock(self, cursor: Cursor) -> int:
         """A warehouse counts some shelves: one statement, many rows."""
-        first = self._random.randint(1, _ROWS["inventory"] // 8 - 20)
+        first = self._random.randint(1, ROWS["inventory"] // 8 - 20)
         cursor.execute(
             "update inventory set quantity = quantity + 10 where warehouse = %s and product between %s and %s",
             (self._random.randint(1, 8), first, first + self._random.randint(0, 12)),
@@ -114,7 +137,11 @@ class Shop:
         views = [
             (f"/product/{r.randint(1, 40)}", r.randint(1, 20), r.randint(0, 8) / 8) for _ in range(r.randint(1, 5))
         ]
-        cursor.executemany("insert into page_views values (%s, %s, date_trunc('minute', clock_timestamp()), %s)", views)
+        minute = datetime.now(UTC).replace(second=0, microsecond=0)
+        cursor.executemany(
+            "insert into page_views values (%s, %s, %s, %s)",
+            [(path, who, minute, millis) for path, who, millis in views],
+        )
         return len(views)
 
     def cancel(self, cursor: Cursor) -> int:
@@ -131,13 +158,13 @@ class Shop:
 
     def review(self, cursor: Cursor) -> int:
         """A product is judged; the mean of its ratings changes, its long description does not (unchanged TOAST)."""
-        product = self._random.randint(1, _ROWS["products"] // 20) * 20
+        product = self._random.randint(1, ROWS["products"] // 20) * 20
         cursor.execute(
             "insert into reviews (product, customer, stars, body, written_at)"
-            " values (%s, %s, %s, %s, clock_timestamp())",
+            " values (%s, %s, %s, %s, current_timestamp(6))",
             (
                 product,
-                self._random.randint(1, _ROWS["customers"]),
+                self._random.randint(1, ROWS["customers"]),
                 self._random.randint(1, 5),
                 "Ça va 👍" * self._random.randint(0, 9),
             ),
@@ -152,7 +179,7 @@ class Shop:
         """A sale begins or ends in a category."""
         cursor.execute(
             "update products set price = round(price * %s, 2) + 0.01, on_sale = not on_sale where id %% 600 = %s",
-            (self._random.choice(["0.9", "1.1"]), self._random.randrange(600)),
+            (Decimal(self._random.choice(["0.9", "1.1"])), self._random.randrange(600)),
         )
         return cursor.rowcount
 
@@ -160,8 +187,7 @@ class Shop:
         """A customer moves: two tables, one of them with a key of two columns; sometimes the key itself changes."""
         customer = self._random.randint(1, 20000)
         cursor.execute(
-            "update customers set preferences = coalesce(preferences, '{}') || %s, balance = balance + 0.0001"
-            " where id = %s",
+            f"update customers set preferences = {self._dialect.merged}, balance = balance + 0.0001 where id = %s",
             (json.dumps({"moved": self._random.randint(1, 99)}), customer),
         )
         changed = cursor.rowcount
@@ -176,15 +202,12 @@ class Shop:
 
     def forget_views(self, cursor: Cursor) -> int:
         """Some views are deleted one by one, also one of several equal ones."""
-        cursor.execute(
-            "delete from page_views where ctid = any(array(select ctid from page_views where path = %s limit 3))",
-            (f"/product/{self._random.randint(1, 40)}",),
-        )
+        cursor.execute(self._dialect.forgotten_views, (f"/product/{self._random.randint(1, 40)}",))
         return cursor.rowcount
 
     def rename_sku(self, cursor: Cursor) -> int:
         """A unique value changes."""
-        product = self._random.randint(1, _ROWS["products"])
+        product = self._random.randint(1, ROWS["products"])
         cursor.execute(
             "update products set sku = %s where id = %s",
             (f"R-{uuid.UUID(int=self._random.getrandbits(128)).hex[:12]}", product),
@@ -193,7 +216,7 @@ class Shop:
 
     def swap_sku(self, cursor: Cursor) -> int:
         """Two products swap a unique value, by way of a third."""
-        a, b = self._random.sample(range(1, _ROWS["products"]), 2)
+        a, b = self._random.sample(range(1, ROWS["products"]), 2)
         cursor.execute("select id, sku from products where id in (%s, %s) order by id", (a, b))
         (first, first_sku), (second, second_sku) = cursor.fetchall()
         cursor.execute("update products set sku = %s where id = %s", (f"tmp-{first}", first))
@@ -203,16 +226,17 @@ class Shop:
 
     def think_again(self, cursor: Cursor) -> int:
         """Work that is rolled back: none of it may ever appear anywhere."""
-        cursor.execute(
+        cursor.executemany(
             "insert into customers (public_id, country, name, email, registered_at)"
-            " select gen_random_uuid(), country, 'GHOST', email, registered_at from customers limit 5"
+            " values (%s, 'AA', 'GHOST', 'ghost@example.com', current_timestamp(6))",
+            [(str(uuid.UUID(int=self._random.getrandbits(128))),) for _ in range(5)],
         )
         cursor.connection.rollback()
         self.rolled_back += 1
         return 0
 
 
-def run(dsn: str, transactions_per_s: float, seed: int) -> None:
+def run(engine: str, url: str, transactions_per_s: float, seed: int) -> None:
     """Do business until SIGTERM. Falls behind rather than hurry where the machine is slow."""
     stopping = False
 
@@ -222,13 +246,14 @@ def run(dsn: str, transactions_per_s: float, seed: int) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    business = Shop(seed)
+    dialect, connect = _ENGINES[engine]
+    business = Shop(seed, dialect)
     chooser = random.Random(seed + 1)
     weights, kinds = zip(*business.kinds(), strict=True)
     transactions = changes = 0
     began = reported = time.monotonic()
     due = began
-    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+    with connect(url) as connection, connection.cursor() as cursor:
         while not stopping:
             kind = chooser.choices(kinds, weights)[0]
             changed = kind(cursor)
@@ -251,4 +276,4 @@ def report(transactions: int, changes: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    run(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import sys
 
-import psycopg
-
-from deploy.demo import shop
+from deploy.demo.engines import fills, postgresql, schema_text
 
 
 def main(dsn: str) -> None:
     """Create and fill the shop's tables in the database that `dsn` names. A half-filled database is filled anew."""
-    with psycopg.connect(dsn) as connection:
-        (done,) = connection.execute("select to_regclass('sample.done') is not null").fetchone() or (False,)
+    with postgresql.connect(dsn) as client:
+        ((done,),) = client.rows("select to_regclass('sample.done') is not null")
         if done:
             print("the sample shop is there already", flush=True)
             return
-        connection.execute("drop schema public cascade; create schema public")
-        shop.create(connection)
-        for step in shop.FILLS:
-            shop.fill(connection, step)
+        client.execute("drop schema public cascade; create schema public")
+        client.execute(schema_text("postgresql"))
+        for step in fills("postgresql"):
+            postgresql.fill(client, step, everywhere=False)
             print(f"{step.table}: {step.rows:,} rows", flush=True)
-        shop.analyze(connection)
+        client.execute("analyze")
         # Outside of what the demo captures.
-        connection.execute("create schema sample create table done ()")
+        client.execute("create schema sample create table done ()")
 
 
 if __name__ == "__main__":

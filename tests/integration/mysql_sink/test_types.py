@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,131 +15,27 @@ from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
-from schemas.types.numbers import NAN
+from tests.integration.mysql_sink.values import found, is_refused, normal
 from tests.integration.mysql_source.reading import Reading
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
-from tests.kit.type_samples import SAMPLES, TypeSample
-
-DAY_US = 86_400_000_000
-FIRST_DAY, LAST_DAY = -719_162, 2_932_896
-"""0001-01-01 and 9999-12-31."""
-
-ARRAYS = {
-    "{}": [],
-    "{1,NULL,-2147483648}": [1, None, -(2**31)],
-    "{{1,2},{3,4}}": [[1, 2], [3, 4]],
-    "[0:1]={5,6}": [5, 6],
-    '{"",NULL,"NULL","a\\"b","c,d"}': ["", None, "NULL", 'a"b', "c,d"],
-    "{世界}": ["世界"],
-}
+from tests.kit.type_samples import SAMPLES
 
 
-def is_refused(sample: TypeSample, value: Any, *, is_mariadb: bool) -> bool:
-    """Tell whether the target has no place for a value."""
-    match sample.type.family:
-        case Family.JSON:
-            # MariaDB's limit of what it takes for JSON.
-            return is_mariadb and value.startswith("[" * 33)
-        case Family.FLOAT32 | Family.FLOAT64:
-            return not math.isfinite(value)
-        case Family.DECIMAL:
-            if value is NAN:
-                return True
-            return not _has_place(Decimal((value < 0, tuple(map(int, str(abs(value)))), -(sample.type.scale or 0))))
-        case Family.NUMERIC:
-            return not value.is_finite() or not _has_place(value)
-        case Family.DATE:
-            return not FIRST_DAY <= value <= LAST_DAY
-        case Family.TIMESTAMP | Family.TIMESTAMPTZ:
-            return not FIRST_DAY <= value // DAY_US <= LAST_DAY
-        case _:
-            return False
-
-
-def _has_place(value: Decimal) -> bool:
-    """Tell whether DECIMAL(65,30) has a value."""
-    _, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int)
-    trailing = len(digits) - len("".join(map(str, digits)).rstrip("0"))
-    return not any(digits) or (len(digits) + exponent <= 35 and -(exponent + trailing) <= 30)
-
-
-def normal(sample: TypeSample, value: Any, *, is_mariadb: bool) -> Any:
-    """Return a value of a sample in a form that what was read can be compared with."""
-    if value is None:
-        return None
-    match sample.type.family:
-        case Family.DECIMAL:
-            return Decimal(value).scaleb(-(sample.type.scale or 0))
-        case Family.JSON:
-            return value if is_mariadb else _parsed(value)
-        case Family.TEXT if sample.native.endswith("[]"):
-            return ARRAYS[value]
-        case Family.FLOAT32 | Family.FLOAT64:
-            # MySQL prints a negative zero as what it is, MariaDB as well; as numbers they are equal.
-            return value + 0.0
-        case _:
-            return value
-
-
-def found(sample: TypeSample, value: Any, column: Column, *, is_mariadb: bool) -> Any:
-    """Return what the source of MySQL reads in the target's column, in the same form."""
-    if value is None:
-        return None
-    match sample.type.family:
-        case Family.BOOLEAN:
-            return bool(value)
-        case Family.DECIMAL | Family.NUMERIC:
-            return Decimal(value).scaleb(-(column.type.scale or 0))
-        case Family.TIME:
-            return _clock_us(value)
-        case Family.JSON:
-            return value if is_mariadb else _parsed(value)
-        case Family.TEXT if sample.native.endswith("[]"):
-            return json.loads(value)
-        case Family.FLOAT32 | Family.FLOAT64:
-            return value + 0.0
-        case _:
-            return value
-
-
-def _parsed(text: str) -> Any:
-    # An object's names stand once; the last one counts.
-    return json.loads(text)
-
-
-def _clock_us(span: str) -> int:
-    """Return the microseconds of a span such as `PT24H`."""
-    total, number = Decimal(0), ""
-    for letter in span.removeprefix("PT"):
-        if letter in "HMS":
-            total += Decimal(number) * {"H": 3600, "M": 60, "S": 1}[letter]
-            number = ""
-        else:
-            number += letter
-    return int(total * 1_000_000)
-
-
-@pytest.mark.parametrize("fresh", [True, False])
-def test_values_of_other_engines_arrive_or_are_refused(sink: MysqlSink, database: MysqlDatabase, fresh: bool) -> None:
-    samples = [s for s in SAMPLES if s.native != "json" or database.is_mariadb]
+def test_values_of_other_engines_are_loaded_straight_or_refused(sink: MysqlSink, database: MysqlDatabase) -> None:
     kept: list[dict[int, Any]] = []
-    for number, sample in enumerate(samples):
-        table = TableSchema(
-            TableName("public", f"t{number:02}"),
-            (
-                Column("id", LogicalType(Family.INT32), "integer", nullable=False),
-                Column("v", sample.type, sample.native),
-            ),
-            (0,),
-        )
+    columns = [Column("v", sample.type, sample.native) for sample in SAMPLES]
+    for number, (sample, column) in enumerate(zip(SAMPLES, columns, strict=True)):
+        key = Column("id", LogicalType(Family.INT32), "integer", nullable=False)
+        table = TableSchema(TableName("public", f"t{number:02}"), (key, column), (0,))
         values = [*sample.values, None]
         sink.prepare(table)
-        rejected = sink.apply(TableBatch(table, upserts=list(enumerate(values)), fresh=fresh))
+        rejected = sink.apply(TableBatch(table, upserts=list(enumerate(values)), fresh=True))
         assert {r.error.kind for r in rejected} <= {ErrorKind.ROW_REJECTED}
         refused = {
-            i for i, v in enumerate(values) if v is not None and is_refused(sample, v, is_mariadb=database.is_mariadb)
+            i
+            for i, v in enumerate(values)
+            if v is not None and is_refused(sample.type, v, is_mariadb=database.is_mariadb)
         }
         assert {r.index for r in rejected} == refused, f"{sample.native}: refused"
         kept.append({i: v for i, v in enumerate(values) if i not in refused})
@@ -149,14 +43,14 @@ def test_values_of_other_engines_arrive_or_are_refused(sink: MysqlSink, database
     reading = Reading(database)
     try:
         tables = {table.name.table: table for table in reading.tables}
-        for number, sample in enumerate(samples):
+        for number, column in enumerate(columns):
             table = tables[f"t{number:02}"]
             rows = {
-                row[0]: found(sample, row[1], table.columns[1], is_mariadb=database.is_mariadb)
+                row[0]: found(column, row[1], table.columns[1], is_mariadb=database.is_mariadb)
                 for row in reading.rows(table)
             }
-            wanted = {i: normal(sample, v, is_mariadb=database.is_mariadb) for i, v in kept[number].items()}
-            assert rows == wanted, f"{sample.native} as {table.columns[1].native}"
+            wanted = {i: normal(column, v, is_mariadb=database.is_mariadb) for i, v in kept[number].items()}
+            assert rows == wanted, f"{column.native} as {table.columns[1].native}"
     finally:
         reading.close()
 
@@ -214,7 +108,7 @@ def test_values_of_either_server_reach_the_other_one(
 
 def _comparable(column: Column, value: Any) -> Any:
     # A JSON that is read as text again: 1.50 is 1.5 then, to MySQL.
-    return _parsed(value) if column.type.family is Family.JSON and value is not None else value
+    return json.loads(value) if column.type.family is Family.JSON and value is not None else value
 
 
 def test_a_value_too_large_for_a_packet_is_refused_alone(strict_server: MysqlAddress) -> None:

@@ -1,4 +1,5 @@
--- The shop's rows: one statement per table, in an order that the foreign keys allow. {rows} is the number in the heading.
+-- The shop's rows: one statement per table, in an order that the foreign keys allow. {rows} is the number in the heading;
+-- {nan}, {infinite} and {infinity} are such, or plain values for a target that has none.
 
 -- fill: countries 60
 insert into countries
@@ -23,7 +24,7 @@ select n, 1 + n % 40, 'SKU-' || to_char(n, 'FM000000'), 'Product ' || n || case 
     case when n % 20 = 0 then (select string_agg(md5(n::text || '.' || i::text), ' ') from generate_series(1, 90) i)
     when n % 9 = 0 then null else 'Plain description of product ' || n end,
     (n * 37 % 100000) / 100.0, case when n % 11 = 0 then null else n / 7.0 end,
-    case n % 500 when 0 then 'NaN' when 1 then 'Infinity' else n / 3.0 end::double precision,
+    case n % 500 when 0 then {nan} when 1 then {infinite} else n / 3.0 end::double precision,
     case when n % 5 = 0 then '{}' else array['t' || n % 10, 'with space', null, 'comma,']::text[] end,
     case when n % 4 = 0 then decode(md5(n::text), 'hex') end,
     daterange(date '2024-01-01' + n % 300, case when n % 3 = 0 then null else date '2025-01-01' + n % 300 end),
@@ -56,7 +57,7 @@ insert into orders
 select n, 1 + n * 7 % 30000, (enum_range(null::order_status))[1 + n % 6], (n * 31 % 200000) / 100.0,
     case n % 5 when 0 then null when 1 then '' else 'Note' || chr(9) || n || chr(10) || 'second line \' end,
     timestamptz '2024-01-01 00:00:00+00' + n * interval '11 minutes 0.123456 seconds',
-    case when n % 7 = 0 then 'infinity'::date else date '2024-01-03' + n / 130 end, time '08:00' + n % 600 * interval '1 minute',
+    case when n % 7 = 0 then {infinity} else date '2024-01-03' + n / 130 end, time '08:00' + n % 600 * interval '1 minute',
     n % 10 = 0, case n % 3 when 0 then 'web' when 1 then 'shop' else 'phone' end
 from generate_series(1, {rows}) n;
 
