@@ -56,11 +56,12 @@ def _server(facts: ServerFacts) -> Iterator[Finding]:
             "binlog_order_commits is off: the log's order says nothing of what a snapshot sees",
             "set global binlog_order_commits = ON",
         )
-    if have.get("binlog_row_value_options", "") not in ("", "none"):
+    if have.get("binlog_row_value_options", "") not in ("", "none") and have.get("binlog_row_image") != "full":
         yield _blocks(
             "partial-json",
-            "binlog_row_value_options is set: partial updates of JSON values are not supported",
-            "set global binlog_row_value_options = ''",
+            "binlog_row_value_options is set, and binlog_row_image is not FULL: what a partial update of a JSON value "
+            "makes of it is not in the log",
+            "set global binlog_row_image = 'FULL', or binlog_row_value_options = ''",
         )
     if have.get("binlog_row_metadata") != "full":
         yield _warns(

@@ -60,12 +60,13 @@ _OPS = {
     binlog.WRITE_ROWS: "c",
     binlog.UPDATE_ROWS: "u",
     binlog.DELETE_ROWS: "d",
+    binlog.PARTIAL_UPDATE_ROWS: "u",
     binlog.WRITE_ROWS_COMPRESSED: "c",
     binlog.UPDATE_ROWS_COMPRESSED: "u",
     binlog.DELETE_ROWS_COMPRESSED: "d",
 }
 _COMPRESSED = frozenset({binlog.WRITE_ROWS_COMPRESSED, binlog.UPDATE_ROWS_COMPRESSED, binlog.DELETE_ROWS_COMPRESSED})
-_SECOND_FORM = frozenset({binlog.WRITE_ROWS, binlog.UPDATE_ROWS, binlog.DELETE_ROWS})
+_SECOND_FORM = frozenset({binlog.WRITE_ROWS, binlog.UPDATE_ROWS, binlog.DELETE_ROWS, binlog.PARTIAL_UPDATE_ROWS})
 
 
 class MysqlLog:
@@ -309,7 +310,8 @@ class MysqlLog:
         if kind in _COMPRESSED:
             m, at = mariadb_unpacked(m[at:end]), 0
             end = len(m)
-        before, after = resolved.rows(old, new)(m, at, end)
+        read = resolved.rows(old, new, is_partial=kind == binlog.PARTIAL_UPDATE_ROWS)
+        before, after = read(m, at, end)
         self._add(op, resolved, before, after, out)
         return len(before)
 

@@ -8,10 +8,6 @@ from schemas.errors import ErrorKind, TailraceError
 RELOAD = "`tailrace reset` and load anew"
 
 REFUSED = {
-    binlog.PARTIAL_UPDATE_ROWS: (
-        "partial updates of JSON values, which are not supported",
-        "set global binlog_row_value_options = ''",
-    ),
     binlog.TAGGED_GTID: (
         "a transaction whose GTID has a tag, which is not supported",
         "set gtid_next without a tag in the sessions that write",

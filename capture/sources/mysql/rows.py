@@ -8,14 +8,17 @@ that nobody asks for (the old row of an update, but for its key; virtual columns
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct, calcsize
 from typing import Any
 
+from capture.sources.mysql.partial_json import PARTIAL_JSON, patched_text
 from capture.sources.mysql.types import NAMES, Reader
 from schemas.changes import UNCHANGED, Row
+from schemas.types import Family
 
 _GROUP_MAX = 24
+_PATCHING = {"patched_text": patched_text}
 
 Rows = Callable[[bytes, int, int], tuple[list[Row | None], list[Row | None]]]
 """(event, where its rows begin, where they end) -> old rows, new rows."""
@@ -50,14 +53,16 @@ def compile_rows(
     after: Image | None,
     *,
     whole_before: bool,
+    is_partial: bool = False,
 ) -> tuple[Rows, str]:
     """Generate the reader of a row event, and return it with its source text.
 
     `before`/`after` are the images that each row has: an insert has only the latter, a delete only the former. Of old
     rows the key is read, with UNCHANGED elsewhere, or everything (`whole_before`). What the new image of an update
-    lacks is taken from the old one, and is UNCHANGED where that lacks it too.
+    lacks is taken from the old one, and is UNCHANGED where that lacks it too. With `is_partial` a JSON value may stand
+    there as the changes that make it of the old one.
     """
-    names: dict[str, Any] = {**NAMES, "U": UNCHANGED}
+    names: dict[str, Any] = {**NAMES, **_PATCHING, "U": UNCHANGED}
     for column in columns:
         names.update(column.reader.names)
     lines = ["def rows(m, p, n):", " before = []; after = []", " while p < n:"]
@@ -66,10 +71,15 @@ def compile_rows(
     wanted = set(range(width)) if whole_before else set(key)
     if before is not None:
         needed = wanted | (set(range(width)) - filled if is_update else set())
+        if is_partial:
+            needed |= {column.place for column in columns if column.place is not None and _is_json(column)}
         have = {columns[i].place for i in before.present} - {None}
         lines += _image_lines(columns, before, needed, "b", names)
         lines += [f"  b{place} = U" for place in sorted(needed - have)]
     if after is not None:
+        if is_partial:
+            columns, begin = _partly(columns)
+            lines += begin
         lines += _image_lines(columns, after, set(range(width)), "a", names)
         lines += [f"  a{place} = {f'b{place}' if is_update else 'U'}" for place in range(width) if place not in filled]
     old = "(" + "".join(f"b{i}, " if i in wanted else "U, " for i in range(width)) + ")"
@@ -110,6 +120,33 @@ def compile_cells(readers: Sequence[Reader]) -> Cells:
     exec(compile("\n".join(lines), "<result row reader>", "exec"), names)
     cells: Cells = names["cells"]
     return cells
+
+
+def _is_json(column: MappedReader) -> bool:
+    return column.reader.type.family is Family.JSON
+
+
+def _partly(columns: Sequence[MappedReader]) -> tuple[list[MappedReader], list[str]]:
+    """Return the columns of a new image whose JSON values may be lists of changes, and the lines that begin it.
+
+    It begins with options, and a bit for each JSON column of the table, whether or not the image holds it.
+    """
+    count = sum(map(_is_json, columns))
+    size = (count + 7) // 8
+    lines = [
+        "  o = m[p]; p += 1; w = 0",
+        f"  if o & {PARTIAL_JSON}: w = int_of(m[p:p + {size}], 'little'); p += {size}",
+    ]
+    found = []
+    bit = 1
+    for column in columns:
+        if _is_json(column):
+            reader = column.reader
+            log = f"patched_text(b{column.place}, x) if w & {bit} else {reader.log}"
+            column = replace(column, reader=replace(reader, log=log))
+            bit <<= 1
+        found.append(column)
+    return found, lines
 
 
 def _image_lines(

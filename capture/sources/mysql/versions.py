@@ -28,22 +28,23 @@ class Resolved:
 
     table: TableSchema | None
     columns: tuple[MappedReader, ...] = ()
-    readers: dict[tuple[bytes, bytes], Rows] = field(default_factory=dict)
-    """By the bitmaps of the images."""
+    readers: dict[tuple[bytes, bytes, bool], Rows] = field(default_factory=dict)
+    """By the bitmaps of the images, and by whether JSON values may stand there in part."""
 
-    def rows(self, before: bytes, after: bytes) -> Rows:
+    def rows(self, before: bytes, after: bytes, *, is_partial: bool = False) -> Rows:
         """Return the reader of a row event with these bitmaps; an empty one stands for an image that is not there."""
-        found = self.readers.get((before, after))
+        found = self.readers.get((before, after, is_partial))
         if found is None:
             assert self.table is not None
             table = self.table
-            found = self.readers[before, after] = compile_rows(
+            found = self.readers[before, after, is_partial] = compile_rows(
                 self.columns,
                 len(table.columns),
                 table.key,
                 _image(before, len(self.columns)),
                 _image(after, len(self.columns)),
                 whole_before=table.full_before,
+                is_partial=is_partial,
             )[0]
         return found
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.changes import UNCHANGED, Begin, Change, Commit, RowChanges, Truncate
+from schemas.changes import UNCHANGED, Begin, Change, Commit, Row, RowChanges, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from tests.integration.mysql_source.reading import Flat, Reading, flatten, read_to
@@ -155,6 +155,45 @@ def test_partial_row_images_name_what_they_lack(reading: Reading, image: str) ->
     assert moved[3] is not None
     assert moved[3][0] == 2
     assert deleted == ("a", "d", (2, UNCHANGED, UNCHANGED, UNCHANGED), None)
+
+
+_PARTIAL_JSON = (
+    "update p set j = json_set(j, '$.a', 2, '$.list[1]', 'zwei')",
+    "update p set j = json_set(j, '$.\"a b\".\"ü.\"', json_array(1.50, null, true)), k = json_remove(k, '$[0]')",
+    "update p set j = json_remove(j, '$.list[0]'), n = n + 1",
+    "update p set k = json_replace(k, '$[0].x', json_object('long name', 1e300, 'z', -0.0))",
+    "update p set j = json_set(j, '$.d', cast('2024-02-29' as date)), k = json_set(k, '$[0].y', repeat('é', 300))",
+    "update p set j = json_set(j, '$.added', json_object()), n = null where n > 2",
+    "update p set k = json_array(json_extract(k, '$[0]'), 7)",
+)
+
+
+def test_partial_updates_of_json_are_whole_when_they_are_published(reading: Reading) -> None:
+    if reading.database.is_mariadb:
+        pytest.skip("MariaDB has no such option")
+    document = '{"list": ["one", "two", {"deep": 1.10}], "a b": {"ü.": 0}, "a": 1, "text": "' + "x" * 400 + '"}'
+    array = '[17, {"x": 1, "y": "' + "y" * 400 + '"}, false]'
+    reading.database.execute(
+        "create table p (id int primary key, j json, n int, k json, v json)",
+        f"insert into p values (1, '{document}', 1, '{array}', null), (2, '{document}', 7, '{array}', '[]')",
+    )
+    reading.begin()
+    (table,) = (table for table in reading.tables if table.name.table == "p")
+    connection = reading.database.connect()
+    connection.run("set session binlog_row_value_options = 'PARTIAL_JSON'")
+    end = reading.start
+    seen: dict[object, Row] = {}
+    for statement in _PARTIAL_JSON:
+        connection.run(statement)
+        seen |= {after[0]: after for name, op, _, after in reading.flat(end) if name == "p" and op == "u" and after}
+        end = reading.source.current_position()
+        assert sorted(seen.values()) == sorted(reading.rows(table)), statement
+    connection.run("set session binlog_row_image = 'MINIMAL'")
+    connection.run("update p set k = json_set(k, '$[0].x', 8)")
+    connection.close()
+    with pytest.raises(TailraceError) as refused:
+        reading.flat(end)
+    assert refused.value.kind is ErrorKind.PREREQUISITE
 
 
 def test_values_that_a_partial_image_lacks_are_looked_up(reading: Reading) -> None:
