@@ -77,6 +77,9 @@ def alike(value: Any, kind: str) -> str | None:
         return struct.pack(">f", value).hex()
     if kind == "span":
         return str(value // timedelta(microseconds=1) if isinstance(value, timedelta) else value)
+    if kind == "zoned":
+        # `+02` is `+02:00`.
+        return str(value) if str(value)[-3] == ":" else f"{value}:00"
     if kind == "char":
         return str(value).rstrip(" ")
     return _plain(value)

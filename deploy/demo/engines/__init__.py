@@ -40,7 +40,7 @@ class Column(NamedTuple):
 
     name: str
     kind: str
-    """`plain`, `real` (4 bytes), `char` (without its padding), `json`, `span` (of time), or `text` (as
+    """`plain`, `real` (4 bytes), `char` (without its padding), `json`, `span` (of time), `zoned` (time), or `text` (as
     PostgreSQL prints it)."""
 
 

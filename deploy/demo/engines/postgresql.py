@@ -22,8 +22,8 @@ BUSINESS = Dialect(
     forgotten_views="delete from page_views"
     " where ctid = any(array(select ctid from page_views where path = %s limit 3))",
 )
-_KINDS = {"float4": "real", "bpchar": "char", "json": "json", "jsonb": "json"}
-_TEXTS = ("inet", "point", "timetz", "daterange", "interval")
+_KINDS = {"float4": "real", "bpchar": "char", "json": "json", "jsonb": "json", "timetz": "zoned"}
+_TEXTS = ("inet", "point", "daterange", "interval")
 _BLOCK_ROWS = 2_000
 
 
@@ -178,7 +178,7 @@ def _shown(column: Column) -> str:
     name = _quoted(column.name)
     if column.kind == "span":
         return f"(extract(epoch from {name}) * 1000000)::bigint"
-    return f"{name}::text" if column.kind in ("text", "char") else name
+    return f"{name}::text" if column.kind in ("text", "char", "zoned") else name
 
 
 def _quoted(name: str) -> str:
