@@ -26,6 +26,9 @@ _QUOTES = str.maketrans({"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE
 
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION})
 _NUMBER_EXACT_DIGITS = 15
+_VOLATILE = re.compile(r"random|current_|'now|date|time|julianday", re.IGNORECASE)
+"""What may make an expression another value with each call. Taken widely: a name within a text counts too."""
+
 _UNKNOWN_FACTS = re.compile(r"\boperation_indicator\b", re.IGNORECASE)
 
 HEADERS = {
@@ -127,6 +130,11 @@ class Expression:
     def columns(self) -> list[int]:
         """The columns among its arguments."""
         return [argument for argument in self.arguments if isinstance(argument, int)]
+
+    @property
+    def is_volatile(self) -> bool:
+        """Whether it may be another value with each call, for the same arguments."""
+        return _VOLATILE.search(self._sql) is not None
 
     @property
     def reads_headers(self) -> bool:

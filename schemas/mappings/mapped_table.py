@@ -122,7 +122,8 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
 
 
 def _is_constant(target: _Target) -> bool:
-    return target.expression is not None and not target.expression.arguments
+    expression = target.expression
+    return expression is not None and not expression.arguments and not expression.is_volatile
 
 
 def _key_part(table: TableSchema, target: _Target) -> keys.KeyPart:
@@ -130,7 +131,8 @@ def _key_part(table: TableSchema, target: _Target) -> keys.KeyPart:
         former = table.columns[target.source].name
         return keys.KeyPart(target.column.name, former, frozenset({target.source}), is_same=True)
     reads = frozenset(target.expression.columns) if target.expression is not None else frozenset[int]()
-    is_steady = target.earlier is None and not (target.expression and target.expression.reads_headers)
+    expression = target.expression
+    is_steady = target.earlier is None and not (expression and (expression.reads_headers or expression.is_volatile))
     return keys.KeyPart(target.column.name, "", reads, False, is_steady)
 
 
@@ -294,7 +296,10 @@ def _row_function(targets: list[_Target], width: int) -> Rows:
     scope: dict[str, Any] = {"UNCHANGED": UNCHANGED}
     cells = []
     for place, target in enumerate(targets):
-        if target.expression is not None:
+        if target.expression is not None and _is_constant(target):
+            scope[f"k{place}"] = target.expression()
+            cells.append(f"k{place}")
+        elif target.expression is not None:
             scope[f"e{place}"] = target.expression
             given = (f"v{a}" if isinstance(a, int) else f"c.headers.{a}" for a in target.expression.arguments)
             cells.append(f"e{place}({', '.join(given)})")

@@ -246,10 +246,12 @@ def test_a_table_without_a_key_gets_one() -> None:
         (("shard",), "without id, which the source tells rows apart by"),
         (("id", "nobody"), "there is no column nobody"),
         (("id", "seq"), "seq is another one with each change"),
+        (("id", "dice"), "dice is another one with each change"),
     ],
 )
 def test_a_key_that_rows_cannot_go_by_is_refused(columns: tuple[str, ...], message: str) -> None:
     seq = rule("add-column", value="seq", expression="$AR_H_CHANGE_SEQ", data_type={"type": "int8"})
-    _, (finding,) = mapped_tables([constant("shard", "'s'"), seq, key(*columns)], [TABLE])
+    dice = constant("dice", "random()")
+    _, (finding,) = mapped_tables([constant("shard", "'s'"), seq, dice, key(*columns)], [TABLE])
     assert finding.message.startswith("rule define-primary-key: ")
     assert message in finding.message
