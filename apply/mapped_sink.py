@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import cast
 
 from apply.sink import Arrival, Capabilities, Origin, Rejection, Sink, StagingSink, TableBatch, TopicPartition
+from apply.values import Values
 from runtime.logging import get_logger
 from schemas.changes import UNCHANGED, Row, StagedForm
 from schemas.errors import ErrorKind, TailraceError
@@ -32,8 +33,10 @@ TABLES_REMEMBERED_MAX = 10_000
 class MappedSink:
     """Passes everything to the sink inside, in the target's terms."""
 
-    def __init__(self, sink: Sink, rules: Sequence[TransformationRule]) -> None:
+    def __init__(self, sink: Sink, rules: Sequence[TransformationRule], values: Values | None = None) -> None:
+        """`values` does what is to be done to rows before any rule sees them."""
         self._sink = sink
+        self._values = values
         self._rules = tuple(rules)
         self._mapped: dict[int, tuple[TableSchema, MappedTable]] = {}
         self._claims = Claims()
@@ -70,6 +73,8 @@ class MappedSink:
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write a batch. Rows with a value that cannot become what it should are rejected like those of the sink."""
         mapped = self._map(batch.table)
+        if self._values is not None:
+            batch = self._values.batch(batch)
         if mapped.rows is None:
             with self._said_of_source(batch.table):
                 return self._sink.apply(replace(batch, table=mapped.table))
@@ -99,7 +104,9 @@ class MappedSink:
     def staged_form(self, table: TableSchema) -> StagedForm | None:
         """Return the form of a table whose rows no rule touches, as `StagingSink.staged_form` says."""
         mapped = self._map(table)
-        return cast("StagingSink", self._sink).staged_form(mapped.table) if mapped.rows is None else None
+        if mapped.rows is not None or (self._values is not None and self._values.touches(table)):
+            return None
+        return cast("StagingSink", self._sink).staged_form(mapped.table)
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Empty tables, all at once. Raises TARGET_SCHEMA for one that has rows of others."""

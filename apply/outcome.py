@@ -73,6 +73,8 @@ class Outcome:
     duration_s: float = 0.0
     skipped: dict[str, int] = field(default_factory=dict)
     """Rows that the policy let go, each of them logged, by topic."""
+    exceptions: list[tuple[str, str, str]] = field(default_factory=list)
+    """What was skipped or parked for an error: topic, the error's message, and the record's place."""
 
 
 def check_parked(key_count: int, keys_max: int) -> None:

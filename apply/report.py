@@ -39,7 +39,10 @@ class Report:
         self._total = 0
         self._rate_from = (clock.monotonic(), 0)
         self._rate = 0.0
-        self._lag_ms: int | None = None
+        self.lag_records = 0
+        self.lag_ms: int | None = None
+        self.applied_us: int | None = None
+        """When the source committed the last change that is durable here."""
         self.answers: dict[str, str] = {}
         """What became of signals to this target, by their ids."""
         applier.on_written = self.written
@@ -68,8 +71,9 @@ class Report:
                 # A figure only: the row itself was read.
                 continue
         if newest:
-            self._lag_ms = max(0, (clock.now_us() - newest) // 1000)
-            metrics.APPLY_LAG_SECONDS.labels(self._target).set(self._lag_ms / 1000)
+            self.applied_us = newest
+            self.lag_ms = max(0, (clock.now_us() - newest) // 1000)
+            metrics.APPLY_LAG_SECONDS.labels(self._target).set(self.lag_ms / 1000)
 
     def trouble(self, error: TailraceError) -> None:
         """Count an error that the applier has answered by itself."""
@@ -86,9 +90,9 @@ class Report:
         lags = self._lags(ends)
         suspended = applier.holds.suspended()
         held = {p.topic for p, hold in applier.holds.by_partition.items() if hold.barrier}
-        lag = sum(lags.values())
+        lag = self.lag_records = sum(lags.values())
         if not lag:
-            self._lag_ms = 0
+            self.lag_ms = 0
         error = error or applier.trouble
         metrics.APPLY_PARKED.labels(self._target).set(len(applier.lot))
         metrics.APPLY_SUSPENDED.labels(self._target).set(len(suspended))
@@ -101,7 +105,7 @@ class Report:
             "rows": self._total,
             "rows_per_s": round(self._rate, 1),
             "lag_records": lag,
-            "lag_ms": self._lag_ms,
+            "lag_ms": self.lag_ms,
             "partitions": len(applier.cursors.positions),
             "tables": {
                 topic: {

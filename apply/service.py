@@ -16,12 +16,13 @@ from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion, ranks
 from apply.dead_letters import DeadLettersTopic
 from apply.goal import Goal
+from apply.journal import Journal, loaded
 from apply.limits import Limits
 from apply.release import Releases
 from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
 from apply.sink import Sink, TopicPartition
-from apply.sinks import open_sink
+from apply.sinks import open_dms_tables, open_sink
 from apply.waiting import Waiting
 from apply.writer import Policies, Writer
 from runtime import clock, exit_codes, failpoints, garbage, metrics
@@ -163,9 +164,23 @@ class _Service:
             )
             self._releases = Releases(self._applier, self._catalog, self._dead_letters, settings.ddl.altered)
             self._report = Report(target, self._applier, self._completion, self._status)
+            self._journal = self._open_journal(stack)
             self._refresh()
             self._follow_signals(to_end=True)
             self._closing = stack.pop_all()
+
+    def _open_journal(self, stack: ExitStack) -> Journal | None:
+        settings = self._settings
+        tables = open_dms_tables(settings, self._target)
+        if tables is None:
+            return None
+        is_loaded = partial(loaded, settings, self._completion, self._applier)
+        server = settings.apply.instance_id
+        journal = Journal(
+            settings.apply.control_tables, settings.name, server, tables, self._applier, self._report, is_loaded
+        )
+        stack.callback(journal.close)
+        return journal
 
     def _open_catalog(self, follower: Follower, stack: ExitStack) -> SchemaCatalog:
         settings = self._settings
@@ -282,6 +297,8 @@ class _Service:
             if now >= self._next_report:
                 self._next_report = now + self._settings.apply.status_interval_s
                 self._guarded(lambda: self._report.write(self._state, self._read_ends()))
+                if self._journal is not None:
+                    self._journal.attend()
             if goal is not None and now >= next_log:
                 next_log = now + GOAL_LOG_INTERVAL_S
                 waits = [f"{p.topic}/{p.partition}@{end}" for p, end in sorted(goal.left.items())[:8]]

@@ -358,6 +358,7 @@ class Writer:
             raise FinalError(
                 error.kind, error.message, remedy=error.remedy, table=error.table, position=position
             ) from error
+        outcome.exceptions.append((topic, error.message, position))
         if policy == "skip":
             outcome.skipped[topic] = outcome.skipped.get(topic, 0) + len(records)
             log.warning("record skipped", reason=error.message, kind=str(error.kind), position=position)

@@ -99,6 +99,7 @@ APPLY_BATCHES = _seconds("apply_batch_seconds", "Duration of a batch at the targ
 APPLY_LAG_RECORDS = _gauge("apply_lag_records", "Records in topics that are not applied yet", "target", "table")
 APPLY_LAG_SECONDS = _gauge("apply_lag_seconds", "Time from commit at the source to flush at the target", "target")
 APPLY_REJECTED = _counter("apply_rejected_rows", "Rows that the target refused", "target", "table", "action")
+APPLY_CUT_VALUES = _counter("apply_cut_values", "Large values that were cut off", "target", "table")
 APPLY_PARKED = _gauge("apply_parked_keys", "Keys that wait on the dead-letters topic", "target")
 APPLY_SUSPENDED = _gauge("apply_suspended_tables", "Tables that are suspended", "target")
 APPLY_PARTITIONS = _gauge("apply_partitions", "Partitions that this process has", "target")

@@ -202,6 +202,10 @@ class SchemaChange:
     """False where it cannot be told which columns of the two versions are the same ones."""
 
 
+APPLIED_PREFIX = "tailrace.applied"
+"""Prefix of the log message that an applier begins its transactions with, where it is to keep them from coming back."""
+
+
 @dataclass(slots=True)
 class LogMessage:
     """A message that somebody wrote into the source's log by hand."""

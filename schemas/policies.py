@@ -50,6 +50,14 @@ AnyDdlPolicies = Annotated[DdlPolicies, BeforeValidator(_of_one_word, json_schem
 """Policies by kind of change, or one word for all."""
 
 
+class ExistingTables(StrEnum):
+    """What becomes of a table that the target has before its first load."""
+
+    KEEP = "keep"
+    EMPTY = "empty"
+    DROP = "drop"
+
+
 class RowErrorPolicy(StrEnum):
     """What happens to a row that a target refuses."""
 

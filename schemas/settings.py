@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from schemas.control_tables import ControlTableSettings
 from schemas.endpoints import AnySource, AnyTarget, DebeziumSource, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -23,8 +24,9 @@ from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.rules import SelectionRule, TransformationRule
-from schemas.policies import AnyDdlPolicies, DdlPolicies, ErrorPolicies, RetrySettings
+from schemas.policies import AnyDdlPolicies, DdlPolicies, ErrorPolicies, ExistingTables, RetrySettings
 from schemas.section import Section
+from schemas.substitution import ValueSettings
 from schemas.table import TableSchema
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
@@ -97,6 +99,13 @@ class ApplySettings(Section):
     """How long a unique or foreign key that is violated waits for other partitions before it counts as an error."""
     errors: ErrorPolicies = ErrorPolicies()
     """Policies for rows that the target refuses."""
+    existing_tables: ExistingTables = ExistingTables.KEEP
+    """What becomes of a table that a relational target has before its first load: `keep` it with its rows, `empty`
+    it, or `drop` it and make it anew."""
+    values: ValueSettings = ValueSettings()
+    """What is done to values before any mapping rule."""
+    control_tables: ControlTableSettings = ControlTableSettings()
+    """Control tables of AWS DMS, at relational targets."""
     parked_keys_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     """Parked keys after which the service stops instead."""
     status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0
@@ -133,6 +142,9 @@ class Settings(Section):
     """The capture service."""
     apply: ApplySettings = ApplySettings()
     """The apply services."""
+    loopback_prevention: bool = False
+    """For two replications between two PostgreSQL databases, one in each direction: appliers mark what they write, and
+    capture leaves out what either one's appliers have marked, so that no change comes back to where it was made."""
     retry: RetrySettings = RetrySettings()
     """Pauses between attempts."""
     ddl: AnyDdlPolicies = DdlPolicies()
@@ -202,6 +214,13 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _loopback_can_be_prevented(self) -> Settings:
+        engines = {self.source.engine, *(target.engine for target in self.targets.values())}
+        if self.loopback_prevention and engines != {"postgresql"}:
+            raise ValueError("loopback_prevention needs PostgreSQL as the source and at all targets")
+        return self
+
+    @model_validator(mode="after")
     def _topics_can_be_read(self) -> Settings:
         if isinstance(self.source, DebeziumSource) and self.apply.ordering == "transactional":
             raise ValueError("apply.ordering transactional needs the marks that only a capture of Tailrace writes")
@@ -228,6 +247,11 @@ class Settings(Section):
     def _postgresql(self) -> PostgresqlSource:
         assert isinstance(self.source, PostgresqlSource)
         return self.source
+
+    @property
+    def existing_tables(self) -> ExistingTables:
+        """What becomes of tables that a target has before their load; without a load they are kept."""
+        return self.apply.existing_tables if self.mode is not Mode.CDC else ExistingTables.KEEP
 
     def transformations(self, target: str) -> list[TransformationRule]:
         """Return the rules that stand between the topics and a target: its own, or those of all targets."""

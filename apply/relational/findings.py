@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from apply.relational.link import RelationalLink
 from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
+from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
 
@@ -67,6 +68,17 @@ def of_kind(table: TableName, name: TableName, kind: str, remedy: str = "drop it
         f"{name} is a {kind} at the target",
         table=table,
         remedy=f"{remedy}, or map the schema to another one (`schema_map`)",
+    )
+
+
+def of_existing(table: TableName, name: TableName, existing_tables: ExistingTables) -> Finding:
+    """Say that the rows of a table that is there will go."""
+    what = "dropped and made anew" if existing_tables is ExistingTables.DROP else "emptied"
+    return warns(
+        "target-table-existing",
+        f"{name} is at the target already: it is {what} before the load, as `apply.existing_tables` says",
+        table=table,
+        remedy="`apply.existing_tables: keep` leaves it as it is",
     )
 
 

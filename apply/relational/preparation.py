@@ -11,6 +11,7 @@ from apply.relational.control_tables import RelationalControlTables
 from apply.relational.difference import as_found
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import ExistingTables
 from schemas.table import Column, TableName, TableSchema
 
 log = get_logger(__name__)
@@ -23,8 +24,10 @@ S = TypeVar("S")
 class RelationalPreparation(ABC, Generic[T, S]):
     """Prepares tables. `T` is a table as the target has it, `S` how the target spells a version's types."""
 
-    def __init__(self, control: RelationalControlTables) -> None:
+    def __init__(self, control: RelationalControlTables, existing_tables: ExistingTables = ExistingTables.KEEP) -> None:
+        """`existing_tables` says what becomes of a table that was not made, and never prepared, by us."""
         self._control = control
+        self._existing_tables = existing_tables
 
     def prepare(self, table: TableSchema) -> None:
         """Create or alter the table. A version older than the prepared one changes nothing. Driver errors pass."""
@@ -78,6 +81,14 @@ class RelationalPreparation(ABC, Generic[T, S]):
         """Take out all rows of an earlier life. Foreign keys that we made come back when the table is loaded again."""
 
     @abstractmethod
+    def _clear(self, target: T) -> None:
+        """Take out all rows of a table that was there before us."""
+
+    @abstractmethod
+    def _drop(self, target: T) -> None:
+        """Drop a table that was there before us, and the foreign keys that refer to it."""
+
+    @abstractmethod
     def _problems(self, table: TableSchema, target: T, spelling: S) -> list[str]:
         """Return in words why the target's table cannot take the rows of a version; empty if it can."""
 
@@ -103,6 +114,8 @@ class RelationalPreparation(ABC, Generic[T, S]):
             self._empty(table, target)
             self._control.mark_loaded(table.name, is_loaded=False)
             log.info("table emptied: it is loaded anew", table=str(table.name), version=table.version)
+        if recorded is None and target is not None and target.kind == "table":
+            target = self._make_way(target)
         spelling = self._spelling(table)
         if target is None:
             self._create(table, name, spelling)
@@ -118,6 +131,20 @@ class RelationalPreparation(ABC, Generic[T, S]):
             raise schema_error(table, "; ".join(problems), "alter or drop the target's table, or leave the table out")
         self._control.record(table)
         log.info("table prepared", table=str(table.name), version=table.version, created=target is None)
+
+    def _make_way(self, target: T) -> T | None:
+        """Do to a table that was there before us what the settings say. A crash before its version is recorded repeats
+        it: no row of ours is in it before that.
+        """
+        if self._existing_tables is ExistingTables.KEEP:
+            return target
+        if self._existing_tables is ExistingTables.EMPTY:
+            self._clear(target)
+            log.warning("table emptied before the load", table=str(target.name))
+            return target
+        self._drop(target)
+        log.warning("table dropped before the load", table=str(target.name))
+        return None
 
 
 def misfits(

@@ -15,9 +15,11 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import cast
 
+from apply.journal import Tables
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.reading import RowReader
 from apply.sink import Sink
+from apply.values import Values
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
 from schemas.settings import Settings
@@ -45,7 +47,8 @@ def open_sink(settings: Settings, target: str) -> Sink:
     """Return the sink of a target that the settings name. Raises CONFIGURATION. Connects when it is first used."""
     sink = cast("Sink", _engine(settings, target).open_sink(settings, target))
     rules = settings.transformations(target)
-    return MappedSink(sink, rules) if rules else sink
+    values = Values(settings.apply.values, target) if settings.apply.values.any else None
+    return MappedSink(sink, rules, values) if rules or values is not None else sink
 
 
 def open_reader(settings: Settings, target: str) -> RowReader:
@@ -55,6 +58,12 @@ def open_reader(settings: Settings, target: str) -> RowReader:
         message = f"there is no way to read back a target of the engine {settings.target(target).engine}"
         raise TailraceError(ErrorKind.CONFIGURATION, message)
     return cast("RowReader", engine.open_reader(settings, target))
+
+
+def open_dms_tables(settings: Settings, target: str) -> Tables | None:
+    """Return the control tables of AWS DMS at a target; None where it can have none, or shall not."""
+    opener = getattr(_engine(settings, target), "open_dms_tables", None)
+    return cast("Tables", opener(settings, target)) if opener and settings.apply.control_tables.any else None
 
 
 def target_findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from schemas.substitution import points
 from schemas.task_settings.keys import (
+    CODE_POINT,
     FLAG,
     TEXT,
     Key,
@@ -62,6 +64,10 @@ def _batch_rows(rows: Any, stated: Stated) -> Mapping[str, Any]:
 
 def _commit_bytes(mb: Any, _stated: Stated) -> Mapping[str, Any]:
     return {"capture.commit_bytes": max(_MB, min(_COMMIT_BYTES, mb * _MB // 4)) if mb else None}
+
+
+def _replacements(_value: Any, stated: Stated) -> Mapping[str, Any]:
+    return {"apply.values.characters": points(stated["CharacterSetSettings.CharacterReplacements"])}
 
 
 KEYS: tuple[Key, ...] = (
@@ -157,50 +163,52 @@ KEYS: tuple[Key, ...] = (
         )
         for what, says in (("dropped", "drops"), ("truncated", "empties"), ("altered", "alters"))
     ),
-    refused(
+    honoured(
         "LoopbackPreventionSettings.EnableLoopbackPrevention",
         FLAG,
         False,
         "changes that the opposite task has written are not sent back",
-        "two-way replication is not supported",
+        to("loopback_prevention"),
+        here="between PostgreSQL databases of version 14 and later",
     ),
-    differently(
-        "LoopbackPreventionSettings.SourceSchema", TEXT, "", "schema of DMS's marker table at the source", "unused"
+    *(
+        differently(
+            f"LoopbackPreventionSettings.{name}",
+            TEXT,
+            "",
+            f"schema of DMS's marker table at the {side}",
+            "marks stand in the log, there is no table",
+        )
+        for name, side in (("SourceSchema", "source"), ("TargetSchema", "target"))
     ),
-    differently(
-        "LoopbackPreventionSettings.TargetSchema", TEXT, "", "schema of DMS's marker table at the target", "unused"
-    ),
-    refused(
+    honoured(
         "CharacterSetSettings.CharacterReplacements.SourceCharacterCodePoint",
-        integer(),
+        CODE_POINT,
         None,
-        "code point of a character to replace",
-        "characters arrive as they are",
-        idle=(),
+        "code point of a character to replace, in hexadecimal digits",
+        _replacements,
+        here="in all columns of texts, before any mapping rule",
     ),
-    refused(
+    honoured(
         "CharacterSetSettings.CharacterReplacements.TargetCharacterCodePoint",
-        integer(),
+        CODE_POINT,
         None,
         "code point that it becomes; 0: it is taken out",
-        "characters arrive as they are",
-        idle=(),
     ),
-    refused(
+    honoured(
         "CharacterSetSettings.CharacterSetSupport.CharacterSet",
         TEXT,
         None,
         "character set in which texts must be valid",
-        "characters arrive as they are",
-        idle=("",),
+        to("apply.values.character_set", lambda name: name or None),
+        here="sets that Python knows; of UTF-16 characters of two bytes, as DMS has it",
     ),
-    refused(
+    honoured(
         "CharacterSetSettings.CharacterSetSupport.ReplaceWithCharacterCodePoint",
-        integer(),
+        CODE_POINT,
         None,
         "code point that invalid characters become; 0: they are taken out",
-        "characters arrive as they are",
-        idle=(0,),
+        to("apply.values.character_replacement", str),
     ),
     differently(
         "BeforeImageSettings.EnableBeforeImage",

@@ -25,6 +25,13 @@ from schemas.task_settings.keys import (
 _SHARED = "several appliers of a target share its topics' partitions: start as many as you like"
 _SUBTASKS = to("capture.load_processes")
 
+_PREPARATION = {"DO_NOTHING": "keep", "TRUNCATE_BEFORE_LOAD": "empty", "DROP_AND_CREATE": "drop"}
+
+
+def _lob_limit(limited: Any, stated: Stated) -> Mapping[str, Any]:
+    is_full = stated.get("TargetMetadata.FullLobMode", False) or not limited
+    return {"apply.values.lob_max_kb": None if is_full else stated.get("TargetMetadata.LobMaxSize", 32) or None}
+
 
 def _ordering(enabled: Any, _stated: Stated) -> Mapping[str, Any]:
     return {"apply.ordering": "per-key" if enabled else "transactional"}
@@ -60,19 +67,21 @@ KEYS: tuple[Key, ...] = (
         "pieces in which large objects are looked up, in KB",
         "large values come with their rows, nothing is looked up at the source",
     ),
-    differently(
+    honoured(
         "TargetMetadata.LimitedSizeLobMode",
         FLAG,
         False,
         "large objects are cut off at LobMaxSize",
-        "they arrive whole",
+        _lob_limit,
+        here="columns of texts and bytes without a length, outside of keys; the topics hold values whole. Not where "
+        "FullLobMode is true as well",
     ),
-    differently(
+    honoured(
         "TargetMetadata.LobMaxSize",
-        integer(),
+        integer(0, 1 << 21),
         32,
-        "where large objects are cut off, in KB",
-        "nothing is cut off",
+        "where large objects are cut off, in KB; 0: nowhere",
+        here="with LimitedSizeLobMode",
     ),
     meaningless(
         "TargetMetadata.InlineLobMaxSize",
@@ -127,20 +136,21 @@ KEYS: tuple[Key, ...] = (
         "relational targets always do, in the transactions that write the rows: `offsets` in `control_schema`",
     ),
     honoured("TargetMetadata.MaxFullLoadSubTasks", integer(1, 49), 8, "as in FullLoadSettings", _SUBTASKS),
-    refused(
+    honoured(
         "FullLoadSettings.TargetTablePrepMode",
-        one_of("DO_NOTHING", "DROP_AND_CREATE", "TRUNCATE_BEFORE_LOAD"),
+        one_of(*_PREPARATION),
         "DO_NOTHING",
         "what becomes of a table that the target has before the load",
-        "such tables are kept",
-        idle=("DO_NOTHING",),
+        to("apply.existing_tables", _PREPARATION.get),
+        here="once for each table, when its first rows come; at targets that are no databases, nothing",
     ),
-    refused(
+    differently(
         "FullLoadSettings.CreatePkAfterFullLoad",
         FLAG,
         False,
         "keys and unique indexes are made when the load is complete",
-        "the key is made with the table; indexes and foreign keys are made after the load in any case",
+        "the key is made with the table, since rows and changes meet by it; indexes and foreign keys are made when "
+        "the load is complete in any case",
     ),
     refused(
         "FullLoadSettings.StopTaskCachedChangesApplied",

@@ -6,10 +6,13 @@ something that is not done is refused, by the key's name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+_CODE_POINT = re.compile(r"[0-9A-Fa-f]{1,6}")
 
 Stated = Mapping[str, Any]
 """The keys that a document states, by their paths (`Group.Key`). A null states nothing, as at DMS."""
@@ -37,6 +40,9 @@ class Kind:
 
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 TEXT = Kind("text", lambda value: isinstance(value, str))
+
+
+CODE_POINT = Kind("code point in hexadecimal digits", lambda value: bool(_CODE_POINT.fullmatch(str(value))))
 
 
 def integer(least: int = 0, most: int | None = None) -> Kind:

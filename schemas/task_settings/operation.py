@@ -6,14 +6,33 @@ resync settings", "Saving task settings".
 
 from __future__ import annotations
 
-from schemas.task_settings.keys import FLAG, TEXT, Key, Kind, differently, integer, meaningless, one_of, refused
+from schemas.task_settings.keys import (
+    FLAG,
+    TEXT,
+    Key,
+    Kind,
+    Sets,
+    differently,
+    honoured,
+    integer,
+    meaningless,
+    one_of,
+    refused,
+    to,
+)
 
 _LOG = "logs go to standard error as JSON or text; `--log-level` says how much"
 _VERIFY = "`tailrace verify` compares, when it is called"
 _SEVERITIES = ("ERROR", "WARNING", "INFO", "DEFAULT", "DEBUG", "DETAILED_DEBUG")
 _ANYTHING = Kind("anything", lambda _value: True)
 
-_TABLES = "the target keeps `offsets`, `barriers` and `tables` in `control_schema`; `tailrace status` tells the rest"
+_TABLES = "`awsdms_apply_exceptions` is kept, as at DMS, by whatever document has this group; without values of rows"
+_EXCEPTIONS = {"apply.control_tables.exceptions": True}
+
+
+def _table(setting: str) -> Sets:
+    return lambda kept, _stated: {f"apply.control_tables.{setting}": kept, **_EXCEPTIONS}
+
 
 _VALIDATION = (
     ("ThreadCount", integer(1), 5, "threads that compare"),
@@ -42,29 +61,29 @@ KEYS: tuple[Key, ...] = (
     meaningless("Logging.CloudWatchLogGroup", TEXT, None, "told by DMS: where it logs", _LOG),
     meaningless("Logging.CloudWatchLogStream", TEXT, None, "told by DMS: where it logs", _LOG),
     meaningless("Logging.DeleteTaskLogs", FLAG, None, "delete the task's logs", _LOG),
-    refused(
+    honoured(
         "ControlTablesSettings.ControlSchema",
         TEXT,
         "",
-        "schema of the control tables at the target",
-        _TABLES,
-        idle=("",),
+        "schema of the control tables at the target; empty: where DMS has them",
+        lambda schema, _stated: {"apply.control_tables.schema_name": schema or None, **_EXCEPTIONS},
+        here=_TABLES,
     ),
     *(
-        refused(f"ControlTablesSettings.{name}Enabled", FLAG, False, f"write {table}", _TABLES)
-        for name, table in (
-            ("StatusTable", "awsdms_status"),
-            ("SuspendedTablesTable", "awsdms_suspended_tables"),
-            ("HistoryTable", "awsdms_history"),
-            ("FullLoadExceptionTable", "awsdms_full_load_exceptions"),
+        honoured(f"ControlTablesSettings.{name}Enabled", FLAG, False, f"write {table}", _table(setting), here=here)
+        for name, table, setting, here in (
+            ("StatusTable", "awsdms_status", "status", "positions of the source are left empty"),
+            ("SuspendedTablesTable", "awsdms_suspended_tables", "suspended", ""),
+            ("HistoryTable", "awsdms_history", "history", ""),
+            ("FullLoadExceptionTable", "awsdms_full_load_exceptions", "full_load_exceptions", ""),
         )
     ),
-    meaningless(
+    honoured(
         "ControlTablesSettings.HistoryTimeslotInMinutes",
-        integer(1),
+        integer(1, 1440),
         5,
         "length of the history's slots",
-        "only with HistoryTableEnabled, which is refused",
+        to("apply.control_tables.history_minutes"),
     ),
     differently("ValidationSettings.EnableValidation", FLAG, False, "compare rows at both sides", _VERIFY),
     differently(

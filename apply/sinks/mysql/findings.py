@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apply.relational.findings import blocks, looked_up, notes, of_key, of_kind, of_shape, of_triggers, warns
+from apply.relational.findings import (
+    blocks,
+    looked_up,
+    notes,
+    of_existing,
+    of_key,
+    of_kind,
+    of_shape,
+    of_triggers,
+    warns,
+)
 from apply.sinks.mysql.catalog import TargetTable, read_table
 from apply.sinks.mysql.connection import SQL_MODE, Link
 from apply.sinks.mysql.control_tables import ControlTables
@@ -13,6 +23,7 @@ from apply.sinks.mysql.names import listed, literal, quoted
 from apply.sinks.mysql.preparation import Preparation, problems_of
 from schemas.endpoints import MysqlTarget
 from schemas.findings import Finding, Severity
+from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
 VERSION_MIN = {True: (10, 6), False: (8, 0, 17)}
@@ -31,10 +42,16 @@ select count(*) from information_schema.triggers where event_object_schema = %s 
 _PACKET_BYTES_WANTED = 16 << 20
 
 
-def findings(replication: str, name: str, target: MysqlTarget, tables: Sequence[TableSchema]) -> list[Finding]:
+def findings(
+    replication: str,
+    name: str,
+    target: MysqlTarget,
+    tables: Sequence[TableSchema],
+    existing_tables: ExistingTables = ExistingTables.KEEP,
+) -> list[Finding]:
     """Check the target of a replication for these tables."""
     link = Link(target)
-    return looked_up(link, lambda: _Check(link, replication, name, target).all(tables))
+    return looked_up(link, lambda: _Check(link, replication, name, target, existing_tables).all(tables))
 
 
 def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
@@ -59,7 +76,10 @@ def _pattern(schema: str) -> str:
 
 
 class _Check:
-    def __init__(self, link: Link, replication: str, name: str, target: MysqlTarget) -> None:
+    def __init__(
+        self, link: Link, replication: str, name: str, target: MysqlTarget, existing_tables: ExistingTables
+    ) -> None:
+        self._existing_tables = existing_tables
         self._link = link
         self._name = name
         self._target = target
@@ -133,6 +153,10 @@ class _Check:
                 )
             seen.setdefault(name, table.name)
 
+    def _is_ours(self, name: TableName) -> bool:
+        """Tell whether this replication has prepared a table before."""
+        return self._control.is_installed() and self._control.recorded(name) is not None
+
     def _rights(self) -> dict[str, set[str]]:
         """Return the user's rights by database; under `*` those on all."""
         who = "'" + self._user.replace("@", "'@'", 1) + "'"
@@ -176,6 +200,10 @@ class _Check:
         if found.kind != "table":
             yield of_kind(table.name, name, found.kind)
             return
+        if self._existing_tables is not ExistingTables.KEEP and not self._is_ours(table.name):
+            yield of_existing(table.name, name, self._existing_tables)
+            if self._existing_tables is ExistingTables.DROP:
+                return
         yield from of_shape(table, found.sql, found.columns, problems_of(table, found))
         yield from self._behaviour(table, found)
 

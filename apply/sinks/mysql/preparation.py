@@ -22,6 +22,7 @@ from apply.sinks.mysql.errors import code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, translated
 from apply.sinks.mysql.names import literal, qualified, quoted
 from runtime.logging import get_logger
+from schemas.policies import ExistingTables
 from schemas.table import Column, TableName, TableSchema
 
 log = get_logger(__name__)
@@ -38,9 +39,16 @@ union select index_name from information_schema.statistics where table_schema = 
 class Preparation(RelationalPreparation[TargetTable, Server]):
     """Prepares tables over a link of its own. Driver errors pass through."""
 
-    def __init__(self, link: Link, control: ControlTables, schema_map: Mapping[str, str], database: str) -> None:
+    def __init__(
+        self,
+        link: Link,
+        control: ControlTables,
+        schema_map: Mapping[str, str],
+        database: str,
+        existing_tables: ExistingTables = ExistingTables.KEEP,
+    ) -> None:
         """`link` and `control` are for definitions only: no transaction is ever open on them."""
-        super().__init__(control)
+        super().__init__(control, existing_tables)
         self._link = link
         self._schema_map = schema_map
         self._database = database
@@ -147,6 +155,20 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
             if reference.name in ours:
                 self._link.run(f"alter table {qualified(reference.child)} drop foreign key {quoted(reference.name)}")
         self._link.run(f"truncate table {target.sql}")
+
+    def _clear(self, target: TargetTable) -> None:
+        if target.referring:
+            # A foreign key forbids `truncate`, whatever the table that it belongs to holds.
+            self._link.run(f"delete from {target.sql}")
+        else:
+            self._link.run(f"truncate table {target.sql}")
+
+    def _drop(self, target: TargetTable) -> None:
+        for reference in target.referring:
+            child = qualified(reference.child)
+            log.warning("foreign key dropped with the table that it refers to", table=child, key=reference.name)
+            self._link.run(f"alter table {child} drop foreign key {quoted(reference.name)}")
+        self._link.run(f"drop table {target.sql}")
 
     def _problems(self, table: TableSchema, target: TargetTable, spelling: Server) -> list[str]:
         return problems_of(table, target)

@@ -17,18 +17,25 @@ from apply.sinks.mysql.statements import TablePlan
 from apply.sinks.mysql.writer import Writer
 from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
 
 class MysqlSink(RelationalSink[TablePlan, Link]):
     """One target server, as one appliers' process sees it."""
 
-    def __init__(self, replication: str, target_name: str, target: MysqlTarget) -> None:
+    def __init__(
+        self,
+        replication: str,
+        target_name: str,
+        target: MysqlTarget,
+        existing_tables: ExistingTables = ExistingTables.KEEP,
+    ) -> None:
         link, own = Link(target), Link(target)
         control = ControlTables(link, target.control_schema, replication, target_name)
         registry = ControlTables(own, target.control_schema, replication, target_name)
         self._checks_foreign_keys = target.foreign_key_checks
-        self._preparation = Preparation(own, registry, target.schema_map, target.database)
+        self._preparation = Preparation(own, registry, target.schema_map, target.database, existing_tables)
         completion = Completion(own, registry, self._preparation, foreign_keys_act=not target.foreign_key_checks)
         definitions = Definitions(own, registry, self._preparation, completion)
         super().__init__(link, control, definitions, Writer(Stages(link, target.control_schema)))

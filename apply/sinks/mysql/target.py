@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apply.relational.dms_tables import DmsTables
 from apply.sinks.mysql import findings as checks
+from apply.sinks.mysql.connection import Link
+from apply.sinks.mysql.control_tables import ControlTables
+from apply.sinks.mysql.names import quoted
 from apply.sinks.mysql.sink import MysqlSink
 from schemas.endpoints import MysqlTarget
 from schemas.findings import Finding
@@ -14,12 +18,19 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> MysqlSink:
     """Return the sink of a target. Connects when it is first used."""
-    return MysqlSink(settings.name, target, _section(settings, target))
+    return MysqlSink(settings.name, target, _section(settings, target), settings.existing_tables)
+
+
+def open_dms_tables(settings: Settings, target: str) -> DmsTables:
+    """Return the control tables of AWS DMS at a target. Connects when they are first written."""
+    schema = settings.apply.control_tables.schema_name or "awsdms_control"
+    link = Link(_section(settings, target))
+    return DmsTables(link, ControlTables.spelling, schema, f"create database if not exists {quoted(schema)}")
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
-    return checks.findings(settings.name, target, _section(settings, target), tables)
+    return checks.findings(settings.name, target, _section(settings, target), tables, settings.existing_tables)
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:

@@ -17,6 +17,7 @@ from apply.relational.link import RelationalLink
 from apply.sinks.postgresql.errors import classified, classify
 from apply.sinks.postgresql.names import literal
 from runtime.postgresql_login import TLS_REFUSED, why_refused
+from schemas.changes import APPLIED_PREFIX
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 
@@ -98,8 +99,10 @@ class Link(RelationalLink):
     driver_error = psycopg.Error
     classify = staticmethod(classify)
 
-    def __init__(self, target: PostgresqlTarget, application_name: str) -> None:
+    def __init__(self, target: PostgresqlTarget, application_name: str, *, mark: str | None = None) -> None:
+        """`mark` is put into the log at the beginning of each transaction: a capture can tell by it whose it is."""
         super().__init__()
+        self._mark = mark
         self._target = target
         self._application_name = application_name
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -125,7 +128,10 @@ class Link(RelationalLink):
 
     def _opening(self) -> list[str]:
         # Unless asked for: deferred constraints speak up at the end, where nobody knows the row any more.
-        return ["begin", f"set constraints all {'deferred' if self.deferring else 'immediate'}"]
+        opening = ["begin", f"set constraints all {'deferred' if self.deferring else 'immediate'}"]
+        if self._mark is not None:
+            opening.append(f"select pg_logical_emit_message(true, {literal(APPLIED_PREFIX)}, {literal(self._mark)})")
+        return opening
 
     def defer(self) -> None:
         """Let constraints that can wait be asked at the end only."""
@@ -178,7 +184,7 @@ class Link(RelationalLink):
 
     def twin(self) -> Self:
         """Return a link of its own to the same target."""
-        return type(self)(self._target, self._application_name)
+        return type(self)(self._target, self._application_name, mark=self._mark)
 
     def discard(self) -> None:
         """Close the connection whatever its state. May be called twice."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apply.relational.findings import blocks, looked_up, notes, of_key, of_kind, of_shape, of_triggers, warns
+from apply.relational.findings import (
+    blocks,
+    looked_up,
+    notes,
+    of_existing,
+    of_key,
+    of_kind,
+    of_shape,
+    of_triggers,
+    warns,
+)
 from apply.sinks.postgresql.catalog import TargetTable, read_table
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
@@ -14,6 +24,7 @@ from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.preparation import Preparation, problems_of, too_wide
 from schemas.endpoints import PostgresqlTarget
 from schemas.findings import Finding, Severity
+from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
 VERSION_MIN = 130000
@@ -45,11 +56,17 @@ select count(*) from pg_constraint k join pg_class c on c.oid = k.conrelid
 
 
 def findings(
-    replication: str, name: str, target: PostgresqlTarget, tables: Sequence[TableSchema], *, defers: bool = False
+    replication: str,
+    name: str,
+    target: PostgresqlTarget,
+    tables: Sequence[TableSchema],
+    existing_tables: ExistingTables = ExistingTables.KEEP,
+    *,
+    defers: bool = False,
 ) -> list[Finding]:
     """Check the target of a replication for these tables. `defers`: foreign keys are to wait for a commit."""
     link = Link(target, f"tailrace plan {replication} {name}")
-    return looked_up(link, lambda: _Check(link, replication, name, target, defers=defers).all(tables))
+    return looked_up(link, lambda: _Check(link, replication, name, target, existing_tables, defers=defers).all(tables))
 
 
 def grants(target: PostgresqlTarget, schemas: Sequence[str]) -> list[str]:
@@ -67,7 +84,17 @@ def grants(target: PostgresqlTarget, schemas: Sequence[str]) -> list[str]:
 
 
 class _Check:
-    def __init__(self, link: Link, replication: str, name: str, target: PostgresqlTarget, *, defers: bool) -> None:
+    def __init__(
+        self,
+        link: Link,
+        replication: str,
+        name: str,
+        target: PostgresqlTarget,
+        existing_tables: ExistingTables,
+        *,
+        defers: bool,
+    ) -> None:
+        self._existing_tables = existing_tables
         self._link = link
         self._defers = defers
         self._name = name
@@ -190,6 +217,10 @@ class _Check:
             kind = found.kind.replace("ised", "ized")
             yield of_kind(table.name, name, found.kind, f"drop {kind} {found.sql}")
             return
+        if self._existing_tables is not ExistingTables.KEEP and not self._is_ours(table.name):
+            yield of_existing(table.name, name, self._existing_tables)
+            if self._existing_tables is ExistingTables.DROP:
+                return
         yield from self._rights(table.name, found)
         yield from self._contents(table, found)
         types = {column.native: mapped_type(column.native, self._target.schema_map) for column in table.columns}
@@ -242,7 +273,8 @@ class _Check:
 
     def _contents(self, table: TableSchema, found: TargetTable) -> Iterator[Finding]:
         """Look at what stands in a table before the first row comes, and at what will stand in the rows' way."""
-        begun = self._control.is_installed() and self._control.recorded(table.name)
+        # What is said of them elsewhere: that they go.
+        begun = self._existing_tables is not ExistingTables.KEEP or self._is_ours(table.name)
         readable = self._link.value("select has_table_privilege(%s::oid, 'select')", (found.oid,))
         if not begun and readable and self._link.value(f"select exists (select from {found.sql})"):
             stay = "those that the source has not, stay" if table.key else "all stay, beside those that come"
@@ -260,6 +292,10 @@ class _Check:
                 table=table.name,
                 remedy=f"alter table {found.sql} alter constraint … deferrable",
             )
+
+    def _is_ours(self, name: TableName) -> bool:
+        """Tell whether this replication has prepared a table before."""
+        return self._control.is_installed() and self._control.recorded(name) is not None
 
     def _rights(self, name: TableName, found: TargetTable) -> Iterator[Finding]:
         lacking = [

@@ -24,6 +24,7 @@ from apply.sinks.postgresql.ddl import (
 from apply.sinks.postgresql.foreign import translated
 from apply.sinks.postgresql.names import literal, qualified, quoted
 from runtime.logging import get_logger
+from schemas.policies import ExistingTables
 from schemas.table import Column, TableName, TableSchema, UserType
 
 log = get_logger(__name__)
@@ -44,9 +45,15 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
     """Prepares tables over one link. Driver errors pass through."""
 
     def __init__(
-        self, link: Link, control: ControlTables, schema_map: Mapping[str, str], *, defers: bool = False
+        self,
+        link: Link,
+        control: ControlTables,
+        schema_map: Mapping[str, str],
+        *,
+        defers: bool = False,
+        existing_tables: ExistingTables = ExistingTables.KEEP,
     ) -> None:
-        super().__init__(control)
+        super().__init__(control, existing_tables)
         self._link = link
         self._schema_map = schema_map
         self._defers = defers
@@ -109,6 +116,28 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
                 if key.target == table.name:
                     self._link.run(f"alter table if exists {child_name} drop constraint if exists {quoted(key.name)}")
         self._link.run(f"truncate table {target.sql}")
+
+    def _clear(self, target: TargetTable) -> None:
+        if self._referring(target):
+            # A foreign key forbids `truncate`, whatever the table that it belongs to holds.
+            self._link.run(f"delete from {target.sql}")
+        else:
+            self._link.run(f"truncate table {target.sql}")
+
+    def _drop(self, target: TargetTable) -> None:
+        for child, key in self._referring(target):
+            log.warning("foreign key dropped with the table that it refers to", table=child, key=key)
+            self._link.run(f"alter table {child} drop constraint {quoted(key)}")
+        self._link.run(f"drop table {target.sql}")
+
+    def _referring(self, target: TargetTable) -> list[tuple[str, str]]:
+        """Return the foreign keys that refer to a table: their table, as SQL writes it, and their name."""
+        found = self._link.rows(
+            "select conrelid::regclass::text, conname from pg_constraint where contype = 'f' and conparentid = 0 "
+            "and confrelid = to_regclass(%s) and conrelid <> confrelid order by 1, 2",
+            (target.sql,),
+        )
+        return [(str(child), str(key)) for child, key in found]
 
     def _with_and_without_defaults(self, table: TableSchema, spelling: Spelling, statements: object) -> None:
         """Run statements; where a default or a conversion needs what the target lacks, run them without.

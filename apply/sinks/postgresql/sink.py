@@ -21,6 +21,7 @@ from apply.sinks.postgresql.writer import Writer
 from schemas.changes import StagedForm
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
 
@@ -29,11 +30,25 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
 
     capabilities = replace(RelationalSink.capabilities, stages=True)
 
-    def __init__(self, replication: str, target_name: str, target: PostgresqlTarget, *, defers: bool = False) -> None:
-        """With `defers` foreign keys that are there already are altered so that they can wait for a commit."""
-        link = Link(target, f"tailrace apply {replication} {target_name}")
+    def __init__(
+        self,
+        replication: str,
+        target_name: str,
+        target: PostgresqlTarget,
+        *,
+        defers: bool = False,
+        existing_tables: ExistingTables = ExistingTables.KEEP,
+        marks: bool = False,
+    ) -> None:
+        """With `defers` foreign keys that are there already are altered so that they can wait for a commit.
+
+        With `marks` the target's log tells what was written by this sink.
+        """
+        link = Link(target, f"tailrace apply {replication} {target_name}", mark=replication if marks else None)
         control = ControlTables(link, target.control_schema, replication, target_name)
-        self._preparation = Preparation(link, control, target.schema_map, defers=defers)
+        self._preparation = Preparation(
+            link, control, target.schema_map, defers=defers, existing_tables=existing_tables
+        )
         completion = Completion(link, control, self._preparation, foreign_keys_act=target.disable_triggers)
         definitions = Definitions(link, control, self._preparation, completion)
         super().__init__(link, control, definitions, Writer(Stages(link)))

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import psycopg
 
+from apply.relational.dms_tables import DmsTables
 from apply.sinks.postgresql import findings as checks
 from apply.sinks.postgresql.connection import Link
+from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.cutover import statements
 from apply.sinks.postgresql.errors import classify
+from apply.sinks.postgresql.names import quoted
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.endpoints import PostgresqlTarget
 from schemas.findings import Finding
@@ -20,13 +23,28 @@ from schemas.table import TableSchema
 def open_sink(settings: Settings, target: str) -> PostgresqlSink:
     """Return the sink of a target. Connects when it is first used."""
     defers = settings.apply.ordering == "transactional"
-    return PostgresqlSink(settings.name, target, _section(settings, target), defers=defers)
+    return PostgresqlSink(
+        settings.name,
+        target,
+        _section(settings, target),
+        defers=defers,
+        existing_tables=settings.existing_tables,
+        marks=settings.loopback_prevention,
+    )
+
+
+def open_dms_tables(settings: Settings, target: str) -> DmsTables:
+    """Return the control tables of AWS DMS at a target. Connects when they are first written."""
+    schema = settings.apply.control_tables.schema_name or "public"
+    link = Link(_section(settings, target), f"tailrace control tables {settings.name} {target}")
+    return DmsTables(link, ControlTables.spelling, schema, f"create schema if not exists {quoted(schema)}")
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
     defers = settings.apply.ordering == "transactional"
-    return checks.findings(settings.name, target, _section(settings, target), tables, defers=defers)
+    section, existing = _section(settings, target), settings.existing_tables
+    return checks.findings(settings.name, target, section, tables, existing, defers=defers)
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:

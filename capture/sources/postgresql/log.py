@@ -23,6 +23,7 @@ from capture.sources.postgresql.versions import Resolved, TextNeeded, Versions
 from runtime.clock import monotonic, now_us
 from runtime.logging import get_logger
 from schemas.changes import (
+    APPLIED_PREFIX,
     Begin,
     Change,
     Commit,
@@ -65,6 +66,7 @@ class PostgresqlLog:
         *,
         binary: bool,
         check: Callable[[Mapping[TableName, int]], None],
+        skips_applied: bool = False,
     ) -> None:
         self._stream = stream
         self._versions = versions
@@ -80,6 +82,10 @@ class PostgresqlLog:
         self._skip = position.row
         """Changes of the next transaction that are behind us too."""
         self._txn: Transaction | None = None
+        self._skips_applied = skips_applied
+        """Whether transactions that an applier of Tailrace has marked are left out: the other way's, of two."""
+        self._is_applied = False
+        """Whether the open transaction is one of these."""
         self._is_begun = False
         """Whether the open transaction's Begin has been returned."""
         self._returned = 0
@@ -187,6 +193,8 @@ class PostgresqlLog:
 
     def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, Resolved] | None:
         """Begin a run of a table's rows. None: the row at hand is not to be returned."""
+        if self._is_applied:
+            return None
         resolved = self._resolved.get(oid)
         if resolved is None:
             if self._skip and self._versions.takes(self._relations[oid]):
@@ -229,6 +237,7 @@ class PostgresqlLog:
         if kind == pgoutput.BEGIN:
             begin = pgoutput.parse_begin(m)
             self._txn = Transaction(str(begin.xid), begin.xid, begin.final_lsn, begin.commit_ts_us)
+            self._is_applied = False
         elif kind == pgoutput.COMMIT:
             self._on_commit(pgoutput.parse_commit(m), out)
         elif kind == pgoutput.RELATION:
@@ -241,6 +250,9 @@ class PostgresqlLog:
             in_transaction, prefix, content = pgoutput.parse_message(m)
             if not in_transaction:
                 out.append(LogMessage(prefix, content, None))
+            elif prefix == APPLIED_PREFIX:
+                # It stands before all rows of its transaction, at every reading: no position counts it.
+                self._is_applied = self._skips_applied
             elif not self._is_skipped():
                 out.append(LogMessage(prefix, content, self._begin(out)))
         elif kind not in (pgoutput.TYPE, pgoutput.ORIGIN):
@@ -271,7 +283,7 @@ class PostgresqlLog:
 
     def _on_truncate(self, oids: list[bytes], out: list[Change]) -> None:
         taken = [oid for oid in oids if oid in self._relations and self._versions.takes(self._relations[oid])]
-        if not taken or self._is_skipped():
+        if not taken or self._is_applied or self._is_skipped():
             return
         tables = []
         for oid in taken:

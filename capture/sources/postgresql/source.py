@@ -24,6 +24,7 @@ from runtime.logging import get_logger
 from schemas.changes import RowChanges
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Severity
 from schemas.position import Position
 from schemas.selection import Selection
 from schemas.settings import Mode, Settings
@@ -43,7 +44,11 @@ Connection = psycopg.Connection[tuple[object, ...]]
 def open_source(settings: Settings) -> Source:
     """Connect to the source. Raises SOURCE_CONNECTION or CONFIGURATION."""
     return PostgresqlDatabase(
-        _section(settings), settings.slot, settings.publication, loads=settings.mode is not Mode.CDC
+        _section(settings),
+        settings.slot,
+        settings.publication,
+        loads=settings.mode is not Mode.CDC,
+        skips_applied=settings.loopback_prevention,
     )
 
 
@@ -62,8 +67,20 @@ class PostgresqlDatabase:
 
     capabilities = Capabilities("postgresql", "postgresql", truncates=True, schema_changes=True, log_messages=True)
 
-    def __init__(self, settings: PostgresqlSource, slot: str, publication: str, *, loads: bool = True) -> None:
-        """`loads`: whether tables are loaded; views are captured only then."""
+    def __init__(
+        self,
+        settings: PostgresqlSource,
+        slot: str,
+        publication: str,
+        *,
+        loads: bool = True,
+        skips_applied: bool = False,
+    ) -> None:
+        """`loads`: whether tables are loaded; views are captured only then.
+
+        `skips_applied`: what an applier of Tailrace has written and marked is not captured.
+        """
+        self._skips_applied = skips_applied
         self._settings = settings
         self._slot = slot
         self._selection = Selection(settings.tables)
@@ -99,7 +116,11 @@ class PostgresqlDatabase:
         """Check every prerequisite; see `Source.findings`."""
         relations = self._relations()
         facts = checks.read_facts(self._connected(), self._slot, self._publication.name, relations)
-        return checks.find(self._settings, self._slot, self._publication.name, facts, relations, tables)
+        found = checks.find(self._settings, self._slot, self._publication.name, facts, relations, tables)
+        if self._skips_applied and self._connected().info.server_version < 140000:
+            message = "loopback_prevention needs PostgreSQL 14: older ones do not let marks into the log's stream"
+            found.append(Finding(Severity.BLOCKS, "loopback", message))
+        return found
 
     def tables(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.tables`."""
@@ -217,7 +238,8 @@ class PostgresqlDatabase:
         stream = LogStream(self._settings, self._slot, self._publication.name)
         # The option came with PostgreSQL 14.
         binary = binary and self._connected().info.server_version >= 140000
-        return PostgresqlLog(stream, versions, position, binary=binary, check=self._publication.check)
+        check = self._publication.check
+        return PostgresqlLog(stream, versions, position, binary=binary, check=check, skips_applied=self._skips_applied)
 
     def current_position(self) -> Position:
         """Return the log's end as far as it is durable."""

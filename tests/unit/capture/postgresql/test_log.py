@@ -17,7 +17,17 @@ from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.types import TypeInfo, logical_type
 from capture.sources.postgresql.versions import Versions
-from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
+from schemas.changes import (
+    APPLIED_PREFIX,
+    Begin,
+    Change,
+    Commit,
+    Heartbeat,
+    LogMessage,
+    RowChanges,
+    SchemaChange,
+    Truncate,
+)
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
@@ -125,7 +135,7 @@ def _row(key: int, value: str | None = "x", *, binary: bool = True) -> bytes:
 
 def _transactions(scripts: Sequence[Sequence[str]]) -> tuple[list[tuple[int, list[bytes]]], int]:
     """Make a log: a letter a change (a, b: a row of that table; h: of a table that is not selected; t: truncate of a
-    and h; m: a message), a word a transaction.
+    and h; m: a message; l: the mark of an applier), a word a transaction.
     """
     log: list[tuple[int, list[bytes]]] = []
     lsn = 1000
@@ -134,14 +144,16 @@ def _transactions(scripts: Sequence[Sequence[str]]) -> tuple[list[tuple[int, lis
         messages = [wire.begin(lsn, number + 1)]
         for letter in script:
             key += 1
-            oid = {"a": A, "b": B, "h": HIDDEN, "t": A, "m": A}[letter]
-            if letter != "m":
+            oid = {"a": A, "b": B, "h": HIDDEN, "t": A, "m": A, "l": A}[letter]
+            if letter not in "ml":
                 name = {A: "a", B: "b", HIDDEN: "hidden"}[oid]
                 messages += [wire.relation(oid, name, COLUMNS)] if number == 0 or letter == "t" else []
             if letter == "t":
                 messages += [wire.relation(HIDDEN, "hidden", COLUMNS), wire.truncate(A, HIDDEN)]
             elif letter == "m":
                 messages.append(wire.message("p", b"%d" % key))
+            elif letter == "l":
+                messages.append(wire.message(APPLIED_PREFIX, b"other"))
             else:
                 messages.append(wire.insert(oid, _row(key)))
         messages.append(wire.commit(lsn, lsn + 8))
@@ -156,12 +168,21 @@ def _announced(log: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes
     return [(lsn, [messages[0], *every, *(m for m in messages[1:] if m[25:26] != b"R")]) for lsn, messages in log]
 
 
-def _open(stream: FakeStream, position: Position, tables: Sequence[TableSchema] = TABLES) -> PostgresqlLog:
+def _open(
+    stream: FakeStream, position: Position, tables: Sequence[TableSchema] = TABLES, *, skips_applied: bool = False
+) -> PostgresqlLog:
     catalog = cast("Catalog", FakeCatalog())
     versions = Versions(
         catalog, Selection(["public.*", "!public.hidden"]), tables, lambda _txn: None, lambda: Position(0)
     )
-    return PostgresqlLog(cast("LogStream", stream), versions, position, binary=True, check=lambda _names: None)
+    return PostgresqlLog(
+        cast("LogStream", stream),
+        versions,
+        position,
+        binary=True,
+        check=lambda _names: None,
+        skips_applied=skips_applied,
+    )
 
 
 def _read(log: PostgresqlLog, end: int) -> list[Change]:
@@ -197,7 +218,7 @@ def _positions(changes: Iterable[Change], start: Position) -> Iterator[Position]
                 yield at
 
 
-SCRIPTS = st.lists(st.text("abhtm", max_size=6), max_size=5)
+SCRIPTS = st.lists(st.text("abhtml", max_size=6), max_size=5)
 
 
 @given(SCRIPTS)
@@ -207,7 +228,7 @@ def test_reading_goes_on_from_any_position_without_loss_or_repetition(scripts: l
     log = _announced(log)
     whole = _read(_open(FakeStream(log, end), Position(0)), end)
     units = list(_units(whole))
-    assert len(units) == sum(len(script.replace("h", "")) for script in scripts)
+    assert len(units) == sum(len(script.replace("h", "").replace("l", "")) for script in scripts)
     done = 0
     previous = Position(0)
     for position in _positions(whole, Position(0)):
@@ -318,3 +339,17 @@ def test_an_update_of_an_unknown_relation_is_refused() -> None:
         reader.poll(0.0)
     assert caught.value.kind is ErrorKind.DECODE
     reader.close()
+
+
+def test_what_an_applier_has_marked_is_left_out_where_it_shall_be() -> None:
+    log, end = _transactions(["lab", "aab", "lata", "la", "bat"])
+    for skips_applied in (False, True):
+        changes = _read(_open(FakeStream(_announced(log), end), Position(0), skips_applied=skips_applied), end)
+        rows = [(c.table.name.table, row[0]) for c in changes if isinstance(c, RowChanges) for row in c.after if row]
+        marked = [("a", 2), ("b", 3)], [("a", 8), ("a", 10), ("a", 12)]
+        others = [("a", 4), ("a", 5), ("b", 6), ("b", 13), ("a", 14)]
+        assert sorted(rows) == sorted(others if skips_applied else [*others, *marked[0], *marked[1]])
+        assert sum(isinstance(c, Truncate) for c in changes) == (1 if skips_applied else 2)
+        # Nobody is told of the mark, and no position counts it.
+        assert not any(isinstance(c, LogMessage) for c in changes)
+        assert sum(isinstance(c, Commit) for c in changes) == (2 if skips_applied else 5)

@@ -11,6 +11,7 @@ import pytest
 from runtime.configuration import load
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings, parse
+from schemas.substitution import ValueSettings
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
 from schemas.task_settings.keys import Standing
@@ -80,6 +81,7 @@ def test_a_saved_document_means_what_it_states() -> None:
     assert (saved.apply.errors.escalation_rows, str(saved.apply.errors.escalation)) == (0, "suspend")
     assert (saved.retry.interval_s, saved.retry.interval_max_s, saved.retry.ends_at_longest) == (5, 1800, True)
     assert (saved.retry.attempts_max, saved.apply.retry_for_s) == (None, 604_800)
+    assert saved.apply.values.lob_max_kb == 32
     assert {str(policy) for policy in saved.ddl.model_dump().values()} == {"apply"}
 
 
@@ -109,6 +111,27 @@ def test_schema_changes_are_handled_as_the_document_says(
     assert (str(found.altered), str(found.truncated), str(found.dropped)) == expected
     # One word of the configuration's own stands against it.
     assert str(settings(document, ddl="suspend").ddl.altered) == "suspend"
+
+
+def test_values_are_changed_as_the_document_says() -> None:
+    characters = {
+        "CharacterReplacements": [
+            {"SourceCharacterCodePoint": 35, "TargetCharacterCodePoint": 52},
+            {"SourceCharacterCodePoint": "2FB6", "TargetCharacterCodePoint": 0},
+        ],
+        "CharacterSetSupport": {"CharacterSet": "UTF16_PlatformEndian", "ReplaceWithCharacterCodePoint": 0},
+    }
+    lobs = {"LimitedSizeLobMode": True, "LobMaxSize": 64}
+    values = settings({"CharacterSetSettings": characters, "TargetMetadata": lobs}).apply.values
+    assert values == ValueSettings(
+        lob_max_kb=64, characters={"35": "52", "2FB6": "0"}, character_set="UTF16_PlatformEndian"
+    )
+    assert settings({"TargetMetadata": lobs | {"FullLobMode": True}}).apply.values.lob_max_kb is None
+    assert settings({"TargetMetadata": {"LobMaxSize": 64}}).apply.values.lob_max_kb is None
+    (line,) = failure(
+        {"CharacterSetSettings": {"CharacterReplacements": [{"SourceCharacterCodePoint": "x"}]}}
+    ).splitlines()[1:]
+    assert line.endswith("[0].SourceCharacterCodePoint: should be code point in hexadecimal digits")
 
 
 def test_what_the_configuration_says_itself_stands_and_is_told() -> None:
@@ -150,7 +173,7 @@ def test_what_is_not_understood_or_not_done_is_named_all_at_once() -> None:
     ).splitlines()[1:]
     assert [line.strip() for line in lines] == [
         "TargetMetadata.TargetShema: unknown setting; did you mean TargetSchema?",
-        "TargetMetadata.LobMaxSize: should be integer, 0 or more",
+        "TargetMetadata.LobMaxSize: should be integer, 0 to 2097152",
         "TargetMetadata.MaxFullLoadSubTask: unknown setting; did you mean MaxFullLoadSubTasks?",
         "TargetMetadata.CommitRate: unknown setting; did you mean FullLoadSettings.CommitRate?",
         "FulLoadSettings: unknown setting; did you mean FullLoadSettings?",

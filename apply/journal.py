@@ -1,0 +1,177 @@
+"""What an applier tells in the control tables of AWS DMS: exceptions, status, suspended tables, history.
+
+It is written in a thread of its own, over a connection of its own: a target that is slow with it, or refuses it, keeps
+no row from its way. What could not be written is tried again, within a bound.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from apply.applier import Applier
+from apply.completion import Completion
+from apply.outcome import Outcome
+from apply.report import Report
+from runtime import clock
+from runtime.logging import get_logger
+from schemas.control_tables import ControlTableSettings
+from schemas.errors import Action, TailraceError
+from schemas.settings import Mode, Settings
+from schemas.table import TableName
+
+log = get_logger(__name__)
+
+INTERVAL_S = 10.0
+KEPT_MAX = 10_000
+"""Exceptions that wait to be written; more are only logged."""
+LOADING, CHANGES, STOPPED = "FULL LOAD", "CHANGE PROCESSING", "NOT RUNNING"
+
+
+class Tables(Protocol):
+    """What of `apply.relational.dms_tables.DmsTables` is used here."""
+
+    def add(self, table: str, rows: list[Any]) -> None: ...
+    def replace(self, table: str, server: str, task: str, rows: list[Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Journal:
+    """Keeps the control tables of one applier. Stands between it and its report."""
+
+    def __init__(
+        self,
+        settings: ControlTableSettings,
+        task: str,
+        server: str | None,
+        tables: Tables,
+        applier: Applier,
+        report: Report,
+        is_loaded: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._task = task
+        self._server = server or socket.gethostname()
+        self._tables = tables
+        self._applier = applier
+        self._report = report
+        self._is_loaded = is_loaded
+        applier.on_written, applier.on_trouble = self.on_written, self.on_trouble
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._job: Future[None] | None = None
+        self._next = 0.0
+        self._exceptions: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._suspended_since: dict[str, datetime] = {}
+        self._history: deque[tuple[Any, ...]] = deque(maxlen=KEPT_MAX)
+        self._slot_until = clock.monotonic() + settings.history_minutes * 60
+        self._slot: dict[str, list[int]] = {}
+
+    def on_written(self, outcome: Outcome) -> None:
+        """Take in what a durable batch says."""
+        self._report.written(outcome)
+        for topic, error, place in outcome.exceptions:
+            self._exception(topic, error, place)
+        count, size = self._slot.setdefault(self._phase, [0, 0])
+        self._slot[self._phase] = [count + outcome.batch.row_count, size + outcome.batch.byte_count]
+
+    def on_trouble(self, error: TailraceError) -> None:
+        """Take in an error that suspends a table."""
+        self._report.trouble(error)
+        topic = getattr(error, "topic", None) or self._applier.catalog.topic_of(error.table)
+        if error.action is Action.SUSPEND and topic is not None:
+            self._exception(topic, error.message, error.position or "")
+
+    def attend(self) -> None:
+        """Have written what there is, if it is time, and the last writing has come to its end."""
+        at = clock.monotonic()
+        if at >= self._slot_until:
+            self._slot_until = at + self._settings.history_minutes * 60
+            self._end_slot()
+        if self._job is not None and self._job.done():
+            self._job = None
+        if self._job is None and at >= self._next:
+            self._next = at + INTERVAL_S
+            self._job = self._executor.submit(self._write, self._phase, self._suspended())
+
+    def close(self) -> None:
+        """Write for the last time: that the task does not run."""
+        self._end_slot()
+        self._executor.submit(self._write, STOPPED, self._suspended())
+        self._executor.shutdown()
+        self._tables.close()
+
+    @property
+    def _phase(self) -> str:
+        return CHANGES if self._is_loaded() else LOADING
+
+    def _exception(self, topic: str, error: str, place: str) -> None:
+        is_load = self._settings.full_load_exceptions and not self._is_loaded()
+        if not is_load and not self._settings.exceptions:
+            return
+        name = self._name(topic)
+        row = (self._task, name.schema, name.table, _now(), place, error)
+        if len(self._exceptions) >= KEPT_MAX:
+            log.warning("exception not recorded: the control tables are behind", table=str(name))
+            return
+        self._exceptions.append(("awsdms_full_load_exceptions" if is_load else "awsdms_apply_exceptions", row))
+
+    def _suspended(self) -> list[tuple[Any, ...]]:
+        found = self._applier.holds.suspended()
+        self._suspended_since = {topic: self._suspended_since.get(topic, _now()) for topic in found}
+        return [
+            (self._server, self._task, *self._name(topic), error.message, self._suspended_since[topic])
+            for topic, error in sorted(found.items())
+        ]
+
+    def _end_slot(self) -> None:
+        lag_ms = self._report.lag_ms
+        for phase, (count, size) in sorted(self._slot.items()):
+            latency = lag_ms // 1000 if phase == CHANGES and lag_ms is not None else None
+            slot = (phase, _now(), self._settings.history_minutes, latency, count, size >> 20)
+            self._history.append((self._server, self._task, *slot))
+        self._slot = {}
+
+    def _write(self, phase: str, suspended: list[tuple[Any, ...]]) -> None:
+        """Write all. Runs in the journal's own thread."""
+        settings, tables = self._settings, self._tables
+        try:
+            while self._exceptions:
+                table, row = self._exceptions[0]
+                tables.add(table, [row])
+                self._exceptions.popleft()
+            if settings.suspended:
+                tables.replace("awsdms_suspended_tables", self._server, self._task, suspended)
+            while settings.history and self._history:
+                tables.add("awsdms_history", [self._history[0]])
+                self._history.popleft()
+            if settings.status:
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+                applied = None if self._report.applied_us is None else _time(self._report.applied_us)
+                figures = (self._report.lag_records, 0, memory, None, applied, None, applied, applied)
+                row = (self._server, self._task, phase, _now(), *figures)
+                tables.replace("awsdms_status", self._server, self._task, [row])
+        except TailraceError as error:
+            log.warning("control tables not written", reason=error.message)
+
+    def _name(self, topic: str) -> TableName:
+        known = self._applier.catalog.topics.get(topic)
+        return known.name if known is not None else TableName("", topic)
+
+
+def _now() -> datetime:
+    return _time(clock.now_us())
+
+
+def _time(us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+
+
+def loaded(settings: Settings, completion: Completion, applier: Applier) -> bool:
+    """Tell whether every table is loaded, as far as it is known; where nothing is loaded, all is."""
+    topics = [topic for topic, known in applier.catalog.topics.items() if known.versions]
+    return settings.mode is Mode.CDC or all(completion.is_done(topic) for topic in topics)

@@ -1,0 +1,240 @@
+"""Task settings of AWS DMS end to end: what a document states is what happens, at both kinds of relational targets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deploy.local.kafka import KafkaAddress
+from tests.integration.services import Services
+from tests.kit.servers import Database
+
+DOCUMENT = {
+    "TargetMetadata": {
+        "TargetSchema": "landing",
+        "BatchApplyEnabled": True,
+        "SupportLobs": True,
+        "LimitedSizeLobMode": True,
+        "LobMaxSize": 1,
+    },
+    "CharacterSetSettings": {
+        "CharacterReplacements": [{"SourceCharacterCodePoint": 62, "TargetCharacterCodePoint": 61}]
+    },
+    "FullLoadSettings": {"TargetTablePrepMode": "DROP_AND_CREATE", "MaxFullLoadSubTasks": 2, "CommitRate": 5000},
+    "ControlTablesSettings": {
+        "ControlSchema": "dms",
+        "StatusTableEnabled": True,
+        "SuspendedTablesTableEnabled": True,
+        "HistoryTableEnabled": True,
+    },
+    "ChangeProcessingDdlHandlingPolicy": {"HandleSourceTableTruncated": False},
+    "ErrorBehavior": {
+        "DataErrorPolicy": "LOG_ERROR",
+        "ApplyErrorInsertPolicy": "LOG_ERROR",
+        "DataErrorEscalationPolicy": "SUSPEND_TABLE",
+        "DataErrorEscalationCount": 3,
+    },
+    "StreamBufferSettings": {"StreamBufferCount": 3},
+}
+
+
+AT_SOURCE = (
+    "create table customers (id int primary key, name text)",
+    "create table orders (id int primary key, customer int references customers, amount int)",
+    "create table bag (id int primary key)",
+    "create table notes (id text primary key, body text, data bytea)",
+    """insert into notes select 'b' || g, repeat('b', 1000 + g), decode(repeat('ab', 2000), 'hex')
+       from generate_series(1, 50) g""",
+    "insert into customers select g, 'n' || g from generate_series(1, 500) g",
+    "insert into orders select g, g, g from generate_series(1, 500) g",
+    "insert into bag select generate_series(1, 50)",
+)
+AT_TARGET = (
+    # What was there before, in another form, with rows of its own and keys in each other's way.
+    "create schema landing",
+    "create table landing.customers (id int primary key, old text not null)",
+    "create table landing.orders (id int primary key, customer int references landing.customers, amount int)",
+    "create table landing.bystander (id int primary key, customer int references landing.customers)",
+    "insert into landing.customers values (-1, 'old')",
+    "insert into landing.orders values (-1, -1, 1)",
+)
+NUMBERS = "select to_regclass('landing.customers')::oid::int8, to_regclass('landing.orders')::oid::int8"
+NOTES = """select translate(id, 'b', 'a'), left(translate(body, 'b', 'a'), 1024), substr(data, 1, 1024)
+           from notes order by 1"""
+SUSPENDED = 'select "TABLE_NAME", "TASK_NAME" from dms.awsdms_suspended_tables'
+STATUS = 'select "TASK_STATUS" from dms.awsdms_status'
+
+
+def _differing(source: Database, target: Database) -> list[str]:
+    present = {name for (name,) in target.rows("select tablename from pg_tables where schemaname = 'landing'")}
+    return [
+        name
+        for name in ("customers", "orders", "bag")
+        if name not in present
+        or source.rows(f"select * from {name} order by 1") != target.rows(f"select * from landing.{name} order by 1")
+    ]
+
+
+def _runs(services: Services) -> bool:
+    return bool(services.status().get("state") == "running")
+
+
+def _plan_says_what_goes(services: Services) -> None:
+    plan = services.run("plan", "--json")
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    found = json.loads(plan.stdout)["findings"]
+    assert sorted(f["table"] for f in found if f["code"] == "target-table-existing") == [
+        "landing.customers",
+        "landing.orders",
+    ]
+    notes = [f["message"] for f in found if f["place"] == "task settings"]
+    assert any(note.startswith("StreamBufferSettings.StreamBufferCount: meaningless here") for note in notes)
+
+
+def _rows_in_error_are_left_out_until_there_are_too_many(
+    services: Services, source: Database, target: Database, task: str
+) -> None:
+    target.execute("alter table landing.orders add constraint small check (amount < 1000)")
+    for number in (1, 2):
+        source.execute(f"insert into orders values ({9000 + number}, 1, 5000)")
+    source.execute("insert into orders values (9010, 1, 10)")
+    services.wait(lambda: target.rows("select 1 from landing.orders where id = 9010") == [(1,)], "the good row")
+    # The third one suspends its table, and nothing else.
+    source.execute("insert into orders values (9003, 1, 5000)")
+    source.execute("insert into customers values (9000, 'behind')")
+    services.wait(lambda: target.rows("select 1 from landing.customers where id = 9000") == [(1,)], "other tables")
+    services.wait(lambda: target.rows(SUSPENDED) == [("orders", task)], "the suspended table")
+    exceptions = 'select "TABLE_OWNER", "TABLE_NAME", "TASK_NAME" from dms.awsdms_apply_exceptions'
+    services.wait(lambda: len(target.rows(exceptions)) >= 3, "the exceptions")
+    assert set(target.rows(exceptions)) == {("public", "orders", task)}
+    assert target.rows("select 1 from dms.awsdms_apply_exceptions where \"ERROR\" like '%5000%'") == []
+    # The reason goes: the table goes on, with the row that suspended it.
+    target.execute("alter table landing.orders drop constraint small")
+    services.wait(lambda: target.rows("select 1 from landing.orders where id = 9003") == [(1,)], "the table goes on")
+    assert target.rows("select id from landing.orders where id in (9001, 9002)") == []
+    services.wait(lambda: target.rows(SUSPENDED) == [], "no suspended table")
+
+
+def test_a_document_of_dms_runs_as_it_is(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    new_database: Callable[..., Database],
+) -> None:
+    source, target = new_database(18, "source"), new_database(18, "target")
+    source.execute(*AT_SOURCE)
+    target.execute(*AT_TARGET)
+    ((old_customers, old_orders),) = target.rows(NUMBERS)
+    (tmp_path / "task.json").write_text(json.dumps(DOCUMENT))
+    settings: dict[str, Any] = {
+        "settings": "task.json",
+        "topics": {"partitions": 2},
+        "apply": {"suspended_retry_s": 1, "conflict_wait_s": 1},
+    }
+
+    def made_anew() -> bool:
+        ((customers, orders),) = target.rows(NUMBERS)
+        return customers not in {None, old_customers} and orders not in {None, old_orders}
+
+    with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
+        _plan_says_what_goes(services)
+        services.start("capture")
+        services.start("apply")
+        services.wait(made_anew, "the old tables' places taken")
+        services.wait(lambda: _differing(source, target) == [], "the rows")
+        foreign_keys = (
+            "select count(*) from pg_constraint where contype = 'f' and conrelid = 'landing.orders'::regclass"
+        )
+        services.wait(lambda: target.rows(foreign_keys) == [(1,)], "the load completed")
+
+        # Characters become others, and large values are cut off: by load and by log, in keys, too.
+        source.execute("update notes set body = repeat('b', 3000) where id = 'b7'", "delete from notes where id = 'b8'")
+        notes = source.rows(NOTES)
+        services.wait(lambda: target.rows("select * from landing.notes order by 1") == notes, "the notes")
+        assert services.said("apply", "large values cut off")
+
+        # A truncate is ignored, and what follows it is not.
+        source.execute("truncate bag", "insert into bag values (1), (99)")
+        services.wait(lambda: target.rows("select count(*) from landing.bag") == [(51,)], "the row behind the truncate")
+
+        _rows_in_error_are_left_out_until_there_are_too_many(services, source, target, replication)
+        services.wait(lambda: target.rows(STATUS) == [("CHANGE PROCESSING",)], "the status")
+        # What is there is not dropped again.
+        target.execute("insert into landing.bag values (777)")
+        assert services.stop("apply") == 0
+        assert target.rows(STATUS) == [("NOT RUNNING",)]
+        history = 'select "TIMESLOT_TYPE", sum("RECORDS") > 0 from dms.awsdms_history group by 1 order by 1'
+        assert target.rows(history) == [("CHANGE PROCESSING", True), ("FULL LOAD", True)]
+        services.start("apply")
+        source.execute("insert into bag values (100)")
+        services.wait(
+            lambda: target.rows("select id from landing.bag where id >= 100 order by 1") == [(100,), (777,)], "the row"
+        )
+        assert services.stop("apply") == 0
+        assert services.stop("capture") == 0
+
+
+def test_two_databases_that_replicate_to_each_other_do_not_echo(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    new_database: Callable[..., Database],
+) -> None:
+    left, right = new_database(18, "left"), new_database(16, "right")
+    for database in (left, right):
+        database.execute("create table items (id int primary key, word text)", "insert into items values (0, 'same')")
+    document = {
+        "LoopbackPreventionSettings": {"EnableLoopbackPrevention": True, "SourceSchema": "a", "TargetSchema": "b"}
+    }
+    settings: dict[str, Any] = {"mode": "cdc", "settings": document, "topics": {"partitions": 2}}
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "back").mkdir()
+    with (
+        Services(tmp_path / "there", f"{replication}-there", kafka_server, left, right, **settings) as there,
+        Services(tmp_path / "back", f"{replication}-back", kafka_server, right, left, **settings) as back,
+    ):
+        for services in (there, back):
+            services.start("capture")
+            services.wait(partial(_runs, services), "capture")
+            services.start("apply")
+        left.execute("insert into items select g, 'left' from generate_series(1, 200) g")
+        right.execute("insert into items select g, 'right' from generate_series(1001, 1200) g")
+
+        def equal() -> bool:
+            rows = left.rows("select * from items order by id")
+            return len(rows) == 401 and rows == right.rows("select * from items order by id")
+
+        there.wait(equal, "each other's rows")
+        # Over a kill of everything: what was marked stays left out.
+        for services in (there, back):
+            for name in ("capture", "apply"):
+                services.kill(name)
+        left.execute("delete from items where id = 0")
+        left.execute("update items set word = 'changed left' where id between 1 and 100")
+        right.execute("update items set word = 'changed right' where id between 1001 and 1100")
+        for services in (there, back):
+            services.start("capture")
+            services.start("apply")
+
+        def changed() -> bool:
+            query = "select word, count(*) from items group by 1 order by 1"
+            expected = [("changed left", 100), ("changed right", 100), ("left", 100), ("right", 100)]
+            return left.rows(query) == right.rows(query) == expected
+
+        there.wait(changed, "each other's changes")
+        # A last row behind all that could have come back: then each topic has its own side's changes, and no others.
+        left.execute("insert into items values (5001, 'last')")
+        right.execute("insert into items values (5002, 'last')")
+        there.wait(lambda: right.rows("select 1 from items where id = 5001") == [(1,)], "the last row")
+        back.wait(lambda: left.rows("select 1 from items where id = 5002") == [(1,)], "the last row")
+        for services, name, count in ((there, "there", 200 + 100 + 1 + 1), (back, "back", 200 + 100 + 1)):
+            assert services.stop("capture") == 0
+            assert services.stop("apply") == 0
+            read = services.run("debug read", f"{replication}-{name}.public.items", "--max", "2000")
+            assert read.returncode == 0, read.stderr
+            changes = [line for line in read.stdout.splitlines() if json.loads(line)["value"] is not None]
+            assert len(changes) == count, (name, len(changes))
