@@ -71,6 +71,10 @@ def _kinesis(server: MotoServer, _: Path, __: str) -> Section:
     return {"engine": "kinesis", "stream_arn": arn, **more, **server.settings}
 
 
+def _dynamodb(server: MotoServer, _: Path, __: str) -> Section:
+    return {"engine": "dynamodb", **server.settings}
+
+
 def _kafka(_: None, __: Path, bootstrap: str) -> Section:
     address = {"bootstrap.servers": bootstrap}
     form = {"message_format": "json-unformatted", "include_control_details": True}
@@ -78,6 +82,7 @@ def _kafka(_: None, __: Path, bootstrap: str) -> Section:
 
 
 KINDS: dict[str, Kind] = {
+    "dynamodb": Kind("DynamoDB (an imitation of it)", MotoServer, _dynamodb),
     "files": Kind("files of JSON lines", None, _files),
     "kafka": Kind("other topics, in DMS's JSON", None, _kafka),
     "kinesis": Kind("Kinesis (an imitation of it)", MotoServer, _kinesis),

@@ -76,6 +76,12 @@ def _kinesis(fixture: Fixture) -> dict[str, Any]:
     return {"engine": "kinesis", "stream_arn": arn, "include_control_details": True, **settings}
 
 
+def _dynamodb(fixture: Fixture) -> dict[str, Any]:
+    name = f"t{secrets.token_hex(5)}"
+    tables = {"table_name": f"{name}-{{schema}}.{{table}}", "control_table": f"{name}-control"}
+    return {"engine": "dynamodb", **tables, **fixture("moto_server").settings}
+
+
 def _kafka(fixture: Fixture, message_format: str) -> dict[str, Any]:
     address = {"bootstrap.servers": fixture("kafka_server").bootstrap}
     section = {"engine": "kafka", "kafka": address, "topic": "{name}.copy.{table}", "message_format": message_format}
@@ -94,6 +100,7 @@ TARGETS: dict[str, Callable[[Fixture], dict[str, Any]]] = {
     "opensearch": _opensearch,
     "mongodb": _mongodb,
     "kinesis": _kinesis,
+    "dynamodb": _dynamodb,
     "kafka, DMS's JSON": lambda f: _kafka(f, "json"),
     "kafka, envelopes": lambda f: _kafka(f, "debezium"),
     "kafka, avro": lambda f: _kafka(f, "avro"),
@@ -109,7 +116,7 @@ def test_what_is_there_is_equal_and_what_differs_is_told(
     source_database.execute(
         f"create table keyed (id bigint, name text, {definition}, primary key (name, id))",
         f"insert into keyed select n, 'k' || n, {values} from generate_series(1, {count}) n",
-        "insert into keyed (id, name) values (0, '')",
+        "insert into keyed (id, name) values (0, ' ')",
     )
     settings = parse(
         {
@@ -128,7 +135,7 @@ def test_what_is_there_is_equal_and_what_differs_is_told(
         "insert into keyed (id, name) values (99, 'new')",
     )
     expected = {(f"k{n}", str(n), "different") for n in range(1, len(columns) + 1)}
-    assert differences(settings, table) == expected | {("", "0", "extra"), ("new", "99", "missing")}
+    assert differences(settings, table) == expected | {(" ", "0", "extra"), ("new", "99", "missing")}
 
 
 def apply_all(settings: Settings) -> TableSchema:
