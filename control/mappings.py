@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from apply.sinks import open_sink
-from capture.source import Chunk
+from capture.source import Chunk, SnapshotReader
 from capture.sources import open_snapshot_reader, open_source
 from runtime import clock
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import support
 from schemas.mappings.expressions import Headers
+from schemas.mappings.filters import RowFilter, row_filter
 from schemas.mappings.mapped_table import Change, map_table
 from schemas.mappings.parts import Locator
 from schemas.mappings.rules import Action, Filter, Mappings, Rule, SelectionRule, TransformationRule
@@ -83,9 +84,10 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
     try:
         for table in tables:
             mapped = map_table(rules, table, keeps_history=keeps_history)
-            if mapped.table == table and chosen is None:
+            where = row_filter(settings.filters, table)
+            if mapped.table == table and where is None and chosen is None:
                 continue
-            rows = next(iter(reader.read(table, Chunk(0, None, None), row_count)), [])[:row_count]
+            rows = _first_rows(reader, table, where, row_count)
             try:
                 after = mapped.rows(rows, [read] * len(rows)) if mapped.rows is not None else rows
             except ValueError as error:
@@ -93,6 +95,16 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
             yield Preview(table, mapped.table, _texts(table, rows), _texts(mapped.table, after), mapped.left_out)
     finally:
         reader.close()
+
+
+def _first_rows(reader: SnapshotReader, table: TableSchema, where: RowFilter | None, row_count: int) -> list[Row]:
+    """Return the first rows that the filters take."""
+    found: list[Row] = []
+    for rows in reader.read(table, Chunk(0, None, None), row_count, *([where] if where else [])):
+        found += rows if where is None else filter(where.matches, rows)
+        if len(found) >= row_count:
+            break
+    return found[:row_count]
 
 
 def _texts(table: TableSchema, rows: Sequence[Row]) -> list[list[str]]:

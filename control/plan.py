@@ -24,6 +24,7 @@ from runtime.kafka.compacted import read_all
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
+from schemas.mappings.filters import row_filter
 from schemas.routing import Route, check_routes, route
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
@@ -205,6 +206,7 @@ def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
         report.tables = [planned_table(settings, t, max(0, estimates.get(t.name, 0))) for t in tables]
         report.findings += [PlacedFinding("source", finding) for finding in source.findings(tables)]
         report.findings += [PlacedFinding("source", finding) for finding in _of_checkpoint(settings, source)]
+        report.findings += [PlacedFinding("source", finding) for finding in _of_filters(settings, tables)]
         if not tables:
             report.findings.append(PlacedFinding("source", _nothing_selected()))
         for table in tables:
@@ -260,6 +262,17 @@ def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
         source.check_published([t for t in known if settings.source.takes(t)], checkpoint.marks)
     except TailraceError as error:
         found.append(of_error(error))
+    return found
+
+
+def _of_filters(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Return what stops capture: filters that do not fit their tables."""
+    found = []
+    for table in tables:
+        try:
+            row_filter(settings.filters, table)
+        except TailraceError as error:
+            found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
     return found
 
 
