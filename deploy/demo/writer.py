@@ -14,7 +14,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -80,13 +79,13 @@ class Shop:
         order, self._next_order = self._next_order, self._next_order + 1
         products = r.sample(range(1, ROWS["products"] // 2), r.randint(1, 4))
         cursor.execute(
-            "insert into orders values (%s, %s, 'new', %s, %s, current_timestamp(6), %s, '09:30', %s, 'web')",
+            "insert into orders values (%s, %s, 'new', %s, %s, current_timestamp(6),"
+            " current_date + interval '3' day, '09:30', %s, 'web')",
             (
                 order,
                 r.randint(1, ROWS["customers"]),
                 r.randint(100, 99999) / 100,
                 r.choice([None, "please ring ☎", ""]),
-                datetime.now(UTC).date() + timedelta(days=3),
                 r.random() < 0.1,
             ),
         )
@@ -137,11 +136,7 @@ class Shop:
         views = [
             (f"/product/{r.randint(1, 40)}", r.randint(1, 20), r.randint(0, 8) / 8) for _ in range(r.randint(1, 5))
         ]
-        minute = datetime.now(UTC).replace(second=0, microsecond=0)
-        cursor.executemany(
-            "insert into page_views values (%s, %s, %s, %s)",
-            [(path, who, minute, millis) for path, who, millis in views],
-        )
+        cursor.executemany("insert into page_views values (%s, %s, current_timestamp(0), %s)", views)
         return len(views)
 
     def cancel(self, cursor: Cursor) -> int:
