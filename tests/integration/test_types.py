@@ -24,8 +24,7 @@ select c.relname, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod)
 
 @pytest.mark.parametrize(
     ("source_major", "target_major", "format_", "binary"),
-    # Those of 14 and 15 have the contributed modules.
-    [(15, 14, "avro", True), (18, 16, "json", False)],
+    [(16, 18, "avro", True), (18, 16, "json", False)],
 )
 def test_every_type_moves_in_full_load_and_in_streaming(
     tmp_path: Path,
