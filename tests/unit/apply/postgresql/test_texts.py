@@ -124,6 +124,7 @@ def test_columns_can_swap_their_names() -> None:
         f'{alter} rename column "tags" to tailrace_renamed_1',
         f'{alter} rename column tailrace_renamed_0 to "tags"',
         f'{alter} rename column tailrace_renamed_1 to "code"',
+        f'{alter} alter column "tags" drop not null',
         f'{alter} add primary key ("id")',
     ]
 
