@@ -12,12 +12,14 @@ import importlib.util
 import os
 import platform
 import shutil
+import socket
 import sys
 from pathlib import Path
 
 PYTHON_MIN = (3, 11)
 MEMORY_MB_MIN = 1_500
 DISK_MB_MIN = 2_000
+CONNECT_TIMEOUT_S = 5.0
 
 
 def python_findings() -> list[tuple[bool, str, str, str, str]]:
@@ -44,7 +46,9 @@ def kafka_findings() -> list[tuple[bool, str, str, str, str]]:
     from deploy.local.java import system_java
 
     if named := os.environ.get("TAILRACE_KAFKA"):
-        return [(True, "Kafka", f"the cluster at {named} (TAILRACE_KAFKA)", "", "")]
+        refusal = _unreachable(named)
+        state = f"the cluster at {named} (TAILRACE_KAFKA){refusal}"
+        return [(not refusal, "Kafka", state, "unset TAILRACE_KAFKA", "unset TAILRACE_KAFKA")]
     java = system_java()
     java_state = java or "none on this machine: one will come from the Python package index"
     found = [(True, "Java 17 or later", java_state, "", "")]
@@ -66,6 +70,23 @@ def kafka_findings() -> list[tuple[bool, str, str, str, str]]:
         )
     )
     return found
+
+
+def _unreachable(addresses: str) -> str:
+    """Return what is wrong with a cluster of which no broker takes a connection; nothing if one does."""
+    reasons = []
+    for address in addresses.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not port.isdigit():
+            reasons.append(f"{address} is not host:port")
+            continue
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            reasons.append(f"{address}: {error}")
+        else:
+            return ""
+    return f" does not answer: {'; '.join(reasons)}"
 
 
 def postgresql_findings() -> list[tuple[bool, str, str, str, str]]:
