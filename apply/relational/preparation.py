@@ -82,7 +82,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
 
     @abstractmethod
     def _clear(self, target: T) -> None:
-        """Take out all rows of a table that was there before us."""
+        """Take out all rows of a table that was there before us, and of no other: no foreign key acts, or stays away."""
 
     @abstractmethod
     def _drop(self, target: T) -> None:
@@ -115,7 +115,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             self._control.mark_loaded(table.name, is_loaded=False)
             log.info("table emptied: it is loaded anew", table=str(table.name), version=table.version)
         if recorded is None and target is not None and target.kind == "table":
-            target = self._make_way(target)
+            target = self._make_way(table, target)
         spelling = self._spelling(table)
         if target is None:
             self._create(table, name, spelling)
@@ -132,11 +132,11 @@ class RelationalPreparation(ABC, Generic[T, S]):
         self._control.record(table)
         log.info("table prepared", table=str(table.name), version=table.version, created=target is None)
 
-    def _make_way(self, target: T) -> T | None:
+    def _make_way(self, table: TableSchema, target: T) -> T | None:
         """Do to a table that was there before us what the settings say. A crash before its version is recorded repeats
-        it: no row of ours is in it before that.
+        it: no row of ours is in it before that. One that other tables of the source are written to has rows of ours.
         """
-        if self._existing_tables is ExistingTables.KEEP:
+        if self._existing_tables is ExistingTables.KEEP or self._is_shared(table):
             return target
         if self._existing_tables is ExistingTables.EMPTY:
             self._clear(target)
@@ -145,6 +145,10 @@ class RelationalPreparation(ABC, Generic[T, S]):
         self._drop(target)
         log.warning("table dropped before the load", table=str(target.name))
         return None
+
+    def _is_shared(self, table: TableSchema) -> bool:
+        name = self.target_name(table.name)
+        return any(other != table.name and self.target_name(other) == name for other in self._control.names())
 
 
 def misfits(

@@ -118,11 +118,23 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         self._link.run(f"truncate table {target.sql}")
 
     def _clear(self, target: TargetTable) -> None:
-        if self._referring(target):
-            # A foreign key forbids `truncate`, whatever the table that it belongs to holds.
-            self._link.run(f"delete from {target.sql}")
-        else:
-            self._link.run(f"truncate table {target.sql}")
+        # A foreign key forbids `truncate`; of a `delete` it makes one in the other table, which may be loaded already.
+        keys = self._link.rows(
+            "select conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated from pg_constraint "
+            "where contype = 'f' and conparentid = 0 and confrelid = to_regclass(%s) and conrelid <> confrelid "
+            "order by 1, 2",
+            (target.sql,),
+        )
+        for child, key, _, _ in keys:
+            self._link.run(f"alter table {child} drop constraint {quoted(key)}")
+        self._link.run(f"truncate table {target.sql}")
+        for child, key, definition, is_valid in keys:
+            # Rows that are there may refer to rows that come with the load.
+            later = " not valid" if is_valid else ""
+            self._link.run(f"alter table {child} add constraint {quoted(key)} {definition}{later}")
+            if is_valid:
+                remedy = f"once both are loaded: alter table {child} validate constraint {quoted(key)}"
+                log.warning("foreign key holds for new rows only", table=child, key=key, remedy=remedy)
 
     def _drop(self, target: TargetTable) -> None:
         for child, key in self._referring(target):

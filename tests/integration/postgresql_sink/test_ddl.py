@@ -15,6 +15,7 @@ from schemas.changes import UNCHANGED
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
+from schemas.policies import ExistingTables
 from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
 from tests.integration.postgresql_sink.conftest import OpenSink
@@ -335,3 +336,29 @@ def test_a_table_with_one_column_too_many_is_refused_beforehand(
         sink.prepare(table)
     assert caught.value.kind is ErrorKind.TARGET_SCHEMA
     assert target_database.rows("select to_regclass('wide')") == [(None,)]
+
+
+def test_a_table_is_emptied_without_the_rows_of_others(target_database: Database) -> None:
+    target = PostgresqlTarget.model_validate({**target_database.settings, "schema_map": {"b": "public", "a": "public"}})
+    columns = (Column("id", INT32, "integer", nullable=False), Column("parent", INT32, "integer"))
+    one, other = (TableSchema(TableName(schema, "parents"), columns, (0,)) for schema in "ab")
+    child = TableSchema(TableName("a", "children"), columns, (0,))
+    target_database.execute(
+        "create table parents (id int primary key, parent int)",
+        "create table children (id int primary key, parent int references parents on delete cascade)",
+        "insert into parents values (1, null), (9, null)",
+        "insert into children values (8, 9)",
+    )
+    sink = PostgresqlSink("shop", "replica", target, existing_tables=ExistingTables.EMPTY)
+    try:
+        # The child is loaded while its parents are still those that will go.
+        for table, rows in ((child, [(1, 1), (2, 1)]), (one, [(1, None)]), (other, [(2, None)])):
+            sink.prepare(table)
+            assert sink.apply(TableBatch(table, upserts=rows)) == []
+            sink.flush()
+    finally:
+        sink.close()
+    assert target_database.rows("select id from children order by 1") == [(1,), (2,)]
+    # Written of two tables of the source: what the first one brought is no row of an earlier time.
+    assert target_database.rows("select id from parents order by 1") == [(1,), (2,)]
+    assert target_database.rows("select confdeltype::text from pg_constraint where contype = 'f'") == [("c",)]
