@@ -21,7 +21,7 @@ from apply.report import Report
 from runtime import clock
 from runtime.logging import get_logger
 from schemas.control_tables import ControlTableSettings
-from schemas.errors import Action, TailraceError
+from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.settings import Mode, Settings
 from schemas.table import TableName
 
@@ -93,6 +93,9 @@ class Journal:
             self._slot_until = at + self._settings.history_minutes * 60
             self._end_slot()
         if self._job is not None and self._job.done():
+            if (error := self._job.exception()) is not None:
+                # None of the target's, and no reason to keep rows from their way.
+                log.error("control tables not written", reason=type(error).__name__)
             self._job = None
         if self._job is None and at >= self._next:
             self._next = at + INTERVAL_S
@@ -142,12 +145,12 @@ class Journal:
         try:
             while self._exceptions:
                 table, row = self._exceptions[0]
-                tables.add(table, [row])
+                _unless_refused(tables.add, table, [row])
                 self._exceptions.popleft()
             if settings.suspended:
-                tables.replace("awsdms_suspended_tables", self._server, self._task, suspended)
+                _unless_refused(tables.replace, "awsdms_suspended_tables", self._server, self._task, suspended)
             while settings.history and self._history:
-                tables.add("awsdms_history", [self._history[0]])
+                _unless_refused(tables.add, "awsdms_history", [self._history[0]])
                 self._history.popleft()
             if settings.status:
                 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
@@ -161,6 +164,16 @@ class Journal:
     def _name(self, topic: str) -> TableName:
         known = self._applier.catalog.topics.get(topic)
         return known.name if known is not None else TableName("", topic)
+
+
+def _unless_refused(write: Callable[..., None], table: str, *arguments: Any) -> None:
+    """Write rows. What the target will never take, as a name that is too long, keeps nothing else from its way."""
+    try:
+        write(table, *arguments)
+    except TailraceError as error:
+        if error.kind is not ErrorKind.ROW_REJECTED:
+            raise
+        log.warning("row of a control table refused", control_table=table, reason=error.message)
 
 
 def _now() -> datetime:

@@ -82,7 +82,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
 
     @abstractmethod
     def _clear(self, target: T) -> None:
-        """Take out all rows of a table that was there before us, and of no other: no foreign key acts, or stays away."""
+        """Take out all rows of a table that was there before us, and of no other: no foreign key acts, none goes."""
 
     @abstractmethod
     def _drop(self, target: T) -> None:
