@@ -13,6 +13,7 @@ from schemas.changes import UNCHANGED, Row
 from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
+from schemas.policies import ExistingTables
 from schemas.table import Column, ForeignKey, Index, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.integration.mysql_sink.conftest import OpenSink
@@ -260,3 +261,28 @@ def test_the_rights_that_plan_prints_are_enough(database: MysqlDatabase) -> None
     finally:
         sink.close()
         database.execute(f"drop user {user}@'%'")
+
+
+def test_a_table_is_emptied_without_the_rows_of_others(database: MysqlDatabase) -> None:
+    database.execute(
+        "create table people (id bigint primary key, mail longtext, age smallint)",
+        "create table pets (name varchar(768) collate utf8mb4_bin primary key, owner bigint, "
+        "constraint owners foreign key (owner) references people (id) on delete cascade)",
+        "insert into people values (1, null, null), (9, null, null)",
+        "insert into pets values ('old', 9)",
+    )
+    target = MysqlTarget.model_validate(database.target_settings)
+    sink = MysqlSink("shop", "replica", target, existing_tables=ExistingTables.EMPTY)
+    try:
+        # The pets are loaded while their owners are still those that will go.
+        for table, row in ((PETS, ("rex", 1)), (PEOPLE, (1, "one", 1))):
+            sink.prepare(table)
+            assert write(sink, TableBatch(table, upserts=[row])) == []
+    finally:
+        sink.close()
+    assert database.rows("select name from pets") == [["rex"]]
+    assert people(database) == {1: ("one", "1")}
+    assert database.rows(
+        "select count(*) from information_schema.referential_constraints "
+        f"where constraint_schema = '{target.database}' and constraint_name = 'owners'"
+    ) == [["1"]]
