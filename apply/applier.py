@@ -350,12 +350,15 @@ class Applier:
             if outcome.conflicts:
                 self.holds.conflict(outcome.conflicts, self._monotonic())
                 self.rewind()
-            elif self.waiting.hold(outcome.waits, self._monotonic()):
+            elif outcome.batch.next and self.waiting.hold(outcome.waits, self._monotonic()):
+                outcome.batch.leave(outcome.waits)
                 # After a crash what follows a row that waits is applied once more: it is at the target already.
                 self.builder.clean.difference_update(wait.partition for wait in outcome.waits.values())
-                self.builder.part()
             if outcome.written or outcome.merged:
                 self._written(outcome)
+            if outcome.waits:
+                # It may find out that rows cannot be written: what was written is known by then.
+                self.builder.part()
 
     def _settle_quietly(self) -> None:
         """The same within a callback of the consumer: what must be raised is raised by the next `step`."""

@@ -110,6 +110,15 @@ class Batch:
                         found.setdefault(key, []).append(record)
         return found
 
+    def leave(self, keys: Collection[Key]) -> None:
+        """Let the records of some keys not count: they are not written."""
+        for partition, records in self.records.items():
+            out = [r for r in records if (partition.topic, r.key()) in keys]
+            if out:
+                self.records[partition] = [r for r in records if (partition.topic, r.key()) not in keys]
+                self.row_count -= len(out)
+                self.byte_count -= sum([len(r.value() or b"") for r in out])
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -260,12 +269,14 @@ class BatchBuilder:
         """Add records that were taken in before, whatever the positions: all that follow them of their keys are yet to
         come. Raises what keeps them from being written.
         """
+        newest = dict(self.batch.last)
         for partition, group in by_partition(records).items():
             cut = self._take_in(partition, group)
             if cut is not None and cut.error is not None:
                 raise cut.error
             self._keep(partition, group)
             self.batch.next.setdefault(partition, self._positions[partition])
+        self.batch.last |= newest
 
     def part(self) -> None:
         """Take out of the batch in the making what belongs to keys that wait by now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -56,15 +57,17 @@ class Report:
             self._rows[topic] = self._rows.get(topic, 0) + count
             self._total += count
             metrics.APPLY_RECORDS.labels(self._target, self._table(topic)).inc(count)
+        waits = Counter(topic for topic, _ in outcome.waits)
         for topic, segments in outcome.batch.segments.items():
-            metrics.APPLY_ROWS.labels(self._target, self._table(topic)).inc(sum(len(s.net) for s in segments))
+            count = max(0, sum(len(s.net) for s in segments) - waits[topic])
+            metrics.APPLY_ROWS.labels(self._target, self._table(topic)).inc(count)
         for key, record in outcome.parked:
             if key is None or record.kind != "queued":
                 metrics.APPLY_REJECTED.labels(self._target, self._table(record.topic), "park").inc()
         for topic, count in outcome.skipped.items():
             metrics.APPLY_REJECTED.labels(self._target, self._table(topic), "skip").inc(count)
         newest = 0
-        for decoder, value in outcome.batch.last.values():
+        for decoder, value in outcome.batch.last.values() if outcome.batch.row_count else ():
             try:
                 newest = max(newest, decoder.facts(value).source_ts_us)
             except TailraceError:

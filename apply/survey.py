@@ -39,7 +39,7 @@ class Survey:
         """
         held = {*standing}
         for partition in [p for p in self._left if p in positions]:
-            if partition in held or max(positions[partition], eof.get(partition, 0)) >= self._left[partition]:
+            if max(positions[partition], eof.get(partition, 0)) >= self._left[partition]:
                 del self._left[partition]
         others = [p for p in self._left if p not in positions]
         if others and now >= self._next_look:
@@ -50,4 +50,6 @@ class Survey:
             for partition in others:
                 if found.get(partition, -1) >= self._left[partition]:
                     del self._left[partition]
-        return all(p not in positions for p in self._left) and (not self._left or now - self._moved_at >= patience_s)
+        # What is held now may go on later, and has yet to pass then.
+        left = [p for p in self._left if p not in held or p not in positions]
+        return all(p not in positions for p in left) and (not left or now - self._moved_at >= patience_s)

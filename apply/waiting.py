@@ -119,8 +119,9 @@ class Waiting:
         return bool(self.keys) and now >= self._retry_at
 
     def take(self, now: float) -> list[Record]:
-        """Return all that waits, each key's records in order, for the batch in the making."""
-        records = [record for wait in self.keys.values() for record in wait.records]
+        """Return all that waits, each partition's records in order, for the batch in the making."""
+        # By offset, not by key: each change of versions makes a segment.
+        records = sorted((r for wait in self.keys.values() for r in wait.records), key=lambda record: record.offset())
         self._sent = len(self.keys)
         self._last = frozenset(place_of(wait.records[-1]) for wait in self.keys.values())
         self._gather_until = now + GATHER_S

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from apply.batch import Batch, Record, Segment
 from apply.errors import FinalError, SuspendingError
 from apply.outcome import Outcome, Place, Wait, place_of
 from apply.parking import QUEUED, ParkedRecord
 from apply.sink import Rejection, Sink, TableBatch, TopicPartition
+from apply.succession import followers, keys_of, standing
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -232,7 +233,9 @@ class Writer:
             for segment, full in halves:
                 if full.upserts or full.updates or full.sequence:
                     rejected += self._apply(segment, _without_deletes(full))
-        rejected = self._try_again(rejected)
+        rejected = standing(batch, rejected)
+        left = self._try_again(rejected)
+        rejected = left + self._again(followers(batch, rejected, left))
         refused = self._judge(_with_records(batch, rejected), overdue, outcome)
         if outcome.conflicts:
             return
@@ -275,20 +278,26 @@ class Writer:
             if not conflicts:
                 return rejected
             left = [one for one in rejected if not _may_pass(*one)]
-            for segment, group in groupby(conflicts, key=lambda one: one[0]):
-                full, by_kind = self._fill(segment), dict[str, list[Rejection]]()
-                for _, rejection in group:
-                    by_kind.setdefault(rejection.kind, []).append(rejection)
-                some = TableBatch(full.table)
-                for kind, rejections in by_kind.items():
-                    getattr(some, kind).extend(getattr(full, kind)[r.index] for r in rejections)
-                    if full.origins:
-                        some.origins[kind] = [full.origins[kind][r.index] for r in rejections]
-                for _, again in self._apply(segment, some):
-                    left.append((segment, replace(by_kind[again.kind][again.index], error=again.error)))
+            left += self._again(conflicts)
             if len(left) == len(rejected):
                 return left
             rejected = left
+
+    def _again(self, rejected: list[tuple[Segment, Rejection]]) -> list[tuple[Segment, Rejection]]:
+        """Write some rows once more; return those that are refused again."""
+        left: list[tuple[Segment, Rejection]] = []
+        for segment, group in groupby(rejected, key=lambda one: one[0]):
+            full, by_kind = self._fill(segment), dict[str, list[Rejection]]()
+            for _, rejection in group:
+                by_kind.setdefault(rejection.kind, []).append(rejection)
+            some = TableBatch(full.table)
+            for kind, rejections in by_kind.items():
+                getattr(some, kind).extend(getattr(full, kind)[r.index] for r in rejections)
+                if full.origins:
+                    some.origins[kind] = [full.origins[kind][r.index] for r in rejections]
+            for _, again in self._apply(segment, some):
+                left.append((segment, replace(by_kind[again.kind][again.index], error=again.error)))
+        return left
 
     def _fill(self, segment: Segment) -> TableBatch:
         fresh = (
@@ -413,16 +422,7 @@ def _may_pass(segment: Segment, rejection: Rejection) -> bool:
 
 def _with_records(batch: Batch, rejected: list[tuple[Segment, Rejection]]) -> list[_Refused]:
     """Return with each rejection the records whose net effect was refused, in order; never none."""
-    lists: dict[tuple[int, str], list[bytes]] = {}
-    keys: list[Any] = []
-    for segment, rejection in rejected:
-        if rejection.kind == "sequence":
-            keys.append(None)
-            continue
-        place = (id(segment), rejection.kind)
-        if place not in lists:
-            lists[place] = segment.net.keys_of(rejection.kind)
-        keys.append((segment.topic, lists[place][rejection.index]))
+    keys = [None if key is None else (s.topic, key) for (s, _), key in zip(rejected, keys_of(rejected), strict=True)]
     records = batch.of_keys({key for key in keys if key is not None}) if rejected else {}
     return [
         _Refused(s, r.error, [s.records[r.index]] if key is None else records[key])
