@@ -366,6 +366,12 @@ class _Service:
 
     def _goal(self) -> Goal:
         topics = [*self._subscribed]
+        if not topics:
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                "nothing of this replication is published yet: there is no end to stop at",
+                remedy="start capture first",
+            )
         # Not the last stable offsets: a commit returns before its markers are written, and what is committed counts.
         return Goal(self._topics.end_offsets(topics, read_committed=False), self._topics.begin_offsets(topics))
 

@@ -20,7 +20,7 @@ from runtime.signals import Signals
 from schemas.errors import TailraceError
 from schemas.position import Position
 from schemas.settings import Settings
-from schemas.signals import PAUSE, RELOAD, Signal
+from schemas.signals import ACCEPTED, PAUSE, RELOAD, Signal
 
 log = get_logger(__name__)
 
@@ -65,7 +65,11 @@ class CaptureSignals:
         A pause without a position is at once; one at a position is at the first boundary between transactions there.
         """
         commit = self._pause_commit(source)
-        return commit is not None and position.commit >= commit and not (commit and position.row)
+        if commit is None or position.commit < commit or (commit and position.row):
+            return False
+        if (signal := self._signals.pause()) is not None:
+            self._answer(signal, "paused")
+        return True
 
     def _pause_commit(self, source: Source) -> int | None:
         """Return the commit of the position to pause at, 0 for at once; None where nothing, or nonsense, is asked."""
@@ -90,7 +94,8 @@ class CaptureSignals:
             if signal.command == RELOAD:
                 self._due.append((offset, signal))
             elif signal.target is None:
-                self._answer(signal, "paused" if signal.command == PAUSE else "resumed")
+                pause = f"{ACCEPTED}: pauses at {signal.at}" if signal.at is not None else "paused"
+                self._answer(signal, pause if signal.command == PAUSE else "resumed")
 
     def close(self) -> None:
         """Let go of Kafka. May be called twice."""

@@ -11,7 +11,7 @@ from runtime.kafka.producer import PlainProducer
 from schemas import signals
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
-from schemas.signals import PAUSE, RELOAD, RESUME, Bound, Signal
+from schemas.signals import ACCEPTED, PAUSE, RELOAD, RESUME, Bound, Signal
 from schemas.topics import signals_topic
 
 POLL_INTERVAL_S = 0.5
@@ -43,16 +43,22 @@ def reload(
 
 
 def wait(settings: Settings, signal: Signal, seconds: float) -> str | None:
-    """Return what became of a command, None if nobody has said within so many seconds."""
+    """Return what became of a command, None if nobody has said within so many seconds.
+
+    One that was accepted only is waited for: its outcome is still to come.
+    """
     deadline = clock.monotonic() + seconds
+    accepted: str | None = None
     with Observer(settings) as observer:
         while True:
             for document in observer.documents().values():
                 outcome = (document.get("signals") or {}).get(signal.id)
                 if isinstance(outcome, str):
-                    return outcome
+                    if not outcome.startswith(ACCEPTED):
+                        return outcome
+                    accepted = outcome
             if clock.monotonic() > deadline:
-                return None
+                return accepted
             clock.sleep(POLL_INTERVAL_S)
 
 

@@ -24,6 +24,8 @@ from schemas.errors import ErrorKind, TailraceError
 FORM_VERSION = 1
 
 PAUSE, RESUME, RELOAD = "pause", "resume", "reload"
+ACCEPTED = "accepted"
+"""How an answer begins that another will follow."""
 COMMANDS = (PAUSE, RESUME, RELOAD)
 
 Bound = tuple[str, ...]

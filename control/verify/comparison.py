@@ -77,8 +77,10 @@ class TableResult:
 
     @property
     def undecided(self) -> bool:
-        """Whether no difference was found, but not all rows were looked at."""
-        return bool(self.unexamined) and not (self.differing or self.error)
+        """Whether nothing was decided: not all rows were looked at, or the target is behind, so that it may be lag."""
+        if self.error:
+            return False
+        return bool(self.differing or self.unexamined) if self.behind else bool(self.unexamined) and not self.differing
 
 
 @dataclass(slots=True)

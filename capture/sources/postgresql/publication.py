@@ -20,6 +20,7 @@ _PUBLICATION = """
 select pubviaroot, pubinsert and pubupdate and pubdelete and pubtruncate
   from pg_publication where pubname = %(name)s
 """
+_OWNED = "select from pg_publication where pubname = %(name)s and pg_has_role(pubowner, 'usage')"
 OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
 
 _WRITERS = """
@@ -149,8 +150,8 @@ class Publication:
                 raise _lacking(f"{name} was taken out of the publication {self.name}, and put back", name, "")
 
     def drop(self) -> bool:
-        """Drop the publication if it is ours to manage and there."""
-        if not self._may_manage or not self._fetch(_PUBLICATION):
+        """Drop the publication if it is there and ours: one that its owner made for us, as `plan` says, stays."""
+        if not self._may_manage or not self._fetch(_OWNED):
             return False
         self._run(f"drop publication {identifier(self.name)}")
         return True

@@ -166,6 +166,8 @@ def test_a_target_that_does_not_catch_up_is_said_to_be_behind() -> None:
     result = compare(Tables(numbered(3), numbered(2)), Gate(passes=False))
     assert result.behind
     assert (result.differing, result.tries) == (1, 1)
+    # Nothing is decided by what may be mere lag.
+    assert (result.equal, result.undecided) == (False, True)
 
 
 def test_only_so_many_keys_are_listed() -> None:
