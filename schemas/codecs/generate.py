@@ -6,6 +6,7 @@ and then `RareCases` has the change: deletes and key changes, columns that are U
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -21,6 +22,10 @@ Envelope = Callable[[str, bytes | None, bytes | None, list[int], Block, int], by
 """`(op, before, after, unavailable columns, block, seq)` to a value; rows are encoded bodies."""
 
 
+_TOP_LEVEL = re.compile(r"\n\n(?=\S)")
+"""Between two functions of generated source."""
+
+
 def indent(lines: Iterable[str], levels: int = 1) -> list[str]:
     """Return the lines, moved to the right."""
     return [" " * (4 * levels) + line for line in lines]
@@ -32,9 +37,17 @@ def names(prefix: str, count: int) -> str:
 
 
 def compile_functions(text: str, title: str, extra: dict[str, Any]) -> dict[str, Any]:
-    """Execute generated source; return its names. `title` is what tracebacks call it."""
+    """Execute generated source; return its names. `title` is what tracebacks call it.
+
+    Its functions are compiled one by one: a syntax tree is a hundred times larger than what it stands for, and that of
+    a very wide table would set the memory of the whole process.
+    """
     namespace = {**NAMES, **extra}
-    exec(compile(text, f"<{title}>", "exec"), namespace)
+    line = 0
+    for part in _TOP_LEVEL.split(text):
+        # Each at its own line, for tracebacks.
+        exec(compile("\n" * line + part, f"<{title}>", "exec"), namespace)
+        line += part.count("\n") + 2
     return namespace
 
 

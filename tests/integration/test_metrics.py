@@ -24,12 +24,13 @@ def test_every_metric_and_every_log_line_of_running_services(
     )
     target_database.execute("create table items (id int primary key, word text check (word <> 'refused'))")
     arguments = (tmp_path, replication, kafka_server, source_database, target_database)
-    with Services(*arguments, topics={"partitions": 2}) as services:
+    with Services(*arguments, topics={"partitions": 2}, apply={"values": {"lob_max_kb": 1}}) as services:
         for name in ("capture", "apply"):
             services.start(name, "--metrics-port", "0")
         services.wait(lambda: _value(services, "apply", "apply_records") == ROWS, "the rows arrive")
         source_database.execute(
-            *(f"insert into items values ({ROWS + i}, 'v')" for i in range(1, CHANGES)),
+            f"insert into items values ({ROWS + 1}, repeat('cut off ', 200))",
+            *(f"insert into items values ({ROWS + i}, 'v')" for i in range(2, CHANGES)),
             f"insert into items values ({ROWS + CHANGES}, 'refused')",
         )
         services.wait(lambda: _value(services, "apply", "apply_records") == ROWS + CHANGES, "the changes arrive")

@@ -31,6 +31,7 @@ create table ledger (id integer primary key, transfers bigint not null, accounts
 create table journal (at bigint, what text);
 alter table journal replica identity full;
 """
+TABLES = 4
 
 INVARIANTS = """
 select (select sum(balance) from accounts),
@@ -184,7 +185,8 @@ def test_a_reader_at_the_target_never_sees_half_a_transaction_whatever_is_killed
             threads[0].start()
             services.start("capture")
             services.start("apply")
-            services.wait(lambda: _foreign_keys(target) == 2, "the load ends and foreign keys are made")
+            services.wait(lambda: services.count("apply", "load completed") == TABLES, "all loads end")
+            assert _foreign_keys(target) == 2
             threads.append(threading.Thread(target=reader.run_until, args=(stop,)))
             threads[1].start()
             services.start("apply-2")

@@ -76,5 +76,5 @@ def test_a_plugins_source_is_applied_to_a_plugins_target(
     assert target.read(TableName("ledger", "entries")) == sorted(
         ((number, f"entry {number}") for number in range(2 * ENTRIES)), key=repr
     )
-    assert "verify knows no way to read a target of the engine ledger" in run("verify", "--target copy", code=2)
+    assert "there is no way to read back a target of the engine ledger" in run("verify", "--target copy", code=2)
     assert f"removed {copy}" in run("reset", "--yes")

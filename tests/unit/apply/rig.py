@@ -62,6 +62,8 @@ class Entry(NamedTuple):
 class PlainDecoder:
     """Reads what `Topics.put` wrote."""
 
+    stages = False
+
     def __init__(self, table: TableSchema) -> None:
         self.table = table
 

@@ -164,8 +164,12 @@ def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -
         "rule space": "note",
         "rule load": "note",
     }
-    with pytest.raises(TailraceError, match="rule include-shop-%: views are not read"):
-        support.check(mappings)
+    support.check(mappings)
+    mapping = {"rule-type": "object-mapping", "rule-id": "map", "rule-action": "map-record-to-record"}
+    mapping |= {"object-locator": LOCATOR, "target-table-name": "items", "mapping-parameters": {}}
+    refused = parse({"rules": [selection(), transformation("rename", "table", "name", value="x"), mapping]})
+    with pytest.raises(TailraceError, match="rule map: object mapping does not go with rules that rename"):
+        support.check(refused)
 
 
 def configuration(mappings: object, *, tables: object = None, at_target: object = None) -> dict[str, Any]:
