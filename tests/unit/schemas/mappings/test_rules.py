@@ -165,8 +165,8 @@ def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -
         "rule load": "note",
     }
     support.check(mappings)
-    mapping = {"rule-type": "object-mapping", "rule-id": "map", "rule-action": "map-record-to-record"}
-    mapping |= {"object-locator": LOCATOR, "target-table-name": "items", "mapping-parameters": {}}
+    mapping: dict[str, Any] = {"rule-type": "object-mapping", "rule-id": "map", "object-locator": LOCATOR}
+    mapping |= {"rule-action": "map-record-to-record", "target-table-name": "items", "mapping-parameters": {}}
     refused = parse({"rules": [selection(), transformation("rename", "table", "name", value="x"), mapping]})
     with pytest.raises(TailraceError, match="rule map: object mapping does not go with rules that rename"):
         support.check(refused)
