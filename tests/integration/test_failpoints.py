@@ -46,8 +46,9 @@ APPLY_LOADING = (
     "apply.write.after",
     "apply.flush.before",
     "apply.flush.after",
-    "apply.offsets.after",
+    # Before offsets are committed to the group all loads may be complete already.
     "apply.complete.before",
+    "apply.offsets.after",
 )
 
 
