@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime import clock
-from runtime.kafka.bounded_call import BoundedCall
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
 from runtime.kafka.errors import classify, of_exception
 from runtime.logging import get_logger
@@ -33,7 +31,6 @@ OnRevoke = Callable[[list[Partition]], None]
 
 REQUEST_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 10.0
-COMMIT_TIMEOUT_S = 10.0
 
 DEFAULTS: dict[str, Any] = {
     "client.id": "tailrace",
@@ -105,7 +102,6 @@ class GroupConsumer:
         self._paused: set[Partition] = set()
         self._assigned: set[Partition] = set()
         self._complaints = Complaints(group)
-        self._bounded = BoundedCall(COMMIT_TIMEOUT_S)
         self.eof: dict[Partition, int] = {}
         """Where the end of each partition was last met: no record that may be read stood at or after this offset, up
         to the last stable one. Transaction markers behind the last record are passed."""
@@ -205,14 +201,12 @@ class GroupConsumer:
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit next offsets to the group, and wait for the answer.
 
-        Raises TRANSPORT when the group has moved on meanwhile: the next assignment tells what is ours. And when there
-        is no answer within `COMMIT_TIMEOUT_S`: then they may yet be committed, but never after later ones.
+        Raises TRANSPORT when the group has moved on meanwhile: the next assignment tells what is ours.
         """
         if not offsets:
             return
         wanted = [TopicPartition(t, n, offset) for (t, n), offset in offsets.items()]
-        commit = partial(self._consumer.commit, offsets=wanted, asynchronous=False)
-        for result in self._call("committing offsets", self._bounded, "committing offsets", commit):
+        for result in self._call("committing offsets", self._consumer.commit, offsets=wanted, asynchronous=False):
             if result.error is not None:
                 raise classify(result.error, "committing offsets", self._complaints.last)
 
@@ -277,11 +271,7 @@ class GroupConsumer:
             self._consumer.unsubscribe()
             while self._consumer.assignment() and clock.monotonic() < deadline:
                 self._consumer.consume(1000, 0.05)
-        if self._bounded.is_busy:
-            # The client is in use and must not be freed. The group lets the member go when its session is over.
-            log.warning("left without a word to the group: the cluster does not answer")
-        else:
-            self._consumer.close()
+        self._consumer.close()
         self._raise_failure()
 
     def _consume(self, max_records: int, timeout_s: float) -> list[Message]:

@@ -8,8 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from deploy.local.kafka import KafkaAddress, KafkaServer
-from runtime.kafka import consumer as module
+from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.consumer import GroupConsumer, Partition
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
@@ -229,36 +228,3 @@ def test_a_topic_that_is_made_later_is_picked_up_by_a_pattern(kafka_server: Kafk
         assert consumer.topics(f"{replication}.late") == {f"{replication}.late.one": 1}
     finally:
         consumer.close()
-
-
-def test_a_commit_that_nobody_answers_is_given_up_and_never_follows_a_later_one(
-    own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "COMMIT_TIMEOUT_S", 3.0)
-    Topics(own_kafka.address.settings).ensure([TopicSpec("data")])
-    fill(own_kafka.address, "data", range(5))
-    consumer = GroupConsumer(own_kafka.address.settings, "group")
-    consumer.subscribe(["data"])
-    read(consumer, 5)
-    own_kafka.kill()
-    with pytest.raises(TailraceError, match="no answer from the cluster within 3 s") as given_up:
-        consumer.commit({("data", 0): 3})
-    assert given_up.value.kind is ErrorKind.TRANSPORT
-    with pytest.raises(TailraceError, match="has not answered yet"):
-        consumer.commit({("data", 0): 5})
-    own_kafka.restart()
-
-    def commits() -> bool:
-        try:
-            consumer.commit({("data", 0): 5})
-        except TailraceError:
-            return False
-        return True
-
-    until(commits, consumer)
-    assert consumer.committed([("data", 0)]) == {("data", 0): 5}
-    own_kafka.kill()
-    with pytest.raises(TailraceError, match="no answer"):
-        consumer.commit({("data", 0): 4})
-    # Whoever is told to end does so.
-    consumer.close()
