@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
@@ -319,8 +319,10 @@ class GroupConsumer:
         except Exception as error:  # noqa: BLE001 - raised by the call that this callback runs in
             self._failure = self._failure or error
             # Acknowledged to the group as it stands, so that nothing is read in a wrong place before the error is out:
-            # they rest until somebody says where to go on.
-            self._safely(consumer.incremental_assign, added)
+            # they rest until somebody says where to go on. At their ends meanwhile: where the group has no offset, the
+            # one that it has stored would be an error, if it is looked up before they are paused.
+            resting = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in added]
+            self._safely(consumer.incremental_assign, resting)
             self._safely(consumer.pause, added)
             self._assigned.update(partitions)
             self._paused.update(partitions)
