@@ -70,7 +70,7 @@ def arm(text: str | None) -> None:
     name, _, rest = text.partition(":")
     nth, _, mode = rest.partition(":")
     if name not in FAILPOINTS:
-        hint = nearest(name, list(FAILPOINTS))
+        hint = nearest(name, FAILPOINTS)
         raise TailraceError(
             ErrorKind.CONFIGURATION,
             f"{VARIABLE} names no failpoint: {name!r}",

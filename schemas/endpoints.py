@@ -317,7 +317,7 @@ class Plugin(Section):
     @classmethod
     def _is_meant(cls, document: Any) -> Any:
         engine = document["engine"]
-        near = nearest(engine, list(cls.ours)) if isinstance(engine, str) else None
+        near = nearest(engine, cls.ours) if isinstance(engine, str) else None
         # A misspelt engine of ours would else be told that `host` is unknown.
         if near is not None or not isinstance(engine, str) or set(document) - set(cls.model_fields):
             hint = f"did you mean {near}?" if near else "what a plug-in needs stands under `options`"

@@ -7,7 +7,7 @@ an unknown key gives the nearest known one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
@@ -22,10 +22,11 @@ def explain(root: type[BaseModel], error: ValidationError) -> list[str]:
     return list(lines)
 
 
-def nearest(name: str, known: list[str]) -> str | None:
-    """Return the known name most like `name`, or None where none is near."""
-    matches = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return matches[0] if matches else None
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like `name`, whatever its capitals, or None where none is near."""
+    spelt = {each.lower(): each for each in known}
+    matches = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.6)
+    return spelt[matches[0]] if matches else None
 
 
 def tagged(annotation: Any) -> dict[str, type[BaseModel]]:

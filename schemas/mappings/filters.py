@@ -98,7 +98,7 @@ def row_filter(rules: Sequence[SelectionRule], table: TableSchema) -> RowFilter 
 def _comparisons(rule: SelectionRule, given: Filter, table: TableSchema) -> tuple[Comparison, ...]:
     names = table.column_names
     if given.column_name not in names:
-        near = nearest(given.column_name, list(names))
+        near = nearest(given.column_name, names)
         raise _refused(
             rule, table, f"no column {given.column_name} to filter by" + (f"; did you mean {near}?" if near else "")
         )

@@ -143,7 +143,7 @@ def _whole(tree: Any) -> Any:
 def _cell(rule: ObjectMappingRule, table: TableSchema, name: str) -> Render:
     names = table.column_names
     if name not in names:
-        near = nearest(name, list(names))
+        near = nearest(name, names)
         hint = f"did you mean {near}?" if near else f"it has {', '.join(names)}"
         raise TailraceError(
             ErrorKind.CONFIGURATION,

@@ -83,7 +83,7 @@ def meaning(rule_id: str, wanted: DataType) -> Meaning:
     """Return what a rule's data type is. Raises CONFIGURATION for an unknown one, with the nearest known."""
     make = _TYPES.get(wanted.type.lower())
     if make is None:
-        near = nearest(wanted.type, list(_TYPES))
+        near = nearest(wanted.type, _TYPES)
         hint = f"did you mean {near}?" if near else f"known: {', '.join(_TYPES)}"
         raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule_id}: data-type {wanted.type} is unknown; {hint}")
     try:

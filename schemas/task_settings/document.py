@@ -5,8 +5,7 @@ Every problem is told at once, by the key's name. Values are not repeated: a doc
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from pydantic import BeforeValidator
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
+from schemas.hints import nearest
 from schemas.task_settings.keys import Key, Standing
 from schemas.task_settings.table import GROUPS, KEYS, LISTS
 
@@ -109,7 +109,7 @@ def _hint(path: str) -> str:
     if others:
         return f"did you mean {others[0]}?"
     beside = sorted({_step(known, group) for known in (*KEYS, *GROUPS)} - {""})
-    near = _nearest(name, beside) or _nearest(path, [*KEYS, *sorted(GROUPS)])
+    near = nearest(name, beside) or nearest(path, [*KEYS, *sorted(GROUPS)])
     return f"did you mean {near}?" if near else f"known: {', '.join(beside)}"
 
 
@@ -117,12 +117,6 @@ def _step(known: str, group: str) -> str:
     """Return the name that a path has within a group; empty if it is elsewhere."""
     prefix = f"{group}." if group else ""
     return known.removeprefix(prefix).partition(".")[0] if known.startswith(prefix) else ""
-
-
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    spelt = {each.lower(): each for each in known}
-    matches = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.6)
-    return spelt[matches[0]] if matches else None
 
 
 def checked(document: Any) -> Any:
