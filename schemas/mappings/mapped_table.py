@@ -80,7 +80,6 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     targets = [_target(concerned, table, i) for i in kept] + _added(concerned, table, keeps_history=keeps_history)
     targets += _earlier(concerned, table, targets, keeps_history=keeps_history)
     _check_names(table, targets)
-    changed = any(t.steps or t.source is None for t in targets) or kept != list(range(len(table.columns)))
     renamed = {table.columns[t.source].name: t.column.name for t in targets if t.source is not None}
     touched = {
         column.name
@@ -104,21 +103,19 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
         foreign_keys=tuple(k for k in (_reference(rules, table, key, renamed) for key in table.foreign_keys) if k),
         generated=tuple(g for g in table.generated if not _mentions(g.expression, touched)),
     )
-    if not changed:
-        same = mapped if mapped != table else table
-        key_rows = _key_function([targets[i] for i in key], table.key) if keying is not None and table.key else None
-        # Rows are made anew, as they are, where a key is to be found in them.
-        rows = _row_function(targets, len(table.columns)) if keying is not None else None
-        return MappedTable(same, rows, key_rows, False, (), bool(key and not table.key), _left_out(table, mapped))
     key_targets = [targets[i] for i in key]
     key_rows = None
     if table.key and (keying is not None or any(t.steps for t in key_targets)):
         key_rows = _key_function(key_targets, table.key)
     constants = tuple((i, targets[i].expression()) for i in key if _is_constant(targets[i]))  # type: ignore[misc]
     needs = any(t.earlier is not None or (t.expression and t.expression.reads_headers) for t in targets)
-    rows = _row_function(targets, len(table.columns))
-    gains_key = bool(key and not table.key)
-    return MappedTable(mapped, rows, key_rows, needs, constants, gains_key, _left_out(table, mapped))
+    changed = any(t.steps or t.source is None for t in targets) or kept != list(range(len(table.columns)))
+    # Rows are made anew, as they are, where a key is to be found in them.
+    rows = _row_function(targets, len(table.columns)) if changed or keying is not None else None
+    left_out = _left_out(table, mapped)
+    if mapped == table:
+        mapped = table
+    return MappedTable(mapped, rows, key_rows, needs, constants, bool(key and not table.key), left_out)
 
 
 def _is_constant(target: _Target) -> bool:
@@ -130,8 +127,8 @@ def _key_part(table: TableSchema, target: _Target) -> keys.KeyPart:
     if target.source is not None:
         former = table.columns[target.source].name
         return keys.KeyPart(target.column.name, former, frozenset({target.source}), is_same=True)
-    reads = frozenset(target.expression.columns) if target.expression is not None else frozenset[int]()
     expression = target.expression
+    reads = frozenset(expression.columns) if expression is not None else frozenset[int]()
     is_steady = target.earlier is None and not (expression and (expression.reads_headers or expression.is_volatile))
     return keys.KeyPart(target.column.name, "", reads, False, is_steady)
 
