@@ -141,11 +141,6 @@ class TopicSettings(Section):
     registry_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "_schemas"
     """Where Avro schemas are kept without a `registry`, in the records that a Confluent schema registry keeps."""
 
-    @property
-    def writes_tombstones(self) -> bool:
-        """Whether a tombstone follows a delete."""
-        return self.cleanup is Cleanup.COMPACT if self.tombstones is None else self.tombstones
-
 
 class Compatibility(StrEnum):
     """Which schemas may follow one another under a subject (Confluent's levels)."""

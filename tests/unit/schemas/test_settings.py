@@ -17,7 +17,9 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.policies import DdlPolicies, DdlPolicy, TruncatePolicy
 from schemas.reference import json_schema, markdown, sections
+from schemas.routing import route
 from schemas.settings import Mode, Settings, parse
+from schemas.table import TableName
 from schemas.topic_settings import Cleanup, TopicSettings
 
 MINIMAL: dict[str, Any] = {
@@ -197,7 +199,7 @@ def test_no_document_leads_to_any_other_error(anything: Any) -> None:
     ],
 )
 def test_tombstones_follow_the_cleanup_unless_said(topics: dict[str, Any], expected: bool) -> None:
-    assert parse(document(topics=topics)).topics.writes_tombstones is expected
+    assert route(parse(document(topics=topics)), TableName("public", "t")).tombstones is expected
 
 
 def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
