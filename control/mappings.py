@@ -129,10 +129,10 @@ def _in_words(rule: Rule) -> str:
 
 
 def _filter_in_words(given: Filter) -> str:
-    said = []
-    for condition in given.filter_conditions:
-        values = [v for v in (condition.value, condition.start_value, condition.end_value) if v is not None]
-        said.append(" ".join([condition.filter_operator, " and ".join(map(repr, values))]).strip())
+    said = [
+        " ".join([condition.filter_operator, " and ".join(map(repr, condition.values))]).strip()
+        for condition in given.filter_conditions
+    ]
     return f"{given.column_name} {' or '.join(said)}"
 
 

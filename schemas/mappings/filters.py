@@ -20,7 +20,7 @@ from uuid import UUID
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
-from schemas.mappings.rules import Condition, Filter, SelectionRule
+from schemas.mappings.rules import Filter, SelectionRule
 from schemas.mappings.selection import concerns
 from schemas.mappings.values import from_text, to_text
 from schemas.table import Column, TableSchema
@@ -107,18 +107,13 @@ def _comparisons(rule: SelectionRule, given: Filter, table: TableSchema) -> tupl
     found = []
     for condition in given.filter_conditions:
         try:
-            values = tuple(_value(column, str(text)) for text in _texts(condition))
+            values = tuple(_value(column, str(value)) for value in condition.values)
         except (ValueError, ArithmeticError, OverflowError):
             # Not chained: the error of a conversion quotes what it could not convert.
             why = f"column {column.name} is {column.native}: {condition.filter_operator} cannot compare it with this"
             raise _refused(rule, table, why) from None
         found.append(Comparison(index, column, condition.filter_operator, values))
     return tuple(found)
-
-
-def _texts(condition: Condition) -> list[str | int | float]:
-    given = (condition.value, condition.start_value, condition.end_value)
-    return [value for value in given if value is not None]
 
 
 def _refused(rule: SelectionRule, table: TableSchema, why: str) -> TailraceError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.patterns import matches
 from schemas.mappings.rules import NAMING, Action, TransformationRule
 from schemas.table import TableName
@@ -24,7 +25,7 @@ def of_column(rules: Iterable[TransformationRule], table: TableName, column: str
     return _name(found, column, f"column {column} of {table}")
 
 
-def concerns(rule: TransformationRule, table: TableName, column: str | None = None) -> bool:
+def concerns(rule: TransformationRule | ObjectMappingRule, table: TableName, column: str | None = None) -> bool:
     """Tell whether a rule's locator means this table, or this column of it."""
     locator = rule.object_locator
     return (

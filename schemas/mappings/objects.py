@@ -13,8 +13,8 @@ from typing import Any
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
+from schemas.mappings.names import concerns
 from schemas.mappings.object_rule import AttributeMapping, ObjectMappingRule
-from schemas.mappings.patterns import matches
 from schemas.table import TableName, TableSchema
 from schemas.types.plain import plain
 
@@ -70,12 +70,7 @@ class ObjectTable:
 
 def rule_for(rules: Sequence[ObjectMappingRule], table: TableName) -> ObjectMappingRule | None:
     """Return the rule that concerns a table. Raises CONFIGURATION if there are several."""
-    found = [
-        rule
-        for rule in rules
-        if matches(rule.object_locator.schema_name, table.schema)
-        and matches(rule.object_locator.table_name, table.table)
-    ]
+    found = [rule for rule in rules if concerns(rule, table)]
     if len(found) > 1:
         raise TailraceError(
             ErrorKind.CONFIGURATION,

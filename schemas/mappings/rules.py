@@ -122,6 +122,12 @@ class Condition(Part):
                 raise ValueError(f"{operator} {verb} {name.replace('_', '-')}")
         return self
 
+    @property
+    def values(self) -> list[str | int | float]:
+        """What is compared with, in order."""
+        given = (self.value, self.start_value, self.end_value)
+        return [value for value in given if value is not None]
+
 
 class Filter(Part):
     """Conditions on one column, of which one must hold."""
