@@ -22,11 +22,18 @@ def findings(mappings: Mappings) -> list[Finding]:
             continue
         if isinstance(rule, TableSettingsRule):
             severity = Severity.NOTE
-            message = "tables are cut by ranges of their key and read by several processes; values are never cut off"
+            message = (
+                "tables are cut by ranges of their key and read by several processes; values are cut off in all "
+                "tables alike, by apply.values.lob_max_kb, or not at all"
+            )
         elif isinstance(rule, ObjectMappingRule):
             # Sinks know tables by their names at the target: which one a locator means would depend on the target.
             if renames:
                 message = f"object mapping does not go with rules that rename tables (rule {renames[0]})"
+            elif rule.mapping_parameters.partition_key_type == "task-id":
+                message = "partition-key-type task-id is not supported: there is no task, and so no id of one"
+            elif rule.kafka_target_topic is not None:
+                severity, message = Severity.NOTE, "no target here heeds kafka-target-topic"
         elif rule.rule_target.endswith("tablespace"):
             severity, message = (
                 Severity.NOTE,

@@ -170,6 +170,11 @@ def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -
     refused = parse({"rules": [selection(), transformation("rename", "table", "name", value="x"), mapping]})
     with pytest.raises(TailraceError, match="rule map: object mapping does not go with rules that rename"):
         support.check(refused)
+    (note,) = support.findings(parse({"rules": [mapping | {"kafka-target-topic": "items"}]}))
+    assert str(note.severity) == "note"
+    by_task = mapping | {"mapping-parameters": {"partition-key-type": "task-id"}}
+    with pytest.raises(TailraceError, match="rule map: partition-key-type task-id is not supported"):
+        support.check(parse({"rules": [by_task]}))
 
 
 def configuration(mappings: object, *, tables: object = None, at_target: object = None) -> dict[str, Any]:
