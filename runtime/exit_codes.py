@@ -15,7 +15,7 @@ STOPPED = 3
 DIFFERENT = 4
 """`verify` found differences."""
 UNDECIDED = 5
-"""`verify` found no difference, but could not look at all rows that may differ."""
+"""`verify` could not decide: it could not look at all rows that may differ, or the target had not caught up."""
 
 
 def of(error: BaseException) -> int:
