@@ -7,7 +7,7 @@ one comes again, and only what has a higher commit sequence than the row at the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import orjson
 
@@ -17,9 +17,6 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.table import TableName, TableSchema
 from schemas.types.plain import plain
-
-TABLES_REMEMBERED_MAX = 10_000
-"""What is compiled for versions of tables; beyond, the oldest is compiled again."""
 
 T = TypeVar("T")
 
@@ -149,24 +146,6 @@ def rejection(table: TableSchema, kind: str, index: int, message: str) -> Reject
 def sequence_of(batch: TableBatch, kind: str, index: int) -> int:
     """Return the commit sequence of a row's last change."""
     return batch.origins[kind][index].seq
-
-
-class PerTable(Generic[T]):
-    """What is compiled for each version of each table, once."""
-
-    def __init__(self, make: Callable[[TableSchema], T]) -> None:
-        self._make = make
-        self._made: dict[tuple[TableName, tuple[str, ...], str], T] = {}
-
-    def __call__(self, table: TableSchema) -> T:
-        """Return what belongs to a table's version."""
-        # Two cuts of a version to fewer columns may have its fingerprint.
-        key = (table.name, table.column_names, table.fingerprint)
-        if key not in self._made:
-            if len(self._made) >= TABLES_REMEMBERED_MAX:
-                self._made.pop(next(iter(self._made)))
-            self._made[key] = self._make(table)
-        return self._made[key]
 
 
 class KeyTexts:

@@ -18,6 +18,7 @@ from apply import aws
 from apply.documents import told
 from apply.folding import folded
 from apply.history import HistorySink
+from apply.per_table import PerTable
 from apply.sink import Capabilities, Rejection, TableBatch
 from runtime import clock
 from runtime.retry import Backoff
@@ -43,9 +44,8 @@ PARTITION_KEY_LENGTH_MAX = 256
 BUSY_FOR_S = 30
 """How long records that the stream refuses are sent again here; then the service starts over."""
 
-WRITERS_MAX = 10_000
-
 Entry = dict[str, Any]
+KeyMaker = Callable[[Row | None], str | None]
 
 
 def open_sink(settings: Settings, target: str) -> KinesisSink:
@@ -113,7 +113,7 @@ class KinesisSink(HistorySink):
         self._target = target
         self._rules = rules
         self._made: Any = None
-        self._writers: dict[str, tuple[Write, ObjectTable | None]] = {}
+        self._writers = PerTable(self._writer)
         self._pending: deque[Entry] = deque()
 
     @property
@@ -126,7 +126,7 @@ class KinesisSink(HistorySink):
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Take in changes; return those that are too large for a record."""
         table, rejections = batch.table, list[Rejection]()
-        (write, objects), key_of = self._writer(table), _key_maker(table, self._target)
+        write, objects, key_of = self._writers(table)
         for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
             op, before, after = change
             if op == "t" and not self._target.include_control_details:
@@ -209,13 +209,8 @@ class KinesisSink(HistorySink):
             return []
         return [entry for entry, result in zip(entries, answer["Records"], strict=True) if "ErrorCode" in result]
 
-    def _writer(self, table: TableSchema) -> tuple[Write, ObjectTable | None]:
-        key = f"{table.name} {table.fingerprint}"
-        if key not in self._writers:
-            if len(self._writers) >= WRITERS_MAX:
-                self._writers.pop(next(iter(self._writers)))
-            self._writers[key] = document_writer(table), object_table(self._rules, table)
-        return self._writers[key]
+    def _writer(self, table: TableSchema) -> tuple[Write, ObjectTable | None, KeyMaker]:
+        return document_writer(table), object_table(self._rules, table), _key_maker(table, self._target)
 
 
 class KinesisReader:
@@ -257,7 +252,7 @@ def _size(entry: Entry) -> int:
     return len(entry["Data"]) + len(entry["PartitionKey"].encode())
 
 
-def _key_maker(table: TableSchema, target: KinesisTarget) -> Callable[[Row | None], str | None]:
+def _key_maker(table: TableSchema, target: KinesisTarget) -> KeyMaker:
     """Return what makes partition keys: the key's value, or those of a compound key with points between them."""
     forms = [(i, plain(table.columns[i].type)) for i in table.key]
     prefix = f"{table.name}." if target.partition_include_schema_table else ""

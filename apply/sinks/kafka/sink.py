@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apply.history import HistorySink
+from apply.per_table import PerTable
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
 from apply.sinks.kafka.claims import Claims
 from apply.sinks.kafka.names import positions_topic, topic_of, transactional_prefix
@@ -37,8 +38,6 @@ POSITIONS_CONFIG = {"segment.bytes": 16 << 20, "min.cleanable.dirty.ratio": 0.1}
 
 TRUNCATE_KEY = b"tailrace.truncate"
 """What truncates have for a key in compacted topics, as capture writes them."""
-
-WRITERS_MAX = 10_000
 
 OVERHEAD_BYTES = 16_384
 """What librdkafka's `message.max.bytes` counts besides a record: the headers of a request."""
@@ -73,7 +72,7 @@ class KafkaSink(HistorySink):
         self._topics = Topics(self._kafka)
         self._producer: TransactionalProducer | None = None
         self._claims: Claims | None = None
-        self._writers: dict[str, tuple[str, Writer]] = {}
+        self._writers = PerTable(self._writer)
         self._known: dict[str, tuple[int, bool]] = {}
         """Of each topic: how many partitions it has, and whether it is compacted."""
         self._runs: list[tuple[str, int | None, list[Pair]]] = []
@@ -114,7 +113,7 @@ class KafkaSink(HistorySink):
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Take in changes; return those that are too large for a record."""
         rejections: list[Rejection] = []
-        topic, writer = self._writer(batch.table)
+        topic, writer = self._writers(batch.table)
         for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
             self._announce(batch.table, topic, writer, origin)
             pairs = writer.records(change, origin)
@@ -256,20 +255,11 @@ class KafkaSink(HistorySink):
                 self._add(topic, None, *writer.control(operation, origin))
 
     def _writer(self, table: TableSchema) -> tuple[str, Writer]:
-        key = f"{table.name} {table.version} {table.fingerprint}"
-        found = self._writers.get(key)
-        if found is None:
-            if len(self._writers) >= WRITERS_MAX:
-                self._writers.pop(next(iter(self._writers)))
-            target, topic = self._target, self._topic(table)
-            self._look_up(topic)
-            writer: Writer
-            if target.is_dms:
-                writer = DmsWriter(table, target)
-            else:
-                writer = envelope_writer(table, topic, target, self._replication, self._database, self._registry)
-            found = self._writers[key] = topic, writer
-        return found
+        target, topic = self._target, self._topic(table)
+        self._look_up(topic)
+        if target.is_dms:
+            return topic, DmsWriter(table, target)
+        return topic, envelope_writer(table, topic, target, self._replication, self._database, self._registry)
 
     def _topic(self, table: TableSchema) -> str:
         return topic_of(self._target, self._replication, table)
