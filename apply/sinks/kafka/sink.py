@@ -114,8 +114,9 @@ class KafkaSink(HistorySink):
         """Take in changes; return those that are too large for a record."""
         rejections: list[Rejection] = []
         topic, writer = self._writers(batch.table)
+        if batch.sequence:
+            self._announce(batch.table, topic, writer, batch.origins["sequence"][0])
         for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
-            self._announce(batch.table, topic, writer, origin)
             pairs = writer.records(change, origin)
             size = max((len(key or b"") + len(value or b"") for key, value in pairs), default=0)
             if size > self._target.message_max_bytes:
@@ -241,9 +242,8 @@ class KafkaSink(HistorySink):
 
     def _announce(self, table: TableSchema, topic: str, writer: Writer, origin: Origin) -> None:
         """Let a control record precede the first row of a table, and of each of its versions."""
-        target = self._target
-        tells = {"create-table": target.include_control_details}
-        if not isinstance(writer, DmsWriter) or not (target.include_table_alter_operations or any(tells.values())):
+        of_new, of_altered = self._target.include_control_details, self._target.include_table_alter_operations
+        if not isinstance(writer, DmsWriter) or not (of_new or of_altered):
             return
         _, claims = self._ready()
         known = self._said.get(table.name) or claims.tables.get(table.name)
@@ -251,7 +251,7 @@ class KafkaSink(HistorySink):
             return
         self._said[table.name], operations = table_operations(table, known)
         for operation in operations:
-            if tells.get(operation, target.include_table_alter_operations):
+            if of_new if operation == "create-table" else of_altered:
                 self._add(topic, None, *writer.control(operation, origin))
 
     def _writer(self, table: TableSchema) -> tuple[str, Writer]:
