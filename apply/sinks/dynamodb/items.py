@@ -32,6 +32,8 @@ _ILLEGAL = re.compile(r"[^a-zA-Z0-9_.-]")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
 Item = dict[str, Attribute]
+Paths = dict[tuple[str, ...], Attribute | None]
+"""Attributes, or members of one, by their path; None where they are null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ class Items:
             key[part.name] = attribute
         return key, ""
 
-    def attributes(self, row: Row) -> dict[tuple[str, ...], Attribute | None]:
+    def attributes(self, row: Row) -> Paths:
         """Return, by its path, what is known of a row: None where it is null. Raises ValueError for what is none."""
-        found: dict[tuple[str, ...], Attribute | None] = {}
+        found: Paths = {}
         for i, name in self._own:
             value = row[i]
             if value is not UNCHANGED:
@@ -109,7 +111,7 @@ class Items:
                 found[(name,)] = made
         return found
 
-    def item(self, attributes: dict[tuple[str, ...], Attribute | None]) -> Item:
+    def item(self, attributes: Paths) -> Item:
         """Return the item of a row that is known as a whole."""
         item: Item = {DOCUMENT_ATTRIBUTE: {"M": {}}} if self._in_document else {}
         for path, attribute in attributes.items():

@@ -25,11 +25,10 @@ from apply.sinks.dynamodb.client import (
     Write,
 )
 from apply.sinks.dynamodb.control import SEQUENCE, ControlTable
-from apply.sinks.dynamodb.items import Item, Items
+from apply.sinks.dynamodb.items import Item, Items, Paths
 from apply.sinks.dynamodb.tables import Tables, key_difference
 from apply.sinks.dynamodb.values import ITEM_BYTES_MAX, Attribute, item_size
 from runtime import clock
-from schemas.changes import Row
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
@@ -99,7 +98,7 @@ class DynamodbSink(GuardedSink):
                 self._found_empty[batch.table.name] = False
                 writes = [*self._deletes(batch, items, rejections)]
                 for kind in ("upserts", "updates"):
-                    writes += self._changes(batch, items, kind, getattr(batch, kind), rejections)
+                    writes += self._changes(batch, items, kind, rejections)
                 self._write(batch, writes, rejections)
         return rejections
 
@@ -128,23 +127,36 @@ class DynamodbSink(GuardedSink):
     def _load(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> None:
         """Write rows in batches as long as nobody else can have changed them, the rest as changes."""
         began = clock.monotonic()
-        made = self._whole_items(batch, items, rejections)
-        for some in requests(made, lambda each: item_size(each[1]), BATCH_ITEMS_MAX, BATCH_BYTES_MAX):
+        made = self._items_of(batch, items, "upserts", rejections)
+        for some in requests(made, lambda each: item_size(each[-1]), BATCH_ITEMS_MAX, BATCH_BYTES_MAX):
             if clock.monotonic() - began > FRESH_FOR_S:
-                writes = [self._guarded(batch, items, "upserts", i, *self._put(items, item)) for i, item in some]
+                writes = [
+                    self._guarded(batch, items, "upserts", i, key, "Put", {"Item": item}) for i, key, _, item in some
+                ]
                 self._write(batch, writes, rejections)
                 continue
-            refused = self._client.put(items.name, [item for _, item in some])
+            refused = self._client.put(items.name, [item for *_, item in some])
             rejections += [_not_taken(batch.table, "upserts", some[place][0]) for place in refused]
 
-    def _whole_items(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> Iterator[tuple[int, Item]]:
-        for i, row in enumerate(batch.upserts):
-            made = self._made(batch, items, "upserts", i, row, rejections)
-            if made is not None:
-                key, attributes = made
-                item = {**items.item(attributes), **key, **self._sequence(batch, "upserts", i)}
-                if _fits(batch.table, "upserts", i, item, rejections):
-                    yield i, item
+    def _items_of(
+        self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]
+    ) -> Iterator[tuple[int, Item, Paths, Item]]:
+        """Yield of each row that is not refused its index, its key, what is known of it, and the item of that."""
+        for i, row in enumerate(getattr(batch, kind)):
+            key, wrong = items.key_of(row)
+            if wrong:
+                rejections.append(rejection(batch.table, kind, i, wrong))
+                continue
+            try:
+                known = items.attributes(row)
+            except ValueError as error:
+                # Of a text that is no JSON the parser quotes nothing but the place.
+                rejections.append(rejection(batch.table, kind, i, str(error)))
+                continue
+            sequence = {self._target.sequence_attribute: {"N": str(sequence_of(batch, kind, i))}}
+            item = {**items.item(known), **key, **sequence}
+            if _fits(batch.table, kind, i, item, rejections):
+                yield i, key, known, item
 
     def _deletes(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> Iterator[Write]:
         for i, values in enumerate(batch.deletes):
@@ -155,55 +167,23 @@ class DynamodbSink(GuardedSink):
             seq = sequence_of(batch, "deletes", i)
             memory = self._control.deleted(self._control.deleted_key(items.name, key), seq)
             actions = [
-                {"Delete": {"TableName": items.name, "Key": key, **self._older(self._target.sequence_attribute, seq)}},
-                {"Put": {"TableName": self._control.name, "Item": memory, **self._older(SEQUENCE, seq)}},
+                {"Delete": {"TableName": items.name, "Key": key, **_older(self._target.sequence_attribute, seq)}},
+                {"Put": {"TableName": self._control.name, "Item": memory, **_older(SEQUENCE, seq)}},
             ]
             yield Write("deletes", i, actions, item_size(key) + CONTROL_SIZE)
 
-    def _changes(
-        self, batch: TableBatch, items: Items, kind: str, rows: list[Row], rejections: list[Rejection]
-    ) -> Iterator[Write]:
+    def _changes(self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]) -> Iterator[Write]:
         whole = kind == "upserts" and (self._is_whole(batch.table) or items.nests)
-        for i, row in enumerate(rows):
-            made = self._made(batch, items, kind, i, row, rejections)
-            if made is None:
-                continue
-            key, attributes = made
-            item = {**items.item(attributes), **key, **self._sequence(batch, kind, i)}
-            if not _fits(batch.table, kind, i, item, rejections):
-                continue
+        for i, key, known, item in self._items_of(batch, items, kind, rejections):
             if whole:
-                yield self._guarded(batch, items, kind, i, *self._put(items, item))
-            elif len(attributes) >= OPERATORS_MAX:
-                message = f"{len(attributes)} columns are known of a row; DynamoDB changes {OPERATORS_MAX} at once"
+                yield self._guarded(batch, items, kind, i, key, "Put", {"Item": item})
+            elif len(known) >= OPERATORS_MAX:
+                message = f"{len(known)} columns are known of a row; DynamoDB changes {OPERATORS_MAX} at once"
                 rejections.append(rejection(batch.table, kind, i, message))
             else:
-                yield self._guarded(batch, items, kind, i, *self._update(items, key, attributes, item))
+                yield self._guarded(batch, items, kind, i, key, "Update", self._update(key, known, item))
 
-    def _made(
-        self, batch: TableBatch, items: Items, kind: str, i: int, row: Row, rejections: list[Rejection]
-    ) -> tuple[Item, dict[tuple[str, ...], Attribute | None]] | None:
-        """Return the key and the attributes of a row, unless it is refused."""
-        key, wrong = items.key_of(row)
-        if not wrong:
-            try:
-                return key, items.attributes(row)
-            except ValueError as error:
-                # Of a text that is no JSON the parser quotes nothing but the place.
-                wrong = str(error)
-        rejections.append(rejection(batch.table, kind, i, wrong))
-        return None
-
-    def _sequence(self, batch: TableBatch, kind: str, i: int) -> Item:
-        return {self._target.sequence_attribute: {"N": str(sequence_of(batch, kind, i))}}
-
-    def _put(self, items: Items, item: Item) -> tuple[Item, str, dict[str, Any]]:
-        key = {part.name: item[part.name] for part in items.key}
-        return key, "Put", {"Item": item}
-
-    def _update(
-        self, items: Items, key: Item, attributes: dict[tuple[str, ...], Attribute | None], item: Item
-    ) -> tuple[Item, str, dict[str, Any]]:
+    def _update(self, key: Item, known: Paths, item: Item) -> dict[str, Any]:
         """Return what writes some attributes of an item, and leaves the others."""
         names: dict[str, str] = {}
         values: dict[str, Attribute] = {}
@@ -213,8 +193,7 @@ class DynamodbSink(GuardedSink):
             return names.setdefault(name, f"#{len(names)}")
 
         sequence = self._target.sequence_attribute
-        known: dict[tuple[str, ...], Attribute | None] = {**attributes, (sequence,): item[sequence]}
-        for path, attribute in known.items():
+        for path, attribute in {**known, (sequence,): item[sequence]}.items():
             if path[0] in key:
                 continue
             place = ".".join(map(alias, path))
@@ -224,23 +203,19 @@ class DynamodbSink(GuardedSink):
             values[f":{len(values)}"] = attribute
             sets.append(f"{place} = :{len(values) - 1}")
         expression = "set " + ", ".join(sets) + (" remove " + ", ".join(removes) if removes else "")
-        return (
-            key,
-            "Update",
-            {
-                "Key": key,
-                "UpdateExpression": expression,
-                "ExpressionAttributeNames": {short: name for name, short in names.items()},
-                "ExpressionAttributeValues": values,
-            },
-        )
+        return {
+            "Key": key,
+            "UpdateExpression": expression,
+            "ExpressionAttributeNames": {short: name for name, short in names.items()},
+            "ExpressionAttributeValues": values,
+        }
 
     def _guarded(
         self, batch: TableBatch, items: Items, kind: str, i: int, key: Item, action: str, request: dict[str, Any]
     ) -> Write:
         """Return what is done if nothing newer is there: neither the item, nor its deletion."""
         seq = sequence_of(batch, kind, i)
-        guard = self._older(self._target.sequence_attribute, seq)
+        guard = _older(self._target.sequence_attribute, seq)
         if kind == "updates":
             # A part of a row does not bring one back that is gone: then its deletion needs not be asked for.
             guard["ConditionExpression"] = "#seq < :seq"
@@ -260,17 +235,9 @@ class DynamodbSink(GuardedSink):
         actions: list[dict[str, Any]] = [{action: request}]
         if kind == "upserts":
             memory = {"TableName": self._control.name, "Key": self._control.deleted_key(items.name, key)}
-            actions.append({"ConditionCheck": {**memory, **self._older(SEQUENCE, seq)}})
+            actions.append({"ConditionCheck": {**memory, **_older(SEQUENCE, seq)}})
         size = item_size(request.get("Item") or request["ExpressionAttributeValues"]) + CONTROL_SIZE
         return Write(kind, i, actions, size)
-
-    def _older(self, attribute: str, seq: int) -> dict[str, Any]:
-        """Return the condition that what is there, if anything, is older."""
-        return {
-            "ConditionExpression": "attribute_not_exists(#seq) or #seq < :seq",
-            "ExpressionAttributeNames": {"#seq": attribute},
-            "ExpressionAttributeValues": {":seq": {"N": str(seq)}},
-        }
 
     def _write(self, batch: TableBatch, writes: list[Write], rejections: list[Rejection]) -> None:
         """Send transactions, several at a time: no two of them are about one item."""
@@ -283,6 +250,15 @@ class DynamodbSink(GuardedSink):
         else:
             results = [*map(refused, groups)]
         rejections += [_not_taken(batch.table, write.kind, write.index) for result in results for write in result]
+
+
+def _older(attribute: str, seq: int) -> dict[str, Any]:
+    """Return the condition that what is there, if anything, is older."""
+    return {
+        "ConditionExpression": "attribute_not_exists(#seq) or #seq < :seq",
+        "ExpressionAttributeNames": {"#seq": attribute},
+        "ExpressionAttributeValues": {":seq": {"N": str(seq)}},
+    }
 
 
 @contextmanager
