@@ -32,6 +32,7 @@ BUSY = frozenset(
 """Reasons of a cancelled transaction that pass. API reference, `TransactWriteItems`, "Cancellation reason codes"."""
 
 STALE = "ConditionalCheckFailed"
+MISSING = "ResourceNotFoundException"
 
 
 @dataclass(slots=True)
@@ -176,6 +177,6 @@ def _judged(writes: list[Write], reasons: list[dict[str, Any]], refused: list[Wr
 
 def classify(error: Exception, doing: str) -> TailraceError:
     """Return what an error means."""
-    if aws.code_of(error) == "ResourceNotFoundException":
+    if aws.code_of(error) == MISSING:
         return TailraceError(ErrorKind.TARGET_SCHEMA, f"{doing}: the table is not there")
     return aws.classify(error, doing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apply import aws
-from apply.sinks.dynamodb.client import Client
+from apply.sinks.dynamodb.client import MISSING, Client
 from apply.sinks.dynamodb.items import Items, KeyPart
 from runtime.logging import get_logger
 from schemas.dynamodb_target import DynamodbTarget
@@ -26,9 +26,9 @@ class Tables:
         self._target = target
 
     def make(self, name: str, key: list[KeyPart], *, expires: str | None = None) -> None:
-        """Make a table unless it is there, and wait until it can be used. Items of `expires` in the past vanish.
+        """Make a table unless it is there, whatever its key, and wait until it can be used.
 
-        Raises TARGET_SCHEMA if it is there with another key.
+        Items of `expires` in the past vanish.
         """
         kinds = ("HASH", "RANGE")
         found = self.describe(name)
@@ -49,12 +49,7 @@ class Tables:
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return what DynamoDB says of a table; nothing if it is not there."""
-        try:
-            found: dict[str, Any] = self._client.call("describe_table", TableName=name)["Table"]
-        except TailraceError as error:
-            if error.kind is ErrorKind.TARGET_SCHEMA:
-                return {}
-            raise
+        found: dict[str, Any] = self._client.call("describe_table", absent=MISSING, TableName=name).get("Table", {})
         return found
 
     def empty(self, items: Items) -> None:
@@ -66,7 +61,7 @@ class Tables:
 
     def drop(self, name: str) -> None:
         """Delete a table, and wait until it is gone."""
-        self._client.call("delete_table", absent="ResourceNotFoundException", TableName=name)
+        self._client.call("delete_table", absent=MISSING, TableName=name)
         self._wait("table_not_exists", name)
 
     def _billing(self) -> dict[str, Any]:
