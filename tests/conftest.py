@@ -14,21 +14,23 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import hypothesis
 import pytest
 
 from deploy.local.cache import DownloadError
-from deploy.local.dynalite import DynaliteServer, dynalite_package
+from deploy.local.dynalite import DynaliteServer
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
 from deploy.local.moto import MotoServer
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
-from deploy.local.opensearch import OpensearchServer, opensearch_jars
+from deploy.local.opensearch import OpensearchServer
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
 from deploy.local.process import log_tail
 from deploy.local.registry import RegistryServer
-from deploy.local.s3 import S3Server, program
-from deploy.local.secantus import SecantusServer, secantus_packages
+from deploy.local.s3 import S3Server
+from deploy.local.secantus import SecantusServer
+from deploy.local.server import LocalServer
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database, drop_database
 from tests.kit.topics import delete_topics
@@ -43,6 +45,8 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("tailrace")
+
+S = TypeVar("S", bound=LocalServer)
 
 _LOGS: list[Path] = []
 """Logs of the servers that this session started."""
@@ -244,60 +248,46 @@ def replication(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def registry_server(servers_directory: Path) -> Iterator[RegistryServer]:
-    """A schema registry; tests that want one are skipped where it cannot be had."""
-    server = RegistryServer(servers_directory / "registry")
-    with _optional(server.title, True):
-        server.start()
-    _LOGS.append(server.log)
-    yield server
-    server.stop()
+    """A schema registry."""
+    yield from _stand_in(RegistryServer(servers_directory / "registry"))
 
 
 @pytest.fixture(scope="session")
 def s3_server(servers_directory: Path) -> Iterator[S3Server]:
-    """An object store that speaks S3; tests that want one are skipped where it cannot be built."""
-    with _optional("versitygw", True):
-        program()
-    with S3Server(servers_directory / "s3") as server:
-        _LOGS.append(server.log)
-        yield server
+    """An object store that speaks S3."""
+    yield from _stand_in(S3Server(servers_directory / "s3"))
 
 
 @pytest.fixture(scope="session")
 def opensearch_server(servers_directory: Path) -> Iterator[OpensearchServer]:
-    """An OpenSearch node; tests that want one are skipped where its jars cannot be had."""
-    with _optional("OpenSearch", True):
-        opensearch_jars()
-    with OpensearchServer(servers_directory / "opensearch") as server:
-        _LOGS.append(server.log)
-        yield server
+    """An OpenSearch node."""
+    yield from _stand_in(OpensearchServer(servers_directory / "opensearch"))
 
 
 @pytest.fixture(scope="session")
 def moto_server(servers_directory: Path) -> Iterator[MotoServer]:
     """An imitation of AWS."""
-    with MotoServer(servers_directory / "moto") as server:
-        _LOGS.append(server.log)
-        yield server
+    yield from _stand_in(MotoServer(servers_directory / "moto"))
 
 
 @pytest.fixture
 def dynalite_server(servers_directory: Path) -> Iterator[DynaliteServer]:
     """A stand-in of DynamoDB of the test's own, which keeps its tables over a kill."""
-    with _optional("dynalite", True):
-        dynalite_package()
-    directory = servers_directory / f"dynalite-{secrets.token_hex(4)}"
-    with DynaliteServer(directory) as server:
-        _LOGS.append(server.log)
-        yield server
-    _forget(server.log, directory)
+    server = DynaliteServer(servers_directory / f"dynalite-{secrets.token_hex(4)}")
+    yield from _stand_in(server)
+    _forget(server.log, server.directory)
 
 
 @pytest.fixture(scope="session")
 def secantus_server(servers_directory: Path) -> Iterator[SecantusServer]:
-    """A stand-in of MongoDB; tests that want one are skipped where it cannot be had."""
-    with _optional("SecantusDB", True):
-        secantus_packages()
-    with SecantusServer(servers_directory / "secantus") as server:
-        _LOGS.append(server.log)
-        yield server
+    """A stand-in of MongoDB."""
+    yield from _stand_in(SecantusServer(servers_directory / "secantus"))
+
+
+def _stand_in(server: S) -> Iterator[S]:
+    """Yield a running server; tests that want one are skipped where its programs cannot be had."""
+    with _optional(server.title, True):
+        server.start()
+    _LOGS.append(server.log)
+    yield server
+    server.stop()
