@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import boto3
 
+from deploy.local.aws import AwsServer
 from deploy.local.moto import MotoServer
 from deploy.local.opensearch import OpensearchServer
 from deploy.local.s3 import S3Server
@@ -32,7 +33,7 @@ class Kind(NamedTuple):
     """From the running server, a directory, and the address of Kafka to the section of the configuration."""
 
 
-def _client(service: str, server: S3Server | MotoServer) -> Any:
+def _client(service: str, server: AwsServer) -> Any:
     settings = server.settings
     return boto3.client(
         service,

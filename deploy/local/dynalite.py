@@ -9,9 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from deploy.local.moto import REGION
+from deploy.local.aws import AwsServer
 from deploy.local.npm import node, package
-from deploy.local.server import LocalServer
 
 VERSION = "4.0.0"
 
@@ -21,20 +20,10 @@ def dynalite_package() -> Path:
     return package("dynalite", VERSION)
 
 
-class DynaliteServer(LocalServer):
+class DynaliteServer(AwsServer):
     """One stand-in with its tables in `directory`."""
 
     title = "dynalite"
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What a target's section needs to reach it."""
-        return {
-            "endpoint_url": f"http://127.0.0.1:{self.port}",
-            "region": REGION,
-            "access_key_id": "tailrace",
-            "secret_access_key": "tailrace-local",
-        }
 
     def _prepare(self) -> None:
         dynalite_package()

@@ -5,25 +5,13 @@ from __future__ import annotations
 import sys
 import urllib.request
 
-from deploy.local.server import LocalServer
-
-REGION = "us-east-1"
+from deploy.local.aws import AwsServer
 
 
-class MotoServer(LocalServer):
+class MotoServer(AwsServer):
     """One imitation of all services."""
 
     title = "the imitation of AWS"
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What a target's section needs to reach it."""
-        return {
-            "endpoint_url": f"http://127.0.0.1:{self.port}",
-            "region": REGION,
-            "access_key_id": "tailrace",
-            "secret_access_key": "tailrace-local",
-        }
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]

@@ -12,12 +12,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, AwsServer
 from deploy.local.cache import DownloadError, cached, download
-from deploy.local.server import LocalServer
 
 VERSION = "1.8.0"
-ACCESS_KEY_ID, SECRET_ACCESS_KEY = "tailrace", "tailrace-local"
-REGION = "us-east-1"
 
 
 def program() -> Path:
@@ -34,20 +32,10 @@ def program() -> Path:
     return Path(named) if named else cached(f"versitygw-{VERSION}", make) / "versitygw"
 
 
-class S3Server(LocalServer):
+class S3Server(AwsServer):
     """One gateway, with its buckets in `directory`."""
 
     title = "the S3 gateway"
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What a target's section needs to reach it."""
-        return {
-            "endpoint_url": f"http://127.0.0.1:{self.port}",
-            "region": REGION,
-            "access_key_id": ACCESS_KEY_ID,
-            "secret_access_key": SECRET_ACCESS_KEY,
-        }
 
     def _prepare(self) -> None:
         program()

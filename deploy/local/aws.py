@@ -1,0 +1,22 @@
+"""What local servers that speak protocols of AWS have in common: how a target reaches them."""
+
+from __future__ import annotations
+
+from deploy.local.server import LocalServer
+
+ACCESS_KEY_ID, SECRET_ACCESS_KEY = "tailrace", "tailrace-local"
+REGION = "us-east-1"
+
+
+class AwsServer(LocalServer):
+    """One server in the place of a service of AWS."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a target's section needs to reach it."""
+        return {
+            "endpoint_url": f"http://127.0.0.1:{self.port}",
+            "region": REGION,
+            "access_key_id": ACCESS_KEY_ID,
+            "secret_access_key": SECRET_ACCESS_KEY,
+        }
