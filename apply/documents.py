@@ -10,10 +10,14 @@ import orjson
 from apply.folding import Told
 from apply.per_table import PerTable
 from apply.sink import TableBatch
+from schemas.changes import UNCHANGED, Row
 from schemas.dms_json import OPERATIONS, document_writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
-from schemas.types.plain import canonical
+from schemas.types.plain import canonical, plain
+
+KeyMaker = Callable[[Row | None], str | None]
+"""From a row to its partition key; None for what has none of its own."""
 
 
 class Documents:
@@ -29,6 +33,22 @@ class Documents:
             orjson.dumps(write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid))
             for (op, before, after), origin in zip(batch.sequence, batch.origins["sequence"], strict=True)
         ]
+
+
+def key_maker(table: TableSchema, *, qualified: bool) -> KeyMaker:
+    """Return what makes partition keys: the key's value, or those of a compound key with points between them.
+
+    A `qualified` one begins with the table's name.
+    """
+    prefix = f"{table.name}." if qualified else ""
+    forms = [(i, plain(table.columns[i].type)) for i in table.key]
+
+    def key(row: Row | None) -> str | None:
+        if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):
+            return None
+        return prefix + ".".join(str(form(row[i])) for i, form in forms)
+
+    return key
 
 
 _OPS = {name: op for op, name in OPERATIONS.items()}

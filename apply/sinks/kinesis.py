@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
 from apply import aws
-from apply.documents import told
+from apply.documents import KeyMaker, key_maker, told
 from apply.folding import folded
 from apply.history import HistorySink
 from apply.per_table import PerTable
 from apply.sink import Capabilities, Rejection, TableBatch
 from runtime import clock
 from runtime.retry import Backoff
-from schemas.changes import UNCHANGED, Row
+from schemas.changes import Row
 from schemas.dms_json import Write, document_writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
@@ -31,7 +31,6 @@ from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import ObjectTable, object_table
 from schemas.settings import Settings
 from schemas.table import TableSchema
-from schemas.types.plain import plain
 
 REQUEST_RECORDS_MAX = 500
 REQUEST_BYTES_MAX = 5 << 20
@@ -45,7 +44,6 @@ BUSY_FOR_S = 30
 """How long records that the stream refuses are sent again here; then the service starts over."""
 
 Entry = dict[str, Any]
-KeyMaker = Callable[[Row | None], str | None]
 
 
 def open_sink(settings: Settings, target: str) -> KinesisSink:
@@ -253,16 +251,9 @@ def _size(entry: Entry) -> int:
 
 
 def _key_maker(table: TableSchema, target: KinesisTarget) -> KeyMaker:
-    """Return what makes partition keys: the key's value, or those of a compound key with points between them."""
-    forms = [(i, plain(table.columns[i].type)) for i in table.key]
-    prefix = f"{table.name}." if target.partition_include_schema_table else ""
-
-    def key(row: Row | None) -> str | None:
-        if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):
-            return None
-        return _bounded(prefix + ".".join(str(form(row[i])) for i, form in forms))
-
-    return key
+    """Return what makes partition keys of a length that Kinesis takes."""
+    key = key_maker(table, qualified=target.partition_include_schema_table)
+    return lambda row: _bounded(key(row))
 
 
 def _bounded(text: Any) -> str | None:

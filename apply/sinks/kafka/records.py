@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import orjson
 
+from apply.documents import KeyMaker, key_maker
 from apply.sink import Origin
 from runtime import clock
 from runtime.registry import Registry
-from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Block, Encoder, Pair, SchemaIds, compile_encoder
 from schemas.dms_json import commit_time, document_writer, table_definition
 from schemas.format import Format
 from schemas.kafka_target import KafkaTarget
 from schemas.table import TableSchema
-from schemas.types.plain import plain
 
 Change = tuple[str, Row | None, Row | None]
 
@@ -131,16 +130,8 @@ def encoder_of(
     )
 
 
-def _key_maker(table: TableSchema, target: KafkaTarget) -> Callable[[Row | None], str | None]:
-    """Return what makes keys: the row's, several values with points between them, or the table's name for all rows."""
-    forms = [(i, plain(table.columns[i].type)) for i in table.key]
+def _key_maker(table: TableSchema, target: KafkaTarget) -> KeyMaker:
+    """Return what makes keys: the row's, or the table's name for all rows."""
     if target.partition_key_type == "schema-table":
         return lambda _: str(table.name)
-    prefix = f"{table.name}." if target.partition_include_schema_table else ""
-
-    def key(row: Row | None) -> str | None:
-        if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):
-            return None
-        return prefix + ".".join(str(form(row[i])) for i, form in forms)
-
-    return key
+    return key_maker(table, qualified=target.partition_include_schema_table)
