@@ -270,9 +270,9 @@ class Applier:
 
     def _take_in(self, records: list[Record]) -> None:
         self.builder.truncates_in_place = self.order.exact
-        self._room.learn(records)
         for partition, cut in self.builder.add(records).items():
             self._cut(partition, cut)
+        self._room.learn(self.builder.batch)
 
     def _cut(self, partition: TopicPartition, cut: Cut) -> None:
         if cut.error is not None and self.order.exact:

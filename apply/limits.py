@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from apply.batch import Batch, Record
+    from apply.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +34,10 @@ class Room:
         self._limits = limits
         self._record_bytes = 256.0
 
-    def learn(self, records: Sequence[Record]) -> None:
-        """Take note of how large records are: a moving average, which bounds how many are asked for at once."""
-        if records:
-            size = sum([len(r.value() or b"") for r in records]) / len(records)
-            self._record_bytes = max(64.0, 0.7 * self._record_bytes + 0.3 * size)
+    def learn(self, batch: Batch) -> None:
+        """Take note of how large a batch's records are: a moving average, which bounds how many are asked for at once."""
+        if batch.row_count:
+            self._record_bytes = max(64.0, 0.7 * self._record_bytes + 0.3 * batch.byte_count / batch.row_count)
 
     def left(self, batch: Batch) -> int:
         """Return how many records more a batch may take in, by estimate; at most 0 if it is full."""
