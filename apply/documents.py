@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from apply.folding import Told
-from apply.per_table import PerTable
 from apply.sink import TableBatch
 from schemas.changes import UNCHANGED, Row
 from schemas.dms_json import OPERATIONS, document_writer
 from schemas.errors import ErrorKind, TailraceError
+from schemas.per_table import PerTable
 from schemas.table import TableSchema
 from schemas.types.plain import canonical, plain
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from apply.sink import Arrival, Capabilities, Origin, Rejection, Sink, StagingSink, TableBatch, TopicPartition
@@ -21,13 +22,11 @@ from schemas.mappings.expressions import Headers
 from schemas.mappings.keys import Claims
 from schemas.mappings.mapped_table import Change, MappedTable, Rows, map_table
 from schemas.mappings.rules import TransformationRule
+from schemas.per_table import PerSchema
 from schemas.table import TableName, TableSchema
 from schemas.types.calendar import zoned_text
 
 log = get_logger(__name__)
-
-TABLES_REMEMBERED_MAX = 10_000
-"""Compiled versions of tables; beyond, they are compiled again."""
 
 
 class MappedSink:
@@ -37,10 +36,9 @@ class MappedSink:
         """`values` does what is to be done to rows before any rule sees them."""
         self._sink = sink
         self._values = values
-        self._rules = tuple(rules)
-        self._mapped: dict[int, tuple[TableSchema, MappedTable]] = {}
-        self._claims = Claims()
         self._keeps_history = sink.capabilities.history
+        self._map = PerSchema(partial(map_table, tuple(rules), keeps_history=self._keeps_history))
+        self._claims = Claims()
         self.capabilities: Capabilities = sink.capabilities
         if any(rule.speaks_of_changes for rule in rules):
             self.capabilities = replace(sink.capabilities, origins=True)
@@ -184,16 +182,6 @@ class MappedSink:
             table=str(table.name),
             remedy=f"delete its rows in {name} by hand, and reload the table",
         )
-
-    def _map(self, table: TableSchema) -> MappedTable:
-        # By identity: a schema's hash is that of all its columns. The schema is kept, so its identity stays its own.
-        found = self._mapped.get(id(table))
-        if found is None:
-            if len(self._mapped) >= TABLES_REMEMBERED_MAX:
-                self._mapped.clear()
-            found = (table, map_table(self._rules, table, keeps_history=self._keeps_history))
-            self._mapped[id(table)] = found
-        return found[1]
 
     def _changed(
         self, kind: str, batch: TableBatch, change: Rows | None, beside: Sequence[Change], refused: list[Rejection]

@@ -22,10 +22,8 @@ from capture.window import overlay
 from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.mappings.filters import RowFilter, row_filter
 from schemas.mappings.rules import SelectionRule
+from schemas.per_table import PerSchema
 from schemas.table import TableSchema
-
-TABLES_REMEMBERED_MAX = 10_000
-"""Compiled versions of tables; beyond, they are compiled again."""
 
 
 class Filters:
@@ -35,7 +33,7 @@ class Filters:
         """`complete` is that of the source."""
         self._rules = rules
         self._complete = complete
-        self._compiled: dict[int, tuple[TableSchema, RowFilter | None]] = {}
+        self._filter = PerSchema(lambda table: row_filter(rules, table))
 
     def check(self, tables: Sequence[TableSchema]) -> None:
         """Raise CONFIGURATION, with the rule's id, if a filter does not fit one of these tables."""
@@ -50,15 +48,6 @@ class Filters:
         if found is None:
             return changes
         return _kept(changes, found, self._complete)
-
-    def _filter(self, table: TableSchema) -> RowFilter | None:
-        # By identity: a schema's hash is that of all its columns. The schema is kept, so its identity stays its own.
-        known = self._compiled.get(id(table))
-        if known is None:
-            if len(self._compiled) >= TABLES_REMEMBERED_MAX:
-                self._compiled.clear()
-            known = self._compiled[id(table)] = (table, row_filter(self._rules, table))
-        return known[1]
 
 
 def _kept(changes: RowChanges, found: RowFilter, complete: Callable[[RowChanges], None]) -> RowChanges | None:

@@ -18,7 +18,6 @@ from apply import aws
 from apply.documents import KeyMaker, key_maker, told
 from apply.folding import folded
 from apply.history import HistorySink
-from apply.per_table import PerTable
 from apply.sink import Capabilities, Rejection, TableBatch
 from runtime import clock
 from runtime.retry import Backoff
@@ -29,6 +28,7 @@ from schemas.findings import Finding, Severity
 from schemas.kinesis_target import KinesisTarget
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import ObjectTable, object_table
+from schemas.per_table import PerTable
 from schemas.settings import Settings
 from schemas.table import TableSchema
 

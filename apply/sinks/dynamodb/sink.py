@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from apply.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
-from apply.per_table import PerTable
 from apply.sink import Rejection, TableBatch
 from apply.sinks.dynamodb.client import (
     BATCH_BYTES_MAX,
@@ -32,6 +31,7 @@ from runtime import clock
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.per_table import PerTable
 from schemas.table import TableName, TableSchema
 
 FRESH_FOR_S = 15

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apply.history import HistorySink
-from apply.per_table import PerTable
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
 from apply.sinks.kafka.claims import Claims
 from apply.sinks.kafka.names import positions_topic, topic_of, transactional_prefix
@@ -26,6 +25,7 @@ from schemas.codecs import Pair
 from schemas.dms_json import table_operations
 from schemas.errors import ErrorKind, TailraceError
 from schemas.kafka_target import KafkaTarget
+from schemas.per_table import PerTable
 from schemas.table import TableSchema
 
 log = get_logger(__name__)

@@ -17,13 +17,13 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from apply.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
-from apply.per_table import PerTable
 from apply.sink import Rejection, TableBatch
 from apply.sinks.mongodb.client import BUSY, DUPLICATE_KEY, REFUSALS, Client, of_code, told
 from apply.sinks.mongodb.control import ControlDatabase
 from apply.sinks.mongodb.documents import SEQUENCE, Documents, change, whole
 from schemas.errors import TailraceError
 from schemas.mongodb_target import MongodbTarget
+from schemas.per_table import PerTable
 from schemas.table import TableName, TableSchema
 
 BULK_WRITES_MAX = 10_000

@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import quote
 
 from apply.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
-from apply.per_table import PerTable
 from apply.sink import Rejection, TableBatch
 from apply.sinks.opensearch.barriers import Barriers
 from apply.sinks.opensearch.client import BUSY, Client, line
 from apply.sinks.opensearch.mapping import FIELDS_MAX, ID_BYTES_MAX, Documents, index_name, properties
 from schemas.errors import ErrorKind, TailraceError
 from schemas.opensearch_target import OpensearchTarget
+from schemas.per_table import PerTable
 from schemas.table import TableSchema
 
 READ_DOCUMENTS_MAX = 500
