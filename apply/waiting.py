@@ -64,8 +64,6 @@ class Waiting:
         """Since when a change, the last of its key, waits. Outlives that it is read again."""
         self._last: frozenset[Place] = frozenset()
         """The last change of each key that the batch in the making, or in the writer's hands, takes from here."""
-        self._sent = 0
-        """How many keys the batch in the making, or in the writer's hands, takes from here."""
         self._retry_at = self._gather_until = 0.0
         self._pause_s = PAUSE_S
         self._survey: Survey | None = None
@@ -95,18 +93,15 @@ class Waiting:
 
         What was in that batch either waits again or is done.
         """
-        if self._sent:
-            self._pause_s = PAUSE_S if len(found) < self._sent else min(2 * self._pause_s, PAUSE_S_MAX)
+        if self._last:
+            self._pause_s = PAUSE_S if len(found) < len(self._last) else min(2 * self._pause_s, PAUSE_S_MAX)
             self._retry_at = now + self._pause_s
-            self._sent = 0
+            self._last = frozenset()
         elif not self.keys:
             self._retry_at = now + PAUSE_S
         for key, wait in found.items():
-            self.keys[key] = wait
-            self._topics.add(key[0])
+            self._put(key, wait)
             self._since.setdefault(place_of(wait.records[-1]), now)
-            for record in wait.records:
-                self._count(record)
         if len(self._since) > 2 * len(self.keys) + REMEMBERED:
             # One row that waits for long keeps the offsets of all that waited behind it.
             waiting = {place_of(wait.records[-1]) for wait in self.keys.values()}
@@ -122,7 +117,6 @@ class Waiting:
         """Return all that waits, each partition's records in order, for the batch in the making."""
         # By offset, not by key: each change of versions makes a segment.
         records = sorted((r for wait in self.keys.values() for r in wait.records), key=lambda record: record.offset())
-        self._sent = len(self.keys)
         self._last = frozenset(place_of(wait.records[-1]) for wait in self.keys.values())
         self._gather_until = now + GATHER_S
         self._clear()
@@ -130,12 +124,12 @@ class Waiting:
 
     def gathering(self, positions: Mapping[TopicPartition, int], eof: Mapping[Any, int], now: float) -> bool:
         """Tell whether the batch that took what waits should still grow. `positions` are those that can go on."""
-        return self._sent > 0 and now < self._gather_until and any(eof.get(p, -1) < o for p, o in positions.items())
+        return bool(self._last) and now < self._gather_until and any(eof.get(p, -1) < o for p, o in positions.items())
 
     @property
     def stuck(self) -> bool:
         """Whether the batch that takes what waits must do other than the last one, which settled nothing."""
-        return self._sent > 0 and self._pause_s > PAUSE_S
+        return bool(self._last) and self._pause_s > PAUSE_S
 
     def keep_before(self, offsets: dict[TopicPartition, int]) -> None:
         """Let the offsets that a batch is to store not pass what waits and is not in it."""
@@ -151,8 +145,6 @@ class Waiting:
 
     def overdue(self, now: float) -> frozenset[Place]:
         """Return the places of changes whose conflicts are errors by now, in the batch that is handed over next."""
-        if not self._sent:
-            return frozenset()
         waited = {p: now - at for p in self._last if (at := self._since.get(p, now)) <= self._surveyed_at}
         due = {place for place, seconds in waited.items() if seconds >= self._wait_s}
         if len(due) < len(self._last):
@@ -190,10 +182,7 @@ class Waiting:
         if found:
             self._clear()
             for key, wait in kept.items():
-                self.keys[key] = wait
-                self._topics.add(key[0])
-                for record in wait.records:
-                    self._count(record)
+                self._put(key, wait)
             self._look()
         return found
 
@@ -205,7 +194,7 @@ class Waiting:
 
     def forget(self) -> None:
         """It is read again. How long it has waited is remembered."""
-        self._sent = 0
+        self._last = frozenset()
         self._clear()
         self._look()
 
@@ -220,7 +209,13 @@ class Waiting:
         return list(found.values())
 
     def __len__(self) -> int:
-        return len(self.keys) or self._sent
+        return len(self.keys) or len(self._last)
+
+    def _put(self, key: Key, wait: Wait) -> None:
+        self.keys[key] = wait
+        self._topics.add(key[0])
+        for record in wait.records:
+            self._count(record)
 
     def _count(self, record: Record) -> None:
         self._records += 1
