@@ -296,9 +296,15 @@ def _check_kafka(settings: Settings, tables: Sequence[TableSchema], report: Repo
             report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
         specs = _table_topics(settings, cluster, tables)
         report.findings += [PlacedFinding("kafka", finding) for finding in entangled(settings, tables, specs)]
-        for message in cluster.differences([*own_topics(settings), *specs.values()]):
-            remedy = "change the section `topics`, or alter the topic, or delete it if nobody needs what it holds"
-            finding = Finding(Severity.BLOCKS, "topic-settings", message, remedy=remedy)
+        server = settings.kafka["bootstrap.servers"]
+        for wrong in cluster.differences([*own_topics(settings), *specs.values()]):
+            tool, _, arguments = wrong.repair.partition(" ")
+            remedy = f"{tool} --bootstrap-server {server} {arguments}"
+            if wrong.loses:
+                remedy += (
+                    "\n# only if nobody needs what it holds: capture makes it anew; else change the section `topics`"
+                )
+            finding = Finding(Severity.BLOCKS, "topic-settings", wrong.message, remedy=remedy)
             report.findings.append(PlacedFinding("kafka", finding))
     except TailraceError as error:
         report.findings.append(PlacedFinding("kafka", of_error(error)))

@@ -3,7 +3,7 @@ them.
 
 The lag of a target in records is taken from Kafka (its group's offsets against the ends of the topics), not from the
 applier's own word: it is right also while no applier runs. A component that has not written for `SILENT_AFTER_S` is
-called silent, whatever it said last; then the source itself is asked how much log it keeps.
+called silent, whatever it said last. While nobody captures, the source itself is asked how much log it keeps.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Observer:
         report = assemble(self._settings.name, documents, lags, clock.now_us())
         if isinstance(self._settings.source, DebeziumSource):
             report.state = "captured by Debezium"
-        elif report.state in {"silent", "never started", *ENDED}:
+        elif report.state in {"silent", "never started", "paused", *ENDED}:
             self._ask_source(report)
         if (note := log_note(report.source)) is not None:
             report.notes.append(note)
@@ -189,6 +189,7 @@ class Observer:
 
     def _ask_source(self, report: Report) -> None:
         """Ask the source what capture cannot tell; a source that cannot be asked is a note, not an error."""
+        from capture import checkpoints
         from capture.sources import open_source
 
         try:
@@ -196,6 +197,12 @@ class Observer:
             try:
                 end = source.current_position()
                 report.source["end"] = source.format_position(end)
+                if report.state != "never started" and "position" not in report.source:
+                    # One that began to stand still, or failed, before it captured: where it is stands in Kafka.
+                    committed = checkpoints.read(self._settings).position
+                    behind = max(0, end.commit - committed.commit)
+                    report.source["position"] = source.format_position(committed)
+                    report.source["lag_bytes" if source.capabilities.counts_bytes else "lag_transactions"] = behind
                 report.source["retained_bytes"] = source.retained_bytes()
                 report.source["log_left_bytes"] = source.log_left_bytes()
                 in_bytes = source.capabilities.counts_bytes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     IsolationLevel,
@@ -47,6 +47,16 @@ class TopicSpec:
     """None: the cluster's default. Not checked where the topic exists: operators move replicas."""
 
 
+class Mismatch(NamedTuple):
+    """What is wrong with a topic that exists."""
+
+    message: str
+    repair: str
+    """A command of Kafka's own tools that mends it, without `--bootstrap-server`."""
+    loses: bool
+    """Whether that loses the topic's records."""
+
+
 class Topics:
     """Administration of one cluster's topics and groups. Every call asks the cluster, and is bounded in time."""
 
@@ -72,7 +82,7 @@ class Topics:
             self._await(missing)
         return [spec.name for spec in missing]
 
-    def differences(self, specs: Sequence[TopicSpec]) -> list[str]:
+    def differences(self, specs: Sequence[TopicSpec]) -> list[Mismatch]:
         """Say of each existing topic that is not as it should be what is wrong; `ensure` would refuse it."""
         existing = self._list()
         present = [spec for spec in specs if spec.name in existing]
@@ -221,8 +231,8 @@ class Topics:
         if wrong := self.differences(specs):
             raise TailraceError(
                 ErrorKind.CONFIGURATION,
-                "topics exist with other settings:\n" + "\n".join(f"  {line}" for line in wrong),
-                remedy="change the section `topics`, or alter or delete the topics",
+                "topics exist with other settings:\n" + "\n".join(f"  {one.message}" for one in wrong),
+                remedy="change the section `topics`, or as `tailrace plan` says of each",
             )
 
     def _describe(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -297,15 +307,19 @@ def _wanted(spec: TopicSpec) -> dict[str, Any]:
     return {"cleanup.policy": spec.cleanup, **spec.config}
 
 
-def _differences(spec: TopicSpec, partitions: int, described: Mapping[str, str]) -> list[str]:
-    lines = []
+def _differences(spec: TopicSpec, partitions: int, described: Mapping[str, str]) -> list[Mismatch]:
+    found = []
     if partitions != spec.partitions:
-        lines.append(f"{spec.name}: {partitions} partitions, not {spec.partitions}")
+        message = f"{spec.name}: {partitions} partitions, not {spec.partitions}"
+        # More of them would break the order of keys that have records already, and fewer are not to be had.
+        found.append(Mismatch(message, f"kafka-topics.sh --delete --topic {spec.name}", loses=True))
     for name, value in _wanted(spec).items():
         present = described.get(name, "unset")
         if _normal(present) != _normal(_text(value)):
-            lines.append(f"{spec.name}: {name} is {present}, not {_text(value)}")
-    return lines
+            change = f"--entity-type topics --entity-name {spec.name} --add-config {name}=[{_text(value)}]"
+            message = f"{spec.name}: {name} is {present}, not {_text(value)}"
+            found.append(Mismatch(message, f"kafka-configs.sh --alter {change}", loses=False))
+    return found
 
 
 def _text(value: Any) -> str:
