@@ -35,7 +35,7 @@ class Room:
         self._record_bytes = 256.0
 
     def learn(self, batch: Batch) -> None:
-        """Take note of how large a batch's records are: a moving average, which bounds how many are asked for at once."""
+        """Take note of how large a batch's records are; their moving average bounds how many are asked for at once."""
         if batch.row_count:
             self._record_bytes = max(64.0, 0.7 * self._record_bytes + 0.3 * batch.byte_count / batch.row_count)
 

@@ -62,8 +62,9 @@ def test_what_debezium_wrote_reaches_the_target_as_it_was(
         assert plan.returncode == 0, plan.stdout + plan.stderr
         planned = {table["name"]: table for table in json.loads(plan.stdout)["tables"]}
         assert planned["public.orders"]["key"] == ["tenant", "id"]
-        services.start("apply", failpoint="apply.flush.before:2")
-        services.meet("apply", "apply.flush.before:2")
+        for failpoint in ("apply.flush.before", "apply.flush.after"):
+            services.start("apply", failpoint=failpoint)
+            services.meet("apply", failpoint)
         services.start("apply")
         services.start("apply-2")
         services.wait(lambda: services.status("apply") != {} or bool(all_rows(target_database)), "the first rows")
