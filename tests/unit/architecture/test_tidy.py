@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from tests.unit.architecture.tree import ROOMS, ROOT, excused, files, module_name, parsed, python_files, text
@@ -156,7 +158,12 @@ def test_log_events_are_lower_case_and_constant() -> None:
 
 def test_every_module_is_used() -> None:
     """A module that nothing imports is dead, unless it is run (`__main__`) or found by its name in a settings file."""
-    texts = {path: text(path) for path in files() if path.suffix in {".py", ".toml", ".md", ".yml"} or not path.suffix}
+    used = Counter(
+        name
+        for path in files()
+        if (path.suffix in {".py", ".toml", ".md", ".yml"} or not path.suffix) and not _is_test(path)
+        for name in _named_in(path)
+    )
     faults = []
     for path in python_files(*ROOMS):
         if path.name in {"__init__.py", "__main__.py"} or str(path) in ONLY_FOR_TESTS:
@@ -164,15 +171,22 @@ def test_every_module_is_used() -> None:
         if 'if __name__ == "__main__":' in text(path):
             continue
         name = module_name(path)
-        package, _, last = name.rpartition(".")
-        pattern = re.compile(
-            rf"\b{re.escape(name)}\b|from {re.escape(package)} import (\([^)]*|[^\n]*)\b{re.escape(last)}\b"
-        )
-        if not any(
-            pattern.search(content) for other, content in texts.items() if other != path and not _is_test(other)
-        ):
+        if used[name] <= (name in _named_in(path)):
             faults.append(f"{path}: nothing imports it")
     _report(faults)
+
+
+@cache
+def _named_in(path: Path) -> frozenset[str]:
+    """Return the dotted names that a file has: those of its imports whole, and any other with all that they are in."""
+    names = set(re.findall(r"\b\w+(?:\.\w+)+", text(path)))
+    if path.suffix == ".py":
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(
+        ".".join(parts[:n]) for name in names for parts in [name.split(".")] for n in range(2, len(parts) + 1)
+    )
 
 
 def _is_test(path: Path) -> bool:
