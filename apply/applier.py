@@ -73,8 +73,8 @@ class Applier:
             catalog, self.cursors.positions, lot, writer.sink, waiting, ddl=ddl, decode_policy=decode_policy,
             comes_again=comes_again,
         )  # fmt: skip
-        self.holds = Holds(self.cursors, waiting, writer, self.builder.target, partition_count, limits)
-        self.builder.limits = self.holds.by_partition
+        self.holds = Holds(self.cursors, waiting, writer, catalog, self.builder.target, partition_count, limits)
+        self.builder.limits, self.builder.superseded = self.holds.by_partition, self.holds.superseded
         self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
         """Told of each batch that is durable."""
@@ -262,8 +262,7 @@ class Applier:
     def _advance(self) -> None:
         """Let through what may follow, as far as a batch goes."""
         while self.healthy and not self.cursors.seeks:
-            records = self.order.advance(self.consumer.eof, self._room.left(self.builder.batch))
-            if records is None:
+            if (records := self.order.advance(self.consumer.eof, self._room.left(self.builder.batch))) is None:
                 break
             self._take_in(records)
         self._flow.pause_ahead(self.order)
@@ -399,10 +398,11 @@ class Applier:
             # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.
             self._fences += 1
             action = Action.RETRY
-        if action is Action.SUSPEND and self.order.exact:
-            # Without one of its tables a transaction is not whole: all wait.
-            action = Action.RETRY
         topic = error.topic if isinstance(error, SuspendingError) else self.catalog.topic_of(error.table)
+        if action is Action.SUSPEND and self.order.exact:
+            # Without one of its tables a transaction is not whole: all wait, unless its rows count no more.
+            action = Action.RETRY
+            self.holds.superseded.look(topic)
         if action is Action.SUSPEND and topic is not None and self.holds.suspensions.may(topic):
             self.on_trouble(error)
             # What is being written is either durable or rolled back before anything is read again.

@@ -25,6 +25,7 @@ from schemas.policies import DdlPolicy
 from schemas.table import TableSchema
 
 if TYPE_CHECKING:
+    from apply.superseded import Superseded
     from apply.waiting import Waiting
 
 Key = tuple[str, Any]
@@ -177,6 +178,7 @@ class BatchBuilder:
         """Holds (with an `offset`) that no batch may pass."""
         self.clean: set[TopicPartition] = set()
         """Partitions of which this process has seen the beginning, and nothing but rows of the full load."""
+        self.superseded: Superseded | None = None
         self.truncates_in_place = False
         """Whether a batch holds all that precedes a truncate, in all partitions: then the truncate is part of it."""
         self.batch = Batch()
@@ -295,6 +297,8 @@ class BatchBuilder:
             self._positions[partition] = self.batch.next[partition] = offset
 
     def _take_in(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
+        if self.superseded:
+            records = self.superseded.left(partition.topic, records, truncates=not self.truncates_in_place)
         values = [r.value() for r in records]
         if None in values:
             # Tombstones are for compaction; the delete stood before them.

@@ -14,7 +14,9 @@ from apply.cursors import Cursors
 from apply.errors import Suspensions
 from apply.limits import Limits
 from apply.outcome import Place
+from apply.schema_catalog import SchemaCatalog
 from apply.sink import Arrival, TopicPartition
+from apply.superseded import Superseded
 from apply.waiting import Waiting
 from apply.writer import Writer
 from runtime.logging import get_logger
@@ -89,6 +91,7 @@ class Holds:
         cursors: Cursors,
         waiting: Waiting,
         writer: Writer,
+        catalog: SchemaCatalog,
         target: Callable[[str, int], TableSchema],
         partition_count: Callable[[str], int],
         limits: Limits,
@@ -96,6 +99,7 @@ class Holds:
         """`target` says which version of a topic's table the target is to have for what a version wrote."""
         self.by_partition: dict[TopicPartition, Hold] = {}
         self.conflicts = Conflicts(limits.conflict_wait_s)
+        self.superseded = Superseded(catalog, drops=limits.drops)
         self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
         self._cursors = cursors
         self._waiting = waiting
@@ -141,6 +145,8 @@ class Holds:
         for partition, hold in list(self.by_partition.items()):
             if now < hold.retry_at:
                 continue
+            if hold.why is Why.SUSPENDED:
+                self.superseded.look(partition.topic)
             if hold.why is not Why.TRUNCATE:
                 self._let_go(partition, hold.offset)
             elif self.stands(partition) and self._waiting.supersede(partition):
@@ -187,7 +193,9 @@ class Holds:
                 for p, h in self.by_partition.items()
                 if h.barrier == hold.barrier and self._cursors.flushed.get(p) == h.offset
             }
-            self._writer.truncate(hold.barrier, self._target(partition.topic, hold.version), here)
+            is_over = self.superseded.covers(partition.topic, hold.version)
+            table = None if is_over else self._target(partition.topic, hold.version)
+            self._writer.truncate(hold.barrier, table, here)
             arrival = sink.arrive(hold.barrier, partition, count)
         return arrival is Arrival.PASSED
 

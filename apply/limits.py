@@ -22,6 +22,8 @@ class Limits:
     linger_rows: int = 1_000_000
     table_errors_stop: bool = False
     table_attempts_max: int = 0
+    drops: bool = True
+    """Tables that the source drops are dropped here, too."""
 
 
 DEFAULT_LIMITS = Limits()

@@ -82,6 +82,11 @@ class TopicSchemas:
         life = self.versions[version].life
         return self.versions[max(v for v, table in self.versions.items() if table.life == life)]
 
+    def over(self, *, drops: bool) -> int:
+        """Return the newest life of which no row will be left at the target; 0: none. `drops`: a dropped table goes."""
+        is_gone = drops and self.dropped is not None and self.dropped.version == self.newest.version
+        return self.newest.life - (not is_gone)
+
     @property
     def oldest(self) -> TableSchema:
         """The version that the replication began with."""

@@ -415,6 +415,7 @@ def _limits(settings: Settings) -> Limits:
         linger_rows=apply.linger_rows,
         table_errors_stop=apply.errors.table is TableErrorPolicy.STOP,
         table_attempts_max=apply.errors.table_attempts,
+        drops=settings.ddl.dropped is DdlPolicy.APPLY,
     )
 
 

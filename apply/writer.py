@@ -162,16 +162,21 @@ class Writer:
         """Prepare every table anew: the connection may be another one, the target may have been restored."""
         self._prepared.clear()
 
-    def truncate(self, barrier: str, table: TableSchema, offsets: Mapping[TopicPartition, int]) -> None:
-        """Empty a table for all appliers, unless another one has: the work of a barrier that all have reached."""
+    def truncate(self, barrier: str, table: TableSchema | None, offsets: Mapping[TopicPartition, int]) -> None:
+        """Empty a table for all appliers, unless another one has: the work of a barrier that all have reached.
+
+        None: a table that need not be emptied, since none of its rows will be left.
+        """
         try:
-            self.prepare(table)
+            if table is not None:
+                self.prepare(table)
             if self.sink.pass_barrier(barrier):
-                self.sink.truncate([table])
+                if table is not None:
+                    self.sink.truncate([table])
                 self._stage(offsets)
                 hit("apply.truncate.before")
                 self.sink.flush()
-                log.info("table truncated", table=str(table.name))
+                log.info("table truncated" if table else "truncate passed over", table=str(table and table.name))
             else:
                 self.sink.rollback()
         except BaseException:
