@@ -11,7 +11,7 @@ from capture.source import Source
 from runtime import clock, metrics
 from runtime.status import StatusWriter
 from schemas.errors import TailraceError
-from schemas.settings import Settings
+from schemas.settings import Mode, Settings
 
 RATE_SAMPLES_MAX = 13
 ASK_SOURCE_INTERVAL_S = 5.0
@@ -48,6 +48,10 @@ class Progress:
         self._liveness.progress(state)
         self._status.write(self._document)
 
+    def phase(self, phase: str) -> None:
+        """Let documents say what the session is at; `report` finds it out by itself."""
+        self._document["phase"] = phase
+
     def began(self) -> None:
         """A new session counts its rows from nothing."""
         self._counted = 0
@@ -72,9 +76,10 @@ class Progress:
         lag_ms = _lag_ms(session, behind=session.position.commit < end.commit)
         loads = session.loading.loads.values()
         loading = any(load.state is not LoadState.LOADED for load in loads)
+        only_loads = self._settings.mode is Mode.FULL_LOAD
         self._document |= {
             "state": "running",
-            "phase": "full-load" if loading else "streaming",
+            "phase": "full-load" if loading else "loaded" if only_loads else "streaming",
             "position": source.format_position(session.committed),
             "position_commit": session.committed.commit,
             "source_end": source.format_position(end),
@@ -111,7 +116,8 @@ class Progress:
             metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "done").set(len(load.done))
             metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "left").set(max(0, len(load.chunks) - len(load.done)))
         for feed in session.publisher.feeds.values():
-            metrics.CAPTURE_ROWS.labels(str(feed.table.name), self._document["phase"]).inc(feed.take_row_count())
+            phase = "full-load" if loading or only_loads else "streaming"
+            metrics.CAPTURE_ROWS.labels(str(feed.table.name), phase).inc(feed.take_row_count())
 
     def _log_bytes_per_s(self, now_s: float, end: int) -> float | None:
         """Return how fast the source's log grows, over a minute or so; None: too soon to tell."""

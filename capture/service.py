@@ -95,6 +95,7 @@ class _Service:
     def _run_once(self) -> bool:
         """Stand by, then capture. Return True when there is nothing more to do."""
         settings = self._settings
+        self._check_stop_at()
         topics = Topics(settings.kafka)
         topics.ensure(own_topics(settings))
         leadership = Leadership(settings)
@@ -126,6 +127,20 @@ class _Service:
                 status.close()
         finally:
             leadership.close()
+
+    def _check_stop_at(self) -> None:
+        """Raise CONFIGURATION for a position that the source cannot read, before anything is said or made anywhere."""
+        if self._stop_at in (None, "now"):
+            return
+        try:
+            source = open_source(self._settings)
+        except TailraceError:
+            # The session will meet it again, and say so in its status.
+            return
+        try:
+            source.parse_position(str(self._stop_at))
+        finally:
+            source.close()
 
     def _stand_by(self, leadership: Leadership) -> bool:
         """Wait until this process is the one that captures. False: a stop was requested before."""
@@ -173,6 +188,7 @@ class _Service:
                 _begin_anew(checkpoint, hanging.last_sequence(settings, topics))
             if settings.mode is Mode.FULL_LOAD and _is_loaded(checkpoint):
                 log.info("everything is loaded already", tables=len(checkpoint.plans))
+                progress.phase("loaded")
                 return True
             source = open_source(settings)
             signals = CaptureSignals(settings, checkpoint.signals)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from control import debug_commands, mappings_commands, signal_commands
+from control import debug_commands, mappings_commands, service_commands, signal_commands
 from runtime import exit_codes
 from schemas.errors import ErrorKind, TailraceError
 
@@ -30,16 +30,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-capture_app = typer.Typer(help="The capture service: one database into Kafka topics.", no_args_is_help=True)
-apply_app = typer.Typer(help="The apply service: Kafka topics into one target.", no_args_is_help=True)
 parked_app = typer.Typer(
     help="Rows that a target refused, and the changes that wait behind them.", no_args_is_help=True
 )
 settings_app = typer.Typer(help="The configuration file's schema and reference.", no_args_is_help=True)
 dev_app = typer.Typer(help="Local servers to try Tailrace with.", no_args_is_help=True)
 for name, child in (
-    ("capture", capture_app),
-    ("apply", apply_app),
+    ("capture", service_commands.capture_app),
+    ("apply", service_commands.apply_app),
     ("parked", parked_app),
     ("signal", signal_commands.app),
     ("mappings", mappings_commands.app),
@@ -53,11 +51,6 @@ Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication'
 Target = Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets` of the configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Identifier = Annotated[str, typer.Argument(metavar="ID")]
-MetricsPort = Annotated[
-    int | None,
-    typer.Option("--metrics-port", metavar="PORT", help="Serve /metrics and /healthz on this port of 127.0.0.1."),
-]
-LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")]
 
 
 def main() -> None:
@@ -143,48 +136,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-@capture_app.command("run")
-def capture_run(
-    config: Config,
-    stop_at: Annotated[
-        str | None, typer.Option("--stop-at", metavar="now|POSITION", help="End when the log is published up to here.")
-    ] = None,
-    metrics_port: MetricsPort = None,
-    log_level: LogLevel = "info",
-) -> int:
-    """Publish the source's rows and changes until stopped. A second instance waits as a standby."""
-    from capture import service
-    from runtime import lifecycle, logging
-
-    settings = _settings(config)
-    logging.configure(level=log_level)
-    with lifecycle.StopRequest() as stop:
-        return service.run(settings, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
-
-
-@apply_app.command("run")
-def apply_run(
-    config: Config,
-    target: Target,
-    stop_at: Annotated[
-        str | None, typer.Option("--stop-at", metavar="now", help="End when what the topics hold now is applied.")
-    ] = None,
-    metrics_port: MetricsPort = None,
-    log_level: LogLevel = "info",
-) -> int:
-    """Write the topics' changes to a target until stopped. Several instances share the work."""
-    from apply import service
-    from runtime import lifecycle, logging
-
-    settings = _settings(config)
-    settings.target(target)
-    if stop_at not in (None, "now"):
-        raise TailraceError(ErrorKind.CONFIGURATION, "apply run --stop-at takes only `now`")
-    logging.configure(level=log_level)
-    with lifecycle.StopRequest() as stop:
-        return service.run(settings, target, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
 
 
 @app.command("plan")

@@ -60,8 +60,10 @@ class Mismatch(NamedTuple):
 class Topics:
     """Administration of one cluster's topics and groups. Every call asks the cluster, and is bounded in time."""
 
-    def __init__(self, kafka: Properties) -> None:
+    def __init__(self, kafka: Properties, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """`timeout_s` is for each request; topics that come or go take up to `READY_TIMEOUT_S` besides."""
         self._kafka = kafka
+        self._timeout_s = timeout_s
         self._complaints = Complaints("admin")
         try:
             properties = {**admin_properties(kafka), "error_cb": self._complaints}
@@ -147,7 +149,7 @@ class Topics:
         """Return how many members a group has now."""
         futures = self._call(
             "describing a group",
-            lambda: self._admin.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S),
+            lambda: self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s),
         )
         answer = self._result(futures[group], "describing a group", {KafkaError.GROUP_ID_NOT_FOUND})
         return len(answer.members) if answer is not None else 0
@@ -156,10 +158,10 @@ class Topics:
         """Delete a group with its offsets; tell whether it was there. Raises CONFIGURATION while it has members."""
         futures = self._call(
             "deleting a group",
-            lambda: self._admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_S),
+            lambda: self._admin.delete_consumer_groups([group], request_timeout=self._timeout_s),
         )
         try:
-            futures[group].result(REQUEST_TIMEOUT_S)
+            futures[group].result(self._timeout_s)
         except KafkaException as error:
             code = error.args[0].code()
             if code == KafkaError.GROUP_ID_NOT_FOUND:
@@ -181,10 +183,10 @@ class Topics:
         return None if found is None else str(found)
 
     def _metadata(self) -> Any:
-        deadline = clock.monotonic() + REQUEST_TIMEOUT_S
+        deadline = clock.monotonic() + self._timeout_s
         while True:
             try:
-                return self._admin.list_topics(timeout=METADATA_TIMEOUT_S)
+                return self._admin.list_topics(timeout=min(METADATA_TIMEOUT_S, self._timeout_s))
             except KafkaException as error:
                 self._admin.poll(0)
                 failure = of_exception(error, "reaching Kafka", self._complaints.last)
@@ -205,9 +207,7 @@ class Topics:
             )
             for spec in specs
         ]
-        futures = self._call(
-            "creating topics", lambda: self._admin.create_topics(new, request_timeout=REQUEST_TIMEOUT_S)
-        )
+        futures = self._call("creating topics", lambda: self._admin.create_topics(new, request_timeout=self._timeout_s))
         for name, future in futures.items():
             self._result(future, f"creating topic {name}", {KafkaError.TOPIC_ALREADY_EXISTS})
 
@@ -238,7 +238,7 @@ class Topics:
     def _describe(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
         futures = self._call(
-            "describing topics", lambda: self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+            "describing topics", lambda: self._admin.describe_configs(resources, request_timeout=self._timeout_s)
         )
         return {
             resource.name: {
@@ -260,11 +260,11 @@ class Topics:
             return {}
         level = IsolationLevel.READ_COMMITTED if read_committed else IsolationLevel.READ_UNCOMMITTED
         found: dict[Partition, int] = {}
-        deadline = clock.monotonic() + REQUEST_TIMEOUT_S
+        deadline = clock.monotonic() + self._timeout_s
         while wanted:
             futures = self._call(
                 "reading offsets",
-                partial(self._admin.list_offsets, wanted, isolation_level=level, request_timeout=REQUEST_TIMEOUT_S),
+                partial(self._admin.list_offsets, wanted, isolation_level=level, request_timeout=self._timeout_s),
             )
             # A new topic's partition has no leader for a moment, or one that does not know of it yet.
             harmless = PASSING if clock.monotonic() < deadline else frozenset[int]()
@@ -286,7 +286,7 @@ class Topics:
 
     def _result(self, future: Future[Any], doing: str, harmless: Iterable[int] = ()) -> Any:
         try:
-            return future.result(REQUEST_TIMEOUT_S * 2)
+            return future.result(self._timeout_s * 2)
         except KafkaException as error:
             if error.args[0].code() in harmless:
                 return None

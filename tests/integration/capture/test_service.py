@@ -112,8 +112,10 @@ def test_full_load_alone_ends_and_leaves_nothing_at_the_source(
     )
     capture.run_to_end()
     assert len(capture.loaded()) == 5
+    assert capture.status()["phase"] == "loaded"
     assert source_database.rows("select slot_name from pg_replication_slots where database = current_database()") == []
     capture.run_to_end()
+    assert capture.status()["phase"] == "loaded"
 
 
 def test_a_start_that_is_refused_leaves_nothing_at_the_source(
@@ -132,5 +134,7 @@ def test_a_start_that_is_refused_leaves_nothing_at_the_source(
         with capture.running("--stop-at", stop_at) as process:
             assert process.wait(DEADLINE_S) == code, capture.log_tail()
         assert reason in capture.log_tail()
+        if code == exit_codes.CONFIGURATION:
+            assert capture.status() == {}, "nothing was said before the command was understood"
         assert source_database.rows(slots) == []
         assert source_database.rows("select 1 from pg_publication") == []

@@ -1,0 +1,89 @@
+"""`tailrace capture run` and `tailrace apply run`: the part of the command line that runs the services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.errors import ErrorKind, TailraceError
+
+if TYPE_CHECKING:
+    from runtime.lifecycle import StopRequest
+    from schemas.settings import Settings
+
+capture_app = typer.Typer(help="The capture service: one database into Kafka topics.", no_args_is_help=True)
+apply_app = typer.Typer(help="The apply service: Kafka topics into one target.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file (YAML or JSON).")]
+Target = Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets` of the configuration.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option("--metrics-port", metavar="PORT", help="Serve /metrics and /healthz on this port of 127.0.0.1."),
+]
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")]
+
+
+@capture_app.command("run")
+def capture_run(
+    config: Config,
+    stop_at: Annotated[
+        str | None, typer.Option("--stop-at", metavar="now|POSITION", help="End when the log is published up to here.")
+    ] = None,
+    metrics_port: MetricsPort = None,
+    log_level: LogLevel = "info",
+) -> int:
+    """Publish the source's rows and changes until stopped. A second instance waits as a standby."""
+    from capture import service
+    from schemas.topics import capture_group
+
+    settings = _settings(config, log_level)
+    with _stoppable(settings, capture_group(settings.name)) as stop:
+        return service.run(settings, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
+
+
+@apply_app.command("run")
+def apply_run(
+    config: Config,
+    target: Target,
+    stop_at: Annotated[
+        str | None, typer.Option("--stop-at", metavar="now", help="End when what the topics hold now is applied.")
+    ] = None,
+    metrics_port: MetricsPort = None,
+    log_level: LogLevel = "info",
+) -> int:
+    """Write the topics' changes to a target until stopped. Several instances share the work."""
+    from apply import service
+    from schemas.topics import apply_group
+
+    settings = _settings(config, log_level)
+    settings.target(target)
+    if stop_at not in (None, "now"):
+        raise TailraceError(ErrorKind.CONFIGURATION, "apply run --stop-at takes only `now`")
+    with _stoppable(settings, apply_group(settings.name, target)) as stop:
+        return service.run(settings, target, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
+
+
+def _settings(config: Path, log_level: str) -> Settings:
+    """Load the configuration of a service; services log, commands do not."""
+    from runtime import configuration, logging
+
+    logging.configure(level="error")
+    settings = configuration.load(config)
+    logging.configure(level=log_level)
+    return settings
+
+
+@contextmanager
+def _stoppable(settings: Settings, group: str) -> Iterator[StopRequest]:
+    """Let SIGTERM and SIGINT end a service: in order while Kafka answers, in any case soon when it does not."""
+    from runtime.kafka.outage import outage
+    from runtime.lifecycle import StopRequest
+    from runtime.stop_guard import StopGuard
+
+    with StopRequest() as stop, StopGuard(partial(outage, settings.kafka, group)):
+        yield stop
