@@ -208,14 +208,15 @@ class MappedSink:
         self, batch: TableBatch, mapped: MappedTable, refused: list[Rejection]
     ) -> tuple[list[tuple[str, Row | None, Row | None]], list[int] | None]:
         made, kept = [], []
-        change = mapped.rows
+        change, change_old = mapped.rows, mapped.old_rows
         assert change is not None
+        assert change_old is not None
         changes = _changes(batch, "sequence") if mapped.needs_changes else None
         for index, (op, before, after) in enumerate(batch.sequence):
             beside = changes[index : index + 1] if changes is not None else ()
             try:
                 # An old row has no older one.
-                old = None if before is None else change([before], [c._replace(before=None) for c in beside])[0]
+                old = None if before is None else change_old([before], [c._replace(before=None) for c in beside])[0]
                 new = None if after is None else change([after], beside)[0]
             except ValueError as error:
                 refused.append(Rejection(batch.table.name, "sequence", index, _rejected(error, batch.table.name)))

@@ -40,22 +40,23 @@ class Filters:
         for table in tables:
             row_filter(self._rules, table)
 
-    def kept(self, changes: RowChanges) -> RowChanges | None:
-        """Return what is to be published of a run of changes; None: nothing."""
-        if not self._rules:
-            return changes
+    def kept(self, changes: RowChanges) -> RowChanges:
+        """Return what is to be published of a run of changes, and how many are not."""
         found = self._filter(changes.table)
-        if found is None:
-            return changes
-        return _kept(changes, found, self._complete)
+        return changes if found is None else _kept(changes, found, self._complete)
 
 
-def _kept(changes: RowChanges, found: RowFilter, complete: Callable[[RowChanges], None]) -> RowChanges | None:
+def _kept(changes: RowChanges, found: RowFilter, complete: Callable[[RowChanges], None]) -> RowChanges:
     table, matches = changes.table, found.matches
     kept = RowChanges(table, changes.txn)
     key = set(table.key)
     is_told = key.issuperset(found.columns) or (table.full_before and not _has_doubtful_nulls(table))
-    afters = _completed(changes, found, is_told=is_told, complete=complete)
+
+    def is_due(before: Row | None, after: Row) -> bool:
+        """Tell whether values lack that decide, or the row may not have been taken before: then it must be whole."""
+        return not found.knows(after) or (matches(after) and not _was_taken(found, before, after, is_told=is_told))
+
+    afters = completed(changes, is_due, complete)
     for op, before, after in zip(changes.ops, changes.before, afters, strict=True):
         stays = after is not None and matches(after)
         if op == "c":
@@ -73,13 +74,16 @@ def _kept(changes: RowChanges, found: RowFilter, complete: Callable[[RowChanges]
             kept.add(op, before, after)
         elif was is not False:
             kept.add("d", before if before is not None else _key_of(after, key), None)
-    return kept if kept.count else None
+    kept.left_out = changes.count - kept.count
+    return kept
 
 
-def _completed(
-    changes: RowChanges, found: RowFilter, *, is_told: bool, complete: Callable[[RowChanges], None]
+def completed(
+    changes: RowChanges, is_due: Callable[[Row | None, Row], bool], complete: Callable[[RowChanges], None]
 ) -> list[Row | None]:
-    """Return the new rows, with the values that decide, and whole where the row may not have been taken before."""
+    """Return the new rows. Where values lack and `is_due` says so, of the old row and the new one, the source is asked
+    by `complete`.
+    """
     table = changes.table
     afters = list(changes.after)
     places = []
@@ -90,7 +94,7 @@ def _completed(
             after = afters[i] = overlay(before, after)
             if UNCHANGED not in after:
                 continue
-        if not found.knows(after) or (found.matches(after) and not _was_taken(found, before, after, is_told=is_told)):
+        if is_due(before, after):
             places.append(i)
     if not places:
         return afters

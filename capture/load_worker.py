@@ -20,7 +20,6 @@ from capture.sources import open_snapshot_reader
 from runtime import garbage, logging
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mappings.filters import row_filter
 from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -99,7 +98,7 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
                 if isinstance(request, PlanRequest):
                     channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
                 else:
-                    _read(channel, reader, request, settings, _encoder(request, settings, connector))
+                    _read(channel, reader, request, _encoder(request, settings, connector))
             except TailraceError as error:
                 if reader is not None:
                     reader.close()
@@ -113,19 +112,13 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
             reader.close()
 
 
-def _read(
-    channel: Connection, reader: SnapshotReader, request: ReadRequest, settings: Settings, encoder: Encoder
-) -> None:
+def _read(channel: Connection, reader: SnapshotReader, request: ReadRequest, encoder: Encoder) -> None:
     opened = False
     keyed = bool(request.table.key)
-    where = row_filter(settings.filters, request.table)
-    batches = reader.read(request.table, request.chunk, BATCH_ROWS, *([where] if where else []))
-    for rows in batches:
+    for rows in reader.read(request.table, request.chunk, BATCH_ROWS):
         if not opened:
             channel.send(Opened(reader.snapshot()))
             opened = True
-        if where is not None:
-            rows = list(filter(where.matches, rows))
         keys, bodies = encoder.rows(rows)
         channel.send(Rows(cast("list[bytes]", keys) if keyed else None, bodies))
     if not opened:

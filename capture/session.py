@@ -14,7 +14,6 @@ from capture import checkpoints
 from capture.allowance import Allowance
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
-from capture.filters import Filters
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Worker
 from capture.loading import Loading
@@ -108,7 +107,6 @@ class Session:
             state_directory=settings.capture.state_directory,
             source_end=lambda: around.source.visible_position().commit,
         )
-        self._filters = Filters(settings.filters, around.source.complete)
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold
         self._identity: dict[str, str] = {}
@@ -161,7 +159,6 @@ class Session:
                 ErrorKind.CONFIGURATION, "no table matches `source.tables`", remedy="see `tailrace plan`"
             )
         check_routes(settings, [table.name for table in tables])
-        self._filters.check(tables)
         in_force = [t for n, v in checkpoint.versions.items() if settings.source.takes(t := self._catalogue.find(n, v))]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
@@ -280,7 +277,7 @@ class Session:
         if feed is None:
             return "refused: this table is not captured"
         for bound in (signal.lower, signal.upper):
-            if bound is not None and (why := key_bounds.refusal(feed.table, bound)):
+            if bound is not None and (why := key_bounds.refusal(feed.table.source_form, bound)):
                 return f"refused: {why}"
         if signal.empty and (signal.lower or signal.upper):
             return "refused: a key range cannot be emptied"
@@ -412,10 +409,10 @@ class Session:
 
     def _on_rows(self, changes: RowChanges) -> None:
         self._meet(changes.table)
-        if (kept := self._filters.kept(changes)) is not None:
-            self.publisher.rows(kept)
+        if changes.count:
+            self.publisher.rows(changes)
         self.commit_ts_us = changes.txn.commit_ts_us
-        self.position = self.position.within(changes.txn.id, changes.count)
+        self.position = self.position.within(changes.txn.id, changes.count + changes.left_out)
 
     def _on_truncate(self, change: Truncate) -> None:
         for table in change.tables:

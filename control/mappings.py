@@ -14,7 +14,7 @@ from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import support
 from schemas.mappings.expressions import Headers
-from schemas.mappings.filters import RowFilter, row_filter
+from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import Change, map_table
 from schemas.mappings.parts import Locator
 from schemas.mappings.rules import Action, Filter, Mappings, Rule, SelectionRule, TransformationRule
@@ -84,10 +84,10 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
     try:
         for table in tables:
             mapped = map_table(rules, table, keeps_history=keeps_history)
-            where = row_filter(settings.filters, table)
-            if mapped.table == table and where is None and chosen is None:
+            is_filtered = row_filter(settings.filters, table.source_form) is not None
+            if mapped.table == table.source_form and not is_filtered and chosen is None:
                 continue
-            rows = _first_rows(reader, table, where, row_count)
+            rows = _first_rows(reader, table, row_count)
             try:
                 after = mapped.rows(rows, [read] * len(rows)) if mapped.rows is not None else rows
             except ValueError as error:
@@ -97,11 +97,11 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
         reader.close()
 
 
-def _first_rows(reader: SnapshotReader, table: TableSchema, where: RowFilter | None, row_count: int) -> list[Row]:
-    """Return the first rows that the filters take."""
+def _first_rows(reader: SnapshotReader, table: TableSchema, row_count: int) -> list[Row]:
+    """Return the first rows that the filters take, as capture publishes them."""
     found: list[Row] = []
-    for rows in reader.read(table, Chunk(0, None, None), row_count, *([where] if where else [])):
-        found += rows if where is None else filter(where.matches, rows)
+    for rows in reader.read(table, Chunk(0, None, None), row_count):
+        found += rows
         if len(found) >= row_count:
             break
     return found[:row_count]
@@ -124,7 +124,7 @@ def _in_words(rule: Rule) -> str:
         limits = f", rows where {' and '.join(map(_filter_in_words, rule.filters))}" if rule.filters else ""
         return f"{verb} the {kind} {_place(rule.object_locator)}{limits}"
     if isinstance(rule, TransformationRule):
-        return f"{_subject(rule)}: {_deed(rule)}"
+        return f"{_subject(rule)}: {_deed(rule)}{', before Kafka' if rule.at == 'capture' else ''}"
     return f"{rule.rule_type} for {_place(rule.object_locator)}"
 
 

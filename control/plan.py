@@ -270,7 +270,7 @@ def _of_filters(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
     found = []
     for table in tables:
         try:
-            row_filter(settings.filters, table)
+            row_filter(settings.filters, table.source_form)
         except TailraceError as error:
             found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
     return found

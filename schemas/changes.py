@@ -123,7 +123,7 @@ class RowChanges:
     A log may leave them unread: then `messages` holds them for `form`, and the lists are made when one is asked for.
     """
 
-    __slots__ = ("_after", "_before", "_ops", "form", "messages", "table", "txn")
+    __slots__ = ("_after", "_before", "_ops", "form", "left_out", "messages", "table", "txn")
 
     def __init__(
         self,
@@ -142,6 +142,8 @@ class RowChanges:
         """What reads `messages`."""
         self.messages: list[bytes] = []
         """The changes as the log holds them; empty once they are read."""
+        self.left_out = 0
+        """Changes that the log has in the run beside these, and that filters have taken out."""
 
     @property
     def count(self) -> int:

@@ -214,6 +214,20 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _capture_can_transform(self) -> Settings:
+        for name, target in self.targets.items():
+            rules = target.mappings.transformations if target.mappings is not None else []
+            for rule in rules:
+                if rule.at == "capture":
+                    raise ValueError(
+                        f"rule {rule.rule_id}: `at: capture` belongs into the replication's mappings, not "
+                        f"into those of targets.{name}"
+                    )
+        if self.capture_transformations and isinstance(self.source, DebeziumSource):
+            raise ValueError(f"rule {self.capture_transformations[0].rule_id}: `at: capture`, and Debezium captures")
+        return self
+
+    @model_validator(mode="after")
     def _loopback_can_be_prevented(self) -> Settings:
         engines = {self.source.engine, *(target.engine for target in self.targets.values())}
         if self.loopback_prevention and engines != {"postgresql"}:
@@ -257,7 +271,13 @@ class Settings(Section):
         """Return the rules that stand between the topics and a target: its own, or those of all targets."""
         mappings = self.target(target).mappings or self.mappings
         rules = mappings.transformations if mappings is not None else []
-        return [*translation.schema_rules(self.settings), *rules]
+        return [*translation.schema_rules(self.settings), *(rule for rule in rules if rule.at == "apply")]
+
+    @property
+    def capture_transformations(self) -> list[TransformationRule]:
+        """The rules by which capture makes something else of columns: what they take away never reaches Kafka."""
+        rules = self.mappings.transformations if self.mappings is not None else []
+        return [rule for rule in rules if rule.at == "capture"]
 
     def load_rank(self, table: TableSchema) -> int:
         """Return by what tables are sorted for the full load: the first one begins first."""

@@ -138,7 +138,16 @@ class TableSchema:
     storage: int = 0
     """A number that changes when all rows are written anew without the log saying so (PostgreSQL: the file's number);
     0 where it is not known. Not part of the fingerprint."""
+    at_source: TableSchema | None = None
+    """The table as the source has it, where capture makes something else of its columns; None: it is as it is there."""
+    made_by: str = ""
+    """A digest of the rules by which capture makes it of `at_source`: other rules make another version."""
     _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False, hash=False)
+
+    @property
+    def source_form(self) -> TableSchema:
+        """The table as the source has it."""
+        return self.at_source or self
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -169,13 +178,18 @@ class TableSchema:
                 del document[name]
             for column in document["columns"]:
                 del column["filling"], column["from_sequence"]
+            if self.at_source is not None:
+                document["at_source"] = self.at_source.fingerprint
             text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
             self._fingerprint.append(hashlib.sha256(text.encode()).hexdigest()[:32])
         return self._fingerprint[0]
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON document that the schemas topic keeps."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if not f.name.startswith("_")}
+        document = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in _NOT_PLAIN}
+        if self.at_source is None:
+            return document
+        return document | {"at_source": self.at_source.to_document(), "made_by": self.made_by}
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> TableSchema:
@@ -219,7 +233,12 @@ class TableSchema:
             life=document.get("life", 1),
             is_view=document.get("is_view", False),
             storage=document.get("storage", 0),
+            at_source=cls.from_document(document["at_source"]) if document.get("at_source") else None,
+            made_by=document.get("made_by", ""),
         )
+
+
+_NOT_PLAIN = frozenset({"at_source", "made_by", "_fingerprint"})
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,8 @@
 
 An engine is a module with two functions, `open_source(settings) -> Source` and
 `open_snapshot_reader(settings) -> SnapshotReader`. Ours are listed here; others register theirs as entry points of the
-group `tailrace.sources`. Nothing is imported before it is asked for: a driver that is not used is not needed.
+group `tailrace.sources`. Nothing is imported before it is asked for: a driver that is not used is not needed. Filters
+and rules that work in capture stand before every engine: what is opened here is `capture.mapped_source`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
+from capture.mapped_source import MappedReader, MappedSource
 from schemas.errors import ErrorKind, TailraceError
 
 if TYPE_CHECKING:
@@ -28,12 +30,13 @@ _ENGINES = {
 
 def open_source(settings: Settings) -> Source:
     """Connect to the source that `settings` names. Raises CONFIGURATION for an unknown engine."""
-    return cast("Source", _engine(settings.source.engine).open_source(settings))
+    return MappedSource(cast("Source", _engine(settings.source.engine).open_source(settings)), settings)
 
 
 def open_snapshot_reader(settings: Settings) -> SnapshotReader:
     """Connect one loader to the source that `settings` names. Raises CONFIGURATION for an unknown engine."""
-    return cast("SnapshotReader", _engine(settings.source.engine).open_snapshot_reader(settings))
+    reader = cast("SnapshotReader", _engine(settings.source.engine).open_snapshot_reader(settings))
+    return MappedReader(reader, settings)
 
 
 def _engine(name: str) -> ModuleType:

@@ -50,7 +50,7 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     for table in tables:
         # What the target cannot do has been refused elsewhere.
         mapped = map_table(rules, table, keeps_history=True)
-        if row_filter(settings.filters, table) is not None:
+        if row_filter(settings.filters, table.source_form) is not None:
             unlike.append(TableResult(str(table.name), error="not compared: filters take some of its rows only"))
             continue
         if mapped.rows is not None or mapped.table.columns != table.columns:

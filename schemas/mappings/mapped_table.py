@@ -44,8 +44,12 @@ class MappedTable:
     """As the target has it."""
     rows: Rows | None
     """Whole or partial rows in the source's column order to the target's; None: as they are."""
+    old_rows: Rows | None
+    """The same for old rows, of which the log may hold the key alone: what is made of what it lacks is UNCHANGED."""
     keys: Rows | None
     """Values of the key, in key order; None: as they are."""
+    read: tuple[int, ...]
+    """The source's columns that expressions read."""
     needs_changes: bool
     """Whether the functions look at the changes that are given beside the rows."""
     constants: tuple[tuple[int, Any], ...]
@@ -109,13 +113,17 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
         key_rows = _key_function(key_targets, table.key)
     constants = tuple((i, targets[i].expression()) for i in key if _is_constant(targets[i]))  # type: ignore[misc]
     needs = any(t.earlier is not None or (t.expression and t.expression.reads_headers) for t in targets)
+    read = tuple(sorted({i for t in targets if t.expression is not None for i in t.expression.columns}))
     changed = any(t.steps or t.source is None for t in targets) or kept != list(range(len(table.columns)))
     # Rows are made anew, as they are, where a key is to be found in them.
-    rows = _row_function(targets, len(table.columns)) if changed or keying is not None else None
+    rows = old_rows = None
+    if changed or keying is not None:
+        rows = _row_function(targets, len(table.columns))
+        old_rows = _row_function(targets, len(table.columns), is_old=True)
     left_out = _left_out(table, mapped)
     if mapped == table:
         mapped = table
-    return MappedTable(mapped, rows, key_rows, needs, constants, bool(key and not table.key), left_out)
+    return MappedTable(mapped, rows, old_rows, key_rows, read, needs, constants, bool(key and not table.key), left_out)
 
 
 def _is_constant(target: _Target) -> bool:
@@ -288,8 +296,8 @@ def _check_names(table: TableSchema, targets: list[_Target]) -> None:
         seen.add(name)
 
 
-def _row_function(targets: list[_Target], width: int) -> Rows:
-    """Generate `[(v0, f1(v1), …) for v0, v1, … in rows]`."""
+def _row_function(targets: list[_Target], width: int, *, is_old: bool = False) -> Rows:
+    """Generate `[(v0, f1(v1), …) for v0, v1, … in rows]`. `is_old`: values that expressions need may be lacking."""
     scope: dict[str, Any] = {"UNCHANGED": UNCHANGED}
     cells = []
     for place, target in enumerate(targets):
@@ -299,7 +307,9 @@ def _row_function(targets: list[_Target], width: int) -> Rows:
         elif target.expression is not None:
             scope[f"e{place}"] = target.expression
             given = (f"v{a}" if isinstance(a, int) else f"c.headers.{a}" for a in target.expression.arguments)
-            cells.append(f"e{place}({', '.join(given)})")
+            cell = f"e{place}({', '.join(given)})"
+            lacking = " or ".join(f"v{a} is UNCHANGED" for a in target.expression.columns) if is_old else ""
+            cells.append(f"UNCHANGED if {lacking} else {cell}" if lacking else cell)
         elif target.earlier is not None:
             # What the log did not hold of an old row is not known: null.
             value = f"c.before[{target.earlier}]"

@@ -201,6 +201,8 @@ class TransformationRule(BaseRule):
     data_type: DataType | None = None
     primary_key_def: KeyDefinition | None = None
     before_image_def: BeforeImage | None = None
+    at: Literal["apply", "capture"] = "apply"
+    """Where it works: not of DMS, which has one place."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> TransformationRule:
@@ -217,6 +219,11 @@ class TransformationRule(BaseRule):
                 raise ValueError(f"{action} needs {name.replace('_', '-')}")
         if action is Action.DIGITS_MASK and not (self.value and len(self.value) == 1 and "!" <= self.value <= "~"):
             raise ValueError("value is one printable ASCII character")
+        if self.at == "capture" and (self.rule_target != "column" or self.speaks_of_changes):
+            raise ValueError(
+                "`at: capture` is for columns that are made of a row alone: names of tables, keys, earlier "
+                "values and facts of changes are for targets"
+            )
         return self
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 from deploy.local.kafka import KafkaAddress
 from tests.integration.services import Services
 from tests.kit.servers import Database
+from tests.kit.topics import read_raw
 
 RULES: list[dict[str, Any]] = [
     {"rule-type": "selection", "rule-action": "include", "object-locator": {"schema-name": "shop", "table-name": "%"}},
@@ -62,9 +63,9 @@ def transformation(action: str, target: str, table: str = "%", column: str | Non
 transformation("rename", "schema", value="crm")
 transformation("add-prefix", "table", value="t_")
 transformation("rename", "column", "customer", "name", value="full_name")
-transformation("remove-column", "column", "customer", "secret%")
+transformation("remove-column", "column", "customer", "secret%", at="capture")
 transformation("data-masking-digits-mask", "column", "customer", "passport", value="#")
-transformation("data-masking-hash-mask", "column", "customer", "email")
+transformation("data-masking-hash-mask", "column", "customer", "email", at="capture")
 transformation("change-data-type", "column", "customer", "score", data_type={"type": "int4"})
 transformation(
     "add-column",
@@ -112,14 +113,14 @@ SCHEMA = (
        select g, g % 12, (array['Aa', 'Bb', 'ba', 'Éa'])[1 + g % 4], repeat(md5(g::text), 200)
        from generate_series(1, 3000) g""",
     "create table shop.audit_log (id bigint primary key)",
-    """insert into shop.customer select g, 'né ' || g, 'C' || g || 'X', g || '@x', g, 's', 1
+    """insert into shop.customer select g, 'né ' || g, 'C' || g || 'X', g || '@x', g, 'hidden', 1
        from generate_series(1, 3000) g""",
     "insert into shop.orders select g, g, '2026-01-01Z' from generate_series(1, 3000) g",
     "insert into shop.bag select g % 3, null from generate_series(1, 30) g",
 )
 CHANGES = (
     "update shop.customer set score = 7, name = 'new' where id <= 100",
-    "insert into shop.customer values (5000, 'x', '12', null, null, null, null)",
+    "insert into shop.customer values (5000, 'x', '12', '5@x', null, 'hidden', null)",
     "update shop.customer set id = 6000 where id = 5000",
     "delete from shop.orders where id > 2900",
     "delete from shop.bag where a = 1",
@@ -167,7 +168,7 @@ def test_a_document_of_dms_runs_as_it_is(
     new_database: Callable[..., Database],
 ) -> None:
     source, target = new_database(18, "source"), new_database(16, "target")
-    source.execute(*SCHEMA)
+    source.execute(*SCHEMA, "alter table shop.customer replica identity full")
     (tmp_path / "mappings.json").write_text(json.dumps({"rules": RULES}))
     with Services(
         tmp_path, replication, kafka_server, source, target, mappings="mappings.json", topics={"partitions": 3}
@@ -212,8 +213,30 @@ def test_a_document_of_dms_runs_as_it_is(
         services.wait(lambda: _differing(source, target) == ["customer"], "all but the parked row")
         services.wait(lambda: len(_parked(services)) == 1, "a parked key")
         assert target.rows("select score from crm.t_customer where id in (1, 2) order by id") == [(7,), (2,)]
+        # A rule that comes later makes a new version, and brings the rows again.
+        document = json.loads((tmp_path / "mappings.json").read_text())
+        mask = next(rule for rule in document["rules"] if rule["rule-action"] == "data-masking-digits-mask")
+        (tmp_path / "mappings.json").write_text(json.dumps({"rules": [*document["rules"], mask | LATER]}))
+        assert services.stop("capture") == 0
+        source.execute("update shop.customer set name = '07' where id = 3")
+        services.start("capture")
+        digits = "select count(*) from crm.t_customer where full_name ~ '[0-9]' or label ~ '[0-9].*-'"
+        services.wait(lambda: target.rows(digits) == [(0,)], "every name without digits")
+        assert target.rows("select full_name, label from crm.t_customer where id = 3") == [("**", "**-3")]
         assert services.stop("capture") == 0
         assert services.stop("apply") == 0
+    topic = f"{replication}.shop.customer"
+    values = [value or b"" for *_, value in read_raw(kafka_server.bootstrap, [topic])]
+    assert len(values) > 6000
+    assert not any(b"@x" in value or b"hidden" in value for value in values), "what is masked never reaches Kafka"
+
+
+LATER = {
+    "rule-id": "later",
+    "at": "capture",
+    "value": "*",
+    "object-locator": {"schema-name": "shop", "table-name": "customer", "column-name": "name"},
+}
 
 
 def _rule(number: int, action: str, target: str, schema: str, table: str, **more: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Stream:
     def kept(self, *changes: Change) -> list[Change]:
         ops, before, after = (list(part) for part in zip(*changes, strict=True))
         found = self._filters.kept(RowChanges(self.table, TXN, ops, before, after))
-        return [] if found is None else list(zip(found.ops, found.before, found.after, strict=True))
+        return list(zip(found.ops, found.before, found.after, strict=True))
 
     def _complete(self, changes: RowChanges) -> None:
         for i, (before, after) in enumerate(zip(changes.before, changes.after, strict=True)):

@@ -1,0 +1,265 @@
+"""A source behind table mappings: filters, and the rules that work before anything reaches Kafka (`at: capture`).
+
+Whatever follows sees tables as they are published: `TableSchema.at_source` is what the engine knows of one. Runs of
+changes that filters take out whole stay as empty ones, for positions count them. Nothing is between the log and its
+reader where there is neither a filter nor a rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from capture.filters import Filters, completed
+from capture.source import Capabilities, Chunk, Finding, LogReader, Snapshot, SnapshotReader, Source
+from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Truncate
+from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.filters import RowFilter, row_filter
+from schemas.mappings.mapped_table import MappedTable, map_table
+from schemas.mappings.names import concerns
+from schemas.mappings.rules import TransformationRule
+from schemas.per_table import PerSchema
+from schemas.position import Position
+from schemas.settings import Settings
+from schemas.table import TableName, TableSchema
+
+
+class MappedSource:
+    """Passes everything to the source inside, in its terms."""
+
+    def __init__(self, source: Source, settings: Settings) -> None:
+        self._source = source
+        self._filters = Filters(settings.filters, source.complete)
+        self._is_filtered = bool(settings.filters)
+        self._rules = tuple(settings.capture_transformations)
+        self._map = PerSchema(partial(_mapped, self._rules))
+        self.capabilities: Capabilities = source.capabilities
+
+    def identity(self) -> dict[str, str]:
+        """Name the log, as `Source.identity` says."""
+        return self._source.identity()
+
+    def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
+        """Check prerequisites, as `Source.findings` says."""
+        return self._source.findings(_inside(tables))
+
+    def tables(self) -> list[TableSchema]:
+        """Return the tables as they are published. Raises CONFIGURATION, with the rule's id, for one that cannot be."""
+        return [self._map(table).table for table in self._source.tables()]
+
+    def readable(self) -> list[TableSchema]:
+        """Return the tables that can be read, as `tables` does."""
+        return [self._map(table).table for table in self._source.readable()]
+
+    def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
+        """Estimate rows, before filters."""
+        return self._source.row_estimates(_inside(tables))
+
+    def prepare(self, tables: Sequence[TableSchema]) -> Position:
+        """Make what the log needs, as `Source.prepare` says. Raises CONFIGURATION for filters that do not fit."""
+        inside = _inside(tables)
+        self._filters.check(inside)
+        return self._source.prepare(inside)
+
+    def check_position(self, stored: dict[str, str], position: Position) -> None:
+        """Ask whether the log holds a position, as `Source.check_position` says."""
+        self._source.check_position(stored, position)
+
+    def find_position(self, committed_from_us: int) -> Position:
+        """Find a moment in the log, as `Source.find_position` says."""
+        return self._source.find_position(committed_from_us)
+
+    def marks(self, tables: Sequence[TableSchema]) -> dict[TableName, str]:
+        """Return marks, as `Source.marks` says."""
+        return self._source.marks(_inside(tables))
+
+    def check_published(self, tables: Sequence[TableSchema], marks: Mapping[TableName, str]) -> None:
+        """Ask whether the log was sent without a gap, as `Source.check_published` says."""
+        self._source.check_published(_inside(tables), marks)
+
+    def open_log(self, position: Position, tables: Sequence[TableSchema]) -> LogReader:
+        """Start reading. A table that other rules made begins with a new version."""
+        inside = _inside(tables)
+        reader = self._source.open_log(position, inside)
+        remade = [
+            SchemaChange(table.name, table, now, is_certain=False)
+            for table, now in zip(tables, (self._map(table).table for table in inside), strict=True)
+            if now.fingerprint != table.fingerprint
+        ]
+        if not (self._is_filtered or self._rules or remade):
+            return reader
+        return _MappedLog(reader, self._filters, self._map, self._source.complete, remade)
+
+    def current_position(self) -> Position:
+        """Return the log's end."""
+        return self._source.current_position()
+
+    def visible_position(self) -> Position:
+        """Return a position behind all that is visible now."""
+        return self._source.visible_position()
+
+    def has_table(self, name: TableName) -> bool:
+        """Tell whether a table exists now."""
+        return self._source.has_table(name)
+
+    def retained_bytes(self) -> int | None:
+        """Return how much log is kept, as `Source.retained_bytes` says."""
+        return self._source.retained_bytes()
+
+    def log_left_bytes(self) -> int | None:
+        """Return how much more is kept, as `Source.log_left_bytes` says."""
+        return self._source.log_left_bytes()
+
+    def complete(self, changes: RowChanges) -> None:
+        """Complete new rows, as `Source.complete` says. Rows that rules have made are complete where they must be."""
+        if changes.table.at_source is None:
+            self._source.complete(changes)
+
+    def format_position(self, position: Position) -> str:
+        """Print a position."""
+        return self._source.format_position(position)
+
+    def parse_position(self, text: str) -> Position:
+        """Read a position."""
+        return self._source.parse_position(text)
+
+    def grants(self, tables: Sequence[TableSchema]) -> str:
+        """Return the statements that give the role what it needs."""
+        return self._source.grants(_inside(tables))
+
+    def ddl_trigger(self) -> str:
+        """Return SQL, as `Source.ddl_trigger` says."""
+        return self._source.ddl_trigger()
+
+    def destroy(self) -> list[str]:
+        """Remove what `prepare` made."""
+        return self._source.destroy()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._source.close()
+
+
+class MappedReader:
+    """A snapshot reader behind the same rules."""
+
+    def __init__(self, reader: SnapshotReader, settings: Settings) -> None:
+        self._reader = reader
+        self._where = PerSchema(partial(row_filter, settings.filters))
+        self._map = PerSchema(partial(_mapped, tuple(settings.capture_transformations)))
+
+    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
+        """Cut a table by its key at the source."""
+        return self._reader.plan(table.source_form, chunk_rows)
+
+    def read(
+        self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
+    ) -> Iterator[list[Row]]:
+        """Read a chunk: the rows that the filters take (`where` is theirs alone), as they are published."""
+        assert where is None
+        inside = table.source_form
+        where, mapped = self._where(inside), self._map(inside)
+        for rows in self._reader.read(inside, chunk, batch_rows, *([where] if where else [])):
+            if where is not None:
+                rows = list(filter(where.matches, rows))
+            yield _made(mapped, mapped.rows, rows)
+
+    def snapshot(self) -> Snapshot:
+        """Return the snapshot of the read under way or just ended."""
+        return self._reader.snapshot()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._reader.close()
+
+
+class _MappedLog:
+    def __init__(
+        self,
+        reader: LogReader,
+        filters: Filters,
+        mapped: Callable[[TableSchema], MappedTable],
+        complete: Callable[[RowChanges], None],
+        first: Sequence[Change],
+    ) -> None:
+        """`first` is what is to be known before anything that is read."""
+        self._reader = reader
+        self._filters = filters
+        self._map = mapped
+        self._complete = complete
+        self._first = list(first)
+
+    def poll(self, timeout_s: float) -> Sequence[Change]:
+        first, self._first = self._first, []
+        return [*first, *map(self._seen, self._reader.poll(0 if first else timeout_s))]
+
+    def acknowledge(self, position: Position) -> None:
+        self._reader.acknowledge(position)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _seen(self, change: Change) -> Change:
+        if isinstance(change, RowChanges):
+            return self._rows(self._filters.kept(change))
+        if isinstance(change, Truncate):
+            return Truncate([self._map(table).table for table in change.tables], change.txn)
+        if isinstance(change, SchemaChange):
+            before, after = ((None if t is None else self._map(t).table) for t in (change.before, change.after))
+            return replace(change, before=before, after=after)
+        return change
+
+    def _rows(self, changes: RowChanges) -> RowChanges:
+        mapped = self._map(changes.table)
+        if mapped.rows is None:
+            return _renamed(changes, mapped)
+        afters = completed(changes, partial(_is_due, mapped), self._complete)
+        befores = _made(mapped, mapped.old_rows, changes.before)
+        made = RowChanges(mapped.table, changes.txn, changes.ops, befores, _made(mapped, mapped.rows, afters))
+        made.left_out = changes.left_out
+        return made
+
+
+def _mapped(rules: Sequence[TransformationRule], table: TableSchema) -> MappedTable:
+    """Return the table as it is published, and the functions that make its rows so."""
+    mapped = map_table(rules, table)
+    if mapped.rows is None and mapped.table == table:
+        return mapped
+    # Whatever its id, the same rule makes the same rows.
+    said = [rule.model_dump_json(exclude={"rule_id", "rule_name"}) for rule in rules if concerns(rule, table.name)]
+    made_by = hashlib.sha256("\n".join(sorted(said)).encode()).hexdigest()[:32]
+    return replace(mapped, table=replace(mapped.table, at_source=table, made_by=made_by))
+
+
+def _inside(tables: Sequence[TableSchema]) -> list[TableSchema]:
+    return [table.source_form for table in tables]
+
+
+def _renamed(changes: RowChanges, mapped: MappedTable) -> RowChanges:
+    """Return changes whose rows stay as they are, of a table in which columns have other names."""
+    changes.table = mapped.table
+    return changes
+
+
+def _is_due(mapped: MappedTable, before: Row | None, after: Row) -> bool:
+    """Tell whether a new row that lacks values must have them: its key has changed, or an expression reads them."""
+    return before is not None or any(after[place] is UNCHANGED for place in mapped.read)
+
+
+def _made(mapped: MappedTable, make: Any, rows: Sequence[Row | None]) -> list[Any]:
+    """Return rows as rules have them; None stays. Raises ROW_REJECTED for a value that cannot become what it should."""
+    if make is None:
+        return list(rows)
+    try:
+        made = iter(make([row for row in rows if row is not None]))
+    except ValueError as error:
+        raise TailraceError(
+            ErrorKind.ROW_REJECTED,
+            f"a row cannot be published as the table mappings say: {error}",
+            remedy="mend the row, or let the rule work at the targets (without `at: capture`), where it parks its key",
+            table=str(mapped.table.name),
+        ) from None
+    return [None if row is None else next(made) for row in rows]

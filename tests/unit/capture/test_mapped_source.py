@@ -1,0 +1,233 @@
+"""Rules that work in capture: what they take away is in no change and no row, and nothing else is lost by them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from capture.mapped_source import MappedReader, MappedSource
+from capture.source import LogReader
+from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Transaction, Truncate
+from schemas.errors import ErrorKind, TailraceError
+from schemas.position import Position
+from schemas.settings import Settings, parse
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+INT, TEXT = LogicalType(Family.INT64), LogicalType(Family.STRING)
+PEOPLE = TableSchema(
+    TableName("s", "people"),
+    (
+        Column("id", TEXT, "text", nullable=False),
+        Column("name", TEXT, "text"),
+        Column("secret", TEXT, "text"),
+        Column("grade", INT, "bigint"),
+    ),
+    (0,),
+)
+OTHERS = replace(PEOPLE, name=TableName("s", "others"))
+TXN = Transaction("1", 1, 1, 1)
+U = UNCHANGED
+START = Position(1)
+
+
+def rule(number: int, action: str, column: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return a rule about a column of `people`, at capture."""
+    locator = {"schema-name": "s", "table-name": "people"} | ({"column-name": column} if column else {})
+    return {
+        "rule-type": "transformation",
+        "rule-id": str(number),
+        "rule-target": "column",
+        "rule-action": action,
+        "object-locator": locator,
+        "at": "capture",
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+
+
+RULES = [
+    rule(1, "data-masking-hash-mask", "id"),
+    rule(2, "remove-column", "secret"),
+    rule(3, "add-column", value="both", expression="$name || $secret", data_type={"type": "string"}),
+]
+GRADED = {
+    "rule-type": "selection",
+    "rule-id": "9",
+    "rule-action": "include",
+    "object-locator": {"schema-name": "s", "table-name": "people"},
+    "filters": [{"column-name": "grade", "filter-conditions": [{"filter-operator": "gte", "value": "5"}]}],
+}
+
+
+def settings(*rules: dict[str, Any]) -> Settings:
+    """Return a configuration with these rules."""
+    source = {"database": "d", "user": "u"} | ({} if GRADED in rules else {"tables": ["*.*"]})
+    document = {"name": "n", "kafka": {"bootstrap.servers": "k"}, "source": source, "mappings": {"rules": list(rules)}}
+    return parse(document)
+
+
+class Inside:
+    """The source that is mapped: its log is what a test puts into it."""
+
+    capabilities = None
+
+    def __init__(self, *changes: Change, rows: Sequence[Row] = ()) -> None:
+        self.changes = list(changes)
+        self.held = list(rows)
+        self.given: list[TableSchema] = []
+        self.completed = 0
+
+    def tables(self) -> list[TableSchema]:
+        return [PEOPLE, OTHERS]
+
+    def open_log(self, _position: Position, tables: Sequence[TableSchema]) -> LogReader:
+        self.given = list(tables)
+        return cast("LogReader", SimpleNamespace(poll=lambda _timeout_s: self.changes))
+
+    def complete(self, changes: RowChanges) -> None:
+        for i, after in enumerate(changes.after):
+            assert changes.before[i] is not None
+            if after is not None and U in after:
+                self.completed += 1
+                changes.after[i] = tuple("now" if v is U else v for v in after)
+
+    def read(self, table: TableSchema, *_arguments: Any) -> Iterator[list[Row]]:
+        assert table is PEOPLE
+        yield self.held
+
+
+def hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def published(inside: Inside, *rules: dict[str, Any]) -> list[Change]:
+    """Return what the log yields behind rules."""
+    source = MappedSource(cast("Any", inside), settings(*rules))
+    return list(source.open_log(START, source.tables()).poll(0))
+
+
+def changes_of(*changes: tuple[str, Row | None, Row | None]) -> RowChanges:
+    ops, before, after = (list(part) for part in zip(*changes, strict=True))
+    return RowChanges(PEOPLE, TXN, ops, before, after)
+
+
+def test_a_column_that_is_masked_or_removed_is_in_no_change() -> None:
+    inside = Inside(
+        changes_of(
+            ("c", None, ("k", "n", "x", 1)),
+            # A new value is computed from what the source has now: the log holds only a part of what it is made of.
+            ("u", None, ("k", "m", U, 2)),
+            # Another key: a whole row.
+            ("u", ("k", U, U, U), ("l", U, U, 3)),
+            ("d", ("l", U, U, U), None),
+        )
+    )
+    (found,) = published(inside, *RULES)
+    assert isinstance(found, RowChanges)
+    assert found.table.column_names == ("id", "name", "grade", "both")
+    assert found.table.at_source is PEOPLE
+    assert list(zip(found.ops, found.before, found.after, strict=True)) == [
+        ("c", None, (hashed("k"), "n", 1, "nx")),
+        ("u", None, (hashed("k"), "m", 2, "mnow")),
+        ("u", (hashed("k"), U, U, U), (hashed("l"), "now", 3, "nownow")),
+        ("d", (hashed("l"), U, U, U), None),
+    ]
+    assert inside.given == [PEOPLE, OTHERS]
+    assert inside.completed == 2
+
+
+def test_a_filter_sees_what_a_rule_takes_away_and_positions_count_what_it_leaves_out() -> None:
+    removes = rule(1, "remove-column", "grade")
+    inside = Inside(
+        changes_of(("c", None, ("a", "n", "x", 4)), ("c", None, ("b", "n", "x", 5)), ("d", ("c", U, U, U), None)),
+        changes_of(("c", None, ("d", "n", "x", 3))),
+    )
+    some, none = published(inside, GRADED, removes)
+    assert isinstance(some, RowChanges)
+    assert isinstance(none, RowChanges)
+    assert (some.after, some.count, some.left_out) == ([("b", "n", "x"), None], 2, 1)
+    assert (none.count, none.left_out) == (0, 1)
+
+
+def test_rows_that_are_read_are_as_the_logs() -> None:
+    inside = Inside(rows=[("k", "n", "x", 1), ("l", None, "y", 7)])
+    document = settings(GRADED, *RULES)
+    table = MappedSource(cast("Any", inside), document).tables()[0]
+    (rows,) = MappedReader(cast("Any", inside), document).read(table, cast("Any", None), 10)
+    assert rows == [(hashed("l"), None, 7, None)]
+
+
+def test_other_rules_begin_a_new_version_and_none_leave_the_log_alone() -> None:
+    before = MappedSource(cast("Any", Inside()), settings(*RULES[:2])).tables()
+    stored = [TableSchema.from_document(table.to_document()) for table in before]
+    assert [table.fingerprint for table in stored] == [table.fingerprint for table in before]
+    assert stored[0].at_source == PEOPLE
+    assert "at_source" not in stored[1].to_document()
+
+    truncate = Truncate([PEOPLE, OTHERS], TXN)
+    inside = Inside(truncate)
+    source = MappedSource(cast("Any", inside), settings(*RULES))
+    reader = source.open_log(START, stored)
+    first, second = reader.poll(0)
+    assert isinstance(first, SchemaChange)
+    assert first.before is stored[0]
+    assert first.after is not None
+    assert first.after.column_names == ("id", "name", "grade", "both")
+    assert not first.is_certain, "rows that are there are not as the rules have them"
+    assert isinstance(second, Truncate)
+    assert [table.column_names for table in second.tables] == [first.after.column_names, OTHERS.column_names]
+    assert reader.poll(0) == [second]
+
+    # The same columns, in other words.
+    starred = [rule(1, "data-masking-digits-mask", "name", value="*"), rule(2, "rename", "grade", value="grade")]
+    hashes = [rule(1, "data-masking-digits-mask", "name", value="#")]
+    made = MappedSource(cast("Any", Inside()), settings(*starred)).tables()
+    other = MappedSource(cast("Any", Inside()), settings(*hashes))
+    assert [type(change) for change in other.open_log(START, made).poll(0)] == [SchemaChange]
+
+    bare = MappedSource(cast("Any", Inside()), settings(rule(1, "rename", "name", value="n") | {"at": "apply"}))
+    (back,) = bare.open_log(START, stored).poll(0)
+    assert isinstance(back, SchemaChange)
+    assert back.after == PEOPLE
+    assert bare.open_log(START, bare.tables()).poll(0) == []
+
+
+def test_a_value_that_cannot_be_what_a_rule_says_stops_without_being_told() -> None:
+    inside = Inside(changes_of(("c", None, ("k", "hidden", "x", 1))))
+    with pytest.raises(TailraceError) as caught:
+        published(inside, rule(7, "change-data-type", "name", data_type={"type": "int4"}))
+    assert caught.value.kind is ErrorKind.ROW_REJECTED
+    assert caught.value.table == "s.people"
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (rule(1, "rename", None, value="x") | {"rule-target": "table"}, "rule 1: `at: capture` is for columns"),
+        (
+            rule(2, "add-column", value="x", expression="$AR_H_CHANGE_SEQ", data_type={"type": "int8"}),
+            "rule 2: `at: capture` is for columns",
+        ),
+    ],
+)
+def test_what_is_for_targets_is_refused(bad: dict[str, Any], why: str) -> None:
+    with pytest.raises(TailraceError) as caught:
+        settings(bad)
+    assert why in str(caught.value)
+
+
+def test_a_targets_own_rules_do_not_work_in_capture() -> None:
+    document = {
+        "name": "n",
+        "kafka": {"bootstrap.servers": "k"},
+        "source": {"database": "d", "user": "u", "tables": ["*.*"]},
+        "targets": {"t": {"database": "e", "user": "u", "mappings": {"rules": [RULES[0]]}}},
+    }
+    with pytest.raises(TailraceError, match="belongs into the replication's mappings"):
+        parse(document)
