@@ -10,6 +10,8 @@ from typing import Any
 import boto3
 import botocore.credentials
 import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -101,6 +103,13 @@ def region(target: AwsTarget) -> str:
     if found is None:
         raise _no_region()
     return str(found)
+
+
+def signed(target: AwsTarget, service: str, method: str, url: str, body: bytes) -> dict[str, str]:
+    """Return the headers by which a service takes a request for the target's (SigV4). Raises CONFIGURATION."""
+    request = AWSRequest(method=method, url=url, data=body)
+    SigV4Auth(credentials(target), service, region(target)).add_auth(request)
+    return dict(request.headers.items())
 
 
 def _no_region() -> TailraceError:

@@ -20,6 +20,7 @@ from schemas.hints import nearest
 from schemas.kafka_target import KafkaTarget
 from schemas.kinesis_target import KinesisTarget
 from schemas.mongodb_target import DocdbTarget, MongodbTarget
+from schemas.neptune_target import NeptuneTarget
 from schemas.opensearch_target import OpensearchTarget
 from schemas.section import Section
 from schemas.selection import Selection
@@ -36,6 +37,7 @@ TARGET_ENGINES = (
     "kafka",
     "kinesis",
     "mongodb",
+    "neptune",
     "opensearch",
     "s3",
     "stdout",
@@ -376,6 +378,7 @@ AnyTarget = Annotated[
     | Annotated[KafkaTarget, Tag("kafka")]
     | Annotated[KinesisTarget, Tag("kinesis")]
     | Annotated[MongodbTarget, Tag("mongodb")]
+    | Annotated[NeptuneTarget, Tag("neptune")]
     | Annotated[OpensearchTarget, Tag("opensearch")]
     | Annotated[S3Target, Tag("s3")]
     | Annotated[StdoutTarget, Tag("stdout")]

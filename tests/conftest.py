@@ -21,6 +21,7 @@ import pytest
 
 from deploy.local.cache import DownloadError
 from deploy.local.dynalite import DynaliteServer
+from deploy.local.gremlin import GremlinServer
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
 from deploy.local.moto import MotoServer
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
@@ -262,6 +263,12 @@ def s3_server(servers_directory: Path) -> Iterator[S3Server]:
 def opensearch_server(servers_directory: Path) -> Iterator[OpensearchServer]:
     """An OpenSearch node."""
     yield from _stand_in(OpensearchServer(servers_directory / "opensearch"))
+
+
+@pytest.fixture(scope="session")
+def gremlin_server(servers_directory: Path) -> Iterator[GremlinServer]:
+    """A stand-in of Amazon Neptune."""
+    yield from _stand_in(GremlinServer(servers_directory / "gremlin"))
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ _ENGINES = {
     "kafka": "apply.sinks.kafka.target",
     "kinesis": "apply.sinks.kinesis",
     "mongodb": "apply.sinks.mongodb.target",
+    "neptune": "apply.sinks.neptune.target",
     "opensearch": "apply.sinks.opensearch.target",
     "s3": "apply.sinks.s3.target",
     "stdout": "apply.sinks.stdout",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy.local.cache import DownloadError, LocalServerError
 from deploy.local.dynalite import dynalite_package
+from deploy.local.gremlin import gremlin_jars
 from deploy.local.kafka import kafka_jars, named_kafka
 from deploy.local.opensearch import opensearch_jars
 from deploy.local.postgresql import WHEEL_DIRECTORIES, named_postgresql, programs
@@ -20,6 +21,7 @@ from deploy.local.secantus import secantus_packages
 
 STAND_INS: dict[str, Callable[[], Path]] = {
     "versitygw": program,
+    "Gremlin Server": gremlin_jars,
     "OpenSearch": opensearch_jars,
     "the schema registry": registry_programs,
     "dynalite": dynalite_package,

@@ -64,6 +64,10 @@ def _mongodb(fixture: Fixture) -> dict[str, Any]:
     return {"engine": "mongodb", "port": fixture("secantus_server").port, **names}
 
 
+def _neptune(fixture: Fixture) -> dict[str, Any]:
+    return {"engine": "neptune", **fixture("gremlin_server").settings}
+
+
 def _kinesis(fixture: Fixture) -> dict[str, Any]:
     settings = fixture("moto_server").settings
     names = {"region": "region_name", "access_key_id": "aws_access_key_id"}
@@ -99,6 +103,7 @@ TARGETS: dict[str, Callable[[Fixture], dict[str, Any]]] = {
     "s3": _s3,
     "opensearch": _opensearch,
     "mongodb": _mongodb,
+    "neptune": _neptune,
     "kinesis": _kinesis,
     "dynamodb": _dynamodb,
     "kafka, DMS's JSON": lambda f: _kafka(f, "json"),

@@ -1,0 +1,1 @@
+"""Vertices and edges in Amazon Neptune, made of rows and guarded by commit sequences."""

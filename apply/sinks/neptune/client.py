@@ -1,0 +1,110 @@
+"""The connection to Neptune: Gremlin as text over HTTP, and what answers mean.
+
+A request is one transaction: all of its statements are carried out, or none (Neptune user guide, "Transaction semantics
+in Neptune"). The form of requests and answers: "Using the HTTP REST endpoint to connect to a Neptune DB instance".
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import httpx
+import orjson
+
+from apply import aws
+from schemas.errors import ErrorKind, TailraceError
+from schemas.neptune_target import NeptuneTarget
+
+SERVICE = "neptune-db"
+"""What requests are signed for."""
+
+UNTYPED = "application/vnd.gremlin-v3.0+json;types=false"
+"""Answers in plain JSON: both Neptune and Gremlin Server know this form."""
+
+BUSY = frozenset(
+    {
+        "ConcurrentModificationException",
+        "MemoryLimitExceededException",
+        "QueryLimitExceededException",
+        "ThrottlingException",
+        "TimeLimitExceededException",
+        "TooManyRequestsException",
+    }
+)
+"""Codes of errors after which the same request may succeed. Neptune user guide, "Neptune engine errors"."""
+
+CONFLICT = "org.apache.tinkerpop.gremlin.structure.util.TransactionException"
+"""What TinkerPop's own graph says when two transactions change the same."""
+
+READER = "ReadOnlyViolationException"
+
+
+class Client:
+    """One connection. Connects when it is first used."""
+
+    def __init__(self, target: NeptuneTarget) -> None:
+        self._target = target
+        self._url = f"{target.url}/gremlin"
+        self._made: httpx.Client | None = None
+
+    def send(self, statements: list[str], doing: str) -> list[Any]:
+        """Carry out statements in one transaction; return what the last one yields. Raises what an answer means."""
+        document = {"gremlin": ";".join(statements)}
+        if self._target.language is not None:
+            document["language"] = self._target.language
+        body = orjson.dumps(document)
+        headers = {"Content-Type": "application/json", "Accept": UNTYPED}
+        if self._target.iam_auth_enabled:
+            headers |= aws.signed(self._target, SERVICE, "POST", self._url, body)
+        try:
+            answer = self._connection().post(self._url, content=body, headers=headers)
+        except httpx.TransportError as error:
+            message = f"{doing}: Neptune cannot be reached ({type(error).__name__})"
+            raise TailraceError(ErrorKind.TARGET_CONNECTION, message) from error
+        if answer.status_code != httpx.codes.OK:
+            raise _refusal(answer, doing)
+        found: list[Any] = orjson.loads(answer.content)["result"]["data"]
+        return found
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+    def _connection(self) -> httpx.Client:
+        if self._made is None:
+            ca = self._target.ca
+            try:
+                trust = ssl.create_default_context(cafile=ca)
+            except OSError as error:
+                raise TailraceError(ErrorKind.CONFIGURATION, f"`ca` cannot be read ({type(error).__name__})") from error
+            self._made = httpx.Client(verify=trust, timeout=self._target.timeout_s)
+        return self._made
+
+
+def _refusal(answer: httpx.Response, doing: str) -> TailraceError:
+    """Return what an error means. Its text is left out: it may quote a statement."""
+    status = answer.status_code
+    try:
+        said = orjson.loads(answer.content)
+        code = str(said.get("code") or said.get("Exception-Class") or "")
+    except (ValueError, AttributeError):
+        code = ""
+    if code in BUSY or code == CONFLICT or status in (429, 503):
+        return TailraceError(ErrorKind.TARGET_THROTTLED, f"{doing}: Neptune is busy ({code or status})")
+    if status in (401, 403):
+        return TailraceError(
+            ErrorKind.PREREQUISITE,
+            f"{doing}: Neptune refuses ({code or status})",
+            remedy="`tailrace plan` shows what the role needs; see `iam_auth_enabled`",
+        )
+    if code == READER:
+        # After a failover too: the endpoint's name then leads to the new writer soon.
+        return TailraceError(
+            ErrorKind.TARGET_CONNECTION, f"{doing}: the instance takes no writes", remedy="name the writer endpoint"
+        )
+    if status in (400, 413) or "Parser" in code:
+        return TailraceError(ErrorKind.INVARIANT, f"{doing}: Neptune does not understand ({code or status})")
+    return TailraceError(ErrorKind.TARGET_CONNECTION, f"{doing}: Neptune failed ({code or status})")

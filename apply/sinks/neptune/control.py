@@ -1,0 +1,77 @@
+"""Barriers of one replication and target, as vertices: an arrival is a property."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apply.sink import Arrival, TopicPartition
+from apply.sinks.neptune import gremlin
+from apply.sinks.neptune.client import Client
+from apply.sinks.neptune.gremlin import text
+from runtime import clock
+
+LABEL = "tailrace_barrier"
+ARRIVED = "at "
+"""How a property begins that a partition's arrival makes."""
+
+SWEEP_VERTICES = 1_000
+SWEEPS_MAX = 10
+"""So many memories of deletions at most are removed at a time: of each request, and of requests."""
+SWEEP_EVERY_S = 600
+
+
+class ControlVertices:
+    """See `Sink.arrive` and `Sink.pass_barrier`. What deletions leave is removed here when its time is over."""
+
+    def __init__(self, client: Client, owner: str, kept_s: int) -> None:
+        self._client = client
+        self._owner = owner
+        self._kept_s = kept_s
+        self._swept_at: float | None = None
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """Record an arrival, durably and at once; tell how far the barrier has come."""
+        found = self._changed(barrier, f"{ARRIVED}{partition.topic}/{partition.partition}")
+        if "passed" in found:
+            return Arrival.PASSED
+        arrived = sum(name.startswith(ARRIVED) for name in found)
+        return Arrival.READY if arrived >= partition_count else Arrival.WAITING
+
+    def is_passed(self, barrier: str) -> bool:
+        """Tell whether somebody has passed a barrier."""
+        statement = f"g.V({self._id(barrier)}).has('passed').count()"
+        return bool(self._client.send([statement], "reading a barrier")[0])
+
+    def set_passed(self, barrier: str) -> None:
+        """Mark a barrier as passed."""
+        self._changed(barrier, "passed")
+
+    def forget(self) -> list[str]:
+        """Remove all barriers. What is known of deleted rows goes by itself."""
+        found = f"g.V().hasLabel('{LABEL}').has('owner',{text(self._owner)})"
+        (count,) = self._client.send([f"{found}.count()"], "counting barriers")
+        self._client.send([f"{found}.drop().iterate()"], "removing barriers")
+        return [f"removed {count} barriers"]
+
+    def sweep(self) -> None:
+        """Remove, now and then, what is known of deletions that were long ago."""
+        now = clock.monotonic()
+        if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY_S:
+            return
+        self._swept_at = now
+        before_s = clock.now_us() // 1_000_000 - self._kept_s
+        old = f"g.V().hasLabel('{gremlin.DELETED}').has('at',lt({before_s}L)).limit({SWEEP_VERTICES})"
+        for _ in range(SWEEPS_MAX):
+            if not self._client.send([f"{old}.count()"], "looking for old deletions")[0]:
+                return
+            self._client.send([f"{old}.drop().iterate()"], "forgetting old deletions")
+
+    def _changed(self, barrier: str, name: str) -> dict[str, Any]:
+        made = f"[(T.label):'{LABEL}','owner':{text(self._owner)}]"
+        statement = f"g.mergeV([(T.id):{self._id(barrier)}]).option(Merge.onCreate,{made})"
+        statement += f".property(single,{text(name)},1).valueMap()"
+        found: dict[str, Any] = self._client.send([statement], "changing a barrier")[0]
+        return found
+
+    def _id(self, barrier: str) -> str:
+        return text(f"tailrace/barrier/{self._owner}/{barrier}")

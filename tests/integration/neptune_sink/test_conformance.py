@@ -1,0 +1,223 @@
+"""The Neptune sink passes the conformance suite of sinks, on a real Gremlin Server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from apply.sink import Rejection, Sink, TableBatch
+from apply.sinks.neptune.sink import NeptuneSink
+from deploy.local.gremlin import GremlinServer
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.neptune_target import NeptuneTarget
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+from schemas.types.plain import canonical
+from tests.conformance.changes import Giver
+from tests.conformance.sink_suite import EVENTS, INT64, STRING, SinkSuite
+
+pytestmark = pytest.mark.integration
+
+
+def ask(server: GremlinServer, statement: str) -> list[Any]:
+    """Return what a statement yields, asked by a client of the test's own."""
+    body = {"gremlin": statement, "language": "gremlin-lang"}
+    answer = httpx.post(f"{server.url}/gremlin", json=body, timeout=60).raise_for_status()
+    found: list[Any] = answer.json()["result"]["data"]
+    return found
+
+
+class TestNeptune(SinkSuite):
+    @pytest.fixture
+    def sink(self, gremlin_server: GremlinServer) -> Iterator[Sink]:
+        self.server = gremlin_server
+        ask(gremlin_server, "g.V().drop()")
+        self.opened: list[NeptuneSink] = []
+        yield self.open()
+        for sink in self.opened:
+            sink.close()
+
+    def open(self) -> Sink:
+        section = NeptuneTarget.model_validate({"engine": "neptune", **self.server.settings})
+        self.opened.append(NeptuneSink("shop", "graph", section))
+        return self.opened[-1]
+
+    def other_sink(self, sink: Sink) -> Sink:
+        return self.open()
+
+    def read(self, sink: Sink, table: TableSchema) -> list[Row]:
+        found = ask(self.server, f"g.V().hasLabel('{table.name.table}').valueMap()")
+        forms = [(column.name, canonical(column.type)) for column in table.columns]
+        return [tuple(form(vertex[name][0]) if name in vertex else None for name, form in forms) for vertex in found]
+
+    @contextlib.contextmanager
+    def fault(self, sink: Sink, number: int) -> Iterator[None]:
+        """Let a request be lost, or its answer."""
+        client = cast("NeptuneSink", sink)._client
+        send, calls = client.send, iter(range(1000))
+
+        def lossy(statements: list[str], doing: str) -> list[Any]:
+            if next(calls) != number // 2:
+                return send(statements, doing)
+            if number % 2:
+                send(statements, doing)
+            raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
+
+        client.send = lossy  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            client.send = send  # type: ignore[method-assign]
+
+    def test_a_table_without_a_key_is_refused(self, sink: Sink) -> None:
+        with pytest.raises(TailraceError) as caught:
+            sink.prepare(EVENTS)
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+
+
+PEOPLE = TableSchema(
+    name=TableName("public", "people"),
+    columns=(
+        Column("id", INT64, "bigint", nullable=False),
+        Column("name", STRING, "text"),
+        Column("boss", INT64, "bigint"),
+        Column("born", LogicalType(Family.DATE), "date"),
+    ),
+    key=(0,),
+)
+PHOTOS = TableSchema(
+    name=TableName("public", "photos"),
+    columns=(Column("person", INT64, "bigint", nullable=False), Column("url", STRING, "text")),
+    key=(0,),
+)
+MAPPING = {
+    "rules": [
+        {
+            "rule_id": "1",
+            "table_name": "people",
+            "vertex_definitions": [
+                {
+                    "vertex_id_template": "p{id}",
+                    "vertex_label": "person",
+                    "vertex_definition_id": "person",
+                    "vertex_properties": [
+                        {"property_name": "name", "property_value_template": "{name}", "property_value_type": "String"},
+                        {"property_name": "born", "property_value_template": "{born}", "property_value_type": "Date"},
+                    ],
+                }
+            ],
+            "edge_definitions": [
+                {
+                    "from_vertex": {"vertex_id_template": "p{id}", "vertex_definition_id": "person"},
+                    "to_vertex": {"vertex_id_template": "p{boss}", "vertex_definition_id": "person"},
+                    "edge_id_template": {"label": "reportsTo", "template": template},
+                    "edge_properties": [{"property_name": "as", "property_value_template": "{name} of {boss}"}],
+                }
+                for template in ("{id}_{boss}", "e{id}")
+            ],
+        },
+        {
+            "rule_id": "2",
+            "table_name": "public.photos",
+            "vertex_definitions": [
+                {
+                    "vertex_id_template": "p{person}",
+                    "vertex_definition_id": "photo",
+                    "vertex_properties": [{"property_name": "photo", "property_value_template": "{url}"}],
+                }
+            ],
+        },
+    ]
+}
+BORN, BORN_TEXT = 3652, "1980-01-01T00:00"
+
+
+class Graph:
+    """A graph that rows are given to, and what is in it."""
+
+    def __init__(self, server: GremlinServer) -> None:
+        ask(server, "g.V().drop()")
+        self.server = server
+        section = {"engine": "neptune", "graph_mapping": json.dumps(MAPPING), **server.settings}
+        self.sink = NeptuneSink("shop", "graph", NeptuneTarget.model_validate(section))
+        self.giver = Giver()
+
+    def given(self, *batches: TableBatch) -> list[Rejection]:
+        """Write batches; the same batch has the same sequences whenever it is given."""
+        made = [self.giver.given(batch, self.sink.capabilities) for batch in batches]
+        return [rejection for batch in made for rejection in self.sink.apply(batch)]
+
+    @property
+    def vertices(self) -> dict[str, dict[str, Any]]:
+        """What is known of each vertex, without what is Tailrace's own."""
+        found = ask(self.server, "g.V().not(__.hasLabel('tailrace_deleted')).valueMap(true)")
+        return {vertex.pop("id"): _told(vertex) for vertex in found}
+
+    @property
+    def edges(self) -> set[tuple[str, str, str]]:
+        """Each edge's id and ends."""
+        found = ask(self.server, "g.E().project('i','o','n').by(T.id).by(__.outV().id()).by(__.inV().id())")
+        return {(edge["i"], edge["o"], edge["n"]) for edge in found}
+
+
+def _told(vertex: dict[str, Any]) -> dict[str, Any]:
+    values = {name: value[0] for name, value in vertex.items() if name != "label"}
+    return {name: value for name, value in values.items() if not name.startswith("tailrace_")}
+
+
+@pytest.fixture
+def graph(gremlin_server: GremlinServer) -> Iterator[Graph]:
+    made = Graph(gremlin_server)
+    yield made
+    made.sink.close()
+
+
+def test_rows_become_vertices_and_edges_in_whatever_order_they_come(graph: Graph) -> None:
+    photo = TableBatch(PHOTOS, upserts=[(1, "a.png"), (9, "z.png")])
+    people = TableBatch(PEOPLE, upserts=[(1, "Ann", 2, BORN), (3, "Cy", 1, None), (4, "Di", None, None)])
+    boss = TableBatch(PEOPLE, upserts=[(2, "Bo", None, None)])
+    stories = [[photo, people, boss], [boss, people, photo], [people, boss, photo, people]]
+    for story in stories:
+        graph.sink.truncate([PEOPLE, PHOTOS])
+        graph.giver = Giver()
+        assert graph.given(*story) == []
+        vertices = graph.vertices
+        assert vertices["p1"].pop("born").startswith(BORN_TEXT)
+        assert vertices == {
+            "p1": {"name": "Ann", "photo": "a.png"},
+            "p2": {"name": "Bo"},
+            "p3": {"name": "Cy"},
+            "p4": {"name": "Di"},
+            "p9": {"photo": "z.png"},
+        }
+        assert graph.edges == {("1_2", "p1", "p2"), ("e1", "p1", "p2"), ("3_1", "p3", "p1"), ("e3", "p3", "p1")}
+    # The boss goes before those who report to her do: a bare vertex is left as long as they say so.
+    graph.given(TableBatch(PEOPLE, deletes=[(2,)]))
+    assert graph.vertices["p2"] == {}
+    graph.given(TableBatch(PEOPLE, deletes=[(1,)]))
+    assert graph.vertices.keys() == {"p1", "p3", "p4", "p9"}
+    assert graph.vertices["p1"] == {"photo": "a.png"}
+    assert graph.edges == {("3_1", "p3", "p1"), ("e3", "p3", "p1")}
+    graph.given(TableBatch(PHOTOS, deletes=[(1,), (9,)]), TableBatch(PEOPLE, deletes=[(3,)]))
+    assert graph.vertices == {"p4": {"name": "Di"}}
+
+
+def test_edges_move_with_their_rows_and_late_ones_do_not_win(graph: Graph) -> None:
+    early = TableBatch(PEOPLE, upserts=[(1, "Ann", 2, None), (3, "Cy", 2, None), (5, "Ed", 2, None)])
+    later = TableBatch(PEOPLE, upserts=[(1, "Ann", 7, None), (3, "Cy", None, None)], deletes=[(5,)])
+    for story in ([early, later], [early], [later]):
+        assert graph.given(*story) == []
+        assert graph.edges == {("1_7", "p1", "p7"), ("e1", "p1", "p7")}
+        assert graph.vertices == {"p1": {"name": "Ann"}, "p3": {"name": "Cy"}, "p7": {}}
+    # The log holds a part of a row: its place is known, its name is not.
+    assert graph.given(TableBatch(PEOPLE, updates=[(3, UNCHANGED, None, BORN), (8, UNCHANGED, None, BORN)])) == []
+    assert graph.vertices["p3"]["born"].startswith(BORN_TEXT)
+    (refused,) = graph.given(TableBatch(PEOPLE, updates=[(1, UNCHANGED, 3, None)]))
+    assert refused.error.kind is ErrorKind.ROW_REJECTED
+    assert graph.edges == {("1_7", "p1", "p7"), ("e1", "p1", "p7")}

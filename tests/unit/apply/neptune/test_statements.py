@@ -1,0 +1,163 @@
+"""Statements and mappings of the Neptune sink: what stands in them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from apply.sinks.neptune.client import Client
+from apply.sinks.neptune.elements import Elements
+from apply.sinks.neptune.gremlin import text
+from schemas.errors import ErrorKind, TailraceError
+from schemas.neptune_target import NeptuneTarget
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+TABLE = TableSchema(
+    name=TableName("public", "nodes"),
+    columns=(
+        Column("emp_id", LogicalType(Family.INT64), "bigint", nullable=False),
+        Column("emp_name", LogicalType(Family.STRING), "text"),
+    ),
+    key=(0,),
+)
+
+
+def mapping(**vertex: Any) -> dict[str, Any]:
+    made = {"vertex_id_template": "{emp_id}", "vertex_label": "employee", "vertex_definition_id": "1", **vertex}
+    return {"rules": [{"rule_id": "1", "rule_name": "nodes", "table_name": "nodes", "vertex_definitions": [made]}]}
+
+
+def section(**more: Any) -> NeptuneTarget:
+    return NeptuneTarget.model_validate({"engine": "neptune", "url": "http://127.0.0.1:1", **more})
+
+
+@pytest.mark.parametrize(
+    ("value", "literal"),
+    [
+        ("plain1", "'plain1'"),
+        ("it's \\ here\n", r"'it\'s \\ here\n'"),
+        ("').drop()//", r"'\').drop()//'"),
+        ("é\U0001f9ff\x00", r"'\u00e9\ud83e\uddff\u0000'"),
+        ("\\u0027", r"'\\u0027'"),
+    ],
+)
+def test_text_stands_in_literals_alone(value: str, literal: str) -> None:
+    assert text(value) == literal
+
+
+def test_r2rml_is_refused_by_its_name() -> None:
+    with pytest.raises(ValidationError, match="R2RML"):
+        section(graph_mapping="@prefix rr: <http://www.w3.org/ns/r2rml#> .")
+    with pytest.raises(ValidationError, match="JSON"):
+        section(graph_mapping="rules:")
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"rules": []}, "rules"),
+        (mapping(vertex_id_templat="{emp_id}"), "vertex_id_templat"),
+        (mapping(vertex_properties=[{"property_name": "tailrace_x", "property_value_template": "x"}]), "taken"),
+        (
+            mapping(
+                vertex_properties=[
+                    {"property_name": "x", "property_value_template": "x", "property_value_type": "uuid"}
+                ]
+            ),
+            "type",
+        ),
+        ({"rules": mapping()["rules"] * 2}, "twice"),
+    ],
+)
+def test_what_a_mapping_cannot_mean_is_refused(document: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        section(graph_mapping=document)
+
+
+def test_a_mapping_is_held_against_the_table() -> None:
+    with pytest.raises(TailraceError) as caught:
+        Elements(TABLE, section(graph_mapping=mapping(vertex_id_template="{emp_ids}")).graph_mapping)
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    assert caught.value.remedy == "did you mean emp_id?"
+    other = TableSchema(TableName("public", "others"), TABLE.columns, (0,))
+    with pytest.raises(TailraceError, match="no rule"):
+        Elements(other, section(graph_mapping=mapping()).graph_mapping)
+    date = {"property_name": "d", "property_value_template": "{emp_name}", "property_value_type": "DateTime"}
+    with pytest.raises(TailraceError, match="Date"):
+        Elements(TABLE, section(graph_mapping=mapping(vertex_properties=[date])).graph_mapping)
+    (element,) = Elements(TABLE, section(graph_mapping=mapping(vertex_id_template="{EMP_NAME}")).graph_mapping).all
+    assert element.is_shared
+
+
+class _Recorder(BaseHTTPRequestHandler):
+    answer: tuple[int, dict[str, Any]] = (200, {})
+    seen: list[tuple[dict[str, str], bytes]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.seen.append((dict(self.headers), body))
+        status, document = self.answer
+        said = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *args: Any) -> None:
+        return
+
+
+class Service:
+    """Answers each request as it was last told."""
+
+    def __init__(self) -> None:
+        self.handler: type[_Recorder] = type("Handler", (_Recorder,), {"seen": []})
+        self._server = HTTPServer(("127.0.0.1", 0), self.handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def test_requests_are_signed_and_answers_mean_something() -> None:
+    service = Service()
+    keys = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "secret", "region": "eu-central-1"}
+    client = Client(section(url=service.url, iam_auth_enabled=True, **keys))
+    try:
+        service.handler.answer = (200, {"result": {"data": [1]}})
+        assert client.send(["g.V().count()"], "counting") == [1]
+        headers, body = service.handler.seen[0]
+        assert json.loads(body) == {"gremlin": "g.V().count()"}
+        assert headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+        assert "/eu-central-1/neptune-db/aws4_request" in headers["Authorization"]
+        assert "SignedHeaders=host;x-amz-date" in headers["Authorization"]
+        for status, code, kind in (
+            (500, "ConcurrentModificationException", ErrorKind.TARGET_THROTTLED),
+            (429, "", ErrorKind.TARGET_THROTTLED),
+            (403, "AccessDeniedException", ErrorKind.PREREQUISITE),
+            (400, "ReadOnlyViolationException", ErrorKind.TARGET_CONNECTION),
+            (400, "MalformedQueryException", ErrorKind.INVARIANT),
+            (500, "InternalFailureException", ErrorKind.TARGET_CONNECTION),
+        ):
+            service.handler.answer = (status, {"code": code, "detailedMessage": "'a value'"})
+            with pytest.raises(TailraceError) as caught:
+                client.send(["g.V()"], "asking")
+            assert caught.value.kind is kind
+            assert "a value" not in str(caught.value)
+    finally:
+        client.close()
+        service.stop()
+    with pytest.raises(TailraceError) as caught:
+        client.send(["g.V()"], "asking")
+    assert caught.value.kind is ErrorKind.TARGET_CONNECTION
+    client.close()
