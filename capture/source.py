@@ -149,7 +149,7 @@ class Source(Protocol):
         ...
 
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
-        """Estimate the rows of each table from the catalogue."""
+        """Estimate the rows of each table from the catalogue; tables that it says nothing of are left out."""
         ...
 
     def prepare(self, tables: Sequence[TableSchema]) -> Position:

@@ -103,6 +103,15 @@ def _settings(path: Path, target: str | None = None) -> Settings:
     return settings
 
 
+def _reached(path: Path, target: str | None = None) -> Settings:
+    """Return the configuration of a command that asks Kafka, once that answers; raise TRANSPORT soon if it does not."""
+    from control import contact
+
+    settings = _settings(path, target)
+    contact.reach_kafka(settings)
+    return settings
+
+
 def _only_target(settings: Settings, target: str | None) -> str:
     """Return the target asked for, or the only one there is."""
     if target is None and len(settings.targets) == 1:
@@ -181,7 +190,7 @@ def status_command(
     """Show phase, progress, position and lag of capture and of every target."""
     from control import render, status
 
-    with status.Observer(_settings(config)) as observer:
+    with status.Observer(_reached(config)) as observer:
         if watch and not as_json:
             render.watch_status(observer.look, interval_s)
         elif as_json:
@@ -214,7 +223,7 @@ def verify_command(
     """Compare source and target by checksums computed in the databases. Exit code 4: differences; 5: undecided."""
     from control import render, verify
 
-    settings = _settings(config)
+    settings = _reached(config)
     chosen = _only_target(settings, target)
     limits = verify.Limits(wait_s=wait_s, tries=tries, keys_max=keys_max)
     with render.verify_progress(enabled=not as_json) as progress:
@@ -240,9 +249,9 @@ def topics_command(
     from control import render, topics
 
     if ddl is not None:
-        typer.echo(topics.ddl(_settings(config), ddl), nl=False)
+        typer.echo(topics.ddl(_reached(config), ddl), nl=False)
         return exit_codes.OK
-    report = topics.survey(_settings(config), config)
+    report = topics.survey(_reached(config), config)
     if as_json:
         _print_json(report.to_document())
     else:
@@ -265,7 +274,7 @@ def reset_command(
     """Forget a replication: checkpoints, topics, groups, slot, and the targets' offsets. Target tables stay."""
     from control import reset
 
-    settings = _settings(config)
+    settings = _reached(config)
     steps = reset.plan(settings, keep_topics=keep_topics, keep_source=keep_source, purge=purge)
     for step in steps:
         typer.echo(f"will {step.description}")
@@ -282,7 +291,7 @@ def parked_list(config: Config, target: Target, as_json: AsJson = False) -> None
     """List parked keys: how many records wait, and why."""
     from control import parked, render
 
-    rows = parked.listing(_settings(config, target), target)
+    rows = parked.listing(_reached(config, target), target)
     if as_json:
         _print_json([row.to_document() for row in rows])
     else:
@@ -294,7 +303,7 @@ def parked_show(config: Config, target: Target, identifier: Identifier) -> None:
     """Print the records of one parked key, values included."""
     from control import parked
 
-    _print_json(parked.show(_settings(config, target), target, identifier))
+    _print_json(parked.show(_reached(config, target), target, identifier))
 
 
 @parked_app.command("retry")
@@ -302,7 +311,7 @@ def parked_retry(config: Config, target: Target, identifier: Identifier) -> None
     """Let the appliers try a parked key's records again, in order."""
     from control import parked
 
-    typer.echo(parked.retry(_settings(config, target), target, identifier))
+    typer.echo(parked.retry(_reached(config, target), target, identifier))
 
 
 @parked_app.command("skip")
@@ -310,7 +319,7 @@ def parked_skip(config: Config, target: Target, identifier: Identifier) -> None:
     """Drop the record that was refused, and apply what waits behind it."""
     from control import parked
 
-    typer.echo(parked.skip(_settings(config, target), target, identifier))
+    typer.echo(parked.skip(_reached(config, target), target, identifier))
 
 
 @parked_app.command("edit")
@@ -323,7 +332,7 @@ def parked_edit(
     """Apply a parked record with other values, and what waits with it, in order. Bytes are in hexadecimal."""
     from control import parked
 
-    typer.echo(parked.edit(_settings(config, target), target, identifier, changes))
+    typer.echo(parked.edit(_reached(config, target), target, identifier, changes))
 
 
 @parked_app.command("audit")
@@ -331,7 +340,7 @@ def parked_audit(config: Config, target: Target) -> None:
     """Print all that was ever parked, answered and released, in order, and who said so."""
     from control import parked
 
-    _print_json(parked.audit(_settings(config, target), target))
+    _print_json(parked.audit(_reached(config, target), target))
 
 
 @settings_app.command("schema")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capture.sources import open_source
+from control.contact import reach_source
 from schemas.codecs import compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.routing import inner_format, route
@@ -29,7 +29,7 @@ def text(settings: Settings, table: str, *, decoder: bool) -> str:
 
 
 def _schema(settings: Settings, table: str) -> TableSchema:
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         for schema in source.tables():
             if str(schema.name) == table:

@@ -38,9 +38,11 @@ def read(
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes.")] = False,
 ) -> int:
     """Print the records of a data topic as JSON lines, whatever its format."""
-    from control import reading
+    from control import contact, reading
 
-    for line in reading.lines(_settings(config), topic, records_max, follow=follow):
+    settings = _settings(config)
+    contact.reach_kafka(settings)
+    for line in reading.lines(settings, topic, records_max, follow=follow):
         typer.echo(line)
     return exit_codes.OK
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import psycopg
 
 from control.program import program
+from control.topics import SCRIPTS
 from deploy.local import stack
 from deploy.local.cache import LocalServerError
+from deploy.local.kafka import write_scripts
 from deploy.local.postgresql import PostgresqlAddress
 from schemas.errors import ErrorKind, TailraceError
 
@@ -28,6 +30,7 @@ def up(directory: Path | None) -> list[str]:
         ) from error
     _create_database(running.source, DATABASES["source"])
     _create_database(running.target, DATABASES["target"])
+    tools = _tools(root) if "kafka" in running.processes else []
     configuration = root / "tailrace.yaml"
     configuration.write_text(_configuration(running), encoding="utf-8")
     return [
@@ -35,6 +38,7 @@ def up(directory: Path | None) -> list[str]:
         f"source  {running.source.dsn(DATABASES['source'])}",
         f"target  {running.target.dsn(DATABASES['target'])}",
         f"A configuration for them: {configuration}",
+        *tools,
         "Make some tables in the source, then:",
         *commands(configuration, directory),
     ]
@@ -60,6 +64,16 @@ def down(directory: Path | None, *, wipe: bool) -> list[str]:
         shutil.rmtree(root, ignore_errors=True)
         lines.append(f"removed {root}")
     return lines
+
+
+def _tools(root: Path) -> list[str]:
+    """Leave Kafka's tools beside the servers, which were started from its jars alone; return what to tell."""
+    scripts = root / SCRIPTS
+    write_scripts(scripts)
+    return [
+        "Kafka's own tools, as `tailrace plan` and `tailrace topics` name them:",
+        f"  export PATH={shlex.quote(str(scripts))}:$PATH",
+    ]
 
 
 def _create_database(server: PostgresqlAddress, name: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from apply.sinks import open_sink
 from capture.source import Chunk, SnapshotReader
-from capture.sources import open_snapshot_reader, open_source
+from capture.sources import open_snapshot_reader
+from control.contact import reach_source
 from runtime import clock
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
@@ -66,7 +67,7 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
     Raises CONFIGURATION for rules that a table cannot follow, and if no table matches.
     """
     rules = settings.transformations(target)
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         tables = source.tables()
     finally:

@@ -15,9 +15,9 @@ from capture.schemas_topic import Catalogue
 from capture.service import own_topics
 from capture.shapes import check
 from capture.source import Source
-from capture.sources import open_source
 from capture.tables import table_spec
 from control import debezium
+from control.contact import reach_kafka, reach_source, waiting_for
 from control.wire_types import wire_type
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
@@ -53,7 +53,8 @@ class PlannedTable:
 
     name: TableName
     topic: str
-    rows_estimated: int
+    rows_estimated: int | None
+    """None: the source's catalogue does not say."""
     key: tuple[str, ...]
     columns: tuple[PlannedColumn, ...]
 
@@ -119,8 +120,14 @@ def make(settings: Settings) -> Report:
     if settings.settings is not None:
         found = [*task_settings.findings(settings.settings), *translation.findings(settings.settings, settings)]
         report.findings += [PlacedFinding("task settings", finding) for finding in found]
-    tables = (_check_debezium if isinstance(settings.source, DebeziumSource) else _check_source)(settings, report)
-    _check_kafka(settings, () if isinstance(settings.source, DebeziumSource) else tables, report)
+    cluster = _reached_kafka(settings, report)
+    tables: Sequence[TableSchema] = ()
+    if not isinstance(settings.source, DebeziumSource):
+        tables = _check_source(settings, report, asks_kafka=cluster is not None)
+    elif cluster is not None:
+        tables = _check_debezium(settings, report)
+    if cluster is not None:
+        _check_kafka(settings, cluster, () if isinstance(settings.source, DebeziumSource) else tables, report)
     for name in settings.targets:
         check_target(settings, name, tables, report)
     order = {Severity.BLOCKS: 0, Severity.WARNS: 1, Severity.NOTE: 2}
@@ -130,7 +137,7 @@ def make(settings: Settings) -> Report:
 
 def ddl_trigger(settings: Settings) -> str:
     """Return the SQL that makes the source tell the text of DDL statements in its log."""
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         return source.ddl_trigger() or "-- this engine has no means for it"
     finally:
@@ -138,18 +145,22 @@ def ddl_trigger(settings: Settings) -> str:
 
 
 def grants(settings: Settings) -> str:
-    """Return the SQL that makes least-privilege roles for the source and every target. Raises connection errors."""
+    """Return what gives the roles of the source and of every target their rights, and no others, and may be run again.
+
+    That is SQL for databases, and what else of that kind targets know. Raises connection errors.
+    """
     from apply.sinks import target_grants
 
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         tables = source.tables()
-        parts = [f"-- source: as a superuser\n{source.grants(tables)}"]
+        parts = [f"-- source, {settings.source.place}: as a superuser\n{source.grants(tables)}"]
     finally:
         source.close()
     for target in settings.targets:
-        statements = "\n".join(f"{statement.rstrip(';')};" for statement in target_grants(settings, target, tables))
-        parts.append(f"-- target {target}: as a superuser\n{statements}")
+        place = settings.target(target).place
+        lines = "\n".join(target_grants(settings, target, tables))
+        parts.append(f"-- target {target}, {place}: as a superuser\n{lines}")
     return "\n\n".join(parts)
 
 
@@ -157,7 +168,7 @@ def cutover(settings: Settings) -> str:
     """Return the SQL that makes the targets fit to be written by applications. Raises connection errors."""
     from apply.sinks import target_cutover
 
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         tables = source.tables()
     finally:
@@ -174,7 +185,7 @@ def of_error(error: TailraceError) -> Finding:
     return Finding(Severity.BLOCKS, str(error.kind), error.message, remedy=error.remedy)
 
 
-def planned_table(settings: Settings, table: TableSchema, rows_estimated: int) -> PlannedTable:
+def planned_table(settings: Settings, table: TableSchema, rows_estimated: int | None) -> PlannedTable:
     """Return how a table would travel."""
     return PlannedTable(
         table.name,
@@ -193,9 +204,18 @@ def _note(family: Family, native: str) -> str | None:
     return None
 
 
-def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
+def _reached_kafka(settings: Settings, report: Report) -> Topics | None:
+    """Return the cluster; None if it does not answer, which the report says once for all checks that ask it."""
     try:
-        source = open_source(settings)
+        return reach_kafka(settings)
+    except TailraceError as error:
+        report.findings.append(PlacedFinding("kafka", of_error(error)))
+        return None
+
+
+def _check_source(settings: Settings, report: Report, *, asks_kafka: bool) -> Sequence[TableSchema]:
+    try:
+        source = reach_source(settings)
     except TailraceError as error:
         report.findings.append(PlacedFinding("source", of_error(error)))
         return ()
@@ -203,9 +223,10 @@ def _check_source(settings: Settings, report: Report) -> Sequence[TableSchema]:
         tables = source.tables()
         report.reached.append(f"source {settings.source.engine} {settings.source.place}")
         estimates = source.row_estimates(tables)
-        report.tables = [planned_table(settings, t, max(0, estimates.get(t.name, 0))) for t in tables]
+        report.tables = [planned_table(settings, t, estimates.get(t.name)) for t in tables]
         report.findings += [PlacedFinding("source", finding) for finding in source.findings(tables)]
-        report.findings += [PlacedFinding("source", finding) for finding in _of_checkpoint(settings, source)]
+        if asks_kafka:
+            report.findings += [PlacedFinding("source", finding) for finding in _of_checkpoint(settings, source)]
         report.findings += [PlacedFinding("source", finding) for finding in _of_filters(settings, tables)]
         if not tables:
             report.findings.append(PlacedFinding("source", _nothing_selected()))
@@ -241,7 +262,7 @@ def _check_debezium(settings: Settings, report: Report) -> Sequence[TableSchema]
 
 
 def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
-    """Return what keeps capture from going on where it is; nothing where it has not begun, or Kafka does not answer."""
+    """Return what keeps capture from going on where it is; nothing where it has not begun."""
     try:
         if not Topics(settings.kafka).exists(checkpoints_topic(settings.name)):
             return []
@@ -285,9 +306,8 @@ def _nothing_selected() -> Finding:
     )
 
 
-def _check_kafka(settings: Settings, tables: Sequence[TableSchema], report: Report) -> None:
+def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSchema], report: Report) -> None:
     try:
-        cluster = Topics(settings.kafka)
         brokers = cluster.broker_count()
         report.reached.append(f"Kafka, {brokers} broker{'s' if brokers != 1 else ''}")
         wanted = settings.topics.replication_factor
@@ -369,9 +389,10 @@ def check_target(settings: Settings, name: str, tables: Sequence[TableSchema], r
     from apply.sinks import target_findings
 
     place = f"target {name}"
+    target = settings.target(name)
     try:
-        found = target_findings(settings, name, tables)
-        target = settings.target(name)
+        with waiting_for(f"target {name} at {target.place}", getattr(target, "connect_timeout_s", None)):
+            found = target_findings(settings, name, tables)
         if all(finding.code != ErrorKind.TARGET_CONNECTION for finding in found):
             report.reached.append(f"{place} {target.engine} {target.place}")
         report.findings += [PlacedFinding(place, finding) for finding in found]

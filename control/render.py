@@ -75,7 +75,8 @@ def plan(report: Plan, *, columns: bool) -> None:
     table = _table("table", "rows ≈", "key", "columns", "topic")
     for planned in report.tables:
         key = ", ".join(planned.key) or "none"
-        cells = (str(planned.name), number(planned.rows_estimated), key, str(len(planned.columns)), planned.topic)
+        rows = "not analysed" if planned.rows_estimated is None else number(planned.rows_estimated)
+        cells = (str(planned.name), rows, key, str(len(planned.columns)), planned.topic)
         table.add_row(*map(escape, cells))
     if table.row_count:
         console.print(table)

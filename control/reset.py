@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from control.contact import reach_source
 from control.status import data_topics
 from runtime.kafka.admin import Topics
 from schemas import topics as names
@@ -95,9 +96,7 @@ def _forget_checkpoints(settings: Settings) -> Sequence[str]:
 
 
 def _destroy(settings: Settings) -> Sequence[str]:
-    from capture.sources import open_source
-
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         return source.destroy()
     finally:

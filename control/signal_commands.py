@@ -76,9 +76,12 @@ def reload(
 
 
 def _settings(path: Path) -> Settings:
+    from control import contact
     from runtime import configuration
 
-    return configuration.load(path)
+    settings = configuration.load(path)
+    contact.reach_kafka(settings)
+    return settings
 
 
 def _tell(settings: Settings, signal: Signal, wait_s: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from control.contact import reach_source
 from control.status import Observer
 from runtime import clock
 from runtime.kafka.admin import Topics
@@ -70,9 +71,7 @@ def _position(settings: Settings, at: str | None) -> str | None:
     """Return a position as the source prints it. Raises CONFIGURATION for what is none."""
     if at is None:
         return None
-    from capture.sources import open_source
-
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         return source.format_position(source.current_position() if at == "now" else source.parse_position(at))
     finally:

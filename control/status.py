@@ -16,6 +16,7 @@ from typing import Any, Self
 import orjson
 
 from control import debezium
+from control.contact import reach_source
 from runtime import clock
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
@@ -190,10 +191,9 @@ class Observer:
     def _ask_source(self, report: Report) -> None:
         """Ask the source what capture cannot tell; a source that cannot be asked is a note, not an error."""
         from capture import checkpoints
-        from capture.sources import open_source
 
         try:
-            source = open_source(self._settings)
+            source = reach_source(self._settings)
             try:
                 end = source.current_position()
                 report.source["end"] = source.format_position(end)

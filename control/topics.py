@@ -21,6 +21,9 @@ from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
 from schemas.topic_settings import Shape
 
+SCRIPTS = "bin"
+"""A folder beside the configuration where there may be scripts of Kafka's tools, as `tailrace dev up` leaves them."""
+
 _SHAPES = {Shape.ENVELOPE: "changes", Shape.ROW: "rows", Shape.CLOUDEVENT: "changes, as CloudEvents,"}
 
 
@@ -72,7 +75,10 @@ def survey(settings: Settings, configuration: Path) -> Report:
         else:
             report.topics.append(TopicFacts(name, content, exists=False))
     report.commands = commands(
-        settings, sample(settings), read=f"{program()} debug read {shlex.quote(str(configuration))}"
+        settings,
+        sample(settings),
+        read=f"{program()} debug read {shlex.quote(str(configuration))}",
+        scripts=configuration.absolute().parent / SCRIPTS,
     )
     return report
 
@@ -125,14 +131,16 @@ def contents_by_topic(settings: Settings) -> dict[str, str]:
     return contents
 
 
-def commands(settings: Settings, table: TableName | None, *, read: str) -> list[tuple[str, str]]:
+def commands(settings: Settings, table: TableName | None, *, read: str, scripts: Path) -> list[tuple[str, str]]:
     """Return stock commands, ready to paste, that show what is in the topics; those of tables for one of them.
 
-    `read` is the command that decodes a topic, which the topic's name completes.
+    `read` is the command that decodes a topic, which the topic's name completes. `scripts` has Kafka's tools, if it is
+    there; else they are called by their names.
     """
     server = str(settings.kafka["bootstrap.servers"])
     way = route(settings, table or TableName("SCHEMA", "TABLE"))
-    console = f"kafka-console-consumer.sh --bootstrap-server {server} --isolation-level read_committed"
+    tools = f"{shlex.quote(str(scripts))}/" if scripts.is_dir() else ""
+    console = f"{tools}kafka-console-consumer.sh --bootstrap-server {server} --isolation-level read_committed"
     lines = []
     if way.format is Format.AVRO:
         lines.append(("changes of one table as JSON", f"{read} {way.topic}"))
@@ -149,10 +157,15 @@ def commands(settings: Settings, table: TableName | None, *, read: str) -> list[
         lines.append(
             (
                 f"lag of target {target}",
-                f"kafka-consumer-groups.sh --bootstrap-server {server} --describe --group {group}",
+                f"{tools}kafka-consumer-groups.sh --bootstrap-server {server} --describe --group {group}",
             )
         )
     lines.append(("state of all components", f"{console} --topic {names.status_topic(settings.name)} --from-beginning"))
-    kcat = f"kcat -b {server} -C -t {way.topic} -X isolation.level=read_committed -f '%k %o\\n' -e"
-    lines.append(("with kcat", kcat))
+    kcat = f"kcat -b {server} -C -t {way.topic} -X isolation.level=read_committed -e"
+    if way.format is not Format.AVRO:
+        lines.append(("with kcat", f"{kcat} -f '%k %s\\n'"))
+    elif settings.registry is not None:
+        lines.append(("with kcat", f"{kcat} -s avro -r {settings.registry.url}"))
+    else:
+        lines.append(("with kcat, which reads no Avro without a registry", f"{kcat} -f '%p %o: %S bytes\\n'"))
     return lines

@@ -74,7 +74,7 @@ def target_findings(settings: Settings, target: str, tables: Sequence[TableSchem
 
 
 def target_grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
-    """Return the statements that give a target's role what it needs for these tables, and nothing more."""
+    """Return the lines, ready to be run, that give a target's role what it needs for these tables, and nothing more."""
     mapped, _ = _mapped(settings, target, tables)
     return cast("list[str]", _engine(settings, target).grants(settings, target, mapped))
 

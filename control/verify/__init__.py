@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from capture.sources import open_source
+from control.contact import reach_source
 from control.status import Observer
 from control.verify import postgresql
 from control.verify.canonical import CanonicalSide
@@ -31,7 +31,7 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     Raises CONFIGURATION when no table is left, and connection errors; what concerns one table is in its result.
     """
     destination = settings.target(target)
-    source = open_source(settings)
+    source = reach_source(settings)
     try:
         tables = source.tables()
         estimates = source.row_estimates(tables)

@@ -19,7 +19,6 @@ from deploy.demo.shop import PRODUCTS
 from deploy.demo.stage import TARGET, DemoError, Stage
 from deploy.demo.story import Results, Story
 from deploy.local.cache import LocalServerError
-from deploy.local.kafka import without_scripts
 from deploy.local.postgresql import PASSWORD
 from schemas.errors import TailraceError
 
@@ -138,9 +137,8 @@ def _show_topics(stage: Stage, screen: Screen, results: Results) -> None:
     lines = [Text("To look at them yourself (make demo KEEP=1 leaves everything running):", style="bold")]
     # Loopback servers for an hour: their password is no secret.
     read = f"DEMO_PASSWORD={PASSWORD} {TAILRACE} debug read {shlex.quote(str(stage.configuration))}"
-    for what, command in commands(stage.settings, sample(stage.settings), read=read):
-        pasted = without_scripts(command) if stage.owns_kafka else command
-        lines += [Text(f"  # {what}", style="dim"), Text(f"  {pasted}")]
+    for what, command in commands(stage.settings, sample(stage.settings), read=read, scripts=stage.scripts):
+        lines += [Text(f"  # {what}", style="dim"), Text(f"  {command}")]
     screen.console.print(table)
     for line in lines:
         # For copying: not wrapped.

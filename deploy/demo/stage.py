@@ -20,9 +20,10 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+from control.topics import SCRIPTS
 from deploy.demo import shop
 from deploy.demo.engines import Client
-from deploy.local.kafka import KafkaServer, named_kafka
+from deploy.local.kafka import KafkaServer, named_kafka, write_scripts
 from deploy.local.postgresql import PASSWORD, server_user
 from deploy.local.process import ServerProcess, log_tail
 from runtime.configuration import load
@@ -89,9 +90,9 @@ class Stage:
         return self.target.connect(self.source.schema)
 
     @property
-    def owns_kafka(self) -> bool:
-        """Whether the broker is the demo's own; else it is the one that TAILRACE_KAFKA names."""
-        return self._kafka is not None
+    def scripts(self) -> Path:
+        """Where Kafka's tools are, if the broker is the demo's own."""
+        return self.directory / SCRIPTS
 
     @property
     def settings(self) -> Settings:
@@ -219,6 +220,7 @@ class Stage:
             return f"{self.bootstrap} (TAILRACE_KAFKA)"
         self._kafka = KafkaServer(self.directory / "kafka")
         self._kafka.start()
+        write_scripts(self.scripts)
         self.bootstrap = self._kafka.address.bootstrap
         return self.bootstrap
 

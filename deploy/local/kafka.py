@@ -32,6 +32,8 @@ QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 TOOLS = {
     "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
+    "kafka-configs.sh": "kafka.admin.ConfigCommand",
 }
 """The class behind each of the distribution's scripts that we name."""
 
@@ -217,12 +219,13 @@ def run_tool(
     return subprocess.run(command, capture_output=True, text=True, check=False, input=standard_input)
 
 
-def without_scripts(command: str) -> str:
-    """Return a command that names one of `TOOLS` as one that runs here, where Kafka may be nothing but its jars."""
-    script, _, arguments = command.partition(" ")
-    if script not in TOOLS:
-        return command
-    return f"{shlex.join(_tool_command(find_java(), kafka_jars(), TOOLS[script]))} {arguments}"
+def write_scripts(directory: Path) -> None:
+    """Write each of `TOOLS` into a directory as a script that runs here, where Kafka may be nothing but its jars."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, tool in TOOLS.items():
+        script = directory / name
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(_tool_command(find_java(), kafka_jars(), tool))} "$@"\n')
+        script.chmod(0o755)
 
 
 def _tool_command(java: str, classes: str, tool: str) -> list[str]:

@@ -177,20 +177,25 @@ class Topics:
         """Return how many brokers the cluster has; the cheapest proof that it answers."""
         return len(self._metadata().brokers)
 
+    def reach(self, timeout_s: float) -> None:
+        """Return once the cluster answers. Raises TRANSPORT after `timeout_s`, and at once what no waiting mends."""
+        self._metadata(timeout_s)
+
     def cluster_id(self) -> str | None:
         """Return what the cluster calls itself: two addresses may be of one."""
         found = self._metadata().cluster_id
         return None if found is None else str(found)
 
-    def _metadata(self) -> Any:
-        deadline = clock.monotonic() + self._timeout_s
+    def _metadata(self, timeout_s: float | None = None) -> Any:
+        deadline = clock.monotonic() + (timeout_s or self._timeout_s)
         while True:
+            left_s = deadline - clock.monotonic()
             try:
-                return self._admin.list_topics(timeout=min(METADATA_TIMEOUT_S, self._timeout_s))
+                return self._admin.list_topics(timeout=max(0.1, min(METADATA_TIMEOUT_S, left_s)))
             except KafkaException as error:
                 self._admin.poll(0)
                 failure = of_exception(error, "reaching Kafka", self._complaints.last)
-                if failure.action is not Action.RETRY or clock.monotonic() > deadline:
+                if failure.action is not Action.RETRY or clock.monotonic() >= deadline:
                     raise failure from error
 
     def _list(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka import KafkaAddress
+from runtime.configuration import load
 from tests.integration.services import TARGET, Services
 from tests.kit.compare import differences, wait_until_equal
 from tests.kit.servers import Database
@@ -48,8 +49,12 @@ def test_roles_that_own_nothing_are_enough(
             assert services.run("plan").returncode == 2
             printed = services.run("plan", "--grants").stdout
             for_source, for_target = printed.split("-- target ")
-            source.execute(for_source)
-            target.execute(f"-- {for_target}")
+            for _ in range(2):
+                source.execute(for_source)
+                target.execute(f"-- {for_target}")
+            # One table fewer than it was made of: whoever runs it once more adds that.
+            publication = load(services.configuration).publication
+            source.execute(f'alter publication "{publication}" drop table wl_items', for_source)
             plan = services.run("plan", "--json")
             assert plan.returncode == 0, plan.stdout
             assert [f for f in json.loads(plan.stdout)["findings"] if f["severity"] == "blocks"] == []

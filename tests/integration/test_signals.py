@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,10 @@ def test_commands_are_carried_out_once_while_changes_flow(
         operator.wait(lambda: services.status().get("pid") == services.pid("capture"), "the new one is in charge")
         operator.phase("paused")
         assert operator.count(target, 50) == 0
+        # One that has stood still since it began has said nothing of where it is.
+        status = json.loads(services.run("status", "--json").stdout)
+        assert (status["state"], "position" in status["source"]) == ("paused", True)
+        assert status["source"]["lag_bytes"] > 0
 
         operator.pauses_between(50, 51)
         assert "resumed" in operator.signal("resume")

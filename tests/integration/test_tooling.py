@@ -11,9 +11,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
+from control.topics import SCRIPTS
 from deploy.local.java import find_java
-from deploy.local.kafka import TOOLS, KafkaAddress, kafka_jars, without_scripts
+from deploy.local.kafka import TOOLS, KafkaAddress, kafka_jars, write_scripts
+from schemas.topics import status_topic, transactions_topic
 from tests.integration.services import Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
@@ -28,8 +38,7 @@ def _program(language: str) -> str:
     return str(found)
 
 
-def _java(command: str, *arguments: str) -> str:
-    words = [*shlex.split(without_scripts(command)), *arguments]
+def _tool(*words: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -47,6 +56,7 @@ def test_everything_that_the_documents_print_runs(
         ),
     )
     topics = {"overrides": [{"tables": ["public.json"], "format": "json"}]}
+    write_scripts(tmp_path / SCRIPTS)
     avro, json_ = f"{replication}.public.avro", f"{replication}.public.json"
     with Services(tmp_path, replication, kafka_server, source, target, topics=topics) as services:
         for service in ("capture", "apply"):
@@ -68,6 +78,15 @@ def test_everything_that_the_documents_print_runs(
         ddl = {engine: services.run("topics", "--ddl", engine).stdout for engine in ("flink", "ksql")}
         assert f"'topic' = '{avro}'" in ddl["flink"]
         assert f"KAFKA_TOPIC = '{json_}'" in ddl["ksql"]
+        _spoil_topics(kafka_server, transactions_topic(replication), status_topic(replication))
+        for place, code, remedy in _blocks(services):
+            assert (place, code) == ("kafka", "topic-settings")
+            # As the page says of the commands of `plan`: the tools are on the path.
+            _tool("sh", "-ec", f"PATH={shlex.quote(str(tmp_path / SCRIPTS))}:$PATH\n{remedy}")
+        assert _blocks(services) == []
+        # Whether or not the server has come to analyse them.
+        tables = json.loads(services.run("plan", "--json").stdout)["tables"]
+        assert [table["rows_estimated"] for table in tables] == [ROWS, ROWS]
 
     (tmp_path / "read_topic.py").write_text(_program("python"))
     command = [sys.executable, str(tmp_path / "read_topic.py"), kafka_server.bootstrap, avro]
@@ -83,6 +102,20 @@ def test_everything_that_the_documents_print_runs(
     assert sorted(json.loads(line)["after"]["id"] for line in lines) == list(range(1, ROWS + 1))
 
 
+def _spoil_topics(kafka: KafkaAddress, first: str, second: str) -> None:
+    """Give one topic another partition, and the other a clean-up that loses what is said on it."""
+    admin = AdminClient(dict(kafka.settings))
+    admin.create_partitions([NewPartitions(first, 2)])[first].result(60)
+    entry = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, second, incremental_configs=[entry])
+    admin.incremental_alter_configs([resource])[resource].result(60)
+
+
+def _blocks(services: Services) -> list[tuple[str, str, str]]:
+    findings = json.loads(services.run("plan", "--json").stdout)["findings"]
+    return [(f["place"], f["code"], f["remedy"]) for f in findings if f["severity"] == "blocks"]
+
+
 def _commands(services: Services) -> list[tuple[str, str]]:
     report = json.loads(services.run("topics", "--json").stdout)
     return [(what, command) for what, command in report["commands"]]
@@ -96,13 +129,13 @@ def _run(services: Services, command: str) -> str:
         done = services.run(f"{name} {sub}", *rest)
         assert done.returncode == 0, done.stderr
         return done.stdout
-    if program == "kafka-console-consumer.sh":
+    if Path(program).name == "kafka-console-consumer.sh":
         # Without a bound it goes on for ever, as it should.
         topic = words[words.index("--topic") + 1]
         bootstrap = words[words.index("--bootstrap-server") + 1]
-        return _java(command, "--max-messages", str(sum(1 for _ in read_raw(bootstrap, [topic]))))
-    if program in TOOLS:
-        return _java(command)
+        return _tool(program, *words, "--max-messages", str(sum(1 for _ in read_raw(bootstrap, [topic]))))
+    if Path(program).name in TOOLS:
+        return _tool(program, *words)
     assert program == "kcat", command
     if shutil.which(program) is None:
         pytest.skip("kcat is not installed; all else was run")

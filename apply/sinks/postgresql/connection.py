@@ -76,7 +76,9 @@ def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connecti
 
 def _unreachable(error: psycopg.Error, target: PostgresqlTarget) -> TailraceError:
     doing = f"connecting to {target.user}@{target.host}:{target.port}/{target.database}"
-    refusal = why_refused(make_conninfo("", **target.conninfo()), target.connect_timeout_s)
+    refusal = None
+    if not isinstance(error, psycopg.errors.ConnectionTimeout):
+        refusal = why_refused(make_conninfo("", **target.conninfo()), target.connect_timeout_s)
     if refusal is None:
         # libpq's text is all there is of a server that does not answer; no cell value is known yet that could be in it.
         return TailraceError(

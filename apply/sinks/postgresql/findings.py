@@ -70,16 +70,16 @@ def findings(
 
 
 def grants(target: PostgresqlTarget, schemas: Sequence[str]) -> list[str]:
-    """Return the statements that give the target's role what it needs and nothing more, for a superuser to run.
+    """Return the lines that give the target's role what it needs and nothing more.
 
-    It makes no schemas: those that it will write are made here.
+    A superuser runs them, once or more. It makes no schemas: those that it will write are made here.
     """
     role, database = quoted(target.user), quoted(target.database)
     mapped = sorted({*(target.schema_map.get(schema, schema) for schema in schemas), target.control_schema})
     return [
-        f"grant connect, temporary on database {database} to {role}",
-        *(f"create schema if not exists {quoted(schema)}" for schema in mapped),
-        *(f"grant usage, create on schema {quoted(schema)} to {role}" for schema in mapped),
+        f"grant connect, temporary on database {database} to {role};",
+        *(f"create schema if not exists {quoted(schema)};" for schema in mapped),
+        *(f"grant usage, create on schema {quoted(schema)} to {role};" for schema in mapped),
     ]
 
 

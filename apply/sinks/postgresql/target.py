@@ -48,7 +48,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
-    """Return the statements that give a target's role what it needs for these tables, for a superuser to run."""
+    """Return the lines that give a target's role what it needs for these tables, for a superuser to run."""
     return checks.grants(_section(settings, target), [table.name.schema for table in tables])
 
 

@@ -46,7 +46,8 @@ class RelationFacts:
     """`relreplident`: d default, n nothing, f full, i index."""
     ancestors: tuple[int, ...]
     """Of a partition: the oids of the partitioned tables above it."""
-    row_estimate: int
+    row_estimate: int | None
+    """None: the table was never analysed, and the server knows of no writes."""
     owner: str
     can_select: bool
     is_owner: bool

@@ -207,7 +207,9 @@ def _log_in(settings: PostgresqlSource, doing: str, conninfo: str) -> psycopg.Co
 def _refused(error: psycopg.Error, settings: PostgresqlSource, doing: str, conninfo: str) -> TailraceError:
     words = conninfo_to_dict(conninfo)
     where = f"{doing} {settings.user}@{words['host']}:{words['port']}/{settings.database}"
-    refusal = why_refused(conninfo, settings.connect_timeout_s)
+    # A server that said nothing in all the time that it had would say nothing once more.
+    is_silent = isinstance(error, psycopg.errors.ConnectionTimeout)
+    refusal = None if is_silent else why_refused(conninfo, settings.connect_timeout_s)
     if refusal is None:
         said = " ".join(str(error).split()) or type(error).__name__
         return TailraceError(ErrorKind.SOURCE_CONNECTION, f"{where} failed: {said}")

@@ -14,7 +14,7 @@ import psycopg
 from capture.source import Finding, Severity
 from capture.sources.postgresql.catalog import RelationFacts
 from capture.sources.postgresql.connection import classified, identifier, literal
-from capture.sources.postgresql.publication import create_statement, table_list
+from capture.sources.postgresql.publication import create_statement, ensure_statement, table_list
 from capture.sources.postgresql.server import Slot, read_slot
 from schemas.endpoints import PostgresqlSource
 from schemas.selection import Selection
@@ -131,7 +131,7 @@ def find(
 def grants(
     settings: PostgresqlSource, publication: str, tables: Sequence[TableName], views: Sequence[TableName] = ()
 ) -> str:
-    """Return the SQL that gives the role exactly what capturing needs, to be run by a superuser.
+    """Return the SQL that gives the role exactly what capturing needs, to be run by a superuser, once or more.
 
     The role is there: it is the one that asks.
     """
@@ -145,7 +145,7 @@ def grants(
     ]
     if readable:
         lines.append(f"grant select on {table_list(readable)} to {role};")
-    lines.append(f"{create_statement(publication, tables)};")
+    lines.append(ensure_statement(publication, tables))
     lines.append("-- and in the configuration: source.manage_publication: false")
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from capture.sources.postgresql.connection import classified, identifier
+from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.queries import OIDS
 from capture.sources.postgresql.server import RELOAD
 from runtime.clock import monotonic, sleep
@@ -54,6 +54,28 @@ select t.schemaname::text, t.tablename::text, array[c.oid, p.oid, coalesce(r.oid
  where t.pubname = %(name)s
 """
 """Published tables: what makes each a member, and whether only some of its rows or columns are published (15+)."""
+
+
+_ENSURE = """\
+do $$
+declare
+  missing regclass;
+begin
+  if not exists (select from pg_publication where pubname = {literal}) then
+    {create};
+  end if;
+  for missing in
+    select t from unnest(array[{members}]::regclass[]) as t
+     where not exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+                        where p.pubname = {literal} and r.prrelid = t)
+       and not exists (select from pg_publication_tables m
+                        where m.pubname = {literal} and format('%I.%I', m.schemaname, m.tablename)::regclass = t)
+  loop
+    execute format('alter publication %I add table %s', {literal}, missing);
+  end loop;
+end
+$$;"""
+"""SQL has no `if not exists` for publications, nor for their tables."""
 
 
 class Publication:
@@ -214,6 +236,12 @@ def create_statement(name: str, tables: Sequence[TableName]) -> str:
     """Return the statement that makes a publication of these tables."""
     of = f" for table {table_list(tables)}" if tables else ""
     return f"create publication {identifier(name)}{of} with (publish_via_partition_root = true)"
+
+
+def ensure_statement(name: str, tables: Sequence[TableName]) -> str:
+    """Return SQL that makes a publication of these tables, or adds those that it does not publish."""
+    members = ", ".join(literal(table_list([table])) for table in tables)
+    return _ENSURE.format(literal=literal(name), create=create_statement(name, ()), members=members)
 
 
 def table_list(tables: Sequence[TableName]) -> str:

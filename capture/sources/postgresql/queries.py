@@ -36,7 +36,8 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
           union all
           select i.inhrelid from tree join pg_class p on p.oid = tree.oid and p.relkind = 'p'
             join pg_inherits i on i.inhparent = tree.oid)
-      select coalesce(sum(greatest(l.reltuples, 0)) filter (where l.relkind <> 'p'), 0) as row_count,
+      select case when bool_or(l.relkind <> 'p' and l.row_count is null) then null
+                  else coalesce(sum(l.row_count) filter (where l.relkind <> 'p'), 0) end as row_count,
              coalesce(sum(pg_relation_filenode(l.oid)::int8) filter (where l.relkind <> 'p'), 0)::int8 as storage,
              coalesce(min(case
                  when l.relreplident = 'n' then 'nothing'
@@ -47,14 +48,20 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
                  when not exists (select from pg_index i where i.indrelid = l.oid and i.indisvalid
                      and case when l.relreplident = 'i' then i.indisreplident else i.indisprimary end) then 'no key'
              end), '') as refusal
-        from tree join pg_class l on l.oid = tree.oid where l.relkind <> 'p' or l.oid = c.oid) as leaves
+        from tree join (
+            select l.*, case when l.reltuples > 0 then l.reltuples
+                             when pg_stat_get_live_tuples(l.oid) > 0 then pg_stat_get_live_tuples(l.oid)
+                             when l.reltuples = 0 and current_setting('server_version_num')::int4 >= 140000 then 0
+                        end as row_count
+              from pg_class l) as l on l.oid = tree.oid where l.relkind <> 'p' or l.oid = c.oid) as leaves
  where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'
    and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
 """
-"""A partition's ancestors; the row estimate; what this role may do; why updates are refused as soon as the table is
-published (`CheckCmdReplicaIdentity` in `execReplication.c`); the file's number, which changes when all rows are written
-anew; whether it has parents or children by inheritance. Of a partitioned table its leaves count; and its own identity,
-by which their changes are told."""
+"""A partition's ancestors; the row estimate, of a table that was never analysed by what was written to it (which the
+server forgets when it crashes), null where it has none; what this role may do; why updates are refused as soon as the
+table is published (`CheckCmdReplicaIdentity` in `execReplication.c`); the file's number, which changes when all rows
+are written anew; whether it has parents or children by inheritance. Of a partitioned table its leaves count; and its
+own identity, by which their changes are told."""
 
 OIDS = """
 select n.nspname::text, c.relname::text, c.oid::int8

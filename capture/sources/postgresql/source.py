@@ -134,9 +134,9 @@ class PostgresqlDatabase:
         return self._catalog.consistently(lambda: self._catalog.read_tables(found))
 
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
-        """Estimate rows from `pg_class.reltuples`; 0 where a table was never analysed."""
-        estimates = {r.name: r.row_estimate for r in self._relations()}
-        return {table.name: estimates.get(table.name, 0) for table in tables}
+        """Estimate rows from the statistics; see `Source.row_estimates`."""
+        estimates = {r.name: r.row_estimate for r in self._relations() if r.row_estimate is not None}
+        return {table.name: estimates[table.name] for table in tables if table.name in estimates}
 
     def prepare(self, tables: Sequence[TableSchema]) -> Position:
         """Make the publication and the slot; see `Source.prepare`. Raises PREREQUISITE with the statement to run."""

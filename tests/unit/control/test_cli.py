@@ -139,7 +139,9 @@ def test_printed_commands_are_called_as_this_one_was(configuration: Path, monkey
 
 
 def test_a_command_that_reads_a_topic_names_it_last(configuration: Path) -> None:
-    shown = topics.commands(load(configuration), None, read="tailrace debug read shop.yaml")
+    shown = topics.commands(
+        load(configuration), None, read="tailrace debug read shop.yaml", scripts=configuration.parent / "bin"
+    )
     assert shown[0][1] == "tailrace debug read shop.yaml shop.SCHEMA.TABLE"
 
 
