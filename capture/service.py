@@ -265,8 +265,9 @@ class _Service:
         began_commit = session.committed
         paused = False
         while not self._stop.stopping and not session.is_finished:
-            session.step(POLL_TIMEOUT_S)
+            # First: the very first step must not read past what a pause is to stop at.
             signals.obey(session, source)
+            session.step(POLL_TIMEOUT_S)
             if paused := session.bounds.pause.is_met or signals.is_paused(session.position, source):
                 break
             leadership.check()

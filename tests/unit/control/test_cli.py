@@ -15,7 +15,7 @@ import structlog
 import typer
 from typer.testing import CliRunner
 
-from control import cli, dev, reference, reset, topics
+from control import cli, contact, dev, reference, reset, topics
 from runtime import exit_codes
 from runtime.configuration import load
 from runtime.logging import get_logger
@@ -120,6 +120,7 @@ def test_a_reset_that_is_not_confirmed_changes_nothing(configuration: Path, monk
         done.append("done")
         return done
 
+    monkeypatch.setattr(contact, "reach_kafka", lambda _: None)
     monkeypatch.setattr(reset, "plan", lambda *_, **__: [reset.Step("remove it", step)])
     refused = CliRunner().invoke(cli.app, ["reset", str(configuration)], input="n\n", standalone_mode=False)
     assert (refused.return_value, done) == (exit_codes.OK, [])
