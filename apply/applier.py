@@ -310,7 +310,7 @@ class Applier:
         now = self._monotonic()
         self.waiting.survey(self.cursors.positions, self.eof, self.holds.by_partition, now)
         if self.idle and self.healthy and not self.cursors.seeks and (self.waiting.due(now) or self.order.exact):
-            self.builder.again(self.waiting.take(now))
+            self.builder.again(self.waiting.take(now, whole=self.order.exact))
 
     def _submit(self) -> None:
         if self._future is not None or not self.healthy or self.cursors.seeks or not self.order.ready:
@@ -325,7 +325,7 @@ class Applier:
         self._congested_since = None
         whole, exact = self.order.whole, self.order.exact
         now, batch = self._monotonic(), self.builder.take()
-        self.waiting.keep_before(batch.next)
+        self.waiting.keep_before(batch)
         overdue = EVERYTHING if exact else self.holds.conflicts.overdue(now) | self.waiting.overdue(now)
         together = self.waiting.stuck and not overdue
         write = partial(self.writer.write, whole=whole, deferred=exact and not self._each_row, together=together)
@@ -372,7 +372,7 @@ class Applier:
 
     def _written(self, outcome: Outcome) -> None:
         if outcome.written:
-            self.cursors.flushed.update(outcome.batch.next)
+            self.cursors.settle(outcome.batch.next, outcome.batch.reached)
             self.holds.settle(outcome.batch.next)
             self.waiting.settle(outcome.batch.next)
             self._backoff.reset()

@@ -6,6 +6,7 @@ laid on the partition before.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,7 +81,9 @@ class Batch:
     """Tables, by topic, that are emptied before anything is written."""
     records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
     next: dict[TopicPartition, int] = field(default_factory=dict)
-    """The offsets that are reached when the batch is written."""
+    """The offsets that are durable when the batch is written."""
+    reached: dict[TopicPartition, int] = field(default_factory=dict)
+    """Up to where everything is written then, but for what waits."""
     queued: list[Record] = field(default_factory=list)
     """Records whose key is parked: they queue behind it."""
     refused: list[tuple[Record, TailraceError]] = field(default_factory=list)
@@ -136,13 +139,9 @@ class Cut:
 
 def by_partition(records: Iterable[Record]) -> dict[TopicPartition, list[Record]]:
     """Return each partition's records, in order."""
-    groups: dict[tuple[str, int], list[Record]] = {}
+    groups: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in records:
-        place = (record.topic(), record.partition())
-        if place in groups:
-            groups[place].append(record)
-        else:
-            groups[place] = [record]
+        groups[record.topic(), record.partition()].append(record)
     return {TopicPartition(*place): group for place, group in groups.items()}
 
 

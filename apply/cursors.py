@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from apply.batch import Record
 from apply.sink import TopicPartition
+from apply.survey import Progress
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import TailraceError
@@ -28,7 +29,7 @@ class Consumer(Protocol):
     def pause(self, partitions: Iterable[tuple[str, int]]) -> None: ...
     def resume(self, partitions: Iterable[tuple[str, int]]) -> None: ...
     def seek(self, offsets: Mapping[Any, int]) -> None: ...
-    def commit(self, offsets: Mapping[Any, int]) -> None: ...
+    def commit(self, offsets: Mapping[Any, int], notes: Mapping[Any, str]) -> None: ...
     def committed(self, partitions: Iterable[tuple[str, int]]) -> Mapping[Any, int]: ...
 
 
@@ -38,6 +39,8 @@ class Cursors:
     def __init__(self) -> None:
         self.flushed: dict[TopicPartition, int] = {}
         """Durable at the target."""
+        self.written: dict[TopicPartition, int] = {}
+        """Durable but for what waits: where that is more."""
         self.positions: dict[TopicPartition, int] = {}
         """Taken in."""
         self.seeks: dict[TopicPartition, int] = {}
@@ -47,6 +50,12 @@ class Cursors:
         """Take over partitions at these offsets."""
         self.flushed.update(starts)
         self.positions.update(starts)
+        self.written.update(starts)
+
+    def settle(self, offsets: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> None:
+        """A batch is durable up to `offsets`, and but for what waits up to where it `reached`."""
+        self.flushed.update(offsets)
+        self.written.update(reached)
 
     def jump(self, partition: TopicPartition, offset: int) -> None:
         """Go on at `offset`."""
@@ -55,19 +64,29 @@ class Cursors:
     def rewind(self) -> None:
         """Go back to what is durable, everywhere: also where `positions` never moved, the consumer may have."""
         self.positions.update(self.flushed)
+        self.written.update(self.flushed)
         self.seeks.update(self.flushed)
 
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go."""
-        for table in (self.flushed, self.positions, self.seeks):
+        for table in (self.flushed, self.positions, self.seeks, self.written):
             table.pop(partition, None)
 
 
+def progress_of(offset: int, note: str) -> Progress:
+    """Read what `GroupOffsets.commit` committed; somebody else's note says nothing."""
+    return Progress(offset, max(offset, int(note)) if note.isascii() and note.isdigit() else offset)
+
+
 class GroupOffsets:
-    """Commits durable offsets to the group: they show the lag, and are the truth for sinks that store none."""
+    """Commits durable offsets to the group: they show the lag, and are the truth for sinks that store none.
+
+    Beside an offset that rows which wait keep back it is noted how far the rest has got: it tells other appliers that
+    somebody is at work.
+    """
 
     def __init__(self) -> None:
-        self._committed: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, Progress] = {}
         self._due_at = 0.0
 
     def commit(
@@ -85,7 +104,7 @@ class GroupOffsets:
         if now < self._due_at:
             return
         self._due_at = now + COMMIT_INTERVAL_S if now != float("inf") else 0.0
-        offsets: dict[TopicPartition, int] = {}
+        changed: dict[TopicPartition, Progress] = {}
         # Where the consumer has yet to be put back, the end that it met lies behind records that are to be read again.
         standing = {*held, *cursors.seeks}
         for partition, offset in cursors.flushed.items():
@@ -93,16 +112,18 @@ class GroupOffsets:
             if eof is not None and offset == cursors.positions[partition] < eof and partition not in standing:
                 # Only transaction markers stand between: the partition is done up to its end.
                 offset = eof
-            if self._committed.get(partition) != offset:
-                offsets[partition] = offset
-        if not offsets:
+            progress = Progress(offset, max(offset, cursors.written.get(partition, 0)))
+            if self._committed.get(partition) != progress:
+                changed[partition] = progress
+        if not changed:
             return
+        notes = {p: str(one.written) for p, one in changed.items() if one.written > one.durable}
         try:
-            consumer.commit(offsets)
+            consumer.commit({p: one.durable for p, one in changed.items()}, notes)
         except TailraceError as error:
             log.info("offsets not committed to the group", reason=error.message)
         else:
-            self._committed.update(offsets)
+            self._committed.update(changed)
             hit("apply.offsets.after")
 
     def drop(self, partition: TopicPartition) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +14,7 @@ from apply import debezium_topics
 from apply.applier import Applier
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion, ranks
+from apply.cursors import progress_of
 from apply.dead_letters import DeadLettersTopic
 from apply.goal import Goal
 from apply.journal import Journal, loaded
@@ -23,6 +24,7 @@ from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
 from apply.sink import Sink, TopicPartition
 from apply.sinks import open_dms_tables, open_sink
+from apply.survey import Progress
 from apply.waiting import Waiting
 from apply.writer import Policies, Writer
 from runtime import clock, exit_codes, failpoints, garbage, metrics
@@ -142,7 +144,7 @@ class _Service:
                 self._writer,
                 self._catalog,
                 self._dead_letters.lot,
-                Waiting(settings.apply.conflict_wait_s, self._ends_now, self._group_offsets.read),
+                Waiting(settings.apply.conflict_wait_s, self._ends_now, self._progress),
                 self._executor,
                 Backoff.of(settings.retry, settings.apply.retry_for_s),
                 self._partition_count,
@@ -350,6 +352,9 @@ class _Service:
 
     def _ends_now(self) -> dict[tuple[str, int], int]:
         return self._topics.end_offsets(self._subscribed, read_committed=False)
+
+    def _progress(self, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], Progress]:
+        return {p: progress_of(*noted) for p, noted in self._group_offsets.read_noted(partitions).items()}
 
     def _partition_count(self, topic: str) -> int:
         if topic not in self._counts:

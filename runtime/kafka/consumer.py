@@ -29,6 +29,7 @@ OnAssign = Callable[[list[Partition]], Mapping[Partition, int]]
 OnRevoke = Callable[[list[Partition]], None]
 """Receives the partitions that go: everything flushed of them may still be committed before it returns."""
 
+NO_NOTES: Mapping[Partition, str] = {}
 REQUEST_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 10.0
 
@@ -198,14 +199,14 @@ class GroupConsumer:
         if paused:
             self._call("pausing", self._consumer.pause, _plain(paused))
 
-    def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit next offsets to the group, and wait for the answer.
+    def commit(self, offsets: Mapping[Partition, int], notes: Mapping[Partition, str] = NO_NOTES) -> None:
+        """Commit next offsets to the group, each with the short text that `notes` have for it, and wait for the answer.
 
         Raises TRANSPORT when the group has moved on meanwhile: the next assignment tells what is ours.
         """
         if not offsets:
             return
-        wanted = [TopicPartition(t, n, offset) for (t, n), offset in offsets.items()]
+        wanted = [TopicPartition(t, n, offset, notes.get((t, n), "")) for (t, n), offset in offsets.items()]
         for result in self._call("committing offsets", self._consumer.commit, offsets=wanted, asynchronous=False):
             if result.error is not None:
                 raise classify(result.error, "committing offsets", self._complaints.last)

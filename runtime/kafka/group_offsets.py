@@ -35,6 +35,10 @@ class GroupOffsets:
 
         Raises TRANSPORT when the group's coordinator does not answer.
         """
+        return {partition: offset for partition, (offset, _) in self.read_noted(partitions).items()}
+
+    def read_noted(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
+        """Return with each offset the text that was committed beside it; see `read`."""
         wanted = [TopicPartition(topic, number) for topic, number in partitions]
         if not wanted:
             return {}
@@ -42,7 +46,9 @@ class GroupOffsets:
             found = self._consumer.committed(wanted, timeout=REQUEST_TIMEOUT_S)
         except KafkaException as error:
             raise of_exception(error, f"reading the offsets of {self._group}", self._complaints.last) from error
-        return {(p.topic, p.partition): p.offset for p in found if p.error is None and p.offset >= 0}
+        return {
+            (p.topic, p.partition): (p.offset, p.metadata or "") for p in found if p.error is None and p.offset >= 0
+        }
 
     def close(self) -> None:
         """Let go of the client. May be called twice."""

@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_END, Message
 
 from runtime import clock
 from runtime.kafka.client import Properties
-from runtime.kafka.consumer import GroupConsumer, OnAssign, OnRevoke, Partition
+from runtime.kafka.consumer import NO_NOTES, GroupConsumer, OnAssign, OnRevoke, Partition
 from runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -99,9 +99,9 @@ class SoleConsumer:
         """See `GroupConsumer.seek`."""
         self._reader.seek(offsets)
 
-    def commit(self, offsets: Mapping[Partition, int]) -> None:
+    def commit(self, offsets: Mapping[Partition, int], notes: Mapping[Partition, str] = NO_NOTES) -> None:
         """See `GroupConsumer.commit`."""
-        self._member.commit(offsets)
+        self._member.commit(offsets, notes)
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """See `GroupConsumer.committed`."""

@@ -13,9 +13,10 @@ from functools import partial
 import psutil
 from confluent_kafka.admin import AdminClient
 
+from runtime import exit_codes
 from schemas.topics import checkpoints_topic
 from tests.integration.services import DEADLINE_S, TARGET
-from tests.integration.stage import Stage
+from tests.integration.stage import SESSION_TIMEOUT_S, Stage
 from tests.kit.proxy import Proxy
 
 FROZEN_S = 10.0
@@ -143,6 +144,21 @@ class Faults(Stage):
         self._stop.wait(1)
         self._end("apply-2")
 
+    def rejoin_apply(self) -> None:
+        """An applier with a name of its own in the group is back after a kill, and wakes when another has its name."""
+        for name in ("apply-2", "apply-2", "apply-3"):
+            if name in self.services.names:
+                self.services.kill(name)
+            self.services.start(name, instance=_INSTANCE)
+            self.services.wait(partial(self.services.said, name, "applying"), f"{name} joins")
+            self._stop.wait(1)
+        self.services.signal("apply-2", signal.SIGSTOP)
+        self._stop.wait(SESSION_TIMEOUT_S / 2)
+        self.services.signal("apply-2", signal.SIGCONT)
+        ended, code = self.services.join_either("apply-2", "apply-3")
+        assert code == exit_codes.STOPPED, self.services.log_tail(ended)
+        self._end(({"apply-2", "apply-3"} - {ended}).pop())
+
     def isolate_broker(self) -> None:
         """A broker is cut off from the others and from all clients, long enough to be voted out, while it runs."""
         network = self.servers.network
@@ -263,6 +279,7 @@ class Faults(Stage):
 
 
 _POISON = "apply.write.after"
+_INSTANCE = "second"
 
 KILLS = ("kill_capture", "kill_apply", "kill_kafka", "kill_source", "kill_target")
 PAIRS = ("kill_capture_and_kafka", "kill_apply_and_target", "kill_capture_and_source")
@@ -274,6 +291,7 @@ OTHERS = (
         "freeze_apply",
         "scale_apply",
         "poison_apply",
+        "rejoin_apply",
         "restart_source",
         "restart_target",
         "kill_loader",

@@ -80,8 +80,11 @@ class Services:
         for name in list(self._processes):
             self.kill(name)
 
-    def start(self, name: str, *arguments: str, failpoint: str | None = None) -> None:
-        """Start `capture` or `apply`, or another of a kind, as `apply-2`. `failpoint` is what it is armed with."""
+    def start(self, name: str, *arguments: str, failpoint: str | None = None, instance: str | None = None) -> None:
+        """Start `capture` or `apply`, or another of a kind, as `apply-2`.
+
+        `failpoint` is what it is armed with, `instance` its name in the group (static membership).
+        """
         service = name.partition("-")[0]
         more = ["--target", TARGET] if service == "apply" else []
         environment = {**os.environ, VARIABLE: failpoint} if failpoint else None
@@ -89,7 +92,10 @@ class Services:
         self._log_began[name] = path.stat().st_size if path.exists() else 0
         with path.open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [*self._command(service, "run"), *more, *arguments], stdout=log, stderr=log, env=environment
+                [*self._command(service, "run", instance=instance), *more, *arguments],
+                stdout=log,
+                stderr=log,
+                env=environment,
             )
 
     @property
@@ -158,6 +164,20 @@ class Services:
         del self._processes[name]
         return process.returncode
 
+    def join_either(self, *names: str) -> tuple[str, int]:
+        """Wait until one of some services ends by itself; return which, and the exit code."""
+        ended: list[str] = []
+
+        def look() -> bool:
+            ended[:] = [name for name in names if self._processes[name].poll() is not None]
+            return bool(ended)
+
+        deadline = time.monotonic() + DEADLINE_S
+        while not look():
+            assert time.monotonic() < deadline, "\n".join([f"none ended of {names}", *map(self.log_tail, names)])
+            time.sleep(0.2)
+        return ended[0], self.join(ended[0])
+
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command: `run("verify", "--target", "replica")`, `run("debug read", topic)`."""
         command, *arguments = words
@@ -189,5 +209,11 @@ class Services:
         lines = (self._directory / f"{name}.log").read_text(errors="replace").splitlines()
         return "\n".join([f"log of {name}:", *(line[:600] for line in lines[-lines_max:])])
 
-    def _command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "control.cli", *words, str(self.configuration)]
+    def _command(self, *words: str, instance: str | None = None) -> list[str]:
+        configuration = self.configuration
+        if instance is not None:
+            document = json.loads(configuration.read_text())
+            document["apply"]["instance_id"] = instance
+            configuration = configuration.with_stem(f"{configuration.stem}-{instance}")
+            configuration.write_text(json.dumps(document))
+        return [sys.executable, "-m", "control.cli", *words, str(configuration)]

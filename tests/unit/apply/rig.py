@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 from apply.applier import Applier
 from apply.batch import Record
 from apply.commit_order import CommitOrder, sequence_reader
+from apply.cursors import progress_of
 from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
 from apply.parking import ParkedRecord, ParkingLot
 from apply.schema_catalog import Loaded, TopicSchemas
 from apply.sink import Sink, TopicPartition
+from apply.survey import Progress
 from apply.waiting import Waiting
 from apply.writer import Policies, Writer
 from runtime.retry import Backoff
@@ -200,7 +202,7 @@ class Topics:
 class FakeConsumer:
     """A member that is told its partitions by the test, before its next `consume`."""
 
-    def __init__(self, topics: Topics, group: dict[TopicPartition, int], chance: random.Random) -> None:
+    def __init__(self, topics: Topics, group: dict[TopicPartition, Progress], chance: random.Random) -> None:
         self._topics = topics
         self._group = group
         self._chance = chance
@@ -223,7 +225,7 @@ class FakeConsumer:
             if event == "assign":
                 starts = self.applier.assigned(pairs)
                 for p in partitions:
-                    self._positions[p] = starts.get((p.topic, p.partition), self._group.get(p, 0))
+                    self._positions[p] = starts.get((p.topic, p.partition), self.committed([p]).get(p, 0))
                 continue
             (self.applier.revoked if event == "revoke" else self.applier.lost)(pairs)
             for p in partitions:
@@ -244,11 +246,11 @@ class FakeConsumer:
                 self._positions[partition] = offset
                 self.eof.pop(partition, None)
 
-    def commit(self, offsets: Mapping[Any, int]) -> None:
-        self._group.update({p: o for p, o in offsets.items() if p in self._positions})
+    def commit(self, offsets: Mapping[Any, int], notes: Mapping[Any, str]) -> None:
+        self._group.update({p: progress_of(o, notes.get(p, "")) for p, o in offsets.items() if p in self._positions})
 
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[TopicPartition, int]:
-        return {TopicPartition(*p): self._group[TopicPartition(*p)] for p in partitions if p in self._group}
+        return {TopicPartition(*p): self._group[TopicPartition(*p)].durable for p in partitions if p in self._group}
 
     def _fetch(self, max_records: int) -> list[Record]:
         got: list[Record] = []
@@ -365,7 +367,7 @@ class Rig:
         for table in tables:
             self.topics.add(table)
         self.target = MemoryTarget()
-        self.group: dict[TopicPartition, int] = {}
+        self.group: dict[TopicPartition, Progress] = {}
         self.dead_letters = DeadLettersDouble()
         self.clock = Clock()
         self.ranks: dict[TableName, int] = {table.name: i for i, table in enumerate(tables)}

@@ -83,14 +83,16 @@ class Model:
 class Group:
     """Shares the partitions among the members that live, as a broker does: revoke first, assign later."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, conflict_wait_s: float = 60.0) -> None:
         self.rig = rig
+        self.conflict_wait_s = conflict_wait_s
         self.members: list[Member] = []
         self.zombies: list[Member] = []
         self.owner: dict[TopicPartition, int] = {}
 
     def start(self) -> None:
-        self.members.append(self.rig.member(limits=Limits(batch_rows=self.rig.chance.choice([1, 5, 50, 1000]))))
+        rows = self.rig.chance.choice([1, 5, 50, 1000])
+        self.members.append(self.rig.member(limits=Limits(batch_rows=rows, conflict_wait_s=self.conflict_wait_s)))
         self.share()
 
     def share(self) -> None:
@@ -114,9 +116,10 @@ class Group:
             member.consumer.rebalance("lose", self.rig.topics.logs)
         if zombie:
             self.zombies.append(victim)
-        if not self.members:
-            self.members.append(self.rig.member())
-        self.share()
+        if self.members:
+            self.share()
+        else:
+            self.start()
 
     def step(self, member: Member) -> None:
         self.rig.clock.now += 0.2

@@ -9,11 +9,15 @@ import pytest
 from apply.limits import Limits
 from apply.outcome import Outcome
 from apply.sink import TopicPartition
-from apply.survey import Survey
+from apply.survey import Progress, Survey
 from schemas.changes import UNCHANGED, Row
 from schemas.table import Column, ForeignKey, TableName, TableSchema
-from tests.conformance.sink_suite import INT64, STRING
-from tests.unit.apply.rig import Member, Rig
+from tests.conformance.sink_suite import EVENTS, INT64, STRING
+from tests.unit.apply.rig import Entry, Member, Rig
+from tests.unit.apply.test_order import CHILDREN as ORDER_CHILDREN
+from tests.unit.apply.test_order import PARENTS as ORDER_PARENTS
+from tests.unit.apply.test_order import Source
+from tests.unit.apply.test_simulation import Group
 
 PARENTS = TableSchema(TableName("public", "parents"), (Column("id", INT64, "bigint"),), key=(0,))
 CHILDREN = TableSchema(
@@ -104,9 +108,120 @@ def test_a_row_counts_as_applied_once_however_often_it_was_tried() -> None:
 def test_a_partition_that_was_held_when_it_was_looked_at_has_yet_to_pass_when_it_goes_on() -> None:
     mine, other = TopicPartition("shop.public.parents", 0), TopicPartition("shop.public.parents", 1)
     survey = Survey({mine: 10, other: 10}, 0.0)
-    group = {other: 3}
+    group = {other: Progress(3, 3)}
     assert not survey.passed({mine: 4}, {}, [mine], lambda _: dict(group), 60, 1.0)
-    group[other] = 10
+    group[other] = Progress(10, 10)
     # The truncate that both waited for is done.
     assert not survey.passed({mine: 5}, {}, [], lambda _: dict(group), 60, 2.0)
     assert survey.passed({mine: 10}, {}, [], lambda _: dict(group), 60, 3.0)
+
+
+def test_who_moves_is_waited_for_and_who_has_come_to_the_end_but_for_what_waits_not_for_ever() -> None:
+    here, there = TopicPartition("shop.public.parents", 0), TopicPartition("shop.public.parents", 1)
+    group = {there: Progress(3, 3)}
+    survey = Survey({there: 100}, 0.0)
+
+    def passed(written: int, now: float) -> bool:
+        group[there] = Progress(3, written)
+        return survey.passed({here: 0}, {}, [], lambda _: dict(group), 10, now)
+
+    assert not any(passed(20 + n, 4.0 * n) for n in range(20)), "its every partition has a row that waits"
+    assert not any(passed(100 + n, 80.0 + n) for n in range(100)), "what it waits for may be waited for here, too"
+    assert passed(200, 181.0), "what comes later is no progress"
+
+
+def test_a_key_that_changes_all_the_time_is_refused_in_the_end_and_the_rest_flows() -> None:
+    rig = rig_of(PARENTS, CHILDREN)
+    member = rig.member(take_all=True, limits=Limits(conflict_wait_s=10))
+    for second in range(300):
+        rig.topics.put(CHILDREN, "u" if second else "c", None, (1, 5, f"note {second}"))
+        rig.topics.put(CHILDREN, "c", None, (10 + second, None, "a"))
+        step(rig, member, 5)
+        if second == 95:
+            assert rig.dead_letters.records == [], "not before its time"
+        if rig.dead_letters.records:
+            break
+    # What comes later queues behind it.
+    rig.settle(member)
+    assert len(rig.dead_letters.records) == second + 1 < 150
+    assert {row[0] for row in rig.target.read(CHILDREN.name)} == set(range(10, 11 + second))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_key_that_changes_faster_than_what_it_needs_comes_is_written_all_along(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parents are another applier's, which is always half a minute behind."""
+    rig = Rig((PARENTS, CHILDREN), seed, partition_count=1)
+    rig.target.foreign_keys = True
+    limits = Limits(conflict_wait_s=5)
+    first, late = rig.member(limits=limits), rig.member(limits=limits)
+    parents, children = (TopicPartition(f"shop.public.{name}", 0) for name in ("parents", "children"))
+    first.consumer.rebalance("assign", [children])
+    late.consumer.rebalance("assign", [parents])
+    ends: list[int] = []
+
+    def seen(_: TopicPartition) -> list[Entry]:
+        end = late.consumer._visible[parents] = ends[max(0, len(ends) - 30)]
+        return [e for e in rig.topics.logs[parents] if e.at < end]
+
+    monkeypatch.setattr(late.consumer, "_seen", seen)
+    found: set[Row] = set()
+    for second in range(240):
+        ends.append(rig.topics.ends[parents])
+        rig.topics.put(PARENTS, "c", None, (second,))
+        rig.topics.put(CHILDREN, "u" if second else "c", None, (1, second, "a"))
+        if second > 5:
+            # The parents that it had are gone before long.
+            rig.topics.put(PARENTS, "d", (second - 5,), None)
+        for _ in range(3):
+            rig.clock.now += 1 / 3
+            late.applier.step()
+            first.applier.step()
+        found |= set(rig.target.read(CHILDREN.name))
+    assert rig.dead_letters.records == []
+    assert len(found) > 3, "it is seen in many states"
+    ends[:] = [rig.topics.ends[parents]] * 30
+    rig.settle(first, late)
+    assert rig.target.read(CHILDREN.name) == [(1, 239, "a")]
+    assert rig.dead_letters.records == []
+
+
+class Families(Source):
+    """Children come before their parents and move from one to another, and parents go; nothing else."""
+
+    def transact(self) -> None:
+        for _ in range(self.chance.choice((1, 1, 2, 6))):
+            if len(self.parents) < 4:
+                self._family()
+            else:
+                self.chance.choice((self._family, self._move, self._move, self._leave))()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_appliers_that_share_a_legal_history_refuse_none_of_it(seed: int) -> None:
+    """They come, go, die, wake up late, and are slow: longer than a row waits in vain."""
+    rig = Rig((ORDER_PARENTS, ORDER_CHILDREN), seed, partition_count=1 + seed % 3)
+    rig.target.foreign_keys = True
+    source, group = Families(rig), Group(rig, conflict_wait_s=15.0)
+    for _ in range(1 + seed % 4):
+        group.start()
+    for turn in range(200):
+        for _ in range(rig.chance.choice((0, 0, 1, 1, 2))):
+            source.transact()
+        for member in group.members[turn % 2 :]:
+            # The first one is slow.
+            group.step(member)
+        event = rig.chance.random()
+        if event < 0.01:
+            group.start()
+        elif event < 0.03:
+            group.share()
+        elif event < 0.04:
+            group.crash(zombie=rig.chance.random() < 0.5)
+            group.step_all()
+    rig.settle(*group.members, steps=5000)
+    assert rig.dead_letters.records == []
+    assert {table.name: rig.target.read(table.name) for table in (ORDER_PARENTS, ORDER_CHILDREN)} == {
+        name: rows for name, rows in source.state().items() if name != EVENTS.name
+    }
