@@ -109,6 +109,8 @@ class _Service:
         self._next_signals = self._next_attend = self._next_refresh = self._next_report = self._next_ends = 0.0
         self._ends: dict[tuple[str, int], int] = {}
         self._counts: dict[str, int] = {}
+        self._goal: Goal | None = None
+        """What is applied when the service ends by itself; None: it does not."""
         self._subscribed: list[str] = []
         self._revision = 0
         self._ranks: dict[object, int] = {}
@@ -245,10 +247,10 @@ class _Service:
     def run(self, stop: StopRequest, *, until_now: bool) -> int:
         """Step until the stop or the goal; then drain. The last status document says how it ended."""
         try:
-            goal = self._goal() if until_now else None
-            self._writer.patient = not until_now
+            if until_now:
+                self._aim()
             log.info("applying", group=self._group, tables=len(self._subscribed))
-            self._loop(stop, goal)
+            self._loop(stop)
             self._writer.patient = False
             self._applier.drain()
         except TailraceError as error:
@@ -259,7 +261,7 @@ class _Service:
             self._report.write("failed", self._ends)
             raise
         suspended = self._applier.holds.suspended()
-        if goal is not None and goal.left and suspended:
+        if self._goal is not None and self._goal.left and suspended:
             first = next(iter(suspended.values()))
             self._report.write("failed", self._ends, first)
             raise first
@@ -267,7 +269,7 @@ class _Service:
         log.info("applier stopped", reason=stop.reason or "the goal is reached")
         return exit_codes.OK
 
-    def _loop(self, stop: StopRequest, goal: Goal | None) -> None:
+    def _loop(self, stop: StopRequest) -> None:
         next_log = 0.0
         while not stop.stopping:
             self._applier.step()
@@ -292,7 +294,9 @@ class _Service:
                 self._next_attend = now + ATTEND_INTERVAL_S
                 self._applier.resting = False
                 self._guarded(self._attend)
-                if goal is not None and self._reached(goal):
+                if self._goal is None and self._is_to_end():
+                    self._aim()
+                if self._goal is not None and self._reached(self._goal):
                     return
             elif now >= self._next_attend + ATTEND_LATE_S:
                 self._applier.resting = True
@@ -301,10 +305,11 @@ class _Service:
                 self._guarded(lambda: self._report.write(self._state, self._read_ends()))
                 if self._journal is not None:
                     self._journal.attend()
-            if goal is not None and now >= next_log:
+            if self._goal is not None and now >= next_log:
                 next_log = now + GOAL_LOG_INTERVAL_S
-                waits = [f"{p.topic}/{p.partition}@{end}" for p, end in sorted(goal.left.items())[:8]]
-                log.info("stops at the end as it was at the start", partitions_left=len(goal.left), waits_for=waits)
+                left = self._goal.left
+                waits = [f"{p.topic}/{p.partition}@{end}" for p, end in sorted(left.items())[:8]]
+                log.info("stops at the end of what was published", partitions_left=len(left), waits_for=waits)
 
     def _follow_signals(self, *, to_end: bool = False) -> None:
         """Stand still, or go on, as the last command to this target says."""
@@ -369,7 +374,14 @@ class _Service:
             for p, offset in cursors.flushed.items()
         }
 
-    def _goal(self) -> Goal:
+    def _is_to_end(self) -> bool:
+        """Tell whether every table is loaded, and the service is to end then."""
+        settings = self._settings
+        stops = settings.apply.stop_after_load and settings.mode is not Mode.CDC and bool(self._subscribed)
+        return stops and loaded(settings, self._completion, self._applier)
+
+    def _aim(self) -> None:
+        """Let the service end when what is published now is applied."""
         topics = [*self._subscribed]
         if not topics:
             raise TailraceError(
@@ -378,7 +390,8 @@ class _Service:
                 remedy="start capture first",
             )
         # Not the last stable offsets: a commit returns before its markers are written, and what is committed counts.
-        return Goal(self._topics.end_offsets(topics, read_committed=False), self._topics.begin_offsets(topics))
+        self._goal = Goal(self._topics.end_offsets(topics, read_committed=False), self._topics.begin_offsets(topics))
+        self._writer.patient = False
 
     def _reached(self, goal: Goal) -> bool:
         """Tell whether the group has got to where the topics ended, or a suspended table keeps it from there."""

@@ -6,12 +6,15 @@ what they offer: see `apply.reading`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 from control.contact import reach_source
 from control.status import Observer
 from control.verify import postgresql
-from control.verify.canonical import CanonicalSide
+from control.verify.canonical import CanonicalSide, Made, MappedSide
 from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
 from control.verify.gate import CatchUp
 from control.verify.read_back import ReadBackSide
@@ -22,7 +25,7 @@ from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import map_table
 from schemas.selection import Selection
 from schemas.settings import Mode, Settings
-from schemas.table import TableName
+from schemas.table import TableName, TableSchema
 
 
 def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Limits, progress: Progress) -> Report:
@@ -34,7 +37,7 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     source = reach_source(settings)
     try:
         tables = source.tables()
-        estimates = source.row_estimates(tables)
+        all_tables, estimates = tables, source.row_estimates(tables)
     finally:
         source.close()
     if patterns:
@@ -45,30 +48,58 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
         tables = [table for table in tables if not table.is_view]
     if not tables:
         raise TailraceError(ErrorKind.CONFIGURATION, "no replicated table matches", remedy="see `tailrace plan CONFIG`")
-    rules = settings.transformations(target)
-    wanted, unlike = [], []
-    for table in tables:
-        # What the target cannot do has been refused elsewhere.
-        mapped = map_table(rules, table, keeps_history=True)
-        if row_filter(settings.filters, table.source_form) is not None:
-            unlike.append(TableResult(str(table.name), error="not compared: filters take some of its rows only"))
-            continue
-        if mapped.rows is not None or mapped.table.columns != table.columns:
-            unlike.append(TableResult(str(table.name), error="not compared: the table mappings change its columns"))
-            continue
-        wanted.append((table, _target_name(destination, mapped.table.name), max(0, estimates.get(table.name, 0))))
-    if not wanted:
-        return Report(settings.name, target, unlike)
-    sides: list[Side] = []
+    made = _made(settings, target, all_tables)
+    unlike = [TableResult(str(table.name), error=why) for table in tables if (why := _refusal(settings, table, made))]
+    tables = [table for table in tables if not _refusal(settings, table, made)]
+    changed = {name: found for name, found in made.items() if found.changes_rows}
+    results = []
     with Observer(settings) as observer:
-        try:
-            sides.extend(open_sides(settings, target, [name for _, name, _ in wanted]))
-            gate = CatchUp(settings, target, observer)
-            results = compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
-            return Report(settings.name, target, results + unlike)
-        finally:
-            for side in sides:
-                side.close()
+        gate = CatchUp(settings, target, observer)
+        for mapped in ({}, changed):
+            wanted = [
+                (
+                    replace(made[table.name].mapped.table, name=table.name) if mapped else table,
+                    _target_name(destination, made[table.name].mapped.table.name),
+                    max(0, estimates.get(table.name, 0)),
+                )
+                for table in tables
+                if (table.name in changed) is bool(mapped)
+            ]
+            if wanted:
+                names = [name for _, name, _ in wanted]
+                with ExitStack() as stack:
+                    sides = [stack.enter_context(closing(side)) for side in open_sides(settings, target, names, mapped)]
+                    results += compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
+    return Report(settings.name, target, results + unlike)
+
+
+def _made(settings: Settings, target: str, tables: Sequence[TableSchema]) -> dict[TableName, Made]:
+    """Return what filters and rules make of each table."""
+    rules = settings.transformations(target)
+    # What the target cannot do has been refused elsewhere.
+    found = {table.name: map_table(rules, table, keeps_history=True) for table in tables}
+    sharers = Counter(mapped.table.name for mapped in found.values())
+    return {
+        table.name: Made(
+            mapped := found[table.name],
+            is_shared=sharers[mapped.table.name] > 1,
+            changes_rows=mapped.rows is not None
+            or mapped.table.columns != table.columns
+            or table.at_source is not None
+            or row_filter(settings.filters, table.source_form) is not None,
+        )
+        for table in tables
+    }
+
+
+def _refusal(settings: Settings, table: TableSchema, made: Mapping[TableName, Made]) -> str:
+    """Return why a table cannot be compared; empty if it can."""
+    if map_table(settings.capture_transformations, table.source_form).unsteady:
+        return "not compared: rules that work in capture make its values at random"
+    mapped, is_shared, _ = made[table.name]
+    if is_shared and not mapped.constants:
+        return "not compared: nothing in its key tells its rows from those of others"
+    return ""
 
 
 def _target_name(destination: AnyTarget, name: TableName) -> TableName:
@@ -78,27 +109,40 @@ def _target_name(destination: AnyTarget, name: TableName) -> TableName:
     return TableName(destination.schema_map.get(name.schema, default), name.table)
 
 
-def open_sides(settings: Settings, target: str, names: Sequence[TableName]) -> Iterator[Side]:
-    """Yield both sides, source first. Two PostgreSQL servers compute checksums of what they print alike.
+def open_sides(
+    settings: Settings, target: str, names: Sequence[TableName], made: Mapping[TableName, Made] | None = None
+) -> Iterator[Side]:
+    """Yield both sides, source first. Two PostgreSQL servers compute checksums of what they print alike, of tables that
+    no rule changes; `made` are those that rules do.
 
     Raises CONFIGURATION for a target that cannot be read back.
     """
     origin, destination = settings.source, settings.target(target)
-    if not isinstance(destination, PostgresqlTarget | MysqlTarget):
-        yield CanonicalSide("source", settings)
-        yield ReadBackSide(settings, target)
-        return
-    if isinstance(origin, PostgresqlSource) and isinstance(destination, PostgresqlTarget):
+    is_relational = isinstance(destination, PostgresqlTarget | MysqlTarget)
+    if not made and isinstance(origin, PostgresqlSource) and isinstance(destination, PostgresqlTarget):
         yield postgresql.Side("source", origin.conninfo())
         yield postgresql.Side("target", destination.conninfo())
         return
+    here = MappedSide("source", settings) if made else CanonicalSide("source", settings)
+    here.made = made or {}
+    yield here
+    there: CanonicalSide | ReadBackSide
+    if is_relational:
+        there = CanonicalSide("target", _as_source(settings, destination, names))
+    else:
+        there = ReadBackSide(settings, target)
+    there.made = made or {}
+    yield there
+
+
+def _as_source(settings: Settings, destination: AnyTarget, names: Sequence[TableName]) -> Settings:
+    """Return settings by which a target's tables are read as a source's are."""
     section = MysqlSource if isinstance(destination, MysqlTarget) else PostgresqlSource
     shared = {name: getattr(destination, name) for name in section.model_fields if hasattr(destination, name)}
     if isinstance(destination, MysqlTarget):
         shared.pop("database")
-    as_source = section.model_validate({**shared, "tables": sorted(map(str, names))})
-    yield CanonicalSide("source", settings)
-    yield CanonicalSide("target", settings.model_copy(update={"source": as_source}))
+    as_source = section.model_validate({**shared, "tables": sorted(map(str, set(names)))})
+    return settings.model_copy(update={"source": as_source, "mappings": None})
 
 
 __all__ = ["Limits", "Report", "compare"]

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from hashlib import md5
+from itertools import islice
 from typing import Any, NamedTuple
 
 from apply.sinks.mysql.arrays import array_json, array_reader
@@ -21,6 +22,8 @@ from capture.sources import open_snapshot_reader, open_source
 from control.verify.side import Key, Sum
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.expressions import Headers
+from schemas.mappings.mapped_table import Change, MappedTable
 from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
@@ -42,10 +45,37 @@ class Shape(NamedTuple):
     """Where each of the source's columns stands in this side's rows, and its form."""
     key: tuple[int, ...]
     """Which of `forms` are the key."""
+    only: tuple[tuple[int, Any], ...] = ()
+    """Which of `forms` have one value in all rows that are compared: others are of other tables of the source."""
+
+
+class Made(NamedTuple):
+    """What table mappings make of a table. It is compared as they have it, under its name at the source."""
+
+    mapped: MappedTable
+    is_shared: bool
+    """Whether the target's table has rows of other tables, too."""
+    changes_rows: bool
+    """Whether it is more than a name, or filters choose rows."""
 
 
 class RowsSide(ABC):
     """A side whose rows are read, all of them at each step. Implements `control.verify.side.Side` but for `shape`."""
+
+    made: Mapping[TableName, Made] = {}
+    """Tables that rules change."""
+
+    def _shape(self, table: TableSchema, schema: TableSchema, columns: Sequence[tuple[int, Column]]) -> Shape:
+        """Return the shape of a table whose columns, in the order of `schema`, stand at places of this side."""
+        made = self.made.get(schema.name)
+        unsteady = made.mapped.unsteady if made is not None else frozenset()
+        kept = [i for i in range(len(columns)) if i not in unsteady]
+        forms = tuple((columns[i][0], form_of(schema.columns[i], columns[i][1])) for i in kept)
+        only: tuple[tuple[int, Any], ...] = ()
+        if made is not None and made.is_shared:
+            constants = made.mapped.constants
+            only = tuple((kept.index(i), form_of(schema.columns[i], schema.columns[i])(v)) for i, v in constants)
+        return Shape(table, forms, tuple(kept.index(i) for i in schema.key), only)
 
     @abstractmethod
     def read(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[Row]:
@@ -80,11 +110,11 @@ class RowsSide(ABC):
         return found
 
     def _checksums(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[tuple[Key, str]]:
-        return (_checksum(shape, row) for row in self.read(shape, on_piece))
+        return filter(None, (_checksum(shape, row) for row in self.read(shape, on_piece)))
 
 
 class CanonicalSide(RowsSide):
-    """One of the two databases, read by its engine's own reader."""
+    """One of the two databases, read by its engine's own reader, as capture reads it: behind filters and its rules."""
 
     def __init__(self, role: str, settings: Settings) -> None:
         """Connect to the source that `settings` name, in the role of `source` or `target`."""
@@ -109,10 +139,7 @@ class CanonicalSide(RowsSide):
             raise TailraceError(
                 self._missing, f"the {self.role}'s table has no column {', '.join(missing)}", table=str(name)
             )
-        forms = tuple(
-            (places[column.name], form_of(column, table.columns[places[column.name]])) for column in schema.columns
-        )
-        return Shape(table, forms, schema.key)
+        return self._shape(table, schema, [(places[name], table.columns[places[name]]) for name in schema.column_names])
 
     def close(self) -> None:
         """Close the connections."""
@@ -129,8 +156,40 @@ class CanonicalSide(RowsSide):
                 on_piece(1 / len(chunks))
 
 
-def _checksum(shape: Shape, row: Row) -> tuple[Key, str]:
+class MappedSide(CanonicalSide):
+    """The source of a comparison whose rows are made as the rules of a target have them."""
+
+    def shape(self, name: TableName, schema: TableSchema) -> Shape:
+        """Look a table up; `schema` is what is made of it."""
+        made = self.made[name]
+        own = self._tables.get(name)
+        if own is None:
+            raise TailraceError(self._missing, f"the {self.role} has no such table", table=str(name))
+        return self._shape(own, schema, list(enumerate(made.mapped.table.columns)))
+
+    def read(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[Row]:
+        """Yield every row as it is to be at the target. Raises ROW_REJECTED for one that cannot be."""
+        mapped = self.made[shape.table.name].mapped
+        rows = super().read(shape, on_piece)
+        if mapped.rows is None:
+            yield from rows
+            return
+        while batch := list(islice(rows, BATCH_ROWS)):
+            try:
+                yield from mapped.rows(batch, [_NO_CHANGE] * len(batch))
+            except ValueError as error:
+                message = f"the source has rows that the table mappings cannot make, which are parked: {error}"
+                raise TailraceError(ErrorKind.ROW_REJECTED, message, table=str(shape.table.name)) from None
+
+
+_NO_CHANGE = Change(Headers(None, "1970-01-01 00:00:00", 0, None))
+"""Columns that are made of changes are not compared."""
+
+
+def _checksum(shape: Shape, row: Row) -> tuple[Key, str] | None:
     values = [None if row[place] is None else form(row[place]) for place, form in shape.forms]
+    if any(values[i] != value for i, value in shape.only):
+        return None
     checksum = md5(repr(values).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
     if not shape.key:
         return (checksum,), checksum

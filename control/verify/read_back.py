@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from apply.sinks import open_reader
-from control.verify.canonical import RowsSide, Shape, form_of
+from control.verify.canonical import RowsSide, Shape
 from schemas.changes import Row
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
@@ -25,8 +25,7 @@ class ReadBackSide(RowsSide):
 
     def shape(self, name: TableName, schema: TableSchema) -> Shape:
         """See `Side`. Whether the table is there shows when it is read."""
-        forms = tuple((place, form_of(column, column)) for place, column in enumerate(schema.columns))
-        return Shape(replace(schema, name=name), forms, schema.key)
+        return self._shape(replace(schema, name=name), schema, list(enumerate(schema.columns)))
 
     def read(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[Row]:
         """Yield every row. How much of the whole each is nobody knows before the end."""

@@ -50,6 +50,8 @@ class MappedTable:
     """Values of the key, in key order; None: as they are."""
     read: tuple[int, ...]
     """The source's columns that expressions read."""
+    unsteady: frozenset[int]
+    """The target's columns, by place, that are other ones each time: at random, of facts of changes, of old rows."""
     needs_changes: bool
     """Whether the functions look at the changes that are given beside the rows."""
     constants: tuple[tuple[int, Any], ...]
@@ -71,6 +73,14 @@ class _Target:
     expression: Expression | None = None
     earlier: int | None = None
     """The column of the old row that it is."""
+    is_random: bool = False
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether equal rows have an equal value."""
+        expression = self.expression
+        is_fact = expression is not None and (expression.reads_headers or expression.is_volatile)
+        return not (is_fact or self.is_random or self.earlier is not None)
 
 
 def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_history: bool = False) -> MappedTable:
@@ -123,7 +133,9 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     left_out = _left_out(table, mapped)
     if mapped == table:
         mapped = table
-    return MappedTable(mapped, rows, old_rows, key_rows, read, needs, constants, bool(key and not table.key), left_out)
+    unsteady = frozenset(i for i, t in enumerate(targets) if not t.is_steady)
+    gains_key = bool(key and not table.key)
+    return MappedTable(mapped, rows, old_rows, key_rows, read, unsteady, needs, constants, gains_key, left_out)
 
 
 def _is_constant(target: _Target) -> bool:
@@ -137,8 +149,7 @@ def _key_part(table: TableSchema, target: _Target) -> keys.KeyPart:
         return keys.KeyPart(target.column.name, former, frozenset({target.source}), is_same=True)
     expression = target.expression
     reads = frozenset(expression.columns) if expression is not None else frozenset[int]()
-    is_steady = target.earlier is None and not (expression and (expression.reads_headers or expression.is_volatile))
-    return keys.KeyPart(target.column.name, "", reads, False, is_steady)
+    return keys.KeyPart(target.column.name, "", reads, False, target.is_steady)
 
 
 def _kept(rules: list[TransformationRule], table: TableSchema) -> list[int]:
@@ -194,6 +205,7 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int) -> 
         replace(column, name=name, type=type_, native=native, default=None, identity="", collation=None, filling=None),
         index,
         tuple(steps),
+        is_random=mask is not None and mask.rule_action is Action.DIGITS_RANDOMIZE,
     )
 
 

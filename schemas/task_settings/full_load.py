@@ -25,6 +25,8 @@ from schemas.task_settings.keys import (
 _SHARED = "several appliers of a target share its topics' partitions: start as many as you like"
 _SUBTASKS = to("capture.load_processes")
 
+_ENDS = to("apply.stop_after_load", lambda ends: ends or None)
+
 _PREPARATION = {"DO_NOTHING": "keep", "TRUNCATE_BEFORE_LOAD": "empty", "DROP_AND_CREATE": "drop"}
 
 
@@ -152,19 +154,22 @@ KEYS: tuple[Key, ...] = (
         "the key is made with the table, since rows and changes meet by it; indexes and foreign keys are made when "
         "the load is complete in any case",
     ),
-    refused(
+    honoured(
         "FullLoadSettings.StopTaskCachedChangesApplied",
         FLAG,
         False,
         "the task stops when the load is complete and the changes since then are applied",
-        "`tailrace apply run --stop-at now` applies what the topics hold, and stops",
+        _ENDS,
+        here="appliers end; capture goes on, and the topics keep what they have not applied. To go on, state false and "
+        "start them again",
     ),
-    refused(
+    differently(
         "FullLoadSettings.StopTaskCachedChangesNotApplied",
         FLAG,
         False,
         "the task stops when the load is complete, before the changes since then are applied",
-        "rows and changes are applied together: there is no such moment",
+        "rows and changes are applied together: appliers end as with StopTaskCachedChangesApplied",
+        _ENDS,
     ),
     honoured(
         "FullLoadSettings.MaxFullLoadSubTasks",
