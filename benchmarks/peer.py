@@ -16,7 +16,7 @@ import psycopg
 
 from benchmarks.measure import BenchmarkError, Cost, cost, watch
 from benchmarks.stage import SOURCE, TABLE, Stage
-from deploy.local.connect import ConnectWorker, json_converters
+from deploy.local.connect import ConnectWorker, avro_converters, json_converters
 from deploy.local.postgresql import PASSWORD, SUPERUSER
 from deploy.local.registry import RegistryServer
 from runtime import clock
@@ -81,19 +81,8 @@ JSON_WITH_SCHEMA = Encoding("json-with-schema", dict(json_converters(schemas=Tru
 
 def avro(registry: RegistryServer) -> Encoding:
     """Return Avro in Confluent's wire format, with schemas in a registry."""
-    properties: dict[str, str | bool] = {
-        "schema.name.adjustment.mode": "avro",
-        "field.name.adjustment.mode": "avro",
-    }
-    for part in ("key", "value"):
-        converter = f"{part}.converter"
-        properties |= {
-            converter: "io.apicurio.registry.utils.converter.AvroConverter",
-            f"{converter}.apicurio.registry.url": registry.url.replace("/apis/ccompat/v7", "/apis/registry/v2"),
-            f"{converter}.apicurio.registry.auto-register": True,
-            f"{converter}.apicurio.registry.find-latest": True,
-        }
-    return Encoding("avro", properties, ("apicurio-converter",))
+    adjustment: dict[str, str | bool] = {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
+    return Encoding("avro", adjustment | avro_converters(registry), ("apicurio-converter",))
 
 
 def configuration() -> dict[str, Any]:
@@ -205,10 +194,8 @@ class Peer:
         directory: Path = self._stage.directory / f"peer-{name}"
         plugins = ("debezium-jdbc" if sink else "debezium-postgres", *encoding.plugins)
         bootstrap = str(self._stage.bootstrap)
-        # The converter's jar does not announce its class: then Connect must look through all of them.
-        settings = WORKER | ({"plugin.discovery": "hybrid_warn"} if encoding.plugins else {})
         worker = ConnectWorker(
-            directory, bootstrap, [connector], plugins=plugins, heap_mb=HEAP_MB, jvm_options=JVM, settings=settings
+            directory, bootstrap, [connector], plugins=plugins, heap_mb=HEAP_MB, jvm_options=JVM, settings=WORKER
         )
         with worker:
             yield worker

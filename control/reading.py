@@ -18,7 +18,6 @@ from runtime.kafka.compacted import Follower, Record, read_all
 from runtime.registry import open_registry
 from schemas.codecs import wire
 from schemas.errors import ErrorKind, TailraceError
-from schemas.format import Format
 from schemas.registry import parse_registry_record
 from schemas.settings import Settings
 
@@ -53,7 +52,7 @@ def _plain(value: Any) -> str:
 
 
 class Reader:
-    """Reads keys and values in the format of the configuration."""
+    """Reads keys and values of any format: they tell it themselves, since no JSON begins with a zero byte."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -64,11 +63,13 @@ class Reader:
         """Return the document of a key or value. Raises DECODE, also for a schema that the registry lacks."""
         if content is None:
             return None
-        if self._settings.topics.format is not Format.AVRO:
+        if not _is_avro(content):
             try:
                 return json.loads(content)
             except ValueError as error:
-                raise TailraceError(ErrorKind.DECODE, f"a record of {len(content)} bytes is no JSON") from error
+                raise TailraceError(
+                    ErrorKind.DECODE, f"a record of {len(content)} bytes is neither Avro nor JSON"
+                ) from error
         schema_id = wire.schema_id(content)
         if schema_id not in self._schemas:
             self._load(schema_id)
@@ -94,7 +95,7 @@ class Reader:
                 what = "is of the key" if name in row else f"is none of {', '.join(row)}"
                 raise TailraceError(ErrorKind.CONFIGURATION, f"column {name!r} {what}")
         envelope["unavailable"] = [n for n in envelope.get("unavailable") or () if n not in values] or None
-        if self._settings.topics.format is not Format.AVRO:
+        if not _is_avro(content):
             row |= values
             return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=_plain).encode()
         schema = self._schemas[wire.schema_id(content)]
@@ -123,6 +124,10 @@ class Reader:
         for key, value in read_all(self._settings.kafka, self._settings.topics.registry_topic).items():
             if schema := parse_registry_record(key, value):
                 self._schemas[schema.schema_id] = fastavro.parse_schema(json.loads(schema.text))
+
+
+def _is_avro(content: bytes) -> bool:
+    return content[:1] == bytes([wire.MAGIC])
 
 
 def _row_fields(schema: Any) -> list[Any]:

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from control import debezium
 from control.program import program
 from control.status import known_tables
 from control.stream_ddl import Engine, statements
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import read_all
 from schemas import topics as names
+from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.registry import parse_table_record
@@ -83,9 +85,12 @@ def survey(settings: Settings, configuration: Path) -> Report:
     return report
 
 
-def sample(settings: Settings) -> TableName | None:
-    """Return a table with a topic, if there is one."""
-    return next((name for name in known_tables(settings) if route(settings, name).outbox is None), None)
+def sample(settings: Settings) -> tuple[str, Format] | None:
+    """Return the topic of a table, if there is one, and how it is written."""
+    if isinstance(settings.source, DebeziumSource):
+        return next(((topic, settings.source.format) for topic in debezium.known_topics(settings)), None)
+    ways = (route(settings, name) for name in known_tables(settings))
+    return next(((way.topic, way.format) for way in ways if way.outbox is None), None)
 
 
 def ddl(settings: Settings, engine: str) -> str:
@@ -95,6 +100,8 @@ def ddl(settings: Settings, engine: str) -> str:
     """
     if engine not in list(Engine):
         raise TailraceError(ErrorKind.CONFIGURATION, f"--ddl {engine}: one of {', '.join(Engine)}")
+    if isinstance(settings.source, DebeziumSource):
+        raise TailraceError(ErrorKind.CONFIGURATION, "--ddl is for topics that Tailrace writes, not Debezium")
     topic = names.schemas_topic(settings.name)
     if not Topics(settings.kafka).exists(topic):
         raise TailraceError(ErrorKind.PREREQUISITE, "no table is known yet", remedy="start capture first")
@@ -110,47 +117,65 @@ def ddl(settings: Settings, engine: str) -> str:
 def contents_by_topic(settings: Settings) -> dict[str, str]:
     """Return what each topic of the replication holds: the tables' topics first, then Tailrace's own."""
     replication = settings.name
+    is_foreign = isinstance(settings.source, DebeziumSource)
+    contents: dict[str, str] = {}
+    if is_foreign:
+        contents |= dict.fromkeys(debezium.known_topics(settings), "changes of a table, as Debezium writes them")
+    else:
+        contents |= _published(settings)
+        contents |= {
+            names.checkpoints_topic(replication): "capture's position and load progress",
+            names.ddl_topic(replication): "schema changes, in order",
+            names.transactions_topic(replication): "marks, and where transactions begin and end",
+        }
+    contents |= {
+        names.schemas_topic(replication): "table schema versions",
+        names.signals_topic(replication): "commands to services",
+        names.status_topic(replication): "what every component says of itself",
+    }
+    for target in settings.targets:
+        contents[names.dead_letters_topic(replication, target)] = f"parked records of target {target}"
+    if settings.registry is None and not is_foreign:
+        contents[settings.topics.registry_topic] = "Avro schemas, as a Confluent registry keeps them (shared)"
+    return contents
+
+
+def _published(settings: Settings) -> dict[str, str]:
+    """Return what the topics hold that a capture writes tables to."""
     contents: dict[str, str] = {}
     for table in known_tables(settings):
         way = route(settings, table)
         if way.outbox is None:
             before = contents.get(way.topic)
             contents[way.topic] = f"{before}, {table}" if before else f"{_SHAPES[way.shape]} of {table}"
-    contents |= {
-        names.checkpoints_topic(replication): "capture's position and load progress",
-        names.schemas_topic(replication): "table schema versions",
-        names.ddl_topic(replication): "schema changes, in order",
-        names.transactions_topic(replication): "marks, and where transactions begin and end",
-        names.signals_topic(replication): "commands to services",
-        names.status_topic(replication): "what every component says of itself",
-    }
-    for target in settings.targets:
-        contents[names.dead_letters_topic(replication, target)] = f"parked records of target {target}"
-    if settings.registry is None:
-        contents[settings.topics.registry_topic] = "Avro schemas, as a Confluent registry keeps them (shared)"
     return contents
 
 
-def commands(settings: Settings, table: TableName | None, *, read: str, scripts: Path) -> list[tuple[str, str]]:
-    """Return stock commands, ready to paste, that show what is in the topics; those of tables for one of them.
+def commands(
+    settings: Settings, table: tuple[str, Format] | None, *, read: str, scripts: Path
+) -> list[tuple[str, str]]:
+    """Return stock commands, ready to paste, that show what is in the topics; those of tables for one, a `sample`.
 
     `read` is the command that decodes a topic, which the topic's name completes. `scripts` has Kafka's tools, if it is
     there; else they are called by their names.
     """
     server = str(settings.kafka["bootstrap.servers"])
-    way = route(settings, table or TableName("SCHEMA", "TABLE"))
+    if table is None:
+        way = route(settings, TableName("SCHEMA", "TABLE"))
+        table = way.topic, way.format
+    topic, format_ = table
     tools = f"{shlex.quote(str(scripts))}/" if scripts.is_dir() else ""
     console = f"{tools}kafka-console-consumer.sh --bootstrap-server {server} --isolation-level read_committed"
     lines = []
-    if way.format is Format.AVRO:
-        lines.append(("changes of one table as JSON", f"{read} {way.topic}"))
+    if format_ is Format.AVRO:
+        lines.append(("changes of one table as JSON", f"{read} {topic}"))
         if settings.registry is None:
             command = f"{console} --topic {settings.topics.registry_topic} --from-beginning"
         else:
-            command = f"curl {settings.registry.url}/subjects/{way.topic}-value/versions/latest"
+            command = f"curl {settings.registry.url}/subjects/{topic}-value/versions/latest"
         lines.append(("the Avro schemas", command))
     else:
-        command = f"{console} --topic {way.topic} --from-beginning --property print.key=true"
+        command = f"{console} --topic {topic} --from-beginning --property print.key=true"
         lines.append(("changes of one table", command))
     for target in settings.targets:
         group = names.apply_group(settings.name, target)
@@ -161,8 +186,8 @@ def commands(settings: Settings, table: TableName | None, *, read: str, scripts:
             )
         )
     lines.append(("state of all components", f"{console} --topic {names.status_topic(settings.name)} --from-beginning"))
-    kcat = f"kcat -b {server} -C -t {way.topic} -X isolation.level=read_committed -e"
-    if way.format is not Format.AVRO:
+    kcat = f"kcat -b {server} -C -t {topic} -X isolation.level=read_committed -e"
+    if format_ is not Format.AVRO:
         lines.append(("with kcat", f"{kcat} -f '%k %s\\n'"))
     elif settings.registry is not None:
         lines.append(("with kcat", f"{kcat} -s avro -r {settings.registry.url}"))

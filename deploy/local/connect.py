@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ from deploy.local.java import find_java
 from deploy.local.kafka import QUICK_JVM
 from deploy.local.maven import jars
 from deploy.local.process import log_tail
+from deploy.local.registry import RegistryServer
 from deploy.local.server import LocalServer
 
 POMS = Path(__file__).resolve().parent.parent / "connect"
 LOGGING = Path(__file__).resolve().parent.parent / "kafka" / "log4j2.properties"
 HEAP_MB = 512
 REQUEST_TIMEOUT_S = 10.0
+AVRO_CONVERTER = "io.apicurio.registry.utils.converter.AvroConverter"
+ANNOUNCED = {"apicurio-converter": ("org.apache.kafka.connect.storage.Converter", AVRO_CONVERTER)}
+"""Classes of plug-ins whose jars do not announce them: a worker would have to look through all classes else."""
 
 Properties = Mapping[str, str | int | bool]
 
@@ -82,6 +87,12 @@ class ConnectWorker(LocalServer):
         """Return the offsets that a source connector has noted, as the REST interface tells them."""
         return list(self._get(f"/connectors/{connector}/offsets")["offsets"])
 
+    def stop_connector(self, connector: str) -> None:
+        """End a connector's tasks, and have it noted how far they got; the worker goes on."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/connectors/{connector}/stop", method="PUT")
+        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S):
+            pass
+
     def _get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=REQUEST_TIMEOUT_S) as answer:
             return json.load(answer)
@@ -120,13 +131,19 @@ class ConnectWorker(LocalServer):
         return [find_java(), *options, "org.apache.kafka.connect.cli.ConnectStandalone", worker, *files]
 
     def _plugin_path(self) -> Path:
-        """Return a folder with a link to each plug-in's: what else is in the cache is not to be loaded."""
+        """Return a folder with one for each plug-in, of links: what else is in the cache is not to be loaded."""
         path = self.directory / "plugins"
-        path.mkdir(exist_ok=True)
         for plugin in self._plugins:
-            link = path / plugin
-            if not link.is_symlink():
-                link.symlink_to(jars(plugin, POMS / f"{plugin}.xml", f"the plug-in {plugin}"))
+            folder = path / plugin
+            if folder.exists():
+                continue
+            folder.mkdir(parents=True)
+            for jar in jars(plugin, POMS / f"{plugin}.xml", f"the plug-in {plugin}").iterdir():
+                (folder / jar.name).symlink_to(jar)
+            if plugin in ANNOUNCED:
+                service, name = ANNOUNCED[plugin]
+                with zipfile.ZipFile(folder / "announced.jar", "w") as packed:
+                    packed.writestr(f"META-INF/services/{service}", name + "\n")
         return path
 
     def _write(self, name: str, properties: Properties) -> str:
@@ -144,4 +161,26 @@ def json_converters(*, schemas: bool) -> dict[str, str | bool]:
     for part in ("key", "value"):
         properties[f"{part}.converter"] = "org.apache.kafka.connect.json.JsonConverter"
         properties[f"{part}.converter.schemas.enable"] = schemas
+    return properties
+
+
+def avro_converters(registry: RegistryServer) -> dict[str, str | bool]:
+    """Return a connector's properties that read and write keys and values as Avro in Confluent's wire format.
+
+    The converter is Apicurio's (`apicurio-converter` of the plug-ins), by the ids that its registry's Confluent
+    interface gives: so others who use that interface read and write the same.
+    """
+    properties: dict[str, str | bool] = {}
+    for part in ("key", "value"):
+        converter = f"{part}.converter"
+        properties |= {
+            converter: AVRO_CONVERTER,
+            f"{converter}.apicurio.registry.url": registry.url.replace("/apis/ccompat/v7", "/apis/registry/v2"),
+            f"{converter}.apicurio.registry.auto-register": True,
+            f"{converter}.apicurio.registry.find-latest": True,
+            # Ids in front of the content, of four bytes, and not in headers.
+            f"{converter}.apicurio.registry.headers.enabled": False,
+            f"{converter}.apicurio.registry.as-confluent": True,
+            f"{converter}.apicurio.registry.use-id": "contentId",
+        }
     return properties

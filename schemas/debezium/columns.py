@@ -58,9 +58,9 @@ def kind_of(field: ConnectSchema, connector: str) -> Kind:
     return make(field, connector)
 
 
-def column_of(field: ConnectSchema, kind: Kind, *, is_key: bool) -> Column:
+def column_of(field: ConnectSchema, kind: Kind, connector: str, *, is_key: bool) -> Column:
     """Return the column of a table schema."""
-    default = _default(field, kind) if "default" in field else None
+    default = _default(field, kind, connector) if "default" in field else None
     return Column(
         str(field["field"]),
         kind.type,
@@ -70,7 +70,7 @@ def column_of(field: ConnectSchema, kind: Kind, *, is_key: bool) -> Column:
     )
 
 
-def _default(field: ConnectSchema, kind: Kind) -> str | None:
+def _default(field: ConnectSchema, kind: Kind, connector: str) -> str | None:
     """Return a default as SQL writes it, where it is a plain constant."""
     value = field["default"]
     if field.get("name") and kind.type.family is not Family.ENUM:
@@ -80,6 +80,9 @@ def _default(field: ConnectSchema, kind: Kind) -> str | None:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str) and kind.type.family in (Family.STRING, Family.ENUM):
+        if connector != "postgresql":
+            # What stands between the quotes of the statement, doubled quotes and all.
+            value = value.replace("''", "'")
         return "'" + value.replace("'", "''") + "'"
     return None
 
@@ -119,6 +122,14 @@ def _bits(field: ConnectSchema, _connector: str) -> Kind:
     return Kind(LogicalType(Family.TEXT), native, (f"{{v}} = bits_text(octets({{v}}), {length if fixed else 0})",))
 
 
+def _time(field: ConnectSchema, connector: str) -> Kind:
+    """Return a time of day; of MySQL a span of time, which may be negative and longer than a day."""
+    unit = _TIME_UNITS[str(field["name"]).rpartition(".")[2]]
+    if connector == "postgresql":
+        return Kind(LogicalType(Family.TIME), "time without time zone", (*unit, *FORMS[Family.TIME].json_read("{v}")))
+    return Kind(LogicalType(Family.INTERVAL), "interval", (*unit, "{v} = duration_text({v})"))
+
+
 def _point(_field: ConnectSchema, connector: str) -> Kind:
     if connector == "postgresql":
         return Kind(LogicalType(Family.TEXT), "point", ("{v} = point_text({v})",))
@@ -145,11 +156,16 @@ def _other(_field: ConnectSchema, _connector: str) -> Kind:
     return Kind(LogicalType(Family.JSON), "json", ("{v} = dumps({v}).decode()",))
 
 
-_TIME = "time without time zone"
 _TIMESTAMP = "timestamp without time zone"
 _MICROS_OF_NANOS = ("{v}, x = divmod({v}, 1000)", "if x: wrong()")
 _MICROS = ("if {v} in ENDS: {v} = ENDS[{v}]",)
 _DAYS = ("if {v} in END_DAYS: {v} = END_DAYS[{v}]",)
+_TIME_UNITS: dict[str, tuple[str, ...]] = {
+    "Time": ("{v} *= 1000",),
+    "MicroTime": (),
+    "NanoTime": _MICROS_OF_NANOS,
+}
+"""What makes microseconds of a time of day, by the last part of its type's name."""
 
 _NAMED: dict[str, Callable[[ConnectSchema, str], Kind]] = {
     DECIMAL_NAME: _decimal,
@@ -159,19 +175,19 @@ _NAMED: dict[str, Callable[[ConnectSchema, str], Kind]] = {
         "{v} = numeric_of({v}, octets)",
     ),
     "org.apache.kafka.connect.data.Date": _as_ours(Family.DATE, "date", *_DAYS),
-    "org.apache.kafka.connect.data.Time": _as_ours(Family.TIME, _TIME, "{v} *= 1000"),
+    "org.apache.kafka.connect.data.Time": _time,
     "org.apache.kafka.connect.data.Timestamp": _as_ours(Family.TIMESTAMP, _TIMESTAMP, "{v} *= 1000"),
     "io.debezium.time.Date": _as_ours(Family.DATE, "date", *_DAYS),
-    "io.debezium.time.Time": _as_ours(Family.TIME, _TIME, "{v} *= 1000"),
-    "io.debezium.time.MicroTime": _as_ours(Family.TIME, _TIME),
-    "io.debezium.time.NanoTime": _as_ours(Family.TIME, _TIME, *_MICROS_OF_NANOS),
+    "io.debezium.time.Time": _time,
+    "io.debezium.time.MicroTime": _time,
+    "io.debezium.time.NanoTime": _time,
     "io.debezium.time.Timestamp": _as_ours(Family.TIMESTAMP, _TIMESTAMP, "{v} *= 1000"),
     "io.debezium.time.MicroTimestamp": _as_ours(Family.TIMESTAMP, _TIMESTAMP, *_MICROS),
     "io.debezium.time.NanoTimestamp": _as_ours(Family.TIMESTAMP, _TIMESTAMP, *_MICROS_OF_NANOS),
     "io.debezium.time.ZonedTimestamp": _as_ours(Family.TIMESTAMPTZ, "timestamp with time zone"),
     "io.debezium.time.ZonedTime": _as_ours(Family.TIMETZ, "time with time zone"),
     "io.debezium.time.IsoDate": _made(Family.DATE, "date", "{v} = iso_date({v})"),
-    "io.debezium.time.IsoTime": _made(Family.TIME, _TIME, "{v} = iso_time({v})"),
+    "io.debezium.time.IsoTime": _made(Family.TIME, "time without time zone", "{v} = iso_time({v})"),
     "io.debezium.time.IsoTimestamp": _made(Family.TIMESTAMP, _TIMESTAMP, "{v} = iso_timestamp({v})"),
     "io.debezium.time.Interval": _as_ours(Family.INTERVAL, "interval"),
     "io.debezium.time.MicroDuration": _made(Family.INTERVAL, "interval", "{v} = duration_text({v})"),

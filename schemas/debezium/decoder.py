@@ -53,7 +53,7 @@ def table_schema(name: TableName, written: writer.Writer, connector: str, versio
     return TableSchema(
         name=name,
         columns=tuple(
-            columns.column_of(field, kind, is_key=field["field"] in written.key)
+            columns.column_of(field, kind, connector, is_key=field["field"] in written.key)
             for field, kind in zip(written.fields, kinds, strict=True)
         ),
         key=tuple(names.index(part) for part in written.key),

@@ -130,7 +130,7 @@ class _Avro:
         self._schema_text = schema_text
 
     def heads(self, key: bytes | None, value: bytes) -> tuple[bytes | None, bytes] | None:
-        wire.schema_id(value)
+        _schema_id(value)
         return None if key is None else key[: wire.HEADER_BYTES], value[: wire.HEADER_BYTES]
 
     def mark(self, key: bytes | None, value: bytes) -> bytes:
@@ -156,7 +156,7 @@ class _Avro:
         return decoder.compile_decoder(table, written, form)
 
     def _text(self, data: bytes) -> str:
-        return self._schema_text(wire.schema_id(data))
+        return self._schema_text(_schema_id(data))
 
 
 class _Plain:
@@ -196,6 +196,18 @@ class _Plain:
     def decoder(self, sample: Sample, written: Writer, table: TableSchema) -> Decoder:
         form = decoder.Form(Format.JSON, connector=self._connector, placeholder=self._placeholder)
         return decoder.compile_decoder(table, written, form)
+
+
+def _schema_id(data: bytes) -> int:
+    try:
+        return wire.schema_id(data)
+    except TailraceError as error:
+        raise TailraceError(
+            error.kind,
+            error.message,
+            remedy="check `source.format`; the converter must write Confluent's wire format, the id in front of the "
+            "content (of Apicurio's converter: `as-confluent: true` and `headers.enabled: false`)",
+        ) from None
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from deploy.local.kafka import KafkaAddress
+from deploy.local.registry import RegistryServer
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.producer import PlainProducer
+from runtime.registry import Registry
+from schemas.codecs.wire import HEADER_BYTES, header
+from schemas.topic_settings import RegistrySettings
 from tests.integration.services import TARGET, Services
 from tests.kit.debezium import PREFIX, DebeziumTopics, Recorded, all_rows, differences, recorded
+from tests.kit.debezium_mysql import target_rows
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(900)]
@@ -23,8 +31,12 @@ DEADLINE_S = 240.0
 class Replay:
     """Writes a recording's topics under another prefix, a part at a time."""
 
-    def __init__(self, kafka: KafkaAddress, recording: Recorded, prefix: str) -> None:
+    def __init__(
+        self, kafka: KafkaAddress, recording: Recorded, prefix: str, ids: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
+        """`ids` are a registry's instead of those that were recorded."""
         self._kafka = kafka
+        self._headers = {header(one): header(other) for one, other in ids.items()}
         self._recording = recording
         self._prefix = prefix
         self._done: dict[str, int] = {}
@@ -41,11 +53,14 @@ class Replay:
                 records = list(self._recording.records(topic))
                 end = int(len(records) * share)
                 for key, value in records[self._done.get(topic, 0) : end]:
-                    producer.produce(self.topic(topic), key, value)
+                    producer.produce(self.topic(topic), self._under_ids(key), self._under_ids(value))
                 self._done[topic] = end
             producer.flush()
         finally:
             producer.close()
+
+    def _under_ids(self, data: bytes | None) -> bytes | None:
+        return data if data is None or not self._headers else self._headers[data[:HEADER_BYTES]] + data[HEADER_BYTES:]
 
 
 @pytest.mark.parametrize("name", ["json-with-schema", "json"])
@@ -53,7 +68,7 @@ def test_what_debezium_wrote_reaches_the_target_as_it_was(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, target_database: Database, name: str
 ) -> None:
     recording = recorded(name)
-    source = DebeziumTopics(replication, name)
+    source = DebeziumTopics(replication, recording.format)
     replay = Replay(kafka_server, recording, replication)
     applied = f"{replication}-applied"
     with Services(tmp_path, applied, kafka_server, source, target_database) as services:
@@ -71,17 +86,51 @@ def test_what_debezium_wrote_reaches_the_target_as_it_was(
         replay.write(0.8)
         services.kill("apply-2")
         replay.write(1.0)
-        deadline = time.monotonic() + DEADLINE_S
-        while left := list(differences(recording.expected, all_rows(target_database))):
-            assert time.monotonic() < deadline, f"{left}\n{services.log_tail('apply')}"
-            time.sleep(0.3)
+        _wait_until_equal(recording, target_database, services)
         status = json.loads(services.run("status", "--json").stdout)
         assert {target["name"] for target in status["targets"]} == {TARGET}
         assert services.stop("apply") == 0, services.log_tail("apply")
-        services.start("apply", "--stop-at", "now")
-        assert services.join("apply") == 0, services.log_tail("apply")
+        _apply_to_the_end(services)
         assert list(differences(recording.expected, all_rows(target_database))) == []
+        listed = json.loads(services.run("topics", "--json").stdout)["topics"]
+        orders = f"{replication}.public.orders"
+        assert {topic["name"] for topic in listed if topic["exists"]} >= {orders, f"{applied}.tailrace.schemas"}
+        read = services.run("debug read", orders, "--max", "5")
+        assert (read.returncode, len(read.stdout.splitlines())) == (0, 5), read.stderr
         assert services.run("reset", "--yes").returncode == 0
     topics = Topics(kafka_server.settings).list(replication)
     assert any(topic.endswith(".public.orders") for topic in topics), "a reset deletes nothing of Debezium's"
     assert not any("tailrace" in topic for topic in topics)
+
+
+@pytest.mark.parametrize("connector", ["postgresql"])
+def test_avro_by_a_registry(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    registry_server: RegistryServer,
+    target_database: Database,
+    connector: str,
+) -> None:
+    recording = recorded("avro", connector)
+    with closing(Registry(RegistrySettings(url=registry_server.url))) as registry:
+        ids = {one: registry.identify(f"{replication}-{one}", "value", text) for one, text in recording.schemas.items()}
+    Replay(kafka_server, recording, replication, ids).write(1.0)
+    source = DebeziumTopics(replication, "avro", {"connector": connector})
+    settings = {"registry": {"url": registry_server.url}}
+    with Services(tmp_path, f"{replication}-applied", kafka_server, source, target_database, **settings) as services:
+        _apply_to_the_end(services)
+        rows = all_rows(target_database) if connector == "postgresql" else target_rows(target_database, "shop")
+        assert list(differences(recording.expected, rows)) == [], services.log_tail("apply")
+
+
+def _apply_to_the_end(services: Services) -> None:
+    services.start("apply", "--stop-at", "now")
+    assert services.join("apply") == 0, services.log_tail("apply")
+
+
+def _wait_until_equal(recording: Recorded, target: Database, services: Services) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while left := list(differences(recording.expected, all_rows(target))):
+        assert time.monotonic() < deadline, f"{left}\n{services.log_tail('apply')}"
+        time.sleep(0.3)

@@ -227,6 +227,7 @@ class DebeziumTopics:
         return {
             "engine": "debezium",
             "topics": [f"{self.prefix}.*"],
+            "tables": ["*.*"],
             "format": self.format,
             "types": types,
             **self.more,
@@ -243,6 +244,9 @@ class Recorded:
             for table, rows in document["expected"].items()
         }
         """What the source held in the end."""
+        self.schemas = {int(number): str(text) for number, text in document.get("schemas", {}).items()}
+        """The Avro schemas that the records were written with, by their ids."""
+        self._schema = str(document["schema"])
         self._heads = [head.encode() for head in document["heads"]]
         self._records = document["records"]
 
@@ -252,7 +256,7 @@ class Recorded:
 
     def table_topics(self) -> list[str]:
         """Return the names of the tables' topics."""
-        return [f"{PREFIX}.public.{table}" for table in COMPARED]
+        return [f"{PREFIX}.{self._schema}.{table}" for table in self.expected]
 
     def records(self, topic: str) -> Iterator[tuple[bytes | None, bytes | None]]:
         """Yield keys and values of a topic's one partition."""
@@ -267,7 +271,7 @@ class Recorded:
         return head + content
 
 
-def recorded(format_: str) -> Recorded:
-    """Return what was recorded in a format."""
-    path = Path(__file__).resolve().parent.parent / "recorded" / "debezium" / f"postgresql-{format_}.json"
+def recorded(format_: str, connector: str = "postgresql") -> Recorded:
+    """Return what was recorded of a connector in a format."""
+    path = Path(__file__).resolve().parent.parent / "recorded" / "debezium" / f"{connector}-{format_}.json"
     return Recorded(json.loads(path.read_text()))

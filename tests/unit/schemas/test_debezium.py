@@ -27,19 +27,20 @@ from schemas.types import Family
 from schemas.types.calendar import INFINITY_US
 from tests.kit.debezium import PLAIN_TYPES, Recorded, recorded
 
-FORMATS = ["json", "json-with-schema"]
+FORMATS = ["json", "json-with-schema", "avro"]
 
 WKB = "AQEAAAAAAAAAAAD4PwAAAAAAAADA"
 EWKB = "0101000020E6100000000000000000F83F00000000000000C0"
 
 
-def reader(recording: Recorded) -> Reading:
-    return reading(Format(recording.format), "postgresql", PLACEHOLDER, stated.Stated(PLAIN_TYPES), None)
+def reader(recording: Recorded, connector: str = "postgresql", placeholder: str = PLACEHOLDER) -> Reading:
+    types = stated.Stated(PLAIN_TYPES)
+    return reading(Format(recording.format), connector, placeholder, types, recording.schemas.__getitem__)
 
 
-def decoders(recording: Recorded, topic: str) -> list[tuple[Decoder, list[bytes]]]:
+def decoders(recording: Recorded, topic: str, connector: str = "postgresql") -> list[tuple[Decoder, list[bytes]]]:
     """Return the decoders of a topic, each with the values that it reads, as a catalog tells them apart."""
-    reads = reader(recording)
+    reads = reader(recording, connector)
     runs: dict[bytes, list[tuple[bytes | None, bytes]]] = {}
     last = b""
     for key, value in recording.records(topic):
@@ -52,10 +53,10 @@ def decoders(recording: Recorded, topic: str) -> list[tuple[Decoder, list[bytes]
     for version, run in enumerate(runs.values(), 1):
         values = [value for _, value in run]
         sample = Sample(*run[0], values)
-        name = table_of(reads.envelope(run[0][1]), "postgresql")
+        name = table_of(reads.envelope(run[0][1]), connector)
         assert name is not None
         writer = reads.writer(sample, name)
-        table = table_schema(name, writer, "postgresql", version)
+        table = table_schema(name, writer, connector, version)
         found.append((reads.decoder(sample, writer, table), values))
     return found
 
@@ -85,7 +86,13 @@ def test_formats_agree() -> None:
                 for topic in recording.table_topics()
             }
         )
-    assert rows[0] == rows[1]
+    assert rows[0] == rows[1] == rows[2]
+    of_mysql = []
+    for name in ("json-with-schema", "avro"):
+        recording = recorded(name, "mysql")
+        found = (decoders(recording, topic, "mysql") for topic in recording.table_topics())
+        of_mysql.append({repr(c) for made in found for d, values in made for c in d.decode_many(values)})
+    assert of_mysql[0] == of_mysql[1]
 
 
 def test_types_and_keys_are_those_of_the_table() -> None:
@@ -105,6 +112,17 @@ def test_types_and_keys_are_those_of_the_table() -> None:
     assert (keyless.table.key, keyless.table.full_before) == ((), True)
 
 
+def test_types_of_mysql() -> None:
+    (decoder, values), *_ = decoders(recorded("json-with-schema", "mysql"), "inventory.shop.things", "mysql")
+    columns = {column.name: column for column in decoder.table.columns}
+    natives = {name: column.native for name, column in columns.items()}
+    assert (natives["id"], natives["small"], natives["bt"]) == ("bigint", "integer", "bit(13)")
+    assert (natives["t"], natives["ts"]) == ("interval", "timestamp with time zone")
+    assert columns["with_default"].default == "'it''s'", "the connector leaves the quotes doubled"
+    times = {after[decoder.table.column_names.index("t")] for _, _, after in decoder.decode_many(values) if after}
+    assert {"PT-3020399S", "PT3020398.999999S"} <= times, "longer than a day, and negative"
+
+
 def test_values_that_the_log_did_not_hold_are_unchanged() -> None:
     recording = recorded("json-with-schema")
     decoder, values = decoders(recording, "inventory.public.everything")[0]
@@ -117,6 +135,27 @@ def test_values_that_the_log_did_not_hold_are_unchanged() -> None:
     decoder, values = decoders(recording, "inventory.public.orders")[0]
     for op, _, after in decoder.decode_many(values):
         assert op == "d" or (after is not None and UNCHANGED not in after)
+
+
+def test_the_placeholder_may_be_another() -> None:
+    recording, other = recorded("json-with-schema"), "(not-logged)"
+    reads = reader(recording, placeholder=other)
+    numbers, others = (str(list(text.encode())).replace(" ", "") for text in (PLACEHOLDER, other))
+    topic = "inventory.public.everything"
+    found = []
+    for key, value in recording.records(topic):
+        if value is not None and PLACEHOLDER.encode() in value:
+            text = value.decode()
+            assert numbers in text, "an array of numbers"
+            text = text.replace(PLACEHOLDER, other).replace(numbers, others)
+            name = TableName("public", "everything")
+            sample = Sample(key, text.encode())
+            writer = reads.writer(sample, name)
+            decoder = reads.decoder(sample, writer, table_schema(name, writer, "postgresql", 1))
+            ((op, _, after),) = decoder.decode_many([sample.value])
+            assert (op, after is not None and after.count(UNCHANGED)) == ("u", 2)
+            found.append(after)
+    assert found
 
 
 def test_a_new_row_without_a_value_is_refused_by_name() -> None:
@@ -212,6 +251,13 @@ def test_records_that_are_no_changes_are_told_apart() -> None:
         assert (name is not None) == (topic in recording.table_topics()), topic
     with pytest.raises(TailraceError, match="no change event"):
         table_of({"id": 1, "v": "a row alone"}, "postgresql")
+
+
+def test_avro_with_ids_in_headers_is_refused_with_what_to_set() -> None:
+    reads = reading(Format.AVRO, "postgresql", PLACEHOLDER, stated.Stated(), str)
+    with pytest.raises(TailraceError, match="does not begin with a schema id") as caught:
+        reads.mark(None, b"\x02\x04\x00\x00 3.7.0.Final")
+    assert (caught.value.kind, "headers.enabled" in (caught.value.remedy or "")) == (ErrorKind.DECODE, True)
 
 
 def test_an_avro_schema_is_turned_back_into_connects() -> None:
