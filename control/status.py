@@ -3,7 +3,8 @@ them.
 
 The lag of a target in records is taken from Kafka (its group's offsets against the ends of the topics), not from the
 applier's own word: it is right also while no applier runs. A component that has not written for `SILENT_AFTER_S` is
-called silent, whatever it said last. While nobody captures, the source itself is asked how much log it keeps.
+called silent, whatever it said last. While nobody captures, the source itself is asked how much log it keeps; not after
+a full load that is done: there is no log to read.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class Observer:
         report = assemble(self._settings.name, documents, lags, clock.now_us())
         if isinstance(self._settings.source, DebeziumSource):
             report.state = "captured by Debezium"
-        elif report.state in {"silent", "never started", "paused", *ENDED}:
+        elif report.state in {"silent", "never started", "paused", *ENDED} and report.phase != "loaded":
             self._ask_source(report)
         if (note := log_note(report.source)) is not None:
             report.notes.append(note)

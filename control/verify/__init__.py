@@ -55,7 +55,7 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     results = []
     with Observer(settings) as observer:
         gate = CatchUp(settings, target, observer)
-        for mapped in ({}, changed):
+        for mapped in ({}, changed) if changed else ({},):
             wanted = [
                 (
                     replace(made[table.name].mapped.table, name=table.name) if mapped else table,

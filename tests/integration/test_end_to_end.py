@@ -111,7 +111,8 @@ def _check_commands(services: Services, target: Database) -> None:
     target.execute("update wl_texts set version = -1 where id = (select max(id) from wl_texts)")
     spoiled = services.run("verify", "--target", TARGET, "--table", "public.wl_texts", "--json")
     assert spoiled.returncode == 4, spoiled.stdout + spoiled.stderr
-    assert [d["kind"] for d in json.loads(spoiled.stdout)["tables"][0]["differences"]] == ["different"]
+    (table,) = json.loads(spoiled.stdout)["tables"]
+    assert [d["kind"] for d in table["differences"]] == ["different"]
 
 
 def _rows(database: Database, table: str) -> int:
