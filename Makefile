@@ -31,8 +31,9 @@ preflight: ## say what this machine lacks, and how to install it
 
 venv: $(STAMP) ## the virtual environment, with everything in it
 
-# pip tries each download again, and the whole is tried again: a busy index must not fail a build.
-$(STAMP): pyproject.toml
+# pip tries each download again, and the whole is tried again: a busy index must not fail a build. It also builds the
+# compiled twin if a C compiler is there.
+$(STAMP): pyproject.toml setup.py $(wildcard schemas/twin/*.p*)
 	@$(PYTHON) -m deploy.local.preflight lint --quiet
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@echo "installing Tailrace and what it needs into $(VENV) (a minute or two)"

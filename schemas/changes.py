@@ -6,7 +6,7 @@ transaction's facts stand once for a run of rows, never per row.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -91,6 +91,14 @@ class LoggedForm(Protocol):
 
     def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
         """Return a change as the lists of `RowChanges` hold it. Raises DECODE."""
+        ...
+
+    def kind(self, column: int) -> int | None:
+        """Return how the compiled twin reads a column, one of `schemas.twin.kinds`; None if it cannot read the form."""
+        ...
+
+    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
+        """Return the function that reads a column's value between two offsets of a message, or raises."""
         ...
 
 

@@ -7,12 +7,12 @@ and come from a table, the rest changes every 8,192 records.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from schemas import envelope
 from schemas.changes import LoggedForm
-from schemas.codecs import wire
+from schemas.codecs import log_twin, wire
 from schemas.codecs.avro_reader import row_reader, whole
 from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered, SchemaIds
 from schemas.codecs.generate import (
@@ -90,7 +90,8 @@ def _encoder_functions(
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
         "source_text": text,
-        "logged": lambda form: compile_logged(
+        "logged_by_twin": lambda form, module=None: log_twin.logged(table, form, _texts(extra), made["rare"], module),
+        "logged_by_python": lambda form: compile_logged(
             form, _logged_lines(table, form), f"avro encoder of the log of {table.name} {table.version}", made
         ),
         "unbody": guarded(table, "a row", whole(made["row_at"])),
@@ -98,6 +99,20 @@ def _encoder_functions(
         "make_block": _block_maker(table, replication, connector, database),
         "placed": _placed,
     }
+
+
+def _texts(names: Mapping[str, Any]) -> log_twin.Texts:
+    """Return what the compiled twin writes around values."""
+    return log_twin.Texts(
+        is_json=False,
+        heads={"c": names["CREATE"], "u": names["UPDATE"], "d": names["DELETE"], "replace": names["REPLACE"]},
+        null=names["NULL"],
+        between=names["FILLED"],
+        after_delete=names["NULL"],
+        key_head=names["KEY"],
+        key_end=b"",
+        write=lambda column: FORMS[column.type.family].avro_write("v", "o"),
+    )
 
 
 def turn(block: Block, seq: int) -> bytes:

@@ -151,7 +151,8 @@ class Encoder:
         if form is None or not changes.messages:
             return self.run(changes, block, seq, tombstones)
         if self._logged is None or form is not self._logged[0]:
-            self._logged = form, self._functions["logged"](form)
+            made = self._functions["logged_by_twin"](form) or self._functions["logged_by_python"](form)
+            self._logged = form, made
         return self._logged[1](changes.messages, block, seq, tombstones)
 
     @cached_property

@@ -6,13 +6,14 @@ and the run's source block.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from schemas import envelope
 from schemas.changes import LoggedForm
+from schemas.codecs import log_twin
 from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered
 from schemas.codecs.generate import (
     RareCases,
@@ -26,7 +27,7 @@ from schemas.codecs.generate import (
 )
 from schemas.codecs.json_reader import row_reader
 from schemas.format import Format
-from schemas.table import TableSchema
+from schemas.table import Column, TableSchema
 from schemas.types.forms import FORMS
 
 dumps = orjson.dumps
@@ -84,7 +85,10 @@ def _encoder_functions(
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
         "source_text": text,
-        "logged": lambda form: compile_logged(
+        "logged_by_twin": lambda form, module=None: log_twin.logged(
+            table, form, _texts(extra, columns), made["rare"], module
+        ),
+        "logged_by_python": lambda form: compile_logged(
             form, _logged_lines(table, form), f"{format_} encoder of the log of {table.name} {table.version}", made
         ),
         "unbody": guarded(table, "a row", lambda b: made["row_of"](loads(b))),
@@ -92,6 +96,26 @@ def _encoder_functions(
         "make_block": _block_maker(table, replication, connector, database, close),
         "placed": _placer(close),
     }
+
+
+def _texts(names: Mapping[str, Any], columns: Sequence[str]) -> log_twin.Texts:
+    """Return what the compiled twin writes around values."""
+
+    def write(column: Column) -> list[str]:
+        form = FORMS[column.type.family]
+        return [f"o = dumps({form.json_write('v') if form.json_write else 'v'})"]
+
+    return log_twin.Texts(
+        is_json=True,
+        heads={"c": names["CREATE"], "u": names["UPDATE"], "d": names["DELETE"], "replace": names["REPLACE"]},
+        null=b"null",
+        between=names["AFTER"],
+        after_delete=names["AFTER"] + b"null",
+        key_head=names["KEY"],
+        key_end=b"}" + names["CLOSE"],
+        names=[dumps(name) + b":" for name in columns],
+        write=write,
+    )
 
 
 def _placer(close: bytes) -> Callable[[list[Pair], str, int, int], list[Pair]]:

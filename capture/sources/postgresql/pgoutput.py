@@ -22,6 +22,8 @@ from capture.sources.postgresql.rows import (
     key_column_lines,
     reads_utf8,
     row_expression,
+    twin_kind,
+    value_reader,
 )
 from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.types import Reader
@@ -181,6 +183,14 @@ class TableForm:
         """See `LoggedForm`."""
         lines = key_column_lines(self._readers, self._key, self._form, self.names, utf8)
         return [*self._first_lines(), *(line[1:] for line in lines), *self.end_lines]
+
+    def kind(self, column: int) -> int | None:
+        """See `LoggedForm`."""
+        return twin_kind(self._readers[column], self._form)
+
+    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
+        """See `LoggedForm`."""
+        return value_reader(self._readers[column])
 
     def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
         """Read a message that `heads` has. Raises DECODE."""

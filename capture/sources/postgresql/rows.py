@@ -14,6 +14,7 @@ from typing import Any
 
 from capture.sources.postgresql.types import NAMES, Reader
 from schemas.changes import UNCHANGED
+from schemas.twin.kinds import TEXT, VERSIONED, kind_of
 
 _GROUP_MAX = 16
 """Most columns in one struct: a null costs reading a group twice."""
@@ -90,6 +91,25 @@ def reads_utf8(reader: Reader, form: Form) -> bool:
     if form.is_binary:
         return reader.utf8 is not None or (form.casts_text and reader.is_text)
     return reader.text == "s"
+
+
+def twin_kind(reader: Reader, form: Form) -> int | None:
+    """Return how the compiled twin reads a column; None if its binary form does not come, or cannot be read."""
+    if not form.is_binary or not reader.reads_binary or not reader.is_sent:
+        return None
+    if reader.utf8 is None:
+        return kind_of(reader.type)
+    return VERSIONED if reader.skips_version else TEXT
+
+
+def value_reader(reader: Reader) -> Callable[[bytes, int, int], Any]:
+    """Return the function that reads a value in binary form between two offsets."""
+    names = NAMES | reader.names
+    if reader.code is None:
+        return eval(f"lambda m, p, q: {reader.binary}", names)  # type: ignore[no-any-return]  # noqa: S307 - ours
+    names["unpack"] = Struct(f">{reader.code}").unpack
+    # Raises unless the length is right.
+    return eval(f"lambda m, p, q: (lambda x: {reader.post.format(x='x')})(*unpack(m[p:q]))", names)  # type: ignore[no-any-return]  # noqa: S307 - ours
 
 
 def _undecoded(reader: Reader) -> Reader:

@@ -25,6 +25,7 @@ from schemas.types.numbers import NAN
 TYPMOD_NONE = -1
 _DEPTH_MAX = 32
 """How deep types may be nested."""
+_UNSENT = "no_binary()"
 _VARHDRSZ = 4
 """What a type modifier is off by: the length word of a variable-length value (`c.h`)."""
 
@@ -83,6 +84,16 @@ class Reader:
     def reads_binary(self) -> bool:
         """Whether the binary form can be read."""
         return self.binary is not None or self.code is not None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the binary form comes in a binary stream: a type without a send function comes as text."""
+        return self.binary != _UNSENT
+
+    @property
+    def skips_version(self) -> bool:
+        """Whether a version byte precedes the text of the binary form."""
+        return self.binary == _SPECIAL["jsonb"]
 
     @property
     def is_text(self) -> bool:
@@ -186,7 +197,7 @@ def _text_reader(types: Types, oid: int) -> Reader:
         return Reader(text, "s")
     if not info.send:
         # Never sent in binary form; should it be, that is an error.
-        return Reader(text, "s", "no_binary()")
+        return Reader(text, "s", _UNSENT)
     name = f"print_{oid}"
     function: Printer | None = printer(types, oid)
     return Reader(text, "s", f"{name}(m[p:q])" if function else None, names={name: function} if function else {})

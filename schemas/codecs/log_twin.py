@@ -1,0 +1,113 @@
+"""Whether the compiled twin can write a table's records of its log's messages, and all that it needs to know for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from schemas.changes import LoggedForm
+from schemas.codecs.codec import Block, Pair
+from schemas.codecs.generate import compile_functions, whole_before
+from schemas.table import Column, TableSchema
+from schemas.twin import built, kinds
+from schemas.types.forms import is_loose
+
+Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]
+"""`(messages, block, seq, tombstones)` to the records and the last sequence, as `Encoder.records` calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What stands around values in one format."""
+
+    is_json: bool
+    heads: Mapping[str, bytes]
+    """What precedes the first row, by operation; `replace`: that of an update with its old row."""
+    null: bytes
+    between: bytes
+    """Between an old row and a new one."""
+    after_delete: bytes
+    key_head: bytes
+    key_end: bytes
+    names: Sequence[bytes] = ()
+    """JSON: what precedes each column's value, but for the brace or comma."""
+    write: Callable[[Column], Sequence[str]] = lambda _: ()
+    """The lines that put a value `v` into bytes `o`, for kinds that only Python writes."""
+
+
+class WriterModule(Protocol):
+    """`schemas.twin.log_rows`, built or not."""
+
+    Writer: Any
+
+
+def logged(
+    table: TableSchema, form: LoggedForm, texts: Texts, rare: Callable[..., int], module: WriterModule | None = None
+) -> Logged | None:
+    """Return the function that writes the records of messages, or None where the twin is not built or cannot.
+
+    `rare` is `RareCases.encode`; `module` stands for the built one in tests.
+    """
+    module = module or built("log_rows")
+    columns = range(len(table.columns))
+    kinds_ = [form.kind(i) for i in columns]
+    if module is None or None in kinds_ or any(is_loose(table.columns[i].type.family) for i in table.key):
+        return None
+    found = bytes(_in_format(kind or 0, texts) for kind in kinds_)
+    calls = {i: _call(table.columns[i], form.value(i), texts) for i in columns if found[i] == kinds.CALLED}
+    names, key_names = (_named(texts.names, columns), _named(texts.names, table.key)) if texts.is_json else ([], [])
+    writer = module.Writer(
+        {
+            "is_json": texts.is_json,
+            "is_whole": whole_before(table),
+            "kinds": found,
+            "scales": bytes(min(column.type.scale or 0, 255) for column in table.columns),
+            "calls": calls,
+            "key_columns": tuple(table.key),
+            "names": names,
+            "key_names": key_names,
+            "heads": _heads(texts.heads, is_whole=whole_before(table)),
+            "null": texts.null,
+            "between": texts.between,
+            "after_delete": texts.after_delete,
+            "key_head": texts.key_head,
+            "key_end": texts.key_end,
+        }
+    )
+
+    def run(messages: list[bytes], block: Block, seq: int, tombstones: bool) -> tuple[list[Pair], int]:
+        def careful(message: bytes, at: int, pairs: list[Pair]) -> int:
+            return rare(*form.read(message), block, at, pairs.append, tombstones)
+
+        made: tuple[list[Pair], int] = writer.run(messages, block.plain, block.tail, seq, tombstones, careful)
+        return made
+
+    return run
+
+
+def _in_format(kind: int, texts: Texts) -> int:
+    # The shortest text of a float is a science of its own.
+    return kinds.CALLED if texts.is_json and kind in (kinds.FLOAT32, kinds.FLOAT64) else kind
+
+
+def _heads(heads: Mapping[str, bytes], *, is_whole: bool) -> dict[int, bytes]:
+    return {ord("I"): heads["c"], ord("U"): heads["replace" if is_whole else "u"], ord("D"): heads["d"]}
+
+
+def _named(names: Sequence[bytes], columns: Sequence[int]) -> list[bytes]:
+    return [(b"," if place else b"{") + names[i] for place, i in enumerate(columns)]
+
+
+def _call(column: Column, read: Callable[[bytes, int, int], Any], texts: Texts) -> Callable[[bytes, int, int], bytes]:
+    """Return the function that makes a value's bytes, from `p` to `q` of a message, in Python."""
+    lines = [
+        "def call(m, p, q):",
+        "    v = read(m, p, q)",
+        *(f"    {line}" for line in texts.write(column)),
+        "    return o",
+    ]
+    made = compile_functions("\n".join(lines), f"value of {column.name}", {"read": read, "dumps": orjson.dumps})
+    return made["call"]  # type: ignore[no-any-return]
