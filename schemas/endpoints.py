@@ -214,6 +214,9 @@ class MysqlSource(SourceSection, MysqlConnection):
     """What `source.db` says in envelopes. Left out: each table's own database, as Debezium says it."""
     server_id: Annotated[int, Field(ge=1, le=4_294_967_295)] | None = None
     """Number that the log's reader registers by, unlike every other replica's. Left out: made of the name."""
+    positions: Literal["auto", "gtid", "file"] = "auto"
+    """What positions are: sets of GTIDs (`gtid`), which hold on replicas too, or a file and an offset (`file`, MySQL
+    only). `auto`: files where MySQL's `gtid_mode` is not ON. A replication goes on with what it began with."""
     zero_dates: Annotated[str, Field(pattern=r"^(error|null|[0-9]{4}-[0-9]{2}-[0-9]{2})$")] = "error"
     """What dates with a zero year, month or day become: an `error` that stops, `null`, or the date that stands here."""
 

@@ -57,6 +57,12 @@ class MysqlDatabase:
         finally:
             connection.close()
 
+    def forget_log(self) -> None:
+        """Begin a new file of the log, and remove those before it."""
+        self.execute("flush binary logs")
+        newest = self.rows("show binary logs")[-1][0]
+        self.execute(f"purge binary logs to '{newest}'")
+
     def rows(self, query: str) -> list[Cells]:
         """Return the rows of a query as text."""
         connection = self.connect()

@@ -59,6 +59,7 @@ _ENUM_SET_DEFAULT_CHARSET, _ENUM_SET_COLUMN_CHARSET, _VECTOR_DIMENSIONS = 10, 11
 header = Struct("<IBIIIH").unpack_from
 """Time in seconds, type, server id, size, end position in the file, flags."""
 _mariadb_gtid = Struct("<QIB").unpack_from
+_xid = Struct("<III").unpack_from
 
 
 class Query(NamedTuple):
@@ -69,13 +70,15 @@ class Query(NamedTuple):
 
 
 class Gtid(NamedTuple):
-    """What a GTID event says: the parts for `GtidSet.add`, and how the transaction goes on."""
+    """What a GTID event says: the parts of the id, and how the transaction goes on."""
 
     parts: tuple[str, int] | tuple[int, int, int]
     flags: int
     """MariaDB's."""
     commit_ts_us: int
     """0: only the event's header tells."""
+    length: int = 0
+    """MySQL: how many bytes of the log the transaction takes, this event with them."""
 
     @property
     def text(self) -> str:
@@ -134,11 +137,12 @@ def parse_gtid(m: bytes, at: int) -> Gtid:
     """Read MySQL's GTID event."""
     server = str(UUID(bytes=m[at + 1 : at + 17]))
     number = int.from_bytes(m[at + 17 : at + 25], "little")
-    stamp = 0
+    stamp = length = 0
     if len(m) >= at + 49:
         # Seven bytes of microseconds; the topmost bit says that another stamp follows.
-        stamp = int.from_bytes(m[at + 42 : at + 49], "little") & (1 << 55) - 1
-    return Gtid((server, number), 0, stamp)
+        stamp = int.from_bytes(m[at + 42 : at + 49], "little")
+        length, _ = length_at(m, at + (56 if stamp >> 55 else 49))
+    return Gtid((server, number), 0, stamp & (1 << 55) - 1, length)
 
 
 def parse_mariadb_gtid(m: bytes, at: int, server: int) -> Gtid:
@@ -147,9 +151,11 @@ def parse_mariadb_gtid(m: bytes, at: int, server: int) -> Gtid:
     return Gtid((domain, server, number), flags, 0)
 
 
-def table_id(m: bytes, at: int) -> bytes:
-    """Return the number that a map and its rows share, as the six bytes it comes in."""
-    return m[at : at + 6]
+def parse_xid(m: bytes, at: int) -> tuple[int, bytes, bytes]:
+    """Read the name of the transaction that an XA_PREPARE event prepares: its format, and two parts."""
+    form, first, second = _xid(m, at + 1)
+    at += 13
+    return form, m[at : at + first], m[at + first : at + first + second]
 
 
 def parse_table_map(m: bytes, at: int) -> TableMap:

@@ -8,7 +8,7 @@ from capture.source import Finding, Severity
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
 from capture.sources.mysql.connection import literal
-from capture.sources.mysql.server import ServerFacts
+from capture.sources.mysql.server import ServerFacts, are_files
 from schemas.endpoints import MysqlSource
 from schemas.selection import Selection
 from schemas.table import TableName, TableSchema
@@ -20,7 +20,7 @@ def find(
     settings: MysqlSource, facts: ServerFacts, relations: Sequence[RelationFacts], tables: Sequence[TableSchema]
 ) -> list[Finding]:
     """Return what stands in the way of capturing these tables, and what should be known about it."""
-    return [*_server(facts), *_tables(settings, relations), *_keys(facts, tables), *_cascades(facts, tables)]
+    return [*_server(settings, facts), *_tables(settings, relations), *_keys(facts, tables), *_cascades(facts, tables)]
 
 
 def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableName]) -> str:
@@ -29,11 +29,13 @@ def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableName
     statements = [f"grant replication slave, replication client on *.* to {user};"]
     if facts.is_mariadb:
         statements = [f"grant replication slave, binlog monitor on *.* to {user};"]
+    if are_files(settings, is_mariadb=facts.is_mariadb, gtid_mode=facts.variables.get("gtid_mode", "")):
+        statements.append(f"grant select on performance_schema.metadata_locks to {user};")
     statements += [f"grant select on {quoted(name)} to {user};" for name in tables]
     return "\n".join([f"create user if not exists {user} identified by '…';", *statements])
 
 
-def _server(facts: ServerFacts) -> Iterator[Finding]:
+def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
     have = facts.variables
     if have.get("log_bin") != "on":
         yield _blocks("log-bin", "the server keeps no binary log", "start it with `log_bin`")
@@ -44,12 +46,15 @@ def _server(facts: ServerFacts) -> Iterator[Finding]:
             "set global binlog_format = 'ROW'; sessions that are connected keep theirs",
         )
     if not facts.is_mariadb and have.get("gtid_mode") != "on":
-        yield _blocks(
-            "gtid-mode",
-            f"gtid_mode is {have.get('gtid_mode')}; positions are sets of GTIDs",
+        how = (
             "set global enforce_gtid_consistency = ON; set global gtid_mode = OFF_PERMISSIVE; then ON_PERMISSIVE; "
-            "then ON",
+            "then ON"
         )
+        state = f"gtid_mode is {have.get('gtid_mode')}"
+        if settings.positions == "gtid":
+            yield _blocks("gtid-mode", f"{state}, and source.positions is `gtid`", how)
+        else:
+            yield _warns("gtid-mode", f"{state}: positions are files and offsets, which no replica can go on from", how)
     if not facts.is_mariadb and have.get("binlog_order_commits", "on") != "on":
         yield _blocks(
             "binlog-order-commits",

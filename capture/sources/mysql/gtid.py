@@ -11,26 +11,13 @@ Forms: MySQL reference manual, "GTID Format and Storage"; MariaDB knowledge base
 from __future__ import annotations
 
 import re
-from typing import Protocol
 from uuid import UUID
 
+from capture.sources.mysql.binlog import Gtid
 from schemas.errors import ErrorKind, TailraceError
 
 _MYSQL_SET = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(:\d+(-\d+)?)+")
 _MARIADB_ID = re.compile(r"(\d+)-(\d+)-(\d+)")
-
-
-class GtidSet(Protocol):
-    """The transactions that are behind a position."""
-
-    @property
-    def size(self) -> int:
-        """The number that orders sets along a log."""
-        ...
-
-    def text(self) -> str:
-        """Print the set as its server does."""
-        ...
 
 
 class MysqlGtids:
@@ -69,15 +56,22 @@ class MysqlGtids:
         if server != self._current:
             self._compose(server)
 
+    def begin(self, gtid: Gtid) -> str:
+        """Go on to the transaction of an event; return its name. Raises INVARIANT for one that is behind."""
+        server, number = gtid.parts  # type: ignore[misc]  # of MySQL's events two, of MariaDB's three
+        self.add(server, number)
+        return gtid.text
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no transaction is behind."""
+        return not self.size
+
     def text(self) -> str:
         """Print the set."""
         if self._current:
             return f"{self._head}{self._intervals[self._current][-1][1]}{self._tail}"
         return ",".join(_printed(server, ranges) for server, ranges in sorted(self._intervals.items()))
-
-    def copy(self) -> MysqlGtids:
-        """Return another set with the same ids."""
-        return MysqlGtids({server: list(ranges) for server, ranges in self._intervals.items()})
 
     def missing_from(self, other: MysqlGtids) -> MysqlGtids:
         """Return the ids of this set that `other` does not have."""
@@ -152,13 +146,20 @@ class MariadbGtids:
         self._domains[domain] = (server, sequence)
         self.size += sequence - last
 
+    def begin(self, gtid: Gtid) -> str:
+        """Go on to the transaction of an event; return its name. Raises INVARIANT if its domain counts backwards."""
+        domain, server, sequence = gtid.parts  # type: ignore[misc]  # as above
+        self.add(domain, server, sequence)
+        return gtid.text
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no transaction is behind."""
+        return not self.size
+
     def text(self) -> str:
         """Print the position."""
         return ",".join(f"{domain}-{server}-{number}" for domain, (server, number) in sorted(self._domains.items()))
-
-    def copy(self) -> MariadbGtids:
-        """Return another position at the same place."""
-        return MariadbGtids(dict(self._domains))
 
     def missing_from(self, other: MariadbGtids) -> MariadbGtids:
         """Return the domains in which this position is further than `other`."""

@@ -14,14 +14,17 @@ from struct import error as struct_error
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
-from capture.sources.mysql.compression import mariadb_unpacked, payload_events
-from capture.sources.mysql.connection import error_of, length_at
-from capture.sources.mysql.gtid import Gtids
-from capture.sources.mysql.position import format_position, position_of
-from capture.sources.mysql.refusals import REFUSED, RELOAD, xa_error
+from capture.sources.mysql.compression import payload_events
+from capture.sources.mysql.connection import error_of
+from capture.sources.mysql.files import FileOffset
+from capture.sources.mysql.position import Place, format_position, position_of, since_of
+from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
+from capture.sources.mysql.refusals import REFUSED, RELOAD, lost_transaction
 from capture.sources.mysql.replication import LogStream
-from capture.sources.mysql.statements import Effect, Statement, read_statement
-from capture.sources.mysql.versions import Resolved, Versions
+from capture.sources.mysql.row_events import OPS, Maps, read_rows
+from capture.sources.mysql.statements import Effect, Statement, read_statement, read_xid
+from capture.sources.mysql.versions import Versions
+from capture.sources.mysql.walking import SILENCE_S, checksum_bytes, read_gtid, read_query
 from runtime.clock import monotonic
 from schemas.changes import (
     UNCHANGED,
@@ -37,7 +40,7 @@ from schemas.changes import (
 )
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
-from schemas.table import TableName
+from schemas.table import TableSchema
 
 POLL_ROWS_MAX = 5_000
 POLL_BYTES_MAX = 8 << 20
@@ -46,27 +49,9 @@ WAIT_S = 0.2
 MOVED_INTERVAL_S = 0.2
 HEARTBEAT_INTERVAL_S = 5.0
 """How often an idle log yields a heartbeat although its position is the same."""
-SILENCE_S = 60.0
-"""After which a server that sends not even heartbeats counts as gone."""
 
-_EOF = 0xFE
 _BODY = 1 + binlog.HEADER_BYTES
 """Where an event's body begins, behind the packet's status byte and the header."""
-
-_OPS = {
-    binlog.WRITE_ROWS_1: "c",
-    binlog.UPDATE_ROWS_1: "u",
-    binlog.DELETE_ROWS_1: "d",
-    binlog.WRITE_ROWS: "c",
-    binlog.UPDATE_ROWS: "u",
-    binlog.DELETE_ROWS: "d",
-    binlog.PARTIAL_UPDATE_ROWS: "u",
-    binlog.WRITE_ROWS_COMPRESSED: "c",
-    binlog.UPDATE_ROWS_COMPRESSED: "u",
-    binlog.DELETE_ROWS_COMPRESSED: "d",
-}
-_COMPRESSED = frozenset({binlog.WRITE_ROWS_COMPRESSED, binlog.UPDATE_ROWS_COMPRESSED, binlog.DELETE_ROWS_COMPRESSED})
-_SECOND_FORM = frozenset({binlog.WRITE_ROWS, binlog.UPDATE_ROWS, binlog.DELETE_ROWS, binlog.PARTIAL_UPDATE_ROWS})
 
 
 class MysqlLog:
@@ -76,21 +61,30 @@ class MysqlLog:
         self,
         stream: LogStream,
         versions: Versions,
-        gtids: Gtids,
+        place: Place,
         position: Position,
         complete: Callable[[RowChanges], None],
-        *,
-        folds_names: bool,
+        read_place: Callable[[str], Place],
     ) -> None:
+        """`read_place` reads what a place prints; an empty text stands for the log's beginning."""
         self._stream = stream
         self._versions = versions
-        self._gtids = gtids
+        self._place = place
+        self._file = place if isinstance(place, FileOffset) else None
+        self._read_place = read_place
+        self._prepared = PreparedTransactions(since_of(position))
+        self._replayed: Prepared | None = None
+        """A transaction of XA that was prepared earlier, and goes out now."""
+        self._is_elsewhere = False
+        """Whether the stream has gone back for it."""
+        self._has_found = False
+        """Whether it is there."""
         self._skip = position.row
         """Changes of the next transaction that are behind us too."""
         self._skipped_in = position.txn
         self._complete = complete
-        self._folds_names = folds_names
-        self._ended = position_of(gtids)
+        self._ended = position_of(place, self._prepared.since)
+        self._before = place.text()
         self._gtid: Gtid | None = None
         self._txn: Transaction | None = None
         self._in_group = False
@@ -99,15 +93,12 @@ class MysqlLog:
         self._returned = 0
         """Changes of the open transaction that were returned or skipped."""
         self._checksum_bytes = 0
-        self._maps: dict[bytes, Resolved] = {}
-        """By the whole map event's body."""
-        self._current: dict[bytes, Resolved] = {}
-        """By the map's number."""
+        self._maps = Maps(versions)
         self._nested: Iterator[bytes] | None = None
         """The events of a compressed transaction that are still to come."""
         self._reported = self._ended
         self._heartbeat_at = self._heard_at = monotonic()
-        stream.start(gtids)
+        stream.start(place)
 
     def poll(self, timeout_s: float) -> Sequence[Change]:
         """Return the next changes; see `LogReader.poll`. Raises SOURCE_CONNECTION, SOURCE_LOG_LOST, DECODE and more."""
@@ -169,7 +160,13 @@ class MysqlLog:
             if m[0]:
                 self._ended_by(m)
             size += len(m)
-            rows += self._on_event(m[5], m, len(m) - self._checksum_bytes, out)
+            end = len(m) - self._checksum_bytes
+            if self._is_elsewhere:
+                rows += self._on_earlier_event(m[5], m, end, out)
+                continue
+            if self._file is not None:
+                self._file.see(m, end)
+            rows += self._on_event(m[5], m, end, out)
 
     def _ended_by(self, m: bytes) -> None:
         if m[0] == 0xFF:
@@ -181,27 +178,24 @@ class MysqlLog:
 
     def _on_event(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
         """Handle one event; return how many rows it brought."""
-        op = _OPS.get(kind)
-        if op is not None:
-            return self._on_rows(op, kind, m, end, out)
-        if kind == binlog.TABLE_MAP:
-            self._on_map(m[_BODY:end], out)
+        if self._prepared.open is not None and (kind in OPS or kind == binlog.TABLE_MAP):
+            self._prepared.keep(m[:end])
+        elif kind in OPS:
+            return self._on_rows(kind, m, end, out)
+        elif kind == binlog.TABLE_MAP:
+            self._announce(self._maps.read(m[_BODY:end]), out)
         elif kind == binlog.XID:
             self._end(out)
         elif kind in (binlog.QUERY, binlog.QUERY_COMPRESSED):
             self._on_query(kind, m[:end], out)
-        elif kind == binlog.GTID:
-            self._start(binlog.parse_gtid(m[:end], _BODY), m)
-        elif kind == binlog.MARIADB_GTID:
-            server = binlog.header(m, 1)[2]
-            self._start(binlog.parse_mariadb_gtid(m, _BODY, server), m)
+        elif kind in (binlog.GTID, binlog.MARIADB_GTID) or (kind == binlog.ANONYMOUS_GTID and self._file is not None):
+            self._start(read_gtid(kind, m, end), m)
         elif kind == binlog.FORMAT_DESCRIPTION:
-            # The last byte before the checksum that this event always has says whether the others have one.
-            self._checksum_bytes = 4 if m[-5] == 1 else 0
+            self._checksum_bytes = checksum_bytes(m)
         elif kind == binlog.TRANSACTION_PAYLOAD:
             self._nested = payload_events(m, _BODY, end)
         elif kind == binlog.XA_PREPARE:
-            self._on_prepared(is_one_phase=bool(m[_BODY]), out=out)
+            self._on_prepared(m[:end], out)
         elif kind in REFUSED:
             what, remedy = REFUSED[kind]
             raise TailraceError(ErrorKind.PREREQUISITE, f"the log holds {what}", remedy=remedy)
@@ -209,25 +203,27 @@ class MysqlLog:
 
     # Transactions.
 
-    def _start(self, gtid: Gtid, m: bytes) -> None:
-        if self._txn is not None:
+    def _start(self, gtid: Gtid | None, m: bytes) -> None:
+        if self._txn is not None or gtid is None:
             raise ValueError("a transaction within a transaction")
         seconds = binlog.header(m, 1)[0]
-        if self._skip and self._skipped_in not in ("", gtid.text):
+        self._before = self._place.text()
+        name = self._place.begin(gtid)
+        if self._skip and self._skipped_in not in ("", name):
             raise TailraceError(
                 ErrorKind.SOURCE_LOG_LOST,
                 f"{self._skip} changes of transaction {self._skipped_in} are published already, and the log goes on "
-                f"with {gtid.text}: this server has its transactions in another order",
+                f"with {name}: this server has its transactions in another order",
                 remedy=f"go back to the server that the position came from; or {RELOAD}",
             )
         self._gtid = gtid
-        self._txn = Transaction(gtid.text, 0, 0, gtid.commit_ts_us or seconds * 1_000_000)
-        # Known before the transaction is read: it orders what is published of it.
-        self._gtids.add(*gtid.parts)
-        self._txn.commit = self._gtids.size
+        # Its number is known before it is read: it orders what is published of it.
+        self._txn = Transaction(name, 0, self._place.size, gtid.commit_ts_us or seconds * 1_000_000)
         self._in_group = False
         self._is_begun = False
         self._returned = 0
+        if gtid.flags & binlog.PREPARED_XA:
+            self._prepared.begin(self._before, name)
 
     def _begin(self, out: list[Change]) -> Transaction:
         """Return the open transaction; make sure that its Begin has been returned."""
@@ -235,6 +231,10 @@ class MysqlLog:
             raise ValueError("a change outside a transaction")
         if not self._is_begun:
             self._is_begun = True
+            if self._ended.commit > self._reported.commit:
+                # Changes are counted from here on, not from before transactions that brought none.
+                out.append(Heartbeat(self._ended))
+                self._reported = self._ended
             out.append(Begin(self._txn))
         return self._txn
 
@@ -248,7 +248,9 @@ class MysqlLog:
                 f"{self._returned + self._skip} are behind it",
                 remedy=f"`source.tables` was changed in the middle of a transaction: undo it; or {RELOAD}",
             )
-        self._ended = position_of(self._gtids)
+        if self._file is not None:
+            self._file.end()
+        self._ended = position_of(self._place, self._prepared.since)
         if self._returned:
             # All of it may have been behind us, but its end was not.
             self._begin(out)
@@ -258,70 +260,95 @@ class MysqlLog:
         self._txn = self._gtid = None
         self._in_group = False
 
-    def _on_prepared(self, *, is_one_phase: bool, out: list[Change]) -> None:
-        if not is_one_phase and self._returned:
-            raise xa_error()
+    # Transactions of XA.
+
+    def _on_prepared(self, m: bytes, out: list[Change]) -> None:
+        """A group of XA ends: a transaction is prepared, or was before and has now been read, or commits at once."""
+        if self._replayed is not None:
+            self._end_replay(out)
+            return
+        xid = binlog.parse_xid(m, _BODY)
+        self._prepared.end(xid, m)
+        if not m[_BODY]:
+            self._end(out)
+        elif (prepared := self._prepared.take(xid)) is not None:
+            self._replay(prepared)
+
+    def _on_decision(self, xid: Xid, out: list[Change], *, commits: bool) -> None:
+        """A transaction that was prepared is committed or rolled back."""
+        prepared = self._prepared.take(xid) or self._found_earlier(xid, commits=commits)
+        if not commits:
+            self._end(out)
+        elif prepared is not None:
+            self._replay(prepared)
+        else:
+            raise lost_transaction()
+
+    def _found_earlier(self, xid: Xid, *, commits: bool) -> Prepared | None:
+        """Find a transaction that was prepared before this began to read, where the log must have it."""
+        found = None
+        places = self._prepared.unread(everything=commits)
+        for text in places:
+            self._prepared.look_back(self._stream, self._read_place(text), self._place.size, is_beginning=not text)
+            if (found := self._prepared.take(xid)) is not None:
+                break
+        if places and not (found and commits):
+            self._go_to(self._place)
+        return found
+
+    def _replay(self, prepared: Prepared) -> None:
+        """Return its changes as those of the open transaction."""
+        self._replayed = prepared
+        if prepared.events is not None:
+            self._nested = iter(prepared.events)
+            return
+        self._is_elsewhere, self._has_found = True, False
+        self._go_to(self._read_place(prepared.before))
+
+    def _on_earlier_event(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
+        """Handle an event of the part of the log that the stream has gone back to."""
+        if kind in (binlog.GTID, binlog.MARIADB_GTID, binlog.ANONYMOUS_GTID):
+            gtid = read_gtid(kind, m, end)
+            assert gtid is not None
+            assert self._replayed is not None
+            # A file's offset has the group itself behind it; behind a set, another one may come first.
+            self._has_found = self._file is not None or gtid.text == self._replayed.transaction
+            if self._gtid is not None and gtid.parts == self._gtid.parts and not self._has_found:
+                raise lost_transaction()
+        elif self._has_found or kind == binlog.FORMAT_DESCRIPTION:
+            return self._on_event(kind, m, end, out)
+        return 0
+
+    def _go_to(self, place: Place) -> None:
+        self._checksum_bytes = 0
+        self._stream.start(place)
+
+    def _end_replay(self, out: list[Change]) -> None:
+        self._replayed = None
         self._end(out)
+        if self._is_elsewhere:
+            self._is_elsewhere = False
+            self._go_to(self._place)
 
     # Rows.
 
-    def _on_map(self, body: bytes, out: list[Change]) -> None:
-        resolved = self._maps.get(body)
-        if resolved is None:
-            resolved = self._resolve(body, out)
-        self._current[body[:6]] = resolved
-
-    def _resolve(self, body: bytes, out: list[Change]) -> Resolved:
-        resolved, changes = self._versions.resolve(binlog.parse_table_map(body, 0))
-        self._maps[body] = resolved
-        if changes:
-            self._announce(changes, out)
-        return resolved
-
     def _announce(self, changes: list[SchemaChange], out: list[Change]) -> None:
-        self._begin(out)
-        out += changes
-        # Readers of other maps of the same table stand for the version before.
-        names = {change.name for change in changes}
-        self._maps = {
-            body: resolved
-            for body, resolved in self._maps.items()
-            if resolved.table is None or resolved.table.name not in names or resolved.table is changes[-1].after
-        }
+        if changes:
+            self._begin(out)
+            out += changes
+            self._maps.forget(changes)
 
-    def _on_rows(self, op: str, kind: int, m: bytes, end: int, out: list[Change]) -> int:
-        resolved = self._current.get(m[_BODY : _BODY + 6])
-        if resolved is None:
-            # MySQL's number of a map that only ends a statement.
-            raise ValueError("rows without their table's map")
+    def _on_rows(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
+        resolved = self._maps.find(m[_BODY : _BODY + 6])
         if resolved.table is None:
             return 0
-        at = _BODY + 8
-        if kind in _SECOND_FORM:
-            at += int.from_bytes(m[at : at + 2], "little")
-        width, at = length_at(m, at)
-        size = (width + 7) // 8
-        first = m[at : at + size]
-        at += size
-        old, new = (b"", first) if op == "c" else (first, b"")
-        if op == "u":
-            new = m[at : at + size]
-            at += size
-        if kind in _COMPRESSED:
-            m, at = mariadb_unpacked(m[at:end]), 0
-            end = len(m)
-        read = resolved.rows(old, new, is_partial=kind == binlog.PARTIAL_UPDATE_ROWS)
-        before, after = read(m, at, end)
-        self._add(op, resolved, before, after, out)
+        before, after = read_rows(resolved, kind, m, end)
+        self._add(OPS[kind], resolved.table, before, after, out)
         return len(before)
 
     def _add(
-        self, op: str, resolved: Resolved, before: list[Row | None], after: list[Row | None], out: list[Change]
+        self, op: str, table: TableSchema, before: list[Row | None], after: list[Row | None], out: list[Change]
     ) -> None:
-        table = resolved.table
-        assert table is not None
-        if self._gtid is not None and self._gtid.flags & binlog.PREPARED_XA:
-            raise xa_error()
         skipped = min(self._skip, len(before))
         self._returned += len(before)
         if skipped:
@@ -354,23 +381,23 @@ class MysqlLog:
     # Statements.
 
     def _on_query(self, kind: int, m: bytes, out: list[Change]) -> None:
-        query = binlog.parse_query(m, _BODY)
-        text = query.text
-        if kind == binlog.QUERY_COMPRESSED:
-            text = mariadb_unpacked(binlog.query_bytes(m, _BODY)).decode("utf-8", "replace")
-        statement = read_statement(text, query.database)
-        if statement.effect is Effect.BEGIN:
+        query = read_query(kind, m)
+        statement = read_statement(query.text, query.database)
+        effect = statement.effect
+        if effect is Effect.BEGIN:
             self._in_group = True
-        elif statement.effect is Effect.COMMIT:
+        elif effect is Effect.COMMIT:
             self._end(out)
-        elif statement.effect is Effect.ROLLBACK:
+        elif effect is Effect.ROLLBACK:
             if self._returned:
                 raise ValueError("a transaction that was returned in part and is rolled back")
             self._end(out)
-        elif statement.effect in (Effect.XA_COMMIT, Effect.XA_ROLLBACK):
-            # Of a transaction whose changes were in none of our tables: others ended the reading when they were met.
-            self._end(out)
-        elif self._txn is not None and statement.effect is not Effect.CONTROL:
+        elif effect is Effect.XA_START:
+            if self._replayed is None and self._txn is not None:
+                self._prepared.begin(self._before, self._txn.id)
+        elif effect in (Effect.XA_COMMIT, Effect.XA_ROLLBACK):
+            self._on_decision(read_xid(query.text), out, commits=effect is Effect.XA_COMMIT)
+        elif self._txn is not None and effect is not Effect.CONTROL:
             self._follow(statement, out)
             is_group = self._in_group or (
                 self._gtid is not None and len(self._gtid.parts) == 3 and not self._gtid.flags & binlog.STANDALONE
@@ -380,12 +407,12 @@ class MysqlLog:
 
     def _follow(self, statement: Statement, out: list[Change]) -> None:
         """Do what a statement means for the tables that it names."""
-        names = self._wanted(statement)
+        names = self._versions.concerned(statement)
         if not names:
             return
         self._maps.clear()
         if statement.effect is Effect.TRUNCATE:
-            tables = [table for table in map(self._versions.find, names) if table is not None]
+            tables = self._versions.in_force(names)
             if tables:
                 self._returned += 1
                 if self._skip:
@@ -394,35 +421,14 @@ class MysqlLog:
                     out.append(Truncate(tables, self._begin(out)))
             return
         for name in names:
-            if statement.effect in (Effect.REPLACE, Effect.CREATE):
-                gone = self._versions.forget(name) if statement.effect is Effect.REPLACE else []
-                changes = [*gone, *self._versions.appeared(name)]
-                if changes:
-                    self._announce(changes, out)
-            else:
-                self._versions.mentioned(name)
-
-    def _wanted(self, statement: Statement) -> list[TableName]:
-        """Return the selected tables that a statement names, as the log's maps spell them."""
-        if statement.databases:
-            databases = {self._folded(name) for name in statement.databases}
-            return [name for name in self._versions.names() if self._folded(name.schema) in databases]
-        known = {self._folded(str(name)): name for name in self._versions.names()}
-        found: dict[TableName, None] = {}
-        for name in statement.names:
-            same = known.get(self._folded(str(name)))
-            if same is None and self._folds_names:
-                name = TableName(name.schema.lower(), name.table.lower())
-            if same is not None or self._versions.takes(name):
-                found[same or name] = None
-        return list(found)
-
-    def _folded(self, text: str) -> str:
-        return text.lower() if self._folds_names else text
+            self._announce(self._versions.follow(statement.effect, name), out)
 
     def _beat(self, out: list[Change], now: float) -> None:
         if self._txn is not None:
             return
+        if self._file is not None:
+            # Files end, and others begin, between transactions.
+            self._ended = position_of(self._place, self._prepared.since)
         has_moved = self._ended.commit > self._reported.commit
         if (has_moved and (not out or now - self._heartbeat_at >= MOVED_INTERVAL_S)) or (
             not out and now - self._heartbeat_at >= HEARTBEAT_INTERVAL_S

@@ -15,7 +15,7 @@ REFUSED = {
     binlog.ANONYMOUS_GTID: (
         "a transaction without a GTID",
         "set global gtid_mode = ON (by way of OFF_PERMISSIVE and ON_PERMISSIVE), and "
-        "enforce_gtid_consistency = ON; then " + RELOAD,
+        "enforce_gtid_consistency = ON, or source.positions = file; then " + RELOAD,
     ),
     binlog.INCIDENT: ("an incident: the server itself lost changes", RELOAD),
     binlog.MARIADB_START_ENCRYPTION: (
@@ -25,10 +25,10 @@ REFUSED = {
 }
 
 
-def xa_error() -> TailraceError:
-    """Return the error that a prepared transaction of XA leads to."""
+def lost_transaction() -> TailraceError:
+    """Return the error that the commit of an XA transaction leads to whose changes are not to be found."""
     return TailraceError(
-        ErrorKind.PREREQUISITE,
-        "a transaction of XA changes a captured table, and prepares before it commits: that is not supported",
-        remedy=f"write to captured tables without XA; then {RELOAD}",
+        ErrorKind.SOURCE_LOG_LOST,
+        "a transaction of XA commits that was prepared before the log begins: what it changed is not there any more",
+        remedy=f"keep the log for longer than transactions stay prepared (binlog_expire_logs_seconds); then {RELOAD}",
     )

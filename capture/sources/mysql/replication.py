@@ -1,4 +1,4 @@
-"""The stream below the log reader: registering as a replica, asking for the log after a set of GTIDs, taking events."""
+"""The stream below the log reader: registering as a replica, asking for the log after a place, taking events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import zlib
 
 from capture.sources.mysql.connection import Connection, connect
-from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
+from capture.sources.mysql.files import FileOffset
+from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
+from capture.sources.mysql.position import Place
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 
@@ -23,7 +25,7 @@ _GTIDS_FOLLOW = 4
 
 
 class LogStream:
-    """The events after a set of GTIDs. Each is returned with its header, without the protocol's status byte."""
+    """The events after a place. Each is returned with its header, without the protocol's status byte."""
 
     def __init__(self, settings: MysqlSource, server_id: int) -> None:
         self._settings = settings
@@ -37,8 +39,8 @@ class LogStream:
             raise TailraceError(ErrorKind.INVARIANT, "the log's stream is not open")
         return self._connection
 
-    def start(self, after: Gtids) -> None:
-        """Ask for everything after these transactions. Raises SOURCE_CONNECTION, PREREQUISITE.
+    def start(self, after: Place) -> None:
+        """Ask for everything after a place. Raises SOURCE_CONNECTION, PREREQUISITE.
 
         That the log no longer has them the server says with its first packet: `poll` raises it.
         """
@@ -57,12 +59,10 @@ class LogStream:
             connection.run("set @mariadb_slave_capability = 4, @slave_gtid_strict_mode = 1")
             connection.run(f"set @slave_connect_state = '{after.text()}', @slave_gtid_ignore_duplicates = 0")
             self._register(connection)
-            connection.send(
-                bytes([COM_BINLOG_DUMP])
-                + FIRST_EVENT.to_bytes(4, "little")
-                + bytes(2)
-                + self._server_id.to_bytes(4, "little")
-            )
+            self._ask(connection, FIRST_EVENT, "")
+        elif isinstance(after, FileOffset):
+            self._register(connection)
+            self._ask(connection, after.offset, after.file)
         else:
             if not isinstance(after, MysqlGtids):
                 raise _other_server("MySQL")
@@ -88,6 +88,11 @@ class LogStream:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _ask(self, connection: Connection, offset: int, file: str) -> None:
+        """Ask for the log from an offset of a file on; without a file, as the session's variables say."""
+        numbers = offset.to_bytes(4, "little") + bytes(2) + self._server_id.to_bytes(4, "little")
+        connection.send(bytes([COM_BINLOG_DUMP]) + numbers + file.encode())
 
     def _register(self, connection: Connection) -> None:
         """Say who reads: shown by `show replicas`, and what ends an earlier reader of the same number."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from capture.sources.mysql import binlog
-from capture.sources.mysql.connection import Connection, error_of
-from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
-from capture.sources.mysql.position import format_position, gtids_of
+from capture.sources.mysql.connection import Connection, error_of, literal
+from capture.sources.mysql.files import FileOffset
+from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
+from capture.sources.mysql.position import Place, format_position, place_of, read_place, since_of
 from capture.sources.mysql.refusals import RELOAD
 from capture.sources.mysql.replication import LogStream
 from runtime.clock import monotonic
+from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 
@@ -67,54 +69,159 @@ def read_facts(connection: Connection) -> ServerFacts:
     )
 
 
-def end_of_log(connection: Connection) -> Gtids:
-    """Return the transactions in the log."""
+def counts_by_files(settings: MysqlSource, connection: Connection) -> bool:
+    """Tell whether positions are files and offsets; see `are_files`."""
+    return are_files(settings, is_mariadb=connection.is_mariadb, gtid_mode=_gtid_mode(connection))
+
+
+def are_files(settings: MysqlSource, *, is_mariadb: bool, gtid_mode: str) -> bool:
+    """Tell whether positions are files and offsets: where the server has no GTIDs, or where that is asked for.
+
+    Raises CONFIGURATION for MariaDB, whose transactions always have GTIDs, where it is asked for.
+    """
+    if settings.positions == "file" and is_mariadb:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            "source.positions is `file`, and MariaDB's transactions have GTIDs",
+            remedy="leave source.positions out",
+        )
+    if settings.positions == "auto":
+        return not is_mariadb and gtid_mode != "on"
+    return settings.positions == "file"
+
+
+def _gtid_mode(connection: Connection) -> str:
+    return "" if connection.is_mariadb else (connection.value("select @@global.gtid_mode") or "").lower()
+
+
+def end_of_log(connection: Connection, *, by_files: bool) -> Place:
+    """Return the log's end."""
+    if by_files:
+        # MySQL 8.2 gave the statement its new name, 8.4 took the old one away.
+        words = "binary log" if connection.version >= (8, 2, 0) else "master"
+        rows = connection.rows(f"show {words} status")
+        if not rows:
+            raise no_log()
+        return FileOffset(str(rows[0][0]), int(str(rows[0][1])))
     if connection.is_mariadb:
         return MariadbGtids.parse(connection.value("select @@global.gtid_binlog_pos") or "")
     return MysqlGtids.parse(connection.value("select @@global.gtid_executed") or "")
 
 
+def beginning_of_log(connection: Connection, *, by_files: bool) -> Place:
+    """Return the place before the oldest file of the log."""
+    if not connection.is_mariadb and not by_files:
+        return MysqlGtids.parse(connection.value("select @@global.gtid_purged") or "")
+    first = connection.value("show binary logs")
+    if first is None:
+        raise no_log()
+    if by_files:
+        return FileOffset(first, binlog.FIRST_BYTE)
+    text = connection.value(f"select binlog_gtid_pos({literal(first)}, {binlog.FIRST_BYTE})")
+    return MariadbGtids.parse(text or "")
+
+
+def no_log() -> TailraceError:
+    """Return the error that a server without a log leads to."""
+    return TailraceError(ErrorKind.PREREQUISITE, "the server keeps no binary log", remedy="start it with log_bin")
+
+
 def check_position(
-    connection: Connection, stream: LogStream, stored: dict[str, str], identity: dict[str, str], position: Position
+    connection: Connection,
+    stream: LogStream,
+    stored: dict[str, str],
+    identity: dict[str, str],
+    position: Position,
+    *,
+    by_files: bool,
 ) -> None:
     """Raise SOURCE_LOG_LOST unless the server's log holds what follows `position`.
 
-    Another server than the stored one is right if it has the same transactions: a replica that took over.
+    Another server than the stored one is right if it has the same transactions, and positions are sets of GTIDs: a
+    replica that took over.
     """
     if stored.get("server") != identity["server"]:
-        raise TailraceError(
-            ErrorKind.SOURCE_LOG_LOST,
+        raise _lost(
+            position,
             f"the position is one of {stored.get('server', 'another engine')}, the server is {identity['server']}",
-            remedy=f"go back to the server that it came from; or {RELOAD}",
-            position=format_position(position),
+            f"go back to the server that it came from; or {RELOAD}",
         )
-    behind = gtids_of(position, is_mariadb=connection.is_mariadb)
-    end = end_of_log(connection)
-    # mypy: both are of one kind, that of the server.
+    is_mariadb = connection.is_mariadb
+    behind = place_of(position, is_mariadb=is_mariadb)
+    # From here on the log is needed: transactions of XA may be prepared before the place.
+    needed = read_place(since_of(position), is_mariadb=is_mariadb) if since_of(position) else behind
+    if isinstance(behind, FileOffset) is not by_files:
+        kinds = ("a file and an offset", "a set of GTIDs")
+        raise _lost(
+            position,
+            f"the position is {kinds[by_files]}, and positions are counted by {('GTIDs', 'files')[by_files]} now",
+            f"set source.positions to {('file', 'gtid')[by_files]}, and gtid_mode back if need be; or {RELOAD}",
+        )
+    if isinstance(behind, FileOffset):
+        _check_files(connection, stored, identity, behind, needed, position)
+        return
+    end = end_of_log(connection, by_files=False)
+    # mypy: all are of one kind, that of the server.
     lacking = behind.missing_from(end)  # type: ignore[arg-type]
     if lacking.size:
-        raise TailraceError(
-            ErrorKind.SOURCE_LOG_LOST,
+        raise _lost(
+            position,
             f"the server does not have transactions that are published already: {lacking.text()}",
-            remedy="it is another server, or a replica that was behind when it took over: go back to the server that "
+            "it is another server, or a replica that was behind when it took over: go back to the server that "
             f"has them; or {RELOAD}",
-            position=format_position(position),
         )
-    if isinstance(behind, MysqlGtids):
+    if isinstance(needed, MysqlGtids):
         purged = MysqlGtids.parse(connection.value("select @@global.gtid_purged") or "")
-        gap = purged.missing_from(behind)
+        gap = purged.missing_from(needed)
         if gap.size:
-            raise TailraceError(
-                ErrorKind.SOURCE_LOG_LOST,
+            raise _lost(
+                position,
                 f"the server has purged {gap.size} transactions that were not read yet: {gap.text()}",
-                remedy=f"raise binlog_expire_logs_seconds; then {RELOAD}",
-                position=format_position(position),
+                f"raise binlog_expire_logs_seconds; then {RELOAD}",
             )
     else:
-        _try(stream, behind, position)
+        _try(stream, needed, position)
 
 
-def _try(stream: LogStream, behind: Gtids, position: Position) -> None:
+def _check_files(
+    connection: Connection,
+    stored: dict[str, str],
+    identity: dict[str, str],
+    behind: FileOffset,
+    needed: Place,
+    position: Position,
+) -> None:
+    if stored.get("server_id") != identity["server_id"]:
+        raise _lost(
+            position,
+            f"the position is a file and an offset of server {stored.get('server_id')}, and means nothing on server "
+            f"{identity['server_id']}",
+            f"go back to the server that it came from; or {RELOAD} (with GTIDs, positions hold on replicas too)",
+        )
+    sizes = {str(name): int(str(size)) for name, size, *_ in connection.rows("show binary logs")}
+    if not sizes:
+        raise no_log()
+    first = FileOffset(next(iter(sizes)), binlog.FIRST_BYTE)
+    if needed.size < first.size:
+        raise _lost(
+            position,
+            f"the server has purged its log up to {first.text()}; it is needed from {needed.text()} on",
+            f"raise binlog_expire_logs_seconds; then {RELOAD}",
+        )
+    if sizes.get(behind.file, 0) < behind.offset:
+        last = list(sizes.items())[-1]
+        raise _lost(
+            position,
+            f"the server's log ends at {last[0]}:{last[1]}, before the position: it was reset, or restored",
+            RELOAD,
+        )
+
+
+def _lost(position: Position, message: str, remedy: str) -> TailraceError:
+    return TailraceError(ErrorKind.SOURCE_LOG_LOST, message, remedy=remedy, position=format_position(position))
+
+
+def _try(stream: LogStream, behind: Place, position: Position) -> None:
     """Ask for the log and see whether it comes: MariaDB has no other means to tell what it still has."""
     try:
         stream.start(behind)

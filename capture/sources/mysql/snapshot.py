@@ -1,7 +1,8 @@
 """Reading tables in chunks: each chunk in one statement and one consistent snapshot, placed among the log's GTIDs.
 
 MySQL: a transaction's id is added to `gtid_executed` after the storage engine has committed it, so a snapshot that is
-taken after that set was read sees everything in it. MariaDB: a consistent snapshot knows the place in the log that it
+taken after that set was read sees everything in it. Without GTIDs (`_committed`): a place that was read before, once
+nothing is committing any more that was then. MariaDB: a consistent snapshot knows the place in the log that it
 belongs to (`binlog_snapshot_file`, `binlog_snapshot_position`), exactly. Either way the snapshot is no lock: it holds
 up the server's commits for an instant at most. What else it may see, the log brings once more.
 """
@@ -16,16 +17,22 @@ from capture.source import Chunk
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, connect, identifier, literal
 from capture.sources.mysql.filters import condition
-from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
+from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.natives import parse_native
+from capture.sources.mysql.position import Place
 from capture.sources.mysql.rows import compile_cells
+from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
 from capture.sources.mysql.types import reader, selected
+from runtime.clock import monotonic, sleep
 from schemas.changes import Row, Transaction
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.table import Column, TableSchema
 from schemas.types import Family
+
+COMMIT_S = 60.0
+"""How long a transaction may take to commit until a snapshot is given up."""
 
 
 @dataclass(slots=True)
@@ -43,11 +50,11 @@ class MysqlSnapshot:
         return txn.commit <= self.high
 
 
-def begin_snapshot(connection: Connection) -> Gtids:
-    """Begin a read-only transaction with a consistent snapshot; return transactions that it sees for certain."""
+def begin_snapshot(connection: Connection, *, by_files: bool) -> Place:
+    """Begin a read-only transaction with a consistent snapshot; return a place that it sees everything before."""
     connection.run("set session transaction isolation level repeatable read")
     if not connection.is_mariadb:
-        seen = MysqlGtids.parse(connection.value("select @@global.gtid_executed") or "")
+        seen = _committed(connection) if by_files else end_of_log(connection, by_files=False)
         connection.run("start transaction with consistent snapshot, read only")
         return seen
     connection.run("start transaction with consistent snapshot")
@@ -55,11 +62,46 @@ def begin_snapshot(connection: Connection) -> Gtids:
     place = {str(name).lower(): value for name, value in status}
     file, offset = place.get("binlog_snapshot_file"), place.get("binlog_snapshot_position")
     if not file or not offset:
-        raise TailraceError(ErrorKind.PREREQUISITE, "the server keeps no binary log", remedy="start it with log_bin")
+        raise no_log()
     text = connection.value(f"select binlog_gtid_pos({literal(file)}, {int(offset)})")
     if text is None:
         raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the server does not know its own place in the log")
     return MariadbGtids.parse(text)
+
+
+def _committed(connection: Connection) -> Place:
+    """Return a place in the log before which everything is committed in the storage engine, too.
+
+    A transaction stands in the log before it can be seen. While it commits it holds a metadata lock in the namespace
+    COMMIT (MySQL reference manual, "The metadata_locks Table"; it is what `flush tables with read lock` waits for). So
+    whatever held one when the place was read, or later, must have let go of it. Our own query holds locks, too: that
+    they are shown says that locks are recorded.
+    """
+    place = end_of_log(connection, by_files=True)
+    first = _commits(connection)
+    deadline = monotonic() + COMMIT_S
+    while first:
+        if monotonic() > deadline:
+            raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"transactions have been committing for {COMMIT_S:.0f} s")
+        sleep(0.001)
+        first &= _commits(connection)
+    return place
+
+
+def _commits(connection: Connection) -> set[tuple[str | None, ...]]:
+    rows = connection.rows(
+        "select object_type, owner_thread_id = ps_current_thread_id(), owner_thread_id, owner_event_id, "
+        "object_instance_begin from performance_schema.metadata_locks "
+        "where object_type = 'COMMIT' or owner_thread_id = ps_current_thread_id()"
+    )
+    if not any(own == "1" for _, own, *_ in rows):
+        raise TailraceError(
+            ErrorKind.PREREQUISITE,
+            "the server does not record metadata locks, which tell without GTIDs what a snapshot sees",
+            remedy="set gtid_mode = ON; or start it with performance_schema, and update "
+            "performance_schema.setup_instruments set enabled = 'YES' where name = 'wait/lock/metadata/sql/mdl'",
+        )
+    return {tuple(row) for row in rows if row[0] == "COMMIT"}
 
 
 class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
@@ -95,7 +137,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
     ) -> tuple[Callable[[bytes], Row], Iterable[bytes]]:
-        self._snapshot = MysqlSnapshot(begin_snapshot(connection).size)
+        self._snapshot = MysqlSnapshot(self._placed(connection).size)
         # The first touch of the table: from here on its definition cannot change under us.
         connection.run(f"select 1 from {quoted(table.name)} limit 0")
         self._check_columns(table)
@@ -105,6 +147,9 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         query = f"select {columns} from {quoted(table.name)}{_where(keys, chunk.lower, chunk.upper, said)}"
         decode = compile_cells([reader(c.native, self._settings.zero_dates) for c in table.columns])
         return decode, connection.packets(query)
+
+    def _placed(self, connection: Connection) -> Place:
+        return begin_snapshot(connection, by_files=counts_by_files(self._settings, connection))
 
     def _end(self, connection: Connection) -> None:
         connection.run("commit")

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from capture.source import Capabilities, Finding, SnapshotReader, Source
-from capture.sources.mysql import binlog, server
 from capture.sources.mysql import findings as checks
+from capture.sources.mysql import server
 from capture.sources.mysql.catalog import Catalog, capturable
 from capture.sources.mysql.completion import complete
-from capture.sources.mysql.connection import Connection, connect, error_of, literal
-from capture.sources.mysql.gtid import Gtids, MariadbGtids, MysqlGtids
+from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.log import MysqlLog
-from capture.sources.mysql.position import format_position, gtids_of, parse_position, position_of
+from capture.sources.mysql.position import Place, format_position, parse_position, place_of, position_of, read_place
 from capture.sources.mysql.replication import LogStream, default_server_id
 from capture.sources.mysql.server import ServerFacts
 from capture.sources.mysql.snapshot import MysqlSnapshotReader, begin_snapshot
 from capture.sources.mysql.versions import Versions
+from capture.sources.mysql.walking import find_time
 from runtime.clock import now_us
 from schemas.changes import RowChanges
 from schemas.endpoints import MysqlSource
@@ -56,7 +56,7 @@ class MysqlServer:
             truncates=True,
             schema_changes=True,
             log_messages=False,
-            counts_bytes=False,
+            counts_bytes=self._by_files(self._connection),
         )
 
     def identity(self) -> dict[str, str]:
@@ -95,21 +95,23 @@ class MysqlServer:
                     table=str(finding.table) if finding.table else None,
                 )
         connection = self._connected()
-        seen = begin_snapshot(connection)
+        seen = begin_snapshot(connection, by_files=self._by_files(connection))
         connection.run("commit")
         return position_of(seen)
 
     def check_position(self, stored: dict[str, str], position: Position) -> None:
         """Raise SOURCE_LOG_LOST unless the log can go on; see `Source.check_position`."""
-        server.check_position(self._connected(), self._stream(), stored, self.identity(), position)
+        connection = self._connected()
+        by_files = self._by_files(connection)
+        server.check_position(connection, self._stream(), stored, self.identity(), position, by_files=by_files)
 
     def find_position(self, committed_from_us: int) -> Position:
         """Find where transactions committed at a moment or later begin; see `Source.find_position`. Reads the log."""
         if committed_from_us > now_us():
             raise TailraceError(ErrorKind.CONFIGURATION, "the start position is in the future")
-        connection = self._connected()
-        begin = self._log_begin(connection)
-        return position_of(_scan(self._stream(), begin, server.end_of_log(connection), committed_from_us))
+        end = self.current_position().commit
+        found = find_time(self._stream(), self._place(""), end, committed_from_us)
+        return position_of(read_place(found, is_mariadb=self._connected().is_mariadb))
 
     def marks(self, tables: Sequence[TableSchema]) -> dict[TableName, str]:
         """MySQL has no publications; see `Source.marks`."""
@@ -124,13 +126,15 @@ class MysqlServer:
 
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> MysqlLog:
         """Start reading after `position`; see `Source.open_log`."""
-        versions = Versions(self._catalog, self._selection, tables, self._settings.zero_dates)
-        gtids = gtids_of(position, is_mariadb=self._connected().is_mariadb)
-        return MysqlLog(self._stream(), versions, gtids, position, self.complete, folds_names=self._facts().folds_names)
+        folds_names = self._facts().folds_names
+        versions = Versions(self._catalog, self._selection, tables, self._settings.zero_dates, folds_names=folds_names)
+        place = place_of(position, is_mariadb=self._connected().is_mariadb)
+        return MysqlLog(self._stream(), versions, place, position, self.complete, self._place)
 
     def current_position(self) -> Position:
         """Return the log's end."""
-        return position_of(server.end_of_log(self._connected()))
+        connection = self._connected()
+        return position_of(server.end_of_log(connection, by_files=self._by_files(connection)))
 
     def visible_position(self) -> Position:
         """Return the log's end: what is visible is in the log."""
@@ -153,7 +157,7 @@ class MysqlServer:
         complete(self._connected, changes, self._settings.zero_dates)
 
     def format_position(self, position: Position) -> str:
-        """Print a position: a GTID set, and `+N` within a transaction."""
+        """Print a position: a GTID set or FILE:OFFSET, and `+N` within a transaction."""
         return format_position(position)
 
     def parse_position(self, text: str) -> Position:
@@ -185,47 +189,12 @@ class MysqlServer:
             self._connection = connect(self._settings)
         return self._connection
 
-    def _log_begin(self, connection: Connection) -> Gtids:
-        """Return the transactions before the oldest file of the log."""
-        if not connection.is_mariadb:
-            return MysqlGtids.parse(connection.value("select @@global.gtid_purged") or "")
-        first = connection.value("show binary logs")
-        if first is None:
-            raise TailraceError(ErrorKind.PREREQUISITE, "the server keeps no binary log")
-        text = connection.value(f"select binlog_gtid_pos({literal(first)}, {binlog.FIRST_BYTE})")
-        return MariadbGtids.parse(text or "")
+    def _place(self, text: str) -> Place:
+        """Read what a place prints; an empty text stands for the log's beginning."""
+        connection = self._connected()
+        if not text:
+            return server.beginning_of_log(connection, by_files=self._by_files(connection))
+        return read_place(text, is_mariadb=connection.is_mariadb)
 
-
-def _scan(stream: LogStream, behind: Gtids, end: Gtids, committed_from_us: int) -> Gtids:
-    """Read the log until the first transaction that was committed at a moment or later; return those before it."""
-    is_known = not behind.size
-    try:
-        stream.start(behind)
-        while behind.size < end.size:
-            m = stream.poll()
-            if m is None:
-                stream.connection.wait(0.5)
-                continue
-            if m[0]:
-                raise error_of(m, "reading the log")
-            seconds, kind, server_id, *_ = binlog.header(m, 1)
-            if kind == binlog.GTID:
-                gtid = binlog.parse_gtid(m, 1 + binlog.HEADER_BYTES)
-            elif kind == binlog.MARIADB_GTID:
-                gtid = binlog.parse_mariadb_gtid(m, 1 + binlog.HEADER_BYTES, server_id)
-            else:
-                continue
-            committed_us = gtid.commit_ts_us or seconds * 1_000_000
-            if committed_us >= committed_from_us:
-                break
-            is_known = True
-            behind.add(*gtid.parts)
-    finally:
-        stream.close()
-    if not is_known:
-        raise TailraceError(
-            ErrorKind.SOURCE_LOG_LOST,
-            "the log does not reach back to the start position's moment, as far as can be told",
-            remedy="choose a later moment, or `now`",
-        )
-    return behind
+    def _by_files(self, connection: Connection) -> bool:
+        return server.counts_by_files(self._settings, connection)

@@ -24,6 +24,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
 
+_XID = re.compile(r"X'([0-9a-fA-F]*)',X'([0-9a-fA-F]*)',(\d+)")
+
 
 class Effect(Enum):
     """What a statement does."""
@@ -32,7 +34,9 @@ class Effect(Enum):
     COMMIT = auto()
     ROLLBACK = auto()
     CONTROL = auto()
-    """A savepoint, or a statement of XA that ends nothing."""
+    """A savepoint, or a statement of XA that neither begins nor ends anything."""
+    XA_START = auto()
+    """What follows is a transaction that is prepared, by an event of its own at its end."""
     XA_COMMIT = auto()
     XA_ROLLBACK = auto()
     TRUNCATE = auto()
@@ -64,7 +68,7 @@ def read_statement(text: str, database: str) -> Statement:
     first = words[0] if words else ""
     second = words[1] if len(words) > 1 else ""
     if first == "XA":
-        effects = {"COMMIT": Effect.XA_COMMIT, "ROLLBACK": Effect.XA_ROLLBACK, "START": Effect.BEGIN}
+        effects = {"COMMIT": Effect.XA_COMMIT, "ROLLBACK": Effect.XA_ROLLBACK, "START": Effect.XA_START}
         return Statement(effects.get(second, Effect.CONTROL))
     if first == "ROLLBACK":
         return Statement(Effect.CONTROL if "TO" in words else Effect.ROLLBACK)
@@ -82,6 +86,14 @@ def read_statement(text: str, database: str) -> Statement:
     if (first in ("RENAME", "DROP") and second == "TABLE") or (first == "ALTER" and _moves_rows(words)):
         return Statement(Effect.REPLACE, names)
     return Statement(Effect.OTHER, names)
+
+
+def read_xid(text: str) -> tuple[int, bytes, bytes]:
+    """Return the transaction that a statement of XA names, as servers write it: `X'…',X'…',1`. Raises ValueError."""
+    found = _XID.search(text)
+    if found is None:
+        raise ValueError("a statement of XA that names no transaction")
+    return int(found[3]), bytes.fromhex(found[1]), bytes.fromhex(found[2])
 
 
 def _moves_rows(words: list[str]) -> bool:

@@ -15,6 +15,7 @@ from capture.sources.mysql.binlog import TableMap, real_type
 from capture.sources.mysql.catalog import ENGINE, Catalog, layout
 from capture.sources.mysql.natives import Native, matches, of_map, parse_native
 from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
+from capture.sources.mysql.statements import Effect, Statement
 from capture.sources.mysql.types import logical_type, reader
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind, TailraceError
@@ -52,9 +53,18 @@ class Resolved:
 class Versions:
     """The table versions in force, by name."""
 
-    def __init__(self, catalog: Catalog, selection: Selection, tables: Sequence[TableSchema], zero_dates: str) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        selection: Selection,
+        tables: Sequence[TableSchema],
+        zero_dates: str,
+        *,
+        folds_names: bool,
+    ) -> None:
         self._catalog = catalog
         self._selection = selection
+        self._folds_names = folds_names
         self._tables = {table.name: table for table in tables}
         self._zero_dates = zero_dates
         self._is_of_map = False
@@ -62,39 +72,54 @@ class Versions:
         self._stale: set[TableName] = set()
         """Tables that a statement may have changed since: without full metadata only the catalogue can tell."""
 
-    def names(self) -> Iterable[TableName]:
-        """Return the tables in force."""
-        return self._tables.keys()
+    def concerned(self, statement: Statement) -> list[TableName]:
+        """Return the selected tables that a statement names, as the log's maps spell them."""
+        if statement.databases:
+            databases = {self._folded(name) for name in statement.databases}
+            return [name for name in self._tables if self._folded(name.schema) in databases]
+        known = {self._folded(str(name)): name for name in self._tables}
+        found: dict[TableName, None] = {}
+        for name in statement.names:
+            same = known.get(self._folded(str(name)))
+            if same is None and self._folds_names:
+                name = TableName(name.schema.lower(), name.table.lower())
+            if same is not None or self._selection.takes(name):
+                found[same or name] = None
+        return list(found)
 
-    def takes(self, name: TableName) -> bool:
-        """Tell whether rows of this table are wanted."""
-        return self._selection.takes(name)
+    def in_force(self, names: Iterable[TableName]) -> list[TableSchema]:
+        """Return the versions in force of those tables that have one."""
+        return [table for table in map(self._tables.get, names) if table is not None]
 
-    def find(self, name: TableName) -> TableSchema | None:
-        """Return the version in force."""
-        return self._tables.get(name)
+    def follow(self, effect: Effect, name: TableName) -> list[SchemaChange]:
+        """Return what to announce of a table that a statement concerns."""
+        if effect not in (Effect.REPLACE, Effect.CREATE):
+            self._stale.add(name)
+            return []
+        gone = self._forget(name) if effect is Effect.REPLACE else []
+        return [*gone, *self._appeared(name)]
 
-    def mentioned(self, name: TableName) -> None:
-        """A statement in the log may have changed this table."""
-        self._stale.add(name)
-
-    def forget(self, name: TableName) -> list[SchemaChange]:
+    def _forget(self, name: TableName) -> list[SchemaChange]:
         """A table goes, or goes on with other rows: return the change that says that it is gone, if it was there."""
         before = self._tables.pop(name, None)
         return [SchemaChange(name, before, None)] if before is not None else []
 
-    def appeared(self, name: TableName) -> list[SchemaChange]:
+    def _appeared(self, name: TableName) -> list[SchemaChange]:
         """A table may be new: return the change that says so, if the catalogue has it and it is wanted."""
-        now = self._catalog.find_table(name) if self.takes(name) and name not in self._tables else None
+        is_new = name not in self._tables and self._selection.takes(name)
+        now = self._catalog.find_table(name) if is_new else None
         if now is None:
             return []
         self._tables[name] = now
         return [SchemaChange(name, None, now)]
 
+    def _folded(self, text: str) -> str:
+        return text.lower() if self._folds_names else text
+
     def resolve(self, shown: TableMap) -> tuple[Resolved, list[SchemaChange]]:
         """Return how rows behind a map are read, and what to announce before them. Raises SOURCE_SCHEMA."""
         name = TableName(shown.database, shown.table)
-        if not self.takes(name):
+        if not self._selection.takes(name):
             return Resolved(None), []
         before = self._tables.get(name)
         if before is None or name in self._stale or not self._fits(shown, before):

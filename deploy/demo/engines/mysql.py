@@ -20,6 +20,7 @@ BUSINESS = Dialect(
     forgotten_views="delete from page_views where path = %s limit 3",
 )
 _KINDS = {"float": "real", "char": "char", "json": "json", "time": "span"}
+_KINDS |= dict.fromkeys(("varchar", "tinytext", "text", "mediumtext", "longtext", "enum"), "text")
 
 
 def connect(url: str) -> MysqlClient:
@@ -85,8 +86,7 @@ class MysqlClient(Client):
 
     def images(self, table: str, columns: Sequence[Column]) -> Iterator[bytes]:
         """Yield every row as one text of all columns."""
-        # `hex` of a number would be that of its whole part.
-        row = ", ".join(f"coalesce(hex(concat({_shown(column)}, '')), '-')" for column in columns)
+        row = ", ".join(f"coalesce(hex({_text(column)}), '-')" for column in columns)
         for (image,) in self._stream(f"select concat_ws(',', {row}) from {self.qualified(table)}"):
             yield image.encode() if isinstance(image, str) else bytes(image)
 
@@ -171,3 +171,11 @@ class MysqlSide(Side):
 def _shown(column: Column) -> str:
     # A `float` is shown with six digits only, unless it is made a double.
     return f"`{column.name}` * 1e0" if column.kind == "real" else f"`{column.name}`"
+
+
+def _text(column: Column) -> str:
+    """Return the expression for a value's bytes as text; texts in UTF-8, whatever the column's charset."""
+    if column.kind in ("text", "char"):
+        return f"convert({_shown(column)} using utf8mb4)"
+    # `hex` of a number would be that of its whole part.
+    return f"concat({_shown(column)}, '')"

@@ -68,6 +68,17 @@ class Reading:
         self.source.close()
 
 
+@contextmanager
+def without_gtids(database: MysqlDatabase) -> Iterator[None]:
+    """Let MySQL write its log without GTIDs for a while. Whoever asks for sets of them later begins behind that."""
+    database.execute("set global gtid_mode = ON_PERMISSIVE", "set global gtid_mode = OFF_PERMISSIVE")
+    try:
+        yield
+    finally:
+        database.execute("set global gtid_mode = ON_PERMISSIVE", "set global gtid_mode = ON")
+        database.forget_log()
+
+
 def read_to(log: MysqlLog, end: Position) -> list[Change]:
     """Read until a position is reached."""
     found: list[Change] = []

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.changes import UNCHANGED, Begin, Change, Commit, Row, RowChanges, Truncate
+from capture.source import Severity
+from capture.sources.mysql import prepared
+from deploy.local.mysql import MysqlAddress
+from schemas.changes import UNCHANGED, Begin, Change, Commit, Heartbeat, Row, RowChanges, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
-from tests.integration.mysql_source.reading import Flat, Reading, flatten, read_to
+from tests.integration.mysql_source.reading import Flat, Reading, flatten, read_to, without_gtids
+from tests.kit.mysql import create_mysql_database, drop_mysql_database
 
 
 def _positions(changes: list[Change], start: Position) -> list[Position]:
@@ -24,6 +28,8 @@ def _positions(changes: list[Change], start: Position) -> list[Position]:
             found.append(found[-1].within(change.txn.id, 1))
         elif isinstance(change, Commit):
             found.append(change.position)
+        elif isinstance(change, Heartbeat):
+            found.append(max(found[-1], change.position))
     return found
 
 
@@ -37,7 +43,8 @@ def _global(reading: Reading, name: str, value: str) -> Iterator[None]:
         reading.database.execute(f"set global {name} = " + (str(before) if str(before).isdigit() else f"'{before}'"))
 
 
-def test_reading_goes_on_from_every_place(reading: Reading) -> None:
+def test_reading_goes_on_from_every_place(any_reading: Reading) -> None:
+    reading = any_reading
     reading.database.execute(
         "create table a (id int primary key, v varchar(20))",
         "create table b (x int, y int)",
@@ -93,7 +100,8 @@ def test_reading_goes_on_from_every_place(reading: Reading) -> None:
         reading.source.check_position(reading.source.identity(), position)
 
 
-def test_a_long_transaction_comes_in_pieces_and_goes_on_in_its_middle(reading: Reading) -> None:
+def test_a_long_transaction_comes_in_pieces_and_goes_on_in_its_middle(any_reading: Reading) -> None:
+    reading = any_reading
     reading.database.execute("create table a (id int primary key auto_increment, v char(200))")
     reading.begin()
     connection = reading.database.connect()
@@ -267,7 +275,8 @@ def test_a_log_without_names_is_read_as_the_catalogue_has_it_or_not_at_all(readi
         assert "binlog_row_metadata" in str(caught.value)
 
 
-def test_compressed_events_are_unpacked(reading: Reading) -> None:
+def test_compressed_events_are_unpacked(any_reading: Reading) -> None:
+    reading = any_reading
     reading.database.execute("create table a (id int primary key, v longtext)")
     reading.begin()
     connection = reading.database.connect()
@@ -309,11 +318,54 @@ def test_a_position_of_another_server_or_of_a_purged_log_is_refused(reading: Rea
     assert caught.value.remedy
 
 
-def test_reading_can_begin_at_a_time(reading: Reading) -> None:
+def test_files_and_offsets_hold_on_one_server_while_it_keeps_them(mysql_server: MysqlAddress) -> None:
+    database = create_mysql_database(mysql_server)
+    try:
+        with without_gtids(database):
+            reading = Reading(database)
+            source, identity = reading.source, reading.source.identity()
+            (warning,) = [f for f in source.findings([]) if f.code == "gtid-mode"]
+            assert warning.severity is Severity.WARNS
+            assert "metadata_locks" in source.grants([])
+            file, _, offset = source.format_position(reading.start).partition(":")
+            for at, told in (
+                (f"{file}:{int(offset) + 10**8}", "the server's log ends at"),
+                ("binlog.000000:4", "purged its log up to"),
+                ("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5", "a set of GTIDs"),
+            ):
+                with pytest.raises(TailraceError, match=told) as caught:
+                    source.check_position(identity, source.parse_position(at))
+                assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+                assert caught.value.remedy
+            with pytest.raises(TailraceError, match="means nothing on server"):
+                source.check_position(identity | {"server_id": "another"}, reading.start)
+            # The log goes on into another file, and the first is removed: nothing was lost.
+            database.execute("create table a (id int primary key)", "flush binary logs")
+            end = source.current_position()
+            assert flatten(reading.changes()) == [("a", "s", None, ("id",))]
+            database.execute(f"purge binary logs to '{source.format_position(end).partition(':')[0]}'")
+            source.check_position(identity, reading.changes(end)[-1].position)  # type: ignore[union-attr]
+            reading.close()
+        kept = Reading(database)
+        with pytest.raises(TailraceError, match="a file and an offset") as caught:
+            kept.source.check_position(identity, reading.start)
+        assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+        kept.close()
+        # Who set `positions` before goes on by files all the same.
+        chosen = Reading(database, positions="file")
+        database.execute("insert into a values (1)")
+        assert chosen.flat() == [("a", "c", None, (1,))]
+        chosen.close()
+    finally:
+        drop_mysql_database(database)
+
+
+def test_reading_can_begin_at_a_time(any_reading: Reading) -> None:
+    reading = any_reading
     # A log that no longer begins with the server, and stamps of whole seconds that differ.
-    reading.database.execute("flush binary logs", "create table a (id int primary key)")
-    (newest,) = reading.database.rows("show binary logs")[-1][:1]
-    reading.database.execute(f"purge binary logs to '{newest}'", "do sleep(1.2)", "insert into a values (1)")
+    reading.database.forget_log()
+    reading.begin()
+    reading.database.execute("create table a (id int primary key)", "do sleep(1.2)", "insert into a values (1)")
     txn = [change.txn for change in reading.changes() if isinstance(change, RowChanges)][-1]
     found = reading.source.find_position(txn.commit_ts_us)
     with reading.log(found) as log:
@@ -324,14 +376,74 @@ def test_reading_can_begin_at_a_time(reading: Reading) -> None:
     assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
 
 
-def test_xa_is_refused_before_anything_of_it_goes_out_wrong(reading: Reading) -> None:
-    reading.database.execute("create table a (id int primary key)")
-    reading.begin()
-    connection = reading.database.connect()
-    for statement in ("xa start 'tailrace'", "insert into a values (1)", "xa end 'tailrace'", "xa prepare 'tailrace'"):
-        connection.run(statement)
-    connection.run("xa commit 'tailrace'")
-    connection.close()
-    with pytest.raises(TailraceError, match="XA") as caught:
-        reading.changes()
-    assert caught.value.kind is ErrorKind.PREREQUISITE
+def test_what_xa_changes_goes_out_with_its_commit(any_reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transactions of XA, small ones and such as are read from the log again, amid others; begun before and behind."""
+    reading = any_reading
+    monkeypatch.setattr(prepared, "KEPT_BYTES_MAX", 3_000)
+    reading.database.forget_log()
+    reading.database.execute("create table a (id int primary key, v longtext)")
+    sessions = [reading.database.connect() for _ in range(4)]
+    undecided = set()
+
+    def run(session: int, *statements: str) -> None:
+        for statement in statements:
+            sessions[session].run(statement)
+
+    def prepare(session: int, xid: str, *statements: str) -> None:
+        run(session, f"xa start {xid}", *statements, f"xa end {xid}", f"xa prepare {xid}")
+        sessions[session].close()
+        undecided.add(xid)
+
+    def decide(xid: str, decision: str) -> None:
+        reading.database.execute(f"xa {decision} {xid}")
+        undecided.discard(xid)
+
+    before = "'before','x',7"
+    rows = " union all ".join(f"select {n} n" for n in range(100, 104))
+    try:
+        prepare(0, before, "insert into a values (1, 'prepared before the reading began')")
+        reading.begin()
+        large = f"insert into a select s.n, repeat('x', 1000) from ({rows}) s"
+        prepare(1, "'large'", large, "update a set v = 'after all' where id = 103")
+        prepare(2, "'small'", "insert into a values (2, 'small'), (3, 'small')", "delete from a where id = 3")
+        prepare(3, "'undone'", "insert into a values (9, 'never')")
+        reading.database.execute("insert into a values (4, 'plain')")
+        decide("'undone'", "rollback")
+        decide("'small'", "commit")
+        reading.database.execute("insert into a values (5, 'plain')")
+        decide(before, "commit")
+        session = reading.database.connect()
+        for statement in (
+            "xa start 'x'",
+            "insert into a values (6, 'at once')",
+            "xa end 'x'",
+            "xa commit 'x' one phase",
+        ):
+            session.run(statement)
+        session.close()
+        reading.database.execute("insert into a values (7, 'plain')")
+        decide("'large'", "commit")
+        reading.database.execute("update a set v = 'end' where id = 2")
+    finally:
+        # What stays prepared keeps its locks, and the database from being dropped.
+        for xid in tuple(undecided):
+            decide(xid, "rollback")
+    changes = reading.changes()
+    found = [(op, (after or before or ())[0]) for _, op, before, after in flatten(changes)]
+    assert found == [
+        *(("c", 4), ("c", 2), ("c", 3), ("d", 3), ("c", 5), ("c", 1), ("c", 6), ("c", 7)),
+        *(("c", n) for n in range(100, 104)),
+        *(("u", 103), ("u", 2)),
+    ]
+    begins = [change.txn for change in changes if isinstance(change, Begin)]
+    assert len({txn.id for txn in begins}) == len(begins) == 8
+    positions = _positions(changes, reading.start)
+    assert positions == sorted(positions)
+    done = 0
+    for i, position in enumerate(positions):
+        done += i > 0 and position.row > 0
+        if i % 3:
+            continue
+        rest = [(op, (after or before or ())[0]) for _, op, before, after in reading.flat(position)]
+        assert rest == found[done:], f"from {reading.source.format_position(position)}"
+        reading.source.check_position(reading.source.identity(), position)

@@ -53,7 +53,8 @@ def test_chunks_cover_tables_of_every_key_once(reading: Reading) -> None:
             assert len(reading.reader.plan(table, 3)) > 1
 
 
-def test_a_snapshot_saw_everything_before_its_place_in_the_log(reading: Reading) -> None:
+def test_a_snapshot_saw_everything_before_its_place_in_the_log(any_reading: Reading) -> None:
+    reading = any_reading
     reading.database.execute("create table a (id int primary key, v int)", "insert into a values (0, 0)")
     reading.begin()
     (table,) = reading.tables

@@ -13,7 +13,7 @@ EFFECTS = [
     ("ROLLBACK", Effect.ROLLBACK),
     ("ROLLBACK TO `s`", Effect.CONTROL),
     ("SAVEPOINT `s`", Effect.CONTROL),
-    ("XA START X'78',X'',1", Effect.BEGIN),
+    ("XA START X'78',X'',1", Effect.XA_START),
     ("XA END X'78',X'',1", Effect.CONTROL),
     ("XA COMMIT X'78',X'',1", Effect.XA_COMMIT),
     ("XA ROLLBACK X'78',X'',1", Effect.XA_ROLLBACK),

@@ -1,0 +1,74 @@
+"""Places in the log of a MySQL server without GTIDs: a file and an offset, which mean nothing on any other server.
+
+The number that orders them is the file's number, then the offset: files are numbered along the log, and no file grows
+to 4 GiB (MySQL reference manual, `max_binlog_size`; events hold offsets of 32 bits).
+"""
+
+from __future__ import annotations
+
+import re
+
+from capture.sources.mysql import binlog
+from capture.sources.mysql.binlog import Gtid
+
+_PLACE = re.compile(r"([^\s:]+\.(\d{1,18})):(\d{1,10})")
+_OFFSET_BITS = 32
+
+
+class FileOffset:
+    """Everything before an offset of a file is behind."""
+
+    def __init__(self, file: str, offset: int) -> None:
+        self.file = file
+        self.offset = offset
+        self._seen = offset
+        """Where the last event ends. Within a transaction that is not its end yet."""
+        self._in_transaction = False
+
+    @classmethod
+    def parse(cls, text: str) -> FileOffset:
+        """Read what `text` prints. Raises ValueError."""
+        found = _PLACE.fullmatch(text.strip())
+        if found is None or int(found[3]) >> _OFFSET_BITS:
+            raise ValueError("no file and offset of MySQL's log")
+        return cls(found[1], int(found[3]))
+
+    @property
+    def size(self) -> int:
+        """The number that orders places along a log."""
+        return int(self.file.rpartition(".")[2]) << _OFFSET_BITS | self.offset
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no transaction is behind."""
+        return self.size >> _OFFSET_BITS == 1 and self.offset <= binlog.FIRST_BYTE
+
+    def text(self) -> str:
+        """Print the place."""
+        return f"{self.file}:{self.offset}"
+
+    def begin(self, gtid: Gtid) -> str:
+        """Go on to the end of the transaction that begins here, which its first event tells; return its name: the place
+        before it.
+        """
+        name = self.text()
+        self.offset = self._seen + gtid.length
+        self._in_transaction = True
+        return name
+
+    def end(self) -> None:
+        """The transaction has ended with the event that was seen last."""
+        self.offset = self._seen
+        self._in_transaction = False
+
+    def see(self, m: bytes, until: int) -> None:
+        """Go on with a packet of the log's stream. The first event of a transaction is for `begin`."""
+        _, kind, _, _, end, flags = binlog.header(m, 1)
+        if kind == binlog.ROTATE:
+            at = 1 + binlog.HEADER_BYTES
+            self.file = m[at + 8 : until].decode()
+            self.offset = self._seen = int.from_bytes(m[at : at + 8], "little")
+        elif end and not flags & binlog.ARTIFICIAL and kind not in (binlog.GTID, binlog.ANONYMOUS_GTID):
+            self._seen = end
+            if not self._in_transaction:
+                self.offset = end

@@ -1,0 +1,86 @@
+"""Events that hold rows, and the table maps before them: images, compression, and which table it is."""
+
+from __future__ import annotations
+
+from capture.sources.mysql import binlog
+from capture.sources.mysql.compression import mariadb_unpacked
+from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.versions import Resolved, Versions
+from schemas.changes import Row, SchemaChange
+
+_BODY = 1 + binlog.HEADER_BYTES
+
+OPS = {
+    binlog.WRITE_ROWS_1: "c",
+    binlog.UPDATE_ROWS_1: "u",
+    binlog.DELETE_ROWS_1: "d",
+    binlog.WRITE_ROWS: "c",
+    binlog.UPDATE_ROWS: "u",
+    binlog.DELETE_ROWS: "d",
+    binlog.PARTIAL_UPDATE_ROWS: "u",
+    binlog.WRITE_ROWS_COMPRESSED: "c",
+    binlog.UPDATE_ROWS_COMPRESSED: "u",
+    binlog.DELETE_ROWS_COMPRESSED: "d",
+}
+_COMPRESSED = frozenset({binlog.WRITE_ROWS_COMPRESSED, binlog.UPDATE_ROWS_COMPRESSED, binlog.DELETE_ROWS_COMPRESSED})
+_SECOND_FORM = frozenset({binlog.WRITE_ROWS, binlog.UPDATE_ROWS, binlog.DELETE_ROWS, binlog.PARTIAL_UPDATE_ROWS})
+
+
+class Maps:
+    """The table maps that are in force in a log."""
+
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+        self._known: dict[bytes, Resolved] = {}
+        """By the whole map event's body."""
+        self._current: dict[bytes, Resolved] = {}
+        """By the map's number."""
+
+    def read(self, body: bytes) -> list[SchemaChange]:
+        """Go on with a map event's body; return what is to be announced before its rows. Raises SOURCE_SCHEMA."""
+        resolved = self._known.get(body)
+        changes: list[SchemaChange] = []
+        if resolved is None:
+            resolved, changes = self._versions.resolve(binlog.parse_table_map(body, 0))
+            self._known[body] = resolved
+        self._current[body[:6]] = resolved
+        return changes
+
+    def find(self, number: bytes) -> Resolved:
+        """Return the table of rows. Raises ValueError for those that have no map."""
+        resolved = self._current.get(number)
+        if resolved is None:
+            raise ValueError("rows without their table's map")
+        return resolved
+
+    def forget(self, changes: list[SchemaChange]) -> None:
+        """Tables were announced: readers of other maps of theirs stand for the version before."""
+        names = {change.name for change in changes}
+        self._known = {
+            body: resolved
+            for body, resolved in self._known.items()
+            if resolved.table is None or resolved.table.name not in names or resolved.table is changes[-1].after
+        }
+
+    def clear(self) -> None:
+        """A statement may have changed a table: look again."""
+        self._known.clear()
+
+
+def read_rows(resolved: Resolved, kind: int, m: bytes, end: int) -> tuple[list[Row | None], list[Row | None]]:
+    """Return the old and the new rows of an event of a table that is wanted."""
+    at = _BODY + 8
+    if kind in _SECOND_FORM:
+        at += int.from_bytes(m[at : at + 2], "little")
+    width, at = length_at(m, at)
+    size = (width + 7) // 8
+    first = m[at : at + size]
+    at += size
+    old, new = (b"", first) if OPS[kind] == "c" else (first, b"")
+    if OPS[kind] == "u":
+        new = m[at : at + size]
+        at += size
+    if kind in _COMPRESSED:
+        m, at = mariadb_unpacked(m[at:end]), 0
+        end = len(m)
+    return resolved.rows(old, new, is_partial=kind == binlog.PARTIAL_UPDATE_ROWS)(m, at, end)

@@ -1,0 +1,123 @@
+"""Going through a part of the log for what transactions say of themselves, without looking at rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from capture.sources.mysql import binlog
+from capture.sources.mysql.binlog import Gtid, Query
+from capture.sources.mysql.compression import mariadb_unpacked, payload_events
+from capture.sources.mysql.connection import error_of
+from capture.sources.mysql.files import FileOffset
+from capture.sources.mysql.position import Place
+from capture.sources.mysql.replication import LogStream
+from runtime.clock import monotonic
+from schemas.errors import ErrorKind, TailraceError
+
+SILENCE_S = 60.0
+"""After which a server that sends not even heartbeats counts as gone."""
+_WAIT_S = 0.5
+_BODY = 1 + binlog.HEADER_BYTES
+
+
+class Event(NamedTuple):
+    """An event of the log, with a status byte before its header."""
+
+    kind: int
+    content: bytes
+    gtid: Gtid | None
+    """Of the event that begins a transaction."""
+    before: str
+    """The place before the transaction."""
+    transaction: str
+    """The transaction's name."""
+    time_s: int
+
+
+def read_gtid(kind: int, m: bytes, end: int) -> Gtid | None:
+    """Return what an event says that begins a transaction; None for others."""
+    if kind in (binlog.GTID, binlog.ANONYMOUS_GTID):
+        return binlog.parse_gtid(m[:end], _BODY)
+    if kind == binlog.MARIADB_GTID:
+        return binlog.parse_mariadb_gtid(m, _BODY, binlog.header(m, 1)[2])
+    return None
+
+
+def checksum_bytes(m: bytes) -> int:
+    """Return how long the checksum is behind each event that follows this FORMAT_DESCRIPTION, of which a stream's first
+    ROTATE comes before. The event's own is always there, and before it a byte that tells.
+    """
+    return 4 if m[-5] == 1 else 0
+
+
+def read_query(kind: int, m: bytes) -> Query:
+    """Return the statement of an event that holds one."""
+    query = binlog.parse_query(m, _BODY)
+    if kind == binlog.QUERY_COMPRESSED:
+        text = mariadb_unpacked(binlog.query_bytes(m, _BODY)).decode("utf-8", "replace")
+        return Query(query.database, text)
+    return query
+
+
+def walk(stream: LogStream, place: Place, end: int) -> Iterator[Event]:
+    """Yield the events after a place, which moves along, up to the beginning of the transaction that reaches `end`.
+
+    Ends the stream. Raises SOURCE_CONNECTION, SOURCE_LOG_LOST.
+    """
+    before = transaction = ""
+    checksum = 0
+    heard_at = monotonic()
+    try:
+        stream.start(place)
+        while place.size < end:
+            m = stream.poll()
+            if m is None:
+                if monotonic() - heard_at > SILENCE_S:
+                    raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server was silent for {SILENCE_S:.0f} s")
+                stream.connection.wait(_WAIT_S)
+                continue
+            heard_at = monotonic()
+            if m[0]:
+                raise error_of(m, "reading the log")
+            seconds, kind, *_ = binlog.header(m, 1)
+            if kind == binlog.FORMAT_DESCRIPTION:
+                checksum = checksum_bytes(m)
+            m = m[: len(m) - checksum]
+            gtid = read_gtid(kind, m, len(m))
+            if gtid is not None:
+                if isinstance(place, FileOffset):
+                    place.end()
+                before = place.text()
+                transaction = place.begin(gtid)
+            elif isinstance(place, FileOffset):
+                place.see(m, len(m))
+            nested = payload_events(m, _BODY, len(m)) if kind == binlog.TRANSACTION_PAYLOAD else ()
+            for content in (m, *nested):
+                yield Event(content[5], content, gtid, before, transaction, seconds)
+    finally:
+        stream.close()
+
+
+def find_time(stream: LogStream, begin: Place, end: int, committed_from_us: int) -> str:
+    """Return the place before the first transaction that was committed at a moment or later, or `end`.
+
+    Raises SOURCE_LOG_LOST where the log, of which `begin` is the beginning, does not reach back to the moment, as far
+    as can be told.
+    """
+    is_known = begin.is_first
+    found = None
+    for event in walk(stream, begin, end):
+        if event.gtid is None:
+            continue
+        if (event.gtid.commit_ts_us or event.time_s * 1_000_000) >= committed_from_us:
+            found = event.before
+            break
+        is_known = True
+    if not is_known:
+        raise TailraceError(
+            ErrorKind.SOURCE_LOG_LOST,
+            "the log does not reach back to the start position's moment, as far as can be told",
+            remedy="choose a later moment, or `now`",
+        )
+    return begin.text() if found is None else found
