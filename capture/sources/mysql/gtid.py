@@ -162,8 +162,15 @@ class MariadbGtids:
         return ",".join(f"{domain}-{server}-{number}" for domain, (server, number) in sorted(self._domains.items()))
 
     def missing_from(self, other: MariadbGtids) -> MariadbGtids:
-        """Return the domains in which this position is further than `other`."""
-        return MariadbGtids({d: v for d, v in self._domains.items() if v[1] > other._domains.get(d, (0, 0))[1]})
+        """Return the domains in which this position is further than `other`, or at another server's transaction of the
+        same number.
+        """
+        lacking = {}
+        for domain, (server, number) in self._domains.items():
+            other_server, last = other._domains.get(domain, (server, 0))
+            if number > last or (number == last and server != other_server):
+                lacking[domain] = (server, number)
+        return MariadbGtids(lacking)
 
 
 Gtids = MysqlGtids | MariadbGtids

@@ -234,7 +234,10 @@ def _try(stream: LogStream, behind: Place, position: Position) -> None:
                 error = error_of(m, "the log does not go on from here")
                 error.position = format_position(position)
                 if error.kind is ErrorKind.SOURCE_LOG_LOST:
-                    error.remedy = f"keep the log for longer (binlog_expire_logs_seconds); then {RELOAD}"
+                    error.remedy = (
+                        "the log was purged, or this server has other transactions: keep the log for longer "
+                        f"(binlog_expire_logs_seconds), or go back to the server that has them; or {RELOAD}"
+                    )
                 raise error
             elif m[0] == 0 and m[5] not in (binlog.ROTATE, binlog.FORMAT_DESCRIPTION):
                 return

@@ -104,3 +104,19 @@ def flatten(changes: list[Change]) -> list[Flat]:
             columns = None if change.after is None else tuple(c.name for c in change.after.columns)
             found.append((change.name.table, "s", None, columns))
     return found
+
+
+def positions_in(changes: list[Change], start: Position) -> list[Position]:
+    """Return every position that a capture could stop at."""
+    found = [start]
+    for change in changes:
+        if isinstance(change, RowChanges):
+            for _ in change.ops:
+                found.append(found[-1].within(change.txn.id, 1))
+        elif isinstance(change, Truncate):
+            found.append(found[-1].within(change.txn.id, 1))
+        elif isinstance(change, Commit):
+            found.append(change.position)
+        elif isinstance(change, Heartbeat):
+            found.append(max(found[-1], change.position))
+    return found

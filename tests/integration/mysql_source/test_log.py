@@ -10,27 +10,10 @@ import pytest
 from capture.source import Severity
 from capture.sources.mysql import prepared
 from deploy.local.mysql import MysqlAddress
-from schemas.changes import UNCHANGED, Begin, Change, Commit, Heartbeat, Row, RowChanges, Truncate
+from schemas.changes import UNCHANGED, Begin, Change, Commit, Row, RowChanges
 from schemas.errors import ErrorKind, TailraceError
-from schemas.position import Position
-from tests.integration.mysql_source.reading import Flat, Reading, flatten, read_to, without_gtids
+from tests.integration.mysql_source.reading import Flat, Reading, flatten, positions_in, read_to, without_gtids
 from tests.kit.mysql import create_mysql_database, drop_mysql_database
-
-
-def _positions(changes: list[Change], start: Position) -> list[Position]:
-    """Return every position that a capture could stop at."""
-    found = [start]
-    for change in changes:
-        if isinstance(change, RowChanges):
-            for _ in change.ops:
-                found.append(found[-1].within(change.txn.id, 1))
-        elif isinstance(change, Truncate):
-            found.append(found[-1].within(change.txn.id, 1))
-        elif isinstance(change, Commit):
-            found.append(change.position)
-        elif isinstance(change, Heartbeat):
-            found.append(max(found[-1], change.position))
-    return found
 
 
 @contextlib.contextmanager
@@ -91,7 +74,7 @@ def test_reading_goes_on_from_every_place(any_reading: Reading) -> None:
     begins = [change.txn for change in changes if isinstance(change, Begin)]
     commits = [change for change in changes if isinstance(change, Commit)]
     assert [txn.commit for txn in begins] == [c.position.commit for c in commits] == sorted({t.commit for t in begins})
-    positions = _positions(changes, reading.start)
+    positions = positions_in(changes, reading.start)
     assert positions == sorted(positions)
     done = 0
     for before, position in zip([None, *positions], positions, strict=False):
@@ -437,7 +420,7 @@ def test_what_xa_changes_goes_out_with_its_commit(any_reading: Reading, monkeypa
     ]
     begins = [change.txn for change in changes if isinstance(change, Begin)]
     assert len({txn.id for txn in begins}) == len(begins) == 8
-    positions = _positions(changes, reading.start)
+    positions = positions_in(changes, reading.start)
     assert positions == sorted(positions)
     done = 0
     for i, position in enumerate(positions):

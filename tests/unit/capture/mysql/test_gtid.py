@@ -70,7 +70,8 @@ def test_mariadb_positions_order_by_their_sum_and_never_go_back() -> None:
     gtids.add(0, 9, 103)
     gtids.add(7, 1, 1)
     assert (gtids.size, gtids.text()) == (109, "0-9-103,1-2-5,7-1-1")
-    assert gtids.missing_from(MariadbGtids.parse("0-1-103,1-1-4")).text() == "1-2-5,7-1-1"
+    assert gtids.missing_from(MariadbGtids.parse("0-9-103,1-1-4")).text() == "1-2-5,7-1-1"
+    assert gtids.missing_from(MariadbGtids.parse("0-1-103,1-1-6,7-1-1")).text() == "0-9-103"
     with pytest.raises(TailraceError) as caught:
         gtids.add(0, 1, 103)
     assert caught.value.kind is ErrorKind.INVARIANT

@@ -1,0 +1,122 @@
+"""A replica takes over: reading goes on there by GTIDs, from every place, or is refused with the gap named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from capture.sources.mysql.connection import Connection
+from deploy.local.mysql import MysqlServer
+from schemas.errors import ErrorKind, TailraceError
+from tests.integration.mysql_source.reading import Reading, flatten, positions_in, read_to
+from tests.kit.mysql import MysqlDatabase, drop_mysql_database
+
+WAIT_S = 60
+
+
+@pytest.fixture
+def replica(reading: Reading, servers_directory: Path) -> Iterator[MysqlDatabase]:
+    """The same database on a server that replicates from the first one, from now on."""
+    primary = reading.database
+    series = "11.4" if primary.is_mariadb else "mysql"
+    settings = {"server-id": "2", **({"log-slave-updates": "1"} if primary.is_mariadb else {})}
+    with MysqlServer(servers_directory / f"replica-{series}", series=series, settings=settings) as server:
+        database = MysqlDatabase(server.address, primary.name, primary.is_mariadb)
+        session = MysqlDatabase(server.address, "mysql", primary.is_mariadb).connect()
+        for statement in ("set session sql_log_bin = 0", f"create database {primary.name} character set utf8mb4"):
+            session.run(statement)
+        session.close()
+        yield database
+        drop_mysql_database(database)
+
+
+TABLE = "create table a (id int primary key, v varchar(20))"
+
+
+def _replicate(primary: MysqlDatabase, session: Connection) -> None:
+    """Let the replica's log begin where the primary's ends, and follow."""
+    address = primary.address
+    place = f"_host = '{address.host}', %_port = {address.port}, %_user = '{address.user}', %_ssl = 0"
+    if primary.is_mariadb:
+        (position,) = primary.rows("select @@global.gtid_binlog_pos")[0]
+        more = "master_ssl_verify_server_cert = 0, master_use_gtid = slave_pos"
+        statements = [
+            "reset master",
+            f"set global gtid_slave_pos = '{position}'",
+            f"change master to master{place.replace('%', 'master')}, {more}",
+            "start slave",
+        ]
+    else:
+        (position,) = primary.rows("select @@global.gtid_executed")[0]
+        more = "source_auto_position = 1, get_source_public_key = 1"
+        statements = [
+            "reset binary logs and gtids",
+            f"set global gtid_purged = '{position}'",
+            f"change replication source to source{place.replace('%', 'source')}, {more}",
+            "start replica",
+        ]
+    for statement in statements:
+        session.run(statement)
+
+
+def _promote(primary: MysqlDatabase, session: Connection) -> None:
+    """Wait until the replica has all that the primary has, and end the replication."""
+    if primary.is_mariadb:
+        (position,) = primary.rows("select @@global.gtid_binlog_pos")[0]
+        assert session.value(f"select master_gtid_wait('{position}', {WAIT_S})") == "0", session.rows(
+            "show slave status"
+        )
+        session.run("stop slave")
+    else:
+        (position,) = primary.rows("select @@global.gtid_executed")[0]
+        assert session.value(f"select wait_for_executed_gtid_set('{position}', {WAIT_S})") == "0"
+        session.run("stop replica")
+
+
+def test_a_replica_that_takes_over_goes_on_from_every_place(reading: Reading, replica: MysqlDatabase) -> None:
+    primary = reading.database
+    primary.execute(TABLE)
+    session = replica.connect()
+    session.run("set session sql_log_bin = 0")
+    session.run(TABLE)
+    session.run("set session sql_log_bin = 1")
+    _replicate(primary, session)
+    # What the replica's log begins with: before it MariaDB finds no place.
+    primary.execute("create table other (id int primary key)")
+    reading.begin()
+    primary.execute(
+        "insert into a values (1, 'one'), (2, 'two'), (3, 'three')",
+        "insert into other values (1)",
+        "update a set v = 'zwei' where id = 2",
+        "delete from a where id < 3",
+    )
+    _promote(primary, session)
+    changes = reading.changes()
+    identity = reading.source.identity()
+    session.run("insert into a values (4, 'at the replica')")
+    expected = [flat for flat in flatten(changes) if flat[1] != "s"] + [("a", "c", None, (4, "at the replica"))]
+    there = Reading(replica, zero_dates="null")
+    assert there.source.identity()["server_id"] != identity["server_id"]
+    end, done = there.source.current_position(), 0
+    for i, position in enumerate(positions_in(changes, reading.start)):
+        done += i > 0 and position.row > 0
+        there.source.check_position(identity, position)
+        with there.log(position) as log:
+            rest = [flat for flat in flatten(read_to(log, end)) if flat[1] != "s"]
+        assert rest == expected[done:], reading.source.format_position(position)
+    # What was committed at the old server after the promotion is nowhere else.
+    primary.execute("insert into a values (5, 'lost')")
+    beyond = reading.source.current_position()
+    with pytest.raises(TailraceError, match="does not have transactions that are published already: ") as caught:
+        there.source.check_position(identity, beyond)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    assert "go back to the server" in str(caught.value.remedy)
+    replica.forget_log()
+    with pytest.raises(TailraceError) as caught:
+        there.source.check_position(identity, reading.start)
+    assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    assert "binlog_expire_logs_seconds" in str(caught.value.remedy)
+    session.close()
+    there.close()
