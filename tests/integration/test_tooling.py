@@ -75,6 +75,8 @@ def test_everything_that_the_documents_print_runs(
         assert '"capture"' in said["state of all components"]
         assert len(said["changes of one table as JSON"].splitlines()) == ROWS
         assert '"schema"' in said["the Avro schemas"]
+        read = services.run("debug read", json_)
+        assert (read.returncode, len(read.stdout.splitlines())) == (0, ROWS), "a topic of another format than most"
         ddl = {engine: services.run("topics", "--ddl", engine).stdout for engine in ("flink", "ksql")}
         assert f"'topic' = '{avro}'" in ddl["flink"]
         assert f"KAFKA_TOPIC = '{json_}'" in ddl["ksql"]
