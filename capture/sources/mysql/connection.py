@@ -408,6 +408,9 @@ def connect(settings: MysqlSource) -> Connection:
     connection = Connection(settings)
     try:
         connection.run(SESSION)
+        if not connection.is_mariadb:
+            # Numbers of rows as they are, not as they were a day ago.
+            connection.run("set session information_schema_stats_expiry = 0")
     except BaseException:
         connection.close()
         raise

@@ -150,6 +150,9 @@ def _keys(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding
 
 
 def _cascades(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    if facts.variables.get("innodb_native_foreign_keys") == "off":
+        # MySQL from 9.6 on: the server itself acts for the keys, row by row, and logs it.
+        return
     for table in tables:
         acting = [k.name for k in table.foreign_keys if {k.on_delete, k.on_update} & {"cascade", "set null"}]
         if acting:

@@ -28,6 +28,7 @@ _VARIABLES = (
     "binlog_order_commits",
     "gtid_mode",
     "gtid_strict_mode",
+    "innodb_native_foreign_keys",
     "binlog_expire_logs_seconds",
     "lower_case_table_names",
     "server_id",

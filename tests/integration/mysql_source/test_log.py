@@ -237,6 +237,53 @@ def test_statements_lead_to_what_they_mean(reading: Reading) -> None:
     assert last[-1] < at["a", "c", None, ("z", 6)]
 
 
+def test_tables_of_every_kind_are_the_same_by_log_and_by_full_load(reading: Reading) -> None:
+    """Generated and invisible columns, partitions, a session in another zone, and keys that act by themselves."""
+    reading.database.execute(
+        "create table p (id int primary key, v int, g int as (v * 2) stored, h int as (v + 1) virtual, "
+        "hidden int default 5 invisible, at timestamp null) partition by range (id) "
+        "(partition p0 values less than (100), partition p1 values less than maxvalue)",
+        "create table parent (id int primary key)",
+        "create table child (id int primary key, p int, foreign key (p) references parent (id) on delete cascade)",
+    )
+    reading.begin()
+    connection = reading.database.connect()
+    parts = "partition p1 values less than (200), partition p2 values less than maxvalue"
+    for statement in (
+        "set time_zone = '+05:00'",
+        "insert into p (id, v, at) values (1, 10, '1970-01-01 05:00:01'), (150, 20, null)",
+        "update p set v = 11, hidden = 6 where id = 1",
+        f"alter table p reorganize partition p1 into ({parts})",
+        "insert into p (id, v) values (300, 3)",
+        "insert into parent values (1)",
+        "insert into child values (1, 1)",
+        "delete from parent",
+        "alter table p truncate partition p0",
+        "insert into p (id, v) values (2, 4)",
+    ):
+        connection.run(statement)
+    connection.close()
+    columns = ("id", "v", "g", "hidden", "at")
+    cascaded = [] if reading.database.is_mariadb else [("child", "d", (1, UNCHANGED), None)]
+    assert reading.flat() == [
+        ("p", "c", None, (1, 10, 20, 5, 1_000_000)),
+        ("p", "c", None, (150, 20, 40, 5, None)),
+        ("p", "u", None, (1, 11, 22, 6, 1_000_000)),
+        # The other partitions hold what they held.
+        ("p", "c", None, (300, 3, 6, 5, None)),
+        ("parent", "c", None, (1,)),
+        ("child", "c", None, (1, 1)),
+        *cascaded,
+        ("parent", "d", (1,), None),
+        # Rows went that the log does not name: the table begins anew.
+        ("p", "s", None, None),
+        ("p", "s", None, columns),
+        ("p", "c", None, (2, 4, 8, 5, None)),
+    ]
+    (table,) = [table for table in reading.source.tables() if table.name.table == "p"]
+    assert sorted(reading.rows(table)) == [(2, 4, 8, 5, None), (150, 20, 40, 5, None), (300, 3, 6, 5, None)]
+
+
 def test_a_log_without_names_is_read_as_the_catalogue_has_it_or_not_at_all(reading: Reading) -> None:
     with _global(reading, "binlog_row_metadata", "'MINIMAL'"):
         reading.database.execute(

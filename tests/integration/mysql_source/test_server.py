@@ -89,7 +89,8 @@ def test_findings_name_what_is_wrong_with_tables(reading: Reading) -> None:
     )
     tables = reading.source.tables()
     found = {(f.code, str(f.table).rpartition(".")[2]): f for f in reading.source.findings(tables)}
-    assert found["cascades", "child"].severity is Severity.WARNS
+    # MySQL 9.7 logs what its keys do: see `test_tables_of_every_kind`.
+    assert (("cascades", "child") in found) is reading.database.is_mariadb
     assert found["no-key", "keyless"].severity is Severity.NOTE
     assert found["not-a-table", "v"].severity is Severity.WARNS
     assert not [f for f in found.values() if f.severity is Severity.BLOCKS]
