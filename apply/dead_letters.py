@@ -18,10 +18,12 @@ from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import Follower
 from runtime.kafka.producer import PlainProducer
 from runtime.kafka.ranges import read_ranges
+from runtime.kafka.whole_records import WholeRecords
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
+from schemas.parts import HEADER
 from schemas.settings import Settings
-from schemas.topics import dead_letters_topic
+from schemas.topics import dead_letters_topic, parts_topic
 
 log = get_logger(__name__)
 
@@ -76,6 +78,7 @@ class DeadLettersTopic:
         topics.ensure([spec])
         taken = int(topics.config(self.name).get("max.message.bytes", 1 << 20))
         sent = int(self._kafka.get("message.max.bytes", 1_000_000))
+        self._whole = WholeRecords(self._kafka, parts_topic(settings.name))
         self._value_bytes_max = min(taken, sent, FLUSH_BYTES) - OVERHEAD_BYTES
         self.lot = ParkingLot()
         self._producer = PlainProducer(self._kafka)
@@ -147,7 +150,9 @@ class DeadLettersTopic:
             topic, partition, offset = place
             ((_, there),) = read_ranges(self._kafka, {(topic, partition): (offset, offset + 1)}).items()
             if there:
-                found[place] = Letter(place, there[0].key, there[0].value)
+                header = there[0].headers.get(HEADER)
+                value = there[0].value if header is None else self._whole.value(header)
+                found[place] = Letter(place, there[0].key, value)
             else:
                 del found[place]
         if len(found) < len(wanted):

@@ -33,6 +33,7 @@ from runtime.kafka.compacted import Follower
 from runtime.kafka.consumer import GroupConsumer
 from runtime.kafka.group_offsets import GroupOffsets
 from runtime.kafka.sole_consumer import SoleConsumer
+from runtime.kafka.whole_records import WholeRecords
 from runtime.lifecycle import StopRequest
 from runtime.logging import bind, get_logger
 from runtime.registry import open_registry
@@ -46,7 +47,7 @@ from schemas.routing import route
 from schemas.settings import Mode, Settings
 from schemas.signals import PAUSE
 from schemas.table import TableName
-from schemas.topics import apply_group, schemas_topic, transactions_topic
+from schemas.topics import apply_group, parts_topic, schemas_topic, transactions_topic
 
 log = get_logger(__name__)
 
@@ -136,12 +137,7 @@ class _Service:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="writer")
             stack.callback(self._executor.shutdown)
             policies = settings.apply.errors
-            self._writer = Writer(
-                sink,
-                self._dead_letters,
-                _policies(policies),
-                self._rank,
-            )
+            self._writer = Writer(sink, self._dead_letters, _policies(policies), self._rank)
             self._applier = Applier(
                 self._writer,
                 self._catalog,
@@ -238,6 +234,7 @@ class _Service:
             instance_id=settings.apply.instance_id,
             session_timeout_s=settings.apply.session_timeout_s,
             poll_interval_s=settings.apply.batch_timeout_s,
+            whole=WholeRecords(settings.kafka, parts_topic(settings.name)).whole,
         )
 
     def close(self) -> None:

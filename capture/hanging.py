@@ -39,7 +39,7 @@ from schemas.routing import Route, outbox_topics, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
 from schemas.topic_settings import Shape
-from schemas.topics import checkpoints_topic, ddl_topic, schemas_topic, transactions_topic
+from schemas.topics import checkpoints_topic, ddl_topic, parts_topic, schemas_topic, transactions_topic
 
 log = get_logger(__name__)
 
@@ -59,7 +59,8 @@ MARKER_TIMEOUT_S = 30.0
 def transactional_topics(settings: Settings, topics: Topics, data: Iterable[str]) -> list[str]:
     """Return the topics that capture's transactions write to, `data` and others, as far as they are there."""
     name = settings.name
-    wanted = {checkpoints_topic(name), schemas_topic(name), ddl_topic(name), transactions_topic(name), *data}
+    own = (checkpoints_topic(name), schemas_topic(name), ddl_topic(name), transactions_topic(name), parts_topic(name))
+    wanted = {*own, *data}
     if settings.registry is None:
         wanted.add(settings.topics.registry_topic)
     existing = topics.list().keys()

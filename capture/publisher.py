@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from capture.held_back import HeldBack
+from capture.large_records import LargeRecords
 from capture.shapes import Reshaper, Shaped
 from capture.source import Snapshot
 from capture.transactions import Transactions
 from capture.window import Horizon, LoadWindow, overlay
 from runtime.failpoints import hit
+from runtime.kafka.errors import OversizedError
 from runtime.kafka.producer import Headers
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
@@ -48,6 +50,7 @@ class Producer(Protocol):
         headers: Headers | None = None,
     ) -> None: ...
     def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None: ...
+    def flush(self) -> None: ...
     def commit(self) -> None: ...
     def close(self) -> None: ...
 
@@ -126,6 +129,8 @@ class Publisher:
         self.transactions = transactions
         self._marked_bytes = 0
         self.feeds: dict[TableName, Feed] = {}
+        self.large: LargeRecords | None = None
+        """What publishes records that Kafka does not take; None: nothing does."""
         self.sequence = sequence
         """The last commit sequence used."""
         self.open_rows = 0
@@ -196,7 +201,7 @@ class Publisher:
         for feed in self._touched:
             pairs, feed.pairs = feed.pairs, []
             self.open()
-            self._producer.produce_run(feed.topic, pairs, feed.partition)
+            self._produce(feed, pairs)
             if feed.shaped:
                 shaped, feed.shaped = feed.shaped, []
                 for topic, key, value, headers in shaped:
@@ -206,6 +211,18 @@ class Publisher:
         if self.transactions.pending:
             self._produce_transactions(self.transactions.pending)
             self.transactions.pending = []
+
+    def _produce(self, feed: Feed, pairs: list[Pair]) -> None:
+        while True:
+            try:
+                self._producer.produce_run(feed.topic, pairs, feed.partition)
+            except OversizedError as error:
+                if self.large is None:
+                    raise
+                self.large.produce(feed.topic, feed.encoder, pairs[error.index], feed.partition)
+                pairs = pairs[error.index + 1 :]
+            else:
+                return
 
     def mark(self) -> None:
         """Say on the transactions topic what is published so far. Part of every Kafka transaction that holds rows."""

@@ -14,6 +14,7 @@ from capture import checkpoints
 from capture.allowance import Allowance
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
+from capture.large_records import open_large_records
 from capture.load_state import LoadState, TableLoad
 from capture.loader import Loader, Worker
 from capture.loading import Loading
@@ -88,6 +89,7 @@ class Session:
             complete=around.source.complete,
             now_us=around.now_us,
         )
+        self.publisher.large = open_large_records(settings, around.producer, around.topics)
         connector = around.source.capabilities.connector
         self._tables = Tables(settings, self.publisher, catalogue, around.topics, connector, around.registry)
         self._loader = Loader(

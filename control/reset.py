@@ -113,6 +113,7 @@ def _own_topics(settings: Settings) -> list[str]:
         names.schemas_topic(settings.name),
         names.ddl_topic(settings.name),
         names.transactions_topic(settings.name),
+        names.parts_topic(settings.name),
         names.signals_topic(settings.name),
         names.status_topic(settings.name),
         *(names.dead_letters_topic(settings.name, target) for target in settings.targets),

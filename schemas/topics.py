@@ -53,6 +53,11 @@ def transactions_topic(replication: str) -> str:
     return f"{replication}.tailrace.transactions"
 
 
+def parts_topic(replication: str) -> str:
+    """Parts of records that are too large for their topics (one partition)."""
+    return f"{replication}.tailrace.parts"
+
+
 def signals_topic(replication: str) -> str:
     """Commands to the services."""
     return f"{replication}.tailrace.signals"

@@ -94,7 +94,10 @@ class GroupConsumer:
         session_timeout_s: float = 10,
         poll_interval_s: float = 900,
         overrides: Properties | None = None,
+        whole: Callable[[list[Message]], list[Any]] | None = None,
     ) -> None:
+        """`whole` returns the first of some messages, as many as it likes, in another form; the rest is read again."""
+        self._whole = whole
         self._on_assign = on_assign
         self._on_revoke = on_revoke
         self._on_lost = on_lost or on_revoke
@@ -285,7 +288,14 @@ class GroupConsumer:
             messages = [m for m in messages if m.error() is None]
         if not messages and self._complaints.fatal is not None:
             raise classify(self._complaints.fatal, "consuming")
-        return messages
+        if self._whole is None:
+            return messages
+        whole = self._whole(messages)
+        left: dict[Partition, int] = {}
+        for message in messages[len(whole) :]:
+            left.setdefault(_partition(message), message.offset() or 0)
+        self.seek(left)
+        return whole
 
     def _on_error(self, message: Message) -> None:
         error = message.error()

@@ -37,6 +37,14 @@ class ExpiredError(TailraceError):
         )
 
 
+class OversizedError(TailraceError):
+    """A record of a run is larger than the client takes; those before it were taken."""
+
+    def __init__(self, error: TailraceError, index: int) -> None:
+        super().__init__(error.kind, error.message, remedy=error.remedy)
+        self.index = index
+
+
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _FENCED_MEMBER = frozenset({KafkaError.FENCED_INSTANCE_ID})
 

@@ -9,14 +9,14 @@ and read the checkpoint.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, library_logger, producer_properties
-from runtime.kafka.errors import ExpiredError, FencedError, classify, of_exception, retriable
+from runtime.kafka.errors import ExpiredError, FencedError, OversizedError, classify, of_exception, retriable
 from schemas.errors import Action, ErrorKind, TailraceError
 
 Pair = tuple[bytes | None, bytes | None]
@@ -119,8 +119,11 @@ class TransactionalProducer:
         number = ANY_PARTITION if partition is None else partition
         self._enqueue(topic, key, value, number, headers)
 
-    def produce_run(self, topic: str, pairs: Iterable[Pair], partition: int | None = None) -> None:
-        """Add the records of a run, in order. Waits while the queue is full, at most the transaction's time-out."""
+    def produce_run(self, topic: str, pairs: Sequence[Pair], partition: int | None = None) -> None:
+        """Add the records of a run, in order. Waits while the queue is full, at most the transaction's time-out.
+
+        Raises OversizedError for a record that is too large; what follows it is not added.
+        """
         produce = self._producer.produce
         number = ANY_PARTITION if partition is None else partition
         try:
@@ -132,7 +135,11 @@ class TransactionalProducer:
             # Raises, as produce does, once the producer is fenced.
             self._producer.poll(0)
         except KafkaException as error:
-            raise self._failure(error, f"producing to {topic}, {_size(key, value)}") from error
+            failure = self._failure(error, f"producing to {topic}, {_size(key, value)}")
+            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                # The very object: equal records stand in other places.
+                raise OversizedError(failure, next(i for i, pair in enumerate(pairs) if pair[1] is value)) from error
+            raise failure from error
 
     def poll(self) -> None:
         """Serve the client's callbacks; for a loop that has nothing to produce. Raises if the producer is fenced."""

@@ -6,7 +6,8 @@ own. Fencing at the target does the rest: a member that has lost the partition a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import OFFSET_END, Message
 
@@ -36,6 +37,7 @@ class SoleConsumer:
         instance_id: str | None = None,
         session_timeout_s: float = 10,
         poll_interval_s: float = 900,
+        whole: Callable[[list[Message]], list[Any]] | None = None,
     ) -> None:
         self._on_assign = on_assign
         self._on_revoke = on_revoke
@@ -56,7 +58,7 @@ class SoleConsumer:
         )
         try:
             # Never subscribes and never commits: of the group it has the name only.
-            self._reader = GroupConsumer(kafka, group)
+            self._reader = GroupConsumer(kafka, group, whole=whole)
             self._member.subscribe([election])
         except BaseException:
             self._member.close()

@@ -1,22 +1,24 @@
-"""Rows of a size that nobody planned for: refused with the reason, or moved where Kafka is told to take them."""
+"""Rows of a size that nobody planned for: in parts, or whole where Kafka is told to take them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer
-from runtime import exit_codes
 from tests.integration.services import DEADLINE_S, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
+from tests.kit.topics import read_raw, read_topics
 
 MIB = 1 << 20
 LIMIT = 110 * MIB
 CREATE = "create table wide (id bigint primary key, body text)"
 INSERT = "insert into wide values ({}, repeat('a', {}))"
+INSERT_WIDE = f"insert into wide values (1001, 'refused', repeat('r', {3 * MIB}), null)"
 
 
 class Roomy(KafkaAddress):
@@ -27,22 +29,50 @@ class Roomy(KafkaAddress):
         return {**super().settings, "message.max.bytes": LIMIT}
 
 
-def test_a_row_that_kafka_does_not_take_stops_capture_with_table_and_size(
+def test_rows_that_kafka_does_not_take_travel_in_parts(
     tmp_path: Path, kafka_server: KafkaAddress, source_database: Database, target_database: Database, replication: str
 ) -> None:
-    source_database.execute(CREATE, INSERT.format(1, 10))
-    with Services(tmp_path, replication, kafka_server, source_database, target_database) as services:
-        services.start("capture", "--stop-at", "now")
-        assert services.join("capture") == 0, services.log_tail("capture")
-        source_database.execute(INSERT.format(2, 3 * MIB))
-        services.start("capture", "--stop-at", "now")
-        assert services.join("capture") == exit_codes.CONFIGURATION, services.log_tail("capture")
-        assert services.said("capture", f"{replication}.public.wide, 3,1")
-        assert services.said("capture", "raise max.message.bytes of the topic")
-        # Nothing is lost: the row goes, and capture goes on.
-        source_database.execute("update wide set body = 'short' where id = 2")
-        services.start("capture", "--stop-at", "now")
-        assert services.join("capture") == exit_codes.CONFIGURATION, services.log_tail("capture")
+    source, target = source_database, target_database
+    source.execute(
+        "create table wide (id bigint primary key, name text, body text, data bytea)",
+        "alter table wide alter body set storage external",
+        f"insert into wide values (1, 'loaded', repeat('é', {2 * MIB}), null), (2, 'small', 'b', '')",
+    )
+    with Services(tmp_path, replication, kafka_server, source, target) as services:
+        services.start("capture")
+        services.start("apply")
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+        # More at once than an applier puts together at a time; then others in between, another key, and over a kill.
+        source.execute(
+            f"insert into wide select g, 'n', repeat(md5(g::text), {MIB // 16}), null from generate_series(3, 22) g",
+            f"update wide set data = decode(repeat('00ff', {MIB}), 'hex') where id = 2",
+            "update wide set name = 'moved', id = 100 where id = 1",
+            "update wide set name = 'unchanged' where id = 4",
+            "delete from wide where id = 5",
+        )
+        services.kill("apply")
+        services.start("apply")
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+        # One that the target refuses is parked where it stands, and can be tried again.
+        target.execute("alter table wide add constraint small check (length(body) < 100 or id < 1000)")
+        source.execute(INSERT_WIDE)
+        parked = ("parked list", "--target", "replica", "--json")
+        services.wait(lambda: len(json.loads(services.run(*parked).stdout)) == 1, "a parked key")
+        target.execute("alter table wide drop constraint small")
+        (key,) = json.loads(services.run(*parked).stdout)
+        retried = services.run("parked retry", "--target", "replica", key["identifier"])
+        assert retried.returncode == 0, retried.stdout + retried.stderr
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+        assert services.stop("capture") == 0
+        assert services.stop("apply") == 0
+    topic = f"{replication}.public.wide"
+    large = [value for *_, value in read_raw(kafka_server.bootstrap, [topic]) if len(value or b"") > MIB]
+    assert large == []
+    envelopes = [r.envelope for r in read_topics(kafka_server.bootstrap, [topic]) if r.envelope is not None]
+    (moved,) = [e for e in envelopes if e["op"] == "c" and e["after"]["id"] == 100]
+    # Who does not know of parts is told which columns the record does not have.
+    assert moved["after"] == {"id": 100, "name": "moved", "body": None, "data": None}
+    assert moved["unavailable"] == ["body"]
 
 
 @pytest.mark.timeout(900)

@@ -543,6 +543,9 @@ class SimProducer:
         self.in_transaction = True
         self._began_s = self._pace.now_s
 
+    def flush(self) -> None:
+        pass
+
     def produce(
         self,
         topic: str,

@@ -1,0 +1,106 @@
+"""Records that are larger than Kafka takes: they travel in parts, beside their topic.
+
+The parts are slices of the record's value, one after the other on the replication's parts topic. In the record's place
+stands one that says the same without its large values: they are null, and named in `unavailable`. Its header says where
+the parts are, and their digest. Who does not know of parts reads a record that leaves these columns as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.codecs import Decoder, Encoder
+from schemas.errors import ErrorKind, TailraceError
+
+HEADER = "tailrace.parts"
+
+PART_BYTES_MAX = 900_000
+"""Less than brokers and clients take by default."""
+
+LARGE_BYTES = 16_384
+"""Values from this size on are left out of the record that stands for the whole one."""
+
+
+class Reference(NamedTuple):
+    """Where the parts of a value are: so many records of the parts topic's only partition, from `first` on."""
+
+    first: int
+    part_count: int
+    byte_count: int
+    sha256: str
+
+    def to_header(self) -> bytes:
+        """Return the header's content."""
+        return orjson.dumps(self._asdict())
+
+    @classmethod
+    def of_header(cls, content: bytes | str) -> Reference:
+        """Read a header. Raises DECODE."""
+        try:
+            found = orjson.loads(content)
+            return cls(int(found["first"]), int(found["part_count"]), int(found["byte_count"]), str(found["sha256"]))
+        except (ValueError, KeyError, TypeError):
+            raise TailraceError(ErrorKind.DECODE, f"the header {HEADER} of a record cannot be read") from None
+
+    def joined(self, parts: Sequence[bytes]) -> bytes:
+        """Return the value. Raises DECODE if these are not its parts."""
+        value = b"".join(parts)
+        if len(value) != self.byte_count or hashlib.sha256(value).hexdigest() != self.sha256:
+            raise TailraceError(
+                ErrorKind.DECODE,
+                f"{len(parts)} of {self.part_count} parts of a record of {self.byte_count:,} bytes are there",
+                remedy="load the table again; the parts topic must keep records as long as the topics of tables do",
+            )
+        return value
+
+
+def reference(value: bytes, first: int, part_bytes: int) -> Reference:
+    """Return what says where a value is whose first part gets the offset `first`."""
+    part_count = -(-len(value) // part_bytes)
+    return Reference(first, part_count, len(value), hashlib.sha256(value).hexdigest())
+
+
+def parts(value: bytes, part_bytes: int) -> Iterator[bytes]:
+    """Yield the slices."""
+    for begin in range(0, len(value), part_bytes):
+        yield value[begin : begin + part_bytes]
+
+
+def reduced(encoder: Encoder, decoder: Decoder, value: bytes) -> bytes:
+    """Return the record that stands in the place of a large one. (`transaction` is in the whole one only.)
+
+    Large old values of updates are null in it. Raises DECODE.
+    """
+    op, before, after = decoder.decode(value)
+    facts = decoder.facts(value)
+    lost = None if op == "u" else UNCHANGED
+    changes = RowChanges(
+        encoder.table,
+        Transaction("", 0, facts.lsn or 0, facts.source_ts_us),
+        [op],
+        [_without_large(encoder, before, lost)],
+        [_without_large(encoder, after, UNCHANGED)],
+    )
+    block = encoder.block(
+        snapshot=facts.snapshot,
+        position_lsn=facts.lsn or 0,
+        ts_us=facts.source_ts_us,
+        txid=facts.txid,
+        now_us=facts.ts_us,
+    )
+    pairs, _ = encoder.run(changes, block, facts.seq - 1, False)
+    return pairs[0][1] or b""
+
+
+def _without_large(encoder: Encoder, row: Row | None, lost: object) -> Row | None:
+    if row is None:
+        return None
+    key = encoder.table.key
+    return tuple(
+        lost if i not in key and isinstance(v, str | bytes) and len(v) >= LARGE_BYTES else v for i, v in enumerate(row)
+    )
