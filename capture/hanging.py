@@ -28,12 +28,13 @@ from runtime.failpoints import hit
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Record, read_all
 from runtime.kafka.consumer import Partition
-from runtime.kafka.producer import TransactionalProducer
+from runtime.kafka.producer import Headers, TransactionalProducer
 from runtime.kafka.ranges import Range, read_ranges
 from runtime.logging import get_logger
 from schemas.codecs import compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.parts import HEADER
 from schemas.registry import parse_table_record
 from schemas.routing import Route, outbox_topics, route
 from schemas.settings import Settings
@@ -83,8 +84,9 @@ def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) 
     for topic, end_key in (
         (schemas_topic(settings.name), END_KEY),
         (settings.topics.registry_topic, REGISTRY_END_KEY),
+        (parts_topic(settings.name), END_KEY),
     ):
-        # A version that no change refers to does no harm.
+        # A version, or a part, that no change refers to does no harm.
         if (topic, 0) in hanging:
             _end(producer, [(topic, 0)], end_key, commit=True)
             del hanging[topic, 0]
@@ -215,7 +217,9 @@ def _keep_committed(
                 keeps = sequence is not None and sequence <= committed
             # A tombstone shares the fate of the delete before it.
             if keeps:
-                kept[orjson.dumps(["again", topic, number, record.offset])] = _pack(record.key, record.value)
+                kept[orjson.dumps(["again", topic, number, record.offset])] = _pack(
+                    record.key, record.value, record.headers.get(HEADER)
+                )
     if kept:
         producer.begin()
         for key, value in kept.items():
@@ -231,7 +235,9 @@ def _publish_again(producer: TransactionalProducer, checkpoints_name: str, pendi
     producer.begin()
     for key, packed in sorted(pending.items(), key=lambda entry: orjson.loads(entry[0])[1:]):
         _, topic, number, _ = orjson.loads(key)
-        producer.produce(topic, *_unpack(packed), partition=number)
+        record_key, value, parts = _unpack(packed)
+        headers: Headers | None = None if parts is None else [(HEADER, parts)]
+        producer.produce(topic, record_key, value, number, headers)
         producer.produce(checkpoints_name, key, None)
     producer.commit()
 
@@ -255,14 +261,15 @@ def _pending(records: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     return {key: value for key, value in records.items() if key.startswith(b'["again",')}
 
 
-def _pack(key: bytes | None, value: bytes | None) -> bytes:
+def _pack(key: bytes | None, value: bytes | None, parts: str | None) -> bytes:
+    """Return a record in one piece; `parts` is the header of a large one, which others lack."""
     head: Any = [None if part is None else len(part) for part in (key, value)]
-    return orjson.dumps(head) + b"\n" + (key or b"") + (value or b"")
+    return orjson.dumps(head if parts is None else [*head, parts]) + b"\n" + (key or b"") + (value or b"")
 
 
-def _unpack(packed: bytes) -> tuple[bytes | None, bytes | None]:
+def _unpack(packed: bytes) -> tuple[bytes | None, bytes | None, str | None]:
     end = packed.index(b"\n")
-    key_length, value_length = orjson.loads(packed[:end])
+    key_length, value_length, *more = orjson.loads(packed[:end])
     begin = end + 1
     split = begin + (key_length or 0)
     if len(packed) != split + (value_length or 0):
@@ -270,4 +277,5 @@ def _unpack(packed: bytes) -> tuple[bytes | None, bytes | None]:
     return (
         None if key_length is None else packed[begin:split],
         None if value_length is None else packed[split:],
+        more[0] if more else None,
     )

@@ -48,6 +48,8 @@ class WholeRecords:
 
         Raises DECODE for a value whose parts are not there.
         """
+        if not any(map(Message.headers, messages)):
+            return list(messages)
         found: list[Any] = []
         size = 0
         for message in messages:

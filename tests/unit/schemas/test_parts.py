@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from capture import hanging
 from capture.large_records import LargeRecords
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import compile_decoder, compile_encoder
@@ -111,3 +112,8 @@ def test_slices_are_none_too_many(size: int) -> None:
 def test_a_foreign_header_is_refused(header: bytes) -> None:
     with pytest.raises(TailraceError, match="cannot be read"):
         Reference.of_header(header)
+
+
+@pytest.mark.parametrize("record", [(b"k", b"\n{v", None), (None, b"v", '{"first": 1}'), (b"", None, None)])
+def test_a_hanging_record_is_kept_with_its_header(record: tuple[bytes | None, bytes | None, str | None]) -> None:
+    assert hanging._unpack(hanging._pack(*record)) == record
