@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from capture.sources.mysql.connection import Cells, Connection, connect, identifier
 from deploy.local.mysql import MysqlAddress
 from schemas.endpoints import MysqlSource
+
+FORGET_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,12 @@ class MysqlDatabase:
         """Begin a new file of the log, and remove those before it."""
         self.execute("flush binary logs")
         newest = self.rows("show binary logs")[-1][0]
-        self.execute(f"purge binary logs to '{newest}'")
+        deadline = time.monotonic() + FORGET_S
+        # A file stays while somebody reads it, and a server notices late that its reader has gone.
+        while self.rows("show binary logs")[0][0] != newest:
+            assert time.monotonic() < deadline, "the server does not remove its log"
+            self.execute(f"purge binary logs to '{newest}'")
+            time.sleep(0.05)
 
     def rows(self, query: str) -> list[Cells]:
         """Return the rows of a query as text."""
