@@ -39,6 +39,8 @@ _INTEGER_DIGITS = {
     Family.UINT32: 10,
     Family.UINT64: 20,
 }
+SECOND_DIGITS_MAX = 6
+"""Decimals of a second in PostgreSQL, also where a type does not say how many."""
 _WITH_PRECISION = {Family.TIME, Family.TIMETZ, Family.TIMESTAMP, Family.TIMESTAMPTZ, Family.INTERVAL}
 
 
@@ -56,8 +58,8 @@ def holds(column: Column, native: str, target: TargetColumn) -> bool:
     if base == "numeric":
         return _numeric_holds(column, modifiers)
     if family in _WITH_PRECISION and modifiers:
-        own = _modifiers(native)
-        return base in _BASES[family] and bool(own) and own[0] <= modifiers[0]
+        own = _modifiers(native) or [SECOND_DIGITS_MAX]
+        return base in _BASES[family] and own[0] <= modifiers[0]
     if family in _BASES:
         return base in _BASES[family]
     # Any other type is the same type, perhaps spelled with another schema: an extension's may differ.
