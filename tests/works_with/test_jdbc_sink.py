@@ -12,6 +12,7 @@ from deploy.local.connect import ConnectWorker, avro_converters, json_converters
 from deploy.local.kafka import KafkaAddress
 from deploy.local.registry import RegistryServer
 from tests.integration.services import Services
+from tests.kit.debezium import DebeziumTopics, postgresql_connector
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
@@ -117,6 +118,44 @@ def test_debeziums_jdbc_sink(
             worker.restart()
             _wait_until_equal(source, target, worker, services)
         assert services.stop("capture") == 0, services.log_tail("capture")
+
+
+def test_ours_goes_on_where_the_sink_stands(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+) -> None:
+    """Debezium's connector writes, its sink reads; then the sink is stopped, and an applier takes its tables over."""
+    source, target = source_database, target_database
+    source.execute(*TABLES, "alter table orders drop column free", "create publication dbz for all tables")
+    insert = ORDERS.replace(" n * 1e20 + 0.5,", "")
+    source.execute(insert.format(1, ROWS), "insert into lines select n, 1, n from generate_series(1, 500) n")
+    converters = json_converters(schemas=True)
+    sink = jdbc_sink(replication, target, ["orders", "lines"]) | converters
+    worker = ConnectWorker(
+        tmp_path / "connect",
+        kafka_server.bootstrap,
+        [postgresql_connector(replication, source, **converters), sink],
+        plugins=["debezium-postgres", "debezium-jdbc"],
+        settings={"consumer.auto.offset.reset": "earliest", "consumer.metadata.max.age.ms": 2000},
+    )
+    topics = DebeziumTopics(replication, "json-with-schema", {"start_group": f"connect-{sink['name']}"})
+    with worker, Services(tmp_path, f"{replication}-applied", kafka_server, topics, target) as services:
+        _wait_until_equal(source, target, worker, services)
+        source.execute(*CHANGES[1:])
+        _wait_until_equal(source, target, worker, services)
+        worker.stop_connector(str(sink["name"]))
+        # What the sink has done is not done again, else this row would be back.
+        target.execute("delete from orders where id = 1000")
+        source.execute(*EVOLUTION, "update orders set note = 'nobody looks' where id < 10")
+        plan = services.run("plan")
+        assert plan.returncode == 0, plan.stdout
+        services.start("apply")
+        source.execute("update orders set id = 200000 where id = 3")
+        services.wait(lambda: target.rows("select from orders where id = 200000") != [], "what the sink has not done")
+        assert target.rows("select from orders where id = 1000") == []
+        source.execute("delete from orders where id = 1000")
+        _wait_until_equal(source, target, worker, services)
+        assert services.said("apply", "begins at another group's offsets"), services.log_tail("apply")
+        assert services.stop("apply") == 0, services.log_tail("apply")
 
 
 def jdbc_sink(replication: str, target: Database, tables: list[str]) -> dict[str, str | int | bool]:
