@@ -23,6 +23,7 @@ from tests.kit.disk import SmallDisk, small_disk
 from tests.kit.network import Network
 from tests.kit.servers import Database, create_database
 
+pytestmark = [pytest.mark.chaos, pytest.mark.flaky(reruns=0)]
 SEED = int(os.environ.get("SEED") or 1)
 ROUNDS = int(os.environ.get("ROUNDS") or 0)
 """0: the short part of `make test`."""
@@ -45,7 +46,6 @@ FILES_GROWTH_MAX = 40
 StartPostgresql = Callable[..., PostgresqlServer]
 
 
-@pytest.mark.chaos
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(bool(ROUNDS), reason="this is the short part")
 def test_nothing_is_lost_or_doubled_by_a_few_faults(
@@ -54,7 +54,6 @@ def test_nothing_is_lost_or_doubled_by_a_few_faults(
     _run(Faults(tmp_path, replication, _servers([own_kafka], own_postgresql), SEED, ORDERING), SHORT, flat=False)
 
 
-@pytest.mark.chaos
 @pytest.mark.timeout(1200 + 1500 * ROUNDS)
 @pytest.mark.skipif(not ROUNDS, reason="for `make chaos`")
 def test_nothing_is_lost_or_doubled_whatever_is_done(
@@ -72,7 +71,6 @@ def test_nothing_is_lost_or_doubled_whatever_is_done(
         _run(Faults(tmp_path, replication, servers, SEED, ORDERING), faults, flat=True)
 
 
-@pytest.mark.chaos
 @pytest.mark.timeout(1200 + 900 * ROUNDS)
 @pytest.mark.skipif(not ROUNDS, reason="three brokers are for `make chaos`")
 def test_three_brokers_lose_and_double_nothing(
