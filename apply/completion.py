@@ -15,7 +15,7 @@ from apply.writer import Writer
 from runtime import clock
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableSchema
+from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
 
@@ -56,6 +56,8 @@ class Completion:
         """By topic, the generation of the load that is known to be complete here."""
         self._followed: dict[str, int] = {}
         """By topic, the version up to which indexes, foreign keys and the table's end are known to be followed."""
+        self._referring: dict[TableName, list[str]] = {}
+        """The topics of the tables with a foreign key to a table, when jobs were last found."""
         self.failed: dict[str, TailraceError] = {}
         """By topic, why indexes or foreign keys could not be made; the rows flow nevertheless."""
 
@@ -72,15 +74,20 @@ class Completion:
         """
         now = self._monotonic()
         jobs: list[Job] = []
-        for topic, known in self._catalog.topics.items():
-            if now < self._retry_at.get(topic, 0.0) or not known.versions:
+        by_topic: dict[str, dict[TopicPartition, int]] = {}
+        for partition, offset in reached.items():
+            by_topic.setdefault(partition.topic, {})[partition] = offset
+        for topic, owned in by_topic.items():
+            known = self._catalog.topics.get(topic)
+            if known is None or not known.versions or now < self._retry_at.get(topic, 0.0):
                 continue
-            job = self._attend_one(topic, known, reached)
+            job = self._attend_one(topic, known, owned)
             if job is not None:
                 jobs.append(job)
                 if len(jobs) >= TURN_TABLES_MAX:
                     break
         if jobs:
+            self._referring = self._read_references()
             self._in_background(lambda: self._turn(jobs))
 
     def _turn(self, jobs: Sequence[Job]) -> None:
@@ -92,7 +99,7 @@ class Completion:
                 break
 
     def _attend_one(self, topic: str, known: TopicSchemas, reached: Mapping[TopicPartition, int]) -> Job | None:
-        """Look at one table; return what is to be done for it."""
+        """Look at one table, whose partitions here are `reached`; return what is to be done for it."""
         newest, loaded, dropped = known.newest, known.loaded, known.dropped
         if self._drops and dropped is not None and dropped.version == newest.version:
             return self._attend_drop(topic, newest, dropped, reached)
@@ -102,7 +109,7 @@ class Completion:
         table = self._target(topic)
         if not self.is_done(topic):
             barrier = barrier_of_load(topic, loaded.generation)
-            arrival = self._arrive(barrier, topic, loaded.offsets, reached)
+            arrival = self._arrive(barrier, loaded.offsets, reached)
             if arrival is Arrival.PASSED:
                 self._done[topic] = loaded.generation
             elif arrival is Arrival.READY:
@@ -116,7 +123,7 @@ class Completion:
             return None
         barrier = barrier_of_version(topic, table.version)
         # Whoever comes first does it: no row is waited for.
-        arrival = next((self._writer.sink.arrive(barrier, p, 1) for p in reached if p.topic == topic), Arrival.WAITING)
+        arrival = next((self._writer.sink.arrive(barrier, p, 1) for p in reached), Arrival.WAITING)
         if arrival is Arrival.PASSED:
             self._followed[topic] = table.version
         elif arrival is Arrival.READY:
@@ -129,19 +136,17 @@ class Completion:
         if self._followed.get(topic) == -dropped.version:
             return None
         barrier = barrier_of_drop(topic, dropped.version)
-        arrival = self._arrive(barrier, topic, dropped.offsets, reached)
+        arrival = self._arrive(barrier, dropped.offsets, reached)
         if arrival is Arrival.PASSED:
             self._followed[topic] = -dropped.version
         elif arrival is Arrival.READY:
             return self._job(topic, table, lambda: self._writer.drop(barrier, table))
         return None
 
-    def _arrive(
-        self, barrier: str, topic: str, offsets: Mapping[int, int], reached: Mapping[TopicPartition, int]
-    ) -> Arrival:
+    def _arrive(self, barrier: str, offsets: Mapping[int, int], reached: Mapping[TopicPartition, int]) -> Arrival:
         arrival = Arrival.WAITING
         for partition, offset in reached.items():
-            if partition.topic == topic and offset >= offsets.get(partition.partition, 0):
+            if offset >= offsets.get(partition.partition, 0):
                 arrival = self._writer.sink.arrive(barrier, partition, len(offsets))
         return arrival
 
@@ -166,12 +171,15 @@ class Completion:
 
     def _waiting_for(self, topic: str) -> list[TableSchema]:
         """Return the complete tables with a foreign key to this one: it could not be made before."""
-        name = self._catalog.topics[topic].name
-        return [
-            self._target(other)
-            for other in self._catalog.topics
-            if other != topic and self.is_done(other) and name in {k.target for k in self._target(other).foreign_keys}
-        ]
+        referring = self._referring.get(self._catalog.topics[topic].name, ())
+        return [self._target(other) for other in referring if other != topic and self.is_done(other)]
+
+    def _read_references(self) -> dict[TableName, list[str]]:
+        found: dict[TableName, list[str]] = {}
+        for topic, known in self._catalog.topics.items():
+            for name in {key.target for key in self._target(topic).foreign_keys} if known.versions else ():
+                found.setdefault(name, []).append(topic)
+        return found
 
 
 def ranks(catalog: SchemaCatalog, target: Callable[[str], TableSchema]) -> dict[object, int]:

@@ -403,8 +403,9 @@ class _Service:
     def _read_ends(self) -> dict[tuple[str, int], int]:
         now = clock.monotonic()
         if now >= self._next_ends and self._applier.cursors.positions:
-            self._next_ends = now + ENDS_INTERVAL_S
             self._ends = self._topics.end_offsets({p.topic for p in self._applier.cursors.positions})
+            # Of very many topics it takes long.
+            self._next_ends = now + max(ENDS_INTERVAL_S, 20 * (clock.monotonic() - now))
         return self._ends
 
 

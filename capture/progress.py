@@ -12,6 +12,7 @@ from runtime import clock, metrics
 from runtime.status import StatusWriter
 from schemas.errors import TailraceError
 from schemas.settings import Mode, Settings
+from schemas.table import TableName
 
 RATE_SAMPLES_MAX = 13
 ASK_SOURCE_INTERVAL_S = 5.0
@@ -35,6 +36,8 @@ class Progress:
         """Where the source's log ended, and when."""
         self._row_count = 0
         self._counted = 0
+        self._chunks: dict[TableName, tuple[int, int]] = {}
+        """What the metrics say of each table's chunks."""
         self._document: dict[str, Any] = {"state": "starting", "rows": 0, "tables": {}, "error": None}
 
     def state(self, state: str, error: TailraceError | None = None) -> None:
@@ -113,11 +116,16 @@ class Progress:
             metrics.CAPTURE_LOG_LEFT_BYTES.set(self._log_left_bytes)
         metrics.CAPTURE_SOURCE_TRANSACTIONS.inc(session.take_transaction_count())
         for load in loads:
-            metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "done").set(len(load.done))
-            metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), "left").set(max(0, len(load.chunks) - len(load.done)))
+            # Of thousands of tables few move: looking a metric up is what costs.
+            chunks = len(load.done), max(0, len(load.chunks) - len(load.done))
+            if self._chunks.get(load.name) != chunks:
+                self._chunks[load.name] = chunks
+                for state, count in zip(("done", "left"), chunks, strict=True):
+                    metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), state).set(count)
         for feed in session.publisher.feeds.values():
-            phase = "full-load" if loading or only_loads else "streaming"
-            metrics.CAPTURE_ROWS.labels(str(feed.table.name), phase).inc(feed.take_row_count())
+            if count := feed.take_row_count():
+                phase = "full-load" if loading or only_loads else "streaming"
+                metrics.CAPTURE_ROWS.labels(str(feed.table.name), phase).inc(count)
 
     def _log_bytes_per_s(self, now_s: float, end: int) -> float | None:
         """Return how fast the source's log grows, over a minute or so; None: too soon to tell."""

@@ -53,6 +53,7 @@ class SchemaChanges:
         self._catalogue = catalogue
         self._loading = loading
         self._awaited: tuple[int, list[SchemaChange]] | None = None
+        self._seen: dict[TableName, TableSchema] = {}
         self.is_dirty = False
         """Whether the versions in force are others than the checkpoint says."""
 
@@ -107,7 +108,9 @@ class SchemaChanges:
         """Read the catalogue. What it says is followed once the log is read up to now: older rows go out before."""
         if self._awaited is not None:
             return
-        tables = self._source.tables()
+        # What a version's fingerprint costs is paid once for each.
+        tables = [seen if (seen := self._seen.get(t.name)) == t else t for t in self._source.tables()]
+        self._seen = {table.name: table for table in tables}
         known: dict[TableName, TableSchema | None] = {n: feed.table for n, feed in self._publisher.feeds.items()}
         present = {table.name: table for table in tables}
         if any(_is_another(known.get(table.name), table) for table in tables):

@@ -389,16 +389,17 @@ class Session:
 
     def _patience_s(self, timeout_s: float) -> float:
         if self._around.producer.in_transaction:
-            return min(timeout_s, max(0.0, self._opened_at_s + self._interval_s - self._monotonic()))
-        return timeout_s if self.loading.is_idle else min(timeout_s, 0.01)
+            timeout_s = min(timeout_s, max(0.0, self._opened_at_s + self._interval_s - self._monotonic()))
+        return timeout_s if self.loading.is_idle else min(timeout_s, 0.01)  # loaders wait to be asked
 
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()
         if not self._around.producer.in_transaction:
+            since_s = now_s - self._committed_at_s
             if self.owes_records or self.publisher.transactions.owes_mark:
-                return True
-            moved = self.position != self.acknowledged
-            return moved and now_s - self._committed_at_s >= IDLE_COMMIT_INTERVAL_S
+                # While tables are loaded, what there is to say of many of them goes together.
+                return self.loading.is_idle or since_s >= self._interval_s
+            return self.position != self.acknowledged and since_s >= IDLE_COMMIT_INTERVAL_S
         if not self._in_transaction:
             self._in_transaction = True
             self._opened_at_s = now_s

@@ -12,6 +12,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
@@ -30,6 +31,9 @@ METADATA_TIMEOUT_S = 5.0
 
 RECORDS_LEFT_EXACT_BELOW = 50
 """A gap of fewer offsets than this is read to see whether any record is in it."""
+
+DESCRIBED_MAX = 50
+"""Of so many topics the cluster is asked one by one; beyond, all of its topics are listed."""
 
 T = TypeVar("T")
 
@@ -201,6 +205,21 @@ class Topics:
     def _list(self) -> dict[str, int]:
         return {name: len(topic.partitions) for name, topic in self._metadata().topics.items() if topic.error is None}
 
+    def _counts(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return how many partitions those of some topics have that exist."""
+        if len(topics) > DESCRIBED_MAX:
+            return self._list()
+        if not topics:
+            return {}
+        doing = "describing topics"
+        futures = self._call(
+            doing, lambda: self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=REQUEST_TIMEOUT_S)
+        )
+        found = {
+            topic: self._result(future, doing, {KafkaError.UNKNOWN_TOPIC_OR_PART}) for topic, future in futures.items()
+        }
+        return {topic: len(description.partitions) for topic, description in found.items() if description is not None}
+
     def _create(self, specs: Sequence[TopicSpec]) -> None:
         new = [
             NewTopic(
@@ -255,12 +274,9 @@ class Topics:
         }
 
     def _offsets(self, topics: Iterable[str], spec: OffsetSpec, read_committed: bool) -> dict[Partition, int]:
-        existing = self._list()
-        wanted = {
-            TopicPartition(topic, number): spec
-            for topic in sorted(set(topics))
-            for number in range(existing.get(topic, 0))
-        }
+        names = sorted(set(topics))
+        existing = self._counts(names)
+        wanted = {TopicPartition(topic, number): spec for topic in names for number in range(existing.get(topic, 0))}
         if not wanted:
             return {}
         level = IsolationLevel.READ_COMMITTED if read_committed else IsolationLevel.READ_UNCOMMITTED
