@@ -19,7 +19,7 @@ from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import format_lsn, format_position
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.temporals import EPOCH_US
-from capture.sources.postgresql.versions import Resolved, TextNeeded, Versions
+from capture.sources.postgresql.versions import Resolved, Versions
 from runtime.clock import monotonic, now_us
 from runtime.logging import get_logger
 from schemas.changes import (
@@ -109,7 +109,7 @@ class PostgresqlLog:
         while True:
             try:
                 is_drained = self._drain(out)
-            except TextNeeded:
+            except pgoutput.TextNeeded:
                 self._reopen(out)
                 continue
             except pgoutput.UNREADABLE as error:
@@ -337,7 +337,7 @@ class PostgresqlLog:
             self._returned += _changes_since_begin(out[self._counted :])
 
     def _reopen(self, out: list[Change]) -> None:
-        """Go on in text form from where we are: a table has a type whose binary form cannot be read."""
+        """Go on in text form from where we are: a type has no binary form, or one that cannot be read."""
         self._count(out)
         self._skip += self._returned
         log.info("reading the log in text form", position=format_position(Position(self._ended, self._skip)))

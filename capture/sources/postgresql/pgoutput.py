@@ -49,6 +49,10 @@ _column = Struct(">Ii").unpack_from
 _message = Struct(">Bq").unpack_from
 
 
+class TextNeeded(Exception):
+    """A value has no binary form, or one that cannot be read: the stream must be opened anew in text form."""
+
+
 class RelationColumn(NamedTuple):
     """One column as a relation message announces it."""
 

@@ -15,6 +15,7 @@ from capture.sources.postgresql.connection import (
     literal,
     sqlstate_of,
 )
+from capture.sources.postgresql.pgoutput import TextNeeded
 from capture.sources.postgresql.position import format_lsn
 from capture.sources.postgresql.server import RELOAD
 from runtime.clock import monotonic
@@ -25,6 +26,7 @@ from schemas.errors import ErrorKind, TailraceError
 _OBJECT_IN_USE = "55006"
 _NOT_IN_STATE = "55000"
 _UNDEFINED_OBJECT = "42704"
+_UNDEFINED_FUNCTION = "42883"
 _RETRY_S = 0.25
 
 log = get_logger(__name__)
@@ -38,6 +40,7 @@ class LogStream:
         self._slot = slot
         self._publication = publication
         self._connection: ReplicationConnection | None = None
+        self._binary = False
 
     @property
     def raw(self) -> pq.abc.PGconn:
@@ -55,6 +58,7 @@ class LogStream:
 
         Raises SOURCE_CONNECTION, SOURCE_LOG_LOST (the slot is gone or invalid) or PREREQUISITE.
         """
+        self._binary = binary
         deadline = monotonic() + self._settings.slot_wait_s
         may_terminate = True
         while True:
@@ -105,7 +109,10 @@ class LogStream:
         self._connection.warnings.clear()
 
     def fail(self) -> NoReturn:
-        """Raise what ended the stream."""
+        """Raise what ended the stream; TextNeeded where the server has no binary form of a value.
+
+        It sends a value of a type without one as text, but not within an array or a composite (`array_send`).
+        """
         try:
             result = self.raw.get_result()
         except DriverError as error:
@@ -113,6 +120,8 @@ class LogStream:
         if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
             state = sqlstate_of(result)
             failure = error_of(result, "reading the log")
+            if state == _UNDEFINED_FUNCTION and self._binary:
+                raise TextNeeded
             if state == _UNDEFINED_OBJECT:
                 raise self._without_publication(failure.message)
             if state == _NOT_IN_STATE:

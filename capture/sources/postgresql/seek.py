@@ -50,7 +50,14 @@ class _Search:
         self._asked_at = self._told_at = monotonic()
 
     def run(self, end_lsn: int) -> int:
-        self._stream.start(self._begin_lsn, binary=True)
+        try:
+            return self._read(end_lsn, binary=True)
+        except pgoutput.TextNeeded:
+            self._passed_lsn, self._is_inside, self._has_earlier = self._begin_lsn, False, False
+            return self._read(end_lsn, binary=False)
+
+    def _read(self, end_lsn: int, *, binary: bool) -> int:
+        self._stream.start(self._begin_lsn, binary=binary)
         self._answer(ask=True)
         while self._is_inside or self._passed_lsn < end_lsn:
             length, data = self._stream.raw.get_copy_data(1)

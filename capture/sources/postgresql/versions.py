@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
-from capture.sources.postgresql.pgoutput import Relation, TableForm
+from capture.sources.postgresql.pgoutput import Relation, TableForm, TextNeeded
 from capture.sources.postgresql.types import logical_type, reader
 from schemas.changes import SchemaChange, Transaction
 from schemas.position import Position
@@ -26,10 +26,6 @@ class Resolved:
     table: TableSchema | None
     form: TableForm
     key: tuple[int, ...] = ()
-
-
-class TextNeeded(Exception):
-    """A column's binary form cannot be read: the stream must be opened anew in text form."""
 
 
 class Versions:

@@ -370,7 +370,8 @@ def test_a_lost_slot_and_a_dropped_publication_stop_with_the_reason(capture: Cap
 
 
 def test_a_time_is_found_in_the_log_or_refused(capture: Capture) -> None:
-    c = capture("create table a (id int primary key)")
+    # An array of a type without a binary form: the server gives up at the first row, unless it is asked for text.
+    c = capture("create table a (id int primary key, rights aclitem[] default '{}')")
     before_us = _now_us(c)
     with pytest.raises(TailraceError, match="holds no transaction") as caught:
         c.source.find_position(before_us)
@@ -395,7 +396,7 @@ def test_a_time_is_found_in_the_log_or_refused(capture: Capture) -> None:
         log = c.source.open_log(position, c.tables)
         firsts.append([after for _, _, after in reading.rows_of(reading.read_to_end(c.source, log))][:1])
         log.close()
-    assert firsts == [[(100000,)], [(200000,)], []]
+    assert firsts == [[(100000, "{}")], [(200000, "{}")], []]
     with pytest.raises(TailraceError, match="in the future"):
         c.source.find_position(_now_us(c) + 3_600_000_000)
     c.source.destroy()
