@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka import KafkaAddress
+from runtime import exit_codes
 from runtime.configuration import load
 from tests.integration.services import TARGET, Services
 from tests.kit.compare import differences, wait_until_equal
@@ -64,6 +65,9 @@ def test_roles_that_own_nothing_are_enough(
             assert wait_until_equal(source.dsn, target.dsn, timeout_s=200) == [], services.log_tail("apply")
             verified = services.run("verify", "--target", TARGET, "--wait", "120")
             assert verified.returncode == 0, verified.stdout + verified.stderr
+            if source_major == 17:
+                _take_rights_away(services, source, target, role["user"])
+                assert wait_until_equal(source.dsn, target.dsn, timeout_s=200) == [], services.log_tail("apply")
             for name in ("capture", "apply"):
                 assert services.stop(name) == 0, services.log_tail(name)
             # The slot is the role's own, the publication is not.
@@ -74,3 +78,21 @@ def test_roles_that_own_nothing_are_enough(
     finally:
         for database in (source, target):
             database.execute(f"drop owned by {role['user']} cascade", f"drop role {role['user']}")
+
+
+def _take_rights_away(services: Services, source: Database, target: Database, role: str) -> None:
+    """Whoever loses a right ends and says so, has parked nothing, and goes on once it has the right again."""
+    target.execute(f"revoke insert, update on wl_idle from {role}")
+    source.execute("insert into wl_idle values (-1, 'later')")
+    assert services.join("apply") == exit_codes.CONFIGURATION
+    assert "42501" in services.log_tail("apply")
+    target.execute(f"grant insert, update on wl_idle to {role}")
+    services.start("apply")
+    source.execute(f"alter role {role} noreplication")
+    ends = "select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database()"
+    services.wait(lambda: source.rows(ends) == [(True,)], "the stream is ended")
+    assert services.join("capture") == exit_codes.CONFIGURATION
+    assert "plan --grants" in services.log_tail("capture")
+    source.execute(f"alter role {role} replication")
+    services.start("capture")
+    assert services.run("parked list", "--target", TARGET).stdout.count("wl_idle") == 0
