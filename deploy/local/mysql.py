@@ -1,8 +1,6 @@
 """A real MariaDB or MySQL server on this machine, with a binary log, on 127.0.0.1 and a socket of its own only.
 
-MariaDB's programs come in a jar by Maven. MySQL's come from Debian's packages, downloaded through apt with a
-configuration of our own and unpacked into the cache, never installed; they run with the libraries that came with them.
-What cannot be had is a `DownloadError`.
+MariaDB's programs come in a jar by Maven, MySQL's from Debian's packages. What cannot be had is a `DownloadError`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.cache import DownloadError, LocalServerError, cached, download
+from deploy.local import debian
+from deploy.local.cache import LocalServerError, cached
 from deploy.local.maven import copy_artifact
 from deploy.local.server import START_ATTEMPTS, LocalServer
 
@@ -122,26 +121,11 @@ def _mariadb(version: str) -> Path:
     return cached(f"mariadb-{version}", make)
 
 
-_APT_SETTINGS = """
-Dir::Etc::sourcelist "{box}/sid.list";
-Dir::Etc::sourceparts "-";
-Dir::State::lists "{box}/lists";
-Dir::State::status "{box}/status";
-Dir::Cache "{box}/cache";
-Acquire::Languages "none";
-APT::Install-Recommends "false";
-"""
-
-
 def _mysql_programs() -> Programs:
-    root = cached("mysql-9", _unpack_mysql)
-    loaders = sorted(root.glob("usr/lib*/**/ld-linux-x86-64.so.2"))
-    servers = sorted(root.glob("usr/*bin/mysqld"))
-    if not loaders or not servers:
-        raise DownloadError("the packages of MySQL hold no server for this machine")
-    libraries = ":".join(str(root / "usr" / "lib" / part) for part in ("x86_64-linux-gnu", "mysql/private"))
+    packages = ("mysql-server-core", "mysql-client-core")
+    root = cached("mysql-9", lambda directory: debian.unpack(packages, directory))
+    command = (*debian.command(root, "mysqld", "mysql/private"), "--no-defaults")
     share = root / "usr" / "share" / "mysql"
-    command = (str(loaders[0]), "--library-path", libraries, str(servers[0]), "--no-defaults")
     words = (
         f"--basedir={root / 'usr'}",
         f"--lc-messages-dir={share}",
@@ -149,31 +133,6 @@ def _mysql_programs() -> Programs:
         f"--plugin-dir={root / 'usr' / 'lib' / 'mysql' / 'plugin'}",
     )
     return Programs((*command, "--initialize-insecure", *words), (*command, *words))
-
-
-def _unpack_mysql(directory: Path) -> None:
-    """Download Debian's packages with a configuration of our own, and unpack them."""
-    lines = Path("/etc/apt").rglob("*.list"), Path("/etc/apt").rglob("*.sources")
-    text = "\n".join(path.read_text(errors="replace") for paths in lines for path in paths)
-    mirror = re.search(r"https?://\S+/debian/?(?=\s|$)", text)
-    keys = sorted(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
-    if mirror is None or not keys or not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise DownloadError("MySQL's packages need apt with a Debian source")
-    with tempfile.TemporaryDirectory() as box:
-        for part in ("lists/partial", "cache/archives/partial"):
-            (Path(box) / part).mkdir(parents=True)
-        (Path(box) / "status").touch()
-        (Path(box) / "sid.list").write_text(f"deb [signed-by={keys[0]}] {mirror.group()} sid main\n")
-        configuration = Path(box) / "apt.conf"
-        configuration.write_text(_APT_SETTINGS.format(box=box))
-        environment = {"APT_CONFIG": str(configuration)}
-        # apt downloads as a user of its own, who must be able to enter.
-        Path(box).chmod(0o755)
-        download(["apt-get", "update", "-q"], "the list of Debian's packages", environment)
-        words = ["--yes", "-q", "--download-only", "mysql-server-core", "mysql-client-core"]
-        download(["apt-get", "install", *words], "MySQL", environment)
-        for package in sorted(Path(box).glob("cache/archives/*.deb")):
-            subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True, capture_output=True)
 
 
 class MysqlServer(LocalServer):

