@@ -24,7 +24,8 @@ select c.relname, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod)
 
 @pytest.mark.parametrize(
     ("source_major", "target_major", "format_", "binary"),
-    [(16, 18, "avro", True), (18, 16, "json", False)],
+    # The first two have pgvector, the others the contrib modules and xml.
+    [(16, 18, "avro", True), (15, 14, "json", False)],
 )
 def test_every_type_moves_in_full_load_and_in_streaming(
     tmp_path: Path,

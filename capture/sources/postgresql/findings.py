@@ -19,6 +19,7 @@ from capture.sources.postgresql.server import Slot, read_slot
 from schemas.endpoints import PostgresqlSource
 from schemas.selection import Selection
 from schemas.table import TableName, TableSchema
+from schemas.types import Family
 
 OLDEST_VERSION = 130000
 _STANDBY_VERSION = 160000
@@ -345,13 +346,24 @@ def _of_relations(
                 None,
                 name,
             )
-        if captured[name].loose_key:
-            yield _note(
-                "loose-key",
-                "keys of the table may be equal and look different: its changes go through one partition, in order",
-                None,
-                name,
-            )
+        yield from _of_values(captured[name])
+
+
+def _of_values(table: TableSchema) -> Iterator[Finding]:
+    if any(column.type.family is Family.XML for column in table.columns):
+        yield _note(
+            "xml-declaration",
+            'the server sends documents without a declaration that says only `version="1.0"`, and so they arrive',
+            None,
+            table.name,
+        )
+    if table.loose_key:
+        yield _note(
+            "loose-key",
+            "keys of the table may be equal and look different: its changes go through one partition, in order",
+            None,
+            table.name,
+        )
 
 
 def _of_identity(relation: RelationFacts, quoted: str) -> Iterator[Finding]:

@@ -23,7 +23,8 @@ from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection
-from schemas.table import TableName, TableSchema
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
 
 SLOT = Slot("tailrace_shop", "pgoutput", "shop", None, 100, 50, "reserved", None, None)
 IDENTITY = {"system_identifier": "7", "timeline": "1", "database": "shop", "slot": "tailrace_shop"}
@@ -238,6 +239,17 @@ def test_what_is_wrong_at_the_server_is_found(change: dict[str, Any], code: str,
 )
 def test_what_is_wrong_with_a_table_is_found(change: dict[str, Any], code: str, severity: Severity) -> None:
     assert _codes(GOOD, replace(RELATION, **change)) == {code: severity}
+
+
+def test_what_a_tables_own_values_mean_is_told() -> None:
+    document = Column("d", LogicalType(Family.XML), "xml")
+    table = TableSchema(RELATION.name, (document,), (), loose_key=True)
+    source = PostgresqlSource(database="shop", user="cap", tables=["public.*"])
+    found = findings.find(source, "s", "p", GOOD, [RELATION], [table])
+    assert {finding.code: finding.severity for finding in found} == {
+        "xml-declaration": Severity.NOTE,
+        "loose-key": Severity.NOTE,
+    }
 
 
 def test_a_table_that_is_named_must_be_there_and_must_be_one() -> None:
