@@ -22,6 +22,7 @@ from schemas.kinesis_target import KinesisTarget
 from schemas.mongodb_target import DocdbTarget, MongodbTarget
 from schemas.neptune_target import NeptuneTarget
 from schemas.opensearch_target import OpensearchTarget
+from schemas.redshift_target import RedshiftTarget
 from schemas.section import Section
 from schemas.selection import Selection
 from schemas.table import TableSchema
@@ -39,6 +40,7 @@ TARGET_ENGINES = (
     "mongodb",
     "neptune",
     "opensearch",
+    "redshift",
     "s3",
     "stdout",
     "webhook",
@@ -383,6 +385,7 @@ AnyTarget = Annotated[
     | Annotated[MongodbTarget, Tag("mongodb")]
     | Annotated[NeptuneTarget, Tag("neptune")]
     | Annotated[OpensearchTarget, Tag("opensearch")]
+    | Annotated[RedshiftTarget, Tag("redshift")]
     | Annotated[S3Target, Tag("s3")]
     | Annotated[StdoutTarget, Tag("stdout")]
     | Annotated[WebhookTarget, Tag("webhook")]

@@ -38,6 +38,7 @@ _ENGINES = {
     "mongodb": "apply.sinks.mongodb.target",
     "neptune": "apply.sinks.neptune.target",
     "opensearch": "apply.sinks.opensearch.target",
+    "redshift": "apply.sinks.redshift.target",
     "s3": "apply.sinks.s3.target",
     "stdout": "apply.sinks.stdout",
     "webhook": "apply.sinks.webhook",

@@ -28,8 +28,8 @@ NOTES = TableSchema(
     ),
     key=(0,),
 )
-ROWS = 300
-ROW_BYTES = 2_000
+ROWS = 100
+ROW_BYTES = 6_000
 BATCHES = 6
 
 

@@ -1,0 +1,119 @@
+"""The connection to Redshift, and what its errors mean. Statements go as text, values in them as literals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from schemas.errors import ErrorKind, TailraceError
+from schemas.redshift_target import RedshiftTarget
+
+_CODES: dict[str, tuple[ErrorKind, str | None]] = {
+    "28000": (ErrorKind.CONFIGURATION, "check the target's `user`"),
+    "28P01": (ErrorKind.CONFIGURATION, "check the target's `password`"),
+    "3D000": (ErrorKind.CONFIGURATION, "create the database, or correct `database`"),
+    "42501": (ErrorKind.PREREQUISITE, "grant the user what `tailrace plan` prints"),
+    "40001": (ErrorKind.TARGET_THROTTLED, None),
+    "40P01": (ErrorKind.TARGET_THROTTLED, None),
+    "57014": (ErrorKind.TARGET_THROTTLED, "raise `statement_timeout_s`, or make the batches smaller"),
+}
+_CLASSES: dict[str, tuple[ErrorKind, str | None]] = {
+    "22": (ErrorKind.TARGET_SCHEMA, "see sys_load_error_detail at the target"),
+    "42": (ErrorKind.TARGET_SCHEMA, None),
+    "53": (ErrorKind.TARGET_THROTTLED, None),
+}
+"""All others, and Redshift's own (XX000: a conflict of serializable transactions, trouble with a bucket), may pass."""
+
+
+class Link:
+    """One connection, in a transaction since its first statement. Connects when it is first used."""
+
+    def __init__(self, target: RedshiftTarget, application: str) -> None:
+        self._target = target
+        self._application = application
+        self._made: psycopg.Connection[Any] | None = None
+        self.begun = False
+        """Whether a transaction is open."""
+
+    def run(self, statement: str, values: Sequence[Any] = (), *, doing: str = "writing") -> int:
+        """Run a statement in the open transaction; return how many rows it was about. Raises what an error means."""
+        return self._execute(statement, values, doing).rowcount
+
+    def rows(self, statement: str, values: Sequence[Any] = (), *, doing: str = "reading") -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
+        found: list[tuple[Any, ...]] = self._execute(statement, values, doing).fetchall()
+        return found
+
+    def copy(self, stage: str, key: str, statement: str) -> None:
+        """Let the server read a file of the bucket, `key`, into a staging table."""
+        self.run(statement, doing="copying rows from the bucket")
+
+    @contextmanager
+    def own_transaction(self) -> Iterator[None]:
+        """Commit what is done within, or undo it; within an open transaction all of that is left to whoever has it."""
+        if self.begun:
+            yield
+            return
+        try:
+            yield
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+
+    def commit(self) -> None:
+        """Make everything durable."""
+        if self._made is not None and self.begun:
+            try:
+                self._made.commit()
+            except psycopg.Error as error:
+                raise self._lost(error, "committing") from error
+        self.begun = False
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit. Never raises: a lost connection has undone it."""
+        if self._made is not None and self.begun:
+            try:
+                self._made.rollback()
+            except psycopg.Error:
+                self.close()
+        self.begun = False
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+        self.begun = False
+
+    def _execute(self, statement: str, values: Sequence[Any], doing: str) -> psycopg.Cursor[Any]:
+        try:
+            if self._made is None:
+                # Redshift knows no parameters of a session that libpq would ask for, and no statements prepared apart.
+                self._made = psycopg.connect(
+                    make_conninfo(**self._target.conninfo()),
+                    application_name=self._application[:63],
+                    client_encoding="utf8",
+                    prepare_threshold=None,
+                    cursor_factory=psycopg.ClientCursor,
+                )
+                if self._target.statement_timeout_s:
+                    self._made.execute(f"set statement_timeout to {self._target.statement_timeout_s * 1000}")
+                    self._made.commit()
+            self.begun = True
+            return self._made.execute(statement, values or None)
+        except psycopg.Error as error:
+            raise self._lost(error, doing) from error
+
+    def _lost(self, error: psycopg.Error, doing: str) -> TailraceError:
+        """Return what an error means, without its text, which may hold a value."""
+        code = error.sqlstate
+        if code is None or (self._made is not None and self._made.closed):
+            self.close()
+            return TailraceError(ErrorKind.TARGET_CONNECTION, f"{doing}: no connection ({type(error).__name__})")
+        kind, remedy = _CODES.get(code) or _CLASSES.get(code[:2], (ErrorKind.TARGET_CONNECTION, None))
+        return TailraceError(kind, f"{doing}: Redshift says {code}", remedy=remedy)
