@@ -7,27 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from deploy.local.cache import DownloadError, LocalServerError
 from deploy.local.dynalite import dynalite_package
 from deploy.local.gremlin import gremlin_jars
 from deploy.local.kafka import kafka_jars, named_kafka
 from deploy.local.opensearch import opensearch_jars
+from deploy.local.pgbouncer import pgbouncer
 from deploy.local.postgresql import WHEEL_DIRECTORIES, named_postgresql, programs
 from deploy.local.registry import registry_programs
 from deploy.local.s3 import program
 from deploy.local.secantus import secantus_packages
 
-STAND_INS: dict[str, Callable[[], Path]] = {
+STAND_INS: dict[str, Callable[[], object]] = {
     "versitygw": program,
     "Gremlin Server": gremlin_jars,
     "OpenSearch": opensearch_jars,
     "the schema registry": registry_programs,
     "dynalite": dynalite_package,
+    "PgBouncer": pgbouncer,
     "SecantusDB": secantus_packages,
 }
-"""Servers that stand for a target's service. Tests that want one that cannot be had are skipped, and say so."""
+"""Servers that only some tests want: those that stand for a target's service, a pooler. Tests that want one that cannot be had are skipped, and say so."""
 
 
 def main() -> int:
