@@ -28,7 +28,7 @@ STAND_INS: dict[str, Callable[[], object]] = {
     "PgBouncer": pgbouncer,
     "SecantusDB": secantus_packages,
 }
-"""Servers that only some tests want: most stand for a target's service. Tests whose server cannot be had are skipped."""
+"""Servers that only some tests want, most in a target service's place. Tests whose server cannot be had are skipped."""
 
 
 def main() -> int:
