@@ -27,6 +27,7 @@ from apply.waiting import Waiting
 from apply.writer import Writer
 from runtime import clock
 from runtime.failpoints import hit
+from runtime.kafka.errors import FencedError
 from runtime.logging import get_logger
 from runtime.retry import Backoff
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -248,8 +249,7 @@ class Applier:
         self._touched.clear()
         records = list(self.consumer.consume(max_records, timeout_s))
         self._more = len(records) == max_records > 1
-        void = self.cursors.seeks.keys() | self._unclaimed | self._touched
-        if void:
+        if void := self.cursors.seeks.keys() | self._unclaimed | self._touched:
             # A rebalance within the call: what it returned may be from before or after. It is read again.
             found = {TopicPartition(r.topic(), r.partition()) for r in records} & void
             records = [r for r in records if (r.topic(), r.partition()) not in void]
@@ -394,7 +394,7 @@ class Applier:
         """Roll back to what is durable, and do what the kind of error asks for. Raises what ends the service."""
         self.trouble = error
         action = error.action
-        if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX:
+        if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX and not isinstance(error, FencedError):
             # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.
             self._fences += 1
             action = Action.RETRY

@@ -11,6 +11,7 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.consumer import GroupConsumer, Partition
+from runtime.kafka.errors import FencedError
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
 from schemas.errors import ErrorKind, TailraceError
 
@@ -228,3 +229,12 @@ def test_a_topic_that_is_made_later_is_picked_up_by_a_pattern(kafka_server: Kafk
         assert consumer.topics(f"{replication}.late") == {f"{replication}.late.one": 1}
     finally:
         consumer.close()
+
+
+def test_a_member_ends_whose_name_another_one_takes(make: Make) -> None:
+    """As after a hang, when somebody has started it once more: it must not go on trying."""
+    first = make(instance_id="one")
+    until(lambda: len(first.assignment()) == 4, first)
+    second = make(instance_id="one")
+    with pytest.raises(FencedError, match="Static consumer fenced"):
+        until(lambda: False, second, first)
