@@ -54,7 +54,7 @@ class ControlVertices:
         return [f"removed {count} barriers"]
 
     def sweep(self) -> None:
-        """Remove, now and then, what is known of deletions that were long ago."""
+        """Remove, now and then, what is known of deletions that were long ago; more often while there are many."""
         now = clock.monotonic()
         if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY_S:
             return
@@ -65,6 +65,8 @@ class ControlVertices:
             if not self._client.send([f"{old}.count()"], "looking for old deletions")[0]:
                 return
             self._client.send([f"{old}.drop().iterate()"], "forgetting old deletions")
+        # There may be more: else they would become more and more where much is deleted.
+        self._swept_at = None
 
     def _changed(self, barrier: str, name: str) -> dict[str, Any]:
         made = f"[(T.label):'{LABEL}','owner':{text(self._owner)}]"

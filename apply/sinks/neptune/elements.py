@@ -156,6 +156,10 @@ class Element:
 
     def update(self, row: Row, change: Change, found: tuple[str, ...] | None, into: Statements) -> None:
         """Add what writes a part of a row, whose element is where it was `found`. Raises ValueError."""
+        if self.is_shared:
+            # The row may belong to another vertex now, which nobody has made yet.
+            self.write(row, change, into)
+            return
         place = self.place(row)
         if self.moves and found is not None and place != found:
             raise ValueError(

@@ -164,7 +164,6 @@ class RedshiftSink:
     ) -> None:
         target = self._target
         key = f"{self._folder}/{uuid.uuid4().hex}.csv.gz"
-        self._files.append(key)
         self._put(key, gzip.compress(csv_text(lines).encode(), 1))
         self._stage_count += 1
         stage = f"tailrace_stage_{self._stage_count}"
@@ -179,6 +178,8 @@ class RedshiftSink:
         try:
             if self._client is None:
                 self._client = aws.client("s3", self._target)
+            # Noted before it is there: whether a request that failed was carried out is not known.
+            self._files.append(key)
             self._client.put_object(Bucket=self._target.bucket_name, Key=key, Body=content)
         except aws.AwsError as error:
             raise aws.classify(error, f"writing s3://{self._target.bucket_name}") from error

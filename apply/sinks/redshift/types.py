@@ -105,17 +105,24 @@ _YEARS = "a time is not of the years 1 to 9999"
 
 
 def _text(value: str, size_max: int, *, is_json: bool) -> str:
-    size = len(value.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half a character, which UTF-8 has none for") from None
     if size > size_max:
         raise ValueError(f"a text of {size} bytes is longer than its column, of {size_max}")
     if "\0" in value or value == NULL:
         raise ValueError("a text holds a character that Redshift has none for")
     if is_json:
         try:
-            json.loads(value)
+            json.loads(value, parse_constant=_refuse_constant)
         except RecursionError as error:
             raise ValueError("a JSON text is nested too deeply") from error
     return value
+
+
+def _refuse_constant(_name: str) -> str:
+    return _refuse("a JSON text holds NaN or Infinity, which JSON does not know")
 
 
 def _refuse(message: str) -> str:

@@ -241,6 +241,9 @@ class MysqlLog:
     def _end(self, out: list[Change]) -> None:
         if self._txn is None:
             raise ValueError("an end outside a transaction")
+        if self._prepared.open is not None:
+            # What follows would be kept with it, and never go out.
+            raise ValueError("a transaction of XA ends that was not prepared")
         if self._skip:
             raise TailraceError(
                 ErrorKind.INVARIANT,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
 
 from apply.sinks.neptune.client import Client
-from apply.sinks.neptune.elements import Elements
+from apply.sinks.neptune.control import SWEEPS_MAX, ControlVertices
+from apply.sinks.neptune.elements import Change, Elements, Statements
 from apply.sinks.neptune.gremlin import text
+from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
 from schemas.neptune_target import NeptuneTarget
 from schemas.table import Column, TableName, TableSchema
@@ -93,6 +95,34 @@ def test_a_mapping_is_held_against_the_table() -> None:
         Elements(TABLE, section(graph_mapping=mapping(vertex_properties=[date])).graph_mapping)
     (element,) = Elements(TABLE, section(graph_mapping=mapping(vertex_id_template="{EMP_NAME}")).graph_mapping).all
     assert element.is_shared
+
+
+def test_a_row_known_in_part_makes_the_shared_vertex_that_it_belongs_to_now() -> None:
+    """Else it would lack: no other row may ever write it."""
+    (element,) = Elements(TABLE, section(graph_mapping=mapping(vertex_id_template="{emp_name}")).graph_mapping).all
+    statements = Statements()
+    element.update((UNCHANGED, "Paris"), Change("1", 5, 0), None, statements)
+    (statement,) = statements.then
+    assert "mergeV([(T.id):'Paris'])" in statement
+    assert "gte(5L)" in statement
+
+
+def test_old_memories_of_deletions_are_swept_until_there_are_none() -> None:
+    """A bound on each call must not be one on how many can go in ten minutes."""
+    left = [2 * SWEEPS_MAX + 1]
+
+    class Graph:
+        def send(self, statements: list[str], doing: str) -> list[int]:
+            left[0] -= statements[0].endswith(".iterate()")
+            return left[:]
+
+    control = ControlVertices(cast("Client", Graph()), "shop/graph", 60)
+    for _ in range(3):
+        control.sweep()
+    assert left == [0]
+    left[0] = 1
+    control.sweep()
+    assert left == [1], "ten minutes have not passed"
 
 
 class _Recorder(BaseHTTPRequestHandler):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from apply.sinks.redshift.sink import RedshiftSink
 from apply.sinks.redshift.statements import TablePlan, copy, csv_text, literal
 from apply.sinks.redshift.types import NULL, column_type
 from schemas.changes import UNCHANGED
-from schemas.errors import TailraceError
+from schemas.errors import ErrorKind, TailraceError
+from schemas.redshift_target import RedshiftTarget
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.numbers import NAN
@@ -78,11 +80,44 @@ def test_columns_that_only_the_target_has_stay() -> None:
 def test_lines_tell_null_from_empty_and_refuse_what_no_column_holds() -> None:
     plan = TablePlan(TABLE, NAME)
     assert csv_text([plan.line(1, (7, '{"a": 1}', -5)), plan.line(2, (8, UNCHANGED, None))]) == (
-        f'1,7,"{{""a"": 1}}",-0.05\n2,8,{NULL},{NULL}\n'
+        f'"1","7","{{""a"": 1}}","-0.05"\n"2","8",{NULL},{NULL}\n'
     )
-    for row in ((7, "{", 1), (7, None, NAN), (7, '"' + "x" * 65_535, 1)):
-        with pytest.raises(ValueError):
+    assert csv_text([["", " a\rb "]]) == '""," a\rb "\n', "without quotes a carriage return ends a line"
+    for row in ((7, "{", 1), (7, "[NaN]", 1), (7, '"\ud800"', 1), (7, None, NAN), (7, '"' + "x" * 65_535, 1)):
+        with pytest.raises(ValueError) as caught:
             plan.line(1, row)
+        assert type(caught.value) is not UnicodeEncodeError, "it quotes what cannot be encoded"
+
+
+def test_rows_longer_than_copy_reads_are_refused() -> None:
+    texts = tuple(Column(f"c{place}", LogicalType(Family.STRING), "text") for place in range(62))
+    plan = TablePlan(TableSchema(TABLE.name, (TABLE.columns[0], *texts), (0,)), NAME)
+    assert plan.line(1, (1, *["x" * 60_000] * 62))
+    with pytest.raises(ValueError, match="4000000"):
+        plan.line(1, (1, *["x" * 65_000] * 62))
+
+
+def test_keys_that_differ_in_blanks_at_their_end_are_two() -> None:
+    table = TableSchema(TABLE.name, (Column("code", LogicalType(Family.STRING, length=5), "text"),), (0,))
+    assert TablePlan(table, NAME).merge("s1", deletes=True, wholes=False, parts=[]) == [
+        (
+            'delete from "shop"."orders" using s1 s where s.part <= 0 and "shop"."orders"."code" = s.c0 '
+            'and length("shop"."orders"."code") = length(s.c0)'
+        )
+    ]
+
+
+def test_a_file_that_no_client_could_write_is_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = {"engine": "redshift", "host": "h", "database": "d", "user": "u", "bucket_name": "bucket"}
+    sink = RedshiftSink("shop", "warehouse", RedshiftTarget.model_validate(section))
+
+    def refuse(*_: object) -> None:
+        raise TailraceError(ErrorKind.CONFIGURATION, "no region")
+
+    monkeypatch.setattr("apply.aws.client", refuse)
+    with pytest.raises(TailraceError, match="no region"):
+        sink._put("key", b"")
+    sink.rollback()
 
 
 @pytest.mark.parametrize(
