@@ -179,7 +179,7 @@ def beginnings(
     settings: Settings, topics: Topics, partitions: Sequence[TopicPartition]
 ) -> Mapping[TopicPartition, int]:
     """Return where a target that has seen nothing begins: at the offsets of the group that is named, or at the first
-    records that are there.
+    records that are there. What the group has not read may be gone: reading says so, since that is a loss.
     """
     group = source_of(settings).start_group
     begins = topics.begin_offsets({p.topic for p in partitions})
@@ -190,7 +190,7 @@ def beginnings(
             read = offsets.read(partitions)
         finally:
             offsets.close()
-        found = {p: max(read.get(p, 0), begin) for p, begin in found.items()}
+        found = {p: read.get(p, begin) for p, begin in found.items()}
         log.info("begins at another group's offsets", group=group, partitions=len(read))
     lost = sorted({p.topic for p in found if begins.get(p, 0) > 0})
     if lost and group is None:

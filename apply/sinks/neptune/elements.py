@@ -111,7 +111,9 @@ class Element:
         self._row = text(f"{gremlin.ROW}.{name}")
         self._stripped = stripped
         key = frozenset(table.key)
-        self.is_shared = not self.is_edge and not key <= id_.columns
+        self.lacks_key = not key <= id_.columns
+        """Whether several rows may have one id."""
+        self.is_shared = not self.is_edge and self.lacks_key
         used = id_.columns.union(*(end.columns for end, _ in ends or ()))
         self.moves = not self.is_shared and not (id_.columns == key and used == key)
 

@@ -47,6 +47,10 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
                     message = f"vertices of the definition {element.name} are shared by rows: none of them deletes one"
                     remedy = "let `vertex_id_template` hold the key, if that is not meant"
                     found.append(Finding(Severity.NOTE, "shared-vertex", message, table.name, remedy))
+                elif element.lacks_key:
+                    message = f"rows with one id share the edge of {element.name}: it goes with the row that wrote last"
+                    remedy = "let the edge's `template` hold the key"
+                    found.append(Finding(Severity.WARNS, "shared-edge", message, table.name, remedy))
     finally:
         client.close()
     return found

@@ -1,7 +1,8 @@
 """Places in the log of a MySQL server without GTIDs: a file and an offset, which mean nothing on any other server.
 
-The number that orders them is the file's number, then the offset: files are numbered along the log, and no file grows
-to 4 GiB (MySQL reference manual, `max_binlog_size`; events hold offsets of 32 bits).
+The number that orders them is the file's number, then the offset: files are numbered along the log. A transaction never
+spans files, so that one can make a file grow beyond 4 GiB (MySQL reference manual, `max_binlog_size`), and events hold
+offsets of 32 bits: such a transaction is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import re
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
+from capture.sources.mysql.refusals import RELOAD
+from schemas.errors import ErrorKind, TailraceError
 
 _PLACE = re.compile(r"([^\s:]+\.(\d{1,18})):(\d{1,10})")
 _OFFSET_BITS = 32
@@ -49,10 +52,17 @@ class FileOffset:
 
     def begin(self, gtid: Gtid) -> str:
         """Go on to the end of the transaction that begins here, which its first event tells; return its name: the place
-        before it.
+        before it. Raises PREREQUISITE where offsets do not reach its end.
         """
         name = self.text()
         self.offset = self._seen + gtid.length
+        if self.offset >> _OFFSET_BITS:
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                f"a transaction of {gtid.length} bytes ends beyond 4 GiB of {self.file}, which offsets do not reach",
+                remedy=f"set gtid_mode = ON and make transactions smaller; then {RELOAD}",
+                position=name,
+            )
         self._in_transaction = True
         return name
 

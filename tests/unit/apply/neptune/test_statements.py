@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
+from apply.sinks.neptune import target
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.control import SWEEPS_MAX, ControlVertices
 from apply.sinks.neptune.elements import Change, Elements, Statements
@@ -17,6 +18,7 @@ from apply.sinks.neptune.gremlin import text
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
 from schemas.neptune_target import NeptuneTarget
+from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
@@ -95,6 +97,20 @@ def test_a_mapping_is_held_against_the_table() -> None:
         Elements(TABLE, section(graph_mapping=mapping(vertex_properties=[date])).graph_mapping)
     (element,) = Elements(TABLE, section(graph_mapping=mapping(vertex_id_template="{EMP_NAME}")).graph_mapping).all
     assert element.is_shared
+
+
+def test_the_plan_warns_of_edges_that_rows_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = {"vertex_id_template": "{emp_id}", "vertex_definition_id": "1"}
+    edge = {"from_vertex": end, "to_vertex": end}
+    document = mapping()
+    document["rules"][0]["edge_definitions"] = [
+        edge | {"edge_id_template": {"label": "knows", "template": template}} for template in ("{emp_id}", "{emp_name}")
+    ]
+    graph = section(graph_mapping=document)
+    monkeypatch.setattr(Client, "send", lambda *_: [0])
+    monkeypatch.setattr(target, "_section", lambda *_: graph)
+    found = target.findings(cast("Settings", None), "graph", [TABLE])
+    assert [(each.code, "1.1" in each.message) for each in found] == [("shared-edge", True)]
 
 
 def test_a_row_known_in_part_makes_the_shared_vertex_that_it_belongs_to_now() -> None:

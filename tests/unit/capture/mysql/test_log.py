@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from capture.sources.mysql import binlog
+from capture.sources.mysql.binlog import Gtid
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.log import MysqlLog
 from capture.sources.mysql.position import position_of
@@ -56,3 +57,13 @@ def test_a_group_of_xa_that_ends_unprepared_is_an_error() -> None:
     with pytest.raises(TailraceError, match="not prepared") as caught:
         log.poll(0)
     assert caught.value.kind is ErrorKind.DECODE
+
+
+def test_a_transaction_beyond_what_offsets_reach_is_refused() -> None:
+    """Else its number would be that of a place in the next file."""
+    place = FileOffset("binlog.000001", 157)
+    assert place.begin(Gtid(("", 0), 0, 0, (1 << 32) - 158)) == "binlog.000001:157"
+    assert place.size < FileOffset("binlog.000002", 4).size
+    with pytest.raises(TailraceError, match="4 GiB") as caught:
+        FileOffset("binlog.000001", 157).begin(Gtid(("", 0), 0, 0, (1 << 32) - 157))
+    assert caught.value.kind is ErrorKind.PREREQUISITE

@@ -1,0 +1,39 @@
+"""Where a target begins to read what Debezium wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from apply import debezium_topics
+from apply.sink import TopicPartition
+from runtime.kafka.admin import Topics
+from schemas.settings import Settings
+
+READ, UNREAD = TopicPartition("shop.orders", 0), TopicPartition("shop.orders", 1)
+
+
+def test_a_target_begins_at_a_groups_offsets_also_where_the_records_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not pass over them in silence: the consumer says that they are not there."""
+
+    class Group:
+        def __init__(self, kafka: dict[str, Any], group: str) -> None:
+            assert group == "connect-sink"
+
+        def read(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+            return {READ: 100}
+
+        def close(self) -> None:
+            pass
+
+    source = SimpleNamespace(start_group="connect-sink")
+    monkeypatch.setattr(debezium_topics, "GroupOffsets", Group)
+    monkeypatch.setattr(debezium_topics, "source_of", lambda settings: source)
+    settings = cast("Settings", SimpleNamespace(kafka={}))
+    topics = cast("Topics", SimpleNamespace(begin_offsets=lambda names: {READ: 500, UNREAD: 7}))
+    assert debezium_topics.beginnings(settings, topics, [READ, UNREAD]) == {READ: 100, UNREAD: 7}
+    source.start_group = None
+    assert debezium_topics.beginnings(settings, topics, [READ, UNREAD]) == {READ: 500, UNREAD: 7}
