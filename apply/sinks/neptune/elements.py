@@ -75,6 +75,10 @@ class _Properties:
                 raise unfit(table, f"the property {each.property_name}: {error}", "change `graph_mapping`") from error
             self._made.append((text(each.property_name), template, make))
 
+    def are_known(self, row: Row) -> bool:
+        """Tell whether a row, of which a part may be known, tells all of them."""
+        return not any(row[i] is UNCHANGED for _, template, _ in self._made for i in template.columns)
+
     def of_row(self, row: Row) -> dict[str, str | None]:
         """Return literals by literal names; None for what is null; what is not known is left out. Raises ValueError."""
         found: dict[str, str | None] = {}
@@ -167,7 +171,12 @@ class Element:
             raise ValueError(
                 "an element moves with a row that the log holds a part of only (PostgreSQL: `replica identity full`)"
             )
-        if place is None or (self.moves and found is None):
+        if place is None:
+            return
+        if self.moves and found is None:
+            # The row had none so far, where a column was null; or it is deleted, which the guards know.
+            if self._properties.are_known(row):
+                self.write(row, change, into)
             return
         values = gremlin.properties(self._values(row, change), self._single)
         into.then.append(f"g.{self.letter}({text(place[0])}).has({self._own},lt({change.seq}L)){values}.iterate()")

@@ -123,6 +123,22 @@ def test_a_row_known_in_part_makes_the_shared_vertex_that_it_belongs_to_now() ->
     assert "gte(5L)" in statement
 
 
+def test_a_row_known_in_part_makes_the_edge_that_it_has_from_now_on() -> None:
+    """A column was null before, and what is not known is nothing of the edge's."""
+    columns = (*TABLE.columns, Column("about", LogicalType(Family.STRING), "text"))
+    end = {"vertex_id_template": "{emp_name}", "vertex_definition_id": "1"}
+    edge = {"from_vertex": end, "to_vertex": end, "edge_id_template": {"label": "is", "template": "{emp_name}"}}
+    about = [{"property_name": "about", "property_value_template": "{about}", "property_value_type": "String"}]
+    document = mapping()
+    document["rules"][0]["edge_definitions"] = [edge, edge | {"edge_properties": about}]
+    table = TableSchema(TABLE.name, columns, (0,))
+    _, plain, described = Elements(table, section(graph_mapping=document).graph_mapping).all
+    for element, count in ((plain, 1), (described, 0)):
+        statements = Statements()
+        element.update((1, "Ann", UNCHANGED), Change("1", 5, 0), None, statements)
+        assert sum("mergeE([(T.id):'Ann'])" in each for each in statements.then) == count
+
+
 def test_old_memories_of_deletions_are_swept_until_there_are_none() -> None:
     """A bound on each call must not be one on how many can go in ten minutes."""
     left = [2 * SWEEPS_MAX + 1]
