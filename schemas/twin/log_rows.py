@@ -6,7 +6,8 @@ its value is written at once. Whatever is neither null nor in the usual form rai
 change then, as in the generated functions.
 
 Bounds: reads are checked against the message's end, column by column; the output is made large enough before a message
-is read, for twice what it can become: rows, and the key behind them.
+is read, for twice what it can become: rows, and the key behind them. That is many times the message's length, and each
+table has an output of its own: large messages go the careful way, and no more than a little of the output is kept.
 
 Wire forms: PostgreSQL documentation, "Logical Replication Message Formats", each message with its header (see
 `pgoutput.py` of the engine).
@@ -38,6 +39,9 @@ OLD = cython.declare(cython.int, ord("O"))
 KEY = cython.declare(cython.int, ord("K"))
 NULL = cython.declare(cython.int, ord("n"))
 BINARY = cython.declare(cython.int, ord("b"))
+
+MESSAGE_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 18)
+KEPT_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 16)
 
 COMPILED = cython.compiled
 
@@ -121,6 +125,9 @@ class Writer:
             else:
                 if tombstones and message[25] == DELETE and key is not None:
                     pairs.append((key, None))
+        if self.size > KEPT_BYTES_MAX:
+            self.o = self.size = 0
+            self.buffer = bytearray()
         return pairs, last
 
     @cython.cfunc
@@ -130,7 +137,7 @@ class Writer:
         head: bytes
         key: object
         m: cython.p_const_uchar = message
-        if n < 33:
+        if not 33 <= n <= MESSAGE_BYTES_MAX:
             raise Odd
         op: cython.int = m[25]
         row: cython.int = m[30]
@@ -164,9 +171,11 @@ class Writer:
         self.reserved = size
         if size > self.size:
             written: bytes = bytes(self.out[: self.o]) if self.size else b""
+            # It raises where there is no memory, and nothing may have changed then.
+            buffer: bytearray = bytearray(2 * size)
+            self.buffer = buffer
+            self.out = buffer
             self.size = 2 * size
-            self.buffer = bytearray(self.size)
-            self.out = self.buffer
             copy(self.out, 0, written, 0, len(written))
         return 0
 

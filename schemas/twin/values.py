@@ -210,17 +210,23 @@ def _base64(
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
+@cython.exceptval(-1)
 def _escaped(
     out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
-    """Write a JSON string as orjson does: with escapes only where there must be one, the short one if there is one."""
+    """Write a JSON string as orjson does: with escapes only where there must be one, the short one if there is one.
+
+    Raises UnicodeDecodeError unless it is UTF-8.
+    """
     hexadecimal: cython.p_const_uchar = HEX
     c: cython.uchar
+    every: cython.uchar = 0
+    start: cython.Py_ssize_t = p
     out[o] = 34
     o += 1
     while p < q:
         c = m[p]
+        every |= c
         p += 1
         if c >= 32 and c not in {34, 92}:
             out[o] = c
@@ -247,6 +253,8 @@ def _escaped(
             out[o + 2] = hexadecimal[c >> 4]
             out[o + 3] = hexadecimal[c & 15]
             o += 4
+    if every > 127:
+        m[start:q].decode("utf-8")
     out[o] = 34
     return o + 1
 

@@ -106,7 +106,7 @@ def _table(key: tuple[int, ...], *, full_before: bool) -> tuple[TableSchema, Tab
 
 CASES = [
     _table(key, full_before=full_before)
-    for key, full_before in (((0,), False), ((1, 20, 8), False), ((20, 0), True), ((), True))
+    for key, full_before in (((0,), False), ((1, 20, 8), False), ((20, 0), True), ((24, 10), True), ((), True))
 ]
 USUAL = [
     pack(">q", 7),
@@ -203,6 +203,52 @@ def test_usual_rows_are_written_without_a_second_reading(module: ModuleType | No
         expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
         form.read = None  # type: ignore[method-assign, assignment]
         assert encoder._functions["logged_by_twin"](form, module)(messages, block, 1, True) == expected
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("module", MODULES)
+def test_a_text_that_is_not_utf8_is_no_json(module: ModuleType | None, format_: Format) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table, form = CASES[0]
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    twin, generated = encoder._functions["logged_by_twin"](form, module), encoder._functions["logged_by_python"](form)
+    for i, before in ((1, b""), (12, b"a"), (21, b"{"), (22, b"\1{"), (23, b"sad")):
+        for wrong in (b"\xff", b"\xc3", b"\xed\xa0\x80"):
+            row = [wire.binary(before + wrong if at == i else value) for at, value in enumerate(USUAL)]
+            messages = [wire.insert(1, wire.row(*row))]
+            found = _outcome(twin, messages, block, 1, True)
+            assert found == _outcome(generated, messages, block, 1, True)
+            assert (found is ErrorKind.DECODE) == (format_ is not Format.AVRO)
+
+
+def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() -> None:
+    module, (table, form) = unbuilt("log_rows"), (CASES[0][0], copy(CASES[0][1]))
+    encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    small, middle, large = (
+        wire.insert(1, wire.row(*[wire.binary(b"x" * size if i == 1 else value) for i, value in enumerate(USUAL)]))
+        for size in (1, 100_000, module.MESSAGE_BYTES_MAX)
+    )
+    messages = [small, middle, middle, large, small]
+    careful: list[bytes] = []
+    read, left = form.read, iter([True, False])
+
+    def counted(message: bytes) -> object:
+        careful.append(message)
+        return read(message)
+
+    def bytearray_(size: int = 0) -> bytearray:
+        if size > 1_000_000 and next(left):
+            raise MemoryError
+        return bytearray(size)
+
+    form.read = counted  # type: ignore[method-assign, assignment]
+    module.bytearray = bytearray_  # type: ignore[attr-defined]
+    expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
+    assert encoder._functions["logged_by_twin"](form, module)(messages, block, 1, True) == expected
+    assert careful == [middle, large]
 
 
 def test_every_kind_is_met() -> None:
