@@ -46,7 +46,8 @@ class Survey:
         self._strict = strict
         self._ends = {TopicPartition(*p): end for p, end in ends.items() if end > 0}
         self._left = dict(self._ends)
-        self._others: Mapping[TopicPartition, Progress] = {}
+        self._others: dict[TopicPartition, Progress] = {}
+        """The furthest that other appliers have been seen at."""
         self._next_look = self._moved_at = now
 
     def part(self, records: list[Record]) -> list[Record]:
@@ -68,7 +69,7 @@ class Survey:
         now: float,
     ) -> bool:
         """Tell whether all have passed: but for partitions that are held, and for those of other appliers that have not
-        moved for `patience_s`; for much longer, if all that keeps one back there are rows that wait.
+        moved for `patience_s`; for much longer, if rows wait there.
         """
         held = {*standing}
         left = self._left
@@ -83,20 +84,20 @@ class Survey:
         missing = [p for p in left if p not in held or p not in positions]
         if any(p in positions for p in missing):
             return False
-        waits = any(p in self._others and self._others[p].written >= left[p] for p in missing)
+        waits = any(p in self._others and self._others[p].written > self._others[p].durable for p in missing)
         return not missing or now - self._moved_at >= (PATIENCE * patience_s if waits else patience_s)
 
     def _look(self, committed: Mapping[Any, Progress], now: float) -> None:
         # What comes after the ends is no progress towards them: two appliers, each with a row that waits, would wait
-        # for each other as long as anything comes.
+        # for each other as long as anything comes. Nor is what is gone over again: while a table that both have is
+        # suspended, each goes back to what is durable with every try.
         left = self._left
-        found = {
-            TopicPartition(*p): Progress(one.durable, min(one.written, left[TopicPartition(*p)]))
-            for p, one in committed.items()
-        }
-        if found != self._others:
-            self._others, self._moved_at = found, now
-        for partition, one in found.items():
+        for pair, one in committed.items():
+            partition = TopicPartition(*pair)
+            seen = self._others.get(partition, Progress(-1, -1))
+            best = Progress(max(seen.durable, one.durable), max(seen.written, min(one.written, left[partition])))
+            if best != seen:
+                self._others[partition], self._moved_at = best, now
             if (one.durable if self._strict else one.written) >= left[partition]:
                 del left[partition]
 

@@ -130,6 +130,19 @@ def test_who_moves_is_waited_for_and_who_has_come_to_the_end_but_for_what_waits_
     assert passed(200, 181.0), "what comes later is no progress"
 
 
+def test_who_goes_over_the_same_again_and_again_is_not_waited_for_for_ever() -> None:
+    """As two appliers do that share a suspended table, each time that it is tried again."""
+    here, there = TopicPartition("shop.public.parents", 0), TopicPartition("shop.public.parents", 1)
+    survey = Survey({there: 100}, 0.0)
+
+    def passed(now: float) -> bool:
+        group = {there: Progress(3, 90 if now % 30 else 3)}
+        return survey.passed({here: 0}, {}, [], lambda _: dict(group), 10, now)
+
+    assert not any(passed(float(now)) for now in range(100))
+    assert any(passed(float(now)) for now in range(100, 130))
+
+
 def test_a_key_that_changes_all_the_time_is_refused_in_the_end_and_the_rest_flows() -> None:
     rig = rig_of(PARENTS, CHILDREN)
     member = rig.member(take_all=True, limits=Limits(conflict_wait_s=10))
