@@ -1,7 +1,8 @@
 """Records that Kafka does not take for their size, published in parts: see `schemas.parts`.
 
-The parts come before the record, in the same Kafka transaction. Their offsets are known beforehand: capture alone
-writes the parts topic, and waits until it has all that was sent.
+The parts come before the record, in the same Kafka transaction. Their offsets are what the topic ends with once Kafka
+has them all: capture alone writes it. Not beforehand: the end of the transaction before takes an offset too, and comes
+when it will.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Protocol
 from runtime.kafka.admin import TopicSpec
 from runtime.kafka.producer import Headers
 from schemas.codecs import Encoder, Pair, compile_decoder
+from schemas.errors import ErrorKind, TailraceError
 from schemas.parts import HEADER, PART_BYTES_MAX, parts, reduced, reference
 from schemas.settings import Settings
 from schemas.topic_settings import Cleanup
@@ -42,22 +44,32 @@ class TopicAdmin(Protocol):
 class LargeRecords:
     """Publishes records that are too large for their topic."""
 
-    def __init__(self, topic: str, part_bytes: int, producer: Producer, end: Callable[[], int]) -> None:
-        """`end` makes the topic if it is not there, and tells its end."""
+    def __init__(
+        self, topic: str, part_bytes: int, producer: Producer, make: Callable[[], object], end: Callable[[], int]
+    ) -> None:
+        """`make` makes the topic if it is not there, `end` tells its end."""
         self._topic = topic
         self._part_bytes = part_bytes
         self._producer = producer
+        self._make = make
         self._end = end
+        self._is_made = False
 
     def produce(self, topic: str, encoder: Encoder, pair: Pair, partition: int | None) -> None:
         """Publish a record. Raises CONFIGURATION where its key alone, or its small values, are too large."""
         key, value = pair
         assert value is not None
         small = reduced(encoder, compile_decoder(encoder.table, encoder.format), value)
-        self._producer.flush()
-        where = reference(value, self._end(), self._part_bytes)
+        if not self._is_made:
+            self._make()
+            self._is_made = True
+        where = reference(value, 0, self._part_bytes)
         for part in parts(value, self._part_bytes):
             self._producer.produce(self._topic, key, part, 0)
+        self._producer.flush()
+        # One behind the other: brokers take no record of a transaction before the end of the one before stands in all
+        # of its partitions.
+        where = where._replace(first=self._end() - where.part_count)
         self._producer.produce(topic, key, small, partition, [(HEADER, where.to_header())])
 
 
@@ -65,18 +77,25 @@ def open_large_records(settings: Settings, producer: Producer, topics: TopicAdmi
     """Return what publishes the large records of a replication. The topic is made with the first one."""
     topic = parts_topic(settings.name)
 
-    def end() -> int:
+    def make() -> None:
         topics.ensure([topic_spec(settings)])
-        return topics.end_offsets([topic], read_committed=False)[topic, 0]
+
+    def end() -> int:
+        ends = topics.end_offsets([topic], read_committed=False)
+        if (topic, 0) not in ends:
+            # A broker that has not heard of the new topic yet.
+            raise TailraceError(ErrorKind.TRANSPORT, f"no answer about the end of {topic}")
+        return ends[topic, 0]
 
     # With the key and what surrounds it a part is below what the client takes.
     part_bytes = min(PART_BYTES_MAX, int(settings.kafka.get("message.max.bytes", 1_000_000)) // 10 * 9)
-    return LargeRecords(topic, part_bytes, producer, end)
+    return LargeRecords(topic, part_bytes, producer, make, end)
 
 
 def topic_spec(settings: Settings) -> TopicSpec:
     """Return what the parts topic must be: it keeps parts for as long as any topic keeps what refers to them."""
     topics = settings.topics
     is_kept = topics.cleanup is Cleanup.COMPACT or bool(topics.overrides)
-    config = {**topics.config, **({"retention.ms": -1, "retention.bytes": -1} if is_kept else {})}
+    # By time alone: one partition has what all partitions of all tables refer to.
+    config = {**topics.config, "retention.bytes": -1, **({"retention.ms": -1} if is_kept else {})}
     return TopicSpec(parts_topic(settings.name), 1, "delete", config, replication_factor=topics.replication_factor)

@@ -70,28 +70,49 @@ def test_what_stands_for_a_large_record_lacks_its_large_values_alone(
     assert decoder.facts(small) == decoder.facts(value)
 
 
-def test_parts_come_before_their_record_and_are_checked() -> None:
-    sent: list[tuple[Any, ...]] = []
+class Log:
+    """A producer, and the partition of the parts: `late` of its offsets are taken by what is still under way."""
 
-    class Producer:
-        def produce(self, *record: Any) -> None:
-            sent.append(record)
+    def __init__(self, end: int, late: int) -> None:
+        self.sent: list[tuple[Any, ...]] = []
+        self.at: list[int] = []
+        self._end = end
+        self._late = late
 
-        def flush(self) -> None:
-            sent.append(("flush",))
+    def make(self) -> None:
+        assert not self.sent, "made before anything is sent to it"
 
+    def produce(self, *record: Any) -> None:
+        if record[0] == "parts":
+            # The end of the transaction before: no broker takes a record of the next one in front of it.
+            self._end, self._late = self._end + self._late, 0
+            self.at.append(self._end)
+            self._end += 1
+        self.sent.append(record)
+
+    def flush(self) -> None:
+        self.sent.append(("flush",))
+
+    def end(self) -> int:
+        return self._end
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_parts_come_before_their_record_and_are_checked(late: int) -> None:
     encoder = compile_encoder(TABLE, Format.JSON, replication="r", connector="postgresql", database="d")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=1, txid=1, now_us=1)
     ((key, value),), _ = encoder.run(
         RowChanges(TABLE, Transaction("1", 1, 1, 1), ["c"], [None], [ROW]), block, 0, False
     )
-    LargeRecords("parts", 900_000, Producer(), lambda: 12).produce("wide", encoder, (key, value), None)
-    first, *slices, record = sent
-    assert first == ("flush",)
+    log = Log(12, late)
+    LargeRecords("parts", 900_000, log, log.make, log.end).produce("wide", encoder, (key, value), None)
+    *slices, flush, record = log.sent
+    assert flush == ("flush",)
     assert {(topic, its_key, partition) for topic, its_key, _, partition in slices} == {("parts", key, 0)}
     (header,) = record[4]
     where = Reference.of_header(header[1])
-    assert (header[0], where.first, where.part_count) == (HEADER, 12, len(slices))
+    assert header[0] == HEADER
+    assert [*range(where.first, where.first + where.part_count)] == log.at
     found = [content for _, _, content, _ in slices]
     assert where.joined(found) == value
     for wrong in (found[:-1], [*found[:-1], found[-1][:-1] + b"x"], []):
