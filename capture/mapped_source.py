@@ -115,8 +115,12 @@ class MappedSource:
 
     def complete(self, changes: RowChanges) -> None:
         """Complete new rows, as `Source.complete` says. Rows that rules have made are complete where they must be."""
-        if changes.table.at_source is None:
+        inside = changes.table.source_form
+        if inside is changes.table:
             self._source.complete(changes)
+        elif self._map(inside).rows is None:
+            # They are the source's, under other names: its own lists are completed in place.
+            self._source.complete(RowChanges(inside, changes.txn, changes.ops, changes.before, changes.after))
 
     def format_position(self, position: Position) -> str:
         """Print a position."""

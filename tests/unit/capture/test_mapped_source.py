@@ -90,6 +90,7 @@ class Inside:
         return cast("LogReader", SimpleNamespace(poll=lambda _timeout_s: self.changes))
 
     def complete(self, changes: RowChanges) -> None:
+        assert changes.table is PEOPLE
         for i, after in enumerate(changes.after):
             assert changes.before[i] is not None
             if after is not None and U in after:
@@ -139,6 +140,18 @@ def test_a_column_that_is_masked_or_removed_is_in_no_change() -> None:
     ]
     assert inside.given == [PEOPLE, OTHERS]
     assert inside.completed == 2
+
+
+def test_a_new_key_is_a_whole_row_where_rules_change_nothing_but_names() -> None:
+    inside = Inside(changes_of(("u", ("k", U, U, U), ("l", U, U, 3))))
+    source = MappedSource(cast("Any", inside), settings(rule(1, "rename", "secret", value="hint")))
+    (found,) = source.open_log(START, source.tables()).poll(0)
+    assert isinstance(found, RowChanges)
+    assert found.table.column_names == ("id", "name", "hint", "grade")
+    # As the publisher does it.
+    source.complete(found)
+    assert found.after == [("l", "now", "now", 3)]
+    assert inside.completed == 1
 
 
 def test_a_filter_sees_what_a_rule_takes_away_and_positions_count_what_it_leaves_out() -> None:
