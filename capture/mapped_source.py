@@ -20,7 +20,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter, row_filter
 from schemas.mappings.mapped_table import MappedTable, map_table
 from schemas.mappings.names import concerns
-from schemas.mappings.rules import TransformationRule
+from schemas.mappings.rules import MASKING, Action, TransformationRule
 from schemas.per_table import PerSchema
 from schemas.position import Position
 from schemas.settings import Settings
@@ -232,10 +232,21 @@ def _mapped(rules: Sequence[TransformationRule], table: TableSchema) -> MappedTa
     mapped = map_table(rules, table)
     if mapped.rows is None and mapped.table == table:
         return mapped
-    # Whatever its id, the same rule makes the same rows.
-    said = [rule.model_dump_json(exclude={"rule_id", "rule_name"}) for rule in rules if concerns(rule, table.name)]
-    made_by = hashlib.sha256("\n".join(sorted(said)).encode()).hexdigest()[:32]
-    return replace(mapped, table=replace(mapped.table, at_source=table, made_by=made_by))
+    here = [rule for rule in rules if concerns(rule, table.name)]
+    changing = MASKING | {Action.CHANGE_DATA_TYPE}
+    keying = [
+        rule
+        for rule in here
+        if rule.rule_action in changing and any(concerns(rule, table.name, name) for name in table.key_names)
+    ]
+    made = replace(mapped.table, at_source=table, made_by=_digest(here), key_made_by=_digest(keying))
+    return replace(mapped, table=made)
+
+
+def _digest(rules: Sequence[TransformationRule]) -> str:
+    """Return what tells rules from others; empty for none. Whatever its id, the same rule makes the same rows."""
+    said = sorted(rule.model_dump_json(exclude={"rule_id", "rule_name"}) for rule in rules)
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32] if said else ""
 
 
 def _inside(tables: Sequence[TableSchema]) -> list[TableSchema]:

@@ -272,5 +272,5 @@ def _is_another(one: TableSchema | None, other: TableSchema) -> bool:
     return one is None or bool(one.number and other.number and one.number != other.number)
 
 
-def _key_of(table: TableSchema) -> list[tuple[str, str]]:
-    return [(table.columns[i].name, table.columns[i].native) for i in table.key]
+def _key_of(table: TableSchema) -> tuple[list[tuple[str, str]], str]:
+    return [(table.columns[i].name, table.columns[i].native) for i in table.key], table.key_made_by

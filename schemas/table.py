@@ -142,6 +142,8 @@ class TableSchema:
     """The table as the source has it, where capture makes something else of its columns; None: it is as it is there."""
     made_by: str = ""
     """A digest of the rules by which capture makes it of `at_source`: other rules make another version."""
+    key_made_by: str = ""
+    """The same of those that make the key's values: other ones make other rows of all that are there."""
     _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False, hash=False)
 
     @property
@@ -189,7 +191,8 @@ class TableSchema:
         document = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in _NOT_PLAIN}
         if self.at_source is None:
             return document
-        return document | {"at_source": self.at_source.to_document(), "made_by": self.made_by}
+        made = {"at_source": self.at_source.to_document(), "made_by": self.made_by, "key_made_by": self.key_made_by}
+        return document | made
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> TableSchema:
@@ -235,10 +238,11 @@ class TableSchema:
             storage=document.get("storage", 0),
             at_source=cls.from_document(document["at_source"]) if document.get("at_source") else None,
             made_by=document.get("made_by", ""),
+            key_made_by=document.get("key_made_by", ""),
         )
 
 
-_NOT_PLAIN = frozenset({"at_source", "made_by", "_fingerprint"})
+_NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "_fingerprint"})
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from capture import schema_changes
 from capture.mapped_source import MappedReader, MappedSource
 from capture.source import LogReader
 from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Transaction, Truncate
@@ -208,6 +209,21 @@ def test_other_rules_begin_a_new_version_and_none_leave_the_log_alone() -> None:
     assert isinstance(back, SchemaChange)
     assert back.after == PEOPLE
     assert bare.open_log(START, bare.tables()).poll(0) == []
+
+
+def test_other_rules_for_the_key_alone_make_other_rows_of_those_that_are_there() -> None:
+    def key(*rules: dict[str, Any]) -> Any:
+        table = MappedSource(cast("Any", Inside()), settings(*rules)).tables()[0]
+        assert table.columns[0].native == "text"
+        assert TableSchema.from_document(table.to_document()).key_made_by == table.key_made_by
+        return schema_changes._key_of(table)
+
+    mask = rule(1, "data-masking-digits-mask", "id", value="#")
+    of_another = rule(2, "data-masking-digits-mask", "name", value="#")
+    assert key(of_another) == schema_changes._key_of(PEOPLE)
+    assert key(mask) != key(of_another)
+    assert key(mask) != key(mask | {"value": "*"})
+    assert key(mask) == key(of_another, mask | {"rule-id": "7"})
 
 
 def test_a_value_that_cannot_be_what_a_rule_says_stops_without_being_told() -> None:
