@@ -36,6 +36,7 @@ class MappedSource:
         self._is_filtered = bool(settings.filters)
         self._rules = tuple(settings.capture_transformations)
         self._map = PerSchema(partial(_mapped, self._rules))
+        self._listed: dict[TableName, tuple[TableSchema, TableSchema]] = {}
         self.capabilities: Capabilities = source.capabilities
 
     def identity(self) -> dict[str, str]:
@@ -48,11 +49,11 @@ class MappedSource:
 
     def tables(self) -> list[TableSchema]:
         """Return the tables as they are published. Raises CONFIGURATION, with the rule's id, for one that cannot be."""
-        return [self._map(table).table for table in self._source.tables()]
+        return self._published(self._source.tables())
 
     def readable(self) -> list[TableSchema]:
         """Return the tables that can be read, as `tables` does."""
-        return [self._map(table).table for table in self._source.readable()]
+        return self._published(self._source.readable())
 
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         """Estimate rows, before filters."""
@@ -146,14 +147,27 @@ class MappedSource:
         """Close all connections."""
         self._source.close()
 
+    def _published(self, tables: Sequence[TableSchema]) -> list[TableSchema]:
+        """Map what the catalogue lists, again and again, and each time in objects of its own."""
+        if not self._rules:
+            return list(tables)
+        before, self._listed = self._listed, {}
+        for table in tables:
+            known = before.get(table.name)
+            if known is None or known[0] != table:
+                known = table, _mapped(self._rules, table).table
+            self._listed[table.name] = known
+        return [published for _, published in self._listed.values()]
+
 
 class MappedReader:
     """A snapshot reader behind the same rules."""
 
     def __init__(self, reader: SnapshotReader, settings: Settings) -> None:
         self._reader = reader
-        self._where = PerSchema(partial(row_filter, settings.filters))
-        self._map = PerSchema(partial(_mapped, tuple(settings.capture_transformations)))
+        self._filters = settings.filters
+        self._rules = tuple(settings.capture_transformations)
+        self._last: tuple[TableSchema, RowFilter | None, MappedTable] | None = None
 
     def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
         """Cut a table by its key at the source."""
@@ -165,7 +179,10 @@ class MappedReader:
         """Read a chunk: the rows that the filters take (`where` is theirs alone), as they are published."""
         assert where is None
         inside = table.source_form
-        where, mapped = self._where(inside), self._map(inside)
+        if self._last is None or self._last[0] != inside:
+            # Chunks of a table come one after the other, each with an object of its own.
+            self._last = inside, row_filter(self._filters, inside), _mapped(self._rules, inside)
+        _, where, mapped = self._last
         for rows in self._reader.read(inside, chunk, batch_rows, *([where] if where else [])):
             if where is not None:
                 rows = list(filter(where.matches, rows))

@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from capture import schema_changes
+from capture import mapped_source, schema_changes
 from capture.mapped_source import MappedReader, MappedSource
 from capture.source import LogReader
 from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Transaction, Truncate
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings import mapped_table
 from schemas.position import Position
 from schemas.settings import Settings, parse
 from schemas.table import Column, TableName, TableSchema
@@ -209,6 +210,32 @@ def test_other_rules_begin_a_new_version_and_none_leave_the_log_alone() -> None:
     assert isinstance(back, SchemaChange)
     assert back.after == PEOPLE
     assert bare.open_log(START, bare.tables()).poll(0) == []
+
+
+def test_what_is_listed_and_read_again_and_again_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[TableSchema] = []
+
+    class Lasting(Inside):
+        def tables(self) -> list[TableSchema]:
+            return [TableSchema.from_document(PEOPLE.to_document())]
+
+        def read(self, *_arguments: Any) -> Iterator[list[Row]]:
+            yield [("k", "n", "x", 1)]
+
+    def map_table(rules: Any, table: TableSchema) -> Any:
+        compiled.append(table)
+        return mapped_table.map_table(rules, table)
+
+    monkeypatch.setattr(mapped_source, "map_table", map_table)
+    inside, document = Lasting(), settings(*RULES)
+    source, reader = MappedSource(cast("Any", inside), document), MappedReader(cast("Any", inside), document)
+    listed = [source.tables()[0] for _ in range(3)]
+    assert listed[0] is listed[2]
+    assert len(compiled) == 1
+    asked = [TableSchema.from_document(listed[0].to_document()) for _ in range(3)]
+    rows = [[*reader.read(table, cast("Any", None), 10)] for table in asked]
+    assert rows == [[[(hashed("k"), "n", 1, "nx")]]] * 3
+    assert len(compiled) == 2
 
 
 def test_other_rules_for_the_key_alone_make_other_rows_of_those_that_are_there() -> None:
