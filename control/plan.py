@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from capture import checkpoints
+from capture import checkpoints, large_records
 from capture.schemas_topic import Catalogue
 from capture.service import own_topics
 from capture.shapes import check
@@ -317,7 +317,8 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
         specs = _table_topics(settings, cluster, tables)
         report.findings += [PlacedFinding("kafka", finding) for finding in entangled(settings, tables, specs)]
         server = settings.kafka["bootstrap.servers"]
-        for wrong in cluster.differences([*own_topics(settings), *specs.values()]):
+        own = [*own_topics(settings), large_records.topic_spec(settings)]
+        for wrong in cluster.differences([*own, *specs.values()]):
             tool, _, arguments = wrong.repair.partition(" ")
             remedy = f"{tool} --bootstrap-server {server} {arguments}"
             if wrong.loses:

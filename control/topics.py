@@ -127,6 +127,7 @@ def contents_by_topic(settings: Settings) -> dict[str, str]:
             names.checkpoints_topic(replication): "capture's position and load progress",
             names.ddl_topic(replication): "schema changes, in order",
             names.transactions_topic(replication): "marks, and where transactions begin and end",
+            names.parts_topic(replication): "parts of large records, if there are any",
         }
     contents |= {
         names.schemas_topic(replication): "table schema versions",
