@@ -66,6 +66,12 @@ class Completion:
         loaded = self._catalog.topics[topic].loaded
         return loaded is not None and self._done.get(topic) == loaded.generation
 
+    def is_published(self, topic: str) -> bool:
+        """Tell whether the topic holds all rows of a table's newest load."""
+        known = self._catalog.topics[topic]
+        loaded = known.loaded
+        return loaded is not None and known.versions.get(loaded.version, known.newest).life == known.newest.life
+
     def attend(self, reached: Mapping[TopicPartition, int]) -> None:
         """Begin to complete what can be completed. `reached` are the durable offsets of the partitions owned.
 
@@ -103,7 +109,7 @@ class Completion:
         newest, loaded, dropped = known.newest, known.loaded, known.dropped
         if self._drops and dropped is not None and dropped.version == newest.version:
             return self._attend_drop(topic, newest, dropped, reached)
-        if loaded is None or known.versions.get(loaded.version, newest).life != newest.life:
+        if loaded is None or not self.is_published(topic):
             # It is to be loaded anew.
             return None
         table = self._target(topic)

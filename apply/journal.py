@@ -185,6 +185,13 @@ def _time(us: int) -> datetime:
 
 
 def loaded(settings: Settings, completion: Completion, applier: Applier) -> bool:
-    """Tell whether every table is loaded, as far as it is known; where nothing is loaded, all is."""
+    """Tell whether every table is loaded, as far as it is known; where nothing is loaded, all is.
+
+    Only who has some of a table's partitions learns when it is complete: of tables that others have, capture's word
+    counts that all is published.
+    """
     topics = [topic for topic, known in applier.catalog.topics.items() if known.versions]
-    return settings.mode is Mode.CDC or all(completion.is_done(topic) for topic in topics)
+    own = {partition.topic for partition in applier.cursors.positions}
+    return settings.mode is Mode.CDC or all(
+        completion.is_done(topic) or (own and topic not in own and completion.is_published(topic)) for topic in topics
+    )

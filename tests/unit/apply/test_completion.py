@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 from apply.completion import RETRY_S, Completion, ranks
+from apply.journal import loaded
 from apply.memory import MemorySink
 from apply.sink import TopicPartition
 from apply.writer import Policies, Writer
 from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Mode
 from schemas.table import ForeignKey, TableName
 from tests.conformance.sink_suite import EVENTS, ORDERS, SEATS
 from tests.unit.apply.rig import Member, PlainCatalog, Rig
@@ -41,6 +45,29 @@ def test_a_load_is_completed_when_both_appliers_have_passed_it() -> None:
     assert rig.target.completed == [ORDERS.name]
     assert first.is_done("shop.public.orders")
     assert second.is_done("shop.public.orders")
+
+
+def test_appliers_that_have_tables_of_their_own_know_both_when_all_is_loaded() -> None:
+    rig = Rig([ORDERS, SEATS])
+    settings: Any = SimpleNamespace(mode=Mode.FULL_LOAD_AND_CDC)
+    orders, seats = "shop.public.orders", "shop.public.seats"
+    member = rig.member()
+    done = completion(rig, member)
+    catalog = PlainCatalog(rig.topics)
+
+    def is_loaded(*own: TopicPartition) -> bool:
+        applier: Any = SimpleNamespace(catalog=catalog, cursors=SimpleNamespace(positions=dict.fromkeys(own, 0)))
+        return loaded(settings, done, applier)
+
+    mine = [p for p in rig.topics.logs if p.topic == orders]
+    rig.topics.loaded(ORDERS)
+    done.attend(dict.fromkeys(mine, 0))
+    assert done.is_done(orders)
+    assert not is_loaded(*mine), "the other table is not published"
+    rig.topics.loaded(SEATS)
+    assert is_loaded(*mine)
+    assert not is_loaded(*mine, TopicPartition(seats, 0)), "it is this one's to complete"
+    assert not is_loaded(), "nobody has given it anything yet"
 
 
 def test_a_partition_without_rows_has_passed_from_the_beginning() -> None:
