@@ -181,7 +181,9 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int) -> 
     type_, native = column.type, column.native
     mask = names.sole([r for r in here if r.rule_action in MASKING], what)
     if mask is not None:
-        if index in table.key and mask.rule_action is Action.DIGITS_RANDOMIZE:
+        # Where there is no key a row goes by all its values: targets would look for one that they never had.
+        by_all = mask.at == "capture" and not table.key and table.full_before
+        if (index in table.key or by_all) and mask.rule_action is Action.DIGITS_RANDOMIZE:
             raise TailraceError(
                 ErrorKind.CONFIGURATION,
                 f"rule {mask.rule_id}: {column.name} identifies rows; at random they would be other rows each time",

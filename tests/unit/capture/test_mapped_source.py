@@ -262,6 +262,16 @@ def test_a_value_that_cannot_be_what_a_rule_says_stops_without_being_told() -> N
     assert "hidden" not in str(caught.value)
 
 
+def test_random_digits_are_refused_where_rows_go_by_all_their_values() -> None:
+    class Bag(Inside):
+        def tables(self) -> list[TableSchema]:
+            return [replace(PEOPLE, key=(), full_before=True)]
+
+    source = MappedSource(cast("Any", Bag()), settings(rule(4, "data-masking-digits-randomize", "name")))
+    with pytest.raises(TailraceError, match="rule 4: name identifies rows"):
+        source.tables()
+
+
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
