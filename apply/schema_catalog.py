@@ -83,9 +83,14 @@ class TopicSchemas:
         return self.versions[max(v for v, table in self.versions.items() if table.life == life)]
 
     def over(self, *, drops: bool) -> int:
-        """Return the newest life of which no row will be left at the target; 0: none. `drops`: a dropped table goes."""
-        is_gone = drops and self.dropped is not None and self.dropped.version == self.newest.version
-        return self.newest.life - (not is_gone)
+        """Return the newest version of which no row will be left at the target; 0: none. `drops`: a dropped table goes.
+
+        A version, not a life: a table that was gone may come back in the life that it had (mode `cdc`).
+        """
+        newest = self.newest
+        if drops and self.dropped is not None and self.dropped.version == newest.version:
+            return newest.version
+        return max((version for version, table in self.versions.items() if table.life < newest.life), default=0)
 
     @property
     def oldest(self) -> TableSchema:

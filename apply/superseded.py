@@ -9,39 +9,41 @@ from __future__ import annotations
 from apply.batch import Record
 from apply.schema_catalog import SchemaCatalog
 from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
 
 
 class Superseded:
-    """By topic, the life up to which rows are passed over. A later one's begin behind a truncate, or behind a drop."""
+    """By topic, the version up to which rows are passed over. Those of later ones stand behind a truncate or a drop."""
 
-    def __init__(self, catalog: SchemaCatalog, *, drops: bool) -> None:
-        """`drops`: tables that the source drops are dropped at the target, too."""
+    def __init__(self, catalog: SchemaCatalog, *, drops: bool, keeps_history: bool) -> None:
+        """`drops`: tables that the source drops are dropped at the target, too. A history keeps every row."""
         self._catalog = catalog
         self._drops = drops
-        self._lives: dict[str, int] = {}
+        self._keeps_history = keeps_history
+        self._versions: dict[str, int] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._lives)
+        return bool(self._versions)
 
     def look(self, topic: str | None) -> None:
         """See whether what a suspended table stands at counts any more."""
         known = self._catalog.topics.get(topic or "")
-        if topic is None or known is None:
+        if topic is None or known is None or self._keeps_history:
             return
-        life = known.over(drops=self._drops)
-        if life > self._lives.get(topic, 0):
-            self._lives[topic] = life
+        version = known.over(drops=self._drops)
+        if version > self._versions.get(topic, 0):
+            self._versions[topic] = version
             log.info("passes over rows that will not be left", table=str(known.name), newest=known.newest.version)
 
     def covers(self, topic: str, version: int) -> bool:
         """Tell whether what a version of a topic's table wrote is passed over."""
-        return topic in self._lives and self._catalog.topics[topic].versions[version].life <= self._lives[topic]
+        return version <= self._versions.get(topic, 0)
 
     def left(self, topic: str, records: list[Record], *, truncates: bool) -> list[Record]:
         """Return the records that count. `truncates`: all partitions meet at a truncate, and so it stays."""
-        if topic not in self._lives:
+        if topic not in self._versions:
             return records
         return [record for record in records if not self._leaves_out(topic, record, truncates=truncates)]
 
@@ -49,7 +51,13 @@ class Superseded:
         value, key = record.value(), record.key()
         if value is None:
             return True
-        decoder = self._catalog.decoder(topic, self._catalog.mark_of(topic, value, key))
-        if decoder.table.life > self._lives[topic]:
+        try:
+            decoder = self._catalog.decoder(topic, self._catalog.mark_of(topic, value, key))
+            if decoder.table.version > self._versions[topic]:
+                return False
+            return not (truncates and key is None and decoder.decode_many([value])[0][0] == "t")
+        except TailraceError as error:
+            if error.kind is not ErrorKind.DECODE:
+                raise
+            # What is to be done about it is known where records are taken in.
             return False
-        return not (truncates and key is None and decoder.decode_many([value])[0][0] == "t")
