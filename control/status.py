@@ -200,10 +200,12 @@ class Observer:
                 report.source["end"] = source.format_position(end)
                 if report.state != "never started" and "position" not in report.source:
                     # One that began to stand still, or failed, before it captured: where it is stands in Kafka.
-                    committed = checkpoints.read(self._settings).position
-                    behind = max(0, end.commit - committed.commit)
-                    report.source["position"] = source.format_position(committed)
-                    report.source["lag_bytes" if source.capabilities.counts_bytes else "lag_transactions"] = behind
+                    checkpoint = checkpoints.read(self._settings)
+                    if checkpoint.identity is not None:
+                        committed = checkpoint.position
+                        behind = max(0, end.commit - committed.commit)
+                        report.source["position"] = source.format_position(committed)
+                        report.source["lag_bytes" if source.capabilities.counts_bytes else "lag_transactions"] = behind
                 report.source["retained_bytes"] = source.retained_bytes()
                 report.source["log_left_bytes"] = source.log_left_bytes()
                 in_bytes = source.capabilities.counts_bytes

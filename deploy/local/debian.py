@@ -1,6 +1,6 @@
 """Programs of Debian's packages: downloaded through apt with a configuration of our own, unpacked, never installed.
 
-They are those of Debian's newest release, whatever release this machine has, and run with the libraries that came with
+They are those of Debian's unstable (sid), whatever release this machine has, and run with the libraries that came with
 them. Debian's mirrors keep the newest version of a package only: none can be pinned.
 """
 

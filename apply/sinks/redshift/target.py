@@ -50,7 +50,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
-    """Return the statements that give the user what it needs, and the policies of the two roles."""
+    """Return the lines that give the user what it needs, and the policies of the two roles."""
     section = _section(settings, target)
     user = quoted(section.user)
     schemas = sorted({section.schema_map.get(table.name.schema, table.name.schema) for table in tables})
@@ -62,8 +62,8 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket},
     ]
     return [
-        f"grant create, temporary on database {quoted(section.database)} to {user}",
-        *(f"grant usage, create on schema {quoted(schema)} to {user}" for schema in schemas),
+        f"grant create, temporary on database {quoted(section.database)} to {user};",
+        *(f"grant usage, create on schema {quoted(schema)} to {user};" for schema in schemas),
         json.dumps({"Version": "2012-10-17", "Statement": [ours]}),
         json.dumps({"Version": "2012-10-17", "Statement": theirs}),
     ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from control import render
+from capture import checkpoints
+from capture.checkpoints import Checkpoint
+from control import render, status
 from control.status import assemble, log_note
+from schemas.position import Position
+from schemas.settings import Settings
 
 NOW = 1_700_000_000_000_000
 
@@ -88,3 +93,46 @@ def test_what_was_said_long_ago_is_shown_with_its_age(capsys: pytest.CaptureFixt
     assert printed.count("last heard of 9.0 s ago") == 1
     render.status(assemble("shop", {"capture": document("stopped", age_s=9)}, {}, NOW))
     assert "last heard" not in capsys.readouterr().out
+
+
+class _Source:
+    """A source that is asked how far its log goes, and no more."""
+
+    capabilities = SimpleNamespace(counts_bytes=True)
+
+    def current_position(self) -> Position:
+        return Position(1000)
+
+    def format_position(self, position: Position) -> str:
+        return str(position.commit)
+
+    def retained_bytes(self) -> None:
+        return None
+
+    log_left_bytes = close = retained_bytes
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        (Checkpoint(identity={"system": "1"}, position=Position(400)), ("400", 600)),
+        # Its first start failed: it is nowhere, and not as far behind as the log is long.
+        (Checkpoint(), (None, None)),
+    ],
+)
+def test_a_capture_that_failed_is_as_far_behind_as_its_checkpoint_says(
+    checkpoint: Checkpoint, said: tuple[object, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "reach_source", lambda _: _Source())
+    monkeypatch.setattr(checkpoints, "read", lambda _: checkpoint)
+    document = {
+        "name": "shop",
+        "kafka": {"bootstrap.servers": "127.0.0.1:1"},
+        "source": {"engine": "postgresql", "host": "h", "database": "d", "user": "u", "tables": ["public.*"]},
+    }
+    settings = Settings.model_validate(document)
+    monkeypatch.setattr(status.Observer, "documents", lambda _: {"capture": {"state": "failed", "ts_us": NOW}})
+    monkeypatch.setattr(status, "applied_topics", lambda _: [])
+    report = status.Observer(settings).look()
+    assert (report.state, report.source["end"]) == ("failed", "1000")
+    assert (report.source.get("position"), report.source.get("lag_bytes")) == said

@@ -6,10 +6,12 @@ import pytest
 
 from apply.sinks.redshift.sink import RedshiftSink
 from apply.sinks.redshift.statements import TablePlan, copy, csv_text, literal
+from apply.sinks.redshift.target import grants
 from apply.sinks.redshift.types import NULL, column_type
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
 from schemas.redshift_target import RedshiftTarget
+from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.numbers import NAN
@@ -141,3 +143,17 @@ def test_names_that_redshift_does_not_tell_apart_are_refused() -> None:
     columns = (TABLE.columns[0], Column("ID", LogicalType(Family.STRING), "text"))
     with pytest.raises(TailraceError, match="capitals"):
         TablePlan(TableSchema(TABLE.name, columns, (0,)), NAME)
+
+
+def test_grants_are_printed_as_they_can_be_run() -> None:
+    document = {
+        "name": "shop",
+        "kafka": {"bootstrap.servers": "127.0.0.1:1"},
+        "source": {"engine": "postgresql", "host": "h", "database": "d", "user": "u", "tables": ["public.*"]},
+        "targets": {
+            "warehouse": {"engine": "redshift", "host": "h", "database": "d", "user": "u", "bucket_name": "shop"}
+        },
+    }
+    statements = [line for line in grants(Settings.model_validate(document), "warehouse", [TABLE]) if line[0] != "{"]
+    assert statements
+    assert all(line.endswith(";") for line in statements)
