@@ -99,7 +99,7 @@ class Holds:
         """`target` says which version of a topic's table the target is to have for what a version wrote."""
         self.by_partition: dict[TopicPartition, Hold] = {}
         self.conflicts = Conflicts(limits.conflict_wait_s)
-        self.superseded = Superseded(catalog, drops=limits.drops, keeps_history=writer.sink.capabilities.history)
+        self.superseded = Superseded(catalog, writer.stays, drops=limits.drops)
         self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
         self._cursors = cursors
         self._waiting = waiting

@@ -6,7 +6,7 @@ touches passes as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -32,9 +32,18 @@ log = get_logger(__name__)
 class MappedSink:
     """Passes everything to the sink inside, in the target's terms."""
 
-    def __init__(self, sink: Sink, rules: Sequence[TransformationRule], values: Values | None = None) -> None:
-        """`values` does what is to be done to rows before any rule sees them."""
+    def __init__(
+        self,
+        sink: Sink,
+        rules: Sequence[TransformationRule],
+        values: Values | None = None,
+        tables: Callable[[], Iterable[TableSchema]] = list,
+    ) -> None:
+        """`values` does what is to be done to rows before any rule sees them. `tables` returns those of the source: of
+        some only other processes may have written rows.
+        """
         self._sink = sink
+        self._tables = tables
         self._values = values
         self._keeps_history = sink.capabilities.history
         self._map = PerSchema(partial(map_table, tuple(rules), keeps_history=self._keeps_history))
@@ -56,7 +65,7 @@ class MappedSink:
         mapped = self._map(table)
         name = mapped.table.name
         self._claims.claim(table.name, mapped.table, mapped.constants)
-        if len(self._claims.sharers(name)) > 1 and table.life > 1:
+        if table.life > 1 and self.is_shared(table):
             raise self._shared(table, name, "it was made anew, or is keyed anew")
         if mapped.left_out:
             log.warning("left out by the table mappings", table=str(name), what=list(mapped.left_out))
@@ -109,7 +118,7 @@ class MappedSink:
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Empty tables, all at once. Raises TARGET_SCHEMA for one that has rows of others."""
         for table in tables:
-            if len(self._claims.sharers(self._map(table).table.name)) > 1:
+            if self.is_shared(table):
                 raise self._shared(table, self._map(table).table.name, "it was emptied")
         with self._said_of_source(*tables):
             self._sink.truncate([self._map(table).table for table in tables])
@@ -117,7 +126,7 @@ class MappedSink:
     def drop(self, table: TableSchema) -> None:
         """Drop a table that the source dropped, unless others are in it too."""
         mapped = self._map(table).table
-        if set(self._claims.sharers(mapped.name)) <= {table.name}:
+        if not self.is_shared(table):
             with self._said_of_source(table):
                 self._sink.drop(mapped)
         self._claims.release(table.name, mapped.name)
@@ -162,6 +171,20 @@ class MappedSink:
     def close(self) -> None:
         """Close the connection."""
         self._sink.close()
+
+    def is_shared(self, table: TableSchema) -> bool:
+        """Tell whether others are in the target's table of a table of the source."""
+        name = self._map(table).table.name
+        if set(self._claims.sharers(name)) - {table.name}:
+            return True
+        return any(self._goes_to(other, name) for other in self._tables() if other.name != table.name)
+
+    def _goes_to(self, table: TableSchema, name: TableName) -> bool:
+        try:
+            return self._map(table).table.name == name
+        except TailraceError:
+            # It cannot follow the rules, and so is nowhere.
+            return False
 
     @contextmanager
     def _said_of_source(self, *tables: TableSchema) -> Iterator[None]:

@@ -82,13 +82,18 @@ class TopicSchemas:
         life = self.versions[version].life
         return self.versions[max(v for v, table in self.versions.items() if table.life == life)]
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the source has the table no more."""
+        return self.dropped is not None and self.dropped.version == self.newest.version
+
     def over(self, *, drops: bool) -> int:
         """Return the newest version of which no row will be left at the target; 0: none. `drops`: a dropped table goes.
 
         A version, not a life: a table that was gone may come back in the life that it had (mode `cdc`).
         """
         newest = self.newest
-        if drops and self.dropped is not None and self.dropped.version == newest.version:
+        if drops and self.is_gone:
             return newest.version
         return max((version for version, table in self.versions.items() if table.life < newest.life), default=0)
 
@@ -123,6 +128,11 @@ class SchemaCatalog:
         self.topics: dict[str, TopicSchemas] = {}
         self.revision = 0
         """Goes up whenever a table or a version has come, whoever asked for it."""
+
+    def present(self) -> list[TableSchema]:
+        """Return the tables that the source has, as far as it was said."""
+        # Topics may come meanwhile: whoever asks may be another thread.
+        return [known.newest for known in list(self.topics.values()) if known.versions and not known.is_gone]
 
     def refresh(self) -> None:
         """Take in what is new.

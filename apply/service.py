@@ -132,7 +132,7 @@ class _Service:
             self._dead_letters.follow(to_end=True)
             self._status = StatusWriter(settings.kafka, settings.name, component(target))
             stack.callback(self._status.close)
-            sink = open_sink(settings, target)
+            sink = open_sink(settings, target, self._catalog.present)
             stack.callback(sink.close)
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="writer")
             stack.callback(self._executor.shutdown)

@@ -6,10 +6,13 @@ comes by itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from apply.batch import Record
 from apply.schema_catalog import SchemaCatalog
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
 
 log = get_logger(__name__)
 
@@ -17,11 +20,13 @@ log = get_logger(__name__)
 class Superseded:
     """By topic, the version up to which rows are passed over. Those of later ones stand behind a truncate or a drop."""
 
-    def __init__(self, catalog: SchemaCatalog, *, drops: bool, keeps_history: bool) -> None:
-        """`drops`: tables that the source drops are dropped at the target, too. A history keeps every row."""
+    def __init__(self, catalog: SchemaCatalog, stays: Callable[[TableSchema], bool], *, drops: bool) -> None:
+        """`stays` tells of a table whether its rows are left whatever becomes of it, as in a history. `drops`: tables
+        that the source drops are dropped at the target, too.
+        """
         self._catalog = catalog
         self._drops = drops
-        self._keeps_history = keeps_history
+        self._stays = stays
         self._versions: dict[str, int] = {}
 
     def __bool__(self) -> bool:
@@ -30,7 +35,7 @@ class Superseded:
     def look(self, topic: str | None) -> None:
         """See whether what a suspended table stands at counts any more."""
         known = self._catalog.topics.get(topic or "")
-        if topic is None or known is None or self._keeps_history:
+        if topic is None or known is None or self._stays(known.newest):
             return
         version = known.over(drops=self._drops)
         if version > self._versions.get(topic, 0):

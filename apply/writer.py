@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from apply.batch import Batch, Record, Segment
 from apply.errors import FinalError, SuspendingError
+from apply.mapped_sink import MappedSink
 from apply.outcome import Outcome, Place, Wait, place_of
 from apply.parking import QUEUED, ParkedRecord
 from apply.sink import Rejection, Sink, TableBatch, TopicPartition
@@ -161,6 +162,11 @@ class Writer:
     def forget(self) -> None:
         """Prepare every table anew: the connection may be another one, the target may have been restored."""
         self._prepared.clear()
+
+    def stays(self, table: TableSchema) -> bool:
+        """Tell whether a table's rows are left at the target whatever becomes of it at the source."""
+        shared = isinstance(self.sink, MappedSink) and self.sink.is_shared(table)
+        return shared or self.sink.capabilities.history
 
     def truncate(self, barrier: str, table: TableSchema | None, offsets: Mapping[TopicPartition, int]) -> None:
         """Empty a table for all appliers, unless another one has: the work of a barrier that all have reached.

@@ -9,7 +9,7 @@ register theirs as entry points of the group `tailrace.sinks`. A driver that is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -45,12 +45,15 @@ _ENGINES = {
 }
 
 
-def open_sink(settings: Settings, target: str) -> Sink:
-    """Return the sink of a target that the settings name. Raises CONFIGURATION. Connects when it is first used."""
+def open_sink(settings: Settings, target: str, tables: Callable[[], Iterable[TableSchema]] = list) -> Sink:
+    """Return the sink of a target that the settings name. Raises CONFIGURATION. Connects when it is first used.
+
+    `tables` returns those of the source: what several go into is not for one of them to drop or to empty.
+    """
     sink = cast("Sink", _engine(settings, target).open_sink(settings, target))
     rules = settings.transformations(target)
     values = Values(settings.apply.values, target) if settings.apply.values.any else None
-    return MappedSink(sink, rules, values) if rules or values is not None else sink
+    return MappedSink(sink, rules, values, tables) if rules or values is not None else sink
 
 
 def open_reader(settings: Settings, target: str) -> RowReader:

@@ -11,11 +11,13 @@ from apply.history import HistorySink
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.memory import MemorySink, MemoryTarget
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
+from apply.writer import Policies, Writer
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import TailraceError
 from schemas.mappings.rules import TransformationRule, parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.unit.apply.rig import DeadLettersDouble
 
 INT = LogicalType(Family.INT64)
 TABLE = TableSchema(
@@ -189,6 +191,17 @@ def test_several_tables_go_into_one_by_a_key_with_a_constant_of_each() -> None:
         sink.prepare(replace(WEST, version=2, life=2))
     sink.drop(WEST)
     sink.flush()
+    assert len(target.read(into)) == 4
+    # Nor by a process that has written nothing of the other one.
+    another = MappedSink(MemorySink(target), SHARDED, tables=lambda: [EAST])
+    with pytest.raises(TailraceError, match="it was emptied"):
+        another.truncate([WEST])
+    with pytest.raises(TailraceError, match="it was made anew"):
+        another.prepare(replace(WEST, version=2, life=2))
+    writer = Writer(another, DeadLettersDouble(), Policies(), lambda _: 0)
+    assert writer.stays(WEST)
+    another.drop(WEST)
+    another.flush()
     assert len(target.read(into)) == 4
     (mapped, _), found = mapped_tables(SHARDED, [EAST, WEST])
     assert found == []
