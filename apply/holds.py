@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from apply.cursors import Cursors
-from apply.errors import Suspensions
+from apply.errors import SuspendingError, Suspensions
 from apply.limits import Limits
 from apply.outcome import Place
 from apply.schema_catalog import SchemaCatalog
@@ -20,7 +20,7 @@ from apply.superseded import Superseded
 from apply.waiting import Waiting
 from apply.writer import Writer
 from runtime.logging import get_logger
-from schemas.errors import TailraceError
+from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 
 log = get_logger(__name__)
@@ -140,7 +140,10 @@ class Holds:
         log.error("table suspended", topic=topic, reason=str(error))
 
     def attend(self, now: float) -> dict[TopicPartition, int]:
-        """Let go what may go on. Return offsets that truncates have led partitions to, not yet staged at the target."""
+        """Let go what may go on. Return offsets that truncates have led partitions to, not yet staged at the target.
+
+        Raises SuspendingError for a table that others' rows have kept from being emptied for too long.
+        """
         passed: dict[TopicPartition, int] = {}
         for partition, hold in list(self.by_partition.items()):
             if now < hold.retry_at:
@@ -153,12 +156,26 @@ class Holds:
                 # The table is emptied next.
                 passed[partition] = self._cursors.positions[partition]
             elif self._cursors.flushed[partition] >= hold.offset:
-                if self._ask_barrier(partition, hold):
+                try:
+                    is_passed = self._ask_barrier(partition, hold)
+                except TailraceError as error:
+                    self._wait_for_others(partition, hold, error, now)
+                    continue
+                if is_passed:
                     passed[partition] = self._cursors.flushed[partition] = hold.offset + 1
                     self._let_go(partition, hold.offset + 1)
                 else:
                     hold.retry_at = now + BARRIER_PAUSE_S
         return passed
+
+    def _wait_for_others(self, partition: TopicPartition, hold: Hold, error: TailraceError, now: float) -> None:
+        """Try a truncate later that rows of other tables forbid: what takes them away comes in other partitions."""
+        if error.kind is not ErrorKind.ROW_CONFLICT:
+            raise error
+        place = Place(partition, hold.offset)
+        if place in self.conflicts.overdue(now):
+            raise SuspendingError(partition.topic, error) from error
+        hold.retry_at = now + self.conflicts.note(place, now)
 
     def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Forget the conflicts of what was written."""

@@ -6,7 +6,7 @@ appliers do; they are used from one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,7 +141,12 @@ class MemorySink:
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """See `Sink`."""
         self._operation("truncate")
+        emptied = {table.name for table in tables}
         for table in tables:
+            if self.target.foreign_keys and not self._deferring and any(self._references(table.name, besides=emptied)):
+                raise TailraceError(
+                    ErrorKind.ROW_CONFLICT, "rows of other tables refer to its rows", table=str(table.name)
+                )
             _empty(self._viewed(table.name))
             self._journal.append(lambda stored, name=table.name: _empty(stored[name]))  # type: ignore[misc]
 
@@ -284,15 +289,17 @@ class MemorySink:
         return out
 
     def _is_referred_to(self, batch: TableBatch, key: Row) -> bool:
-        return any(
-            foreign.target == batch.table.name
-            and any(
-                tuple(record.get(column) for column in foreign.columns) == key
-                for record in self._viewed(name).rows.values()
-            )
-            for name, child in self.target.tables.items()
-            for foreign in child.schema.foreign_keys
-        )
+        return key in self._references(batch.table.name)
+
+    def _references(self, to: TableName, besides: Container[TableName] = ()) -> Iterator[Row]:
+        """Yield the values by which rows refer to those of a table."""
+        for name, child in self.target.tables.items():
+            for foreign in child.schema.foreign_keys:
+                if foreign.target == to and name not in besides:
+                    for record in self._viewed(name).rows.values():
+                        values = tuple(record.get(column) for column in foreign.columns)
+                        if None not in values:
+                            yield values
 
     def _has(self, name: TableName, key: Row) -> bool:
         return name in self.target.tables and key in self._viewed(name).rows

@@ -143,6 +143,38 @@ def test_who_goes_over_the_same_again_and_again_is_not_waited_for_for_ever() -> 
     assert any(passed(float(now)) for now in range(100, 130))
 
 
+@pytest.mark.parametrize("tables", [(PARENTS, CHILDREN), (CHILDREN, PARENTS)], ids=["parents first", "children first"])
+def test_a_truncate_waits_for_that_of_the_table_that_refers_to_it(tables: tuple[TableSchema, ...]) -> None:
+    """`truncate parents, children` at the source: which of the two is met first is chance."""
+    rig = rig_of(*tables)
+    rig.topics.put(PARENTS, "c", None, (1,))
+    rig.topics.put(CHILDREN, "c", None, (7, 1, None))
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    assert rig.target.read(CHILDREN.name) == [(7, 1, None)]
+    for table in tables:
+        rig.topics.put(table, "t", None, None)
+    rig.topics.put(PARENTS, "c", None, (2,))
+    rig.settle(member)
+    assert (rig.target.read(PARENTS.name), rig.target.read(CHILDREN.name)) == ([(2,)], [])
+
+
+def test_a_truncate_that_stays_forbidden_suspends_its_table_alone() -> None:
+    rig = rig_of(PARENTS, CHILDREN)
+    rig.topics.put(PARENTS, "c", None, (1,))
+    rig.topics.put(CHILDREN, "c", None, (7, 1, None))
+    member = rig.member(take_all=True, limits=Limits(conflict_wait_s=5))
+    rig.settle(member)
+    rig.topics.put(PARENTS, "t", None, None)
+    rig.topics.put(CHILDREN, "u", None, (7, 1, "flows"))
+    for _ in range(200):
+        rig.clock.now += 0.1
+        member.applier.step()
+    assert set(member.applier.holds.suspended()) == {"shop.public.parents"}
+    assert rig.target.read(CHILDREN.name) == [(7, 1, "flows")]
+    assert rig.target.read(PARENTS.name) == [(1,)]
+
+
 def test_a_key_that_changes_all_the_time_is_refused_in_the_end_and_the_rest_flows() -> None:
     rig = rig_of(PARENTS, CHILDREN)
     member = rig.member(take_all=True, limits=Limits(conflict_wait_s=10))
