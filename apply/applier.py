@@ -27,7 +27,7 @@ from apply.waiting import Waiting
 from apply.writer import Writer
 from runtime import clock
 from runtime.failpoints import hit
-from runtime.kafka.errors import FencedError
+from runtime.kafka.errors import SupplantedError
 from runtime.logging import get_logger
 from runtime.retry import Backoff
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -394,7 +394,7 @@ class Applier:
         """Roll back to what is durable, and do what the kind of error asks for. Raises what ends the service."""
         self.trouble = error
         action = error.action
-        if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX and not isinstance(error, FencedError):
+        if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX and not isinstance(error, SupplantedError):
             # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.
             self._fences += 1
             action = Action.RETRY

@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
-from runtime.kafka.errors import FencedError, classify, of_exception
+from runtime.kafka.errors import SupplantedError, classify, of_exception
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 
@@ -307,7 +307,7 @@ class GroupConsumer:
             self._complaints(error)
         elif code == KafkaError._FATAL:
             # A consumer has one error only that is fatal: somebody else has joined under its name.
-            raise FencedError(f"consuming failed: {error.str()}")
+            raise SupplantedError(f"consuming failed: {error.str()}")
         else:
             where = f" {message.topic()}/{message.partition()}" if message.topic() else ""
             raise classify(error, f"consuming{where}", self._complaints.last)

@@ -25,6 +25,10 @@ class FencedError(TailraceError):
         )
 
 
+class SupplantedError(FencedError):
+    """Another consumer has joined the group under this one's name: it must end, for it would be thrown out again."""
+
+
 class ExpiredError(TailraceError):
     """A transaction failed that had been open for longer than brokers allow: a smaller one may be in time."""
 
@@ -86,7 +90,7 @@ def classify(error: KafkaError, doing: str, cause: KafkaError | None = None) -> 
     if code in _FENCED:
         return FencedError(f"{said}: a newer producer has the same transactional id")
     if code in _FENCED_MEMBER:
-        return FencedError(f"{said}: a newer consumer has the same group instance id")
+        return SupplantedError(f"{said}: a newer consumer has the same group instance id")
     if code in _AUTHENTICATION:
         return TailraceError(
             ErrorKind.PREREQUISITE,

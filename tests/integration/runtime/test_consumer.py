@@ -11,7 +11,7 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.consumer import GroupConsumer, Partition
-from runtime.kafka.errors import FencedError
+from runtime.kafka.errors import SupplantedError
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
 from schemas.errors import ErrorKind, TailraceError
 
@@ -236,5 +236,5 @@ def test_a_member_ends_whose_name_another_one_takes(make: Make) -> None:
     first = make(instance_id="one")
     until(lambda: len(first.assignment()) == 4, first)
     second = make(instance_id="one")
-    with pytest.raises(FencedError, match="Static consumer fenced"):
+    with pytest.raises(SupplantedError, match="Static consumer fenced"):
         until(lambda: False, second, first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from apply.memory import MemorySink
 from apply.sink import TopicPartition
 from apply.survey import Progress
 from apply.writer import Policies
+from runtime.kafka.errors import FencedError, SupplantedError
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import DdlPolicy
@@ -317,6 +319,23 @@ def test_an_owner_that_was_fenced_finds_out_and_lets_go() -> None:
         one.applier.step()
     rig.settle(two)
     assert len(rig.target.read(ORDERS.name)) == 10
+
+
+@pytest.mark.parametrize("error", [FencedError("claimed by another"), SupplantedError("another has the name")])
+def test_who_is_fenced_looks_again_and_who_is_supplanted_ends(error: FencedError) -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    member, errors = rig.member(take_all=True), [error]
+
+    def refuse_once(operation: str) -> None:
+        if operation == "flush" and errors:
+            raise errors.pop()
+
+    rig.target.fail = refuse_once
+    with pytest.raises(SupplantedError) if isinstance(error, SupplantedError) else nullcontext():
+        rig.settle(member)
+        assert rig.target.read(ORDERS.name) == [(1, "a", None)]
+    assert not errors
 
 
 def test_rows_of_both_versions_arrive_whatever_the_order() -> None:
