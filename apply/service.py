@@ -291,8 +291,8 @@ class _Service:
                 self._next_attend = now + ATTEND_INTERVAL_S
                 self._applier.resting = False
                 self._guarded(self._attend)
-                if self._goal is None and self._is_to_end():
-                    self._aim()
+                if self._goal is None:
+                    self._guarded(self._aim_once_loaded)
                 if self._goal is not None and self._reached(self._goal):
                     return
             elif now >= self._next_attend + ATTEND_LATE_S:
@@ -371,11 +371,12 @@ class _Service:
             for p, offset in cursors.flushed.items()
         }
 
-    def _is_to_end(self) -> bool:
-        """Tell whether every table is loaded, and the service is to end then."""
+    def _aim_once_loaded(self) -> None:
+        """Let the service end, if it is to end when every table is loaded, and they are."""
         settings = self._settings
         stops = settings.apply.stop_after_load and settings.mode is not Mode.CDC and bool(self._subscribed)
-        return stops and loaded(settings, self._completion, self._applier)
+        if stops and loaded(settings, self._completion, self._applier):
+            self._aim()
 
     def _aim(self) -> None:
         """Let the service end when what is published now is applied."""
