@@ -23,12 +23,14 @@ from botocore.exceptions import (
 )
 
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import AwsTarget
+from schemas.file_targets import AwsTarget, Encryption
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 ATTEMPTS_MAX = 4
 """Of one request, by the library itself, with its back-off and jitter."""
+
+_ENCRYPTIONS = {"sse-s3": "AES256", "sse-kms": "aws:kms"}
 
 THROTTLES = frozenset(
     {
@@ -140,6 +142,16 @@ def _session(target: AwsTarget) -> boto3.Session:
     )
     base._credentials = botocore.credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
     return boto3.Session(botocore_session=base, region_name=target.region)
+
+
+def encryption(target: Encryption) -> dict[str, str]:
+    """Return what a request that makes an object of S3 says of its encryption."""
+    if target.encryption_mode == "bucket":
+        return {}
+    headers = {"ServerSideEncryption": _ENCRYPTIONS[target.encryption_mode]}
+    if target.server_side_encryption_kms_key_id and target.encryption_mode == "sse-kms":
+        headers["SSEKMSKeyId"] = target.server_side_encryption_kms_key_id
+    return headers
 
 
 def code_of(error: Exception) -> str:

@@ -48,9 +48,9 @@ class MappedSink:
         self._keeps_history = sink.capabilities.history
         self._map = PerSchema(partial(map_table, tuple(rules), keeps_history=self._keeps_history))
         self._claims = Claims()
-        self.capabilities: Capabilities = sink.capabilities
+        self.capabilities: Capabilities = replace(sink.capabilities, shares=True)
         if any(rule.speaks_of_changes for rule in rules):
-            self.capabilities = replace(sink.capabilities, origins=True)
+            self.capabilities = replace(self.capabilities, origins=True)
 
     def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Claim partitions, as `Sink.load_offsets` says."""

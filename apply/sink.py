@@ -79,6 +79,8 @@ class Capabilities:
     """Changes that come again leave no trace. False, for a `history` only: they are there twice, with one sequence."""
     stages: bool = False
     """It is a `StagingSink`."""
+    shares: bool = False
+    """It is a `SharingSink`."""
     gathering: Gathering | None = None
     """What to wait for before `flush`; None: nothing, each batch is flushed."""
 
@@ -232,4 +234,12 @@ class StagingSink(Sink, Protocol):
         Called in another thread than the rest. A batch may come with another form than the one that holds by then: its
         rows can be read all the same.
         """
+        ...
+
+
+class SharingSink(Sink, Protocol):
+    """A sink at which several tables of the source may be one."""
+
+    def is_shared(self, table: TableSchema) -> bool:
+        """Tell whether others are in the target's table of a table of the source."""
         ...

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from apply.batch import Batch, Record, Segment
 from apply.errors import FinalError, SuspendingError
-from apply.mapped_sink import MappedSink
 from apply.outcome import Outcome, Place, Wait, place_of
 from apply.parking import QUEUED, ParkedRecord
-from apply.sink import Rejection, Sink, TableBatch, TopicPartition
+from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
 from apply.succession import followers, keys_of, standing
 from runtime import clock
 from runtime.failpoints import hit
@@ -165,8 +164,8 @@ class Writer:
 
     def stays(self, table: TableSchema) -> bool:
         """Tell whether a table's rows are left at the target whatever becomes of it at the source."""
-        shared = isinstance(self.sink, MappedSink) and self.sink.is_shared(table)
-        return shared or self.sink.capabilities.history
+        capabilities = self.sink.capabilities
+        return capabilities.history or (capabilities.shares and cast("SharingSink", self.sink).is_shared(table))
 
     def truncate(self, barrier: str, table: TableSchema | None, offsets: Mapping[TopicPartition, int]) -> None:
         """Empty a table for all appliers, unless another one has: the work of a barrier that all have reached.

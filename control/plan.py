@@ -21,6 +21,7 @@ from control.contact import reach_kafka, reach_source, waiting_for
 from control.wire_types import wire_type
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
+from schemas.endpoint_settings import document as endpoint_settings
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
@@ -391,6 +392,9 @@ def check_target(settings: Settings, name: str, tables: Sequence[TableSchema], r
 
     place = f"target {name}"
     target = settings.target(name)
+    if isinstance(target.endpoint_settings, dict):
+        said = endpoint_settings.findings(target.endpoint_settings, target.engine)
+        report.findings += [PlacedFinding(place, finding) for finding in said]
     try:
         with waiting_for(f"target {name} at {target.place}", getattr(target, "connect_timeout_s", None)):
             found = target_findings(settings, name, tables)

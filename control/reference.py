@@ -19,6 +19,7 @@ from control.wire_types import types_page
 from runtime import exit_codes
 from runtime.failpoints import markdown as failpoints_page
 from runtime.metrics import markdown as metrics_page
+from schemas.endpoint_settings.page import markdown as endpoint_settings_page
 from schemas.errors import ACTIONS, ErrorKind
 from schemas.reference import markdown as settings_page
 from schemas.task_settings.page import markdown as task_settings_page
@@ -74,6 +75,7 @@ def _option(option: Any) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "task-settings.md": task_settings_page,
+    "endpoint-settings.md": endpoint_settings_page,
     "types.md": types_page,
     "type-mappings.md": mapping_page,
     "records.md": records_page,

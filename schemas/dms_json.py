@@ -62,6 +62,17 @@ def document_writer(table: TableSchema) -> Write:
     return write
 
 
+def without_nulls(document: Document) -> None:
+    """Leave members that are null out of a document's data."""
+    if "data" in document:
+        document["data"] = {name: value for name, value in document["data"].items() if value is not None}
+
+
+def add_transaction(document: Document, seq: int, commit_ts_us: int) -> None:
+    """Add to the metadata what DMS calls transaction details."""
+    document["metadata"] |= {"commit-timestamp": commit_time(commit_ts_us), "stream-position": str(seq)}
+
+
 def table_definition(table: TableSchema, operation: str, commit_ts_us: int, seq: int) -> Document:
     """Return a control record that says what a table is since a change.
 

@@ -46,6 +46,15 @@ class RowFiles(Section):
     """Rows of a Parquet row group."""
     enable_statistics: bool = True
     """Keep minimum and maximum of columns in Parquet files."""
+    parquet_version: Literal["parquet-1-0", "parquet-2-0"] = "parquet-2-0"
+    """Version of Parquet's format. DMS asks for the first one, in which unsigned integers have other types."""
+    encoding_type: Literal["plain", "plain-dictionary", "rle-dictionary"] = "rle-dictionary"
+    """Whether columns of Parquet files have dictionaries of their values; what these are called follows from the
+    version."""
+    dict_page_size_limit: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
+    """Largest dictionary, in bytes; beyond it a column goes on without."""
+    data_page_size: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
+    """Size of a page of a Parquet file, in bytes."""
     include_op_for_full_load: bool = False
     """Let rows of the full load begin with the operation (`I`) too."""
     cdc_inserts_only: bool = False
@@ -121,7 +130,17 @@ class AwsTarget(Section):
         return self
 
 
-class S3Target(RowFiles, AwsTarget, TargetSection):
+class Encryption(Section):
+    """How objects of a bucket are encrypted at the server."""
+
+    encryption_mode: Literal["bucket", "sse-s3", "sse-kms"] = "bucket"
+    """Server-side encryption: as the bucket has it, with keys of S3, or with a key of KMS. DMS asks for `sse-s3`, which
+    is what buckets have by default."""
+    server_side_encryption_kms_key_id: str | None = None
+    """The KMS key for `sse-kms`. Left out: the account's own for S3."""
+
+
+class S3Target(RowFiles, Encryption, AwsTarget, TargetSection):
     """A bucket of Amazon S3, or of a store with the same protocol and conditional writes."""
 
     engine: Literal["s3"]
@@ -130,11 +149,6 @@ class S3Target(RowFiles, AwsTarget, TargetSection):
     """The bucket. It must be there."""
     bucket_folder: str = ""
     """Folder of the bucket: objects are `bucket_folder/SCHEMA/TABLE/…`."""
-    encryption_mode: Literal["bucket", "sse-s3", "sse-kms"] = "bucket"
-    """Server-side encryption: as the bucket has it, with keys of S3, or with a key of KMS. DMS asks for `sse-s3`, which
-    is what buckets have by default."""
-    server_side_encryption_kms_key_id: str | None = None
-    """The KMS key for `sse-kms`. Left out: the account's own for S3."""
     canned_acl_for_objects: Literal[
         "none",
         "private",

@@ -24,6 +24,10 @@ class KinesisTarget(AwsTarget, TargetSection):
     """Let data have members that are null."""
     include_control_details: bool = False
     """Send control records of truncates too."""
+    include_transaction_details: bool = False
+    """Let the metadata hold `commit-timestamp` and `stream-position` (the commit sequence)."""
+    include_partition_value: bool = False
+    """Let the metadata hold the record's partition key (`partition-key-value`)."""
     partition_include_schema_table: bool = False
     """Put schema and table before the key in partition keys: equal keys of several tables go to different shards."""
 

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from schemas.file_targets import AwsTarget
+from schemas.file_targets import AwsTarget, Encryption
+from schemas.table import TableName
 from schemas.target_section import TargetSection
 
 
-class RedshiftTarget(AwsTarget, TargetSection):
+class RedshiftTarget(Encryption, AwsTarget, TargetSection):
     """A database of a Redshift cluster or workgroup; rows pass through a bucket of Amazon S3."""
 
     engine: Literal["redshift"]
@@ -54,6 +55,10 @@ class RedshiftTarget(AwsTarget, TargetSection):
     def place(self) -> str:
         """Where the database is, in words."""
         return f"{self.host}:{self.port}"
+
+    def name_of(self, table: TableName) -> TableName:
+        """Return what a table of the source is called at the target."""
+        return TableName(self.schema_map.get(table.schema, table.schema), table.table)
 
     def conninfo(self) -> dict[str, str]:
         """Return libpq's connection keywords. Holds the password in clear: for the driver only, never for a log."""

@@ -25,6 +25,7 @@ from schemas.types.plain import INFINITE_DAY, MINUS_INFINITE_DAY, Form, canonica
 UNAVAILABLE = "tailrace_unavailable"
 """The last column of files of changes: the names of columns that the log did not hold. They are null here."""
 
+_VERSIONS = {"parquet-1-0": "1.0", "parquet-2-0": "2.6"}
 DECIMAL_DIGITS_MAX = 76
 """Of pyarrow's decimal256. Beyond it a decimal is text."""
 
@@ -69,8 +70,14 @@ class ParquetFormat:
         self._names = None if shape.loads else shape.names
         self._forms = [_form(t) for t in shape.types]
         self._group_rows = settings.row_group_length
-        self._statistics = settings.enable_statistics
-        self._compression = "gzip" if settings.compression_type == "gzip" else "none"
+        self._options = {
+            "compression": "gzip" if settings.compression_type == "gzip" else "none",
+            "write_statistics": settings.enable_statistics,
+            "version": _VERSIONS[settings.parquet_version],
+            "use_dictionary": settings.encoding_type != "plain",
+            "dictionary_pagesize_limit": settings.dict_page_size_limit,
+            "data_page_size": settings.data_page_size,
+        }
 
     def encode(self, rows: Sequence[Row]) -> tuple[Chunk, Faults]:
         """See `RowFormat`."""
@@ -92,9 +99,7 @@ class ParquetFormat:
     def content(self, chunks: Sequence[Chunk]) -> bytes:
         """See `RowFormat`."""
         out = io.BytesIO()
-        with pq.ParquetWriter(
-            out, self._schema, compression=self._compression, write_statistics=self._statistics
-        ) as writer:
+        with pq.ParquetWriter(out, self._schema, **self._options) as writer:
             writer.write_table(pa.Table.from_batches(chunks, self._schema), row_group_size=self._group_rows)
         return out.getvalue()
 

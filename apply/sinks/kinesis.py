@@ -22,7 +22,7 @@ from apply.sink import Capabilities, Rejection, TableBatch
 from runtime import clock
 from runtime.retry import Backoff
 from schemas.changes import Row
-from schemas.dms_json import Write, document_writer
+from schemas.dms_json import Write, add_transaction, document_writer, without_nulls
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.kinesis_target import KinesisTarget
@@ -138,11 +138,15 @@ class KinesisSink(HistorySink):
                     document["before"] = objects.shape(document["before"], before)
                 if objects.partition_key is not None:
                     key = _bounded(objects.partition_key(row))
-            if not self._target.include_null_and_empty and "data" in document:
-                document["data"] = {name: value for name, value in document["data"].items() if value is not None}
+            if not self._target.include_null_and_empty:
+                without_nulls(document)
+            if self._target.include_transaction_details:
+                add_transaction(document, origin.seq, origin.commit_ts_us)
             indented = orjson.OPT_INDENT_2 if self._target.message_format == "json" else 0
             # What has no key of its own is kept in order by the partition that it comes from.
             key = key or key_of(row) or f"{table.name}.{origin.partition.partition}"
+            if self._target.include_partition_value:
+                document["metadata"]["partition-key-value"] = key
             entry = {"Data": orjson.dumps(document, option=indented), "PartitionKey": key}
             size = _size(entry)
             if size > RECORD_BYTES_MAX:

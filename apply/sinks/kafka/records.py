@@ -12,7 +12,7 @@ from runtime import clock
 from runtime.registry import Registry
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Block, Encoder, Pair, SchemaIds, compile_encoder
-from schemas.dms_json import commit_time, document_writer, table_definition
+from schemas.dms_json import add_transaction, document_writer, table_definition, without_nulls
 from schemas.format import Format
 from schemas.kafka_target import KafkaTarget
 from schemas.table import TableSchema
@@ -49,11 +49,10 @@ class DmsWriter:
         document = self._write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid)
         metadata = document["metadata"]
         key = None if op == "t" else self._key(after if after is not None else before)
-        if not target.include_null_and_empty and "data" in document:
-            document["data"] = {name: value for name, value in document["data"].items() if value is not None}
+        if not target.include_null_and_empty:
+            without_nulls(document)
         if target.include_transaction_details:
-            metadata["commit-timestamp"] = commit_time(origin.commit_ts_us)
-            metadata["stream-position"] = str(origin.seq)
+            add_transaction(document, origin.seq, origin.commit_ts_us)
         if target.partition_key_type == "schema-table" or key is None:
             metadata["partition-key-type"] = "schema-table"
         if target.include_partition_value:

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.types.string import TextLoader
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.redshift_target import RedshiftTarget
@@ -21,20 +22,29 @@ _CODES: dict[str, tuple[ErrorKind, str | None]] = {
     "40P01": (ErrorKind.TARGET_THROTTLED, None),
     "57014": (ErrorKind.TARGET_THROTTLED, "raise `statement_timeout_s`, or make the batches smaller"),
 }
+_CONFLICT = "1023"
+"""How the message begins where serializable transactions wrote one table at once; it has no SQLSTATE of its own.
+Database developer guide, "Serializable isolation"."""
 _CLASSES: dict[str, tuple[ErrorKind, str | None]] = {
     "22": (ErrorKind.TARGET_SCHEMA, "see sys_load_error_detail at the target"),
     "42": (ErrorKind.TARGET_SCHEMA, None),
     "53": (ErrorKind.TARGET_THROTTLED, None),
 }
-"""All others, and Redshift's own (XX000: a conflict of serializable transactions, trouble with a bucket), may pass."""
+"""All others, and Redshift's own (XX000: trouble with a bucket), may pass."""
+
+_READING = ("set extra_float_digits to 2", "set timezone to 'UTC'", "set datestyle to 'ISO, MDY'")
+"""Lets values have one text. Two digits more tell every double apart."""
+_TYPES = ("bool", "int2", "int4", "int8", "float8", "numeric", "date", "time", "timestamp", "timestamptz")
 
 
 class Link:
     """One connection, in a transaction since its first statement. Connects when it is first used."""
 
-    def __init__(self, target: RedshiftTarget, application: str) -> None:
+    def __init__(self, target: RedshiftTarget, application: str, *, as_text: bool = False) -> None:
+        """`as_text`: `rows` returns each value as its text."""
         self._target = target
         self._application = application
+        self._as_text = as_text
         self._made: psycopg.Connection[Any] | None = None
         self.begun = False
         """Whether a transaction is open."""
@@ -90,20 +100,29 @@ class Link:
             self._made = None
         self.begun = False
 
+    def _connect(self) -> None:
+        # Redshift knows no parameters of a session that libpq would ask for, and no statements prepared apart.
+        self._made = psycopg.connect(
+            make_conninfo(**self._target.conninfo()),
+            application_name=self._application[:63],
+            client_encoding="utf8",
+            prepare_threshold=None,
+            cursor_factory=psycopg.ClientCursor,
+        )
+        if self._target.statement_timeout_s:
+            self._made.execute(f"set statement_timeout to {self._target.statement_timeout_s * 1000}")
+        if self._as_text:
+            for name in _TYPES:
+                self._made.adapters.register_loader(name, TextLoader)
+            for statement in _READING:
+                self._made.execute(statement)
+        self._made.commit()
+
     def _execute(self, statement: str, values: Sequence[Any], doing: str) -> psycopg.Cursor[Any]:
         try:
             if self._made is None:
-                # Redshift knows no parameters of a session that libpq would ask for, and no statements prepared apart.
-                self._made = psycopg.connect(
-                    make_conninfo(**self._target.conninfo()),
-                    application_name=self._application[:63],
-                    client_encoding="utf8",
-                    prepare_threshold=None,
-                    cursor_factory=psycopg.ClientCursor,
-                )
-                if self._target.statement_timeout_s:
-                    self._made.execute(f"set statement_timeout to {self._target.statement_timeout_s * 1000}")
-                    self._made.commit()
+                self._connect()
+            assert self._made is not None
             self.begun = True
             return self._made.execute(statement, values or None)
         except psycopg.Error as error:
@@ -115,5 +134,8 @@ class Link:
         if code is None or (self._made is not None and self._made.closed):
             self.close()
             return TailraceError(ErrorKind.TARGET_CONNECTION, f"{doing}: no connection ({type(error).__name__})")
+        if code == "XX000" and str(error).startswith(_CONFLICT):
+            message = f"{doing}: another transaction has written the table at the same time (Redshift's {_CONFLICT})"
+            return TailraceError(ErrorKind.TARGET_THROTTLED, message)
         kind, remedy = _CODES.get(code) or _CLASSES.get(code[:2], (ErrorKind.TARGET_CONNECTION, None))
         return TailraceError(kind, f"{doing}: Redshift says {code}", remedy=remedy)

@@ -98,7 +98,7 @@ class RedshiftSink:
     def prepare(self, table: TableSchema) -> None:
         """Make the table, or add the columns that it lacks. Raises TARGET_SCHEMA for a column of another type."""
         needs_key(table, "a row")
-        name = self._target_name(table.name)
+        name = self._target.name_of(table.name)
         plan = TablePlan(table, name)
         if not self._link.begun:
             self._control.install()
@@ -180,7 +180,8 @@ class RedshiftSink:
                 self._client = aws.client("s3", self._target)
             # Noted before it is there: whether a request that failed was carried out is not known.
             self._files.append(key)
-            self._client.put_object(Bucket=self._target.bucket_name, Key=key, Body=content)
+            place = {"Bucket": self._target.bucket_name, "Key": key}
+            self._client.put_object(**place, Body=content, **aws.encryption(self._target))
         except aws.AwsError as error:
             raise aws.classify(error, f"writing s3://{self._target.bucket_name}") from error
 
@@ -193,11 +194,8 @@ class RedshiftSink:
             except aws.AwsError:
                 self._files.clear()
 
-    def _target_name(self, name: TableName) -> TableName:
-        return TableName(self._target.schema_map.get(name.schema, name.schema), name.table)
-
     def _make_plan(self, table: TableSchema) -> TablePlan:
-        return TablePlan(table, self._target_name(table.name), self._there.get(table.name, ()))
+        return TablePlan(table, self._target.name_of(table.name), self._there.get(table.name, ()))
 
     def _columns(self, name: TableName) -> dict[str, str]:
         """Return the types of a table's columns, by names in lower case; none if it is not there."""

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from apply.guarded import table_findings
 from apply.sinks.redshift.link import Link
+from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink
 from apply.sinks.redshift.statements import TablePlan, quoted
 from schemas.findings import Finding, Severity
 from schemas.redshift_target import RedshiftTarget
 from schemas.settings import Settings
-from schemas.table import TableName, TableSchema
+from schemas.table import TableSchema
 from schemas.types import Family
 
 
 def open_sink(settings: Settings, target: str) -> RedshiftSink:
     """Return the sink of a target. Connects when it is first used."""
     return RedshiftSink(settings.name, target, _section(settings, target))
+
+
+def open_reader(settings: Settings, target: str) -> RedshiftReader:
+    """Return what reads the rows back. Connects when it is first used."""
+    return RedshiftReader(_section(settings, target), f"tailrace verify {settings.name} {target}")
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -28,9 +35,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
     found: list[Finding] = []
 
     def place_of(table: TableSchema) -> str:
-        return TablePlan(
-            table, TableName(section.schema_map.get(table.name.schema, table.name.schema), table.name.table)
-        ).sql
+        return TablePlan(table, section.name_of(table.name)).sql
 
     try:
         link.rows("select 1")
@@ -53,19 +58,22 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
     """Return the lines that give the user what it needs, and the policies of the two roles."""
     section = _section(settings, target)
     user = quoted(section.user)
-    schemas = sorted({section.schema_map.get(table.name.schema, table.name.schema) for table in tables})
+    schemas = sorted({section.name_of(table.name).schema for table in tables})
     bucket = f"arn:aws:s3:::{section.bucket_name}"
     files = f"{bucket}/{section.bucket_folder.strip('/')}/*" if section.bucket_folder.strip("/") else f"{bucket}/*"
-    ours = {"Effect": "Allow", "Action": ["s3:PutObject", "s3:DeleteObject"], "Resource": files}
-    theirs = [
+    ours: list[dict[str, Any]] = [{"Effect": "Allow", "Action": ["s3:PutObject", "s3:DeleteObject"], "Resource": files}]
+    theirs: list[dict[str, Any]] = [
         {"Effect": "Allow", "Action": "s3:GetObject", "Resource": files},
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket},
     ]
+    if section.encryption_mode == "sse-kms":
+        key = section.server_side_encryption_kms_key_id or "*"
+        ours.append({"Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": key})
+        theirs.append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key})
     return [
         f"grant create, temporary on database {quoted(section.database)} to {user};",
         *(f"grant usage, create on schema {quoted(schema)} to {user};" for schema in schemas),
-        json.dumps({"Version": "2012-10-17", "Statement": [ours]}),
-        json.dumps({"Version": "2012-10-17", "Statement": theirs}),
+        *(json.dumps({"Version": "2012-10-17", "Statement": each}) for each in (ours, theirs)),
     ]
 
 

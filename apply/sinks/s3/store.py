@@ -26,8 +26,6 @@ TAKEN = frozenset({"PreconditionFailed", "412"})
 BUSY = frozenset({"ConditionalRequestConflict", "409", "OperationAborted"})
 """Two conditional writes at the same time: user guide, "How to prevent object overwrites with conditional writes"."""
 
-ENCRYPTIONS = {"sse-s3": "AES256", "sse-kms": "aws:kms"}
-
 
 class BucketStore:
     """See `apply.row_files.store.Store`."""
@@ -106,10 +104,7 @@ class BucketStore:
     def _headers(self, name: FileName, content_type: str) -> dict[str, Any]:
         target = self._target
         headers: dict[str, Any] = {"ContentType": content_type, "Metadata": {LAST: str(name.last)}}
-        if target.encryption_mode != "bucket":
-            headers["ServerSideEncryption"] = ENCRYPTIONS[target.encryption_mode]
-            if target.server_side_encryption_kms_key_id and target.encryption_mode == "sse-kms":
-                headers["SSEKMSKeyId"] = target.server_side_encryption_kms_key_id
+        headers |= aws.encryption(target)
         if target.canned_acl_for_objects != "none":
             headers["ACL"] = target.canned_acl_for_objects
         return headers

@@ -28,7 +28,12 @@ OPS = {"load": "r", "insert": "c", "update": "u", "delete": "d", "truncate-table
 
 
 class TestKinesis(SinkSuite):
-    more: ClassVar[dict[str, Any]] = {"include_null_and_empty": True, "include_control_details": True}
+    more: ClassVar[dict[str, Any]] = {
+        "include_null_and_empty": True,
+        "include_control_details": True,
+        "include_transaction_details": True,
+        "include_partition_value": True,
+    }
 
     @pytest.fixture
     def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
@@ -78,6 +83,11 @@ class TestKinesis(SinkSuite):
             about = document["metadata"]
             if (about["schema-name"], about["table-name"]) != table.name:
                 continue
+            assert about["partition-key-value"] == key
+            assert (about["commit-timestamp"], about["stream-position"]) == (
+                about["timestamp"],
+                str(about["commit-sequence"]),
+            )
             values = {
                 name: None if value is None else forms[name](value)
                 for name, value in document.get("data", {}).items()
