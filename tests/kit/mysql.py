@@ -63,6 +63,10 @@ class MysqlDatabase:
     def forget_log(self) -> None:
         """Begin a new file of the log, and remove those before it."""
         self.execute("flush binary logs")
+        self.keep_newest_log()
+
+    def keep_newest_log(self) -> None:
+        """Remove all files of the log but the newest."""
         newest = self.rows("show binary logs")[-1][0]
         deadline = time.monotonic() + FORGET_S
         # A file stays while somebody reads it, and a server notices late that its reader has gone.

@@ -31,6 +31,9 @@ FIRST_BYTE = 4
 ARTIFICIAL = 0x20
 """Flag of an event that is not in the log but made up for the reader."""
 
+_Q_FLAGS2, _Q_SQL_MODE = 0, 1
+"""Status variables of a query."""
+
 STANDALONE, GROUP_COMMIT_ID, PREPARED_XA, COMPLETED_XA = 1, 2, 64, 128
 """Flags of MariaDB's GTID event."""
 
@@ -56,6 +59,9 @@ _SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _COLUMN_NAME = 1, 2, 3, 4
 _SET_VALUES, _ENUM_VALUES, _GEOMETRY_TYPE, _PRIMARY_KEY, _PREFIXED_PRIMARY_KEY = 5, 6, 7, 8, 9
 _ENUM_SET_DEFAULT_CHARSET, _ENUM_SET_COLUMN_CHARSET, _VECTOR_DIMENSIONS = 10, 11, 13
 
+_TAGGED_SERVER, _TAGGED_NUMBER, _TAGGED_TAG, _TAGGED_STAMP, _TAGGED_LENGTH = 1, 2, 3, 6, 8
+"""Fields of a GTID event whose id has a tag."""
+
 header = Struct("<IBIIIH").unpack_from
 """Time in seconds, type, server id, size, end position in the file, flags."""
 _mariadb_gtid = Struct("<QIB").unpack_from
@@ -67,12 +73,15 @@ class Query(NamedTuple):
 
     database: str
     text: str
+    sql_mode: int = 0
+    """The session's, as bits: how the text is to be read."""
 
 
 class Gtid(NamedTuple):
     """What a GTID event says: the parts of the id, and how the transaction goes on."""
 
     parts: tuple[str, int] | tuple[int, int, int]
+    """MySQL's: the server's UUID, with `:TAG` behind it where there is one, and a number."""
     flags: int
     """MariaDB's."""
     commit_ts_us: int
@@ -124,8 +133,15 @@ def parse_query(m: bytes, at: int) -> Query:
     """Read a query event. The text is decoded as UTF-8; what is none is replaced, since only its words matter."""
     size = m[at + 8]
     status_bytes = int.from_bytes(m[at + 11 : at + 13], "little")
+    sql_mode = _sql_mode(m[at + 13 : at + 13 + status_bytes])
     at += 13 + status_bytes
-    return Query(m[at : at + size].decode("utf-8", "replace"), m[at + size + 1 :].decode("utf-8", "replace"))
+    return Query(m[at : at + size].decode("utf-8", "replace"), m[at + size + 1 :].decode("utf-8", "replace"), sql_mode)
+
+
+def _sql_mode(status: bytes) -> int:
+    """Return the mode from a query's status variables; of those that are there only four bytes of flags come before."""
+    at = 5 if status[:1] == bytes([_Q_FLAGS2]) else 0
+    return int.from_bytes(status[at + 1 : at + 9], "little") if status[at : at + 1] == bytes([_Q_SQL_MODE]) else 0
 
 
 def query_bytes(m: bytes, at: int) -> bytes:
@@ -143,6 +159,41 @@ def parse_gtid(m: bytes, at: int) -> Gtid:
         stamp = int.from_bytes(m[at + 42 : at + 49], "little")
         length, _ = length_at(m, at + (56 if stamp >> 55 else 49))
     return Gtid((server, number), 0, stamp & (1 << 55) - 1, length)
+
+
+def parse_tagged_gtid(m: bytes, at: int) -> Gtid:
+    """Read MySQL's GTID event of an id with a tag: numbered fields, of which some may lack (`mysql::serialization`,
+    `Gtid_event::define_fields`).
+    """
+    _version, at = _number(m, at)
+    _size, at = _number(m, at)
+    _last_that_counts, at = _number(m, at)
+    numbers: dict[int, int] = {}
+    server, tag = bytearray(), ""
+    while at < len(m):
+        field, at = _number(m, at)
+        if field == _TAGGED_SERVER:
+            for _ in range(16):
+                byte, at = _number(m, at)
+                server.append(byte)
+        elif field == _TAGGED_TAG:
+            size, at = _number(m, at)
+            tag, at = m[at : at + size].decode(), at + size
+        else:
+            numbers[field], at = _number(m, at)
+    # The lowest bit of a number that may be negative is its sign.
+    number = numbers[_TAGGED_NUMBER] >> 1
+    stamp, length = numbers.get(_TAGGED_STAMP, 0), numbers.get(_TAGGED_LENGTH, 0)
+    return Gtid((f"{UUID(bytes=bytes(server))}:{tag}", number), 0, stamp, length)
+
+
+def _number(m: bytes, at: int) -> tuple[int, int]:
+    """Read a number: as many bytes follow the first as that ends in ones."""
+    first = m[at]
+    more = (~first & first + 1).bit_length() - 1
+    if at + more >= len(m):
+        raise ValueError("an event ends within a number")
+    return int.from_bytes(m[at : at + more + 1], "little") >> min(more + 1, 8), at + more + 1
 
 
 def parse_mariadb_gtid(m: bytes, at: int, server: int) -> Gtid:

@@ -14,6 +14,8 @@ from schemas.selection import Selection
 from schemas.table import TableName, TableSchema
 
 DAY_S = 86_400
+NAMED_MAX = 5
+"""Of transactions, in one finding."""
 
 
 def find(
@@ -21,6 +23,21 @@ def find(
 ) -> list[Finding]:
     """Return what stands in the way of capturing these tables, and what should be known about it."""
     return [*_server(settings, facts), *_tables(settings, relations), *_keys(facts, tables), *_cascades(facts, tables)]
+
+
+def undecided(names: Sequence[str]) -> list[Finding]:
+    """Return what should be known of transactions of XA that are prepared and not decided."""
+    if not names:
+        return []
+    listed = "; ".join(names[:NAMED_MAX]) + ("; …" if len(names) > NAMED_MAX else "")
+    return [
+        _warns(
+            "xa-prepared",
+            f"{len(names)} transaction(s) of XA are prepared and not decided: {listed}. The log is needed from them on "
+            "as long as they may commit",
+            "where they stay, ask whoever began them; then `xa commit NAME` or `xa rollback NAME`",
+        )
+    ]
 
 
 def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableName]) -> str:

@@ -16,12 +16,16 @@ from uuid import UUID
 from capture.sources.mysql.binlog import Gtid
 from schemas.errors import ErrorKind, TailraceError
 
-_MYSQL_SET = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(:\d+(-\d+)?)+")
+_MYSQL_SET = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}((:[a-z_]\w{0,31})?(:\d+(-\d+)?)+)+", re.ASCII)
 _MARIADB_ID = re.compile(r"(\d+)-(\d+)-(\d+)")
 
 
+_TAGS_FOLLOW = 1
+"""Says of the form in which a set is sent that each server's UUID has a tag behind it, which may be empty."""
+
+
 class MysqlGtids:
-    """Intervals of numbers by server; ends are inclusive."""
+    """Intervals of numbers by server, or server and tag (`UUID:TAG`, from MySQL 8.3 on); ends are inclusive."""
 
     def __init__(self, intervals: dict[str, list[tuple[int, int]]]) -> None:
         self._intervals = intervals
@@ -33,13 +37,17 @@ class MysqlGtids:
     def parse(cls, text: str) -> MysqlGtids:
         """Read what MySQL prints. Raises ValueError."""
         intervals: dict[str, list[tuple[int, int]]] = {}
-        for part in filter(None, re.split(r"[\s,]+", text)):
+        for part in filter(None, re.split(r"[\s,]+", text.lower())):
             if _MYSQL_SET.fullmatch(part) is None:
-                raise ValueError("no GTID set of MySQL (ids with a tag are not supported)")
-            server, *ranges = part.lower().split(":")
-            for range_ in ranges:
-                first, _, last = range_.partition("-")
-                intervals.setdefault(server, []).append((int(first), int(last or first)))
+                raise ValueError("no GTID set of MySQL")
+            server, *words = part.split(":")
+            origin = server
+            for word in words:
+                if not word[0].isdigit():
+                    origin = f"{server}:{word}"
+                    continue
+                first, _, last = word.partition("-")
+                intervals.setdefault(origin, []).append((int(first), int(last or first)))
         return cls({server: _merged(ranges) for server, ranges in intervals.items()})
 
     def add(self, server: str, number: int) -> None:
@@ -91,9 +99,15 @@ class MysqlGtids:
 
     def encoded(self) -> bytes:
         """Return the set as COM_BINLOG_DUMP_GTID sends it; the ends of intervals are exclusive there."""
-        parts = [len(self._intervals).to_bytes(8, "little")]
-        for server, ranges in sorted(self._intervals.items()):
-            parts += [UUID(server).bytes, len(ranges).to_bytes(8, "little")]
+        count = len(self._intervals)
+        has_tags = any(":" in origin for origin in self._intervals)
+        parts = [(count << 8 | _TAGS_FOLLOW << 56 | _TAGS_FOLLOW if has_tags else count).to_bytes(8, "little")]
+        for origin, ranges in sorted(self._intervals.items()):
+            server, _, tag = origin.partition(":")
+            parts.append(UUID(server).bytes)
+            if has_tags:
+                parts += [bytes([len(tag) << 1]), tag.encode()]
+            parts.append(len(ranges).to_bytes(8, "little"))
             parts += [first.to_bytes(8, "little") + (last + 1).to_bytes(8, "little") for first, last in ranges]
         return b"".join(parts)
 

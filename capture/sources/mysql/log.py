@@ -8,9 +8,7 @@ The server sends heartbeats while nothing happens; `poll` never waits for anythi
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from struct import error as struct_error
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
@@ -19,13 +17,13 @@ from capture.sources.mysql.connection import error_of
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.position import Place, format_position, position_of, since_of
 from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
-from capture.sources.mysql.refusals import REFUSED, RELOAD, lost_transaction
+from capture.sources.mysql.refusals import REFUSED, RELOAD, lost_transaction, read_errors
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import OPS, Maps, read_rows
 from capture.sources.mysql.statements import Effect, Statement, read_statement, read_xid
 from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import SILENCE_S, checksum_bytes, read_gtid, read_query
-from runtime.clock import monotonic
+from runtime.clock import monotonic, now_us
 from schemas.changes import (
     UNCHANGED,
     Begin,
@@ -50,6 +48,7 @@ MOVED_INTERVAL_S = 0.2
 HEARTBEAT_INTERVAL_S = 5.0
 """How often an idle log yields a heartbeat although its position is the same."""
 
+_GTIDS = (binlog.GTID, binlog.TAGGED_GTID, binlog.MARIADB_GTID)
 _BODY = 1 + binlog.HEADER_BYTES
 """Where an event's body begins, behind the packet's status byte and the header."""
 
@@ -75,6 +74,10 @@ class MysqlLog:
         self._prepared = PreparedTransactions(since_of(position))
         self._replayed: Prepared | None = None
         """A transaction of XA that was prepared earlier, and goes out now."""
+        self._search: Generator[int, None, None] | None = None
+        """Looks for one that is decided and not known."""
+        self._decided: tuple[Xid, bool] | None = None
+        """Which one that is, and whether it commits."""
         self._is_elsewhere = False
         """Whether the stream has gone back for it."""
         self._has_found = False
@@ -85,6 +88,8 @@ class MysqlLog:
         self._complete = complete
         self._ended = position_of(place, self._prepared.since)
         self._before = place.text()
+        self._seconds = 0
+        """When the open transaction was written, since 1970."""
         self._gtid: Gtid | None = None
         self._txn: Transaction | None = None
         self._in_group = False
@@ -105,26 +110,8 @@ class MysqlLog:
         out: list[Change] = []
         deadline = monotonic() + timeout_s
         while True:
-            try:
+            with read_errors(lambda: format_position(self._ended)):
                 self._drain(out)
-            except (
-                struct_error,
-                IndexError,
-                ValueError,
-                KeyError,
-                OverflowError,
-                ArithmeticError,
-                zlib.error,
-            ) as error:
-                raise TailraceError(
-                    ErrorKind.DECODE,
-                    f"the log holds an event that cannot be read ({type(error).__name__}: {_said(error)})",
-                    position=format_position(self._ended),
-                    remedy="this is a fault of Tailrace or of the server: keep the log, and report it",
-                ) from error
-            except TailraceError as error:
-                error.position = error.position or format_position(self._ended)
-                raise
             now = monotonic()
             self._beat(out, now)
             wait_s = min(deadline - now, WAIT_S)
@@ -150,6 +137,12 @@ class MysqlLog:
                     continue
                 size += len(nested)
                 rows += self._on_event(nested[5], nested, len(nested), out)
+                continue
+            if self._search is not None:
+                found = self._go_on_searching(self._search, out)
+                if not found:
+                    return
+                size += found
                 continue
             m = self._stream.poll()
             if m is None:
@@ -188,7 +181,7 @@ class MysqlLog:
             self._end(out)
         elif kind in (binlog.QUERY, binlog.QUERY_COMPRESSED):
             self._on_query(kind, m[:end], out)
-        elif kind in (binlog.GTID, binlog.MARIADB_GTID) or (kind == binlog.ANONYMOUS_GTID and self._file is not None):
+        elif kind in _GTIDS or (kind == binlog.ANONYMOUS_GTID and self._file is not None):
             self._start(read_gtid(kind, m, end), m)
         elif kind == binlog.FORMAT_DESCRIPTION:
             self._checksum_bytes = checksum_bytes(m)
@@ -206,7 +199,7 @@ class MysqlLog:
     def _start(self, gtid: Gtid | None, m: bytes) -> None:
         if self._txn is not None or gtid is None:
             raise ValueError("a transaction within a transaction")
-        seconds = binlog.header(m, 1)[0]
+        self._seconds = binlog.header(m, 1)[0]
         self._before = self._place.text()
         name = self._place.begin(gtid)
         if self._skip and self._skipped_in not in ("", name):
@@ -218,12 +211,12 @@ class MysqlLog:
             )
         self._gtid = gtid
         # Its number is known before it is read: it orders what is published of it.
-        self._txn = Transaction(name, 0, self._place.size, gtid.commit_ts_us or seconds * 1_000_000)
+        self._txn = Transaction(name, 0, self._place.size, gtid.commit_ts_us or self._seconds * 1_000_000)
         self._in_group = False
         self._is_begun = False
         self._returned = 0
         if gtid.flags & binlog.PREPARED_XA:
-            self._prepared.begin(self._before, name)
+            self._prepared.begin(self._before, name, self._seconds)
 
     def _begin(self, out: list[Change]) -> Transaction:
         """Return the open transaction; make sure that its Begin has been returned."""
@@ -278,26 +271,40 @@ class MysqlLog:
             self._replay(prepared)
 
     def _on_decision(self, xid: Xid, out: list[Change], *, commits: bool) -> None:
-        """A transaction that was prepared is committed or rolled back."""
-        prepared = self._prepared.take(xid) or self._found_earlier(xid, commits=commits)
+        """A transaction that was prepared is committed or rolled back. What is not known may be prepared before this
+        began to read, where the log must have it.
+        """
+        assert self._txn is not None
+        prepared = self._prepared.take(xid)
+        places = self._prepared.unread(everything=commits) if prepared is None else []
+        if places:
+            self._decided = xid, commits
+            self._search = self._prepared.look_back(xid, places, self._stream, self._read_place, self._txn.id)
+        else:
+            self._decide(prepared, out, commits=commits)
+
+    def _go_on_searching(self, search: Generator[int, None, None], out: list[Change]) -> int:
+        """Look on; return how many bytes were read, 0 if there is nothing more to read yet."""
+        read = next(search, None)
+        if read is not None:
+            return read
+        assert self._decided is not None
+        xid, commits = self._decided
+        self._search = self._decided = None
+        self._heard_at = monotonic()
+        prepared = self._prepared.take(xid)
+        if prepared is None or not commits:
+            self._go_to(self._place)
+        self._decide(prepared, out, commits=commits)
+        return 1
+
+    def _decide(self, prepared: Prepared | None, out: list[Change], *, commits: bool) -> None:
         if not commits:
             self._end(out)
         elif prepared is not None:
             self._replay(prepared)
         else:
             raise lost_transaction()
-
-    def _found_earlier(self, xid: Xid, *, commits: bool) -> Prepared | None:
-        """Find a transaction that was prepared before this began to read, where the log must have it."""
-        found = None
-        places = self._prepared.unread(everything=commits)
-        for text in places:
-            self._prepared.look_back(self._stream, self._read_place(text), self._place.size, is_beginning=not text)
-            if (found := self._prepared.take(xid)) is not None:
-                break
-        if places and not (found and commits):
-            self._go_to(self._place)
-        return found
 
     def _replay(self, prepared: Prepared) -> None:
         """Return its changes as those of the open transaction."""
@@ -310,7 +317,7 @@ class MysqlLog:
 
     def _on_earlier_event(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
         """Handle an event of the part of the log that the stream has gone back to."""
-        if kind in (binlog.GTID, binlog.MARIADB_GTID, binlog.ANONYMOUS_GTID):
+        if kind in _GTIDS or kind == binlog.ANONYMOUS_GTID:
             gtid = read_gtid(kind, m, end)
             assert gtid is not None
             assert self._replayed is not None
@@ -385,7 +392,7 @@ class MysqlLog:
 
     def _on_query(self, kind: int, m: bytes, out: list[Change]) -> None:
         query = read_query(kind, m)
-        statement = read_statement(query.text, query.database)
+        statement = read_statement(query.text, query.database, query.sql_mode)
         effect = statement.effect
         if effect is Effect.BEGIN:
             self._in_group = True
@@ -397,7 +404,7 @@ class MysqlLog:
             self._end(out)
         elif effect is Effect.XA_START:
             if self._replayed is None and self._txn is not None:
-                self._prepared.begin(self._before, self._txn.id)
+                self._prepared.begin(self._before, self._txn.id, self._seconds)
         elif effect in (Effect.XA_COMMIT, Effect.XA_ROLLBACK):
             self._on_decision(read_xid(query.text), out, commits=effect is Effect.XA_COMMIT)
         elif self._txn is not None and effect is not Effect.CONTROL:
@@ -429,6 +436,7 @@ class MysqlLog:
     def _beat(self, out: list[Change], now: float) -> None:
         if self._txn is not None:
             return
+        self._prepared.warn(now_us() // 1_000_000)
         if self._file is not None:
             # Files end, and others begin, between transactions.
             self._ended = position_of(self._place, self._prepared.since)
@@ -439,8 +447,3 @@ class MysqlLog:
             self._heartbeat_at = now
             self._reported = self._ended
             out.append(Heartbeat(self._ended))
-
-
-def _said(error: BaseException) -> str:
-    # Our own ValueErrors say what is wrong; a library's could repeat a value.
-    return str(error) if isinstance(error, ValueError) and not isinstance(error, UnicodeError) else "?"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from struct import error as struct_error
+
 from capture.sources.mysql import binlog
 from schemas.errors import ErrorKind, TailraceError
 
 RELOAD = "`tailrace reset` and load anew"
 
 REFUSED = {
-    binlog.TAGGED_GTID: (
-        "a transaction whose GTID has a tag, which is not supported",
-        "set gtid_next without a tag in the sessions that write",
-    ),
     binlog.ANONYMOUS_GTID: (
         "a transaction without a GTID",
         "set global gtid_mode = ON (by way of OFF_PERMISSIVE and ON_PERMISSIVE), and "
@@ -32,3 +33,22 @@ def lost_transaction() -> TailraceError:
         "a transaction of XA commits that was prepared before the log begins: what it changed is not there any more",
         remedy=f"keep the log for longer than transactions stay prepared (binlog_expire_logs_seconds); then {RELOAD}",
     )
+
+
+@contextmanager
+def read_errors(position: Callable[[], str]) -> Iterator[None]:
+    """Let errors say where in the log they are; what cannot be read becomes DECODE."""
+    try:
+        yield
+    except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError, zlib.error) as error:
+        # Our own ValueErrors say what is wrong; a library's could repeat a value.
+        is_ours = isinstance(error, ValueError) and not isinstance(error, UnicodeError)
+        raise TailraceError(
+            ErrorKind.DECODE,
+            f"the log holds an event that cannot be read ({type(error).__name__}: {error if is_ours else '?'})",
+            position=position(),
+            remedy="this is a fault of Tailrace or of the server: keep the log, and report it",
+        ) from error
+    except TailraceError as error:
+        error.position = error.position or position()
+        raise

@@ -8,7 +8,8 @@ from capture.sources.mysql import binlog
 from capture.sources.mysql.connection import Connection, error_of, literal
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
-from capture.sources.mysql.position import Place, format_position, place_of, read_place, since_of
+from capture.sources.mysql.position import Place, format_position, place_of
+from capture.sources.mysql.prepared import print_xid
 from capture.sources.mysql.refusals import RELOAD
 from capture.sources.mysql.replication import LogStream
 from runtime.clock import monotonic
@@ -122,6 +123,23 @@ def beginning_of_log(connection: Connection, *, by_files: bool) -> Place:
     return MariadbGtids.parse(text or "")
 
 
+def prepared_transactions(connection: Connection) -> list[str]:
+    """Return the names of transactions of XA that are prepared and not decided; none where the user may not ask (MySQL:
+    `xa_recover_admin`).
+    """
+    try:
+        rows = connection.rows("xa recover format = 'SQL'" if connection.is_mariadb else "xa recover convert xid")
+    except TailraceError:
+        return []
+    if connection.is_mariadb:
+        return [str(row[3]) for row in rows]
+    names = []
+    for form, first, _second, data in rows:
+        parts, at = bytes.fromhex(str(data)[2:]), int(str(first))
+        names.append(print_xid((int(str(form)), parts[:at], parts[at:])))
+    return names
+
+
 def no_log() -> TailraceError:
     """Return the error that a server without a log leads to."""
     return TailraceError(ErrorKind.PREREQUISITE, "the server keeps no binary log", remedy="start it with log_bin")
@@ -136,7 +154,8 @@ def check_position(
     *,
     by_files: bool,
 ) -> None:
-    """Raise SOURCE_LOG_LOST unless the server's log holds what follows `position`.
+    """Raise SOURCE_LOG_LOST unless the server's log holds what follows `position`. (What was prepared before it, of XA,
+    is lost only if it commits and the log no longer has it: `refusals.lost_transaction` says so then.)
 
     Another server than the stored one is right if it has the same transactions, and positions are sets of GTIDs: a
     replica that took over.
@@ -149,8 +168,6 @@ def check_position(
         )
     is_mariadb = connection.is_mariadb
     behind = place_of(position, is_mariadb=is_mariadb)
-    # From here on the log is needed: transactions of XA may be prepared before the place.
-    needed = read_place(since_of(position), is_mariadb=is_mariadb) if since_of(position) else behind
     if isinstance(behind, FileOffset) is not by_files:
         kinds = ("a file and an offset", "a set of GTIDs")
         raise _lost(
@@ -159,7 +176,8 @@ def check_position(
             f"set source.positions to {('file', 'gtid')[by_files]}, and gtid_mode back if need be; or {RELOAD}",
         )
     if isinstance(behind, FileOffset):
-        _check_files(connection, stored, identity, behind, needed, position)
+        _check_files(connection, stored, identity, behind, position)
+        _try(stream, behind, position)
         return
     end = end_of_log(connection, by_files=False)
     # mypy: all are of one kind, that of the server.
@@ -171,9 +189,9 @@ def check_position(
             "it is another server, or a replica that was behind when it took over: go back to the server that "
             f"has them; or {RELOAD}",
         )
-    if isinstance(needed, MysqlGtids):
+    if isinstance(behind, MysqlGtids):
         purged = MysqlGtids.parse(connection.value("select @@global.gtid_purged") or "")
-        gap = purged.missing_from(needed)
+        gap = purged.missing_from(behind)
         if gap.size:
             raise _lost(
                 position,
@@ -181,7 +199,7 @@ def check_position(
                 f"raise binlog_expire_logs_seconds; then {RELOAD}",
             )
     else:
-        _try(stream, needed, position)
+        _try(stream, behind, position)
 
 
 def _check_files(
@@ -189,7 +207,6 @@ def _check_files(
     stored: dict[str, str],
     identity: dict[str, str],
     behind: FileOffset,
-    needed: Place,
     position: Position,
 ) -> None:
     if stored.get("server_id") != identity["server_id"]:
@@ -203,10 +220,10 @@ def _check_files(
     if not sizes:
         raise no_log()
     first = FileOffset(next(iter(sizes)), binlog.FIRST_BYTE)
-    if needed.size < first.size:
+    if behind.size < first.size:
         raise _lost(
             position,
-            f"the server has purged its log up to {first.text()}; it is needed from {needed.text()} on",
+            f"the server has purged its log up to {first.text()}; it is needed from {behind.text()} on",
             f"raise binlog_expire_logs_seconds; then {RELOAD}",
         )
     if sizes.get(behind.file, 0) < behind.offset:
@@ -223,7 +240,9 @@ def _lost(position: Position, message: str, remedy: str) -> TailraceError:
 
 
 def _try(stream: LogStream, behind: Place, position: Position) -> None:
-    """Ask for the log and see whether it comes: MariaDB has no other means to tell what it still has."""
+    """Ask for the log and see whether it comes: MariaDB has no other means to tell what it still has, nor has a file to
+    tell that it is another one of the same name.
+    """
     try:
         stream.start(behind)
         deadline = monotonic() + ANSWER_S
@@ -240,7 +259,13 @@ def _try(stream: LogStream, behind: Place, position: Position) -> None:
                         f"(binlog_expire_logs_seconds), or go back to the server that has them; or {RELOAD}"
                     )
                 raise error
-            elif m[0] == 0 and m[5] not in (binlog.ROTATE, binlog.FORMAT_DESCRIPTION):
+            elif m[0]:
+                break
+            elif isinstance(behind, FileOffset):
+                behind.see(m, len(m))
+                if m[5] == binlog.FORMAT_DESCRIPTION:
+                    return
+            elif m[5] not in (binlog.ROTATE, binlog.FORMAT_DESCRIPTION):
                 return
     finally:
         stream.close()

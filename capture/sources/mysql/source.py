@@ -68,7 +68,8 @@ class MysqlServer:
     def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
         """Check every prerequisite; see `Source.findings`."""
         relations = self._catalog.read_relations(self._selection)
-        return checks.find(self._settings, self._facts(), relations, tables)
+        found = checks.find(self._settings, self._facts(), relations, tables)
+        return [*found, *checks.undecided(server.prepared_transactions(self._connected()))]
 
     def tables(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.tables`."""

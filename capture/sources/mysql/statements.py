@@ -13,16 +13,22 @@ from typing import NamedTuple
 
 from schemas.table import TableName
 
-_TOKEN = re.compile(
-    r"""(?P<comment>/\*(?!!).*?\*/|--[ \t].*?$|\#.*?$)
+ANSI_QUOTES, NO_BACKSLASH_ESCAPES = 0x4, 0x100000
+"""Of `sql_mode` what changes where names and strings end."""
+
+_WORDS = r"""(?P<comment>/\*(?!!).*?\*/|--[ \t].*?$|\#.*?$)
       | (?P<code>/\*M?!\d*|\*/)
       | `(?P<quoted>(?:[^`]|``)*)`
-      | (?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
+      | (?P<string>'(?:[^'\\]|\\.|'')*')
+      | "(?P<double>(?:[^"\\]|\\.|"")*)"
       | (?P<word>[\w$]+)
       | (?P<dot>\.)
-      | (?P<other>\S)""",
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
-)
+      | (?P<other>\S)"""
+_FLAGS = re.VERBOSE | re.DOTALL | re.MULTILINE
+_TOKEN = re.compile(_WORDS, _FLAGS)
+# A backslash is a character like others, and names in double quotes have no other escapes.
+_TOKEN_WITHOUT_ESCAPES = re.compile(_WORDS.replace(r"\\]|\\.|", "]|"), _FLAGS)
+_TOKEN_OF_NAMES = re.compile(_WORDS.replace(r'[^"\\]|\\.|', '[^"]|'), _FLAGS)
 
 _XID = re.compile(r"X'([0-9a-fA-F]*)',X'([0-9a-fA-F]*)',(\d+)")
 
@@ -57,14 +63,14 @@ class Statement(NamedTuple):
     """Of `drop database`."""
 
 
-def read_statement(text: str, database: str) -> Statement:
-    """Tell what a statement means."""
+def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
+    """Tell what a statement means that was written under an `sql_mode`."""
     head = text.lstrip()[:16].upper()
     if head == "BEGIN":
         return Statement(Effect.BEGIN)
     if head == "COMMIT":
         return Statement(Effect.COMMIT)
-    words, names = _words_and_names(text, database)
+    words, names = _words_and_names(text, database, sql_mode)
     first = words[0] if words else ""
     second = words[1] if len(words) > 1 else ""
     if first == "XA":
@@ -110,21 +116,26 @@ def _moves_rows(words: list[str]) -> bool:
     return False
 
 
-def _words_and_names(text: str, database: str) -> tuple[list[str], tuple[TableName, ...]]:
+def _words_and_names(text: str, database: str, sql_mode: int) -> tuple[list[str], tuple[TableName, ...]]:
     """Return the bare words in upper case, and all that may be a table's name."""
     words: list[str] = []
     names: dict[TableName, None] = {}
     parts: list[str] = []
     is_joined = False
-    for token in _TOKEN.finditer(text):
+    are_names = bool(sql_mode & ANSI_QUOTES)
+    tokens = _TOKEN_WITHOUT_ESCAPES if sql_mode & NO_BACKSLASH_ESCAPES else _TOKEN_OF_NAMES if are_names else _TOKEN
+    for token in tokens.finditer(text):
         kind = token.lastgroup
         if kind in ("comment", "code"):
             continue
         if kind == "dot":
             is_joined = bool(parts)
             continue
-        if kind in ("quoted", "word"):
-            name = token["quoted"].replace("``", "`") if kind == "quoted" else token["word"]
+        if kind in ("quoted", "word") or (kind == "double" and are_names):
+            name = token[kind]
+            if kind != "word":
+                quote = "`" if kind == "quoted" else '"'
+                name = name.replace(quote * 2, quote)
             if kind == "word":
                 words.append(name.upper())
             parts = [parts[-1], name] if is_joined else [name]

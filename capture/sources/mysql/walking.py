@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import NamedTuple
 
 from capture.sources.mysql import binlog
@@ -39,6 +40,8 @@ def read_gtid(kind: int, m: bytes, end: int) -> Gtid | None:
     """Return what an event says that begins a transaction; None for others."""
     if kind in (binlog.GTID, binlog.ANONYMOUS_GTID):
         return binlog.parse_gtid(m[:end], _BODY)
+    if kind == binlog.TAGGED_GTID:
+        return binlog.parse_tagged_gtid(m[:end], _BODY)
     if kind == binlog.MARIADB_GTID:
         return binlog.parse_mariadb_gtid(m, _BODY, binlog.header(m, 1)[2])
     return None
@@ -56,26 +59,26 @@ def read_query(kind: int, m: bytes) -> Query:
     query = binlog.parse_query(m, _BODY)
     if kind == binlog.QUERY_COMPRESSED:
         text = mariadb_unpacked(binlog.query_bytes(m, _BODY)).decode("utf-8", "replace")
-        return Query(query.database, text)
+        return query._replace(text=text)
     return query
 
 
-def walk(stream: LogStream, place: Place, end: int) -> Iterator[Event]:
-    """Yield the events after a place, which moves along, up to the beginning of the transaction that reaches `end`.
+def walk(stream: LogStream, place: Place) -> Generator[Event | None, None, None]:
+    """Yield the events after a place, which moves along; None when nothing more has arrived: nobody waits in here.
 
-    Ends the stream. Raises SOURCE_CONNECTION, SOURCE_LOG_LOST.
+    Ends the stream when it is closed. Raises SOURCE_CONNECTION, SOURCE_LOG_LOST.
     """
     before = transaction = ""
     checksum = 0
     heard_at = monotonic()
     try:
         stream.start(place)
-        while place.size < end:
+        while True:
             m = stream.poll()
             if m is None:
                 if monotonic() - heard_at > SILENCE_S:
                     raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server was silent for {SILENCE_S:.0f} s")
-                stream.connection.wait(_WAIT_S)
+                yield None
                 continue
             heard_at = monotonic()
             if m[0]:
@@ -107,13 +110,16 @@ def find_time(stream: LogStream, begin: Place, end: int, committed_from_us: int)
     """
     is_known = begin.is_first
     found = None
-    for event in walk(stream, begin, end):
-        if event.gtid is None:
-            continue
-        if (event.gtid.commit_ts_us or event.time_s * 1_000_000) >= committed_from_us:
-            found = event.before
-            break
-        is_known = True
+    with closing(walk(stream, begin)) as events:
+        while found is None and begin.size < end:
+            event = next(events)
+            if event is None:
+                stream.connection.wait(_WAIT_S)
+            elif event.gtid is not None:
+                if (event.gtid.commit_ts_us or event.time_s * 1_000_000) >= committed_from_us:
+                    found = event.before
+                else:
+                    is_known = True
     if not is_known:
         raise TailraceError(
             ErrorKind.SOURCE_LOG_LOST,

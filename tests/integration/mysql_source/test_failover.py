@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from capture.sources.mysql.connection import Connection
+from capture.sources.mysql.files import FileOffset
 from deploy.local.mysql import MysqlServer
 from schemas.errors import ErrorKind, TailraceError
 from tests.integration.mysql_source.reading import Reading, flatten, positions_in, read_to
@@ -129,5 +130,32 @@ def test_a_replica_that_takes_over_goes_on_from_every_place(reading: Reading, re
         there.source.check_position(identity, reading.start)
     assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
     assert "binlog_expire_logs_seconds" in str(caught.value.remedy)
+    if not replica.is_mariadb:
+        _reset_without_gtids(replica, session)
     session.close()
     there.close()
+
+
+def _reset_without_gtids(server: MysqlDatabase, session: Connection) -> None:
+    """A log that begins again under the same names is told from the one that a file and an offset are in."""
+    by_files = Reading(server, zero_dates="null", positions="file")
+    session.run("insert into a values (20, 'before')")
+    (position, *_) = reversed(positions_in(by_files.changes(), by_files.start))
+    identity = by_files.source.identity()
+    by_files.source.check_position(identity, position)
+    for statement in ("do sleep(1.1)", "reset binary logs and gtids"):
+        session.run(statement)
+    place = FileOffset.parse(position.mark)
+    # Beyond the position, in a file of its name.
+    while by_files.source.current_position().commit <= position.commit:
+        session.run("insert into a select max(id) + 1, repeat('x', 20) from a")
+        if by_files.source.current_position().commit >> 32 < position.commit >> 32:
+            session.run("flush binary logs")
+    for refused in (
+        lambda: by_files.source.check_position(identity, position),
+        lambda: by_files.flat(position),
+    ):
+        with pytest.raises(TailraceError, match=f"{place.file} is not the file that the position is in") as caught:
+            refused()
+        assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    by_files.close()

@@ -477,3 +477,74 @@ def test_what_xa_changes_goes_out_with_its_commit(any_reading: Reading, monkeypa
         rest = [(op, (after or before or ())[0]) for _, op, before, after in reading.flat(position)]
         assert rest == found[done:], f"from {reading.source.format_position(position)}"
         reading.source.check_position(reading.source.identity(), position)
+
+
+def test_the_log_may_go_while_xa_stays_prepared_unless_it_commits(any_reading: Reading) -> None:
+    """Nobody may ever decide it: a capture must be able to go on. `plan` names it."""
+    reading = any_reading
+    reading.database.forget_log()
+    reading.database.execute("create table a (id int primary key)")
+    reading.begin()
+    names = ["'undone','x',7", "'lost'"]
+    for n, name in enumerate(names):
+        session = reading.database.connect()
+        for statement in (f"xa start {name}", f"insert into a values ({n})", f"xa end {name}", f"xa prepare {name}"):
+            session.run(statement)
+        session.close()
+    try:
+        reading.database.execute("flush binary logs", "insert into a values (10)")
+        position = positions_in(reading.changes(), reading.start)[-1]
+        assert " since " in reading.source.format_position(position)
+        (finding,) = [f for f in reading.source.findings(reading.tables) if f.code == "xa-prepared"]
+        printed = (
+            ["'undone','x',7", "'lost'"]
+            if reading.database.is_mariadb
+            else ["X'756e646f6e65',X'78',7", "X'6c6f7374',X'',1"]
+        )
+        assert all(name in finding.message for name in printed), finding.message
+        reading.database.keep_newest_log()
+        reading.source.check_position(reading.source.identity(), position)
+        reading.database.execute(
+            "insert into a values (11)", f"xa rollback {names.pop(0)}", "insert into a values (12)"
+        )
+        changes = reading.changes(position)
+        assert flatten(changes) == [("a", "c", None, (11,)), ("a", "c", None, (12,))]
+        assert " since " not in reading.source.format_position(changes[-1].position)  # type: ignore[union-attr]
+        reading.database.execute(f"xa commit {names.pop(0)}")
+        with pytest.raises(TailraceError, match="prepared before the log begins") as caught:
+            reading.changes(position)
+        assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
+    finally:
+        reading.database.execute(*(f"xa rollback {name}" for name in names))
+
+
+@pytest.mark.parametrize("mysql_database", ["mysql"], indirect=True)
+def test_gtids_with_tags(reading: Reading) -> None:
+    """From every place, tagged and plain ones in turn; positions print as the server takes them."""
+    reading.database.execute("create table a (id int primary key)")
+    reading.begin()
+    session = reading.database.connect()
+    for n, gtid in enumerate(("automatic:shop", "automatic", "automatic:shop", "automatic:other_tag", "automatic")):
+        for statement in (f"set gtid_next = '{gtid}'", f"insert into a values ({n}), ({n + 100})"):
+            session.run(statement)
+    session.close()
+    changes = reading.changes()
+    flat = flatten(changes)
+    assert [after for *_, after in flat] == [(n + more,) for n in range(5) for more in (0, 100)]
+    assert [":shop:" in change.txn.id for change in changes if isinstance(change, Begin)] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    (executed,) = reading.database.rows("select @@global.gtid_executed")[0]
+    last = reading.source.format_position(positions_in(changes, reading.start)[-1])
+    assert reading.database.rows(
+        f"select gtid_subset('{executed}', '{last}'), gtid_subset('{last}', '{executed}')"
+    ) == [["1", "1"]]
+    identity, done = reading.source.identity(), 0
+    for i, position in enumerate(positions_in(changes, reading.start)):
+        done += i > 0 and position.row > 0
+        reading.source.check_position(identity, position)
+        assert reading.flat(position) == flat[done:], reading.source.format_position(position)

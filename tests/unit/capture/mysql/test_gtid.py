@@ -11,8 +11,9 @@ from capture.sources.mysql.position import format_position, parse_position, posi
 from schemas.errors import ErrorKind, TailraceError
 
 SERVERS = ["3e11fa47-71ca-11e1-9e33-c80aa9429562", "00000000-0000-0000-0000-000000000001"]
+ORIGINS = [*SERVERS, f"{SERVERS[0]}:a_tag", f"{SERVERS[1]}:a_tag", f"{SERVERS[0]}:tag2"]
 
-ids = st.sets(st.tuples(st.sampled_from(SERVERS), st.integers(1, 30)), max_size=40)
+ids = st.sets(st.tuples(st.sampled_from(ORIGINS), st.integers(1, 30)), max_size=40)
 
 
 def _text(members: set[tuple[str, int]]) -> str:
@@ -22,10 +23,11 @@ def _text(members: set[tuple[str, int]]) -> str:
 def _members(gtids: MysqlGtids) -> set[tuple[str, int]]:
     found = set()
     for part in filter(None, gtids.text().split(",")):
-        server, *ranges = part.split(":")
-        for range_ in ranges:
+        words = part.split(":")
+        at = 2 if words[1][0].isalpha() else 1
+        for range_ in words[at:]:
             first, _, last = range_.partition("-")
-            found |= {(server, n) for n in range(int(first), int(last or first) + 1)}
+            found |= {(":".join(words[:at]), n) for n in range(int(first), int(last or first) + 1)}
     return found
 
 
@@ -40,7 +42,7 @@ def test_mysql_sets_are_sets(one: set[tuple[str, int]], other: set[tuple[str, in
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(ids, st.permutations([(s, n) for s in SERVERS for n in range(1, 12)]))
+@given(ids, st.permutations([(s, n) for s in ORIGINS for n in range(1, 6)]))
 def test_ids_that_are_added_count_and_print(start: set[tuple[str, int]], added: list[tuple[str, int]]) -> None:
     gtids, members = MysqlGtids.parse(_text(start)), set(start)
     for server, number in added:
@@ -64,6 +66,21 @@ def test_the_wire_form_has_exclusive_ends() -> None:
     assert numbers == [2, 1, 4, 7, 8]
 
 
+def test_a_tag_stands_behind_each_server_on_the_wire() -> None:
+    """As MySQL prints such a set, tags of one server together, and as it takes it."""
+    gtids = MysqlGtids.parse(f"{SERVERS[0].upper()}:1-3:7:Tag:2:1:b:9,{SERVERS[1]}:5")
+    assert gtids.text() == f"{SERVERS[1]}:5,{SERVERS[0]}:1-3:7,{SERVERS[0]}:b:9,{SERVERS[0]}:tag:1-2"
+    first, second = (server.replace("-", "") for server in SERVERS)
+    ranges = [[(5, 6)], [(1, 4), (7, 8)], [(9, 10)], [(1, 3)]]
+    expected = (1 << 56 | 4 << 8 | 1).to_bytes(8, "little")
+    for server, tag, of_origin in zip((second, first, first, first), ("", "", "b", "tag"), ranges, strict=True):
+        expected += bytes.fromhex(server) + bytes([2 * len(tag)]) + tag.encode()
+        expected += b"".join(
+            n.to_bytes(8, "little") for n in (len(of_origin), *(n for pair in of_origin for n in pair))
+        )
+    assert gtids.encoded() == expected
+
+
 def test_mariadb_positions_order_by_their_sum_and_never_go_back() -> None:
     gtids = MariadbGtids.parse("1-2-5,0-1-100")
     assert (gtids.size, gtids.text()) == (105, "0-1-100,1-2-5")
@@ -77,7 +94,9 @@ def test_mariadb_positions_order_by_their_sum_and_never_go_back() -> None:
     assert caught.value.kind is ErrorKind.INVARIANT
 
 
-@pytest.mark.parametrize("text", ["x", "0-1", "0-1-2,0-1-3", f"{SERVERS[0]}:3-1", f"{SERVERS[0]}:tag:1", "0-1-2+x"])
+@pytest.mark.parametrize(
+    "text", ["x", "0-1", "0-1-2,0-1-3", f"{SERVERS[0]}:3-1", f"{SERVERS[0]}:tag", f"{SERVERS[0]}:1:tag", "0-1-2+x"]
+)
 def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(TailraceError) as caught:
         parse_position(text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from capture.sources.mysql.statements import Effect, read_statement
+from capture.sources.mysql.binlog import Query, parse_query
+from capture.sources.mysql.statements import ANSI_QUOTES, NO_BACKSLASH_ESCAPES, Effect, read_statement
 from schemas.table import TableName
 
 EFFECTS = [
@@ -55,6 +56,22 @@ def test_names_are_found_however_they_are_written() -> None:
     assert {TableName(*name) for name in wanted} <= set(names)
     assert TableName("db", "not_this") not in names
     assert TableName("db", "x") not in names
+
+
+def test_the_sessions_mode_says_where_names_and_strings_end() -> None:
+    """Else a table that goes under another name, or is emptied, would be overlooked."""
+    text = r'''alter table "a""b" comment 'C:\', rename to "c\" -- "x"'''
+    mode = ANSI_QUOTES | NO_BACKSLASH_ESCAPES
+    statement = read_statement(text, "d", mode)
+    assert statement.effect is Effect.REPLACE
+    words = ("alter", "table", 'a"b', "comment", "rename", "to", "c\\")
+    assert statement.names == tuple(TableName("d", word) for word in words)
+    assert TableName("d", "t") not in read_statement('truncate "t"', "d").names
+    assert TableName("x", "t\\") in read_statement('truncate "x"."t\\"', "d", ANSI_QUOTES).names
+    assert TableName("d", "t") in read_statement(r"truncate `t` -- 'it\'s", "d", ANSI_QUOTES).names
+    status = b"\0" + bytes(4) + b"\1" + mode.to_bytes(8, "little") + b"\6\3std"
+    event = bytes(8) + b"\1" + bytes(2) + len(status).to_bytes(2, "little") + status + b"d\0truncate t"
+    assert parse_query(event, 0) == Query("d", "truncate t", mode)
 
 
 def test_a_dropped_database_is_named() -> None:
