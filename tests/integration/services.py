@@ -189,9 +189,9 @@ class Services:
             timeout=DEADLINE_S,
         )
 
-    def wait(self, until: Callable[[], bool], what: str) -> None:
+    def wait(self, until: Callable[[], bool], what: str, *, timeout_s: float = DEADLINE_S) -> None:
         """Poll until something is so, while the services run."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + timeout_s
         while not until():
             for name, process in list(self._processes.items()):
                 if process.poll() is not None and name in self._supervised:
