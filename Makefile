@@ -76,8 +76,8 @@ bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name 
 bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one machine (ARGS for a part)
 	@$(BIN)/python -m benchmarks.compare $(or $(ARGS),--record)
 
-chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, REPORT=file)
-	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
+chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, FAULTS=a,b, REPORT=file)
+	SEED=$(SEED) FAULTS=$(FAULTS) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
 
 large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (ORDERING=…)
 	ROWS=$(or $(ROWS),10000000) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)

@@ -1,4 +1,8 @@
-"""Versions of one row within a batch: which of them a refusal concerns, when each version has a segment of its own."""
+"""Versions of one row within a batch: which of them a refusal concerns, when each version has a segment of its own.
+
+A change of a part of a row is written only where what precedes it is: on an older state it would make a row that the
+source never had.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from apply.batch import Batch, Segment
 from apply.sink import Rejection
 
 Rejected = tuple[Segment, Rejection]
+Place = tuple[int, str, int]
 
 
 def keys_of(rejected: Sequence[Rejected]) -> list[Any]:
@@ -26,6 +31,20 @@ def keys_of(rejected: Sequence[Rejected]) -> list[Any]:
     return keys
 
 
+def barred(batch: Batch, segment: Segment, rejected: Sequence[Rejected]) -> set[int]:
+    """Return which of a segment's updates must not be written yet: an earlier version of their rows was refused."""
+    if not rejected or not segment.net.updates:
+        return set()
+    segments = batch.segments[segment.topic]
+    refused: set[Any] = set()
+    for other in segments:
+        if other is segment:
+            break
+        refused -= other.net.upserts.keys() | other.net.deletes.keys()
+        refused.update(keys_of([one for one in rejected if one[0] is other]))
+    return {i for i, key in enumerate(segment.net.updates) if key in refused}
+
+
 def standing(batch: Batch, rejected: Sequence[Rejected]) -> list[Rejected]:
     """Leave out rows that are written whole, or deleted, by a later segment: as if the two were one net change."""
     return [
@@ -36,21 +55,14 @@ def standing(batch: Batch, rejected: Sequence[Rejected]) -> list[Rejected]:
 
 
 def followers(batch: Batch, rejected: Sequence[Rejected], left: Sequence[Rejected]) -> list[Rejected]:
-    """Return what must be written once more, in order: later changes of parts of rows that were written after them."""
-    open_places = {_place(*one) for one in left}
-    found: dict[tuple[int, str, int], Rejected] = {}
-    numbers: dict[int, dict[Any, int]] = {}
-    for (segment, rejection), later in zip(rejected, _later(batch, rejected), strict=True):
-        if _place(segment, rejection) in open_places:
-            continue
-        for other, key in later:
-            if id(other) not in numbers:
-                numbers[id(other)] = {k: i for i, k in enumerate(other.net.updates)}
-            one = Rejection(rejection.table, "updates", numbers[id(other)][key], rejection.error)
-            if _place(other, one) not in open_places:
-                found[_place(other, one)] = (other, one)
-    order = {id(s): i for segments in batch.segments.values() for i, s in enumerate(segments)}
-    return sorted(found.values(), key=lambda one: (one[0].topic, order[id(one[0])]))
+    """Return the next version of each row that is no longer `left`: barred until now, as if refused for the same."""
+    refused = places(left)
+    return [
+        (after, Rejection(one.table, "updates", list(after.net.updates).index(key), one.error))
+        for (segment, one), later in zip(rejected, _later(batch, rejected), strict=True)
+        for after, key in later[:1]
+        if (id(segment), one.kind, one.index) not in refused
+    ]
 
 
 def _later(batch: Batch, rejected: Sequence[Rejected]) -> Iterator[list[tuple[Segment, Any]]]:
@@ -65,5 +77,6 @@ def _later(batch: Batch, rejected: Sequence[Rejected]) -> Iterator[list[tuple[Se
         ]
 
 
-def _place(segment: Segment, rejection: Rejection) -> tuple[int, str, int]:
-    return id(segment), rejection.kind, rejection.index
+def places(rejected: Sequence[Rejected]) -> set[Place]:
+    """Return which rows of which segments these are."""
+    return {(id(segment), rejection.kind, rejection.index) for segment, rejection in rejected}

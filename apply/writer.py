@@ -6,7 +6,7 @@ It never decides what to do about an error: it rolls back and tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple, Protocol, cast
@@ -16,7 +16,7 @@ from apply.errors import FinalError, SuspendingError
 from apply.outcome import Outcome, Place, Wait, place_of
 from apply.parking import QUEUED, ParkedRecord
 from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
-from apply.succession import followers, keys_of, standing
+from apply.succession import Rejected, barred, followers, keys_of, places, standing
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -233,7 +233,7 @@ class Writer:
             self.sink.defer()
         if batch.truncated:
             self.sink.truncate(list(batch.truncated.values()))
-        rejected: list[tuple[Segment, Rejection]] = []
+        rejected: list[Rejected] = []
         for level in _levels(batch, self._rank):
             # Deletes everywhere before the first insert, children before parents: so that keys can move.
             halves = [(s, self._fill(s)) for s in level]
@@ -242,10 +242,8 @@ class Writer:
                     rejected += self._apply(segment, _only_deletes(full))
             for segment, full in halves:
                 if full.upserts or full.updates or full.sequence:
-                    rejected += self._apply(segment, _without_deletes(full))
-        rejected = standing(batch, rejected)
-        left = self._try_again(rejected)
-        rejected = left + self._again(followers(batch, rejected, left))
+                    rejected += self._apply(segment, _without_deletes(full), barred(batch, segment, rejected))
+        rejected = self._try_again(batch, standing(batch, rejected))
         refused = self._judge(_with_records(batch, rejected), overdue, outcome)
         if outcome.conflicts:
             return
@@ -279,7 +277,7 @@ class Writer:
         self._gathered_bytes += batch.byte_count
         return self._gathered_bytes < wanted.bytes and clock.monotonic() - self._gathering_since < wanted.interval_s
 
-    def _try_again(self, rejected: list[tuple[Segment, Rejection]]) -> list[tuple[Segment, Rejection]]:
+    def _try_again(self, batch: Batch, rejected: list[Rejected]) -> list[Rejected]:
         """Write rows again that only conflicted: what stood in their way may have been written after them, as when a
         parent goes whose child moves to another one.
         """
@@ -289,24 +287,26 @@ class Writer:
                 return rejected
             left = [one for one in rejected if not _may_pass(*one)]
             left += self._again(conflicts)
-            if len(left) == len(rejected):
+            left += followers(batch, rejected, left)
+            if places(left) == places(rejected):
                 return left
             rejected = left
 
-    def _again(self, rejected: list[tuple[Segment, Rejection]]) -> list[tuple[Segment, Rejection]]:
+    def _again(self, rejected: list[Rejected]) -> list[Rejected]:
         """Write some rows once more; return those that are refused again."""
-        left: list[tuple[Segment, Rejection]] = []
+        left: list[Rejected] = []
         for segment, group in groupby(rejected, key=lambda one: one[0]):
-            full, by_kind = self._fill(segment), dict[str, list[Rejection]]()
+            full, chosen = self._fill(segment), dict[str, list[int]]()
             for _, rejection in group:
-                by_kind.setdefault(rejection.kind, []).append(rejection)
+                chosen.setdefault(rejection.kind, []).append(rejection.index)
             some = TableBatch(full.table)
-            for kind, rejections in by_kind.items():
-                getattr(some, kind).extend(getattr(full, kind)[r.index] for r in rejections)
+            for kind, indexes in chosen.items():
+                getattr(some, kind).extend(getattr(full, kind)[i] for i in indexes)
                 if full.origins:
-                    some.origins[kind] = [full.origins[kind][r.index] for r in rejections]
-            for _, again in self._apply(segment, some):
-                left.append((segment, replace(by_kind[again.kind][again.index], error=again.error)))
+                    some.origins[kind] = [full.origins[kind][i] for i in indexes]
+            left += [
+                (s, replace(again, index=chosen[again.kind][again.index])) for s, again in self._apply(segment, some)
+            ]
         return left
 
     def _fill(self, segment: Segment) -> TableBatch:
@@ -321,8 +321,14 @@ class Writer:
             full.origins = segment.origins()
         return full
 
-    def _apply(self, segment: Segment, batch: TableBatch) -> list[tuple[Segment, Rejection]]:
-        return [(segment, rejection) for rejection in self.sink.apply(batch)]
+    def _apply(self, segment: Segment, batch: TableBatch, closed: Collection[int] = ()) -> list[Rejected]:
+        """Write all but those updates that are closed."""
+        if not closed:
+            return [(segment, rejection) for rejection in self.sink.apply(batch)]
+        free = [i for i in range(len(batch.updates)) if i not in closed]
+        origins = {k: [o[i] for i in free] if k == "updates" else o for k, o in batch.origins.items()}
+        some = replace(batch, updates=[batch.updates[i] for i in free], origins=origins)
+        return [(segment, replace(r, index=free[r.index]) if r.kind == "updates" else r) for r in self.sink.apply(some)]
 
     def _judge(self, refused: list[_Refused], overdue: Container[Place], outcome: Outcome) -> list[_Refused]:
         """Find the conflicts that may pass; return what is refused for good."""
@@ -430,7 +436,7 @@ def _may_pass(segment: Segment, rejection: Rejection) -> bool:
     return rejection.error.kind is ErrorKind.ROW_CONFLICT and not segment.net.sequential
 
 
-def _with_records(batch: Batch, rejected: list[tuple[Segment, Rejection]]) -> list[_Refused]:
+def _with_records(batch: Batch, rejected: list[Rejected]) -> list[_Refused]:
     """Return with each rejection the records whose net effect was refused, in order; never none."""
     keys = [None if key is None else (s.topic, key) for (s, _), key in zip(rejected, keys_of(rejected), strict=True)]
     records = batch.of_keys({key for key in keys if key is not None}) if rejected else {}

@@ -164,20 +164,6 @@ class Services:
         del self._processes[name]
         return process.returncode
 
-    def join_either(self, *names: str) -> tuple[str, int]:
-        """Wait until one of some services ends by itself; return which, and the exit code."""
-        ended: list[str] = []
-
-        def look() -> bool:
-            ended[:] = [name for name in names if self._processes[name].poll() is not None]
-            return bool(ended)
-
-        deadline = time.monotonic() + DEADLINE_S
-        while not look():
-            assert time.monotonic() < deadline, "\n".join([f"none ended of {names}", *map(self.log_tail, names)])
-            time.sleep(0.2)
-        return ended[0], self.join(ended[0])
-
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command: `run("verify", "--target", "replica")`, `run("debug read", topic)`."""
         command, *arguments = words

@@ -2,7 +2,7 @@
 
 `make chaos SEED=7 ROUNDS=50 ORDERING=transactional` repeats a run; `make test` runs one short round. After each round:
 target equals source, and the topics hold every change once and in order. `REPORT=FILE` keeps the figures that
-docs/reliability.md is made from.
+docs/reliability.md is made from; `FAULTS=rejoin_apply,pause` does these alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ SEED = int(os.environ.get("SEED") or 1)
 ROUNDS = int(os.environ.get("ROUNDS") or 0)
 """0: the short part of `make test`."""
 ORDERING = os.environ.get("ORDERING") or "per-key"
+FAULTS = (os.environ.get("FAULTS") or "").replace(",", " ").split()
+"""Those that are done alone; none: all."""
 VERSIONS = ((18, 16), (16, 18), (18, 18), (16, 16))[SEED % 4 - 1]
 """Of PostgreSQL, source and target: each seed has its own."""
 SHORT = (
@@ -114,6 +116,9 @@ def _servers(
 
 
 def _run(stage: Stage, faults: Sequence[str], *, flat: bool) -> None:
+    if FAULTS:
+        faults = [fault for fault in faults if fault in FAULTS]
+        flat = False
     try:
         stage.start()
         for number in range(max(1, ROUNDS)):

@@ -16,12 +16,15 @@ from capture.load_state import LoadState, TableLoad
 from capture.source import Chunk
 from schemas import signals
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
-from schemas.codecs import compile_decoder, compile_encoder
+from schemas.codecs import Encoder, compile_decoder, compile_encoder
 from schemas.format import Format
+from schemas.parts import HEADER, LARGE_BYTES, parts, reduced, reference
 from schemas.position import Position, first_sequence
 from schemas.registry import TableVersion, table_record
 from schemas.signals import RELOAD, Signal
 from schemas.table import Column, TableName, TableSchema, UserType
+from schemas.transactions import Mark, begin_record, end_record, mark_record
+from tests.conformance.sink_suite import INT64, STRING
 from tests.kit.type_samples import SAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent / "golden"
@@ -45,6 +48,18 @@ def _row(number: int) -> Row:
     return (number, *(values[number % len(values)] for values in short))
 
 
+NOTES = TableSchema(
+    TableName("public", "notes"),
+    (
+        Column("id", INT64, "bigint", nullable=False),
+        Column("title", STRING, "text"),
+        Column("body", STRING, "text"),
+    ),
+    (0,),
+    version=2,
+)
+
+
 def changes() -> RowChanges:
     """Return an insert, an update that leaves a column alone, a change of the key, and a delete."""
     changed = list(_row(2))
@@ -66,14 +81,13 @@ def changes() -> RowChanges:
 
 def records(format_: Format) -> list[dict[str, str | None]]:
     """Return what a run of changes, rows of a load and a truncate are written as, and what is read from it."""
-    encoder = compile_encoder(TABLE, format_, replication="shop", connector="postgresql", database="bench")
-    block = encoder.block(snapshot="false", position_lsn=98_765, ts_us=1, txid=777, now_us=1_735_697_676_500_001)
-    pairs, last = encoder.run(changes(), block, first_sequence(1), True)
+    encoder = _encoder(TABLE, format_)
+    pairs, last = encoder.run(changes(), _block(encoder), first_sequence(1), True)
     snapshot = encoder.block(snapshot="true", position_lsn=99_000, ts_us=1, txid=None, now_us=1_735_697_676_500_002)
     loaded, last = encoder.read_many(
         [(encoder.key(_row(n)), encoder.body(_row(n))) for n in range(4, 9)], snapshot, last
     )
-    pairs = [*pairs, *loaded, (None, encoder.truncate(block, last + 1))]
+    pairs = [*pairs, *loaded, (None, encoder.truncate(_block(encoder), last + 1))]
     return [
         {
             "key": None if key is None else key.hex(),
@@ -82,6 +96,14 @@ def records(format_: Format) -> list[dict[str, str | None]]:
         }
         for key, value in pairs
     ]
+
+
+def _encoder(table: TableSchema, format_: Format) -> Encoder:
+    return compile_encoder(table, format_, replication="shop", connector="postgresql", database="bench")
+
+
+def _block(encoder: Encoder) -> Any:
+    return encoder.block(snapshot="false", position_lsn=98_765, ts_us=1, txid=777, now_us=1_735_697_676_500_001)
 
 
 def read(table: TableSchema, format_: Format, value: bytes) -> str:
@@ -129,13 +151,52 @@ def parked() -> list[dict[str, Any]]:
     ]
 
 
+def transactions() -> list[list[str]]:
+    """Return a mark, one within a source transaction, and a transaction's BEGIN and END, as text."""
+    sequence, topic = first_sequence(2), "shop.public.everything"
+    found = (
+        mark_record(Mark(sequence, sequence + 9, True, {topic: 7, "shop.public.other": 2}), 1_735_697_676_500_001),
+        mark_record(Mark(sequence + 9, sequence + 12, False, {topic: 3}), 1_735_697_676_500_001),
+        begin_record("777", 1_735_697_676_444_453),
+        end_record("777", 1_735_697_676_444_453, {"public.everything": 3}, sequence + 12),
+    )
+    return [[key.decode(), value.decode()] for key, value in found]
+
+
+def large() -> dict[str, Any]:
+    """Return a record that travels in parts: the one in its place, its header, the parts, and what is read of both."""
+    encoder = _encoder(NOTES, Format.JSON)
+    txn = Transaction("777", 777, 98_765, 1_735_697_676_444_453)
+    run = RowChanges(NOTES, txn, ["u"], [None], [(1, "small", "x" * LARGE_BYTES)])
+    ((_, value),), _ = encoder.run(run, _block(encoder), first_sequence(1), True)
+    assert value is not None
+    where = reference(value, 40, len(value) // 2)
+    return {
+        "table": NOTES.to_document(),
+        "header": [HEADER, where.to_header().decode()],
+        "parts": [part.hex() for part in parts(value, len(value) // 2)],
+        "record": reduced(encoder, compile_decoder(NOTES, Format.JSON), value).decode(),
+    }
+
+
+def within() -> list[list[str]]:
+    """Return the checkpoint of a capture of MySQL within a transaction whose END record it is to write."""
+    position = Position(70, 3, "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-70", "3e11fa47-71ca-11e1-9e33-c80aa9429562:71")
+    counted = {"id": "71", "counts": {"public.everything": 3}}
+    found = (
+        checkpoints.position_record({"engine": "mysql"}, position, first_sequence(3) + 5, [], ["shop.*"], counted),
+        checkpoints.tables_record({TABLE.name: 3}, {TABLE.name: "a mark"}),
+    )
+    return [[key.decode(), (value or b"").decode()] for key, value in found]
+
+
 def directory() -> Path:
     """Return where this version's files are: one directory for each minor release."""
     return ROOT / ".".join(version("tailrace").split(".")[:2])
 
 
 def write() -> None:
-    """Write this version's files."""
+    """Write those files of this version that it does not have: what an earlier build wrote is to be read as well."""
     place = directory()
     place.mkdir(parents=True, exist_ok=True)
     for format_ in Format:
@@ -143,9 +204,14 @@ def write() -> None:
         _dump(place / f"records-{format_}.json", document)
     _dump(place / "documents.json", documents())
     _dump(place / "parked.json", parked())
+    _dump(place / "within.json", within())
+    _dump(place / "transactions.json", transactions())
+    _dump(place / "large.json", large())
 
 
 def _dump(path: Path, document: object) -> None:
+    if path.exists():
+        return
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -8,16 +8,21 @@ from typing import Any
 
 import pytest
 
+from apply.cursors import progress_of
 from apply.parking import RETRY, ParkingLot
 from capture import checkpoints
 from capture.load_state import LoadState, TableLoad
 from capture.schemas_topic import Catalogue
 from capture.source import Chunk
 from schemas import signals
+from schemas.changes import UNCHANGED
+from schemas.codecs import compile_decoder
 from schemas.format import Format
+from schemas.parts import HEADER, LARGE_BYTES, Reference
 from schemas.position import Position, first_sequence
 from schemas.settings import parse
 from schemas.table import TableName, TableSchema
+from schemas.transactions import Mark, mark_of
 from tests.kit import golden
 
 VERSIONS = sorted(golden.ROOT.iterdir())
@@ -66,6 +71,16 @@ def test_checkpoints_are_read_as_they_were_meant(version: Path) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+def test_a_checkpoint_within_a_transaction_is_read_as_it_was_meant(version: Path) -> None:
+    found = checkpoints.decode({key.encode(): value.encode() for key, value in load(version / "within.json")})
+    server = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+    assert found.position == Position(70, 3, f"{server}:1-70", f"{server}:71")
+    assert (found.sequence, found.selection) == (first_sequence(3) + 5, ["shop.*"])
+    assert found.transaction == {"id": "71", "counts": {"public.everything": 3}}
+    assert (found.versions, found.marks) == ({NAME: 3}, {NAME: "a mark"})
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
 def test_schemas_and_signals_are_read_as_they_were_meant(version: Path) -> None:
     source = {"engine": "postgresql", "host": "h", "database": "d", "user": "u", "tables": ["public.*"]}
     settings = parse({"name": "shop", "kafka": {"bootstrap.servers": "127.0.0.1:9"}, "source": source})
@@ -87,3 +102,44 @@ def test_parked_rows_wait_as_they_did(version: Path) -> None:
     assert [record.offset for record in waiting.records] == [40, 44]
     assert [record.kind for record in waiting.records] == ["row-rejected", "queued"]
     assert waiting.command == RETRY
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+def test_marks_of_transactions_are_read_as_they_were_meant(version: Path) -> None:
+    found = [mark_of(key.encode(), value.encode()) for key, value in load(version / "transactions.json")]
+    first, topic = first_sequence(2), "shop.public.everything"
+    assert found == [
+        Mark(first, first + 9, True, {topic: 7, "shop.public.other": 2}),
+        Mark(first + 9, first + 12, False, {topic: 3}),
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
+def test_a_large_record_is_put_together_as_it_was_meant(version: Path) -> None:
+    document = load(version / "large.json")
+    decoder = compile_decoder(TableSchema.from_document(document["table"]), Format.JSON)
+    name, content = document["header"]
+    assert name == HEADER
+    where = Reference.of_header(content)
+    value = where.joined([bytes.fromhex(part) for part in document["parts"]])
+    assert (where.first, where.part_count) == (40, len(document["parts"]))
+    assert tuple(decoder.decode(value)) == ("u", None, (1, "small", "x" * LARGE_BYTES))
+    assert tuple(decoder.decode(document["record"].encode())) == ("u", None, (1, "small", UNCHANGED))
+
+
+def test_what_is_written_beside_changes_is_written_as_it_was() -> None:
+    assert golden.transactions() == load(golden.directory() / "transactions.json")
+    assert golden.within() == load(golden.directory() / "within.json")
+    assert golden.large() == load(golden.directory() / "large.json")
+
+
+def test_an_appliers_note_beside_its_offset_is_read_as_it_was_meant() -> None:
+    """It stands in the group's offsets: releases without notes, and other programs' notes, say nothing."""
+    assert [progress_of(40, note) for note in ("57", "", "12", "somebody's")] == [
+        (40, 57),
+        (40, 40),
+        (40, 40),
+        (40, 40),
+    ]
