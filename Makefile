@@ -59,11 +59,9 @@ lint: venv ## format, lint, types and import rules, without changing anything
 unit: venv ## unit, property and architecture tests: no servers
 	$(PYTEST) tests/unit -n logical --dist worksteal $(PYTEST_ARGS)
 
-# Reruns, shown in the summary, for what a loaded machine does to real servers. What checks a promise while things die has
-# none (`flaky(reruns=0)`: the chaos rounds, the walks through the failpoints, the appliers' kills, the end-to-end tests).
 integration: preflight-quiet venv ## tests on real Kafka and PostgreSQL servers
 	@$(BIN)/python -m deploy.local.downloads
-	$(PYTEST) tests/integration -n $(WORKERS) --dist worksteal --reruns 2 --reruns-delay 5 $(PYTEST_ARGS)
+	$(PYTEST) tests/integration -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test: preflight-quiet unit integration ## all tests; installs and starts what they need
 

@@ -70,11 +70,21 @@ def pytest_runtest_makereport(
     return report
 
 
+IMITATIONS = {"gremlin_server", "moto_server", "dynalite_server", "secantus_server", "s3_server"}
+"""Fixtures of servers that are not the products which they stand for, nor made to be used for hours."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test below tests/integration as what it is."""
+    """Mark every test below tests/integration as what it is.
+
+    No test is run again when it fails, since that hides faults: what a rerun let pass were defects. But for those on
+    imitations, whose own failures say nothing of us; the summary shows them.
+    """
     for item in items:
         if "integration" in item.path.relative_to(item.config.rootpath).parts:
             item.add_marker("integration")
+        if IMITATIONS.intersection(getattr(item, "fixturenames", ())) and item.get_closest_marker("flaky") is None:
+            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=5))
 
 
 @pytest.fixture(scope="session")

@@ -126,6 +126,11 @@ class Faults(Stage):
         self.target_proxy.lose_commit()
         self.services.wait(self.target_proxy.acted.is_set, "a commit at the target is lost")
 
+    def delay_commit(self) -> None:
+        """The target carries out a commit when the client has long given up, come back and asked where it stands."""
+        self.target_proxy.delay_commit()
+        self.services.wait(self.target_proxy.acted.is_set, "a commit at the target is late")
+
     def slow_target(self) -> None:
         """The way to the target is slow."""
         self.target_proxy.delay(0.05)
@@ -293,7 +298,10 @@ _INSTANCE = "second"
 
 KILLS = ("kill_capture", "kill_apply", "kill_kafka", "kill_source", "kill_target")
 PAIRS = ("kill_capture_and_kafka", "kill_apply_and_target", "kill_capture_and_source")
-CONNECTIONS = ("cut_source", "cut_target", "stall_source", "stall_target", "lose_commit", "slow_target")
+CONNECTIONS = (
+    *("cut_source", "cut_target", "stall_source", "stall_target"),
+    *("lose_commit", "delay_commit", "slow_target"),
+)
 """After these every process lives: their memory and files can be compared."""
 OTHERS = (
     *(

@@ -23,7 +23,7 @@ from tests.kit.disk import SmallDisk, small_disk
 from tests.kit.network import Network
 from tests.kit.servers import Database, create_database
 
-pytestmark = [pytest.mark.chaos, pytest.mark.flaky(reruns=0)]
+pytestmark = pytest.mark.chaos
 SEED = int(os.environ.get("SEED") or 1)
 ROUNDS = int(os.environ.get("ROUNDS") or 0)
 """0: the short part of `make test`."""

@@ -24,7 +24,7 @@ from tests.kit.debezium import PREFIX, DebeziumTopics, Recorded, all_rows, diffe
 from tests.kit.debezium_mysql import target_rows
 from tests.kit.servers import Database
 
-pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 DEADLINE_S = 240.0
 

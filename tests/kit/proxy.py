@@ -19,6 +19,8 @@ _BLOCK_BYTES = 64 << 10
 _COMMIT = b"Q" + struct.pack(">i", 4 + len(b"commit\0")) + b"commit\0"
 ANSWER_S = 0.5
 """How long the server gets to carry out a commit whose answer nobody will hear."""
+LATE_S = 2.0
+"""How long after its client has come back a commit is let through that was on its way when the client gave up."""
 
 
 class Proxy:
@@ -34,7 +36,8 @@ class Proxy:
         self._open.set()
         self._delay_s = 0.0
         self._cut_after_bytes: int | None = None
-        self._loses_commit = False
+        self._loses_commit = self._delays_commit = False
+        self._accepted = 0
         self._is_barred: Callable[[int], bool] | None = None
         self.acted = threading.Event()
         """Set once a fault that waits for its moment has come."""
@@ -82,6 +85,11 @@ class Proxy:
         self.acted.clear()
         self._loses_commit = True
 
+    def delay_commit(self) -> None:
+        """Reset the connection of the next commit, and let the server have it after the client has connected anew."""
+        self.acted.clear()
+        self._delays_commit = True
+
     def stall(self) -> None:
         """Forward nothing, close nothing, until `resume`."""
         self._open.clear()
@@ -109,6 +117,7 @@ class Proxy:
                 client.close()
                 continue
             server.settimeout(None)
+            self._accepted += 1
             pair = (client, server)
             with self._lock:
                 self._pairs.add(pair)
@@ -136,16 +145,23 @@ class Proxy:
         client, server = pair
         while block := client.recv(_BLOCK_BYTES):
             self._hold()
-            loses = self._loses_commit and block.endswith(_COMMIT)
-            if loses:
-                self._loses_commit = False
-                # First this side of the connection: the other thread may have the answer at once.
-                client.shutdown(socket.SHUT_RDWR)
-            server.sendall(block)
-            if loses:
-                time.sleep(ANSWER_S)
-                self.acted.set()
+            if (self._loses_commit or self._delays_commit) and block.endswith(_COMMIT):
+                self._commit_alone(client, server, block)
                 return
+            server.sendall(block)
+
+    def _commit_alone(self, client: socket.socket, server: socket.socket, block: bytes) -> None:
+        """Let the server have a commit whose answer the client will not hear: now, or late."""
+        is_late, before = self._delays_commit, self._accepted
+        self._loses_commit = self._delays_commit = False
+        # First this side of the connection: the other thread may have the answer at once.
+        client.shutdown(socket.SHUT_RDWR)
+        while is_late and self._accepted == before and not self._closed:
+            time.sleep(0.05)
+        time.sleep(LATE_S if is_late else 0)
+        server.sendall(block)
+        time.sleep(ANSWER_S)
+        self.acted.set()
 
     def _pump_answers(self, pair: tuple[socket.socket, socket.socket]) -> None:
         client, server = pair

@@ -22,7 +22,7 @@ from tests.kit.debezium import CHANGES, SNAPSHOT, TABLES, DebeziumTopics, all_ro
 from tests.kit.servers import Database
 from tests.works_with.record_debezium import wait, wait_for_flush, wait_for_slot
 
-pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 DEADLINE_S = 600.0
 

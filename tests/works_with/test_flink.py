@@ -14,7 +14,7 @@ from deploy.local.maven import jars
 from tests.integration.services import Services
 from tests.kit.servers import Database
 
-pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 POM = Path(__file__).resolve().parents[2] / "deploy" / "flink" / "pom.xml"
 LAUNCHER = Path(__file__).resolve().parent / "FlinkSql.java"

@@ -15,7 +15,7 @@ from tests.integration.services import Services
 from tests.kit.debezium import DebeziumTopics, postgresql_connector
 from tests.kit.servers import Database
 
-pytestmark = [pytest.mark.flaky(reruns=0), pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 DEADLINE_S = 100.0
 ROWS = 2000

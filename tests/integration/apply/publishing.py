@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -86,6 +86,13 @@ class Publisher:
         )
         pairs, self._seq = encoder.run(run, self._block(encoder), self._seq, False)
         self._publish(table, pairs)
+
+    def strange(self, table: TableSchema, row: Row, spoil: Callable[[bytes], bytes]) -> None:
+        """Publish an insert as a stranger has spoilt it, under its right key."""
+        encoder = self._encoders[table]
+        run = RowChanges(table, Transaction("0", 0, 0, 0), ["c"], [None], [row])
+        ((key, value),), self._seq = encoder.run(run, self._block(encoder), self._seq, False)
+        self._publish(table, [(key, spoil(value or b""))])
 
     def truncate(self, table: TableSchema) -> None:
         """Publish a truncate to every partition."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from apply.service import run
 from control import parked as parked_commands
 from runtime.lifecycle import StopRequest
 from schemas.changes import UNCHANGED
-from schemas.errors import TailraceError
+from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings, parse
 from schemas.table import Column, Index
 from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, STRING
@@ -174,6 +175,42 @@ def test_rows_are_parked_whatever_their_size_and_number(
     dead_letters.command(settings, "replica", reference, "retry")
     assert apply_now(settings) == 0
     assert target_database.rows("select length(status), paid from public.orders where id = 1") == [(999_500, True)]
+
+
+def test_what_cannot_be_read_waits_in_its_place_and_the_rest_flows(
+    document: dict[str, Any], settings: Settings, publisher: Publisher, target_database: Database
+) -> None:
+    """Noise and cut records: somebody wrote to the topic."""
+    ways: tuple[Callable[[bytes], bytes], ...] = (
+        lambda _: b"",
+        lambda _: b"noise",
+        lambda _: b'{"payload": []}',
+        lambda value: value[:15],
+        lambda value: value[:5],
+    )
+    publisher.add(ORDERS)
+    publisher.load(ORDERS, [(i, "old", None) for i in range(10)])
+    for i, spoil in enumerate(ways):
+        publisher.strange(ORDERS, (i, "spoilt", None), spoil)
+    publisher.change(ORDERS, *[("u", None, (i, "new", None)) for i in range(10)])
+    for _ in range(2):
+        with pytest.raises(TailraceError) as caught:
+            apply_now(settings)
+        assert (caught.value.kind, str(caught.value.position).partition("/")[0]) == (
+            ErrorKind.DECODE,
+            f"{settings.name}.public.orders",
+        )
+    parking = parse({**document, "apply": {**document["apply"], "errors": {"decode": "park"}}})
+    assert apply_now(parking) == 0
+    count = len(ways)
+    rows = "select id, status from public.orders order by id"
+    assert target_database.rows(rows) == [(i, "old" if i < count else "new") for i in range(10)]
+    lot = dead_letters.read_lot(settings, "replica")
+    assert [len(found.records) for found in lot.keys.values()] == [2] * count
+    for found in lot.keys.values():
+        dead_letters.command(settings, "replica", found.records[0].reference, "skip")
+    assert apply_now(parking) == 0
+    assert target_database.rows(rows) == [(i, "new") for i in range(10)]
 
 
 def test_new_tables_and_columns_are_picked_up_while_it_runs(

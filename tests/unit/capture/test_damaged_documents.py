@@ -16,9 +16,11 @@ from capture.load_state import LoadState, TableLoad
 from capture.schemas_topic import Catalogue
 from capture.source import Chunk
 from schemas.errors import ErrorKind, TailraceError
+from schemas.parts import HEADER, Reference, reference
 from schemas.position import Position, first_sequence
 from schemas.registry import TableVersion, table_record
 from schemas.settings import parse
+from schemas.transactions import MARK_KEY, Mark, mark_of, mark_record
 from tests.kit.simulation import table_schema
 
 unhurried = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -105,6 +107,18 @@ def test_a_damaged_checkpoint_is_refused_or_read(records: dict[bytes, bytes]) ->
 def test_a_damaged_schemas_topic_is_refused_or_read(records: dict[bytes, bytes]) -> None:
     with contextlib.suppress(TailraceError):
         assert isinstance(Catalogue.of(SETTINGS, records).loaded, dict)
+
+
+MARK = mark_record(Mark(first_sequence(1), first_sequence(1) + 9, True, {"shop.public.orders": 9}), 0)
+BESIDE = {MARK_KEY: MARK[1], HEADER.encode(): reference(b"value", 7, 3).to_header()}
+
+
+@unhurried
+@given(damaged(BESIDE))
+def test_damaged_marks_and_references_to_parts_are_refused_or_read(records: dict[bytes, bytes]) -> None:
+    for read in (lambda: mark_of(MARK_KEY, records[MARK_KEY]), lambda: Reference.of_header(records[HEADER.encode()])):
+        with contextlib.suppress(TailraceError):
+            assert isinstance(read(), Mark | Reference)
 
 
 @pytest.mark.parametrize(
