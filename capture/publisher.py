@@ -273,7 +273,7 @@ class Publisher:
             feed.txn = txn
         block = feed.block
         assert block is not None
-        if not changes.messages and not feed.table.full_before and _lacks_values(changes):
+        if not changes.messages and feed.table.key and _lacks_values(changes):
             self._complete(changes)
         if feed.window is not None:
             # It asks for rows.

@@ -175,10 +175,13 @@ class Services:
             timeout=DEADLINE_S,
         )
 
-    def wait(self, until: Callable[[], bool], what: str, *, timeout_s: float = DEADLINE_S) -> None:
-        """Poll until something is so, while the services run."""
-        deadline = time.monotonic() + timeout_s
+    def wait(self, until: Callable[[], bool], what: str, *, progress: bool = False) -> None:
+        """Poll until something is so, while the services run. With `progress` they have more time while rows move."""
+        deadline = time.monotonic() + DEADLINE_S
+        rows = self._rows() if progress else {}
         while not until():
+            if progress and time.monotonic() > deadline and rows != (rows := self._rows()):
+                deadline = time.monotonic() + DEADLINE_S
             for name, process in list(self._processes.items()):
                 if process.poll() is not None and name in self._supervised:
                     self._supervised.discard(name)
@@ -189,6 +192,13 @@ class Services:
                 map(self.log_tail, self._processes)
             )
             time.sleep(0.2)
+
+    def _rows(self) -> dict[str, int]:
+        """Return how many rows each component has moved, as it says itself."""
+        with contextlib.suppress(Exception):
+            documents = read_status(self._kafka.settings, self._replication)
+            return {component: document.get("rows", 0) for component, document in documents.items()}
+        return {}
 
     def log_tail(self, name: str, lines_max: int = 25) -> str:
         """Return the last lines that a service logged."""

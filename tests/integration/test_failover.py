@@ -1,4 +1,7 @@
-"""The source restarts, crashes, and a standby takes its place; the target restarts and crashes: all under load."""
+"""The source restarts, crashes, and a standby takes its place; the target restarts and crashes: all under load.
+
+Both are full for a while; their role has time-outs that are not meant for us; and at first the source is not set up.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import psycopg
 
 from deploy.local.kafka import KafkaAddress
 from deploy.local.postgresql import PostgresqlServer
+from runtime import exit_codes
 from tests.integration.services import Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database, create_database
@@ -25,7 +29,23 @@ TABLES = (
     "alter table bag replica identity full",
     "insert into keyed select i, 'loaded ' || i, 0 from generate_series(1, 3000) i",
     "insert into bag select 'word ' || i % 7 from generate_series(1, 300) i",
+    "create view slow as select 1 as id, pg_sleep(1)::text as nothing",
 )
+
+MOVER = (
+    "create role mover superuser login password 'mover'",
+    *(
+        f"alter role mover set {name} = '500ms'"
+        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    ),
+)
+"""A role whose time-outs are shorter than what some statements take."""
+
+SLOW = (
+    "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'",
+    "create trigger slow after insert on keyed for each row when (new.id = -1) execute function slow()",
+)
+CONNECTIONS_MAX = 15
 
 
 def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
@@ -34,14 +54,16 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
     kafka_server: KafkaAddress,
     own_postgresql: Callable[..., PostgresqlServer],
 ) -> None:
-    primary = own_postgresql(18, settings={"synchronized_standby_slots": "standby"})
+    few = {"max_connections": str(CONNECTIONS_MAX)}
+    primary = own_postgresql(18, settings={"synchronized_standby_slots": "standby", "wal_level": "replica", **few})
     source = create_database(primary.address, "source")
-    source.execute("select pg_create_physical_replication_slot('standby', true)", *TABLES)
+    source.execute("select pg_create_physical_replication_slot('standby', true)", *TABLES, *MOVER)
     following = {"primary_slot_name": "standby", "hot_standby_feedback": "on", "sync_replication_slots": "on"}
     standby = own_postgresql(18, standby_of=primary, settings=following)
     promoted = Database(standby.address, source.name)
-    target_server = own_postgresql(13)
+    target_server = own_postgresql(13, settings=few)
     target = create_database(target_server.address, "target")
+    target.execute(*MOVER)
     # libpq looks for the one that can be written to.
     both = {
         "host": f"{primary.address.host},{standby.address.host}",
@@ -50,17 +72,28 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
     }
     stop, writes = threading.Event(), itertools.count()
     writer = threading.Thread(target=_write, args=(source.settings_of_driver(**both), stop, writes))
-    with Services(tmp_path, replication, kafka_server, source, target, at_source={"parameters": both}) as services:
+    mover = {"user": "mover", "password": "mover"}
+    at_source = {**mover, "parameters": both, "views": ["public.slow"]}
+    arguments = (tmp_path, replication, kafka_server, source, target)
+    with Services(*arguments, at_source=at_source, at_target=mover) as services:
 
         def more_is_written() -> None:
             """Wait until the writer has gone on, and the target with it."""
             mark = next(writes)
             services.wait(lambda: next(writes) > mark + 200, "the writer goes on")
 
+        _refuses_the_wal_level(services)
+        primary.change(wal_level="logical")
+        primary.restart()
         services.start("capture")
         services.start("apply")
         writer.start()
         try:
+            for name, place in (("capture", source), ("apply", target)):
+                more_is_written()
+                _crowd_out(services, name, place)
+            target.execute(*SLOW)
+            source.execute("insert into keyed values (-1, 'takes a second', 0)")
             for server in (primary, target_server):
                 more_is_written()
                 server.restart()
@@ -78,6 +111,8 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
             stop.set()
             writer.join()
         assert wait_until_equal(promoted.dsn, target.dsn, timeout_s=200) == [], services.log_tail("capture")
+        assert target.rows("select id, nothing from slow") == [(1, "")]
+        assert target.rows("select id from keyed where id = -1") == [(-1,)]
         records = read_topics(kafka_server.bootstrap, data_topics(kafka_server.bootstrap, replication))
         assert sequence_faults(records) == []
         assert key_faults(records) == []
@@ -86,6 +121,37 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
         # What is known of the source is the new timeline now.
         services.start("capture", "--stop-at", "now")
         assert services.join("capture") == 0, services.log_tail("capture")
+
+
+def _refuses_the_wal_level(services: Services) -> None:
+    """Let `plan`, then capture, end with what to do."""
+    plan = services.run("plan")
+    services.start("capture")
+    codes = plan.returncode, services.join("capture")
+    assert codes == (exit_codes.CONFIGURATION, exit_codes.CONFIGURATION), services.log_tail("capture")
+    for said in (plan.stdout, services.log_tail("capture")):
+        assert "alter system set wal_level = 'logical'" in said
+        assert "restart the server" in said
+
+
+def _crowd_out(services: Services, name: str, database: Database) -> None:
+    """Take all connections of a server, our services' too, until the one that wants them back says what is wrong."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(database.connect())
+
+        def take() -> None:
+            with contextlib.suppress(psycopg.OperationalError):
+                for _ in range(CONNECTIONS_MAX):
+                    stack.enter_context(database.connect())
+
+        def is_told() -> bool:
+            take()
+            first.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name ~ '^tailrace'")
+            take()
+            return services.said(name, "53300")
+
+        services.wait(is_told, f"{name} says that there is no connection for it")
+    assert services.said(name, "max_connections"), services.log_tail(name)
 
 
 def _write(conninfo: dict[str, Any], stop: threading.Event, writes: itertools.count[int]) -> None:

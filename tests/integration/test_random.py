@@ -41,6 +41,7 @@ select n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid
 """
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(SEED, SEED + max(1, ROUNDS)))
 def test_whatever_is_done_to_tables_the_copy_follows(
     tmp_path: Path,
@@ -64,7 +65,7 @@ def test_whatever_is_done_to_tables_the_copy_follows(
             try:
                 _run(services, choose, writer, phases, transactions)
                 left: list[str] = []
-                services.wait(lambda: _equal(source, target, left), "the copy is equal")
+                services.wait(lambda: _equal(source, target, left), "the copy is equal", progress=True)
                 for name in ("capture", "apply"):
                     assert services.stop(name) == 0, services.log_tail(name)
                 dead_letters = dead_letters_topic(replication, TARGET)

@@ -53,13 +53,16 @@ class RelationFacts:
     is_owner: bool
     refusal: str
     """Why the server refuses updates and deletes once the table is published: `nothing` (its replica identity),
-    `no key`, `generated` (stored columns with replica identity full, from PostgreSQL 18 on); empty: it takes them."""
+    `no key`, `generated` (stored columns with replica identity full, from PostgreSQL 18 on); empty: it takes them.
+    `partition`: it takes them, and their old rows lack the table's key, since a partition has another identity."""
     comment: str | None
     has_primary_key: bool
     storage: int
     """`pg_relation_filenode`: another number when all rows were written anew."""
     inherits: bool = False
     """Whether it has parents or children by inheritance, other than as a partition."""
+    narrow: tuple[TableName, ...] = ()
+    """Of a partitioned table with replica identity full: partitions that have another, and log less of old rows."""
 
     @property
     def is_view(self) -> bool:
@@ -320,8 +323,10 @@ _KINDS = {"e": "enum", "d": "domain", "c": "composite", "r": "range"}
 
 
 def _relation(row: tuple[Any, ...]) -> RelationFacts:
-    oid, schema, table, kind, persistence, identity, ancestors, *rest = row
-    return RelationFacts(oid, TableName(schema, table), kind, persistence, identity, tuple(ancestors or ()), *rest)
+    oid, schema, table, kind, persistence, identity, ancestors, *rest, narrow = row
+    leaves = tuple(TableName(*leaf) for leaf in narrow)
+    values: Any = (oid, TableName(schema, table), kind, persistence, identity, tuple(ancestors or ()), *rest, leaves)
+    return RelationFacts(*values)
 
 
 def _foreign_key(row: tuple[Any, ...]) -> ForeignKey:

@@ -330,6 +330,14 @@ def _of_relations(
             )
             continue
         yield from _of_identity(relation, quoted)
+        if relation.narrow:
+            yield _warns(
+                "partition-identity",
+                f"its replica identity is full, and that of {_some(relation.narrow)} is not: old rows of these hold "
+                "their key only",
+                "; ".join(f"alter table {table_list([leaf])} replica identity full" for leaf in relation.narrow),
+                name,
+            )
         if relation.kind == "p":
             yield _note(
                 "partitioned",
@@ -389,6 +397,14 @@ _REFUSALS = {
 
 def _of_refusal(severity: Severity, relation: RelationFacts, quoted: str, so: str) -> Finding:
     """Return what follows from the server's refusal of updates and deletes, once the table is published."""
+    if relation.refusal == "partition":
+        return Finding(
+            severity,
+            "no-replica-identity",
+            f"a partition has another replica identity than the table: old rows would lack what tells rows apart; {so}",
+            relation.name,
+            "alter table … replica identity …; -- of the partition, so that it holds the table's key; or leave it out",
+        )
     why, identity = _REFUSALS[relation.refusal]
     of = " (of it, or of a partition)" if relation.kind == "p" else ""
     return Finding(

@@ -185,10 +185,12 @@ class PostgresqlLog:
                 # Read at once: what it lacks may have to be asked for (`Source.complete`).
                 before, after = pgoutput.read_updated(m, resolved.form, resolved.key)
                 run.add("u", before, after)
+            elif m[30] == pgoutput.OLD_TUPLE and resolved.is_doubtful:
+                run.add(*pgoutput.read_doubtful(m, resolved.form, resolved.key))
             else:
                 add = run.messages.append
                 add(m)
-                heads = resolved.form.heads(m[26:30])
+                heads = resolved.form.heads(m[26:30], whole=not resolved.is_doubtful)
         return False
 
     def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, Resolved] | None:
@@ -218,6 +220,8 @@ class PostgresqlLog:
         if self._txn is None:
             raise ValueError("a change outside a transaction")
         resolved, changes = self._versions.resolve(self._relations[oid], self._txn, binary=self._binary)
+        if resolved.table is not None:
+            resolved.is_doubtful = self._versions.is_doubtful(resolved.table, self._relations.values())
         self._resolved[oid] = resolved
         if changes:
             self._begin(out)

@@ -162,9 +162,11 @@ class TableForm:
         """Return a key tuple's row with UNCHANGED where the log held nothing."""
         return tuple(value if is_key else UNCHANGED for value, is_key in zip(row, self._key, strict=True))
 
-    def heads(self, oid: bytes) -> frozenset[bytes]:
-        """Return what bytes 25 to 30 of the relation's messages are, but for an update with the key's old tuple."""
-        return frozenset(kind + oid + tuple_kind for kind, tuple_kind in _ONE_READING)
+    def heads(self, oid: bytes, *, whole: bool) -> frozenset[bytes]:
+        """Return what bytes 25 to 30 of the relation's messages are, but for an update with the key's old tuple; unless
+        `whole`, for any with an old tuple that should be whole.
+        """
+        return frozenset(kind + oid + old for kind, old in _ONE_READING if whole or old != b"O")
 
     def reads_utf8(self, column: int) -> bool:
         """See `LoggedForm`."""
@@ -245,6 +247,19 @@ def read_updated(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[Row |
         # An old key is logged too where the key is long and the change left it alone (TOAST).
         return None, after
     return before, after
+
+
+def read_doubtful(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[str, Row | None, Row | None]:
+    """Read a change of a partitioned table whose old rows should be whole.
+
+    Those of a partition that keeps less have nulls instead: where nothing but the key is there, nothing else is known.
+    """
+    op, before, after = form.read(m)
+    if before is not None and all(value is None for i, value in enumerate(before) if i not in key):
+        before = tuple(value if i in key else UNCHANGED for i, value in enumerate(before))
+        if after is not None and all(before[i] == after[i] for i in key):
+            before = None
+    return op, before, after
 
 
 def read_deleted(m: bytes, form: TableForm) -> Row:

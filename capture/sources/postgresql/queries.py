@@ -10,7 +10,14 @@ somebody has locked, or waits to.
 
 from __future__ import annotations
 
-RELATIONS = """
+_IDENTITY = """coalesce((
+    select array_agg(a.attname::text) from pg_index i join pg_attribute a on a.attrelid = i.indrelid
+       and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+     where i.indrelid = {0}.oid and i.indisvalid
+       and case when {0}.relreplident = 'i' then i.indisreplident else i.indisprimary end), '{{}}')"""
+"""The columns by which the rows of a table are told apart, unless by all."""
+
+RELATIONS = f"""
 select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
        case when c.relispartition then
            (select array_agg(a.relid::oid::int8) from pg_partition_ancestors(c.oid) a where a.relid <> c.oid)
@@ -28,7 +35,8 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
        leaves.storage,
        exists (select from pg_inherits i join pg_class other on other.oid in (i.inhparent, i.inhrelid)
                 where c.oid in (i.inhparent, i.inhrelid) and c.relkind = 'r' and other.relkind = 'r'
-                  and not c.relispartition and other.oid <> c.oid)
+                  and not c.relispartition and other.oid <> c.oid),
+       leaves.narrow
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   cross join lateral (
       with recursive tree(oid) as (
@@ -47,7 +55,13 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
                             and not a.attisdropped) then 'generated' end
                  when not exists (select from pg_index i where i.indrelid = l.oid and i.indisvalid
                      and case when l.relreplident = 'i' then i.indisreplident else i.indisprimary end) then 'no key'
-             end), '') as refusal
+                 when c.relkind = 'p' and l.relkind <> 'p' and ({_IDENTITY.format("c")} = '{{}}'
+                     or not {_IDENTITY.format("c")} <@ {_IDENTITY.format("l")}) then 'partition'
+             end), '') as refusal,
+             coalesce(array_agg(array[(select ln.nspname::text from pg_namespace ln where ln.oid = l.relnamespace),
+                                      l.relname::text] order by l.relname)
+                 filter (where c.relkind = 'p' and c.relreplident = 'f' and l.relkind <> 'p' and l.relreplident <> 'f'),
+                 '{{}}') as narrow
         from tree join (
             select l.*, case when l.reltuples > 0 then l.reltuples
                              when pg_stat_get_live_tuples(l.oid) > 0 then pg_stat_get_live_tuples(l.oid)
@@ -61,7 +75,9 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relpers
 server forgets when it crashes), null where it has none; what this role may do; why updates are refused as soon as the
 table is published (`CheckCmdReplicaIdentity` in `execReplication.c`); the file's number, which changes when all rows
 are written anew; whether it has parents or children by inheritance. Of a partitioned table its leaves count; and its
-own identity, by which their changes are told."""
+own identity, by which their changes are told: of a leaf that says otherwise the log holds what the leaf's own says
+(`ReorderBufferProcessTXN` hands the old tuple on as it was logged). At last the leaves that keep less of their old rows
+than the table's own identity promises."""
 
 OIDS = """
 select n.nspname::text, c.relname::text, c.oid::int8

@@ -298,13 +298,14 @@ class PostgresqlDatabase:
         """Return what is captured of the selection.
 
         A table whose updates and deletes the server would refuse is not published for us; one that is already, and has
-        lost its key since, goes on.
+        lost its key since, goes on. One whose partitions do not tell rows apart never does.
         """
         found = capturable(self._relations(), self._views)
         refused = [r.name for r in found if r.refusal and not r.is_view]
-        left_out = set(self._publication.missing(refused)) if refused else set()
+        untold = {r.name for r in found if r.refusal == "partition"}
+        left_out = untold.union(self._publication.missing(refused)) if refused else untold
         for name in sorted(left_out - self._left_out):
-            log.warning("left out: the server would refuse updates and deletes of it; see plan", table=str(name))
+            log.warning("left out: its updates and deletes would be refused, or not be told; see plan", table=str(name))
         self._left_out = left_out
         return [r for r in found if r.name not in left_out]
 

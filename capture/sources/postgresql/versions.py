@@ -7,13 +7,14 @@ announcement, and the catalogue adds what an announcement does not tell: nullabi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.pgoutput import Relation, TableForm, TextNeeded
 from capture.sources.postgresql.types import logical_type, reader
 from schemas.changes import SchemaChange, Transaction
+from schemas.matching import matches
 from schemas.position import Position
 from schemas.selection import Selection
 from schemas.table import Column, TableName, TableSchema
@@ -26,6 +27,8 @@ class Resolved:
     table: TableSchema | None
     form: TableForm
     key: tuple[int, ...] = ()
+    is_doubtful: bool = False
+    """Whether old rows that should be whole may hold their key only."""
 
 
 class Versions:
@@ -66,6 +69,17 @@ class Versions:
     def takes(self, relation: Relation) -> bool:
         """Tell whether the selection takes an announced table."""
         return self._selection.takes(TableName(relation.schema, relation.table))
+
+    def is_doubtful(self, table: TableSchema, announced: Iterable[Relation]) -> bool:
+        """Tell whether a partition may log less of its old rows than its root promises.
+
+        The log announces each partition right behind its root, and never says which one a row is of. What is announced
+        and none of the tables in force is taken for one, and for one of this table.
+        """
+        if not (table.key and table.full_before and table.partitions):
+            return False
+        others = (r for r in announced if TableName(r.schema, r.table) not in self._tables)
+        return any(r.identity != "f" for r in others)
 
     def resolve(self, relation: Relation, txn: Transaction, *, binary: bool) -> tuple[Resolved, list[SchemaChange]]:
         """Return how to go on with a relation, and the schema changes that come before its next row, which is `txn`'s.
@@ -188,8 +202,9 @@ class Versions:
             user_types=self._catalog.user_types(column.oid for column in relation.columns),
             comment=base.comment if base is not None else None,
             number=relation.oid,
-            storage=previous.storage if previous is not None and _keeps_types(previous, columns) else 0,
         )
+        if previous is not None and keeps_types(previous, described):
+            described = replace(described, storage=previous.storage)
         return described, proven, is_certain
 
 
@@ -226,14 +241,14 @@ def identify(
     return numbers, 0 not in known and 0 not in numbers
 
 
-def _keeps_types(previous: TableSchema, columns: Sequence[Column]) -> bool:
+def keeps_types(previous: TableSchema, table: TableSchema) -> bool:
     """Tell whether the columns that stayed are of the types that they were.
 
     The catalogue has gone on, so nothing tells yet whether another type has rewritten the rows; what else has, counts
-    when catalogue and log agree again.
+    when catalogue and log agree again. Where the table is gone by now, no column has a number: then names count.
     """
-    natives = {column.number: column.native for column in previous.columns if column.number}
-    return all(natives.get(column.number, column.native) == column.native for column in columns)
+    earlier = matches(table, previous)
+    return all(one is None or one.native == column.native for one, column in zip(earlier, table.columns, strict=True))
 
 
 def undoubted_key(columns: Sequence[Column], previous: TableSchema | None, now: TableSchema | None) -> tuple[int, ...]:

@@ -52,23 +52,42 @@ def test_a_table_whose_updates_the_server_would_refuse_is_left_out(source_databa
         "create table parted (id int) partition by range (id)",
         "create table part partition of parted for values from (0) to (10)",
         "alter table parted replica identity full",
+        # The server refuses nothing here, but old rows of the partition would lack the table's key.
+        "create table apart (id int, other int not null, primary key (id)) partition by range (id)",
+        "create table leaf partition of apart for values from (0) to (10)",
+        "create unique index leaf_other on leaf (other)",
+        "alter table leaf replica identity using index leaf_other",
+        "create table bag (id int) partition by range (id)",
+        "alter table bag replica identity full",
+        "create table bag_leaf partition of bag (primary key (id)) for values from (0) to (10)",
+        "create table partly (id int primary key, v text) partition by range (id)",
+        "create table part_1 partition of partly for values from (0) to (10)",
+        "create table part_2 partition of partly for values from (10) to (20)",
+        "alter table partly replica identity full",
+        "alter table part_1 replica identity full",
         "insert into without values (1)",
         "insert into computed values (1)",
         "insert into parted values (1)",
     )
     source = database_of(settings_for(source_database, replication))
     tables = source.tables()
-    assert [str(table.name) for table in tables] == ["public.fine"]
+    assert [str(table.name) for table in tables] == ["public.fine", "public.partly"]
     found = {str(f.table): f.severity for f in source.findings(tables) if f.code == "no-replica-identity"}
-    assert found == dict.fromkeys(("public.computed", "public.parted", "public.without"), Severity.WARNS)
+    left_out = ("public.apart", "public.bag", "public.computed", "public.parted", "public.without")
+    assert found == dict.fromkeys(left_out, Severity.WARNS)
+    (partly,) = [f for f in source.findings(tables) if f.code == "partition-identity"]
+    assert (str(partly.table), partly.remedy) == (
+        "public.partly",
+        'alter table "public"."part_2" replica identity full',
+    )
     source.prepare(tables)
     source_database.execute("update without set id = 2", "update computed set id = 2", "update parted set id = 2")
     source_database.execute("alter table without replica identity full")
-    assert [str(table.name) for table in source.tables()] == ["public.fine", "public.without"]
+    assert [str(table.name) for table in source.tables()] == ["public.fine", "public.partly", "public.without"]
     # One that is published loses its key: that makes no difference to it any more.
     source.prepare(source.tables())
     source_database.execute("alter table without replica identity default")
-    assert len(source.tables()) == 2
+    assert len(source.tables()) == 3
     source.destroy()
     source.close()
 

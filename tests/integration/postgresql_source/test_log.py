@@ -152,10 +152,28 @@ def test_unchanged_toast_is_marked_and_filled_where_the_old_row_has_it(capture: 
         "insert into a values (1, repeat('x', 10000), 0)",
         "insert into f values (1, repeat('x', 10000), 0)",
         "insert into k values (repeat('k', 2500), 0)",
+        # One partition keeps whole rows, as its table says; the other its key.
+        "create table m (id int, part int, big text, primary key (id, part)) partition by list (part)",
+        "create table m1 partition of m for values in (1)",
+        "create table m2 partition of m for values in (2)",
+        "alter table m alter big set storage external",
+        "alter table m replica identity full",
+        "alter table m1 replica identity full",
+        "insert into m values (1, 1, repeat('x', 10000)), (2, 2, repeat('x', 10000)), (3, 1, null)",
     )
     big = "x" * 10000
     c.database.execute("update a set n = 1", "update a set id = 2", "update f set n = 1", "update k set n = 1")
+    c.database.execute(*(f"update m set id = {i} + 10 where id = {i}" for i in (1, 2, 3)))
     changes = c.changes()
+    moves = [r for r in changes if isinstance(r, RowChanges) and r.table.name.table == "m"]
+    assert reading.rows_of(moves) == [
+        ("u", (1, 1, big), (11, 1, big)),
+        ("u", (2, 2, UNCHANGED), (12, 2, UNCHANGED)),
+        ("u", (3, 1, UNCHANGED), (13, 1, None)),
+    ]
+    for move in moves:
+        c.source.complete(move)
+    assert [after for _, _, after in reading.rows_of(moves)] == [(11, 1, big), (12, 2, big), (13, 1, None)]
     assert reading.rows_of(changes, "a") == [
         ("u", None, (1, UNCHANGED, 1)),
         ("u", (1, UNCHANGED, UNCHANGED), (2, UNCHANGED, 1)),

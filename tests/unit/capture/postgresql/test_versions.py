@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from capture.sources.postgresql.catalog import Catalog
 from capture.sources.postgresql.pgoutput import Relation, RelationColumn
-from capture.sources.postgresql.versions import Versions, identify, undoubted_key
+from capture.sources.postgresql.versions import Versions, identify, keeps_types, undoubted_key
 from schemas.changes import Transaction
 from schemas.position import Position
 from schemas.selection import Selection
@@ -227,3 +227,16 @@ def test_a_key_that_the_log_does_not_tell_is_one_that_has_not_changed_or_none() 
     assert undoubted_key((a, b), keyed, replace(keyed, key=(1,))) == ()
     assert undoubted_key((a, b), keyed, replace(keyed, key=())) == ()
     assert undoubted_key((b,), keyed, keyed) == ()
+
+
+def test_another_type_is_a_rewriting_that_nobody_numbers_whether_or_not_columns_have_numbers() -> None:
+    a, b = _column(1, "a", "integer"), _column(2, "b", "text")
+    before = TableSchema(TableName("public", "t"), (a, b), key=(0,), number=7, storage=5)
+    for change, keeps in (
+        ((replace(a, name="z"), b), True),
+        ((_column(1, "z", "text"), b), False),
+        # The table is gone: nothing in the catalogue says which column is which.
+        ((replace(a, number=0), replace(b, number=0), _column(0, "c", "text")), True),
+        ((replace(a, number=0), _column(0, "b", "integer")), False),
+    ):
+        assert keeps_types(before, replace(before, columns=change)) is keeps, change
