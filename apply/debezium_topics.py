@@ -6,6 +6,7 @@ Nothing is written but the replication's own schemas topic.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 
 from apply.debezium_catalog import Addition, DebeziumCatalog
 from apply.schema_catalog import Records
@@ -26,7 +27,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.selection import Selection
 from schemas.settings import Settings
-from schemas.topics import schemas_topic, status_topic
+from schemas.topics import apply_group, schemas_topic, status_topic
 
 log = get_logger(__name__)
 
@@ -38,6 +39,8 @@ SAMPLE_TOPICS = 16
 """Topics that are looked at together: what is read of them is in memory at once."""
 SAMPLE_RECORDS_PLAIN = 500
 """The same where types are inferred from values."""
+GROUPS_NAMED = 10
+"""How many groups an error names."""
 ATTEMPTS = 20
 """How often appliers may come between each other when they publish what they have met."""
 PAUSE_S = 0.5
@@ -85,6 +88,12 @@ def source_of(settings: Settings) -> DebeziumSource:
     return settings.source
 
 
+def taken(settings: Settings, topics: Topics) -> list[str]:
+    """Return the topics whose names the configuration takes, whatever they hold."""
+    takes = Selection(source_of(settings).topics).takes
+    return [t for t in topics.list() if takes(t) and not t.startswith((HEARTBEATS, INTERNAL)) and OURS not in t]
+
+
 class Finder:
     """Looks for topics that the configuration takes and that hold something."""
 
@@ -93,7 +102,6 @@ class Finder:
         self._source = source_of(settings)
         self._topics = topics
         self._reading = reads
-        self._takes = Selection(self._source.topics).takes
         self._takes_table = Selection(self._source.tables).takes
         self._next = 0.0
 
@@ -117,11 +125,7 @@ class Finder:
 
     def wanted(self) -> list[str]:
         """Return the topics whose names the configuration takes."""
-        return [
-            topic
-            for topic in self._topics.list()
-            if self._takes(topic) and not topic.startswith((HEARTBEATS, INTERNAL)) and OURS not in topic
-        ]
+        return taken(self._settings, self._topics)
 
     def _first_records(self, topics: Sequence[str]) -> dict[str, list[Record]]:
         if not topics:
@@ -176,26 +180,54 @@ def publish(settings: Settings, decide: Callable[[], Sequence[Addition]]) -> Non
 
 
 def beginnings(
-    settings: Settings, topics: Topics, partitions: Sequence[TopicPartition]
+    settings: Settings, target: str, topics: Topics, partitions: Sequence[TopicPartition]
 ) -> Mapping[TopicPartition, int]:
-    """Return where a target that has seen nothing begins: at the offsets of the group that is named, or at the first
-    records that are there. What the group has not read may be gone: reading says so, since that is a loss.
+    """Return where a target that has seen nothing of partitions begins: at the offsets of the group that is named, or
+    at the first records that are there. What the group has not read may be gone: reading says so, since that is a loss.
+
+    Raises as `check_start_group`.
     """
     group = source_of(settings).start_group
     begins = topics.begin_offsets({p.topic for p in partitions})
     found = {p: begins.get(p, 0) for p in partitions}
-    if group is not None:
-        offsets = GroupOffsets(settings.kafka, group)
-        try:
-            read = offsets.read(partitions)
-        finally:
-            offsets.close()
+    if group is not None and partitions:
+        read = _read(settings, group, partitions)
+        if not read:
+            check_start_group(settings, target, topics)
         found = {p: read.get(p, begin) for p, begin in found.items()}
         log.info("begins at another group's offsets", group=group, partitions=len(read))
     lost = sorted({p.topic for p in found if begins.get(p, 0) > 0})
     if lost and group is None:
         log.warning("topics have lost their first records: rows that did not change since are missing", topics=lost)
     return found
+
+
+def check_start_group(settings: Settings, target: str, topics: Topics) -> None:
+    """Raise CONFIGURATION where a target that has not begun is to begin at the offsets of a group that has none: most
+    likely it is misspelt, and from the beginning the target would get everything once more.
+    """
+    group = source_of(settings).start_group
+    if group is None:
+        return
+    wanted = sorted(topics.begin_offsets(taken(settings, topics)))
+    own = apply_group(settings.name, target)
+    # One that has begun may well outlive the group: topics that come later begin at their beginning.
+    if _read(settings, group, wanted) or _read(settings, own, wanted):
+        return
+    others = [other for other in topics.groups() if other != own and _read(settings, other, wanted)]
+    named = ", ".join(others[:GROUPS_NAMED]) + (", …" if others[GROUPS_NAMED:] else "")
+    raise TailraceError(
+        ErrorKind.CONFIGURATION,
+        f"the group {group} (`source.start_group`) has no offsets in the topics that `source.topics` takes; "
+        + (f"groups that have: {named}" if others else "no group has"),
+        remedy="name the group of the sink that is replaced (of Kafka Connect's: `connect-NAME`), or leave "
+        "`start_group` out to begin at the topics' beginning",
+    )
+
+
+def _read(settings: Settings, group: str, partitions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+    with closing(GroupOffsets(settings.kafka, group)) as offsets:
+        return offsets.read(partitions)
 
 
 def _pairs(records: Iterable[Record]) -> Records:

@@ -198,7 +198,7 @@ class _Service:
         marks = TopicPartition(transactions_topic(settings.name), 0)
         make: Callable[..., GroupConsumer | SoleConsumer] = GroupConsumer
         if isinstance(settings.source, DebeziumSource):
-            applier.claims.begin = partial(debezium_topics.beginnings, settings, self._topics)
+            applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self._topics)
         if settings.apply.ordering == "transactional":
             if not sink.capabilities.stores_offsets:
                 raise TailraceError(

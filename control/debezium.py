@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import orjson
 
-from apply.debezium_topics import Finder, open_reading, source_of
+from apply.debezium_topics import Finder, check_start_group, open_reading, source_of
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
 from runtime.registry import open_registry
 from schemas.debezium.decoder import table_schema
 from schemas.debezium.reading import Sample, table_of
-from schemas.findings import Finding, Severity
+from schemas.errors import TailraceError
+from schemas.findings import Finding, Severity, of_error
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
 from schemas.topics import schemas_topic
@@ -41,6 +42,7 @@ class Look:
 
     def __init__(self, settings: Settings) -> None:
         """Raise DECODE for a topic of another format, CONFIGURATION for types that nothing tells."""
+        self._settings = settings
         self._source = source_of(settings)
         self._topics = Topics(settings.kafka)
         registry = open_registry(settings.registry)
@@ -68,6 +70,7 @@ class Look:
     def findings(self) -> list[Finding]:
         """Return what an operator should know before a run."""
         found = [] if self.tables else [self._nothing_found()]
+        found += self._of_start_group()
         for topic, sample in self._samples.items():
             if sample is None:
                 found.append(Finding(Severity.NOTE, "topic-left-out", f"{topic} holds no changes of a table taken"))
@@ -93,6 +96,14 @@ class Look:
                     )
                 )
         return found
+
+    def _of_start_group(self) -> list[Finding]:
+        for target in self._settings.targets:
+            try:
+                check_start_group(self._settings, target, self._topics)
+            except TailraceError as error:
+                return [of_error(error)]
+        return []
 
     def _tables(self) -> Iterator[tuple[str, TableSchema]]:
         for topic, sample in self._samples.items():

@@ -24,7 +24,7 @@ from runtime.kafka.compacted import read_all
 from schemas.endpoint_settings import document as endpoint_settings
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, Severity, of_error
 from schemas.mappings.filters import row_filter
 from schemas.routing import Route, check_routes, route
 from schemas.settings import Settings
@@ -179,11 +179,6 @@ def cutover(settings: Settings) -> str:
         statements = [f"{statement};" for statement in target_cutover(settings, target, tables)]
         parts.append("\n".join([f"-- target {target}", *(statements or ["-- nothing is left to do"])]))
     return "\n\n".join(parts)
-
-
-def of_error(error: TailraceError) -> Finding:
-    """Return the finding that an error of a check amounts to."""
-    return Finding(Severity.BLOCKS, str(error.kind), error.message, remedy=error.remedy)
 
 
 def planned_table(settings: Settings, table: TableSchema, rows_estimated: int | None) -> PlannedTable:

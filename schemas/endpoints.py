@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
@@ -254,6 +254,8 @@ class DebeziumSource(SourceSection):
     start_group: Annotated[str, Field(min_length=1)] | None = None
     """A consumer group whose offsets a target begins at, as that of a sink which it replaces (`connect-NAME`). Left
     out: at the topics' beginning."""
+    origin: PostgresqlConnection | MysqlConnection | None = Field(default=None, discriminator="engine")
+    """The database that the connector captures, for `tailrace verify` alone: `engine`, `host`, `database`, `user`, …"""
     placeholder: Annotated[str, Field(min_length=1)] = "__debezium_unavailable_value"
     """The connector's `unavailable.value.placeholder`."""
     types: dict[str, dict[str, str]] = Field(default={})
@@ -268,6 +270,13 @@ class DebeziumSource(SourceSection):
     """Of plain JSON: the connector's `decimal.handling.mode`."""
     binary: Literal["bytes", "base64", "base64-url-safe", "hex"] = "bytes"
     """Of plain JSON: the connector's `binary.handling.mode`."""
+
+    @model_validator(mode="after")
+    def _origin_is_what_is_captured(self) -> Self:
+        engine = "postgresql" if self.connector == "postgresql" else "mysql"
+        if self.origin is not None and self.origin.engine != engine:
+            raise ValueError(f"origin: the connector is for {self.connector}, and this engine is {self.origin.engine}")
+        return self
 
     @property
     def place(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas.errors import TailraceError
 from schemas.table import TableName
 
 
@@ -27,3 +28,8 @@ class Finding:
     table: TableName | None = None
     remedy: str | None = None
     """The exact statement, or the sentence, that repairs it."""
+
+
+def of_error(error: TailraceError) -> Finding:
+    """Return the finding that an error of a check amounts to."""
+    return Finding(Severity.BLOCKS, str(error.kind), error.message, remedy=error.remedy)

@@ -16,10 +16,20 @@ from control.status import Observer
 from control.verify import postgresql
 from control.verify.canonical import CanonicalSide, Made, MappedSide
 from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
+from control.verify.debezium import Delivered, check_origin
 from control.verify.gate import CatchUp
 from control.verify.read_back import ReadBackSide
 from control.verify.side import Side
-from schemas.endpoints import AnyTarget, MysqlSource, MysqlTarget, PostgresqlSource, PostgresqlTarget
+from schemas.endpoints import (
+    AnyTarget,
+    DebeziumSource,
+    MysqlConnection,
+    MysqlSource,
+    MysqlTarget,
+    PostgresqlConnection,
+    PostgresqlSource,
+    PostgresqlTarget,
+)
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import map_table
@@ -34,9 +44,11 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     Raises CONFIGURATION when no table is left, and connection errors; what concerns one table is in its result.
     """
     destination = settings.target(target)
-    source = reach_source(settings)
+    origin = _origin(settings)
+    source = reach_source(origin)
     try:
-        tables = source.tables()
+        # What a connector captures need not be what a capture of ours could.
+        tables = source.tables() if origin is settings else source.readable()
         all_tables, estimates = tables, source.row_estimates(tables)
     finally:
         source.close()
@@ -48,13 +60,14 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
         tables = [table for table in tables if not table.is_view]
     if not tables:
         raise TailraceError(ErrorKind.CONFIGURATION, "no replicated table matches", remedy="see `tailrace plan CONFIG`")
-    made = _made(settings, target, all_tables)
-    unlike = [TableResult(str(table.name), error=why) for table in tables if (why := _refusal(settings, table, made))]
-    tables = [table for table in tables if not _refusal(settings, table, made)]
+    made = _made(origin, target, all_tables)
+    unlike = [TableResult(str(table.name), error=why) for table in tables if (why := _refusal(origin, table, made))]
+    tables = [table for table in tables if not _refusal(origin, table, made)]
     changed = {name: found for name, found in made.items() if found.changes_rows}
     results = []
     with Observer(settings) as observer:
-        gate = CatchUp(settings, target, observer)
+        passed = None if origin is settings else Delivered(settings, observer).passed
+        gate = CatchUp(settings, target, observer, passed)
         for mapped in ({}, changed) if changed else ({},):
             wanted = [
                 (
@@ -67,8 +80,9 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
             ]
             if wanted:
                 names = [name for _, name, _ in wanted]
+                opened = open_sides(origin, target, names, mapped, by_debezium=origin is not settings)
                 with ExitStack() as stack:
-                    sides = [stack.enter_context(closing(side)) for side in open_sides(settings, target, names, mapped)]
+                    sides = [stack.enter_context(closing(side)) for side in opened]
                     results += compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
     return Report(settings.name, target, results + unlike)
 
@@ -110,39 +124,61 @@ def _target_name(destination: AnyTarget, name: TableName) -> TableName:
 
 
 def open_sides(
-    settings: Settings, target: str, names: Sequence[TableName], made: Mapping[TableName, Made] | None = None
+    settings: Settings,
+    target: str,
+    names: Sequence[TableName],
+    made: Mapping[TableName, Made] | None = None,
+    *,
+    by_debezium: bool = False,
 ) -> Iterator[Side]:
     """Yield both sides, source first. Two PostgreSQL servers compute checksums of what they print alike, of tables that
-    no rule changes; `made` are those that rules do.
+    no rule changes and no connector of Debezium's stands between (`by_debezium`); `made` are those that rules do.
 
     Raises CONFIGURATION for a target that cannot be read back.
     """
     origin, destination = settings.source, settings.target(target)
-    is_relational = isinstance(destination, PostgresqlTarget | MysqlTarget)
-    if not made and isinstance(origin, PostgresqlSource) and isinstance(destination, PostgresqlTarget):
+    by_values = by_debezium or bool(made)
+    if not by_values and isinstance(origin, PostgresqlSource) and isinstance(destination, PostgresqlTarget):
         yield postgresql.Side("source", origin.conninfo())
         yield postgresql.Side("target", destination.conninfo())
         return
     here = MappedSide("source", settings) if made else CanonicalSide("source", settings)
-    here.made = made or {}
+    here.made, here.by_debezium = made or {}, by_debezium
     yield here
     there: CanonicalSide | ReadBackSide
-    if is_relational:
+    if isinstance(destination, PostgresqlTarget | MysqlTarget):
         there = CanonicalSide("target", _as_source(settings, destination, names))
     else:
         there = ReadBackSide(settings, target)
-    there.made = made or {}
+    there.made, there.by_debezium = made or {}, by_debezium
     yield there
 
 
-def _as_source(settings: Settings, destination: AnyTarget, names: Sequence[TableName]) -> Settings:
+def _origin(settings: Settings) -> Settings:
+    """Return settings whose source is a database: that which a Debezium connector captures, where one does."""
+    if not isinstance(settings.source, DebeziumSource):
+        return settings
+    names = check_origin(settings)
+    assert settings.source.origin is not None, "it was checked"
+    # Connectors for MySQL name files and offsets, whether or not the server has GTIDs.
+    more = {"positions": "file"} if settings.source.connector == "mysql" else {}
+    return settings.model_copy(update={"source": _source_at(settings.source.origin, names, **more)})
+
+
+def _as_source(settings: Settings, destination: PostgresqlTarget | MysqlTarget, names: Sequence[TableName]) -> Settings:
     """Return settings by which a target's tables are read as a source's are."""
-    section = MysqlSource if isinstance(destination, MysqlTarget) else PostgresqlSource
-    shared = {name: getattr(destination, name) for name in section.model_fields if hasattr(destination, name)}
-    if isinstance(destination, MysqlTarget):
-        shared.pop("database")
-    as_source = section.model_validate({**shared, "tables": sorted(map(str, set(names)))})
-    return settings.model_copy(update={"source": as_source, "mappings": None})
+    return settings.model_copy(update={"source": _source_at(destination, names), "mappings": None})
+
+
+def _source_at(
+    place: PostgresqlConnection | MysqlConnection, names: Sequence[TableName], **more: str
+) -> PostgresqlSource | MysqlSource:
+    """Return a source that is tables of a database which is reached as another section says."""
+    is_mysql = isinstance(place, MysqlConnection)
+    section: type[PostgresqlSource | MysqlSource] = MysqlSource if is_mysql else PostgresqlSource
+    connection = MysqlConnection if is_mysql else PostgresqlConnection
+    shared = {name: getattr(place, name) for name in connection.model_fields}
+    return section.model_validate({**shared, "tables": sorted(map(str, set(names))), **more})
 
 
 __all__ = ["Limits", "Report", "compare"]

@@ -64,18 +64,23 @@ class RowsSide(ABC):
 
     made: Mapping[TableName, Made] = {}
     """Tables that rules change."""
+    by_debezium = False
+    """Whether a connector of Debezium's stands between: it keeps of a time with its zone only the time in UTC."""
 
     def _shape(self, table: TableSchema, schema: TableSchema, columns: Sequence[tuple[int, Column]]) -> Shape:
         """Return the shape of a table whose columns, in the order of `schema`, stand at places of this side."""
         made = self.made.get(schema.name)
         unsteady = made.mapped.unsteady if made is not None else frozenset()
         kept = [i for i in range(len(columns)) if i not in unsteady]
-        forms = tuple((columns[i][0], form_of(schema.columns[i], columns[i][1])) for i in kept)
+        forms = tuple((columns[i][0], self._form(schema.columns[i], columns[i][1])) for i in kept)
         only: tuple[tuple[int, Any], ...] = ()
         if made is not None and made.is_shared:
             constants = made.mapped.constants
             only = tuple((kept.index(i), form_of(schema.columns[i], schema.columns[i])(v)) for i, v in constants)
         return Shape(table, forms, tuple(kept.index(i) for i in schema.key), only)
+
+    def _form(self, source: Column, own: Column) -> Form:
+        return _moment if self.by_debezium and source.type.family is Family.TIMETZ else form_of(source, own)
 
     @abstractmethod
     def read(self, shape: Shape, on_piece: Callable[[float], None] | None) -> Iterator[Row]:
@@ -206,6 +211,9 @@ def form_of(source: Column, own: Column) -> Form:
     family = source.type.family
     if family in _NUMBERS:
         return _number(own)
+    if family is Family.TEXT and re.fullmatch(r"money|bit(\(1\))?", source.native):
+        # What others than us have as numbers.
+        return _number(own) if own.type.family in _NUMBERS else _amount
     if family in (Family.FLOAT32, Family.FLOAT64):
         # Whether zero is negative is not kept by every engine.
         return lambda value: repr(float(value) + 0.0)
@@ -263,6 +271,23 @@ def _span(value: Any) -> str:
     hours, minutes, sign, seconds, fraction = found.groups()
     us = int(seconds or 0) * 1_000_000 + int((fraction or "").ljust(6, "0"))
     return str((int(hours or 0) * 3600 + int(minutes or 0) * 60) * 1_000_000 + (-us if sign else us))
+
+
+def _amount(text: Any) -> str:
+    """Return the number in a text with a currency."""
+    return _shortest(Decimal(re.sub(r"[^0-9.-]", "", text)))
+
+
+def _moment(text: Any) -> str:
+    """Return a time with its zone as the time in UTC."""
+    time, sign, zone = re.fullmatch(r"([\d:.]+?)(?:([+-])([\d:]+)|Z)?", text).groups()  # type: ignore[union-attr]
+    moment_us = _clock_us(time) - (-1 if sign == "-" else 1) * _clock_us(zone or "0")
+    return str(moment_us if time.startswith("24") else moment_us % DAY_US)
+
+
+def _clock_us(text: str) -> int:
+    hours, minutes, seconds, *_ = (*text.split(":"), "0", "0")
+    return (int(hours) * 3600 + int(minutes) * 60) * 1_000_000 + int(Decimal(seconds).scaleb(6))
 
 
 def _address(value: Any) -> str:

@@ -158,6 +158,12 @@ class Topics:
         answer = self._result(futures[group], "describing a group", {KafkaError.GROUP_ID_NOT_FOUND})
         return len(answer.members) if answer is not None else 0
 
+    def groups(self) -> tuple[str, ...]:
+        """Return the names of the cluster's consumer groups, sorted, those without members included."""
+        doing = "listing the groups"
+        answer = self._call(doing, lambda: self._admin.list_consumer_groups(request_timeout=self._timeout_s))
+        return tuple(sorted(group.group_id for group in self._result(answer, doing).valid))
+
     def delete_group(self, group: str) -> bool:
         """Delete a group with its offsets; tell whether it was there. Raises CONFIGURATION while it has members."""
         futures = self._call(

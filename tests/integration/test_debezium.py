@@ -13,6 +13,7 @@ import pytest
 
 from deploy.local.kafka import KafkaAddress
 from deploy.local.registry import RegistryServer
+from runtime import exit_codes
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.producer import PlainProducer
 from runtime.registry import Registry
@@ -20,7 +21,17 @@ from schemas.codecs.wire import HEADER_BYTES, header
 from schemas.topic_settings import RegistrySettings
 from schemas.topics import apply_group
 from tests.integration.services import TARGET, Services
-from tests.kit.debezium import PREFIX, DebeziumTopics, Recorded, all_rows, differences, recorded
+from tests.kit.debezium import (
+    CHANGES,
+    PREFIX,
+    SNAPSHOT,
+    TABLES,
+    DebeziumTopics,
+    Recorded,
+    all_rows,
+    differences,
+    recorded,
+)
 from tests.kit.debezium_mysql import target_rows
 from tests.kit.servers import Database
 
@@ -65,10 +76,12 @@ class Replay:
 
 
 def test_what_debezium_wrote_reaches_the_target_as_it_was(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, target_database: Database
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
 ) -> None:
     recording = recorded("json-with-schema")
-    source = DebeziumTopics(replication, recording.format)
+    # What the connector captured, once more.
+    source_database.execute(*TABLES.split(";\n")[:-1], *SNAPSHOT, *CHANGES)
+    source = DebeziumTopics(replication, recording.format, {"origin": source_database.settings})
     replay = Replay(kafka_server, recording, replication)
     applied = f"{replication}-applied"
     with Services(tmp_path, applied, kafka_server, source, target_database) as services:
@@ -92,6 +105,10 @@ def test_what_debezium_wrote_reaches_the_target_as_it_was(
         assert services.stop("apply") == 0, services.log_tail("apply")
         _apply_to_the_end(services)
         assert list(differences(recording.expected, all_rows(target_database))) == []
+        verified = json.loads(services.run("verify", "--json").stdout)
+        assert {table["table"]: table["equal"] for table in verified["tables"]} == {
+            f"public.{table}": True for table in recording.expected
+        }, verified
         listed = json.loads(services.run("topics", "--json").stdout)["topics"]
         orders = f"{replication}.public.orders"
         assert {topic["name"] for topic in listed if topic["exists"]} >= {orders, f"{applied}.tailrace.schemas"}
@@ -114,7 +131,15 @@ def test_plain_json_from_where_another_group_stands(
     with Services(tmp_path, names[0], kafka_server, source, target_database) as services:
         _apply_to_the_end(services)
     replay.write(1.0)
-    source = DebeziumTopics(replication, recording.format, {"start_group": apply_group(names[0], TARGET)})
+    group = apply_group(names[0], TARGET)
+    source = DebeziumTopics(replication, recording.format, {"start_group": f"{group}s"})
+    with Services(tmp_path, names[1], kafka_server, source, target_database) as services:
+        findings = json.loads(services.run("plan", "--json").stdout)["findings"]
+        (refused,) = (finding["message"] for finding in findings if finding["severity"] == "blocks")
+        assert refused.endswith(f"groups that have: {group}")
+        services.start("apply")
+        assert services.join("apply") == exit_codes.CONFIGURATION, services.log_tail("apply")
+    source = DebeziumTopics(replication, recording.format, {"start_group": group})
     with Services(tmp_path, names[1], kafka_server, source, target_database) as services:
         _apply_to_the_end(services)
         # A column that was dropped between the two is one that the table has besides.
@@ -144,12 +169,13 @@ def test_avro_by_a_registry(
         assert list(differences(recording.expected, rows)) == [], services.log_tail("apply")
 
 
+@pytest.mark.parametrize("connector", ["mysql"])
 def test_what_debezium_wrote_of_mysql(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, target_database: Database
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, target_database: Database, connector: str
 ) -> None:
-    recording = recorded("json-with-schema", "mysql")
+    recording = recorded("json-with-schema", connector)
     Replay(kafka_server, recording, replication).write(1.0)
-    source = DebeziumTopics(replication, recording.format, {"connector": "mysql", "topics": [f"{replication}*"]})
+    source = DebeziumTopics(replication, recording.format, {"connector": connector, "topics": [f"{replication}*"]})
     with Services(tmp_path, f"{replication}-applied", kafka_server, source, target_database) as services:
         _apply_to_the_end(services)
         rows = target_rows(target_database, "shop")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from capture.schemas_topic import Catalogue
 from capture.tables import table_spec
-from control.plan import PlacedFinding, Report, check_target, entangled, of_error, planned_table
+from control.plan import PlacedFinding, Report, check_target, entangled, planned_table
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, Severity, of_error
 from schemas.settings import parse
 from schemas.table import Column, ForeignKey, Index, TableName, TableSchema
 from schemas.types import Family, LogicalType

@@ -1,0 +1,89 @@
+"""Comparison of what a Debezium connector captures: with the database that `source.origin` names.
+
+How far the connector is nobody tells but its records: each change names its place in the log. All that was committed
+before a place is on the topics once a change of a later place is, since connectors write in commit order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apply.debezium_topics import open_reading, source_of
+from control.status import Observer, applied_topics, known_tables
+from runtime.kafka.ranges import read_ranges
+from runtime.registry import open_registry
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Settings
+from schemas.table import TableName
+
+LAST_RECORDS = 20
+"""Records of each partition that are looked at: behind the last change may be tombstones."""
+
+CHANGES = frozenset("cudt")
+"""What the log tells; rows that were read are of a snapshot, whose place may be any."""
+
+
+def check_origin(settings: Settings) -> list[TableName]:
+    """Return the tables that appliers have taken up. Raises CONFIGURATION where there is nothing to compare with."""
+    if source_of(settings).origin is None:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            "the source is topics: to compare, the database that the connector captures must be known",
+            remedy="add `source.origin`, with the `engine`, `host`, `database`, `user` and `password` to read its "
+            "tables with; only `verify` does",
+        )
+    if tables := known_tables(settings):
+        return tables
+    raise TailraceError(
+        ErrorKind.CONFIGURATION, "no applier has taken up a table yet", remedy="run `tailrace apply` first"
+    )
+
+
+class Delivered:
+    """Knows how far the connector is, by the newest change on the topics."""
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._topics = applied_topics(settings)
+        self._ends: Mapping[tuple[str, int], int] = {}
+        self._place = -1
+
+    def passed(self, position: int) -> bool:
+        """Tell whether a change has come that was committed behind a position of the log."""
+        ends = self._observer.ends(self._topics)
+        new = {p: (max(0, end - LAST_RECORDS), end) for p, end in ends.items() if self._ends.get(p) != end}
+        if new and self._place < position:
+            self._look(new)
+            self._ends = ends
+        return self._place >= position
+
+    def _look(self, ranges: Mapping[tuple[str, int], tuple[int, int]]) -> None:
+        registry = open_registry(self._settings.registry)
+        try:
+            reading = open_reading(self._settings, registry)
+            for records in read_ranges(self._settings.kafka, ranges).values():
+                for record in records:
+                    if record.value is not None:
+                        self._place = max(self._place, place_of(reading.envelope(record.value)))
+        finally:
+            if registry is not None:
+                registry.close()
+
+
+def place_of(envelope: Mapping[str, Any]) -> int:
+    """Return a change's place in its log, comparable with the source's own positions; -1 where it tells none.
+
+    PostgreSQL: the LSN. MySQL: the file's number and the offset. MariaDB: the last sequence number that is certainly
+    behind; where the server has several domains it is too low, and nothing is ever passed.
+    """
+    source = envelope.get("source") or {}
+    if envelope.get("op") not in CHANGES or source.get("snapshot") in ("true", "incremental"):
+        return -1
+    if source.get("lsn") is not None:
+        return int(source["lsn"])
+    if source.get("connector") == "mariadb":
+        return int(str(source["gtid"]).rpartition("-")[2]) - 1 if source.get("gtid") else -1
+    file = str(source.get("file") or "").rpartition(".")[2]
+    return int(file) << 32 | int(source["pos"]) if file.isdecimal() else -1
