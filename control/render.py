@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -108,16 +108,13 @@ def status(report: Status) -> None:
 
 def watch_status(look: Callable[[], Status], interval_s: float) -> None:
     """Show the state of a replication until interrupted. A cluster that does not answer for a while is said so."""
-    with Live(_status(look()), console=console, refresh_per_second=4) as live:
-        try:
-            while True:
-                time.sleep(interval_s)
-                try:
-                    live.update(_status(look()))
-                except TailraceError as error:
-                    live.update(Text(str(error), style="red"))
-        except KeyboardInterrupt:
-            return
+    with suppress(KeyboardInterrupt), Live(_status(look()), console=console, refresh_per_second=4) as live:
+        while True:
+            time.sleep(interval_s)
+            try:
+                live.update(_status(look()))
+            except TailraceError as error:
+                live.update(Text(str(error), style="red"))
 
 
 def _status(report: Status) -> RenderableType:

@@ -6,8 +6,10 @@ its own directory: a process id may have been given to somebody else in between.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,13 +96,27 @@ def _stop_all(directory: Path, processes: dict[str, int]) -> list[str]:
         if process is None:
             continue
         process.send_signal(signal.SIGTERM if name == "kafka" else signal.SIGINT)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except psutil.TimeoutExpired:
+        if not _ends(process):
             process.kill()
-            process.wait(STOP_TIMEOUT_S)
+            _ends(process)
         stopped.append(name)
     return stopped
+
+
+def _ends(process: psutil.Process) -> bool:
+    """Wait until a process has ended. One that nobody reaps, as in some containers, stays as a zombie and has ended."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    # Ours to reap, if it was started here.
+                    process.wait(0)
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _read(directory: Path) -> Stack | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,10 @@ def test_everything_that_the_documents_print_runs(
             services.start(service, "--stop-at", "now")
             assert services.join(service) == 0, services.log_tail(service)
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=60) == []
+        verified = services.run("verify", "--table", "public.av*", "--tries", "8", "--wait", "120", "--json")
+        assert (verified.returncode, len(json.loads(verified.stdout)["tables"])) == (0, 1), verified.stderr
+        assert "-- target replica" in services.run("plan", "--cutover").stdout
+        _watch(services, "capture")
         # Changes that are captured and not applied: the group's lag.
         source.execute("update avro set note = 'x' where id <= 7")
         services.start("capture", "--stop-at", "now")
@@ -102,6 +108,20 @@ def test_everything_that_the_documents_print_runs(
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     assert sorted(json.loads(line)["after"]["id"] for line in lines) == list(range(1, ROWS + 1))
+
+
+def _watch(services: Services, words: str) -> None:
+    """Let `status --watch` show itself on a terminal, as somebody who then interrupts it."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "control.cli", "status", str(services.configuration), "--watch"]
+    watching = subprocess.Popen(command, stdout=theirs)
+    os.close(theirs)
+    shown = b""
+    while words.encode() not in shown:
+        shown += os.read(ours, 4096)
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(60) == 0
+    os.close(ours)
 
 
 def _spoil_topics(kafka: KafkaAddress, first: str, second: str) -> None:

@@ -83,16 +83,30 @@ def _runs(pid: int) -> bool:
 
 def test_a_detached_stack_is_found_again_and_stopped_by_its_ids(servers_directory: Path) -> None:
     directory = servers_directory / "stack"
-    first = stack.up(directory)
+    assert "A configuration for them" in _dev("up", directory)
     try:
+        first = stack.status(directory)
+        assert first is not None
         assert stack.up(directory) == first
         with psycopg.connect(first.source.dsn(), autocommit=True) as connection:
             connection.execute("create table kept (id int)")
-        assert set(stack.down(directory)) >= {"source", "target"}
+        stopped = _dev("down", directory)
+        assert "stopped source" in stopped
+        assert "stopped target" in stopped
         assert stack.status(directory) is None
         second = stack.up(directory)
         with psycopg.connect(second.source.dsn()) as connection:
             assert connection.execute("select count(*) from kept").fetchone() == (0,)
     finally:
-        stack.down(directory)
+        removed = _dev("down", directory, "--wipe")
+    assert f"removed {directory}" in removed
+    assert not directory.exists()
     assert stack.down(directory) == []
+
+
+def _dev(word: str, directory: Path, *more: str) -> str:
+    """Run `tailrace dev …`; return what it prints."""
+    command = [sys.executable, "-m", "control.cli", "dev", word, "--directory", str(directory), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
