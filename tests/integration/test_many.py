@@ -22,7 +22,7 @@ RESIDENT_MIB_MAX = 300
 DEADLINE_S = 480 + TABLES
 """A table of ten rows takes the two services 0.1 to 0.4 s on two cores, by what else runs there."""
 PATIENT = {"capture": {"session_timeout_s": 45}, "apply": {"session_timeout_s": 45}}
-"""As by default: what takes two cores for minutes is no place to find hanging services within seconds."""
+"""What takes two cores for minutes is no place to find hanging services within seconds."""
 TYPES = ("integer", "text", "smallint", "boolean", "date")
 
 
