@@ -17,6 +17,7 @@ import pytest
 
 from deploy.local.kafka import QUICK_JVM, KafkaCluster, KafkaServer
 from deploy.local.postgresql import PostgresqlServer, server_user
+from schemas.twin import built
 from tests.integration.faults import CLUSTER, CONNECTIONS, DISKS, EVERY, Faults
 from tests.integration.stage import Servers, Stage
 from tests.kit.disk import SmallDisk, small_disk
@@ -157,6 +158,7 @@ def _report(stage: Stage) -> None:
             "brokers": len(stage.brokers),
             "ordering": stage.ordering,
             "versions": VERSIONS,
+            "compiled": built("log_rows") is not None,
             "transactions": stage.workload.written.transaction_count,
             "changes": stage.workload.written.change_count,
             "recoveries_s": {
