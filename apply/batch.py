@@ -83,7 +83,8 @@ class Batch:
     next: dict[TopicPartition, int] = field(default_factory=dict)
     """The offsets that are durable when the batch is written."""
     reached: dict[TopicPartition, int] = field(default_factory=dict)
-    """Up to where everything is written then, but for what waits."""
+    """Up to where everything is written then, but for what waits. Of the last one of merged batches: nothing waits in
+    the others, or nobody asks (`transactional`)."""
     queued: list[Record] = field(default_factory=list)
     """Records whose key is parked: they queue behind it."""
     refused: list[tuple[Record, TailraceError]] = field(default_factory=list)

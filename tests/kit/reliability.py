@@ -36,8 +36,8 @@ def table(found: list[dict[str, Any]]) -> str:
         f"source transactions meanwhile: {totals['transactions']:,} with {totals['changes']:,} statements.",
         f"**Losses: {wrong['losses']}; duplicates: {wrong['duplicates']}; reorderings: {wrong['reorderings']}.**",
         "",
-        "| seed | brokers | ordering | PostgreSQL | rounds | faults |",
-        "|---|---|---|---|---|---|",
+        "| seed | brokers | ordering | PostgreSQL | log read by | rounds | faults |",
+        "|---|---|---|---|---|---|---|",
         *map(_run, found),
         "",
         "| fault | times | recovered after, p50 | p99 | what it is |",
@@ -53,8 +53,10 @@ def table(found: list[dict[str, Any]]) -> str:
 def _run(run: dict[str, Any]) -> str:
     source, target = run.get("versions", (18, 16))
     count = sum(map(len, run["recoveries_s"].values()))
+    reader = "compiled twin" if run.get("compiled") else "Python"
     ordering = run.get("ordering", "per-key")
-    return f"| {run['seed']} | {run['brokers']} | {ordering} | {source} → {target} | {run['rounds']} | {count} |"
+    cells = (run["seed"], run["brokers"], ordering, f"{source} → {target}", reader, run["rounds"], count)
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def quantile(values: list[float], share: float) -> float:

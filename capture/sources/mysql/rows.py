@@ -60,8 +60,11 @@ def compile_rows(
     `before`/`after` are the images that each row has: an insert has only the latter, a delete only the former. Of old
     rows the key is read, with UNCHANGED elsewhere, or everything (`whole_before`). What the new image of an update
     lacks is taken from the old one, and is UNCHANGED where that lacks it too. With `is_partial` a JSON value may stand
-    there as the changes that make it of the old one.
+    there as the changes that make it of the old one. Raises ValueError for images that hold nothing: how many such
+    rows an event has, it does not say.
     """
+    if not any(image.present for image in (before, after) if image is not None):
+        raise ValueError("rows without columns")
     names: dict[str, Any] = {**NAMES, **_PATCHING, "U": UNCHANGED}
     for column in columns:
         names.update(column.reader.names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from capture.sources.mysql.natives import parse_native
+from capture.sources.mysql.refusals import read_errors
 from capture.sources.mysql.rows import Image, MappedReader, compile_cells, compile_rows
 from capture.sources.mysql.types import reader
 from schemas.changes import UNCHANGED
@@ -170,6 +172,28 @@ def test_updates_take_from_the_old_image_what_the_new_one_lacks(
             assert old is None
         else:
             assert old == tuple(row[i] if i in key else UNCHANGED for i in places)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tables(), st.data())
+def test_damaged_rows_are_read_or_refused_and_never_hang(
+    drawn: tuple[list[str], list[list[Any]], set[int], set[int]], data: st.DataObject
+) -> None:
+    natives, rows, present, _ = drawn
+    columns, kept = _mapped(natives, set())
+    event = b"".join(_image(natives, row, present) for row in rows)
+    at, junk = data.draw(st.integers(0, len(event))), data.draw(st.binary(max_size=4))
+    damaged = data.draw(st.sampled_from([event[:at], event[:at] + junk + event[at + len(junk) :], event + junk]))
+    read, _ = compile_rows(columns, len(kept), [], None, Image(frozenset(present)), whole_before=False)
+    with suppress(TailraceError), read_errors(lambda: "here"):
+        _, after = read(damaged, 0, len(damaged))
+        assert len(after) <= len(damaged)
+
+
+def test_images_without_columns_are_refused() -> None:
+    columns, kept = _mapped(["int"], set())
+    with pytest.raises(ValueError, match="without columns"):
+        compile_rows(columns, len(kept), [], Image(frozenset()), Image(frozenset()), whole_before=False)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
