@@ -10,7 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 from functools import partial
 
-from apply.batch import Batch, BatchBuilder, Cut, Record
+from apply.batch import Batch, Cut, Record
+from apply.batch_builder import BatchBuilder
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
 from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
@@ -93,16 +94,15 @@ class Applier:
         self._monotonic = monotonic
         self._group = GroupOffsets()
         self._future: Future[Outcome] | None = None
-        self._more = False
+        self._more = self._each_row = False
         self._unclaimed: set[TopicPartition] = set()
         self._is_met = False
         """Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once."""
         self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
-        self.claims = Claims(writer.sink, self.builder.clean)
+        self.claims = Claims(writer.sink, self.builder.clean, self.cursors.ahead)
         self._touched: set[TopicPartition] = set()
         self._retry_at = 0.0
         self._fences = 0
-        self._each_row = False
         self._congested_since: float | None = None
         self._room = Room(limits)
 

@@ -8,15 +8,23 @@ from apply.commit_order import CommitOrder
 from apply.cursors import Consumer
 from apply.order import KeyOrder
 from apply.sink import Sink, TopicPartition
+from apply.survey import Progress
 from runtime.failpoints import hit
 
 
 class Claims:
-    """Claims partitions for one applier. `clean` receives those that the target has never seen a row of."""
+    """Claims partitions for one applier.
 
-    def __init__(self, sink: Sink, clean: set[TopicPartition]) -> None:
+    `clean` receives those that the target has never seen a row of, `ahead` up to where earlier owners have written
+    beside what waited.
+    """
+
+    def __init__(self, sink: Sink, clean: set[TopicPartition], ahead: dict[TopicPartition, int]) -> None:
         self._sink = sink
         self._clean = clean
+        self._ahead = ahead
+        self.progress: Callable[[list[TopicPartition]], Mapping[tuple[str, int], Progress]] = lambda _: {}
+        """Returns what the owners of partitions have noted."""
         self.before_claim: Callable[[], None] = lambda: None
         """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
         self.begin: Callable[[list[TopicPartition]], Mapping[TopicPartition, int]] = lambda _: {}
@@ -46,6 +54,10 @@ class Claims:
         if sink.capabilities.stores_offsets:
             # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
             self._clean.update(missing)
+            noted = self.progress(partitions)
+            for place, one in noted.items():
+                partition = TopicPartition(*place)
+                self._ahead[partition] = max(one.written, self._ahead.get(partition, 0))
             begin = self.begin(missing)
             return {p: stored.get(p, begin.get(p, 0)) for p in partitions}
         known: Mapping[tuple[str, int], int] = consumer.committed(missing)

@@ -41,6 +41,8 @@ class Cursors:
         """Durable at the target."""
         self.written: dict[TopicPartition, int] = {}
         """Durable but for what waits: where that is more."""
+        self.ahead: dict[TopicPartition, int] = {}
+        """The furthest of `written`: below, what is read again may have been written before."""
         self.positions: dict[TopicPartition, int] = {}
         """Taken in."""
         self.seeks: dict[TopicPartition, int] = {}
@@ -56,6 +58,7 @@ class Cursors:
         """A batch is durable up to `offsets`, and but for what waits up to where it `reached`."""
         self.flushed.update(offsets)
         self.written.update(reached)
+        self.ahead.update({p: max(offset, self.ahead.get(p, 0)) for p, offset in reached.items()})
 
     def jump(self, partition: TopicPartition, offset: int) -> None:
         """Go on at `offset`."""

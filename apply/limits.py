@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from schemas.policies import DdlPolicy, TableErrorPolicy
+from schemas.settings import Settings
+
 if TYPE_CHECKING:
     from apply.batch import Batch
 
@@ -27,6 +30,23 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what the settings say."""
+    apply = settings.apply
+    return Limits(
+        batch_rows=apply.batch_rows,
+        batch_bytes=apply.batch_bytes,
+        linger_s=apply.linger_ms / 1000,
+        suspended_retry_s=apply.suspended_retry_s,
+        conflict_wait_s=apply.conflict_wait_s,
+        parked_keys_max=apply.parked_keys_max,
+        linger_rows=apply.linger_rows,
+        table_errors_stop=apply.errors.table is TableErrorPolicy.STOP,
+        table_attempts_max=apply.errors.table_attempts,
+        drops=settings.ddl.dropped is DdlPolicy.APPLY,
+    )
 
 
 class Room:

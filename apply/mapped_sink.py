@@ -12,7 +12,17 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
-from apply.sink import Arrival, Capabilities, Origin, Rejection, Sink, StagingSink, TableBatch, TopicPartition
+from apply.sink import (
+    Arrival,
+    Capabilities,
+    FindingSink,
+    Origin,
+    Rejection,
+    Sink,
+    StagingSink,
+    TableBatch,
+    TopicPartition,
+)
 from apply.values import Values
 from runtime.logging import get_logger
 from schemas.changes import UNCHANGED, Row, StagedForm
@@ -107,6 +117,19 @@ class MappedSink:
             kept = places[kind]
             refused.append(replace(rejection, kind=kind, index=index if kept is None else kept[index]))
         return refused
+
+    def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
+        """Tell of keys whether the target has their rows, as `FindingSink.present` says."""
+        mapped, batch = self._map(table), TableBatch(table, deletes=keys)
+        if self._values is not None:
+            batch = self._values.batch(batch)
+        made, kept = self._changed("deletes", batch, mapped.keys, (), [])
+        with self._said_of_source(table):
+            found = cast("FindingSink", self._sink).present(mapped.table, made)
+        answers: list[bool | None] = [None] * len(keys)
+        for place, is_there in zip(range(len(keys)) if kept is None else kept, found, strict=True):
+            answers[place] = is_there
+        return answers
 
     def staged_form(self, table: TableSchema) -> StagedForm | None:
         """Return the form of a table whose rows no rule touches, as `StagingSink.staged_form` says."""

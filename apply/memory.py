@@ -69,7 +69,7 @@ class MemoryTarget:
 class MemorySink:
     """One connection to a `MemoryTarget`."""
 
-    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True)
+    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True)
 
     def __init__(self, target: MemoryTarget) -> None:
         self.target = target
@@ -137,6 +137,12 @@ class MemorySink:
                     lambda tables, c=change, s=batch.table, i=item: c(tables[s.name], s, i)  # type: ignore[misc]
                 )
         return rejections
+
+    def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
+        """See `FindingSink`."""
+        self._operation("present")
+        rows = self._viewed(table.name).rows
+        return [key in rows for key in keys]
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """See `Sink`."""

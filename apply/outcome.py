@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -71,10 +72,18 @@ class Outcome:
     inconsistent: TailraceError | None = None
     """What the target's constraints say of the whole, if they were to be asked at its end: then nothing is written."""
     duration_s: float = 0.0
-    skipped: dict[str, int] = field(default_factory=dict)
-    """Rows that the policy let go, each of them logged, by topic."""
+    left_out: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    """Changes that the policy let go, each of them logged, by topic, and whether it was for a conflict."""
     exceptions: list[tuple[str, str, str]] = field(default_factory=list)
     """What was skipped or parked for an error: topic, the error's message, and the record's place."""
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many changes the policy let go, by topic."""
+        counts: dict[str, int] = {}
+        for (topic, _), count in self.left_out.items():
+            counts[topic] = counts.get(topic, 0) + count
+        return counts
 
 
 def check_parked(key_count: int, keys_max: int) -> None:

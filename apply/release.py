@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from apply.applier import Applier
-from apply.batch import Batch, BatchBuilder
+from apply.batch import Batch
+from apply.batch_builder import BatchBuilder
 from apply.dead_letters import DeadLettersTopic, Letter
 from apply.outcome import Place
 from apply.parking import REFUSED, RELEASED, SKIP, Identity, ParkingLot

@@ -11,14 +11,16 @@ from contextlib import ExitStack
 from functools import partial
 
 from apply import debezium_topics
+from apply.answers import policies_of
 from apply.applier import Applier
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion, ranks
+from apply.conflicts import Boundaries
 from apply.cursors import progress_of
 from apply.dead_letters import DeadLettersTopic
 from apply.goal import Goal
 from apply.journal import Journal, loaded
-from apply.limits import Limits
+from apply.limits import limits_of
 from apply.release import Releases
 from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
@@ -26,7 +28,7 @@ from apply.sink import Sink, TopicPartition
 from apply.sinks import open_dms_tables, open_sink
 from apply.survey import Progress
 from apply.waiting import Waiting
-from apply.writer import Policies, Writer
+from apply.writer import Writer
 from runtime import clock, exit_codes, failpoints, garbage, metrics
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
@@ -42,7 +44,8 @@ from runtime.signals import Signals
 from runtime.status import StatusWriter
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
-from schemas.policies import DdlPolicy, ErrorPolicies, TableErrorPolicy
+from schemas.mappings.selection import concerns
+from schemas.policies import DdlPolicy
 from schemas.routing import route
 from schemas.settings import Mode, Settings
 from schemas.signals import PAUSE
@@ -136,8 +139,8 @@ class _Service:
             stack.callback(sink.close)
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="writer")
             stack.callback(self._executor.shutdown)
-            policies = settings.apply.errors
-            self._writer = Writer(sink, self._dead_letters, _policies(policies), self._rank)
+            policies = policies_of(settings.apply.errors)
+            self._writer = Writer(sink, self._dead_letters, policies, self._rank)
             self._applier = Applier(
                 self._writer,
                 self._catalog,
@@ -146,11 +149,13 @@ class _Service:
                 self._executor,
                 Backoff.of(settings.retry, settings.apply.retry_for_s),
                 self._partition_count,
-                limits=_limits(settings),
+                limits=limits_of(settings),
                 ddl=settings.ddl.altered,
-                decode_policy=str(policies.decode),
+                decode_policy=policies.decode,
                 comes_again=settings.mode is not Mode.CDC and not is_foreign,
             )
+            if policies.contradictions.looks and sink.capabilities.finds:
+                self._look_for_conflicts()
             self._consumer = self._join(sink)
             self._applier.connect(self._consumer)
             self._applier.claims.before_claim = lambda: self._dead_letters.follow(to_end=True)
@@ -168,6 +173,16 @@ class _Service:
             self._refresh()
             self._follow_signals(to_end=True)
             self._closing = stack.pop_all()
+
+    def _look_for_conflicts(self) -> None:
+        settings, filters = self._settings, self._settings.filters
+        self._applier.builder.boundaries = Boundaries(
+            self._catalog.topics,
+            self._applier.cursors.ahead,
+            loads=settings.mode is not Mode.CDC or isinstance(settings.source, DebeziumSource),
+            is_filtered=lambda name: any(concerns(rule, name) for rule in filters),
+        )
+        self._applier.claims.progress = self._progress
 
     def _open_journal(self, stack: ExitStack) -> Journal | None:
         settings = self._settings
@@ -408,32 +423,6 @@ class _Service:
             # Of very many topics it takes long.
             self._next_ends = now + max(ENDS_INTERVAL_S, 20 * (clock.monotonic() - now))
         return self._ends
-
-
-def _policies(errors: ErrorPolicies) -> Policies:
-    return Policies(
-        str(errors.row_rejected),
-        str(errors.row_conflict),
-        str(errors.decode),
-        errors.escalation_rows,
-        str(errors.escalation),
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    apply = settings.apply
-    return Limits(
-        batch_rows=apply.batch_rows,
-        batch_bytes=apply.batch_bytes,
-        linger_s=apply.linger_ms / 1000,
-        suspended_retry_s=apply.suspended_retry_s,
-        conflict_wait_s=apply.conflict_wait_s,
-        parked_keys_max=apply.parked_keys_max,
-        linger_rows=apply.linger_rows,
-        table_errors_stop=apply.errors.table is TableErrorPolicy.STOP,
-        table_attempts_max=apply.errors.table_attempts,
-        drops=settings.ddl.dropped is DdlPolicy.APPLY,
-    )
 
 
 def _reader(follower: Follower) -> Callable[[], Records]:

@@ -81,6 +81,8 @@ class Capabilities:
     """It is a `StagingSink`."""
     shares: bool = False
     """It is a `SharingSink`."""
+    finds: bool = False
+    """It is a `FindingSink`."""
     gathering: Gathering | None = None
     """What to wait for before `flush`; None: nothing, each batch is flushed."""
 
@@ -242,4 +244,15 @@ class SharingSink(Sink, Protocol):
 
     def is_shared(self, table: TableSchema) -> bool:
         """Tell whether others are in the target's table of a table of the source."""
+        ...
+
+
+class FindingSink(Sink, Protocol):
+    """A sink that can say which rows it has."""
+
+    def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
+        """Tell of each key whether the target has its row, in the open transaction; None where it cannot hold it.
+
+        Keys are values in key order. Not asked of tables without one.
+        """
         ...

@@ -33,7 +33,13 @@ def keys_of(rejected: Sequence[Rejected]) -> list[Any]:
 
 def barred(batch: Batch, segment: Segment, rejected: Sequence[Rejected]) -> set[int]:
     """Return which of a segment's updates must not be written yet: an earlier version of their rows was refused."""
-    if not rejected or not segment.net.updates:
+    refused = refused_before(batch, segment, rejected) if segment.net.updates else set()
+    return {i for i, key in enumerate(segment.net.updates) if key in refused}
+
+
+def refused_before(batch: Batch, segment: Segment, rejected: Sequence[Rejected]) -> set[Any]:
+    """Return the encoded keys whose rows were refused in earlier segments of a table, and not written whole since."""
+    if not rejected:
         return set()
     segments = batch.segments[segment.topic]
     refused: set[Any] = set()
@@ -42,7 +48,7 @@ def barred(batch: Batch, segment: Segment, rejected: Sequence[Rejected]) -> set[
             break
         refused -= other.net.upserts.keys() | other.net.deletes.keys()
         refused.update(keys_of([one for one in rejected if one[0] is other]))
-    return {i for i, key in enumerate(segment.net.updates) if key in refused}
+    return refused
 
 
 def standing(batch: Batch, rejected: Sequence[Rejected]) -> list[Rejected]:

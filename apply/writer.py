@@ -7,16 +7,17 @@ It never decides what to do about an error: it rolls back and tells.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
+from apply.answers import Answers, DeadLetters, Policies
 from apply.batch import Batch, Record, Segment
-from apply.errors import FinalError, SuspendingError
+from apply.conflicts import Conflicts, Contradiction
 from apply.outcome import Outcome, Place, Wait, place_of
-from apply.parking import QUEUED, ParkedRecord
+from apply.parking import QUEUED
 from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
-from apply.succession import Rejected, barred, followers, keys_of, places, standing
+from apply.succession import Rejected, barred, followers, keys_of, places, refused_before, standing
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -24,25 +25,6 @@ from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
-
-
-class DeadLetters(Protocol):
-    """Where parked records go."""
-
-    def park(self, records: Iterable[tuple[Record, str, str]]) -> list[tuple[bytes | None, ParkedRecord]]:
-        """Write records with the kind and the message of why they wait; return them once Kafka has them."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """`park`, `skip`, `suspend` or `stop` for each cause; see `schemas.policies.ErrorPolicies`."""
-
-    row_rejected: str = "park"
-    row_conflict: str = "park"
-    decode: str = "stop"
-    escalation_rows: int = 0
-    escalation: str = "suspend"
 
 
 class _Refused(NamedTuple):
@@ -62,10 +44,10 @@ class Writer:
         self.sink = sink
         self._dead_letters = dead_letters
         self._policies = policies
+        self._answers = Answers(policies)
+        self._conflicts = Conflicts(policies.contradictions)
         self._rank = rank
         self._carried: dict[TopicPartition, int] = {}
-        self._skipped: dict[str, int] = {}
-        """By topic, the rows that were left out since the process began."""
         self.is_open = False
         """Whether the target holds batches that a later one commits. Nobody else may use the sink then."""
         self.patient = True
@@ -124,8 +106,7 @@ class Writer:
             raise
         if outcome.written or outcome.merged:
             self.is_open = outcome.merged
-            for topic, count in outcome.skipped.items():
-                self._skipped[topic] = self._skipped.get(topic, 0) + count
+            self._answers.settle(outcome)
         else:
             self.abandon()
         outcome.duration_s = clock.monotonic() - began
@@ -234,7 +215,11 @@ class Writer:
         if batch.truncated:
             self.sink.truncate(list(batch.truncated.values()))
         rejected: list[Rejected] = []
+        contradicted: list[Contradiction] = []
         for level in _levels(batch, self._rank):
+            for segment in level:
+                refused = refused_before(batch, segment, rejected)
+                contradicted += self._conflicts.find(self.sink, segment, refused)
             # Deletes everywhere before the first insert, children before parents: so that keys can move.
             halves = [(s, self._fill(s)) for s in level]
             for segment, full in reversed(halves):
@@ -244,13 +229,13 @@ class Writer:
                 if full.upserts or full.updates or full.sequence:
                     rejected += self._apply(segment, _without_deletes(full), barred(batch, segment, rejected))
         rejected = self._try_again(batch, standing(batch, rejected))
-        refused = self._judge(_with_records(batch, rejected), overdue, outcome)
+        final = self._judge(_with_records(batch, rejected), overdue, outcome)
         if outcome.conflicts:
             return
         for wait in outcome.waits.values():
             partition, offset = place_of(wait.records[0])
             batch.next[partition] = min(offset, batch.next.get(partition, offset))
-        self._answer_all(batch, refused, outcome)
+        self._answer_all(batch, final, contradicted, outcome)
         hit("apply.write.after")
         self._carried |= batch.next
         if not whole or self._wants_more(batch):
@@ -346,15 +331,17 @@ class Writer:
                     outcome.conflicts[place.partition] = (place.offset, error)
         return final
 
-    def _answer_all(self, batch: Batch, refused: list[_Refused], outcome: Outcome) -> None:
+    def _answer_all(
+        self, batch: Batch, refused: list[_Refused], contradicted: list[Contradiction], outcome: Outcome
+    ) -> None:
         """Park or let go what the target refuses for good, and what waits behind it."""
         parked: list[tuple[Record, str, str]] = []
+        for one in contradicted:
+            self._answers.answer(*one, parked, outcome)
         for _, error, records in refused:
-            conflict = error.kind is ErrorKind.ROW_CONFLICT
-            policy = self._policies.row_conflict if conflict else self._policies.row_rejected
-            self._answer(policy, error, records, parked, outcome)
+            self._answers.answer(self._policies.of(error), error, records, parked, outcome)
         for record, error in batch.refused:
-            self._answer(self._policies.decode, error, [record], parked, outcome)
+            self._answers.answer(self._policies.decode, error, [record], parked, outcome)
         parked += [(record, QUEUED, "") for record in batch.queued]
         if parked:
             # From here until the end the partitions are ours: whoever lost them to another must not park what is
@@ -363,39 +350,6 @@ class Writer:
             # Invariant 4: durable on the dead-letters topic before the offsets pass them at the target.
             outcome.parked = self._dead_letters.park(parked)
             hit("apply.park.after")
-
-    def _answer(
-        self,
-        policy: str,
-        error: TailraceError,
-        records: list[Record],
-        parked: list[tuple[Record, str, str]],
-        outcome: Outcome,
-    ) -> None:
-        place = place_of(records[0])
-        position = f"{place.partition.topic}/{place.partition.partition}@{place.offset}"
-        topic = place.partition.topic
-        if policy == "skip" and self._escalates(topic, outcome.skipped.get(topic, 0) + len(records)):
-            policy = self._policies.escalation
-        if policy == "suspend":
-            raise SuspendingError(topic, error, position=position) from error
-        if policy == "stop":
-            raise FinalError(
-                error.kind, error.message, remedy=error.remedy, table=error.table, position=position
-            ) from error
-        outcome.exceptions.append((topic, error.message, position))
-        if policy == "skip":
-            outcome.skipped[topic] = outcome.skipped.get(topic, 0) + len(records)
-            log.warning("record skipped", reason=error.message, kind=str(error.kind), position=position)
-            return
-        log.warning("key parked", reason=error.message, kind=str(error.kind), position=position)
-        parked.append((records[0], str(error.kind), error.message))
-        parked += [(record, QUEUED, "") for record in records[1:]]
-
-    def _escalates(self, topic: str, more: int) -> bool:
-        """Tell whether so many rows more of a table cannot be left out."""
-        limit = self._policies.escalation_rows
-        return bool(limit) and self._skipped.get(topic, 0) + more >= limit
 
     def _stage(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self.sink.capabilities.stores_offsets and offsets:

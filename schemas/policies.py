@@ -67,6 +67,15 @@ class RowErrorPolicy(StrEnum):
     STOP = "stop"
 
 
+class ConflictPolicy(StrEnum):
+    """What happens to a change that the rows of a relational target contradict."""
+
+    APPLY = "apply"
+    SKIP = "skip"
+    SUSPEND = "suspend"
+    STOP = "stop"
+
+
 class TableErrorPolicy(StrEnum):
     """What happens to a table that cannot go on."""
 
@@ -86,8 +95,22 @@ class ErrorPolicies(Section):
     """A row that the table cannot hold. `park`: it and later changes of its key wait on the dead-letters topic."""
     row_conflict: RowErrorPolicy = RowErrorPolicy.PARK
     """A row that still violates a unique or foreign key after `conflict_wait_s`."""
+    insert_conflict: ConflictPolicy = ConflictPolicy.APPLY
+    """An insert of a row that a relational target has already. `apply`: it becomes the source's. With another word each
+    batch asks the target which of its rows are there; rows of a full load, and what comes while it goes on, are
+    applied in any case."""
+    update_conflict: ConflictPolicy = ConflictPolicy.APPLY
+    """An update of a row that it lacks. `apply`: it is inserted, if the log holds all of it, and else left out."""
+    delete_conflict: ConflictPolicy = ConflictPolicy.APPLY
+    """A delete of a row that it lacks. `apply`: then there is nothing to do."""
+    conflict_escalation_rows: Annotated[int, Field(ge=0, le=1 << 53)] = 0
+    """As many changes of one table that one applier leaves out by `skip` for a conflict lead to `conflict_escalation`;
+    0: none do."""
+    conflict_escalation: TableErrorPolicy = TableErrorPolicy.SUSPEND
+    """What happens to a table of which so many changes were left out for conflicts."""
     escalation_rows: Annotated[int, Field(ge=0, le=1 << 53)] = 0
-    """As many rows of one table that one applier leaves out by `skip` lead to `escalation`; 0: none do."""
+    """As many rows of one table that one applier leaves out by `skip`, but for conflicts, lead to `escalation`; 0: none
+    do."""
     escalation: TableErrorPolicy = TableErrorPolicy.SUSPEND
     """What happens to a table of which so many rows were left out. The last one is not left out, then."""
     table: TableErrorPolicy = TableErrorPolicy.SUSPEND

@@ -18,6 +18,7 @@ from apply.relational.plan import RelationalPlan
 from apply.relational.stages import RelationalStages
 from apply.relational.writer import RelationalWriter
 from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 
@@ -60,7 +61,7 @@ class Definitions:
 class RelationalSink(ABC, Generic[P, L]):
     """One target, as one appliers' process sees it."""
 
-    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True)
+    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True)
 
     def __init__(
         self, link: L, control: RelationalControlTables, definitions: Definitions, writer: RelationalWriter[P]
@@ -168,6 +169,12 @@ class RelationalSink(ABC, Generic[P, L]):
             # Another applier may have altered the table since the plan was made: once more with a new plan.
             self._forget_plans(batch.table.name)
             return self._writer.write(self._plan(batch.table), batch)
+
+    def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
+        """Tell of each key whether the target has its row; None where its type cannot hold it."""
+        with self._link.classified("looking for rows", table.name):
+            self._guard(table)
+            return self._writer.present(self._plan(table), keys)
 
     def defer(self) -> None:
         """Do nothing where every constraint is checked at once."""

@@ -9,7 +9,7 @@ of the user can raise any) is a row's if the table takes other rows, or none.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from struct import error as struct_error
 from typing import Any, Generic, TypeVar
@@ -73,7 +73,27 @@ class RelationalWriter(ABC, Generic[P]):
             raise refusal
         return [Rejection(batch.table.name, kind, index, _of_row(error, plan)) for (kind, index, _), error in refused]
 
+    def present(self, plan: P, keys: Sequence[Row]) -> list[bool | None]:
+        """Tell of each key whether the table has its row; None where it cannot be staged."""
+        found: set[int] = set()
+
+        def look() -> list[str]:
+            stage = self.stages.stage(plan)
+            found.update(self._there(plan, stage, keys))
+            return self.stages.emptying(plan, len(keys))
+
+        if self._guarded(plan, look) is None:
+            return [place in found for place in range(len(keys))]
+        if len(keys) == 1:
+            return [None]
+        middle = len(keys) // 2
+        return self.present(plan, keys[:middle]) + self.present(plan, keys[middle:])
+
     # What an engine does
+
+    @abstractmethod
+    def _there(self, plan: P, stage: str, keys: Sequence[Row]) -> Iterable[int]:
+        """Stage keys; return the places among them of those that the table has."""
 
     @abstractmethod
     def _straight(self, plan: P, rows: Sequence[Row]) -> Attempt | None:

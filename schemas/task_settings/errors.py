@@ -24,12 +24,36 @@ from schemas.task_settings.keys import (
 _ROW = ("IGNORE_RECORD", "LOG_ERROR", "SUSPEND_TABLE", "STOP_TASK")
 _TABLE = ("SUSPEND_TABLE", "STOP_TASK")
 _POLICIES = {"IGNORE_RECORD": "skip", "LOG_ERROR": "skip", "SUSPEND_TABLE": "suspend", "STOP_TASK": "stop"}
+_CONFLICTS = {**_POLICIES, "INSERT_RECORD": "apply", "UPDATE_RECORD": "apply"}
+_RELATIONAL = (
+    "at relational targets; rows of a full load, and changes that come while it goes on, are applied in any case"
+)
 _PARKS = "not stated: the row's key is parked, which DMS does not know"
 _SKIPS = "IGNORE_RECORD and LOG_ERROR: the row is left out, logged and counted"
 
 
 def _policy(setting: str) -> Sets:
     return to(f"apply.errors.{setting}", _POLICIES.get)
+
+
+def _conflict(setting: str) -> Sets:
+    return to(f"apply.errors.{setting}", _CONFLICTS.get)
+
+
+def _insert_conflict(policy: Any, _stated: Stated) -> Mapping[str, Any]:
+    return {"apply.errors.insert_conflict": _CONFLICTS[policy], "apply.errors.row_conflict": _POLICIES.get(policy)}
+
+
+def _delete_conflict(policy: Any, stated: Stated) -> Mapping[str, Any]:
+    """Nobody needs to look for what is ignored, unless it is counted."""
+    ignored = policy == "IGNORE_RECORD" and not _escalation_rows(stated)
+    return {"apply.errors.delete_conflict": "apply" if ignored else _CONFLICTS[policy]}
+
+
+def _escalation_rows(stated: Stated) -> Any:
+    if stated.get("ErrorBehavior.ApplyErrorEscalationPolicy", "LOG_ERROR") == "LOG_ERROR":
+        return 0
+    return stated.get("ErrorBehavior.ApplyErrorEscalationCount", 0)
 
 
 def _attempts(count: Any, _stated: Stated) -> Mapping[str, Any]:
@@ -147,43 +171,47 @@ KEYS: tuple[Key, ...] = (
         "the task ends when the longest pause has not helped",
         to("retry.ends_at_longest"),
     ),
-    differently(
+    honoured(
         "ErrorBehavior.ApplyErrorDeletePolicy",
         one_of(*_ROW),
         "IGNORE_RECORD",
         "a row to delete is missing",
-        "then there is nothing to do",
+        _delete_conflict,
+        here=f"{_RELATIONAL}. Not stated: as IGNORE_RECORD, which is counted where ApplyErrorEscalationCount says so",
     ),
     honoured(
         "ErrorBehavior.ApplyErrorInsertPolicy",
         one_of(*_ROW, "INSERT_RECORD"),
         "LOG_ERROR",
         "a row to insert is in conflict with one that is there",
-        _policy("row_conflict"),
-        here="where another row holds a unique value, or a foreign key lacks its row, for longer than "
-        "`apply.conflict_wait_s`. A row of the same key becomes the source's, as with INSERT_RECORD. "
-        f"{_SKIPS}. {_PARKS}",
+        _insert_conflict,
+        here=f"{_RELATIONAL}. Also where another row holds a unique value, or a foreign key lacks its row, for longer "
+        f"than `apply.conflict_wait_s`. {_SKIPS}. Not stated, or INSERT_RECORD: a row of the same key becomes the "
+        "source's, and other conflicts park the row's key",
     ),
-    differently(
+    honoured(
         "ErrorBehavior.ApplyErrorUpdatePolicy",
         one_of(*_ROW, "UPDATE_RECORD"),
         "LOG_ERROR",
         "a row to update is missing",
-        "it is inserted where the log holds all its values, as with UPDATE_RECORD, and is left out otherwise",
+        _conflict("update_conflict"),
+        here=f"{_RELATIONAL}. {_SKIPS}. Not stated: as UPDATE_RECORD, where the log holds all values; else it is left "
+        "out: no value is made up",
     ),
-    differently(
+    honoured(
         "ErrorBehavior.ApplyErrorEscalationPolicy",
         one_of("LOG_ERROR", *_TABLE),
         "LOG_ERROR",
         "what happens when so many of these have come",
-        "DataErrorEscalationPolicy and DataErrorEscalationCount hold for conflicts, too",
+        to("apply.errors.conflict_escalation", {"SUSPEND_TABLE": "suspend", "STOP_TASK": "stop"}.get),
     ),
-    differently(
+    honoured(
         "ErrorBehavior.ApplyErrorEscalationCount",
         integer(),
         0,
         "how many; 0: no limit",
-        "DataErrorEscalationPolicy and DataErrorEscalationCount hold for conflicts, too",
+        lambda _count, stated: {"apply.errors.conflict_escalation_rows": _escalation_rows(stated)},
+        here="counted by each applier from its start; nothing with ApplyErrorEscalationPolicy LOG_ERROR",
     ),
     honoured(
         "ErrorBehavior.ApplyErrorFailOnTruncationDdl",

@@ -11,11 +11,11 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
-from apply.sink import Arrival, Sink, TableBatch, TopicPartition
+from apply.sink import Arrival, FindingSink, Sink, TableBatch, TopicPartition
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
@@ -221,6 +221,22 @@ class SinkSuite(UnderLoad):
         sink.flush()
         assert self.read(sink, ORDERS) == []
         assert self.other_sink(sink).load_offsets([P0]) == {}
+
+    def test_rows_that_are_there_are_found(self, sink: Sink) -> None:
+        if not sink.capabilities.finds:
+            pytest.skip("not a FindingSink")
+        finding = cast("FindingSink", sink)
+        sink.prepare(SEATS)
+        self.give(sink, TableBatch(SEATS, upserts=[("x", None, 1), ("y", "g", 2)]))
+        # In the open transaction; keys stand in key order. A value that the type does not have keeps no other back.
+        keys: list[Row] = [(1, "x"), (2, "x"), (2, "y"), (3, "y")]
+        assert finding.present(SEATS, keys) == [True, False, True, False]
+        found = finding.present(SEATS, [(2, "y"), (1 << 70, "y"), (1, "y")])
+        assert [bool(one) for one in found] == [True, False, False]
+        self.give(sink, TableBatch(SEATS, deletes=[(1, "x")]), 1)
+        assert finding.present(SEATS, keys) == [False, False, True, False]
+        self.flush(sink)
+        assert self.read(sink, SEATS) == [("y", "g", 2)]
 
     def test_what_is_not_flushed_is_not_seen(self, sink: Sink) -> None:
         _needs(sink.capabilities.rolls_back, "the sink has no rollback")

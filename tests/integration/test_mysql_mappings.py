@@ -59,7 +59,7 @@ def _task(control: str, *, stops: bool) -> dict[str, Any]:
         "TargetMetadata": {"BatchApplyEnabled": True},
         "FullLoadSettings": {"TargetTablePrepMode": "DROP_AND_CREATE", "StopTaskCachedChangesApplied": stops},
         "ControlTablesSettings": {"ControlSchema": control, "StatusTableEnabled": True, "HistoryTableEnabled": True},
-        "ErrorBehavior": {"DataErrorPolicy": "LOG_ERROR"},
+        "ErrorBehavior": {"DataErrorPolicy": "LOG_ERROR", "ApplyErrorInsertPolicy": "LOG_ERROR"},
     }
 
 
@@ -107,7 +107,14 @@ def test_documents_of_dms_run_as_they_are(
         assert verified.returncode == 0, verified.stdout + verified.stderr
         status = "select TASK_NAME, TASK_STATUS from awsdms_status"
         services.wait(lambda: target.rows(status) == [[replication, "CHANGE PROCESSING"]], "the status")
+        # A row that is there stays, whatever the source inserts.
+        target.execute("insert into people values (9100, 'theirs', '1', 'x', '5', 'label')")
+        source.execute("insert into person values (9100, 'ours', '1', 'x', 5), (9101, 'last', '1', 'x', 5)")
+        last = "select full_name from people where id >= 9100 order by id"
+        services.wait(lambda: target.rows(last) == [["theirs"], ["last"]], "the last row")
         for name in ("capture", "apply"):
             assert services.stop(name) == 0, services.log_tail(name)
+        exceptions = "select distinct ERROR from awsdms_apply_exceptions"
+        assert target.rows(exceptions) == [["the row to insert is there already"]]
     topic = f"{replication}.{source.name}.person"
     assert not any(b"@x" in (value or b"") for *_, value in read_raw(kafka_server.bootstrap, [topic]))

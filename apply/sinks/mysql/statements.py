@@ -106,6 +106,10 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """Return the deletion of staged keys."""
         return f"delete t from {self._matched(stage)} where s.part = {part}"
 
+    def present(self, stage: str, part: int) -> str:
+        """Return the query of the places of staged keys that the table has."""
+        return f"select s.place from {self._matched(stage)} where s.part = {part}"
+
     def insert(self, stage: str, part: int) -> str:
         """Return the plain insertion of staged rows."""
         return (

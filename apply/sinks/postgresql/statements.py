@@ -140,6 +140,12 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """Return the deletion of staged keys."""
         return f"delete from {self.target.sql} t using {stage} s where s.part = {part} and {self.same_key()}"
 
+    def present(self, stage: str, first: int, count: int) -> str:
+        """Return the query of the parts, from `first` on, whose staged keys the table has: one search of each."""
+        found = f"select from {self.target.sql} t where {self.same_key()} limit 1"
+        parts = f"{first} and {first + count - 1}"
+        return f"select s.part from {stage} s, lateral ({found}) f where s.part between {parts}"
+
     def insert(self, stage: str, part: int) -> str:
         """Return the plain insertion of staged rows."""
         names = f"({self._names}) " if self.columns else ""

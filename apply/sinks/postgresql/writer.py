@@ -26,6 +26,14 @@ class Writer(RelationalWriter[TablePlan]):
         super().__init__(stages)
         self._culprits = Culprits(stages)
 
+    def _there(self, plan: TablePlan, stage: str, keys: Sequence[Row]) -> list[int]:
+        first = self.stages.next_parts(len(keys))
+        pieces = [HEADER]
+        for n, line in enumerate(plan.delete_encoder()(keys)):
+            pieces += plan.numbered([line], first + n)
+        self._link.copy(plan.stage_copy(stage), b"".join([*pieces, TRAILER]))
+        return [part - first for (part,) in self._link.rows(plan.present(stage, first, len(keys)))]
+
     def _straight(self, plan: TablePlan, rows: Sequence[Row]) -> Attempt | None:
         if not plan.is_direct:
             return None

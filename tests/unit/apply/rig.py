@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import pickle
 import random
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from apply.answers import Policies
 from apply.applier import Applier
 from apply.batch import Record
 from apply.commit_order import CommitOrder, sequence_reader
+from apply.conflicts import Boundaries
 from apply.cursors import progress_of
 from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
@@ -23,7 +26,7 @@ from apply.schema_catalog import Loaded, TopicSchemas
 from apply.sink import Sink, TopicPartition
 from apply.survey import Progress
 from apply.waiting import Waiting
-from apply.writer import Policies, Writer
+from apply.writer import Writer
 from runtime.retry import Backoff
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
@@ -77,6 +80,10 @@ class PlainDecoder:
             _, op, before, after = pickle.loads(value[1:])
             changes.append((op, before, after))
         return changes
+
+    def decode_key(self, key: bytes) -> Row:
+        values: Row = literal_eval(key.decode())
+        return values
 
     def facts(self, value: bytes) -> Any:
         class Facts(NamedTuple):
@@ -381,8 +388,12 @@ class Rig:
         by_commit: bool = False,
         other: Sink | None = None,
         retry_for_s: float = 1e9,
+        loads: bool = True,
     ) -> Member:
-        """Start an applier. With `take_all` it is given every partition; `other` is written to instead of memory."""
+        """Start an applier. With `take_all` it is given every partition; `other` is written to instead of memory.
+
+        `loads`: tables are loaded before their changes are judged.
+        """
         sink = MemorySink(self.target)
         policies = policies or Policies()
         writer = Writer(other or sink, self.dead_letters, policies, lambda name: self.ranks.get(name, 99))
@@ -404,6 +415,9 @@ class Rig:
             decode_policy=policies.decode,
             monotonic=self.clock,
         )
+        if policies.contradictions.looks:
+            applier.builder.boundaries = Boundaries(self.topics.schemas, applier.cursors.ahead, loads=loads)
+            applier.claims.progress = lambda partitions: {p: self.group[p] for p in partitions if p in self.group}
         if by_commit:
             limits = limits or Limits()
             applier.order = CommitOrder(

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from apply.answers import Escalation, Policies
 from apply.holds import Why
 from apply.limits import Limits
 from apply.memory import MemorySink
 from apply.sink import TopicPartition
 from apply.survey import Progress
-from apply.writer import Policies
 from runtime.kafka.errors import FencedError, SupplantedError
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
@@ -186,7 +186,9 @@ def test_a_rejected_row_can_suspend_its_table_while_others_go_on(*, by_policy: b
     for i in (1, 2, 901, 902, 903, 3):
         rig.topics.put(ORDERS, "c", None, (i, "a", None))
     rig.topics.put(CUSTOMERS, "c", None, (1,))
-    policies = Policies(row_rejected="suspend") if by_policy else Policies(row_rejected="skip", escalation_rows=3)
+    policies = (
+        Policies(row_rejected="suspend") if by_policy else Policies(row_rejected="skip", rejections=Escalation(3))
+    )
     member = rig.member(policies=policies, limits=Limits(batch_rows=2), take_all=True)
     for _ in range(60):
         rig.clock.now += 0.1

@@ -74,6 +74,33 @@ def test_what_a_document_states_is_said_in_our_settings_and_nothing_else_is() ->
     assert str(batch.errors.row_conflict) == "park"
 
 
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({"Insert": "INSERT_RECORD", "Update": "UPDATE_RECORD"}, ("apply", "apply", "apply", 0, "suspend")),
+        ({"Insert": "STOP_TASK", "Update": "SUSPEND_TABLE"}, ("stop", "suspend", "apply", 0, "suspend")),
+        ({"Delete": "IGNORE_RECORD", "EscalationCount": 9}, ("apply", "apply", "apply", 0, "suspend")),
+        (
+            {"Delete": "IGNORE_RECORD", "EscalationCount": 9, "Escalation": "STOP_TASK"},
+            ("apply", "apply", "skip", 9, "stop"),
+        ),
+        ({"Delete": "LOG_ERROR"}, ("apply", "apply", "skip", 0, "suspend")),
+    ],
+)
+def test_conflicts_have_the_policies_that_the_document_says(
+    stated: dict[str, Any], expected: tuple[str, str, str, int, str]
+) -> None:
+    keys = {f"ApplyError{name}" + ("" if name.endswith("Count") else "Policy"): v for name, v in stated.items()}
+    found = settings({"ErrorBehavior": keys}).apply.errors
+    assert (
+        str(found.insert_conflict),
+        str(found.update_conflict),
+        str(found.delete_conflict),
+        found.conflict_escalation_rows,
+        str(found.conflict_escalation),
+    ) == expected
+
+
 def test_a_saved_document_means_what_it_states() -> None:
     saved = settings(SAVED)
     assert (saved.apply.linger_ms, saved.apply.linger_rows) == (1000, 1000)
@@ -81,6 +108,11 @@ def test_a_saved_document_means_what_it_states() -> None:
     assert (saved.apply.errors.escalation_rows, str(saved.apply.errors.escalation)) == (0, "suspend")
     assert (saved.retry.interval_s, saved.retry.interval_max_s, saved.retry.ends_at_longest) == (5, 1800, True)
     assert (saved.retry.attempts_max, saved.apply.retry_for_s) == (None, 604_800)
+    found = saved.apply.errors
+    assert [str(p) for p in (found.insert_conflict, found.update_conflict, found.delete_conflict)] == [
+        "skip", "skip", "apply",
+    ]  # fmt: skip
+    assert found.conflict_escalation_rows == 0
     assert saved.apply.values.lob_max_kb == 32
     assert {str(policy) for policy in saved.ddl.model_dump().values()} == {"apply"}
 

@@ -1,0 +1,145 @@
+"""Changes that the target's rows contradict, against a model that applies one change at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from apply.answers import Escalation, Policies
+from apply.conflicts import ConflictPolicies
+from apply.limits import Limits
+from apply.memory import MemoryTable
+from apply.net_change import merge
+from apply.outcome import Outcome
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from tests.conformance.sink_suite import ORDERS
+from tests.unit.apply.rig import Member, Rig
+
+SKIP_ALL = Policies(contradictions=ConflictPolicies("skip", "skip", "skip"))
+STOP_ALL = Policies(contradictions=ConflictPolicies("stop", "stop", "stop"))
+
+
+def _with_rows_of_others(rig: Rig, rows: dict[int, Row]) -> None:
+    records = {(key,): dict(zip(ORDERS.column_names, row, strict=True)) for key, row in rows.items()}
+    rig.target.tables[ORDERS.name] = MemoryTable(ORDERS, records)
+
+
+def _messages(member: Member) -> Counter[str]:
+    found: Counter[str] = Counter()
+
+    def take(outcome: Outcome) -> None:
+        found.update({message: 0 for _, message, _ in outcome.exceptions})
+        found["left out"] += outcome.left_out.total()
+
+    member.applier.on_written = take
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_left_out_is_what_one_change_at_a_time_would_leave_out(seed: int) -> None:
+    rig = Rig([ORDERS], seed)
+    chance = rig.chance
+    others: dict[int, Row] = {key: (key, "theirs", None) for key in range(20) if chance.random() < 0.4}
+    _with_rows_of_others(rig, others)
+    at_source: dict[int, Row] = {key: (key, "old", True) for key in range(20) if chance.random() < 0.5}
+    at_target, left_out = dict(others), 0
+    by_commit = seed % 3 == 0
+    if by_commit:
+        rig.topics.begin_marks()
+    for _ in range(chance.choice([15, 60, 200])):
+        key = chance.randrange(20)
+        row: Row = (key, chance.choice(["a", "b", None]), chance.choice([True, False, None]))
+        if key not in at_source:
+            at_source[key] = row
+            rig.topics.put(ORDERS, "c", None, row)
+            left_out += key in at_target
+            at_target.setdefault(key, row)
+        elif chance.random() < 0.3:
+            del at_source[key]
+            rig.topics.put(ORDERS, "d", (key, UNCHANGED, UNCHANGED), None)
+            left_out += at_target.pop(key, None) is None
+        else:
+            partial = (key, *(v if chance.random() < 0.6 else UNCHANGED for v in row[1:]))
+            at_source[key] = merge(at_source[key], partial)
+            rig.topics.put(ORDERS, "u", None, partial)
+            if key in at_target:
+                at_target[key] = merge(at_target[key], partial)
+            else:
+                left_out += 1
+        if by_commit and chance.random() < 0.2:
+            rig.topics.put_mark(whole=chance.random() < 0.7)
+    if by_commit:
+        rig.topics.put_mark(whole=True)
+    limits = Limits(batch_rows=chance.choice([1, 3, 20, 1000]))
+    member = rig.member(SKIP_ALL, limits, take_all=True, loads=False, by_commit=by_commit)
+    found = _messages(member)
+    rig.settle(member)
+    assert rig.target.read(ORDERS.name) == sorted(at_target.values(), key=repr)
+    assert found["left out"] == left_out
+
+
+def test_rows_of_a_load_and_what_comes_with_it_are_applied_in_any_case() -> None:
+    rig = Rig([ORDERS])
+    _with_rows_of_others(rig, {1: (1, "theirs", None), 9: (9, "theirs", None)})
+    rig.topics.put(ORDERS, "c", None, (1, "ours", None))
+    rig.topics.put(ORDERS, "r", None, (1, "loaded", None))
+    rig.topics.put(ORDERS, "u", None, (2, "gone", None))
+    rig.topics.loaded(ORDERS)
+    rig.topics.put(ORDERS, "r", None, (9, "loaded again", None))
+    rig.topics.put(ORDERS, "u", None, (9, "ours", None))
+    rig.settle(rig.member(STOP_ALL, take_all=True))
+    assert rig.target.read(ORDERS.name) == [(1, "loaded", None), (2, "gone", None), (9, "ours", None)]
+    rig.topics.put(ORDERS, "u", None, (3, "missing", None))
+    with pytest.raises(TailraceError, match="row to update is missing"):
+        rig.settle(rig.member(STOP_ALL, take_all=True))
+
+
+def test_changes_that_are_read_again_since_another_row_waited_contradict_nothing() -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.target.refuse = lambda _table, _kind, row: ErrorKind.ROW_CONFLICT if row[0] == 5 else None
+    rig.topics.put(ORDERS, "c", None, (5, "waits", None))
+    for key in range(20, 40):
+        rig.topics.put(ORDERS, "c", None, (key, "new", None))
+        rig.topics.put(ORDERS, "d", (key - 5, UNCHANGED, UNCHANGED), None) if key >= 25 else None
+    first = rig.member(STOP_ALL, take_all=True)
+    for _ in range(60):
+        rig.clock.now += 0.1
+        first.applier.step()
+    assert len(rig.target.read(ORDERS.name)) == 5
+    first.applier.rewind()
+    for _ in range(60):
+        rig.clock.now += 0.1
+        first.applier.step()
+    # Whoever takes over learns from the group how far the first one was.
+    first.applier.drain()
+    rig.target.refuse = None
+    second = rig.member(STOP_ALL, take_all=True)
+    rig.settle(second)
+    assert {row[0] for row in rig.target.read(ORDERS.name)} == {5, 35, 36, 37, 38, 39}
+
+
+@pytest.mark.parametrize("by_number", [False, True])
+def test_a_contradiction_suspends_its_table_by_policy_or_by_number(by_number: bool) -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    _with_rows_of_others(rig, {key: (key, "theirs", None) for key in (1, 2, 3)})
+    for key in (1, 2, 3, 4):
+        rig.topics.put(ORDERS, "c", None, (key, "ours", None))
+    policies = replace(
+        Policies(contradictions=ConflictPolicies(insert="skip" if by_number else "suspend")),
+        conflicts=Escalation(3),
+        rejections=Escalation(1),
+    )
+    member = rig.member(policies, Limits(batch_rows=1, suspended_retry_s=1), take_all=True, loads=False)
+    for _ in range(60):
+        rig.clock.now += 0.1
+        member.applier.step()
+    assert member.applier.holds.suspended().keys() == {"shop.public.orders"}
+    assert (4, "ours", None) not in rig.target.read(ORDERS.name)
+    # The rows of others go: the table goes on by itself.
+    _with_rows_of_others(rig, {})
+    rig.settle(member)
+    left_out = {1, 2} if by_number else set()
+    assert {row[0] for row in rig.target.read(ORDERS.name)} == {1, 2, 3, 4} - left_out
