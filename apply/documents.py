@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import orjson
 
 from apply.folding import Told
 from apply.sink import TableBatch
+from schemas.before_image import BeforeImageSettings
 from schemas.changes import UNCHANGED, Row
 from schemas.dms_json import OPERATIONS, document_writer
 from schemas.errors import ErrorKind, TailraceError
@@ -23,8 +25,8 @@ KeyMaker = Callable[[Row | None], str | None]
 class Documents:
     """Makes the document of each change of a batch."""
 
-    def __init__(self) -> None:
-        self._writers = PerTable(document_writer)
+    def __init__(self, image: BeforeImageSettings | None = None) -> None:
+        self._writers = PerTable(partial(document_writer, image=image))
 
     def encode(self, batch: TableBatch) -> list[bytes]:
         """Return a document for each item of `sequence`."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from apply.sink import TableBatch
 from runtime import metrics
 from runtime.logging import get_logger
+from schemas.mappings.rules import TableSettingsRule
+from schemas.mappings.selection import lob_max_kb
 from schemas.per_table import PerSchema
-from schemas.substitution import ValueSettings, key_function, row_function
+from schemas.substitution import Rows, ValueSettings, key_function, row_function
 from schemas.table import TableSchema
 
 log = get_logger(__name__)
@@ -17,12 +20,13 @@ log = get_logger(__name__)
 class Values:
     """Does to rows what the settings say; the functions are made once for each version of a table."""
 
-    def __init__(self, settings: ValueSettings, target: str) -> None:
+    def __init__(self, settings: ValueSettings, target: str, rules: Sequence[TableSettingsRule] = ()) -> None:
+        """`rules` say for single tables where large values are cut off."""
+        self._settings = settings
+        self._rules = rules
         self._target = target
         self._cut: dict[str, int] = {}
-        self._functions = PerSchema(
-            lambda table: (row_function(settings, table, self._count), key_function(settings, table))
-        )
+        self._functions = PerSchema(self._compiled)
 
     def touches(self, table: TableSchema) -> bool:
         """Tell whether anything is done to rows of a table."""
@@ -46,6 +50,11 @@ class Values:
             log.warning("large values cut off", table=str(batch.table.name), column=column, values=count)
             metrics.APPLY_CUT_VALUES.labels(self._target, str(batch.table.name)).inc(count)
         return made
+
+    def _compiled(self, table: TableSchema) -> tuple[Rows | None, Rows | None]:
+        size = lob_max_kb(self._rules, table.name, self._settings.lob_max_kb)
+        settings = self._settings.model_copy(update={"lob_max_kb": size})
+        return row_function(settings, table, self._count), key_function(settings, table)
 
     def _count(self, column: str) -> None:
         self._cut[column] = self._cut.get(column, 0) + 1

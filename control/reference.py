@@ -21,6 +21,7 @@ from runtime.failpoints import markdown as failpoints_page
 from runtime.metrics import markdown as metrics_page
 from schemas.endpoint_settings.page import markdown as endpoint_settings_page
 from schemas.errors import ACTIONS, ErrorKind
+from schemas.mappings.standings import markdown as mappings_page
 from schemas.reference import markdown as settings_page
 from schemas.task_settings.page import markdown as task_settings_page
 
@@ -75,6 +76,7 @@ def _option(option: Any) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "task-settings.md": task_settings_page,
+    "table-mappings.md": mappings_page,
     "endpoint-settings.md": endpoint_settings_page,
     "types.md": types_page,
     "type-mappings.md": mapping_page,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from schemas.before_image import BeforeImageSettings, has_image
 from schemas.changes import UNCHANGED, Row
 from schemas.table import Column, TableSchema
 from schemas.types.logical import Family
@@ -25,8 +26,13 @@ Write = Callable[[str, Row | None, Row | None, int, int, int | None], Document]
 """`(op, before, after, commit sequence, commit time in microseconds, transaction id)` to a document."""
 
 
-def document_writer(table: TableSchema) -> Write:
-    """Return what makes documents of a table version's changes."""
+def document_writer(table: TableSchema, image: BeforeImageSettings | None = None) -> Write:
+    """Return what makes documents of a table version's changes.
+
+    `image` says which values before an update they hold; None: all that the log held, as `before`. Those of the key are
+    known where the log held none: an update leaves it as it is (a key that changes is a delete and an insert).
+    """
+    chosen = {i for i in range(len(table.columns)) if image is not None and has_image(table, i, image.columns)}
     columns = [(column.name, plain(column.type)) for column in table.columns]
     key = {"schema-name": table.name.schema, "table-name": table.name.table}
 
@@ -51,7 +57,11 @@ def document_writer(table: TableSchema) -> Write:
             "commit-sequence": seq,
         }
         document: Document = {"metadata": metadata} if row is None else {"data": fields(row), "metadata": metadata}
-        if op == "u" and before is not None:
+        if op == "u" and image is not None:
+            known = row if before is None else before
+            places = chosen & set(table.key) if before is None else chosen
+            document[image.field] = fields(tuple(v if i in places else UNCHANGED for i, v in enumerate(known or ())))
+        elif op == "u" and before is not None:
             document["before"] = fields(before)
         if row is not None and op != "d":
             missing = [name for (name, _), value in zip(columns, row, strict=True) if value is UNCHANGED]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from schemas.before_image import BeforeImageSettings
 from schemas.control_tables import ControlTableSettings
 from schemas.endpoints import AnySource, AnyTarget, DebeziumSource, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -23,7 +24,7 @@ from schemas.kafka_properties import check_properties
 from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.rules import SelectionRule, TransformationRule
+from schemas.mappings.rules import SelectionRule, TableSettingsRule, TransformationRule
 from schemas.policies import AnyDdlPolicies, DdlPolicies, ErrorPolicies, ExistingTables, RetrySettings
 from schemas.section import Section
 from schemas.substitution import ValueSettings
@@ -104,6 +105,8 @@ class ApplySettings(Section):
     it, or `drop` it and make it anew."""
     values: ValueSettings = ValueSettings()
     """What is done to values before any mapping rule."""
+    before_image: BeforeImageSettings | None = None
+    """Which values before an update DMS's JSON holds, at Kafka, Kinesis, webhooks and standard output."""
     control_tables: ControlTableSettings = ControlTableSettings()
     """Control tables of AWS DMS, at relational targets."""
     stop_after_load: bool = False
@@ -290,6 +293,12 @@ class Settings(Section):
     def filters(self) -> list[SelectionRule]:
         """The selection rules that say which rows of tables are taken."""
         return [rule for rule in self.mappings.selections if rule.filters] if self.mappings is not None else []
+
+    def lob_rules(self, target: str) -> list[TableSettingsRule]:
+        """Return the rules that say for single tables how large values go to a target."""
+        mappings = self.target(target).mappings or self.mappings
+        rules = mappings.table_settings if mappings is not None else []
+        return [rule for rule in rules if rule.lob_settings is not None]
 
     def object_mappings(self, target: str) -> list[ObjectMappingRule]:
         """Return the rules by which a target that is no table makes objects of rows; for `mappings.objects`."""

@@ -52,7 +52,8 @@ def open_sink(settings: Settings, target: str, tables: Callable[[], Iterable[Tab
     """
     sink = cast("Sink", _engine(settings, target).open_sink(settings, target))
     rules = settings.transformations(target)
-    values = Values(settings.apply.values, target) if settings.apply.values.any else None
+    lobs = settings.lob_rules(target)
+    values = Values(settings.apply.values, target, lobs) if settings.apply.values.any or lobs else None
     return MappedSink(sink, rules, values, tables) if rules or values is not None else sink
 
 

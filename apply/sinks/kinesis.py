@@ -21,6 +21,7 @@ from apply.history import HistorySink
 from apply.sink import Capabilities, Rejection, TableBatch
 from runtime import clock
 from runtime.retry import Backoff
+from schemas.before_image import BeforeImageSettings
 from schemas.changes import Row
 from schemas.dms_json import Write, add_transaction, document_writer, without_nulls
 from schemas.errors import ErrorKind, TailraceError
@@ -48,7 +49,7 @@ Entry = dict[str, Any]
 
 def open_sink(settings: Settings, target: str) -> KinesisSink:
     """Return the sink of a target. Connects when it is first used."""
-    return KinesisSink(_section(settings, target), settings.object_mappings(target))
+    return KinesisSink(_section(settings, target), settings.object_mappings(target), settings.apply.before_image)
 
 
 def open_reader(settings: Settings, target: str) -> KinesisReader:
@@ -107,8 +108,14 @@ class KinesisSink(HistorySink):
         exactly_once=False,
     )
 
-    def __init__(self, target: KinesisTarget, rules: Sequence[ObjectMappingRule] = ()) -> None:
+    def __init__(
+        self,
+        target: KinesisTarget,
+        rules: Sequence[ObjectMappingRule] = (),
+        image: BeforeImageSettings | None = None,
+    ) -> None:
         self._target = target
+        self._image = image
         self._rules = rules
         self._made: Any = None
         self._writers = PerTable(self._writer)
@@ -212,7 +219,7 @@ class KinesisSink(HistorySink):
         return [entry for entry, result in zip(entries, answer["Records"], strict=True) if "ErrorCode" in result]
 
     def _writer(self, table: TableSchema) -> tuple[Write, ObjectTable | None, KeyMaker]:
-        return document_writer(table), object_table(self._rules, table), _key_maker(table, self._target)
+        return document_writer(table, self._image), object_table(self._rules, table), _key_maker(table, self._target)
 
 
 class KinesisReader:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from apply.documents import Documents
 from apply.history import HistorySink
 from apply.sink import Capabilities, Rejection, TableBatch
+from schemas.before_image import BeforeImageSettings
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
 from schemas.settings import Settings
@@ -21,7 +22,7 @@ def open_sink(settings: Settings, target: str) -> StdoutSink:
     # Where it was closed from the start, its number may belong to some connection by now.
     if sys.stdout is None:
         raise TailraceError(ErrorKind.PREREQUISITE, "standard output is closed")
-    return StdoutSink(sys.stdout.fileno())
+    return StdoutSink(sys.stdout.fileno(), settings.apply.before_image)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -47,9 +48,9 @@ class StdoutSink(HistorySink):
         exactly_once=False,
     )
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, image: BeforeImageSettings | None = None) -> None:
         self._descriptor = descriptor
-        self._documents = Documents()
+        self._documents = Documents(image)
         self._lines: list[bytes] = []
 
     def apply(self, batch: TableBatch) -> list[Rejection]:

@@ -13,6 +13,7 @@ from typing import Any
 from apply.documents import Documents
 from apply.history import HistorySink
 from apply.sink import Capabilities, Origin, Rejection, TableBatch
+from schemas.before_image import BeforeImageSettings
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import WebhookTarget
 from schemas.findings import Finding
@@ -32,7 +33,7 @@ def open_sink(settings: Settings, target: str) -> WebhookSink:
     """Return the sink of a target. Connects when it is first used."""
     section = settings.target(target)
     assert isinstance(section, WebhookTarget)
-    return WebhookSink(section)
+    return WebhookSink(section, settings.apply.before_image)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -60,9 +61,9 @@ class WebhookSink(HistorySink):
         exactly_once=False,
     )
 
-    def __init__(self, target: WebhookTarget) -> None:
+    def __init__(self, target: WebhookTarget, image: BeforeImageSettings | None = None) -> None:
         self._target = target
-        self._documents = Documents()
+        self._documents = Documents(image)
         self._pending: list[tuple[bytes, Origin]] = []
         self._opener = urllib.request.build_opener(_NoRedirects)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+from schemas.before_image import has_image
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import keys, names
@@ -269,7 +270,8 @@ def _earlier(
         name = table.columns[target.source].name
         here = [r for r in rules if r.rule_action is Action.BEFORE_IMAGE and names.concerns(r, table.name, name)]
         rule = names.sole(here, f"column {name} of {table.name}")
-        if rule is None or not _has_earlier(rule, table, target.source):
+        image = rule.before_image_def if rule is not None else None
+        if rule is None or image is None or not has_image(table, target.source, image.column_filter):
             continue
         if not keeps_history:
             raise TailraceError(
@@ -278,26 +280,10 @@ def _earlier(
                 remedy="take the rule out: this target is given the last state of rows",
                 table=str(table.name),
             )
-        image = rule.before_image_def
-        assert image is not None
         named = f"{image.column_prefix}{target.column.name}{image.column_suffix}"
         column = replace(target.column, name=named, nullable=True, default=None, identity="", filling=None, number=0)
         found.append(_Target(column, None, target.steps, None, target.source))
     return found
-
-
-def _has_earlier(rule: TransformationRule, table: TableSchema, index: int) -> bool:
-    image = rule.before_image_def
-    assert image is not None
-    if image.column_filter == "pk-only":
-        return index in table.key
-    type_ = table.columns[index].type
-    is_lob = type_.family in _LOBS or (type_.family is Family.STRING and type_.length is None)
-    return image.column_filter == "all" or not is_lob
-
-
-_LOBS = frozenset({Family.BYTES, Family.JSON, Family.XML, Family.TEXT})
-"""Types whose values may be large, beside texts without a length."""
 
 
 def _check_names(table: TableSchema, targets: list[_Target]) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from schemas.before_image import Columns
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
 from schemas.mappings.object_rule import (
@@ -64,7 +65,7 @@ NAMING = frozenset(
 
 MASKING = frozenset({Action.DIGITS_MASK, Action.DIGITS_RANDOMIZE, Action.HASH_MASK})
 
-_ACTIONS: dict[str, frozenset[Action]] = {
+ACTIONS: dict[str, frozenset[Action]] = {
     "schema": NAMING,
     "table": NAMING | {Action.DEFINE_PRIMARY_KEY},
     "column": NAMING
@@ -183,9 +184,15 @@ class KeyDefinition(Part):
 class BeforeImage(Part):
     """How columns with earlier values are called, and which columns have one."""
 
-    column_prefix: str = ""
+    column_prefix: str = "BI_"
     column_suffix: str = ""
-    column_filter: Literal["pk-only", "non-lob", "all"]
+    column_filter: Columns
+
+    @model_validator(mode="after")
+    def _names_are_others(self) -> BeforeImage:
+        if not self.column_prefix + self.column_suffix:
+            raise ValueError("column-prefix and column-suffix are both empty: columns need other names")
+        return self
 
 
 class TransformationRule(BaseRule):
@@ -207,8 +214,8 @@ class TransformationRule(BaseRule):
     @model_validator(mode="after")
     def _fits_together(self) -> TransformationRule:
         action = self.rule_action
-        if action not in _ACTIONS[self.rule_target]:
-            known = ", ".join(sorted(_ACTIONS[self.rule_target]))
+        if action not in ACTIONS[self.rule_target]:
+            known = ", ".join(sorted(ACTIONS[self.rule_target]))
             raise ValueError(f"{action} is nothing for a {self.rule_target}; known: {known}")
         needed = _NEEDS.get(action, ())
         for name in _WORDS:
@@ -236,7 +243,14 @@ class LobSettings(Part):
     """How large values of a table travel."""
 
     mode: Literal["limited", "unlimited", "none"] = "limited"
-    bulk_max_size: Annotated[int, Field(ge=0)] | None = None
+    bulk_max_size: Annotated[int, Field(ge=0, le=1 << 21)] | None = None
+    """In KB."""
+
+    @model_validator(mode="after")
+    def _limit_is_told(self) -> LobSettings:
+        if self.mode == "limited" and not self.bulk_max_size:
+            raise ValueError("mode limited needs bulk-max-size, more than 0")
+        return self
 
 
 class ParallelLoad(Part):
@@ -254,12 +268,18 @@ class ParallelLoad(Part):
 
 
 class TableSettingsRule(BaseRule):
-    """How tables are loaded."""
+    """How one table is loaded, and how its large values travel."""
 
     rule_type: Literal["table-settings"]
     object_locator: Locator
     parallel_load: ParallelLoad | None = None
     lob_settings: LobSettings | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_table(self) -> TableSettingsRule:
+        if "%" in self.object_locator.schema_name + self.object_locator.table_name:
+            raise ValueError("table settings are of one table: schema-name and table-name without wildcards")
+        return self
 
 
 Rule = Annotated[
@@ -298,6 +318,11 @@ class Mappings(Part):
         return [rule for rule in self.rules if isinstance(rule, TransformationRule)]
 
     @property
+    def table_settings(self) -> list[TableSettingsRule]:
+        """The rules for single tables, in order."""
+        return [rule for rule in self.rules if isinstance(rule, TableSettingsRule)]
+
+    @property
     def object_mappings(self) -> list[ObjectMappingRule]:
         """The rules for targets that are no tables, in order."""
         return [rule for rule in self.rules if isinstance(rule, ObjectMappingRule)]
@@ -318,7 +343,7 @@ def parse(document: Any) -> Mappings:
     )
 
 
-_MODELS: dict[str, type[Part]] = {
+MODELS: dict[str, type[Part]] = {
     "selection": SelectionRule,
     "transformation": TransformationRule,
     "table-settings": TableSettingsRule,
@@ -349,9 +374,9 @@ def _problem(document: Any, problem: Any) -> str:
         inside = path[2:]
     kind, message = problem["type"], problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{where}: rule-type must be one of {', '.join(list(_MODELS)[:4])}"
-    model = next((_MODELS[str(step)] for step in reversed(inside[:-1]) if step in _MODELS), None)
-    steps = ".".join(str(step) for step in inside if step not in list(_MODELS)[:4])
+        return f"{where}: rule-type must be one of {', '.join(list(MODELS)[:4])}"
+    model = next((MODELS[str(step)] for step in reversed(inside[:-1]) if step in MODELS), None)
+    steps = ".".join(str(step) for step in inside if step not in list(MODELS)[:4])
     if kind == "extra_forbidden":
         known = [str(field.alias) for field in (model or Mappings).model_fields.values()]
         near = nearest(str(path[-1]), known)

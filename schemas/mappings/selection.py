@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.patterns import glob, matches, plain
-from schemas.mappings.rules import Mappings, SelectionRule
+from schemas.mappings.rules import Mappings, SelectionRule, TableSettingsRule
 from schemas.table import TableName
 
 
@@ -24,6 +24,15 @@ def concerns(rule: SelectionRule, name: TableName) -> bool:
     if rule.rule_action == "explicit":
         return (locator.schema_name, locator.table_name) == name
     return matches(locator.schema_name, name.schema) and matches(locator.table_name, name.table)
+
+
+def lob_max_kb(rules: Sequence[TableSettingsRule], name: TableName, otherwise: int | None) -> int | None:
+    """Return where a table's large values are cut off, in KB; None: nowhere. `otherwise` holds without a rule."""
+    for rule in rules:
+        locator, lobs = rule.object_locator, rule.lob_settings
+        if lobs is not None and lobs.mode != "none" and (locator.schema_name, locator.table_name) == name:
+            return lobs.bulk_max_size if lobs.mode == "limited" else None
+    return otherwise
 
 
 def table_patterns(mappings: Mappings) -> list[str]:

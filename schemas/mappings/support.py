@@ -22,10 +22,11 @@ def findings(mappings: Mappings) -> list[Finding]:
             continue
         if isinstance(rule, TableSettingsRule):
             severity = Severity.NOTE
-            message = (
-                "tables are cut by ranges of their key and read by several processes; values are cut off in all "
-                "tables alike, by apply.values.lob_max_kb, or not at all"
-            )
+            if rule.parallel_load is not None:
+                message = (
+                    "parallel-load: the table is cut by ranges of its key in any case, and all of it is loaded, by "
+                    "several processes"
+                )
         elif isinstance(rule, ObjectMappingRule):
             # Sinks know tables by their names at the target: which one a locator means would depend on the target.
             if renames:

@@ -70,6 +70,15 @@ def _replacements(_value: Any, stated: Stated) -> Mapping[str, Any]:
     return {"apply.values.characters": points(stated["CharacterSetSettings.CharacterReplacements"])}
 
 
+def _before_image(enabled: Any, stated: Stated) -> Mapping[str, Any]:
+    if not enabled:
+        return {}
+    return {
+        "apply.before_image.field": stated.get("BeforeImageSettings.FieldName") or "before",
+        "apply.before_image.columns": stated.get("BeforeImageSettings.ColumnFilter", "pk-only"),
+    }
+
+
 KEYS: tuple[Key, ...] = (
     meaningless(
         "ChangeProcessingTuning.BatchApplyPreserveTransaction",
@@ -210,22 +219,29 @@ KEYS: tuple[Key, ...] = (
         "code point that invalid characters become; 0: they are taken out",
         to("apply.values.character_replacement", str),
     ),
-    differently(
+    honoured(
         "BeforeImageSettings.EnableBeforeImage",
         FLAG,
         False,
         "documents for streams hold the values before an update",
-        "envelopes have them as `before`, DMS's documents too, where the source logs whole old rows",
+        _before_image,
+        here="at Kafka and Kinesis in DMS's JSON, webhooks and standard output. Values of the key in any case, others "
+        "where the source logs old rows; a key that changes is a delete and an insert. False: `before` holds what the "
+        "source logs",
     ),
-    differently(
-        "BeforeImageSettings.FieldName", TEXT, "", "name of the field that holds them", "the field is called `before`"
+    honoured(
+        "BeforeImageSettings.FieldName",
+        TEXT,
+        "",
+        "name of the field that holds them",
+        here="with EnableBeforeImage; empty: `before`",
     ),
-    differently(
+    honoured(
         "BeforeImageSettings.ColumnFilter",
         one_of("pk-only", "all", "non-lob"),
         "pk-only",
         "which columns it holds",
-        "it holds all that the source logs",
+        here="with EnableBeforeImage; `all` has large values, too",
     ),
     *(
         meaningless(f"StreamBufferSettings.{name}", integer(1), default, meaning, "Kafka stands between the two")

@@ -44,7 +44,7 @@ def findings(settings: TaskSettings, actual: Any) -> list[Finding]:
     for setting, (path, value) in meant(settings).items():
         stands = actual
         for step in setting.split("."):
-            stands = getattr(stands, step)
+            stands = getattr(stands, step, None)
         if stands != value:
             message = f"{path}: `{setting}` is {stands}, by the configuration or its source and targets"
             found.append(Finding(Severity.NOTE, "task-setting", message))

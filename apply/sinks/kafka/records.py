@@ -10,6 +10,7 @@ from apply.documents import KeyMaker, key_maker
 from apply.sink import Origin
 from runtime import clock
 from runtime.registry import Registry
+from schemas.before_image import BeforeImageSettings
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Block, Encoder, Pair, SchemaIds, compile_encoder
 from schemas.dms_json import add_transaction, document_writer, table_definition, without_nulls
@@ -33,10 +34,10 @@ class Writer(Protocol):
 class DmsWriter:
     """A JSON document for each change, keyed by text."""
 
-    def __init__(self, table: TableSchema, target: KafkaTarget) -> None:
+    def __init__(self, table: TableSchema, target: KafkaTarget, image: BeforeImageSettings | None = None) -> None:
         self._target = target
         self._table = table
-        self._write = document_writer(table)
+        self._write = document_writer(table, image)
         self._options = orjson.OPT_INDENT_2 if target.message_format == "json" else 0
         self._key = _key_maker(table, target)
 

@@ -21,6 +21,7 @@ from runtime.kafka.client import Properties
 from runtime.kafka.producer import TransactionalProducer
 from runtime.logging import get_logger
 from runtime.registry import Registry
+from schemas.before_image import BeforeImageSettings
 from schemas.codecs import Pair
 from schemas.dms_json import table_operations
 from schemas.errors import ErrorKind, TailraceError
@@ -59,12 +60,14 @@ class KafkaSink(HistorySink):
         *,
         database: str,
         registry: Registry | None = None,
+        image: BeforeImageSettings | None = None,
     ) -> None:
         """`kafka` are the client's properties, with what a login needs."""
         self._replication = replication
         self._target = target
         self._database = database
         self._registry = registry
+        self._image = image
         largest = target.message_max_bytes + OVERHEAD_BYTES
         self._kafka = {"message.max.bytes": largest, **kafka}
         self._name = f"{transactional_prefix(replication, target_name)}{secrets.token_hex(8)}"
@@ -258,7 +261,7 @@ class KafkaSink(HistorySink):
         target, topic = self._target, self._topic(table)
         self._look_up(topic)
         if target.is_dms:
-            return topic, DmsWriter(table, target)
+            return topic, DmsWriter(table, target, self._image)
         return topic, envelope_writer(table, topic, target, self._replication, self._database, self._registry)
 
     def _topic(self, table: TableSchema) -> str:

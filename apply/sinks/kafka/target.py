@@ -30,6 +30,7 @@ def open_sink(settings: Settings, target: str) -> KafkaSink:
         properties(section),
         database=settings.source.database,
         registry=open_registry(section.registry),
+        image=settings.apply.before_image,
     )
 
 

@@ -142,7 +142,7 @@ def test_a_target_of_changes_is_told_the_operation_and_the_values_before() -> No
     [("pk-only", ["id_old"]), ("non-lob", ["id_old", "name_old"]), ("all", ["id_old", "name_old", "essay_old"])],
 )
 def test_which_columns_have_an_earlier_one(column_filter: str, added: list[str]) -> None:
-    rules = [before_image(column_filter, **{"column-suffix": "_old"})]
+    rules = [before_image(column_filter, **{"column-prefix": "", "column-suffix": "_old"})]
     (mapped,), found = mapped_tables(rules, [TABLE], keeps_history=True)
     assert found == []
     assert list(mapped.column_names[3:]) == added

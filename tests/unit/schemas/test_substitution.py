@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
+from apply.sink import TableBatch
+from apply.values import Values
 from schemas.changes import UNCHANGED
+from schemas.mappings.rules import parse
+from schemas.mappings.selection import lob_max_kb
 from schemas.substitution import ValueSettings, key_function, points, row_function
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
@@ -21,6 +27,39 @@ TABLE = TableSchema(
     ),
     key=(0,),
 )
+
+
+def test_table_settings_say_for_one_table_where_large_values_are_cut_off() -> None:
+    rules = parse(
+        {
+            "rules": [
+                {
+                    "rule-type": "table-settings",
+                    "rule-id": table,
+                    "object-locator": {"schema-name": "s", "table-name": table},
+                    "lob-settings": lobs,
+                }
+                for table, lobs in (
+                    ("t", {"mode": "limited", "bulk-max-size": 2}),
+                    ("whole", {"mode": "unlimited", "bulk-max-size": 0}),
+                    ("same", {"mode": "none"}),
+                )
+            ]
+        }
+    ).table_settings
+    sizes = [lob_max_kb(rules, TableName("s", name), 7) for name in ("t", "whole", "same", "other")]
+    assert sizes == [2, None, 7, 7]
+    values = Values(ValueSettings(lob_max_kb=1), "copy", rules)
+    row = ("a", "b", "x" * 5000, b"y" * 5000, 1)
+    kept = {
+        name: values.batch(TableBatch(replace(TABLE, name=TableName("s", name)), upserts=[row])).upserts[0]
+        for name in ("t", "whole", "same")
+    }
+    assert {name: (len(made[2]), len(made[3])) for name, made in kept.items()} == {
+        "t": (2048, 2048),
+        "whole": (5000, 5000),
+        "same": (1024, 1024),
+    }
 
 
 def test_large_values_are_cut_off_outside_of_the_key_and_counted() -> None:

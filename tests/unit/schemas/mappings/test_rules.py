@@ -155,7 +155,12 @@ def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -
             "rules": [
                 selection(),
                 transformation("rename", "table-tablespace", "space", value="x"),
-                {"rule-type": "table-settings", "rule-id": "load", "object-locator": LOCATOR},
+                {
+                    "rule-type": "table-settings",
+                    "rule-id": "load",
+                    "object-locator": {"schema-name": "shop", "table-name": "item"},
+                    "parallel-load": {"type": "partitions-auto"},
+                },
             ]
         }
     )
