@@ -77,11 +77,11 @@ bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, FAULTS=a,b, REPORT=file)
 	SEED=$(SEED) FAULTS=$(FAULTS) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
 
-large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (ORDERING=…)
-	ROWS=$(or $(ROWS),10000000) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)
+large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (SOURCE=…, ORDERING=…)
+	ROWS=$(or $(ROWS),10000000) SOURCE=$(SOURCE) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)
 
-random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n is the first of ROUNDS=n seeds)
-	SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)
+random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n, the first of ROUNDS=n; ENGINE=mysql)
+	ENGINE=$(ENGINE) SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)
 
 .PHONY: preflight-quiet
 preflight-quiet:

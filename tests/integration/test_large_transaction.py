@@ -1,6 +1,7 @@
 """One transaction of very many rows, and what memory the services take for it: `make large-transaction ROWS=10000000`.
 
 `ORDERING=per-key` applies it in batches; the default is the harder way, in one transaction of the target.
+`SOURCE=mysql` and `SOURCE=mariadb` write it there.
 """
 
 from __future__ import annotations
@@ -17,49 +18,85 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from deploy.local.postgresql import PostgresqlServer
 from tests.integration.services import Services
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database
 
 ROWS = int(os.environ.get("ROWS") or 0)
 ORDERING = os.environ.get("ORDERING") or "transactional"
+SOURCE = os.environ.get("SOURCE") or "postgresql"
 MEMORY_MIB_MAX = 300
 LOOK_S = 1.0
-SUMS = "select count(*), sum(id), sum(amount) from big"
+SUMS = "select count(*), sum(id), sum(amount) from {}.big"
+SERIES = {
+    "postgresql": "generate_series(1, {rows}) n",
+    "mysql": "(with recursive s(n) as (select 1 union all select n + 1 from s where n < {rows}) select n from s) s",
+    "mariadb": "(select seq n from seq_1_to_{rows}) s",
+}
 
 
 @pytest.mark.timeout(600 + ROWS // 1000)
 @pytest.mark.skipif(not ROWS, reason="for `make large-transaction`")
 def test_memory_does_not_grow_with_a_transaction(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, own_postgresql: Callable[..., PostgresqlServer]
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    own_postgresql: Callable[..., PostgresqlServer],
+    request: pytest.FixtureRequest,
 ) -> None:
     # Its own: while the target's transaction is open, nobody else could make a replication slot.
     server = own_postgresql(18)
-    source, target = create_database(server.address, "source"), create_database(server.address, "target")
+    target = create_database(server.address, "target")
+    source: Database | MysqlDatabase
+    if SOURCE == "postgresql":
+        source, schema = create_database(server.address, "source"), "public"
+    else:
+        source = create_mysql_database(request.getfixturevalue(f"{SOURCE}_server"))
+        schema = source.name
+        request.addfinalizer(lambda: drop_mysql_database(source))
     source.execute("create table big (id bigint primary key, words text, amount numeric(12,2))")
     most = {"capture": 0.0, "apply": 0.0}
     with Services(tmp_path, replication, kafka_server, source, target, apply={"ordering": ORDERING}) as services:
         for name in most:
             services.start(name)
         source.execute("insert into big values (0, 'first', 0)")
-        services.wait(lambda: _has(target, 0), "the first row is there")
+        services.wait(lambda: _has(target, schema, 0), "the first row is there")
         began = time.monotonic()
-        source.execute(f"insert into big select n, 'words of row ' || n, n / 100.0 from generate_series(1, {ROWS}) n")
-        while not _has(target, ROWS):
+        values = "n, concat('words of row ', n), n / 100.0"
+        _write(source, f"insert into big select {values} from {SERIES[SOURCE].format(rows=ROWS)}")
+        while not _has(target, schema, ROWS):
             for name, highest in most.items():
                 most[name] = max(highest, _memory_mib(services.pid(name)))
             time.sleep(LOOK_S)
         took_s = time.monotonic() - began
         # By key the last row does not say that all are there.
-        services.wait(lambda: source.rows(SUMS) == target.rows(SUMS), "all rows are there")
+        services.wait(lambda: _sums(source, schema) == _sums(target, schema), "all rows are there")
         for name in most:
             assert services.stop(name) == 0, services.log_tail(name)
         assert services.run("reset", "--yes").returncode == 0
-    print(json.dumps({"rows": ROWS, "ordering": ORDERING, "seconds": round(took_s), "memory_mib": most}))
+    print(
+        json.dumps({"source": SOURCE, "rows": ROWS, "ordering": ORDERING, "seconds": round(took_s), "memory_mib": most})
+    )
     assert max(most.values()) < MEMORY_MIB_MAX, most
 
 
-def _has(target: Database, row: int) -> bool:
-    return target.rows("select to_regclass('big') is not null") == [(True,)] and bool(
-        target.rows(f"select from big where id = {row}")
+def _write(source: Database | MysqlDatabase, statement: str) -> None:
+    if isinstance(source, Database):
+        source.execute(statement)
+        return
+    session = source.connect()
+    if not source.is_mariadb:
+        session.run(f"set session cte_max_recursion_depth = {ROWS + 1}")
+    session.run(statement)
+    session.close()
+
+
+def _sums(database: Database | MysqlDatabase, schema: str) -> list[str]:
+    return [str(value) for value in database.rows(SUMS.format(schema))[0]]
+
+
+def _has(target: Database, schema: str, row: int) -> bool:
+    return target.rows(f"select to_regclass('{schema}.big') is not null") == [(True,)] and bool(
+        target.rows(f"select from {schema}.big where id = {row}")
     )
 
 

@@ -1,15 +1,18 @@
 """Random tables, random transactions, random changes of definitions, and services that are killed: the copy follows.
 
-`make random SEED=7 ROUNDS=50` runs fifty seeds from the seventh on, `make test` a short one. A seed decides everything
-but the moments at which services see what was written. Nothing that a seed does is beyond what docs/limits.md says.
+`make random SEED=7 ROUNDS=50` runs fifty seeds from the seventh on, `make test` a short one; `ENGINE=mysql` writes to
+MySQL and MariaDB, and copies into each other or PostgreSQL. A seed decides everything but the moments at which services
+see what was written. Nothing that a seed does is beyond what docs/limits.md says.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,11 @@ import pytest
 
 from deploy.local.kafka import KafkaAddress
 from schemas.topics import dead_letters_topic, schemas_topic
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Place, Services, TargetPlace
+from tests.kit import random_mysql, random_postgresql
 from tests.kit.compare import wait_until_equal
+from tests.kit.compare_mysql import count_differences, mysql_differences
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.random_writer import Writer
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
@@ -29,8 +35,10 @@ ROUNDS = int(os.environ.get("ROUNDS") or 0)
 """0: the short part of `make test`."""
 PAUSE_S = 0.03
 """Between transactions, so that services see something of them before the next."""
+ENGINE = os.environ.get("ENGINE") or "postgresql"
 PAIRS = ((18, 13), (13, 18), (17, 13), (13, 17))
 """The oldest and the newest version, both ways; of those that have the contrib modules, too."""
+MYSQL_PAIRS = (("mariadb", "mysql"), ("mysql", "postgresql"), ("mariadb", "postgresql"), ("mysql", "mariadb"))
 
 _TYPES = """
 select n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attgenerated::text
@@ -48,24 +56,20 @@ def test_whatever_is_done_to_tables_the_copy_follows(
     replication: str,
     kafka_server: KafkaAddress,
     new_database: Callable[..., Database],
+    request: pytest.FixtureRequest,
     seed: int,
 ) -> None:
     choose = random.Random(f"services {seed}")
-    source_major, target_major = PAIRS[seed % 4]
-    source, target = new_database(source_major, "source"), new_database(target_major, "target")
     settings = _settings(choose)
     phases, transactions = (choose.randint(2, 4), 60) if ROUNDS else (1, 40)
-    with source.connect() as connection:
-        samples = usable_samples(connection, target)
-        if choose.random() < 0.5:
-            # One type that only the server can print turns the whole log to text form.
-            samples = [sample for sample in samples if sample.printable]
-        writer = Writer.begin(connection, seed, samples)
+    with _postgresql(seed, choose, new_database) if ENGINE == "postgresql" else _mysql(seed, request) as trial:
+        writer, source, target = trial.writer, trial.source, trial.target
+        settings["at_source"] = trial.at_source
         with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
             try:
                 _run(services, choose, writer, phases, transactions)
                 left: list[str] = []
-                services.wait(lambda: _equal(source, target, left), "the copy is equal", progress=True)
+                services.wait(lambda: trial.is_equal(services, left), "the copy is equal", progress=True)
                 for name in ("capture", "apply"):
                     assert services.stop(name) == 0, services.log_tail(name)
                 dead_letters = dead_letters_topic(replication, TARGET)
@@ -77,8 +81,73 @@ def test_whatever_is_done_to_tables_the_copy_follows(
                     value for *_, value in read_raw(kafka_server.bootstrap, [schemas_topic(replication)]) if value
                 )
                 (tmp_path / "versions.jsonl").write_bytes(b"\n".join(versions))
-                told = f"SEED={seed} ROUNDS={min(ROUNDS, 1)}: {json.dumps(settings)}\nall statements: {script}"
-                raise AssertionError("\n".join([told, *left, str(error), services.log_tail("apply")])) from error
+                told = f"ENGINE={ENGINE} SEED={seed} ROUNDS={min(ROUNDS, 1)}: {json.dumps(settings)}"
+                raise AssertionError(
+                    "\n".join([told, f"all statements: {script}", *left, str(error), services.log_tail("apply")])
+                ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Two databases, who writes to the first, and how to tell that the second is the same."""
+
+    source: Place
+    target: TargetPlace
+    writer: Writer
+    at_source: dict[str, Any]
+    is_equal: Callable[[Services, list[str]], bool]
+    """Leaves what is not equal in the list."""
+
+
+@contextlib.contextmanager
+def _postgresql(seed: int, choose: random.Random, new_database: Callable[..., Database]) -> Iterator[Trial]:
+    source_major, target_major = PAIRS[seed % 4]
+    source, target = new_database(source_major, "source"), new_database(target_major, "target")
+    with source.connect() as connection:
+        samples = usable_samples(connection, target)
+        if choose.random() < 0.5:
+            # One type that only the server can print turns the whole log to text form.
+            samples = [sample for sample in samples if sample.printable]
+        writer = random_postgresql.begin_writer(connection, seed, samples)
+        tables = {"tables": ["public.*", "Odd.Schema.*"]}
+        yield Trial(source, target, writer, tables, lambda _, left: _equal(source, target, left))
+
+
+@contextlib.contextmanager
+def _mysql(seed: int, request: pytest.FixtureRequest) -> Iterator[Trial]:
+    """Equal are MySQL and MariaDB by what they print, PostgreSQL by `tailrace verify` and the numbers of rows."""
+    source_kind, target_kind = MYSQL_PAIRS[seed % 4]
+    with contextlib.ExitStack() as stack:
+
+        def make(kind: str) -> MysqlDatabase:
+            database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
+            stack.callback(drop_mysql_database, database)
+            return database
+
+        source = make(source_kind)
+        session = stack.enter_context(random_mysql.open_session(source))
+        writer = random_mysql.begin_writer(session, seed, source)
+        at_source = {"zero_dates": "null"}
+        if target_kind != "postgresql":
+            target = make(target_kind)
+            other = stack.enter_context(random_mysql.open_session(target))
+
+            def look(_: Services, left: list[str]) -> bool:
+                left[:] = mysql_differences(session, other)
+                return not left
+
+            yield Trial(source, target, writer, at_source, look)
+            return
+        database: Database = request.getfixturevalue("target_database")
+
+        def verify(services: Services, left: list[str]) -> bool:
+            left[:] = count_differences(session, database)
+            if not left:
+                verified = services.run("verify", "--target", TARGET)
+                left[:] = [verified.stdout + verified.stderr] if verified.returncode else []
+            return not left
+
+        yield Trial(source, database, writer, at_source, verify)
 
 
 def _run(services: Services, choose: random.Random, writer: Writer, phases: int, transactions: int) -> None:
@@ -115,5 +184,4 @@ def _settings(choose: random.Random) -> dict[str, Any]:
             "batch_rows": choose.choice((20, 50_000)),
             "ordering": choose.choice(("per-key", "per-key", "transactional")),
         },
-        "at_source": {"tables": ["public.*", "Odd.Schema.*"]},
     }

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.kit.random_tables import INTEGER, KEYS, Column, Kind, Table, definition, quoted
-from tests.kit.random_world import World
+import psycopg
 
-TABLES_MAX = 9
-COLUMNS_MAX = 16
+from tests.kit.random_steps import COLUMNS_MAX, Step, TableSteps
+from tests.kit.random_tables import INTEGER, KEYS, Column, Kind, Table, definition, quoted
+
 _SORTABLE = {kind.native for kind in KEYS} - {"text"}
 
-Step = Callable[[], None]
 
-
-@dataclass(slots=True)
-class DefinitionSteps:
+@dataclass
+class DefinitionSteps(TableSteps):
     """Steps of a transaction that change definitions; `add_label` and `vacuum` go by themselves."""
 
-    world: World
+    connection: psycopg.Connection
+
+    alone_share = 0.08
+
+    def alone(self) -> list[Step]:
+        """Return the steps that go by themselves, outside of transactions."""
+        return [self.add_label, self.vacuum]
 
     def weighted(self) -> list[tuple[Step, int]]:
         """Return the steps of transactions, with their weights."""
@@ -48,7 +51,7 @@ class DefinitionSteps:
         if len(table.columns) >= COLUMNS_MAX:
             return
         taken = [c.name for c in table.columns] + [name for name, _ in table.generated]
-        column = Column(self.world.designer.name(taken), self.world.designer.kind(self.world.connection))
+        column = Column(self.designer.name(taken), self.designer.kind())
         how = self.world.choose.choice(("null", "constant", "constant", "not null", "volatile", "dropped default"))
         default = f" default {self.world.choose.choice(column.kind.values)}"
         if how == "volatile":
@@ -69,43 +72,6 @@ class DefinitionSteps:
                 Kind("timestamptz", ("now()", "clock_timestamp()")),
             )
         )
-
-    def drop_column(self) -> None:
-        """Drop a column."""
-        table = self.world.table()
-        based = {base for _, base in table.generated}
-        droppable = [c for c in table.plain if quoted(c.name) not in based]
-        if droppable:
-            column = self.world.choose.choice(droppable)
-            self.world.alter(table, f"drop column {quoted(column.name)}")
-            table.columns.remove(column)
-
-    def rename_column(self) -> None:
-        """Give a column another name."""
-        table = self.world.table()
-        if table.columns:
-            column = self.world.choose.choice(table.columns)
-            taken = [c.name for c in table.columns] + [name for name, _ in table.generated]
-            self.rename(table, column, self.world.designer.name(taken))
-
-    def rename(self, table: Table, column: Column, name: str) -> None:
-        """Give a column this name."""
-        self.world.alter(table, f"rename column {quoted(column.name)} to {quoted(name)}")
-        table.key = [name if key == column.name else key for key in table.key]
-        table.generated = [(g, quoted(name) if base == quoted(column.name) else base) for g, base in table.generated]
-        if table.partition_by == column.name:
-            table.partition_by = name
-        column.name = name
-
-    def swap_names(self) -> None:
-        """Let two columns change their names."""
-        table = self.world.table()
-        if len(table.plain) >= 2:
-            one, other = self.world.choose.sample(table.plain, 2)
-            names = one.name, other.name
-            self.rename(table, one, "swapped away")
-            self.rename(table, other, names[0])
-            self.rename(table, one, names[1])
 
     def retype(self) -> None:
         """Give a column another type: wider, text, or any with `using`."""
@@ -129,7 +95,7 @@ class DefinitionSteps:
                 table, f"alter column {name} drop default, alter column {name} type text using {name}::text"
             )
         else:
-            kind = self.world.designer.kind(self.world.connection)
+            kind = self.designer.kind()
             value = self.world.choose.choice(kind.values)
             value = value if not value.startswith("(select") else "'small'"
             using = f"{kind.native} using {value}::{kind.native}"
@@ -160,30 +126,6 @@ class DefinitionSteps:
             )
             column.nullable = not column.nullable
 
-    def rename_table(self) -> None:
-        """Give a table another name."""
-        table = self.world.table()
-        name = self.world.designer.name([t.name for t in self.world.tables])
-        self.world.alter(table, f"rename to {quoted(name)}")
-        table.name = name
-
-    def drop_table(self) -> None:
-        """Drop a table."""
-        if len(self.world.tables) > 3:
-            table = self.world.table()
-            self.world.run(f"drop table {table.sql}")
-            self.world.tables.remove(table)
-
-    def create_table(self) -> None:
-        """Make a table."""
-        if len(self.world.tables) < TABLES_MAX:
-            table, statements = self.world.designer.table(
-                self.world.connection, [(t.schema, t.name) for t in self.world.tables]
-            )
-            for statement in statements:
-                self.world.run(statement)
-            self.world.tables.append(table)
-
     def drop_key(self) -> None:
         """Take a table's key away: from here on its rows are told apart by all that they hold."""
         keyed = [t for t in self.world.tables if t.key and not t.partition_by and not t.generated]
@@ -198,7 +140,7 @@ class DefinitionSteps:
     def drop_constraint(self, table: Table) -> None:
         """Drop the primary key."""
         query = "select conname from pg_constraint where contype = 'p' and conrelid = %s::regclass"
-        for (constraint,) in self.world.connection.execute(query, [table.sql]).fetchall():
+        for (constraint,) in self.connection.execute(query, [table.sql]).fetchall():
             self.world.alter(table, f"drop constraint {quoted(constraint)}")
 
     def other_key(self) -> None:
@@ -208,7 +150,7 @@ class DefinitionSteps:
             return
         table = self.world.choose.choice(plain)
         taken = [c.name for c in table.columns] + [name for name, _ in table.generated]
-        column = Column(self.world.designer.name(taken), INTEGER, nullable=False, identity=True)
+        column = Column(self.designer.name(taken), INTEGER, nullable=False, identity=True)
         self.world.alter(table, "replica identity full")
         self.drop_constraint(table)
         for existing in table.columns:
@@ -227,7 +169,7 @@ class DefinitionSteps:
         """Change the replica identity."""
         table = self.world.table()
         query = "select count(*) from pg_constraint where contype = 'p' and conrelid = %s::regclass"
-        if not table.generated and self.world.connection.execute(query, [table.sql]).fetchone() == (1,):
+        if not table.generated and self.connection.execute(query, [table.sql]).fetchone() == (1,):
             self.world.alter(table, f"replica identity {self.world.choose.choice(('full', 'default'))}")
 
     def index(self) -> None:
@@ -245,7 +187,7 @@ class DefinitionSteps:
             return
         table = self.world.choose.choice(parted)
         first = max(table.partitions.values(), default=-10) + 10
-        name = self.world.designer.name([*table.partitions, *(t.name for t in self.world.tables)])[:20] + f"_p{first}"
+        name = self.designer.name([*table.partitions, *(t.name for t in self.world.tables)])[:20] + f"_p{first}"
         sql = f"{quoted(table.schema)}.{quoted(name)}"
         bounds = f"for values from ({first}) to ({first + 10})"
         table.partitions[name] = first
@@ -277,12 +219,12 @@ class DefinitionSteps:
 
     def add_label(self) -> None:
         """Add a value to an enum, and rows that have it."""
-        found = self.world.connection.execute("select to_regtype('public.feeling') is null").fetchone()
+        found = self.connection.execute("select to_regtype('public.feeling') is null").fetchone()
         if found == (True,):
             self.world.run("create type public.feeling as enum ('one', 'two')")
         labels = [
             label
-            for (label,) in self.world.connection.execute(
+            for (label,) in self.connection.execute(
                 "select enumlabel from pg_enum where enumtypid = 'public.feeling'::regtype order by enumsortorder"
             ).fetchall()
         ]
@@ -296,13 +238,11 @@ class DefinitionSteps:
         column = next((c for c in table.columns if c.kind.native == "public.feeling"), None)
         if column is None and len(table.columns) < COLUMNS_MAX:
             taken = [c.name for c in table.columns] + [name for name, _ in table.generated]
-            column = Column(self.world.designer.name(taken), kind)
+            column = Column(self.designer.name(taken), kind)
             self.world.alter(table, f"add column {definition(column)}")
             table.columns.append(column)
         if column is not None:
-            self.world.run(
-                f"update {table.sql} set {quoted(column.name)} = '{escaped}' where {self.world.some(table, 3)}"
-            )
+            self.world.run(f"update {table.sql} set {quoted(column.name)} = '{escaped}'{self.world.some(table, 3)}")
 
     def vacuum(self) -> None:
         """Vacuum, which may move all rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.kit.random_steps import Step
 from tests.kit.random_tables import INTEGER, quoted
 from tests.kit.random_world import World
 
@@ -13,6 +14,17 @@ class RowSteps:
     """Steps of a transaction that change rows."""
 
     world: World
+
+    def weighted(self) -> list[tuple[Step, float]]:
+        """Return the steps, with their weights; `truncate` goes by itself where it commits."""
+        return [
+            (self.world.insert, 40),
+            (self.update, 32),
+            (self.update_key, 10),
+            (self.swap_keys, 6),
+            (self.delete, 14),
+            (self.large, 3),
+        ]
 
     def update(self) -> None:
         """Update some columns of some rows."""
@@ -25,7 +37,7 @@ class RowSteps:
             for c in chosen
         )
         some = self.world.some(table, self.world.choose.choice((1, 3, 10, 1000)))
-        self.world.run(f"update {table.sql} set {settings} where {some}")
+        self.world.run(f"update {table.sql} set {settings}{some}")
 
     def update_key(self) -> None:
         """Give a row another key."""
@@ -35,7 +47,7 @@ class RowSteps:
         column = table.column(self.world.choose.choice(table.key))
         more = [c for c in table.plain if self.world.choose.random() < 0.2]
         settings = ", ".join(f"{quoted(c.name)} = {self.world.value(c, table)}" for c in (column, *more))
-        self.world.run(f"update {table.sql} set {settings} where {self.world.some(table, 1)}")
+        self.world.run(f"update {table.sql} set {settings}{self.world.some(table, 1)}")
 
     def swap_keys(self) -> None:
         """Let two rows change their keys."""
@@ -44,7 +56,7 @@ class RowSteps:
             return
         table = self.world.choose.choice(found)
         key = quoted(table.key[0])
-        keys = self.world.connection.execute(f"select {key} from {table.sql} order by 1".encode()).fetchall()
+        keys = self.world.engine.rows(f"select {key} from {table.sql} order by 1")
         if len(keys) < 2:
             return
         one, other = (row[0] for row in self.world.choose.sample(keys, 2))
@@ -54,9 +66,7 @@ class RowSteps:
     def delete(self) -> None:
         """Delete rows."""
         table = self.world.table()
-        self.world.run(
-            f"delete from {table.sql} where {self.world.some(table, self.world.choose.choice((1, 1, 3, 10)))}"
-        )
+        self.world.run(f"delete from {table.sql}{self.world.some(table, self.world.choose.choice((1, 1, 3, 10)))}")
 
     def large(self) -> None:
         """Insert many rows at once."""
@@ -70,8 +80,8 @@ class RowSteps:
             if not column.kind.is_large
         ]
         names = ", ".join(quoted(column.name) for column in table.columns if not column.kind.is_large)
-        rows = f"select {', '.join(values)} from generate_series(100, {self.world.choose.choice((150, 600, 2600))}) n"
-        self.world.run(f"insert into {table.sql} ({names}) {rows}{' on conflict do nothing' if table.key else ''}")
+        rows = f"select {', '.join(values)} from {self.world.engine.series(self.world.choose.choice((50, 500, 2500)))}"
+        self.world.run(self.world.engine.insert(table, names, rows))
 
     def truncate(self) -> None:
         """Truncate one table or two, perhaps restarting identities."""

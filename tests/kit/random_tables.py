@@ -7,6 +7,7 @@ the last word: a statement that it refuses is rolled back, and the model with it
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -97,26 +98,20 @@ class Table:
         return [column for column in self.columns if column.name not in self.key and column.name != self.partition_by]
 
 
-class Designer:
-    """Designs columns and tables, and makes the types that they need."""
+class Designer(ABC):
+    """Designs columns and tables."""
 
-    def __init__(self, choose: random.Random, samples: Sequence[NativeSample]) -> None:
+    def __init__(self, choose: random.Random) -> None:
         self._choose = choose
-        self._samples = samples
         self._made = 0
 
-    def kind(self, connection: psycopg.Connection) -> Kind:
-        """Return a random type, and make it."""
-        choose = self._choose
-        if choose.random() < 0.15:
-            return LARGE_TEXT
-        while True:
-            i = choose.randrange(len(self._samples))
-            shape = "plain" if choose.random() < 0.5 else choose.choice(SHAPES)
-            found = shaped(shape, i, self._samples[i])
-            if found is not None:
-                make_types(connection, found)
-                return Kind(found.native, found.values)
+    @abstractmethod
+    def kind(self) -> Kind:
+        """Return a random type."""
+
+    @abstractmethod
+    def table(self, taken: Sequence[tuple[str, str]]) -> tuple[Table, list[str]]:
+        """Return a random table with a name that is none of these, and the statements that make it."""
 
     def name(self, taken: Sequence[str]) -> str:
         """Return a name of a column or a table that is none of these."""
@@ -127,31 +122,58 @@ class Designer:
             self._made += 1
         return name
 
-    def columns(self, connection: psycopg.Connection, taken: list[str], count: int) -> list[Column]:
+    def columns(self, taken: list[str], count: int) -> list[Column]:
         """Return columns of random types and names."""
         columns = []
         for _ in range(count):
-            column = Column(self.name(taken), self.kind(connection))
+            column = Column(self.name(taken), self.kind())
             taken.append(column.name)
             columns.append(column)
         return columns
 
-    def table(self, connection: psycopg.Connection, taken: Sequence[tuple[str, str]]) -> tuple[Table, list[str]]:
+    def keyed(self, names: list[str], kinds: Sequence[Kind]) -> list[Column]:
+        """Return the columns of a key, of one type or several, and add their names."""
+        choose = self._choose
+        chosen = [INTEGER] if choose.random() < 0.4 else [choose.choice(kinds) for _ in range(choose.randint(1, 3))]
+        columns = [Column(self.name(names), kind, nullable=False) for kind in chosen]
+        for i, column in enumerate(columns):
+            column.name = column.name if column.name not in names else f"key{i}"
+            names.append(column.name)
+        return columns
+
+
+class PostgresqlDesigner(Designer):
+    """Makes the types that its columns need, too."""
+
+    def __init__(self, choose: random.Random, samples: Sequence[NativeSample], connection: psycopg.Connection) -> None:
+        super().__init__(choose)
+        self._samples = samples
+        self._connection = connection
+
+    def kind(self) -> Kind:
+        """Return a random type, and make it."""
+        choose = self._choose
+        if choose.random() < 0.15:
+            return LARGE_TEXT
+        while True:
+            i = choose.randrange(len(self._samples))
+            shape = "plain" if choose.random() < 0.5 else choose.choice(SHAPES)
+            found = shaped(shape, i, self._samples[i])
+            if found is not None:
+                make_types(self._connection, found)
+                return Kind(found.native, found.values)
+
+    def table(self, taken: Sequence[tuple[str, str]]) -> tuple[Table, list[str]]:
         """Return a random table, and the statements that make it."""
         choose = self._choose
         schema = choose.choice(SCHEMAS)
         name = self.name([t for s, t in taken if s == schema])
         names: list[str] = []
-        keyed = [Column(self.name(names), kind, nullable=False) for kind in self._key_kinds()]
-        for i, column in enumerate(keyed):
-            column.name = column.name if column.name not in names else f"key{i}"
-            names.append(column.name)
+        keyed = self.keyed(names, KEYS)
         shape = choose.choices(("plain", "bag", "index", "partitioned", "identity"), (40, 15, 10, 20, 15))[0]
         if shape == "identity":
             keyed = [Column(keyed[0].name, INTEGER, nullable=False, identity=True)]
-        table = Table(
-            schema, name, keyed + self.columns(connection, names, choose.randint(0, 7)), [c.name for c in keyed]
-        )
+        table = Table(schema, name, keyed + self.columns(names, choose.randint(0, 7)), [c.name for c in keyed])
         choose.shuffle(table.columns)
         if shape == "bag":
             table.key = []
@@ -163,12 +185,6 @@ class Designer:
             table.key.append(parted.name)
             table.partition_by = parted.name
         return table, [*self._statements(table, by_index=shape == "index"), *self._partitions(table)]
-
-    def _key_kinds(self) -> list[Kind]:
-        choose = self._choose
-        if choose.random() < 0.4:
-            return [INTEGER]
-        return [choose.choice(KEYS) for _ in range(choose.randint(1, 3))]
 
     def _statements(self, table: Table, *, by_index: bool) -> list[str]:
         choose = self._choose

@@ -53,7 +53,8 @@ _BIG_ENDIAN_META = frozenset({NEWDECIMAL, STRING, VAR_STRING, ENUM, SET})
 _NUMERIC = frozenset({TINY, SHORT, INT24, LONG, LONGLONG, NEWDECIMAL, FLOAT, DOUBLE, YEAR})
 """Types that have a bit in the map's signedness."""
 _CHARACTER = frozenset({VARCHAR, VAR_STRING, STRING, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED})
-"""Types that have a collation there."""
+_MYSQL_CHARACTER, _MARIADB_CHARACTER = _CHARACTER | {VECTOR}, _CHARACTER | {GEOMETRY}
+"""Types that have a collation there: of those that hold bytes each server counts another one with them."""
 
 _SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _COLUMN_NAME = 1, 2, 3, 4
 _SET_VALUES, _ENUM_VALUES, _GEOMETRY_TYPE, _PRIMARY_KEY, _PREFIXED_PRIMARY_KEY = 5, 6, 7, 8, 9
@@ -209,7 +210,7 @@ def parse_xid(m: bytes, at: int) -> tuple[int, bytes, bytes]:
     return form, m[at : at + first], m[at + first : at + first + second]
 
 
-def parse_table_map(m: bytes, at: int) -> TableMap:
+def parse_table_map(m: bytes, at: int, *, is_mariadb: bool) -> TableMap:
     """Read a table map with its optional metadata."""
     at += 8
     size = m[at]
@@ -230,7 +231,7 @@ def parse_table_map(m: bytes, at: int) -> TableMap:
     width = (count + 7) // 8
     nulls = int.from_bytes(m[at : at + width], "little")
     options = _options(m, at + width)
-    columns, key = _described(types, metas, nulls, options)
+    columns, key = _described(types, metas, nulls, options, _MARIADB_CHARACTER if is_mariadb else _MYSQL_CHARACTER)
     return TableMap(database, table, columns, key)
 
 
@@ -255,14 +256,14 @@ def _options(m: bytes, at: int) -> dict[int, bytes]:
 
 
 def _described(
-    types: bytes, metas: list[int], nulls: int, options: dict[int, bytes]
+    types: bytes, metas: list[int], nulls: int, options: dict[int, bytes], character: frozenset[int]
 ) -> tuple[tuple[MappedColumn, ...], tuple[int, ...]]:
     kinds = [real_type(kind, meta)[0] for kind, meta in zip(types, metas, strict=True)]
     numeric = [i for i, kind in enumerate(kinds) if kind in _NUMERIC]
     signs = options.get(_SIGNEDNESS, b"")
     unsigned = {i for n, i in enumerate(numeric) if n // 8 < len(signs) and signs[n // 8] & 0x80 >> n % 8}
     collations: dict[int, int] = {}
-    characters = [i for i, kind in enumerate(kinds) if kind in _CHARACTER]
+    characters = [i for i, kind in enumerate(kinds) if kind in character]
     collations.update(_collations(characters, options.get(_DEFAULT_CHARSET), options.get(_COLUMN_CHARSET)))
     listed = [i for i, kind in enumerate(kinds) if kind in (ENUM, SET)]
     collations.update(
@@ -297,7 +298,7 @@ def _described(
 
 def _collations(columns: list[int], default: bytes | None, each: bytes | None) -> dict[int, int]:
     if each is not None:
-        return dict(zip(columns, _integers(each), strict=False))
+        return dict(zip(columns, _integers(each), strict=True))
     if default is None:
         return {}
     first, *exceptions = _integers(default)

@@ -15,6 +15,7 @@ from capture.sources.mysql.binlog import Gtid
 from capture.sources.mysql.compression import payload_events
 from capture.sources.mysql.connection import error_of
 from capture.sources.mysql.files import FileOffset
+from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.position import Place, format_position, position_of, since_of
 from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
 from capture.sources.mysql.refusals import REFUSED, RELOAD, lost_transaction, read_errors
@@ -98,7 +99,7 @@ class MysqlLog:
         self._returned = 0
         """Changes of the open transaction that were returned or skipped."""
         self._checksum_bytes = 0
-        self._maps = Maps(versions)
+        self._maps = Maps(versions, is_mariadb=isinstance(place, MariadbGtids))
         self._nested: Iterator[bytes] | None = None
         """The events of a compressed transaction that are still to come."""
         self._reported = self._ended

@@ -29,8 +29,9 @@ _SECOND_FORM = frozenset({binlog.WRITE_ROWS, binlog.UPDATE_ROWS, binlog.DELETE_R
 class Maps:
     """The table maps that are in force in a log."""
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, *, is_mariadb: bool) -> None:
         self._versions = versions
+        self._is_mariadb = is_mariadb
         self._known: dict[bytes, Resolved] = {}
         """By the whole map event's body."""
         self._current: dict[bytes, Resolved] = {}
@@ -41,7 +42,7 @@ class Maps:
         resolved = self._known.get(body)
         changes: list[SchemaChange] = []
         if resolved is None:
-            resolved, changes = self._versions.resolve(binlog.parse_table_map(body, 0))
+            resolved, changes = self._versions.resolve(binlog.parse_table_map(body, 0, is_mariadb=self._is_mariadb))
             self._known[body] = resolved
         self._current[body[:6]] = resolved
         return changes

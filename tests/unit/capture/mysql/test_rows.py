@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from capture.sources.mysql.binlog import parse_table_map
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.refusals import read_errors
 from capture.sources.mysql.rows import Image, MappedReader, compile_cells, compile_rows
@@ -249,3 +250,23 @@ def test_zero_dates_follow_the_policy() -> None:
 def test_native_types_have_one_spelling(text: str, printed: str) -> None:
     assert parse_native(text).text() == printed
     assert parse_native(printed).text() == printed
+
+
+@pytest.mark.parametrize(
+    ("body", "is_mariadb"),
+    [
+        (
+            "34610100000001000f746573745f373333373530346232380001610003fffcfc030402020703033f082d0701010406017601740175",
+            True,
+        ),
+        (
+            "a60400000000010001640001610003f2fcfc030402020703053f08fcff000d010204060176017401750c01e0",
+            False,
+        ),
+    ],
+)
+def test_collations_are_counted_as_each_server_does(body: str, is_mariadb: bool) -> None:
+    """MariaDB counts a geometry among the characters, MySQL a vector: what stands behind one had another's charset."""
+    table = parse_table_map(bytes.fromhex(body), 0, is_mariadb=is_mariadb)
+    latin1, utf8mb4 = 8, 45 if is_mariadb else 255
+    assert [(column.name, column.collation) for column in table.columns[1:]] == [("t", latin1), ("u", utf8mb4)]
