@@ -92,7 +92,12 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     concerned = [rule for rule in rules if names.concerns(rule, table.name)]
     name = names.of_table(rules, table.name)
     kept = _kept(concerned, table)
-    targets = [_target(concerned, table, i) for i in kept] + _added(concerned, table, keeps_history=keeps_history)
+    keying = keys.rule_of(rules, table.name)
+    # Where there is no key, a row that goes is found by all its values.
+    by_all = not table.key and table.full_before and not keeps_history and keying is None
+    targets = [_target(concerned, table, i, by_all=by_all) for i in kept] + _added(
+        concerned, table, keeps_history=keeps_history
+    )
     targets += _earlier(concerned, table, targets, keeps_history=keeps_history)
     _check_names(table, targets)
     renamed = {table.columns[t.source].name: t.column.name for t in targets if t.source is not None}
@@ -101,7 +106,6 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
         for i, column in enumerate(table.columns)
         if renamed.get(column.name) != column.name or any(t.source == i and t.steps for t in targets)
     }
-    keying = keys.rule_of(rules, table.name)
     key = tuple(kept.index(i) for i in table.key)
     primary = table.primary_key
     if keying is not None:
@@ -173,7 +177,7 @@ def _kept(rules: list[TransformationRule], table: TableSchema) -> list[int]:
     return kept
 
 
-def _target(rules: list[TransformationRule], table: TableSchema, index: int) -> _Target:
+def _target(rules: list[TransformationRule], table: TableSchema, index: int, *, by_all: bool) -> _Target:
     column = table.columns[index]
     here = [r for r in rules if r.rule_target == "column" and names.concerns(r, table.name, column.name)]
     what = f"column {column.name} of {table.name}"
@@ -182,8 +186,8 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int) -> 
     type_, native = column.type, column.native
     mask = names.sole([r for r in here if r.rule_action in MASKING], what)
     if mask is not None:
-        # Where there is no key a row goes by all its values: targets would look for one that they never had.
-        by_all = mask.at == "capture" and not table.key and table.full_before
+        # Targets would look for a row that they never had. (What is masked in capture is so for all of them.)
+        by_all = by_all or (mask.at == "capture" and not table.key and table.full_before)
         if (index in table.key or by_all) and mask.rule_action is Action.DIGITS_RANDOMIZE:
             raise TailraceError(
                 ErrorKind.CONFIGURATION,

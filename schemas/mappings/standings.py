@@ -73,7 +73,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
 _NOTES = {
     "transformation.at": "ours: `capture` lets a column rule work before anything reaches Kafka",
     "column.add-before-image-columns": "at targets that are given every change",
-    "column.data-masking-digits-randomize": "texts, not of a key; not in capture for tables without one",
+    "column.data-masking-digits-randomize": "texts, not of a key, nor of a table where rows go by all their values",
     "column.add-column": "expressions of SQLite; without one it holds null",
     "lob-settings.mode=limited": "at `bulk-max-size` KB, by load and by log",
     "lob-settings.mode=none": "as the task settings say",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -228,6 +229,26 @@ def test_masks() -> None:
     assert both.rows is not None
     assert both.rows([ROW])[0][-1] == "C0BGJ00000K"
     assert both.table.columns[-1].default is None
+
+
+def test_rows_that_go_by_all_their_values_are_not_masked_at_random() -> None:
+    keyless = replace(TABLE, key=(), primary_key=False, full_before=True)
+    rules = [rule("data-masking-digits-randomize", column="passport")]
+    with pytest.raises(TailraceError, match="passport identifies rows"):
+        map_table(rules, keyless)
+    # A target that keeps every change looks for no row; one that finds rows by another key does not need the column.
+    assert map_table(rules, keyless, keeps_history=True).rows is not None
+    key = TransformationRule.model_validate(
+        {
+            "rule-type": "transformation",
+            "rule-id": "key",
+            "rule-target": "table",
+            "rule-action": "define-primary-key",
+            "object-locator": {"schema-name": "%", "table-name": "%"},
+            "primary-key-def": {"columns": ["id"]},
+        }
+    )
+    assert map_table([*rules, key], keyless).gains_key
 
 
 @pytest.mark.parametrize(
