@@ -1,5 +1,5 @@
-"""What the examples of the AWS DMS user guide amount to, as facts: transformations, expressions, masks, filters: a rule,
-a row, and what becomes of it. Each stands for one example of its pages "Transformation rules and actions", "Using
+"""What the examples of the AWS DMS user guide amount to, as facts on transformations, masks and filters: a rule, a row,
+and what becomes of it. Each stands for one example of its pages "Transformation rules and actions", "Using
 transformation rule expressions to define column content", "Using data masking" and "Using source filters".
 """
 
