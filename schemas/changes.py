@@ -216,6 +216,10 @@ APPLIED_PREFIX = "tailrace.applied"
 """Prefix of the log message that an applier begins its transactions with, where it is to keep them from coming back."""
 
 
+APPLIED_TABLE = "tailrace_applied"
+"""The table that an applier writes first in its transactions for the same end, where a log holds no messages."""
+
+
 @dataclass(slots=True)
 class LogMessage:
     """A message that somebody wrote into the source's log by hand."""

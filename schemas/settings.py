@@ -149,8 +149,9 @@ class Settings(Section):
     apply: ApplySettings = ApplySettings()
     """The apply services."""
     loopback_prevention: bool = False
-    """For two replications between two PostgreSQL databases, one in each direction: appliers mark what they write, and
-    capture leaves out what either one's appliers have marked, so that no change comes back to where it was made."""
+    """For two replications between two databases of PostgreSQL or MySQL, one in each direction: appliers mark what they
+    write, and capture leaves out what either one's appliers have marked, so that no change comes back to where it was
+    made."""
     retry: RetrySettings = RetrySettings()
     """Pauses between attempts."""
     ddl: AnyDdlPolicies = DdlPolicies()
@@ -236,8 +237,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _loopback_can_be_prevented(self) -> Settings:
         engines = {self.source.engine, *(target.engine for target in self.targets.values())}
-        if self.loopback_prevention and engines != {"postgresql"}:
-            raise ValueError("loopback_prevention needs PostgreSQL as the source and at all targets")
+        if self.loopback_prevention and not engines <= set(translation.RELATIONAL):
+            raise ValueError("loopback_prevention needs PostgreSQL or MySQL as the source and at all targets")
         return self
 
     @model_validator(mode="after")

@@ -178,7 +178,7 @@ KEYS: tuple[Key, ...] = (
         False,
         "changes that the opposite task has written are not sent back",
         to("loopback_prevention"),
-        here="between PostgreSQL databases of version 14 and later",
+        here="between databases of PostgreSQL (14 and later), MySQL and MariaDB",
     ),
     *(
         differently(
@@ -186,7 +186,7 @@ KEYS: tuple[Key, ...] = (
             TEXT,
             "",
             f"schema of DMS's marker table at the {side}",
-            "marks stand in the log, there is no table",
+            "marks stand in the log; at MySQL in the table `tailrace_applied` of the target's `control_schema`",
         )
         for name, side in (("SourceSchema", "source"), ("TargetSchema", "target"))
     ),

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Self
 
 import pymysql
@@ -19,8 +20,9 @@ from pymysql.constants import CLIENT
 from apply.relational.link import RelationalLink
 from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classify, code_of
 from apply.sinks.mysql.memory_load import MemoryConnection
-from apply.sinks.mysql.names import literal
+from apply.sinks.mysql.names import literal, quoted
 from runtime import clock
+from schemas.changes import APPLIED_TABLE
 from schemas.endpoints import MysqlTarget, TlsMode
 from schemas.errors import ErrorKind, TailraceError
 
@@ -45,6 +47,9 @@ KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_
 
 STALL_S = 3600
 """Longest wait for an answer beyond the time-outs that the server keeps itself."""
+
+
+MARKS_KEEP_DAYS = 30
 
 
 def connect(target: MysqlTarget) -> MemoryConnection:
@@ -130,9 +135,13 @@ class Link(RelationalLink):
     driver_error = pymysql.Error
     classify = staticmethod(classify)
 
-    def __init__(self, target: MysqlTarget) -> None:
+    def __init__(self, target: MysqlTarget, *, marks: bool = False) -> None:
+        """With `marks` each transaction begins with a row of a table by which the log tells it from others."""
         super().__init__()
         self._target = target
+        self._marks = f"{quoted(target.control_schema)}.{APPLIED_TABLE}" if marks else ""
+        self._writer = token_hex(8)
+        """Whose row it is: nobody waits for another's."""
         self._connection: MemoryConnection | None = None
         self._used_at = 0.0
         self.is_mariadb = False
@@ -172,6 +181,24 @@ class Link(RelationalLink):
             cursor.execute("select @@local_infile, @@max_allowed_packet")
             local, packet = cursor.fetchone()
         self.loads_local, self.packet_bytes_max = bool(local), int(packet)
+        if self._marks:
+            self._make_marks(connection)
+
+    def _make_marks(self, connection: MemoryConnection) -> None:
+        """Make the table of marks where it is missing. Needs no right to create where it is there."""
+        schema = self._target.control_schema
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select table_name from information_schema.tables where table_schema = %s and table_name = %s",
+                (schema, APPLIED_TABLE),
+            )
+            if not cursor.fetchall():
+                cursor.execute(f"create database if not exists {quoted(schema)}")
+                cursor.execute(
+                    f"create table if not exists {self._marks} (writer varchar(32) not null primary key, "
+                    "transactions bigint not null, at datetime(6) not null) engine = InnoDB"
+                )
+            cursor.execute(f"delete from {self._marks} where at < utc_timestamp(6) - interval {MARKS_KEEP_DAYS} day")
 
     @property
     def lock_timeout_s(self) -> int:
@@ -183,7 +210,13 @@ class Link(RelationalLink):
         _ = self.connection
 
     def _opening(self) -> list[str]:
-        return ["start transaction"]
+        if not self._marks:
+            return ["start transaction"]
+        mark = (
+            f"insert into {self._marks} values ('{self._writer}', 1, utc_timestamp(6)) "
+            "on duplicate key update transactions = transactions + 1, at = utc_timestamp(6)"
+        )
+        return ["start transaction", mark]
 
     def rollback(self) -> None:
         """Undo what is open; never raises: a broken connection has rolled back by itself."""

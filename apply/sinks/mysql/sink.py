@@ -30,8 +30,11 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
         target_name: str,
         target: MysqlTarget,
         existing_tables: ExistingTables = ExistingTables.KEEP,
+        *,
+        marks: bool = False,
     ) -> None:
-        link, own = Link(target), Link(target)
+        """With `marks` the target's log tells what was written by this sink."""
+        link, own = Link(target, marks=marks), Link(target)
         control = ControlTables(link, target.control_schema, replication, target_name)
         registry = ControlTables(own, target.control_schema, replication, target_name)
         self._checks_foreign_keys = target.foreign_key_checks

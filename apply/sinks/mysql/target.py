@@ -18,7 +18,8 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> MysqlSink:
     """Return the sink of a target. Connects when it is first used."""
-    return MysqlSink(settings.name, target, _section(settings, target), settings.existing_tables)
+    section, marks = _section(settings, target), settings.loopback_prevention
+    return MysqlSink(settings.name, target, section, settings.existing_tables, marks=marks)
 
 
 def open_dms_tables(settings: Settings, target: str) -> DmsTables:

@@ -65,6 +65,8 @@ class MysqlLog:
         position: Position,
         complete: Callable[[RowChanges], None],
         read_place: Callable[[str], Place],
+        *,
+        skips_applied: bool = False,
     ) -> None:
         """`read_place` reads what a place prints; an empty text stands for the log's beginning."""
         self._stream = stream
@@ -93,13 +95,12 @@ class MysqlLog:
         """When the open transaction was written, since 1970."""
         self._gtid: Gtid | None = None
         self._txn: Transaction | None = None
-        self._in_group = False
-        self._is_begun = False
+        self._in_group = self._is_begun = False
         """Whether the open transaction's Begin has been returned."""
         self._returned = 0
         """Changes of the open transaction that were returned or skipped."""
         self._checksum_bytes = 0
-        self._maps = Maps(versions, is_mariadb=isinstance(place, MariadbGtids))
+        self._maps = Maps(versions, is_mariadb=isinstance(place, MariadbGtids), skips_applied=skips_applied)
         self._nested: Iterator[bytes] | None = None
         """The events of a compressed transaction that are still to come."""
         self._reported = self._ended
@@ -200,8 +201,7 @@ class MysqlLog:
     def _start(self, gtid: Gtid | None, m: bytes) -> None:
         if self._txn is not None or gtid is None:
             raise ValueError("a transaction within a transaction")
-        self._seconds = binlog.header(m, 1)[0]
-        self._before = self._place.text()
+        self._seconds, self._before = binlog.header(m, 1)[0], self._place.text()
         name = self._place.begin(gtid)
         if self._skip and self._skipped_in not in ("", name):
             raise TailraceError(
@@ -213,9 +213,9 @@ class MysqlLog:
         self._gtid = gtid
         # Its number is known before it is read: it orders what is published of it.
         self._txn = Transaction(name, 0, self._place.size, gtid.commit_ts_us or self._seconds * 1_000_000)
-        self._in_group = False
-        self._is_begun = False
+        self._in_group = self._is_begun = False
         self._returned = 0
+        self._maps.begin()
         if gtid.flags & binlog.PREPARED_XA:
             self._prepared.begin(self._before, name, self._seconds)
 

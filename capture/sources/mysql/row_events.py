@@ -6,7 +6,7 @@ from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
 from capture.sources.mysql.connection import length_at
 from capture.sources.mysql.versions import Resolved, Versions
-from schemas.changes import Row, SchemaChange
+from schemas.changes import APPLIED_TABLE, Row, SchemaChange
 
 _BODY = 1 + binlog.HEADER_BYTES
 
@@ -26,10 +26,18 @@ _COMPRESSED = frozenset({binlog.WRITE_ROWS_COMPRESSED, binlog.UPDATE_ROWS_COMPRE
 _SECOND_FORM = frozenset({binlog.WRITE_ROWS, binlog.UPDATE_ROWS, binlog.DELETE_ROWS, binlog.PARTIAL_UPDATE_ROWS})
 
 
+_NOT_WANTED = Resolved(None)
+
+
 class Maps:
     """The table maps that are in force in a log."""
 
-    def __init__(self, versions: Versions, *, is_mariadb: bool) -> None:
+    def __init__(self, versions: Versions, *, is_mariadb: bool, skips_applied: bool = False) -> None:
+        """`skips_applied`: what an applier's transactions hold behind their mark is of no table that is wanted."""
+        self._skips_applied = skips_applied
+        self._is_applied = False
+        self._marks: set[bytes] = set()
+        """Bodies of map events of the table that marks such transactions."""
         self._versions = versions
         self._is_mariadb = is_mariadb
         self._known: dict[bytes, Resolved] = {}
@@ -37,13 +45,22 @@ class Maps:
         self._current: dict[bytes, Resolved] = {}
         """By the map's number."""
 
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._is_applied = False
+
     def read(self, body: bytes) -> list[SchemaChange]:
         """Go on with a map event's body; return what is to be announced before its rows. Raises SOURCE_SCHEMA."""
         resolved = self._known.get(body)
         changes: list[SchemaChange] = []
         if resolved is None:
-            resolved, changes = self._versions.resolve(binlog.parse_table_map(body, 0, is_mariadb=self._is_mariadb))
+            found = binlog.parse_table_map(body, 0, is_mariadb=self._is_mariadb)
+            resolved, changes = self._versions.resolve(found)
             self._known[body] = resolved
+            if self._skips_applied and found.table == APPLIED_TABLE:
+                self._marks.add(body)
+        if body in self._marks:
+            self._is_applied = True
         self._current[body[:6]] = resolved
         return changes
 
@@ -52,7 +69,7 @@ class Maps:
         resolved = self._current.get(number)
         if resolved is None:
             raise ValueError("rows without their table's map")
-        return resolved
+        return _NOT_WANTED if self._is_applied else resolved
 
     def forget(self, changes: list[SchemaChange]) -> None:
         """Tables were announced: readers of other maps of theirs stand for the version before."""
@@ -66,6 +83,7 @@ class Maps:
     def clear(self) -> None:
         """A statement may have changed a table: look again."""
         self._known.clear()
+        self._marks.clear()
 
 
 def read_rows(resolved: Resolved, kind: int, m: bytes, end: int) -> tuple[list[Row | None], list[Row | None]]:

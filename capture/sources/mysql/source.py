@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 def open_source(settings: Settings) -> Source:
     """Connect to the source. Raises SOURCE_CONNECTION, PREREQUISITE or CONFIGURATION."""
     section = cast("MysqlSource", settings.source)
-    return MysqlServer(section, section.server_id or default_server_id(settings.name))
+    server_id = section.server_id or default_server_id(settings.name)
+    return MysqlServer(section, server_id, skips_applied=settings.loopback_prevention)
 
 
 def open_snapshot_reader(settings: Settings) -> SnapshotReader:
@@ -44,8 +45,10 @@ def open_snapshot_reader(settings: Settings) -> SnapshotReader:
 class MysqlServer:
     """One server. Its catalogue connection is opened again where it broke between two calls."""
 
-    def __init__(self, settings: MysqlSource, server_id: int) -> None:
+    def __init__(self, settings: MysqlSource, server_id: int, *, skips_applied: bool = False) -> None:
+        """`skips_applied`: leave out the transactions that appliers have marked."""
         self._settings = settings
+        self._skips_applied = skips_applied
         self._server_id = server_id
         self._selection = Selection(settings.tables)
         self._connection: Connection | None = connect(settings)
@@ -130,7 +133,9 @@ class MysqlServer:
         folds_names = self._facts().folds_names
         versions = Versions(self._catalog, self._selection, tables, self._settings.zero_dates, folds_names=folds_names)
         place = place_of(position, is_mariadb=self._connected().is_mariadb)
-        return MysqlLog(self._stream(), versions, place, position, self.complete, self._place)
+        return MysqlLog(
+            self._stream(), versions, place, position, self.complete, self._place, skips_applied=self._skips_applied
+        )
 
     def current_position(self) -> Position:
         """Return the log's end."""

@@ -1,0 +1,46 @@
+"""Transactions that an applier has marked are left out of the log, row by row, and no other ones."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from capture.sources.mysql.row_events import Maps
+from capture.sources.mysql.versions import Resolved, Versions
+from schemas.changes import APPLIED_TABLE
+from schemas.table import TableName, TableSchema
+
+
+def _map(number: int, database: str, table: str) -> bytes:
+    names = b"".join(bytes([len(name)]) + name.encode() + b"\0" for name in (database, table))
+    return number.to_bytes(6, "little") + bytes(2) + names + bytes([1, 3, 0, 0])
+
+
+class AllWanted:
+    """Has every table of the log."""
+
+    def resolve(self, found: Any) -> tuple[Resolved, list[Any]]:
+        return Resolved(TableSchema(TableName(found.database, found.table), (), ())), []
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_rows_behind_a_mark_are_not_wanted_until_the_next_transaction(skips: bool) -> None:
+    maps = Maps(cast("Versions", AllWanted()), is_mariadb=False, skips_applied=skips)
+
+    def wanted(*bodies: bytes) -> list[str | None]:
+        """Read a transaction's maps; return the tables whose rows are wanted."""
+        maps.begin()
+        found = []
+        for body in bodies:
+            maps.read(body)
+            table = maps.find(body[:6]).table
+            found.append(None if table is None else table.name.table)
+        return found
+
+    items, mark, other = _map(1, "shop", "items"), _map(2, "tailrace", APPLIED_TABLE), _map(3, "shop", "other")
+    for _ in range(2):
+        assert wanted(items, other) == ["items", "other"]
+        assert wanted(mark, items, other) == ([None] * 3 if skips else [APPLIED_TABLE, "items", "other"])
+        # Looked at again after a statement: it is known by its name.
+        maps.clear()
