@@ -117,6 +117,7 @@ def test_a_full_disk_is_a_clear_error() -> None:
 
 PROGRAM = """
 import sys
+from types import SimpleNamespace
 from apply.sink import Origin, TableBatch, TopicPartition
 from apply.sinks import stdout
 from schemas.errors import TailraceError
@@ -126,7 +127,7 @@ from schemas.types import Family, LogicalType
 table = TableSchema(TableName("public", "t"), (Column("id", LogicalType(Family.INT64), "bigint"),), (0,))
 origin = Origin(TopicPartition("t", 0), 0, 1, 0, None)
 try:
-    sink = stdout.open_sink(None, "look")
+    sink = stdout.open_sink(SimpleNamespace(apply=SimpleNamespace(before_image=None)), "look")
     for _ in range(100):
         sink.apply(TableBatch(table, sequence=[("c", None, (1,))] * 100, origins={"sequence": [origin] * 100}))
         sink.flush()
