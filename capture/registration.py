@@ -5,10 +5,32 @@ So a capture that starts while the registry is out goes on with the versions tha
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from capture.schemas_topic import Catalogue
+from runtime.kafka.producer import PlainProducer
+from runtime.logging import get_logger
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds
-from schemas.registry import TableVersion
+from schemas.errors import TailraceError
+from schemas.registry import NOOP_KEY, TableVersion
+from schemas.settings import Settings
+
+log = get_logger(__name__)
+
+
+def seal_registry_topic(settings: Settings) -> None:
+    """Write a record that says nothing behind what was committed to the registry's topic.
+
+    A transaction ends with a marker, which no consumer ever sees: a registry that is pointed at the topic, and answers
+    only when it has read the last offset (Karapace), would wait for ever. What fails is tried with the next start.
+    """
+    try:
+        with closing(PlainProducer(settings.kafka)) as producer:
+            producer.produce(settings.topics.registry_topic, NOOP_KEY, None, 0)
+            producer.flush()
+    except TailraceError as error:
+        log.warning("the registry's topic is left with a marker at its end", error=str(error))
 
 
 class Registration:

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from functools import partial
 
 from capture import checkpoints, hanging
 from capture import schemas_topic as versions
@@ -19,6 +20,7 @@ from capture.leadership import Leadership
 from capture.load_process import ProcessWorker
 from capture.load_state import LoadState
 from capture.progress import Progress
+from capture.registration import seal_registry_topic
 from capture.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
 from capture.signals import CaptureSignals
@@ -207,6 +209,7 @@ class _Service:
                     now_us=clock.now_us,
                     monotonic=clock.monotonic,
                     registry=registry,
+                    seal=partial(seal_registry_topic, settings),
                 ),
                 checkpoint,
                 catalogue,

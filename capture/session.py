@@ -67,6 +67,7 @@ class Surroundings:
     now_us: Callable[[], int]
     monotonic: Callable[[], float]
     registry: Registry | None = None
+    seal: Callable[[], None] = lambda: None
 
 
 class Session:
@@ -90,8 +91,8 @@ class Session:
             now_us=around.now_us,
         )
         self.publisher.large = open_large_records(settings, around.producer, around.topics)
-        connector = around.source.capabilities.connector
-        self._tables = Tables(settings, self.publisher, catalogue, around.topics, connector, around.registry)
+        name = around.source.capabilities.connector
+        self._tables = Tables(settings, self.publisher, catalogue, around.topics, name, around.registry, around.seal)
         self._loader = Loader(
             around.spawn,
             self._horizon,
@@ -341,11 +342,11 @@ class Session:
         began_s = self._monotonic()
         hit("capture.commit.before")
         self._around.producer.commit()
+        self._tables.committed()
         hit("capture.commit.after")
         now_s = self._monotonic()
         self._allowance.committed(publisher, now_s - self._committed_at_s)
-        self._committed_at_s = now_s
-        self.commit_s = now_s - began_s
+        self._committed_at_s, self.commit_s = now_s, now_s - began_s
         self._in_transaction = False
         limit_s = self._settings.capture.commit_interval_ms / 1000
         self._interval_s = min(limit_s, max(COMMIT_INTERVAL_MIN_S, COMMIT_SHARE * self.commit_s))

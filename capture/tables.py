@@ -13,6 +13,7 @@ from capture.shapes import SHAPES, Origin, Reshaper
 from runtime.kafka.admin import TopicSpec
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
+from schemas.format import Format
 from schemas.routing import Route, route
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
@@ -38,8 +39,13 @@ class Tables:
         topics: TopicAdmin,
         connector: str,
         registry: Registry | None = None,
+        seal: Callable[[], None] = lambda: None,
     ) -> None:
+        """`seal` is called once records of the registry's topic are committed; see `seal_registry_topic`."""
         self._settings = settings
+        self._seal = seal
+        # A predecessor may have died in between.
+        self._is_unsealed = registry is None and settings.topics.format is Format.AVRO
         self._publisher = publisher
         self._catalogue = catalogue
         self._registration = Registration(catalogue, registry)
@@ -76,6 +82,13 @@ class Tables:
                 feed.encoder, feed.shape = encoder, shape
         for addition in additions:
             self._publisher.record(*addition)
+            self._is_unsealed |= addition.topic == self._settings.topics.registry_topic
+
+    def committed(self) -> None:
+        """Note that the Kafka transaction with the versions' records is committed."""
+        if self._is_unsealed:
+            self._is_unsealed = False
+            self._seal()
 
     def as_published(self, table: TableSchema) -> TableSchema:
         """Return a version in force as it goes on: under a new number if its schemas, or their ids, are others now."""

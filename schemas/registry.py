@@ -108,6 +108,10 @@ def registry_record(subject: str, version: int, schema_id: int, text: str) -> Sc
     return SchemaRecord(_json(key), _json(value))
 
 
+NOOP_KEY = b'{"keytype":"NOOP","magic":0}'
+"""The key of the records that registries write to see how far they have read. They have no value, and say nothing."""
+
+
 class RegisteredSchema(NamedTuple):
     """What a `_schemas` record says."""
 

@@ -14,6 +14,7 @@ import fastavro
 from deploy.local.java import find_java
 from deploy.local.kafka import KafkaAddress, kafka_jars, run_tool
 from runtime.kafka.admin import Topics, TopicSpec
+from schemas.registry import NOOP_KEY
 from tests.integration.services import Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
@@ -86,7 +87,7 @@ def test_topics_take_every_form_at_once(
 ) -> None:
     source, target = source_database, target_database
     source.execute(*TABLES, *_fill(1, ROWS), _message(0))
-    topics = {"overrides": _overrides(replication)}
+    topics = {"overrides": _overrides(replication), "registry_topic": f"{replication}.registry"}
     read = Reader(kafka_server.bootstrap, replication)
     with Services(tmp_path, replication, kafka_server, source, target, topics=topics) as services:
         planned = services.run("plan")
@@ -122,6 +123,12 @@ def test_topics_take_every_form_at_once(
     _check_events(read)
     _check_outbox(read)
     _check_partitions(read, kafka_server)
+    # A registry that is pointed at the topic waits for its last offset: it must not be a transaction's marker.
+    registry_topic = str(topics["registry_topic"])
+    *_, (_, _, offset, key, value) = read_raw(kafka_server.bootstrap, [registry_topic])
+    assert (key, value) == (NOOP_KEY, None)
+    ends = Topics(kafka_server.settings).end_offsets([registry_topic], read_committed=False)
+    assert list(ends.values()) == [offset + 1]
 
 
 class Reader:
@@ -138,7 +145,7 @@ class Reader:
     def avro(self, topic: str) -> list[tuple[int, Any, Any]]:
         """Return the same, decoded as anybody would who has the schemas topic of a registry."""
         found: dict[int, Any] = {}
-        for _, _, _, _, value in read_raw(self._bootstrap, ["_schemas"]):
+        for _, _, _, _, value in read_raw(self._bootstrap, [f"{self.replication}.registry"]):
             document = json.loads(value or b"{}")
             if self.replication in document.get("subject", ""):
                 found[document["id"]] = fastavro.parse_schema(json.loads(document["schema"]))
