@@ -169,7 +169,7 @@ def test_avro_by_a_registry(
         assert list(differences(recording.expected, rows)) == [], services.log_tail("apply")
 
 
-@pytest.mark.parametrize("connector", ["mysql"])
+@pytest.mark.parametrize("connector", ["mysql", "mariadb"])
 def test_what_debezium_wrote_of_mysql(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, target_database: Database, connector: str
 ) -> None:

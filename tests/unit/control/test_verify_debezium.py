@@ -14,7 +14,7 @@ from schemas.types import Family, LogicalType
 from tests.kit.debezium import recorded
 
 
-@pytest.mark.parametrize("connector", ["postgresql", "mysql"])
+@pytest.mark.parametrize("connector", ["postgresql", "mysql", "mariadb"])
 def test_the_changes_of_a_real_connector_tell_places_that_rise_along_the_log(connector: str) -> None:
     recording = recorded("json-with-schema", connector)
     reads = reading(Format.JSON_WITH_SCHEMA, connector, "x", Stated({}, "adaptive", "precise", "bytes"), None)
