@@ -56,10 +56,10 @@ class LargeRecords:
         self._is_made = False
 
     def produce(self, topic: str, encoder: Encoder, pair: Pair, partition: int | None) -> None:
-        """Publish a record. Raises CONFIGURATION where its key alone, or its small values, are too large."""
+        """Publish a record. Raises CONFIGURATION where its key alone is too large."""
         key, value = pair
         assert value is not None
-        small = reduced(encoder, compile_decoder(encoder.table, encoder.format), value)
+        small = reduced(encoder, compile_decoder(encoder.table, encoder.format), value, self._part_bytes)
         if not self._is_made:
             self._make()
             self._is_made = True

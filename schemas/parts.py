@@ -22,8 +22,9 @@ HEADER = "tailrace.parts"
 PART_BYTES_MAX = 900_000
 """Less than brokers and clients take by default."""
 
-LARGE_BYTES = 16_384
-"""Values from this size on are left out of the record that stands for the whole one."""
+LARGE_BYTES = (16_384, 1_024, 0)
+"""Values from this size on are left out of the record that stands for the whole one; from the next one, if it would
+still be too large. At last all that are not of the key, of whatever type."""
 
 
 class Reference(NamedTuple):
@@ -71,11 +72,20 @@ def parts(value: bytes, part_bytes: int) -> Iterator[bytes]:
         yield value[begin : begin + part_bytes]
 
 
-def reduced(encoder: Encoder, decoder: Decoder, value: bytes) -> bytes:
+def reduced(encoder: Encoder, decoder: Decoder, value: bytes, bytes_max: int) -> bytes:
     """Return the record that stands in the place of a large one. (`transaction` is in the whole one only.)
 
-    Large old values of updates are null in it. Raises DECODE.
+    Large old values of updates are null in it. It has more than `bytes_max` only if its key alone has. Raises DECODE.
     """
+    small = b""
+    for least in LARGE_BYTES:
+        small = _reduced(encoder, decoder, value, least)
+        if len(small) <= bytes_max:
+            break
+    return small
+
+
+def _reduced(encoder: Encoder, decoder: Decoder, value: bytes, least: int) -> bytes:
     op, before, after = decoder.decode(value)
     facts = decoder.facts(value)
     lost = None if op == "u" else UNCHANGED
@@ -83,8 +93,8 @@ def reduced(encoder: Encoder, decoder: Decoder, value: bytes) -> bytes:
         encoder.table,
         Transaction("", 0, facts.lsn or 0, facts.source_ts_us),
         [op],
-        [_without_large(encoder, before, lost)],
-        [_without_large(encoder, after, UNCHANGED)],
+        [_without_large(encoder, before, lost, least)],
+        [_without_large(encoder, after, UNCHANGED, least)],
     )
     block = encoder.block(
         snapshot=facts.snapshot,
@@ -97,10 +107,11 @@ def reduced(encoder: Encoder, decoder: Decoder, value: bytes) -> bytes:
     return pairs[0][1] or b""
 
 
-def _without_large(encoder: Encoder, row: Row | None, lost: object) -> Row | None:
+def _without_large(encoder: Encoder, row: Row | None, lost: object, least: int) -> Row | None:
     if row is None:
         return None
     key = encoder.table.key
     return tuple(
-        lost if i not in key and isinstance(v, str | bytes) and len(v) >= LARGE_BYTES else v for i, v in enumerate(row)
+        lost if i not in key and (not least or (isinstance(v, str | bytes) and len(v) >= least)) else v
+        for i, v in enumerate(row)
     )

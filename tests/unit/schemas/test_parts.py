@@ -64,10 +64,32 @@ def test_what_stands_for_a_large_record_lacks_its_large_values_alone(
     else:
         changes = RowChanges(table, Transaction("9", 9, 77, 5_000_001), [op], [before], [after])
         value = encoder.run(changes, block, 40, False)[0][0][1] or b""
-    small = reduced(encoder, decoder, value)
+    small = reduced(encoder, decoder, value, 900_000)
     assert len(small) < 20_000
     assert decoder.decode(small) == (op, *expected)
     assert decoder.facts(small) == decoder.facts(value)
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize(("each", "left"), [(12_000, "numbers and names"), (900, "the key")])
+def test_a_record_of_many_small_values_is_reduced_until_kafka_takes_it(format_: Format, each: int, left: str) -> None:
+    count = 150_000 // each
+    columns = (
+        Column("id", LogicalType(Family.INT64), "bigint", nullable=False),
+        Column("number", LogicalType(Family.INT32), "integer", nullable=False),
+        *(Column(f"c{n}", TEXT, "text", nullable=False) for n in range(count)),
+    )
+    table = TableSchema(TableName("s", "many"), columns, (0,), full_before=True)
+    encoder = compile_encoder(table, format_, replication="r", connector="postgresql", database="d")
+    decoder = compile_decoder(table, format_)
+    block = encoder.block(snapshot="false", position_lsn=77, ts_us=5_000_001, txid=9, now_us=6_000_002)
+    row = (1, 5, *["x" * each] * count)
+    changes = RowChanges(table, Transaction("9", 9, 77, 5_000_001), ["u"], [row], [row])
+    value = encoder.run(changes, block, 40, False)[0][0][1] or b""
+    small = reduced(encoder, decoder, value, 90_000)
+    assert len(small) <= 90_000 < len(value)
+    number = U if left == "the key" else 5
+    assert decoder.decode(small)[2] == (1, number, *[U] * count)
 
 
 class Log:
