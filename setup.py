@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ("values", "log_rows")
+# A build in isolation does not look for modules beside this file.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from schemas.twin import sources_digest
+
+MODULES = ("values", "log_rows", "readings", "fields", "staged_lines")
 
 
 class BuildIfPossible(build_ext):  # type: ignore[misc]  # setuptools has no types
@@ -25,6 +33,12 @@ class BuildIfPossible(build_ext):  # type: ignore[misc]  # setuptools has no typ
                 self.extensions.append(extension)
 
 
-EXTENSIONS = [Extension(f"schemas.twin.{name}", [f"schemas/twin/{name}.py"]) for name in MODULES]
+# Each one carries a digest of all, so all are built again when one changes.
+SOURCES = [str(path) for path in Path("schemas/twin").glob("*.p*")]
+CARRIED = [("TWIN_SOURCES", f'"{sources_digest()}"')]
+EXTENSIONS = [
+    Extension(f"schemas.twin.{name}", [f"schemas/twin/{name}.py"], define_macros=CARRIED, depends=SOURCES)
+    for name in MODULES
+]
 
 setup(ext_modules=cythonize(EXTENSIONS, build_dir="build"), cmdclass={"build_ext": BuildIfPossible})

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
+from schemas.types.logical import LogicalType
 
 Row = tuple[Any, ...]
 """Canonical values in column order; `UNCHANGED` where the log did not hold the value."""
@@ -122,6 +123,16 @@ class StagedForm(Protocol):
 
     def takes_utf8(self, column: int) -> bool:
         """Tell whether a column may be in `utf8`."""
+        ...
+
+    def plan(self, types: Sequence[LogicalType]) -> list[tuple[int, int]] | None:
+        """Return each column's kind (`schemas.twin.kinds`) and the length of its field (0: any) for the compiled twin,
+        or None where a line is anything but the fields of PostgreSQL's binary COPY for all columns in their order.
+        """
+        ...
+
+    def field(self, column: int) -> Callable[[Any], bytes]:
+        """Return the function that makes the field of one column's value, or raises as the lines do."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from schemas import envelope
@@ -19,6 +20,7 @@ from schemas.codecs.generate import (
     names,
     whole_before,
 )
+from schemas.codecs.staged_twin import Stage, StagerModule, staged
 from schemas.format import Format
 from schemas.table import TableSchema
 from schemas.types.forms import FORMS
@@ -60,13 +62,21 @@ def _decoder_functions(table: TableSchema) -> Functions:
         return *arrange(table, op, before, after, missing), p
 
     made["rare"] = lambda b: parse(b)[:3]
+
+    def by_python(form: StagedForm) -> Stage:
+        title = f"avro stager of {table.name} {table.version}"
+        return compile_staged(form, _staged_lines(table, form), title, made)
+
+    def by_twin(form: StagedForm, module: StagerModule | None = None) -> Stage | None:
+        return staged(table, Format.AVRO, form, partial(by_python, form), module)
+
     return {
         "source_text": text,
         "decode": guarded(table, "a value", lambda b: parse(b)[:3]),
         "decode_many": guarded_many(table, made["decode_many"]),
-        "staged": lambda form: compile_staged(
-            table, form, _staged_lines(table, form), f"avro stager of {table.name} {table.version}", made
-        ),
+        "staged": lambda form: guarded_many(table, by_twin(form) or by_python(form)),
+        "staged_by_python": by_python,
+        "staged_by_twin": by_twin,
         "decode_key": guarded(table, "a key", whole(made["key_at"], wire.HEADER_BYTES)),
         "facts": guarded(table, "a value", lambda b: _facts(b, parse(b)[3])),
     }

@@ -5,6 +5,7 @@ A reader parses no further than the rows: our own envelopes have the source behi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,6 +22,7 @@ from schemas.codecs.generate import (
     indent,
     names,
 )
+from schemas.codecs.staged_twin import Stage, StagerModule, staged
 from schemas.format import Format
 from schemas.table import TableSchema
 from schemas.types.forms import FORMS
@@ -66,17 +68,21 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
     whole = _payload if wrapped else loads
     # Another writer's envelope may have its fields in another order: then what stands before the source is not enough.
     made["rare"] = lambda d, b: arranged(d if {"op", "before", "after"} <= d.keys() else whole(b))
+
+    def by_python(form: StagedForm) -> Stage:
+        title = f"{format_} stager of {table.name} {table.version}"
+        return compile_staged(form, _staged_lines(table, form, wrapped=wrapped), title, made)
+
+    def by_twin(form: StagedForm, module: StagerModule | None = None) -> Stage | None:
+        return staged(table, format_, form, partial(by_python, form), module)
+
     return {
         "source_text": text,
         "decode": guarded(table, "a value", lambda b: arranged(whole(b))),
         "decode_many": guarded_many(table, made["decode_many"]),
-        "staged": lambda form: compile_staged(
-            table,
-            form,
-            _staged_lines(table, form, wrapped=wrapped),
-            f"{format_} stager of {table.name} {table.version}",
-            made,
-        ),
+        "staged": lambda form: guarded_many(table, by_twin(form) or by_python(form)),
+        "staged_by_python": by_python,
+        "staged_by_twin": by_twin,
         "decode_key": guarded(table, "a key", lambda b: key_of(whole(b))),
         "facts": guarded(table, "a value", lambda b: _facts(whole(b))),
     }

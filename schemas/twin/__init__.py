@@ -7,15 +7,44 @@ functions.
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
+from hashlib import sha256
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 
+@cache
 def built(name: str) -> ModuleType | None:
-    """Return a module of the twin if it is built; None: the generated functions do its work."""
+    """Return a module of the twin if it is built of the sources that are here; None: the generated functions do its
+    work.
+    """
     try:
         module = import_module(f"schemas.twin.{name}")
     except ImportError:
         # Unbuilt it needs Cython, which only developers have.
         return None
-    return module if module.COMPILED else None
+    except Exception:  # noqa: BLE001 - modules that were built at different times do not find each other's functions
+        module = None
+    if module is not None and not module.COMPILED:
+        return None
+    digest = sources_digest()
+    if module is None or digest != module.SOURCES:
+        warnings.warn(
+            f"schemas.twin.{name} was built of other sources than those beside it and is not used:"
+            " install Tailrace again (in a checkout: `make venv`)",
+            stacklevel=2,
+        )
+        return None
+    return module
+
+
+@cache
+def sources_digest() -> str:
+    """Return a digest of the twin's sources, which extensions carry that are built of them."""
+    digest = sha256()
+    for path in sorted(Path(__file__).parent.glob("*.p*")):
+        if path.suffix in {".py", ".pxd"} and path.stem != "__init__":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -40,5 +40,5 @@ _KINDS = {
 def kind_of(type_: LogicalType) -> int:
     """Return the kind of a type's values. CALLED for texts, too: the engine knows whether they stand as they are."""
     if type_.family is Family.DECIMAL and (type_.precision or DIGITS_MAX + 1) <= DIGITS_MAX:
-        return DECIMAL
+        return DECIMAL if 0 <= (type_.scale or 0) <= DIGITS_MAX else CALLED
     return _KINDS.get(type_.family, CALLED)

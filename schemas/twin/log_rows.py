@@ -44,6 +44,8 @@ MESSAGE_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 18)
 KEPT_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 16)
 
 COMPILED = cython.compiled
+SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
+"""What it was built of (`schemas.twin.sources_digest`)."""
 
 Pair = tuple[bytes | None, bytes | None]
 

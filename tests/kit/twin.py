@@ -9,7 +9,7 @@ from types import ModuleType
 
 import schemas.twin
 
-_ORDER = ("values", "log_rows")
+_ORDER = ("values", "log_rows", "readings", "fields", "staged_lines")
 """Each one may import those before it."""
 
 

@@ -32,6 +32,7 @@ from typing import Any
 from apply.sinks.postgresql.numeric import FIXED_LETTERS, fixed_lines, fixed_values
 from apply.sinks.postgresql.types import Wire, function
 from schemas.changes import Row
+from schemas.types import LogicalType
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """Signature, no flags, no header extension."""
@@ -89,6 +90,19 @@ class LineForm:
             "else:",
             f"    {_line_with_nulls(self.fields, utf8, {})}",
         ]
+
+    def plan(self, types: Sequence[LogicalType]) -> list[tuple[int, int]] | None:
+        """See `StagedForm`."""
+        wires = [field[1] for place, field in enumerate(self.fields) if field is not None and field[0] == place]
+        if not len(wires) == len(self.fields) == len(types):
+            return None
+        return [(wire.kind(type_), wire.size) for wire, type_ in zip(wires, types, strict=True)]
+
+    def field(self, column: int) -> Callable[[Any], bytes]:
+        """See `StagedForm`."""
+        wires = [field[1] for field in self.fields if field is not None and field[0] == column]
+        encode = line_encoder([(0, wires[0])], width=1)
+        return lambda value: encode([(value,)])[0]
 
     @property
     def _utf8(self) -> set[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from apply.sinks.postgresql.numeric import FIXED_SCALE_MAX, encode_decimal, unscaled_encoder
+from schemas.twin import kinds
 from schemas.types import Family, LogicalType
 
 POSTGRESQL_EPOCH_US = 946_684_800_000_000
@@ -49,6 +50,12 @@ class Wire:
     """A byte that stands before the value in the field."""
     casts: bool = False
     """Whether the merge must cast to the target's type, since no assignment cast leads there from `stage`."""
+
+    def kind(self, type_: LogicalType) -> int:
+        """Return as what the compiled twin sends values of a type (`schemas.twin.kinds`)."""
+        if self.is_text:
+            return kinds.TEXT if self.lead is None else kinds.VERSIONED
+        return kinds.kind_of(type_)
 
 
 def timestamp_field(value: int) -> int:

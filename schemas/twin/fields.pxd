@@ -1,0 +1,10 @@
+# What other modules of the twin call without Python in between.
+
+cdef Py_ssize_t avro_field(
+    unsigned char* out, Py_ssize_t o, int kind, int scale, Py_ssize_t size,
+    const unsigned char* m, Py_ssize_t p, Py_ssize_t q
+) except? -1
+cdef Py_ssize_t json_field(
+    unsigned char* out, Py_ssize_t o, int kind, int scale, Py_ssize_t size,
+    const unsigned char* m, Py_ssize_t p, Py_ssize_t q
+) except? -1

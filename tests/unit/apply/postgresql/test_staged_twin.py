@@ -1,0 +1,243 @@
+"""The compiled twin stages what the generated functions stage: every type and operation, every byte; damage too.
+
+It is held to that as it is built, if it is, and as Python runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apply.sinks.postgresql.rows import LineForm
+from apply.sinks.postgresql.statements import usual_form
+from apply.sinks.postgresql.types import wire_of
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.codecs import Decoder, compile_decoder, compile_encoder
+from schemas.codecs.generate import guarded_many
+from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
+from schemas.table import Column, TableName, TableSchema
+from schemas.twin import built, kinds
+from schemas.types import Family, LogicalType
+from tests.kit.twin import unbuilt
+from tests.kit.type_samples import SAMPLES
+
+MODULES = [pytest.param(unbuilt("staged_lines"), id="unbuilt"), pytest.param(built("staged_lines"), id="built")]
+TXN = Transaction("1", 1, 2, 3)
+
+CHOSEN = [
+    *[sample for sample in SAMPLES if sample.type.scale != 500],
+    *[
+        type(SAMPLES[0])(LogicalType(Family.DECIMAL, precision, scale), "numeric", (0, 1, -1, 10**precision - 1, 9999))
+        for precision, scale in ((18, 0), (18, 1), (18, 3), (18, 4), (18, 5), (18, 18))
+    ],
+]
+"""The key, and a column of each sample of a type."""
+COLUMNS = [Column("id", LogicalType(Family.INT64), "bigint")]
+COLUMNS += [Column(f'c"{i}é', sample.type, sample.native) for i, sample in enumerate(CHOSEN)]
+COUNT = len(COLUMNS)
+
+US = st.integers(-(2**63), 2**63 - 1) | st.integers(-63_082_281_600_000_000, 252_455_616_000_000_000)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text(
+    '\1\10\t\n\f\r\33"\\/é\u2028😀 a', max_size=20
+)
+DRAWN: dict[Family, st.SearchStrategy[Any]] = {
+    Family.INT64: st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**6), 10**6),
+    Family.TIMESTAMP: US,
+    Family.TIMESTAMPTZ: US,
+    Family.UUID: st.uuids().map(str),
+    Family.BYTES: st.binary(max_size=40),
+    Family.STRING: TEXT,
+    Family.FLOAT32: st.floats(width=32),
+    Family.FLOAT64: st.floats(),
+}
+
+
+def _table(key: tuple[int, ...] = (0,), *, full_before: bool = False) -> TableSchema:
+    return TableSchema(TableName("public", "t"), tuple(COLUMNS), key, full_before=full_before)
+
+
+TABLES = [_table(), _table((0, 14)), _table(full_before=True)]
+
+
+def _value(place: int) -> st.SearchStrategy[Any]:
+    sample = CHOSEN[place - 1]
+    # Long values go through whole in the tests of codecs.
+    edges = st.sampled_from([value for value in sample.values if len(repr(value)) < 300])
+    if sample.type.family is Family.DECIMAL and (sample.type.precision or 0) <= 18:
+        bound = 10 ** (sample.type.precision or 0)
+        return edges | st.integers(1 - bound, bound - 1)
+    return edges | DRAWN.get(sample.type.family, st.nothing())
+
+
+@st.composite
+def _rows(draw: st.DrawFn, *, unchanged: bool) -> Row:
+    """Draw a row of which a few columns are there: one that is odd makes the whole row so."""
+    row: list[Any] = [draw(DRAWN[Family.INT64]), *[None] * (COUNT - 1)]
+    for place in {14, *draw(st.sets(st.integers(1, COUNT - 1), max_size=4))}:
+        row[place] = draw(_value(place))
+    if unchanged:
+        row[draw(st.integers(15, COUNT - 1))] = UNCHANGED
+    return tuple(row)
+
+
+@st.composite
+def _values(draw: st.DrawFn, table: TableSchema, format_: Format) -> list[bytes]:
+    """Draw the values of records as the encoder writes them."""
+    run = RowChanges(table, TXN)
+    for _ in range(draw(st.integers(1, 3))):
+        op = draw(st.sampled_from("ccuud"))
+        old, new = draw(_rows(unchanged=False)), draw(_rows(unchanged=draw(st.integers(0, 5)) == 0))
+        if not table.full_before:
+            old = tuple(value if i in table.key else UNCHANGED for i, value in enumerate(old))
+        has_old = op == "d" or (op == "u" and table.full_before)
+        run.add(op, old if has_old else None, None if op == "d" else new)
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    if draw(st.integers(0, 9)) == 0:
+        return [encoder.truncate(block, 1)]
+    if draw(st.integers(0, 3)) == 0:
+        rows = [row for row in run.after if row is not None and UNCHANGED not in row]
+        return [encoder.read(encoder.body(row), block, 5) for row in rows]
+    return [value for _, value in encoder.run(run, block, 8190, False)[0] if value is not None]
+
+
+JUNK = st.binary(max_size=4) | st.sampled_from(
+    (
+        b" ",
+        b'"',
+        b"\\",
+        b"\\u00e9",
+        b"\\/",
+        b"null",
+        b"true",
+        b"1.0",
+        b"-0",
+        b"01",
+        b"1e5",
+        b"{}",
+        b"[",
+        b",",
+        b"\n",
+        b"A===",
+        b"==",
+    )
+)
+
+
+@st.composite
+def _damaged(draw: st.DrawFn, value: bytes) -> bytes:
+    # Most of what stands before and behind the row is not looked at.
+    at = draw(st.integers(0, len(value)))
+    junk = draw(JUNK)
+    return draw(
+        st.sampled_from([value[:at], value[:at] + junk + value[at:], value[:at] + junk + value[at + len(junk) :]])
+    )
+
+
+def _outcome(decoder: Decoder, stage: Callable[..., None], values: list[bytes]) -> str | ErrorKind:
+    try:
+        return repr(guarded_many(decoder.table, stage)(values))
+    except TailraceError as error:
+        return error.kind
+
+
+@cache
+def _stages(decoder: Decoder, module: ModuleType) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return what the twin does, and what the generated function."""
+    form, functions = usual_form(decoder.table), decoder._functions
+    return functions["staged_by_twin"](form, module), functions["staged_by_python"](form)
+
+
+@pytest.mark.parametrize("module", MODULES)
+@given(st.data(), st.sampled_from(TABLES), st.sampled_from(list(Format)), st.booleans())
+def test_the_twin_stages_what_the_generated_functions_stage(
+    module: ModuleType | None, data: st.DataObject, table: TableSchema, format_: Format, damage: bool
+) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    values = data.draw(_values(table, format_))
+    if damage:
+        values = [data.draw(_damaged(value)) for value in values]
+    decoder = compile_decoder(table, format_)
+    twin, generated = _stages(decoder, module)
+    assert _outcome(decoder, twin, values) == _outcome(decoder, generated, values)
+
+
+USUAL: dict[Family, Any] = {
+    **dict.fromkeys((Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.DECIMAL, Family.UINT64), 7),
+    **dict.fromkeys((Family.FLOAT32, Family.FLOAT64), 0.5),
+    **dict.fromkeys((Family.DATE, Family.TIME, Family.TIMESTAMP, Family.TIMESTAMPTZ), 20_000),
+    Family.BOOLEAN: True,
+    Family.BYTES: b"\0\1",
+    Family.UUID: "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+}
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("module", MODULES)
+def test_usual_rows_are_staged_without_a_second_reading(module: ModuleType | None, format_: Format) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TABLES[0]
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    decoder, form = compile_decoder(table, format_), usual_form(table)
+    row = tuple(USUAL.get(c.type.family, 'é"\\\n') if c.type.family is not Family.NUMERIC else None for c in COLUMNS)
+    run = RowChanges(table, TXN, ["c", "u"], [None, None], [row, (1, *[None] * (COUNT - 1))])
+    values = [value or b"" for _, value in encoder.run(run, block, 5, False)[0]]
+    expected: list[Any] = []
+    decoder._functions["staged_by_python"](form)(values, expected)
+    assert [type(line) for _, _, line in expected] == [bytes, bytes]
+    found: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        # Without it no function can be generated.
+        patch.setattr(LineForm, "names", None)
+        decoder._functions["staged_by_twin"](form, module)(values, found)
+    assert found == expected
+
+
+def test_large_records_are_read_the_careful_way() -> None:
+    module = unbuilt("staged_lines")
+    table = TableSchema(TableName("public", "t"), (COLUMNS[0], Column("v", LogicalType(Family.STRING), "text")), (0,))
+    encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    small, large = (
+        encoder.read(encoder.body((1, "x" * size)), block, 5) for size in (100_000, module.RECORD_BYTES_MAX)
+    )
+    stager = module.Stager(
+        {
+            "is_json": False,
+            "is_wrapped": False,
+            "names": [],
+            "calls": {},
+            "kinds": bytes((kinds.INT64, kinds.TEXT)),
+            "sizes": bytes((8, 0)),
+            "scales": bytes(2),
+        }
+    )
+    out: list[Any] = []
+    careful: list[bytes] = []
+    stager.run([small, large, small], out, lambda values, _: careful.extend(values))
+    assert careful == [large]
+    assert [len(line) for _, _, line in out] == [12 + 4 + 100_000] * 2
+
+
+def test_a_form_of_other_columns_is_not_the_twins() -> None:
+    wires = [(i, wire_of(column.type)) for i, column in enumerate(COLUMNS)]
+    types = [column.type for column in COLUMNS]
+    assert LineForm(tuple(wires)).plan(types) is not None
+    for fields in (wires[:-1], wires[1:], [*wires[:-1], None], [wires[1], wires[0], *wires[2:]], [*wires, wires[0]]):
+        assert LineForm(tuple(fields)).plan(types) is None
+
+
+def test_every_kind_is_met() -> None:
+    plan = usual_form(TABLES[0]).plan([column.type for column in COLUMNS])
+    assert plan is not None
+    assert {kind for kind, _ in plan} == set(range(1, kinds.CALLED + 1))
