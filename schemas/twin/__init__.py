@@ -29,8 +29,7 @@ def built(name: str) -> ModuleType | None:
         module = None
     if module is not None and not module.COMPILED:
         return None
-    digest = sources_digest()
-    if module is None or digest != module.SOURCES:
+    if getattr(module, "SOURCES", None) != sources_digest():
         warnings.warn(
             f"schemas.twin.{name} was built of other sources than those beside it and is not used:"
             " install Tailrace again (in a checkout: `make venv`)",
