@@ -68,6 +68,7 @@ def test_whatever_is_done_to_tables_the_copy_follows(
         with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
             try:
                 _run(services, choose, writer, phases, transactions)
+                trial.finish()
                 left: list[str] = []
                 services.wait(lambda: trial.is_equal(services, left), "the copy is equal", progress=True)
                 for name in ("capture", "apply"):
@@ -97,6 +98,7 @@ class Trial:
     at_source: dict[str, Any]
     is_equal: Callable[[Services, list[str]], bool]
     """Leaves what is not equal in the list."""
+    finish: Callable[[], None] = lambda: None
 
 
 @contextlib.contextmanager
@@ -126,8 +128,12 @@ def _mysql(seed: int, request: pytest.FixtureRequest) -> Iterator[Trial]:
 
         source = make(source_kind)
         session = stack.enter_context(random_mysql.open_session(source))
-        writer = random_mysql.begin_writer(session, seed, source)
+        writer = random_mysql.begin_writer(session, seed, source, takes_nul=target_kind != "postgresql")
         at_source = {"zero_dates": "null"}
+
+        def finish() -> None:
+            random_mysql.touch_tables(writer)
+
         if target_kind != "postgresql":
             target = make(target_kind)
             other = stack.enter_context(random_mysql.open_session(target))
@@ -136,7 +142,7 @@ def _mysql(seed: int, request: pytest.FixtureRequest) -> Iterator[Trial]:
                 left[:] = mysql_differences(session, other)
                 return not left
 
-            yield Trial(source, target, writer, at_source, look)
+            yield Trial(source, target, writer, at_source, look, finish)
             return
         database: Database = request.getfixturevalue("target_database")
 
@@ -147,7 +153,7 @@ def _mysql(seed: int, request: pytest.FixtureRequest) -> Iterator[Trial]:
                 left[:] = [verified.stdout + verified.stderr] if verified.returncode else []
             return not left
 
-        yield Trial(source, database, writer, at_source, verify)
+        yield Trial(source, database, writer, at_source, verify, finish)
 
 
 def _run(services: Services, choose: random.Random, writer: Writer, phases: int, transactions: int) -> None:

@@ -18,6 +18,7 @@ from tests.kit.random_tables import INTEGER, Column, Designer, Kind, Table, quot
 from tests.kit.random_world import World
 from tests.kit.random_writer import Writer
 
+TOUCHES_MAX = 20
 SQL_MODE = "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO"
 LARGE = Kind("longtext", ("repeat('x', 9000)", "repeat('é', 20000)", "'small'"), is_large=True)
 KEYS: tuple[Kind, ...] = (
@@ -83,13 +84,21 @@ class MysqlEngine:
 class MysqlDesigner(Designer):
     """Tables with and without keys, in parts, of all types that the server has."""
 
-    def __init__(self, choose: random.Random, schema: str, *, is_mariadb: bool) -> None:
+    def __init__(self, choose: random.Random, schema: str, *, is_mariadb: bool, takes_nul: bool) -> None:
+        """`takes_nul`: whether the target has texts with the character 0."""
         super().__init__(choose)
         self._schema = schema
         samples = BOTH + (MARIADB if is_mariadb else MYSQL)
         self._kinds = [
             # What reads as null is a date that is none: a policy decides, not the way there.
-            Kind(native.removesuffix(" null"), tuple(literal for literal, value in values if value is not None))
+            Kind(
+                native.removesuffix(" null"),
+                tuple(
+                    literal
+                    for literal, value in values
+                    if value is not None and (takes_nul or not isinstance(value, str) or "\0" not in value)
+                ),
+            )
             for native, values in samples
         ]
         self._kinds = [kind for kind in self._kinds if kind.values]
@@ -347,14 +356,34 @@ def open_session(database: MysqlDatabase) -> pymysql.Connection:
     return connection
 
 
-def begin_writer(connection: pymysql.Connection, seed: int, database: MysqlDatabase) -> Writer:
+def begin_writer(connection: pymysql.Connection, seed: int, database: MysqlDatabase, *, takes_nul: bool) -> Writer:
     """Make the first tables, with rows."""
     choose = random.Random(seed)
     engine = MysqlEngine(connection, database.is_mariadb)
     if not database.is_mariadb and choose.random() < 0.3:
         engine.run("set session binlog_transaction_compression = on")
     world = World(engine, choose)
-    designer = MysqlDesigner(choose, database.name, is_mariadb=database.is_mariadb)
+    designer = MysqlDesigner(choose, database.name, is_mariadb=database.is_mariadb, takes_nul=takes_nul)
     writer = Writer(world, RowSteps(world).weighted(), MysqlDefinitionSteps(world, designer))
     writer.begin()
     return writer
+
+
+def touch_tables(writer: Writer) -> None:
+    """Write a row to every table: what changed in its columns reaches a target with the next one."""
+    world = writer.world
+    tables = world.tables
+    for table in tables:
+        world.tables = [table]
+        for _ in range(TOUCHES_MAX):
+            count = world.engine.rows(f"select count(*) from {table.sql}")
+            try:
+                world.insert()
+            except pymysql.err.Error as error:
+                if not world.engine.is_refusal(error):
+                    raise
+            if world.engine.rows(f"select count(*) from {table.sql}") != count:
+                break
+        else:
+            world.run(f"delete from {table.sql} limit 1")
+    world.tables = tables

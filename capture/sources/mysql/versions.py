@@ -8,7 +8,7 @@ where neither does, the table's columns have drifted, and reading stops before a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import TableMap, real_type
@@ -188,11 +188,14 @@ class Versions:
         places: dict[int, int] = {}
         for i, column in enumerate(shown.columns):
             text = column.name or ""
+            native = self._native(name, column, None)
             if text in virtual:
-                generated.append(virtual[text])
+                computed = virtual[text]
+                same = matches(native, parse_native(computed.native), is_full=True)
+                # Where it stands is the map's to say, too: other columns may have come before it.
+                generated.append(replace(computed, position=i, native=computed.native if same else native.text()))
                 continue
             earlier = known.get(text)
-            native = self._native(name, column, None)
             if earlier is not None and matches(native, parse_native(earlier.native), is_full=True):
                 kept = earlier
             else:
