@@ -366,13 +366,15 @@ MODELS: dict[str, type[Part]] = {
 def _problem(document: Any, problem: Any) -> str:
     """Return one line: the rule, the setting in it, and what is wrong."""
     path = [step for step in problem["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
-    where, inside = "the document", path
+    where, inside, rule = "the document", path, None
     if path[:1] == ["rules"] and len(path) > 1 and isinstance(path[1], int):
         rule = document["rules"][path[1]]
         named = rule.get("rule-id") if isinstance(rule, dict) else None
         where = f"rule {named}" if named is not None else f"the rule at place {path[1] + 1}"
         inside = path[2:]
     kind, message = problem["type"], problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(rule, dict) and rule.get("rule-type") == "post-processing":
+        return f"{where}: post-processing is not supported: objects in S3 get no tags by tables"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return f"{where}: rule-type must be one of {', '.join(list(MODELS)[:4])}"
     model = next((MODELS[str(step)] for step in reversed(inside[:-1]) if step in MODELS), None)

@@ -40,3 +40,11 @@ def test_table_settings_that_say_nothing_of_use_are_refused(more: dict[str, obje
     parse({"rules": [rule]})
     with pytest.raises(Exception, match=f"(?s)rule 7: .*{message}"):
         parse({"rules": [rule | more]})
+
+
+def test_rules_that_tag_objects_are_refused_by_their_name() -> None:
+    rule = {"rule-type": "post-processing", "rule-id": "41", "rule-action": "add-tag"}
+    with pytest.raises(Exception, match="rule 41: post-processing is not supported"):
+        parse({"rules": [rule]})
+    with pytest.raises(Exception, match="rule 42: rule-type must be one of selection"):
+        parse({"rules": [{"rule-type": "other", "rule-id": "42"}]})
