@@ -11,6 +11,7 @@ from typing import Any
 
 from apply.debezium_topics import open_reading, source_of
 from control.status import Observer, applied_topics, known_tables
+from runtime.kafka.admin import Topics
 from runtime.kafka.ranges import read_ranges
 from runtime.registry import open_registry
 from schemas.errors import ErrorKind, TailraceError
@@ -46,6 +47,7 @@ class Delivered:
     def __init__(self, settings: Settings, observer: Observer) -> None:
         self._settings = settings
         self._observer = observer
+        self._cluster = Topics(settings.kafka)
         self._topics = applied_topics(settings)
         self._ends: Mapping[tuple[str, int], int] = {}
         self._place = -1
@@ -53,9 +55,10 @@ class Delivered:
     def passed(self, position: int) -> bool:
         """Tell whether a change has come that was committed behind a position of the log."""
         ends = self._observer.ends(self._topics)
-        new = {p: (max(0, end - LAST_RECORDS), end) for p, end in ends.items() if self._ends.get(p) != end}
+        new = {partition: end for partition, end in ends.items() if self._ends.get(partition) != end}
         if new and self._place < position:
-            self._look(new)
+            begins = self._cluster.begin_offsets(self._topics)
+            self._look({p: (max(begins.get(p, 0), end - LAST_RECORDS), end) for p, end in new.items()})
             self._ends = ends
         return self._place >= position
 

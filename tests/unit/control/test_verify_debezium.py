@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
+import orjson
 import pytest
 
+from control.status import Observer
+from control.verify import debezium
 from control.verify.canonical import CanonicalSide, form_of
 from control.verify.debezium import place_of
 from schemas.debezium.reading import reading
 from schemas.debezium.stated import Stated
 from schemas.format import Format
+from schemas.settings import Settings
 from schemas.table import Column
 from schemas.types import Family, LogicalType
 from tests.kit.debezium import recorded
@@ -30,6 +37,34 @@ def test_the_changes_of_a_real_connector_tell_places_that_rise_along_the_log(con
         assert first == rising
         change_count += len(rising)
     assert change_count > 10
+
+
+def test_only_what_is_new_and_still_there_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    partition = ("shop.public.orders", 0)
+    ends = {partition: 1000}
+    looked: list[tuple[int, int]] = []
+
+    def read_ranges(_: object, ranges: dict[tuple[str, int], tuple[int, int]]) -> dict[tuple[str, int], list[object]]:
+        looked.append(ranges[partition])
+        value = orjson.dumps({"op": "u", "source": {"lsn": 100 * len(looked), "snapshot": "false"}})
+        return {partition: [SimpleNamespace(value=value), SimpleNamespace(value=None)]}
+
+    cluster = SimpleNamespace(begin_offsets=lambda topics: {partition: 995})
+    reads = SimpleNamespace(envelope=orjson.loads)
+    for name, double in {
+        "Topics": lambda kafka: cluster,
+        "applied_topics": lambda settings: [partition[0]],
+        "read_ranges": read_ranges,
+        "open_registry": lambda settings: None,
+        "open_reading": lambda settings, registry: reads,
+    }.items():
+        monkeypatch.setattr(debezium, name, double)
+    settings = cast("Settings", SimpleNamespace(kafka={}, registry=None))
+    passed = debezium.Delivered(settings, cast("Observer", SimpleNamespace(ends=lambda topics: dict(ends)))).passed
+    assert (passed(100), passed(101), passed(101)) == (True, False, False)
+    ends[partition] = 1200
+    assert passed(101)
+    assert looked == [(995, 1000), (1180, 1200)]
 
 
 def test_mariadb_tells_the_last_transaction_that_is_behind_and_nothing_without_a_gtid() -> None:
