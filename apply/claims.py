@@ -48,9 +48,11 @@ class Claims:
         stored = sink.load_offsets(partitions)
         hit("apply.claim.after")
         missing = [p for p in partitions if p not in stored]
+        known: Mapping[tuple[str, int], int] = {} if sink.capabilities.stores_offsets else consumer.committed(missing)
         if isinstance(order, CommitOrder) and order.marks in partitions:
             # Offsets without one among the marks were written by key: they are of different moments.
-            order.begin(exact=stored.get(order.marks, 0) > 0 or not any(stored.values()))
+            reached = {**known, **stored}
+            order.begin(exact=reached.get(order.marks, 0) > 0 or not any(reached.values()))
         if sink.capabilities.stores_offsets:
             # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
             self._clean.update(missing)
@@ -60,6 +62,5 @@ class Claims:
                 self._ahead[partition] = max(one.written, self._ahead.get(partition, 0))
             begin = self.begin(missing)
             return {p: stored.get(p, begin.get(p, 0)) for p in partitions}
-        known: Mapping[tuple[str, int], int] = consumer.committed(missing)
         begin = self.begin([p for p in missing if p not in known])
         return {p: stored.get(p, known.get(p, begin.get(p, 0))) for p in partitions}

@@ -73,10 +73,13 @@ class CommitOrder:
         *,
         kept_records_max: int,
         kept_bytes_max: int,
+        catches_up: bool = True,
     ) -> None:
         """`positions` are the next offsets to let through; `reach` moves that of `marks`. `ends` returns the ends of
-        topics, records of open Kafka transactions included.
+        topics, records of open Kafka transactions included. Unless it `catches_up`, partitions that do not stand at one
+        mark are an error.
         """
+        self._catches_up = catches_up
         self.marks = marks
         self._positions = positions
         self._reach = reach
@@ -89,7 +92,11 @@ class CommitOrder:
         self.forget()
 
     def begin(self, *, exact: bool) -> None:
-        """Take over partitions that all stand at one mark (`exact`), or at different moments."""
+        """Take over partitions that all stand at one mark (`exact`), or at different moments. Raises PREREQUISITE where
+        it cannot catch up.
+        """
+        if not exact:
+            self._lose_exactness()
         self.exact = exact
         self.forget()
 
@@ -187,6 +194,8 @@ class CommitOrder:
             if goal is not self._goal and left < 0:
                 break
             if self._is_gap(mark):
+                if goal is None:
+                    self._lose_exactness()
                 self.exact = goal is not None
                 break
             if goal is not None and goal.whole and not mark.whole:
@@ -199,6 +208,14 @@ class CommitOrder:
                 self._needed[topic] = self._needed.get(topic, 0) + count
             goal = mark
         return None if goal is self._goal or goal is None else self._aim(goal)
+
+    def _lose_exactness(self) -> None:
+        if not self._catches_up:
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                "partitions stand at different moments, and the target takes changes in the order of commits alone",
+                remedy="`tailrace reset` the target, empty it, and begin anew",
+            )
 
     def _catch_up(self, eof: Mapping[Any, int]) -> list[Record] | None:
         """Bring partitions that stand at different moments to one mark, which is behind all that was ever applied."""

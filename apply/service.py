@@ -214,8 +214,9 @@ class _Service:
         make: Callable[..., GroupConsumer | SoleConsumer] = GroupConsumer
         if isinstance(settings.source, DebeziumSource):
             applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self._topics)
-        if settings.apply.ordering == "transactional":
-            if not sink.capabilities.stores_offsets:
+        capabilities = sink.capabilities
+        if settings.apply.ordering == "transactional" or capabilities.commit_order:
+            if not (capabilities.stores_offsets or capabilities.commit_order):
                 raise TailraceError(
                     ErrorKind.CONFIGURATION,
                     f"target {self._target!r} has no transactions: `apply.ordering: transactional` needs them",
@@ -236,6 +237,7 @@ class _Service:
                 clock.monotonic,
                 kept_records_max=settings.apply.batch_rows,
                 kept_bytes_max=settings.apply.batch_bytes,
+                catches_up=not capabilities.commit_order,
             )
             make = partial(SoleConsumer, election=marks.topic)
         else:

@@ -83,6 +83,9 @@ class Capabilities:
     """It is a `SharingSink`."""
     finds: bool = False
     """It is a `FindingSink`."""
+    commit_order: bool = False
+    """For a `history`: one applier gives it all partitions, and what comes between two flushes precedes, in the order
+    of the source's commits, all that comes later. Then it may store no offsets, and transactions may be cut."""
     gathering: Gathering | None = None
     """What to wait for before `flush`; None: nothing, each batch is flushed."""
 

@@ -73,6 +73,11 @@ class RowFiles(Section):
     """What stands between the parts."""
     date_partition_timezone: str = "UTC"
     """Whose day and hour, by its IANA name."""
+    preserve_transactions: bool = False
+    """Put the changes of all tables into common CSV files below `cdc_path`, in the order of their commits: each row has
+    the operation, the table and its schema in front. One applier works at a time, the others stand by."""
+    cdc_path: str = ""
+    """The folder of these files, below that of the tables'."""
     max_file_size: Annotated[int, Field(ge=1, le=1_048_576)] = 1_048_576
     """Largest file, in KB before compression. A single row may be larger."""
     cdc_max_batch_interval: Annotated[int, Field(ge=1, le=3600)] = 60
@@ -90,6 +95,10 @@ class RowFiles(Section):
     def _one_choice(self) -> RowFiles:
         if self.cdc_inserts_only and self.cdc_inserts_and_updates:
             raise ValueError("cdc_inserts_only and cdc_inserts_and_updates exclude each other")
+        if self.preserve_transactions and not self.cdc_path.strip("/"):
+            raise ValueError("preserve_transactions needs cdc_path")
+        if self.preserve_transactions and (self.date_partition_enabled or self.add_column_name):
+            raise ValueError("preserve_transactions excludes date_partition_enabled and add_column_name")
         return self
 
 

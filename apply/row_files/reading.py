@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
 from apply.folding import Told, folded
 from apply.row_files.formats import parquet_library
-from apply.row_files.shape import LETTERS, OPERATION, shape_of
+from apply.row_files.shape import INT64, LETTERS, OPERATION, SCHEMA, TABLE, shape_of
 from apply.row_files.store import Store
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
@@ -45,6 +46,8 @@ class FilesReader:
             raise TailraceError(
                 ErrorKind.TARGET_SCHEMA, "files without deletes do not say which rows are left", table=str(table.name)
             )
+        if self._settings.preserve_transactions:
+            return folded(table, self._ordered(table))
         return folded(table, self._changes(table))
 
     def close(self) -> None:
@@ -59,6 +62,19 @@ class FilesReader:
             for record in _records(path, self._store.read(path), table, self._settings):
                 yield Told(OPS[record.pop(OPERATION, "I")], record, partition)
 
+    def _ordered(self, table: TableSchema) -> Iterator[Told]:
+        """Yield loaded rows, then changes from the files of all tables, with the sequences that tell their order."""
+        column = self._settings.sequence_column_name
+        if column is None:
+            message = "with preserve_transactions only `sequence_column_name` tells loaded rows from later ones"
+            raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name))
+        for _, __, path in sorted(filter(None, map(_place, self._store.paths(tuple(table.name))))):
+            for record in _records(path, self._store.read(path), table, self._settings, column):
+                yield Told(OPS[record.pop(OPERATION, "I")], record, 0, record.pop(column))
+        for path in sorted(self._store.paths(tuple(self._settings.cdc_path.strip("/").split("/")))):
+            for record in _of_transactions(path, self._store.read(path), table, self._settings, column):
+                yield Told(OPS[record.pop(OPERATION)], record, 0, record.pop(column))
+
 
 def _place(path: str) -> tuple[int, int, str] | None:
     """Return partition and first commit sequence of a file: in this order a key's changes are in theirs."""
@@ -66,12 +82,17 @@ def _place(path: str) -> tuple[int, int, str] | None:
     return found and (int(found["partition"]), int(found["seq"], 16), path)
 
 
-def _records(path: str, content: bytes, table: TableSchema, settings: RowFiles) -> Iterator[Record]:
-    """Yield what stands in a file of the table's columns. Raises TARGET_SCHEMA for what is none of ours."""
-    if path.endswith(".gz"):
-        path, content = path.removesuffix(".gz"), gzip.decompress(content)
+def _records(
+    path: str, content: bytes, table: TableSchema, settings: RowFiles, sequence: str | None = None
+) -> Iterator[Record]:
+    """Yield what stands in a file of the table's columns, and of that with the commit sequence, if it is named. Raises
+    TARGET_SCHEMA for what is none of ours.
+    """
     types = {column.name: column.type for column in table.columns}
-    try:
+    if sequence is not None:
+        types[sequence] = INT64
+    with _readable(path, table):
+        path, content = _unzipped(path, content)
         match path.rpartition(".")[2]:
             case "csv":
                 loads = path.rpartition("/")[2].startswith("LOAD")
@@ -81,12 +102,39 @@ def _records(path: str, content: bytes, table: TableSchema, settings: RowFiles) 
                 yield from _json(content, types)
             case _:
                 yield from _parquet(content, types)
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+
+
+def _of_transactions(
+    path: str, content: bytes, table: TableSchema, settings: RowFiles, sequence: str
+) -> Iterator[Record]:
+    """Yield the table's rows of a file of several tables. Raises TARGET_SCHEMA for what is none of ours."""
+    heads = [head.name for head in shape_of(table, settings, loads=False).heads]
+    mine = tuple(map(heads.index, (TABLE, SCHEMA)))
+    forms = {column.name: _text_form(column.type) for column in table.columns}
+    with _readable(path, table):
+        path, content = _unzipped(path, content)
+        for row in _csv_rows(content.decode(), settings):
+            if (row[mine[1]][0], row[mine[0]][0]) == table.name:
+                record = _valued(table.column_names, row[len(heads) :], forms, settings)
+                record[OPERATION] = row[heads.index(OPERATION)][0]
+                record[sequence] = int(row[heads.index(sequence)][0])
+                yield record
+
+
+@contextmanager
+def _readable(path: str, table: TableSchema) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, ArithmeticError, IndexError) as error:
         raise TailraceError(
             ErrorKind.TARGET_SCHEMA,
             f"{path} cannot be read as a file of the table ({type(error).__name__})",
             table=str(table.name),
         ) from error
+
+
+def _unzipped(path: str, content: bytes) -> tuple[str, bytes]:
+    return (path.removesuffix(".gz"), gzip.decompress(content)) if path.endswith(".gz") else (path, content)
 
 
 def _json(content: bytes, types: dict[str, LogicalType]) -> Iterator[Record]:
@@ -103,15 +151,20 @@ def _csv(text: str, names: Sequence[str] | None, types: dict[str, LogicalType], 
     """Yield the rows of a CSV file, whose columns are `names`, or are named in its first line."""
     rows = _csv_rows(text, settings)
     columns = names or [value for value, _ in next(rows)]
-    forms = {name: _text_form(type_) for name, type_ in types.items()}
+    forms: dict[str, Form] = {OPERATION: str, **{name: _text_form(type_) for name, type_ in types.items()}}
     for row in rows:
-        record: Record = {}
-        for name, (value, is_quoted) in zip(columns, row, strict=True):
-            if name == OPERATION:
-                record[name] = value
-            elif name in forms and (is_quoted or value != settings.csv_no_sup_value):
-                record[name] = None if value == settings.csv_null_value and not is_quoted else forms[name](value)
-        yield record
+        yield _valued(columns, row, forms, settings)
+
+
+def _valued(
+    names: Sequence[str], row: Sequence[tuple[str, bool]], forms: dict[str, Form], settings: RowFiles
+) -> Record:
+    """Return a row's values, of the columns that have forms; what the log did not hold is left out."""
+    return {
+        name: None if value == settings.csv_null_value and not is_quoted else forms[name](value)
+        for name, (value, is_quoted) in zip(names, row, strict=True)
+        if name in forms and (is_quoted or value != settings.csv_no_sup_value)
+    }
 
 
 def _csv_rows(text: str, settings: RowFiles) -> Iterator[list[tuple[str, bool]]]:

@@ -1,7 +1,7 @@
 """What a file's rows have besides the table's columns, and which changes it holds: DMS's settings, compiled once.
 
-The leading columns are, where they are asked for: the operation (`I`, `U`, `D`, and `T` for a truncate), the time of
-the commit, the commit sequence.
+The leading columns are, where they are asked for: the operation (`I`, `U`, `D`, and `T` for a truncate), the table and
+its schema (in files of several), the time of the commit, the commit sequence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from schemas.types.plain import timestamp_text
 
 Change = tuple[str, Row | None, Row | None]
 
-OPERATION = "Op"
+OPERATION, TABLE, SCHEMA = "Op", "table_name", "database_schema_name"
 LETTERS = {"r": "I", "c": "I", "u": "U", "d": "D", "t": "T"}
 
 STRING = LogicalType(Family.STRING)
@@ -71,15 +71,19 @@ class Shape:
 def shape_of(table: TableSchema, settings: RowFiles, *, loads: bool) -> Shape:
     """Return the shape of a table's files. Raises TARGET_SCHEMA if one of its columns is called as one of theirs."""
     some = settings.cdc_inserts_only or settings.cdc_inserts_and_updates
+    together = settings.preserve_transactions and not loads
     heads: list[Head] = []
-    if settings.include_op_for_full_load or not (loads or some):
+    if settings.include_op_for_full_load or not (loads or some) or together:
         heads.append(Head(OPERATION, STRING, lambda op, _: LETTERS[op]))
+    if together:
+        heads.append(Head(TABLE, STRING, lambda _, __: table.name.table))
+        heads.append(Head(SCHEMA, STRING, lambda _, __: table.name.schema))
     if settings.timestamp_column_name is not None:
         heads.append(Head(settings.timestamp_column_name, TIMESTAMP, lambda _, origin: origin.commit_ts_us))
     if settings.sequence_column_name is not None:
         heads.append(Head(settings.sequence_column_name, INT64, lambda _, origin: origin.seq))
     taken = [head.name for head in heads if head.name in table.column_names]
-    if taken:
+    if taken and not together:
         raise TailraceError(
             ErrorKind.TARGET_SCHEMA,
             f"the table has a column {taken[0]}, as the files have",

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from apply.history import HistorySink
-from apply.row_files.formats import Chunk, RowFormat, format_of
+from apply.row_files.formats import Chunk, CsvFormat, RowFormat, format_of
 from apply.row_files.shape import Shape, shape_of
 from apply.row_files.store import FileName, Store
+from apply.row_files.transactions import TransactionFiles
 from apply.sink import Capabilities, Gathering, Origin, Rejection, TableBatch, TopicPartition
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
@@ -63,6 +65,9 @@ class RowFilesSink(HistorySink):
         self._folder_of = _folder_maker(settings)
         self._shapes: dict[tuple[TableName, int, bool], tuple[Shape, RowFormat]] = {}
         self._files: dict[TopicPartition, list[_File]] = {}
+        self._transactions = (
+            TransactionFiles(store, settings, self._size_max) if settings.preserve_transactions else None
+        )
         self._reached: dict[TopicPartition, int] = {}
         """Where a file was met that goes further than what came until then: how far."""
         self.capabilities = Capabilities(
@@ -73,6 +78,7 @@ class RowFilesSink(HistorySink):
             history=True,
             origins=True,
             gathering=Gathering(settings.cdc_min_file_size * KB, settings.cdc_max_batch_interval),
+            commit_order=settings.preserve_transactions,
         )
 
     def release(self, partitions: Sequence[TopicPartition]) -> None:
@@ -96,10 +102,14 @@ class RowFilesSink(HistorySink):
             for file in files:
                 self._write(partition, file)
         self._files.clear()
+        if self._transactions is not None:
+            self._transactions.flush()
 
     def rollback(self) -> None:
         """Forget what was not written."""
         self._files.clear()
+        if self._transactions is not None:
+            self._transactions.clear()
 
     def close(self) -> None:
         """Let connections go."""
@@ -127,6 +137,10 @@ class RowFilesSink(HistorySink):
                     remedy="use another `data_format`, or skip the row",
                 )
                 rejections.append(Rejection(table.name, "sequence", kept[at], error))
+            if self._transactions is not None and not loads:
+                # CSV has a form for every value.
+                self._transactions.add(chunk, [origins[i] for i in kept], cast("CsvFormat", format_))
+                continue
             file = self._open(origins[run[0]].partition, shape, format_, (*table.name, *date))
             file.chunks.append(chunk)
             file.origins += [origins[i] for at, i in enumerate(kept) if at not in faults]
@@ -160,7 +174,9 @@ class RowFilesSink(HistorySink):
             if len(self._shapes) >= SHAPES_MAX:
                 self._shapes.pop(next(iter(self._shapes)))
             shape = shape_of(table, self._settings, loads=loads)
-            found = self._shapes[key] = shape, format_of(shape, self._settings)
+            together = self._transactions is not None and not loads
+            format_ = CsvFormat(shape, self._settings) if together else format_of(shape, self._settings)
+            found = self._shapes[key] = shape, format_
         return found
 
 

@@ -46,6 +46,9 @@ VALUES: dict[str, Any] = {
 }
 """Of settings that do not take just any text or number."""
 
+ALONG: dict[str, dict[str, Any]] = {"PreserveTransactions": {"cdc_path": "changes"}}
+"""What settings need beside them."""
+
 
 def section(engine: str, **more: Any) -> Any:
     return TARGET.validate_python({"engine": engine, **SECTIONS[engine], **more})
@@ -86,7 +89,9 @@ def check(engine: str, key: EndpointKey, value: Any) -> None:
     own, _, inner = key.ours.partition(".")
     # What the section says itself would stand.
     least = {name: said for name, said in SECTIONS[engine].items() if name != own or inner}
-    found = TARGET.validate_python({"engine": engine, **least, "endpoint_settings": {key.name: value}})
+    found = TARGET.validate_python(
+        {"engine": engine, **least, **ALONG.get(key.name, {}), "endpoint_settings": {key.name: value}}
+    )
     assert found.endpoint_settings == {key.name: str(key.standing)}
     assert bool(key.ours) == (key.standing is Standing.HONOURED)
     if key.sets is not None:
