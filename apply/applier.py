@@ -313,9 +313,9 @@ class Applier:
             self.builder.again(self.waiting.take(now, whole=self.order.exact))
 
     def _submit(self) -> None:
-        if self._future is not None or not self.healthy or self.cursors.seeks or not self.order.ready:
-            return
-        if (self.resting and not self.writer.is_open) or not (self.builder.batch.next or self.writer.due):
+        due = self.order.ready if self.builder.batch.next else self.writer.due
+        rests = self.resting and not self.writer.is_open
+        if self._future is not None or not self.healthy or self.cursors.seeks or rests or not due:
             return
         if self._more and not self._full() and not self.holds.by_partition:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.

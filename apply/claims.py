@@ -51,8 +51,8 @@ class Claims:
         known: Mapping[tuple[str, int], int] = {} if sink.capabilities.stores_offsets else consumer.committed(missing)
         if isinstance(order, CommitOrder) and order.marks in partitions:
             # Offsets without one among the marks were written by key: they are of different moments.
-            reached = {**known, **stored}
-            order.begin(exact=reached.get(order.marks, 0) > 0 or not any(reached.values()))
+            at_marks = stored.get(order.marks, known.get(order.marks, 0))
+            order.begin(exact=at_marks > 0 or not any((*stored.values(), *known.values())))
         if sink.capabilities.stores_offsets:
             # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
             self._clean.update(missing)

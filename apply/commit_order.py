@@ -73,13 +73,13 @@ class CommitOrder:
         *,
         kept_records_max: int,
         kept_bytes_max: int,
-        catches_up: bool = True,
+        cuts: bool = False,
     ) -> None:
         """`positions` are the next offsets to let through; `reach` moves that of `marks`. `ends` returns the ends of
-        topics, records of open Kafka transactions included. Unless it `catches_up`, partitions that do not stand at one
-        mark are an error.
+        topics, records of open Kafka transactions included. If it `cuts`, transactions need not be whole, and
+        partitions that do not stand at one mark are an error: nothing may come out of order.
         """
-        self._catches_up = catches_up
+        self._cuts = cuts
         self.marks = marks
         self._positions = positions
         self._reach = reach
@@ -125,7 +125,7 @@ class CommitOrder:
 
     def taken(self) -> None:
         """See `apply.order.Order`."""
-        if self.exact:
+        if self.exact and not self._missing():
             self._clear()
 
     @property
@@ -136,7 +136,7 @@ class CommitOrder:
     @property
     def whole(self) -> bool:
         """See `apply.order.Order`."""
-        return self._goal is not None and self._goal.whole
+        return self._cuts or (self._goal is not None and self._goal.whole)
 
     @property
     def pending(self) -> bool:
@@ -145,7 +145,7 @@ class CommitOrder:
 
     def keeps(self, partition: TopicPartition) -> bool:
         """See `apply.order.Order`."""
-        return partition in self._kept
+        return partition in self._kept or (partition == self.marks and bool(self._waiting))
 
     def standing(self) -> Collection[TopicPartition]:
         """See `apply.order.Order`."""
@@ -210,7 +210,7 @@ class CommitOrder:
         return None if goal is self._goal or goal is None else self._aim(goal)
 
     def _lose_exactness(self) -> None:
-        if not self._catches_up:
+        if self._cuts:
             raise TailraceError(
                 ErrorKind.PREREQUISITE,
                 "partitions stand at different moments, and the target takes changes in the order of commits alone",

@@ -237,7 +237,7 @@ class _Service:
                 clock.monotonic,
                 kept_records_max=settings.apply.batch_rows,
                 kept_bytes_max=settings.apply.batch_bytes,
-                catches_up=not capabilities.commit_order,
+                cuts=capabilities.commit_order,
             )
             make = partial(SoleConsumer, election=marks.topic)
         else:

@@ -85,6 +85,8 @@ class RowFilesSink(HistorySink):
         """See `Sink`."""
         for partition in partitions:
             self._reached.pop(partition, None)
+        if self._transactions is not None:
+            self._transactions.release()
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Take in changes; return those that the format cannot hold."""

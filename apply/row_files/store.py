@@ -34,6 +34,10 @@ class Store(Protocol):
         """Yield the places of all files below a folder, in any order; parts of a place stand between slashes."""
         ...
 
+    def last(self, path: str) -> int:
+        """Return the commit sequence of the last change that the file at a place answers for."""
+        ...
+
     def read(self, path: str) -> bytes:
         """Return what a file holds."""
         ...

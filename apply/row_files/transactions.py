@@ -2,11 +2,13 @@
 
 What comes between two flushes follows all that came before it, whatever its partition: the service sees to that
 (`Capabilities.commit_order`). So sorting it by commit sequence puts all files into one order, and a file is named by
-its first change like those of one table.
+its first change like those of one table. They are a chain: each begins where another ends, since whoever begins
+looks how far the file goes that holds its first change.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,8 @@ from apply.sink import Origin
 from schemas.file_targets import RowFiles
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NAME = re.compile(r"/CDC_TXN-\d{17}-([0-9A-F]{16})[^/]*\Z")
 
 Line = tuple[int, int, bytes]
 """Commit sequence, time of the commit in microseconds, and the row."""
@@ -32,6 +36,8 @@ class TransactionFiles:
         self._size_max = size_max
         self._lines: list[Line] = []
         self._format: CsvFormat | None = None
+        self._reached: int | None = None
+        """Up to here all changes stand in files, whoever wrote them. None: it has to be looked for."""
 
     def add(self, rows: Sequence[bytes], origins: Sequence[Origin], format_: CsvFormat) -> None:
         """Take in rows of one table, encoded by its format."""
@@ -42,16 +48,31 @@ class TransactionFiles:
         """Forget what was not written."""
         self._lines.clear()
 
+    def release(self) -> None:
+        """Others may write from here on."""
+        self._reached = None
+
     def flush(self) -> None:
         """Write what was taken in. What stands in a file that is there already is left out."""
         # A truncate is in every partition of its topic, under one sequence: here it is said once.
         lines = sorted(dict.fromkeys(self._lines), key=itemgetter(0))
-        begin = 0
+        if lines and self._reached is None:
+            self._reached = self._look(lines[0][0])
+        begin = bisect_right(lines, self._reached or 0, key=itemgetter(0))
         while begin < len(lines):
             end = self._end(lines, begin)
-            reached = self._write(lines[begin:end])
-            begin = end if reached is None else bisect_right(lines, reached, key=itemgetter(0))
+            there = self._write(lines[begin:end])
+            if there is not None:
+                self._reached = there
+                end = bisect_right(lines, there, key=itemgetter(0))
+            begin = end
         self._lines.clear()
+
+    def _look(self, seq: int) -> int:
+        """Return how far the file goes that holds a change, or all before it."""
+        firsts = {int(found[1], 16): path for path in self._store.paths(self._folder) if (found := _NAME.search(path))}
+        before = max((first for first in firsts if first <= seq), default=None)
+        return 0 if before is None else self._store.last(firsts[before])
 
     def _end(self, lines: Sequence[Line], begin: int) -> int:
         """Return where a file ends that begins there: when it is full, and never within one commit sequence."""

@@ -72,7 +72,7 @@ class DirectoryStore:
             fcntl.flock(self._locked(), fcntl.LOCK_EX)
             try:
                 for there in folder.glob(f"{escape(name.stem)}-*{escape(name.extension)}"):
-                    return int(there.name.removesuffix(name.extension).rpartition("-")[2], 16)
+                    return self.last(str(there))
                 _write(folder, f"{name.stem}-{name.last:016X}{name.extension}", content)
             finally:
                 fcntl.flock(self._locked(), fcntl.LOCK_UN)
@@ -88,6 +88,10 @@ class DirectoryStore:
         """See `Store`. Files in the making are left out."""
         root = self._root.joinpath(*map(path_part, folder))
         return (str(path) for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+    def last(self, path: str) -> int:
+        """See `Store`."""
+        return int(Path(path).name.partition(".")[0].rpartition("-")[2], 16)
 
     def read(self, path: str) -> bytes:
         """See `Store`."""

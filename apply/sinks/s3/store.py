@@ -50,17 +50,9 @@ class BucketStore:
         try:
             if self._put(where, content, self._headers(name, content_type)):
                 return None
-            found = self.client.head_object(**where)
         except aws.AwsError as error:
             raise aws.classify(error, f"writing s3://{self._target.bucket_name}") from error
-        last = found["Metadata"].get(LAST, "")
-        if not last.isdigit():
-            raise TailraceError(
-                ErrorKind.INVARIANT,
-                f"s3://{self._target.bucket_name}/{key} is not ours: it has no metadata {LAST}",
-                remedy="choose another `bucket_folder`, or move the object away",
-            )
-        return int(last)
+        return self.last(key)
 
     def paths(self, folder: tuple[str, ...]) -> Iterator[str]:
         """See `Store`."""
@@ -71,6 +63,21 @@ class BucketStore:
                 yield from (item["Key"] for item in page.get("Contents", ()))
         except aws.AwsError as error:
             raise aws.classify(error, f"listing s3://{self._target.bucket_name}") from error
+
+    def last(self, path: str) -> int:
+        """See `Store`."""
+        try:
+            found = self.client.head_object(Bucket=self._target.bucket_name, Key=path, **self._owner)
+        except aws.AwsError as error:
+            raise aws.classify(error, f"looking at s3://{self._target.bucket_name}") from error
+        last = found["Metadata"].get(LAST, "")
+        if not last.isdigit():
+            raise TailraceError(
+                ErrorKind.INVARIANT,
+                f"s3://{self._target.bucket_name}/{path} is not ours: it has no metadata {LAST}",
+                remedy="choose another `bucket_folder`, or move the object away",
+            )
+        return int(last)
 
     def read(self, path: str) -> bytes:
         """See `Store`."""

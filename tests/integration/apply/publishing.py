@@ -17,7 +17,8 @@ from schemas.position import first_sequence
 from schemas.registry import TableVersion, table_record
 from schemas.settings import Settings
 from schemas.table import TableSchema
-from schemas.topics import checkpoints_topic, data_topic, schemas_topic, status_topic
+from schemas.topics import checkpoints_topic, data_topic, schemas_topic, status_topic, transactions_topic
+from schemas.transactions import Mark, mark_record
 
 
 class Publisher:
@@ -29,12 +30,14 @@ class Publisher:
         self._encoders: dict[TableSchema, Encoder] = {}
         self._seq = first_sequence(1)
         self._commit = 0
+        self._marked = self._seq
         name = settings.name
         self._topics.ensure(
             [
                 TopicSpec(schemas_topic(name), 1, "compact"),
                 TopicSpec(status_topic(name), 1, "compact"),
                 TopicSpec(checkpoints_topic(name), 1, "compact"),
+                TopicSpec(transactions_topic(name), 1),
             ]
         )
         self._producer = TransactionalProducer(settings.kafka, f"{name}.capture")
@@ -104,6 +107,7 @@ class Publisher:
         self._producer.begin()
         for number in range(self._settings.topics.partitions):
             self._producer.produce(topic, None, value, partition=number)
+        self._mark(topic, self._settings.topics.partitions)
         self._producer.commit()
 
     def loaded(self, table: TableSchema, generation: int = 1) -> None:
@@ -124,5 +128,13 @@ class Publisher:
     def _publish(self, table: TableSchema, pairs: Any) -> None:
         self._producer.begin()
         partition = None if table.key else 0
-        self._producer.produce_run(data_topic(self._settings.name, table.name), pairs, partition)
+        topic = data_topic(self._settings.name, table.name)
+        self._producer.produce_run(topic, pairs, partition)
+        self._mark(topic, len(pairs))
         self._producer.commit()
+
+    def _mark(self, topic: str, count: int) -> None:
+        """Say what this transaction holds, which is a whole one of the source."""
+        mark = Mark(self._marked, self._seq, True, {topic: count})
+        self._producer.produce(transactions_topic(self._settings.name), *mark_record(mark, clock.now_us()))
+        self._marked = self._seq

@@ -6,6 +6,7 @@ import json
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, An
         directory = tmp_path / "changes"
         directory.mkdir()
 
-        def read_files(table: TableSchema) -> list[Seen]:
-            paths = directory.joinpath(*table.name).iterdir()
-            contents = [(p.name, p.read_bytes()) for p in paths if not p.name.startswith(".")]
-            return [change for name, content in contents for change in row_files.changes(name, content, table)]
-
-        return {"engine": "files", "directory": str(directory), **more}, read_files
+        together = {"preserve_transactions": True, "cdc_path": "cdc", "add_column_name": False}
+        return {"engine": "files", "directory": str(directory), **more, **together}, partial(_read_files, directory)
     server = request.getfixturevalue("s3_server")
     client, bucket = make_bucket(server)
 
@@ -58,6 +55,20 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, An
         return [change for name, content in contents for change in row_files.changes(name, content, table)]
 
     return {"engine": "s3", "bucket_name": bucket, **server.settings, **more}, read_objects
+
+
+def _read_files(directory: Path, table: TableSchema) -> list[Seen]:
+    """Return the changes of a table: those that were loaded from its files, the others from those of all tables."""
+    contents = [(path.name, path.read_bytes()) for path in directory.joinpath(*table.name).glob("LOAD*")]
+    paths = sorted((directory / "cdc").glob("CDC_TXN-*"), key=lambda path: path.name.split("-")[2])
+    lines = [line for path in paths for line in path.read_bytes().splitlines(keepends=True)]
+    numbers = [int(line.split(b",")[3]) for line in lines]
+    assert numbers == sorted(numbers), "they stand in the order of their commits, over all files"
+    head = ",".join(["Op", "table_name", "database_schema_name", row_files.SEQUENCE, *table.column_names]) + "\n"
+    mine = [line for line in lines if line.split(b",")[1].decode() == table.name.table]
+    contents.append(("cdc.csv", b"".join([head.encode(), *mine])))
+    found = [change for name, content in contents for change in row_files.changes(name, content, table)]
+    return found + [seen for seen in found if seen.op == "t"] * (PARTITIONS - 1)
 
 
 def _kafka(bootstrap: str, replication: str) -> tuple[dict[str, Any], Read]:

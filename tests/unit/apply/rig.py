@@ -429,7 +429,7 @@ class Rig:
                 self.clock,
                 kept_records_max=limits.batch_rows,
                 kept_bytes_max=limits.batch_bytes,
-                catches_up=not writer.sink.capabilities.commit_order,
+                cuts=writer.sink.capabilities.commit_order,
             )
         consumer = FakeConsumer(self.topics, self.group, self.chance)
         consumer.applier = applier

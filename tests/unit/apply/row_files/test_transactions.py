@@ -49,14 +49,16 @@ def published(rig: Rig) -> list[str]:
     found: dict[tuple[int, str], str] = {}
     for partition, log in rig.topics.logs.items():
         for entry in log if partition != MARKS else ():
-            seq, op, _, _ = pickle.loads(entry.value()[1:])
+            value = entry.value()
+            assert value is not None
+            seq, op, _, _ = pickle.loads(value[1:])
             table = partition.topic.rpartition(".")[2]
             letter = {"c": "I", "u": "U", "d": "D", "t": "T"}[op]
             found[seq, table] = f"{letter},{table},public,{seq}"
     return [found[place] for place in sorted(found)]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_all_changes_stand_in_the_order_of_their_commits_and_once(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,13 +76,17 @@ def test_all_changes_stand_in_the_order_of_their_commits_and_once(
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(files, "_write", failing)
+
+    def refused(*_: object) -> None:
+        raise TailraceError(ErrorKind.TRANSPORT, "this member is none of the group")
+
     zombies: list[Member] = []
 
     def started() -> Member:
         return rig.member(limits=limits, take_all=True, by_commit=True, other=directory.sink())
 
     member = started()
-    for _ in range(30):
+    for _ in range(20):
         for _ in range(rig.chance.randint(0, 3)):
             source.transact()
         for _ in range(rig.chance.randint(1, 4)):
@@ -88,6 +94,8 @@ def test_all_changes_stand_in_the_order_of_their_commits_and_once(
             member.applier.writer._gathering_since -= rig.chance.random()
             member.applier.step()
         if rig.chance.random() < 0.15:
+            # It dies, or hangs: the group takes no offsets of it any more.
+            monkeypatch.setattr(member.consumer, "commit", refused)
             zombies.append(member)
             member = started()
         while zombies and rig.chance.random() < 0.3:
@@ -97,11 +105,16 @@ def test_all_changes_stand_in_the_order_of_their_commits_and_once(
             zombie.applier.step()
     rig.topics.put_mark(whole=True)
     is_calm = True
-    member.applier.writer.patient = False
-    rig.settle(member)
+    for _ in range(10_000):
+        # Time passes, and nothing more comes: what was gathered is due.
+        rig.clock.now += 0.2
+        member.applier.writer._gathering_since -= 0.2
+        member.applier.step()
+        if rig.is_settled(member):
+            break
     expected = published(rig)
     assert [",".join(line.split(",")[:4]) for line in directory.lines()] == expected
-    assert len(expected) > 100
+    assert len(expected) > 50
     with contextlib.closing(FilesReader(DirectoryStore(tmp_path), directory.section)) as reader:
         # Nothing is loaded: all rows come from the common files.
         assert sorted(reader.rows(PARENTS), key=repr) == source.state()[PARENTS.name]
