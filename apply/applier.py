@@ -141,10 +141,10 @@ class Applier:
             if self._future is None:
                 self._flow.relieve()
             self._recover()
-            if self.idle and self.healthy:
-                # Staged with the next batch; until then the barrier itself says that it is passed.
+            now = float("inf") if self.holds.by_partition else self._monotonic()
+            if self.idle and self.healthy and self._commit_to_group(now):
+                # Whoever succeeds one that arrived at a barrier does not begin before it. Staged with the next batch.
                 self.builder.batch.next.update(self.holds.attend(self._monotonic()))
-                self._commit_to_group(self._monotonic())
             self._flow.seek(self.order)
             if self._full() and self.order.ready:
                 self._await_writer()
@@ -183,8 +183,8 @@ class Applier:
         self.order.forget()
         self.waiting.forget()
 
-    def _commit_to_group(self, now: float) -> None:
-        self._group.commit(self.consumer, self.eof, self.cursors, self.holds.by_partition, now)
+    def _commit_to_group(self, now: float) -> bool:
+        return self._group.commit(self.consumer, self.eof, self.cursors, self.holds.by_partition, now)
 
     # --- callbacks of the consumer -------------------------------------------------------------------------------
 

@@ -99,13 +99,13 @@ class GroupOffsets:
         cursors: Cursors,
         held: Iterable[TopicPartition],
         now: float,
-    ) -> None:
-        """Commit what has changed, if the last time is long enough ago; `now` infinite: in any case.
+    ) -> bool:
+        """Commit what has changed, if the last time is long enough ago; `now` infinite: in any case. False: it failed.
 
         A failure is logged only: the next commit, or the sink's own offsets, make up for it.
         """
         if now < self._due_at:
-            return
+            return True
         self._due_at = now + COMMIT_INTERVAL_S if now != float("inf") else 0.0
         changed: dict[TopicPartition, Progress] = {}
         # Where the consumer has yet to be put back, the end that it met lies behind records that are to be read again.
@@ -119,15 +119,16 @@ class GroupOffsets:
             if self._committed.get(partition) != progress:
                 changed[partition] = progress
         if not changed:
-            return
+            return True
         notes = {p: str(one.written) for p, one in changed.items() if one.written > one.durable}
         try:
             consumer.commit({p: one.durable for p, one in changed.items()}, notes)
         except TailraceError as error:
             log.info("offsets not committed to the group", reason=error.message)
-        else:
-            self._committed.update(changed)
-            hit("apply.offsets.after")
+            return False
+        self._committed.update(changed)
+        hit("apply.offsets.after")
+        return True
 
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go."""
