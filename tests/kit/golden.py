@@ -18,7 +18,7 @@ from schemas import signals
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Encoder, compile_decoder, compile_encoder
 from schemas.format import Format
-from schemas.parts import HEADER, LARGE_BYTES, parts, reduced, reference
+from schemas.parts import HEADER, parts, reduced, reference
 from schemas.position import Position, first_sequence
 from schemas.registry import TableVersion, table_record
 from schemas.signals import RELOAD, Signal
@@ -47,6 +47,9 @@ def _row(number: int) -> Row:
     short = [[value for value in sample.values if len(repr(value)) <= TEXT_MAX] for sample in SAMPLES]
     return (number, *(values[number % len(values)] for values in short))
 
+
+LARGE = "x" * 16_384
+"""What is left out of the record in the place of a large one."""
 
 NOTES = TableSchema(
     TableName("public", "notes"),
@@ -167,7 +170,7 @@ def large() -> dict[str, Any]:
     """Return a record that travels in parts: the one in its place, its header, the parts, and what is read of both."""
     encoder = _encoder(NOTES, Format.JSON)
     txn = Transaction("777", 777, 98_765, 1_735_697_676_444_453)
-    run = RowChanges(NOTES, txn, ["u"], [None], [(1, "small", "x" * LARGE_BYTES)])
+    run = RowChanges(NOTES, txn, ["u"], [None], [(1, "small", LARGE)])
     ((_, value),), _ = encoder.run(run, _block(encoder), first_sequence(1), True)
     assert value is not None
     where = reference(value, 40, len(value) // 2)
@@ -175,7 +178,7 @@ def large() -> dict[str, Any]:
         "table": NOTES.to_document(),
         "header": [HEADER, where.to_header().decode()],
         "parts": [part.hex() for part in parts(value, len(value) // 2)],
-        "record": reduced(encoder, compile_decoder(NOTES, Format.JSON), value).decode(),
+        "record": reduced(encoder, compile_decoder(NOTES, Format.JSON), value, len(value) // 2).decode(),
     }
 
 

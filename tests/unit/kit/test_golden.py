@@ -18,7 +18,7 @@ from schemas import signals
 from schemas.changes import UNCHANGED
 from schemas.codecs import compile_decoder
 from schemas.format import Format
-from schemas.parts import HEADER, LARGE_BYTES, Reference
+from schemas.parts import HEADER, Reference
 from schemas.position import Position, first_sequence
 from schemas.settings import parse
 from schemas.table import TableName, TableSchema
@@ -125,7 +125,7 @@ def test_a_large_record_is_put_together_as_it_was_meant(version: Path) -> None:
     where = Reference.of_header(content)
     value = where.joined([bytes.fromhex(part) for part in document["parts"]])
     assert (where.first, where.part_count) == (40, len(document["parts"]))
-    assert tuple(decoder.decode(value)) == ("u", None, (1, "small", "x" * LARGE_BYTES))
+    assert tuple(decoder.decode(value)) == ("u", None, (1, "small", golden.LARGE))
     assert tuple(decoder.decode(document["record"].encode())) == ("u", None, (1, "small", UNCHANGED))
 
 
