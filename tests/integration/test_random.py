@@ -66,10 +66,10 @@ def test_whatever_is_done_to_tables_the_copy_follows(
         writer, source, target = trial.writer, trial.source, trial.target
         settings["at_source"] = trial.at_source
         with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
+            left: list[str] = []
             try:
                 _run(services, choose, writer, phases, transactions)
                 trial.finish()
-                left: list[str] = []
                 services.wait(lambda: trial.is_equal(services, left), "the copy is equal", progress=True)
                 for name in ("capture", "apply"):
                     assert services.stop(name) == 0, services.log_tail(name)
