@@ -10,21 +10,21 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 from functools import partial
 
-from apply.batch import Batch, Cut, Record
-from apply.batch_builder import BatchBuilder
+from apply.batching.batch import Batch, Cut, Record
+from apply.batching.builder import BatchBuilder
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
 from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
 from apply.errors import SuspendingError
 from apply.flow import Flow
-from apply.holds import Holds
 from apply.limits import DEFAULT_LIMITS, Limits, Room
 from apply.order import KeyOrder
 from apply.outcome import EVERYTHING, Outcome, check_parked
-from apply.parking import ParkingLot
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
-from apply.waiting import Waiting
+from apply.trouble.holds import Holds
+from apply.trouble.parking import ParkingLot
+from apply.trouble.waiting import Waiting
 from apply.writer import Writer
 from runtime import clock
 from runtime.failpoints import hit

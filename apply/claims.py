@@ -8,7 +8,7 @@ from apply.commit_order import CommitOrder
 from apply.cursors import Consumer
 from apply.order import KeyOrder
 from apply.sink import Sink, TopicPartition
-from apply.survey import Progress
+from apply.trouble.survey import Progress
 from runtime.failpoints import hit
 
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from apply.batch import Record, by_partition
+from apply.batching.batch import Record, by_partition
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from runtime.logging import get_logger

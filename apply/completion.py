@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from apply.holds import barrier_of_drop, barrier_of_load, barrier_of_version
 from apply.schema_catalog import Dropped, SchemaCatalog, TopicSchemas
 from apply.sink import Arrival, TopicPartition
+from apply.trouble.holds import barrier_of_drop, barrier_of_load, barrier_of_version
 from apply.writer import Writer
 from runtime import clock
 from runtime.logging import get_logger

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from apply.batch import Record
+from apply.batching.batch import Record
 from apply.sink import TopicPartition
-from apply.survey import Progress
+from apply.trouble.survey import Progress
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import TailraceError

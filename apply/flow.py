@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from apply.cursors import Consumer, Cursors
-from apply.holds import Holds
 from apply.order import Order
 from apply.sink import TopicPartition
-from apply.waiting import Waiting
+from apply.trouble.holds import Holds
+from apply.trouble.waiting import Waiting
 
 
 class Flow:

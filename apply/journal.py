@@ -34,7 +34,7 @@ LOADING, CHANGES, STOPPED = "FULL LOAD", "CHANGE PROCESSING", "NOT RUNNING"
 
 
 class Tables(Protocol):
-    """What of `apply.relational.dms_tables.DmsTables` is used here."""
+    """What of `apply.frames.relational.dms_tables.DmsTables` is used here."""
 
     def add(self, table: str, rows: list[Any]) -> None: ...
     def replace(self, table: str, server: str, task: str, rows: list[Any]) -> None: ...

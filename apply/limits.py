@@ -9,7 +9,7 @@ from schemas.policies import DdlPolicy, TableErrorPolicy
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from apply.batch import Batch
+    from apply.batching.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from apply.batch import Record
+from apply.batching.batch import Record
 from apply.sink import TopicPartition
 
 

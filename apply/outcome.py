@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from apply.batch import Batch, Key, Record
+from apply.batching.batch import Batch, Key, Record
 from apply.errors import FinalError
-from apply.parking import ParkedRecord
 from apply.sink import TopicPartition
+from apply.trouble.parking import ParkedRecord
 from schemas.errors import ErrorKind, TailraceError
 
 

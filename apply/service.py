@@ -10,24 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
-from apply import debezium_topics
-from apply.answers import policies_of
 from apply.applier import Applier
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion, ranks
-from apply.conflicts import Boundaries
 from apply.cursors import progress_of
-from apply.dead_letters import DeadLettersTopic
+from apply.debezium import topics as debezium_topics
 from apply.goal import Goal
 from apply.journal import Journal, loaded
 from apply.limits import limits_of
-from apply.release import Releases
 from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
 from apply.sink import Sink, TopicPartition
 from apply.sinks import open_dms_tables, open_sink
-from apply.survey import Progress
-from apply.waiting import Waiting
+from apply.trouble.answers import policies_of
+from apply.trouble.conflicts import Boundaries
+from apply.trouble.dead_letters import DeadLettersTopic
+from apply.trouble.release import Releases
+from apply.trouble.survey import Progress
+from apply.trouble.waiting import Waiting
 from apply.writer import Writer
 from runtime import clock, exit_codes, failpoints, garbage, metrics
 from runtime.kafka.admin import Topics

@@ -100,7 +100,7 @@ class TableBatch:
 
     table: TableSchema
     upserts: Sequence[Row] = field(default_factory=list)
-    """Whole rows: written whether or not the key is there. May be `apply.staged_rows.StagedRows`."""
+    """Whole rows: written whether or not the key is there. May be `apply.batching.staged_rows.StagedRows`."""
     updates: Sequence[Row] = field(default_factory=list)
     """Rows with UNCHANGED values: the other columns of an existing row are written; a missing row stays missing."""
     deletes: Sequence[Row] = field(default_factory=list)

@@ -11,13 +11,13 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple, cast
 
-from apply.answers import Answers, DeadLetters, Policies
-from apply.batch import Batch, Record, Segment
-from apply.conflicts import Conflicts, Contradiction
+from apply.batching.batch import Batch, Record, Segment
 from apply.outcome import Outcome, Place, Wait, place_of
-from apply.parking import QUEUED
 from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
-from apply.succession import Rejected, barred, followers, keys_of, places, refused_before, standing
+from apply.trouble.answers import Answers, DeadLetters, Policies
+from apply.trouble.conflicts import Conflicts, Contradiction
+from apply.trouble.parking import QUEUED
+from apply.trouble.succession import Rejected, barred, followers, keys_of, places, refused_before, standing
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger

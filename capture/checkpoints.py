@@ -21,8 +21,8 @@ from typing import Any
 
 import orjson
 
-from capture.load_state import TableLoad
-from capture.transactions import Transactions
+from capture.full_load.state import TableLoad
+from capture.publishing.transactions import Transactions
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.producer import TransactionalProducer

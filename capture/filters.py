@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from capture.window import overlay
+from capture.full_load.window import overlay
 from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.mappings.filters import RowFilter, row_filter
 from schemas.mappings.rules import SelectionRule

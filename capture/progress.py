@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from capture.load_state import LoadState
+from capture.full_load.state import LoadState
 from capture.session import Session
 from capture.source import Source
 from runtime import clock, metrics

@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from capture import checkpoints
-from capture.load_state import TableLoad
-from capture.loading import Loading
-from capture.publisher import Feed, Publisher
-from capture.schemas_topic import Catalogue
+from capture.full_load.loading import Loading
+from capture.full_load.state import TableLoad
+from capture.publishing.publisher import Feed, Publisher
+from capture.publishing.schemas_topic import Catalogue
 from capture.source import Source
 from capture.tables import Tables
 from runtime.failpoints import hit

@@ -13,15 +13,16 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 
-from capture import checkpoints, hanging
-from capture import schemas_topic as versions
-from capture.allowance import Allowance
+from capture import checkpoints
+from capture.full_load.process import ProcessWorker
+from capture.full_load.state import LoadState
 from capture.leadership import Leadership
-from capture.load_process import ProcessWorker
-from capture.load_state import LoadState
 from capture.progress import Progress
-from capture.registration import seal_registry_topic
-from capture.schemas_topic import Catalogue
+from capture.publishing import hanging
+from capture.publishing import schemas_topic as versions
+from capture.publishing.allowance import Allowance
+from capture.publishing.registration import seal_registry_topic
+from capture.publishing.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
 from capture.signals import CaptureSignals
 from capture.source import Source

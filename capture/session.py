@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from capture import checkpoints
-from capture.allowance import Allowance
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
-from capture.large_records import open_large_records
-from capture.load_state import LoadState, TableLoad
-from capture.loader import Loader, Worker
-from capture.loading import Loading
-from capture.publisher import Feed, Producer, Publisher
+from capture.full_load.loader import Loader, Worker
+from capture.full_load.loading import Loading
+from capture.full_load.state import LoadState, TableLoad
+from capture.full_load.window import Horizon
+from capture.publishing.allowance import Allowance
+from capture.publishing.large_records import open_large_records
+from capture.publishing.publisher import Feed, Producer, Publisher
+from capture.publishing.schemas_topic import Addition, Catalogue
 from capture.schema_changes import SchemaChanges
-from capture.schemas_topic import Addition, Catalogue
 from capture.source import DDL_PREFIX, LogReader, Source
 from capture.tables import Tables, TopicAdmin
-from capture.window import Horizon
 from runtime import metrics
 from runtime.failpoints import hit
 from runtime.kafka.errors import ExpiredError
@@ -314,7 +314,7 @@ class Session:
         """Commit the Kafka transaction with the checkpoint in it, then tell the source what is safe (Invariant 1).
 
         That is the position of the commit before: until a transaction follows it in Kafka, brokers that die can undo
-        one that they have accepted (`capture.hanging`).
+        one that they have accepted (`capture.publishing.hanging`).
         """
         publisher = self.publisher
         topic = checkpoints_topic(self._settings.name)

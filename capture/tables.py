@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from capture.outbox import OutboxMessages
-from capture.publisher import KEYLESS_PARTITION, Feed, Publisher
-from capture.registration import Registration
-from capture.schemas_topic import Addition, Catalogue
-from capture.shapes import SHAPES, Origin, Reshaper
+from capture.publishing.outbox import OutboxMessages
+from capture.publishing.publisher import KEYLESS_PARTITION, Feed, Publisher
+from capture.publishing.registration import Registration
+from capture.publishing.schemas_topic import Addition, Catalogue
+from capture.publishing.shapes import SHAPES, Origin, Reshaper
 from runtime.kafka.admin import TopicSpec
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds, compile_encoder

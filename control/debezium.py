@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from apply.debezium_topics import Finder, check_start_group, open_reading, source_of
+from apply.debezium.topics import Finder, check_start_group, open_reading, source_of
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
 from runtime.registry import open_registry

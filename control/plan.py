@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from capture import checkpoints, large_records
-from capture.schemas_topic import Catalogue
+from capture import checkpoints
+from capture.publishing import large_records
+from capture.publishing.schemas_topic import Catalogue
+from capture.publishing.shapes import check
 from capture.service import own_topics
-from capture.shapes import check
 from capture.source import Source
 from capture.tables import table_spec
 from control import debezium

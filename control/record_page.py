@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from apply.parking import PARK, headers_of
+from apply.trouble.parking import PARK, headers_of
 from capture import checkpoints
-from capture.load_state import LoadState, TableLoad
-from capture.schemas_topic import Catalogue
+from capture.full_load.state import LoadState, TableLoad
+from capture.publishing.schemas_topic import Catalogue
 from capture.source import Chunk
 from schemas.codecs import Format, compile_encoder
 from schemas.ddl import ddl_record

@@ -1,4 +1,4 @@
-"""Files of changes in a directory: `SCHEMA/TABLE/…`, in the layout of `apply.row_files`."""
+"""Files of changes in a directory: `SCHEMA/TABLE/…`, in the layout of `apply.frames.row_files`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from glob import escape
 from pathlib import Path
 
-from apply.row_files.reading import FilesReader
-from apply.row_files.sink import RowFilesSink
-from apply.row_files.store import FileName, path_part
+from apply.frames.row_files.reading import FilesReader
+from apply.frames.row_files.sink import RowFilesSink
+from apply.frames.row_files.store import FileName, path_part
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import FilesTarget
 from schemas.findings import Finding, Severity
@@ -54,7 +54,7 @@ def _section(settings: Settings, target: str) -> FilesTarget:
 
 
 class DirectoryStore:
-    """See `apply.row_files.store.Store`. The last commit sequence stands in a file's name too.
+    """See `apply.frames.row_files.store.Store`. The last commit sequence stands in a file's name too.
 
     Whether a name is free is looked at under a lock of the directory, which appliers on one machine, or on a network
     file system with locks, share.

@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from apply import aws
-from apply.documents import KeyMaker, key_maker, told
-from apply.folding import folded
-from apply.history import HistorySink
+from apply.frames.documents import KeyMaker, key_maker, told
+from apply.frames.folding import folded
+from apply.frames.history import HistorySink
 from apply.sink import Capabilities, Rejection, TableBatch
 from runtime import clock
 from runtime.retry import Backoff

@@ -7,8 +7,8 @@ import select
 import sys
 from collections.abc import Sequence
 
-from apply.documents import Documents
-from apply.history import HistorySink
+from apply.frames.documents import Documents
+from apply.frames.history import HistorySink
 from apply.sink import Capabilities, Rejection, TableBatch
 from schemas.before_image import BeforeImageSettings
 from schemas.errors import ErrorKind, TailraceError

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from apply.documents import Documents
-from apply.history import HistorySink
+from apply.frames.documents import Documents
+from apply.frames.history import HistorySink
 from apply.sink import Capabilities, Origin, Rejection, TableBatch
 from schemas.before_image import BeforeImageSettings
 from schemas.errors import ErrorKind, TailraceError

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from apply.debezium_topics import open_reading, source_of
+from apply.debezium.topics import open_reading, source_of
 from control.status import Observer, applied_topics, known_tables
 from runtime.kafka.admin import Topics
 from runtime.kafka.ranges import read_ranges

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from apply.history import HistorySink
+from apply.frames.history import HistorySink
 from apply.sink import Capabilities, Rejection, TableBatch
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from apply.parking import PARK, QUEUED, RETRY, headers_of
+from apply.trouble.parking import PARK, QUEUED, RETRY, headers_of
 from capture import checkpoints
-from capture.load_state import LoadState, TableLoad
+from capture.full_load.state import LoadState, TableLoad
 from capture.source import Chunk
 from schemas import signals
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction

@@ -14,7 +14,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from capture.load_worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
+from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
 from capture.source import Capabilities, Chunk
 from runtime.kafka.admin import TopicSpec
 from runtime.kafka.errors import ExpiredError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apply import aws
-from apply.guarded import requests
+from apply.frames.guarded import requests
 from apply.sinks.dynamodb.items import Item
 from apply.sinks.dynamodb.values import item_size
 from runtime import clock

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from apply.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
+from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sink import Rejection, TableBatch
 from apply.sinks.dynamodb.client import (
     BATCH_BYTES_MAX,

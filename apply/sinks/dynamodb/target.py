@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from apply.guarded import table_findings
+from apply.frames.guarded import table_findings
 from apply.sinks.dynamodb.client import Client
 from apply.sinks.dynamodb.items import Items
 from apply.sinks.dynamodb.reader import DynamodbReader

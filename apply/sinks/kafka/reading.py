@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
-from apply.documents import told
-from apply.folding import Told, folded
+from apply.frames.documents import told
+from apply.frames.folding import Told, folded
 from apply.sinks.kafka.names import topic_of
 from apply.sinks.kafka.records import FORMATS, encoder_of
 from runtime.kafka.client import Properties

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from apply.documents import KeyMaker, key_maker
+from apply.frames.documents import KeyMaker, key_maker
 from apply.sink import Origin
 from runtime import clock
 from runtime.registry import Registry

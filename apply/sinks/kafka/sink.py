@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apply.history import HistorySink
+from apply.frames.history import HistorySink
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
 from apply.sinks.kafka.claims import Claims
 from apply.sinks.kafka.names import positions_topic, topic_of, transactional_prefix

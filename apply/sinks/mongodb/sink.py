@@ -16,7 +16,7 @@ from bson import Int64
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from apply.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
+from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sink import Rejection, TableBatch
 from apply.sinks.mongodb.client import BUSY, DUPLICATE_KEY, REFUSALS, Client, of_code, told
 from apply.sinks.mongodb.control import ControlDatabase

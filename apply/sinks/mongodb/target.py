@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from apply.guarded import table_findings
+from apply.frames.guarded import table_findings
 from apply.sinks.mongodb.client import Client, told
 from apply.sinks.mongodb.documents import Documents, place_of
 from apply.sinks.mongodb.reader import MongodbReader

@@ -17,7 +17,7 @@ from typing import Any, Self
 import pymysql
 from pymysql.constants import CLIENT
 
-from apply.relational.link import RelationalLink
+from apply.frames.relational.link import RelationalLink
 from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classify, code_of
 from apply.sinks.mysql.memory_load import MemoryConnection
 from apply.sinks.mysql.names import literal, quoted

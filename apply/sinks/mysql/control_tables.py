@@ -15,7 +15,7 @@ from typing import Any
 
 import pymysql
 
-from apply.relational.control_tables import ONE_TABLE, RelationalControlTables, Spelling
+from apply.frames.relational.control_tables import ONE_TABLE, RelationalControlTables, Spelling
 from apply.sink import TopicPartition
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from apply.relational.difference import Difference
+from apply.frames.relational.difference import Difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetTable
 from apply.sinks.mysql.names import listed, literal, quoted, shortened
 from schemas.table import Column, TableSchema

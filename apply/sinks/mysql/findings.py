@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apply.relational.findings import (
+from apply.frames.relational.findings import (
     blocks,
     looked_up,
     notes,

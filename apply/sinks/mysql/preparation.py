@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 import pymysql
 
-from apply.relational.difference import as_found, difference
-from apply.relational.preparation import RelationalPreparation, misfits, schema_error
+from apply.frames.relational.difference import as_found, difference
+from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table
 from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link

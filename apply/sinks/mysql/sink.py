@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from apply.relational.sink import Definitions, RelationalSink
+from apply.frames.relational.sink import Definitions, RelationalSink
 from apply.sinks.mysql.catalog import Reference, referring
 from apply.sinks.mysql.completion import Completion
 from apply.sinks.mysql.connection import Link

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apply.relational.plan import RelationalPlan, written_columns
+from apply.frames.relational.plan import RelationalPlan, written_columns
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
 from apply.sinks.mysql.names import listed, quoted
 from apply.sinks.mysql.rows import LINES, LITERALS, Encode, row_encoder

@@ -7,7 +7,7 @@ from typing import Any
 
 import pymysql
 
-from apply.relational.writer import Attempt, Group, RelationalWriter
+from apply.frames.relational.writer import Attempt, Group, RelationalWriter
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of, refusal
 from apply.sinks.mysql.keyless import deletion, net_counts

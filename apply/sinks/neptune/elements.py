@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from apply.guarded import KeyTexts
+from apply.frames.guarded import KeyTexts
 from apply.sinks.neptune import gremlin
 from apply.sinks.neptune.gremlin import text
 from apply.sinks.neptune.values import Literal, Template, natural, of_column, of_text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from apply.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
+from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sink import Rejection, TableBatch
 from apply.sinks.neptune import gremlin
 from apply.sinks.neptune.client import Client

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from apply.guarded import table_findings
+from apply.frames.guarded import table_findings
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.reader import NeptuneReader

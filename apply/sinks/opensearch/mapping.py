@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from apply.guarded import KeyTexts
+from apply.frames.guarded import KeyTexts
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from apply.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
+from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sink import Rejection, TableBatch
 from apply.sinks.opensearch.barriers import Barriers
 from apply.sinks.opensearch.client import BUSY, Client, line

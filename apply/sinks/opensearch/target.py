@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from apply.guarded import table_findings
+from apply.frames.guarded import table_findings
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name, properties
 from apply.sinks.opensearch.reading import OpensearchReader

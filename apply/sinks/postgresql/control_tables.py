@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from zlib import crc32
 
-from apply.relational.control_tables import RelationalControlTables, Spelling
+from apply.frames.relational.control_tables import RelationalControlTables, Spelling
 from apply.sink import TopicPartition
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.names import literal, quoted

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from apply.relational.difference import Difference
+from apply.frames.relational.difference import Difference
 from apply.sinks.postgresql.catalog import TargetTable
 from apply.sinks.postgresql.names import listed, literal, quoted
 from schemas.table import Column, GeneratedColumn, TableSchema, UserType

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import psycopg
 
-from apply.relational.difference import difference
-from apply.relational.preparation import RelationalPreparation, misfits, schema_error
+from apply.frames.relational.difference import difference
+from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, read_table
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.connection import Link

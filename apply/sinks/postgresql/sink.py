@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psycopg
 
-from apply.relational.sink import Definitions, RelationalSink, plan_key
+from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
 from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables

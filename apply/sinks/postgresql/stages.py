@@ -10,7 +10,7 @@ import contextlib
 
 import psycopg
 
-from apply.relational.stages import RelationalStages
+from apply.frames.relational.stages import RelationalStages
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.statements import TablePlan
 from schemas.errors import TailraceError

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from apply.relational.plan import RelationalPlan, written_columns
+from apply.batching.staged_rows import StagedRows
+from apply.frames.relational.plan import RelationalPlan, written_columns
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.rows import Encode, Field, LineForm, counted, line_encoder, numbered
 from apply.sinks.postgresql.types import TEXT_LIKE, Wire, direct_wire, wire_of
-from apply.staged_rows import StagedRows
 from schemas.changes import Row
 from schemas.table import TableSchema
 

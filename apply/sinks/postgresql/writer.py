@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from apply.relational.writer import Attempt, Group, Item, RelationalWriter
+from apply.frames.relational.writer import Attempt, Group, Item, RelationalWriter
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.culprits import Culprits
 from apply.sinks.postgresql.errors import FOREIGN_KEY_VIOLATION

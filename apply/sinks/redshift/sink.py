@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apply import aws
-from apply.guarded import needs_key, rejection
+from apply.frames.guarded import needs_key, rejection
 from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
 from apply.sinks.redshift.control import ControlTables
 from apply.sinks.redshift.link import Link

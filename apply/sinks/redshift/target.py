@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from apply.guarded import table_findings
+from apply.frames.guarded import table_findings
 from apply.sinks.redshift.link import Link
 from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from apply import aws
-from apply.row_files.store import FileName, path_part
+from apply.frames.row_files.store import FileName, path_part
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import S3Target
 
@@ -28,7 +28,7 @@ BUSY = frozenset({"ConditionalRequestConflict", "409", "OperationAborted"})
 
 
 class BucketStore:
-    """See `apply.row_files.store.Store`."""
+    """See `apply.frames.row_files.store.Store`."""
 
     def __init__(self, target: S3Target, *, part_bytes: int = PART_BYTES) -> None:
         self._target = target

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from botocore.exceptions import ClientError
 
 from apply import aws
-from apply.row_files.reading import FilesReader
-from apply.row_files.sink import RowFilesSink
+from apply.frames.row_files.reading import FilesReader
+from apply.frames.row_files.sink import RowFilesSink
 from apply.sinks.s3.store import BucketStore
 from schemas.file_targets import S3Target
 from schemas.findings import Finding, Severity

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from capture.chunk_reader import ChunkReader
+from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, connect, identifier, literal

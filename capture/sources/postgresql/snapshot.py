@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from capture.chunk_reader import ChunkReader
+from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
 from capture.sources.postgresql.catalog import Catalog, ColumnType, RelationFacts
 from capture.sources.postgresql.connection import (

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import pytest
 
-from apply import dead_letters
-from apply.parking import COMMANDS
 from apply.service import run
+from apply.trouble import dead_letters
+from apply.trouble.parking import COMMANDS
 from control import parked as parked_commands
 from runtime.lifecycle import StopRequest
 from schemas.changes import UNCHANGED

@@ -14,8 +14,9 @@ import time
 
 import pytest
 
-from capture import checkpoints, hanging
-from capture.schemas_topic import Catalogue, topic_specs
+from capture import checkpoints
+from capture.publishing import hanging
+from capture.publishing.schemas_topic import Catalogue, topic_specs
 from deploy.local.kafka import KafkaServer
 from runtime.failpoints import FAILPOINTS, VARIABLE
 from runtime.kafka.admin import Topics, TopicSpec
@@ -34,7 +35,8 @@ TABLE = table_schema("orders", keyed=True)
 TIMEOUT_S = 2.0
 SETTLE = """
 import json, sys
-from capture import checkpoints, hanging
+from capture import checkpoints
+from capture.publishing import hanging
 from runtime import failpoints
 from runtime.kafka.admin import Topics
 from runtime.kafka.producer import TransactionalProducer

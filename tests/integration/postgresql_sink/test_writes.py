@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from apply.relational import stages as relational_stages
+from apply.frames.relational import stages as relational_stages
 from apply.sink import TableBatch, TopicPartition
 from apply.sinks.postgresql import stages
 from apply.sinks.postgresql.sink import PostgresqlSink

@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from apply.row_files.sink import RowFilesSink
+from apply.frames.row_files.sink import RowFilesSink
 from apply.sink import Sink, TableBatch
 from apply.sinks.s3.store import BucketStore
 from deploy.local.moto import MotoServer

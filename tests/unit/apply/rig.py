@@ -13,19 +13,19 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from apply.answers import Policies
 from apply.applier import Applier
-from apply.batch import Record
+from apply.batching.batch import Record
 from apply.commit_order import CommitOrder, sequence_reader
-from apply.conflicts import Boundaries
 from apply.cursors import progress_of
 from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
-from apply.parking import ParkedRecord, ParkingLot
 from apply.schema_catalog import Loaded, TopicSchemas
 from apply.sink import Sink, TopicPartition
-from apply.survey import Progress
-from apply.waiting import Waiting
+from apply.trouble.answers import Policies
+from apply.trouble.conflicts import Boundaries
+from apply.trouble.parking import ParkedRecord, ParkingLot
+from apply.trouble.survey import Progress
+from apply.trouble.waiting import Waiting
 from apply.writer import Writer
 from runtime.retry import Backoff
 from schemas.changes import Row

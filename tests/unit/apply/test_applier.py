@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from apply.answers import Escalation, Policies
-from apply.holds import Why
 from apply.limits import Limits
 from apply.memory import MemorySink
 from apply.sink import TopicPartition
-from apply.survey import Progress
+from apply.trouble.answers import Escalation, Policies
+from apply.trouble.holds import Why
+from apply.trouble.survey import Progress
 from runtime.kafka.errors import FencedError, SupplantedError
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError

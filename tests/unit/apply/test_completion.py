@@ -6,11 +6,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from apply.answers import Policies
 from apply.completion import RETRY_S, Completion, ranks
 from apply.journal import loaded
 from apply.memory import MemorySink
 from apply.sink import TopicPartition
+from apply.trouble.answers import Policies
 from apply.writer import Writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode

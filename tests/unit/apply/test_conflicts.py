@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from apply.answers import Escalation, Policies
-from apply.conflicts import ConflictPolicies
+from apply.batching.net_change import merge
 from apply.limits import Limits
 from apply.memory import MemoryTable
-from apply.net_change import merge
 from apply.outcome import Outcome
+from apply.trouble.answers import Escalation, Policies
+from apply.trouble.conflicts import ConflictPolicies
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import ORDERS

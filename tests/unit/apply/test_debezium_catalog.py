@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from apply.debezium_catalog import Addition, DebeziumCatalog
+from apply.debezium.catalog import Addition, DebeziumCatalog
 from apply.schema_catalog import Records
 from schemas.debezium import stated
 from schemas.debezium.decoder import PLACEHOLDER

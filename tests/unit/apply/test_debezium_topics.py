@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from apply import debezium_topics
+from apply.debezium import topics as debezium_topics
 from apply.sink import TopicPartition
 from runtime.kafka.admin import Topics
 from schemas.errors import ErrorKind, TailraceError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apply.folding import Told, folded
+from apply.frames.folding import Told, folded
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import EVENTS, ORDERS
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from apply.answers import Policies
-from apply.history import HistorySink
+from apply.frames.history import HistorySink
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.memory import MemorySink, MemoryTarget
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
+from apply.trouble.answers import Policies
 from apply.writer import Writer
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import TailraceError

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apply.batching.net_change import NetChanges, merge
+from apply.batching.staged_rows import StagedRows, Staging
 from apply.memory import MemorySink, MemoryTarget
-from apply.net_change import NetChanges, merge
 from apply.sinks.postgresql.rows import LineForm
-from apply.staged_rows import StagedRows, Staging
 from schemas.changes import UNCHANGED, Row
 from tests.conformance.sink_suite import EVENTS, ORDERS
 

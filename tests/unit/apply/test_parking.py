@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apply.parking import PARK, QUEUED, REFUSED, RELEASED, RETRY, SKIP, ParkedRecord, ParkingLot, headers_of
+from apply.trouble.parking import PARK, QUEUED, REFUSED, RELEASED, RETRY, SKIP, ParkedRecord, ParkingLot, headers_of
 
 TOPIC = "shop.public.orders"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from apply.projection import Projection, same_shape
+from apply.batching.projection import Projection, same_shape
 from apply.sink import TableBatch
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError

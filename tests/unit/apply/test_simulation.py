@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from apply import applier
-from apply.batch import Batch, Record
+from apply.batching.batch import Batch, Record
+from apply.batching.net_change import merge
 from apply.limits import Limits
-from apply.net_change import merge
 from apply.sink import TopicPartition
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError

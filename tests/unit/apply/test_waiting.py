@@ -9,7 +9,7 @@ import pytest
 from apply.limits import Limits
 from apply.outcome import Outcome
 from apply.sink import TopicPartition
-from apply.survey import Progress, Survey
+from apply.trouble.survey import Progress, Survey
 from schemas.changes import UNCHANGED, Row
 from schemas.table import Column, ForeignKey, TableName, TableSchema
 from tests.conformance.sink_suite import EVENTS, INT64, STRING

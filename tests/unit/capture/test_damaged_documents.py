@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apply.parking import ACTION, PARK, RELEASED, RETRY, SKIP, ParkingLot
+from apply.trouble.parking import ACTION, PARK, RELEASED, RETRY, SKIP, ParkingLot
 from capture import checkpoints
-from capture.load_state import LoadState, TableLoad
-from capture.schemas_topic import Catalogue
+from capture.full_load.state import LoadState, TableLoad
+from capture.publishing.schemas_topic import Catalogue
 from capture.source import Chunk
 from schemas.errors import ErrorKind, TailraceError
 from schemas.parts import HEADER, Reference, reference

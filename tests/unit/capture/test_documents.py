@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from capture import checkpoints
-from capture.held_back import HeldBack
-from capture.load_state import LoadState, TableLoad
+from capture.full_load.held_back import HeldBack
+from capture.full_load.state import LoadState, TableLoad
 from capture.source import Chunk
 from schemas.changes import UNCHANGED, RowChanges, Transaction, Truncate
 from schemas.errors import ErrorKind, TailraceError

@@ -11,8 +11,8 @@ from typing import Any
 import fastavro
 import pytest
 
-from capture.outbox import TOPICS_MAX, OutboxMessages
-from capture.shapes import SHAPES, Origin, Reshaper
+from capture.publishing.outbox import TOPICS_MAX, OutboxMessages
+from capture.publishing.shapes import SHAPES, Origin, Reshaper
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import SchemaIds
 from schemas.errors import ErrorKind, TailraceError

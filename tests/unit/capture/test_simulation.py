@@ -10,9 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from capture import checkpoints, loader
-from capture.allowance import Allowance
-from capture.schemas_topic import Catalogue
+from capture import checkpoints
+from capture.full_load import loader
+from capture.publishing.allowance import Allowance
+from capture.publishing.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
 from runtime.kafka.errors import ExpiredError
 from schemas.codecs import compile_decoder

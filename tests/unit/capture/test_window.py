@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from capture.window import UNSETTLED_MAX, Horizon, LoadWindow
+from capture.full_load.window import UNSETTLED_MAX, Horizon, LoadWindow
 from schemas.changes import UNCHANGED, Row, Transaction
 from schemas.table import TableName
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capture.schemas_topic import Catalogue
+from capture.publishing.schemas_topic import Catalogue
 from capture.tables import table_spec
 from control.plan import PlacedFinding, Report, check_target, entangled, planned_table
 from schemas.errors import ErrorKind, TailraceError

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from apply.cursors import progress_of
-from apply.parking import RETRY, ParkingLot
+from apply.trouble.parking import RETRY, ParkingLot
 from capture import checkpoints
-from capture.load_state import LoadState, TableLoad
-from capture.schemas_topic import Catalogue
+from capture.full_load.state import LoadState, TableLoad
+from capture.publishing.schemas_topic import Catalogue
 from capture.source import Chunk
 from schemas import signals
 from schemas.changes import UNCHANGED

@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apply.projection import Projection
-from apply.relational.difference import difference
+from apply.batching.projection import Projection
+from apply.frames.relational.difference import difference
 from apply.sink import TableBatch
 from schemas.matching import matches
 from schemas.table import Column, TableName, TableSchema

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from capture import hanging
-from capture.large_records import LargeRecords
+from capture.publishing import hanging
+from capture.publishing.large_records import LargeRecords
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from apply.row_files.sink import RowFilesSink
+from apply.frames.row_files.sink import RowFilesSink
 from apply.sink import Origin, Sink, TableBatch, TopicPartition
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from apply.frames.row_files.reading import FilesReader
+from apply.frames.row_files.sink import RowFilesSink
 from apply.limits import Limits
-from apply.row_files.reading import FilesReader
-from apply.row_files.sink import RowFilesSink
 from apply.sink import Sink, TopicPartition
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore
-from apply.survey import Progress
+from apply.trouble.survey import Progress
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import FilesTarget
 from tests.conformance.sink_suite import SEATS

@@ -1,0 +1,1 @@
+"""From records to batches: decoded, collapsed to net changes, projected to the version that the target has."""

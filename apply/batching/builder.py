@@ -1,0 +1,341 @@
+"""Makes batches: takes in records of many partitions, and collapses them to net changes.
+
+A batch ends, for a partition, at a cut: a truncate, or a hold that something laid on the partition before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from apply.batching.batch import Batch, Cut, Record, Segment, by_partition
+from apply.batching.course import Course
+from apply.batching.net_change import NetChanges
+from apply.batching.projection import Projection, same_shape
+from apply.batching.staged_rows import Staging, Stagings
+from apply.errors import FinalError
+from apply.schema_catalog import SchemaCatalog
+from apply.sink import Origin, Sink, TopicPartition
+from apply.trouble.conflicts import Boundaries
+from apply.trouble.parking import ParkingLot
+from schemas.codecs import Decoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import DdlPolicy
+from schemas.table import TableSchema
+
+if TYPE_CHECKING:
+    from apply.trouble.superseded import Superseded
+    from apply.trouble.waiting import Waiting
+
+
+class BatchBuilder:
+    """Takes in records; `positions` (the next offset of each partition owned) move on with them."""
+
+    def __init__(
+        self,
+        catalog: SchemaCatalog,
+        positions: dict[TopicPartition, int],
+        lot: ParkingLot,
+        sink: Sink,
+        waiting: Waiting | None = None,
+        *,
+        ddl: DdlPolicy = DdlPolicy.APPLY,
+        decode_policy: str = "stop",
+        comes_again: bool = True,
+    ) -> None:
+        """Changes of `waiting` keys queue there. `comes_again`: what the source rewrites is published again (not so in
+        mode `cdc`).
+        """
+        self._history = sink.capabilities.history
+        self._origins = sink.capabilities.origins
+        self._stagings = Stagings(sink)
+        self._comes_again = comes_again
+        self._catalog = catalog
+        self._positions = positions
+        self._lot = lot
+        self._waiting = waiting
+        self._ddl = ddl
+        self._decode_policy = decode_policy
+        self.boundaries: Boundaries | None = None
+        """From where on conflicts with the target's rows are looked for; None: nowhere."""
+        self.limits: Mapping[TopicPartition, Any] = {}
+        """Holds (with an `offset`) that no batch may pass."""
+        self.clean: set[TopicPartition] = set()
+        """Partitions of which this process has seen the beginning, and nothing but rows of the full load."""
+        self.superseded: Superseded | None = None
+        self.truncates_in_place = False
+        """Whether a batch holds all that precedes a truncate, in all partitions: then the truncate is part of it."""
+        self.batch = Batch()
+        self._floor: dict[TopicPartition, int] = {}
+        self._truncates: dict[str, int] = {}
+        self._truncates_met: dict[TopicPartition, int] = {}
+
+    def take(self) -> Batch:
+        """Return the batch, for the versions that the target is to have now, and begin the next one.
+
+        Raises TARGET_SCHEMA where rows cannot be brought to such a version.
+        """
+        batch = self._begin({})
+        for topic, segments in batch.segments.items():
+            for segment in segments:
+                # A newer version may have come since the segment was begun: its names, not the former ones, count.
+                written = segment.net.table
+                target = self.target(topic, written.version)
+                if target is not segment.target:
+                    segment.target = target
+                    segment.projection = Projection(written, target, comes_again=self._comes_again)
+        return batch
+
+    def _begin(self, offsets: dict[TopicPartition, int]) -> Batch:
+        """Begin a batch that goes up to these offsets; return the one before it."""
+        batch, self.batch = self.batch, Batch(next=offsets)
+        self._stagings.begin()
+        self._floor, self._truncates, self._truncates_met = {}, {}, {}
+        return batch
+
+    def target(self, topic: str, version: int | None = None) -> TableSchema:
+        """Return the version of a topic's table that the target is to have, for rows that `version` wrote.
+
+        Not one of a later life: the truncate between the two has yet to be reached by all partitions. A history has
+        each change as its own version has it.
+        """
+        known = self._catalog.topics[topic]
+        if self._history and version is not None:
+            return known.versions[version]
+        if self._ddl is not DdlPolicy.APPLY:
+            return known.oldest
+        return known.newest if version is None else known.newest_like(version)
+
+    def add(self, records: Sequence[Record]) -> dict[TopicPartition, Cut]:
+        """Take in records, each partition's in order. Return the partitions that must not go on for now.
+
+        Records of partitions that are not owned, and such as were taken in before, are left out. Raises DECODE.
+        """
+        cuts: dict[TopicPartition, Cut] = {}
+        for partition, group in by_partition(records).items():
+            cut = self._add_group(partition, group)
+            if cut is not None:
+                cuts[partition] = cut
+        return cuts
+
+    def _add_group(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
+        position = self._positions.get(partition)
+        if position is None:
+            return None
+        if records[0].offset() < position:
+            records = [r for r in records if r.offset() >= position]
+        cut: Cut | None = None
+        limit = self.limits.get(partition)
+        if limit is not None and records and records[-1].offset() >= limit.offset:
+            records = [r for r in records if r.offset() < limit.offset]
+            cut = Cut(limit.offset)
+        if records:
+            end = records[-1].offset() + 1
+            late, records = ([], records) if self._waiting is None else self._waiting.part(partition.topic, records)
+            found = self._take_in(partition, records)
+            if found is not None:
+                cut, end = found, found.offset
+                late, records = ([r for r in group if r.offset() < end] for group in (late, records))
+            if self._waiting is not None:
+                self._waiting.extend(late)
+            self._keep(partition, records)
+            self.reach(partition, end)
+        if cut is not None:
+            self.reach(partition, cut.offset)
+        return cut
+
+    def _keep(self, partition: TopicPartition, records: list[Record]) -> None:
+        if records:
+            batch = self.batch
+            batch.records.setdefault(partition, []).extend(records)
+            batch.row_count += len(records)
+            batch.byte_count += sum([len(r.value() or b"") for r in records])
+
+    def again(self, records: Iterable[Record]) -> None:
+        """Add records that were taken in before, whatever the positions: all that follow them of their keys are yet to
+        come. Raises what keeps them from being written.
+        """
+        newest = dict(self.batch.last)
+        for partition, group in by_partition(records).items():
+            cut = self._take_in(partition, group)
+            if cut is not None and cut.error is not None:
+                raise cut.error
+            self._keep(partition, group)
+            self.batch.next.setdefault(partition, self._positions[partition])
+        self.batch.last |= newest
+
+    def part(self) -> None:
+        """Take out of the batch in the making what belongs to keys that wait by now."""
+        waiting = self._waiting
+        assert waiting is not None, "somebody lets keys wait"
+        parts = {p: waiting.part(p.topic, group) for p, group in self.batch.records.items()}
+        if any(late for late, _ in parts.values()):
+            self._begin(self.batch.next)
+            for late, others in parts.values():
+                waiting.extend(late)
+                self.again(others)
+
+    def reach(self, partition: TopicPartition, offset: int) -> None:
+        """Move a partition's position on, never back: the batch goes up to there."""
+        if offset > self._positions[partition]:
+            self._positions[partition] = self.batch.next[partition] = offset
+
+    def _take_in(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
+        if self.superseded:
+            records = self.superseded.left(partition.topic, records, truncates=not self.truncates_in_place)
+        values = [r.value() for r in records]
+        if None in values:
+            # Tombstones are for compaction; the delete stood before them.
+            records = [r for r in records if r.value() is not None]
+            values = [r.value() for r in records]
+        if not records:
+            return None
+        topic = partition.topic
+        if self.batch.blocked or self._lot.holds(topic):
+            return self._one_by_one(partition, records)
+        done = 0
+        try:
+            marks = self._catalog.marks(topic, values, [r.key() for r in records])
+            if len(marks) == 1:
+                return self._run(partition, marks.pop(), records, values)
+            for mark, run in groupby(records, lambda r: self._catalog.mark_of(topic, r.value(), r.key())):
+                some = list(run)
+                cut = self._run(partition, mark, some, [r.value() for r in some])
+                if cut is not None:
+                    return cut
+                done += len(some)
+        except TailraceError as error:
+            if error.kind is not ErrorKind.DECODE:
+                raise
+            # A run is decoded whole before any of it is taken in: what follows `done` was not.
+            return self._one_by_one(partition, records[done:])
+        return None
+
+    def _one_by_one(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
+        """The careful way: some keys are parked, or some record cannot be read."""
+        batch, topic = self.batch, partition.topic
+        for record in records:
+            key = record.key()
+            if self._lot.is_parked(topic, key) or (topic, key) in batch.blocked:
+                if not self._lot.has(topic, partition.partition, record.offset()):
+                    batch.queued.append(record)
+                continue
+            value = record.value()
+            try:
+                mark = self._catalog.mark_of(topic, value, key)
+                cut = self._run(partition, mark, [record], [value])
+            except TailraceError as error:
+                if error.kind is not ErrorKind.DECODE:
+                    raise
+                if self._decode_policy == "stop":
+                    position = f"{topic}/{partition.partition}@{record.offset()}"
+                    raise TailraceError(error.kind, error.message, remedy=error.remedy, position=position) from error
+                batch.refused.append((record, error))
+                if self._decode_policy == "park" and key is not None:
+                    batch.blocked.add((topic, key))
+                continue
+            if cut is not None:
+                return cut
+        return None
+
+    def _run(self, partition: TopicPartition, mark: bytes, records: list[Record], values: list[bytes]) -> Cut | None:
+        """Take in records that one version of the table wrote."""
+        topic = partition.topic
+        decoder = self._catalog.decoder(topic, mark)
+        unfit = self._unfit(topic, decoder.table)
+        if unfit is not None:
+            return Cut(records[0].offset(), error=unfit)
+        staging = self._stagings.of(decoder)
+        changes = decoder.decode_many(values) if staging is None else decoder.staged(values, staging.form)
+        ops = {change[0] for change in changes}
+        cut: Cut | None = None
+        if self._history:
+            # A truncate is one more change.
+            pass
+        elif "t" in ops and self.truncates_in_place:
+            last = max(i for i, change in enumerate(changes) if change[0] == "t")
+            self._truncate(partition, self._catalog.sequence(decoder, records[last]), decoder.table.version)
+            records, changes, values = records[last + 1 :], changes[last + 1 :], values[last + 1 :]
+            ops = {change[0] for change in changes}
+        elif "t" in ops:
+            at = next(i for i, change in enumerate(changes) if change[0] == "t")
+            sequence = self._catalog.sequence(decoder, records[at])
+            cut = Cut(records[at].offset(), truncate=sequence, version=decoder.table.version)
+            records, changes, values = records[:at], changes[:at], values[:at]
+            ops = {change[0] for change in changes}
+        if not records or self._truncates_met.get(partition) != self._truncates.get(topic):
+            # Nothing is left, or it precedes a truncate that stands further on in this partition.
+            return cut
+        segment = self._segment(partition, decoder.table, staging)
+        keys = [r.key() for r in records]
+        segment.net.add(keys, changes, ops, () if staging is None else values)
+        if segment.net.sequential:
+            segment.records.extend(records)
+        elif self._origins:
+            segment.latest.update(zip(keys, records, strict=True))
+        segment.origin_of = partial(self._origin, decoder)
+        if segment.course is not None and self.boundaries is not None:
+            segment.read_key = decoder.decode_key
+            segment.course.add(keys, changes, records, self.boundaries.of(partition, decoder.table))
+        if ops != {"r"} or decoder.table.version != self._catalog.topics[topic].oldest.version:
+            # Rows that a later version wrote may be loaded for the second time.
+            self.clean.discard(partition)
+        segment.fresh = segment.fresh and partition in self.clean
+        self.batch.last[topic] = (decoder, values[-1])
+        return cut
+
+    def _origin(self, decoder: Decoder, record: Record) -> Origin:
+        facts = decoder.facts(record.value())
+        # A foreign writer's records bear no commit sequence: the catalogue knows another number that grows.
+        seq = facts.seq or self._catalog.sequence(decoder, record)
+        place = TopicPartition(record.topic(), record.partition())
+        return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid, facts.lsn)
+
+    def _truncate(self, partition: TopicPartition, sequence: int, version: int) -> None:
+        """Let a truncate take the place of all that the batch holds of its table from before."""
+        topic = partition.topic
+        self._truncates_met[partition] = sequence
+        self.clean.discard(partition)
+        if sequence <= self._truncates.get(topic, -1):
+            return
+        self._truncates[topic] = sequence
+        self.batch.truncated[topic] = self.target(topic, version)
+        self.batch.segments.pop(topic, None)
+        self._floor = {p: floor for p, floor in self._floor.items() if p.topic != topic}
+
+    def _unfit(self, topic: str, table: TableSchema) -> TailraceError | None:
+        """Return why rows of this version may not be written, where the policy forbids them."""
+        oldest = self._catalog.topics[topic].oldest
+        if self._ddl in {DdlPolicy.APPLY, DdlPolicy.IGNORE} or same_shape(table, oldest):
+            return None
+        error = TailraceError(
+            ErrorKind.TARGET_SCHEMA,
+            f"the source changed the table (version {table.version}); `ddl: {self._ddl}` does not let it change here",
+            table=str(table.name),
+            remedy="set `ddl` to `apply` or `ignore`, and start the applier again",
+        )
+        if self._ddl is DdlPolicy.STOP:
+            raise FinalError(error.kind, error.message, remedy=error.remedy, table=error.table)
+        return error
+
+    def _segment(self, partition: TopicPartition, table: TableSchema, staging: Staging | None) -> Segment:
+        segments = self.batch.segments.setdefault(partition.topic, [])
+        # A partition's rows never go into an earlier segment than its rows before them did.
+        for index in range(self._floor.get(partition, 0), len(segments)):
+            if segments[index].net.table is table:
+                self._floor[partition] = index
+                return segments[index]
+        target = self.target(partition.topic, table.version)
+        segment = Segment(
+            partition.topic,
+            target,
+            Projection(table, target, comes_again=self._comes_again),
+            NetChanges(table, history=self._history, staging=staging),
+        )
+        if self.boundaries is not None and not segment.net.sequential:
+            segment.course = Course(self.boundaries.ops(table))
+        segments.append(segment)
+        self._floor[partition] = len(segments) - 1
+        return segment

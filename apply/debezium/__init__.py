@@ -1,0 +1,1 @@
+"""Topics that a Debezium connector wrote, instead of a capture of ours."""

@@ -1,0 +1,183 @@
+"""Makes a target's table fit a version of a source's table: creates it, alters it, or says why rows cannot go there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Generic, TypeVar
+
+from apply.frames.relational.catalog import FoundColumn, FoundTable
+from apply.frames.relational.control_tables import RelationalControlTables
+from apply.frames.relational.difference import as_found
+from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import ExistingTables
+from schemas.table import Column, TableName, TableSchema
+
+log = get_logger(__name__)
+
+
+T = TypeVar("T", bound=FoundTable)
+S = TypeVar("S")
+
+
+class RelationalPreparation(ABC, Generic[T, S]):
+    """Prepares tables. `T` is a table as the target has it, `S` how the target spells a version's types."""
+
+    def __init__(self, control: RelationalControlTables, existing_tables: ExistingTables = ExistingTables.KEEP) -> None:
+        """`existing_tables` says what becomes of a table that was not made, and never prepared, by us."""
+        self._control = control
+        self._existing_tables = existing_tables
+
+    def prepare(self, table: TableSchema) -> None:
+        """Create or alter the table. A version older than the prepared one changes nothing. Driver errors pass."""
+        self._control.install()
+        name = self.target_name(table.name)
+        if not self._is_behind(table, name):
+            return
+        with self._control.alone():
+            # Another applier may have been at it.
+            if self._is_behind(table, name):
+                self._may_take(table, name)
+                self._control.announce(table)
+                self._bring_forward(self.translated(table), name)
+
+    def read(self, table: TableSchema) -> T:
+        """Return the table as the target has it. Raises TARGET_SCHEMA if it is gone."""
+        name = self.target_name(table.name)
+        target = self.find(name)
+        if target is None:
+            raise schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
+        return target
+
+    # What an engine does
+
+    @abstractmethod
+    def target_name(self, name: TableName) -> TableName:
+        """Return a table's name at the target."""
+
+    @abstractmethod
+    def find(self, name: TableName) -> T | None:
+        """Return a table as the target has it."""
+
+    @abstractmethod
+    def translated(self, table: TableSchema) -> TableSchema:
+        """Return a version in the target's own types, whatever engine it comes from."""
+
+    @abstractmethod
+    def _spelling(self, table: TableSchema) -> S:
+        """Return how the target spells the types of a version; make those that it lacks."""
+
+    @abstractmethod
+    def _create(self, table: TableSchema, name: TableName, spelling: S) -> None:
+        """Create the table, and the schema that it stands in."""
+
+    @abstractmethod
+    def _alter(self, old: TableSchema, new: TableSchema, target: T, spelling: S) -> None:
+        """Bring the target's table from one version to another."""
+
+    @abstractmethod
+    def _empty(self, table: TableSchema, target: T) -> None:
+        """Take out all rows of an earlier life. Foreign keys that we made come back when the table is loaded again."""
+
+    @abstractmethod
+    def _clear(self, target: T) -> None:
+        """Take out all rows of a table that was there before us, and of no other: no foreign key acts, none goes."""
+
+    @abstractmethod
+    def _drop(self, target: T) -> None:
+        """Drop a table that was there before us, and the foreign keys that refer to it."""
+
+    @abstractmethod
+    def _problems(self, table: TableSchema, target: T, spelling: S) -> list[str]:
+        """Return in words why the target's table cannot take the rows of a version; empty if it can."""
+
+    def _may_take(self, table: TableSchema, name: TableName) -> None:
+        """Raise TARGET_SCHEMA if the name is not free for this table of the source."""
+
+    # The frame
+
+    def _is_behind(self, table: TableSchema, name: TableName) -> bool:
+        recorded = self._control.recorded(table.name)
+        return recorded is None or recorded.version < table.version or self.find(name) is None
+
+    def _bring_forward(self, table: TableSchema, name: TableName) -> None:
+        recorded, target = self._control.recorded(table.name), self.find(name)
+        is_void = recorded is not None and recorded.life < table.life
+        if recorded is not None and target is None and not is_void:
+            raise schema_error(
+                table,
+                f"the target's table {name} was dropped by somebody else, and its rows with it",
+                "reload the table, or reset the replication",
+            )
+        if is_void and target is not None:
+            self._empty(table, target)
+            self._control.mark_loaded(table.name, is_loaded=False)
+            log.info("table emptied: it is loaded anew", table=str(table.name), version=table.version)
+        if recorded is None and target is not None and target.kind == "table":
+            target = self._make_way(table, target)
+        spelling = self._spelling(table)
+        if target is None:
+            self._create(table, name, spelling)
+        elif target.kind != "table":
+            raise schema_error(
+                table, f"{target.name} is a {target.kind} at the target", "drop it, or map the schema to another one"
+            )
+        else:
+            # A table that we did not make is taken as it is, plus the columns that it lacks.
+            self._alter(recorded or as_found(table, target.columns), table, target, spelling)
+        problems = self._problems(table, self.read(table), spelling)
+        if problems:
+            raise schema_error(table, "; ".join(problems), "alter or drop the target's table, or leave the table out")
+        self._control.record(table)
+        log.info("table prepared", table=str(table.name), version=table.version, created=target is None)
+
+    def _make_way(self, table: TableSchema, target: T) -> T | None:
+        """Do to a table that was there before us what the settings say. A crash before its version is recorded repeats
+        it: no row of ours is in it before that. One that other tables of the source are written to has rows of ours.
+        """
+        if self._existing_tables is ExistingTables.KEEP or self._is_shared(table):
+            return target
+        if self._existing_tables is ExistingTables.EMPTY:
+            self._clear(target)
+            log.warning("table emptied before the load", table=str(target.name))
+            return target
+        self._drop(target)
+        log.warning("table dropped before the load", table=str(target.name))
+        return None
+
+    def _is_shared(self, table: TableSchema) -> bool:
+        name = self.target_name(table.name)
+        return any(other != table.name and self.target_name(other) == name for other in self._control.names())
+
+
+def misfits(
+    table: TableSchema, columns: Mapping[str, Any], unfit: Callable[[Column, Any, bool], str | None]
+) -> list[str]:
+    """Return in words why the columns (`FoundColumn`) of a target's table cannot take the rows of a version.
+
+    `unfit(column, found, is_key)` says what is wrong with a column that is there; None if nothing is.
+    """
+    problems = []
+    for index, column in enumerate(table.columns):
+        found: FoundColumn | None = columns.get(column.name)
+        if found is None:
+            problems.append(f"column {column.name!r} is missing at the target")
+            continue
+        said = "is generated at the target" if found.generated else unfit(column, found, index in table.key)
+        if said is None and found.not_null and column.nullable and index not in table.key:
+            said = "allows no nulls at the target"
+        if said is not None:
+            problems.append(f"column {column.name!r} {said}")
+    names: Container[str] = set(table.column_names) | {column.name for column in table.generated}
+    problems += [
+        f"column {extra.name!r} exists only at the target and is neither nullable nor has a default"
+        for extra in columns.values()
+        if extra.name not in names and extra.not_null and not extra.has_default and not extra.generated
+    ]
+    return problems
+
+
+def schema_error(table: TableSchema, message: str, remedy: str) -> TailraceError:
+    """Return the error of a table that the target has, or lacks."""
+    return TailraceError(ErrorKind.TARGET_SCHEMA, message, remedy=remedy, table=str(table.name))

@@ -1,0 +1,254 @@
+"""A relational sink: `apply.sink.Sink` over one connection for rows and offsets, and one for definitions.
+
+Where definitions are part of transactions both are the same connection. An engine brings the parts: its link, control
+tables, preparation, completion, staging tables and writer; and says how tables are emptied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from apply.frames.relational.control_tables import RelationalControlTables
+from apply.frames.relational.link import RelationalLink
+from apply.frames.relational.plan import RelationalPlan
+from apply.frames.relational.stages import RelationalStages
+from apply.frames.relational.writer import RelationalWriter
+from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from schemas.changes import Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+
+_PLANS_MAX = 4096
+
+P = TypeVar("P", bound=RelationalPlan[Any])
+L = TypeVar("L", bound=RelationalLink)
+
+
+class TablePreparation(Protocol):
+    """Makes a target's table fit a version."""
+
+    def target_name(self, name: TableName) -> TableName:
+        """Return a table's name at the target."""
+        ...
+
+    def prepare(self, table: TableSchema) -> None:
+        """Create or alter the table. A version older than the prepared one changes nothing."""
+        ...
+
+
+class TableCompletion(Protocol):
+    """Makes what a table gets after its load."""
+
+    def complete(self, table: TableSchema) -> None:
+        """Make what is missing. May be repeated."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """What changes definitions, and by which link."""
+
+    link: RelationalLink
+    control: RelationalControlTables
+    preparation: TablePreparation
+    completion: TableCompletion
+
+
+class RelationalSink(ABC, Generic[P, L]):
+    """One target, as one appliers' process sees it."""
+
+    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True)
+
+    def __init__(
+        self, link: L, control: RelationalControlTables, definitions: Definitions, writer: RelationalWriter[P]
+    ) -> None:
+        self._link = link
+        self._control = control
+        self._definitions = definitions
+        self._writer = writer
+        self._stages: RelationalStages[P, L] = writer.stages
+        self._prepared: dict[TableName, int] = {}
+        """The newest version of each table that this process has prepared: rows come in its names."""
+        self._guarded: set[TableName] = set()
+        """Tables that the open transaction has written: nobody else can alter them until it ends."""
+        self._plans: dict[tuple[TableName, int, tuple[str, ...]], P] = {}
+
+    # What an engine does
+
+    @abstractmethod
+    def _qualified(self, name: TableName) -> str:
+        """Return the name of a source's table at the target, in quotes."""
+
+    @abstractmethod
+    def _make_plan(self, table: TableSchema) -> P:
+        """Return how rows of a version are written to the table that the target has. Raises TARGET_SCHEMA."""
+
+    @abstractmethod
+    def truncate(self, tables: Sequence[TableSchema]) -> None:
+        """Empty tables within the open transaction, all at once. Raises ROW_CONFLICT if rows of others forbid it."""
+
+    def _definable(self, table: TableSchema) -> contextlib.AbstractContextManager[None]:
+        """Raise ROW_CONFLICT, now or from within, if what the transaction has written keeps a table from changing."""
+        return contextlib.nullcontext()
+
+    # Partitions and offsets
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Claim partitions with a new fence each; return the offsets that this target has seen."""
+        with self._link.classified("claiming partitions"):
+            return self._control.claim(partitions)
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions that were taken away."""
+        self._control.release(partitions)
+
+    def stage_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Write next offsets within the open transaction. Raises INVARIANT when fenced."""
+        with self._link.classified("storing offsets"):
+            self._control.install()
+            self._link.begin()
+            self._control.stage(offsets)
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """Record that `partition` stands at `barrier`; tell how far the barrier has come."""
+        with self._link.classified("waiting at a barrier"):
+            return self._control.arrive(barrier, partition, partition_count)
+
+    def pass_barrier(self, barrier: str) -> bool:
+        """Mark a barrier as passed within the open transaction; False if somebody has passed it already."""
+        with self._link.classified("passing a barrier"):
+            self._control.install()
+            self._link.begin()
+            return self._control.pass_barrier(barrier)
+
+    # Tables
+
+    def prepare(self, table: TableSchema) -> None:
+        """Make or alter the table. Does nothing for a version older than the one that was prepared before."""
+        self._forget_plans(table.name)
+        with self._link.classified("preparing the table", table.name), self._definable(table):
+            self._definitions.preparation.prepare(table)
+        self._prepared[table.name] = max(table.version, self._prepared.get(table.name, 0))
+
+    def drop(self, table: TableSchema) -> None:
+        """Drop a table. Raises TARGET_SCHEMA if something else at the target depends on it."""
+        self._forget_plans(table.name)
+        control = self._definitions.control
+        with self._link.classified("dropping the table", table.name), self._definable(table):
+            control.install()
+            with control.alone():
+                self._definitions.link.run(f"drop table if exists {self._qualified(table.name)}")
+                control.forget_table(table.name)
+
+    def complete_load(self, table: TableSchema) -> None:
+        """Make secondary indexes and foreign keys, and let identities go on behind the loaded values."""
+        self._forget_plans(table.name)
+        with self._link.classified("completing the load", table.name), self._definable(table):
+            self._definitions.completion.complete(table)
+
+    def is_empty(self, table: TableSchema) -> bool:
+        """Tell whether the target's table has no row."""
+        with self._link.classified("looking for rows", table.name):
+            return bool(self._link.value(f"select not exists (select 1 from {self._qualified(table.name)})"))
+
+    # Rows
+
+    def apply(self, batch: TableBatch) -> list[Rejection]:
+        """Write a batch within the open transaction; return the rows that the target refuses."""
+        with self._link.classified("writing rows", batch.table.name):
+            self._guard(batch.table)
+            try:
+                return self._writer.write(self._plan(batch.table), batch)
+            except TailraceError as error:
+                if error.kind is not ErrorKind.TARGET_SCHEMA:
+                    raise
+            # Another applier may have altered the table since the plan was made: once more with a new plan.
+            self._forget_plans(batch.table.name)
+            return self._writer.write(self._plan(batch.table), batch)
+
+    def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
+        """Tell of each key whether the target has its row; None where its type cannot hold it."""
+        with self._link.classified("looking for rows", table.name):
+            self._guard(table)
+            return self._writer.present(self._plan(table), keys)
+
+    def defer(self) -> None:
+        """Do nothing where every constraint is checked at once."""
+
+    def check(self) -> TailraceError | None:
+        """Return None where what a constraint says was said when the rows were written."""
+        return None
+
+    def flush(self) -> None:
+        """Commit. Invariant 3: rows and the offsets that they reach become durable together."""
+        with self._link.classified("committing"):
+            self._link.commit()
+            self._guarded.clear()
+            self._stages.committed()
+
+    def rollback(self) -> None:
+        """Undo everything since the last flush."""
+        self._guarded.clear()
+        self._link.rollback()
+        self._stages.rolled_back()
+
+    def forget(self) -> list[str]:
+        """Remove this replication's offsets, barriers and table versions; return what was removed, in words."""
+        with self._link.classified("forgetting the replication"):
+            return self._control.forget()
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        self._link.discard()
+        self._definitions.link.discard()
+
+    def _guard(self, table: TableSchema) -> None:
+        """Keep others from altering a table until the transaction ends.
+
+        Raises TARGET_THROTTLED if another applier has altered it to a version that this one does not know yet: a column
+        may have another's name by now.
+        """
+        name = table.name
+        if name not in self._prepared or name in self._guarded:
+            return
+        known = max(self._prepared[name], table.version)
+        self._link.begin()
+        found = self._control.guard_table(name)
+        if found is not None and found > known:
+            raise TailraceError(
+                ErrorKind.TARGET_THROTTLED,
+                f"another applier has altered the table to version {found}, this one knows {known} yet",
+                table=str(name),
+            )
+        self._guarded.add(name)
+
+    # Plans
+
+    def _plan(self, table: TableSchema) -> P:
+        key = plan_key(table)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._make_plan(table)
+            if not plan.whole_key:
+                raise TailraceError(
+                    ErrorKind.TARGET_SCHEMA, "the target's table lacks a column of the key", table=str(table.name)
+                )
+            if len(self._plans) >= _PLANS_MAX:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = plan
+        return plan
+
+    def _forget_plans(self, name: TableName) -> None:
+        for key in [key for key in self._plans if key[0] == name]:
+            plan = self._plans.pop(key)
+            with contextlib.suppress(self._link.driver_error, TailraceError):
+                self._stages.forget(plan)
+
+
+def plan_key(table: TableSchema) -> tuple[TableName, int, tuple[str, ...]]:
+    """Return what plans are kept by."""
+    return table.name, table.version, table.column_names

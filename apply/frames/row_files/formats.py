@@ -1,0 +1,158 @@
+"""The formats of files. Each turns changes into a chunk that can be cut from the front, and chunks into a file."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+import orjson
+
+from apply.frames.row_files.shape import Shape, column_text
+from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.file_targets import RowFiles
+from schemas.types import Family, LogicalType
+from schemas.types.plain import Form, plain
+
+Chunk = Any
+"""Encoded rows: it has a length, and `chunk[n:]` is a chunk without the first `n`."""
+
+Faults = dict[int, str]
+"""By index: why a row does not go into a file of this format."""
+
+GZIP_LEVEL = 6
+
+
+class RowFormat(Protocol):
+    """How a file's content is made. One per shape."""
+
+    extension: str
+    content_type: str
+
+    def encode(self, rows: Sequence[Row]) -> tuple[Chunk, Faults]:
+        """Return a chunk of the rows, in order, without those that cannot be written, and why these cannot."""
+        ...
+
+    def size(self, chunk: Chunk) -> int:
+        """Return about how many bytes a chunk will take, before compression."""
+        ...
+
+    def content(self, chunks: Sequence[Chunk]) -> bytes:
+        """Return the file."""
+        ...
+
+
+def format_of(shape: Shape, settings: RowFiles) -> RowFormat:
+    """Return the format that the settings ask for. Raises PREREQUISITE if its library is missing."""
+    if settings.data_format == "parquet":
+        return cast("RowFormat", parquet_library().ParquetFormat(shape, settings))
+    return (CsvFormat if settings.data_format == "csv" else JsonLinesFormat)(shape, settings)
+
+
+def parquet_library() -> ModuleType:
+    """Return the module for Parquet. Raises PREREQUISITE if what it needs is not installed."""
+    try:
+        return import_module("apply.frames.row_files.parquet")
+    except ModuleNotFoundError as error:
+        raise TailraceError(
+            ErrorKind.PREREQUISITE,
+            f"Parquet files need a library that is not installed: {error.name}",
+            remedy="pip install 'tailrace[files]'",
+        ) from error
+
+
+class _LinesFormat:
+    """What formats of lines share: a chunk is a list of encoded lines."""
+
+    name: str
+    content_type: str
+
+    def __init__(self, shape: Shape, settings: RowFiles) -> None:
+        self._compresses = settings.compression_type == "gzip"
+        self.extension = f".{self.name}.gz" if self._compresses else f".{self.name}"
+        if self._compresses:
+            self.content_type = "application/gzip"
+
+    def size(self, chunk: Chunk) -> int:
+        """See `RowFormat`."""
+        return sum(map(len, chunk))
+
+    def content(self, chunks: Sequence[Chunk]) -> bytes:
+        """See `RowFormat`. The same chunks give the same bytes: no time is in them."""
+        lines = b"".join([self.head, *(line for chunk in chunks for line in chunk)])
+        return gzip.compress(lines, GZIP_LEVEL, mtime=0) if self._compresses else lines
+
+    head = b""
+
+
+class CsvFormat(_LinesFormat):
+    """Comma-separated values by RFC 4180, with a text for null and one for what is not known."""
+
+    name = "csv"
+    content_type = "text/csv"
+
+    def __init__(self, shape: Shape, settings: RowFiles) -> None:
+        super().__init__(shape, settings)
+        self._null, self._unknown = settings.csv_null_value, settings.csv_no_sup_value
+        self._delimiter, self._end = settings.csv_delimiter, settings.csv_row_delimiter
+        self._special = {settings.csv_delimiter, *settings.csv_row_delimiter, '"', "\n", "\r"}
+        self._texts = [self._text(type_) for type_ in shape.types]
+        if settings.add_column_name:
+            names = self._delimiter.join(self._quoted(name) for name in shape.names)
+            self.head = (names + self._end).encode()
+
+    def encode(self, rows: Sequence[Row]) -> tuple[Chunk, Faults]:
+        """See `RowFormat`. Every value has a form."""
+        texts, join, end = self._texts, self._delimiter.join, self._end
+        return [
+            (join([text(value) for text, value in zip(texts, row, strict=True)]) + end).encode() for row in rows
+        ], {}
+
+    def _text(self, type_: LogicalType) -> Callable[[Any], str]:
+        null, unknown, quoted = self._null, self._unknown, self._quoted
+        form: Form = plain(type_)
+        if type_.family in (Family.TIMESTAMP, Family.TIMESTAMPTZ):
+            form = column_text
+        elif type_.family is Family.BOOLEAN:
+            form = {True: "true", False: "false"}.__getitem__
+
+        def text(value: Any) -> str:
+            if value is None:
+                return null
+            if value is UNCHANGED:
+                return unknown
+            return quoted(str(form(value)))
+
+        return text
+
+    def _quoted(self, text: str) -> str:
+        if text in (self._null, self._unknown) or not self._special.isdisjoint(text):
+            doubled = text.replace('"', '""')
+            return f'"{doubled}"'
+        return text
+
+
+class JsonLinesFormat(_LinesFormat):
+    """One object a line. What is not known is not there."""
+
+    name = "json"
+    content_type = "application/x-ndjson"
+
+    def __init__(self, shape: Shape, settings: RowFiles) -> None:
+        super().__init__(shape, settings)
+        self._columns = list(zip(shape.names, map(plain, shape.types), strict=True))
+
+    def encode(self, rows: Sequence[Row]) -> tuple[Chunk, Faults]:
+        """See `RowFormat`. Every value has a form."""
+        lines = []
+        for row in rows:
+            document = {
+                name: None if value is None else form(value)
+                for (name, form), value in zip(self._columns, row, strict=True)
+                if value is not UNCHANGED
+            }
+            lines.append(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+        return lines, {}

@@ -1,0 +1,140 @@
+"""Changes that the target's rows contradict: an insert of a row that is there, an update or delete of one that is not.
+
+AWS DMS user guide, "Error handling task settings": `ApplyErrorInsertPolicy`, `ApplyErrorUpdatePolicy`,
+`ApplyErrorDeletePolicy`. By default nobody looks: an insert writes over what is there, an update brings the whole row.
+
+Nothing is said of rows of a full load, nor of changes that came while it was under way: they meet it in the topic.
+Nor of a change that may have been written before, and is read again since something before it waited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from apply.batching.batch import Record, Segment
+from apply.schema_catalog import TopicSchemas
+from apply.sink import FindingSink, Sink, TopicPartition
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+
+NEVER = float("inf")
+_SAID = {
+    "c": ("the row to insert is there already", "insert"),
+    "u": ("the row to update is missing", "update"),
+    "d": ("the row to delete is missing", "delete"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictPolicies:
+    """`skip`, `suspend` or `stop` for each kind, or None where nobody looks."""
+
+    insert: str | None = None
+    update: str | None = None
+    delete: str | None = None
+
+    def of(self, op: str) -> str | None:
+        """Return the policy for a change."""
+        return {"c": self.insert, "u": self.update, "d": self.delete}.get(op)
+
+    @property
+    def looks(self) -> bool:
+        """Whether anything is to be looked for."""
+        return any((self.insert, self.update, self.delete))
+
+
+NOBODY_LOOKS = ConflictPolicies()
+
+
+class Contradiction(NamedTuple):
+    """A change that the target's rows contradict; with it, of updates, those that lack the same row."""
+
+    policy: str
+    error: TailraceError
+    records: list[Record]
+
+
+class Boundaries:
+    """From where on a partition's changes say what the target must hold."""
+
+    def __init__(
+        self,
+        topics: Mapping[str, TopicSchemas],
+        ahead: Mapping[TopicPartition, int],
+        *,
+        loads: bool,
+        is_filtered: Callable[[TableName], bool] = lambda _name: False,
+    ) -> None:
+        """`ahead` says up to where what is read may have been written before. `loads`: tables are loaded before; else
+        changes are all that comes. `is_filtered` says of which tables some rows only are captured.
+        """
+        self._is_filtered = is_filtered
+        self._topics = topics
+        self._ahead = ahead
+        self._loads = loads
+
+    def ops(self, table: TableSchema) -> str:
+        """Return the changes of a table that may be judged.
+
+        With filters only inserts: where the log does not hold the old row, an update may bring one that the target has
+        not, and a delete what it never had (`capture.filters`).
+        """
+        return "c" if self._is_filtered(table.name) else "cud"
+
+    def of(self, partition: TopicPartition, table: TableSchema) -> float:
+        """Return the offset of the first change of a version that may be judged."""
+        begin = self._ahead.get(partition, 0)
+        if not self._loads:
+            return begin
+        known = self._topics[partition.topic]
+        loaded = known.loaded
+        if loaded is None or known.versions.get(loaded.version, table).life != table.life:
+            return NEVER
+        return max(begin, loaded.offsets.get(partition.partition, 0))
+
+
+class Conflicts:
+    """Looks for contradictions, and takes what is left out for them from the net changes."""
+
+    def __init__(self, policies: ConflictPolicies) -> None:
+        self._policies = policies
+        self._ops = {op for op in _SAID if policies.of(op)}
+
+    def find(self, sink: Sink, segment: Segment, refused: Collection[bytes]) -> list[Contradiction]:
+        """Ask the target for the rows of a segment, once everything before it is written in the open transaction.
+
+        Nothing is said of keys that were `refused` before: what follows goes with them, whatever becomes of them.
+        Asked for the same segment again, as when a batch is tried in another way, it returns what it found.
+        """
+        course = segment.course
+        if course is None or not self._ops:
+            return []
+        if segment.contradictions is None:
+            keys = [key for key, start in course.starts.items() if start.op in self._ops and key not in refused]
+            segment.contradictions = self._look(sink, segment, keys) if keys else []
+        return segment.contradictions
+
+    def _look(self, sink: Sink, segment: Segment, keys: list[bytes]) -> list[Contradiction]:
+        course, read = segment.course, segment.read_key
+        assert course is not None
+        assert read is not None, "a segment with a course reads keys"
+        there = cast("FindingSink", sink).present(segment.projection.table, [read(key) for key in keys])
+        found = []
+        for key, is_there in zip(keys, there, strict=True):
+            start = course.starts[key]
+            if is_there is None or is_there != (start.op == "c"):
+                continue
+            course.leave_out(segment.net, key)
+            for op, records in ((start.op, start.records), ("d", start.deletes)):
+                policy = self._policies.of(op)
+                if policy is not None and records:
+                    found.append(Contradiction(policy, _error(op, segment.target), records))
+        return found
+
+
+def _error(op: str, table: TableSchema) -> TailraceError:
+    message, name = _SAID[op]
+    remedy = f"find who else writes the target's table, or set `apply.errors.{name}_conflict`"
+    return TailraceError(ErrorKind.ROW_CONFLICT, message, remedy=remedy, table=str(table.name))

@@ -1,0 +1,237 @@
+"""What keeps a partition from going on: a truncate that waits for the others, a suspension, or a conflict that may pass
+where it is not enough that one key waits (a table without a key; all others: `apply.trouble.waiting`).
+
+A held partition is read up to the hold's offset and paused there; all others flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from apply.cursors import Cursors
+from apply.errors import SuspendingError, Suspensions
+from apply.limits import Limits
+from apply.outcome import Place
+from apply.schema_catalog import SchemaCatalog
+from apply.sink import Arrival, TopicPartition
+from apply.trouble.superseded import Superseded
+from apply.trouble.waiting import Waiting
+from apply.writer import Writer
+from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
+
+log = get_logger(__name__)
+
+CONFLICT_PAUSE_S = 0.1
+CONFLICT_PAUSE_S_MAX = 2.0
+BARRIER_PAUSE_S = 0.1
+
+
+class Why(StrEnum):
+    """The reason of a hold."""
+
+    TRUNCATE = "truncate"
+    CONFLICT = "conflict"
+    SUSPENDED = "suspended"
+
+
+@dataclass(slots=True)
+class Hold:
+    """A partition stands at `offset`: nothing from there on is applied for now."""
+
+    why: Why
+    offset: int
+    retry_at: float = 0.0
+    """When to let it go on (conflict, suspended), or to ask the barrier again (truncate), by the monotonic clock."""
+    barrier: str = ""
+    version: int = 0
+    """Of a truncate: the version of the table that wrote it."""
+    error: TailraceError | None = None
+
+
+class Conflicts:
+    """How long records have violated a key for which others may only be late."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._since: dict[Place, tuple[float, int]] = {}
+
+    def note(self, place: Place, now: float) -> float:
+        """Count one more violation; return the pause before the next try."""
+        since, times = self._since.get(place, (now, 0))
+        self._since[place] = (since, times + 1)
+        return float(min(CONFLICT_PAUSE_S * 2 ** min(times, 10), CONFLICT_PAUSE_S_MAX))
+
+    def overdue(self, now: float) -> frozenset[Place]:
+        """Return the records that have waited as long as the bound allows."""
+        return frozenset(place for place, (since, _) in self._since.items() if now - since >= self._wait_s)
+
+    def settle(self, partition: TopicPartition, offset: int) -> None:
+        """Forget what stood below an offset that was written."""
+        for place in [p for p in self._since if p.partition == partition and p.offset < offset]:
+            del self._since[place]
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forget a partition that went to another applier."""
+        for place in [p for p in self._since if p.partition == partition]:
+            del self._since[place]
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+
+class Holds:
+    """The holds of the partitions owned. Mapping-like for whoever only asks: `get`, `in`, iteration."""
+
+    def __init__(
+        self,
+        cursors: Cursors,
+        waiting: Waiting,
+        writer: Writer,
+        catalog: SchemaCatalog,
+        target: Callable[[str, int], TableSchema],
+        partition_count: Callable[[str], int],
+        limits: Limits,
+    ) -> None:
+        """`target` says which version of a topic's table the target is to have for what a version wrote."""
+        self.by_partition: dict[TopicPartition, Hold] = {}
+        self.conflicts = Conflicts(limits.conflict_wait_s)
+        self.superseded = Superseded(catalog, writer.stays, drops=limits.drops)
+        self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
+        self._cursors = cursors
+        self._waiting = waiting
+        self._writer = writer
+        self._target = target
+        self._partition_count = partition_count
+        self._suspended_retry_s = limits.suspended_retry_s
+
+    def stands(self, partition: TopicPartition) -> bool:
+        """Tell whether a partition has come to its hold."""
+        hold = self.by_partition.get(partition)
+        return hold is not None and self._cursors.positions.get(partition, 0) >= hold.offset
+
+    def suspended(self) -> dict[str, TailraceError]:
+        """Return the suspended topics and why."""
+        return {p.topic: h.error for p, h in self.by_partition.items() if h.why is Why.SUSPENDED and h.error}
+
+    def truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
+        """Hold a partition at a truncate until every partition of its topic has come to it."""
+        self.by_partition[partition] = Hold(
+            Why.TRUNCATE, offset, barrier=barrier_of_truncate(partition.topic, sequence), version=version
+        )
+
+    def conflict(self, found: Mapping[TopicPartition, tuple[int, TailraceError]], now: float) -> None:
+        """Hold partitions before records that violate a key, while the others go on."""
+        for partition, (offset, error) in found.items():
+            pause_s = self.conflicts.note(Place(partition, offset), now)
+            self.by_partition[partition] = Hold(Why.CONFLICT, offset, now + pause_s, error=error)
+            log.debug("conflict waited out", topic=partition.topic, partition=partition.partition, offset=offset)
+
+    def suspend(
+        self, topic: str, error: TailraceError, now: float, at: tuple[TopicPartition, int] | None = None
+    ) -> None:
+        """Hold a table's partitions where they are flushed, or one of them at an offset; all others go on."""
+        offsets = dict([at]) if at else {p: o for p, o in self._cursors.flushed.items() if p.topic == topic}
+        for partition, offset in offsets.items():
+            self.by_partition[partition] = Hold(Why.SUSPENDED, offset, now + self._suspended_retry_s, error=error)
+        log.error("table suspended", topic=topic, reason=str(error))
+
+    def attend(self, now: float) -> dict[TopicPartition, int]:
+        """Let go what may go on. Return offsets that truncates have led partitions to, not yet staged at the target.
+
+        Raises SuspendingError for a table that others' rows have kept from being emptied for too long.
+        """
+        passed: dict[TopicPartition, int] = {}
+        for partition, hold in list(self.by_partition.items()):
+            if now < hold.retry_at:
+                continue
+            if hold.why is Why.SUSPENDED:
+                self.superseded.look(partition.topic)
+            if hold.why is not Why.TRUNCATE:
+                self._let_go(partition, hold.offset)
+            elif self.stands(partition) and self._waiting.supersede(partition):
+                # The table is emptied next.
+                passed[partition] = self._cursors.positions[partition]
+            elif self._cursors.flushed[partition] >= hold.offset:
+                try:
+                    is_passed = self._ask_barrier(partition, hold)
+                except TailraceError as error:
+                    self._wait_for_others(partition, hold, error, now)
+                    continue
+                if is_passed:
+                    passed[partition] = self._cursors.flushed[partition] = hold.offset + 1
+                    self._let_go(partition, hold.offset + 1)
+                else:
+                    hold.retry_at = now + BARRIER_PAUSE_S
+        return passed
+
+    def _wait_for_others(self, partition: TopicPartition, hold: Hold, error: TailraceError, now: float) -> None:
+        """Try a truncate later that rows of other tables forbid: what takes them away comes in other partitions."""
+        if error.kind is not ErrorKind.ROW_CONFLICT:
+            raise error
+        place = Place(partition, hold.offset)
+        if place in self.conflicts.overdue(now):
+            raise SuspendingError(partition.topic, error) from error
+        hold.retry_at = now + self.conflicts.note(place, now)
+
+    def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Forget the conflicts of what was written."""
+        if len(self.conflicts):
+            for partition, offset in offsets.items():
+                self.conflicts.settle(partition, offset)
+
+    def begin(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Forget what was held below the offsets at which the target stands."""
+        for partition, offset in starts.items():
+            hold = self.by_partition.get(partition)
+            if hold is not None and hold.offset < offset:
+                del self.by_partition[partition]
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Let a partition go to another applier."""
+        self.by_partition.pop(partition, None)
+        self.conflicts.drop(partition)
+
+    def _let_go(self, partition: TopicPartition, offset: int) -> None:
+        del self.by_partition[partition]
+        # A partition that was rewound comes by itself.
+        if self._cursors.positions[partition] >= offset - 1:
+            self._cursors.jump(partition, offset)
+
+    def _ask_barrier(self, partition: TopicPartition, hold: Hold) -> bool:
+        sink, count = self._writer.sink, self._partition_count(partition.topic)
+        arrival = sink.arrive(hold.barrier, partition, count)
+        if arrival is Arrival.READY:
+            here = {
+                p: h.offset + 1
+                for p, h in self.by_partition.items()
+                if h.barrier == hold.barrier and self._cursors.flushed.get(p) == h.offset
+            }
+            is_over = self.superseded.covers(partition.topic, hold.version)
+            table = None if is_over else self._target(partition.topic, hold.version)
+            self._writer.truncate(hold.barrier, table, here)
+            arrival = sink.arrive(hold.barrier, partition, count)
+        return arrival is Arrival.PASSED
+
+
+def barrier_of_truncate(topic: str, sequence: int) -> str:
+    """Return the barrier's name: the same in every process and at every repetition."""
+    return f"t:{topic}:{sequence}"
+
+
+def barrier_of_load(topic: str, generation: int) -> str:
+    """Return the name of the barrier behind which a load is complete."""
+    return f"l:{topic}:{generation}"
+
+
+def barrier_of_version(topic: str, version: int) -> str:
+    """Return the name of the barrier behind which the indexes and foreign keys of a version are made."""
+    return f"c:{topic}:{version}"
+
+
+def barrier_of_drop(topic: str, version: int) -> str:
+    """Return the name of the barrier behind which a table is dropped whose last version it was."""
+    return f"d:{topic}:{version}"

@@ -1,0 +1,348 @@
+"""Hands chunks to loader processes and collects what they read, in bounded memory.
+
+The service calls `pump` in its loop; it never waits. What comes back is kept per chunk until the log has been read up
+to the chunk's high watermark. A chunk with a key goes out whole, in one Kafka transaction, so that a crash never leaves
+a half that would be repeated; if it is larger than the buffer, it goes out while it is still being read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from capture.full_load.state import LoadState, TableLoad
+from capture.full_load.window import Horizon
+from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
+from capture.source import Chunk, Snapshot
+from runtime.logging import get_logger
+from schemas.codecs import SchemaIds
+from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.table import TableName
+
+log = get_logger(__name__)
+
+BUFFER_BYTES_MAX = 48 << 20
+"""Rows of chunks that wait for the log. Beyond, loaders wait in their pipes, save for the chunk that is going out."""
+
+CHUNKS_PER_TABLE = 5_000
+"""A larger table gets larger chunks: the plan is one Kafka record (1 MB by default), whatever the table's size."""
+
+RETRY_PAUSE_S = 0.5
+
+
+class Worker(Protocol):
+    """One loader process, as its service sees it."""
+
+    def send(self, request: Request) -> None:
+        """Hand over the next request; the last one has been answered. Raises OSError if the process is gone."""
+        ...
+
+    def receive(self) -> Answer | None:
+        """Return the next answer, or None if there is none yet. Raises EOFError if the process is gone."""
+        ...
+
+    def close(self) -> None:
+        """End the process."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """One chunk on its way from a loader to the topic."""
+
+    load: TableLoad
+    chunk: Chunk
+    generation: int
+    snapshot: Snapshot | None = None
+    batches: deque[Rows] = field(default_factory=deque)
+    buffered_bytes: int = 0
+    ended: bool = False
+    begun: bool = False
+    """Some of its rows are in the open Kafka transaction."""
+    cancelled: bool = False
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether its rows have keys."""
+        return bool(self.load.table.key)
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    worker: Worker | None = None
+    planning: TableLoad | None = None
+    reading: Reading | None = None
+
+
+class Loader:
+    """The loader processes and the chunks that are in flight."""
+
+    def __init__(
+        self,
+        spawn: Callable[[], Worker],
+        horizon: Horizon,
+        *,
+        processes: int,
+        chunk_rows: int,
+        attempts_max: int,
+        monotonic: Callable[[], float],
+        ids: Callable[[TableName], SchemaIds | None] = lambda _: None,
+    ) -> None:
+        """`ids` returns those of a table's Avro schemas, where they are none of our own making."""
+        self._spawn = spawn
+        self._ids = ids
+        self._horizon = horizon
+        self._slots = [_Slot() for _ in range(processes)]
+        self._chunk_rows = chunk_rows
+        self._attempts_max = attempts_max
+        self._monotonic = monotonic
+        self._loads: dict[TableName, TableLoad] = {}
+        self._readings: list[Reading] = []
+        self._head: Reading | None = None
+        self.row_estimates: dict[TableName, int] = {}
+        self.on_stale: Callable[[TableLoad], None] = _ignore
+        """Called with a load whose table no longer has the columns that it should."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to load."""
+        return not self._loads
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether some chunk with a key is in flight."""
+        return any(reading.is_keyed for reading in self._readings)
+
+    @property
+    def holds_transaction(self) -> bool:
+        """Whether a chunk with a key has gone out in part: the open Kafka transaction should wait for the rest."""
+        return self._head is not None and self._head.begun
+
+    @property
+    def high_max(self) -> int:
+        """The highest position that some chunk with a key waits for; 0 if none does."""
+        return max((r.snapshot.high for r in self._readings if r.snapshot is not None and r.is_keyed), default=0)
+
+    def add(self, load: TableLoad) -> None:
+        """Load a table, behind those that were added before."""
+        self._loads[load.name] = load
+
+    def remove(self, name: TableName) -> None:
+        """Stop loading a table: it is complete, or gone."""
+        if self._loads.pop(name, None) is not None:
+            self.cancel(name)
+
+    def cancel(self, name: TableName) -> None:
+        """Give up the chunks of a table that are in flight; they will be read again."""
+        for reading in self._readings:
+            if reading.load.name == name:
+                reading.cancelled = True
+                self._close(reading)
+        self._readings = [r for r in self._readings if not r.cancelled]
+        for slot in self._slots:
+            # The answer, when it comes, is for nobody.
+            if slot.planning is not None and slot.planning.name == name:
+                self._retire(slot)
+
+    def reject(self, reading: Reading) -> None:
+        """Read a chunk again, since its snapshot is too old."""
+        reading.load.not_before_s = self._monotonic() + RETRY_PAUSE_S
+        reading.cancelled = True
+        self._close(reading)
+        self._readings.remove(reading)
+
+    def pump(self, reached: int) -> list[TableLoad]:
+        """Collect answers and hand out requests, without waiting. Return the loads that have just got their chunks.
+
+        `reached` is the position that the log is read up to. Raises what a loader met, if its action is not to retry or
+        it was tried often enough.
+        """
+        planned: list[TableLoad] = []
+        for slot in self._slots:
+            try:
+                self._receive(slot, planned)
+            except (EOFError, OSError):
+                self._died(slot)
+        for slot in self._slots:
+            if slot.planning is None and slot.reading is None:
+                self._assign(slot, reached)
+        return planned
+
+    def ready(self, reached: int) -> Iterator[Reading]:
+        """Yield the chunks whose rows may go out now: all those without a key, and one with a key at a time."""
+        for reading in self._readings:
+            if not reading.is_keyed and reading.snapshot is not None:
+                yield reading
+        if self._head is None:
+            full = self._buffered_bytes() >= BUFFER_BYTES_MAX
+            for reading in self._readings:
+                if (
+                    reading.is_keyed
+                    and reading.snapshot is not None
+                    and reading.snapshot.high <= reached
+                    and (reading.ended or full)
+                ):
+                    self._head = reading
+                    break
+        if self._head is not None:
+            yield self._head
+
+    def finished(self, reading: Reading) -> None:
+        """The last row of a chunk is in the open Kafka transaction."""
+        self._close(reading)
+        self._readings.remove(reading)
+        reading.load.done.add(reading.chunk.number)
+        reading.load.attempts = 0
+
+    def close(self) -> None:
+        """End all loader processes."""
+        for slot in self._slots:
+            self._retire(slot)
+        self._readings.clear()
+        self._head = None
+
+    def release_idle(self) -> None:
+        """End the processes if nothing is left to load: each holds memory and a connection."""
+        if not self._loads:
+            self.close()
+
+    # Answers.
+
+    def _receive(self, slot: _Slot, planned: list[TableLoad]) -> None:
+        while slot.worker is not None and (slot.planning is not None or slot.reading is not None):
+            reading = slot.reading
+            waits = reading is not None and reading.snapshot is not None and not reading.cancelled
+            if waits and reading is not self._head and self._buffered_bytes() >= BUFFER_BYTES_MAX:
+                return
+            answer = slot.worker.receive()
+            if answer is None:
+                return
+            if isinstance(answer, Failed):
+                self._failed(slot, answer)
+            elif isinstance(answer, Planned):
+                self._planned(slot, answer, planned)
+            elif reading is not None:
+                self._read(slot, reading, answer)
+
+    def _planned(self, slot: _Slot, answer: Planned, planned: list[TableLoad]) -> None:
+        load, slot.planning = slot.planning, None
+        if load is None:
+            return
+        load.chunks = list(answer.chunks)
+        load.state = LoadState.LOADING
+        load.attempts = 0
+        planned.append(load)
+        log.info("table cut into chunks", table=str(load.name), chunks=len(load.chunks))
+
+    def _read(self, slot: _Slot, reading: Reading, answer: Answer) -> None:
+        if isinstance(answer, Ended):
+            slot.reading = None
+            reading.ended = True
+        elif reading.cancelled:
+            return
+        elif isinstance(answer, Opened):
+            reading.snapshot = answer.snapshot
+            self._horizon.opened(reading, answer.snapshot)
+        elif isinstance(answer, Rows):
+            reading.batches.append(answer)
+            reading.buffered_bytes += sum(map(len, answer.bodies))
+
+    def _failed(self, slot: _Slot, answer: Failed) -> None:
+        reading, load = slot.reading, slot.planning
+        slot.reading = slot.planning = None
+        if reading is not None:
+            if reading.cancelled:
+                return
+            load = reading.load
+            self._give_up(reading)
+        if load is not None:
+            self._again(load, TailraceError(answer.kind, answer.message, remedy=answer.remedy, table=str(load.name)))
+
+    def _died(self, slot: _Slot) -> None:
+        reading, load = slot.reading, slot.planning
+        self._retire(slot)
+        if reading is not None and not reading.cancelled:
+            load = reading.load
+            self._give_up(reading)
+        if load is not None:
+            self._again(load, TailraceError(ErrorKind.SOURCE_CONNECTION, "a loader process died", table=str(load.name)))
+
+    def _again(self, load: TableLoad, error: TailraceError) -> None:
+        load.attempts += 1
+        # A table whose columns are no longer the known ones waits for the log, which tells the new ones at their place.
+        retriable = error.action is Action.RETRY or error.kind is ErrorKind.SOURCE_SCHEMA
+        if not retriable or load.attempts >= self._attempts_max:
+            raise error
+        load.not_before_s = self._monotonic() + RETRY_PAUSE_S * 2 ** min(load.attempts, 6)
+        if error.kind is ErrorKind.SOURCE_SCHEMA:
+            self.on_stale(load)
+        log.warning("chunk will be read again", table=str(load.name), attempts=load.attempts, reason=str(error))
+
+    def _give_up(self, reading: Reading) -> None:
+        reading.cancelled = True
+        begun = reading.begun
+        self._close(reading)
+        self._readings.remove(reading)
+        if begun:
+            # Rows of it are out: only an abort takes them back (or, without a key, a truncate at the next start).
+            raise TailraceError(
+                ErrorKind.SOURCE_CONNECTION,
+                "a loader failed in the middle of a chunk that was being published",
+                table=str(reading.load.name),
+            )
+
+    # Requests.
+
+    def _assign(self, slot: _Slot, reached: int) -> None:
+        now = self._monotonic()
+        for load in self._loads.values():
+            if load.not_before_s > now or load.not_before_commit > reached:
+                continue
+            if load.state is LoadState.PLANNED:
+                if all(other.planning is not load for other in self._slots):
+                    slot.planning = load
+                    self._send(slot, PlanRequest(load.table, self._rows_per_chunk(load)))
+                    return
+                continue
+            busy = {r.chunk.number for r in self._readings if r.load is load}
+            for chunk in load.chunks:
+                if chunk.number not in load.done and chunk.number not in busy:
+                    reading = Reading(load, chunk, load.generation)
+                    slot.reading = reading
+                    self._readings.append(reading)
+                    self._horizon.dispatched(reading, load.name)
+                    self._send(slot, ReadRequest(load.table, chunk, self._ids(load.name)))
+                    return
+
+    def _rows_per_chunk(self, load: TableLoad) -> int:
+        return max(self._chunk_rows, self.row_estimates.get(load.name, 0) // CHUNKS_PER_TABLE)
+
+    def _send(self, slot: _Slot, request: Request) -> None:
+        if slot.worker is None:
+            slot.worker = self._spawn()
+        try:
+            slot.worker.send(request)
+        except OSError:
+            self._died(slot)
+
+    def _close(self, reading: Reading) -> None:
+        self._horizon.closed(reading)
+        reading.batches.clear()
+        reading.buffered_bytes = 0
+        if self._head is reading:
+            self._head = None
+
+    def _buffered_bytes(self) -> int:
+        return sum(reading.buffered_bytes for reading in self._readings)
+
+    @staticmethod
+    def _retire(slot: _Slot) -> None:
+        if slot.worker is not None:
+            slot.worker.close()
+        slot.worker = slot.planning = slot.reading = None
+
+
+def _ignore(_load: TableLoad) -> None:
+    return

@@ -1,0 +1,313 @@
+"""The full load beside the log: lets the rows of chunks into the topics at the moment at which they are right.
+
+A table is loaded while its changes are being published. For a table with a key, `window` decides row by row what may
+still go out; a table without one is read whole while its changes wait in `held_back`. Progress is written to the
+checkpoint in the same Kafka transaction as the rows, so a crash repeats what was not committed and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from capture import checkpoints
+from capture.full_load.held_back import HeldBack
+from capture.full_load.loader import Loader, Reading
+from capture.full_load.state import LoadState, TableLoad
+from capture.full_load.window import Horizon, LoadWindow
+from capture.publishing.publisher import Feed, Publisher
+from capture.source import Chunk
+from runtime.failpoints import hit
+from runtime.logging import get_logger
+from schemas.changes import Transaction
+from schemas.signals import Bound
+from schemas.table import TableName
+
+log = get_logger(__name__)
+
+STEP_ROWS_MAX = 20_000
+"""Rows that go out in one step, before the log is looked at again."""
+
+
+class Loading:
+    """All tables' loads."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        horizon: Horizon,
+        loader: Loader,
+        *,
+        window_keys_max: int,
+        state_directory: str | None,
+        source_end: Callable[[], int],
+    ) -> None:
+        self._publisher = publisher
+        self._horizon = horizon
+        self._loader = loader
+        loader.on_stale = self.on_stale
+        self._window_keys_max = window_keys_max
+        self._state_directory = state_directory
+        self._source_end = source_end
+        self._plans: set[TableName] = set()
+        self._progress: set[TableName] = set()
+        self._stale: dict[TableName, TableLoad] = {}
+        self.loads: dict[TableName, TableLoad] = {}
+        """Every table that is or was loaded."""
+        self.completed: list[TableLoad] = []
+        """Loads that the open Kafka transaction, or the next one, completes."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every table is loaded."""
+        return self._loader.is_idle
+
+    @property
+    def holds_transaction(self) -> bool:
+        """Whether half a chunk is in the open Kafka transaction: the other half belongs there too."""
+        return self._loader.holds_transaction
+
+    @property
+    def unsettled(self) -> tuple[Transaction, ...]:
+        """Transactions that a checkpoint must name while tables are being loaded."""
+        return () if self.is_idle else self._horizon.unsettled
+
+    @property
+    def window_key_count(self) -> int:
+        """Keys that are remembered now."""
+        return sum(len(feed.window) for feed in self._publisher.feeds.values() if feed.window is not None)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is something that a checkpoint has not said yet."""
+        return bool(self._plans or self._progress or self.completed)
+
+    def restore(self, feed: Feed, load: TableLoad, reached: int, *, announced: bool) -> None:
+        """Take up a load where an earlier life left it."""
+        if load.state is LoadState.LOADED:
+            self.loads[load.name] = load
+            if not announced:
+                self.completed.append(load)
+        elif load.state is LoadState.LOADING and not feed.table.key:
+            # What was held back is lost, and some rows may be out.
+            self.begin_again(feed, load, reached)
+        else:
+            self.begin(feed, load)
+
+    def begin(self, feed: Feed, load: TableLoad) -> None:
+        """Load a table, from now on beside its changes."""
+        self.loads[load.name] = load
+        self._plans.add(load.name)
+        self._progress.add(load.name)
+        self._watch(feed)
+        self._loader.add(load)
+
+    def begin_again(self, feed: Feed, load: TableLoad, reached: int) -> None:
+        """Load a table from nothing: consumers empty theirs first."""
+        self._publisher.void(feed, reached)
+        self._loader.remove(load.name)
+        load.begin_again(feed.table)
+        self.begin(feed, load)
+
+    def reload(self, feed: Feed, reached: int) -> None:
+        """Publish every row again: the source has rewritten them, and its log does not say so.
+
+        Targets hold the same rows, so they need not empty their table first, save for one without a key.
+        """
+        load = self.loads.get(feed.table.name)
+        if load is None:
+            return
+        if not feed.table.key:
+            self.begin_again(feed, load, reached)
+            return
+        self._loader.remove(load.name)
+        load.begin_again(feed.table)
+        self.begin(feed, load)
+
+    def order(self, feed: Feed, reached: int, lower: Bound | None, upper: Bound | None, *, empty: bool) -> str:
+        """Publish rows again because an operator says so; return what to answer.
+
+        A range is one chunk. While a table's load goes on a range of it is not taken up: it will be loaded anyway.
+        """
+        name = feed.table.name
+        load = self.loads.get(name)
+        ranged = lower is not None or upper is not None
+        if ranged and load is not None and load.state is not LoadState.LOADED:
+            return "refused: the table is being loaded"
+        if load is None:
+            # Mode `cdc`: nothing was loaded before.
+            load = self.loads[name] = TableLoad(feed.table, generation=0)
+        if empty or not feed.table.key:
+            self.begin_again(feed, load, reached)
+        else:
+            self.reload(feed, reached)
+        if ranged:
+            load.state = LoadState.LOADING
+            load.chunks = [Chunk(0, lower, upper)]
+        return f"reloads {name}, generation {load.generation}"
+
+    def table_changed(self, feed: Feed, reached: int, *, is_void: bool) -> None:
+        """Go on with a new version of a table: chunks in flight are read again. `is_void`: so is the whole table."""
+        load = self.loads.get(feed.table.name)
+        if load is None:
+            return
+        if is_void or (load.state is not LoadState.LOADED and not feed.table.key):
+            self.begin_again(feed, load, reached)
+            return
+        load.table = feed.table
+        if load.state is not LoadState.LOADED:
+            self._loader.cancel(load.name)
+            self._watch(feed)
+
+    def forget(self, name: TableName) -> None:
+        """The table is gone."""
+        if self.loads.pop(name, None) is not None:
+            self._loader.remove(name)
+        self._plans.discard(name)
+        self._progress.discard(name)
+        self._stale.pop(name, None)
+        self.completed = [load for load in self.completed if load.name != name]
+
+    def must_wait(self, reached: int) -> bool:
+        """Tell whether the log must not be read on: too many keys are remembered (Invariant 8).
+
+        What tables remember that are not being read now is forgotten: their next chunks must see it instead. Those that
+        are being read end without more of the log, once they have reached their high watermarks.
+        """
+        if self.window_key_count <= self._window_keys_max:
+            return False
+        self._forget_seen()
+        for name, feed in self._publisher.feeds.items():
+            if feed.window is not None and len(feed.window) and not self._horizon.has_outstanding(name):
+                feed.window = LoadWindow()
+                self._horizon.raise_barrier(name)
+        full = self.window_key_count > self._window_keys_max
+        return full and self._loader.is_reading and self._loader.high_max <= reached
+
+    def step(self, reached: int, rows_max: int = STEP_ROWS_MAX) -> None:
+        """Move all loads on, without waiting. `reached` is the position that the log is read and published up to.
+
+        No more is published once there are `rows_max` rows, save for the rest of a batch.
+        """
+        if self._loader.is_idle:
+            return
+        for load in self._loader.pump(reached):
+            self._plans.add(load.name)
+            hit("capture.load.planned")
+            if not load.chunks:
+                self._complete(load)
+        closed = False
+        rows_left = min(rows_max, STEP_ROWS_MAX)
+        for reading in list(self._loader.ready(reached)):
+            if rows_left <= 0:
+                break
+            published, is_closed = self._publish(reading, reached, rows_left)
+            rows_left -= published
+            closed |= is_closed
+        if closed:
+            self._forget_seen()
+            self._loader.release_idle()
+
+    def stale_loads(self, reached: int) -> list[TableLoad]:
+        """Return the loads whose chunks cannot be read since the table has changed, and the log did not say so.
+
+        It says so with the next row. Without one, the catalogue must be asked, once all older rows are published.
+        """
+        due = [load for load in self._stale.values() if load.not_before_commit <= reached]
+        for load in due:
+            del self._stale[load.name]
+        return due
+
+    def on_stale(self, load: TableLoad) -> None:
+        """Note that a table no longer has the known columns: nothing is read of it until the log is up to date."""
+        load.not_before_commit = self._source_end()
+        self._stale[load.name] = load
+
+    def records(self) -> list[checkpoints.Record]:
+        """Return the checkpoint records of what has changed, for the open Kafka transaction."""
+        plans = [checkpoints.plan_record(self.loads[name]) for name in sorted(self._plans)]
+        progress = [checkpoints.progress_record(self.loads[name]) for name in sorted(self._progress)]
+        self._plans.clear()
+        self._progress.clear()
+        return [*plans, *progress]
+
+    def close(self) -> None:
+        """End the loader processes and give up files."""
+        self._loader.close()
+        for feed in self._publisher.feeds.values():
+            if feed.held_back is not None:
+                feed.held_back.close()
+
+    def _publish(self, reading: Reading, reached: int, rows_max: int) -> tuple[int, bool]:
+        """Let rows of a chunk out, some `rows_max`; return how many, and whether the chunk is closed."""
+        snapshot, load = reading.snapshot, reading.load
+        assert snapshot is not None
+        if not reading.begun and not self._horizon.accepts(load.name, snapshot):
+            log.info("chunk does not see all that is published; read again", table=str(load.name))
+            self._loader.reject(reading)
+            return 0, True
+        feed = self._publisher.feeds[load.name]
+        row_count = 0
+        while reading.batches and row_count < rows_max:
+            batch = reading.batches.popleft()
+            reading.buffered_bytes -= sum(map(len, batch.bodies))
+            reading.begun = True
+            rows: list[tuple[bytes | None, bytes]]
+            if batch.keys is None:
+                rows = [(None, body) for body in batch.bodies]
+            else:
+                assert feed.window is not None
+                rows = [*feed.window.admit(batch.keys, batch.bodies, snapshot, feed.merge)]
+            self._publisher.loaded_rows(feed, rows, snapshot)
+            row_count += len(batch.bodies)
+            load.row_count += len(rows)
+            if reading.batches or not reading.ended:
+                hit("capture.load.middle")
+        self._publisher.flush()
+        if not reading.ended or reading.batches or not self._released(feed, reading, reached, rows_max):
+            return row_count, False
+        self._loader.finished(reading)
+        self._progress.add(load.name)
+        hit("capture.load.finished")
+        if load.is_complete:
+            self._complete(load)
+        return row_count, True
+
+    def _released(self, feed: Feed, reading: Reading, reached: int, rows_max: int) -> bool:
+        """Let out what was held back, once the chunk's rows are; tell whether nothing is left."""
+        if feed.held_back is None:
+            return True
+        assert reading.snapshot is not None
+        if reached < reading.snapshot.high:
+            return False
+        self._publisher.released(feed, feed.held_back.take(reading.snapshot, rows_max))
+        self._publisher.flush()
+        if feed.held_back.waiting_bytes:
+            return False
+        feed.held_back.close()
+        feed.held_back = None
+        return True
+
+    def _complete(self, load: TableLoad) -> None:
+        feed = self._publisher.feeds[load.name]
+        feed.window = None
+        if feed.held_back is not None:
+            feed.held_back.close()
+            feed.held_back = None
+        load.state = LoadState.LOADED
+        self._plans.add(load.name)
+        self._progress.add(load.name)
+        self._loader.remove(load.name)
+        self.completed.append(load)
+        log.info("table loaded", table=str(load.name), rows=load.row_count, generation=load.generation)
+
+    def _watch(self, feed: Feed) -> None:
+        # What was changed before is remembered nowhere: chunks must see it.
+        self._horizon.raise_barrier(feed.table.name)
+        if feed.held_back is not None:
+            feed.held_back.close()
+        feed.window = LoadWindow() if feed.table.key else None
+        feed.held_back = None if feed.table.key else HeldBack(feed.table, self._state_directory)
+
+    def _forget_seen(self) -> None:
+        feeds = self._publisher.feeds.items()
+        self._horizon.forget({name: feed.window for name, feed in feeds if feed.window is not None})

@@ -1,0 +1,51 @@
+"""A loader process from its service's side: started afresh (spawn), spoken to through a pipe."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+from capture.full_load import worker as load_worker
+from capture.full_load.worker import Answer, Request
+from schemas.settings import Settings
+
+END_TIMEOUT_S = 2.0
+"""A loader in the middle of a read does not look at its pipe: after this it is killed."""
+
+
+class ProcessWorker:
+    """One loader process. A `loader.Worker`."""
+
+    def __init__(self, settings: Settings, connector: str) -> None:
+        # Spawn, not fork: a forked child would share sockets and threads of librdkafka and libpq with the service.
+        context = multiprocessing.get_context("spawn")
+        self._channel, theirs = context.Pipe()
+        self._process = context.Process(
+            target=load_worker.main,
+            args=(theirs, settings, connector),
+            name="tailrace-loader",
+            daemon=True,
+        )
+        self._process.start()
+        # Only the child may hold that end: its death must read as the end of the stream.
+        theirs.close()
+
+    def send(self, request: Request) -> None:
+        """Hand over the next request. Raises OSError if the process is gone."""
+        self._channel.send(request)
+
+    def receive(self) -> Answer | None:
+        """Return the next answer, or None if there is none yet. Raises EOFError or OSError if the process is gone."""
+        if not self._channel.poll():
+            return None
+        answer: Answer = self._channel.recv()
+        return answer
+
+    def close(self) -> None:
+        """End the process. It reads only, so nothing is lost by a kill."""
+        self._channel.close()
+        self._process.terminate()
+        self._process.join(END_TIMEOUT_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()

@@ -1,0 +1,381 @@
+"""Turns changes into records and produces them in Kafka transactions: the data path of capture.
+
+One `Feed` per table holds what is resolved once: the generated encoder, the topic, and, while the table is loading,
+its window or its held-back changes. Records of a poll are collected per table and handed to the producer in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from capture.full_load.held_back import HeldBack
+from capture.full_load.window import Horizon, LoadWindow, overlay
+from capture.publishing.large_records import LargeRecords
+from capture.publishing.shapes import Reshaper, Shaped
+from capture.publishing.transactions import Transactions
+from capture.source import Snapshot
+from runtime.failpoints import hit
+from runtime.kafka.errors import OversizedError
+from runtime.kafka.producer import Headers
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
+from schemas.codecs import Block, Encoder, Pair
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName, TableSchema
+
+TRUNCATE_KEY = b"tailrace.truncate"
+"""What truncates have for a key in compacted topics, which refuse records without one. No row's key looks like this,
+and of several truncates the last one counts. Elsewhere truncates have no key."""
+
+MARK_BYTES = 8 << 20
+"""After so many bytes a mark is due, as after `transactions.MARK_RECORDS`."""
+
+KEYLESS_PARTITION = 0
+"""Rows without a key would be spread at random, and lose their order: they all go to one partition."""
+
+
+class Producer(Protocol):
+    """What is needed of `runtime.kafka.producer.TransactionalProducer`."""
+
+    in_transaction: bool
+
+    def begin(self) -> None: ...
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers | None = None,
+    ) -> None: ...
+    def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None: ...
+    def flush(self) -> None: ...
+    def commit(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """One table on its way to its topic."""
+
+    table: TableSchema
+    """The version that was published."""
+    source_table: TableSchema
+    """The same as the log has it: the object that its changes carry."""
+    encoder: Encoder
+    topic: str
+    partition_count: int
+    shape: Reshaper | None = None
+    """What says the envelopes again, where records are no envelopes under the table's key."""
+    window: LoadWindow | None = None
+    """While a table with a key is being loaded."""
+    held_back: HeldBack | None = None
+    """While a table without a key is being loaded."""
+    pairs: list[Pair] = field(default_factory=list)
+    """Records that are not handed to the producer yet."""
+    shaped: list[Shaped] = field(default_factory=list)
+    """The same, of another shape."""
+    tombstones: bool = False
+    """Whether a tombstone follows a delete."""
+    compacted: bool = False
+    """Whether the topic is compacted."""
+    txn: Transaction | None = None
+    block: Block | None = None
+    """What the rows of `txn` share."""
+    row_count: int = 0
+    """Records published since they were last counted."""
+
+    def take_row_count(self) -> int:
+        """Return the records since the last call."""
+        count, self.row_count = self.row_count, 0
+        return count
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics that its records go to."""
+        return {self.topic} if self.shape is None else self.shape.topics
+
+    @property
+    def partition(self) -> int | None:
+        """The partition of all its records, or None where keys decide."""
+        return None if self.table.spreads else KEYLESS_PARTITION
+
+    def merge(self, body: bytes, partial: Row) -> bytes:
+        """Lay the known values of a partial row over an encoded row."""
+        return self.encoder.body(overlay(self.encoder.unbody(body), partial))
+
+
+class Publisher:
+    """Produces changes and rows of chunks, numbers them, and tells how much the open Kafka transaction holds."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        horizon: Horizon,
+        *,
+        sequence: int,
+        transactions: Transactions,
+        transactions_topic: str,
+        complete: Callable[[RowChanges], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._producer = producer
+        self._horizon = horizon
+        self._complete = complete
+        self._now_us = now_us
+        self._touched: list[Feed] = []
+        self._transactions_topic = transactions_topic
+        self.transactions = transactions
+        self._marked_bytes = 0
+        self.feeds: dict[TableName, Feed] = {}
+        self.large: LargeRecords | None = None
+        """What publishes records that Kafka does not take; None: nothing does."""
+        self.sequence = sequence
+        """The last commit sequence used."""
+        self.open_rows = 0
+        """Records of the open Kafka transaction, and those that will open one."""
+        self.open_bytes = 0
+        """Its bytes, by estimate."""
+        self.now_us = now_us()
+        """When the changes at hand are handled: the envelope's `ts_us`. Set once per poll."""
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics that the records of tables go to."""
+        return {topic for feed in self.feeds.values() for topic in feed.topics}
+
+    def tick(self) -> None:
+        """Take the time for the changes that follow."""
+        self.now_us = self._now_us()
+
+    def rows(self, changes: RowChanges) -> None:
+        """Publish a run of changes, or hold it back. Complete it first where a key changed and values are missing."""
+        feed = self._feed(changes.table)
+        if feed.held_back is not None:
+            self._horizon.published(changes.txn)
+            feed.held_back.add(changes)
+        else:
+            self._rows(feed, changes)
+
+    def truncate(self, change: Truncate) -> None:
+        """Publish that tables were emptied, each to all partitions of its topic."""
+        for table in change.tables:
+            feed = self._feed(table)
+            if feed.held_back is not None:
+                self._horizon.published(change.txn)
+                feed.held_back.add(Truncate([table], change.txn))
+            else:
+                self._truncate(feed, change.txn)
+
+    def released(self, feed: Feed, changes: Sequence[RowChanges | Truncate]) -> None:
+        """Publish changes that were held back."""
+        for change in changes:
+            if isinstance(change, RowChanges):
+                self._rows(feed, change)
+            else:
+                self._truncate(feed, change.txn)
+
+    def loaded_rows(self, feed: Feed, rows: list[tuple[bytes | None, bytes]], snapshot: Snapshot) -> None:
+        """Publish encoded rows of a chunk, after all changes so far."""
+        if not rows:
+            return
+        block = feed.encoder.block(
+            snapshot="true", position_lsn=snapshot.high, ts_us=self.now_us, txid=None, now_us=self.now_us
+        )
+        pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
+        self._count(feed, len(pairs))
+        self._add(feed, pairs)
+
+    def void(self, feed: Feed, position_commit: int) -> None:
+        """Publish that what was loaded so far does not count: the load begins again."""
+        window, feed.window = feed.window, None
+        self._truncate(feed, Transaction("", 0, position_commit, self.now_us))
+        feed.window = window
+
+    def flush(self) -> None:
+        """Hand everything to the producer."""
+        if not self._touched:
+            return
+        hit("capture.produce.before")
+        for feed in self._touched:
+            pairs, feed.pairs = feed.pairs, []
+            self.open()
+            self._produce(feed, pairs)
+            if feed.shaped:
+                shaped, feed.shaped = feed.shaped, []
+                for topic, key, value, headers in shaped:
+                    self._producer.produce(topic, key, value, KEYLESS_PARTITION if key is None else None, headers)
+        self._touched.clear()
+        hit("capture.produce.after")
+        if self.transactions.pending:
+            self._produce_transactions(self.transactions.pending)
+            self.transactions.pending = []
+
+    def _produce(self, feed: Feed, pairs: list[Pair]) -> None:
+        while True:
+            try:
+                self._producer.produce_run(feed.topic, pairs, feed.partition)
+            except OversizedError as error:
+                if self.large is None:
+                    raise
+                self.large.produce(feed.topic, feed.encoder, pairs[error.index], feed.partition)
+                pairs = pairs[error.index + 1 :]
+            else:
+                return
+
+    def mark(self) -> None:
+        """Say on the transactions topic what is published so far. Part of every Kafka transaction that holds rows."""
+        self.flush()
+        self._marked_bytes = self.open_bytes
+        self._produce_transactions(self.transactions.marks(self.sequence, self.now_us))
+
+    @property
+    def is_mark_due(self) -> bool:
+        """Whether enough is published since the last mark."""
+        return self.transactions.is_mark_due or self.open_bytes - self._marked_bytes >= MARK_BYTES
+
+    def record(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        """Add a record to the open Kafka transaction, after all changes so far."""
+        self.flush()
+        self.open()
+        self._producer.produce(topic, key, value, partition)
+
+    def open(self) -> None:
+        """Begin a Kafka transaction unless one is open."""
+        if not self._producer.in_transaction:
+            self._producer.begin()
+
+    def take_committed(self) -> tuple[int, int]:
+        """Return the records and the bytes of the Kafka transaction just committed, and count from nothing."""
+        committed = self.open_rows, self.open_bytes
+        self.open_rows = self.open_bytes = self._marked_bytes = 0
+        return committed
+
+    def _feed(self, table: TableSchema) -> Feed:
+        feed = self.feeds.get(table.name)
+        if feed is None or table is not feed.source_table:
+            # The catalogue may have told of a change that the log says nothing of: a type's new name, a new index. It
+            # is asked only when the log is read as far as it saw, so rows of another shape cannot come here.
+            if feed is None or _shape(table) != _shape(feed.table):
+                raise TailraceError(
+                    ErrorKind.INVARIANT,
+                    "the log yields a table version that it has not announced",
+                    table=str(table.name),
+                )
+            feed.source_table = table
+        return feed
+
+    def _rows(self, feed: Feed, changes: RowChanges) -> None:
+        txn = changes.txn
+        if txn is not feed.txn:
+            feed.block = self._block(feed, txn)
+            feed.txn = txn
+        block = feed.block
+        assert block is not None
+        if not changes.messages and feed.table.key and _lacks_values(changes):
+            self._complete(changes)
+        if feed.window is not None:
+            # It asks for rows.
+            changes.read()
+        before = self.sequence
+        pairs, self.sequence = feed.encoder.records(changes, block, before, feed.tombstones)
+        count = self.sequence - before
+        self._count(feed, count)
+        if self.transactions.metadata:
+            pairs = self._placed(feed, txn, pairs, count)
+        self._add(feed, pairs)
+        if feed.window is not None:
+            self._horizon.published(txn)
+            _remember(feed.window, feed.encoder, changes, pairs)
+
+    def _truncate(self, feed: Feed, txn: Transaction) -> None:
+        self.flush()
+        self.open()
+        self.sequence += 1
+        value = feed.encoder.truncate(self._block(feed, txn), self.sequence)
+        self._count(feed, feed.partition_count)
+        if self.transactions.metadata:
+            ((_, placed),) = self._placed(feed, txn, [(None, value)], 1)
+            value = placed or value
+        key = TRUNCATE_KEY if feed.compacted else None
+        values = [value] if feed.shape is None else [again.value for again in feed.shape.records([(None, value)])]
+        for partition in range(feed.partition_count):
+            for content in values:
+                self._producer.produce(feed.topic, key, content, partition)
+        self.open_rows += feed.partition_count
+        if feed.window is not None:
+            self._horizon.published(txn)
+            feed.window.truncated(txn)
+
+    def _count(self, feed: Feed, count: int) -> None:
+        """Note records for marks, by which appliers go: they read no other shapes."""
+        if feed.shape is None:
+            self.transactions.counted(feed.topic, count)
+
+    def _placed(self, feed: Feed, txn: Transaction, pairs: list[Pair], count: int) -> list[Pair]:
+        """Return the records with their place in the source transaction."""
+        place = self.transactions.place(txn, str(feed.table.name), count)
+        return pairs if place is None else feed.encoder.placed(pairs, *place)
+
+    def _produce_transactions(self, records: list[tuple[bytes, bytes]]) -> None:
+        if records:
+            self.open()
+            self._producer.produce_run(self._transactions_topic, list[Pair](records), 0)
+
+    def _block(self, feed: Feed, txn: Transaction) -> Block:
+        return feed.encoder.block(
+            snapshot="false",
+            position_lsn=txn.commit,
+            ts_us=txn.commit_ts_us,
+            txid=txn.xid or None,
+            now_us=self.now_us,
+        )
+
+    def _add(self, feed: Feed, pairs: list[Pair]) -> None:
+        if not pairs:
+            return
+        if not feed.pairs and not feed.shaped:
+            self._touched.append(feed)
+        if feed.shape is not None:
+            feed.shaped += feed.shape.records(pairs)
+        elif feed.pairs:
+            feed.pairs += pairs
+        else:
+            feed.pairs = pairs
+        count = len(pairs)
+        feed.row_count += count
+        self.open_rows += count
+        # By the first record: rows of a run are alike, and this only decides when a transaction is large enough.
+        self.open_bytes += count * len(pairs[0][1] or b"")
+
+
+def _shape(table: TableSchema) -> tuple[object, ...]:
+    """Return what the encoder of a row depends on."""
+    return [(column.name, column.type) for column in table.columns], table.key, table.full_before
+
+
+def _lacks_values(changes: RowChanges) -> bool:
+    """Tell whether the new row of some key change lacks values."""
+    return any(
+        before is not None and after is not None and UNCHANGED in after
+        for before, after in zip(changes.before, changes.after, strict=True)
+    )
+
+
+def _remember(window: LoadWindow, encoder: Encoder, changes: RowChanges, pairs: list[Pair]) -> None:
+    if not any(after is not None and UNCHANGED in after for after in changes.after):
+        window.changed((key for key, _ in pairs if key is not None), changes.txn)
+        return
+    for before, after in zip(changes.before, changes.after, strict=True):
+        if after is not None and UNCHANGED in after:
+            window.changed_in_part(_key(encoder, after), after, changes.txn)
+        else:
+            keys = [_key(encoder, row) for row in (before, after) if row is not None]
+            window.changed(keys, changes.txn)
+
+
+def _key(encoder: Encoder, row: Row) -> bytes:
+    key = encoder.key(row)
+    assert key is not None
+    return key
