@@ -78,17 +78,21 @@ def alter_table(
         clauses.append("drop primary key")
     clauses += [f"drop column {quoted(name)}" for name in change.dropped if name in present]
     renames = {after: before for before, after in change.renamed if before in present}
-    keys = set(new.key_names) if new.primary_key else set()
+    # A key is the primary key here, whatever it is at the source; MySQL takes none over columns that may be null.
+    keys = set(new.key_names)
     by_name = {column.name: column for column in new.columns}
     changed = {after.name: before for before, after in change.changed}
-    for name in [*changed, *(name for name in renames if name not in changed)]:
+    loose = [name for name in new.key_names if rekeys and name in present and not target.columns[name].not_null]
+    for name in dict.fromkeys([*changed, *renames, *loose]):
         before = renames.get(name, name)
         if before in present:
             clauses.append(_change(by_name[name], changed.get(name), before, target, name in keys, with_defaults))
     for column in change.added:
         if column.name not in present or column.name in change.dropped:
             # Not null only with a value for the rows that are there; other appliers may still write older versions.
+            # With another key the table begins anew: there are none.
             fills = column.default is not None and with_defaults and not column.nullable
+            fills = fills or (rekeys and column.name in keys)
             clauses.append(f"add column {column_definition(column, not_null=fills, with_default=with_defaults)}")
     if rekeys and new.key:
         clauses.append(f"add {_key(new)}")
