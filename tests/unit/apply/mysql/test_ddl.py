@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apply.relational.difference import difference
+from apply.frames.relational.difference import difference
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
 from apply.sinks.mysql.ddl import alter_table
 from schemas.table import Column, TableName, TableSchema
