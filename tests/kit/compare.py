@@ -20,7 +20,7 @@ _FETCH_ROWS = 5_000
 DIFFERENCES_MAX = 10
 """How many differing rows of a table are described."""
 
-_NOT_YET = (
+NOT_YET = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidSchemaName,
@@ -85,7 +85,7 @@ def _differences(source: str, target: str, tables: Sequence[str | Name]) -> list
     for table in tables:
         try:
             found += differences(source, target, [table])
-        except _NOT_YET as error:
+        except NOT_YET as error:
             found.append(str(error))
     return found
 
@@ -120,7 +120,7 @@ def _first_difference(source: str, target: str, waiting: deque[str | Name]) -> l
         for _ in range(len(waiting)):
             try:
                 found = _compare_table(left, right, waiting[0], None)
-            except _NOT_YET as error:
+            except NOT_YET as error:
                 return [str(error)]
             if found.difference_count:
                 return found.examples
