@@ -230,6 +230,9 @@ APPLIED_PREFIX = "tailrace.applied"
 APPLIED_TABLE = "tailrace_applied"
 """The table that an applier writes first in its transactions for the same end, where a log holds no messages."""
 
+APPLIED_COMMENT = "/* tailrace.applied */"
+"""What an applier's statements begin with there that empty a table on their own, outside of any transaction."""
+
 
 @dataclass(slots=True)
 class LogMessage:

@@ -22,7 +22,7 @@ from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classif
 from apply.sinks.mysql.memory_load import MemoryConnection
 from apply.sinks.mysql.names import literal, quoted
 from runtime import clock
-from schemas.changes import APPLIED_TABLE
+from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
 from schemas.endpoints import MysqlTarget, TlsMode
 from schemas.errors import ErrorKind, TailraceError
 
@@ -50,6 +50,7 @@ STALL_S = 3600
 
 
 MARKS_KEEP_DAYS = 30
+"""How long the row of an applier stays that writes no more."""
 
 
 def connect(target: MysqlTarget) -> MemoryConnection:
@@ -166,9 +167,15 @@ class Link(RelationalLink):
             except pymysql.Error:
                 found = None
         if found is None:
-            found = self._connection = connect(self._target)
+            found = connect(self._target)
+            try:
+                self._look_around(found)
+            except pymysql.Error as error:
+                # Half made it would be taken for whole by whoever asks next: without the table of marks, for one.
+                found._force_close()
+                raise classify(error, "setting up the session at the target") from error
+            self._connection = found
             self.generation += 1
-            self._look_around(found)
         self._used_at = clock.monotonic()
         return found
 
@@ -198,7 +205,11 @@ class Link(RelationalLink):
                     f"create table if not exists {self._marks} (writer varchar(32) not null primary key, "
                     "transactions bigint not null, at datetime(6) not null) engine = InnoDB"
                 )
-            cursor.execute(f"delete from {self._marks} where at < utc_timestamp(6) - interval {MARKS_KEEP_DAYS} day")
+            # By key: a `delete` that looks through the table waits for the rows of all open transactions.
+            cursor.execute(
+                f"select writer from {self._marks} where at < utc_timestamp(6) - interval {MARKS_KEEP_DAYS} day"
+            )
+            cursor.executemany(f"delete from {self._marks} where writer = %s", cursor.fetchall())
 
     @property
     def lock_timeout_s(self) -> int:
@@ -217,6 +228,10 @@ class Link(RelationalLink):
             "on duplicate key update transactions = transactions + 1, at = utc_timestamp(6)"
         )
         return ["start transaction", mark]
+
+    def marked(self, statement: str) -> str:
+        """Return a statement that is logged as it stands, by itself, so that the log tells whose it is."""
+        return f"{APPLIED_COMMENT} {statement}" if self._marks else statement
 
     def rollback(self) -> None:
         """Undo what is open; never raises: a broken connection has rolled back by itself."""
@@ -277,7 +292,7 @@ class Link(RelationalLink):
 
     def twin(self) -> Self:
         """Return a link of its own to the same target."""
-        return type(self)(self._target)
+        return type(self)(self._target, marks=bool(self._marks))
 
     def discard(self) -> None:
         """Close the connection whatever its state. May be called twice."""

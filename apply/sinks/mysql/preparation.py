@@ -47,7 +47,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         database: str,
         existing_tables: ExistingTables = ExistingTables.KEEP,
     ) -> None:
-        """`link` and `control` are for definitions only: no transaction is ever open on them."""
+        """`link` and `control` are for definitions only: no transaction stays open on them."""
         super().__init__(control, existing_tables)
         self._link = link
         self._schema_map = schema_map
@@ -127,7 +127,8 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
             self._without_values(new, old, target)
         for column in change.added:
             if column.filling is not None:
-                self._link.run(f"update {target.sql} set {quoted(column.name)} = {filling(column)}")
+                with self._link.own_transaction():
+                    self._link.run(f"update {target.sql} set {quoted(column.name)} = {filling(column)}")
 
     def _without_values(self, new: TableSchema, old: TableSchema, target: TargetTable) -> None:
         """Change the table with the columns whose types change made anew, and so empty."""
@@ -154,14 +155,14 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         for reference in target.referring:
             if reference.name in ours:
                 self._link.run(f"alter table {qualified(reference.child)} drop foreign key {quoted(reference.name)}")
-        self._link.run(f"truncate table {target.sql}")
+        self._link.run(self._link.marked(f"truncate table {target.sql}"))
 
     def _clear(self, target: TargetTable) -> None:
         # A foreign key forbids `truncate`; of a `delete` it makes one in the other table, which may be loaded already.
         checks = self._link.value("select @@session.foreign_key_checks")
         self._link.run("set session foreign_key_checks = 0")
         try:
-            self._link.run(f"truncate table {target.sql}")
+            self._link.run(self._link.marked(f"truncate table {target.sql}"))
         finally:
             self._link.run(f"set session foreign_key_checks = {int(checks)}")
 

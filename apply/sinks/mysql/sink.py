@@ -34,7 +34,7 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
         marks: bool = False,
     ) -> None:
         """With `marks` the target's log tells what was written by this sink."""
-        link, own = Link(target, marks=marks), Link(target)
+        link, own = Link(target, marks=marks), Link(target, marks=marks)
         control = ControlTables(link, target.control_schema, replication, target_name)
         registry = ControlTables(own, target.control_schema, replication, target_name)
         self._checks_foreign_keys = target.foreign_key_checks

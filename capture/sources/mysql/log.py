@@ -243,7 +243,7 @@ class MysqlLog:
                 ErrorKind.INVARIANT,
                 f"the transaction after the position has {self._returned} changes, the position says that "
                 f"{self._returned + self._skip} are behind it",
-                remedy=f"`source.tables` was changed in the middle of a transaction: undo it; or {RELOAD}",
+                remedy=f"`source.tables` or `loopback_prevention` changed within a transaction: undo that; or {RELOAD}",
             )
         if self._file is not None:
             self._file.end()
@@ -424,7 +424,7 @@ class MysqlLog:
         self._maps.clear()
         if statement.effect is Effect.TRUNCATE:
             tables = self._versions.in_force(names)
-            if tables:
+            if tables and not self._maps.leaves_out(statement):
                 self._returned += 1
                 if self._skip:
                     self._skip -= 1

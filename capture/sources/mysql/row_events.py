@@ -5,6 +5,7 @@ from __future__ import annotations
 from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
 from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
 from schemas.changes import APPLIED_TABLE, Row, SchemaChange
 
@@ -70,6 +71,10 @@ class Maps:
         if resolved is None:
             raise ValueError("rows without their table's map")
         return _NOT_WANTED if self._is_applied else resolved
+
+    def leaves_out(self, statement: Statement) -> bool:
+        """Tell whether a truncate is an applier's, and so left out as the rows of its transactions are."""
+        return self._skips_applied and statement.is_applied
 
     def forget(self, changes: list[SchemaChange]) -> None:
         """Tables were announced: readers of other maps of theirs stand for the version before."""

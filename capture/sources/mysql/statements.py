@@ -11,6 +11,7 @@ import re
 from enum import Enum, auto
 from typing import NamedTuple
 
+from schemas.changes import APPLIED_COMMENT
 from schemas.table import TableName
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = 0x4, 0x100000
@@ -61,6 +62,8 @@ class Statement(NamedTuple):
     names: tuple[TableName, ...] = ()
     databases: tuple[str, ...] = ()
     """Of `drop database`."""
+    is_applied: bool = False
+    """Whether an applier has marked it as its own."""
 
 
 def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
@@ -83,7 +86,7 @@ def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
     if first in ("BEGIN", "START"):
         return Statement(Effect.BEGIN)
     if first == "TRUNCATE":
-        return Statement(Effect.TRUNCATE, names)
+        return Statement(Effect.TRUNCATE, names, is_applied=text.lstrip().startswith(APPLIED_COMMENT))
     if first == "DROP" and second in ("DATABASE", "SCHEMA"):
         return Statement(Effect.REPLACE, (), tuple(name.table for name in names))
     if first == "CREATE" and "TABLE" in words[1:4]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from capture.sources.mysql.catalog import Catalog
+from capture.sources.mysql.files import FileOffset
+from capture.sources.mysql.log import MysqlLog
+from capture.sources.mysql.position import position_of
+from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import Maps
 from capture.sources.mysql.versions import Resolved, Versions
-from schemas.changes import APPLIED_TABLE
+from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE, Truncate
+from schemas.selection import Selection
 from schemas.table import TableName, TableSchema
+from tests.unit.capture.mysql.test_log import GROUP, Events, query
 
 
 def _map(number: int, database: str, table: str) -> bytes:
@@ -44,3 +52,18 @@ def test_rows_behind_a_mark_are_not_wanted_until_the_next_transaction(skips: boo
         assert wanted(mark, items, other) == ([None] * 3 if skips else [APPLIED_TABLE, "items", "other"])
         # Looked at again after a statement: it is known by its name.
         maps.clear()
+
+
+@pytest.mark.parametrize(("skips", "count"), [(True, 1), (False, 2)])
+def test_a_truncate_that_an_applier_has_marked_is_left_out(skips: bool, count: int) -> None:
+    """It stands by itself in the log, without a row before it: what it loaded anew was emptied at both sides."""
+    tables = [TableSchema(TableName("shop", "a"), (), ())]
+    versions = Versions(cast("Catalog", SimpleNamespace()), Selection(["shop.*"]), tables, "error", folds_names=False)
+    events = Events(GROUP, query(f"{APPLIED_COMMENT} truncate table `shop`.`a`"), GROUP, query("truncate `shop`.`a`"))
+    place = FileOffset("binlog.000001", 157)
+    log = MysqlLog(
+        cast("LogStream", events), versions, place, position_of(place), lambda changes: None, FileOffset.parse,
+        skips_applied=skips,
+    )  # fmt: skip
+    changes = log.poll(0)
+    assert sum(isinstance(change, Truncate) for change in changes) == count

@@ -1,0 +1,100 @@
+"""What an applier writes at a MySQL target so that the log tells whose it is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pymysql
+import pytest
+
+from apply.frames.relational.difference import difference
+from apply.sinks.mysql import connection as connections
+from apply.sinks.mysql.catalog import TargetColumn, TargetTable
+from apply.sinks.mysql.connection import Link
+from apply.sinks.mysql.control_tables import ControlTables
+from apply.sinks.mysql.foreign import Server
+from apply.sinks.mysql.preparation import Preparation
+from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
+from schemas.endpoints import MysqlTarget
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+NAME = TableName("shop", "a")
+TARGET = MysqlTarget(engine="mysql", host="127.0.0.1", user="u", database="shop")
+ID = Column("id", LogicalType(Family.INT32), "int", nullable=False, number=1)
+ADDED = Column("v", LogicalType(Family.INT32), "int", number=2, filling="7")
+FOUND = TargetTable(
+    NAME,
+    kind="table",
+    storage="InnoDB",
+    columns={"id": TargetColumn("id", "int", "int", "", "", True, False, False, 0)},
+    unique=(),
+    referring=(),
+)
+
+
+class Told(Link):
+    """Keeps what it is to run."""
+
+    def __init__(self, *, marks: bool) -> None:
+        super().__init__(TARGET, marks=marks)
+        self.told: list[str] = []
+
+    def run(self, *statements: str) -> int:
+        self.told += statements
+        return 0
+
+    def rows(self, query: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        return []
+
+    def value(self, query: str, parameters: Any = ()) -> Any:
+        return 1
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_definitions_empty_and_fill_tables_under_a_mark(marks: bool) -> None:
+    """Else a table that is loaded anew at one side is emptied at the other, which the rows come from."""
+    link = Told(marks=marks)
+    control = cast("ControlTables", SimpleNamespace(loaded_referring_to=lambda name: []))
+    preparation = Preparation(link, control, {}, "")
+    old, new = TableSchema(NAME, (ID,), (0,)), TableSchema(NAME, (ID, ADDED), (0,))
+    preparation._empty(old, FOUND)
+    preparation._clear(FOUND)
+    truncates = [text for text in link.told if "truncate" in text]
+    assert len(truncates) == 2
+    assert all(text.startswith(APPLIED_COMMENT) is marks for text in truncates)
+    link.told.clear()
+    assert difference(old, new).added
+    preparation._alter(old, new, FOUND, Server(False, (9, 0)))
+    place = next(i for i, text in enumerate(link.told) if text.startswith("update"))
+    assert (APPLIED_TABLE in link.told[place - 1]) is marks
+    assert link.told[place + 1] == "commit"
+
+
+def test_a_session_without_its_table_of_marks_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken for whole at the next look, and each table's rows were refused for the one that is missing."""
+    made = []
+
+    class Half:
+        open = True
+
+        def _force_close(self) -> None:
+            self.open = False
+
+    def connect(target: MysqlTarget) -> Any:
+        made.append(Half())
+        return made[-1]
+
+    def look(self: Link, connection: Any) -> None:
+        raise pymysql.OperationalError(1205, "")
+
+    monkeypatch.setattr(connections, "connect", connect)
+    monkeypatch.setattr(Link, "_look_around", look)
+    link = Link(TARGET, marks=True)
+    for _ in range(2):
+        with pytest.raises(TailraceError) as caught:
+            _ = link.connection
+        assert caught.value.kind is ErrorKind.TARGET_THROTTLED
+    assert [half.open for half in made] == [False, False]
