@@ -90,7 +90,7 @@ def alter_table(
     for column in change.added:
         if column.name not in present or column.name in change.dropped:
             # Not null only with a value for the rows that are there; other appliers may still write older versions.
-            # With another key the table begins anew: there are none.
+            # With another key there are none: see `Preparation`.
             fills = column.default is not None and with_defaults and not column.nullable
             fills = fills or (rekeys and column.name in keys)
             clauses.append(f"add column {column_definition(column, not_null=fills, with_default=with_defaults)}")

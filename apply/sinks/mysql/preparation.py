@@ -109,6 +109,14 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
             self._link.run(f"alter table {target.sql} comment = {literal(new.comment or '')}")
             return
         name = target.name
+        unknown = [c.name for c in change.added if c.name in new.key_names and c.name not in target.columns]
+        if unknown and self._link.value(f"select exists (select 1 from {target.sql})"):
+            # Not loaded anew (mode `cdc`). The server would fill in zeros, or numbers of its own.
+            raise schema_error(
+                new,
+                f"the key has the new column {unknown[0]!r}, and nobody knows its values for the rows that are there",
+                "reload the table by `tailrace signal reload … --empty`, or reset the replication",
+            )
         present = frozenset(key for (key,) in self._link.rows(_KEYS, (*name, *name)))
         more = [f"comment = {literal(mark)}"] if swaps else []
 

@@ -1,7 +1,8 @@
-"""What an applier writes at a MySQL target so that the log tells whose it is."""
+"""What definitions do at a MySQL target, and how its log tells whose they are."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -38,6 +39,9 @@ FOUND = TargetTable(
 class Told(Link):
     """Keeps what it is to run."""
 
+    found: Any = 1
+    """What it answers."""
+
     def __init__(self, *, marks: bool) -> None:
         super().__init__(TARGET, marks=marks)
         self.told: list[str] = []
@@ -50,7 +54,7 @@ class Told(Link):
         return []
 
     def value(self, query: str, parameters: Any = ()) -> Any:
-        return 1
+        return self.found
 
 
 @pytest.mark.parametrize("marks", [True, False])
@@ -71,6 +75,24 @@ def test_definitions_empty_and_fill_tables_under_a_mark(marks: bool) -> None:
     place = next(i for i, text in enumerate(link.told) if text.startswith("update"))
     assert (APPLIED_TABLE in link.told[place - 1]) is marks
     assert link.told[place + 1] == "commit"
+
+
+@pytest.mark.parametrize("is_filled", [True, False])
+def test_a_key_over_a_new_column_needs_an_empty_table(is_filled: bool) -> None:
+    """Mode `cdc` loads nothing anew: an identity would be numbered by the target, and changes meet other rows."""
+    link = Told(marks=False)
+    link.found = int(is_filled)
+    preparation = Preparation(link, cast("ControlTables", None), {}, "")
+    number = replace(ADDED, nullable=False, filling=None, identity="by default")
+    old, new = TableSchema(NAME, (ID,), (0,)), TableSchema(NAME, (ID, number), (1,))
+    if not is_filled:
+        preparation._alter(old, new, FOUND, Server(False, (9, 0)))
+        assert "add primary key (`v`)" in link.told[-1]
+        return
+    with pytest.raises(TailraceError, match="nobody knows") as caught:
+        preparation._alter(old, new, FOUND, Server(False, (9, 0)))
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    assert not link.told
 
 
 def test_a_session_without_its_table_of_marks_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
