@@ -38,31 +38,33 @@ class Maps:
         self._skips_applied = skips_applied
         self._is_applied = False
         self._marks: set[bytes] = set()
-        """Bodies of map events of the table that marks such transactions."""
+        """The table that marks such transactions, as in `_known`."""
         self._versions = versions
         self._is_mariadb = is_mariadb
         self._known: dict[bytes, Resolved] = {}
-        """By the whole map event's body."""
+        """By the map event's body but for the map's number: a server that opens a table again gives it another one."""
         self._current: dict[bytes, Resolved] = {}
-        """By the map's number."""
+        """By the map's number, of this transaction: each statement has its maps before its rows."""
 
     def begin(self) -> None:
         """Begin a transaction."""
         self._is_applied = False
+        self._current.clear()
 
     def read(self, body: bytes) -> list[SchemaChange]:
         """Go on with a map event's body; return what is to be announced before its rows. Raises SOURCE_SCHEMA."""
-        resolved = self._known.get(body)
+        number, shown = body[:6], body[6:]
+        resolved = self._known.get(shown)
         changes: list[SchemaChange] = []
         if resolved is None:
             found = binlog.parse_table_map(body, 0, is_mariadb=self._is_mariadb)
             resolved, changes = self._versions.resolve(found)
-            self._known[body] = resolved
+            self._known[shown] = resolved
             if self._skips_applied and found.table == APPLIED_TABLE:
-                self._marks.add(body)
-        if body in self._marks:
+                self._marks.add(shown)
+        if shown in self._marks:
             self._is_applied = True
-        self._current[body[:6]] = resolved
+        self._current[number] = resolved
         return changes
 
     def find(self, number: bytes) -> Resolved:
@@ -80,8 +82,8 @@ class Maps:
         """Tables were announced: readers of other maps of theirs stand for the version before."""
         names = {change.name for change in changes}
         self._known = {
-            body: resolved
-            for body, resolved in self._known.items()
+            shown: resolved
+            for shown, resolved in self._known.items()
             if resolved.table is None or resolved.table.name not in names or resolved.table is changes[-1].after
         }
 

@@ -67,3 +67,25 @@ def test_a_truncate_that_an_applier_has_marked_is_left_out(skips: bool, count: i
     )  # fmt: skip
     changes = log.poll(0)
     assert sum(isinstance(change, Truncate) for change in changes) == count
+
+
+def test_what_is_known_of_a_table_does_not_grow_with_its_numbers() -> None:
+    """A server with more tables than it keeps open gives each another number when it opens it again."""
+    resolved = []
+
+    class Counting(AllWanted):
+        def resolve(self, found: Any) -> tuple[Resolved, list[Any]]:
+            resolved.append(found.table)
+            return super().resolve(found)
+
+    maps = Maps(cast("Versions", Counting()), is_mariadb=False)
+    for number in range(1, 1001):
+        maps.begin()
+        for table in ("items", "other"):
+            body = _map(2 * number + (table == "other"), "shop", table)
+            maps.read(body)
+            found = maps.find(body[:6]).table
+            assert found is not None
+            assert found.name.table == table
+    assert resolved == ["items", "other"]
+    assert (len(maps._known), len(maps._current)) == (2, 2)
