@@ -122,10 +122,10 @@ REDSHIFT = (
     honoured("BucketFolder", "bucket_folder"),
     honoured("BucketName", "bucket_name"),
     refused("CaseSensitiveNames", "names are as the cluster has them: `enable_case_sensitive_identifier`"),
-    refused("CompUpdate", "a staging table is not worth an analysis of its compression"),
+    meaningless("CompUpdate", "a staging table is not worth an analysis of its compression"),
     honoured("ConnectionTimeout", "connect_timeout_s", lambda value: max(2, round(seconds(value)))),
     honoured("DatabaseName", "database"),
-    refused("DateFormat", "staged dates are ISO 8601, whatever the source has", "auto", ""),
+    refused("DateFormat", "staged dates are ISO 8601, whatever the source has", "auto", "", "YYYY-MM-DD"),
     refused("EmptyAsNull", _AS_THEY_WERE),
     *_ENCRYPTION,
     meaningless("ExplicitIds", "no column that is made has an identity"),
@@ -136,7 +136,7 @@ REDSHIFT = (
     honoured("Port", "port"),
     refused("RemoveQuotes", _AS_THEY_WERE),
     refused("ReplaceInvalidChars", _AS_THEY_WERE, ""),
-    refused("ReplaceChars", _AS_THEY_WERE, ""),
+    meaningless("ReplaceChars", "of ReplaceInvalidChars"),
     honoured("ServerName", "host"),
     EndpointKey(
         ROLE.name,
@@ -152,7 +152,7 @@ REDSHIFT = (
     meaningless("WriteBufferSize", "files are made in memory: see `apply.batch_bytes`"),
     refused("SecretsManagerAccessRoleArn", SECRETS, ""),
     refused("SecretsManagerSecretId", SECRETS, ""),
-    refused("MapBooleanAsBoolean", "booleans are booleans in any case", True),
+    differently("MapBooleanAsBoolean", "booleans are booleans in any case"),
 )
 
 MESSAGES = _MESSAGES

@@ -91,7 +91,7 @@ def _take(key: EndpointKey, value: Any, meant: dict[str, Any], problems: list[st
     try:
         for name, setting in key.sets(value).items():
             meant[name] = {**meant.get(name, {}), **setting} if isinstance(setting, dict) else setting
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         problems.append(f"{key.name}: is no value of this setting")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from schemas.endpoint_settings.aws import MESSAGES, SECRETS, SOURCES
-from schemas.endpoint_settings.keys import EndpointKey, honoured, meaningless, refused, same, word
+from schemas.endpoint_settings.keys import EndpointKey, differently, honoured, meaningless, refused, same, word
 from schemas.task_settings.keys import Standing
 
 
@@ -94,10 +94,8 @@ MYSQL = (
     *_LOGIN,
     *_BY_IAM,
     refused("AfterConnectScript", f"{_SCRIPT}'s server; for foreign keys there is `foreign_key_checks`", ""),
-    refused(
-        "TargetDbType",
-        "give `database` for one database; leave it out for databases named like the source's schemas",
-        "multiple-databases",
+    differently(
+        "TargetDbType", "one database where `database` says which; else databases named like the source's schemas"
     ),
     _FILES_OF_LOADS,
     meaningless("ParallelLoadThreads", "start more appliers"),

@@ -128,6 +128,7 @@ def test_a_document_and_what_the_section_says_itself() -> None:
             {"endpoint_settings": {"Port": None, "ConnectionTimeout": "soon"}},
             "ConnectionTimeout: is no value",
         ),
+        ("redshift", {"endpoint_settings": '{"LoadTimeout": 1e999}'}, "LoadTimeout: is no value"),
         ("s3", {"endpoint_settings": "{"}, "is no JSON"),
     ],
 )
@@ -135,6 +136,19 @@ def test_what_cannot_be_followed_is_refused_by_its_name(engine: str, more: dict[
     with pytest.raises(ValidationError) as caught:
         section(engine, **more)
     assert said in str(caught.value)
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "mysql": {"TargetDbType": "specific-database", "DatabaseName": "d"},
+    "redshift": {"CompUpdate": True, "ReplaceChars": "?", "MapBooleanAsBoolean": False, "DateFormat": "YYYY-MM-DD"},
+    "s3": {"Rfc4180": True, "AddTrailingPaddingCharacter": False},
+}
+"""What DMS takes unless it is told something, of settings that are not honoured."""
+
+
+@pytest.mark.parametrize("engine", sorted(DEFAULTS))
+def test_a_document_that_states_defaults_of_dms_is_taken(engine: str) -> None:
+    assert section(engine, endpoint_settings=DEFAULTS[engine]).endpoint_settings.keys() == DEFAULTS[engine].keys()
 
 
 def test_targets_that_dms_has_not_take_no_such_document() -> None:
