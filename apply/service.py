@@ -181,6 +181,7 @@ class _Service:
             self._applier.cursors.ahead,
             loads=settings.mode is not Mode.CDC or isinstance(settings.source, DebeziumSource),
             is_filtered=lambda name: any(concerns(rule, name) for rule in filters),
+            is_compacted=lambda name: route(settings, name).is_compacted,
         )
         self._applier.claims.progress = self._progress
 

@@ -14,7 +14,7 @@ from capture import checkpoints
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
 from capture.full_load.loader import Loader, Worker
-from capture.full_load.loading import Loading
+from capture.full_load.loading import Loading, why_not
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.publishing.allowance import Allowance
@@ -29,7 +29,6 @@ from runtime.failpoints import hit
 from runtime.kafka.errors import ExpiredError
 from runtime.logging import get_logger
 from runtime.registry import Registry
-from schemas import key_bounds
 from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
@@ -279,11 +278,9 @@ class Session:
         feed = next((feed for name, feed in self.publisher.feeds.items() if str(name) == signal.table), None)
         if feed is None:
             return "refused: this table is not captured"
-        for bound in (signal.lower, signal.upper):
-            if bound is not None and (why := key_bounds.refusal(feed.table.source_form, bound)):
-                return f"refused: {why}"
-        if signal.empty and (signal.lower or signal.upper):
-            return "refused: a key range cannot be emptied"
+        why = why_not(signal, feed.table, misses_rows=self._settings.apply.errors.misses_rows)
+        if why is not None:
+            return f"refused: {why}"
         return self.loading.order(feed, self.position.commit, signal.lower, signal.upper, empty=signal.empty)
 
     def note(self, key: bytes, value: bytes) -> None:

@@ -119,6 +119,11 @@ class ErrorPolicies(Section):
     table_attempts: Annotated[int, Field(ge=0, le=1 << 53)] = 0
     """How often one table may be suspended before the service stops; 0: for ever."""
 
+    @property
+    def misses_rows(self) -> bool:
+        """Whether an update or a delete of a row that the target lacks is anything but applied."""
+        return {self.update_conflict, self.delete_conflict} != {ConflictPolicy.APPLY}
+
 
 class RetrySettings(Section):
     """How what goes by itself (a lost source, target or Kafka) is tried again, for as long as `retry_for_s` says."""

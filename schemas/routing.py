@@ -41,6 +41,11 @@ class Route:
     outbox: Outbox | None
 
     @property
+    def is_compacted(self) -> bool:
+        """Whether Kafka may remove a record when there is a later one of its key."""
+        return "compact" in str(self.config.get("cleanup.policy", self.cleanup))
+
+    @property
     def is_plain(self) -> bool:
         """Whether records are envelopes under the table's own key."""
         return self.shape is Shape.ENVELOPE and not self.key and self.outbox is None

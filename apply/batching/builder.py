@@ -334,8 +334,8 @@ class BatchBuilder:
             Projection(table, target, comes_again=self._comes_again),
             NetChanges(table, history=self._history, staging=staging),
         )
-        if self.boundaries is not None and not segment.net.sequential:
-            segment.course = Course(self.boundaries.ops(table))
+        if self.boundaries is not None and not segment.net.sequential and (ops := self.boundaries.ops(table)):
+            segment.course = Course(ops)
         segments.append(segment)
         self._floor[partition] = len(segments) - 1
         return segment

@@ -18,14 +18,34 @@ from capture.publishing.publisher import Feed, Publisher
 from capture.source import Chunk
 from runtime.failpoints import hit
 from runtime.logging import get_logger
+from schemas import key_bounds
 from schemas.changes import Transaction
-from schemas.signals import Bound
-from schemas.table import TableName
+from schemas.signals import Bound, Signal
+from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
 
 STEP_ROWS_MAX = 20_000
 """Rows that go out in one step, before the log is looked at again."""
+
+
+def why_not(signal: Signal, table: TableSchema, *, misses_rows: bool) -> str | None:
+    """Return why a table is not loaded again as a signal says; None: it can be.
+
+    `misses_rows`: targets do not apply updates and deletes of rows that they lack.
+    """
+    for bound in (signal.lower, signal.upper):
+        if bound is not None and (why := key_bounds.refusal(table.source_form, bound)):
+            return why
+    if signal.empty and (signal.lower or signal.upper):
+        return "a key range cannot be emptied"
+    if signal.empty and table.key and misses_rows:
+        # An emptied target lacks a row that the log changes now, and the row of its chunk is older, and stays away.
+        return (
+            "targets would leave out rows that change before they are loaded again; "
+            "set apply.errors.update_conflict and delete_conflict to apply until the reload is over"
+        )
+    return None
 
 
 class Loading:

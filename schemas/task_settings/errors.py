@@ -177,7 +177,8 @@ KEYS: tuple[Key, ...] = (
         "IGNORE_RECORD",
         "a row to delete is missing",
         _delete_conflict,
-        here=f"{_RELATIONAL}. Not stated: as IGNORE_RECORD, which is counted where ApplyErrorEscalationCount says so",
+        here=f"{_RELATIONAL}. IGNORE_RECORD: looked for only where ApplyErrorEscalationCount has it counted. "
+        "Not stated: nobody looks",
     ),
     honoured(
         "ErrorBehavior.ApplyErrorInsertPolicy",

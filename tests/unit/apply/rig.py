@@ -389,10 +389,11 @@ class Rig:
         other: Sink | None = None,
         retry_for_s: float = 1e9,
         loads: bool = True,
+        compacts: bool = False,
     ) -> Member:
         """Start an applier. With `take_all` it is given every partition; `other` is written to instead of memory.
 
-        `loads`: tables are loaded before their changes are judged.
+        `loads`: tables are loaded before their changes are judged. `compacts`: topics are compacted.
         """
         sink = MemorySink(self.target)
         policies = policies or Policies()
@@ -416,7 +417,9 @@ class Rig:
             monotonic=self.clock,
         )
         if policies.contradictions.looks:
-            applier.builder.boundaries = Boundaries(self.topics.schemas, applier.cursors.ahead, loads=loads)
+            applier.builder.boundaries = Boundaries(
+                self.topics.schemas, applier.cursors.ahead, loads=loads, is_compacted=lambda _name: compacts
+            )
             applier.claims.progress = lambda partitions: {p: self.group[p] for p in partitions if p in self.group}
         if by_commit:
             limits = limits or Limits()

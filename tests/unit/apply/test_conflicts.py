@@ -13,8 +13,11 @@ from apply.memory import MemoryTable
 from apply.outcome import Outcome
 from apply.trouble.answers import Escalation, Policies
 from apply.trouble.conflicts import ConflictPolicies
+from capture.full_load.loading import why_not
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.policies import ErrorPolicies
+from schemas.signals import Signal
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Member, Rig
 
@@ -95,6 +98,38 @@ def test_rows_of_a_load_and_what_comes_with_it_are_applied_in_any_case() -> None
     rig.topics.put(ORDERS, "u", None, (3, "missing", None))
     with pytest.raises(TailraceError, match="row to update is missing"):
         rig.settle(rig.member(STOP_ALL, take_all=True))
+
+
+def test_a_table_is_not_emptied_and_loaded_again_where_changes_meanwhile_would_be_left_out() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "r", None, (1, "loaded", None))
+    rig.topics.loaded(ORDERS)
+    # What a reload with --empty publishes when the row changes before its chunk is read: no row of the chunk.
+    rig.topics.put(ORDERS, "t", None, None)
+    rig.topics.put(ORDERS, "u", None, (1, "changed", None))
+    rig.settle(rig.member(SKIP_ALL, take_all=True))
+    rig.topics.loaded(ORDERS, 2)
+    assert rig.target.read(ORDERS.name) == []
+    # So capture does not begin it.
+    signal = Signal("id", "reload", table="public.orders", empty=True)
+    for kind in ("update_conflict", "delete_conflict"):
+        errors = ErrorPolicies.model_validate({kind: "skip"})
+        assert "leave out rows" in (why_not(signal, ORDERS, misses_rows=errors.misses_rows) or "")
+    for stated in ({}, {"insert_conflict": "skip"}):
+        errors = ErrorPolicies.model_validate(stated)
+        assert why_not(signal, ORDERS, misses_rows=errors.misses_rows) is None
+    assert why_not(signal._replace(empty=False), ORDERS, misses_rows=True) is None
+    assert why_not(signal, replace(ORDERS, key=()), misses_rows=True) is None
+
+
+def test_nothing_is_said_of_topics_where_compaction_may_have_removed_the_change_before() -> None:
+    rig = Rig([ORDERS])
+    _with_rows_of_others(rig, {2: (2, "inserted, and the delete behind it is gone", None)})
+    rig.topics.put(ORDERS, "u", None, (1, "the insert is gone", None))
+    rig.topics.put(ORDERS, "c", None, (2, "inserted again", None))
+    rig.topics.put(ORDERS, "d", (3, UNCHANGED, UNCHANGED), None)
+    rig.settle(rig.member(STOP_ALL, take_all=True, loads=False, compacts=True))
+    assert rig.target.read(ORDERS.name) == [(1, "the insert is gone", None), (2, "inserted again", None)]
 
 
 def test_changes_that_are_read_again_since_another_row_waited_contradict_nothing() -> None:

@@ -202,6 +202,19 @@ def test_tombstones_follow_the_cleanup_unless_said(topics: dict[str, Any], expec
     assert route(parse(document(topics=topics)), TableName("public", "t")).tombstones is expected
 
 
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        ({}, False),
+        ({"cleanup": "compact"}, True),
+        ({"config": {"cleanup.policy": "compact,delete"}}, True),
+        ({"cleanup": "compact", "overrides": [{"tables": ["public.*"], "cleanup": "delete"}]}, False),
+    ],
+)
+def test_a_topic_is_known_to_be_compacted(topics: dict[str, Any], expected: bool) -> None:
+    assert route(parse(document(topics=topics)), TableName("public", "t")).is_compacted is expected
+
+
 def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
     target = {"database": "d", "user": "u"}
     settings = parse(document(targets={"b": target, "a": target}))
