@@ -377,7 +377,8 @@ def _of_values(table: TableSchema) -> Iterator[Finding]:
 def _of_identity(relation: RelationFacts, quoted: str) -> Iterator[Finding]:
     if relation.refusal:
         # Published already, so that it makes no difference to the server whether it is captured.
-        yield _of_refusal(Severity.WARNS, relation, quoted, "only its inserts are captured")
+        so = "capture stops at the first" if relation.refusal == "partition" else "only its inserts are captured"
+        yield _of_refusal(Severity.WARNS, relation, quoted, so)
     elif relation.identity == "f" and not relation.has_primary_key:
         yield _note(
             "keyless",

@@ -18,6 +18,7 @@ from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import format_lsn, format_position
 from capture.sources.postgresql.replication import LogStream
+from capture.sources.postgresql.server import RELOAD
 from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.versions import Resolved, Versions
 from runtime.clock import monotonic, now_us
@@ -29,6 +30,7 @@ from schemas.changes import (
     Commit,
     Heartbeat,
     LogMessage,
+    Row,
     RowChanges,
     Transaction,
     Truncate,
@@ -181,16 +183,16 @@ class PostgresqlLog:
                 continue
             run, resolved = entered
             rows += 1
-            if kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
+            if resolved.narrow and (m[30] != pgoutput.NEW_TUPLE or not resolved.key):
+                self._add_doubtful(m, run, resolved)
+            elif kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
                 # Read at once: what it lacks may have to be asked for (`Source.complete`).
                 before, after = pgoutput.read_updated(m, resolved.form, resolved.key)
                 run.add("u", before, after)
-            elif m[30] == pgoutput.OLD_TUPLE and resolved.is_doubtful:
-                run.add(*pgoutput.read_doubtful(m, resolved.form, resolved.key))
             else:
                 add = run.messages.append
                 add(m)
-                heads = resolved.form.heads(m[26:30], whole=not resolved.is_doubtful)
+                heads = resolved.form.heads(m[26:30], whole=not resolved.narrow)
         return False
 
     def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, Resolved] | None:
@@ -216,12 +218,26 @@ class PostgresqlLog:
         out.append(run)
         return run, resolved
 
+    def _add_doubtful(self, m: bytes, run: RowChanges, resolved: Resolved) -> None:
+        op, before, after = pgoutput.read_doubtful(m, resolved.form, resolved.key)
+        if op != "c" and _is_untold(before, resolved):
+            raise TailraceError(
+                ErrorKind.SOURCE_SCHEMA,
+                "an old row lacks what tells rows apart: a partition has another replica identity than the table",
+                table=str(run.table.name),
+                position=format_lsn(run.txn.commit),
+                remedy="let the partition's replica identity hold the table's key; if it has none, be full. What was "
+                "changed before the log cannot tell: leave the table out of `source.tables` until capture is behind "
+                f"this position, then take it again, which loads it anew; or {RELOAD}",
+            )
+        run.add(op, before, after)
+
     def _resolve(self, oid: bytes, out: list[Change]) -> Resolved:
         if self._txn is None:
             raise ValueError("a change outside a transaction")
         resolved, changes = self._versions.resolve(self._relations[oid], self._txn, binary=self._binary)
         if resolved.table is not None:
-            resolved.is_doubtful = self._versions.is_doubtful(resolved.table, self._relations.values())
+            resolved.narrow = self._versions.narrow(resolved.table, self._relations.values())
         self._resolved[oid] = resolved
         if changes:
             self._begin(out)
@@ -353,6 +369,14 @@ class PostgresqlLog:
         self._resolved.clear()
         self._versions.start_stream()
         self._stream.start(self._ended, binary=False)
+
+
+def _is_untold(before: Row | None, resolved: Resolved) -> bool:
+    """Tell whether the row that was changed cannot be found: a key has no nulls, and without one all is to be there."""
+    if resolved.key:
+        return before is not None and any(before[i] is None for i in resolved.key)
+    present = {i for i, value in enumerate(before or ()) if value is not None}
+    return any(present <= held for held in resolved.narrow)
 
 
 def _changes_since_begin(out: Sequence[Change]) -> int:

@@ -164,9 +164,9 @@ class TableForm:
 
     def heads(self, oid: bytes, *, whole: bool) -> frozenset[bytes]:
         """Return what bytes 25 to 30 of the relation's messages are, but for an update with the key's old tuple; unless
-        `whole`, for any with an old tuple that should be whole.
+        old tuples are `whole`, for any that has one.
         """
-        return frozenset(kind + oid + old for kind, old in _ONE_READING if whole or old != b"O")
+        return frozenset(kind + oid + old for kind, old in _ONE_READING if whole or old == b"N")
 
     def reads_utf8(self, column: int) -> bool:
         """See `LoggedForm`."""
@@ -250,12 +250,15 @@ def read_updated(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[Row |
 
 
 def read_doubtful(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[str, Row | None, Row | None]:
-    """Read a change of a partitioned table whose old rows should be whole.
+    """Read a change of a partitioned table whose old rows may hold less than its identity promises.
 
-    Those of a partition that keeps less have nulls instead: where nothing but the key is there, nothing else is known.
+    They have nulls instead: where nothing but the key is there of a whole one, nothing else is known.
     """
-    op, before, after = form.read(m)
-    if before is not None and all(value is None for i, value in enumerate(before) if i not in key):
+    if m[30] == NEW_TUPLE or m[HEADER_BYTES] == DELETE:
+        op, before, after = form.read(m)
+    else:
+        op, (before, after) = "u", read_updated(m, form, key)
+    if key and m[30] == OLD_TUPLE and before and all(v is None for i, v in enumerate(before) if i not in key):
         before = tuple(value if i in key else UNCHANGED for i, value in enumerate(before))
         if after is not None and all(before[i] == after[i] for i in key):
             before = None

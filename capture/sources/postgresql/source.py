@@ -297,13 +297,12 @@ class PostgresqlDatabase:
     def _captured(self) -> list[RelationFacts]:
         """Return what is captured of the selection.
 
-        A table whose updates and deletes the server would refuse is not published for us; one that is already, and has
-        lost its key since, goes on. One whose partitions do not tell rows apart never does.
+        A table whose updates and deletes the server would refuse, or whose partitions do not tell rows apart, is not
+        published for us; one that is already goes on: the log holds its rows, whatever the catalogue says by now.
         """
         found = capturable(self._relations(), self._views)
         refused = [r.name for r in found if r.refusal and not r.is_view]
-        untold = {r.name for r in found if r.refusal == "partition"}
-        left_out = untold.union(self._publication.missing(refused)) if refused else untold
+        left_out = set(self._publication.missing(refused)) if refused else set()
         for name in sorted(left_out - self._left_out):
             log.warning("left out: its updates and deletes would be refused, or not be told; see plan", table=str(name))
         self._left_out = left_out

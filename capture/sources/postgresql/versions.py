@@ -27,8 +27,8 @@ class Resolved:
     table: TableSchema | None
     form: TableForm
     key: tuple[int, ...] = ()
-    is_doubtful: bool = False
-    """Whether old rows that should be whole may hold their key only."""
+    narrow: Collection[frozenset[int]] = ()
+    """The columns that old rows of partitions hold which keep less than the table's identity promises."""
 
 
 class Versions:
@@ -70,16 +70,25 @@ class Versions:
         """Tell whether the selection takes an announced table."""
         return self._selection.takes(TableName(relation.schema, relation.table))
 
-    def is_doubtful(self, table: TableSchema, announced: Iterable[Relation]) -> bool:
-        """Tell whether a partition may log less of its old rows than its root promises.
+    def narrow(self, table: TableSchema, announced: Iterable[Relation]) -> set[frozenset[int]]:
+        """Return the columns of their old rows that partitions log which log less than their root promises.
 
         The log announces each partition right behind its root, and never says which one a row is of. What is announced
-        and none of the tables in force is taken for one, and for one of this table.
+        and none of the tables in force, or was one before it was attached, is taken for one, and for one of this table.
+        Where that has no key only what the catalogue calls its partition is: no row itself would say that it is none.
         """
-        if not (table.key and table.full_before and table.partitions):
-            return False
-        others = (r for r in announced if TableName(r.schema, r.table) not in self._tables)
-        return any(r.identity != "f" for r in others)
+        if not (table.partitions and (table.key or table.full_before)):
+            return set()
+        leaves, key = set(table.partitions), {table.columns[i].name for i in table.key}
+        found = set()
+        for relation in announced:
+            is_other = table.key and TableName(relation.schema, relation.table) not in self._tables
+            if relation.identity == "f" or not (is_other or relation.oid in leaves):
+                continue
+            held = {column.name for column in relation.columns if column.is_key}
+            if table.full_before or not key <= held:
+                found.add(frozenset(i for i, name in enumerate(table.column_names) if name in held))
+        return found
 
     def resolve(self, relation: Relation, txn: Transaction, *, binary: bool) -> tuple[Resolved, list[SchemaChange]]:
         """Return how to go on with a relation, and the schema changes that come before its next row, which is `txn`'s.

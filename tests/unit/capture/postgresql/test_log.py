@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from struct import pack, unpack
 from typing import TypeVar, cast
 
@@ -19,6 +21,7 @@ from capture.sources.postgresql.types import TypeInfo, logical_type
 from capture.sources.postgresql.versions import Versions
 from schemas.changes import (
     APPLIED_PREFIX,
+    UNCHANGED,
     Begin,
     Change,
     Commit,
@@ -353,3 +356,63 @@ def test_what_an_applier_has_marked_is_left_out_where_it_shall_be() -> None:
         # Nobody is told of the mark, and no position counts it.
         assert not any(isinstance(c, LogMessage) for c in changes)
         assert sum(isinstance(c, Commit) for c in changes) == (2 if skips_applied else 5)
+
+
+LEAF, OTHER = 105, 106
+
+
+def _read_rows(messages: Sequence[bytes], tables: Sequence[TableSchema]) -> list[tuple[object, ...]]:
+    """Return the row changes of a transaction: operation, before, after."""
+    stream = FakeStream([(1000, [wire.begin(1000, 1), *messages, wire.commit(1000, 1008)])], 1100)
+    with closing(_open(stream, Position(0), tables)) as log:
+        changes = [c for c in _read(log, 1100) if isinstance(c, RowChanges)]
+    return [row for c in changes for row in zip(c.ops, c.before, c.after, strict=True)]
+
+
+def test_old_rows_of_a_partition_that_was_a_table_of_its_own_hold_what_its_identity_says() -> None:
+    root = replace(TABLES[0], full_before=True, partitions=(B,))
+    old, new = wire.row(wire.binary(pack(">q", 1)), wire.binary(None)), wire.row(wire.binary(pack(">q", 2)), b"u")
+    messages = [wire.relation(A, "a", COLUMNS, identity="f"), wire.relation(B, "b", COLUMNS)]
+    messages += [wire.update(A, new, old, b"O"), wire.delete(A, old, b"O")]
+    # `b` is in force still: nothing but the catalogue has said that it was attached.
+    for tables in ([root], [root, TABLES[1]]):
+        assert _read_rows(messages, tables) == [
+            ("u", (1, UNCHANGED), (2, UNCHANGED)),
+            ("d", (1, UNCHANGED), None),
+        ]
+
+
+@pytest.mark.parametrize("change", ["delete", "update"])
+@pytest.mark.parametrize("identity", ["d", "f", "keyless"])
+def test_an_old_row_that_does_not_tell_which_one_it_is_stops(identity: str, change: str) -> None:
+    # The partition is told apart by the other column.
+    leaf = wire.relation(LEAF, "leaf", [("id", wire.INT8, -1, False), ("v", wire.TEXT, -1, True)], identity="i")
+    full = identity != "d"
+    root = replace(TABLES[0], full_before=full, key=() if identity == "keyless" else (0,), partitions=(LEAF,))
+    announced = wire.relation(A, "a", COLUMNS, identity="f" if full else "d")
+    kind = b"O" if full else b"K"
+
+    def read(*columns: bytes | None, leaf: bytes = leaf) -> list[tuple[object, ...]]:
+        old = wire.row(*map(wire.binary, columns))
+        row = wire.delete(A, old, kind) if change == "delete" else wire.update(A, _row(7, "z"), old, kind)
+        inserted = wire.insert(A, _row(3))
+        return _read_rows([announced, leaf, inserted, row, inserted], [root])
+
+    with pytest.raises(TailraceError, match=r"public\.a") as caught:
+        read(None, b"x")
+    assert caught.value.kind is ErrorKind.SOURCE_SCHEMA
+    # A row of another partition, which says all; and one of a partition that says enough.
+    key = pack(">q", 5)
+    assert [op for op, *_ in read(key, b"x")] == ["c", change[0], "c"]
+    if identity != "keyless":
+        assert [op for op, *_ in read(key, None, leaf=wire.relation(LEAF, "leaf", COLUMNS))] == ["c", change[0], "c"]
+
+
+def test_a_keyless_table_stops_at_an_update_of_a_partition_that_logs_no_old_rows() -> None:
+    root = replace(TABLES[0], full_before=True, key=(), partitions=(LEAF,))
+    announced = wire.relation(A, "a", COLUMNS, identity="f")
+    update = wire.update(A, _row(1))
+    with pytest.raises(TailraceError, match="replica identity"):
+        _read_rows([announced, wire.relation(LEAF, "leaf", COLUMNS), update], [root])
+    # It is another table's.
+    assert _read_rows([announced, wire.relation(OTHER, "leaf", COLUMNS), update], [root]) == [("u", None, (1, "x"))]
