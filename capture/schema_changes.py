@@ -147,7 +147,7 @@ class SchemaChanges:
         self._stop_if_told(self._settings.ddl.altered, feed.table, "changed", position)
         before = feed.table
         # Another key sends rows to other partitions, out of order with what stands there: the table begins anew.
-        is_void = _key_of(before) != _key_of(source_table) and before.name in self._loading.loads
+        is_void = changes_key(before, source_table) and before.name in self._loading.loads
         storage = self._storage_known(before)
         table = self._catalogue.numbered(source_table, void=is_void)
         hit("capture.schema.before")
@@ -241,6 +241,9 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
     if not set(after.attached) <= set(before.partitions):
         # They bring rows along.
         return True
+    if _renames_labels(before, after):
+        # All rows that have one read otherwise now, and none was written.
+        return True
     if storage and after.storage:
         return storage != after.storage
     names, later_names = set(before.column_names), set(after.column_names)
@@ -270,6 +273,22 @@ def _same(one: TableSchema | None, other: TableSchema | None) -> bool:
 def _is_another(one: TableSchema | None, other: TableSchema) -> bool:
     """Tell whether a table is not the one that it was, whatever its name: dropped and made anew."""
     return one is None or bool(one.number and other.number and one.number != other.number)
+
+
+def changes_key(before: TableSchema, after: TableSchema) -> bool:
+    """Tell whether rows have other keys now: it is of other columns, or of a type whose labels were renamed."""
+    # In pg_catalog is no type of a user's; a domain or a composite may be made of the enum.
+    is_of_user_type = any("." in before.columns[i].native for i in before.key)
+    return _key_of(before) != _key_of(after) or (is_of_user_type and _renames_labels(before, after))
+
+
+def _renames_labels(before: TableSchema, after: TableSchema) -> bool:
+    """Tell whether an enum has other names for its values: none can be dropped or moved, and what is new is added."""
+    now = {(t.schema, t.name): t.labels for t in after.user_types}
+    return any(
+        [label for label in now.get((t.schema, t.name), t.labels) if label in t.labels] != list(t.labels)
+        for t in before.user_types
+    )
 
 
 def _key_of(table: TableSchema) -> tuple[list[tuple[str, str]], str]:
