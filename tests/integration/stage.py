@@ -125,12 +125,13 @@ class Stage:
 
     def check(self) -> list[str]:
         """Let the writer rest; return what contradicts the promises, in words."""
+        # The writer may have said once more that it rests, just when the last check let it go on.
+        self._paused.clear()
         self._pause.set()
         try:
             self.services.wait(self._paused.is_set, "the writer rests")
             return wait_until_equal(self.source.dsn, self.target.dsn, timeout_s=DEADLINE_S) + self._topic_problems()
         finally:
-            self._paused.clear()
             self._pause.clear()
 
     def _topic_problems(self) -> list[str]:
