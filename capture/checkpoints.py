@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from capture.full_load.state import TableLoad
+from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.transactions import Transactions
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
@@ -133,7 +133,7 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
             checkpoint.position = Position(_whole(commit), _whole(row), *texts)
             checkpoint.sequence = _whole(document["sequence"])
             checkpoint.selection = document.get("selection")
-            checkpoint.transaction = document.get("transaction")
+            checkpoint.transaction = _cut(document.get("transaction"))
             checkpoint.earlier = [
                 Transaction(str(xid), _whole(xid), _whole(commit), 0) for xid, commit in document.get("unsettled", ())
             ]
@@ -142,12 +142,23 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
                 checkpoint.versions[TableName(schema, table)] = _whole(version)
                 checkpoint.marks.update({TableName(schema, table): str(text) for text in mark})
         case "signals":
-            checkpoint.signals = _document(value)
+            document = _document(value)
+            answers = {str(identifier): str(answer) for identifier, answer in document.get("answers", {}).items()}
+            checkpoint.signals = {"next": _whole(document.get("next", 0)), "answers": answers}
         case ["load", schema, table]:
-            checkpoint.plans[TableName(schema, table)] = _document(value)
+            checkpoint.plans[TableName(schema, table)] = document = _document(value)
+            LoadState(document["state"])
         case ["progress", schema, table]:
             checkpoint.progress[TableName(schema, table)] = _document(value)
     return None
+
+
+def _cut(document: Any) -> dict[str, Any] | None:
+    """Return what is counted of a transaction that is cut, as `capture.publishing.transactions.Open` says it."""
+    if document is None:
+        return None
+    tables = {str(table): _whole(count) for table, count in document["tables"].items()}
+    return {"id": str(document["id"]), "commit": _whole(document["commit"]), "tables": tables}
 
 
 def _whole(number: Any) -> int:

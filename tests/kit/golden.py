@@ -13,6 +13,7 @@ from typing import Any
 from apply.trouble.parking import PARK, QUEUED, RETRY, headers_of
 from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
+from capture.publishing.transactions import Open
 from capture.source import Chunk
 from schemas import signals
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
@@ -185,7 +186,7 @@ def large() -> dict[str, Any]:
 def within() -> list[list[str]]:
     """Return the checkpoint of a capture of MySQL within a transaction whose END record it is to write."""
     position = Position(70, 3, "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-70", "3e11fa47-71ca-11e1-9e33-c80aa9429562:71")
-    counted = {"id": "71", "counts": {"public.everything": 3}}
+    counted = Open("71:70", 70, 3, {"public.everything": 3}).document()
     found = (
         checkpoints.position_record({"engine": "mysql"}, position, first_sequence(3) + 5, [], ["shop.*"], counted),
         checkpoints.tables_record({TABLE.name: 3}, {TABLE.name: "a mark"}),

@@ -14,6 +14,7 @@ from apply.trouble.parking import ACTION, PARK, RELEASED, RETRY, SKIP, ParkingLo
 from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.schemas_topic import Catalogue
+from capture.publishing.transactions import Open
 from capture.source import Chunk
 from schemas.errors import ErrorKind, TailraceError
 from schemas.parts import HEADER, Reference, reference
@@ -39,8 +40,9 @@ SETTINGS = parse(
 def whole_checkpoint() -> dict[bytes, bytes]:
     load = TableLoad(TABLE, state=LoadState.LOADING)
     load.chunks, load.done = [Chunk(0, None, ("5",)), Chunk(1, ("5",), None)], {0}
+    cut = Open("5:7", 7, 1, {"public.orders": 1}).document()
     records = [
-        checkpoints.position_record({"system": "x"}, Position(7, 1), first_sequence(1) + 3, [], ["public.*"]),
+        checkpoints.position_record({"system": "x"}, Position(7, 1), first_sequence(1) + 3, [], ["public.*"], cut),
         checkpoints.tables_record({TABLE.name: 1}, {TABLE.name: "16412.16413"}),
         checkpoints.plan_record(load),
         checkpoints.progress_record(load),
@@ -98,6 +100,11 @@ def test_a_damaged_checkpoint_is_refused_or_read(records: dict[bytes, bytes]) ->
     with contextlib.suppress(TailraceError):
         found = checkpoints.decode(records)
         assert found.sequence >= 0
+        # What a start makes of it, before anything else is read.
+        assert found.transactions(metadata=True).open_document() in (None, found.transaction)
+        assert found.signals.get("next", 0) >= 0
+        assert isinstance(dict(found.signals.get("answers", {})), dict)
+        assert all(plan["state"] for plan in found.plans.values())
         for name, plan in found.plans.items():
             TableLoad.from_documents(TABLE, plan, found.progress.get(name))
 
@@ -127,6 +134,10 @@ def test_damaged_marks_and_references_to_parts_are_refused_or_read(records: dict
         {checkpoints.POSITION_KEY: b'{"version":1}'},
         {checkpoints.POSITION_KEY: b'{"version":1,"identity":{},"position":["1",2],"sequence":1}'},
         {checkpoints.POSITION_KEY: b'{"version":1,"identity":{},"position":[1,2,3],"sequence":1}'},
+        {checkpoints.POSITION_KEY: b'{"version":1,"identity":{},"position":[1,2],"sequence":1,"transaction":{}}'},
+        {checkpoints.SIGNALS_KEY: b'{"version":1,"next":"2"}'},
+        {checkpoints.SIGNALS_KEY: b'{"version":1,"answers":["a"]}'},
+        {b'["load","public","orders"]': b'{"version":1}'},
         {checkpoints.TABLES_KEY: b'{"version":1,"tables":[1]}'},
         {checkpoints.EPOCH_KEY: b'{"version":1,"epoch":"x"}'},
         {b"\xff": b"{}"},

@@ -13,6 +13,7 @@ from apply.trouble.parking import RETRY, ParkingLot
 from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.schemas_topic import Catalogue
+from capture.publishing.transactions import Open
 from capture.source import Chunk
 from schemas import signals
 from schemas.changes import UNCHANGED
@@ -76,7 +77,7 @@ def test_a_checkpoint_within_a_transaction_is_read_as_it_was_meant(version: Path
     server = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
     assert found.position == Position(70, 3, f"{server}:1-70", f"{server}:71")
     assert (found.sequence, found.selection) == (first_sequence(3) + 5, ["shop.*"])
-    assert found.transaction == {"id": "71", "counts": {"public.everything": 3}}
+    assert found.transactions(metadata=True).open_document() == Open("71:70", 70, 3, {str(NAME): 3}).document()
     assert (found.versions, found.marks) == ({NAME: 3}, {NAME: "a mark"})
 
 
