@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,75 @@ def within() -> list[list[str]]:
     return [[key.decode(), (value or b"").decode()] for key, value in found]
 
 
+def topics() -> list[list[dict[str, Any]]]:
+    """Return all that a small replication `shop` has on its topics: Kafka transactions, and the records of each.
+
+    `public.notes` is loaded (1, 2, 3), changed, given a column, changed again, once with a record in parts. What only
+    a server can say is 0 or empty: the table's number, and in the checkpoint the log's identity and the position.
+    """
+    first, published = replace(NOTES, columns=_numbered(NOTES)[:2], version=1), replace(NOTES, columns=_numbered(NOTES))
+    sequence = first_sequence(1)
+    found: list[list[dict[str, Any]]] = []
+
+    def commit(table: TableSchema, make: Any, *more: dict[str, Any], in_parts: bool = False) -> None:
+        nonlocal sequence
+        before, encoder = sequence, _encoder(table, Format.JSON)
+        pairs, sequence = make(encoder, before)
+        records = [_said("public.notes", key, value) for key, value in pairs]
+        if in_parts:
+            ((key, value),) = pairs
+            size = len(value) // 2
+            small = reduced(encoder, compile_decoder(table, Format.JSON), value, size)
+            records = [_said("tailrace.parts", key, part) for part in parts(value, size)]
+            records.append(_said("public.notes", key, small, {HEADER: reference(value, 0, size).to_header().decode()}))
+        mark = mark_record(Mark(before, sequence, True, {"shop.public.notes": len(pairs)}), 1_735_697_676_500_001)
+        found.append([*more, *records, _said("tailrace.transactions", *mark)])
+
+    def change(op: str, before: Row | None, after: Row | None, table: TableSchema = published) -> Any:
+        run = RowChanges(table, Transaction("777", 777, 98_765, 1_735_697_676_444_453), [op], [before], [after])
+        return lambda encoder, last: encoder.run(run, _block(encoder), last, False)
+
+    def load(encoder: Encoder, last: int) -> Any:
+        rows = [(1, "one"), (2, "two"), (3, "three")]
+        block = encoder.block(snapshot="true", position_lsn=9, ts_us=1, txid=None, now_us=1_735_697_676_500_002)
+        return encoder.read_many([(encoder.key(row), encoder.body(row)) for row in rows], block, last)
+
+    commit(first, load, _version(first))
+    loaded = b'{"generation":1,"version":1,"offsets":{"0":3}}'
+    found.append([_said("tailrace.schemas", b'["loaded","public","notes"]', loaded)])
+    commit(first, change("u", None, (1, "first"), first))
+    commit(first, change("d", (2, UNCHANGED), None, first))
+    commit(published, change("c", None, (4, "four", "body")), _version(published))
+    commit(published, change("u", (3, UNCHANGED, UNCHANGED), (5, "three", "moved")))
+    commit(published, change("u", None, (1, "first", LARGE)), in_parts=True)
+    commit(published, change("u", None, (4, "fourth", UNCHANGED)))
+    reload = Signal("c0ffee", RELOAD, None, None, "public.notes")
+    found.append([_said("tailrace.signals", *signals.encode(reload))])
+    done = TableLoad(published, state=LoadState.LOADED, row_count=3)
+    checkpoint = (
+        checkpoints.position_record({}, Position(0), sequence, [], ["public.*"]),
+        checkpoints.tables_record({NOTES.name: NOTES.version}, {}),
+        checkpoints.plan_record(done),
+        checkpoints.progress_record(done),
+        (checkpoints.SIGNALS_KEY, b'{"version":1,"next":1,"answers":{"c0ffee":"refused: so that nothing is loaded"}}'),
+    )
+    found.append([_said("tailrace.checkpoints", *record) for record in checkpoint])
+    return found
+
+
+def _numbered(table: TableSchema) -> tuple[Column, ...]:
+    return tuple(replace(column, number=number) for number, column in enumerate(table.columns, 1))
+
+
+def _version(table: TableSchema) -> dict[str, Any]:
+    return _said("tailrace.schemas", *table_record(TableVersion(table, None, None)))
+
+
+def _said(topic: str, key: bytes | None, value: bytes | None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    key_text, value_text = (None if said is None else said.decode() for said in (key, value))
+    return {"topic": topic, "key": key_text, "value": value_text, "headers": headers or {}}
+
+
 def directory() -> Path:
     """Return where this version's files are: one directory for each minor release."""
     return ROOT / ".".join(version("tailrace").split(".")[:2])
@@ -211,6 +281,7 @@ def write() -> None:
     _dump(place / "within.json", within())
     _dump(place / "transactions.json", transactions())
     _dump(place / "large.json", large())
+    _dump(place / "topics.json", topics())
 
 
 def _dump(path: Path, document: object) -> None:

@@ -134,6 +134,7 @@ def test_what_is_written_beside_changes_is_written_as_it_was() -> None:
     assert golden.transactions() == load(golden.directory() / "transactions.json")
     assert golden.within() == load(golden.directory() / "within.json")
     assert golden.large() == load(golden.directory() / "large.json")
+    assert golden.topics() == load(golden.directory() / "topics.json")
 
 
 def test_an_appliers_note_beside_its_offset_is_read_as_it_was_meant() -> None:
