@@ -118,6 +118,8 @@ def _servers(
 
 def _run(stage: Stage, faults: Sequence[str], *, flat: bool) -> None:
     if FAULTS:
+        unknown = set(FAULTS).difference(EVERY, CLUSTER, DISKS.values(), ["flat"])
+        assert not unknown, f"FAULTS names none of the faults: {sorted(unknown)}"
         faults = [fault for fault in faults if fault in FAULTS]
         flat &= "flat" in FAULTS
     try:
