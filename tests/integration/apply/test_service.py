@@ -134,11 +134,12 @@ def test_a_refused_row_is_parked_and_released_when_the_operator_says_so(
     assert apply_now(settings) == 0
     publisher.change(ORDERS, ("u", None, (1, UNCHANGED, True)), ("u", None, (3, "tame", None)))
     assert apply_now(settings) == 0
-    assert target_database.rows("select id, status, paid from public.orders where id <= 3 order by id") == [
+    # What follows on a parked row waits behind it, and nothing else does.
+    assert target_database.rows("select id, status, paid from public.orders where id in (1, 2, 3) order by id") == [
         (1, "ok", None),
         (2, "tame", None),
         (3, "tame", None),
-    ] or target_database.rows("select id, status from public.orders where id = 1") == [(1, "ok")]
+    ]
     lot = dead_letters.read_lot(settings, "replica")
     [parked] = lot.keys.values()
     assert len(parked.records) == 2
