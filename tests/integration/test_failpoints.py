@@ -107,6 +107,25 @@ def test_capture_dies_at_each_failpoint(walk: _Walk) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1200)
+def test_a_capture_that_hung_before_a_commit_is_fenced_when_it_wakes(walk: _Walk) -> None:
+    workload, services = walk.workload, walk.services
+    workload.create(rows=500)
+    services.start("capture", failpoint="capture.commit.before:2:stop")
+    services.wait(lambda: services.said("capture", "failpoint capture.commit.before\n"), "it hangs")
+    services.start("capture-2")
+    services.wait(lambda: services.said("capture-2", "capture runs"), "the standby has taken over")
+    workload.run(15)
+    services.signal("capture", signal.SIGCONT)
+    services.wait(lambda: services.said("capture", "has claimed its transactional id"), "it finds itself fenced")
+    workload.run(15)
+    for name in ("capture", "capture-2"):
+        assert services.stop(name) == 0, services.log_tail(name)
+    walk.run("capture")
+    assert topic_differences(walk.kafka, walk.source, walk.replication) == []
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
 def test_apply_dies_at_each_failpoint(walk: _Walk) -> None:
     workload, source, target = walk.workload, walk.source, walk.target
     workload.create(rows=2_000)
