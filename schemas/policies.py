@@ -89,8 +89,9 @@ class ErrorPolicies(Section):
     Of a record: `park` its key, `skip` it (counted and logged), `suspend` the table, or `stop`.
     """
 
-    decode: RowErrorPolicy = RowErrorPolicy.STOP
-    """A record that cannot be read. Nothing but a foreign writer or a lost schema leads to one."""
+    decode: RowErrorPolicy = RowErrorPolicy.PARK
+    """A record that cannot be read. Nothing but a foreign writer or a lost schema leads to one. `stop` ends the service
+    there each time that it is started."""
     row_rejected: RowErrorPolicy = RowErrorPolicy.PARK
     """A row that the table cannot hold. `park`: it and later changes of its key wait on the dead-letters topic."""
     row_conflict: RowErrorPolicy = RowErrorPolicy.PARK

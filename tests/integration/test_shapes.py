@@ -215,6 +215,8 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
             connection.execute("truncate computed restart identity; insert into computed (a) values (1)")
             connection.execute("truncate bag, parent, referred cascade; insert into bag values (1, 'again', 2)")
         assert _differences(source, target) == [], services.log_tail("apply")
+        verified = services.run("verify")
+        assert verified.returncode == 0, verified.stdout
         assert target.rows("select * from shown order by 1") == shown, "a view was followed"
         assert target.rows("select to_regclass('left_out'), to_regclass('kept_a_idx')") == [(None, "kept_a_idx")]
         assert services.stop("capture") == 0, services.log_tail("capture")

@@ -55,6 +55,8 @@ def test_every_type_moves_in_full_load_and_in_streaming(
             for table in tables:
                 churn(connection, table)
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        verified = services.run("verify")
+        assert verified.returncode == 0, verified.stdout
         assert services.stop("capture") == 0, services.log_tail("capture")
         assert services.stop("apply") == 0, services.log_tail("apply")
         assert ("reading the log in text form" in services.log_tail("capture", 1000)) is not binary
