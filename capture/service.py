@@ -210,7 +210,7 @@ class _Service:
                     now_us=clock.now_us,
                     monotonic=clock.monotonic,
                     registry=registry,
-                    seal=partial(seal_registry_topic, settings),
+                    seal=partial(seal_registry_topic, settings, topics),
                 ),
                 checkpoint,
                 catalogue,

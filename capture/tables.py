@@ -8,12 +8,11 @@ from typing import Protocol
 from capture.publishing.outbox import OutboxMessages
 from capture.publishing.publisher import KEYLESS_PARTITION, Feed, Publisher
 from capture.publishing.registration import Registration
-from capture.publishing.schemas_topic import Addition, Catalogue
+from capture.publishing.schemas_topic import Addition, Catalogue, keeps_avro
 from capture.publishing.shapes import SHAPES, Origin, Reshaper
 from runtime.kafka.admin import TopicSpec
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
-from schemas.format import Format
 from schemas.routing import Route, route
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
@@ -45,7 +44,7 @@ class Tables:
         self._settings = settings
         self._seal = seal
         # A predecessor may have died in between.
-        self._is_unsealed = registry is None and settings.topics.format is Format.AVRO
+        self._is_unsealed = keeps_avro(settings)
         self._publisher = publisher
         self._catalogue = catalogue
         self._registration = Registration(catalogue, registry)

@@ -35,7 +35,7 @@ from schemas.codecs import compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.parts import HEADER
-from schemas.registry import parse_table_record
+from schemas.registry import NOOP_KEY, parse_table_record
 from schemas.routing import Route, outbox_topics, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -46,9 +46,6 @@ log = get_logger(__name__)
 
 END_KEY = b'["end"]'
 """Of records without value that only serve to end a transaction: on topics of ours, where readers pass over them."""
-
-REGISTRY_END_KEY = b'{"keytype":"NOOP","magic":0}'
-"""The same on the registry's topic, as Confluent's registry writes it (`NoopKey`)."""
 
 TAIL_OFFSETS = 100
 """Transactions' ends that may stand behind a partition's last record."""
@@ -75,7 +72,7 @@ def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) 
     """
     sequences = _Sequences(settings)
     names = transactional_topics(settings, topics, sequences.topics)
-    hanging = _wait_for_markers(topics, names)
+    hanging = wait_for_markers(topics, names)
     checkpoints_name = checkpoints_topic(settings.name)
     pending = _pending(read_all(settings.kafka, checkpoints_name))
     if not hanging and not pending:
@@ -83,7 +80,7 @@ def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) 
     log.warning("ends transactions that a broker left hanging", partitions=len(hanging), pending=len(pending))
     for topic, end_key in (
         (schemas_topic(settings.name), END_KEY),
-        (settings.topics.registry_topic, REGISTRY_END_KEY),
+        (settings.topics.registry_topic, NOOP_KEY),
         (parts_topic(settings.name), END_KEY),
     ):
         # A version, or a part, that no change refers to does no harm.
@@ -102,13 +99,13 @@ def settle(settings: Settings, topics: Topics, producer: TransactionalProducer) 
     hit("capture.settle.ended")
     _publish_again(producer, checkpoints_name, pending)
     hit("capture.settle.again")
-    if left := _wait_for_markers(topics, names):
+    if left := wait_for_markers(topics, names):
         log.warning("open transactions of other producers", partitions=_listed(left))
 
 
 def check(settings: Settings, topics: Topics, data: Iterable[str]) -> None:
     """Raise TRANSPORT if something hangs while a session goes on without an open transaction: another settles it."""
-    if hanging := _wait_for_markers(topics, transactional_topics(settings, topics, data)):
+    if hanging := wait_for_markers(topics, transactional_topics(settings, topics, data)):
         raise TailraceError(
             ErrorKind.TRANSPORT, f"a broker went away and left transactions hanging in {_listed(hanging)}"
         )
@@ -119,9 +116,11 @@ def _listed(partitions: Iterable[Partition]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _wait_for_markers(topics: Topics, names: Sequence[str]) -> dict[Partition, Range]:
+def wait_for_markers(
+    topics: Topics, names: Sequence[str], timeout_s: float = MARKER_TIMEOUT_S
+) -> dict[Partition, Range]:
     """Return what hangs still after the markers that are under way have had time to come."""
-    deadline = clock.monotonic() + MARKER_TIMEOUT_S
+    deadline = clock.monotonic() + timeout_s
     pause_s = 0.05
     before: dict[Partition, Range] = {}
     while hanging := topics.unended(names):

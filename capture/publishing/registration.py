@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from capture.publishing.hanging import wait_for_markers
 from capture.publishing.schemas_topic import Catalogue
+from runtime.kafka.admin import Topics
 from runtime.kafka.producer import PlainProducer
 from runtime.logging import get_logger
 from runtime.registry import Registry
@@ -19,13 +21,19 @@ from schemas.settings import Settings
 log = get_logger(__name__)
 
 
-def seal_registry_topic(settings: Settings) -> None:
+MARKER_TIMEOUT_S = 5.0
+"""For so long the marker is waited for; other replications' transactions may be open on the same topic."""
+
+
+def seal_registry_topic(settings: Settings, topics: Topics) -> None:
     """Write a record that says nothing behind what was committed to the registry's topic.
 
     A transaction ends with a marker, which no consumer ever sees: a registry that is pointed at the topic, and answers
     only when it has read the last offset (Karapace), would wait for ever. What fails is tried with the next start.
     """
     try:
+        # A commit returns before its marker is written.
+        wait_for_markers(topics, [settings.topics.registry_topic], MARKER_TIMEOUT_S)
         with closing(PlainProducer(settings.kafka)) as producer:
             producer.produce(settings.topics.registry_topic, NOOP_KEY, None, 0)
             producer.flush()

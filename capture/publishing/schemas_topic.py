@@ -16,6 +16,7 @@ import orjson
 from runtime.kafka.admin import TopicSpec
 from schemas.codecs import Encoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
 from schemas.registry import (
     TableVersion,
     check_ids,
@@ -39,11 +40,18 @@ class Addition(NamedTuple):
     value: bytes
 
 
+def keeps_avro(settings: Settings) -> bool:
+    """Tell whether capture keeps Avro schemas itself, of all tables or of some."""
+    topics = settings.topics
+    formats = {topics.format, *(override.format for override in topics.overrides)}
+    return settings.registry is None and Format.AVRO in formats
+
+
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Return what the schemas topic and, with Avro, the registry's topic must be."""
     replication_factor = settings.topics.replication_factor
     specs = [TopicSpec(schemas_topic(settings.name), 1, "compact", replication_factor=replication_factor)]
-    if settings.topics.format == "avro" and settings.registry is None:
+    if keeps_avro(settings):
         specs.append(TopicSpec(settings.topics.registry_topic, 1, "compact", replication_factor=replication_factor))
     return specs
 

@@ -12,7 +12,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from decimal import Context, Decimal
+from decimal import Context, Decimal, InvalidOperation
 from hashlib import md5
 from itertools import islice
 from typing import Any, NamedTuple
@@ -274,13 +274,22 @@ def _span(value: Any) -> str:
 
 
 def _amount(text: Any) -> str:
-    """Return the number in a text with a currency."""
-    return _shortest(Decimal(re.sub(r"[^0-9.-]", "", text)))
+    """Return the number in a text with a currency; a text that somebody has put in its place as it is."""
+    try:
+        return _shortest(Decimal(re.sub(r"[^0-9.-]", "", str(text))))
+    except InvalidOperation:
+        return str(text)
+
+
+_ZONED = re.compile(r"(\d+:\d+(?::\d+(?:\.\d+)?)?)(?:([+-])(\d+(?::\d+){0,2})|Z)?")
 
 
 def _moment(text: Any) -> str:
-    """Return a time with its zone as the time in UTC."""
-    time, sign, zone = re.fullmatch(r"([\d:.]+?)(?:([+-])([\d:]+)|Z)?", text).groups()  # type: ignore[union-attr]
+    """Return a time with its zone as the time in UTC; a text that somebody has put in its place as it is."""
+    found = _ZONED.fullmatch(str(text))
+    if found is None:
+        return str(text)
+    time, sign, zone = found.groups()
     moment_us = _clock_us(time) - (-1 if sign == "-" else 1) * _clock_us(zone or "0")
     return str(moment_us if time.startswith("24") else moment_us % DAY_US)
 
