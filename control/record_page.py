@@ -11,9 +11,12 @@ from capture import checkpoints
 from capture.full_load.state import LoadState, TableLoad
 from capture.publishing.schemas_topic import Catalogue
 from capture.source import Chunk
+from schemas import status
 from schemas.codecs import Format, compile_encoder
 from schemas.ddl import ddl_record
+from schemas.parts import HEADER, PART_BYTES_MAX, reference
 from schemas.position import Position, first_sequence
+from schemas.registry import NOOP_KEY
 from schemas.settings import parse
 from schemas.signals import Signal, encode
 from schemas.table import Column, TableName, TableSchema
@@ -21,8 +24,10 @@ from schemas.topics import (
     checkpoints_topic,
     ddl_topic,
     dead_letters_topic,
+    parts_topic,
     schemas_topic,
     signals_topic,
+    status_topic,
     transactions_topic,
 )
 from schemas.transactions import Mark, begin_record, end_record, mark_record
@@ -38,6 +43,8 @@ class Topic(NamedTuple):
     name: str
     content: str
     examples: list[Example]
+    members: tuple[tuple[str, status.Members], ...] = ()
+    """Of documents that no example holds whole: in words whose they are, and what they mean."""
 
 
 _TABLE = TableSchema(
@@ -57,18 +64,23 @@ def records_page() -> str:
         "Made by the code that writes them (`control/record_page.py`); do not edit. For a replication named `shop`"
     )
     lines.append("with one table, `public.orders`. Keys stand before the arrow, values behind it.")
-    for topic, what, examples in (
+    for topic, what, examples, tables in (
         _checkpoints(),
         _schemas(),
         _registry(),
         _transactions(),
         _ddl(),
+        _parts(),
         _signals(),
+        _status(),
         _letters(),
     ):
         lines += ["", f"## `{topic}`", "", what]
         for words, key, value in examples:
             lines += ["", f"{words}:", "", "```json", f"{_text(key)} → {_text(value)}", "```"]
+        for words, members in tables:
+            lines += ["", f"{words}:", "", "| member | says |", "|---|---|"]
+            lines += [f"| `{name}` | {meaning} |" for name, meaning in members.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -105,7 +117,11 @@ def _schemas() -> Topic:
 
 def _registry() -> Topic:
     what = "Avro schemas, as a Confluent registry keeps them. Not with `registry`, nor without Avro."
-    return Topic("_schemas", what, [_example("A schema of keys", _additions()[0])])
+    examples = [
+        _example("A schema of keys", _additions()[0]),
+        _example("Nothing, behind the end of a transaction, so that registries find the topic's end", (NOOP_KEY, None)),
+    ]
+    return Topic("_schemas", what, examples)
 
 
 def _transactions() -> Topic:
@@ -135,14 +151,37 @@ def _ddl() -> Topic:
     return Topic(ddl_topic("shop"), what, examples)
 
 
+def _parts() -> Topic:
+    header = reference(bytes(1_000_000), 17, PART_BYTES_MAX).to_header()
+    what = (
+        "Slices of records that are too large for their topics, under the records' keys. In a record's place stands a "
+    )
+    what += f"small one, whose header `{HEADER}` says where the slices are: `{header.decode()}`."
+    return Topic(parts_topic("shop"), what, [])
+
+
 def _signals() -> Topic:
     pause = Signal("c1", "pause", at="0/16B3748")
-    reload = Signal("c2", "reload", table="public.orders", lower=("1000",), upper=("2000",))
+    resume = Signal("c2", "resume", target="replica")
+    reload = Signal("c3", "reload", table="public.orders", lower=("1000",), upper=("2000",))
     examples = [
         _example("Capture goes on to a position and stands still", encode(pause)),
+        _example("A target's appliers go on", encode(resume)),
         _example("A range of keys is read again", encode(reload)),
     ]
     return Topic(signals_topic("shop"), "Commands to services; any producer may write them.", examples)
+
+
+def _status() -> Topic:
+    members = (
+        ("All documents", status.EVERY),
+        ("A capture's, besides", status.CAPTURE),
+        ("A table of a capture (the last five of its full load, where it has one)", status.CAPTURE_TABLE),
+        ("An applier's, besides", status.APPLY),
+        ("A table of an applier", status.APPLY_TABLE),
+    )
+    what = "What every component says of itself, about once a second. Readers pass over members that they do not know."
+    return Topic(status_topic("shop"), what, [], members)
 
 
 def _letters() -> Topic:
