@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 
 from apply.debezium.catalog import Addition, DebeziumCatalog
 from apply.schema_catalog import Records
@@ -189,15 +190,15 @@ def beginnings(
     """
     group = source_of(settings).start_group
     begins = topics.begin_offsets({p.topic for p in partitions})
-    found = {p: begins.get(p, 0) for p in partitions}
+    read: Mapping[tuple[str, int], int] = {}
     if group is not None and partitions:
         read = _read(settings, group, partitions)
         if not read:
             check_start_group(settings, target, topics)
-        found = {p: read.get(p, begin) for p, begin in found.items()}
         log.info("begins at another group's offsets", group=group, partitions=len(read))
-    lost = sorted({p.topic for p in found if begins.get(p, 0) > 0})
-    if lost and group is None:
+    found = {p: read.get(p, begins.get(p, 0)) for p in partitions}
+    lost = sorted({p.topic for p in partitions if p not in read and found[p] > 0})
+    if lost:
         log.warning("topics have lost their first records: rows that did not change since are missing", topics=lost)
     return found
 
@@ -214,7 +215,9 @@ def check_start_group(settings: Settings, target: str, topics: Topics) -> None:
     # One that has begun may well outlive the group: topics that come later begin at their beginning.
     if _read(settings, group, wanted) or _read(settings, own, wanted):
         return
-    others = [other for other in topics.groups() if other != own and _read(settings, other, wanted)]
+    # A cluster may have thousands, and each is asked.
+    having = (other for other in topics.groups() if other != own and _read(settings, other, wanted))
+    others = list(islice(having, GROUPS_NAMED + 1))
     named = ", ".join(others[:GROUPS_NAMED]) + (", …" if others[GROUPS_NAMED:] else "")
     raise TailraceError(
         ErrorKind.CONFIGURATION,

@@ -14,6 +14,7 @@ import fastavro
 from deploy.local.java import find_java
 from deploy.local.kafka import KafkaAddress, kafka_jars, run_tool
 from runtime.kafka.admin import Topics, TopicSpec
+from runtime.kafka.ranges import read_ranges
 from schemas.registry import NOOP_KEY
 from tests.integration.services import Services
 from tests.kit.compare import wait_until_equal
@@ -123,6 +124,7 @@ def test_topics_take_every_form_at_once(
     _check_events(read)
     _check_outbox(read)
     _check_partitions(read, kafka_server)
+    _check_settings_and_headers(read, kafka_server)
     # A registry that is pointed at the topic waits for its last offset: it must not be a transaction's marker.
     registry_topic = str(topics["registry_topic"])
     *_, (_, _, offset, key, value) = read_raw(kafka_server.bootstrap, [registry_topic])
@@ -234,6 +236,20 @@ def _check_outbox(read: Reader) -> None:
             assert (key or b"").decode() == f"a{number % 4}"
             assert kind == ("order" if number % 3 else "customer")
     assert found == dict.fromkeys(range(MESSAGES), 1)
+
+
+def _check_settings_and_headers(read: Reader, kafka: KafkaAddress) -> None:
+    """Topics are made as their overrides say; records have headers only where these were asked for."""
+    topics = Topics(kafka.settings)
+    assert topics.config(f"{read.replication}.public.plain")["retention.ms"] == "86400000"
+    assert topics.config(f"{read.replication}.public.avro_rows")["cleanup.policy"] == "compact"
+    headers: dict[str, set[str]] = {"public.plain": set(), "public.avro_rows": set(), "public.lines": set()}
+    headers |= {"public.events": {"content-type"}, "outbox.order": {"id", "eventType"}}
+    for name, expected in headers.items():
+        ranges = {p: (0, end) for p, end in topics.end_offsets([f"{read.replication}.{name}"]).items()}
+        records = [record for found in read_ranges(kafka.settings, ranges).values() for record in found]
+        assert records
+        assert {header for record in records for header in record.headers} == expected, name
 
 
 def _check_partitions(read: Reader, kafka: KafkaAddress) -> None:

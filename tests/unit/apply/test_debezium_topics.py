@@ -35,7 +35,12 @@ def test_a_target_begins_at_a_groups_offsets_also_where_the_records_are_gone(mon
     monkeypatch.setattr(debezium_topics, "source_of", lambda settings: source)
     settings = cast("Settings", SimpleNamespace(kafka={}))
     topics = cast("Topics", SimpleNamespace(begin_offsets=lambda names: {READ: 500, UNREAD: 7}))
+    said: list[str] = []
+    monkeypatch.setattr(debezium_topics.log, "warning", lambda what, **_: said.append(what))
     assert debezium_topics.beginnings(settings, "replica", topics, [READ, UNREAD]) == {READ: 100, UNREAD: 7}
+    assert len(said) == 1, "what the group has not read, nobody has"
+    assert debezium_topics.beginnings(settings, "replica", topics, [READ]) == {READ: 100}
+    assert len(said) == 1, "the consumer says so"
     source.start_group = None
     assert debezium_topics.beginnings(settings, "replica", topics, [READ, UNREAD]) == {READ: 500, UNREAD: 7}
 
