@@ -260,12 +260,13 @@ class DebeziumSource(SourceSection):
     """The connector's `unavailable.value.placeholder`."""
     types: dict[str, dict[str, str]] = Field(default={})
     """Of plain JSON: by table, the types of columns that values do not tell, as PostgreSQL writes them
-    (`numeric(12,2)`, `timestamp(3)`, `bytea`, `uuid`). What is not stated is inferred: booleans, whole numbers, floats,
-    text."""
-    time_precision: Literal[
-        "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"
-    ] = "adaptive"
-    """Of plain JSON: the connector's `time.precision.mode`."""
+    (`numeric(12,2)`, `timestamp(3)`, `bytea`, `uuid`); of MySQL besides `datetime(p)`, and `timestamptz` for its
+    `timestamp`. What is not stated is inferred: booleans, whole numbers, floats, text."""
+    time_precision: (
+        Literal["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"] | None
+    ) = None
+    """Of plain JSON: the connector's `time.precision.mode`. Left out: its default, `adaptive` for PostgreSQL, and
+    `adaptive_time_microseconds` for MySQL and MariaDB."""
     decimals: Literal["precise", "double", "string"] = "precise"
     """Of plain JSON: the connector's `decimal.handling.mode`."""
     binary: Literal["bytes", "base64", "base64-url-safe", "hex"] = "bytes"
@@ -277,6 +278,12 @@ class DebeziumSource(SourceSection):
         if self.origin is not None and self.origin.engine != engine:
             raise ValueError(f"origin: the connector is for {self.connector}, and this engine is {self.origin.engine}")
         return self
+
+    @property
+    def times(self) -> str:
+        """The connector's `time.precision.mode`."""
+        default = "adaptive" if self.connector == "postgresql" else "adaptive_time_microseconds"
+        return self.time_precision or default
 
     @property
     def place(self) -> str:

@@ -56,7 +56,7 @@ HEARTBEATS = "__debezium-heartbeat."
 def open_reading(settings: Settings, registry: Registry | None) -> Reading:
     """Return what reads the topics' records; with the registry where they are Avro."""
     source = source_of(settings)
-    stated = Stated(source.types, source.time_precision, source.decimals, source.binary)
+    stated = Stated(source.types, source.times, source.decimals, source.binary)
     return reading(source.format, source.connector, source.placeholder, stated, registry.text if registry else None)
 
 

@@ -97,6 +97,9 @@ def _scalar(word: str, precision: int | None, scale: int, stated: Stated) -> Con
         return _BINARY[stated.binary]
     if word in ("date", "time", "time without time zone", "timestamp", "timestamp without time zone"):
         return _time(word.split(maxsplit=1)[0], 6 if precision is None else precision, stated.times)
+    if word == "datetime":
+        # MySQL's, which has whole seconds where nothing else is said.
+        return _time("timestamp", precision or 0, stated.times)
     return None
 
 
@@ -158,7 +161,7 @@ _BINARY: dict[str, ConnectSchema] = {
 
 
 def _unknown(text: str) -> TailraceError:
-    known = ", ".join(sorted({*_PLAIN, "numeric(p,s)", "bytea", "date", "time(p)", "timestamp(p)"}))
+    known = ", ".join(sorted({*_PLAIN, "numeric(p,s)", "bytea", "date", "datetime(p)", "time(p)", "timestamp(p)"}))
     return TailraceError(
         ErrorKind.CONFIGURATION, f"source.types: {text!r} is no type that can be stated; known: {known}, and arrays"
     )

@@ -59,6 +59,31 @@ CHANGES = (
 )
 """What happens while it runs."""
 
+PLAIN_TYPES = {
+    "shop.things": {
+        "num": "numeric(12,2)",
+        "f": "real",
+        "r": "double precision",
+        **dict.fromkeys(("fixed", "bin", "bl"), "bytea"),
+        "d": "date",
+        "t": "time(0)",
+        "at0": "datetime",
+        "at3": "datetime(3)",
+        "at6": "datetime(6)",
+        "ts": "timestamptz",
+        "j": "json",
+        "after_all": "json",
+        "b1": "bit(1)",
+        "bt": "bit(13)",
+        "p": "point",
+        **dict.fromkeys(("e", "s", "name", "ch", "note"), "text"),
+        **dict.fromkeys(("id", "small", "medium", "big", "tiny", "flag", "y", "extra"), "bigint"),
+    },
+    "shop.pairs": {"v": "numeric(30,10)"},
+    "shop.bare": {"b": "text"},
+}
+"""What plain JSON does not tell of the tables above."""
+
 _AS_TEXT = ("{}", "{}::text")
 
 COMPARED: dict[str, dict[str, tuple[str, str]]] = {

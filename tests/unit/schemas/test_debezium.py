@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Iterator
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
@@ -18,6 +19,7 @@ from schemas.debezium import stated
 from schemas.debezium.decoder import PLACEHOLDER, table_schema
 from schemas.debezium.reading import Reading, Sample, reading, table_of
 from schemas.debezium.writer import avro_schema, envelope_fields, json_schema, json_start, plain_avro
+from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.registry import avro_schema as registered_schema
@@ -25,6 +27,7 @@ from schemas.registry import canonical_text
 from schemas.table import TableName, TableSchema
 from schemas.types import Family
 from schemas.types.calendar import INFINITY_US
+from tests.kit import debezium_mysql
 from tests.kit.debezium import PLAIN_TYPES, Recorded, recorded
 
 FORMATS = ["json", "json-with-schema", "avro"]
@@ -34,7 +37,8 @@ EWKB = "0101000020E6100000000000000000F83F00000000000000C0"
 
 
 def reader(recording: Recorded, connector: str = "postgresql", placeholder: str = PLACEHOLDER) -> Reading:
-    types = stated.Stated(PLAIN_TYPES)
+    source = DebeziumSource.model_validate({"engine": "debezium", "connector": connector, "topics": ["*"]})
+    types = stated.Stated(PLAIN_TYPES | debezium_mysql.PLAIN_TYPES, source.times)
     return reading(Format(recording.format), connector, placeholder, types, recording.schemas.__getitem__)
 
 
@@ -93,6 +97,32 @@ def test_formats_agree() -> None:
         found = (decoders(recording, topic, "mysql") for topic in recording.table_topics())
         of_mysql.append({repr(c) for made in found for d, values in made for c in d.decode_many(values)})
     assert of_mysql[0] == of_mysql[1]
+
+
+class Plain(Recorded):
+    """A recording in JSON with schemas as the converter writes it without them: the payloads."""
+
+    def __init__(self, connector: str) -> None:
+        self.__dict__ |= recorded("json-with-schema", connector).__dict__
+        self.format = "json"
+
+    def records(self, topic: str) -> Iterator[tuple[bytes | None, bytes | None]]:
+        def payload(data: bytes | None) -> bytes | None:
+            return None if data is None else orjson.dumps(orjson.loads(data)["payload"])
+
+        return ((payload(key), payload(value)) for key, value in super().records(topic))
+
+
+@pytest.mark.parametrize("connector", ["mysql", "mariadb"])
+def test_plain_json_of_mysql_is_read_by_the_connectors_own_defaults(connector: str) -> None:
+    """Its times are in microseconds whatever their digits, and a `datetime` without digits is in milliseconds."""
+    plain, whole = Plain(connector), recorded("json-with-schema", connector)
+    rows = [
+        [c for topic in one.table_topics() for d, vs in decoders(one, topic, connector) for c in d.decode_many(vs)]
+        for one in (plain, whole)
+    ]
+    assert len(rows[0]) > 25
+    assert {repr(change) for change in rows[0]} == {repr(change) for change in rows[1]}
 
 
 def test_types_and_keys_are_those_of_the_table() -> None:
