@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from apply import applier
 from apply.batching.batch import Batch, Record
 from apply.batching.net_change import merge
 from apply.limits import Limits
@@ -201,7 +200,6 @@ class SlowExecutor(Executor):
 
 def test_an_hour_of_a_source_ten_times_faster_than_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two batches are in memory at most; the rest stays in Kafka, and the group hears of the member all the time."""
-    monkeypatch.setattr(applier, "wait", lambda *_: None)
     rig, model = Rig([ORDERS, SEATS, EVENTS], 5, partition_count=3), Model()
     member = rig.member(limits=Limits(batch_rows=20), take_all=True)
     executor = SlowExecutor(rig, row_s=5.0)
