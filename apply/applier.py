@@ -92,7 +92,7 @@ class Applier:
         self._backoff = backoff
         self._limits = limits
         self._monotonic = monotonic
-        self._group = GroupOffsets()
+        self.group = GroupOffsets()
         self._future: Future[Outcome] | None = None
         self._more = self._each_row = False
         self._unclaimed: set[TopicPartition] = set()
@@ -101,8 +101,7 @@ class Applier:
         self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
         self.claims = Claims(writer.sink, self.builder.clean, self.cursors.ahead)
         self._touched: set[TopicPartition] = set()
-        self._retry_at = 0.0
-        self._fences = 0
+        self._retry_at, self._fences = 0.0, 0
         self._congested_since: float | None = None
         self._room = Room(limits)
 
@@ -142,7 +141,7 @@ class Applier:
                 self._flow.relieve()
             self._recover()
             now = float("inf") if self.holds.by_partition else self._monotonic()
-            if self.idle and self.healthy and self._commit_to_group(now):
+            if self.idle and self.healthy and self.commit_to_group(now):
                 # Whoever succeeds one that arrived at a barrier does not begin before it. Staged with the next batch.
                 self.builder.batch.next.update(self.holds.attend(self._monotonic()))
             self._flow.seek(self.order)
@@ -169,7 +168,7 @@ class Applier:
         if self.healthy and not self.cursors.seeks and not self.paused:
             self._submit()
             self._settle(block=True)
-        self._commit_to_group(float("inf"))
+        self.commit_to_group()
 
     def rewind(self) -> None:
         """Forget what was taken in and is not durable; it is read again."""
@@ -183,8 +182,10 @@ class Applier:
         self.order.forget()
         self.waiting.forget()
 
-    def _commit_to_group(self, now: float) -> bool:
-        return self._group.commit(self.consumer, self.eof, self.cursors, self.holds.by_partition, now)
+    def commit_to_group(self, now: float = float("inf")) -> bool:
+        """Commit durable offsets, if it is time; tell whether the group has them, as far as is known."""
+        ends = self.order.ends(self.eof, self.cursors.flushed)
+        return self.group.commit(self.consumer, ends, self.cursors, self.holds.by_partition, now)
 
     # --- callbacks of the consumer -------------------------------------------------------------------------------
 
@@ -207,7 +208,7 @@ class Applier:
         """Finish what is being written, commit, and let partitions go."""
         hit("apply.revoke.before")
         self._settle_quietly()
-        self._commit_to_group(float("inf"))
+        self.commit_to_group()
         self.lost(partitions)
 
     def lost(self, partitions: list[Partition]) -> None:
@@ -223,7 +224,7 @@ class Applier:
             self.order.drop(partition)
             self.waiting.drop(partition)
             self._flow.drop(partition)
-            self._group.drop(partition)
+            self.group.drop(partition)
             self.builder.clean.discard(partition)
             self._unclaimed.discard(partition)
         self.writer.sink.release(sorted(gone))
@@ -336,8 +337,7 @@ class Applier:
         """Take the writer's answer, if there is one."""
         if self._future is None or not (block or self._future.done()):
             return
-        outcome = self._future.result()
-        self._future = None
+        outcome, self._future = self._future.result(), None
         if outcome.error is not None:
             self.fail(outcome.error)
         elif outcome.inconsistent is not None:

@@ -147,6 +147,10 @@ class CommitOrder:
         """See `apply.order.Order`."""
         return partition in self._kept or (partition == self.marks and bool(self._waiting))
 
+    def ends(self, eof: Mapping[Any, int], flushed: Mapping[TopicPartition, int]) -> Mapping[Any, int]:
+        """See `apply.order.Order`. Offsets without one among the marks would say that they were written by key."""
+        return {} if self._cuts and not flushed.get(self.marks) else eof
+
     def standing(self) -> Collection[TopicPartition]:
         """See `apply.order.Order`."""
         # Only partitions that have passed the goal already: nobody waits for them.

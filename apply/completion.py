@@ -73,7 +73,8 @@ class Completion:
         return loaded is not None and known.versions.get(loaded.version, known.newest).life == known.newest.life
 
     def attend(self, reached: Mapping[TopicPartition, int]) -> None:
-        """Begin to complete what can be completed. `reached` are the durable offsets of the partitions owned.
+        """Begin to complete what can be completed. `reached` are the offsets that the group has of partitions owned:
+        whoever takes one over after it has arrived at a barrier must not read again what stands before that.
 
         Called with nothing unflushed. Raises what concerns the connection; what the target refuses is kept in
         `failed`, and tried again later.

@@ -130,6 +130,11 @@ class GroupOffsets:
         hit("apply.offsets.after")
         return True
 
+    @property
+    def offsets(self) -> dict[TopicPartition, int]:
+        """What was committed of the partitions owned; where only markers follow, the end."""
+        return {partition: one.durable for partition, one in self._committed.items()}
+
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go."""
         self._committed.pop(partition, None)

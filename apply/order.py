@@ -54,6 +54,10 @@ class Order(Protocol):
         """Tell whether consumed records of a partition are kept back."""
         ...
 
+    def ends(self, eof: Mapping[Any, int], flushed: Mapping[TopicPartition, int]) -> Mapping[Any, int]:
+        """Return the ends that may be committed to the group, of partitions where only markers follow."""
+        ...
+
     def drop(self, partition: TopicPartition) -> None:
         """A partition is read again from its position, or has gone."""
         ...
@@ -90,6 +94,10 @@ class KeyOrder:
     def keeps(self, partition: TopicPartition) -> bool:
         """See `Order`."""
         return False
+
+    def ends(self, eof: Mapping[Any, int], flushed: Mapping[TopicPartition, int]) -> Mapping[Any, int]:
+        """See `Order`."""
+        return eof
 
     def drop(self, partition: TopicPartition) -> None:
         """See `Order`."""

@@ -344,7 +344,9 @@ class _Service:
     def _attend(self) -> None:
         """Look at what is not on the data path."""
         self._releases.attend()
-        self._completion.attend(self._reached_offsets())
+        # Whoever arrives at a barrier and dies is not to be read again from before it.
+        if self._applier.commit_to_group():
+            self._completion.attend(self._applier.group.offsets)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do something beside the data path; what goes wrong in it is answered as on the data path."""
@@ -380,14 +382,6 @@ class _Service:
         if topic not in self._counts:
             self._counts[topic] = self._topics.partitions(topic)
         return self._counts[topic]
-
-    def _reached_offsets(self) -> dict[TopicPartition, int]:
-        """Return the durable offset of each partition owned; where only markers follow, the end."""
-        cursors, eof = self._applier.cursors, self._applier.eof
-        return {
-            p: max(offset, eof.get(p, 0)) if offset == cursors.positions[p] else offset
-            for p, offset in cursors.flushed.items()
-        }
 
     def _aim_once_loaded(self) -> None:
         """Let the service end, if it is to end when every table is loaded, and they are."""

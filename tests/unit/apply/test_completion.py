@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from apply.completion import RETRY_S, Completion, ranks
 from apply.journal import loaded
 from apply.memory import MemorySink
+from apply.schema_catalog import Dropped
 from apply.sink import TopicPartition
 from apply.trouble.answers import Policies
 from apply.writer import Writer
@@ -17,6 +21,15 @@ from schemas.settings import Mode
 from schemas.table import ForeignKey, TableName
 from tests.conformance.sink_suite import EVENTS, ORDERS, SEATS
 from tests.unit.apply.rig import Member, PlainCatalog, Rig
+
+
+class _Forgetful(MemorySink):
+    """It stores no offsets."""
+
+    capabilities = replace(MemorySink.capabilities, stores_offsets=False)
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {}
 
 
 def completion(rig: Rig, member: Member) -> Completion:
@@ -69,6 +82,29 @@ def test_appliers_that_have_tables_of_their_own_know_both_when_all_is_loaded() -
     assert is_loaded(*mine)
     assert not is_loaded(*mine, TopicPartition(seats, 0)), "it is this one's to complete"
     assert not is_loaded(), "nobody has given it anything yet"
+
+
+def test_a_dropped_table_does_not_come_back_by_what_was_read_before_the_group_had_its_offset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    known = rig.topics.schemas["shop.public.orders"]
+    known.dropped = Dropped(ORDERS.version, {0: 1})
+
+    def refused(*_: object) -> None:
+        raise TailraceError(ErrorKind.TRANSPORT, "no broker")
+
+    for dies in (True, False):
+        member = rig.member(take_all=True, other=_Forgetful(rig.target))
+        if dies:
+            monkeypatch.setattr(member.consumer, "commit", refused)
+        rig.settle(member)
+        done = completion(rig, member)
+        for _ in range(2):
+            if member.applier.commit_to_group():
+                done.attend(member.applier.group.offsets)
+        assert (ORDERS.name in rig.target.tables) == dies
 
 
 def test_a_partition_without_rows_has_passed_from_the_beginning() -> None:

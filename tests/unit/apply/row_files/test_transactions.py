@@ -58,6 +58,27 @@ def published(rig: Rig) -> list[str]:
     return [found[place] for place in sorted(found)]
 
 
+def test_a_transaction_that_was_aborted_before_its_mark_says_nothing_of_the_order(tmp_path: Path) -> None:
+    rig, directory = Rig([SEATS]), Directory(tmp_path)
+    rig.topics.begin_marks()
+    first = rig.member(by_commit=True, take_all=True, other=directory.sink())
+    for partition in rig.topics.logs:
+        rig.topics.ends[partition] += 2 * (partition != MARKS)
+    for _ in range(20):
+        rig.clock.now += 0.1
+        first.applier.step()
+    rig.topics.put(SEATS, "c", None, ("x", None, 1))
+    rig.topics.put_mark(whole=True)
+    for _ in range(20):
+        rig.clock.now += 0.1
+        first.applier.step()
+    assert directory.lines() == [], "it is gathered, and lost with the first one"
+    second = rig.member(by_commit=True, take_all=True, other=directory.sink())
+    second.applier.writer.patient = False
+    rig.settle(second)
+    assert len(directory.lines()) == 1
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_all_changes_stand_in_the_order_of_their_commits_and_once(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
