@@ -25,6 +25,8 @@ class Claims:
         self._ahead = ahead
         self.progress: Callable[[list[TopicPartition]], Mapping[tuple[str, int], Progress]] = lambda _: {}
         """Returns what the owners of partitions have noted."""
+        self.ends: Callable[[set[str]], Mapping[tuple[str, int], int]] = lambda _: {}
+        """Returns the ends of topics, records of open Kafka transactions included."""
         self.before_claim: Callable[[], None] = lambda: None
         """Called before partitions are claimed: what an earlier owner has parked must be known by then."""
         self.begin: Callable[[list[TopicPartition]], Mapping[TopicPartition, int]] = lambda _: {}
@@ -56,11 +58,21 @@ class Claims:
         if sink.capabilities.stores_offsets:
             # A target that has no offset has no rows either, whatever the group remembers of an earlier target.
             self._clean.update(missing)
-            noted = self.progress(partitions)
-            for place, one in noted.items():
-                partition = TopicPartition(*place)
-                self._ahead[partition] = max(one.written, self._ahead.get(partition, 0))
+            self._look_ahead(partitions)
             begin = self.begin(missing)
             return {p: stored.get(p, begin.get(p, 0)) for p in partitions}
         begin = self.begin([p for p in missing if p not in known])
         return {p: stored.get(p, known.get(p, begin.get(p, 0))) for p in partitions}
+
+    def _look_ahead(self, partitions: list[TopicPartition]) -> None:
+        """Learn up to where earlier owners have written beyond the offsets that the target has.
+
+        Their notes are older than what they wrote last: where rows waited by then, an owner that was killed may have
+        written whatever the topic holds.
+        """
+        noted = {TopicPartition(*place): one for place, one in self.progress(partitions).items()}
+        waited = {p for p, one in noted.items() if one.written > one.durable}
+        ends = self.ends({p.topic for p in waited}) if waited else {}
+        for partition, one in noted.items():
+            end = ends.get(partition, 0) if partition in waited else 0
+            self._ahead[partition] = max(end, one.written, self._ahead.get(partition, 0))

@@ -184,6 +184,7 @@ class _Service:
             is_compacted=lambda name: route(settings, name).is_compacted,
         )
         self._applier.claims.progress = self._progress
+        self._applier.claims.ends = partial(self._topics.end_offsets, read_committed=False)
 
     def _open_journal(self, stack: ExitStack) -> Journal | None:
         settings = self._settings

@@ -421,6 +421,7 @@ class Rig:
                 self.topics.schemas, applier.cursors.ahead, loads=loads, is_compacted=lambda _name: compacts
             )
             applier.claims.progress = lambda partitions: {p: self.group[p] for p in partitions if p in self.group}
+            applier.claims.ends = lambda topics: {p: end for p, end in self.topics.ends.items() if p.topic in topics}
         if by_commit:
             limits = limits or Limits()
             applier.order = CommitOrder(

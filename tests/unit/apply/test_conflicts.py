@@ -156,6 +156,27 @@ def test_changes_that_are_read_again_since_another_row_waited_contradict_nothing
     assert {row[0] for row in rig.target.read(ORDERS.name)} == {5, 35, 36, 37, 38, 39}
 
 
+def test_an_applier_that_is_killed_while_a_row_waits_leaves_nothing_that_contradicts_its_successor() -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.target.refuse = lambda _table, _kind, row: ErrorKind.ROW_CONFLICT if row[0] == 5 else None
+    first = rig.member(STOP_ALL, take_all=True, loads=False)
+    for keys, pace_s in ((range(10), 0.1), (range(10, 20), 0.0)):
+        for key in keys:
+            rig.topics.put(ORDERS, "c", None, (key, "new", None))
+        for _ in range(60):
+            rig.clock.now += pace_s
+            first.applier.step()
+    assert len(rig.target.read(ORDERS.name)) == 19
+    assert {one.written for one in rig.group.values()} == {10}, "what was written last is not noted"
+    rig.target.refuse = None
+    second = rig.member(STOP_ALL, take_all=True, loads=False)
+    rig.settle(second)
+    assert len(rig.target.read(ORDERS.name)) == 20
+    rig.topics.put(ORDERS, "c", None, (7, "again", None))
+    with pytest.raises(TailraceError, match="row to insert is there already"):
+        rig.settle(second)
+
+
 @pytest.mark.parametrize("by_number", [False, True])
 def test_a_contradiction_suspends_its_table_by_policy_or_by_number(by_number: bool) -> None:
     rig = Rig([ORDERS], partition_count=1)
