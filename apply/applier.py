@@ -92,12 +92,11 @@ class Applier:
         self._backoff = backoff
         self._limits = limits
         self._monotonic = monotonic
-        self.group = GroupOffsets()
+        self._group = GroupOffsets()
         self._future: Future[Outcome] | None = None
-        self._more = self._each_row = False
         self._unclaimed: set[TopicPartition] = set()
-        self._is_met = False
-        """Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once."""
+        # Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once.
+        self._more = self._each_row = self._is_met = False
         self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
         self.claims = Claims(writer.sink, self.builder.clean, self.cursors.ahead)
         self._touched: set[TopicPartition] = set()
@@ -126,6 +125,11 @@ class Applier:
         """Where the ends of partitions were met of which nothing that was consumed is kept back."""
         return {p: end for p, end in self.consumer.eof.items() if not self.order.keeps(p)}
 
+    @property
+    def reached(self) -> dict[TopicPartition, int]:
+        """Up to where the partitions owned are durable."""
+        return self.cursors.reached(self.eof, self.holds.by_partition)
+
     def connect(self, consumer: Consumer) -> None:
         """Take the consumer, which is made with this object's callbacks, before the first `step`."""
         self.consumer = self._flow.consumer = consumer
@@ -140,10 +144,10 @@ class Applier:
             if self._future is None:
                 self._flow.relieve()
             self._recover()
-            now = float("inf") if self.holds.by_partition else self._monotonic()
-            if self.idle and self.healthy and self.commit_to_group(now):
+            now = self._monotonic()
+            if self.idle and self.healthy and self.checkpoint(float("inf") if self.holds.meets(now) else now):
                 # Whoever succeeds one that arrived at a barrier does not begin before it. Staged with the next batch.
-                self.builder.batch.next.update(self.holds.attend(self._monotonic()))
+                self.builder.batch.next.update(self.holds.attend(now))
             self._flow.seek(self.order)
             if self._full() and self.order.ready:
                 self._await_writer()
@@ -168,7 +172,7 @@ class Applier:
         if self.healthy and not self.cursors.seeks and not self.paused:
             self._submit()
             self._settle(block=True)
-        self.commit_to_group()
+        self.checkpoint()
 
     def rewind(self) -> None:
         """Forget what was taken in and is not durable; it is read again."""
@@ -182,10 +186,10 @@ class Applier:
         self.order.forget()
         self.waiting.forget()
 
-    def commit_to_group(self, now: float = float("inf")) -> bool:
-        """Commit durable offsets, if it is time; tell whether the group has them, as far as is known."""
+    def checkpoint(self, now: float = float("inf")) -> bool:
+        """Commit what is durable to the group, if it is time. False: it failed."""
         ends = self.order.ends(self.eof, self.cursors.flushed)
-        return self.group.commit(self.consumer, ends, self.cursors, self.holds.by_partition, now)
+        return self._group.commit(self.consumer, ends, self.cursors, self.holds.by_partition, now)
 
     # --- callbacks of the consumer -------------------------------------------------------------------------------
 
@@ -208,7 +212,7 @@ class Applier:
         """Finish what is being written, commit, and let partitions go."""
         hit("apply.revoke.before")
         self._settle_quietly()
-        self.commit_to_group()
+        self.checkpoint()
         self.lost(partitions)
 
     def lost(self, partitions: list[Partition]) -> None:
@@ -219,12 +223,8 @@ class Applier:
         if not gone.isdisjoint(self.builder.batch.next) or self.writer.is_open:
             self.rewind()
         for partition in gone:
-            self.cursors.drop(partition)
-            self.holds.drop(partition)
-            self.order.drop(partition)
-            self.waiting.drop(partition)
-            self._flow.drop(partition)
-            self.group.drop(partition)
+            for one in (self.cursors, self.holds, self.order, self.waiting, self._flow, self._group):
+                one.drop(partition)
             self.builder.clean.discard(partition)
             self._unclaimed.discard(partition)
         self.writer.sink.release(sorted(gone))

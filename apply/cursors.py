@@ -70,6 +70,15 @@ class Cursors:
         self.written.update(self.flushed)
         self.seeks.update(self.flushed)
 
+    def reached(self, ends: Mapping[TopicPartition, int], held: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return up to where partitions are durable: their `ends`, where only transaction markers stand between."""
+        # Where the consumer has yet to be put back, the end that it met lies behind records that are to be read again.
+        standing = {*held, *self.seeks}
+        return {
+            p: max(offset, ends.get(p, 0)) if offset == self.positions[p] and p not in standing else offset
+            for p, offset in self.flushed.items()
+        }
+
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go."""
         for table in (self.flushed, self.positions, self.seeks, self.written):
@@ -108,13 +117,7 @@ class GroupOffsets:
             return True
         self._due_at = now + COMMIT_INTERVAL_S if now != float("inf") else 0.0
         changed: dict[TopicPartition, Progress] = {}
-        # Where the consumer has yet to be put back, the end that it met lies behind records that are to be read again.
-        standing = {*held, *cursors.seeks}
-        for partition, offset in cursors.flushed.items():
-            eof = ends.get(partition)
-            if eof is not None and offset == cursors.positions[partition] < eof and partition not in standing:
-                # Only transaction markers stand between: the partition is done up to its end.
-                offset = eof
+        for partition, offset in cursors.reached(ends, held).items():
             progress = Progress(offset, max(offset, cursors.written.get(partition, 0)))
             if self._committed.get(partition) != progress:
                 changed[partition] = progress
@@ -129,11 +132,6 @@ class GroupOffsets:
         self._committed.update(changed)
         hit("apply.offsets.after")
         return True
-
-    @property
-    def offsets(self) -> dict[TopicPartition, int]:
-        """What was committed of the partitions owned; where only markers follow, the end."""
-        return {partition: one.durable for partition, one in self._committed.items()}
 
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go."""

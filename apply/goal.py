@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from apply.cursors import Cursors
 from apply.sink import TopicPartition
 
 Partition = tuple[str, int]
@@ -18,14 +16,10 @@ class Goal:
         # A partition whose beginning is its end holds nothing.
         self.left = {TopicPartition(*p): end for p, end in ends.items() if end > begins.get(p, 0)}
 
-    def pass_own(self, cursors: Cursors, eof: Mapping[Any, int]) -> None:
-        """Strike out what this applier has made durable. Behind the last record stand only transaction markers."""
-        for partition, offset in cursors.flushed.items():
-            end = self.left.get(partition)
-            if end is None:
-                continue
-            met = eof.get(partition, -1) if offset == cursors.positions[partition] else -1
-            if max(offset, met) >= end:
+    def pass_own(self, reached: Mapping[TopicPartition, int]) -> None:
+        """Strike out what this applier has made durable."""
+        for partition, offset in reached.items():
+            if partition in self.left and offset >= self.left[partition]:
                 del self.left[partition]
 
     def pass_others(self, committed: Mapping[Partition, int], owned: Mapping[TopicPartition, int]) -> None:

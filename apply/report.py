@@ -139,18 +139,12 @@ class Report:
         return str(known.name) if known is not None else topic
 
     def _lags(self, ends: Mapping[Any, int]) -> dict[str, int]:
-        cursors = self._applier.cursors
-        eof = self._applier.eof
         lags: dict[str, int] = {}
-        for partition, offset in cursors.flushed.items():
+        for partition, offset in self._applier.reached.items():
             if partition.topic not in self._applier.catalog.topics:
                 # That of the marks, which count as applied with what they count.
                 continue
-            end = ends.get(partition, offset)
-            if offset == cursors.positions[partition] and eof.get(partition, -1) >= end:
-                # Only transaction markers stand behind the last record.
-                offset = end
-            lags[partition.topic] = lags.get(partition.topic, 0) + max(0, end - offset)
+            lags[partition.topic] = lags.get(partition.topic, 0) + max(0, ends.get(partition, offset) - offset)
         return lags
 
 

@@ -345,9 +345,9 @@ class _Service:
     def _attend(self) -> None:
         """Look at what is not on the data path."""
         self._releases.attend()
-        # Whoever arrives at a barrier and dies is not to be read again from before it.
-        if self._applier.commit_to_group():
-            self._completion.attend(self._applier.group.offsets)
+        # Whoever succeeds one that arrived at a barrier does not begin before it: a table that was dropped came back.
+        if self._applier.checkpoint():
+            self._completion.attend(self._applier.reached)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do something beside the data path; what goes wrong in it is answered as on the data path."""
@@ -407,7 +407,7 @@ class _Service:
     def _reached(self, goal: Goal) -> bool:
         """Tell whether the group has got to where the topics ended, or a suspended table keeps it from there."""
         if goal.left:
-            goal.pass_own(self._applier.cursors, self._applier.eof)
+            goal.pass_own(self._applier.reached)
         others = [p for p in goal.left if p not in self._applier.cursors.positions]
         if others:
             goal.pass_others(self._group_offsets.read(others), self._applier.cursors.positions)

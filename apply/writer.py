@@ -43,7 +43,7 @@ class Writer:
     ) -> None:
         self.sink = sink
         self._dead_letters = dead_letters
-        self._policies = policies
+        self._policies = policies = policies.without_parking() if sink.capabilities.commit_order else policies
         self._answers = Answers(policies)
         self._conflicts = Conflicts(policies.contradictions)
         self._rank = rank

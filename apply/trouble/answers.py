@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from apply.batching.batch import Record
@@ -50,6 +50,13 @@ class Policies:
     def of(self, error: TailraceError) -> str:
         """Return the policy for a row that the target refuses."""
         return self.row_conflict if error.kind is ErrorKind.ROW_CONFLICT else self.row_rejected
+
+    def without_parking(self) -> Policies:
+        """Return them for a target at which nothing may come later than it stands in the topics."""
+        rejected, conflict, decode = (
+            "stop" if policy == "park" else policy for policy in (self.row_rejected, self.row_conflict, self.decode)
+        )
+        return replace(self, row_rejected=rejected, row_conflict=conflict, decode=decode)
 
 
 def policies_of(errors: ErrorPolicies) -> Policies:

@@ -113,6 +113,10 @@ class Holds:
         hold = self.by_partition.get(partition)
         return hold is not None and self._cursors.positions.get(partition, 0) >= hold.offset
 
+    def meets(self, now: float) -> bool:
+        """Tell whether a partition is to ask a barrier."""
+        return any(hold.why is Why.TRUNCATE and now >= hold.retry_at for hold in self.by_partition.values())
+
     def suspended(self) -> dict[str, TailraceError]:
         """Return the suspended topics and why."""
         return {p.topic: h.error for p, h in self.by_partition.items() if h.why is Why.SUSPENDED and h.error}

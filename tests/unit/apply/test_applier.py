@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from apply.goal import Goal
 from apply.limits import Limits
 from apply.memory import MemorySink
 from apply.sink import TopicPartition
@@ -44,6 +45,49 @@ def test_changes_reach_the_target_and_the_offsets_with_them() -> None:
     member.applier.drain()
     # Only a transaction marker stands behind the last record: the group's offsets pass it.
     assert rig.group == {p: Progress(end, end) for p, end in rig.topics.ends.items()}
+
+
+def test_nobody_has_reached_an_end_that_was_met_before_going_back() -> None:
+    rig = Rig([ORDERS])
+    member = rig.member(take_all=True)
+    rig.topics.put(ORDERS, "c", None, (1, "new", None))
+    rig.topics.mark()
+    rig.settle(member)
+    ends = dict(rig.topics.ends)
+    assert member.applier.reached == ends
+    rig.topics.put(ORDERS, "c", None, (2, "new", None))
+    rig.topics.mark()
+    member.consumer.eof.update(rig.topics.ends)
+    # As when a parked key is released: what was taken in is read again, before anything was consumed.
+    member.applier.rewind()
+    assert member.applier.reached == member.applier.cursors.flushed
+    goal = Goal({(p.topic, p.partition): end for p, end in rig.topics.ends.items()}, {})
+    goal.pass_own(member.applier.reached)
+    assert goal.left == rig.topics.ends
+
+
+def test_the_group_is_told_once_in_a_while_or_before_a_barrier_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    member = rig.member(take_all=True)
+
+    def refused(*_: object) -> None:
+        raise TailraceError(ErrorKind.TRANSPORT, "no answer")
+
+    rig.topics.put(ORDERS, "c", None, (1, "new", None))
+    rig.settle(member)
+    assert member.applier.checkpoint()
+    monkeypatch.setattr(member.consumer, "commit", refused)
+    rig.topics.put(ORDERS, "c", None, (2, "new", None))
+    rig.topics.put(ORDERS, "t", None, None)
+    for _ in range(200):
+        rig.clock.now += 0.05
+        member.applier.step()
+    # It stands before the truncate: the group does not know yet that the row before it is written.
+    assert len(rig.target.read(ORDERS.name)) == 2
+    assert not member.applier.checkpoint()
+    monkeypatch.undo()
+    rig.settle(member)
+    assert not rig.target.read(ORDERS.name)
 
 
 def test_rows_of_a_full_load_are_fresh_until_anything_else_comes() -> None:

@@ -102,8 +102,8 @@ def test_a_dropped_table_does_not_come_back_by_what_was_read_before_the_group_ha
         rig.settle(member)
         done = completion(rig, member)
         for _ in range(2):
-            if member.applier.commit_to_group():
-                done.attend(member.applier.group.offsets)
+            if member.applier.checkpoint():
+                done.attend(member.applier.reached)
         assert (ORDERS.name in rig.target.tables) == dies
 
 

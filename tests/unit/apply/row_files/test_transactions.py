@@ -16,6 +16,7 @@ from apply.limits import Limits
 from apply.sink import Sink, TopicPartition
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore
+from apply.trouble.answers import Policies
 from apply.trouble.survey import Progress
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import FilesTarget
@@ -166,6 +167,22 @@ def test_files_are_those_of_dms(tmp_path: Path) -> None:
         'I,orders,public,2,"b,c",NULL\nD,seats,public,h,NULL,1\nT,orders,public,NULL,NULL,NULL\n'
         f"I,orders,public,4,{'x' * 2000},NULL\n"
     )
+
+
+def test_a_record_that_cannot_be_written_stops_instead_of_coming_later(tmp_path: Path) -> None:
+    rig = Rig(TABLES, 1)
+    rig.topics.begin_marks()
+    row = (1, "a", "new")
+    rig.topics.put(PARENTS, "c", None, row)
+    rig.topics.put(PARENTS, "u", None, row, raw=bytes([PARENTS.version]) + b"broken")
+    rig.topics.put_mark(whole=True)
+    policies, other = Policies(decode="park"), Directory(tmp_path).sink()
+    member = rig.member(policies, take_all=True, by_commit=True, other=other)
+    member.applier.writer.patient = False
+    with pytest.raises(TailraceError) as caught:
+        rig.settle(member, steps=50)
+    assert caught.value.kind is ErrorKind.DECODE
+    assert rig.dead_letters.records == []
 
 
 def test_partitions_of_different_moments_are_refused(tmp_path: Path) -> None:
