@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orjson import dumps
 
 from apply.sinks.postgresql.rows import LineForm
 from apply.sinks.postgresql.statements import usual_form
@@ -201,6 +202,26 @@ def test_usual_rows_are_staged_without_a_second_reading(module: ModuleType | Non
         patch.setattr(LineForm, "names", None)
         decoder._functions["staged_by_twin"](form, module)(values, found)
     assert found == expected
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nulls_behind_a_space_are_nulls(module: ModuleType | None) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TABLES[0]
+    encoder = compile_encoder(table, Format.JSON, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    value = encoder.read(encoder.body((1, *[None] * (COUNT - 1))), block, 5)
+    twin, generated = _stages(compile_decoder(table, Format.JSON), module)
+    for name in table.column_names[1:]:
+        text = dumps(name) + b":"
+        spaced = value.replace(text + b"null", text + b" null")
+        assert spaced != value
+        found: list[Any] = []
+        expected: list[Any] = []
+        twin([spaced], found)
+        generated([spaced], expected)
+        assert found == expected, name
 
 
 def test_large_records_are_read_the_careful_way() -> None:
