@@ -12,9 +12,7 @@ from setuptools.command.build_ext import build_ext
 # A build in isolation does not look for modules beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from schemas.twin import sources_digest
-
-MODULES = ("values", "log_rows", "readings", "fields", "staged_lines")
+from schemas.twin import MODULES, sources_digest
 
 
 class BuildIfPossible(build_ext):  # type: ignore[misc]  # setuptools has no types
@@ -41,4 +39,5 @@ EXTENSIONS = [
     for name in MODULES
 ]
 
-setup(ext_modules=cythonize(EXTENSIONS, build_dir="build"), cmdclass={"build_ext": BuildIfPossible})
+# C made of other sources lies elsewhere: by their times, Cython would take it for new where old files were unpacked.
+setup(ext_modules=cythonize(EXTENSIONS, build_dir=f"build/{sources_digest()}"), cmdclass={"build_ext": BuildIfPossible})

@@ -7,12 +7,16 @@ functions.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+
+MODULES = ("values", "log_rows", "readings", "fields", "staged_lines")
+"""What is built. Each one may call those before it."""
 
 
 @cache
@@ -22,14 +26,17 @@ def built(name: str) -> ModuleType | None:
     """
     try:
         module = import_module(f"schemas.twin.{name}")
-    except ImportError:
-        # Unbuilt it needs Cython, which only developers have.
-        return None
-    except Exception:  # noqa: BLE001 - modules that were built at different times do not find each other's functions
+    except Exception as error:  # noqa: BLE001 - modules that were built at different times do not find each other's functions
+        if isinstance(error, ImportError) and error.name is not None:
+            # Unbuilt it needs Cython, which only developers have.
+            return None
         module = None
     if module is not None and not module.COMPILED:
         return None
-    if getattr(module, "SOURCES", None) != sources_digest():
+    # It calls others, and one that could not be built again is still what it was.
+    loaded = (sys.modules.get(f"schemas.twin.{part}") for part in MODULES)
+    parts = [module, *(part for part in loaded if part is not None)]
+    if any(getattr(part, "SOURCES", None) != sources_digest() for part in parts):
         warnings.warn(
             f"schemas.twin.{name} was built of other sources than those beside it and is not used:"
             " install Tailrace again (in a checkout: `make venv`)",

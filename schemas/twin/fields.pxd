@@ -8,3 +8,7 @@ cdef Py_ssize_t json_field(
     unsigned char* out, Py_ssize_t o, int kind, int scale, Py_ssize_t size,
     const unsigned char* m, Py_ssize_t p, Py_ssize_t q
 ) except? -1
+# What the build says of itself (`setup.py`).
+
+cdef extern from *:
+    const char* TWIN_SOURCES

@@ -72,6 +72,9 @@ SCRATCH = cython.declare(cython.Py_ssize_t, 40)
 FIXED_ENDS = cython.declare(tuple, (10**12, 10**9, 10**10, 10**11, 10**12))
 """By scale, the size of unscaled numbers from which on the shape of three digits does not hold them (`numeric.py`)."""
 
+SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
+"""What it was built of (`schemas.twin.sources_digest`)."""
+
 
 @cython.cfunc
 @cython.exceptval(check=False)

@@ -15,3 +15,7 @@ cdef Py_ssize_t base64_bytes(
 cdef Py_ssize_t unescaped(
     unsigned char* out, Py_ssize_t o, const unsigned char* m, Py_ssize_t p, Py_ssize_t q
 ) except? -1
+# What the build says of itself (`setup.py`).
+
+cdef extern from *:
+    const char* TWIN_SOURCES

@@ -39,6 +39,9 @@ ESCAPED = cython.declare(
 )
 """What a sign behind a backslash stands for; 0: nothing, or it begins a number."""
 
+SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
+"""What it was built of (`schemas.twin.sources_digest`)."""
+
 
 @cython.cfunc
 @cython.exceptval(check=False)

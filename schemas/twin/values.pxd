@@ -10,3 +10,7 @@ cdef Py_ssize_t avro_value(
 cdef Py_ssize_t json_value(
     unsigned char* out, Py_ssize_t o, int kind, int scale, const unsigned char* m, Py_ssize_t p, Py_ssize_t q
 ) except? -1
+# What the build says of itself (`setup.py`).
+
+cdef extern from *:
+    const char* TWIN_SOURCES

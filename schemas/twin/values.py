@@ -53,6 +53,9 @@ HOUR_US = cython.declare(cython.longlong, 3_600_000_000)
 HEX = cython.declare(bytes, b"0123456789abcdef")
 BASE64 = cython.declare(bytes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 
+SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
+"""What it was built of (`schemas.twin.sources_digest`)."""
+
 
 @cython.cfunc
 @cython.exceptval(check=False)

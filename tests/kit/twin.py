@@ -9,15 +9,12 @@ from types import ModuleType
 
 import schemas.twin
 
-_ORDER = ("values", "log_rows", "readings", "fields", "staged_lines")
-"""Each one may import those before it."""
-
 
 def unbuilt(name: str) -> ModuleType:
     """Return a module of the twin as Python runs it, whether or not it is built."""
-    saved = {title: sys.modules.pop(title, None) for title in map(_title, _ORDER)}
+    saved = {title: sys.modules.pop(title, None) for title in map(_title, schemas.twin.MODULES)}
     try:
-        for module_name in _ORDER:
+        for module_name in schemas.twin.MODULES:
             path = Path(schemas.twin.__file__).parent / f"{module_name}.py"
             spec = spec_from_file_location(_title(module_name), path)
             assert spec is not None
