@@ -17,6 +17,8 @@ STAMP := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 PYTEST_ARGS ?=
+# A machine of unknown load decides over whole changes: what fails there is run once more, and listed to be looked into.
+RERUNS = $(if $(CI),--reruns 1 --reruns-delay 5 -rR)
 # Tests mostly wait for servers, so three at a time are three times as fast even on two cores; each worker starts its own.
 WORKERS ?= 3
 
@@ -61,7 +63,7 @@ unit: venv ## unit, property and architecture tests: no servers
 
 integration: preflight-quiet venv ## tests on real Kafka and PostgreSQL servers
 	@$(BIN)/python -m deploy.local.downloads
-	$(PYTEST) tests/integration -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(PYTEST) tests/integration -n $(WORKERS) --dist worksteal $(RERUNS) $(PYTEST_ARGS)
 
 test: preflight-quiet unit integration ## all tests; installs and starts what they need
 

@@ -20,6 +20,9 @@ def _module(*, compiled: bool, sources: str) -> ModuleType:
 
 def test_only_an_extension_of_these_sources_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     look = built.__wrapped__
+    # Other tests may have loaded the modules unbuilt.
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, f"schemas.twin.{name}", raising=False)
     assert look("made_up") is None
     fit = _module(compiled=True, sources=sources_digest())
     monkeypatch.setitem(sys.modules, fit.__name__, fit)
