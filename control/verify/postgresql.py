@@ -86,16 +86,18 @@ class Side:
         columns, key = schema.column_names, schema.key_names
         rows = self._rows(
             sql.SQL(
-                "select a.attname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname) from pg_attribute a"
-                " join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace"
-                " join pg_type t on t.oid = a.atttypid join pg_namespace tn on tn.oid = t.typnamespace"
-                " where n.nspname = {} and c.relname = {} and a.attnum > 0 and not a.attisdropped"
+                "select a.attname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname) from pg_class c"
+                " join pg_namespace n on n.oid = c.relnamespace"
+                " left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
+                " left join pg_type t on t.oid = a.atttypid left join pg_namespace tn on tn.oid = t.typnamespace"
+                " where n.nspname = {} and c.relname = {}"
             ).format(sql.Literal(name.schema), sql.Literal(name.table)),
             table=name,
         )
-        types = {str(column): str(native) for column, native in rows}
-        if not types:
+        if not rows:
             raise TailraceError(self._schema, f"the {self.role} has no such table", table=str(name))
+        # A table without columns has rows, too.
+        types = {str(column): str(native) for column, native in rows if column is not None}
         if missing := [column for column in columns if column not in types]:
             raise TailraceError(
                 self._schema, f"the {self.role}'s table has no column {', '.join(missing)}", table=str(name)
