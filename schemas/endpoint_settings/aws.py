@@ -5,6 +5,8 @@ AWS DMS API reference (`S3Settings` and its like), and the user guide's page on 
 
 from __future__ import annotations
 
+from math import ceil
+
 from schemas.endpoint_settings.keys import (
     EndpointKey,
     differently,
@@ -130,7 +132,7 @@ REDSHIFT = (
     *_ENCRYPTION,
     meaningless("ExplicitIds", "no column that is made has an identity"),
     meaningless("FileTransferUploadStreams", "one file a batch; start more appliers"),
-    honoured("LoadTimeout", "statement_timeout_s", lambda value: round(seconds(value))),
+    honoured("LoadTimeout", "statement_timeout_s", lambda value: ceil(seconds(value))),
     meaningless("MaxFileSize", "one file a batch: see `apply.batch_bytes`"),
     honoured("Password", "password"),
     honoured("Port", "port"),

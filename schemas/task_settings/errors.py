@@ -235,11 +235,11 @@ KEYS: tuple[Key, ...] = (
         "the task ends when open transactions outlast TransactionConsistencyTimeout (Oracle sources only)",
         "the load waits for no transaction: what they commit comes from the log",
     ),
-    honoured(
+    differently(
         "ErrorBehavior.FullLoadIgnoreConflicts",
         FLAG,
         True,
         "rows that are there twice, or not at all, are no errors while changes since the load are applied",
-        here="what Tailrace does anyway: rows of a load and changes meet in the right order",
+        "as if `true`: rows of a load and changes meet in the right order, and are never judged",
     ),
 )

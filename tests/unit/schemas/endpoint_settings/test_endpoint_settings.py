@@ -155,3 +155,8 @@ def test_targets_that_dms_has_not_take_no_such_document() -> None:
     with pytest.raises(ValidationError, match="no such target"):
         TARGET.validate_python({"engine": "stdout", "endpoint_settings": {}})
     assert set(GROUPS) <= set(SECTIONS)
+
+
+def test_a_limit_below_a_second_stays_a_limit() -> None:
+    assert section("redshift", endpoint_settings={"LoadTimeout": 400}).statement_timeout_s == 1
+    assert section("redshift", endpoint_settings={"LoadTimeout": 0}).statement_timeout_s == 0
