@@ -111,6 +111,9 @@ def test_debezium_for_postgresql(
         source.execute("update orders set v = 'mended' where tenant = 1 and id = 4")
         _wait_until_equal(source, target, services, worker)
         worker.stop()
+        if format_ == "json":
+            # Without a schema nothing tells our forms of some types from Debezium's: docs/moving-from-debezium.md.
+            return
         # Ours takes over: the connector's slot, its publication, its topics.
         source.execute("alter publication dbz set (publish_via_partition_root = true)")
         with _capture(tmp_path, replication, kafka_server, source, target, connector, format_) as capture:
