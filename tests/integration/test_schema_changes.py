@@ -102,8 +102,6 @@ OBJECTS = (
     "drop table reborn",
     "create table reborn (id bigint primary key, number integer, word text)",
     "insert into reborn select i, i, 'second life' from generate_series(50, 120) i",
-    "alter type mood rename value 'glad' to 'merry'",
-    "insert into moody values (1003, 'merry', '{merry}', null)",
 )
 
 KEYS = (
