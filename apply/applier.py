@@ -62,7 +62,6 @@ class Applier:
         *,
         limits: Limits = DEFAULT_LIMITS,
         ddl: DdlPolicy = DdlPolicy.APPLY,
-        decode_policy: str = "stop",
         comes_again: bool = True,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
@@ -72,7 +71,7 @@ class Applier:
         self.waiting = waiting
         self.cursors = Cursors()
         self.builder = BatchBuilder(
-            catalog, self.cursors.positions, lot, writer.sink, waiting, ddl=ddl, decode_policy=decode_policy,
+            catalog, self.cursors.positions, lot, writer.sink, waiting, ddl=ddl, decode_policy=writer.policies.decode,
             comes_again=comes_again,
         )  # fmt: skip
         self.holds = Holds(self.cursors, waiting, writer, catalog, self.builder.target, partition_count, limits)

@@ -151,7 +151,6 @@ class _Service:
                 self._partition_count,
                 limits=limits_of(settings),
                 ddl=settings.ddl.altered,
-                decode_policy=policies.decode,
                 comes_again=settings.mode is not Mode.CDC and not is_foreign,
             )
             if policies.contradictions.looks and sink.capabilities.finds:

@@ -43,7 +43,8 @@ class Writer:
     ) -> None:
         self.sink = sink
         self._dead_letters = dead_letters
-        self._policies = policies = policies.without_parking() if sink.capabilities.commit_order else policies
+        self.policies = policies = policies.without_parking() if sink.capabilities.commit_order else policies
+        """What holds at this sink."""
         self._answers = Answers(policies)
         self._conflicts = Conflicts(policies.contradictions)
         self._rank = rank
@@ -339,9 +340,9 @@ class Writer:
         for one in contradicted:
             self._answers.answer(*one, parked, outcome)
         for _, error, records in refused:
-            self._answers.answer(self._policies.of(error), error, records, parked, outcome)
+            self._answers.answer(self.policies.of(error), error, records, parked, outcome)
         for record, error in batch.refused:
-            self._answers.answer(self._policies.decode, error, [record], parked, outcome)
+            self._answers.answer(self.policies.decode, error, [record], parked, outcome)
         parked += [(record, QUEUED, "") for record in batch.queued]
         if parked:
             # From here until the end the partitions are ours: whoever lost them to another must not park what is

@@ -42,7 +42,7 @@ class Policies:
 
     row_rejected: str = "park"
     row_conflict: str = "park"
-    decode: str = "stop"
+    decode: str = "park"
     rejections: Escalation = Escalation()
     conflicts: Escalation = Escalation()
     contradictions: ConflictPolicies = NOBODY_LOOKS

@@ -413,7 +413,6 @@ class Rig:
             self.topics.partitions,
             limits=limits or Limits(batch_rows=10_000),
             ddl=ddl,
-            decode_policy=policies.decode,
             monotonic=self.clock,
         )
         if policies.contradictions.looks:

@@ -427,10 +427,10 @@ def test_a_record_that_cannot_be_read_stops_or_is_parked_as_the_policy_says() ->
     rig.topics.put(ORDERS, "u", None, (1, "c", True))
     rig.topics.put(ORDERS, "c", None, (2, "a", True))
     with pytest.raises(TailraceError) as caught:
-        rig.settle(rig.member(take_all=True))
+        rig.settle(rig.member(policies=Policies(decode="stop"), take_all=True))
     assert caught.value.kind is ErrorKind.DECODE
     assert caught.value.position == "shop.public.orders/0@1"
-    rig.settle(rig.member(policies=Policies(decode="park"), take_all=True))
+    rig.settle(rig.member(take_all=True))
     assert set(rig.target.read(ORDERS.name)) == {(1, "a", True), (2, "a", True)}
     assert [record.offset for _, record in rig.dead_letters.records] == [1, 2]
 
