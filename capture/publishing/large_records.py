@@ -20,7 +20,7 @@ from schemas.topic_settings import Cleanup
 from schemas.topics import parts_topic
 
 
-class Producer(Protocol):
+class RecordProducer(Protocol):
     """What is needed of `runtime.kafka.producer.TransactionalProducer`."""
 
     def produce(
@@ -45,7 +45,7 @@ class LargeRecords:
     """Publishes records that are too large for their topic."""
 
     def __init__(
-        self, topic: str, part_bytes: int, producer: Producer, make: Callable[[], object], end: Callable[[], int]
+        self, topic: str, part_bytes: int, producer: RecordProducer, make: Callable[[], object], end: Callable[[], int]
     ) -> None:
         """`make` makes the topic if it is not there, `end` tells its end."""
         self._topic = topic
@@ -73,7 +73,7 @@ class LargeRecords:
         self._producer.produce(topic, key, small, partition, [(HEADER, where.to_header())])
 
 
-def open_large_records(settings: Settings, producer: Producer, topics: TopicAdmin) -> LargeRecords:
+def open_large_records(settings: Settings, producer: RecordProducer, topics: TopicAdmin) -> LargeRecords:
     """Return what publishes the large records of a replication. The topic is made with the first one."""
     topic = parts_topic(settings.name)
 

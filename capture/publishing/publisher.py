@@ -12,13 +12,12 @@ from typing import Protocol
 
 from capture.full_load.held_back import HeldBack
 from capture.full_load.window import Horizon, LoadWindow, overlay
-from capture.publishing.large_records import LargeRecords
+from capture.publishing.large_records import LargeRecords, RecordProducer
 from capture.publishing.shapes import Reshaper, Shaped
 from capture.publishing.transactions import Transactions
 from capture.source import Snapshot
 from runtime.failpoints import hit
 from runtime.kafka.errors import OversizedError
-from runtime.kafka.producer import Headers
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
 from schemas.errors import ErrorKind, TailraceError
@@ -35,22 +34,13 @@ KEYLESS_PARTITION = 0
 """Rows without a key would be spread at random, and lose their order: they all go to one partition."""
 
 
-class Producer(Protocol):
+class Producer(RecordProducer, Protocol):
     """What is needed of `runtime.kafka.producer.TransactionalProducer`."""
 
     in_transaction: bool
 
     def begin(self) -> None: ...
-    def produce(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None = None,
-        headers: Headers | None = None,
-    ) -> None: ...
     def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None: ...
-    def flush(self) -> None: ...
     def commit(self) -> None: ...
     def close(self) -> None: ...
 
