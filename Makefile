@@ -73,7 +73,7 @@ demo: preflight-quiet venv ## watch a database move under fire (SOURCE=mysql TAR
 bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name for one)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one machine (ARGS for a part)
+bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one machine (ARGS='--shapes orders' for a part)
 	@$(BIN)/python -m benchmarks.compare $(or $(ARGS),--record)
 
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, FAULTS=a,b, REPORT=file)

@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from benchmarks import report
-from benchmarks.measure import BenchmarkError
-from benchmarks.pages import RESULTS, ROOT, write_page
-from benchmarks.run import GROUPS, run_round
+from benchmarks.page import report, tables
+from benchmarks.page.pages import RESULTS, ROOT, write_page
+from benchmarks.stages.measure import BenchmarkError
+from benchmarks.stages.run import GROUPS, run_round
 from deploy.local.cache import LocalServerError
 
 ROWS_MIN = 10_000
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     results = report.document(rounds, options.rows, load_before)
-    print("\n" + report.table(results))
+    print("\n" + tables.ours(results))
     RESULTS.mkdir(exist_ok=True)
     kept = RESULTS / ("latest.json" if options.record else f"{options.name or 'all'}.json")
     kept.write_text(report.dump(results), encoding="utf-8")

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import boto3
 
 from deploy.local.aws import AwsServer
+from deploy.local.gremlin import GremlinServer
 from deploy.local.moto import MotoServer
 from deploy.local.opensearch import OpensearchServer
 from deploy.local.s3 import S3Server
+from deploy.local.secantus import SecantusServer
 from deploy.local.server import LocalServer
 
 Section = dict[str, Any]
@@ -83,11 +85,21 @@ def _kafka(_: None, __: Path, bootstrap: str) -> Section:
     return {"engine": "kafka", "kafka": address, "topic": "{name}.copy.{table}", **form}
 
 
+def _mongodb(server: SecantusServer, _: Path, __: str) -> Section:
+    return {"engine": "mongodb", "host": "127.0.0.1", "port": server.port, "tls": "disable"}
+
+
+def _neptune(server: GremlinServer, _: Path, __: str) -> Section:
+    return {"engine": "neptune", **server.settings}
+
+
 KINDS: dict[str, Kind] = {
     "dynamodb": Kind("DynamoDB (an imitation of it)", MotoServer, _dynamodb),
     "files": Kind("files of JSON lines", None, _files),
     "kafka": Kind("other topics, in DMS's JSON", None, _kafka),
     "kinesis": Kind("Kinesis (an imitation of it)", MotoServer, _kinesis),
+    "mongodb": Kind("MongoDB (an imitation of it)", SecantusServer, _mongodb),
+    "neptune": Kind("Neptune (Gremlin Server, in memory)", GremlinServer, _neptune),
     "opensearch": Kind("OpenSearch", OpensearchServer, _opensearch),
     "s3": Kind("S3 (a gateway to local files), Parquet", S3Server, _s3),
 }

@@ -121,9 +121,18 @@ def _mariadb(version: str) -> Path:
     return cached(f"mariadb-{version}", make)
 
 
-def _mysql_programs() -> Programs:
+def mysql_client(name: str) -> list[str]:
+    """Return the words that run one of MySQL's client programs, downloaded if need be."""
+    return debian.command(_mysql(), name, "mysql/private")
+
+
+def _mysql() -> Path:
     packages = ("mysql-server-core", "mysql-client-core")
-    root = cached("mysql-9", lambda directory: debian.unpack(packages, directory))
+    return cached("mysql-9", lambda directory: debian.unpack(packages, directory))
+
+
+def _mysql_programs() -> Programs:
+    root = _mysql()
     command = (*debian.command(root, "mysqld", "mysql/private"), "--no-defaults")
     share = root / "usr" / "share" / "mysql"
     words = (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks import compare, report
+from benchmarks import compare
 from benchmarks.compare import Measured
-from benchmarks.latency import Latency, summary
-from benchmarks.measure import BenchmarkError, Sample, cost, percentile
-from benchmarks.report import MIB, Limit, Round, StageResult
+from benchmarks.page import pages, report, tables, text
+from benchmarks.page.report import MIB, Limit, Round, StageResult
+from benchmarks.stages.latency import Latency, summary
+from benchmarks.stages.measure import BenchmarkError, Sample, cost, percentile
 
 
 def _samples(*rows: tuple[float, int, float, int]) -> list[Sample]:
@@ -64,7 +67,7 @@ def test_the_medians_of_rounds_keep_what_is_no_number() -> None:
 def test_the_page_shows_every_number_in_its_unit() -> None:
     stage = StageResult.of("log-avro", "log → Kafka", cost(SAMPLES), 70_000)
     rounds = [Round([stage], [Latency(100, 99.6, 1000, 50.0, 80.0, 120.0, 1234.0)], [Limit("COPY TO", 9, 1.0, 9e6)])]
-    page = report.page(report.document(rounds, 20_000, 0.5))
+    page = text.page({"latest": report.document(rounds, 20_000, 0.5)}, "")
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     assert ["log → Kafka", "300", "400", "215", "90 MiB", "100 per event"] in table
     assert ["100/s", "100/s", "50 ms", "80 ms", "120 ms", "1,234 ms"] in table
@@ -74,7 +77,7 @@ def test_the_page_shows_every_number_in_its_unit() -> None:
 
 def test_a_comparison_is_of_medians_by_stage_shape_and_encoding() -> None:
     runs = [
-        Measured("log", "orders", encoding, side, 10, rate, 2 * rate, 50.0, None)
+        Measured("postgresql", "log", "orders", encoding, side, 10, rate, 2 * rate, 50.0, None)
         for encoding, side, rate in (
             ("json", "ours", 300.0), ("json", "peer", 50.0), ("json", "ours", 500.0), ("json", "peer", 150.0),
             ("avro", "ours", 90.0), ("avro", "peer", 30.0),
@@ -85,6 +88,14 @@ def test_a_comparison_is_of_medians_by_stage_shape_and_encoding() -> None:
         ("json", 4.0, 4.0),
         ("avro", 3.0, 3.0),
     ]
-    text = report.comparison({"summary": found, "limits": [{"name": "a", "events_per_s": 1234.0}]})
-    assert "| 400 " in text
-    assert "| 1,234 " in text
+    limit = {"engine": "mysql", "shape": "orders", "name": "a", "events_per_s": 1234.0}
+    shown = tables.comparison({"summary": found, "limits": [limit]})
+    assert "| PostgreSQL log → Kafka | json     | 400 " in shown
+    assert "| 1,234 " in shown
+
+
+def test_what_is_measured_again_takes_the_place_of_what_was(tmp_path: Path) -> None:
+    kept = tmp_path / "results" / "sinks.json"
+    pages.merge(kept, {"when": "then", "targets": [{"target": "a", "rate": 1}, {"target": "b", "rate": 2}]})
+    pages.merge(kept, {"when": "now", "targets": [{"target": "a", "rate": 3}]})
+    assert pages.read(kept) == {"when": "now", "targets": [{"target": "b", "rate": 2}, {"target": "a", "rate": 3}]}

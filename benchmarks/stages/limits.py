@@ -1,18 +1,25 @@
-"""What the database's own tools do with the same rows: nothing that reads or writes it can be faster."""
+"""What the database's and Kafka's own tools do with the same rows: nothing that reads or writes them can be faster."""
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
 
 import psycopg
 
-from benchmarks import orders
-from benchmarks.measure import BenchmarkError
+from benchmarks.databases import orders
+from benchmarks.stages.measure import BenchmarkError
+from deploy.local.java import find_java
+from deploy.local.kafka import kafka_jars
 from deploy.local.postgresql import PostgresqlAddress, programs
 from runtime import clock
 
 SLOT, PUBLICATION = "bench_limit", "bench_limit"
 TIMEOUT_S = 600
+SENT = 1_000_000
+PRODUCER = ("compression.type=lz4", "batch.size=262144", "linger.ms=20", "buffer.memory=134217728")
+"""The best known settings of Kafka's producer test."""
 
 
 def copy_speeds(source_dsn: str, target_dsn: str) -> tuple[int, float, float]:
@@ -65,3 +72,22 @@ def log_speed(address: PostgresqlAddress, database: str) -> float | None:
     if done.returncode:
         raise BenchmarkError(f"pg_recvlogical failed: {done.stderr.strip()[-500:]}")
     return seconds
+
+
+def producer_speed(source_dsn: str, bootstrap: str, topic: str, directory: Path) -> tuple[int, float]:
+    """Return how many records Kafka's own producer test sent to a topic, and the seconds by its own word.
+
+    The records are rows of the source as JSON, like those of ours, drawn at random from ten thousand of them.
+    """
+    payload = directory / "payload.jsonl"
+    query = "select json_build_object('op', 'c', 'before', null, 'after', o)::text from orders o limit 10000"
+    with psycopg.connect(source_dsn) as source:
+        payload.write_text("\n".join(str(text) for (text,) in source.execute(query)))
+    command = [find_java(), "-Xmx1g", "-cp", kafka_jars(), "org.apache.kafka.tools.ProducerPerformance"]
+    command += ["--topic", topic, "--num-records", str(SENT), "--throughput", "-1", "--payload-file", str(payload)]
+    command += ["--command-property", f"bootstrap.servers={bootstrap}", *PRODUCER]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    rates = re.findall(r"([\d.]+) records/sec", done.stdout)
+    if done.returncode or not rates:
+        raise BenchmarkError(f"the producer test failed: {(done.stdout + done.stderr).strip()[-500:]}")
+    return SENT, SENT / float(rates[-1])

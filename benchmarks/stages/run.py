@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import psycopg
-
-from benchmarks import latency, limits, orders
-from benchmarks.measure import BenchmarkError, Cost
-from benchmarks.report import Limit, Round, StageResult
-from benchmarks.stage import SOURCE, Stage
+from benchmarks.databases import orders
+from benchmarks.databases.engine import SOURCE
+from benchmarks.page.report import Limit, Round, StageResult
+from benchmarks.stages import latency, limits
+from benchmarks.stages.measure import BenchmarkError, Cost
+from benchmarks.stages.stage import TARGET, Stage
 
 AVRO, JSON = "bench_avro", "bench_json"
-LATENCY_RATES = (100, 1000)
-LATENCY_S = 10.0
-WARM_UP_ROWS = 100
 
 Tell = Callable[[str], None]
 
@@ -29,7 +26,7 @@ def run_round(rows: int, tell: Tell, groups: Collection[str] = GROUPS) -> Round:
     with Stage() as stage:
         result = Round([], [], [])
         tell(f"{rows:,} rows")
-        orders.create(stage.source_dsn, rows)
+        orders.create(stage.postgresql.dsn(SOURCE), rows)
         avro = stage.configure(AVRO)
         if "limits" in groups:
             _copy_limits(stage, result, tell)
@@ -53,13 +50,13 @@ def _load(stage: Stage, avro: Path, result: Round, tell: Tell) -> None:
 def _changes(stage: Stage, avro: Path, rows: int, result: Round, tell: Tell) -> None:
     json = stage.configure(JSON, mode="cdc", topics={"format": "json"})
     stage.prepare(json)
-    limits.mark_log(stage.source_dsn)
-    changed = orders.change(stage.source_dsn, rows)
+    stage.engine.mark_log()
+    changed = orders.change(stage.postgresql.dsn(SOURCE), rows)
     tell(f"{changed:,} changes")
     before = stage.topic_bytes(AVRO)
-    seconds = limits.log_speed(stage.postgresql.address, SOURCE)
-    if seconds is not None:
-        _limit(result, tell, "pg_recvlogical", changed, seconds)
+    found = stage.engine.read_log()
+    if found is not None:
+        _limit(result, tell, found[0], changed, found[1])
     _add(result, tell, "log-json", "PostgreSQL log → Kafka, JSON", stage.capture(json), stage.topic_bytes(JSON))
     cost = stage.capture(avro)
     _add(result, tell, "log-avro", "PostgreSQL log → Kafka, Avro", cost, stage.topic_bytes(AVRO) - before)
@@ -67,31 +64,23 @@ def _changes(stage: Stage, avro: Path, rows: int, result: Round, tell: Tell) -> 
 
 
 def _copy_limits(stage: Stage, result: Round, tell: Tell) -> None:
-    rows, read_s, written_s = limits.copy_speeds(stage.source_dsn, stage.target_dsn)
+    rows, read_s, written_s = limits.copy_speeds(stage.postgresql.dsn(SOURCE), stage.postgresql.dsn(TARGET))
     _limit(result, tell, "COPY TO", rows, read_s)
     _limit(result, tell, "COPY FROM", rows, written_s)
 
 
 def _latency(stage: Stage, avro: Path, first: int, result: Round, tell: Tell) -> None:
     services = [stage.start(avro, "capture"), stage.start(avro, "apply")]
-    with (
-        psycopg.connect(stage.source_dsn, autocommit=True) as source,
-        psycopg.connect(stage.target_dsn, autocommit=True) as target,
-    ):
-        orders.insert(source, first, first + WARM_UP_ROWS - 1)
-        latency.wait_for(target, first, first + WARM_UP_ROWS - 1)
-    first += WARM_UP_ROWS
-    for rate in LATENCY_RATES:
-        found = latency.measure(stage.source_dsn, stage.target_dsn, first, rate, LATENCY_S)
-        first += found.rows
+    source, target = stage.postgresql.dsn(SOURCE), stage.postgresql.dsn(TARGET)
+    for found in latency.measure_all(source, target, first):
         result.latencies.append(found)
-        tell(f"latency at {rate}/s: p50 {found.p50_ms:.0f} ms, p99 {found.p99_ms:.0f} ms")
+        tell(f"latency at {found.wanted_per_s:,}/s: p50 {found.p50_ms:.0f} ms, p99 {found.p99_ms:.0f} ms")
     for service in services:
         service.stop()
 
 
 def _check_equal(stage: Stage) -> None:
-    if orders.digest(stage.source_dsn) != orders.digest(stage.target_dsn):
+    if stage.engine.digest(SOURCE) != stage.engine.digest(TARGET):
         raise BenchmarkError("source and target differ: the numbers mean nothing")
 
 
@@ -101,5 +90,5 @@ def _add(result: Round, tell: Tell, name: str, title: str, cost: Cost, topic_byt
 
 
 def _limit(result: Round, tell: Tell, name: str, events: int, seconds: float) -> None:
-    result.limits.append(Limit(name, events, seconds, events / seconds))
+    result.limits.append(Limit.of(name, events, seconds))
     tell(f"{name}: {events / seconds:,.0f}/s")

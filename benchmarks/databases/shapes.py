@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from benchmarks import orders
+from benchmarks.databases import orders
 
 ROUND_ROWS = 1000
 """Rows that a round of changes inserts; it updates 400 and deletes 100 others."""

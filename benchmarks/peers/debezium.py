@@ -1,4 +1,4 @@
-"""The peer: Debezium's PostgreSQL connector, and its JDBC sink, in a Kafka Connect worker of their own, tuned.
+"""The peer: Debezium's connector for the source, and its JDBC sink, in a Kafka Connect worker of their own, tuned.
 
 Tuned as well as we know how: large batches and fetches, lz4, a second of heap to spare, no tombstones where we write
 none, the sink's reduction buffer and rewritten batches. Its start is left out of its rates as ours is.
@@ -7,17 +7,14 @@ none, the sink's reduction buffer and rewritten batches. Its start is left out o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psycopg
-
-from benchmarks.measure import BenchmarkError, Cost, cost, watch
-from benchmarks.stage import SOURCE, TABLE, Stage
+from benchmarks.databases.engine import PEER_TABLE, Properties
+from benchmarks.stages.measure import BenchmarkError, Cost, cost, watch
+from benchmarks.stages.stage import Stage
 from deploy.local.connect import ConnectWorker, avro_converters, json_converters
-from deploy.local.postgresql import PASSWORD, SUPERUSER
 from deploy.local.registry import RegistryServer
 from runtime import clock
 from runtime.kafka.admin import TopicSpec
@@ -27,8 +24,9 @@ HEAP_MB = 2048
 JVM = ("-Xms1g", "-XX:+UseG1GC")
 PARTITIONS = 4
 """As our topics have by default."""
+SINK_PLUGIN = "debezium-jdbc"
 
-WORKER: dict[str, str | int | bool] = {
+WORKER: Properties = {
     "producer.compression.type": "lz4",
     "producer.batch.size": 262_144,
     "producer.linger.ms": 20,
@@ -39,19 +37,15 @@ WORKER: dict[str, str | int | bool] = {
     "consumer.fetch.max.bytes": 67_108_864,
     "consumer.auto.offset.reset": "earliest",
 }
-SOURCE_CONNECTOR: dict[str, str | int | bool] = {
-    "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+SOURCE_CONNECTOR: Properties = {
     "tasks.max": 1,
-    "plugin.name": "pgoutput",
-    "publication.autocreate.mode": "filtered",
-    "table.include.list": str(TABLE),
     "max.batch.size": 16_384,
     "max.queue.size": 65_536,
     "poll.interval.ms": 50,
     "snapshot.fetch.size": 20_000,
     "tombstones.on.delete": False,
 }
-SINK_CONNECTOR: dict[str, str | int | bool] = {
+SINK_CONNECTOR: Properties = {
     "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
     "tasks.max": 1,
     "insert.mode": "upsert",
@@ -60,10 +54,12 @@ SINK_CONNECTOR: dict[str, str | int | bool] = {
     "schema.evolution": "basic",
     "batch.size": 5000,
     "use.reduction.buffer": True,
-    "collection.name.format": "peer_orders",
+    "collection.name.format": PEER_TABLE,
     "use.time.zone": "UTC",
 }
-SINK_TABLE = "peer_orders"
+PROMPT_WORKER: Properties = {"producer.linger.ms": 0}
+PROMPT_SOURCE: Properties = {"poll.interval.ms": 1}
+"""What is set otherwise where the time of each change counts, not how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,37 +82,35 @@ def avro(registry: RegistryServer) -> Encoding:
 
 
 def configuration() -> dict[str, Any]:
-    """Return how the peer is set up, for the results."""
+    """Return how the peer is set up, for the results; where its servers are is left out."""
     return {
         "jvm": [f"-Xmx{HEAP_MB}m", *JVM],
         "worker": WORKER,
         "source": SOURCE_CONNECTOR,
         "sink": SINK_CONNECTOR,
         "json": JSON.converters,
+        "json-with-schema": JSON_WITH_SCHEMA.converters,
+        "avro": "Apicurio's converter 2.6 in Confluent's wire format, a registry of Apicurio 3.0",
+        "latency": {"worker": PROMPT_WORKER, "source": PROMPT_SOURCE},
     }
 
 
 class Peer:
-    """The peer on a stage: each replication has a name, a topic prefix, a slot, a directory."""
+    """The peer on a stage: each replication has a name, a topic prefix, a directory, and a slot where there are any."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._engine = stage.engine
 
     def prepare(self, name: str, encoding: Encoding) -> None:
         """Let a replication note where the log stands: what is changed from now on is its backlog."""
         self._make_topic(name)
-        connector = self._source(name, encoding, snapshot="no_data")
-        with (
-            self._worker(name, connector, encoding) as worker,
-            psycopg.connect(self._stage.source_dsn, autocommit=True) as source,
-        ):
-            self._until(worker, lambda: worker.state(name) == "RUNNING")
-            active = "select active from pg_replication_slots where slot_name = %s"
-            self._until(worker, lambda: source.execute(active, (name,)).fetchone() == (True,))
+        with self._worker(name, [self._source(name, encoding, snapshot="no_data")], encoding) as worker:
+            self._until(worker, lambda: worker.state(name) == "RUNNING" and self._engine.captures(name))
 
             def noted() -> bool:
                 # The first change that it sees makes it note an offset.
-                source.execute("update orders set id = id where id = 1")
+                self._engine.touch()
                 return bool(worker.offsets(name))
 
             self._until(worker, noted)
@@ -130,32 +124,28 @@ class Peer:
         self._make_topic(name)
         found = self._capture(name, self._source(name, encoding, snapshot="initial"), encoding, rows)
         if not keep:
-            self._drop_slot(name)
+            self._engine.forget(name)
         return found
 
     def apply(self, name: str, database: str, encoding: Encoding, query: str, until: int) -> Cost:
         """Measure the sink on a replication's topic until `query`, where `{table}` is its table, counts `until`."""
-        address = self._stage.postgresql.address
-        connector = {
-            "name": f"{name}_sink",
-            **SINK_CONNECTOR,
-            "topics": self.topic(name),
-            "connection.url": f"jdbc:postgresql://{address.host}:{address.port}/{database}?reWriteBatchedInserts=true",
-            "connection.username": SUPERUSER,
-            "connection.password": PASSWORD,
-            **encoding.converters,
-        }
-        with psycopg.connect(address.dsn(database), autocommit=True) as target:
+        sink = self._sink(name, database, encoding)
+        with (
+            self._engine.counting(database) as count,
+            self._worker(f"{name}_sink", [sink], encoding) as worker,
+        ):
+            return cost(watch([worker.pid], lambda: count(query.format(table=PEER_TABLE)), until, worker.check))
 
-            def done() -> int:
-                there = target.execute("select to_regclass(%s) is not null", (SINK_TABLE,)).fetchone()
-                if there is None or not there[0]:
-                    return 0
-                found = target.execute(query.format(table=SINK_TABLE).encode()).fetchone()
-                return int(found[0]) if found else 0
-
-            with self._worker(f"{name}_sink", connector, encoding, sink=True) as worker:
-                return cost(watch(worker.pid, done, until, worker.check))
+    @contextlib.contextmanager
+    def running(self, name: str, database: str, encoding: Encoding) -> Iterator[ConnectWorker]:
+        """Run connector and sink in one worker, set for short latency, from where the log stands now."""
+        self._make_topic(name)
+        source = self._source(name, encoding, snapshot="no_data") | PROMPT_SOURCE
+        sink = self._sink(name, database, encoding)
+        with self._worker(name, [source, sink], encoding, settings=WORKER | PROMPT_WORKER) as worker:
+            self._until(worker, lambda: worker.state(name) == "RUNNING" and self._engine.captures(name))
+            yield worker
+        self._engine.forget(name)
 
     def published(self, name: str) -> int:
         """Return how many records the topic of a replication has."""
@@ -163,51 +153,58 @@ class Peer:
 
     def topic(self, name: str) -> str:
         """Return the topic of the table."""
-        return f"{name}.{TABLE}"
+        return f"{name}.{self._stage.table}"
 
-    def _capture(self, name: str, connector: dict[str, str | int | bool], encoding: Encoding, events: int) -> Cost:
+    def _capture(self, name: str, connector: Properties, encoding: Encoding, events: int) -> Cost:
         before = self.published(name)
-        with self._worker(name, connector, encoding) as worker:
-            return cost(watch(worker.pid, lambda: self.published(name) - before, events, worker.check))
+        with self._worker(name, [connector], encoding) as worker:
+            return cost(watch([worker.pid], lambda: self.published(name) - before, events, worker.check))
 
-    def _source(self, name: str, encoding: Encoding, *, snapshot: str) -> dict[str, str | int | bool]:
-        address = self._stage.postgresql.address
+    def _source(self, name: str, encoding: Encoding, *, snapshot: str) -> Properties:
         return {
             "name": name,
             **SOURCE_CONNECTOR,
             "topic.prefix": name,
-            "slot.name": name,
-            "publication.name": name,
+            "table.include.list": str(self._stage.table),
             "snapshot.mode": snapshot,
-            "database.hostname": address.host,
-            "database.port": address.port,
-            "database.user": SUPERUSER,
-            "database.password": PASSWORD,
-            "database.dbname": SOURCE,
+            **self._engine.connector(name, self._stage.directory / f"peer-{name}"),
             **encoding.converters,
+        }
+
+    def _sink(self, name: str, database: str, encoding: Encoding) -> Properties:
+        where: Mapping[str, str | int | bool] = self._engine.sink(database)
+        return {
+            "name": f"{name}_sink",
+            **SINK_CONNECTOR,
+            "topics": self.topic(name),
+            **where,
+            **{name: value for name, value in encoding.converters.items() if "converter" in name},
         }
 
     @contextlib.contextmanager
     def _worker(
-        self, name: str, connector: dict[str, str | int | bool], encoding: Encoding, *, sink: bool = False
+        self, name: str, connectors: Sequence[Properties], encoding: Encoding, *, settings: Properties = WORKER
     ) -> Iterator[ConnectWorker]:
-        directory: Path = self._stage.directory / f"peer-{name}"
-        plugins = ("debezium-jdbc" if sink else "debezium-postgres", *encoding.plugins)
-        bootstrap = str(self._stage.bootstrap)
+        sinks = [connector for connector in connectors if "topics" in connector]
+        plugins = [*encoding.plugins]
+        if len(sinks) < len(connectors):
+            plugins.append(self._engine.plugin)
+        if sinks:
+            plugins.append(SINK_PLUGIN)
         worker = ConnectWorker(
-            directory, bootstrap, [connector], plugins=plugins, heap_mb=HEAP_MB, jvm_options=JVM, settings=WORKER
+            self._stage.directory / f"peer-{name}",
+            str(self._stage.bootstrap),
+            connectors,
+            plugins=plugins,
+            heap_mb=HEAP_MB,
+            jvm_options=JVM,
+            settings=settings,
         )
         with worker:
             yield worker
 
     def _make_topic(self, name: str) -> None:
         self._stage.topics.ensure([TopicSpec(self.topic(name), PARTITIONS)])
-
-    def _drop_slot(self, name: str) -> None:
-        with psycopg.connect(self._stage.source_dsn, autocommit=True) as source:
-            source.execute(
-                "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s", (name,)
-            )
 
     def _until(self, worker: ConnectWorker, met: Callable[[], bool]) -> None:
         deadline = clock.monotonic() + READY_TIMEOUT_S

@@ -7,7 +7,7 @@ a stream's speed. The whole run's time stands beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -81,15 +81,15 @@ def cost(samples: Sequence[Sample]) -> Cost:
     )
 
 
-class ProcessTree:
-    """CPU time and memory of a process and all its descendants, those that have ended included."""
+class ProcessTrees:
+    """CPU time and memory of processes and all their descendants, those that have ended included."""
 
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
+    def __init__(self, *pids: int) -> None:
+        self._roots = [psutil.Process(pid) for pid in pids]
         self._cpu_s: dict[psutil.Process, float] = {}
 
     def look(self) -> tuple[float, int]:
-        """Return the CPU-seconds used so far, and the bytes of memory now (0 once the process has ended)."""
+        """Return the CPU-seconds used so far, and the bytes of memory now (0 once the processes have ended)."""
         memory_bytes = 0
         for process in self._members():
             try:
@@ -101,11 +101,12 @@ class ProcessTree:
             self._cpu_s[process] = times.user + times.system
         return sum(self._cpu_s.values()), memory_bytes
 
-    def _members(self) -> list[psutil.Process]:
-        try:
-            return [self._root, *self._root.children(recursive=True)]
-        except psutil.Error:
-            return []
+    def _members(self) -> Iterator[psutil.Process]:
+        for root in self._roots:
+            try:
+                yield from (root, *root.children(recursive=True))
+            except psutil.Error:
+                continue
 
 
 def _memory_bytes(process: psutil.Process) -> int:
@@ -115,32 +116,43 @@ def _memory_bytes(process: psutil.Process) -> int:
     return int(getattr(full, "pss", 0) or full.rss)
 
 
-def follow(process: ServerProcess, events: Callable[[], int], *, interval_s: float = INTERVAL_S) -> list[Sample]:
-    """Sample a service until it ends by itself. `events` counts from any base; samples count from its first answer."""
-    tree, begin, base = ProcessTree(process.pid), clock.monotonic(), events()
+def follow(
+    processes: Sequence[ServerProcess], events: Callable[[], int], *, interval_s: float = INTERVAL_S
+) -> list[Sample]:
+    """Sample services until all end by themselves. `events` counts from any base; samples count from its first answer.
+
+    Raises BenchmarkError if one fails.
+    """
+    trees, begin, base = ProcessTrees(*(process.pid for process in processes)), clock.monotonic(), events()
     samples: list[Sample] = []
     running = True
     while running:
-        running = process.running
+        running = any(process.running for process in processes)
         done = events() - base
-        samples.append(Sample(clock.monotonic(), done, *tree.look()))
+        samples.append(Sample(clock.monotonic(), done, *trees.look()))
         if clock.monotonic() - begin > DEADLINE_S:
             raise BenchmarkError(f"a service did not end within {DEADLINE_S:.0f} s")
         clock.sleep(interval_s)
-    if process.return_code:
-        raise BenchmarkError(f"a service ended with code {process.return_code}")
+    for process in processes:
+        if process.return_code:
+            raise BenchmarkError(f"a service ended with code {process.return_code}")
     return samples
 
 
 def watch(
-    pid: int, events: Callable[[], int], until: int, check: Callable[[], None], *, interval_s: float = INTERVAL_S
+    pids: Sequence[int],
+    events: Callable[[], int],
+    until: int,
+    check: Callable[[], None],
+    *,
+    interval_s: float = INTERVAL_S,
 ) -> list[Sample]:
-    """Sample a service that never ends until it has done `until` events. `check` raises if it has failed."""
-    tree, begin = ProcessTree(pid), clock.monotonic()
+    """Sample services that never end until they have done `until` events. `check` raises if one has failed."""
+    trees, begin = ProcessTrees(*pids), clock.monotonic()
     samples: list[Sample] = []
     while not samples or samples[-1].events < until:
         now = clock.monotonic()
-        samples.append(Sample(now, min(events(), until), *tree.look()))
+        samples.append(Sample(now, min(events(), until), *trees.look()))
         if now - begin > DEADLINE_S:
             raise BenchmarkError(f"a service did not do its {until} events within {DEADLINE_S:.0f} s")
         if len(samples) % 50 == 0:

@@ -30,7 +30,7 @@ UPDATE = "status = 'updated', qty = qty + 1, updated_at = updated_at + interval 
 _INSERT = f"insert into orders select {VALUES.replace('%', '%%')} from generate_series(%s::bigint, %s::bigint) i"
 _UPDATE = f"update orders set {UPDATE} where id between %s and %s"
 
-_DIGEST = "select count(*), sum(hashtextextended(o::text, 0)::numeric) from orders o"
+_DIGEST = "select count(*), sum(hashtextextended(o::text, 0)::numeric) from {} o"
 
 
 def create(dsn: str, rows: int) -> None:
@@ -61,7 +61,7 @@ def change(dsn: str, rows: int) -> int:
     return rounds * CHANGES_PER_ROUND
 
 
-def digest(dsn: str) -> tuple[object, ...]:
+def digest(dsn: str, table: str = "orders") -> tuple[object, ...]:
     """Return the number of rows and a sum over their texts: two tables with the same digest hold the same rows."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        return connection.execute(_DIGEST).fetchone() or ()
+        return connection.execute(_DIGEST.format(table).encode()).fetchone() or ()

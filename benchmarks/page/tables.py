@@ -1,0 +1,185 @@
+"""Results as Markdown tables, which read well on a screen, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+ENGINES = {"postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
+STAGES = {
+    "rows": "{} rows → Kafka",
+    "log": "{} log → Kafka",
+    "apply rows": "Kafka → {}, full load",
+    "apply changes": "Kafka → {}, changes",
+}
+SIDES = {"ours": "Tailrace", "peer": "Debezium"}
+_BESIDE = ("ours /s", "peer /s", "times", "ours /CPU-s", "peer /CPU-s", "times", "memory")
+FIRST_SHAPE = "orders"
+
+Entry = dict[str, Any]
+
+
+def ours(results: Entry) -> str:
+    """Return our stages, by themselves."""
+    head = ("stage", "events/s", "events per CPU-second", "with start", "peak memory", "bytes on the topic")
+    rows = [
+        (
+            s["title"],
+            f"{s['events_per_s']:,.0f}",
+            f"{s['events_per_cpu_s']:,.0f}",
+            f"{s['events_per_cpu_s_with_start']:,.0f}",
+            f"{s['memory_peak_mib']:.0f} MiB",
+            "" if s["topic_bytes_per_event"] is None else f"{s['topic_bytes_per_event']:.0f} per event",
+        )
+        for s in results["stages"]
+    ]
+    waits = [(f"{entry['wanted_per_s']:,}/s", *_delays(entry)) for entry in results["latencies"]]
+    limits = [(f"`{entry['name']}`", f"{entry['events_per_s']:,.0f}") for entry in results["limits"]]
+    return "\n\n".join(
+        [
+            table(head, rows),
+            table(("commit at source → commit at target", *_DELAYS), waits),
+            table(("limit", "rows or changes per second"), limits),
+        ]
+    )
+
+
+_DELAYS = ("achieved", "p50", "p95", "p99", "max")
+
+
+def _delays(entry: Entry) -> tuple[str, ...]:
+    shown = (f"{entry[f'{name}_ms']:,.0f} ms" for name in ("p50", "p95", "p99", "max"))
+    return f"{entry['achieved_per_s']:,.0f}/s", *shown
+
+
+def comparison(results: Entry) -> str:
+    """Return all figures of both sides, and how many times the peer's ours are."""
+    parts = [headline(results), shapes(results), latencies(results), limits(results)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def headline(results: Entry) -> str:
+    """Return both sides' figures of the ten-column table."""
+    entries = [entry for entry in results["summary"] if entry["shape"] == FIRST_SHAPE]
+    rows = [(_stage(entry), entry["encoding"], *_beside(entry)) for entry in _ordered(entries)]
+    return table(("stage", "encoding", *_BESIDE), rows)
+
+
+def shapes(results: Entry) -> str:
+    """Return both sides' figures of tables of other shapes."""
+    entries = [entry for entry in results["summary"] if entry["shape"] != FIRST_SHAPE]
+    rows = [(entry["shape"], _stage(entry), entry["encoding"], *_beside(entry)) for entry in entries]
+    return table(("table", "stage", "encoding", *_BESIDE), rows)
+
+
+def latencies(results: Entry) -> str:
+    """Return both sides' times from commit to commit."""
+    entries = sorted(results.get("latencies", []), key=lambda entry: (entry["wanted_per_s"], entry["side"]))
+    rows = [
+        (f"{entry['wanted_per_s']:,}/s", SIDES[entry["side"]], entry["encoding"], *_delays(entry)) for entry in entries
+    ]
+    return table(("commit at source → commit at target", "", "encoding", *_DELAYS), rows)
+
+
+def limits(results: Entry) -> str:
+    """Return what the servers' own tools did."""
+    rows = [
+        (f"`{entry['name']}`", ENGINES[entry["engine"]], entry["shape"], f"{entry['events_per_s']:,.0f}")
+        for entry in results.get("limits", [])
+    ]
+    return table(("limit", "database", "table", "per second"), rows)
+
+
+def _stage(entry: Entry) -> str:
+    return STAGES[entry["stage"]].format(ENGINES[entry["engine"]])
+
+
+def _ordered(entries: Iterable[Entry]) -> list[Entry]:
+    engines, stages = list(ENGINES), list(STAGES)
+    return sorted(entries, key=lambda e: (engines.index(e["engine"]), stages.index(e["stage"]), e["encoding"]))
+
+
+def _beside(entry: Entry) -> tuple[str, ...]:
+    ours, peer = entry["ours"], entry["peer"]
+    return (
+        f"{ours['events_per_s']:,.0f}",
+        f"{peer['events_per_s']:,.0f}",
+        f"{entry['times']:.1f}",
+        f"{ours['events_per_cpu_s']:,.0f}",
+        f"{peer['events_per_cpu_s']:,.0f}",
+        f"{entry['times_per_cpu']:.1f}",
+        f"{ours['memory_peak_mib']:.0f} / {peer['memory_peak_mib']:.0f} MiB",
+    )
+
+
+def growth(results: Entry) -> str:
+    """Return how each stage's cost grows, a table for each thing that grows."""
+    parts = []
+    for grows in dict.fromkeys(entry["grows"] for entry in results.get("steps", [])):
+        steps = sorted((e for e in results["steps"] if e["grows"] == grows), key=lambda e: int(e["size"]))
+        names = list(dict.fromkeys(name for step in steps for name in step["costs"]))
+        rows = [(f"{step['size']:,}", *(_spent(step["costs"].get(name)) for name in names)) for step in steps]
+        parts.append(table((grows, *names), rows))
+    return "\n\n".join(parts)
+
+
+def _spent(cost: Entry | None) -> str:
+    if cost is None:
+        return ""
+    return f"{cost['seconds']:.1f} s, {cost['cpu_s']:.1f} CPU-s, {cost['memory_mib']:.0f} MiB"
+
+
+def sinks(results: Entry) -> str:
+    """Return what an applier did with each target, and what share of a core it used."""
+    rows = [
+        (
+            entry["title"],
+            f"{entry['events_per_s']:,.0f}",
+            f"{entry['events_per_cpu_s']:,.0f}",
+            f"{entry['cores']:.2f}",
+            f"{entry['memory_mib']:.0f} MiB",
+            entry["bound"],
+        )
+        for entry in sorted(results.get("targets", []), key=lambda entry: -float(entry["events_per_s"]))
+    ]
+    return table(("target", "records/s", "per CPU-second", "cores used", "memory", "bound by"), rows)
+
+
+def options(results: Entry) -> str:
+    """Return what rules and policies cost."""
+    rules = [(entry["rule"], f"{entry['us']:.2f} µs") for entry in results.get("rules", [])]
+    policies = [
+        (entry["policy"], f"{entry['events_per_s']:,.0f}", f"{entry['us']:.1f} µs", f"{entry['more']:+.0%}")
+        for entry in results.get("policies", [])
+    ]
+    parts = [
+        table(("rule", "of a row of six columns"), rules),
+        table(("conflict policies", "changes/s", "CPU of a change", "more than with none"), policies),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def products(results: Entry) -> str:
+    """Return other Python programs' figures beside ours."""
+    rows = [
+        (
+            entry["product"],
+            entry["stage"],
+            f"{entry['events_per_s']:,.0f}",
+            f"{entry['events_per_cpu_s']:,.0f}",
+            f"{entry['memory_mib']:.0f} MiB",
+        )
+        for entry in results.get("products", [])
+    ]
+    return table(("program", "what it does", "per second", "per CPU-second", "memory"), rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; nothing of no rows."""
+    if not rows:
+        return ""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [head, tuple("-" * width for width in widths), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
