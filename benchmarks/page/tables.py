@@ -65,9 +65,23 @@ def headline(results: Entry) -> str:
     return table(("stage", "encoding", *_BESIDE), rows)
 
 
+def spans(results: Entry) -> str:
+    """Return, for each stage, the least and the most that ours does of the peer's, over all that was measured."""
+    rows = []
+    for stage, title in STAGES.items():
+        entries = [entry for entry in results["summary"] if entry["stage"] == stage]
+        if entries:
+            spans_ = (sorted(entry[name] for entry in entries) for name in ("times", "times_per_cpu"))
+            shown = (f"{found[0]:.1f} to {found[-1]:.1f}" for found in spans_)
+            rows.append((title.format("database"), *shown, str(len(entries))))
+    return table(("stage", "times the peer per second", "per CPU-second", "comparisons"), rows)
+
+
 def shapes(results: Entry) -> str:
     """Return both sides' figures of tables of other shapes."""
     entries = [entry for entry in results["summary"] if entry["shape"] != FIRST_SHAPE]
+    names = list(dict.fromkeys(entry["shape"] for entry in entries))
+    entries = sorted(_ordered(entries), key=lambda entry: names.index(entry["shape"]))
     rows = [(entry["shape"], _stage(entry), entry["encoding"], *_beside(entry)) for entry in entries]
     return table(("table", "stage", "encoding", *_BESIDE), rows)
 

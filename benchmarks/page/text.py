@@ -38,9 +38,13 @@ own. Both sides in turn on the same servers, with the same table, topic settings
 Rates leave out each side's start; CPU-seconds are all threads of the service. All of it shares two cores, so read
 events per CPU-second first: it moves least with other load. These are orders of magnitude of one machine.
 
+{tables.spans(compared)}
+
+The table of ten columns:
+
 {tables.headline(compared)}
 
-{tables.latencies(compared)}
+{tables.latencies(compared) or "Latency beside the peer was not measured."}
 
 ## Tables of other shapes
 
@@ -71,7 +75,7 @@ def _when(entries: list[Results]) -> str:
     return (
         f"Measured on {' and '.join(days)}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}, with {' or '.join(f'{n:,}' for n in rows)} rows of\n"
-        f"each table and half as many changes again; medians of {' or '.join(map(str, rounds))} round(s); the load "
+        f"each table and half as many changes again; medians of {' or '.join(map(str, rounds))} round(s); the load\n"
         f"average was {min(loads)} to {max(loads)} (each entry's time and load stand in the results)."
     )
 

@@ -77,6 +77,7 @@ class Chameleon:
         document = {
             "pid_dir": str(settings / "pid"),
             "log_dir": str(settings / "logs"),
+            # With its log there it stays in the foreground.
             "log_dest": "stdout",
             "log_level": "info",
             "log_days_keep": 10,
@@ -107,7 +108,7 @@ class Chameleon:
 
     def start(self, *words: str) -> ServerProcess:
         """Start `init_replica`, which ends, or `start_replica`, which does not, in the foreground."""
-        command = self._command(*words, "--source", "mysql", "--debug")
+        command = self._command(*words, "--source", "mysql")
         return ServerProcess(command, self.log, stop_signal=signal.SIGTERM, environment=self._environment())
 
     def check(self, process: ServerProcess) -> None:
@@ -116,7 +117,7 @@ class Chameleon:
             raise BenchmarkError(f"pg_chameleon ended with {process.return_code}:\n{log_tail(self.log, 30)}")
 
     def _command(self, *words: str) -> list[str]:
-        program = packages() / "bin" / "chameleon"
+        program = packages() / "bin" / "chameleon.py"
         return [sys.executable, "-W", "ignore", str(program), *words, "--config", "default"]
 
     def _environment(self) -> dict[str, str]:
