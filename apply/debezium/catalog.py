@@ -25,7 +25,7 @@ from schemas.debezium.writer import Writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.registry import TableVersion, table_record
-from schemas.table import TableName
+from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
 
@@ -222,12 +222,14 @@ class DebeziumCatalog(SchemaCatalog):
         same = next((v for v, table in versions.items() if table.fingerprint == made.fingerprint), None)
         if same is None:
             log.info("table met" if not versions else "table changed", table=str(name), version=made.version)
-        document = {
+        document: dict[str, Any] = {
             "topic": topic,
             "version": same or made.version,
             "key": writer.key,
             "fields": writer.fields,
         }
+        if writer.ours is not None:
+            document["ours"] = writer.ours.to_document()
         key = orjson.dumps(["writer", *name, mark.hex()])
         # The writer first: it says which topic the table's version is of.
         records = [(key, orjson.dumps(document))]
@@ -257,7 +259,8 @@ class DebeziumCatalog(SchemaCatalog):
             _, schema, table, mark = key
             topic = document["topic"]
             self._names[TableName(schema, table)] = topic
-            writer = Writer(tuple(document["fields"]), tuple(document["key"]))
+            ours = TableSchema.from_document(document["ours"]) if "ours" in document else None
+            writer = Writer(tuple(document["fields"]), tuple(document["key"]), ours)
             self._written[topic, bytes.fromhex(mark)] = _Written(int(document["version"]), writer)
             return False
         return super()._take(key, document)

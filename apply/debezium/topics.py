@@ -10,6 +10,7 @@ from contextlib import closing
 from itertools import islice
 
 from apply.debezium.catalog import Addition, DebeziumCatalog
+from apply.debezium.versions import open_versions
 from apply.schema_catalog import Records
 from apply.sink import TopicPartition
 from runtime import clock
@@ -57,7 +58,9 @@ def open_reading(settings: Settings, registry: Registry | None) -> Reading:
     """Return what reads the topics' records; with the registry where they are Avro."""
     source = source_of(settings)
     stated = Stated(source.types, source.times, source.decimals, source.binary)
-    return reading(source.format, source.connector, source.placeholder, stated, registry.text if registry else None)
+    text = registry.text if registry else None
+    versions = open_versions(settings.kafka, Topics(settings.kafka))
+    return reading(source.format, source.connector, source.placeholder, stated, text, versions)
 
 
 def open_catalog(

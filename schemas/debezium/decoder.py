@@ -20,7 +20,7 @@ import orjson
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.codec import Decoded, Decoder, Facts, Functions
 from schemas.codecs.generate import compile_functions, guarded, guarded_many, indent, whole_before
-from schemas.debezium import columns, writer
+from schemas.debezium import columns, ours, writer
 from schemas.debezium.texts import item_text
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -84,23 +84,30 @@ def compile_decoder(table: TableSchema, written: writer.Writer, form: Form) -> D
 
 
 def _functions(table: TableSchema, written: writer.Writer, form: Form) -> Functions:
-    kinds = [columns.kind_of(field, form.connector) for field in written.fields]
     is_avro = form.format is Format.AVRO
+    if written.ours is None:
+        kinds = [columns.kind_of(field, form.connector) for field in written.fields]
+        placeholder = form.placeholder
+    else:
+        kinds = ours.kinds_of(written.ours, written.fields, form.connector)
+        # We name columns that the log did not hold, and write nothing in their place.
+        placeholder = None
     parse, parse_key = _parsers(form)
     text = _text(table, kinds)
     names: dict[str, Any] = {
         **columns.NAMES,
+        **ours.NAMES,
         "octets": bytes if is_avro else base64_of,
         "parse": parse,
-        "LISTS": _placeholder_lists(form.placeholder),
-        "NEEDLES": _needles(form.placeholder, kinds, is_avro=is_avro),
+        "LISTS": _placeholder_lists(placeholder),
+        "NEEDLES": _needles(placeholder, kinds, is_avro=is_avro),
         "OPERATIONS": {"c": "c", "r": "c"} if whole_before(table) else {"c": "c", "r": "c", "u": "u"},
     }
     for i, (field, kind) in enumerate(zip(written.fields, kinds, strict=True)):
-        if kind.native.endswith("[]"):
+        if kind.native.endswith("[]") and written.ours is None:
             names[f"items{i}"] = _item_reader(field["items"], form.connector, names)
     made = compile_functions(text, f"Debezium decoder of {table.name} {table.version}", names)
-    rare = _Rare(table, made, form.placeholder)
+    rare = _Rare(table, made, placeholder)
     made["rare"] = rare.read
     return made | {
         "source_text": text,
@@ -143,8 +150,10 @@ def avro_parser(text: str) -> Parse:
     return lambda b: read(BytesIO(b[5:]), schema, None)
 
 
-def _needles(placeholder: str, kinds: list[columns.Kind], *, is_avro: bool) -> tuple[bytes, ...]:
+def _needles(placeholder: str | None, kinds: list[columns.Kind], *, is_avro: bool) -> tuple[bytes, ...]:
     """Return the bytes that a value holds wherever a placeholder stands in it, but for arrays of numbers."""
+    if placeholder is None:
+        return ()
     if is_avro:
         return (placeholder.encode(),)
     quoted = orjson.dumps(placeholder)
@@ -204,14 +213,14 @@ def _text(table: TableSchema, kinds: list[columns.Kind]) -> str:
 class _Rare:
     """Reads one envelope at a time, carefully."""
 
-    def __init__(self, table: TableSchema, made: Functions, placeholder: str) -> None:
+    def __init__(self, table: TableSchema, made: Functions, placeholder: str | None) -> None:
         self._table = table
         self._made = made
         self._key_of: Callable[[Any], Row] = made["key_of"]
-        octets = placeholder.encode()
-        self._texts = {placeholder, octets, b64encode(octets).decode()}
+        octets = (placeholder or "").encode()
+        self._texts = {placeholder, octets, b64encode(octets).decode()} if placeholder else set()
         self._lists = _placeholder_lists(placeholder)
-        self._map = {placeholder: placeholder}
+        self._map = {placeholder: placeholder} if placeholder else None
         self.refusal: TailraceError | None = None
         """Why the last record was refused, where there is more to say than that it cannot be read."""
 
@@ -294,8 +303,10 @@ class _Rare:
         raise self.refusal
 
 
-def _placeholder_lists(placeholder: str) -> list[list[Any]]:
+def _placeholder_lists(placeholder: str | None) -> list[list[Any]]:
     """Return what an array may hold in place of its elements: the placeholder, its bytes, or the UUID made of them."""
+    if placeholder is None:
+        return []
     octets = placeholder.encode()
     return [[placeholder], list(octets), [str(_name_uuid(octets))]]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from schemas.codecs import Decoder, wire
-from schemas.debezium import decoder, stated
+from schemas.debezium import decoder, ours, stated
 from schemas.debezium.writer import Writer, avro_schema, envelope_fields, json_schema, json_start, key_names
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -30,6 +30,10 @@ class Sample(NamedTuple):
     value: bytes
     more: Sequence[bytes] = ()
     """Further values of the topic: types are inferred from them where nothing states them."""
+
+
+Versions = Callable[[ours.Author], TableSchema]
+"""Returns the version of a table that a capture of ours wrote a record with. Raises DECODE, TRANSPORT."""
 
 
 class Reading(Protocol):
@@ -62,13 +66,16 @@ def reading(
     placeholder: str,
     types: stated.Stated,
     schema_text: Callable[[int], str] | None,
+    versions: Versions | None = None,
 ) -> Reading:
-    """Return what reads a format. `schema_text` returns an Avro schema by its id, and may raise TRANSPORT."""
+    """Return what reads a format. `schema_text` returns an Avro schema by its id, and may raise TRANSPORT. Without
+    `versions` plain JSON of captures of ours is refused.
+    """
     if format_ is Format.AVRO:
         assert schema_text is not None, "the settings see to it"
         return _Avro(connector, placeholder, schema_text)
     if format_ is Format.JSON:
-        return _Plain(connector, placeholder, types)
+        return _Plain(connector, placeholder, types, versions)
     return _WithSchema(connector, placeholder)
 
 
@@ -160,42 +167,56 @@ class _Avro:
 
 
 class _Plain:
-    def __init__(self, connector: str, placeholder: str, types: stated.Stated) -> None:
+    def __init__(self, connector: str, placeholder: str, types: stated.Stated, versions: Versions | None) -> None:
         self._connector = connector
         self._placeholder = placeholder
         self._types = types
+        self._versions = versions
 
     def heads(self, key: bytes | None, value: bytes) -> tuple[bytes | None, bytes] | None:
         return None
 
     def mark(self, key: bytes | None, value: bytes) -> bytes:
         envelope = _object(value)
+        author = ours.author_of(envelope)
         row = envelope.get("after") or envelope.get("before") or {}
-        names = orjson.dumps(list(row))
+        # Of ours a version tells more than the names: columns of one name may change their types.
+        written = orjson.dumps(list(row) if author is None else [author.replication, *author.table, author.version])
         table = table_of(envelope, self._connector)
         types = orjson.dumps(
             [dict(self._types.types.get(str(table), {})), self._types.times, self._types.decimals, self._types.binary]
         )
-        return _digest(None if key is None else orjson.dumps(list(_object(key))), names + types)
+        return _digest(None if key is None else orjson.dumps(list(_object(key))), written + types)
 
     def envelope(self, value: bytes) -> dict[str, Any]:
         return _object(value)
 
     def writer(self, sample: Sample, table: TableName) -> Writer:
+        key = () if sample.key is None else tuple(_object(sample.key))
+        author = ours.author_of(_object(sample.value))
+        if author is not None:
+            version = self._version(author)
+            return Writer(ours.fields_of(version, self._connector, self._types, str(table)), key, version)
         rows = []
         names: list[str] | None = None
         for value in (sample.value, *sample.more):
             envelope = _object(value)
+            if ours.author_of(envelope) is not None:
+                continue
             for row in (envelope.get("after"), envelope.get("before")):
                 if row and names in (None, list(row)):
                     names = list(row)
                     rows.append(row)
-        fields = stated.fields_of(str(table), rows, self._types)
-        return Writer(fields, () if sample.key is None else tuple(_object(sample.key)))
+        return Writer(stated.fields_of(str(table), rows, self._types), key)
 
     def decoder(self, sample: Sample, written: Writer, table: TableSchema) -> Decoder:
         form = decoder.Form(Format.JSON, connector=self._connector, placeholder=self._placeholder)
         return decoder.compile_decoder(table, written, form)
+
+    def _version(self, author: ours.Author) -> TableSchema:
+        if self._versions is None:
+            raise TailraceError(ErrorKind.DECODE, f"a record is of the capture {author.replication}, unexpectedly")
+        return self._versions(author)
 
 
 def _schema_id(data: bytes) -> int:

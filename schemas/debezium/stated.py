@@ -147,6 +147,9 @@ _WORDS: dict[tuple[str, ...], ConnectSchema] = {
     ("uuid",): _named("io.debezium.data.Uuid"),
     ("enum",): _named("io.debezium.data.Enum"),
     ("point",): {"type": "struct", "name": "io.debezium.data.geometry.Point"},
+    ("geometry",): {"type": "struct", "name": "io.debezium.data.geometry.Geometry"},
+    ("geography",): {"type": "struct", "name": "io.debezium.data.geometry.Geography"},
+    ("vector",): {"type": "array", "name": "io.debezium.data.FloatVector"},
     ("interval",): {"type": "int64", "name": "io.debezium.time.MicroDuration"},
 }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
 from schemas.types.form import ConnectSchema
 
 PAYLOAD = b',"payload":'
@@ -39,6 +40,8 @@ class Writer:
     """The row's columns, in order."""
     key: tuple[str, ...]
     """The names of the key's columns; empty for a table without one."""
+    ours: TableSchema | None = None
+    """The version of the table whose values are in the forms of a capture of ours, which wrote them as plain JSON."""
 
 
 def envelope_fields(schema: Mapping[str, Any]) -> tuple[ConnectSchema, ...]:

@@ -193,6 +193,7 @@ PLAIN_TYPES = {
         "f8": "double precision",
         "m": "money",
         "bt": "bit(3)",
+        "b1": "bit(1)",
         "pt": "point",
         "bin": "bytea",
         "d": "date",

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
 import pytest
 
 from apply.debezium.catalog import Addition, DebeziumCatalog
 from apply.schema_catalog import Records
 from schemas.debezium import stated
 from schemas.debezium.decoder import PLACEHOLDER
-from schemas.debezium.reading import Sample, reading
+from schemas.debezium.ours import Author
+from schemas.debezium.reading import Sample, Versions, reading
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
 from tests.kit.debezium import PLAIN_TYPES, recorded
 
 PARENT = "inventory.public.parent"
@@ -44,7 +48,7 @@ class SchemasTopic:
         self._format = Format(format_)
         self._partition_count = partition_count
 
-    def catalog(self, *topics: str) -> DebeziumCatalog:
+    def catalog(self, *topics: str, versions: Versions | None = None) -> DebeziumCatalog:
         read = self._reader()
         offered = {topic: Sample(*changes_of(self, topic)[0]) for topic in topics}
 
@@ -58,7 +62,7 @@ class SchemasTopic:
             "applied",
             read,
             read,
-            reading(self._format, "postgresql", PLACEHOLDER, stated.Stated(PLAIN_TYPES), None),
+            reading(self._format, "postgresql", PLACEHOLDER, stated.Stated(PLAIN_TYPES), None, versions),
             connector="postgresql",
             publish=publish,
             samples=samples,
@@ -160,3 +164,28 @@ def test_two_topics_of_one_table_and_two_tables_in_one_topic_are_refused() -> No
     key, value = changes_of(shared, ORDERS)[0]
     with pytest.raises(TailraceError, match="a topic is for one table"):
         catalog.mark_of(PARENT, value, key)
+
+
+def test_a_capture_of_ours_goes_on_in_the_same_version_of_the_table() -> None:
+    """Its own version is asked for once, and from then on stands on the appliers' topic."""
+    shared = SchemasTopic("json")
+    asked: list[Author] = []
+    columns = (Column("id", LogicalType(Family.INT64), "bigint"), Column("v", LogicalType(Family.STRING), "text"))
+
+    def versions(author: Author) -> TableSchema:
+        asked.append(author)
+        return TableSchema(author.table, columns, (0,), version=author.version)
+
+    catalog = shared.catalog(PARENT, versions=versions)
+    catalog.refresh()
+    key, value = changes_of(shared, PARENT)[0]
+    first = catalog.decoder(PARENT, catalog.mark_of(PARENT, value, key))
+    source = {"name": "inventory", "schema": "public", "table": "parent", "db": "x", "seq": 7, "schema_version": 4}
+    ours = orjson.dumps({"op": "c", "before": None, "after": {"id": 5, "v": "ours"}, "source": source})
+    again = shared.catalog(PARENT)
+    for each in (catalog, again):
+        each.refresh()
+        decoder = each.decoder(PARENT, each.mark_of(PARENT, ours, key))
+        assert (decoder.table, decoder.decode_many([ours])) == (first.table, [("c", None, (5, "ours"))])
+    assert asked == [Author("inventory", TableName("public", "parent"), 4)]
+    assert len(shared.log) == 3, "two writers, one version"
