@@ -12,9 +12,12 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
+from apply.schema_catalog import Known
+from apply.sharing import Sharing
 from apply.sink import (
     Arrival,
     Capabilities,
+    ClearingSink,
     FindingSink,
     Origin,
     Rejection,
@@ -47,17 +50,16 @@ class MappedSink:
         sink: Sink,
         rules: Sequence[TransformationRule],
         values: Values | None = None,
-        tables: Callable[[], Iterable[TableSchema]] = list,
+        tables: Callable[[], Iterable[Known]] = list,
     ) -> None:
-        """`values` does what is to be done to rows before any rule sees them. `tables` returns those of the source: of
-        some only other processes may have written rows.
+        """`values` does what is to be done to rows before any rule sees them. `tables` returns what is known of the
+        source's.
         """
         self._sink = sink
-        self._tables = tables
         self._values = values
         self._keeps_history = sink.capabilities.history
         self._map = PerSchema(partial(map_table, tuple(rules), keeps_history=self._keeps_history))
-        self._claims = Claims()
+        self._sharing = Sharing(self._map, tables)
         self.capabilities: Capabilities = replace(sink.capabilities, shares=True)
         if any(rule.speaks_of_changes for rule in rules):
             self.capabilities = replace(self.capabilities, origins=True)
@@ -73,14 +75,13 @@ class MappedSink:
     def prepare(self, table: TableSchema) -> None:
         """Make or alter the table at the target. Raises TARGET_SCHEMA, too, if another one goes there that may not."""
         mapped = self._map(table)
-        name = mapped.table.name
-        self._claims.claim(table.name, mapped.table, mapped.constants)
-        if table.life > 1 and self.is_shared(table):
-            raise self._shared(table, name, "it was made anew, or is keyed anew")
+        into = self._sharing.claim(table, agree=self._clears(table))
+        if into.life > 1 and self._sharing.is_shared(table):
+            raise self._shared(table, into.name, "it was made anew, or is keyed anew")
         if mapped.left_out:
-            log.warning("left out by the table mappings", table=str(name), what=list(mapped.left_out))
+            log.warning("left out by the table mappings", table=str(into.name), what=list(mapped.left_out))
         with self._said_of_source(table):
-            self._sink.prepare(mapped.table)
+            self._sink.prepare(into)
 
     def is_empty(self, table: TableSchema) -> bool:
         """Tell whether the target's table has no row."""
@@ -139,20 +140,27 @@ class MappedSink:
         return cast("StagingSink", self._sink).staged_form(mapped.table)
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
-        """Empty tables, all at once. Raises TARGET_SCHEMA for one that has rows of others."""
-        for table in tables:
-            if self.is_shared(table):
+        """Empty tables, all at once; of one that goes into a table with others take out its own rows.
+
+        Raises TARGET_SCHEMA where these cannot be told by a statement.
+        """
+        whole = [table for table in tables if not self._clears(table)]
+        for table in whole:
+            if self._sharing.is_shared(table):
                 raise self._shared(table, self._map(table).table.name, "it was emptied")
         with self._said_of_source(*tables):
-            self._sink.truncate([self._map(table).table for table in tables])
+            if whole:
+                self._sink.truncate([self._map(table).table for table in whole])
+            for table in tables:
+                if self._clears(table):
+                    cast("ClearingSink", self._sink).clear(self._map(table).table, self._sharing.part(table))
 
     def drop(self, table: TableSchema) -> None:
         """Drop a table that the source dropped, unless others are in it too."""
-        mapped = self._map(table).table
-        if not self.is_shared(table):
+        if not self._sharing.is_shared(table):
             with self._said_of_source(table):
-                self._sink.drop(mapped)
-        self._claims.release(table.name, mapped.name)
+                self._sink.drop(self._map(table).table)
+        self._sharing.release(table)
 
     def complete_load(self, table: TableSchema) -> None:
         """Make the secondary indexes and foreign keys that the rules leave."""
@@ -195,19 +203,13 @@ class MappedSink:
         """Close the connection."""
         self._sink.close()
 
-    def is_shared(self, table: TableSchema) -> bool:
-        """Tell whether others are in the target's table of a table of the source."""
-        name = self._map(table).table.name
-        if set(self._claims.sharers(name)) - {table.name}:
-            return True
-        return any(self._goes_to(other, name) for other in self._tables() if other.name != table.name)
+    def stays(self, table: TableSchema, *, is_gone: bool) -> bool:
+        """Tell whether a table's rows are left, as `SharingSink.stays` says: those of one that is gone stay."""
+        return self._sharing.is_shared(table) and (is_gone or not self._clears(table))
 
-    def _goes_to(self, table: TableSchema, name: TableName) -> bool:
-        try:
-            return self._map(table).table.name == name
-        except TailraceError:
-            # It cannot follow the rules, and so is nowhere.
-            return False
+    def _clears(self, table: TableSchema) -> bool:
+        """Tell whether a table's rows can be taken out of the target's table, and all others stay."""
+        return self._sink.capabilities.clears and bool(self._sharing.part(table))
 
     @contextmanager
     def _said_of_source(self, *tables: TableSchema) -> Iterator[None]:
@@ -226,7 +228,7 @@ class MappedSink:
             ErrorKind.TARGET_SCHEMA,
             f"{what}, and the target's table {name} has rows of others",
             table=str(table.name),
-            remedy=f"delete its rows in {name} by hand, and reload the table",
+            remedy="give it a name of its own in the mappings, start the applier again, and reload the table",
         )
 
     def _changed(

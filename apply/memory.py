@@ -69,7 +69,7 @@ class MemoryTarget:
 class MemorySink:
     """One connection to a `MemoryTarget`."""
 
-    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True)
+    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True)
 
     def __init__(self, target: MemoryTarget) -> None:
         self.target = target
@@ -155,6 +155,13 @@ class MemorySink:
                 )
             _empty(self._viewed(table.name))
             self._journal.append(lambda stored, name=table.name: _empty(stored[name]))  # type: ignore[misc]
+
+    def clear(self, table: TableSchema, values: Mapping[int, str | int]) -> None:
+        """See `ClearingSink`."""
+        self._operation("clear")
+        found = {table.columns[index].name: value for index, value in values.items()}
+        _take_out(self._viewed(table.name), found)
+        self._journal.append(lambda stored: _take_out(stored[table.name], found))
 
     def drop(self, table: TableSchema) -> None:
         """See `Sink`."""
@@ -348,6 +355,12 @@ def _step(stored: MemoryTable, table: TableSchema, step: tuple[str, Row | None, 
             return
     if after is not None:
         stored.heap.append({**(old or {}), **_record(table, after)})
+
+
+def _take_out(table: MemoryTable, values: Mapping[str, Any]) -> None:
+    gone = [key for key, record in table.rows.items() if values.items() <= record.items()]
+    for key in gone:
+        del table.rows[key]
 
 
 def _empty(stored: MemoryTable) -> None:

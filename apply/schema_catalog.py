@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -103,6 +103,14 @@ class TopicSchemas:
         return self.versions[min(self.versions)]
 
 
+class Known(NamedTuple):
+    """What is known of one table."""
+
+    newest: TableSchema
+    is_gone: bool
+    """Whether the source has it no more."""
+
+
 class SchemaCatalog:
     """The schemas topic, folded. `read` returns the records that came since it was last called."""
 
@@ -129,10 +137,10 @@ class SchemaCatalog:
         self.revision = 0
         """Goes up whenever a table or a version has come, whoever asked for it."""
 
-    def present(self) -> list[TableSchema]:
-        """Return the tables that the source has, as far as it was said."""
+    def known(self) -> list[Known]:
+        """Return the tables that the source has or had, as far as it was said."""
         # Topics may come meanwhile: whoever asks may be another thread.
-        return [known.newest for known in list(self.topics.values()) if known.versions and not known.is_gone]
+        return [Known(one.newest, one.is_gone) for one in list(self.topics.values()) if one.versions]
 
     def refresh(self) -> None:
         """Take in what is new.

@@ -135,7 +135,7 @@ class _Service:
             self._dead_letters.follow(to_end=True)
             self._status = StatusWriter(settings.kafka, settings.name, component(target))
             stack.callback(self._status.close)
-            sink = open_sink(settings, target, self._catalog.present)
+            sink = open_sink(settings, target, self._catalog.known)
             stack.callback(sink.close)
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="writer")
             stack.callback(self._executor.shutdown)
@@ -155,7 +155,9 @@ class _Service:
             )
             if policies.contradictions.looks and sink.capabilities.finds:
                 self._look_for_conflicts()
-            self._consumer = self._join(sink)
+            whole = WholeRecords(settings.kafka, parts_topic(settings.name))
+            stack.callback(whole.close)
+            self._consumer = self._join(sink, whole)
             self._applier.connect(self._consumer)
             self._applier.claims.before_claim = lambda: self._dead_letters.follow(to_end=True)
             stack.callback(self._consumer.close)
@@ -209,7 +211,7 @@ class _Service:
         way = partial(route, settings)
         return SchemaCatalog(settings.name, settings.topics.format, _reader(follower), way=way)
 
-    def _join(self, sink: Sink) -> GroupConsumer | SoleConsumer:
+    def _join(self, sink: Sink, whole: WholeRecords) -> GroupConsumer | SoleConsumer:
         settings, applier = self._settings, self._applier
         marks = TopicPartition(transactions_topic(settings.name), 0)
         make: Callable[..., GroupConsumer | SoleConsumer] = GroupConsumer
@@ -243,6 +245,8 @@ class _Service:
             make = partial(SoleConsumer, election=marks.topic)
         else:
             applier.claims.left_order = marks
+            # Where changes stand in commit order nothing is parked.
+            whole.gives_lost = True
         return make(
             settings.kafka,
             self._group,
@@ -252,7 +256,7 @@ class _Service:
             instance_id=settings.apply.instance_id,
             session_timeout_s=settings.apply.session_timeout_s,
             poll_interval_s=settings.apply.batch_timeout_s,
-            whole=WholeRecords(settings.kafka, parts_topic(settings.name)).whole,
+            whole=whole.whole,
         )
 
     def close(self) -> None:

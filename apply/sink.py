@@ -83,6 +83,8 @@ class Capabilities:
     """It is a `SharingSink`."""
     finds: bool = False
     """It is a `FindingSink`."""
+    clears: bool = False
+    """It is a `ClearingSink`."""
     commit_order: bool = False
     """For a `history`: one applier gives it all partitions, and what comes between two flushes precedes, in the order
     of the source's commits, all that comes later. Then it may store no offsets, and transactions may be cut."""
@@ -245,8 +247,21 @@ class StagingSink(Sink, Protocol):
 class SharingSink(Sink, Protocol):
     """A sink at which several tables of the source may be one."""
 
-    def is_shared(self, table: TableSchema) -> bool:
-        """Tell whether others are in the target's table of a table of the source."""
+    def stays(self, table: TableSchema, *, is_gone: bool) -> bool:
+        """Tell whether a table's rows are left at the target although the source has dropped it (`is_gone`), or has
+        begun it anew: others are in the target's table, too.
+        """
+        ...
+
+
+class ClearingSink(Sink, Protocol):
+    """A sink that can empty a part of a table."""
+
+    def clear(self, table: TableSchema, values: Mapping[int, str | int]) -> None:
+        """Take out the rows that have these values in these columns, within the open transaction.
+
+        Raises ROW_CONFLICT if rows of other tables forbid it.
+        """
         ...
 
 

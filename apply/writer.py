@@ -144,10 +144,12 @@ class Writer:
         """Prepare every table anew: the connection may be another one, the target may have been restored."""
         self._prepared.clear()
 
-    def stays(self, table: TableSchema) -> bool:
-        """Tell whether a table's rows are left at the target whatever becomes of it at the source."""
+    def stays(self, table: TableSchema, *, is_gone: bool) -> bool:
+        """Tell whether a table's rows are left at the target although the source has dropped it, or begun it anew."""
         capabilities = self.sink.capabilities
-        return capabilities.history or (capabilities.shares and cast("SharingSink", self.sink).is_shared(table))
+        if capabilities.history:
+            return True
+        return capabilities.shares and cast("SharingSink", self.sink).stays(table, is_gone=is_gone)
 
     def truncate(self, barrier: str, table: TableSchema | None, offsets: Mapping[TopicPartition, int]) -> None:
         """Empty a table for all appliers, unless another one has: the work of a barrier that all have reached.

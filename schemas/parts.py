@@ -8,7 +8,8 @@ the parts are, and their digest. Who does not know of parts reads a record that 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -48,16 +49,56 @@ class Reference(NamedTuple):
         except (ValueError, KeyError, TypeError):
             raise TailraceError(ErrorKind.DECODE, f"the header {HEADER} of a record cannot be read") from None
 
-    def joined(self, parts: Sequence[bytes]) -> bytes:
+    def joined(self, parts: Iterable[bytes]) -> bytes:
         """Return the value. Raises DECODE if these are not its parts."""
-        value = b"".join(parts)
-        if len(value) != self.byte_count or hashlib.sha256(value).hexdigest() != self.sha256:
-            raise TailraceError(
-                ErrorKind.DECODE,
-                f"{len(parts)} of {self.part_count} parts of a record of {self.byte_count:,} bytes are there",
-                remedy="load the table again; the parts topic must keep records as long as the topics of tables do",
-            )
-        return value
+        value = Joining(self)
+        for part in parts:
+            value.add(part)
+        return value.take()
+
+
+class Joining:
+    """A value that is put together of its parts. It is held once, whatever its size."""
+
+    def __init__(self, where: Reference) -> None:
+        self.where = where
+        self.part_count = 0
+        """The parts that are there."""
+        self._digest = hashlib.sha256()
+        self._value = io.BytesIO()
+
+    @property
+    def next(self) -> int:
+        """The offset of the next part."""
+        return self.where.first + self.part_count
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all parts are there."""
+        return self.part_count >= self.where.part_count
+
+    def add(self, part: bytes) -> None:
+        """Add the next part."""
+        self.part_count += 1
+        self._digest.update(part)
+        self._value.write(part)
+
+    def take(self) -> bytes:
+        """Return the value, once. Raises DECODE if these are not its parts."""
+        value, self._value = self._value, io.BytesIO()
+        if value.tell() != self.where.byte_count or self._digest.hexdigest() != self.where.sha256:
+            raise self.lost()
+        # What the buffer itself holds, without a copy.
+        return value.getvalue()
+
+    def lost(self) -> TailraceError:
+        """Return the error of a value whose parts are not there."""
+        where = self.where
+        return TailraceError(
+            ErrorKind.DECODE,
+            f"{self.part_count} of {where.part_count} parts of a record of {where.byte_count:,} bytes are there",
+            remedy="load the table again; the parts topic must keep records as long as the topics of tables do",
+        )
 
 
 def reference(value: bytes, first: int, part_bytes: int) -> Reference:

@@ -224,6 +224,8 @@ class BatchBuilder:
                 continue
             value = record.value()
             try:
+                if (lost := getattr(record, "lost", None)) is not None:
+                    raise lost
                 mark = self._catalog.mark_of(topic, value, key)
                 cut = self._run(partition, mark, [record], [value])
             except TailraceError as error:

@@ -18,6 +18,7 @@ from typing import cast
 from apply.journal import Tables
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.reading import RowReader
+from apply.schema_catalog import Known
 from apply.sink import Sink
 from apply.values import Values
 from schemas.errors import ErrorKind, TailraceError
@@ -45,10 +46,10 @@ _ENGINES = {
 }
 
 
-def open_sink(settings: Settings, target: str, tables: Callable[[], Iterable[TableSchema]] = list) -> Sink:
+def open_sink(settings: Settings, target: str, tables: Callable[[], Iterable[Known]] = list) -> Sink:
     """Return the sink of a target that the settings name. Raises CONFIGURATION. Connects when it is first used.
 
-    `tables` returns those of the source: what several go into is not for one of them to drop or to empty.
+    `tables` returns what is known of the source: what several go into is not for one of them to drop or to empty.
     """
     sink = cast("Sink", _engine(settings, target).open_sink(settings, target))
     rules = settings.transformations(target)

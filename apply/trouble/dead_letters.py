@@ -18,7 +18,7 @@ from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import Follower
 from runtime.kafka.producer import PlainProducer
 from runtime.kafka.ranges import read_ranges
-from runtime.kafka.whole_records import WholeRecords
+from runtime.kafka.whole_records import LostRecord, WholeRecords
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.parts import HEADER
@@ -43,6 +43,8 @@ class Letter(NamedTuple):
     place: tuple[str, int, int]
     original_key: bytes | None
     original_value: bytes | None
+    lost: TailraceError | None = None
+    """Why the value cannot be read any more."""
 
     def topic(self) -> str:
         return self.place[0]
@@ -101,7 +103,7 @@ class DeadLettersTopic:
             topic, partition, offset, key = record.topic(), record.partition(), record.offset(), record.key()
             about = headers(PARK, topic, partition, offset, error=kind, message=message, sink=self._target)
             value = record.value()
-            if len(key or b"") + len(value or b"") > self._value_bytes_max:
+            if isinstance(record, LostRecord) or len(key or b"") + len(value or b"") > self._value_bytes_max:
                 about.append((IN_PLACE, ""))
                 value = None
             self._producer.produce(self.name, key, value, partition=0, headers=about)
@@ -124,9 +126,9 @@ class DeadLettersTopic:
         self._producer.flush(FLUSH_TIMEOUT_S)
 
     def letters(self, parked: ParkedKey) -> list[Letter]:
-        """Read a key's records back, with their values, in order. Reads the topic anew: values are not kept in memory.
+        """Read a key's records back, with their values, in order; those that are gone from their topics say so.
 
-        Raises DECODE when one of them is gone from the topic.
+        Reads the topic anew: values are not kept in memory.
         """
         wanted = {record[:3] for record in parked.records}
         found: dict[tuple[str, int, int], Letter] = {}
@@ -146,25 +148,35 @@ class DeadLettersTopic:
                     (in_place.add if IN_PLACE in record.headers else in_place.discard)(place)
         finally:
             reader.close()
-        for place in in_place:
-            topic, partition, offset = place
-            ((_, there),) = read_ranges(self._kafka, {(topic, partition): (offset, offset + 1)}).items()
-            if there:
-                header = there[0].headers.get(HEADER)
-                value = there[0].value if header is None else self._whole.value(header)
-                found[place] = Letter(place, there[0].key, value)
-            else:
-                del found[place]
-        if len(found) < len(wanted):
-            raise TailraceError(
-                ErrorKind.DECODE,
-                f"{len(wanted) - len(found)} parked records are gone from {self.name}, or from their own topic",
-                remedy="`skip` what is left of the key, and reload the row",
-            )
-        return sorted(found.values(), key=lambda letter: letter.place[2])
+        letters = [
+            self._in_place(parked, place) if place in in_place or place not in found else found[place]
+            for place in wanted
+        ]
+        return sorted(letters, key=lambda letter: letter.place[2])
+
+    def _in_place(self, parked: ParkedKey, place: tuple[str, int, int]) -> Letter:
+        """Read a record where it stands in its own topic."""
+        topic, partition, offset = place
+        ((_, there),) = read_ranges(self._kafka, {(topic, partition): (offset, offset + 1)}).items()
+        lost = TailraceError(
+            ErrorKind.DECODE,
+            f"the parked record is gone from {self.name}, or from its own topic",
+            remedy="`skip` it, and reload the row",
+        )
+        if there:
+            header = there[0].headers.get(HEADER)
+            try:
+                return Letter(place, there[0].key, there[0].value if header is None else self._whole.value(header))
+            except TailraceError as error:
+                if error.kind is not ErrorKind.DECODE:
+                    raise
+                lost = error
+        # No value at all would be a tombstone.
+        return Letter(place, parked.key, b"", lost)
 
     def close(self) -> None:
         """Let go of the clients. May be called twice."""
+        self._whole.close()
         self._follower.close()
         self._producer.close()
 
@@ -183,6 +195,8 @@ def read_record(settings: Settings, target: str, record: ParkedRecord) -> tuple[
     topic = _open(settings, target)
     try:
         letter = topic.letters(ParkedKey(record.topic, None, [record]))[0]
+        if letter.lost is not None:
+            raise letter.lost
         return letter.original_key, letter.original_value
     finally:
         topic.close()

@@ -6,7 +6,7 @@ comes by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from apply.batching.batch import Record
 from apply.schema_catalog import SchemaCatalog
@@ -17,13 +17,17 @@ from schemas.table import TableSchema
 log = get_logger(__name__)
 
 
+class Stays(Protocol):
+    """Tells whether a table's rows are left at the target although it is gone, or begins anew."""
+
+    def __call__(self, table: TableSchema, *, is_gone: bool) -> bool: ...
+
+
 class Superseded:
     """By topic, the version up to which rows are passed over. Those of later ones stand behind a truncate or a drop."""
 
-    def __init__(self, catalog: SchemaCatalog, stays: Callable[[TableSchema], bool], *, drops: bool) -> None:
-        """`stays` tells of a table whether its rows are left whatever becomes of it, as in a history. `drops`: tables
-        that the source drops are dropped at the target, too.
-        """
+    def __init__(self, catalog: SchemaCatalog, stays: Stays, *, drops: bool) -> None:
+        """`drops`: tables that the source drops are dropped at the target, too."""
         self._catalog = catalog
         self._drops = drops
         self._stays = stays
@@ -35,7 +39,7 @@ class Superseded:
     def look(self, topic: str | None) -> None:
         """See whether what a suspended table stands at counts any more."""
         known = self._catalog.topics.get(topic or "")
-        if topic is None or known is None or self._stays(known.newest):
+        if topic is None or known is None or self._stays(known.newest, is_gone=known.is_gone):
             return
         version = known.over(drops=self._drops)
         if version > self._versions.get(topic, 0):

@@ -29,6 +29,10 @@ OnAssign = Callable[[list[Partition]], Mapping[Partition, int]]
 OnRevoke = Callable[[list[Partition]], None]
 """Receives the partitions that go: everything flushed of them may still be committed before it returns."""
 
+Whole = Callable[[list[Message]], tuple[list[Any], list[Message]]]
+"""Returns of some messages those that can be taken, in another form, and those that are to be read again: of each
+partition the last ones."""
+
 NO_NOTES: Mapping[Partition, str] = {}
 REQUEST_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 10.0
@@ -97,9 +101,8 @@ class GroupConsumer:
         session_timeout_s: float = 10,
         poll_interval_s: float = 900,
         overrides: Properties | None = None,
-        whole: Callable[[list[Message]], list[Any]] | None = None,
+        whole: Whole | None = None,
     ) -> None:
-        """`whole` returns the first of some messages, as many as it likes, in another form; the rest is read again."""
         self._whole = whole
         self._on_assign = on_assign
         self._on_revoke = on_revoke
@@ -293,9 +296,9 @@ class GroupConsumer:
             raise classify(self._complaints.fatal, "consuming")
         if self._whole is None:
             return messages
-        whole = self._whole(messages)
+        whole, again = self._whole(messages)
         left: dict[Partition, int] = {}
-        for message in messages[len(whole) :]:
+        for message in again:
             left.setdefault(_partition(message), message.offset() or 0)
         self.seek(left)
         return whole

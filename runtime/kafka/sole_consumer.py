@@ -6,14 +6,13 @@ own. Fencing at the target does the rest: a member that has lost the partition a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_END, Message
 
 from runtime import clock
 from runtime.kafka.client import Properties
-from runtime.kafka.consumer import NO_NOTES, GroupConsumer, OnAssign, OnRevoke, Partition
+from runtime.kafka.consumer import NO_NOTES, GroupConsumer, OnAssign, OnRevoke, Partition, Whole
 from runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -37,7 +36,7 @@ class SoleConsumer:
         instance_id: str | None = None,
         session_timeout_s: float = 10,
         poll_interval_s: float = 900,
-        whole: Callable[[list[Message]], list[Any]] | None = None,
+        whole: Whole | None = None,
     ) -> None:
         self._on_assign = on_assign
         self._on_revoke = on_revoke

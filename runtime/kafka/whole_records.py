@@ -1,20 +1,38 @@
-"""Consumed records that travelled in parts, put together again: see `schemas.parts`."""
+"""Consumed records that travelled in parts, put together again: see `schemas.parts`.
+
+Parts are read a moment at a time, so that whoever consumes is heard by its group, and hears a stop, however long they
+take or wait to be seen. Until its value is whole, a record and what follows it in its partition are read again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from runtime.kafka.client import Properties
-from runtime.kafka.ranges import read_ranges
-from schemas.parts import HEADER, Reference
+from runtime import clock
+from runtime.kafka.client import Complaints, Properties, consumer_properties, library_logger
+from runtime.kafka.compacted import OVERRIDES
+from runtime.kafka.consumer import DEFAULTS, FIXED, PASSING
+from runtime.kafka.errors import classify, of_exception
+from schemas.errors import ErrorKind, TailraceError
+from schemas.parts import HEADER, Joining, Reference
 
-READ_TIMEOUT_S = 300.0
+STEP_S = 0.5
+"""How long one call reads parts at most."""
+
+PATIENCE_S = 10.0
+"""After so long without another part it is said that they are waited for."""
+
+FORGET_S = 5.0
+"""A value that nobody has asked for as long is given up: its partition is another consumer's."""
 
 WHOLE_BYTES_MAX = 32 << 20
 """So many bytes of whole values are returned at once; a record that alone is larger comes alone."""
+
+_READ_PARTS = 8
 
 
 class WholeRecord:
@@ -35,43 +53,176 @@ class WholeRecord:
         return getattr(self._message, name)
 
 
+class LostRecord(WholeRecord):
+    """A record whose parts are gone, or are others: its value cannot be read, as `lost` says."""
+
+    def __init__(self, message: Message, lost: TailraceError) -> None:
+        super().__init__(message, b"")
+        self.lost = lost
+
+
 class WholeRecords:
-    """Puts records together."""
+    """Puts records together, one at a time."""
 
-    def __init__(self, kafka: Properties, topic: str) -> None:
+    def __init__(self, kafka: Properties, topic: str, *, monotonic: Callable[[], float] = clock.monotonic) -> None:
         """`topic` is the one of the parts."""
-        self._kafka = kafka
+        self.gives_lost = False
+        """Whether records whose parts are gone are returned as `LostRecord`; else they are raised as DECODE."""
+        self._parts = _Parts(kafka, topic)
         self._topic = topic
+        self._monotonic = monotonic
+        self._joining: Joining | None = None
+        self._asked_at = self._grown_at = 0.0
 
-    def whole(self, messages: Sequence[Message]) -> list[Any]:
-        """Return messages whose values are whole: the first ones, as far as they fit.
+    def whole(self, messages: Sequence[Message]) -> tuple[list[Any], list[Message]]:
+        """Return messages whose values are whole, and those that are to be consumed again.
 
-        Raises DECODE for a value whose parts are not there.
+        Of each partition the first ones are whole, as far as they fit, and as parts can be read in a moment. Raises
+        TRANSPORT where they are waited for in vain.
         """
         if not any(map(Message.headers, messages)):
-            return list(messages)
+            return list(messages), []
         found: list[Any] = []
-        size = 0
+        left: list[Message] = []
+        standing: set[tuple[Any, Any]] = set()
+        until, size = self._monotonic() + STEP_S, 0
         for message in messages:
+            place = message.topic(), message.partition()
             headers = message.headers()
             content: Any = dict(headers).get(HEADER) if headers else None
-            if content is not None:
-                where = Reference.of_header(content or b"")
-                if size and size + where.byte_count > WHOLE_BYTES_MAX:
-                    break
-                size += where.byte_count
-                found.append(WholeRecord(message, self._read(where)))
-            else:
+            if place in standing:
+                left.append(message)
+            elif content is None:
                 found.append(message)
-        return found
+            elif (record := self._record(message, content, until, size)) is not None:
+                size += len(record)
+                found.append(record)
+            else:
+                standing.add(place)
+                left.append(message)
+        return found, left
 
     def value(self, header: str) -> bytes:
-        """Return the whole value that a header refers to."""
-        return self._read(Reference.of_header(header))
+        """Return the whole value that a header refers to. Raises DECODE if its parts are gone, TRANSPORT as `whole`."""
+        where = Reference.of_header(header)
+        self._joining = None
+        while (value := self._read(where, self._monotonic() + STEP_S)) is None:
+            pass
+        return value
 
-    def _read(self, where: Reference) -> bytes:
-        place = (self._topic, 0)
-        found = read_ranges(
-            self._kafka, {place: (where.first, where.first + where.part_count)}, timeout_s=READ_TIMEOUT_S
-        )
-        return where.joined([record.value or b"" for record in found[place]])
+    def close(self) -> None:
+        """Let go of the client. May be called twice; what is asked for later connects again."""
+        self._joining = None
+        self._parts.close()
+
+    def _record(self, message: Message, content: bytes | str, until: float, size: int) -> WholeRecord | None:
+        try:
+            where = Reference.of_header(content)
+            if size and size + where.byte_count > WHOLE_BYTES_MAX:
+                return None
+            value = self._read(where, until)
+        except TailraceError as error:
+            if error.kind is not ErrorKind.DECODE or not self.gives_lost:
+                error.position = error.position or f"{message.topic()}/{message.partition()}@{message.offset()}"
+                raise
+            return LostRecord(message, error)
+        return None if value is None else WholeRecord(message, value)
+
+    def _read(self, where: Reference, until: float) -> bytes | None:
+        """Go on reading a value; return it once it is whole."""
+        now = self._monotonic()
+        joining = self._joining
+        if joining is None or joining.where != where:
+            if joining is not None and now - self._asked_at < FORGET_S:
+                return None
+            joining = self._joining = Joining(where)
+            self._grown_at = now
+        self._asked_at = now
+        try:
+            while not joining.is_whole:
+                before = joining.part_count
+                self._parts.read(joining, max(0.0, until - now))
+                now = self._asked_at = self._monotonic()
+                if joining.part_count > before:
+                    self._grown_at = now
+                elif now - self._grown_at >= PATIENCE_S:
+                    raise TailraceError(
+                        ErrorKind.TRANSPORT,
+                        f"a record waits for its parts: {joining.part_count} of {where.part_count} came from "
+                        f"{self._topic}, offset {where.first} on, and no more for {PATIENCE_S:g} s",
+                        remedy="look whether this topic is there and its partition has a leader",
+                    )
+                if now >= until and not joining.is_whole:
+                    return None
+            value = joining.take()
+        except BaseException:
+            self._give_up()
+            raise
+        self._give_up()
+        return value
+
+    def _give_up(self) -> None:
+        self._joining = None
+        self._parts.rest()
+
+
+class _Parts:
+    """Reads the only partition of the parts topic. Connects when it is first used."""
+
+    def __init__(self, kafka: Properties, topic: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._complaints = Complaints(topic)
+        self._consumer: Consumer | None = None
+        self._of: Joining | None = None
+
+    def read(self, joining: Joining, timeout_s: float) -> None:
+        """Add the parts that come next. Raises DECODE if they cannot come any more, and what the reading met."""
+        try:
+            if self._consumer is None:
+                self._consumer = self._open()
+            if self._of is not joining:
+                self._consumer.assign([TopicPartition(self._topic, 0, joining.next)])
+                self._of = joining
+            for message in self._consumer.consume(_READ_PARTS, timeout_s):
+                if (problem := message.error()) is not None:
+                    self._meet(problem, message.offset() or 0, joining)
+                elif message.offset() != joining.next:
+                    raise joining.lost()
+                else:
+                    joining.add(message.value() or b"")
+                    if joining.is_whole:
+                        return
+        except KafkaException as failure:
+            raise of_exception(failure, f"reading {self._topic}", self._complaints.last) from failure
+
+    def rest(self) -> None:
+        """Read nothing for now."""
+        self._of = None
+        if self._consumer is not None:
+            with contextlib.suppress(KafkaException):
+                self._consumer.unassign()
+
+    def close(self) -> None:
+        """Close the client."""
+        consumer, self._consumer, self._of = self._consumer, None, None
+        if consumer is not None:
+            consumer.close()
+
+    def _open(self) -> Consumer:
+        fixed = {**FIXED, "error_cb": self._complaints}
+        properties = {**consumer_properties(self._kafka, DEFAULTS, fixed), **OVERRIDES}
+        try:
+            return Consumer(properties, logger=library_logger(properties))
+        except (ValueError, TypeError) as error:
+            raise of_exception(error, "making a Kafka consumer") from error
+
+    def _meet(self, problem: KafkaError, offset: int, joining: Joining) -> None:
+        if problem.code() == KafkaError._PARTITION_EOF:
+            # Before the last part: their transaction's end is not written everywhere yet.
+            if offset >= joining.where.first + joining.where.part_count:
+                raise joining.lost()
+        elif problem.code() in PASSING:
+            self._complaints(problem)
+        else:
+            raise classify(problem, f"reading {self._topic}", self._complaints.last)

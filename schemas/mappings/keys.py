@@ -109,9 +109,9 @@ class Claims:
                 )
         claims[source] = (table, constants)
 
-    def sharers(self, name: TableName) -> list[TableName]:
-        """Return the tables of the source that go into a table."""
-        return list(self._claims.get(name, ()))
+    def note(self, source: TableName, table: TableSchema, constants: tuple[tuple[int, object], ...]) -> None:
+        """Take note of a claim that is not for this one to judge."""
+        self._claims.setdefault(table.name, {})[source] = (table, constants)
 
     def release(self, source: TableName, name: TableName) -> None:
         """Forget that a table of the source goes into a table."""

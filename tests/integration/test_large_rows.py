@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer
 from tests.integration.services import DEADLINE_S, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
-from tests.kit.topics import read_raw, read_topics
+from tests.kit.topics import delete_records, read_raw, read_topics
 
 MIB = 1 << 20
 LIMIT = 110 * MIB
@@ -63,16 +64,36 @@ def test_rows_that_kafka_does_not_take_travel_in_parts(
         retried = services.run("parked retry", "--target", "replica", key["identifier"])
         assert retried.returncode == 0, retried.stdout + retried.stderr
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+        # Where retention has taken the parts, their record is parked like others that cannot be read.
+        assert services.stop("apply") == 0
+        source.execute(INSERT_WIDE.replace("1001", "1002"), "update wide set name = 'behind' where id = 2")
+        topic = f"{replication}.public.wide"
+        services.wait(
+            lambda: any(e["after"] and e["after"]["name"] == "behind" for e in _envelopes(kafka_server, topic)),
+            "all in the topic",
+        )
+        delete_records(kafka_server.bootstrap, f"{replication}.tailrace.parts")
+        services.start("apply")
+        services.wait(lambda: len(json.loads(services.run(*parked).stdout)) == 1, "the record without its parts")
+        (key,) = json.loads(services.run(*parked).stdout)
+        assert "parts of a record of" in key["error"]
+        assert target.rows("select name from wide where id = 2") == [("behind",)]
+        skipped = services.run("parked skip", "--target", "replica", key["identifier"])
+        assert skipped.returncode == 0, skipped.stdout + skipped.stderr
+        source.execute("delete from wide where id = 1002")
+        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
         assert services.stop("capture") == 0
         assert services.stop("apply") == 0
-    topic = f"{replication}.public.wide"
     large = [value for *_, value in read_raw(kafka_server.bootstrap, [topic]) if len(value or b"") > MIB]
     assert large == []
-    envelopes = [r.envelope for r in read_topics(kafka_server.bootstrap, [topic]) if r.envelope is not None]
-    (moved,) = [e for e in envelopes if e["op"] == "c" and e["after"]["id"] == 100]
+    (moved,) = [e for e in _envelopes(kafka_server, topic) if e["op"] == "c" and e["after"]["id"] == 100]
     # Who does not know of parts is told which columns the record does not have.
     assert moved["after"] == {"id": 100, "name": "moved", "body": None, "data": None}
     assert moved["unavailable"] == ["body"]
+
+
+def _envelopes(kafka: KafkaAddress, topic: str) -> list[dict[str, Any]]:
+    return [r.envelope for r in read_topics(kafka.bootstrap, [topic]) if r.envelope is not None]
 
 
 @pytest.mark.timeout(900)

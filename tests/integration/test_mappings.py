@@ -351,8 +351,42 @@ def test_shards_become_one_table_and_a_table_without_a_key_gets_one(
         keys = """select pg_get_constraintdef(oid) from pg_constraint
                   where contype = 'p' and connamespace = 'whole'::regnamespace"""
         assert sorted(target.rows(keys)) == [("PRIMARY KEY (a, b)",), ("PRIMARY KEY (shard, id)",)]
+        _change_shards(services, source, target)
         # The log's changes come behind the rows of the load.
         seqs = "select count(*) filter (where b = 1 and seq > 0), bool_and(seq > 0) from whole.loose"
         assert target.rows(seqs) == [(30, True)]
         assert services.stop("capture") == 0
         assert services.stop("apply") == 0
+
+
+def _change_shards(services: Services, source: Database, target: Database) -> None:
+    """One of them is emptied, one begins anew, and both are changed, the one earlier and oftener than the other."""
+    target.execute("insert into whole.account (shard, id, name) values ('shard1', 300, 'shard1300')")
+    source.execute(
+        "truncate shard2.account",
+        "insert into shard2.account values (1, 'after')",
+        "create index on shard1.account (name)",
+        "alter table shard1.account add column more int",
+        "update shard1.account set more = 1 where id < 10",
+        "alter table shard1.account rename name to called",
+        "update shard1.account set more = 2 where id = 20",
+        "alter table shard2.account add column more int",
+        "alter table shard2.account rename name to called",
+        "update shard2.account set more = 3",
+    )
+    services.wait(lambda: _are_shards_equal(source, target), "both shards, changed alike")
+    source.execute(
+        "drop table shard1.account",
+        "create table shard1.account (id bigint primary key, called text, more int)",
+        "insert into shard1.account values (7, 'anew', 7)",
+    )
+    services.wait(lambda: _are_shards_equal(source, target), "one of them made anew")
+
+
+def _are_shards_equal(source: Database, target: Database) -> bool:
+    named = "select count(*) from pg_attribute where attrelid = 'whole.account'::regclass and attname = 'called'"
+    if target.rows(named) != [(1,)]:
+        return False
+    expected = """select 'shard1', id, called, more from shard1.account
+                  union all select 'shard2', id, called, more from shard2.account order by 1, 2"""
+    return target.rows("select shard, id, called, more from whole.account order by 1, 2") == source.rows(expected)

@@ -51,6 +51,14 @@ def delete_topics(bootstrap: str, replication: str) -> None:
         future.exception(timeout=60)
 
 
+def delete_records(bootstrap: str, topic: str) -> None:
+    """Remove all that a topic holds now, as retention would."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    partitions = admin.list_topics(topic, timeout=60).topics[topic].partitions
+    for future in admin.delete_records([TopicPartition(topic, number, -1) for number in partitions]).values():
+        future.result(timeout=60)
+
+
 def read_raw(
     bootstrap: str, topics: Iterable[str], isolation: str = "read_committed"
 ) -> Iterator[tuple[str, int, int, bytes | None, bytes | None]]:

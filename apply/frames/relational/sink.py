@@ -61,7 +61,7 @@ class Definitions:
 class RelationalSink(ABC, Generic[P, L]):
     """One target, as one appliers' process sees it."""
 
-    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True)
+    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True)
 
     def __init__(
         self, link: L, control: RelationalControlTables, definitions: Definitions, writer: RelationalWriter[P]
@@ -82,6 +82,11 @@ class RelationalSink(ABC, Generic[P, L]):
     @abstractmethod
     def _qualified(self, name: TableName) -> str:
         """Return the name of a source's table at the target, in quotes."""
+
+    @staticmethod
+    @abstractmethod
+    def _quoted(column: str) -> str:
+        """Return a column's name in quotes."""
 
     @abstractmethod
     def _make_plan(self, table: TableSchema) -> P:
@@ -175,6 +180,17 @@ class RelationalSink(ABC, Generic[P, L]):
         with self._link.classified("looking for rows", table.name):
             self._guard(table)
             return self._writer.present(self._plan(table), keys)
+
+    def clear(self, table: TableSchema, values: Mapping[int, str | int]) -> None:
+        """Take out the rows that have these values in these columns, within the open transaction."""
+        names = [self._qualified(table.name), *(self._quoted(table.columns[index].name) for index in values)]
+        # A percent sign in a name is none of a parameter.
+        into, *columns = (name.replace("%", "%%") for name in names)
+        equal = " and ".join(f"{column} = %s" for column in columns)
+        with self._link.classified("emptying a part of the table", table.name):
+            self._guard(table)
+            self._link.begin()
+            self._link.execute(f"delete from {into} where {equal}", list(values.values()))
 
     def defer(self) -> None:
         """Do nothing where every constraint is checked at once."""

@@ -46,6 +46,10 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
     def _qualified(self, name: TableName) -> str:
         return qualified(self._preparation.target_name(name))
 
+    @staticmethod
+    def _quoted(column: str) -> str:
+        return quoted(column)
+
     def _make_plan(self, table: TableSchema) -> TablePlan:
         found = self._preparation.read(table)
         return TablePlan(table, found, foreign_key_checks=self._checks_foreign_keys)

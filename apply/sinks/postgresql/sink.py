@@ -13,7 +13,7 @@ from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, classify, is_row_error
-from apply.sinks.postgresql.names import qualified
+from apply.sinks.postgresql.names import qualified, quoted
 from apply.sinks.postgresql.preparation import Preparation
 from apply.sinks.postgresql.stages import Stages
 from apply.sinks.postgresql.statements import TablePlan, usual_form
@@ -61,6 +61,10 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
 
     def _qualified(self, name: TableName) -> str:
         return qualified(self._preparation.target_name(name))
+
+    @staticmethod
+    def _quoted(column: str) -> str:
+        return quoted(column)
 
     def _make_plan(self, table: TableSchema) -> TablePlan:
         found = self._preparation.read(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from apply.frames.history import HistorySink
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.memory import MemorySink, MemoryTarget
+from apply.schema_catalog import Known
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
 from apply.trouble.answers import Policies
 from apply.writer import Writer
@@ -184,29 +186,82 @@ def test_several_tables_go_into_one_by_a_key_with_a_constant_of_each() -> None:
         (2, "new", "y", "of east"),
         (3, "c", "z", "of east"),
     ]
-    # What would take out the rows of the other one is refused by the name of its table, or left.
+    (mapped, _), found = mapped_tables(SHARDED, [EAST, WEST])
+    assert found == []
+    assert mapped.key_names == ("shard", "id")
+
+
+INTO = TableName("all", "all_customers")
+WESTERN = (5, "e", "w", "of west")
+
+
+def shared(target: MemoryTarget, *known: TableSchema, gone: Sequence[TableSchema] = ()) -> MappedSink:
+    """An applier that has heard of these tables."""
+    return MappedSink(MemorySink(target), SHARDED, tables=lambda: [Known(t, t in gone) for t in (*known, *gone)])
+
+
+def with_rows_of_both() -> MemoryTarget:
+    target = MemoryTarget()
+    sink = shared(target, EAST, WEST)
+    for table, row in ((EAST, (1, "a", "x")), (WEST, (5, "e", "w"))):
+        sink.prepare(table)
+        sink.apply(TableBatch(table, [row]))
+    sink.flush()
+    return target
+
+
+def test_a_table_that_shares_one_is_emptied_of_its_own_rows() -> None:
+    target = with_rows_of_both()
+    # By a process that has written nothing of the other one; and made anew, whatever its life.
+    sink = shared(target, EAST, WEST)
+    again = replace(EAST, version=2, life=2)
+    sink.prepare(again)
+    sink.truncate([again])
+    sink.flush()
+    assert target.read(INTO) == [WESTERN]
+    writer = Writer(sink, DeadLettersDouble(), Policies(), lambda _: 0)
+    assert not writer.stays(EAST, is_gone=False)
+    # What the source drops is left.
+    assert writer.stays(WEST, is_gone=True)
+    sink.drop(WEST)
+    sink.flush()
+    assert target.read(INTO) == [WESTERN]
+    # Of the last one nothing is shared.
+    shared(target, EAST, gone=[WEST]).drop(EAST)
+    assert INTO not in target.tables
+
+
+def test_where_no_statement_takes_out_the_rows_of_one_alone_it_is_suspended() -> None:
+    target = with_rows_of_both()
+    sink = shared(target, EAST, WEST)
+    sink._sink.capabilities = replace(sink._sink.capabilities, clears=False)
     with pytest.raises(TailraceError, match=r"it was emptied, and the target's table all.all_customers") as caught:
         sink.truncate([WEST])
     assert caught.value.table == "shop.west"
     with pytest.raises(TailraceError, match="it was made anew"):
         sink.prepare(replace(WEST, version=2, life=2))
-    sink.drop(WEST)
-    sink.flush()
-    assert len(target.read(into)) == 4
-    # Nor by a process that has written nothing of the other one.
-    another = MappedSink(MemorySink(target), SHARDED, tables=lambda: [EAST])
-    with pytest.raises(TailraceError, match="it was emptied"):
-        another.truncate([WEST])
-    with pytest.raises(TailraceError, match="it was made anew"):
-        another.prepare(replace(WEST, version=2, life=2))
-    writer = Writer(another, DeadLettersDouble(), Policies(), lambda _: 0)
-    assert writer.stays(WEST)
-    another.drop(WEST)
-    another.flush()
-    assert len(target.read(into)) == 4
-    (mapped, _), found = mapped_tables(SHARDED, [EAST, WEST])
-    assert found == []
-    assert mapped.key_names == ("shard", "id")
+    assert sink.stays(WEST, is_gone=False)
+
+
+def test_tables_that_share_one_change_it_when_all_of_them_have_changed() -> None:
+    target = with_rows_of_both()
+    column = Column("added", INT, "bigint")
+    east, west = (replace(t, columns=(*t.columns, column), version=v) for t, v in ((EAST, 7), (WEST, 2)))
+    with pytest.raises(TailraceError, match="their columns differ"):
+        shared(target, east, WEST).prepare(east)
+    # What was written before goes on being written, until it is prepared anew.
+    assert target.tables[INTO].schema.version == 2
+    both = shared(target, east, west)
+    for table, row in ((WEST, (6, "f", "w")), (west, (7, "g", "w", 8)), (east, (2, "b", "x", 9))):
+        both.prepare(table)
+        assert both.apply(TableBatch(table, [row])) == []
+    both.flush()
+    stored = target.tables[INTO]
+    assert (stored.schema.version, stored.schema.life) == (9, 1)
+    assert {row[0]: row[3] for row in target.read(INTO)} == {1: None, 5: None, 6: None, 7: 8, 2: 9}
+    # One that was dropped counts on, so that what comes later is later.
+    shared(target, replace(east, version=8), gone=[west]).prepare(replace(east, version=8))
+    assert stored.schema.version == 10
 
 
 @pytest.mark.parametrize(
@@ -227,8 +282,10 @@ def test_tables_that_do_not_go_into_one_are_refused_by_name(
 ) -> None:
     _, (finding,) = mapped_tables(rules, [EAST, west])
     assert "make all.all_customers of both shop.east and shop.west, and " in finding.message
-    sink = MappedSink(MemorySink(MemoryTarget()), rules)
+    known = [Known(EAST, is_gone=False)]
+    sink = MappedSink(MemorySink(MemoryTarget()), rules, tables=lambda: known)
     sink.prepare(EAST)
+    known.append(Known(west, is_gone=False))
     with pytest.raises(TailraceError, match=message):
         sink.prepare(west)
 

@@ -1,0 +1,123 @@
+"""Records in parts are put together a moment at a time: nobody waits for them who has something else to do."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Message
+
+from runtime.kafka import whole_records
+from runtime.kafka.whole_records import LostRecord, WholeRecords
+from schemas.errors import ErrorKind, TailraceError
+from schemas.parts import HEADER, Joining, parts, reference
+
+VALUE = bytes(range(256)) * 10
+PART_BYTES = 100
+
+
+def message(partition: int, offset: int, value: bytes, first: int | None = None) -> Message:
+    """A consumed record; `first`: its parts stand from there on."""
+    headers: list[tuple[str, str | bytes | None]] = []
+    if first is not None:
+        headers.append((HEADER, reference(VALUE, first, PART_BYTES).to_header()))
+    return Message(topic="wide", partition=partition, offset=offset, value=value, headers=headers)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Parts:
+    """The parts topic: each read brings what `here` has, and takes as long as it may."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.here: list[list[bytes]] = []
+        self.lost = False
+        self.resting = 0
+
+    def read(self, joining: Joining, timeout_s: float) -> None:
+        if self.lost:
+            raise joining.lost()
+        for part in self.here.pop(0) if self.here else []:
+            joining.add(part)
+        if not joining.is_whole:
+            self.clock.now += timeout_s
+
+    def rest(self) -> None:
+        self.resting += 1
+
+
+@pytest.fixture
+def topic() -> Parts:
+    return Parts(Clock())
+
+
+@pytest.fixture
+def records(topic: Parts, monkeypatch: pytest.MonkeyPatch) -> WholeRecords:
+    monkeypatch.setattr(whole_records, "_Parts", lambda *_: topic)
+    return WholeRecords({}, "parts", monotonic=topic.clock)
+
+
+LARGE, BEHIND, BESIDE = message(0, 5, b"small", first=40), message(0, 6, b"behind"), message(1, 9, b"beside")
+
+
+def test_what_stands_in_other_partitions_goes_on_while_parts_come(records: WholeRecords, topic: Parts) -> None:
+    slices = list(parts(VALUE, PART_BYTES))
+    topic.here = [slices[:3], slices[3:7]]
+    for _ in range(2):
+        before = topic.clock.now
+        assert records.whole([LARGE, BEHIND, BESIDE]) == ([BESIDE], [LARGE, BEHIND])
+        assert topic.clock.now - before <= whole_records.STEP_S
+    # Another large record comes first now: the one that is under way goes on.
+    other = message(2, 1, b"small", first=90)
+    assert records.whole([other]) == ([], [other])
+    topic.here = [slices[7:]]
+    (whole, behind), left = records.whole([LARGE, BEHIND])
+    assert (whole.value(), whole.offset(), behind, left) == (VALUE, 5, BEHIND, [])
+    assert topic.resting == 1
+
+
+def test_a_record_that_nobody_asks_for_any_more_makes_room(records: WholeRecords, topic: Parts) -> None:
+    records.whole([LARGE])
+    topic.clock.now += whole_records.FORGET_S
+    topic.here = [list(parts(VALUE, PART_BYTES))]
+    ((whole,), _) = records.whole([message(2, 1, b"small", first=90)])
+    assert whole.value() == VALUE
+
+
+def test_parts_that_do_not_come_are_an_error_that_passes(records: WholeRecords, topic: Parts) -> None:
+    topic.here = [list(parts(VALUE, PART_BYTES))[:4]]
+    records.whole([LARGE])
+    while topic.clock.now < 100 + whole_records.PATIENCE_S:
+        assert records.whole([LARGE]) == ([], [LARGE])
+    with pytest.raises(TailraceError, match="4 of 26 came from parts, offset 40 on, and no more for 10 s") as caught:
+        records.whole([LARGE])
+    assert (caught.value.kind, caught.value.position) == (ErrorKind.TRANSPORT, "wide/0@5")
+    topic.here = [list(parts(VALUE, PART_BYTES))]
+    ((whole,), _) = records.whole([LARGE])
+    assert whole.value() == VALUE
+
+
+def test_parts_that_are_gone_are_the_records_own_trouble(records: WholeRecords, topic: Parts) -> None:
+    topic.lost = True
+    with pytest.raises(TailraceError, match="0 of 26 parts of a record of 2,560 bytes are there") as caught:
+        records.whole([LARGE])
+    assert (caught.value.kind, caught.value.position) == (ErrorKind.DECODE, "wide/0@5")
+    records.gives_lost = True
+    (lost, behind), left = records.whole([LARGE, BEHIND])
+    assert isinstance(lost, LostRecord)
+    assert (lost.value(), lost.offset(), str(lost.lost), behind, left) == (
+        b"",
+        5,
+        str(caught.value).replace(" [position wide/0@5]", ""),
+        BEHIND,
+        [],
+    )
+    # One that is another than its digest says.
+    topic.lost = False
+    topic.here = [list(parts(VALUE[:-1] + b"x", PART_BYTES))]
+    ((lost,), _) = records.whole([LARGE])
+    assert isinstance(lost, LostRecord)
