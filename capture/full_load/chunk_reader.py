@@ -14,6 +14,9 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.table import TableSchema
 
+BATCH_BYTES_MAX = 8 << 20
+"""A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few."""
+
 C = TypeVar("C")
 S = TypeVar("S")
 
@@ -71,12 +74,16 @@ class ChunkReader(ABC, Generic[C, S]):
             connection = self._connected()
             decode, packets = self._begin(connection, table, chunk, where)
             batch: list[Row] = []
+            size = 0
             try:
                 for packet in packets:
                     batch.append(decode(packet))
-                    if len(batch) >= batch_rows:
-                        yield batch
-                        batch = []
+                    size += len(packet)
+                    if len(batch) >= batch_rows or size >= BATCH_BYTES_MAX:
+                        full, batch, size = [batch], [], 0
+                        # Nothing of it is held here while others work on it: it may be one row of very many bytes.
+                        del packet
+                        yield full.pop()
             except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
                 raise TailraceError(
                     ErrorKind.DECODE, f"a row that was read cannot be decoded ({type(error).__name__})"

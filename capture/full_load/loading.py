@@ -15,7 +15,7 @@ from capture.full_load.loader import Loader, Reading
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon, LoadWindow
 from capture.publishing.publisher import Feed, Publisher
-from capture.source import Chunk
+from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas import key_bounds
@@ -268,18 +268,7 @@ class Loading:
         feed = self._publisher.feeds[load.name]
         row_count = 0
         while reading.batches and row_count < rows_max:
-            batch = reading.batches.popleft()
-            reading.buffered_bytes -= sum(map(len, batch.bodies))
-            reading.begun = True
-            rows: list[tuple[bytes | None, bytes]]
-            if batch.keys is None:
-                rows = [(None, body) for body in batch.bodies]
-            else:
-                assert feed.window is not None
-                rows = [*feed.window.admit(batch.keys, batch.bodies, snapshot, feed.merge)]
-            self._publisher.loaded_rows(feed, rows, snapshot)
-            row_count += len(batch.bodies)
-            load.row_count += len(rows)
+            row_count += self._publish_batch(reading, feed, snapshot)
             if reading.batches or not reading.ended:
                 hit("capture.load.middle")
         self._publisher.flush()
@@ -291,6 +280,21 @@ class Loading:
         if load.is_complete:
             self._complete(load)
         return row_count, True
+
+    def _publish_batch(self, reading: Reading, feed: Feed, snapshot: Snapshot) -> int:
+        """Let out the next batch; return its rows. Holds nothing of it afterwards: it may be one very large row."""
+        batch = reading.batches.popleft()
+        reading.buffered_bytes -= sum(map(len, batch.bodies))
+        reading.begun = True
+        rows: list[tuple[bytes | None, bytes]]
+        if batch.keys is None:
+            rows = [(None, body) for body in batch.bodies]
+        else:
+            assert feed.window is not None
+            rows = [*feed.window.admit(batch.keys, batch.bodies, snapshot, feed.merge)]
+        self._publisher.loaded_rows(feed, rows, snapshot)
+        reading.load.row_count += len(rows)
+        return len(batch.bodies)
 
     def _released(self, feed: Feed, reading: Reading, reached: int, rows_max: int) -> bool:
         """Let out what was held back, once the chunk's rows are; tell whether nothing is left."""

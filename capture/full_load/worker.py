@@ -25,7 +25,7 @@ from schemas.settings import Settings
 from schemas.table import TableSchema
 
 BATCH_ROWS = 1000
-"""Rows per message. With rows of 100 kB a message is 100 MB, the worst case of what the service has to hold at once."""
+"""Rows per message, if they are small: `chunk_reader.BATCH_BYTES_MAX`."""
 
 
 class PlanRequest(NamedTuple):

@@ -41,6 +41,7 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER_BYTES = len(_SIGNATURE) + 8
 _TRAILER = b"\xff\xff"
 VISIBLE_WITHIN_S = 30
+_LARGE_BYTES = 1 << 20
 _STALL_S = 600
 """How long the server may take to send anything at all of a chunk."""
 
@@ -237,6 +238,7 @@ def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str
         if length < 0:
             break
         message = bytes(data)
+        del data
         if is_first:
             is_first = False
             if not message.startswith(_SIGNATURE):
@@ -244,7 +246,12 @@ def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str
             message = message[_HEADER_BYTES:]
             if not message:
                 continue
-        if message != _TRAILER:
+        if length > _LARGE_BYTES:
+            # Whoever takes it holds it alone.
+            held = [message]
+            del message
+            yield held.pop()
+        elif message != _TRAILER:
             yield message
     _await(raw)
     result = raw.get_result()
