@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 
 from control.contact import reach_source
 from control.status import Observer
@@ -66,7 +67,8 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     changed = {name: found for name, found in made.items() if found.changes_rows}
     results = []
     with Observer(settings) as observer:
-        passed = None if origin is settings else Delivered(settings, observer).passed
+        delivered = Delivered(settings, observer, partial(_end_for_ours, settings))
+        passed = None if origin is settings else delivered.passed
         gate = CatchUp(settings, target, observer, passed)
         for mapped in ({}, changed) if changed else ({},):
             wanted = [
@@ -163,6 +165,18 @@ def _origin(settings: Settings) -> Settings:
     # Connectors for MySQL name files and offsets, whether or not the server has GTIDs.
     more = {"positions": "file"} if settings.source.connector == "mysql" else {}
     return settings.model_copy(update={"source": _source_at(settings.source.origin, names, **more)})
+
+
+def _end_for_ours(settings: Settings) -> int:
+    """Return the end of the log of the database behind Debezium's topics, as a capture of ours counts it there."""
+    assert isinstance(settings.source, DebeziumSource)
+    assert settings.source.origin is not None, "it was checked"
+    place = _source_at(settings.source.origin, [TableName("*", "*")])
+    source = reach_source(settings.model_copy(update={"source": place}))
+    try:
+        return source.current_position().commit
+    finally:
+        source.close()
 
 
 def _as_source(settings: Settings, destination: PostgresqlTarget | MysqlTarget, names: Sequence[TableName]) -> Settings:

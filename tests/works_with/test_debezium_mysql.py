@@ -70,6 +70,9 @@ def test_debezium_for_mysql(
                 "insert into pairs values (6, 'f', 6)",
             )
             _wait_until_equal(source, target, services, capture)
+            target.execute(f"update {source.name}.things set note = 'tampered with' where id = 40")
+            with _written_to(source):
+                assert _verify(services) == exit_codes.DIFFERENT
             assert capture.stop("capture") == 0, capture.log_tail("capture")
         assert services.stop("apply") == 0, services.log_tail("apply")
 

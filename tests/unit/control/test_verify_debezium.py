@@ -60,11 +60,46 @@ def test_only_what_is_new_and_still_there_is_looked_at(monkeypatch: pytest.Monke
     }.items():
         monkeypatch.setattr(debezium, name, double)
     settings = cast("Settings", SimpleNamespace(kafka={}, registry=None))
-    passed = debezium.Delivered(settings, cast("Observer", SimpleNamespace(ends=lambda topics: dict(ends)))).passed
+    observer = cast("Observer", SimpleNamespace(ends=lambda topics: dict(ends)))
+    passed = debezium.Delivered(settings, observer, lambda: 1).passed
     assert (passed(100), passed(101), passed(101)) == (True, False, False)
     ends[partition] = 1200
     assert passed(101)
     assert looked == [(995, 1000), (1180, 1200)]
+
+
+def test_a_capture_of_ours_tells_places_of_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connector named a file's offset; our records count transactions, and so does the end that they must pass."""
+    partition = ("shop.shop.orders", 0)
+    ends, sources = {partition: 1}, [{"file": "binlog.000002", "pos": 900}]
+    asked: list[int] = []
+
+    def read_ranges(_: object, ranges: object) -> dict[tuple[str, int], list[object]]:
+        return {partition: [SimpleNamespace(value=orjson.dumps({"op": "u", "source": s})) for s in sources]}
+
+    def end_for_ours() -> int:
+        asked.append(77)
+        return 77
+
+    for name, double in {
+        "Topics": lambda kafka: SimpleNamespace(begin_offsets=lambda topics: {partition: 0}),
+        "applied_topics": lambda settings: [partition[0]],
+        "read_ranges": read_ranges,
+        "open_registry": lambda settings: None,
+        "open_reading": lambda settings, registry: SimpleNamespace(envelope=orjson.loads),
+    }.items():
+        monkeypatch.setattr(debezium, name, double)
+    settings = cast("Settings", SimpleNamespace(kafka={}, registry=None))
+    observer = cast("Observer", SimpleNamespace(ends=lambda topics: dict(ends)))
+    passed = debezium.Delivered(settings, observer, end_for_ours).passed
+    position = (2 << 32) + 2000
+    assert (passed((2 << 32) + 900), passed(position), asked) == (True, False, [])
+    for lsn, is_there in ((77, False), (78, True)):
+        # The transaction itself may not be there whole: one behind the end must be.
+        sources.append({"schema": "shop", "table": "orders", "seq": 9, "schema_version": 1, "lsn": lsn})
+        ends[partition] += 1
+        assert passed(position) is is_there
+    assert asked == [77], "once for a position"
 
 
 def test_mariadb_tells_the_last_transaction_that_is_behind_and_nothing_without_a_gtid() -> None:
