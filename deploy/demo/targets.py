@@ -75,8 +75,7 @@ def _kinesis(server: MotoServer, _: Path, __: str) -> Section:
 
 
 def _dynamodb(server: MotoServer, _: Path, __: str) -> Section:
-    # Transactions of the imitation undo one another's writes if they meet.
-    return {"engine": "dynamodb", "parallel_apply_threads": 1, **server.settings}
+    return {"engine": "dynamodb", **server.settings}
 
 
 def _kafka(_: None, __: Path, bootstrap: str) -> Section:

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import secrets
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -64,9 +63,6 @@ def _client(settings: dict[str, str]) -> Any:
 
 
 class TestDynamodb(SinkSuite):
-    one_at_a_time = threading.Lock()
-    """Transactions of the imitation undo one another's writes if they meet."""
-
     samples: ClassVar[Sequence[TypeSample]] = _without_display_scale(SAMPLES)
 
     @pytest.fixture
@@ -94,16 +90,8 @@ class TestDynamodb(SinkSuite):
         self.client.close()
 
     def open(self, rules: Sequence[ObjectMappingRule] = ()) -> Sink:
-        sink = DynamodbSink("shop", "items", self.section, rules)
-        self.opened.append(sink)
-        send, one_at_a_time = sink._client.api.transact_write_items, self.one_at_a_time
-
-        def transact_write_items(**request: Any) -> Any:
-            with one_at_a_time:
-                return send(**request)
-
-        sink._client.api.transact_write_items = transact_write_items
-        return sink
+        self.opened.append(DynamodbSink("shop", "items", self.section, rules))
+        return self.opened[-1]
 
     def other_sink(self, sink: Sink) -> Sink:
         return self.open()
