@@ -23,6 +23,14 @@ _OWN_HEADERS = frozenset(
     {"connection", "content-length", "content-type", "host", "idempotency-key", "transfer-encoding"}
 )
 
+_DATE_PARTS = {
+    "YYYYMMDD": ("year", "month", "day"),
+    "YYYYMMDDHH": ("year", "month", "day", "hour"),
+    "YYYYMM": ("year", "month"),
+    "MMYYYYDD": ("month", "year", "day"),
+    "DDMMYYYY": ("day", "month", "year"),
+}
+
 
 class RowFiles(Section):
     """What files of changes look like, wherever they are kept."""
@@ -71,6 +79,9 @@ class RowFiles(Section):
     """The parts of these folders' names."""
     date_partition_delimiter: Literal["SLASH", "UNDERSCORE", "DASH", "NONE"] = "SLASH"
     """What stands between the parts."""
+    date_partition_style: Literal["plain", "hive"] = "plain"
+    """`hive`: the folders are called `year=2025/month=01/day=01`, which Hive, Athena and Spark read as columns; files
+    of loaded rows lie in such folders too, by the time at which they were read (not in DMS)."""
     date_partition_timezone: str = "UTC"
     """Whose day and hour, by its IANA name."""
     preserve_transactions: bool = False
@@ -84,6 +95,16 @@ class RowFiles(Section):
     """Longest time, in seconds, that a change waits for its file."""
     cdc_min_file_size: Annotated[int, Field(ge=1, le=1_048_576)] = 32_000
     """So many KB of records on the topics, of all tables together, are enough to write files before that time."""
+
+    @property
+    def date_parts(self) -> tuple[str, ...]:
+        """The parts of the date by which folders are made."""
+        return _DATE_PARTS[self.date_partition_sequence] if self.date_partition_enabled else ()
+
+    @property
+    def partition_columns(self) -> tuple[str, ...]:
+        """The columns that readers see in the names of folders."""
+        return self.date_parts if self.date_partition_style == "hive" else ()
 
     @field_validator("date_partition_timezone")
     @classmethod
@@ -99,6 +120,10 @@ class RowFiles(Section):
             raise ValueError("preserve_transactions needs cdc_path")
         if self.preserve_transactions and (self.date_partition_enabled or self.add_column_name):
             raise ValueError("preserve_transactions excludes date_partition_enabled and add_column_name")
+        if self.date_partition_style == "hive" and not self.date_partition_enabled:
+            raise ValueError("date_partition_style: hive needs date_partition_enabled")
+        if self.date_partition_style == "hive" and self.date_partition_delimiter != "SLASH":
+            raise ValueError("date_partition_style: hive has a folder for each part: date_partition_delimiter: SLASH")
         return self
 
 
@@ -171,6 +196,27 @@ class S3Target(RowFiles, Encryption, AwsTarget, TargetSection):
     """Predefined access control list of each object."""
     expected_bucket_owner: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
     """Account that the bucket must belong to."""
+    glue_catalog_generation: bool = False
+    """Keep a table of the AWS Glue Data Catalog over each table's files, and a partition over each of their folders."""
+    glue_catalog_database: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """The catalogue's database. Left out: one for each schema, by its name."""
+    glue_endpoint_url: str | None = None
+    """URL of another service with the catalogue's protocol, or of a private endpoint."""
+
+    @model_validator(mode="after")
+    def _is_catalogued(self) -> S3Target:
+        if not self.glue_catalog_generation:
+            return self
+        if self.data_format == "csv" or self.preserve_transactions:
+            raise ValueError(
+                "glue_catalog_generation needs data_format: parquet or json, and files of one table: "
+                "columns of CSV go by their places, which change with the table"
+            )
+        if self.date_partition_enabled and self.date_partition_style != "hive":
+            raise ValueError(
+                "glue_catalog_generation needs date_partition_style: hive, since loaded rows would be in no partition"
+            )
+        return self
 
     @property
     def place(self) -> str:

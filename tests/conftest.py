@@ -23,6 +23,7 @@ from deploy.local.cache import DownloadError
 from deploy.local.dynalite import DynaliteServer
 from deploy.local.gremlin import GremlinServer
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
+from deploy.local.kinesis import KinesisServer
 from deploy.local.moto import MotoServer
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
 from deploy.local.opensearch import OpensearchServer
@@ -70,7 +71,7 @@ def pytest_runtest_makereport(
     return report
 
 
-IMITATIONS = {"gremlin_server", "moto_server", "dynalite_server", "secantus_server", "s3_server"}
+IMITATIONS = {"gremlin_server", "kinesis_server", "moto_server", "dynalite_server", "secantus_server", "s3_server"}
 """Fixtures of servers that are not the products which they stand for, nor made to be used for hours."""
 
 
@@ -285,6 +286,14 @@ def gremlin_server(servers_directory: Path) -> Iterator[GremlinServer]:
 def moto_server(servers_directory: Path) -> Iterator[MotoServer]:
     """An imitation of AWS."""
     yield from _stand_in(MotoServer(servers_directory / "moto"))
+
+
+@pytest.fixture
+def kinesis_server(servers_directory: Path) -> Iterator[KinesisServer]:
+    """A stand-in of Kinesis of the test's own, whose streams are split and merged."""
+    server = KinesisServer(servers_directory / f"kinesis-{secrets.token_hex(4)}")
+    yield from _stand_in(server)
+    _forget(server.log, server.directory)
 
 
 @pytest.fixture

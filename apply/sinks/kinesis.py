@@ -44,6 +44,8 @@ PARTITION_KEY_LENGTH_MAX = 256
 BUSY_FOR_S = 30
 """How long records that the stream refuses are sent again here; then the service starts over."""
 
+_PARENTS = ("ParentShardId", "AdjacentParentShardId")
+
 Entry = dict[str, Any]
 
 
@@ -240,10 +242,10 @@ class KinesisReader:
     def _documents(self) -> Iterator[bytes]:
         stream = {"StreamARN": self._target.stream_arn}
         try:
-            for page in self._client.get_paginator("list_shards").paginate(**stream):
-                for shard in page["Shards"]:
-                    place = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
-                    yield from self._shard(self._client.get_shard_iterator(**stream, **place)["ShardIterator"])
+            pages = self._client.get_paginator("list_shards").paginate(**stream)
+            for shard in _parents_first([shard for page in pages for shard in page["Shards"]]):
+                place = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+                yield from self._shard(self._client.get_shard_iterator(**stream, **place)["ShardIterator"])
         except aws.AwsError as error:
             raise aws.classify(error, "reading the stream") from error
 
@@ -255,6 +257,15 @@ class KinesisReader:
             if not answer["Records"] and not answer.get("MillisBehindLatest"):
                 return
             iterator = answer.get("NextShardIterator")
+
+
+def _parents_first(shards: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield each shard after those that it was split or merged from: in this order each key's records are in theirs."""
+    left = {shard["ShardId"]: shard for shard in shards}
+    while left:
+        # Parents whose records have expired are not listed.
+        ready = [id_ for id_, shard in left.items() if not any(shard.get(parent) in left for parent in _PARENTS)]
+        yield from map(left.pop, ready)
 
 
 def _size(entry: Entry) -> int:

@@ -68,7 +68,7 @@ S3 = (
     honoured("DatePartitionTimezone", "date_partition_timezone"),
     refused("AddTrailingPaddingCharacter", "values arrive as they were"),
     honoured("ExpectedBucketOwner", "expected_bucket_owner"),
-    refused("GlueCatalogGeneration", "let a Glue crawler read the folders, whose names it knows as partitions"),
+    honoured("GlueCatalogGeneration", "glue_catalog_generation"),
 )
 
 DYNAMODB = (ROLE,)

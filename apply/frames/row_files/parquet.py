@@ -46,6 +46,20 @@ _TYPES: dict[Family, pa.DataType] = {
 """All other families are text in their plain form."""
 
 
+_HIVE_TYPES: dict[pa.DataType, str] = {
+    pa.bool_(): "boolean",
+    pa.int16(): "smallint",
+    pa.int32(): "int",
+    pa.int64(): "bigint",
+    pa.uint32(): "bigint",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    pa.binary(): "binary",
+    pa.date32(): "date",
+    pa.string(): "string",
+}
+
+
 def arrow_type(type_: LogicalType) -> pa.DataType:
     """Return the type of a column."""
     if type_.family is Family.DECIMAL:
@@ -54,6 +68,16 @@ def arrow_type(type_: LogicalType) -> pa.DataType:
             return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
         return pa.string()
     return _TYPES.get(type_.family, pa.string())
+
+
+def hive_type(type_: LogicalType) -> str | None:
+    """Return what Hive calls the type of a column; None: it has none that holds the values."""
+    found = arrow_type(type_)
+    if pa.types.is_decimal128(found):
+        return f"decimal({found.precision},{found.scale})"
+    if pa.types.is_timestamp(found):
+        return "timestamp"
+    return _HIVE_TYPES.get(found)
 
 
 class ParquetFormat:

@@ -82,11 +82,12 @@ def shape_of(table: TableSchema, settings: RowFiles, *, loads: bool) -> Shape:
         heads.append(Head(settings.timestamp_column_name, TIMESTAMP, lambda _, origin: origin.commit_ts_us))
     if settings.sequence_column_name is not None:
         heads.append(Head(settings.sequence_column_name, INT64, lambda _, origin: origin.seq))
-    taken = [head.name for head in heads if head.name in table.column_names]
+    names = {name.lower() for name in table.column_names} if settings.partition_columns else set(table.column_names)
+    taken = [name for name in (*(head.name for head in heads), *settings.partition_columns) if name in names]
     if taken and not together:
         raise TailraceError(
             ErrorKind.TARGET_SCHEMA,
-            f"the table has a column {taken[0]}, as the files have",
+            f"the table has a column {taken[0]}, as its files or folders have",
             table=str(table.name),
             remedy="set another name for it, or rename the column by table mappings",
         )

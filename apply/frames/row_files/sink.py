@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from apply.frames.history import HistorySink
 from apply.frames.row_files.formats import Chunk, CsvFormat, RowFormat, format_of
 from apply.frames.row_files.shape import Shape, shape_of
-from apply.frames.row_files.store import FileName, Store
+from apply.frames.row_files.store import Catalog, FileName, Store
 from apply.frames.row_files.transactions import TransactionFiles
 from apply.sink import Capabilities, Gathering, Origin, Rejection, TableBatch, TopicPartition
 from schemas.changes import Row
@@ -30,13 +30,7 @@ KB = 1024
 SHAPES_MAX = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SEPARATORS = {"SLASH": "/", "UNDERSCORE": "_", "DASH": "-", "NONE": ""}
-_PATTERNS = {
-    "YYYYMMDD": ("%Y", "%m", "%d"),
-    "YYYYMMDDHH": ("%Y", "%m", "%d", "%H"),
-    "YYYYMM": ("%Y", "%m"),
-    "MMYYYYDD": ("%m", "%Y", "%d"),
-    "DDMMYYYY": ("%d", "%m", "%Y"),
-}
+_PATTERNS = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H"}
 
 Change = tuple[str, Row | None, Row | None]
 
@@ -58,11 +52,14 @@ class _File:
 class RowFilesSink(HistorySink):
     """Writes changes to files of a store."""
 
-    def __init__(self, store: Store, settings: RowFiles) -> None:
+    def __init__(self, store: Store, settings: RowFiles, catalog: Catalog | None = None) -> None:
         self._store = store
+        self._catalog = catalog
         self._settings = settings
         self._size_max = settings.max_file_size * KB
         self._folder_of = _folder_maker(settings)
+        # A reader of partitions looks nowhere else.
+        self._loads_by_date = settings.date_partition_style == "hive"
         self._shapes: dict[tuple[TableName, int, bool], tuple[Shape, RowFormat]] = {}
         self._files: dict[TopicPartition, list[_File]] = {}
         self._transactions = (
@@ -117,6 +114,8 @@ class RowFilesSink(HistorySink):
         """Let connections go."""
         self.rollback()
         self._store.close()
+        if self._catalog is not None:
+            self._catalog.close()
 
     def _take_in(self, batch: TableBatch, indexes: list[int]) -> list[Rejection]:
         origins, table = batch.origins["sequence"], batch.table
@@ -124,7 +123,8 @@ class RowFilesSink(HistorySink):
 
         def place(index: int) -> tuple[bool, tuple[str, ...]]:
             loads = batch.sequence[index][0] == "r"
-            return loads, () if loads else self._folder_of(origins[index].commit_ts_us)
+            dated = self._loads_by_date or not loads
+            return loads, self._folder_of(origins[index].commit_ts_us) if dated else ()
 
         for (loads, date), group in groupby(indexes, key=place):
             run = list(group)
@@ -165,6 +165,9 @@ class RowFilesSink(HistorySink):
             _cut(file, self._reached.pop(partition, -1))
             name = FileName(file.folder, _stem(file), file.format.extension, file.last)
             there = self._store.create(name, file.format.content(file.chunks), file.format.content_type)
+            if self._catalog is not None:
+                # Of one that was there, too: whoever wrote it may not have come so far.
+                self._catalog.tell(file.shape, file.folder)
             if there is None:
                 return
             self._reached[partition] = there
@@ -176,6 +179,8 @@ class RowFilesSink(HistorySink):
             if len(self._shapes) >= SHAPES_MAX:
                 self._shapes.pop(next(iter(self._shapes)))
             shape = shape_of(table, self._settings, loads=loads)
+            if self._catalog is not None:
+                self._catalog.check(shape)
             together = self._transactions is not None and not loads
             format_ = CsvFormat(shape, self._settings) if together else format_of(shape, self._settings)
             found = self._shapes[key] = shape, format_
@@ -209,8 +214,11 @@ def _folder_maker(settings: RowFiles) -> Callable[[int], tuple[str, ...]]:
     if not settings.date_partition_enabled:
         return lambda _: ()
     zone = ZoneInfo(settings.date_partition_timezone)
-    separator = _SEPARATORS[settings.date_partition_delimiter]
-    pattern = separator.join(_PATTERNS[settings.date_partition_sequence])
+    columns = settings.date_parts
+    if settings.date_partition_style == "hive":
+        pattern = "/".join(f"{column}={_PATTERNS[column]}" for column in columns)
+    else:
+        pattern = _SEPARATORS[settings.date_partition_delimiter].join(_PATTERNS[column] for column in columns)
 
     def folder(us: int) -> tuple[str, ...]:
         return tuple((_EPOCH + timedelta(microseconds=us)).astimezone(zone).strftime(pattern).split("/"))

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from apply.frames.row_files.shape import Shape
+
 
 @dataclass(frozen=True, slots=True)
 class FileName:
@@ -40,6 +42,25 @@ class Store(Protocol):
 
     def read(self, path: str) -> bytes:
         """Return what a file holds."""
+        ...
+
+    def close(self) -> None:
+        """Let connections go. May be called twice."""
+        ...
+
+
+class Catalog(Protocol):
+    """Where readers of files learn of tables and folders."""
+
+    def check(self, shape: Shape) -> None:
+        """Raise TARGET_SCHEMA for a table that it cannot have."""
+        ...
+
+    def tell(self, shape: Shape, folder: tuple[str, ...]) -> None:
+        """Say that files of a shape stand in a folder. May be said again.
+
+        Raises TARGET_CONNECTION, TARGET_THROTTLED, PREREQUISITE.
+        """
         ...
 
     def close(self) -> None:

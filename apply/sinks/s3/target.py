@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from apply import aws
 from apply.frames.row_files.reading import FilesReader
 from apply.frames.row_files.sink import RowFilesSink
+from apply.sinks.s3.catalog import GlueCatalog, database_of
 from apply.sinks.s3.store import BucketStore
 from schemas.file_targets import S3Target
 from schemas.findings import Finding, Severity
@@ -20,7 +21,8 @@ from schemas.table import TableSchema
 def open_sink(settings: Settings, target: str) -> RowFilesSink:
     """Return the sink of a target. Connects when it is first used."""
     section = _section(settings, target)
-    return RowFilesSink(BucketStore(section), section)
+    catalog = GlueCatalog(section) if section.glue_catalog_generation else None
+    return RowFilesSink(BucketStore(section), section, catalog)
 
 
 def open_reader(settings: Settings, target: str) -> FilesReader:
@@ -57,14 +59,26 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
     objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload"]
     if section.canned_acl_for_objects != "none":
         objects.append("s3:PutObjectAcl")
-    statements = [
+    statements: list[dict[str, object]] = [
         {"Effect": "Allow", "Action": objects, "Resource": f"{bucket}/{folder}/*" if folder else f"{bucket}/*"},
         {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": bucket},
     ]
     if section.encryption_mode == "sse-kms":
         key = section.server_side_encryption_kms_key_id or "*"
         statements.append({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": key})
+    if section.glue_catalog_generation:
+        statements.append(_catalogue(section, tables))
     return [json.dumps({"Version": "2012-10-17", "Statement": statements})]
+
+
+def _catalogue(section: S3Target, tables: Sequence[TableSchema]) -> dict[str, object]:
+    databases = sorted({database_of(section, table.name) for table in tables})
+    arn = f"arn:aws:glue:{section.region or '*'}:*:"
+    resources = [f"{arn}catalog"]
+    for database in databases:
+        resources += [f"{arn}database/{database}", f"{arn}table/{database}/*"]
+    made = ["CreateDatabase", "GetTable", "CreateTable", "UpdateTable", "CreatePartition"]
+    return {"Effect": "Allow", "Action": [f"glue:{action}" for action in made], "Resource": resources}
 
 
 def _section(settings: Settings, target: str) -> S3Target:

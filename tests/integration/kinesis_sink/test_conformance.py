@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, cast
 
 import boto3
@@ -13,18 +14,32 @@ import pytest
 
 from apply.sink import Sink, TableBatch
 from apply.sinks import kinesis
-from apply.sinks.kinesis import KinesisSink
+from apply.sinks.kinesis import KinesisReader, KinesisSink
+from deploy.local.aws import AwsServer
+from deploy.local.kinesis import KinesisServer
 from deploy.local.moto import MotoServer
+from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind
 from schemas.kinesis_target import KinesisTarget
 from schemas.table import TableSchema
 from schemas.types.plain import canonical
-from tests.conformance.changes import Seen
+from tests.conformance.changes import Giver, Seen
 from tests.conformance.sink_suite import ORDERS, SinkSuite
 
 pytestmark = pytest.mark.integration
 
 OPS = {"load": "r", "insert": "c", "update": "u", "delete": "d", "truncate-table": "t"}
+
+
+def client_of(server: AwsServer) -> Any:
+    """Return a client of the test's own."""
+    return boto3.client(
+        "kinesis",
+        endpoint_url=server.settings["endpoint_url"],
+        region_name=server.settings["region"],
+        aws_access_key_id=server.settings["access_key_id"],
+        aws_secret_access_key=server.settings["secret_access_key"],
+    )
 
 
 class TestKinesis(SinkSuite):
@@ -38,13 +53,7 @@ class TestKinesis(SinkSuite):
     @pytest.fixture
     def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
         settings = moto_server.settings
-        self.client = boto3.client(
-            "kinesis",
-            endpoint_url=settings["endpoint_url"],
-            region_name=settings["region"],
-            aws_access_key_id=settings["access_key_id"],
-            aws_secret_access_key=settings["secret_access_key"],
-        )
+        self.client = client_of(moto_server)
         self.stream = f"test-{secrets.token_hex(6)}"
         self.client.create_stream(StreamName=self.stream, ShardCount=3)
         arn = self.client.describe_stream_summary(StreamName=self.stream)["StreamDescriptionSummary"]["StreamARN"]
@@ -156,3 +165,77 @@ class TestKinesis(SinkSuite):
         assert max(sizes) <= 2000
         expected = {(i, f"s{25 + i}", None) for i in range(5)} | {(i, "n", True) for i in range(10, 20)}
         assert self.rows(sink, ORDERS) == expected
+
+
+KEYS, TURNS_MAX, SHARDS = 20, 2_000, 2
+
+
+def test_order_holds_while_shards_are_split_and_merged(kinesis_server: KinesisServer) -> None:
+    with contextlib.closing(client_of(kinesis_server)) as client:
+        client.create_stream(StreamName="shop", ShardCount=SHARDS)
+        place = {
+            "StreamARN": client.describe_stream_summary(StreamName="shop")["StreamDescriptionSummary"]["StreamARN"]
+        }
+
+        def is_active() -> bool:
+            found = client.describe_stream_summary(**place)["StreamDescriptionSummary"]
+            return bool(found["StreamStatus"] == "ACTIVE")
+
+        _until(is_active)
+        section = {"engine": "kinesis", "stream_arn": place["StreamARN"], **kinesis_server.settings}
+        target = KinesisTarget.model_validate({**section, "include_null_and_empty": True})
+        giver, turns = Giver(), iter(range(1, TURNS_MAX))
+        with contextlib.closing(KinesisSink(target)) as sink, contextlib.closing(KinesisReader(target)) as reader:
+
+            def write(batch: TableBatch) -> None:
+                assert sink.apply(giver.given(batch, sink.capabilities)) == []
+                sink.flush()
+
+            def turn() -> int:
+                # What is known of a row is not all of it: only after what the parents hold is it read for what it is.
+                number = next(turns)
+                write(TableBatch(ORDERS, updates=[(key, f"turn {number}", UNCHANGED) for key in range(KEYS)]))
+                return number
+
+            def turn_until_active() -> bool:
+                turn()
+                return is_active()
+
+            write(TableBatch(ORDERS, upserts=[(key, "new", key % 2 == 0) for key in range(KEYS)]))
+            first, second = client.list_shards(**place)["Shards"]
+            half = str(int(first["HashKeyRange"]["EndingHashKey"]) // 2)
+            client.split_shard(**place, ShardToSplit=first["ShardId"], NewStartingHashKey=half)
+            _until(turn_until_active)
+            upper = next(
+                s for s in client.list_shards(**place)["Shards"] if s["HashKeyRange"]["StartingHashKey"] == half
+            )
+            merged = {"ShardToMerge": upper["ShardId"], "AdjacentShardToMerge": second["ShardId"]}
+            client.merge_shards(**place, **merged)
+            _until(turn_until_active)
+            last = turn()
+            assert set(reader.rows(ORDERS)) == {(key, f"turn {last}", key % 2 == 0) for key in range(KEYS)}
+
+        shards = client.list_shards(**place)["Shards"]
+        assert len(shards) == SHARDS + 3
+        sequences: dict[str, list[int]] = {}
+        filled = 0
+        # Ids are given in the order in which shards are made.
+        for shard in sorted(shards, key=lambda shard: shard["ShardId"]):
+            start = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+            iterator = client.get_shard_iterator(**place, **start)["ShardIterator"]
+            records = client.get_records(**place, ShardIterator=iterator)["Records"]
+            filled += bool(records)
+            for record in records:
+                about = json.loads(record["Data"])["metadata"]
+                sequences.setdefault(record["PartitionKey"], []).append(about["commit-sequence"])
+        assert filled >= SHARDS + 2
+        assert len(sequences) == KEYS
+        for found in sequences.values():
+            assert found == sorted(set(found))
+            assert len(found) == last + 1
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import secrets
 from collections.abc import Iterator
@@ -11,18 +12,22 @@ from typing import Any, ClassVar, cast
 import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from pyarrow import parquet
 
 from apply.frames.row_files.sink import RowFilesSink
 from apply.sink import Sink, TableBatch
+from apply.sinks import open_sink
 from apply.sinks.s3.store import BucketStore
 from deploy.local.moto import MotoServer
 from deploy.local.s3 import S3Server
+from schemas.changes import UNCHANGED
 from schemas.errors import Action, TailraceError
 from schemas.file_targets import S3Target
+from schemas.settings import parse
 from schemas.table import TableSchema
 from schemas.types import LogicalType
-from tests.conformance.changes import Seen
-from tests.conformance.sink_suite import ORDERS, SinkSuite
+from tests.conformance.changes import Giver, Seen
+from tests.conformance.sink_suite import ORDERS, ORDERS_2, SinkSuite
 from tests.kit import row_files
 
 pytestmark = pytest.mark.integration
@@ -189,3 +194,72 @@ class TestJsonOnTheImitation(_S3Suite):
     @pytest.fixture
     def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
         yield from self.begin(moto_server)
+
+
+def test_the_glue_catalogue_leads_readers_to_every_file(moto_server: MotoServer) -> None:
+    client, bucket = make_bucket(moto_server)
+    settings = moto_server.settings
+    glue = boto3.client(
+        "glue",
+        endpoint_url=settings["endpoint_url"],
+        region_name=settings["region"],
+        aws_access_key_id=settings["access_key_id"],
+        aws_secret_access_key=settings["secret_access_key"],
+    )
+    database = f"Lake_{secrets.token_hex(4)}"
+    more = {"data_format": "parquet", "date_partition_enabled": True, "date_partition_style": "hive"}
+    catalog = {"glue_catalog_generation": True, "glue_catalog_database": database}
+    section = {"engine": "s3", "bucket_name": bucket, "bucket_folder": "landing", **settings, **more, **catalog}
+    document = {
+        "name": "shop",
+        "kafka": {"bootstrap.servers": "127.0.0.1:9"},
+        "source": {"host": "127.0.0.1", "user": "u", "database": "d", "tables": ["public.*"]},
+        "targets": {"lake": {**section, "glue_endpoint_url": settings["endpoint_url"]}},
+    }
+    giver = Giver()
+    # Two appliers, one of which knows the table as it was.
+    with (
+        contextlib.closing(open_sink(parse(document), "lake")) as one,
+        contextlib.closing(open_sink(parse(document), "lake")) as other,
+    ):
+        for sink, batch in (
+            (one, TableBatch(ORDERS, upserts=[(1, "a", True)], fresh=True)),
+            (other, TableBatch(ORDERS, updates=[(1, "b", UNCHANGED)])),
+            (one, TableBatch(ORDERS_2, upserts=[(2, False, "n")])),
+            (other, TableBatch(ORDERS, upserts=[(3, "c", None)])),
+        ):
+            assert sink.apply(giver.given(batch, sink.capabilities)) == []
+            sink.flush()
+    found = glue.get_table(DatabaseName=database.lower(), Name="orders")["Table"]
+    columns = {column["Name"]: column["Type"] for column in found["StorageDescriptor"]["Columns"]}
+    assert columns == {
+        "id": "bigint",
+        "status": "string",
+        "paid": "boolean",
+        "op": "string",
+        "tailrace_unavailable": "array<string>",
+        "note": "string",
+    }
+    names = [column["Name"] for column in found["PartitionKeys"]]
+    assert names == ["year", "month", "day"]
+    # A reader of its own finds all rows in the partitions, by the columns that the catalogue tells.
+    rows: list[dict[str, Any]] = []
+    files = 0
+    for partition in glue.get_partitions(DatabaseName=database.lower(), TableName="orders")["Partitions"]:
+        place = partition["StorageDescriptor"]["Location"].removeprefix(f"s3://{bucket}/")
+        assert place.endswith("/".join(f"{n}={v}" for n, v in zip(names, partition["Values"], strict=True)) + "/")
+        for item in client.list_objects_v2(Bucket=bucket, Prefix=place)["Contents"]:
+            content = client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+            table = parquet.read_table(io.BytesIO(content))
+            assert {name.lower() for name in table.column_names} <= columns.keys()
+            rows += table.to_pylist()
+            files += 1
+    assert files == len(client.list_objects_v2(Bucket=bucket)["Contents"])
+    assert {(row.get("Op"), row["id"], row.get("status"), row.get("note")) for row in rows} == {
+        (None, 1, "a", None),
+        ("U", 1, "b", None),
+        ("I", 2, None, "n"),
+        ("I", 3, "c", None),
+    }
+    client.close()
+    glue.close()

@@ -15,6 +15,7 @@ from apply.sink import Origin, Sink, TableBatch, TopicPartition
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore
 from schemas.changes import UNCHANGED
+from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import FilesTarget
 from schemas.table import TableSchema
 from schemas.types import LogicalType
@@ -174,6 +175,10 @@ def test_settings_choose_changes_and_columns(
         ({}, {"2024/12/31", "2025/01/01"}),
         ({"date_partition_timezone": "Asia/Tokyo", "date_partition_delimiter": "DASH"}, {"2025-01-01"}),
         ({"date_partition_sequence": "YYYYMMDDHH", "date_partition_delimiter": "NONE"}, {"2024123123", "2025010100"}),
+        (
+            {"date_partition_style": "hive", "date_partition_sequence": "MMYYYYDD"},
+            {"month=12/year=2024/day=31", "month=01/year=2025/day=01"},
+        ),
     ],
 )
 def test_changes_go_into_folders_by_their_date(
@@ -182,10 +187,23 @@ def test_changes_go_into_folders_by_their_date(
     midnight = ORIGIN._replace(commit_ts_us=1_735_689_600_000_000 - 1)
     found = written(
         batch(("c", None, (1, "a", True)), ("c", None, (2, "a", True)), origin=midnight),
+        batch(("r", None, (3, "a", True)), origin=midnight),
         date_partition_enabled=True,
         **more,
     )
-    assert {path.removeprefix("public/orders/").rpartition("/")[0] for path in found} == folders
+    places = {path.removeprefix("public/orders/") for path in found}
+    assert {place.rpartition("/")[0] for place in places if "LOAD" not in place} == folders
+    # Readers of partitions look for loaded rows nowhere else.
+    (load,) = (place for place in places if "LOAD" in place)
+    assert load.rpartition("/")[0] == ("month=12/year=2024/day=31" if "date_partition_style" in more else "")
+
+
+def test_columns_are_not_called_like_folders(tmp_path: Path) -> None:
+    table = replace(ORDERS, columns=(*ORDERS.columns[:2], replace(ORDERS.columns[2], name="Year")))
+    hive = settings(tmp_path, date_partition_enabled=True, date_partition_style="hive")
+    with pytest.raises(TailraceError, match="year") as caught:
+        RowFilesSink(DirectoryStore(tmp_path), hive).apply(batch(("c", None, (1, "a", True)), table=table))
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
 
 
 def test_files_end_at_their_size(written: Callable[..., dict[str, str]]) -> None:

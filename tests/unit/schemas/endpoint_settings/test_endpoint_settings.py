@@ -46,7 +46,10 @@ VALUES: dict[str, Any] = {
 }
 """Of settings that do not take just any text or number."""
 
-ALONG: dict[str, dict[str, Any]] = {"PreserveTransactions": {"cdc_path": "changes"}}
+ALONG: dict[str, dict[str, Any]] = {
+    "GlueCatalogGeneration": {"data_format": "parquet"},
+    "PreserveTransactions": {"cdc_path": "changes"},
+}
 """What settings need beside them."""
 
 

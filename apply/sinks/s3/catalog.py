@@ -1,0 +1,203 @@
+"""Tables of the AWS Glue Data Catalog over the files of a bucket: what Athena, Redshift Spectrum and Spark query.
+
+A table per table, with a partition for each folder. It is told of a file once the file is there, and before the offsets
+are committed: after a crash the same file is met again, and told of again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apply import aws
+from apply.frames.row_files.formats import parquet_library
+from apply.frames.row_files.shape import Shape
+from apply.frames.row_files.store import path_part
+from schemas.errors import ErrorKind, TailraceError
+from schemas.file_targets import S3Target
+from schemas.table import TableName
+from schemas.types import Family, LogicalType
+
+TRIES_MAX = 5
+"""How often a table is looked at again that somebody else has changed in the meantime."""
+
+_MISSING, _THERE = "EntityNotFoundException", "AlreadyExistsException"
+_CONFLICT = "ConcurrentModificationException"
+
+_HIVE = "org.apache.hadoop.hive.ql.io"
+_FORMATS = {
+    "parquet": (
+        f"{_HIVE}.parquet.MapredParquetInputFormat",
+        f"{_HIVE}.parquet.MapredParquetOutputFormat",
+        f"{_HIVE}.parquet.serde.ParquetHiveSerDe",
+    ),
+    "json": (
+        "org.apache.hadoop.mapred.TextInputFormat",
+        f"{_HIVE}.HiveIgnoreKeyTextOutputFormat",
+        "org.openx.data.jsonserde.JsonSerDe",
+    ),
+}
+"""Input, output and serializer. Athena user guide, "Parquet SerDe" and "OpenX JSON SerDe"."""
+
+_OF_JSON = {
+    Family.BOOLEAN: "boolean",
+    Family.INT16: "smallint",
+    Family.INT32: "int",
+    Family.INT64: "bigint",
+    Family.UINT32: "bigint",
+    Family.UINT64: "decimal(20,0)",
+    Family.FLOAT32: "double",
+    Family.FLOAT64: "double",
+}
+"""All others are texts."""
+
+
+class GlueCatalog:
+    """See `apply.frames.row_files.store.Catalog`. Connects when it is first used."""
+
+    def __init__(self, target: S3Target) -> None:
+        self._target = target
+        self._made: Any = None
+        self._told: dict[tuple[TableName, bool], tuple[int, tuple[str, ...]]] = {}
+        """Of each table, for loaded rows and for changes, the version and the folder that were told last."""
+
+    def check(self, shape: Shape) -> None:
+        """See `Catalog`."""
+        columns_of(shape, self._target.data_format)
+
+    def tell(self, shape: Shape, folder: tuple[str, ...]) -> None:
+        """See `Catalog`."""
+        key, told = (shape.table.name, shape.loads), (shape.table.version, folder)
+        if self._told.get(key) == told:
+            return
+        try:
+            self._keep_table(shape, folder[:2])
+            if len(folder) > 2:
+                self._keep_partition(shape.table.name, folder)
+        except aws.AwsError as error:
+            if aws.code_of(error) == _CONFLICT:
+                message = "somebody else changes the table of the Glue catalogue at this moment"
+                raise TailraceError(ErrorKind.TARGET_THROTTLED, message, table=str(shape.table.name)) from error
+            raise aws.classify(error, "keeping the Glue catalogue") from error
+        self._told[key] = told
+
+    def close(self) -> None:
+        """See `Catalog`."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+    @property
+    def _client(self) -> Any:
+        if self._made is None:
+            # The endpoint of a bucket is another service's.
+            place = {"endpoint_url": self._target.glue_endpoint_url}
+            self._made = aws.client("glue", self._target.model_copy(update=place))
+        return self._made
+
+    def _keep_table(self, shape: Shape, folder: tuple[str, ...]) -> None:
+        wanted = columns_of(shape, self._target.data_format)
+        place = database_of(self._target, shape.table.name)
+        name = shape.table.name.table.lower()
+        for _ in range(TRIES_MAX):
+            there = self._answer("get_table", DatabaseName=place, Name=name).get("Table")
+            if there is None:
+                table = self._input(name, wanted, folder, shape.table.name)
+                if not self._made_by_us("create_table", DatabaseName=place, TableInput=table):
+                    self._made_by_us("create_database", DatabaseInput={"Name": place})
+                continue
+            known = {column["Name"]: column["Type"] for column in there["StorageDescriptor"]["Columns"]}
+            if wanted.items() <= known.items():
+                return
+            table = self._input(name, known | wanted, folder, shape.table.name)
+            self._client.update_table(
+                DatabaseName=place, TableInput=table, SkipArchive=True, VersionId=there.get("VersionId", "0")
+            )
+        message = f"the table {place}.{name} of the Glue catalogue is changed by others all the time"
+        raise TailraceError(ErrorKind.TARGET_THROTTLED, message, table=str(shape.table.name))
+
+    def _keep_partition(self, table: TableName, folder: tuple[str, ...]) -> None:
+        descriptor = self._descriptor({}, folder)
+        values = [part.partition("=")[2] for part in folder[2:]]
+        self._made_by_us(
+            "create_partition",
+            DatabaseName=database_of(self._target, table),
+            TableName=table.table.lower(),
+            PartitionInput={"Values": values, "StorageDescriptor": descriptor},
+        )
+
+    def _input(
+        self, name: str, columns: Mapping[str, str], folder: tuple[str, ...], table: TableName
+    ) -> dict[str, Any]:
+        return {
+            "Name": name,
+            "TableType": "EXTERNAL_TABLE",
+            "Parameters": {"classification": self._target.data_format, "EXTERNAL": "TRUE", "tailrace": str(table)},
+            "PartitionKeys": [{"Name": key, "Type": "string"} for key in self._target.partition_columns],
+            "StorageDescriptor": self._descriptor(columns, folder),
+        }
+
+    def _descriptor(self, columns: Mapping[str, str], folder: tuple[str, ...]) -> dict[str, Any]:
+        target = self._target
+        takes, gives, serializer = _FORMATS[target.data_format]
+        parts = [*filter(None, [target.bucket_folder.strip("/")]), *map(path_part, folder), ""]
+        return {
+            "Columns": [{"Name": name, "Type": type_} for name, type_ in columns.items()],
+            "Location": f"s3://{target.bucket_name}/{'/'.join(parts)}",
+            "InputFormat": takes,
+            "OutputFormat": gives,
+            "SerdeInfo": {"SerializationLibrary": serializer},
+        }
+
+    def _answer(self, operation: str, **request: Any) -> dict[str, Any]:
+        """Return an answer; empty for what is not there."""
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(**request)
+        except aws.AwsError as error:
+            if aws.code_of(error) == _MISSING:
+                return {}
+            raise
+        return answer
+
+    def _made_by_us(self, operation: str, **request: Any) -> bool:
+        """Make something that may be there by now; False if what it belongs to is missing."""
+        try:
+            getattr(self._client, operation)(**request)
+        except aws.AwsError as error:
+            if aws.code_of(error) == _MISSING:
+                return False
+            if aws.code_of(error) != _THERE:
+                raise
+        return True
+
+
+def database_of(target: S3Target, table: TableName) -> str:
+    """Return the catalogue's database of a table. Its names are in lower case."""
+    return (target.glue_catalog_database or table.schema).lower()
+
+
+def columns_of(shape: Shape, data_format: str) -> dict[str, str]:
+    """Return the catalogue's columns of files of a shape, by their names in lower case; without those for whose values
+    it has no type. Raises TARGET_SCHEMA for names that differ in their capitals alone.
+    """
+    columns: dict[str, str] = {}
+    for name, type_ in zip(shape.names, shape.types, strict=True):
+        if name.lower() in columns:
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA,
+                "two columns differ in their capitals alone, which the Glue catalogue does not tell apart",
+                table=str(shape.table.name),
+                remedy="rename one by a mapping rule",
+            )
+        if (found := _type(type_, data_format)) is not None:
+            columns[name.lower()] = found
+    if data_format == "parquet" and not shape.loads:
+        columns[parquet_library().UNAVAILABLE] = "array<string>"
+    return columns
+
+
+def _type(type_: LogicalType, data_format: str) -> str | None:
+    if data_format == "json":
+        return _OF_JSON.get(type_.family, "string")
+    found: str | None = parquet_library().hive_type(type_)
+    return found
