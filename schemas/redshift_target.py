@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from schemas.file_targets import AwsTarget, Encryption
 from schemas.table import TableName
@@ -20,16 +20,29 @@ class RedshiftTarget(Encryption, AwsTarget, TargetSection):
 
     engine: Literal["redshift"]
     """The engine."""
-    host: str
-    """Host name of the cluster or workgroup (DMS: `ServerName`)."""
+    connect_by: Literal["driver", "data-api"] = "driver"
+    """`data-api`: by requests over HTTPS, where no connection to the cluster can be had."""
+    host: str = ""
+    """Host name of the cluster or workgroup (DMS: `ServerName`), for the driver."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5439
     """TCP port."""
     database: str
     """Name of the database."""
-    user: str
-    """User to log in as."""
+    user: str = ""
+    """User to log in as. Left out where it follows from who asks (workgroups) or from the secret."""
     password: SecretStr | None = None
     """Its password: write `${ENV}` or `${file:PATH}`."""
+    cluster_identifier: str | None = None
+    """The cluster, for the Data API and for `iam_auth_enabled`."""
+    workgroup_name: str | None = None
+    """The serverless workgroup, instead of the cluster."""
+    iam_auth_enabled: bool = False
+    """Let the driver log in with temporary credentials, which AWS gives to the role below."""
+    secret_arn: str | None = None
+    """Secret by which the Data API logs in. Left out: temporary credentials."""
+    redshift_endpoint_url: str | None = None
+    """URL of another service with the protocols of the Data API and of temporary credentials, or of a private
+    endpoint. `endpoint_url` is the bucket's."""
     tls: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
     """How the connection is protected. `verify-full` is the only one that a man in the middle cannot defeat."""
     ca: str | None = None
@@ -51,10 +64,28 @@ class RedshiftTarget(Encryption, AwsTarget, TargetSection):
     bucket_region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
     """Region of the bucket, where it is not the cluster's."""
 
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> RedshiftTarget:
+        named = (self.cluster_identifier is not None) + (self.workgroup_name is not None)
+        asks = self.connect_by == "data-api" or self.iam_auth_enabled
+        if named > 1 or (asks and not named):
+            raise ValueError("name one of cluster_identifier and workgroup_name")
+        if self.connect_by == "driver" and not self.host:
+            raise ValueError("connect_by: driver needs host")
+        if not self.user and not (self.workgroup_name if asks else None) and not self.secret_arn:
+            raise ValueError("user is missing")
+        if self.secret_arn and self.connect_by == "driver":
+            raise ValueError("secret_arn is for connect_by: data-api; write `password: ${file:PATH}` here")
+        if self.iam_auth_enabled and (self.connect_by == "data-api" or self.password is not None):
+            raise ValueError("iam_auth_enabled is for connect_by: driver, and excludes password")
+        return self
+
     @property
     def place(self) -> str:
         """Where the database is, in words."""
-        return f"{self.host}:{self.port}"
+        if self.connect_by == "driver":
+            return f"{self.host}:{self.port}"
+        return f"the Data API of {self.cluster_identifier or self.workgroup_name}"
 
     def name_of(self, table: TableName) -> TableName:
         """Return what a table of the source is called at the target."""
@@ -72,4 +103,4 @@ class RedshiftTarget(Encryption, AwsTarget, TargetSection):
             "sslrootcert": self.ca or ("system" if self.tls == "verify-full" else None),
             "connect_timeout": str(self.connect_timeout_s),
         }
-        return {name: value for name, value in words.items() if value is not None}
+        return {name: value for name, value in words.items() if value}

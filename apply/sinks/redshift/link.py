@@ -1,62 +1,39 @@
-"""The connection to Redshift, and what its errors mean. Statements go as text, values in them as literals."""
+"""The connection to Redshift, whichever way it is made. Statements go as text, values in them as literals."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
-from psycopg.conninfo import make_conninfo
-from psycopg.types.string import TextLoader
 
-from schemas.errors import ErrorKind, TailraceError
-from schemas.redshift_target import RedshiftTarget
+class Link(ABC):
+    """One session, in a transaction since its first statement. Connects when it is first used."""
 
-_CODES: dict[str, tuple[ErrorKind, str | None]] = {
-    "28000": (ErrorKind.CONFIGURATION, "check the target's `user`"),
-    "28P01": (ErrorKind.CONFIGURATION, "check the target's `password`"),
-    "3D000": (ErrorKind.CONFIGURATION, "create the database, or correct `database`"),
-    "42501": (ErrorKind.PREREQUISITE, "grant the user what `tailrace plan` prints"),
-    "40001": (ErrorKind.TARGET_THROTTLED, None),
-    "40P01": (ErrorKind.TARGET_THROTTLED, None),
-    "57014": (ErrorKind.TARGET_THROTTLED, "raise `statement_timeout_s`, or make the batches smaller"),
-}
-_CONFLICT = "1023"
-"""How the message begins where serializable transactions wrote one table at once; it has no SQLSTATE of its own.
-Database developer guide, "Serializable isolation"."""
-_CLASSES: dict[str, tuple[ErrorKind, str | None]] = {
-    "22": (ErrorKind.TARGET_SCHEMA, "see sys_load_error_detail at the target"),
-    "42": (ErrorKind.TARGET_SCHEMA, None),
-    "53": (ErrorKind.TARGET_THROTTLED, None),
-}
-"""All others, and Redshift's own (XX000: trouble with a bucket), may pass."""
-
-_READING = ("set extra_float_digits to 2", "set timezone to 'UTC'", "set datestyle to 'ISO, MDY'")
-"""Lets values have one text. Two digits more tell every double apart."""
-_TYPES = ("bool", "int2", "int4", "int8", "float8", "numeric", "date", "time", "timestamp", "timestamptz")
-
-
-class Link:
-    """One connection, in a transaction since its first statement. Connects when it is first used."""
-
-    def __init__(self, target: RedshiftTarget, application: str, *, as_text: bool = False) -> None:
-        """`as_text`: `rows` returns each value as its text."""
-        self._target = target
-        self._application = application
-        self._as_text = as_text
-        self._made: psycopg.Connection[Any] | None = None
+    def __init__(self) -> None:
         self.begun = False
         """Whether a transaction is open."""
 
+    @abstractmethod
     def run(self, statement: str, values: Sequence[Any] = (), *, doing: str = "writing") -> int:
         """Run a statement in the open transaction; return how many rows it was about. Raises what an error means."""
-        return self._execute(statement, values, doing).rowcount
 
+    @abstractmethod
     def rows(self, statement: str, values: Sequence[Any] = (), *, doing: str = "reading") -> list[tuple[Any, ...]]:
         """Return what a query finds."""
-        found: list[tuple[Any, ...]] = self._execute(statement, values, doing).fetchall()
-        return found
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make everything durable."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Undo everything since the last commit. Never raises: a lost connection has undone it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
 
     def copy(self, stage: str, key: str, statement: str) -> None:
         """Let the server read a file of the bucket, `key`, into a staging table."""
@@ -74,68 +51,3 @@ class Link:
         except BaseException:
             self.rollback()
             raise
-
-    def commit(self) -> None:
-        """Make everything durable."""
-        if self._made is not None and self.begun:
-            try:
-                self._made.commit()
-            except psycopg.Error as error:
-                raise self._lost(error, "committing") from error
-        self.begun = False
-
-    def rollback(self) -> None:
-        """Undo everything since the last commit. Never raises: a lost connection has undone it."""
-        if self._made is not None and self.begun:
-            try:
-                self._made.rollback()
-            except psycopg.Error:
-                self.close()
-        self.begun = False
-
-    def close(self) -> None:
-        """Close the connection. May be called twice."""
-        if self._made is not None:
-            self._made.close()
-            self._made = None
-        self.begun = False
-
-    def _connect(self) -> None:
-        # Redshift knows no parameters of a session that libpq would ask for, and no statements prepared apart.
-        self._made = psycopg.connect(
-            make_conninfo(**self._target.conninfo()),
-            application_name=self._application[:63],
-            client_encoding="utf8",
-            prepare_threshold=None,
-            cursor_factory=psycopg.ClientCursor,
-        )
-        if self._target.statement_timeout_s:
-            self._made.execute(f"set statement_timeout to {self._target.statement_timeout_s * 1000}")
-        if self._as_text:
-            for name in _TYPES:
-                self._made.adapters.register_loader(name, TextLoader)
-            for statement in _READING:
-                self._made.execute(statement)
-        self._made.commit()
-
-    def _execute(self, statement: str, values: Sequence[Any], doing: str) -> psycopg.Cursor[Any]:
-        try:
-            if self._made is None:
-                self._connect()
-            assert self._made is not None
-            self.begun = True
-            return self._made.execute(statement, values or None)
-        except psycopg.Error as error:
-            raise self._lost(error, doing) from error
-
-    def _lost(self, error: psycopg.Error, doing: str) -> TailraceError:
-        """Return what an error means, without its text, which may hold a value."""
-        code = error.sqlstate
-        if code is None or (self._made is not None and self._made.closed):
-            self.close()
-            return TailraceError(ErrorKind.TARGET_CONNECTION, f"{doing}: no connection ({type(error).__name__})")
-        if code == "XX000" and str(error).startswith(_CONFLICT):
-            message = f"{doing}: another transaction has written the table at the same time (Redshift's {_CONFLICT})"
-            return TailraceError(ErrorKind.TARGET_THROTTLED, message)
-        kind, remedy = _CODES.get(code) or _CLASSES.get(code[:2], (ErrorKind.TARGET_CONNECTION, None))
-        return TailraceError(kind, f"{doing}: Redshift says {code}", remedy=remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from apply.sinks.redshift.link import Link
+from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.statements import TablePlan, quoted
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
@@ -23,7 +23,7 @@ class RedshiftReader:
 
     def __init__(self, target: RedshiftTarget, application: str) -> None:
         self._target = target
-        self._link = Link(target, application, as_text=True)
+        self._link = open_link(target, application, as_text=True)
 
     def rows(self, table: TableSchema) -> Iterator[Row]:
         """Yield each row, by a cursor: Redshift keeps the whole result on its leader node, and we a part of it."""

@@ -14,8 +14,8 @@ from typing import Any
 from apply import aws
 from apply.frames.guarded import needs_key, rejection
 from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.control import ControlTables
-from apply.sinks.redshift.link import Link
 from apply.sinks.redshift.statements import DELETED, WHOLE, TablePlan, copy, csv_text
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
@@ -31,7 +31,7 @@ class RedshiftSink:
 
     def __init__(self, replication: str, target_name: str, target: RedshiftTarget) -> None:
         self._target = target
-        self._link = Link(target, f"tailrace apply {replication} {target_name}")
+        self._link = open_link(target, f"tailrace apply {replication} {target_name}")
         self._control = ControlTables(self._link, target.control_schema, replication, target_name)
         self._folder = "/".join(filter(None, (target.bucket_folder.strip("/"), replication, target_name)))
         self._client: Any = None

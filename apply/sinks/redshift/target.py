@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apply.frames.guarded import table_findings
-from apply.sinks.redshift.link import Link
+from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink
 from apply.sinks.redshift.statements import TablePlan, quoted
@@ -31,7 +31,7 @@ def open_reader(settings: Settings, target: str) -> RedshiftReader:
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the database answers, and that each table can be made there. Never changes anything."""
     section = _section(settings, target)
-    link = Link(section, f"tailrace plan {settings.name} {target}")
+    link = open_link(section, f"tailrace plan {settings.name} {target}")
     found: list[Finding] = []
 
     def place_of(table: TableSchema) -> str:
@@ -57,7 +57,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the lines that give the user what it needs, and the policies of the two roles."""
     section = _section(settings, target)
-    user = quoted(section.user)
+    user = quoted(section.user) if section.user else "the user that the role, or the secret, logs in as"
     schemas = sorted({section.name_of(table.name).schema for table in tables})
     bucket = f"arn:aws:s3:::{section.bucket_name}"
     files = f"{bucket}/{section.bucket_folder.strip('/')}/*" if section.bucket_folder.strip("/") else f"{bucket}/*"
@@ -70,11 +70,27 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
         key = section.server_side_encryption_kms_key_id or "*"
         ours.append({"Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": key})
         theirs.append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key})
+    ours += _to_connect(section)
     return [
         f"grant create, temporary on database {quoted(section.database)} to {user};",
         *(f"grant usage, create on schema {quoted(schema)} to {user};" for schema in schemas),
         *(json.dumps({"Version": "2012-10-17", "Statement": each}) for each in (ours, theirs)),
     ]
+
+
+def _to_connect(section: RedshiftTarget) -> list[dict[str, Any]]:
+    """Return what the role needs to log in, where that is by IAM."""
+    actions: list[str] = []
+    if section.connect_by == "data-api":
+        done = ("ExecuteStatement", "DescribeStatement", "GetStatementResult", "CancelStatement")
+        actions += [f"redshift-data:{action}" for action in done]
+        if section.secret_arn:
+            actions.append("secretsmanager:GetSecretValue")
+    if section.iam_auth_enabled or (actions and not section.secret_arn):
+        group = section.workgroup_name
+        actions.append("redshift-serverless:GetCredentials" if group else "redshift:GetClusterCredentials")
+    # Sessions and statements of the Data API have no names that could be known before.
+    return [{"Effect": "Allow", "Action": actions, "Resource": "*"}] if actions else []
 
 
 def _section(settings: Settings, target: str) -> RedshiftTarget:

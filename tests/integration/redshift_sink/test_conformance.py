@@ -11,14 +11,21 @@ import functools
 import gzip
 import itertools
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, cast
 
+import boto3
+import psycopg
 import pytest
 
 from apply.sink import Sink, TableBatch
+from apply.sinks.redshift import driver, logins
+from apply.sinks.redshift.driver import DriverLink
 from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink
+from deploy.local.aws import SECRET_ACCESS_KEY
+from deploy.local.moto import MotoServer
 from deploy.local.s3 import S3Server
 from schemas.changes import Row
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -28,6 +35,7 @@ from schemas.types import Family, LogicalType
 from schemas.types.numbers import NAN
 from tests.conformance.sink_suite import EVENTS, ORDERS, SinkSuite
 from tests.integration.s3_sink.test_conformance import make_bucket
+from tests.kit.redshift_data import RedshiftData
 from tests.kit.servers import Database
 from tests.kit.type_samples import SAMPLES
 
@@ -67,18 +75,22 @@ class TestRedshift(SinkSuite):
         assert "Contents" not in self.s3.list_objects_v2(Bucket=self.bucket), "files stayed behind"
         self.s3.close()
 
+    def copy(self, connection: psycopg.Connection[Any], statement: str) -> None:
+        """Carry out what Redshift's COPY does."""
+        match = COPY.fullmatch(statement)
+        assert match is not None, statement
+        assert match["bucket"] == self.bucket
+        text = gzip.decompress(self.s3.get_object(Bucket=self.bucket, Key=match["key"])["Body"].read())
+        with connection.cursor().copy(f"copy {match[1]} from stdin (format csv, null '\x01null\x01')") as into:
+            into.write(text)
+
     def open(self) -> Sink:
         sink = RedshiftSink("shop", "warehouse", self.section)
-        link, rows, run = sink._link, sink._link.rows, sink._link.run
+        link, rows, run = cast("DriverLink", sink._link), sink._link.rows, sink._link.run
 
         def copy(stage: str, key: str, statement: str) -> None:
-            match = COPY.fullmatch(statement)
-            assert match is not None, statement
-            assert (match[1], match["bucket"], match["key"]) == (stage, self.bucket, key)
-            text = gzip.decompress(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
             assert link._made is not None
-            with link._made.cursor().copy(f"copy {stage} from stdin (format csv, null '\x01null\x01')") as into:
-                into.write(text)
+            self.copy(link._made, statement)
 
         def seen(statement: str, values: Any = (), **more: Any) -> list[tuple[Any, ...]]:
             # A domain's name is what Redshift calls the type.
@@ -204,3 +216,83 @@ class TestRedshift(SinkSuite):
         assert caught.value.kind is ErrorKind.TARGET_SCHEMA
         assert caught.value.remedy is not None
         assert 'alter column "status" type character varying(' in caught.value.remedy
+
+
+ASKED = {
+    "test_an_earlier_owner_is_fenced",
+    "test_a_newer_version_adds_and_drops_columns",
+    "test_truncate_empties_within_the_transaction",
+    "test_every_type_holds_its_extremes",
+    "test_documents_are_super_and_texts_count_bytes",
+}
+"""What of the suite tells another way of connecting apart: transactions, results of all types, definitions."""
+
+
+class TestRedshiftByTheDataApi(TestRedshift):
+    vars().update({name: None for name in dir(TestRedshift) if name.startswith("test_") and name not in ASKED})
+
+    def open(self) -> Sink:
+        self.relay = getattr(self, "relay", None) or RedshiftData(self.database, self.copy)
+        place = {"cluster_identifier": "warehouse", "user": "loader", "redshift_endpoint_url": self.relay.url}
+        document = {**self.section.model_dump(exclude_none=True, exclude={"password", "host"}), **place}
+        document |= {"connect_by": "data-api", "secret_access_key": SECRET_ACCESS_KEY}
+        self.section = RedshiftTarget.model_validate(document)
+        self.opened.append(RedshiftSink("shop", "warehouse", self.section))
+        return cast("Sink", self.opened[-1])
+
+    @pytest.fixture(autouse=True)
+    def _relay_ends(self, sink: Sink) -> Iterator[None]:
+        yield
+        for opened in self.opened:
+            opened.close()
+        self.relay.close()
+
+    def read(self, sink: Sink, table: TableSchema) -> list[Row]:
+        with contextlib.closing(RedshiftReader(self.section, "test")) as reader:
+            return list(reader.rows(table))
+
+    def test_a_session_that_ended_is_made_again(self, sink: Sink) -> None:
+        sink.prepare(ORDERS)
+        self.give(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
+        self.relay.end_sessions()
+        with pytest.raises(TailraceError) as caught:
+            sink.flush()
+        assert caught.value.action is Action.RETRY
+        self.rollback(sink)
+        assert self.read(sink, ORDERS) == []
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
+        assert self.rows(sink, ORDERS) == {(1, "a", None)}
+
+
+def test_iam_gives_a_login(moto_server: MotoServer, new_database: Callable[..., Database], monkeypatch: Any) -> None:
+    database, asked = new_database(18, "redshift"), moto_server.settings
+    place = {"endpoint_url": asked["endpoint_url"], "region_name": asked["region"]}
+    keys = {"aws_access_key_id": asked["access_key_id"], "aws_secret_access_key": asked["secret_access_key"]}
+    with contextlib.closing(boto3.client("redshift", **place, **keys)) as client:
+        identifier = f"test-{database.settings['database']}".replace("_", "-")[:60]
+        size = {"NodeType": "ra3.large", "ClusterType": "single-node"}
+        master = {"MasterUsername": "admin", "MasterUserPassword": "Unused-1234"}
+        client.create_cluster(ClusterIdentifier=identifier, **size, **master)
+        section = {name: database.settings[name] for name in ("host", "port", "database")}
+        section |= {
+            "user": f"loader_{secrets.token_hex(4)}",
+            "iam_auth_enabled": True,
+            "cluster_identifier": identifier,
+        }
+        section |= {"engine": "redshift", "tls": "disable", "bucket_name": "unused", "region": asked["region"]}
+        section |= {name: asked[name] for name in ("access_key_id", "secret_access_key")}
+        target = RedshiftTarget.model_validate(section | {"redshift_endpoint_url": asked["endpoint_url"]})
+        given = logins.login(target)
+        assert given["user"] == f"IAM:{target.user}"
+        # The imitation does not tell the database of whom it let in.
+        database.execute(f"create role \"{given['user']}\" login password '{given['password']}'")
+        try:
+            monkeypatch.setattr(driver, "login", lambda _: given)
+            with contextlib.closing(DriverLink(target, "test")) as link:
+                assert link.rows("select current_user::text") == [(given["user"],)]
+        finally:
+            database.execute(f'drop role "{given["user"]}"')
+        client.delete_cluster(ClusterIdentifier=identifier, SkipFinalClusterSnapshot=True)
+        with pytest.raises(TailraceError) as caught:
+            logins.login(target)
+        assert caught.value.kind in (ErrorKind.PREREQUISITE, ErrorKind.INVARIANT)

@@ -1,0 +1,200 @@
+"""Redshift by its Data API: statements as requests over HTTPS, in one session, without a connection to the cluster.
+
+A session keeps temporary tables and, as far as this depends on it, a transaction that was begun by a statement of its
+own. Whether it does is tried out when a session is made: what was made before a rollback must be gone after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from apply import aws
+from apply.sinks.redshift.link import Link
+from apply.sinks.redshift.logins import of_redshift
+from apply.sinks.redshift.statements import literal
+from runtime import clock
+from schemas.errors import ErrorKind, TailraceError
+from schemas.redshift_target import RedshiftTarget
+
+STATEMENT_BYTES_MAX = 100_000
+"""Management guide, "Considerations when calling the Amazon Redshift Data API": query statement size."""
+
+SESSION_S = 3_600
+"""How long a session waits for its next statement."""
+RENEWED_AFTER_S = SESSION_S - 300
+"""A session that has been idle for so long is not relied upon."""
+
+WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""Between looks at a statement; the last one is repeated."""
+
+_PROBE = "tailrace_probe"
+
+
+class DataApiLink(Link):
+    """One session of the Data API."""
+
+    def __init__(self, target: RedshiftTarget, application: str, *, as_text: bool = False) -> None:
+        """`as_text`: `rows` returns each value as its text."""
+        super().__init__()
+        self._target = target
+        self._name = application
+        self._value = _text_of if as_text else _value_of
+        self._made: Any = None
+        self._session: str | None = None
+        self._used_at = 0.0
+
+    def run(self, statement: str, values: Sequence[Any] = (), *, doing: str = "writing") -> int:
+        """See `Link`."""
+        return int(self._in_transaction(statement, values, doing).get("ResultRows", -1))
+
+    def rows(self, statement: str, values: Sequence[Any] = (), *, doing: str = "reading") -> list[tuple[Any, ...]]:
+        """See `Link`."""
+        done = self._in_transaction(statement, values, doing)
+        return self._result(done["Id"], doing) if done.get("HasResultSet") else []
+
+    def commit(self) -> None:
+        """See `Link`."""
+        if self.begun:
+            self._send("commit", "committing")
+        self.begun = False
+
+    def rollback(self) -> None:
+        """See `Link`."""
+        if self.begun:
+            try:
+                self._send("rollback", "rolling back")
+            except TailraceError:
+                # What the session has open ends with it, and nothing is asked of it any more.
+                self._session = None
+        self.begun = False
+
+    def close(self) -> None:
+        """See `Link`. A session ends by itself."""
+        self.rollback()
+        self._session = None
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+    @property
+    def _client(self) -> Any:
+        if self._made is None:
+            self._made = aws.client("redshift-data", of_redshift(self._target))
+        return self._made
+
+    def _in_transaction(self, statement: str, values: Sequence[Any], doing: str) -> dict[str, Any]:
+        if not self.begun:
+            if self._session is None or clock.monotonic() - self._used_at > RENEWED_AFTER_S:
+                self._open_session()
+            self._send("begin", doing)
+            self.begun = True
+        return self._send(statement % tuple(map(_literal, values)) if values else statement, doing)
+
+    def _open_session(self) -> None:
+        """Open a session, and make sure that it keeps a transaction. Raises PREREQUISITE."""
+        self._session = None
+        doing = "opening a session"
+        for statement in ("begin", f"create temporary table {_PROBE} (one integer)", "rollback"):
+            self._send(statement, doing)
+        there = "select count(*) from pg_catalog.pg_class where relname = " + literal(_PROBE)
+        ((count,),) = self._result(self._send(there, doing)["Id"], doing)
+        if int(count):
+            self._session = None
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                "the Data API does not keep a transaction from one request to the next",
+                remedy="connect by the driver: `connect_by: driver`",
+            )
+
+    def _send(self, statement: str, doing: str) -> dict[str, Any]:
+        """Run a statement; return what is told of it once it is done."""
+        size = len(statement.encode())
+        if size > STATEMENT_BYTES_MAX:
+            message = f"{doing}: a statement of {size} bytes; the Data API takes {STATEMENT_BYTES_MAX}"
+            raise TailraceError(ErrorKind.TARGET_SCHEMA, message, remedy="connect by the driver: `connect_by: driver`")
+        try:
+            asked = self._client.execute_statement(Sql=statement, **self._where())
+            self._session = asked.get("SessionId", self._session)
+            done = self._await(asked["Id"], doing)
+        except aws.AwsError as error:
+            self._session, self.begun = None, False
+            raise _classified(error, doing) from error
+        self._used_at = clock.monotonic()
+        if done["Status"] == "FINISHED":
+            return done
+        # There is no code, and the text may hold a value.
+        raise TailraceError(
+            ErrorKind.TARGET_CONNECTION,
+            f"{doing}: the statement {done['Id']} has {done['Status'].lower()}",
+            remedy=f"why: aws redshift-data describe-statement --id {done['Id']}",
+        )
+
+    def _where(self) -> dict[str, Any]:
+        if self._session is not None:
+            return {"SessionId": self._session, "SessionKeepAliveSeconds": SESSION_S}
+        target = self._target
+        place: dict[str, Any] = {"Database": target.database, "SessionKeepAliveSeconds": SESSION_S}
+        if target.workgroup_name:
+            place["WorkgroupName"] = target.workgroup_name
+        else:
+            place["ClusterIdentifier"] = target.cluster_identifier
+        if target.secret_arn:
+            place["SecretArn"] = target.secret_arn
+        elif target.user:
+            place["DbUser"] = target.user
+        return place | {"StatementName": self._name[:500]}
+
+    def _await(self, id_: str, doing: str) -> dict[str, Any]:
+        began, looks = clock.monotonic(), 0
+        while True:
+            found: dict[str, Any] = self._client.describe_statement(Id=id_)
+            if found["Status"] in ("FINISHED", "FAILED", "ABORTED"):
+                return found
+            limit_s = self._target.statement_timeout_s
+            if limit_s and clock.monotonic() - began > limit_s:
+                self._client.cancel_statement(Id=id_)
+                message = f"{doing}: a statement took longer than {limit_s} s"
+                remedy = "raise `statement_timeout_s`, or make the batches smaller"
+                raise TailraceError(ErrorKind.TARGET_THROTTLED, message, remedy=remedy)
+            clock.sleep(WAITS_S[min(looks, len(WAITS_S) - 1)])
+            looks += 1
+
+    def _result(self, id_: str, doing: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        more: dict[str, str] = {}
+        while True:
+            try:
+                page = self._client.get_statement_result(Id=id_, **more)
+            except aws.AwsError as error:
+                raise _classified(error, doing) from error
+            rows += [tuple(map(self._value, record)) for record in page["Records"]]
+            if not page.get("NextToken"):
+                return rows
+            more = {"NextToken": page["NextToken"]}
+
+
+def _classified(error: Exception, doing: str) -> TailraceError:
+    """Return what a refused request means. A session that is gone is not known any more: that passes."""
+    found = aws.classify(error, doing)
+    gone = aws.code_of(error) in ("ResourceNotFoundException", "ActiveStatementsExceededException")
+    return TailraceError(ErrorKind.TARGET_CONNECTION, found.message) if gone else found
+
+
+def _literal(value: Any) -> str:
+    return "null" if value is None else str(value) if isinstance(value, int) else literal(value)
+
+
+def _value_of(field: dict[str, Any]) -> Any:
+    ((kind, value),) = field.items()
+    return None if kind == "isNull" else value
+
+
+def _text_of(field: dict[str, Any]) -> str | None:
+    value = _value_of(field)
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return None if value is None else str(value)

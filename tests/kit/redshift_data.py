@@ -1,0 +1,121 @@
+"""A relay in the place of Redshift's Data API: requests over HTTP on one side, a PostgreSQL on the other.
+
+Sessions, transactions and results are real. What PostgreSQL lacks of Redshift, and how it names it, is put in its place
+here, so that the sink sends what it sends to Redshift.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from tests.kit.servers import Database
+
+Copy = Callable[[psycopg.Connection[Any], str], None]
+"""Carries out a statement that copies from a bucket."""
+
+
+class RedshiftData:
+    """One relay, started; `close` ends it."""
+
+    def __init__(self, database: Database, copy: Copy) -> None:
+        self._database = database
+        self._copy = copy
+        self._ids = itertools.count(1)
+        self._sessions: dict[str, psycopg.Connection[Any]] = {}
+        self._statements: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, list[Any]] = {}
+        relay = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                operation = self.headers["X-Amz-Target"].partition(".")[2]
+                try:
+                    status, answer = 200, getattr(relay, f"_{operation}")(body)
+                except KeyError:
+                    status, answer = 400, {"__type": "ResourceNotFoundException", "Message": "not found"}
+                text = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/x-amz-json-1.1")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *args: Any) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the relay and its sessions."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self.end_sessions()
+
+    def end_sessions(self) -> None:
+        """End all sessions, as the service does when they are idle."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def _ExecuteStatement(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - the service's name
+        session = request.get("SessionId") or f"s{next(self._ids)}"
+        if "SessionId" not in request:
+            assert (request["ClusterIdentifier"], request["DbUser"]) == ("warehouse", "loader")
+            settings = self._database.settings
+            words = {name: str(settings[name]) for name in ("host", "port", "user", "password")}
+            conninfo = make_conninfo("", **words, dbname=str(settings["database"]))
+            self._sessions[session] = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+        connection = self._sessions[session]
+        id_ = f"q{next(self._ids)}"
+        self._statements[id_] = {"Id": id_, "SessionId": session, **self._done(connection, id_, request["Sql"])}
+        return {"Id": id_, "SessionId": session}
+
+    def _DescribeStatement(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - the service's name
+        return self._statements[request["Id"]]
+
+    def _GetStatementResult(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - the service's name
+        rows, begin = self._rows[request["Id"]], int(request.get("NextToken", 0))
+        more = {"NextToken": str(begin + 2)} if begin + 2 < len(rows) else {}
+        return {"Records": [[_field(value) for value in row] for row in rows[begin : begin + 2]], **more}
+
+    def _done(self, connection: psycopg.Connection[Any], id_: str, statement: str) -> dict[str, Any]:
+        try:
+            if statement.startswith("copy "):
+                self._copy(connection, statement)
+                return {"Status": "FINISHED", "ResultRows": -1, "HasResultSet": False}
+            cursor = connection.execute(_of_postgresql(statement))
+        except psycopg.Error as error:
+            return {"Status": "FAILED", "Error": f"ERROR: {error.sqlstate}"}
+        has_rows = cursor.description is not None
+        if has_rows:
+            self._rows[id_] = cursor.fetchall()
+        return {"Status": "FINISHED", "ResultRows": cursor.rowcount, "HasResultSet": has_rows}
+
+
+def _of_postgresql(statement: str) -> str:
+    """Return a statement without the key that Redshift holds nobody to, and with a domain's name for its type."""
+    statement = re.sub(r", primary key \([^)]*\)", "", statement)
+    statement = statement.replace("json_serialize(", '"json_serialize"(')
+    return statement.replace(" data_type,", " coalesce(domain_name, data_type),")
+
+
+def _field(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {"isNull": True}
+    for kind, name in ((bool, "booleanValue"), (int, "longValue"), (float, "doubleValue")):
+        if isinstance(value, kind):
+            return {name: value}
+    return {"stringValue": str(value)}
