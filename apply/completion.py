@@ -1,7 +1,8 @@
 """The end of a table's full load at a target: indexes and foreign keys, once all partitions have passed.
 
 Appliers share a table's partitions, so they meet at a barrier; one of them does the work. Indexes and foreign keys that
-the source gets later are made in the same way; and so a table that the source dropped is dropped.
+the source gets later are made in the same way; so a table that the source dropped is dropped, and one that it altered
+is altered although no row has followed.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ class Completion:
         if self._drops and dropped is not None and dropped.version == newest.version:
             return self._attend_drop(topic, newest, dropped, reached)
         if loaded is None or not self.is_published(topic):
-            # It is to be loaded anew.
-            return None
+            # It is to be loaded anew, or never was.
+            return self._attend_columns(topic, known) if newest.life == known.oldest.life else None
         table = self._target(topic)
         if not self.is_done(topic):
             barrier = barrier_of_load(topic, loaded.generation)
@@ -126,8 +127,7 @@ class Completion:
             return None
         then = known.versions.get(loaded.version, table)
         if (then.indexes, then.foreign_keys) == (table.indexes, table.foreign_keys):
-            self._followed[topic] = table.version
-            return None
+            return self._attend_columns(topic, known)
         barrier = barrier_of_version(topic, table.version)
         # Whoever comes first does it: no row is waited for.
         arrival = next((self._writer.sink.arrive(barrier, p, 1) for p in reached), Arrival.WAITING)
@@ -136,6 +136,15 @@ class Completion:
         elif arrival is Arrival.READY:
             return self._job(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
         return None
+
+    def _attend_columns(self, topic: str, known: TopicSchemas) -> Job | None:
+        """Let the target's table have other columns before a row comes that is written with them: none may come."""
+        table = self._target(topic)
+        is_altered = table.version != known.oldest.version and not known.is_gone
+        if not is_altered or self._writer.sink.capabilities.history or self._writer.has_prepared(table):
+            return None
+        # Whoever owns partitions does it: to repeat it changes nothing, and the target lets one at a time.
+        return self._job(topic, table, lambda: self._writer.follow(table))
 
     def _attend_drop(
         self, topic: str, table: TableSchema, dropped: Dropped, reached: Mapping[TopicPartition, int]

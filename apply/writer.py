@@ -131,7 +131,7 @@ class Writer:
 
     def prepare(self, table: TableSchema) -> None:
         """Let the target take rows of this version. Called with nothing unflushed."""
-        if self._prepared.get(table.name, 0) >= table.version:
+        if self.has_prepared(table):
             return
         self.sink.prepare(table)
         hit("apply.prepare.after")
@@ -139,6 +139,19 @@ class Writer:
             self._empty_at_first[table.name] = self.sink.is_empty(table)
         self._prepared[table.name] = table.version
         log.debug("table ready", table=str(table.name), version=table.version)
+
+    def has_prepared(self, table: TableSchema) -> bool:
+        """Tell whether rows of this version can be written, as far as this process knows."""
+        return self._prepared.get(table.name, 0) >= table.version
+
+    def follow(self, table: TableSchema) -> None:
+        """Let the target's table be as a version has it of which there may be no row."""
+        try:
+            self.prepare(table)
+            self.sink.flush()
+        except BaseException:
+            self._roll_back()
+            raise
 
     def forget(self) -> None:
         """Prepare every table anew: the connection may be another one, the target may have been restored."""

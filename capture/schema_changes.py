@@ -6,6 +6,7 @@ decide: capture only stops before it, if `ddl` is `stop`.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -33,6 +34,13 @@ from schemas.topics import checkpoints_topic, ddl_topic
 
 log = get_logger(__name__)
 
+CATALOGUE_INTERVAL_S = 20.0
+"""How often the catalogue is asked for what the log does not tell: tables that have come to match the selection or are
+gone, and changes that no row has followed."""
+
+STATEMENT_INTERVAL_S = 2.0
+"""The same, where the log has told of a statement: a table may have changed, and stay without new rows."""
+
 
 class SchemaChanges:
     """Follows the changes of tables, as the log or the catalogue tells them."""
@@ -52,8 +60,13 @@ class SchemaChanges:
         self._tables = tables
         self._catalogue = catalogue
         self._loading = loading
+        self._looked_at_s, self._look_interval_s = -math.inf, CATALOGUE_INTERVAL_S
         self._awaited: tuple[int, list[SchemaChange]] | None = None
         self._seen: dict[TableName, TableSchema] = {}
+        self._applied: set[TableName] = set()
+        """Tables that an applier alters, after the side that our targets are on: they have its rows."""
+        self._applied_before: set[TableName] = set()
+        """Those of them that the catalogue was looked at after."""
         self.is_dirty = False
         """Whether the versions in force are others than the checkpoint says."""
 
@@ -61,14 +74,19 @@ class SchemaChanges:
         """Go on with what the log says of a table from here. Raises SOURCE_SCHEMA where the policy is to stop."""
         self._publisher.flush()
         feed = self._publisher.feeds.get(change.name)
+        if change.is_applied and change.before is not None and change.after is not None:
+            # It says nothing of the version: of that the catalogue may have told already, and the log not yet.
+            self._applied.add(change.name)
+            self._applied_before.discard(change.name)
+            return
         if feed is not None and (change.after is None or _is_another(feed.table, change.after)):
             self._stop_if_told(self._settings.ddl.dropped, feed.table, "is gone", position)
-            self._drop(feed, position)
+            self._drop(feed, position, is_applied=change.is_applied)
             feed = None
         if change.after is None:
             return
         if feed is None:
-            self._create(change.after, position)
+            self._create(change.after, position, is_applied=change.is_applied)
         elif feed.table.fingerprint == change.after.fingerprint:
             # Known already: looked up in the catalogue, or read again after a restart.
             feed.source_table = change.after
@@ -97,17 +115,23 @@ class SchemaChanges:
 
     def begin_load(self, feed: Feed) -> None:
         """Load a table from the beginning."""
-        self._loading.begin(feed, TableLoad(feed.table, generation=self._catalogue.loaded.get(feed.table.name, 0) + 1))
+        self._loading.begin(feed, self._new_load(feed))
+
+    def _new_load(self, feed: Feed) -> TableLoad:
+        return TableLoad(feed.table, generation=self._catalogue.loaded.get(feed.table.name, 0) + 1)
 
     def look_up(self, load: TableLoad, position: Position) -> None:
         """Learn from the catalogue that a table has changed: its log has no row that would say so."""
         present = {table.name: table for table in self._source.tables()}
         self.follow(SchemaChange(load.name, load.table, present.get(load.name)), position)
 
-    def look_around(self) -> None:
-        """Read the catalogue. What it says is followed once the log is read up to now: older rows go out before."""
-        if self._awaited is not None:
+    def look_around(self, now_s: float) -> None:
+        """Read the catalogue if it is time. What it says is followed once the log is read up to now: older rows go out
+        before.
+        """
+        if now_s - self._looked_at_s < self._look_interval_s or self._awaited is not None:
             return
+        self._looked_at_s, self._look_interval_s = now_s, CATALOGUE_INTERVAL_S
         # What a version's fingerprint costs is paid once for each.
         tables = [seen if (seen := self._seen.get(t.name)) == t else t for t in self._source.tables()]
         self._seen = {table.name: table for table in tables}
@@ -122,6 +146,8 @@ class SchemaChanges:
             for name in sorted(known.keys() | present.keys())
             if not _same(known.get(name), present.get(name))
         ]
+        self._applied -= self._applied_before
+        self._applied_before = set(self._applied)
         if found:
             self._awaited = (self._source.visible_position().commit, found)
 
@@ -136,18 +162,27 @@ class SchemaChanges:
             if (feed.table if feed is not None else None) is change.before:
                 self.follow(change, position)
 
-    def _create(self, source_table: TableSchema, position: Position) -> None:
-        table = self.number(source_table)
+    def _create(self, source_table: TableSchema, position: Position, *, is_applied: bool) -> None:
+        table = self._catalogue.numbered(source_table, anew=True) if is_applied else self.number(source_table)
         self._tables.add([(table, source_table)])
         self.is_dirty = True
         self._record("created", table, position)
-        self.begin(self._publisher.feeds[table.name], position)
+        feed = self._publisher.feeds[table.name]
+        if not is_applied:
+            self.begin(feed, position)
+            return
+        # Its rows came from where they would go to.
+        self._source.prepare([source_table])
+        if self._settings.mode is not Mode.CDC:
+            self._loading.skip(feed, self._new_load(feed))
 
     def _alter(self, feed: Feed, change: SchemaChange, source_table: TableSchema, position: Position) -> None:
         self._stop_if_told(self._settings.ddl.altered, feed.table, "changed", position)
         before = feed.table
-        # Another key sends rows to other partitions, out of order with what stands there: the table begins anew.
-        is_void = changes_key(before, source_table) and before.name in self._loading.loads
+        is_applied = before.name in self._applied
+        # Another key sends rows to other partitions, out of order with what stands there: the table begins anew. Not
+        # if the other side did so: that would empty what the rows here came from.
+        is_void = not is_applied and changes_key(before, source_table) and before.name in self._loading.loads
         storage = self._storage_known(before)
         table = self._catalogue.numbered(source_table, void=is_void)
         hit("capture.schema.before")
@@ -158,7 +193,8 @@ class SchemaChanges:
         self._loading.table_changed(feed, position.commit, is_void=is_void)
         if gone := set(before.partitions) - set(table.partitions):
             log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
-        is_rewritten = table.is_view or not change.is_certain or rewrites_rows(before, table, storage)
+        is_uncertain = table.is_view or not change.is_certain or rewrites_rows(before, table, storage)
+        is_rewritten = is_uncertain and not is_applied
         if self._settings.ddl.altered is DdlPolicy.APPLY and is_rewritten and not is_void:
             log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)
             self._loading.reload(feed, position.commit)
@@ -189,7 +225,7 @@ class SchemaChanges:
                 position=self._source.format_position(position),
             )
 
-    def _drop(self, feed: Feed, position: Position) -> None:
+    def _drop(self, feed: Feed, position: Position, *, is_applied: bool) -> None:
         name = feed.table.name
         del self._publisher.feeds[name]
         self.is_dirty = True
@@ -197,7 +233,8 @@ class SchemaChanges:
         if feed.held_back is not None:
             feed.held_back.close()
         # A table that is only not to be captured any more (unlogged, a partition of another) is none that was dropped.
-        is_gone = not self._source.has_table(name)
+        # And what the other side has dropped, or made anew by now, is not dropped there.
+        is_gone = not is_applied and not self._source.has_table(name)
         self._record("dropped" if is_gone else "left", feed.table, position)
         if is_gone:
             self._publisher.record(*self._catalogue.note_dropped(feed.table))
@@ -205,7 +242,10 @@ class SchemaChanges:
             self._publisher.record(checkpoints_topic(self._settings.name), key, value)
 
     def tell(self, content: bytes, position: Position) -> None:
-        """Put a statement's text on the ddl topic, as a trigger at the source told it. Nothing depends on it."""
+        """Put a statement's text on the ddl topic, as the log tells it. Nothing else depends on it but how soon the
+        catalogue is looked at.
+        """
+        self._look_interval_s = STATEMENT_INTERVAL_S
         try:
             said = orjson.loads(content)
             statement = {"tag": said["tag"], "statement": said["statement"], "objects": said["objects"] or []}

@@ -48,10 +48,6 @@ COMMIT_SHARE = 4
 """A transaction stays open so many times as long as the last commit took, within the configured interval: light traffic
 is committed at once, heavy traffic in large transactions."""
 
-CATALOGUE_INTERVAL_S = 20.0
-"""How often the catalogue is asked for what the log does not tell: tables that have come to match the selection or are
-gone, and changes that no row has followed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -119,7 +115,6 @@ class Session:
         self._opened_at_s = 0.0
         self._committed_at_s = around.monotonic()
         self._interval_s = COMMIT_INTERVAL_MIN_S
-        self._looked_at_s = around.monotonic() - CATALOGUE_INTERVAL_S
         self.bounds = Bounds(lambda: self.position, lambda: self.loading.is_idle)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RowChanges: self._on_rows,
@@ -177,6 +172,9 @@ class Session:
             self.position = wanted or begin
         known_names = {table.name for table in in_force}
         added = [table for table in tables if table.name not in known_names]
+        if checkpoint.identity is not None and settings.loopback_prevention:
+            # The log says of each whether an applier has made it; the catalogue is looked at once it is read up to now.
+            added = []
         published = [self._tables.as_published(table) for table in in_force]
         pairs = [*zip(published, in_force, strict=True), *((self.changes.number(table), table) for table in added)]
         self._tables.add(pairs)
@@ -227,9 +225,7 @@ class Session:
                 publisher.mark()
             for load in self.loading.stale_loads(self.position.commit):
                 self.changes.look_up(load, self.position)
-            if self._monotonic() - self._looked_at_s >= CATALOGUE_INTERVAL_S:
-                self._looked_at_s = self._monotonic()
-                self.changes.look_around()
+            self.changes.look_around(self._monotonic())
             self.changes.follow_catalogue(self.position)
             if self._is_commit_due():
                 self.commit()

@@ -237,7 +237,7 @@ class Source(Protocol):
     def ddl_trigger(self) -> str:
         """Return the SQL that makes the source tell DDL statements by log messages with `DDL_PREFIX`; "" if it cannot.
 
-        Nothing but the text on the ddl topic depends on it.
+        Only the text on the ddl topic depends on it, and how soon a change is noticed that no row follows.
         """
         ...
 

@@ -141,7 +141,10 @@ def ddl_trigger(settings: Settings) -> str:
     """Return the SQL that makes the source tell the text of DDL statements in its log."""
     source = reach_source(settings)
     try:
-        return source.ddl_trigger() or "-- this engine has no means for it"
+        return (
+            source.ddl_trigger()
+            or "-- nothing is to be run: the log of this engine tells statements by itself, or has no means for it"
+        )
     finally:
         source.close()
 

@@ -221,6 +221,9 @@ class SchemaChange:
     after: TableSchema | None
     is_certain: bool = True
     """False where it cannot be told which columns of the two versions are the same ones."""
+    is_applied: bool = False
+    """Whether an applier has done it, after the side that the targets are on: they have it already. With both versions,
+    whichever they are: so is what comes next of the table."""
 
 
 APPLIED_PREFIX = "tailrace.applied"
@@ -231,7 +234,14 @@ APPLIED_TABLE = "tailrace_applied"
 """The table that an applier writes first in its transactions for the same end, where a log holds no messages."""
 
 APPLIED_COMMENT = "/* tailrace.applied */"
-"""What an applier's statements begin with there that empty a table on their own, outside of any transaction."""
+"""What an applier's definitions begin with there, which are no part of any transaction."""
+
+APPLIED_DROP_COMMENT = "/* tailrace.applied drop */"
+"""The same, of a statement that changes nothing of a table which the next one drops: a server writes that anew."""
+
+APPLIED_DDL_PREFIX = "tailrace.applied.ddl"
+"""Prefix of the log message that stands before an applier's definition: a JSON document with `event` (`created`,
+`altered` or `dropped`) and `table`, as the target calls it."""
 
 
 @dataclass(slots=True)

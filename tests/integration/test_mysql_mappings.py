@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,61 +118,3 @@ def test_documents_of_dms_run_as_they_are(
         assert target.rows(exceptions) == [["the row to insert is there already"]]
     topic = f"{replication}.{source.name}.person"
     assert not any(b"@x" in (value or b"") for *_, value in read_raw(kafka_server.bootstrap, [topic]))
-
-
-def _runs(services: Services) -> bool:
-    return bool(services.status().get("state") == "running")
-
-
-def test_two_databases_that_replicate_to_each_other_do_not_echo(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, databases: tuple[MysqlDatabase, MysqlDatabase]
-) -> None:
-    for database in databases:
-        database.execute("create table items (id int primary key, word text)", "insert into items values (0, 'same')")
-    document = {"LoopbackPreventionSettings": {"EnableLoopbackPrevention": True}}
-    pairs = []
-    with ExitStack() as stack:
-        for name, (source, target) in (("there", databases), ("back", databases[::-1])):
-            (tmp_path / name).mkdir()
-            services = Services(
-                tmp_path / name, f"{replication}-{name}", kafka_server, source, target,
-                at_source={"tables": [f"{source.name}.items"]}, mode="cdc", settings=document,
-            )  # fmt: skip
-            stack.enter_context(services)
-            services.start("capture")
-            services.wait(partial(_runs, services), "capture")
-            services.start("apply")
-            pairs.append((services, source, target))
-
-        def equal(count: int) -> bool:
-            left, right = (database.rows("select id, word from items order by id") for database in databases)
-            return len(left) == count and left == right
-
-        for number, (_, source, _) in enumerate(pairs):
-            values = ", ".join(f"({1000 * number + i}, 'of {number}')" for i in range(1, 101))
-            source.execute(f"insert into items values {values}")
-        pairs[0][0].wait(lambda: equal(201), "each other's rows")
-        # Over a kill of everything: what was marked stays left out.
-        for services, _, _ in pairs:
-            for name in ("capture", "apply"):
-                services.kill(name)
-        for number, (services, source, _) in enumerate(pairs):
-            source.execute(
-                f"update items set word = 'changed' where id between {1000 * number + 1} and {1000 * number + 50}"
-            )
-            source.execute(f"insert into items values ({5000 + number}, 'last')")
-            for name in ("capture", "apply"):
-                services.start(name)
-        pairs[0][0].wait(lambda: equal(203), "each other's changes")
-        assert databases[0].rows("select count(*) from items where word = 'changed'") == [["100"]]
-        # Rows behind all that could have come back: each topic has its own side's changes, and no others.
-        for number, (_, source, _) in enumerate(pairs):
-            source.execute(f"insert into items values ({6000 + number}, 'behind')")
-        pairs[0][0].wait(lambda: equal(205), "the rows behind")
-        for services, _, _ in pairs:
-            for name in ("capture", "apply"):
-                assert services.stop(name) == 0, services.log_tail(name)
-    for name, source in (("there", databases[0]), ("back", databases[1])):
-        topic = f"{replication}-{name}.{source.name}.items"
-        changes = [value for *_, value in read_raw(kafka_server.bootstrap, [topic]) if value is not None]
-        assert len(changes) == 100 + 50 + 1 + 1, (name, len(changes))

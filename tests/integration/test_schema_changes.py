@@ -35,6 +35,7 @@ TABLES = (
     "create table doomed (id bigint primary key, word text)",
     "create table reborn (id bigint primary key, word text)",
     "create table parent (id integer primary key, word text)",
+    "create table quiet (id bigint primary key, gone text)",
     "create table child (id bigint primary key, parent integer references parent, word text)",
     "insert into growing select i, 'word ' || i, i, 'v' || i, 'gone' from generate_series(1, 1500) i",
     "insert into moody select i, 'calm', '{glad}', 'red' from generate_series(1, 200) i",
@@ -82,6 +83,8 @@ COLUMNS = (
         "update growing set inner_2 = 3 where id in (9001, 9002); commit"
     ),
     "alter table bag add column token uuid default gen_random_uuid()",
+    # No row follows: the target's table has to all the same.
+    "alter table quiet drop column gone, add column later text default 'x'",
 )
 
 OBJECTS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,66 +222,3 @@ def test_a_document_of_dms_runs_as_it_is(
         )
         assert services.stop("apply") == 0
         assert services.stop("capture") == 0
-
-
-def test_two_databases_that_replicate_to_each_other_do_not_echo(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    new_database: Callable[..., Database],
-) -> None:
-    left, right = new_database(18, "left"), new_database(16, "right")
-    for database in (left, right):
-        database.execute("create table items (id int primary key, word text)", "insert into items values (0, 'same')")
-    document = {
-        "LoopbackPreventionSettings": {"EnableLoopbackPrevention": True, "SourceSchema": "a", "TargetSchema": "b"}
-    }
-    settings: dict[str, Any] = {"mode": "cdc", "settings": document, "topics": {"partitions": 2}}
-
-    (tmp_path / "there").mkdir()
-    (tmp_path / "back").mkdir()
-    with (
-        Services(tmp_path / "there", f"{replication}-there", kafka_server, left, right, **settings) as there,
-        Services(tmp_path / "back", f"{replication}-back", kafka_server, right, left, **settings) as back,
-    ):
-        for services in (there, back):
-            services.start("capture")
-            services.wait(partial(_runs, services), "capture")
-            services.start("apply")
-        left.execute("insert into items select g, 'left' from generate_series(1, 200) g")
-        right.execute("insert into items select g, 'right' from generate_series(1001, 1200) g")
-
-        def equal() -> bool:
-            rows = left.rows("select * from items order by id")
-            return len(rows) == 401 and rows == right.rows("select * from items order by id")
-
-        there.wait(equal, "each other's rows")
-        # Over a kill of everything: what was marked stays left out.
-        for services in (there, back):
-            for name in ("capture", "apply"):
-                services.kill(name)
-        left.execute("delete from items where id = 0")
-        left.execute("update items set word = 'changed left' where id between 1 and 100")
-        right.execute("update items set word = 'changed right' where id between 1001 and 1100")
-        for services in (there, back):
-            services.start("capture")
-            services.start("apply")
-
-        def changed() -> bool:
-            query = "select word, count(*) from items group by 1 order by 1"
-            expected = [("changed left", 100), ("changed right", 100), ("left", 100), ("right", 100)]
-            return left.rows(query) == right.rows(query) == expected
-
-        there.wait(changed, "each other's changes")
-        # A last row behind all that could have come back: then each topic has its own side's changes, and no others.
-        left.execute("insert into items values (5001, 'last')")
-        right.execute("insert into items values (5002, 'last')")
-        there.wait(lambda: right.rows("select 1 from items where id = 5001") == [(1,)], "the last row")
-        back.wait(lambda: left.rows("select 1 from items where id = 5002") == [(1,)], "the last row")
-        for services, name, count in ((there, "there", 200 + 100 + 1 + 1), (back, "back", 200 + 100 + 1)):
-            assert services.stop("capture") == 0
-            assert services.stop("apply") == 0
-            read = services.run("debug read", f"{replication}-{name}.public.items", "--max", "2000")
-            assert read.returncode == 0, read.stderr
-            changes = [line for line in read.stdout.splitlines() if json.loads(line)["value"] is not None]
-            assert len(changes) == count, (name, len(changes))

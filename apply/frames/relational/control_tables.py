@@ -212,6 +212,12 @@ class RelationalControlTables(ABC):
     def record(self, table: TableSchema) -> None:
         """Remember the version of a table, which was announced before."""
 
+    @abstractmethod
+    def tell(self, event: str, name: TableName) -> None:
+        """Say in the target's log, if it is to tell what is written here, that one of its tables is about to be
+        `created`, `altered` or `dropped`: a definition alone may not say by whom.
+        """
+
     def mark_loaded(self, name: TableName, *, is_loaded: bool = True) -> None:
         """Remember that a table's full load is complete, or is no more."""
         self._link.execute(

@@ -118,6 +118,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             target = self._make_way(table, target)
         spelling = self._spelling(table)
         if target is None:
+            self._control.tell("created", name)
             self._create(table, name, spelling)
         elif target.kind != "table":
             raise schema_error(
@@ -125,6 +126,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             )
         else:
             # A table that we did not make is taken as it is, plus the columns that it lacks.
+            self._control.tell("altered", name)
             self._alter(recorded or as_found(table, target.columns), table, target, spelling)
         problems = self._problems(table, self.read(table), spelling)
         if problems:
@@ -142,6 +144,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             self._clear(target)
             log.warning("table emptied before the load", table=str(target.name))
             return target
+        self._control.tell("dropped", target.name)
         self._drop(target)
         log.warning("table dropped before the load", table=str(target.name))
         return None

@@ -146,6 +146,7 @@ class RelationalSink(ABC, Generic[P, L]):
         with self._link.classified("dropping the table", table.name), self._definable(table):
             control.install()
             with control.alone():
+                control.tell("dropped", self._definitions.preparation.target_name(table.name))
                 self._definitions.link.run(f"drop table if exists {self._qualified(table.name)}")
                 control.forget_table(table.name)
 

@@ -64,7 +64,8 @@ class Completion(RelationalCompletion):
 
     def _attempt(self, statements: Sequence[str]) -> pymysql.Error | None:
         try:
-            self._link.run(*statements)
+            for statement in statements:
+                self._link.define(statement)
         except pymysql.Error as error:
             if classify(error, "completing the load").kind not in _OBJECTIONS:
                 raise

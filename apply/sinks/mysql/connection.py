@@ -229,9 +229,14 @@ class Link(RelationalLink):
         )
         return ["start transaction", mark]
 
-    def marked(self, statement: str) -> str:
-        """Return a statement that is logged as it stands, by itself, so that the log tells whose it is."""
-        return f"{APPLIED_COMMENT} {statement}" if self._marks else statement
+    @property
+    def marks(self) -> bool:
+        """Whether the log is to tell what is written here."""
+        return bool(self._marks)
+
+    def define(self, statement: str) -> None:
+        """Run a definition, which is logged as it stands, by itself; so that the log tells whose it is."""
+        self.run(f"{APPLIED_COMMENT} {statement}" if self._marks else statement)
 
     def rollback(self) -> None:
         """Undo what is open; never raises: a broken connection has rolled back by itself."""

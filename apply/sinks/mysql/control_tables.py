@@ -19,7 +19,8 @@ from apply.frames.relational.control_tables import ONE_TABLE, RelationalControlT
 from apply.sink import TopicPartition
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of
-from apply.sinks.mysql.names import literal, quoted
+from apply.sinks.mysql.names import literal, qualified, quoted
+from schemas.changes import APPLIED_DROP_COMMENT
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 
@@ -109,6 +110,17 @@ class ControlTables(RelationalControlTables):
                 raise
             return False
         return True
+
+    def tell(self, event: str, name: TableName) -> None:
+        """Log a statement that changes nothing before a table is dropped: the server writes the next one anew, without
+        its comment. Other definitions are logged as they stand (`Link.define`).
+        """
+        if event != "dropped" or not self._link.marks:
+            return
+        where = f"where table_schema = {literal(name.schema)} and table_name = {literal(name.table)}"
+        kind = self._link.value(f"select table_type from information_schema.tables {where}")
+        if kind == "BASE TABLE":
+            self._link.run(f"{APPLIED_DROP_COMMENT} alter table {qualified(name)} comment = ''")
 
     def record(self, table: TableSchema) -> None:
         """Remember the version of a table, which was announced before."""

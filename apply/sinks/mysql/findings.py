@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import pymysql
 
 from apply.frames.relational.findings import (
     blocks,
@@ -48,10 +51,13 @@ def findings(
     target: MysqlTarget,
     tables: Sequence[TableSchema],
     existing_tables: ExistingTables = ExistingTables.KEEP,
+    *,
+    marks: bool = False,
 ) -> list[Finding]:
-    """Check the target of a replication for these tables."""
+    """Check the target of a replication for these tables. `marks`: its log is to tell what appliers write."""
     link = Link(target)
-    return looked_up(link, lambda: _Check(link, replication, name, target, existing_tables).all(tables))
+    check = _Check(link, replication, name, target, existing_tables)
+    return looked_up(link, lambda: chain(check.all(tables), check.marks() if marks else ()))
 
 
 def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
@@ -139,6 +145,28 @@ class _Check:
             f"the target's sql_mode is {mode or 'empty'}; sessions here set their own: {','.join(SQL_MODE)}",
         )
         self._user = str(user)
+
+    def marks(self) -> Iterator[Finding]:
+        """Check that the marks of appliers stand in the log: without them all that they write goes back."""
+        server, database = self._preparation.server, self._target.control_schema
+        is_new = not server.is_mariadb and server.version >= (8, 2, 0)
+        try:
+            state = self._link.rows(f"show {'binary log' if is_new else 'master'} status")
+        except pymysql.Error:
+            yield warns(
+                "target-loopback",
+                f"it cannot be seen whether the target logs database {database}, whose rows mark what is written here",
+                remedy=f"see that binlog_ignore_db does not name {database}, nor binlog_do_db others alone",
+            )
+            return
+        only, but = ({*str(each or "").split(",")} - {""} for each in (state[0][2:4] if state else ("", "")))
+        if database in but or (only and database not in only):
+            yield blocks(
+                "target-loopback",
+                f"the target does not log database {database} (binlog_do_db, binlog_ignore_db), whose rows mark what "
+                "is written here: all of it would be sent back",
+                remedy=f"take {database} out of binlog_ignore_db, or into binlog_do_db, and start the server again",
+            )
 
     def _collisions(self, tables: Sequence[TableSchema]) -> Iterator[Finding]:
         seen: dict[TableName, TableName] = {}

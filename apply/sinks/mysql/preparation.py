@@ -86,7 +86,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         self._make_database(name.schema)
         self._with_and_without_defaults(
             table,
-            lambda with_defaults: self._link.run(
+            lambda with_defaults: self._link.define(
                 create_table(table, qualified(name), spelling.collation, with_defaults=with_defaults)
             ),
         )
@@ -95,7 +95,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         found = self._link.value("select count(*) from information_schema.schemata where schema_name = %s", (database,))
         if not found:
             collation = self.server.collation
-            self._link.run(
+            self._link.define(
                 f"create database if not exists {quoted(database)} default character set utf8mb4 collate {collation}"
             )
 
@@ -106,7 +106,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         comment = self._comment(target) if swaps else ""
         if swaps and comment == mark:
             # Names that were exchanged look the same before and after: the mark came with the exchange.
-            self._link.run(f"alter table {target.sql} comment = {literal(new.comment or '')}")
+            self._link.define(f"alter table {target.sql} comment = {literal(new.comment or '')}")
             return
         name = target.name
         unknown = [c.name for c in change.added if c.name in new.key_names and c.name not in target.columns]
@@ -123,7 +123,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         def alter(with_defaults: bool) -> None:
             clauses = alter_table(new, change, target, present, with_defaults=with_defaults)
             if clauses:
-                self._link.run(f"alter table {target.sql} {', '.join([*clauses, *more])}")
+                self._link.define(f"alter table {target.sql} {', '.join([*clauses, *more])}")
 
         try:
             self._with_and_without_defaults(new, alter)
@@ -142,13 +142,13 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         """Change the table with the columns whose types change made anew, and so empty."""
         keys = set(new.key_names)
         changed = {after.name for _, after in difference(old, new).changed if after.name not in keys}
-        self._link.run(
+        self._link.define(
             f"alter table {target.sql} {', '.join(f'drop column {quoted(name)}' for name in sorted(changed))}"
         )
         left = self.read(new)
         change = difference(as_found(new, left.columns), new)
         clauses = alter_table(new, change, left, frozenset())
-        self._link.run(f"alter table {target.sql} {', '.join(clauses)}")
+        self._link.define(f"alter table {target.sql} {', '.join(clauses)}")
 
     def _comment(self, target: TargetTable) -> str:
         return str(
@@ -162,15 +162,15 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         ours = {key.name for child in self._control.loaded_referring_to(table.name) for key in child.foreign_keys}
         for reference in target.referring:
             if reference.name in ours:
-                self._link.run(f"alter table {qualified(reference.child)} drop foreign key {quoted(reference.name)}")
-        self._link.run(self._link.marked(f"truncate table {target.sql}"))
+                self._link.define(f"alter table {qualified(reference.child)} drop foreign key {quoted(reference.name)}")
+        self._link.define(f"truncate table {target.sql}")
 
     def _clear(self, target: TargetTable) -> None:
         # A foreign key forbids `truncate`; of a `delete` it makes one in the other table, which may be loaded already.
         checks = self._link.value("select @@session.foreign_key_checks")
         self._link.run("set session foreign_key_checks = 0")
         try:
-            self._link.run(self._link.marked(f"truncate table {target.sql}"))
+            self._link.define(f"truncate table {target.sql}")
         finally:
             self._link.run(f"set session foreign_key_checks = {int(checks)}")
 
@@ -178,8 +178,8 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         for reference in target.referring:
             child = qualified(reference.child)
             log.warning("foreign key dropped with the table that it refers to", table=child, key=reference.name)
-            self._link.run(f"alter table {child} drop foreign key {quoted(reference.name)}")
-        self._link.run(f"drop table {target.sql}")
+            self._link.define(f"alter table {child} drop foreign key {quoted(reference.name)}")
+        self._link.define(f"drop table {target.sql}")
 
     def _problems(self, table: TableSchema, target: TargetTable, spelling: Server) -> list[str]:
         return problems_of(table, target)

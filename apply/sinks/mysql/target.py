@@ -31,7 +31,8 @@ def open_dms_tables(settings: Settings, target: str) -> DmsTables:
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
-    return checks.findings(settings.name, target, _section(settings, target), tables, settings.existing_tables)
+    section, marks = _section(settings, target), settings.loopback_prevention
+    return checks.findings(settings.name, target, section, tables, settings.existing_tables, marks=marks)
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:

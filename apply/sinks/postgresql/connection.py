@@ -135,6 +135,11 @@ class Link(RelationalLink):
             opening.append(f"select pg_logical_emit_message(true, {literal(APPLIED_PREFIX)}, {literal(self._mark)})")
         return opening
 
+    @property
+    def marks(self) -> bool:
+        """Whether the log is to tell what is written here."""
+        return self._mark is not None
+
     def defer(self) -> None:
         """Let constraints that can wait be asked at the end only."""
         if self._begun and not self.deferring:

@@ -12,6 +12,7 @@ from apply.frames.relational.control_tables import RelationalControlTables, Spel
 from apply.sink import TopicPartition
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.names import literal, quoted
+from schemas.changes import APPLIED_DDL_PREFIX
 from schemas.table import TableName, TableSchema
 
 ADVISORY_CLASS = 0x7461696C
@@ -89,6 +90,12 @@ class ControlTables(RelationalControlTables):
         places = ", ".join(["%s"] * len(values))
         statement = f"insert into {self._schema}.{table} values ({places}, now()) on conflict do nothing"
         return self._link.execute(statement, values) > 0
+
+    def tell(self, event: str, name: TableName) -> None:
+        """Put a message into the log, in the transaction of the definition that it stands before."""
+        if self._link.marks:
+            content = json.dumps({"event": event, "table": [*name]})
+            self._link.rows("select pg_logical_emit_message(true, %s, %s)", (APPLIED_DDL_PREFIX, content))
 
     def record(self, table: TableSchema) -> None:
         """Remember the version of a table, unless a newer one is known."""

@@ -22,7 +22,13 @@ def find(
     settings: MysqlSource, facts: ServerFacts, relations: Sequence[RelationFacts], tables: Sequence[TableSchema]
 ) -> list[Finding]:
     """Return what stands in the way of capturing these tables, and what should be known about it."""
-    return [*_server(settings, facts), *_tables(settings, relations), *_keys(facts, tables), *_cascades(facts, tables)]
+    return [
+        *_server(settings, facts),
+        *_not_logged(facts, tables),
+        *_tables(settings, relations),
+        *_keys(facts, tables),
+        *_cascades(facts, tables),
+    ]
 
 
 def undecided(names: Sequence[str]) -> list[Finding]:
@@ -114,6 +120,16 @@ def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
         yield _warns(
             "zstd", "the system's zstd library is missing: compressed transactions cannot be read", "install libzstd"
         )
+
+
+def _not_logged(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    for database in sorted({table.name.schema for table in tables}):
+        if not facts.logs(database):
+            yield _blocks(
+                "binlog-filter",
+                f"the server does not log the changes of database {database} (binlog_do_db, binlog_ignore_db)",
+                "take the database out of binlog_ignore_db, or into binlog_do_db, and start the server again",
+            )
 
 
 def _tables(settings: MysqlSource, relations: Sequence[RelationFacts]) -> Iterator[Finding]:

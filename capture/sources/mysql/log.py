@@ -1,7 +1,8 @@
 """Reading the binary log of MySQL and MariaDB after a set of GTIDs.
 
-Which changes count for `Position.row`: each row change of a selected table, and each truncate of one, in the order in
-which they are returned. Transactions without such changes are not returned at all, they only move the position on.
+Which changes count for `Position.row`: each row change of a selected table, each truncate of one, and each statement
+that is told, in the order in which they are returned. Transactions without such changes are not returned at all, they
+only move the position on.
 
 The server sends heartbeats while nothing happens; `poll` never waits for anything but the socket: there is no thread.
 """
@@ -10,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 
+from capture.source import DDL_PREFIX
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
 from capture.sources.mysql.compression import payload_events
-from capture.sources.mysql.connection import error_of
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.position import Place, format_position, position_of, since_of
 from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
-from capture.sources.mysql.refusals import REFUSED, RELOAD, lost_transaction, read_errors
+from capture.sources.mysql.refusals import REFUSED, RELOAD, end_of_stream, lost_transaction, read_errors
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import OPS, Maps, read_rows
-from capture.sources.mysql.statements import Effect, Statement, read_statement, read_xid
+from capture.sources.mysql.statements import Effect, Statement, ddl_document, read_statement, read_xid
 from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import SILENCE_S, checksum_bytes, read_gtid, read_query
 from runtime.clock import monotonic, now_us
@@ -31,6 +32,7 @@ from schemas.changes import (
     Change,
     Commit,
     Heartbeat,
+    LogMessage,
     Row,
     RowChanges,
     SchemaChange,
@@ -153,7 +155,7 @@ class MysqlLog:
                 return
             self._heard_at = monotonic()
             if m[0]:
-                self._ended_by(m)
+                raise end_of_stream(m)
             size += len(m)
             end = len(m) - self._checksum_bytes
             if self._is_elsewhere:
@@ -162,14 +164,6 @@ class MysqlLog:
             if self._file is not None:
                 self._file.see(m, end)
             rows += self._on_event(m[5], m, end, out)
-
-    def _ended_by(self, m: bytes) -> None:
-        if m[0] == 0xFF:
-            error = error_of(m, "reading the log")
-            if error.kind is ErrorKind.SOURCE_LOG_LOST:
-                error.remedy = RELOAD
-            raise error
-        raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the server ended the log's stream")
 
     def _on_event(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
         """Handle one event; return how many rows it brought."""
@@ -409,30 +403,35 @@ class MysqlLog:
         elif effect in (Effect.XA_COMMIT, Effect.XA_ROLLBACK):
             self._on_decision(read_xid(query.text), out, commits=effect is Effect.XA_COMMIT)
         elif self._txn is not None and effect is not Effect.CONTROL:
-            self._follow(statement, out)
+            self._follow(statement, query.text, out)
             is_group = self._in_group or (
                 self._gtid is not None and len(self._gtid.parts) == 3 and not self._gtid.flags & binlog.STANDALONE
             )
             if not is_group:
                 self._end(out)
 
-    def _follow(self, statement: Statement, out: list[Change]) -> None:
+    def _follow(self, statement: Statement, text: str, out: list[Change]) -> None:
         """Do what a statement means for the tables that it names."""
         names = self._versions.concerned(statement)
         if not names:
             return
         self._maps.clear()
-        if statement.effect is Effect.TRUNCATE:
-            tables = self._versions.in_force(names)
-            if tables and not self._maps.leaves_out(statement):
-                self._returned += 1
-                if self._skip:
-                    self._skip -= 1
-                else:
-                    out.append(Truncate(tables, self._begin(out)))
-            return
-        for name in names:
-            self._announce(self._versions.follow(statement.effect, name), out)
+        is_applied = self._maps.leaves_out(statement)
+        tables = self._versions.in_force(names) if statement.effect is Effect.TRUNCATE else []
+        if tables and not is_applied and not self._is_behind():
+            out.append(Truncate(tables, self._begin(out)))
+        if statement.tag and not is_applied and not self._is_behind():
+            out.append(LogMessage(DDL_PREFIX, ddl_document(statement, text, names), self._begin(out)))
+        if statement.effect is not Effect.TRUNCATE:
+            for name in names:
+                self._announce(self._versions.follow(statement.effect, name, is_applied=is_applied), out)
+
+    def _is_behind(self) -> bool:
+        """Count one change of the open transaction; tell whether it was returned before."""
+        self._returned += 1
+        is_behind = self._skip > 0
+        self._skip -= is_behind
+        return is_behind
 
     def _beat(self, out: list[Change], now: float) -> None:
         if self._txn is not None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from struct import error as struct_error
 
 from capture.sources.mysql import binlog
+from capture.sources.mysql.connection import error_of
 from schemas.errors import ErrorKind, TailraceError
 
 RELOAD = "`tailrace reset` and load anew"
@@ -24,6 +25,16 @@ REFUSED = {
         "let the server send the log to replicas as usual",
     ),
 }
+
+
+def end_of_stream(m: bytes) -> TailraceError:
+    """Return the error of a packet that holds no event."""
+    if m[0] != 0xFF:
+        return TailraceError(ErrorKind.SOURCE_CONNECTION, "the server ended the log's stream")
+    error = error_of(m, "reading the log")
+    if error.kind is ErrorKind.SOURCE_LOG_LOST:
+        error.remedy = RELOAD
+    return error
 
 
 def lost_transaction() -> TailraceError:

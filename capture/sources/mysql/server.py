@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from capture.sources.mysql import binlog
-from capture.sources.mysql.connection import Connection, error_of, literal
+from capture.sources.mysql.connection import Cells, Connection, error_of, literal
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
 from capture.sources.mysql.position import Place, format_position, place_of
@@ -47,6 +47,10 @@ class ServerFacts:
     variables: dict[str, str]
     """Of `_VARIABLES` those that this server has; in lower case."""
     user: str
+    logged: frozenset[str] = frozenset()
+    """The databases whose changes alone are logged (`binlog_do_db`); empty: those of all but `not_logged`."""
+    not_logged: frozenset[str] = frozenset()
+    """The databases whose changes are not logged (`binlog_ignore_db`)."""
 
     @property
     def name(self) -> str:
@@ -58,17 +62,33 @@ class ServerFacts:
         """Whether names of tables are compared without regard to case."""
         return self.variables.get("lower_case_table_names", "0") != "0"
 
+    def logs(self, database: str) -> bool:
+        """Tell whether the server logs the changes of a database's tables."""
+        return database in self.logged if self.logged else database not in self.not_logged
+
 
 def read_facts(connection: Connection) -> ServerFacts:
     """Ask for what findings and the log need to know."""
     names = ", ".join(f"'{name}'" for name in _VARIABLES)
+    state = log_status(connection)
+    logged, not_logged = (frozenset(str(each or "").split(",")) - {""} for each in (state[2:4] or ("", "")))
     rows = connection.rows(f"show global variables where variable_name in ({names})")
     return ServerFacts(
         connection.version_text,
         connection.is_mariadb,
         {str(name).lower(): str(value).lower() for name, value in rows},
         connection.value("select current_user()") or "?",
+        logged,
+        not_logged,
     )
+
+
+def log_status(connection: Connection) -> Cells:
+    """Return file, offset, and the databases that are logged and not; nothing where no log is kept."""
+    # MySQL 8.2 gave the statement its new name, 8.4 took the old one away. MariaDB has kept it.
+    is_new = connection.version >= (8, 2, 0) and not connection.is_mariadb
+    rows = connection.rows(f"show {'binary log' if is_new else 'master'} status")
+    return rows[0] if rows else []
 
 
 def counts_by_files(settings: MysqlSource, connection: Connection) -> bool:
@@ -99,12 +119,10 @@ def _gtid_mode(connection: Connection) -> str:
 def end_of_log(connection: Connection, *, by_files: bool) -> Place:
     """Return the log's end."""
     if by_files:
-        # MySQL 8.2 gave the statement its new name, 8.4 took the old one away.
-        words = "binary log" if connection.version >= (8, 2, 0) else "master"
-        rows = connection.rows(f"show {words} status")
-        if not rows:
+        state = log_status(connection)
+        if not state:
             raise no_log()
-        return FileOffset(str(rows[0][0]), int(str(rows[0][1])))
+        return FileOffset(str(state[0]), int(str(state[1])))
     if connection.is_mariadb:
         return MariadbGtids.parse(connection.value("select @@global.gtid_binlog_pos") or "")
     return MysqlGtids.parse(connection.value("select @@global.gtid_executed") or "")

@@ -171,7 +171,7 @@ class MysqlServer:
         return parse_position(text)
 
     def ddl_trigger(self) -> str:
-        """Return nothing: triggers are for rows only."""
+        """Return nothing: the log holds statements."""
         return ""
 
     def destroy(self) -> list[str]:

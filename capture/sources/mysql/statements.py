@@ -8,10 +8,14 @@ the catalogue, or at worst a reload, never a row.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum, auto
+from itertools import dropwhile
 from typing import NamedTuple
 
-from schemas.changes import APPLIED_COMMENT
+import orjson
+
+from schemas.changes import APPLIED_COMMENT, APPLIED_DROP_COMMENT
 from schemas.table import TableName
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = 0x4, 0x100000
@@ -31,6 +35,12 @@ _TOKEN = re.compile(_WORDS, _FLAGS)
 _TOKEN_WITHOUT_ESCAPES = re.compile(_WORDS.replace(r"\\]|\\.|", "]|"), _FLAGS)
 _TOKEN_OF_NAMES = re.compile(_WORDS.replace(r'[^"\\]|\\.|', '[^"]|'), _FLAGS)
 
+_MODIFIERS = frozenset({"OR", "REPLACE", "ONLINE", "OFFLINE", "IGNORE", "UNIQUE", "FULLTEXT", "SPATIAL"})
+"""Words that may stand between a statement's verb and what it is about."""
+
+STATEMENT_CHARACTERS_MAX = 100_000
+"""What is told of a statement: a record of Kafka is 1 MB at most unless brokers are told otherwise."""
+
 _XID = re.compile(r"X'([0-9a-fA-F]*)',X'([0-9a-fA-F]*)',(\d+)")
 
 
@@ -48,7 +58,11 @@ class Effect(Enum):
     XA_ROLLBACK = auto()
     TRUNCATE = auto()
     REPLACE = auto()
-    """Tables go, change their names, or lose rows that the log does not name."""
+    """Tables change their names or places, or lose rows that the log does not name."""
+    DROP = auto()
+    """Tables go."""
+    LEAVE = auto()
+    """An applier is about to drop tables."""
     CREATE = auto()
     """A table comes."""
     OTHER = auto()
@@ -64,6 +78,8 @@ class Statement(NamedTuple):
     """Of `drop database`."""
     is_applied: bool = False
     """Whether an applier has marked it as its own."""
+    tag: str = ""
+    """What it is called on the ddl topic; empty: it is not told there."""
 
 
 def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
@@ -85,16 +101,45 @@ def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
         return Statement(Effect.CONTROL)
     if first in ("BEGIN", "START"):
         return Statement(Effect.BEGIN)
+    comment = text.lstrip()
+    if comment.startswith(APPLIED_DROP_COMMENT):
+        return Statement(Effect.LEAVE, names, is_applied=True)
+    databases = tuple(name.table for name in names) if first == "DROP" and second in ("DATABASE", "SCHEMA") else ()
+    is_applied = comment.startswith(APPLIED_COMMENT)
+    return Statement(_effect_of(words), () if databases else names, databases, is_applied, _tag(words))
+
+
+def ddl_document(statement: Statement, text: str, names: Sequence[TableName]) -> bytes:
+    """Return what is told of a statement on the ddl topic, in the form of `capture.source.DDL_PREFIX`."""
+    objects = [str(name) for name in names]
+    return orjson.dumps({"tag": statement.tag, "statement": text[:STATEMENT_CHARACTERS_MAX], "objects": objects})
+
+
+def _effect_of(words: list[str]) -> Effect:
+    first, second = (*words, "", "")[:2]
     if first == "TRUNCATE":
-        return Statement(Effect.TRUNCATE, names, is_applied=text.lstrip().startswith(APPLIED_COMMENT))
-    if first == "DROP" and second in ("DATABASE", "SCHEMA"):
-        return Statement(Effect.REPLACE, (), tuple(name.table for name in names))
+        return Effect.TRUNCATE
+    if first == "DROP" and second in ("DATABASE", "SCHEMA", "TABLE", "TABLES"):
+        return Effect.DROP
     if first == "CREATE" and "TABLE" in words[1:4]:
         # Those that it merely mentions (`like`, `references`) are there before and after.
-        return Statement(Effect.REPLACE if "REPLACE" in words[1:3] else Effect.CREATE, names)
-    if (first in ("RENAME", "DROP") and second == "TABLE") or (first == "ALTER" and _moves_rows(words)):
-        return Statement(Effect.REPLACE, names)
-    return Statement(Effect.OTHER, names)
+        return Effect.REPLACE if "REPLACE" in words[1:3] else Effect.CREATE
+    if (first == "RENAME" and second in ("TABLE", "TABLES")) or (first == "ALTER" and _moves_rows(words)):
+        return Effect.REPLACE
+    return Effect.OTHER
+
+
+def _tag(words: list[str]) -> str:
+    """Return what a statement is called, if it is about tables, indexes or databases, and may hold no password: that of
+    another server stands behind `connection`.
+    """
+    verb, *others = words or [""]
+    kind = next(dropwhile(_MODIFIERS.__contains__, others), "")
+    kind = {"TABLES": "TABLE", "SCHEMA": "DATABASE"}.get(kind, kind)
+    if verb == "TRUNCATE":
+        return "TRUNCATE TABLE"
+    is_told = verb in ("CREATE", "ALTER", "DROP", "RENAME") and kind in ("TABLE", "INDEX", "DATABASE")
+    return f"{verb} {kind}" if is_told and "CONNECTION" not in words else ""
 
 
 def read_xid(text: str) -> tuple[int, bytes, bytes]:

@@ -69,6 +69,8 @@ class Versions:
         self._zero_dates = zero_dates
         self._is_of_map = False
         """Whether the version that was made last is a map's, and not the catalogue's."""
+        self._leaving: set[TableName] = set()
+        """Tables that an applier is about to drop."""
         self._stale: set[TableName] = set()
         """Tables that a statement may have changed since: without full metadata only the catalogue can tell."""
 
@@ -91,27 +93,37 @@ class Versions:
         """Return the versions in force of those tables that have one."""
         return [table for table in map(self._tables.get, names) if table is not None]
 
-    def follow(self, effect: Effect, name: TableName) -> list[SchemaChange]:
-        """Return what to announce of a table that a statement concerns."""
-        if effect not in (Effect.REPLACE, Effect.CREATE):
-            self._stale.add(name)
-            return []
-        gone = self._forget(name) if effect is Effect.REPLACE else []
-        return [*gone, *self._appeared(name)]
+    def follow(self, effect: Effect, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
+        """Return what to announce of a table that a statement concerns, which may be an applier's (`is_applied`)."""
+        if effect is Effect.LEAVE and is_applied:
+            # At once: the statement that drops it does not say whose it is.
+            self._leaving.add(name)
+            return self._forget(name, is_applied=True)
+        if effect is Effect.DROP:
+            is_applied = name in self._leaving
+            self._leaving.discard(name)
+            # If it has come again the log has yet to say so, and who has made it.
+            return self._forget(name, is_applied=is_applied)
+        if effect in (Effect.REPLACE, Effect.CREATE):
+            gone = self._forget(name, is_applied=is_applied) if effect is Effect.REPLACE else []
+            return [*gone, *self._appeared(name, is_applied=is_applied)]
+        self._stale.add(name)
+        current = self._tables.get(name) if is_applied else None
+        return [SchemaChange(name, current, current, is_applied=True)] if current is not None else []
 
-    def _forget(self, name: TableName) -> list[SchemaChange]:
+    def _forget(self, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
         """A table goes, or goes on with other rows: return the change that says that it is gone, if it was there."""
         before = self._tables.pop(name, None)
-        return [SchemaChange(name, before, None)] if before is not None else []
+        return [SchemaChange(name, before, None, is_applied=is_applied)] if before is not None else []
 
-    def _appeared(self, name: TableName) -> list[SchemaChange]:
+    def _appeared(self, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
         """A table may be new: return the change that says so, if the catalogue has it and it is wanted."""
         is_new = name not in self._tables and self._selection.takes(name)
         now = self._catalog.find_table(name) if is_new else None
         if now is None:
             return []
         self._tables[name] = now
-        return [SchemaChange(name, None, now)]
+        return [SchemaChange(name, None, now, is_applied=is_applied)]
 
     def _folded(self, text: str) -> str:
         return text.lower() if self._folds_names else text

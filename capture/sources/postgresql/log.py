@@ -14,6 +14,8 @@ import select
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 
+import orjson
+
 from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import format_lsn, format_position
@@ -24,6 +26,7 @@ from capture.sources.postgresql.versions import Resolved, Versions
 from runtime.clock import monotonic, now_us
 from runtime.logging import get_logger
 from schemas.changes import (
+    APPLIED_DDL_PREFIX,
     APPLIED_PREFIX,
     Begin,
     Change,
@@ -273,10 +276,27 @@ class PostgresqlLog:
             elif prefix == APPLIED_PREFIX:
                 # It stands before all rows of its transaction, at every reading: no position counts it.
                 self._is_applied = self._skips_applied
+            elif prefix == APPLIED_DDL_PREFIX:
+                self._on_definition(content, out)
             elif not self._is_skipped():
                 out.append(LogMessage(prefix, content, self._begin(out)))
         elif kind not in (pgoutput.TYPE, pgoutput.ORIGIN):
             raise ValueError("a message of an unknown kind")
+
+    def _on_definition(self, content: bytes, out: list[Change]) -> None:
+        """An applier makes, alters or drops a table: no position counts what is to be told of it."""
+        if not self._skips_applied or self._txn is None:
+            return
+        try:
+            said = orjson.loads(content)
+            event, name = str(said["event"]), TableName(*map(str, said["table"]))
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            # Anybody may write messages.
+            return
+        changes = self._versions.applied(event, name, self._txn)
+        if changes:
+            self._begin(out)
+            out += changes
 
     def _on_commit(self, end_lsn: int, out: list[Change]) -> None:
         if self._txn is None:

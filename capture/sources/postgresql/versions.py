@@ -126,6 +126,35 @@ class Versions:
                 self._tables[name] = current = described
         return Resolved(current, form, current.key), changes
 
+    def applied(self, event: str, name: TableName, txn: Transaction) -> list[SchemaChange]:
+        """Return what to announce of a table that an applier has made, altered or dropped in `txn`."""
+        current = self._tables.get(name)
+        if event == "created":
+            found = self._catalogued(name, txn) if current is None and self._selection.takes(name) else None
+            if found is None:
+                return []
+            self._tables[name], self._oids[name], self._names[found.number] = found, found.number, name
+            return [SchemaChange(name, None, found, is_applied=True)]
+        if current is None:
+            return []
+        if event == "altered":
+            return [SchemaChange(name, current, current, is_applied=True)]
+        del self._tables[name]
+        self._names.pop(self._oids.pop(name, 0), None)
+        return [SchemaChange(name, current, None, is_applied=True)]
+
+    def _catalogued(self, name: TableName, txn: Transaction) -> TableSchema | None:
+        """Return a table as the catalogue has it after a transaction; None if it cannot be captured, or is gone."""
+        self._wait_until_visible(txn)
+        self._catalog.reload_user_types()
+
+        def read() -> TableSchema | None:
+            facts = self._catalog.find_relation(name)
+            is_captured = facts is not None and facts.kind in "rp" and facts.persistence == "p" and not facts.refusal
+            return self._catalog.read_tables([facts])[0] if facts is not None and is_captured else None
+
+        return self._catalog.consistently(read)
+
     def renewed(self, table: TableSchema) -> TableSchema:
         """Return a table in force with the user-defined types as they are now: in force from now on, if they differ."""
         self._catalog.reload_user_types()

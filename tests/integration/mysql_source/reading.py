@@ -10,7 +10,7 @@ from typing import Any
 from capture.sources.mysql.log import MysqlLog
 from capture.sources.mysql.snapshot import MysqlSnapshotReader
 from capture.sources.mysql.source import MysqlServer
-from schemas.changes import Change, Commit, Heartbeat, Row, RowChanges, SchemaChange, Truncate
+from schemas.changes import Change, Commit, Heartbeat, LogMessage, Row, RowChanges, SchemaChange, Truncate
 from schemas.position import Position
 from schemas.table import TableSchema
 from tests.kit.mysql import MysqlDatabase
@@ -53,9 +53,9 @@ class Reading:
         with self.log(position) as log:
             return read_to(log, end)
 
-    def flat(self, position: Position | None = None) -> list[Flat]:
+    def flat(self, position: Position | None = None, *, told: bool = False) -> list[Flat]:
         """Return the row changes and truncates up to the log's present end, one by one."""
-        return flatten(self.changes(position))
+        return flatten(self.changes(position), told=told)
 
     def rows(self, table: TableSchema) -> list[Row]:
         """Read a table whole, chunk by chunk of three rows, and check that nothing comes twice."""
@@ -91,8 +91,8 @@ def read_to(log: MysqlLog, end: Position) -> list[Change]:
         assert time.monotonic() < deadline, "the log did not reach its end in time"
 
 
-def flatten(changes: list[Change]) -> list[Flat]:
-    """Return row changes one by one, truncates as `t`, and schema changes as `s`."""
+def flatten(changes: list[Change], *, told: bool = False) -> list[Flat]:
+    """Return row changes one by one, truncates as `t`, and schema changes as `s`; with `told` statements as `m`."""
     found: list[Flat] = []
     for change in changes:
         if isinstance(change, RowChanges):
@@ -100,6 +100,8 @@ def flatten(changes: list[Change]) -> list[Flat]:
             found += [(change.table.name.table, op, before, after) for op, before, after in runs]
         elif isinstance(change, Truncate):
             found += [(table.name.table, "t", None, None) for table in change.tables]
+        elif isinstance(change, LogMessage) and told:
+            found.append(("", "m", None, None))
         elif isinstance(change, SchemaChange):
             columns = None if change.after is None else tuple(c.name for c in change.after.columns)
             found.append((change.name.table, "s", None, columns))
@@ -113,7 +115,8 @@ def positions_in(changes: list[Change], start: Position) -> list[Position]:
         if isinstance(change, RowChanges):
             for _ in change.ops:
                 found.append(found[-1].within(change.txn.id, 1))
-        elif isinstance(change, Truncate):
+        elif isinstance(change, Truncate) or (isinstance(change, LogMessage) and change.txn is not None):
+            assert change.txn is not None
             found.append(found[-1].within(change.txn.id, 1))
         elif isinstance(change, Commit):
             found.append(change.position)

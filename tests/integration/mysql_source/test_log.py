@@ -56,7 +56,7 @@ def test_reading_goes_on_from_every_place(any_reading: Reading) -> None:
         connection.run(statement)
     connection.close()
     changes = reading.changes()
-    flat = flatten(changes)
+    flat = flatten(changes, told=True)
     assert flat == [
         ("a", "c", None, (1, "one")),
         ("a", "c", None, (2, "two")),
@@ -68,6 +68,7 @@ def test_reading_goes_on_from_every_place(any_reading: Reading) -> None:
         ("b", "u", (1, 1), (1, 2)),
         ("b", "d", (1, 1), None),
         ("b", "t", None, None),
+        ("", "m", None, None),
         ("a", "d", (1, UNCHANGED), None),
         ("a", "d", (2, UNCHANGED), None),
     ]
@@ -79,7 +80,7 @@ def test_reading_goes_on_from_every_place(any_reading: Reading) -> None:
     done = 0
     for before, position in zip([None, *positions], positions, strict=False):
         done += before is not None and position.row > 0
-        assert reading.flat(position) == flat[done:], f"from {reading.source.format_position(position)}"
+        assert reading.flat(position, told=True) == flat[done:], f"from {reading.source.format_position(position)}"
         reading.source.check_position(reading.source.identity(), position)
 
 

@@ -12,14 +12,14 @@ import pytest
 from apply.completion import RETRY_S, Completion, ranks
 from apply.journal import loaded
 from apply.memory import MemorySink
-from apply.schema_catalog import Dropped
+from apply.schema_catalog import Dropped, Loaded
 from apply.sink import TopicPartition
 from apply.trouble.answers import Policies
 from apply.writer import Writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode
 from schemas.table import ForeignKey, TableName
-from tests.conformance.sink_suite import EVENTS, ORDERS, SEATS
+from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, SEATS
 from tests.unit.apply.rig import Member, PlainCatalog, Rig
 
 
@@ -172,6 +172,54 @@ def test_circles_of_foreign_keys_are_ranked_somehow() -> None:
     rig = Rig([seats, orders])
     found = ranks(PlainCatalog(rig.topics), lambda topic: rig.topics.schemas[topic].newest)  # type: ignore[arg-type]
     assert set(found) == {ORDERS.name, SEATS.name}
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_a_table_that_no_row_follows_is_altered(is_loaded: bool) -> None:
+    """Loaded, or never (mode `cdc`)."""
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    if is_loaded:
+        rig.topics.loaded(ORDERS)
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    done = completion(rig, member)
+    reached = dict.fromkeys(rig.topics.logs, 5)
+    for _ in range(3):
+        done.attend(reached)
+    rig.topics.add(ORDERS_2)
+    done.attend({})
+    assert rig.target.tables[ORDERS.name].schema is ORDERS, "it has no partition of it"
+    done.attend(reached)
+    assert rig.target.tables[ORDERS.name].schema is ORDERS_2
+    assert rig.target.read(ORDERS.name) == [(1, None, None)]
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_table_is_not_altered_ahead_of_its_truncate_or_its_end(is_gone: bool) -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    known = rig.topics.schemas["shop.public.orders"]
+    known.loaded = Loaded(1, {0: 1, 1: 1}, ORDERS.version)
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    done = Completion(
+        PlainCatalog(rig.topics),  # type: ignore[arg-type]
+        member.applier.writer,
+        member.applier.builder.target,
+        lambda job: job(),
+        rig.clock,
+        drops=False,
+    )
+    reached = dict.fromkeys(rig.topics.logs, 5)
+    done.attend(reached)
+    assert rig.target.completed == [ORDERS.name]
+    rig.topics.add(replace(ORDERS_2, life=1 if is_gone else 2))
+    if is_gone:
+        known.dropped = Dropped(ORDERS_2.version, {0: 1, 1: 1})
+    for _ in range(3):
+        done.attend(reached)
+    assert rig.target.tables[ORDERS.name].schema is ORDERS
 
 
 def test_the_writer_says_whether_it_completed_the_load_itself() -> None:

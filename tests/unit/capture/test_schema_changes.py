@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from capture.schema_changes import changes_key, rewrites_rows
+from capture.schema_changes import SchemaChanges, changes_key, rewrites_rows
+from schemas.changes import SchemaChange
+from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
 
@@ -28,3 +34,14 @@ def test_renamed_labels_are_a_rewriting_and_added_ones_are_none(labels: str, ren
     # Where a key is of the type, the rows have other keys.
     assert not changes_key(before, after)
     assert changes_key(_table("ab", key=1), _table(labels, key=1)) is renames
+
+
+def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:
+    """The catalogue may have told of a later one, which no row in the log has followed: it must not be taken back."""
+    told, known = _table("ab"), replace(_table("abc"), version=2)
+    feed = SimpleNamespace(table=known, source_table=known)
+    publisher: Any = SimpleNamespace(flush=lambda: None, feeds={told.name: feed})
+    nobody: Any = SimpleNamespace()
+    changes = SchemaChanges(nobody, nobody, publisher, nobody, nobody, nobody)
+    changes.follow(SchemaChange(told.name, told, told, is_applied=True), Position(7))
+    assert (feed.table, changes.is_dirty) == (known, False)

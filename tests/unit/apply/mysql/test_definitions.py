@@ -16,7 +16,7 @@ from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.foreign import Server
 from apply.sinks.mysql.preparation import Preparation
-from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
+from schemas.changes import APPLIED_COMMENT, APPLIED_DROP_COMMENT, APPLIED_TABLE
 from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
@@ -75,6 +75,19 @@ def test_definitions_empty_and_fill_tables_under_a_mark(marks: bool) -> None:
     place = next(i for i, text in enumerate(link.told) if text.startswith("update"))
     assert (APPLIED_TABLE in link.told[place - 1]) is marks
     assert link.told[place + 1] == "commit"
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_a_mark_stands_before_a_drop(marks: bool) -> None:
+    """The server writes the statement itself anew, without its comment."""
+    link = Told(marks=marks)
+    link.found = "BASE TABLE"
+    control = ControlTables(link, "tailrace", "shop", "replica")
+    for event in ("created", "altered", "dropped"):
+        control.tell(event, NAME)
+    assert link.told == ([f"{APPLIED_DROP_COMMENT} alter table `shop`.`a` comment = ''"] if marks else [])
+    link.define("drop table `shop`.`a`")
+    assert link.told[-1] == f"{APPLIED_COMMENT} drop table `shop`.`a`" if marks else "drop table `shop`.`a`"
 
 
 @pytest.mark.parametrize("is_filled", [True, False])
