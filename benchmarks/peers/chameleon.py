@@ -6,6 +6,8 @@ and a shorter sleep.
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +20,12 @@ from benchmarks.databases.engine import SOURCE
 from benchmarks.databases.postgresql import Postgresql
 from benchmarks.stages.measure import BenchmarkError
 from deploy.local.cache import cached, download
+from deploy.local.postgresql import programs_cache, server_user
 from deploy.local.process import ServerProcess, log_tail
 
 VERSION = "2.0.21"
 TIMEOUT_S = 300
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def packages() -> Path:
@@ -31,7 +35,18 @@ def packages() -> Path:
         options = ["--quiet", "--disable-pip-version-check", "--target", str(directory)]
         download([sys.executable, "-m", "pip", "install", *options, f"pg_chameleon=={VERSION}"], "pg_chameleon")
 
-    return cached(f"pg-chameleon-{VERSION}-{sys.version_info.major}.{sys.version_info.minor}", make)
+    return cached(f"pg-chameleon-{VERSION}-{_PYTHON}", make, root=programs_cache())
+
+
+def _python(user: int | None) -> str:
+    """Return a Python that the user may run. Raises BenchmarkError."""
+    if user is None:
+        return sys.executable
+    system = shutil.which("python3", path=os.defpath)
+    asked = [str(system), "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]
+    if system is None or subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip() != _PYTHON:
+        raise BenchmarkError(f"pg_chameleon refuses to run as root, and there is no Python {_PYTHON} for others")
+    return system
 
 
 class Chameleon:
@@ -39,6 +54,9 @@ class Chameleon:
 
     def __init__(self, directory: Path, source: dict[str, Any], target: Postgresql, database: str) -> None:
         self._home = directory
+        # It refuses to run as root.
+        self._user = server_user()
+        self._python = _python(self._user)
         self.log = directory / "chameleon.log"
         settings = directory / ".pg_chameleon"
         for name in ("configuration", "logs", "pid"):
@@ -95,30 +113,28 @@ class Chameleon:
             "sources": {"mysql": copied},
         }
         (settings / "configuration" / "default.yml").write_text(yaml.safe_dump(document))
+        if self._user is not None:
+            for path in (directory, *directory.rglob("*")):
+                os.chown(path, self._user, -1)
 
     def prepare(self) -> None:
         """Make its own tables in the target, and name the source. Raises BenchmarkError."""
         for words in (["create_replica_schema"], ["add_source", "--source", "mysql"]):
-            done = subprocess.run(
-                self._command(*words), capture_output=True, text=True, check=False, env=self._environment(),
-                timeout=TIMEOUT_S,
-            )  # fmt: skip
-            if done.returncode:
-                raise BenchmarkError(f"pg_chameleon {words[0]} failed: {(done.stdout + done.stderr)[-800:]}")
+            process = self._run(*words)
+            if not process.wait_until(lambda: False, TIMEOUT_S) and process.return_code:
+                raise BenchmarkError(f"pg_chameleon {words[0]} failed:\n{log_tail(self.log, 30)}")
 
     def start(self, *words: str) -> ServerProcess:
         """Start `init_replica`, which ends, or `start_replica`, which does not, in the foreground."""
-        command = self._command(*words, "--source", "mysql")
-        return ServerProcess(command, self.log, stop_signal=signal.SIGTERM, environment=self._environment())
+        return self._run(*words, "--source", "mysql")
 
     def check(self, process: ServerProcess) -> None:
         """Raise BenchmarkError if it has failed."""
         if process.return_code:
             raise BenchmarkError(f"pg_chameleon ended with {process.return_code}:\n{log_tail(self.log, 30)}")
 
-    def _command(self, *words: str) -> list[str]:
+    def _run(self, *words: str) -> ServerProcess:
         program = packages() / "bin" / "chameleon.py"
-        return [sys.executable, "-W", "ignore", str(program), *words, "--config", "default"]
-
-    def _environment(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(packages()), "HOME": str(self._home)}
+        command = [self._python, "-W", "ignore", str(program), *words, "--config", "default"]
+        environment = {"PYTHONPATH": str(packages()), "HOME": str(self._home)}
+        return ServerProcess(command, self.log, stop_signal=signal.SIGTERM, environment=environment, user=self._user)

@@ -16,6 +16,8 @@ from deploy.local.process import ServerProcess
 from runtime import clock
 
 INTERVAL_S = 0.1
+WINDOW_MIN_S = 1.0
+"""Ten samples: the rate is known to a tenth."""
 DEADLINE_S = 1800.0
 
 
@@ -62,14 +64,15 @@ class Cost:
 def cost(samples: Sequence[Sample]) -> Cost:
     """Return the cost between the first sample with events and the first with all of them.
 
-    Where all events were done between two samples, it is the whole run's. Raises BenchmarkError if there were none.
+    Where less than `WINDOW_MIN_S` lies between them, they say too little: it is the whole run's up to the last, with
+    its start. Raises BenchmarkError if there were no events.
     """
     whole = samples[-1].events if samples else 0
     if not whole:
         raise BenchmarkError("no event was done")
     first = next(sample for sample in samples if sample.events)
     last = next(sample for sample in samples if sample.events == whole)
-    begin = samples[0] if first is last else first
+    begin = first if last.at_s - first.at_s >= WINDOW_MIN_S else samples[0]
     return Cost(
         events=last.events - begin.events,
         seconds=last.at_s - begin.at_s,
