@@ -29,11 +29,11 @@ create table orders (id bigint primary key, customer_id bigint, status varchar(2
 
 _INSERT = """\
 insert into orders select n, (n * 7919) % 100000, elt(1 + n % 5, 'new', 'paid', 'shipped', 'delivered', 'cancelled'),
-  ((n * 104729) % 10000000) / 100, concat('order note ', substr(concat(md5(n), md5(n + 1)), 1, 49)),
+  ((n * 104729) % 10000000) / 100, concat('order note ', substr(sha2(n, 256), 1, 49)),
   timestampadd(microsecond, n * 37123457, '2024-01-01 00:00:00'),
   timestampadd(microsecond, n * 11654321, '2025-01-01 00:00:00'), n % 3 <> 0,
   json_object('sku', concat('SKU-', n % 5000), 'tags', json_array(concat('a', n % 7), concat('b', n % 11)),
-    'w', (n % 997) / 10, 'ref', md5(n)), n % 17
+    'w', (n % 997) / 10, 'ref', substr(sha2(n, 256), 1, 32)), n % 17
 from numbers where n between {} and {}"""
 
 _UPDATE = """\
