@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from benchmarks.peers.chameleon import VERSION, Chameleon
 from benchmarks.stages.measure import BenchmarkError, Cost, cost, watch
 from benchmarks.stages.stage import Stage
 from deploy.local.cache import LocalServerError
-from deploy.local.process import ServerProcess
+from deploy.local.process import ServerProcess, log_tail
 
 OURS, CHAMELEON = "Tailrace, through Kafka", f"pg_chameleon {VERSION}"
 COPIED = f"select count(*) from {SOURCE}.orders"
@@ -36,6 +36,7 @@ class Race:
         self._stage = stage
         self._target = target
         self._rows = rows
+        self._chameleon = Chameleon(stage.directory / "chameleon", stage.engine.endpoint(SOURCE), target, "theirs")
         self.found: list[dict[str, Any]] = []
 
     def run(self) -> None:
@@ -45,29 +46,21 @@ class Race:
         engine, shape = self._stage.engine, shapes.SHAPES[0]
         engine.create(shape, self._rows)
         ours = self._stage.configure("race", targets={"ours": self._target.target("ours")})
-        home = self._stage.directory / "chameleon"
-        theirs = Chameleon(home, engine.endpoint(SOURCE), self._target, "theirs")
+        theirs = self._chameleon
         theirs.prepare()
         self._measure("rows", OURS, "ours", COPIED, self._rows, lambda: self._services(ours))
-        self._measure("rows", CHAMELEON, "theirs", COPIED, self._rows, lambda: [theirs.start("init_replica")], theirs)
+        self._measure("rows", CHAMELEON, "theirs", COPIED, self._rows, lambda: [theirs.start("init_replica")])
         changes = engine.change(shape, self._rows)
         inserted = self._rows // shapes.ROUND_ROWS * shapes.ROUND_ROWS
         query = f"select count(*) * {changes} / {inserted} from {SOURCE}.orders where id > {self._rows}"
         self._measure("changes", OURS, "ours", query, changes, lambda: self._services(ours))
-        self._measure("changes", CHAMELEON, "theirs", query, changes, lambda: [theirs.start("start_replica")], theirs)
+        self._measure("changes", CHAMELEON, "theirs", query, changes, lambda: [theirs.start("start_replica")])
 
     def _services(self, configuration: Path) -> list[ServerProcess]:
         return [self._stage.start(configuration, service, target="ours") for service in ("capture", "apply")]
 
     def _measure(
-        self,
-        stage: str,
-        product: str,
-        database: str,
-        query: str,
-        until: int,
-        start: Callable[[], Sequence[ServerProcess]],
-        other: Chameleon | None = None,
+        self, stage: str, product: str, database: str, query: str, until: int, start: Callable[[], list[ServerProcess]]
     ) -> None:
         with ExitStack() as stack, self._target.counting(database) as count:
             processes = start()
@@ -75,11 +68,10 @@ class Race:
                 stack.callback(process.stop)
 
             def check() -> None:
-                for process in processes:
-                    if other is not None:
-                        other.check(process)
-                    elif not process.running:
-                        raise BenchmarkError("a service of ours has ended")
+                if not all(process.running for process in processes) and count(query) < until:
+                    raise BenchmarkError(
+                        f"{product} has ended before it was done:\n{log_tail(self._chameleon.log, 30)}"
+                    )
 
             found = cost(watch([process.pid for process in processes], lambda: count(query), until, check))
             self._until_equal(count, check)

@@ -128,11 +128,6 @@ class Chameleon:
         """Start `init_replica`, which ends, or `start_replica`, which does not, in the foreground."""
         return self._run(*words, "--source", "mysql")
 
-    def check(self, process: ServerProcess) -> None:
-        """Raise BenchmarkError if it has failed."""
-        if process.return_code:
-            raise BenchmarkError(f"pg_chameleon ended with {process.return_code}:\n{log_tail(self.log, 30)}")
-
     def _run(self, *words: str) -> ServerProcess:
         program = packages() / "bin" / "chameleon.py"
         command = [self._python, "-W", "ignore", str(program), *words, "--config", "default"]
