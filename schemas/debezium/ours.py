@@ -20,6 +20,7 @@ import orjson
 from schemas.debezium.columns import PRECISION_MAX, Kind, kind_of
 from schemas.debezium.stated import Stated, stated_type
 from schemas.errors import ErrorKind, TailraceError
+from schemas.position import epoch_of
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 from schemas.types.form import ConnectSchema
@@ -40,15 +41,24 @@ class Author(NamedTuple):
     table: TableName
     version: int
     """Of the table's schema."""
+    epoch: int
+    """Of the capture's sequence: a reset begins a higher one, and counts versions anew."""
+
+    def key(self) -> list[str | int]:
+        """Return what tells it from any other."""
+        return [self.replication, *self.table, self.version, self.epoch]
 
 
 def author_of(envelope: Mapping[str, Any]) -> Author | None:
     """Return the capture of ours that wrote a change; None for any other writer."""
     source = envelope.get("source")
-    if not isinstance(source, dict) or source.get("schema_version").__class__ is not int or "seq" not in source:
+    if not isinstance(source, dict):
+        return None
+    version, sequence = source.get("schema_version"), source.get("seq")
+    if version.__class__ is not int or sequence.__class__ is not int:
         return None
     table = TableName(str(source.get("schema")), str(source.get("table")))
-    return Author(str(source.get("name")), table, source["schema_version"])
+    return Author(str(source.get("name")), table, version, epoch_of(sequence))
 
 
 def fields_of(version: TableSchema, connector: str, stated: Stated, table: str) -> tuple[ConnectSchema, ...]:

@@ -181,7 +181,7 @@ class _Plain:
         author = ours.author_of(envelope)
         row = envelope.get("after") or envelope.get("before") or {}
         # Of ours a version tells more than the names: columns of one name may change their types.
-        written = orjson.dumps(list(row) if author is None else [author.replication, *author.table, author.version])
+        written = orjson.dumps(list(row) if author is None else author.key())
         table = table_of(envelope, self._connector)
         types = orjson.dumps(
             [dict(self._types.types.get(str(table), {})), self._types.times, self._types.decimals, self._types.binary]

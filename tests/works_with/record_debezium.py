@@ -39,6 +39,7 @@ RECORDINGS = (
     "mysql-json-with-schema",
     "mysql-avro",
     "mariadb-json-with-schema",
+    "mariadb-avro",
 )
 PAYLOAD = b',"payload":'
 DEADLINE_S = 300.0

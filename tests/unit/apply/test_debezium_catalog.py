@@ -187,5 +187,5 @@ def test_a_capture_of_ours_goes_on_in_the_same_version_of_the_table() -> None:
         each.refresh()
         decoder = each.decoder(PARENT, each.mark_of(PARENT, ours, key))
         assert (decoder.table, decoder.decode_many([ours])) == (first.table, [("c", None, (5, "ours"))])
-    assert asked == [Author("inventory", TableName("public", "parent"), 4)]
+    assert asked == [Author("inventory", TableName("public", "parent"), 4, 0)]
     assert len(shared.log) == 3, "two writers, one version"

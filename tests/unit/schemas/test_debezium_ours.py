@@ -145,7 +145,7 @@ def theirs(**values: Any) -> Sample:
 
 def reader(connector: str, stated: Stated, version: TableSchema) -> Reading:
     def versions(author: Author) -> TableSchema:
-        assert author == Author("shop", NAME, 7)
+        assert author == Author("shop", NAME, 7, 1)
         return version
 
     return reading(Format.JSON, connector, PLACEHOLDER, stated, None, versions)
@@ -223,6 +223,15 @@ def test_whatever_happens_to_a_row() -> None:
         # With whole old rows they have what the new row leaves out.
         assert update[2][1:] == (2, "large" if full else UNCHANGED)
         assert (delete[0], delete[1][0]) == ("d", 1)
+
+
+def test_a_version_of_another_life_of_the_capture_is_another_writer() -> None:
+    version = version_of(Column("c", TEXT, "inet"))
+    (sample,) = written(version, "postgresql", ("c", None, (1, "10.0.0.1")))
+    later = sample.value.replace(b'"seq":%d' % ((1 << 56) + 1), b'"seq":%d' % ((2 << 56) + 1))
+    assert later != sample.value
+    reads = reader("postgresql", Stated(), version)
+    assert reads.mark(sample.key, later) != reads.mark(sample.key, sample.value)
 
 
 def test_a_domain_is_what_it_is_over() -> None:
