@@ -172,7 +172,7 @@ _NAMED: dict[str, Callable[[ConnectSchema, str], Kind]] = {
     VARIABLE_SCALE_NAME: _made(
         Family.NUMERIC,
         "numeric",
-        "{v} = numeric_of({v}, octets)",
+        "{v} = variable_of({v}, octets)",
     ),
     "org.apache.kafka.connect.data.Date": _as_ours(Family.DATE, "date", *_DAYS),
     "org.apache.kafka.connect.data.Time": _time,
@@ -244,7 +244,7 @@ NAMES: dict[str, Any] = {
     "iso_timestamp": iso_timestamp,
     "list_text": list_text,
     "NAN": NAN,
-    "numeric_of": numeric_of,
+    "variable_of": numeric_of,
     "point_text": point_text,
     "stored_geometry": stored_geometry,
     "urlsafe_b64decode": urlsafe_b64decode,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ import pytest
 
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import compile_encoder
+from schemas.debezium import columns, ours
 from schemas.debezium.decoder import PLACEHOLDER, table_schema
 from schemas.debezium.ours import Author, looks_alike
 from schemas.debezium.reading import Reading, Sample, reading, table_of
@@ -25,6 +27,8 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
+from schemas.types.calendar import INFINITY_US
+from schemas.types.forms import NAMES
 
 NAME = TableName("shop", "things")
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "moving-from-debezium.md"
@@ -173,9 +177,9 @@ def test_a_type_that_differs_is_the_same_from_both_once_it_is_stated(case: Case)
     version = version_of(Column("c", case.type, case.native), engine=case.connector)
     reads = reader(case.connector, stated_for(case), version)
     of_ours = written(version, case.connector, ("c", None, (1, case.ours)), ("c", None, (2, None)))
-    table, (ours, empty) = read(reads, case.connector, *of_ours)
+    table, (change, empty) = read(reads, case.connector, *of_ours)
     other, (debeziums,) = read(reads, case.connector, theirs(c=case.theirs))
-    assert ours == debeziums
+    assert change == debeziums
     assert empty == ("c", None, (2, None))
     assert table == other, "the target's table stays as it is"
     assert reads.mark(*of_ours[0][:2]) != reads.mark(*theirs(c=case.theirs)[:2])
@@ -201,14 +205,60 @@ def test_a_type_that_is_alike_needs_no_statement() -> None:
     assert (one[1][0][2][place], one[1][0][1:2]) == (PLACEHOLDER, (None,))
 
 
+STATED = [
+    ("boolean", Family.BOOLEAN, "boolean", True, True),
+    ("smallint", Family.INT16, "smallint", -5, -5),
+    ("oid", Family.UINT32, "bigint", 42, 42),
+    ("real", Family.FLOAT32, "real", 1.5, 1.5),
+    ("double precision", Family.FLOAT64, "double precision", math.inf, "Infinity"),
+    ("numeric", Family.NUMERIC, "numeric", Decimal("1.50"), {"scale": 2, "value": "AJY="}),
+    ("character varying(20)", Family.STRING, "varchar", "é", "é"),
+    ("bytea", Family.BYTES, "bytea", b"\x01", "AQ=="),
+    ("date", Family.DATE, "date", 2, 2),
+    ("date", Family.DATE, "date", 2**31 - 1, -622_191_234),
+    (AT, Family.TIMESTAMP, "timestamp", 5, 5),
+    (AT, Family.TIMESTAMP, "timestamp", INFINITY_US, 2**63 - 1),
+    ("timestamp with time zone", Family.TIMESTAMPTZ, "timestamptz", 0, "1970-01-01T00:00:00.000000Z"),
+    ("time with time zone", Family.TIMETZ, "timetz", "10:34:56.5Z", "10:34:56.5Z"),
+    ("uuid", Family.UUID, "uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+    ("jsonb", Family.JSON, "jsonb", "[1]", "[1]"),
+    ("xml", Family.XML, "xml", "<a/>", "<a/>"),
+    ("shop.mood", Family.ENUM, "enum", "ok", "ok"),
+    ("hstore", Family.TEXT, "text", '"a"=>"b"', '"a"=>"b"'),
+]
+"""Columns that may be stated besides, with a value of ours and of Debezium's."""
+
+
+@pytest.mark.parametrize(("native", "family", "statement", "value", "raw"), STATED)
+def test_whatever_is_stated_is_the_same_from_both(
+    native: str, family: Family, statement: str, value: object, raw: object
+) -> None:
+    version = version_of(Column("c", LogicalType(family), native))
+    reads = reader("postgresql", Stated({str(NAME): {"c": statement}}), version)
+    found = read(reads, "postgresql", *written(version, "postgresql", ("c", None, (1, value))))
+    assert found == read(reads, "postgresql", theirs(c=raw))
+
+
+def test_every_family_has_a_case() -> None:
+    some = {row[1] for row in STATED} | {case.type.family for case in CASES} | {type_.family for _, type_, _ in ALIKE}
+    assert some | {Family.INT32} == set(Family), "the key is of the one that is left"
+
+
+def test_names_in_fragments_mean_one_thing() -> None:
+    for names in (columns.NAMES, ours.NAMES):
+        assert [name for name in names if NAMES.get(name, names[name]) is not names[name]] == []
+
+
 def test_floats_and_numerics_look_as_debeziums_do() -> None:
     version = version_of(
         Column("f", LogicalType(Family.FLOAT32), "real"), Column("n", LogicalType(Family.NUMERIC), "numeric")
     )
     reads = reader("postgresql", Stated(), version)
     float32 = 1.100000023841858
-    ours = written(version, "postgresql", ("c", None, (1, float32, Decimal("1.50"))))
-    assert read(reads, "postgresql", *ours) == read(reads, "postgresql", theirs(f=1.1, n={"scale": 2, "value": "AJY="}))
+    samples = written(version, "postgresql", ("c", None, (1, float32, Decimal("1.50"))))
+    assert read(reads, "postgresql", *samples) == read(
+        reads, "postgresql", theirs(f=1.1, n={"scale": 2, "value": "AJY="})
+    )
 
 
 def test_whatever_happens_to_a_row() -> None:
