@@ -14,7 +14,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.table import TableSchema
 
-BATCH_BYTES_MAX = 8 << 20
+BATCH_BYTES_MAX = 1 << 20
 """A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few."""
 
 C = TypeVar("C")

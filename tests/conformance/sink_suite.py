@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from apply.sink import Arrival, FindingSink, Sink, TableBatch, TopicPartition
+from apply.sink import Arrival, ClearingSink, FindingSink, Sink, TableBatch, TopicPartition
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
@@ -325,6 +325,26 @@ class SinkSuite(UnderLoad, UnderDeath):
         self.write(sink, TableBatch(ORDERS, upserts=[(2, "b", None)]))
         assert self.rows(sink, ORDERS) == {(2, "b", None)}
         assert self.read(sink, other) == []
+
+    def test_a_part_of_a_table_is_emptied_and_no_other(self, sink: Sink) -> None:
+        _needs(sink.capabilities.clears, "not a ClearingSink")
+        clearing = cast("ClearingSink", sink)
+        odd = replace(
+            SEATS,
+            name=TableName("public", "a 50%s"),
+            columns=(replace(SEATS.columns[0], name="%s hall"), *SEATS.columns[1:]),
+        )
+        sink.prepare(odd)
+        self.write(sink, TableBatch(odd, upserts=[("it's", None, 1), ("it's", "g", 2), ("other", None, 1)]))
+        clearing.clear(odd, {0: "it's"})
+        sink.rollback()
+        assert len(self.read(sink, odd)) == 3
+        clearing.clear(odd, {0: "it's", 2: 2})
+        self.write(sink, TableBatch(odd, updates=[("it's", "late", 2)]))
+        assert self.rows(sink, odd) == {("it's", None, 1), ("other", None, 1)}
+        clearing.clear(odd, {0: "it's"})
+        sink.flush()
+        assert self.rows(sink, odd) == {("other", None, 1)}
 
     def test_a_newer_version_adds_and_drops_columns(self, sink: Sink) -> None:
         _needs(sink.capabilities.alters, "the sink does not alter tables")
