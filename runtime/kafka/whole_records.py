@@ -23,7 +23,7 @@ from schemas.parts import HEADER, Joining, Reference
 STEP_S = 0.5
 """How long one call reads parts at most."""
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """After so long without another part it is said that they are waited for."""
 
 FORGET_S = 5.0
@@ -136,6 +136,9 @@ class WholeRecords:
             if joining is not None and now - self._asked_at < FORGET_S:
                 return None
             joining = self._joining = Joining(where)
+            self._grown_at = now
+        elif now - self._asked_at >= FORGET_S:
+            # Nobody read meanwhile: the target was slow.
             self._grown_at = now
         self._asked_at = now
         try:
