@@ -9,9 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
-
-from deploy.local.aws import AwsServer
 from deploy.local.gremlin import GremlinServer
 from deploy.local.moto import MotoServer
 from deploy.local.opensearch import OpensearchServer
@@ -35,19 +32,8 @@ class Kind(NamedTuple):
     """From the running server, a directory, and the address of Kafka to the section of the configuration."""
 
 
-def _client(service: str, server: AwsServer) -> Any:
-    settings = server.settings
-    return boto3.client(
-        service,
-        endpoint_url=settings["endpoint_url"],
-        region_name=settings["region"],
-        aws_access_key_id=settings["access_key_id"],
-        aws_secret_access_key=settings["secret_access_key"],
-    )
-
-
 def _s3(server: S3Server, _: Path, __: str) -> Section:
-    client = _client("s3", server)
+    client = server.client("s3")
     client.create_bucket(Bucket=BUCKET)
     client.close()
     files = {"data_format": "parquet", "cdc_max_batch_interval": GATHER_S}
@@ -66,7 +52,7 @@ def _opensearch(server: OpensearchServer, _: Path, __: str) -> Section:
 
 
 def _kinesis(server: MotoServer, _: Path, __: str) -> Section:
-    client = _client("kinesis", server)
+    client = server.client("kinesis")
     client.create_stream(StreamName=STREAM, ShardCount=4)
     arn = client.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
     client.close()

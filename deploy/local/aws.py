@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import boto3
+
 from deploy.local.server import LocalServer
 
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "tailrace", "tailrace-local"
@@ -20,3 +24,14 @@ class AwsServer(LocalServer):
             "access_key_id": ACCESS_KEY_ID,
             "secret_access_key": SECRET_ACCESS_KEY,
         }
+
+    def client(self, service: str) -> Any:
+        """Return a client of one's own, to prepare what is there and to look at it."""
+        settings = self.settings
+        return boto3.client(
+            service,
+            endpoint_url=settings["endpoint_url"],
+            region_name=settings["region"],
+            aws_access_key_id=settings["access_key_id"],
+            aws_secret_access_key=settings["secret_access_key"],
+        )

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from deploy.local.cache import DownloadError, LocalServerError
 from deploy.local.dynalite import dynalite_package
-from deploy.local.gremlin import gremlin_jars
+from deploy.local.gremlin import GremlinServer
 from deploy.local.kafka import kafka_jars, named_kafka
-from deploy.local.opensearch import opensearch_jars
+from deploy.local.kinesis import kinesis_package
+from deploy.local.opensearch import OpensearchServer
 from deploy.local.pgbouncer import pgbouncer
 from deploy.local.postgresql import WHEEL_DIRECTORIES, named_postgresql, programs
 from deploy.local.registry import registry_programs
@@ -21,8 +22,9 @@ from deploy.local.secantus import secantus_packages
 
 STAND_INS: dict[str, Callable[[], object]] = {
     "versitygw": program,
-    "Gremlin Server": gremlin_jars,
-    "OpenSearch": opensearch_jars,
+    "the stand-in of Kinesis": kinesis_package,
+    "Gremlin Server": GremlinServer.jars,
+    "OpenSearch": OpensearchServer.jars,
     "the schema registry": registry_programs,
     "dynalite": dynalite_package,
     "PgBouncer": pgbouncer,

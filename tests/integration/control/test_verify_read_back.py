@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from apply.sink import TableBatch
@@ -69,15 +68,13 @@ def _neptune(fixture: Fixture) -> dict[str, Any]:
 
 
 def _kinesis(fixture: Fixture) -> dict[str, Any]:
-    settings = fixture("moto_server").settings
-    names = {"region": "region_name", "access_key_id": "aws_access_key_id"}
-    names |= {"secret_access_key": "aws_secret_access_key", "endpoint_url": "endpoint_url"}
-    client = boto3.client("kinesis", **{theirs: settings[ours] for ours, theirs in names.items()})
+    server = fixture("moto_server")
+    client = server.client("kinesis")
     stream = f"test-{secrets.token_hex(6)}"
     client.create_stream(StreamName=stream, ShardCount=2)
     arn = client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamARN"]
     client.close()
-    return {"engine": "kinesis", "stream_arn": arn, "include_control_details": True, **settings}
+    return {"engine": "kinesis", "stream_arn": arn, "include_control_details": True, **server.settings}
 
 
 def _dynamodb(fixture: Fixture) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar, cast
 
-import boto3
 import pytest
 
 from apply.sink import Sink, TableBatch
@@ -19,6 +18,7 @@ from apply.sinks import target_findings, target_grants
 from apply.sinks.dynamodb import sink as sink_module
 from apply.sinks.dynamodb.reader import DynamodbReader
 from apply.sinks.dynamodb.sink import DynamodbSink
+from deploy.local.aws import AwsServer
 from deploy.local.dynalite import DynaliteServer
 from deploy.local.moto import MotoServer
 from schemas.changes import UNCHANGED, Row
@@ -52,31 +52,21 @@ def _shortest(value: Decimal) -> Decimal:
     return Decimal(text)
 
 
-def _client(settings: dict[str, str]) -> Any:
-    return boto3.client(
-        "dynamodb",
-        endpoint_url=settings["endpoint_url"],
-        region_name=settings["region"],
-        aws_access_key_id=settings["access_key_id"],
-        aws_secret_access_key=settings["secret_access_key"],
-    )
-
-
 class TestDynamodb(SinkSuite):
     samples: ClassVar[Sequence[TypeSample]] = _without_display_scale(SAMPLES)
 
     @pytest.fixture
     def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
-        yield from self.sink_at(moto_server.settings)
+        yield from self.sink_at(moto_server)
 
-    def sink_at(self, settings: dict[str, str], **more: Any) -> Iterator[Sink]:
-        self.client = _client(settings)
+    def sink_at(self, server: AwsServer, **more: Any) -> Iterator[Sink]:
+        self.client = server.client("dynamodb")
         self.prefix = f"t{secrets.token_hex(5)}"
         section = {
             "engine": "dynamodb",
             "table_name": f"{self.prefix}-{{schema}}.{{table}}",
             "control_table": f"{self.prefix}-control",
-            **settings,
+            **server.settings,
             **more,
         }
         self.section = DynamodbTarget.model_validate(section)
@@ -240,7 +230,7 @@ class TestDynamodb(SinkSuite):
 
 def test_a_load_keeps_to_the_limits_and_lasts(dynalite_server: DynaliteServer) -> None:
     suite = TestDynamodb()
-    sinks = suite.sink_at(dynalite_server.settings, billing_mode="provisioned", write_capacity_units=7)
+    sinks = suite.sink_at(dynalite_server, billing_mode="provisioned", write_capacity_units=7)
     sink = next(sinks)
     suite.giver = Giver()
     sink.prepare(SEATS)
@@ -273,7 +263,7 @@ def test_plan_says_what_stands_in_the_way_and_what_the_role_needs(moto_server: M
         "targets": {"items": section},
     }
     settings = parse(document)
-    client = _client(moto_server.settings)
+    client = moto_server.client("dynamodb")
     key = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
     types = [{"AttributeName": "id", "AttributeType": "S"}]
     client.create_table(TableName=f"{prefix}.orders", AttributeDefinitions=types, **key)

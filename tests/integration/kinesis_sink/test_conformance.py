@@ -9,13 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, cast
 
-import boto3
 import pytest
 
 from apply.sink import Sink, TableBatch
 from apply.sinks import kinesis
 from apply.sinks.kinesis import KinesisReader, KinesisSink
-from deploy.local.aws import AwsServer
 from deploy.local.kinesis import KinesisServer
 from deploy.local.moto import MotoServer
 from schemas.changes import UNCHANGED
@@ -31,17 +29,6 @@ pytestmark = pytest.mark.integration
 OPS = {"load": "r", "insert": "c", "update": "u", "delete": "d", "truncate-table": "t"}
 
 
-def client_of(server: AwsServer) -> Any:
-    """Return a client of the test's own."""
-    return boto3.client(
-        "kinesis",
-        endpoint_url=server.settings["endpoint_url"],
-        region_name=server.settings["region"],
-        aws_access_key_id=server.settings["access_key_id"],
-        aws_secret_access_key=server.settings["secret_access_key"],
-    )
-
-
 class TestKinesis(SinkSuite):
     more: ClassVar[dict[str, Any]] = {
         "include_null_and_empty": True,
@@ -53,7 +40,7 @@ class TestKinesis(SinkSuite):
     @pytest.fixture
     def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
         settings = moto_server.settings
-        self.client = client_of(moto_server)
+        self.client = moto_server.client("kinesis")
         self.stream = f"test-{secrets.token_hex(6)}"
         self.client.create_stream(StreamName=self.stream, ShardCount=3)
         arn = self.client.describe_stream_summary(StreamName=self.stream)["StreamDescriptionSummary"]["StreamARN"]
@@ -171,7 +158,7 @@ KEYS, TURNS_MAX, SHARDS = 20, 2_000, 2
 
 
 def test_order_holds_while_shards_are_split_and_merged(kinesis_server: KinesisServer) -> None:
-    with contextlib.closing(client_of(kinesis_server)) as client:
+    with contextlib.closing(kinesis_server.client("kinesis")) as client:
         client.create_stream(StreamName="shop", ShardCount=SHARDS)
         place = {
             "StreamARN": client.describe_stream_summary(StreamName="shop")["StreamDescriptionSummary"]["StreamARN"]

@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, cast
 
-import boto3
 import psycopg
 import pytest
 
@@ -266,9 +265,7 @@ class TestRedshiftByTheDataApi(TestRedshift):
 
 def test_iam_gives_a_login(moto_server: MotoServer, new_database: Callable[..., Database], monkeypatch: Any) -> None:
     database, asked = new_database(18, "redshift"), moto_server.settings
-    place = {"endpoint_url": asked["endpoint_url"], "region_name": asked["region"]}
-    keys = {"aws_access_key_id": asked["access_key_id"], "aws_secret_access_key": asked["secret_access_key"]}
-    with contextlib.closing(boto3.client("redshift", **place, **keys)) as client:
+    with contextlib.closing(moto_server.client("redshift")) as client:
         identifier = f"test-{database.settings['database']}".replace("_", "-")[:60]
         size = {"NodeType": "ra3.large", "ClusterType": "single-node"}
         master = {"MasterUsername": "admin", "MasterUserPassword": "Unused-1234"}

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
-import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from pyarrow import parquet
@@ -35,14 +34,7 @@ pytestmark = pytest.mark.integration
 
 def make_bucket(server: S3Server | MotoServer) -> tuple[Any, str]:
     """Make a bucket of an unused name; return a client of the test's own, and the name."""
-    settings = server.settings
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings["endpoint_url"],
-        region_name=settings["region"],
-        aws_access_key_id=settings["access_key_id"],
-        aws_secret_access_key=settings["secret_access_key"],
-    )
+    client = server.client("s3")
     name = f"test-{secrets.token_hex(6)}"
     client.create_bucket(Bucket=name)
     return client, name
@@ -199,13 +191,7 @@ class TestJsonOnTheImitation(_S3Suite):
 def test_the_glue_catalogue_leads_readers_to_every_file(moto_server: MotoServer) -> None:
     client, bucket = make_bucket(moto_server)
     settings = moto_server.settings
-    glue = boto3.client(
-        "glue",
-        endpoint_url=settings["endpoint_url"],
-        region_name=settings["region"],
-        aws_access_key_id=settings["access_key_id"],
-        aws_secret_access_key=settings["secret_access_key"],
-    )
+    glue = moto_server.client("glue")
     database = f"Lake_{secrets.token_hex(4)}"
     more = {"data_format": "parquet", "date_partition_enabled": True, "date_partition_style": "hive"}
     catalog = {"glue_catalog_generation": True, "glue_catalog_database": database}
