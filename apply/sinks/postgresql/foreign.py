@@ -96,7 +96,7 @@ def losses(table: TableSchema) -> list[str]:
             found.append(f"{name}: {column.native} becomes {target}; the bytes as the source stores them")
         if column.identity and target not in _IDENTITY_TYPES:
             found.append(f"{name}: {target} counts no identity; the target gives out no numbers")
-        if column.default is not None and not _CONSTANT.fullmatch(column.default):
+        if column.default is not None and _default(column, target) is None:
             found.append(f"{name}: the default {column.default} is left out")
     found += [f"{g.name}: a virtual column has no values to carry, and is left out" for g in table.generated]
     kept = {index.name for index in table.indexes if _parts(index) is not None}
@@ -115,16 +115,19 @@ _NOTES = {
 
 def _column(column: Column) -> Column:
     type_ = column_type(column)
-    default = column.default if column.default is not None and _CONSTANT.fullmatch(column.default) else None
-    if default is not None and type_ == "boolean":
-        default = None
     return replace(
         column,
         native=type_,
-        default=default,
+        default=_default(column, type_),
         identity=column.identity if type_ in _IDENTITY_TYPES else "",
         collation=None,
     )
+
+
+def _default(column: Column, target: str) -> str | None:
+    """Return a default as PostgreSQL takes it: a constant, but for a boolean, which is a number at the source."""
+    is_taken = column.default is not None and _CONSTANT.fullmatch(column.default) and target != "boolean"
+    return column.default if is_taken else None
 
 
 def _parts(index: Index) -> list[str] | None:
