@@ -44,7 +44,8 @@ def test_events_that_come_all_at_once_count_for_the_whole_run_up_to_them() -> No
 
 def test_events_that_come_too_fast_for_the_samples_count_for_the_whole_run() -> None:
     measured = cost(_samples((1.0, 0, 0.5, 1), (3.0, 100, 1.0, 1), (3.9, 500, 1.5, 1), (9.0, 500, 2.0, 1)))
-    assert (measured.events, measured.seconds, measured.cpu_s) == (500, pytest.approx(2.9), 1.0)
+    assert (measured.events, measured.cpu_s) == (500, 1.0)
+    assert measured.seconds == pytest.approx(2.9)
 
 
 @pytest.mark.parametrize("samples", [[], SAMPLES[:2]])
