@@ -21,9 +21,9 @@ from schemas.redshift_target import RedshiftTarget
 STATEMENT_BYTES_MAX = 100_000
 """Management guide, "Considerations when calling the Amazon Redshift Data API": query statement size."""
 
-SESSION_S = 3_600
-"""How long a session waits for its next statement."""
-RENEWED_AFTER_S = SESSION_S - 300
+SESSION_S = 60
+"""How long a session waits for its next statement: so long hold the locks of an applier that is gone."""
+RENEWED_AFTER_S = SESSION_S // 2
 """A session that has been idle for so long is not relied upon."""
 
 WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
