@@ -1,4 +1,4 @@
-"""`python -m benchmarks.python_peers`: MariaDB to PostgreSQL by ours and by pg_chameleon, in turn, by the same measure.
+"""`python -m benchmarks.python_peers`: MariaDB to PostgreSQL by ours, pg_chameleon and Singer, in turn, by one measure.
 
 What the target shows is what counts: a whole run, starts included, from the first process's start until all rows, then
 all changes, are there. Ours is two services with Kafka between; CPU-seconds and memory are those of both.
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +20,79 @@ from benchmarks.databases.engine import SOURCE
 from benchmarks.databases.postgresql import Postgresql
 from benchmarks.page import pages, report, tables
 from benchmarks.peers.chameleon import VERSION, Chameleon
+from benchmarks.peers.singer import Singer
 from benchmarks.stages.measure import BenchmarkError, Cost, cost, watch
 from benchmarks.stages.stage import Stage
 from deploy.local.cache import LocalServerError
 from deploy.local.process import ServerProcess, log_tail
 
-OURS, CHAMELEON = "Tailrace, through Kafka", f"pg_chameleon {VERSION}"
+OURS, CHAMELEON, SINGER = "Tailrace, through Kafka", f"pg_chameleon {VERSION}", "Singer: tap-mysql, target-postgres"
+EQUAL_TIMEOUT_S = 120.0
 COPIED = f"select count(*) from {SOURCE}.orders"
 _SUMS = "select count(*) + sum(id) + sum(qty) + sum(length(note)) + sum(amount * 100)::bigint from {}orders"
 
 
 class Race:
-    """Both programs on one source, each with a database of its own at one target."""
+    """All programs on one source, each with a database of its own at one target."""
 
     def __init__(self, stage: Stage, target: Postgresql, rows: int) -> None:
         self._stage = stage
         self._target = target
         self._rows = rows
-        self._chameleon = Chameleon(stage.directory / "chameleon", stage.engine.endpoint(SOURCE), target, "theirs")
+        source = stage.engine.endpoint(SOURCE)
+        self._chameleon = Chameleon(stage.directory / "chameleon", source, target, "chameleon")
+        self._singer = Singer(stage.directory / "singer", source, target, "singer")
         self.found: list[dict[str, Any]] = []
+        self._left: dict[str, str] = {}
+        """By program that goes on no more, why not."""
 
     def run(self) -> None:
-        """Measure rows, then changes. Raises BenchmarkError where a copy differs from the source."""
-        for database in ("ours", "theirs"):
+        """Measure rows, then changes. A program that fails is left out from there on, and the reason kept."""
+        for database in ("ours", "chameleon", "singer"):
             self._target.create_database(database)
         engine, shape = self._stage.engine, shapes.SHAPES[0]
         engine.create(shape, self._rows)
         ours = self._stage.configure("race", targets={"ours": self._target.target("ours")})
-        theirs = self._chameleon
-        theirs.prepare()
-        self._measure("rows", OURS, "ours", COPIED, self._rows, lambda: self._services(ours))
-        self._measure("rows", CHAMELEON, "theirs", COPIED, self._rows, lambda: [theirs.start("init_replica")])
+        self._try("rows", CHAMELEON, self._chameleon.prepare)
+        self._try("rows", SINGER, self._singer.prepare)
+        self._measure_all("rows", COPIED, self._rows, ours, "init_replica")
         changes = engine.change(shape, self._rows)
         inserted = self._rows // shapes.ROUND_ROWS * shapes.ROUND_ROWS
         query = f"select count(*) * {changes} / {inserted} from {SOURCE}.orders where id > {self._rows}"
-        self._measure("changes", OURS, "ours", query, changes, lambda: self._services(ours))
-        self._measure("changes", CHAMELEON, "theirs", query, changes, lambda: [theirs.start("start_replica")])
+        self._measure_all("changes", query, changes, ours, "start_replica")
+
+    def _measure_all(self, stage: str, query: str, until: int, ours: Path, command: str) -> None:
+        starts: dict[str, tuple[str, Path, Callable[[], list[ServerProcess]]]] = {
+            OURS: ("ours", self._stage.directory / "race-capture.log", lambda: self._services(ours)),
+            CHAMELEON: ("chameleon", self._chameleon.log, lambda: [self._chameleon.start(command)]),
+            SINGER: ("singer", self._singer.log, lambda: [self._singer.start()]),
+        }
+        for product, (database, log, start) in starts.items():
+            self._try(stage, product, partial(self._measure, stage, product, database, query, until, log, start))
+
+    def _try(self, stage: str, product: str, do: Callable[[], None]) -> None:
+        if product in self._left:
+            return
+        try:
+            do()
+        except (BenchmarkError, LocalServerError) as error:
+            if product == OURS:
+                raise
+            self._left[product] = str(error)
+            print(f"  {product}, {stage}: {error}", file=sys.stderr, flush=True)
 
     def _services(self, configuration: Path) -> list[ServerProcess]:
         return [self._stage.start(configuration, service, target="ours") for service in ("capture", "apply")]
 
     def _measure(
-        self, stage: str, product: str, database: str, query: str, until: int, start: Callable[[], list[ServerProcess]]
+        self,
+        stage: str,
+        product: str,
+        database: str,
+        query: str,
+        until: int,
+        log: Path,
+        start: Callable[[], list[ServerProcess]],
     ) -> None:
         with ExitStack() as stack, self._target.counting(database) as count:
             processes = start()
@@ -69,9 +101,7 @@ class Race:
 
             def check() -> None:
                 if not all(process.running for process in processes) and count(query) < until:
-                    raise BenchmarkError(
-                        f"{product} has ended before it was done:\n{log_tail(self._chameleon.log, 30)}"
-                    )
+                    raise BenchmarkError(f"{product} has ended before it was done:\n{log_tail(log, 30)}")
 
             found = cost(watch([process.pid for process in processes], lambda: count(query), until, check))
             self._until_equal(count, check)
@@ -81,7 +111,13 @@ class Race:
         """Updates and deletes may come behind the last insert: wait for them, and fail if they do not come."""
         with self._stage.engine.counting(SOURCE) as at_source:
             expected = at_source(_SUMS.format("").replace("::bigint", ""))
-        watch([], lambda: int(count(_SUMS.format(f"{SOURCE}.")) == expected), 1, check)
+        try:
+            copied = _SUMS.format(f"{SOURCE}.")
+            watch([], lambda: int(count(copied) == expected), 1, check, deadline_s=EQUAL_TIMEOUT_S)
+        except BenchmarkError as error:
+            raise BenchmarkError(
+                f"its copy did not become equal to the source: {count(copied)}, not {expected}"
+            ) from error
 
     def _note(self, stage: str, product: str, found: Cost) -> None:
         entry = {

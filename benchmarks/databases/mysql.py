@@ -84,8 +84,9 @@ class Mysql:
         if shape.name != "orders":
             raise BenchmarkError(f"the shape {shape.name} is PostgreSQL's only")
         digits = " union all ".join(f"select {digit} d" for digit in range(10))
-        joined = " join ".join(f"({digits}) d{place}" for place in range(6))
-        number = " + ".join(f"d{place}.d * {10**place}" for place in range(6))
+        places = range(len(str(2 * rows)))
+        joined = " join ".join(f"({digits}) d{place}" for place in places)
+        number = " + ".join(f"d{place}.d * {10**place}" for place in places)
         with self._open(SOURCE) as connection:
             _run(connection, "set sql_log_bin = 0")
             _run(connection, "create table numbers (n bigint primary key)")
