@@ -175,7 +175,7 @@ class MappedReader:
 
     def read(
         self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
-    ) -> Iterator[list[Row]]:
+    ) -> Iterator[Sequence[Row]]:
         """Read a chunk: the rows that the filters take (`where` is theirs alone), as they are published."""
         assert where is None
         inside = table.source_form
@@ -186,7 +186,8 @@ class MappedReader:
         for rows in self._reader.read(inside, chunk, batch_rows, *([where] if where else [])):
             if where is not None:
                 rows = list(filter(where.matches, rows))
-            yield _made(mapped, mapped.rows, rows)
+            # Rows that stay as they are may be unread.
+            yield rows if mapped.rows is None else _made(mapped, mapped.rows, rows)
 
     def snapshot(self) -> Snapshot:
         """Return the snapshot of the read under way or just ended."""

@@ -83,8 +83,10 @@ class SnapshotReader(Protocol):
 
     def read(
         self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
-    ) -> Iterator[list[Row]]:
+    ) -> Iterator[Sequence[Row]]:
         """Read a chunk in one statement and one snapshot; yield batches of rows. Memory is bounded by a batch.
+
+        A batch may be unread (`UnreadRows`); looking at its rows raises DECODE then where they cannot be read.
 
         Rows that `where` does not take may be left out; whoever asks looks at those that come.
         Raises SOURCE_SCHEMA when the table no longer has the columns of `table`.

@@ -6,9 +6,9 @@ transaction's facts stand once for a run of rows, never per row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
@@ -101,6 +101,55 @@ class LoggedForm(Protocol):
     def value(self, column: int) -> Callable[[bytes, int, int], Any]:
         """Return the function that reads a column's value between two offsets of a message, or raises."""
         ...
+
+
+class CopiedForm(Protocol):
+    """How the rows of a table come that a source is asked for: what reads them, whole or by the compiled twin."""
+
+    def read(self, packets: Sequence[bytes]) -> list[Row]:
+        """Return the rows. Raises DECODE."""
+        ...
+
+    def kind(self, column: int) -> int | None:
+        """See `LoggedForm`."""
+        ...
+
+    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
+        """See `LoggedForm`."""
+        ...
+
+
+class UnreadRows(Sequence[Row]):
+    """Rows as a source has sent them, which are read when one is asked for. Raises DECODE then."""
+
+    __slots__ = ("_rows", "form", "packets")
+
+    def __init__(self, form: CopiedForm, packets: list[bytes]) -> None:
+        self.form = form
+        """What reads `packets`."""
+        self.packets = packets
+        """The rows as they came."""
+        self._rows: list[Row] | None = None
+
+    def __len__(self) -> int:
+        return len(self.packets)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        return self._read()[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._read())
+
+    def _read(self) -> list[Row]:
+        if self._rows is None:
+            self._rows = self.form.read(self.packets)
+        return self._rows
 
 
 class StagedForm(Protocol):

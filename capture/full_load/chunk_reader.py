@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from struct import error as struct_error
 from typing import Any, Generic, TypeVar
 
 from capture.source import Chunk
-from schemas.changes import Row
+from schemas.changes import CopiedForm, Row, UnreadRows
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.table import TableSchema
@@ -17,8 +18,45 @@ from schemas.table import TableSchema
 BATCH_BYTES_MAX = 1 << 20
 """A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few."""
 
+LARGE_BYTES = 1 << 20
+"""Rows that are larger come alone."""
+
 C = TypeVar("C")
 S = TypeVar("S")
+
+
+_UNREADABLE = (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError)
+"""What reading a row raises that is not what it should be."""
+
+
+class ReadForm:
+    """Rows that a function reads, one by one. Implements `schemas.changes.CopiedForm`, as what the compiled twin does
+    not know.
+    """
+
+    def __init__(self, table: TableSchema, compile_: Callable[[], Callable[[Any], Row]]) -> None:
+        """`compile_` makes the function when a row is first to be read."""
+        self._table = table
+        self._compile = compile_
+
+    @cached_property
+    def _decode(self) -> Callable[[Any], Row]:
+        return self._compile()
+
+    def read(self, packets: Sequence[Any]) -> list[Row]:
+        """Return the rows. Raises DECODE."""
+        try:
+            return list(map(self._decode, packets))
+        except _UNREADABLE as error:
+            raise _unreadable(error, self._table) from error
+
+    def kind(self, _column: int) -> int | None:
+        """See `LoggedForm`."""
+        return None
+
+    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
+        """See `LoggedForm`."""
+        raise NotImplementedError(f"no value of column {column} is read by itself")
 
 
 class ChunkReader(ABC, Generic[C, S]):
@@ -46,8 +84,8 @@ class ChunkReader(ABC, Generic[C, S]):
     @abstractmethod
     def _begin(
         self, connection: C, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[Callable[[Any], Row], Iterable[Any]]:
-        """Take the snapshot, and ask for a chunk's rows; return their decoder, and what it is to decode.
+    ) -> tuple[CopiedForm, Iterable[Any]]:
+        """Take the snapshot, and ask for a chunk's rows; return what reads them, and what it is to read.
 
         Raises SOURCE_SCHEMA when the table no longer is as its version says.
         """
@@ -66,30 +104,17 @@ class ChunkReader(ABC, Generic[C, S]):
 
     def read(
         self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
-    ) -> Iterator[list[Row]]:
+    ) -> Iterator[Sequence[Row]]:
         """Read a chunk; see `SnapshotReader.read`."""
         self._snapshot = None
         ended = False
         try:
             connection = self._connected()
-            decode, packets = self._begin(connection, table, chunk, where)
-            batch: list[Row] = []
-            size = 0
+            form, packets = self._begin(connection, table, chunk, where)
             try:
-                for packet in packets:
-                    batch.append(decode(packet))
-                    size += len(packet)
-                    if len(batch) >= batch_rows or size >= BATCH_BYTES_MAX:
-                        full, batch, size = [batch], [], 0
-                        # Nothing of it is held here while others work on it: it may be one row of very many bytes.
-                        del packet
-                        yield full.pop()
-            except (struct_error, IndexError, ValueError, KeyError, OverflowError, ArithmeticError) as error:
-                raise TailraceError(
-                    ErrorKind.DECODE, f"a row that was read cannot be decoded ({type(error).__name__})"
-                ) from error
-            if batch:
-                yield batch
+                yield from _batches(form, packets, batch_rows)
+            except _UNREADABLE as error:
+                raise _unreadable(error, table) from error
             self._end(connection)
             ended = True
         except TailraceError as error:
@@ -117,3 +142,31 @@ class ChunkReader(ABC, Generic[C, S]):
         if self._connection is None or self._is_closed(self._connection):
             self._connection = self._connect()
         return self._connection
+
+
+def _batches(form: CopiedForm, packets: Iterable[Any], batch_rows: int) -> Iterator[Sequence[Row]]:
+    """Yield rows unread; a large one is read, and alone: of it nothing else is held here while others work on it."""
+    batch: list[Any] = []
+    size = 0
+    for packet in packets:
+        if len(packet) > LARGE_BYTES:
+            if batch:
+                yield UnreadRows(form, batch)
+                batch, size = [], 0
+            rows = [form.read([packet])]
+            del packet
+            yield rows.pop()
+            continue
+        batch.append(packet)
+        size += len(packet)
+        if len(batch) >= batch_rows or size >= BATCH_BYTES_MAX:
+            yield UnreadRows(form, batch)
+            batch, size = [], 0
+    if batch:
+        yield UnreadRows(form, batch)
+
+
+def _unreadable(error: Exception, table: TableSchema) -> TailraceError:
+    return TailraceError(
+        ErrorKind.DECODE, f"a row that was read cannot be decoded ({type(error).__name__})", table=str(table.name)
+    )

@@ -119,7 +119,7 @@ def _read(channel: Connection, reader: SnapshotReader, request: ReadRequest, enc
         if not opened:
             channel.send(Opened(reader.snapshot()))
             opened = True
-        keys, bodies = encoder.rows(rows)
+        keys, bodies = encoder.loaded(rows)
         # It may be one row of very many bytes: each form of it goes when the next is made.
         del rows
         channel.send(Rows(cast("list[bytes]", keys) if keyed else None, bodies))

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas import envelope
 from schemas.changes import LoggedForm
-from schemas.codecs import log_twin, wire
+from schemas.codecs import row_twin, wire
 from schemas.codecs.avro_reader import row_reader, whole
 from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered, SchemaIds
 from schemas.codecs.generate import (
@@ -90,7 +90,8 @@ def _encoder_functions(
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
         "source_text": text,
-        "logged_by_twin": lambda form, module=None: log_twin.logged(table, form, _texts(extra), made["rare"], module),
+        "logged_by_twin": lambda form, module=None: row_twin.logged(table, form, _texts(extra), made["rare"], module),
+        "copied_by_twin": lambda form, module=None: row_twin.copied(table, form, _texts(extra), made["rows"], module),
         "logged_by_python": lambda form: compile_logged(
             form, _logged_lines(table, form), f"avro encoder of the log of {table.name} {table.version}", made
         ),
@@ -101,9 +102,9 @@ def _encoder_functions(
     }
 
 
-def _texts(names: Mapping[str, Any]) -> log_twin.Texts:
+def _texts(names: Mapping[str, Any]) -> row_twin.Texts:
     """Return what the compiled twin writes around values."""
-    return log_twin.Texts(
+    return row_twin.Texts(
         is_json=False,
         heads={"c": names["CREATE"], "u": names["UPDATE"], "d": names["DELETE"], "replace": names["REPLACE"]},
         null=names["NULL"],

@@ -6,17 +6,20 @@ costs no look-up by name and no call per column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from schemas.changes import LoggedForm, Row, RowChanges, StagedForm
+from schemas.changes import CopiedForm, LoggedForm, Row, RowChanges, StagedForm, UnreadRows
 from schemas.format import Format
 from schemas.table import TableSchema
 
 Pair = tuple[bytes | None, bytes | None]
 """The key and value of one Kafka record. A tombstone has no value, a record of a table without a key has no key."""
+
+Encoded = tuple[list[bytes | None], list[bytes]]
+"""The keys and the bodies of rows."""
 
 Decoded = tuple[str, Row | None, Row | None]
 """The operation (`r`, `c`, `u`, `d`, `t`), the row before and the row after."""
@@ -105,6 +108,7 @@ class Encoder:
         """The Avro schema of values, canonical JSON text (Avro; else None)."""
         self._compile = compile_
         self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair], int]]] | None = None
+        self._copied: tuple[CopiedForm, Callable[[list[bytes]], Encoded] | None] | None = None
 
     @cached_property
     def _functions(self) -> Functions:
@@ -126,9 +130,18 @@ class Encoder:
         return self._functions["body"]  # type: ignore[no-any-return]
 
     @cached_property
-    def rows(self) -> Callable[[list[Row]], tuple[list[bytes | None], list[bytes]]]:
+    def rows(self) -> Callable[[Sequence[Row]], Encoded]:
         """`rows(rows)`: the keys and the bodies of many whole rows."""
         return self._functions["rows"]  # type: ignore[no-any-return]
+
+    def loaded(self, rows: Sequence[Row]) -> Encoded:
+        """Do what `rows` does; rows that are unread are encoded from what the source sent, by the compiled twin."""
+        if not isinstance(rows, UnreadRows):
+            return self.rows(rows)
+        if self._copied is None or rows.form is not self._copied[0]:
+            self._copied = rows.form, self._functions["copied_by_twin"](rows.form)
+        write = self._copied[1]
+        return self.rows(rows) if write is None else write(rows.packets)
 
     @cached_property
     def unbody(self) -> Callable[[bytes], Row]:

@@ -13,7 +13,7 @@ import orjson
 
 from schemas import envelope
 from schemas.changes import LoggedForm
-from schemas.codecs import log_twin
+from schemas.codecs import row_twin
 from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered
 from schemas.codecs.generate import (
     RareCases,
@@ -85,8 +85,11 @@ def _encoder_functions(
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
         "source_text": text,
-        "logged_by_twin": lambda form, module=None: log_twin.logged(
+        "logged_by_twin": lambda form, module=None: row_twin.logged(
             table, form, _texts(extra, columns), made["rare"], module
+        ),
+        "copied_by_twin": lambda form, module=None: row_twin.copied(
+            table, form, _texts(extra, columns), made["rows"], module
         ),
         "logged_by_python": lambda form: compile_logged(
             form, _logged_lines(table, form), f"{format_} encoder of the log of {table.name} {table.version}", made
@@ -98,14 +101,14 @@ def _encoder_functions(
     }
 
 
-def _texts(names: Mapping[str, Any], columns: Sequence[str]) -> log_twin.Texts:
+def _texts(names: Mapping[str, Any], columns: Sequence[str]) -> row_twin.Texts:
     """Return what the compiled twin writes around values."""
 
     def write(column: Column) -> list[str]:
         form = FORMS[column.type.family]
         return [f"o = dumps({form.json_write('v') if form.json_write else 'v'})"]
 
-    return log_twin.Texts(
+    return row_twin.Texts(
         is_json=True,
         heads={"c": names["CREATE"], "u": names["UPDATE"], "d": names["DELETE"], "replace": names["REPLACE"]},
         null=b"null",

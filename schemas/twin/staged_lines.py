@@ -3,7 +3,7 @@
 
 The compiled twin of the function that decoders generate of a `StagedForm`: a new row that comes alone, with all its
 columns, in an envelope as our encoders write it. Whatever is otherwise is left to the caller's careful way, as in
-`log_rows`.
+`rows`.
 
 Bounds: reads are checked against the record's end, value by value. A field is no longer than its value and 64 bytes;
 for what Python makes of a value the room is looked at. Large records go the careful way.

@@ -160,7 +160,7 @@ def _report(stage: Stage) -> None:
             "brokers": len(stage.brokers),
             "ordering": stage.ordering,
             "versions": VERSIONS,
-            "compiled": built("log_rows") is not None,
+            "compiled": built("rows") is not None,
             "transactions": stage.workload.written.transaction_count,
             "changes": stage.workload.written.change_count,
             "recoveries_s": {

@@ -9,10 +9,10 @@ up the server's commits for an instant at most. What else it may see, the log br
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from capture.full_load.chunk_reader import ChunkReader
+from capture.full_load.chunk_reader import ChunkReader, ReadForm
 from capture.source import Chunk
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, connect, identifier, literal
@@ -24,7 +24,7 @@ from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
-from schemas.changes import Row, Transaction
+from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
@@ -136,7 +136,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
 
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[Callable[[bytes], Row], Iterable[bytes]]:
+    ) -> tuple[CopiedForm, Iterable[bytes]]:
         self._snapshot = MysqlSnapshot(self._placed(connection).size)
         # The first touch of the table: from here on its definition cannot change under us.
         connection.run(f"select 1 from {quoted(table.name)} limit 0")
@@ -145,8 +145,8 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         keys = [table.columns[i] for i in table.key]
         said = condition(where, self._settings.zero_dates) if where is not None else ""
         query = f"select {columns} from {quoted(table.name)}{_where(keys, chunk.lower, chunk.upper, said)}"
-        decode = compile_cells([reader(c.native, self._settings.zero_dates) for c in table.columns])
-        return decode, connection.packets(query)
+        readers = [reader(c.native, self._settings.zero_dates) for c in table.columns]
+        return ReadForm(table, lambda: compile_cells(readers)), connection.packets(query)
 
     def _placed(self, connection: Connection) -> Place:
         return begin_snapshot(connection, by_files=counts_by_files(self._settings, connection))

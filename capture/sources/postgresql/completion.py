@@ -13,8 +13,9 @@ import psycopg
 
 from capture.sources.postgresql.catalog import ATTEMPTS_MAX, Catalog
 from capture.sources.postgresql.connection import classified, identifier, literal
+from capture.sources.postgresql.copying import compile_copy_reader, copy_rows, selected_column
 from capture.sources.postgresql.literals import text_of
-from capture.sources.postgresql.snapshot import compile_copy_reader, copy_rows, selected_column, wait_until_visible
+from capture.sources.postgresql.snapshot import wait_until_visible
 from capture.sources.postgresql.types import reader
 from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.errors import ErrorKind, TailraceError

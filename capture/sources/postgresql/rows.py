@@ -95,6 +95,8 @@ def reads_utf8(reader: Reader, form: Form) -> bool:
 
 def twin_kind(reader: Reader, form: Form) -> int | None:
     """Return how the compiled twin reads a column; None if its binary form does not come, or cannot be read."""
+    if form.casts_text and reader.is_text:
+        return TEXT
     if not form.is_binary or not reader.reads_binary or not reader.is_sent:
         return None
     if reader.utf8 is None:

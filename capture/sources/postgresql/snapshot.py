@@ -6,13 +6,10 @@ rows show is what the snapshot shows. Columns of family TEXT are cast to text, s
 
 from __future__ import annotations
 
-import select
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
-from psycopg import pq
 
 from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
@@ -21,29 +18,20 @@ from capture.sources.postgresql.connection import (
     SESSION_IN_TRANSACTION,
     classified,
     connect,
-    error_of,
     identifier,
 )
+from capture.sources.postgresql.copying import CopyForm, copy_rows, selected_column
 from capture.sources.postgresql.filters import condition
 from capture.sources.postgresql.position import last_record_end, parse_lsn
-from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression
-from capture.sources.postgresql.types import Reader, Types, reader, text_expression
+from capture.sources.postgresql.types import reader
 from runtime.clock import monotonic, sleep
-from schemas.changes import Row, Transaction
+from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
-from schemas.table import Column, TableName, TableSchema
-from schemas.types import Family
+from schemas.table import TableName, TableSchema
 
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
-"""What binary COPY begins with (PostgreSQL documentation, COPY, "Binary Format"); flags and an extension follow."""
-_HEADER_BYTES = len(_SIGNATURE) + 8
-_TRAILER = b"\xff\xff"
 VISIBLE_WITHIN_S = 30
-_LARGE_BYTES = 1 << 20
-_STALL_S = 600
-"""How long the server may take to send anything at all of a chunk."""
 
 _SNAPSHOT = """
 select pg_current_snapshot()::text,
@@ -149,7 +137,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
 
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[Callable[[bytes], Row], Iterable[bytes]]:
+    ) -> tuple[CopiedForm, Iterable[bytes]]:
         with classified("reading a table", table=str(table.name)):
             connection.execute(f"begin isolation level repeatable read read only; {SESSION_IN_TRANSACTION}")
             # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
@@ -160,12 +148,12 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
             self._snapshot = read_snapshot(connection)
         facts = self._facts(table)
         types = self._catalog.column_types(facts.oid)
-        decode = self._decoder(table, facts, types)
+        form = self._form(table, facts, types)
         columns = ", ".join(selected_column(self._catalog.types, types[c.name], c) for c in table.columns)
         with classified("reading a table", table=str(table.name)):
             connection.execute(_operators(table, types))
         source = f"{_from(facts)} as t{_where(table, chunk, where)}"
-        return decode, copy_rows(connection, f"copy (select {columns} from {source}) to stdout (format binary)")
+        return form, copy_rows(connection, f"copy (select {columns} from {source}) to stdout (format binary)")
 
     def _end(self, connection: Connection) -> None:
         with classified("reading a table"):
@@ -177,10 +165,8 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
             raise TailraceError(ErrorKind.SOURCE_SCHEMA, "the table is gone", table=str(table.name))
         return facts
 
-    def _decoder(
-        self, table: TableSchema, facts: RelationFacts, types: Mapping[str, ColumnType]
-    ) -> Callable[[bytes], Row]:
-        """Generate the reader of the table's COPY tuples, from the catalogue's types."""
+    def _form(self, table: TableSchema, facts: RelationFacts, types: Mapping[str, ColumnType]) -> CopyForm:
+        """Return what reads the table's COPY tuples, by the catalogue's types."""
         now = self._catalog.read_tables([facts])[0]
         natives = {column.name: column.native for column in now.columns}
         if any(natives.get(column.name) != column.native for column in table.columns):
@@ -189,100 +175,8 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
                 f"the table no longer has the columns of its version {table.version}",
                 table=str(table.name),
             )
-        return compile_copy_reader(
-            [reader(self._catalog.types, types[c.name].oid, types[c.name].typmod) for c in table.columns]
-        )
-
-
-def compile_copy_reader(readers: Sequence[Reader]) -> Callable[[bytes], Row]:
-    """Generate the function that reads one COPY tuple: a count of columns, then length and value of each."""
-    names: dict[str, Any] = {}
-    lines = [
-        "def read(m):",
-        f" if m[:2] != {len(readers).to_bytes(2, 'big')!r}: bad('a tuple with another count of columns')",
-        " p = 2",
-        " n = len(m)",
-        *column_lines(readers, COPY_BINARY, names),
-        " if p != n: bad('a tuple that is longer or shorter than its columns')",
-        f" return {row_expression(len(readers))}",
-    ]
-    names["bad"] = _bad
-    exec(compile("\n".join(lines), "<copy row reader>", "exec"), names)
-    read: Callable[[bytes], Row] = names["read"]
-    return read
-
-
-def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
-    """Return the expression that a binary COPY reads a column by."""
-    name = f"t.{identifier(column.name)}"
-    return text_expression(types, kind.oid, name) if column.type.family is Family.TEXT else name
-
-
-def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str) -> Iterator[bytes]:
-    """Run a binary `copy … to stdout` and yield its tuples. Raises by kind.
-
-    The server sends one tuple in each message, with the header before the first (`copyto.c`).
-    """
-    raw = connection.pgconn
-    raw.send_query(statement.encode())
-    _await(raw)
-    result = raw.get_result()
-    if result is None or result.status != pq.ExecStatus.COPY_OUT:
-        raise _ended(raw, result)
-    is_first = True
-    while True:
-        length, data = raw.get_copy_data(1)
-        if length == 0:
-            _receive(raw)
-            continue
-        if length < 0:
-            break
-        message = bytes(data)
-        del data
-        if is_first:
-            is_first = False
-            if not message.startswith(_SIGNATURE):
-                raise ValueError("a binary COPY without its signature")
-            message = message[_HEADER_BYTES:]
-            if not message:
-                continue
-        if length > _LARGE_BYTES:
-            # Whoever takes it holds it alone.
-            held = [message]
-            del message
-            yield held.pop()
-        elif message != _TRAILER:
-            yield message
-    _await(raw)
-    result = raw.get_result()
-    if result is None or result.status != pq.ExecStatus.COMMAND_OK:
-        raise _ended(raw, result)
-    _await(raw)
-    while raw.get_result() is not None:
-        _await(raw)
-
-
-def _await(raw: pq.abc.PGconn) -> None:
-    raw.flush()
-    while raw.is_busy():
-        _receive(raw)
-
-
-def _receive(raw: pq.abc.PGconn) -> None:
-    # Not libpq's own wait: it cannot be interrupted, and would keep a reader alive whose parent is gone.
-    ready, _, _ = select.select([raw.socket], [], [], _STALL_S)
-    if not ready:
-        raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server sent nothing for {_STALL_S} s while being read")
-    try:
-        raw.consume_input()
-    except psycopg.Error as error:
-        raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the connection broke while a table was read") from error
-
-
-def _ended(raw: pq.abc.PGconn, result: pq.abc.PGresult | None) -> TailraceError:
-    if result is None:
-        return TailraceError(ErrorKind.SOURCE_CONNECTION, "the connection ended while a table was read")
-    return error_of(result, "reading a table")
+        readers = [reader(self._catalog.types, types[c.name].oid, types[c.name].typmod) for c in table.columns]
+        return CopyForm(table, readers)
 
 
 def _where(table: TableSchema, chunk: Chunk, where: RowFilter | None) -> str:
@@ -333,7 +227,3 @@ def _number_name(table: TableSchema) -> str:
 def _literal(text: str) -> str:
     # standard_conforming_strings is on in our sessions: only the quote is special.
     return "'" + text.replace("'", "''") + "'"
-
-
-def _bad(what: str) -> None:
-    raise ValueError(what)

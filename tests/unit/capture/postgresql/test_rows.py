@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capture.sources.postgresql.copying import compile_copy_reader
 from capture.sources.postgresql.pgoutput import TUPLE_AT, TableForm
-from capture.sources.postgresql.snapshot import compile_copy_reader
 from capture.sources.postgresql.types import Reader, reader
 from schemas.changes import UNCHANGED, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capture.sources.postgresql.copying import CopyForm
 from capture.sources.postgresql.pgoutput import TUPLE_AT, TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
-from schemas.changes import Transaction
+from schemas.changes import Transaction, UnreadRows
 from schemas.codecs import Format, compile_encoder
 from schemas.codecs.codec import Pair
 from schemas.errors import ErrorKind, TailraceError
@@ -25,7 +26,7 @@ from schemas.twin import built, kinds
 from tests.kit.twin import unbuilt
 from tests.unit.capture.postgresql import wire
 
-MODULES = [pytest.param(unbuilt("log_rows"), id="unbuilt"), pytest.param(built("log_rows"), id="built")]
+MODULES = [pytest.param(unbuilt("rows"), id="unbuilt"), pytest.param(built("rows"), id="built")]
 
 EDGES = (-(2**63), -(2**63) + 1, -1, 0, 1, 8191, 8192, 2**62, 2**63 - 946_684_800_000_000, 2**63 - 2, 2**63 - 1)
 EIGHT = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from(EDGES), st.integers(-(10**15), 10**15))
@@ -179,10 +180,10 @@ def test_the_twin_writes_what_the_generated_functions_write(
 
 
 @st.composite
-def _damaged(draw: st.DrawFn, message: bytes) -> bytes:
+def _damaged(draw: st.DrawFn, message: bytes, first: int = TUPLE_AT - 2) -> bytes:
     """Draw a message that is cut, or in which the bytes of lengths, kinds or values are others."""
     # What tells the operations apart was looked at before (`TableForm.heads`).
-    at = draw(st.integers(TUPLE_AT - 2, len(message)))
+    at = draw(st.integers(first, len(message)))
     junk = draw(st.binary(max_size=4))
     return draw(st.sampled_from([message[:at], message[:at] + junk + message[at + len(junk) :], message + junk]))
 
@@ -224,7 +225,7 @@ def test_a_text_that_is_not_utf8_is_no_json(module: ModuleType | None, format_: 
 
 
 def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() -> None:
-    module, (table, form) = unbuilt("log_rows"), (CASES[0][0], copy(CASES[0][1]))
+    module, (table, form) = unbuilt("rows"), (CASES[0][0], copy(CASES[0][1]))
     encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
     small, middle, large = (
@@ -249,6 +250,53 @@ def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() ->
     expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
     assert encoder._functions["logged_by_twin"](form, module)(messages, block, 1, True) == expected
     assert careful == [middle, large]
+
+
+def _packet(columns: list[bytes]) -> bytes:
+    """Return a row as COPY sends it: no kinds, and a length of its own for null."""
+    return pack(">h", COUNT) + b"".join(pack(">i", -1) if column == b"n" else column[1:] for column in columns)
+
+
+def _encoded(run: Callable[[], object]) -> object:
+    try:
+        return run()
+    except TailraceError as error:
+        return error.kind
+    except Exception as error:  # noqa: BLE001 - what generated code raises for a wrong row
+        return type(error)
+
+
+@pytest.mark.parametrize("module", MODULES)
+@given(st.data(), st.sampled_from(CASES), st.sampled_from(list(Format)), st.booleans())
+def test_the_twin_writes_rows_that_were_read_as_the_generated_functions_do(
+    module: ModuleType | None, data: st.DataObject, case: tuple[TableSchema, TableForm], format_: Format, damage: bool
+) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table, form = case[0], CopyForm(case[0], case[1]._readers)
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    packets = [_packet(row) for row in data.draw(st.lists(rows(table.key), min_size=1, max_size=3))]
+    if damage:
+        packets = [data.draw(_damaged(packet, 0)) for packet in packets]
+    twin = encoder._functions["copied_by_twin"](form, module)
+    assert _encoded(lambda: twin(packets)) == _encoded(lambda: encoder.rows(form.read(packets)))
+    assert _encoded(lambda: encoder.loaded(UnreadRows(form, packets))) == _encoded(lambda: twin(packets))
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("module", MODULES)
+def test_usual_rows_that_were_read_are_not_read_again(module: ModuleType | None, format_: Format) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table, form = CASES[0][0], CopyForm(CASES[0][0], CASES[0][1]._readers)
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    packets = [
+        _packet([wire.binary(value) for value in USUAL]),
+        _packet([wire.binary(USUAL[0]), *[b"n"] * (COUNT - 1)]),
+    ]
+    expected = encoder.rows(form.read(packets))
+    form.read = None  # type: ignore[method-assign, assignment]
+    assert encoder._functions["copied_by_twin"](form, module)(packets) == expected
 
 
 def test_every_kind_is_met() -> None:

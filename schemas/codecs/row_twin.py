@@ -1,4 +1,4 @@
-"""Whether the compiled twin can write a table's records of its log's messages, and all that it needs to know for it."""
+"""Whether the compiled twin can write a table's records of its source's rows, and all that it needs to know for it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from schemas.changes import LoggedForm
-from schemas.codecs.codec import Block, Pair
+from schemas.changes import CopiedForm, LoggedForm, Row
+from schemas.codecs.codec import Block, Encoded, Pair
 from schemas.codecs.generate import compile_functions, whole_before
 from schemas.table import Column, TableSchema
 from schemas.twin import built, kinds
@@ -17,6 +17,9 @@ from schemas.types.forms import is_loose
 
 Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]
 """`(messages, block, seq, tombstones)` to the records and the last sequence, as `Encoder.records` calls it."""
+
+Copied = Callable[[list[bytes]], Encoded]
+"""`(packets)` to keys and bodies, as `Encoder.loaded` calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,10 @@ class Texts:
 
 
 class WriterModule(Protocol):
-    """`schemas.twin.log_rows`, built or not."""
+    """`schemas.twin.rows`, built or not."""
 
-    Writer: Any
+    LogWriter: Any
+    CopyWriter: Any
 
 
 def logged(
@@ -51,30 +55,18 @@ def logged(
 
     `rare` is `RareCases.encode`; `module` stands for the built one in tests.
     """
-    module = module or built("log_rows")
-    columns = range(len(table.columns))
-    kinds_ = [form.kind(i) for i in columns]
-    if module is None or None in kinds_ or any(is_loose(table.columns[i].type.family) for i in table.key):
+    module = module or built("rows")
+    plan = _plan(table, form, texts, is_logged=True)
+    if module is None or plan is None:
         return None
-    found = bytes(_in_format(kind or 0, texts) for kind in kinds_)
-    calls = {i: _call(table.columns[i], form.value(i), texts) for i in columns if found[i] == kinds.CALLED}
-    names, key_names = (_named(texts.names, columns), _named(texts.names, table.key)) if texts.is_json else ([], [])
-    writer = module.Writer(
-        {
-            "is_json": texts.is_json,
-            "is_whole": whole_before(table),
-            "kinds": found,
-            "scales": bytes(min(column.type.scale or 0, 255) for column in table.columns),
-            "calls": calls,
-            "key_columns": tuple(table.key),
-            "names": names,
-            "key_names": key_names,
-            "heads": _heads(texts.heads, is_whole=whole_before(table)),
-            "null": texts.null,
+    whole = whole_before(table)
+    writer = module.LogWriter(
+        plan
+        | {
+            "is_whole": whole,
+            "heads": _heads(texts.heads, is_whole=whole),
             "between": texts.between,
             "after_delete": texts.after_delete,
-            "key_head": texts.key_head,
-            "key_end": texts.key_end,
         }
     )
 
@@ -86,6 +78,53 @@ def logged(
         return made
 
     return run
+
+
+def copied(
+    table: TableSchema,
+    form: CopiedForm,
+    texts: Texts,
+    rows: Callable[[Sequence[Row]], Encoded],
+    module: WriterModule | None = None,
+) -> Copied | None:
+    """The same for the keys and bodies of rows that a chunk's read was sent."""
+    module = module or built("rows")
+    plan = _plan(table, form, texts, is_logged=False)
+    if module is None or plan is None:
+        return None
+    writer = module.CopyWriter(plan)
+
+    def careful(packet: bytes) -> tuple[bytes | None, bytes]:
+        (key,), (body,) = rows(form.read([packet]))
+        return key, body
+
+    def run(packets: list[bytes]) -> Encoded:
+        made: Encoded = writer.run(packets, careful)
+        return made
+
+    return run
+
+
+def _plan(table: TableSchema, form: LoggedForm | CopiedForm, texts: Texts, *, is_logged: bool) -> dict[str, Any] | None:
+    """Return what a writer must know of a table's rows; None if it cannot write them."""
+    columns = range(len(table.columns))
+    kinds_ = [form.kind(i) for i in columns]
+    if None in kinds_ or any(is_loose(table.columns[i].type.family) for i in table.key):
+        return None
+    found = bytes(_in_format(kind or 0, texts) for kind in kinds_)
+    return {
+        "is_json": texts.is_json,
+        "is_logged": is_logged,
+        "kinds": found,
+        "scales": bytes(min(column.type.scale or 0, 255) for column in table.columns),
+        "calls": {i: _call(table.columns[i], form.value(i), texts) for i in columns if found[i] == kinds.CALLED},
+        "key_columns": tuple(table.key),
+        "names": _named(texts.names, columns) if texts.is_json else [],
+        "key_names": _named(texts.names, table.key) if texts.is_json else [],
+        "null": texts.null,
+        "key_head": texts.key_head,
+        "key_end": texts.key_end,
+    }
 
 
 def _in_format(kind: int, texts: Texts) -> int:

@@ -1,0 +1,132 @@
+"""Binary `copy … to stdout`: the statement's columns, its tuples, and what reads them."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from capture.full_load.chunk_reader import ReadForm
+from capture.sources.postgresql.catalog import ColumnType
+from capture.sources.postgresql.connection import error_of, identifier
+from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression, twin_kind, value_reader
+from capture.sources.postgresql.types import Reader, Types, text_expression
+from schemas.changes import Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import Column, TableSchema
+from schemas.types import Family
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+"""What binary COPY begins with (PostgreSQL documentation, COPY, "Binary Format"); flags and an extension follow."""
+_HEADER_BYTES = len(_SIGNATURE) + 8
+_TRAILER = b"\xff\xff"
+_STALL_S = 600
+"""How long the server may take to send anything at all of a chunk."""
+
+
+class CopyForm(ReadForm):
+    """How the rows of a table come. Implements `schemas.changes.CopiedForm`."""
+
+    def __init__(self, table: TableSchema, readers: Sequence[Reader]) -> None:
+        super().__init__(table, lambda: compile_copy_reader(readers))
+        self._readers = readers
+
+    def kind(self, column: int) -> int | None:
+        """See `LoggedForm`."""
+        return twin_kind(self._readers[column], COPY_BINARY)
+
+    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
+        """See `LoggedForm`."""
+        return value_reader(self._readers[column])
+
+
+def compile_copy_reader(readers: Sequence[Reader]) -> Callable[[bytes], Row]:
+    """Generate the function that reads one COPY tuple: a count of columns, then length and value of each."""
+    names: dict[str, Any] = {}
+    lines = [
+        "def read(m):",
+        f" if m[:2] != {len(readers).to_bytes(2, 'big')!r}: bad('a tuple with another count of columns')",
+        " p = 2",
+        " n = len(m)",
+        *column_lines(readers, COPY_BINARY, names),
+        " if p != n: bad('a tuple that is longer or shorter than its columns')",
+        f" return {row_expression(len(readers))}",
+    ]
+    names["bad"] = _bad
+    exec(compile("\n".join(lines), "<copy row reader>", "exec"), names)
+    read: Callable[[bytes], Row] = names["read"]
+    return read
+
+
+def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
+    """Return the expression that a binary COPY reads a column by."""
+    name = f"t.{identifier(column.name)}"
+    return text_expression(types, kind.oid, name) if column.type.family is Family.TEXT else name
+
+
+def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str) -> Iterator[bytes]:
+    """Run a binary `copy … to stdout` and yield its tuples. Raises by kind.
+
+    The server sends one tuple in each message, with the header before the first (`copyto.c`).
+    """
+    raw = connection.pgconn
+    raw.send_query(statement.encode())
+    _await(raw)
+    result = raw.get_result()
+    if result is None or result.status != pq.ExecStatus.COPY_OUT:
+        raise _ended(raw, result)
+    is_first = True
+    while True:
+        length, data = raw.get_copy_data(1)
+        if length == 0:
+            _receive(raw)
+            continue
+        if length < 0:
+            break
+        message = bytes(data)
+        if is_first:
+            is_first = False
+            if not message.startswith(_SIGNATURE):
+                raise ValueError("a binary COPY without its signature")
+            message = message[_HEADER_BYTES:]
+            if not message:
+                continue
+        if message != _TRAILER:
+            yield message
+    _await(raw)
+    result = raw.get_result()
+    if result is None or result.status != pq.ExecStatus.COMMAND_OK:
+        raise _ended(raw, result)
+    _await(raw)
+    while raw.get_result() is not None:
+        _await(raw)
+
+
+def _await(raw: pq.abc.PGconn) -> None:
+    raw.flush()
+    while raw.is_busy():
+        _receive(raw)
+
+
+def _receive(raw: pq.abc.PGconn) -> None:
+    # Not libpq's own wait: it cannot be interrupted, and would keep a reader alive whose parent is gone.
+    ready, _, _ = select.select([raw.socket], [], [], _STALL_S)
+    if not ready:
+        raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server sent nothing for {_STALL_S} s while being read")
+    try:
+        raw.consume_input()
+    except psycopg.Error as error:
+        raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the connection broke while a table was read") from error
+
+
+def _ended(raw: pq.abc.PGconn, result: pq.abc.PGresult | None) -> TailraceError:
+    if result is None:
+        return TailraceError(ErrorKind.SOURCE_CONNECTION, "the connection ended while a table was read")
+    return error_of(result, "reading a table")
+
+
+def _bad(what: str) -> None:
+    raise ValueError(what)
