@@ -16,10 +16,7 @@ from schemas.mappings.filters import RowFilter
 from schemas.table import TableSchema
 
 BATCH_BYTES_MAX = 1 << 20
-"""A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few."""
-
-LARGE_BYTES = 1 << 20
-"""Rows that are larger come alone."""
+"""A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few, and one that is larger comes alone."""
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -149,7 +146,7 @@ def _batches(form: CopiedForm, packets: Iterable[Any], batch_rows: int) -> Itera
     batch: list[Any] = []
     size = 0
     for packet in packets:
-        if len(packet) > LARGE_BYTES:
+        if len(packet) > BATCH_BYTES_MAX:
             if batch:
                 yield UnreadRows(form, batch)
                 batch, size = [], 0

@@ -108,8 +108,8 @@ def varint(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _digits(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, width: cython.int) -> cython.Py_ssize_t:
-    """Write a number that is not negative with leading zeros."""
+def _digits(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.ulonglong, width: cython.int) -> cython.Py_ssize_t:
+    """Write a number with leading zeros."""
     i: cython.Py_ssize_t = o + width
     while i > o:
         i -= 1
@@ -132,12 +132,7 @@ def number(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
     while left > 9:
         left //= 10
         width += 1
-    i: cython.Py_ssize_t = o + width
-    while i > o:
-        i -= 1
-        out[i] = 48 + rest % 10
-        rest //= 10
-    return o + width
+    return _digits(out, o, rest, width)
 
 
 @cython.cfunc

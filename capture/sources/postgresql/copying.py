@@ -12,6 +12,7 @@ from psycopg import pq
 from capture.full_load.chunk_reader import ReadForm
 from capture.sources.postgresql.catalog import ColumnType
 from capture.sources.postgresql.connection import error_of, identifier
+from capture.sources.postgresql.frames import take
 from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression, twin_kind, value_reader
 from capture.sources.postgresql.types import Reader, Types, text_expression
 from schemas.changes import Row
@@ -23,6 +24,8 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 """What binary COPY begins with (PostgreSQL documentation, COPY, "Binary Format"); flags and an extension follow."""
 _HEADER_BYTES = len(_SIGNATURE) + 8
 _TRAILER = b"\xff\xff"
+TAKEN_MAX, TAKEN_BYTES_MAX = 1_000, 1 << 20
+"""Messages and bytes that are held at once, besides those that libpq holds."""
 _STALL_S = 600
 """How long the server may take to send anything at all of a chunk."""
 
@@ -78,24 +81,24 @@ def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str
     result = raw.get_result()
     if result is None or result.status != pq.ExecStatus.COPY_OUT:
         raise _ended(raw, result)
-    is_first = True
-    while True:
-        length, data = raw.get_copy_data(1)
-        if length == 0:
-            _receive(raw)
-            continue
-        if length < 0:
-            break
-        message = bytes(data)
-        if is_first:
+    messages: list[bytes] = []
+    is_first, state = True, 1
+    while state >= 0:
+        state = take(raw, messages, TAKEN_MAX, TAKEN_BYTES_MAX)
+        if is_first and messages:
             is_first = False
-            if not message.startswith(_SIGNATURE):
+            if not messages[0].startswith(_SIGNATURE):
                 raise ValueError("a binary COPY without its signature")
-            message = message[_HEADER_BYTES:]
-            if not message:
-                continue
-        if message != _TRAILER:
-            yield message
+            messages[0] = messages[0][_HEADER_BYTES:]
+        # Whoever gets a row holds it alone: it may be very large.
+        messages.reverse()
+        while messages:
+            if messages[-1] and messages[-1] != _TRAILER:
+                yield messages.pop()
+            else:
+                messages.pop()
+        if state == 0:
+            _receive(raw)
     _await(raw)
     result = raw.get_result()
     if result is None or result.status != pq.ExecStatus.COMMAND_OK:

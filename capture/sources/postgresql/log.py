@@ -17,6 +17,7 @@ from struct import Struct
 import orjson
 
 from capture.sources.postgresql import pgoutput
+from capture.sources.postgresql.frames import take
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import format_lsn, format_position
 from capture.sources.postgresql.replication import LogStream
@@ -151,51 +152,50 @@ class PostgresqlLog:
         """Read what has arrived, up to a bound; tell whether that was all. The loop of the log: all that is rare is
         elsewhere.
         """
-        get = self._stream.raw.get_copy_data
         rows = size = 0
         asked = False
         heads: frozenset[bytes] = frozenset()
         add = list[bytes]().append
+        messages: list[bytes] = []
         while rows < POLL_ROWS_MAX and size < POLL_BYTES_MAX:
-            length, data = get(1)
-            if length <= 0:
-                if length < 0:
-                    self._stream.fail()
-                if asked:
+            messages.clear()
+            state = take(self._stream.raw, messages, POLL_ROWS_MAX - rows, POLL_BYTES_MAX - size)
+            size += sum(map(len, messages))
+            for m in messages:
+                if m[25:31] in heads:
+                    add(m)
+                    rows += 1
+                    continue
+                if m[0] != _WAL_DATA:
+                    self._on_keepalive(m)
+                    continue
+                heads = frozenset()
+                kind = m[25]
+                if kind not in b"IUD":
+                    self._on_message(kind, m, out)
+                    continue
+                entered = self._enter(m[26:30], out)
+                if entered is None:
+                    continue
+                run, resolved = entered
+                rows += 1
+                if resolved.narrow and (m[30] != pgoutput.NEW_TUPLE or not resolved.key):
+                    self._add_doubtful(m, run, resolved)
+                elif kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
+                    # Read at once: what it lacks may have to be asked for (`Source.complete`).
+                    before, after = pgoutput.read_updated(m, resolved.form, resolved.key)
+                    run.add("u", before, after)
+                else:
+                    add = run.messages.append
+                    add(m)
+                    heads = resolved.form.heads(m[26:30], whole=not resolved.narrow)
+            if state < 0:
+                self._stream.fail()
+            if state == 0:
+                if asked and not messages:
                     return True
                 self._stream.receive()
                 asked = True
-                continue
-            asked = False
-            m = bytes(data)
-            size += length
-            if m[25:31] in heads:
-                add(m)
-                rows += 1
-                continue
-            if m[0] != _WAL_DATA:
-                self._on_keepalive(m)
-                continue
-            heads = frozenset()
-            kind = m[25]
-            if kind not in b"IUD":
-                self._on_message(kind, m, out)
-                continue
-            entered = self._enter(m[26:30], out)
-            if entered is None:
-                continue
-            run, resolved = entered
-            rows += 1
-            if resolved.narrow and (m[30] != pgoutput.NEW_TUPLE or not resolved.key):
-                self._add_doubtful(m, run, resolved)
-            elif kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
-                # Read at once: what it lacks may have to be asked for (`Source.complete`).
-                before, after = pgoutput.read_updated(m, resolved.form, resolved.key)
-                run.add("u", before, after)
-            else:
-                add = run.messages.append
-                add(m)
-                heads = resolved.form.heads(m[26:30], whole=not resolved.narrow)
         return False
 
     def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, Resolved] | None:

@@ -1,0 +1,92 @@
+"""Messages are taken in the driver's way and by the compiled twin alike, here out of a libpq that tests have made."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, cast
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from capture.sources.postgresql import frames
+from schemas.twin import built
+
+Answers = list[bytes | int]
+
+
+class Connection:
+    """What the driver's connection offers, over answers of a libpq: messages, or numbers that are not lengths."""
+
+    pgconn_ptr = 4711
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = [*answers]
+
+    def get_copy_data(self, _async: int) -> tuple[int, memoryview]:
+        answer = self.answers.pop(0)
+        return (answer, memoryview(b"")) if isinstance(answer, int) else (len(answer), memoryview(answer))
+
+    def get_error_message(self) -> str:
+        return "it broke"
+
+
+class Library:
+    """`PQgetCopyData` and `PQfreemem` over a connection's answers; what is handed out must be given back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.held: dict[int, Any] = {}
+        self.get = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int)(
+            self._get
+        )
+        self.free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._free)
+
+    def _get(self, connection: int, data: Any, is_async: int) -> int:
+        assert (connection, is_async) == (Connection.pgconn_ptr, 1)
+        size, content = self._connection.get_copy_data(1)
+        if size > 0:
+            copied = ctypes.create_string_buffer(bytes(content), size)
+            data[0] = ctypes.addressof(copied)
+            self.held[ctypes.addressof(copied)] = copied
+        return size
+
+    def _free(self, data: int) -> None:
+        del self.held[data]
+
+
+@pytest.fixture(params=["driver", "twin"])
+def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return `frames.take` over answers, in one of the two ways: what it returned, and what it took."""
+    module = built("frames")
+    if request.param == "twin" and module is None:
+        pytest.skip("it is not built: no compiler was there")
+
+    def taken(connection: Connection, count_max: int, bytes_max: int) -> tuple[int, list[bytes]]:
+        library = Library(connection)
+        twin = module and module.Frames(*(ctypes.cast(f, ctypes.c_void_p).value for f in (library.get, library.free)))
+        monkeypatch.setattr(frames, "_frames", lambda: twin if request.param == "twin" else None)
+        monkeypatch.setattr(pq, "PGconn", Connection)
+        out = [b"before"]
+        try:
+            state = frames.take(cast("pq.abc.PGconn", connection), out, count_max, bytes_max)
+        finally:
+            assert not library.held
+        return state, out[1:]
+
+    return taken
+
+
+def test_what_has_arrived_is_taken_up_to_a_bound(take: Any) -> None:
+    connection = Connection([b"a", b"\0b", b"c" * 9, b"d", 0, b"e", -1])
+    state, found = take(connection, 2, 100)
+    assert (state > 0, found) == (True, [b"a", b"\0b"])
+    state, found = take(connection, 100, 5)
+    assert (state > 0, found) == (True, [b"c" * 9])
+    assert take(connection, 100, 100) == (0, [b"d"])
+    assert take(connection, 100, 100) == (-1, [b"e"])
+
+
+def test_an_error_is_the_drivers(take: Any) -> None:
+    with pytest.raises(psycopg.OperationalError, match="it broke"):
+        take(Connection([b"a", -2]), 100, 100)
