@@ -16,8 +16,8 @@ from schemas.mappings.filters import RowFilter
 from schemas.table import TableSchema
 
 BATCH_BYTES_MAX = 1 << 20
-"""A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few, and one that
-is larger comes alone."""
+"""A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few, and one
+that is larger comes alone."""
 
 C = TypeVar("C")
 S = TypeVar("S")
