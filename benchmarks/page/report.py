@@ -16,6 +16,7 @@ import psutil
 from benchmarks.stages.latency import Latency
 from benchmarks.stages.measure import Cost
 from runtime import clock
+from schemas import twin
 
 MIB = 1 << 20
 
@@ -87,6 +88,7 @@ def machine(load_before: float) -> dict[str, Any]:
             "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
             "system": platform.system(),
             "python": platform.python_version(),
+            "compiled_twin": all(twin.built(name) for name in twin.MODULES),
             "load_average_before": round(load_before, 1),
             "load_average_after": round(os.getloadavg()[0], 1),
         },

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.page import tables
 
 Results = dict[str, Any]
+TWIN = {True: "with the compiled twin", False: "without the compiled twin"}
 
 
 def page(parts: dict[str, Results], notes: str) -> str:
@@ -72,9 +73,11 @@ def _when(entries: list[Results]) -> str:
     loads = [entry["machine"][f"load_average_{name}"] for entry in entries for name in ("before", "after")]
     machine, rows = entries[-1]["machine"], sorted({int(entry["rows"]) for entry in entries})
     rounds = sorted({int(entry["rounds"]) for entry in entries})
+    twins = {entry["machine"].get("compiled_twin", True) for entry in entries}
+    twin = "some with, some without the compiled twin" if len(twins) > 1 else TWIN[twins.pop()]
     return (
         f"Measured on {' and '.join(days)}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-        f"{machine['system']}, Python {machine['python']}, with {' or '.join(f'{n:,}' for n in rows)} rows of\n"
+        f"{machine['system']}, Python {machine['python']}, {twin}, with {' or '.join(f'{n:,}' for n in rows)} rows of\n"
         f"each table and half as many changes again; medians of {' or '.join(map(str, rounds))} round(s); the load\n"
         f"average was {min(loads)} to {max(loads)} (each entry's time and load stand in the results)."
     )
