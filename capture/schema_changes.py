@@ -38,8 +38,8 @@ CATALOGUE_INTERVAL_S = 20.0
 """How often the catalogue is asked for what the log does not tell: tables that have come to match the selection or are
 gone, and changes that no row has followed."""
 
-STATEMENT_INTERVAL_S = 2.0
-"""The same, where the log has told of a statement: a table may have changed, and stay without new rows."""
+STATEMENT_PAUSE_S, TABLE_PAUSE_S = 2.0, 0.01
+"""How long after a statement that the log has told the catalogue is asked at the latest; and longer for each table."""
 
 
 class SchemaChanges:
@@ -60,7 +60,9 @@ class SchemaChanges:
         self._tables = tables
         self._catalogue = catalogue
         self._loading = loading
-        self._looked_at_s, self._look_interval_s = -math.inf, CATALOGUE_INTERVAL_S
+        self._look_at_s = -math.inf
+        self._is_told = False
+        """Whether the log has told of a statement since: a table may have changed, and stay without new rows."""
         self._awaited: tuple[int, list[SchemaChange]] | None = None
         self._seen: dict[TableName, TableSchema] = {}
         self._applied: set[TableName] = set()
@@ -129,9 +131,14 @@ class SchemaChanges:
         """Read the catalogue if it is time. What it says is followed once the log is read up to now: older rows go out
         before.
         """
-        if now_s - self._looked_at_s < self._look_interval_s or self._awaited is not None:
+        if self._is_told:
+            self._is_told = False
+            # Not at once: the catalogue may show a statement later than the log. Many tables take long to be read.
+            pause_s = STATEMENT_PAUSE_S + TABLE_PAUSE_S * len(self._publisher.feeds)
+            self._look_at_s = min(self._look_at_s, now_s + pause_s)
+        if now_s < self._look_at_s or self._awaited is not None:
             return
-        self._looked_at_s, self._look_interval_s = now_s, CATALOGUE_INTERVAL_S
+        self._look_at_s = now_s + CATALOGUE_INTERVAL_S
         # What a version's fingerprint costs is paid once for each.
         tables = [seen if (seen := self._seen.get(t.name)) == t else t for t in self._source.tables()]
         self._seen = {table.name: table for table in tables}
@@ -245,7 +252,7 @@ class SchemaChanges:
         """Put a statement's text on the ddl topic, as the log tells it. Nothing else depends on it but how soon the
         catalogue is looked at.
         """
-        self._look_interval_s = STATEMENT_INTERVAL_S
+        self._is_told = True
         try:
             said = orjson.loads(content)
             statement = {"tag": said["tag"], "statement": said["statement"], "objects": said["objects"] or []}

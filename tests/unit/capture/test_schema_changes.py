@@ -45,3 +45,25 @@ def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:
     changes = SchemaChanges(nobody, nobody, publisher, nobody, nobody, nobody)
     changes.follow(SchemaChange(told.name, told, told, is_applied=True), Position(7))
     assert (feed.table, changes.is_dirty) == (known, False)
+
+
+def test_a_statement_that_is_told_lets_the_catalogue_be_read_soon() -> None:
+    """Not at once, and not more often for many statements."""
+    looks: list[float] = []
+    now = 0.0
+
+    def tables() -> list[TableSchema]:
+        looks.append(now)
+        return []
+
+    source: Any = SimpleNamespace(tables=tables, format_position=str)
+    publisher: Any = SimpleNamespace(feeds={}, record=lambda *_: None, sequence=0, now_us=0)
+    settings: Any = SimpleNamespace(name="shop", source=SimpleNamespace(database="d"))
+    nobody: Any = SimpleNamespace()
+    changes = SchemaChanges(settings, source, publisher, nobody, nobody, nobody)
+    for tenth in range(500):
+        now = tenth / 10
+        if 100 <= tenth < 130:
+            changes.tell(b'{"tag": "ALTER TABLE", "statement": "alter table t ...", "objects": []}', Position(7))
+        changes.look_around(now)
+    assert looks == [0.0, 12.0, 14.1, 34.1]
