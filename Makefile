@@ -23,7 +23,7 @@ RERUNS = $(if $(CI),--reruns 1 --reruns-delay 5 -rR)
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv check fmt lint unit integration test demo bench bench-compare chaos large-transaction random works-with clean
+.PHONY: help preflight venv check fmt lint unit integration test demo bench bench-compare chaos large-transaction large-values random works-with clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats 
 
 large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (SOURCE=…, ORDERING=…)
 	ROWS=$(or $(ROWS),10000000) SOURCE=$(SOURCE) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)
+
+large-values: preflight-quiet venv ## one value of SIZE=n MiB, and what memory it takes (KIND=text, SOURCE=…, TARGET=…)
+	SIZE=$(or $(SIZE),256) KIND=$(KIND) SOURCE=$(SOURCE) TARGET=$(TARGET) $(PYTEST) tests/integration/test_large_values.py -s $(PYTEST_ARGS)
 
 random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n, the first of ROUNDS=n; ENGINE=mysql)
 	ENGINE=$(ENGINE) SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)
