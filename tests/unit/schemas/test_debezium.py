@@ -91,12 +91,13 @@ def test_formats_agree() -> None:
             }
         )
     assert rows[0] == rows[1] == rows[2]
-    of_mysql = []
-    for name in ("json-with-schema", "avro"):
-        recording = recorded(name, "mysql")
-        found = (decoders(recording, topic, "mysql") for topic in recording.table_topics())
-        of_mysql.append({repr(c) for made in found for d, values in made for c in d.decode_many(values)})
-    assert of_mysql[0] == of_mysql[1]
+    for connector in ("mysql", "mariadb"):
+        both = []
+        for name in ("json-with-schema", "avro"):
+            recording = recorded(name, connector)
+            found = (decoders(recording, topic, connector) for topic in recording.table_topics())
+            both.append({repr(c) for made in found for d, values in made for c in d.decode_many(values)})
+        assert both[0] == both[1]
 
 
 class Plain(Recorded):
