@@ -106,6 +106,8 @@ class MappedSink:
         origins = {kind: _kept(given, places[kind]) for kind, given in batch.origins.items()}
         upserts, updates, deletes = rows["upserts"], rows["updates"], rows["deletes"]
         made = TableBatch(mapped.table, upserts, updates, deletes, sequence, batch.fresh, origins)
+        if mapped.indicators and not self._keeps_history:
+            made = flag(made, mapped)
         folded = None
         if mapped.gains_key and not self._keeps_history:
             made, folded = fold(made)
@@ -115,6 +117,8 @@ class MappedSink:
             kind, index = rejection.kind, rejection.index
             if folded is not None:
                 kind, index = "sequence", folded[kind][index]
+            elif kind == "updates" and index >= len(updates):
+                kind, index = "deletes", index - len(updates)
             kept = places[kind]
             refused.append(replace(rejection, kind=kind, index=index if kept is None else kept[index]))
         return refused
@@ -300,6 +304,16 @@ def fold(batch: TableBatch) -> tuple[TableBatch, dict[str, list[int]]]:
     return made, places
 
 
+def flag(batch: TableBatch, mapped: MappedTable) -> TableBatch:
+    """Return a batch in which deleted rows are updates of those columns that say so. A missing row stays missing."""
+    # Of a part of a batch the origins are those of all of it, where the part has no item of a kind.
+    told = batch.origins["updates"][: len(batch.updates)]
+    gone = batch.origins["deletes"][: len(batch.deletes)]
+    flags = [mapped.flagged(k, _headers(o, "DELETE")) for k, o in zip(batch.deletes, gone, strict=True)]
+    origins = {**batch.origins, "updates": [*told, *gone], "deletes": []}
+    return replace(batch, updates=[*batch.updates, *flags], deletes=[], origins=origins)
+
+
 _OPERATIONS = {"r": "INSERT", "c": "INSERT", "u": "UPDATE", "d": "DELETE"}
 
 
@@ -307,7 +321,7 @@ def _changes(batch: TableBatch, kind: str) -> list[Change]:
     """Return what is known of the changes that a list of the batch comes from."""
     origins = batch.origins.get(kind, [])
     if kind != "sequence":
-        return [Change(_headers(origin, None)) for origin in origins]
+        return [Change(_headers(origin, _OPERATIONS.get(origin.op))) for origin in origins]
     pairs = zip(batch.sequence, origins, strict=True)
     return [Change(_headers(origin, _OPERATIONS.get(op)), before) for (op, before, _), origin in pairs]
 

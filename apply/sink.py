@@ -43,6 +43,8 @@ class Origin(NamedTuple):
     txid: int | None
     lsn: int | None = None
     """Its place in the source's log, where the engine has such numbers."""
+    op: str = ""
+    """What was done, as envelopes say it; empty for items of a `sequence`, which say it themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from schemas.mappings.filters import RowFilter, row_filter
 from schemas.mappings.mapped_table import MappedTable, map_table
 from schemas.mappings.names import concerns
 from schemas.mappings.rules import MASKING, Action, TransformationRule
+from schemas.mappings.segments import Partition, Segment, cut, leaves_key, rule_of
 from schemas.per_table import PerSchema
 from schemas.position import Position
 from schemas.settings import Settings
@@ -166,12 +167,38 @@ class MappedReader:
     def __init__(self, reader: SnapshotReader, settings: Settings) -> None:
         self._reader = reader
         self._filters = settings.filters
+        self._cuts = settings.load_rules
         self._rules = tuple(settings.capture_transformations)
         self._last: tuple[TableSchema, RowFilter | None, MappedTable] | None = None
 
-    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
-        """Cut a table by its key at the source."""
-        return self._reader.plan(table.source_form, chunk_rows)
+    def plan(self, table: TableSchema, chunk_rows: int, segments: Sequence[Segment] = ()) -> list[Chunk]:
+        """Cut a table by its key at the source, and before that as a rule says (`segments` are theirs alone)."""
+        assert not segments
+        segments = self.segments(table)
+        return self._reader.plan(table.source_form, chunk_rows, *([segments] if segments else []))
+
+    def segments(self, table: TableSchema) -> list[Segment]:
+        """Return the parts that a rule cuts a table into; none: it is cut by its key alone.
+
+        Raises CONFIGURATION, with the rule's id, for a rule that does not fit the table.
+        """
+        inside = table.source_form
+        rule = rule_of(self._cuts, inside)
+        if rule is None:
+            return []
+        if inside is not table and leaves_key(rule, inside):
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"rule {rule.rule_id}: {table.name}: ranges over columns outside the key do not go with rules that "
+                "work `at: capture`",
+                remedy="cut the table by columns of its key, or let those rules work at the targets",
+                table=str(table.name),
+            )
+        return cut(rule, inside, lambda: self._reader.partitions(inside))
+
+    def partitions(self, table: TableSchema) -> list[Partition]:
+        """Return the partitions of a table at the source."""
+        return self._reader.partitions(table.source_form)
 
     def read(
         self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None

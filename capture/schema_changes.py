@@ -123,9 +123,18 @@ class SchemaChanges:
         return TableLoad(feed.table, generation=self._catalogue.loaded.get(feed.table.name, 0) + 1)
 
     def look_up(self, load: TableLoad, position: Position) -> None:
-        """Learn from the catalogue that a table has changed: its log has no row that would say so."""
+        """Learn from the catalogue that a table has changed: its log has no row that would say so.
+
+        If it is what it is known to be, it is a segment that no longer fits it: it is cut anew.
+        """
         present = {table.name: table for table in self._source.tables()}
+        version = load.table
         self.follow(SchemaChange(load.name, load.table, present.get(load.name)), position)
+        feed = self._publisher.feeds.get(load.name)
+        is_cut = any(chunk.segment is not None for chunk in load.chunks)
+        if is_cut and feed is not None and feed.table is version:
+            log.info("loads the table again: its segments are others", table=str(load.name))
+            self._loading.reload(feed, position.commit)
 
     def look_around(self, now_s: float) -> None:
         """Read the catalogue if it is time. What it says is followed once the log is read up to now: older rows go out

@@ -104,6 +104,7 @@ class Session:
             window_keys_max=settings.capture.window_keys_max,
             state_directory=settings.capture.state_directory,
             source_end=lambda: around.source.visible_position().commit,
+            load_rules=settings.load_rules,
         )
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold

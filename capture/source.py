@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from schemas.changes import Change, Row, RowChanges, Transaction
 from schemas.findings import Finding, Severity
 from schemas.mappings.filters import RowFilter
+from schemas.mappings.segments import Partition, Segment
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
 
@@ -56,6 +57,8 @@ class Chunk(NamedTuple):
     number: int
     lower: tuple[str, ...] | None
     upper: tuple[str, ...] | None
+    segment: Segment | None = None
+    """The part of the table that the chunk is of; None: it is not cut into parts."""
 
 
 class Snapshot(Protocol):
@@ -77,8 +80,14 @@ class Snapshot(Protocol):
 class SnapshotReader(Protocol):
     """Reads tables in chunks. One instance per loader process, with a connection of its own."""
 
-    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
-        """Cut a table into chunks of about `chunk_rows` rows that together cover it whole, present and future."""
+    def plan(self, table: TableSchema, chunk_rows: int, segments: Sequence[Segment] = ()) -> list[Chunk]:
+        """Cut a table into chunks of about `chunk_rows` rows that together cover it whole, present and future; or its
+        `segments`, by turns.
+        """
+        ...
+
+    def partitions(self, table: TableSchema) -> list[Partition]:
+        """Return the partitions of a table, and theirs, in an order that lasts. Asked where a rule is about them."""
         ...
 
     def read(
@@ -89,7 +98,7 @@ class SnapshotReader(Protocol):
         A batch may be unread (`UnreadRows`); looking at its rows raises DECODE then where they cannot be read.
 
         Rows that `where` does not take may be left out; whoever asks looks at those that come.
-        Raises SOURCE_SCHEMA when the table no longer has the columns of `table`.
+        Raises SOURCE_SCHEMA when the table no longer has the columns of `table`, or the partition of the chunk.
         """
         ...
 

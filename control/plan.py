@@ -17,7 +17,7 @@ from capture.publishing.shapes import check
 from capture.service import own_topics
 from capture.source import Source
 from capture.tables import table_spec
-from control import debezium
+from control import debezium, table_rules
 from control.contact import reach_kafka, reach_source, waiting_for
 from control.wire_types import wire_type
 from runtime.kafka.admin import Topics, TopicSpec
@@ -26,7 +26,6 @@ from schemas.endpoint_settings import document as endpoint_settings
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity, of_error
-from schemas.mappings.filters import row_filter
 from schemas.routing import Route, check_routes, route
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
@@ -227,7 +226,7 @@ def _check_source(settings: Settings, report: Report, *, asks_kafka: bool) -> Se
         report.findings += [PlacedFinding("source", finding) for finding in source.findings(tables)]
         if asks_kafka:
             report.findings += [PlacedFinding("source", finding) for finding in _of_checkpoint(settings, source)]
-        report.findings += [PlacedFinding("source", finding) for finding in _of_filters(settings, tables)]
+        report.findings += [PlacedFinding("source", finding) for finding in table_rules.findings(settings, tables)]
         if not tables:
             report.findings.append(PlacedFinding("source", _nothing_selected()))
         for table in tables:
@@ -283,17 +282,6 @@ def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
         source.check_published([t for t in known if settings.source.takes(t)], checkpoint.marks)
     except TailraceError as error:
         found.append(of_error(error))
-    return found
-
-
-def _of_filters(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
-    """Return what stops capture: filters that do not fit their tables."""
-    found = []
-    for table in tables:
-        try:
-            row_filter(settings.filters, table.source_form)
-        except TailraceError as error:
-            found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
     return found
 
 

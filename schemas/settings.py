@@ -295,6 +295,12 @@ class Settings(Section):
         """The selection rules that say which rows of tables are taken."""
         return [rule for rule in self.mappings.selections if rule.filters] if self.mappings is not None else []
 
+    @property
+    def load_rules(self) -> list[TableSettingsRule]:
+        """The rules that say how single tables are cut for the full load."""
+        rules = self.mappings.table_settings if self.mappings is not None else []
+        return [rule for rule in rules if rule.parallel_load is not None]
+
     def lob_rules(self, target: str) -> list[TableSettingsRule]:
         """Return the rules that say for single tables how large values go to a target."""
         mappings = self.target(target).mappings or self.mappings

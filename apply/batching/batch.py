@@ -49,10 +49,10 @@ class Segment:
     """No row of it can be in the target, unless the table held rows before this replication began."""
     records: list[Record] = field(default_factory=list)
     """Where each change is kept: its record."""
-    latest: dict[Any, Record] = field(default_factory=dict)
-    """For sinks that ask for origins of rows: the last record of each key."""
-    origin_of: Callable[[Record], Origin] | None = None
-    """Reads where a record comes from."""
+    latest: dict[Any, tuple[Record, str]] = field(default_factory=dict)
+    """For sinks that ask for origins of rows: the last record of each key, and what was done."""
+    origin_of: Callable[..., Origin] | None = None
+    """Reads where a record, with what was done, comes from."""
     course: Course | None = None
     """What each key's changes began with, where conflicts with the target's rows are looked for."""
     read_key: Callable[[bytes], Row] | None = None
@@ -66,7 +66,7 @@ class Segment:
         lists = {"upserts": net.upserts, "updates": net.updates, "deletes": net.deletes}
         origin = self.origin_of
         assert origin is not None, "a segment with rows has read some"
-        found = {kind: [origin(latest[key]) for key in keys] for kind, keys in lists.items()}
+        found = {kind: [origin(*latest[key]) for key in keys] for kind, keys in lists.items()}
         return {**found, "sequence": [origin(record) for record in self.records]}
 
 

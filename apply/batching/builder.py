@@ -276,7 +276,7 @@ class BatchBuilder:
         if segment.net.sequential:
             segment.records.extend(records)
         elif self._origins:
-            segment.latest.update(zip(keys, records, strict=True))
+            segment.latest.update(zip(keys, zip(records, [change[0] for change in changes], strict=True), strict=True))
         segment.origin_of = partial(self._origin, decoder)
         if segment.course is not None and self.boundaries is not None:
             segment.read_key = decoder.decode_key
@@ -288,12 +288,12 @@ class BatchBuilder:
         self.batch.last[topic] = (decoder, values[-1])
         return cut
 
-    def _origin(self, decoder: Decoder, record: Record) -> Origin:
+    def _origin(self, decoder: Decoder, record: Record, op: str = "") -> Origin:
         facts = decoder.facts(record.value())
         # A foreign writer's records bear no commit sequence: the catalogue knows another number that grows.
         seq = facts.seq or self._catalog.sequence(decoder, record)
         place = TopicPartition(record.topic(), record.partition())
-        return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid, facts.lsn)
+        return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid, facts.lsn, op)
 
     def _truncate(self, partition: TopicPartition, sequence: int, version: int) -> None:
         """Let a truncate take the place of all that the batch holds of its table from before."""

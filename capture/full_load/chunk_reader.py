@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from struct import error as struct_error
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from capture.source import Chunk
 from schemas.changes import CopiedForm, Row, UnreadRows
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
+from schemas.mappings.segments import Partition, Segment
 from schemas.table import TableSchema
 
 BATCH_BYTES_MAX = 1 << 20
@@ -76,8 +77,14 @@ class ChunkReader(ABC, Generic[C, S]):
         """Tell whether a connection can no longer be used."""
 
     @abstractmethod
-    def _bounds(self, connection: C, table: TableSchema, chunk_rows: int) -> list[tuple[str, ...]]:
-        """Return the keys that cut a table into chunks of so many rows, each the last of its chunk, in order."""
+    def _bounds(
+        self, connection: C, table: TableSchema, chunk_rows: int, segment: Segment | None
+    ) -> list[tuple[str, ...]]:
+        """Return the keys that cut a segment into chunks of so many rows, each the last of its chunk, in order."""
+
+    @abstractmethod
+    def _partitions(self, connection: C, table: TableSchema) -> list[Partition]:
+        """Return the partitions; see `SnapshotReader.partitions`."""
 
     @abstractmethod
     def _begin(
@@ -94,11 +101,19 @@ class ChunkReader(ABC, Generic[C, S]):
 
     # The frame
 
-    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
-        """Cut a table by its key; see `SnapshotReader.plan`. Walks the key's index once."""
-        uppers = self._bounds(self._connected(), table, chunk_rows) if table.key else []
-        edges = [None, *uppers, None]
-        return [Chunk(i, low, high) for i, (low, high) in enumerate(pairwise(edges))]
+    def plan(self, table: TableSchema, chunk_rows: int, segments: Sequence[Segment] = ()) -> list[Chunk]:
+        """Cut a table by its key; see `SnapshotReader.plan`. Walks the key's index once for each segment."""
+        cuts = []
+        for segment in segments or (None,):
+            uppers = self._bounds(self._connected(), table, chunk_rows, segment) if table.key else []
+            cuts.append([(low, high, segment) for low, high in pairwise([None, *uppers, None])])
+        # By turns, so that several segments are being read at once.
+        pieces = [piece for pieces in zip_longest(*cuts) for piece in pieces if piece is not None]
+        return [Chunk(i, *piece) for i, piece in enumerate(pieces)]
+
+    def partitions(self, table: TableSchema) -> list[Partition]:
+        """Return the partitions of a table; see `SnapshotReader.partitions`."""
+        return self._partitions(self._connected(), table)
 
     def read(
         self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None

@@ -7,7 +7,7 @@ checkpoint in the same Kafka transaction as the rows, so a crash repeats what wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from capture import checkpoints
 from capture.full_load.held_back import HeldBack
@@ -20,6 +20,8 @@ from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas import key_bounds
 from schemas.changes import Transaction
+from schemas.mappings.rules import TableSettingsRule
+from schemas.mappings.segments import leaves_key, rule_of
 from schemas.signals import Bound, Signal
 from schemas.table import TableName, TableSchema
 
@@ -60,7 +62,9 @@ class Loading:
         window_keys_max: int,
         state_directory: str | None,
         source_end: Callable[[], int],
+        load_rules: Sequence[TableSettingsRule] = (),
     ) -> None:
+        """`load_rules` say how tables are cut."""
         self._publisher = publisher
         self._horizon = horizon
         self._loader = loader
@@ -68,6 +72,7 @@ class Loading:
         self._window_keys_max = window_keys_max
         self._state_directory = state_directory
         self._source_end = source_end
+        self._load_rules = load_rules
         self._plans: set[TableName] = set()
         self._progress: set[TableName] = set()
         self._stale: dict[TableName, TableLoad] = {}
@@ -118,7 +123,7 @@ class Loading:
         self.loads[load.name] = load
         self._plans.add(load.name)
         self._progress.add(load.name)
-        self._watch(feed)
+        self._watch(feed, load)
         self._loader.add(load)
 
     def skip(self, feed: Feed, load: TableLoad) -> None:
@@ -181,7 +186,7 @@ class Loading:
         load.table = feed.table
         if load.state is not LoadState.LOADED:
             self._loader.cancel(load.name)
-            self._watch(feed)
+            self._watch(feed, load)
 
     def forget(self, name: TableName) -> None:
         """The table is gone."""
@@ -319,6 +324,7 @@ class Loading:
     def _complete(self, load: TableLoad) -> None:
         feed = self._publisher.feeds[load.name]
         feed.window = None
+        feed.wants_whole = False
         if feed.held_back is not None:
             feed.held_back.close()
             feed.held_back = None
@@ -329,12 +335,20 @@ class Loading:
         self.completed.append(load)
         log.info("table loaded", table=str(load.name), rows=load.row_count, generation=load.generation)
 
-    def _watch(self, feed: Feed) -> None:
+    def _moves_rows(self, load: TableLoad) -> bool:
+        """Tell whether rows may leave their segment without another key: as rules say, or said when it was cut."""
+        inside = load.table.source_form
+        cut = [chunk.segment for chunk in load.chunks if chunk.segment is not None]
+        key = set(inside.key_names)
+        return leaves_key(rule_of(self._load_rules, inside), inside) or any(not key.issuperset(s.columns) for s in cut)
+
+    def _watch(self, feed: Feed, load: TableLoad) -> None:
         # What was changed before is remembered nowhere: chunks must see it.
         self._horizon.raise_barrier(feed.table.name)
         if feed.held_back is not None:
             feed.held_back.close()
         feed.window = LoadWindow() if feed.table.key else None
+        feed.wants_whole = bool(feed.table.key) and self._moves_rows(load)
         feed.held_back = None if feed.table.key else HeldBack(feed.table, self._state_directory)
 
     def _forget_seen(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from capture.source import Chunk
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.segments import Segment
 from schemas.table import TableName, TableSchema
 
 CHUNKS_MAX = 1 << 24
@@ -66,12 +67,17 @@ class TableLoad:
 
     def plan_document(self) -> dict[str, Any]:
         """Return what changes seldom: state, generation and the chunks."""
-        return {
-            "version": 1,
-            "state": str(self.state),
-            "generation": self.generation,
-            "chunks": [[chunk.lower, chunk.upper] for chunk in self.chunks] if self.state is LoadState.LOADING else [],
-        }
+        document = {"version": 1, "state": str(self.state), "generation": self.generation, "chunks": []}
+        if self.state is not LoadState.LOADING:
+            return document
+        segments = dict.fromkeys(chunk.segment for chunk in self.chunks if chunk.segment is not None)
+        if segments:
+            document["segments"] = [tuple(segment) for segment in segments]
+        places = {segment: place for place, segment in enumerate(segments)}
+        document["chunks"] = [
+            [c.lower, c.upper] if c.segment is None else [c.lower, c.upper, places[c.segment]] for c in self.chunks
+        ]
+        return document
 
     def progress_document(self) -> dict[str, Any]:
         """Return what changes with each chunk. Done chunks are written as inclusive ranges of indexes."""
@@ -85,7 +91,7 @@ class TableLoad:
         """
         try:
             return cls._of(table, plan, progress)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise TailraceError(
                 ErrorKind.DECODE,
                 "the checkpoint of a load cannot be read",
@@ -96,8 +102,10 @@ class TableLoad:
     @classmethod
     def _of(cls, table: TableSchema, plan: dict[str, Any], progress: dict[str, Any] | None) -> TableLoad:
         load = cls(table, generation=plan["generation"], state=LoadState(plan["state"]))
+        segments = [Segment.read(segment) for segment in plan.get("segments", [])]
         load.chunks = [
-            Chunk(index, _bound(lower), _bound(upper)) for index, (lower, upper) in enumerate(plan["chunks"])
+            Chunk(index, _bound(lower), _bound(upper), *(segments[place] for place in places))
+            for index, (lower, upper, *places) in enumerate(plan["chunks"])
         ]
         if progress is not None and progress["generation"] == load.generation:
             if any(not 0 <= first <= last < CHUNKS_MAX for first, last in progress["done"]):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from capture.filters import completed
 from capture.full_load.held_back import HeldBack
 from capture.full_load.window import Horizon, LoadWindow, overlay
 from capture.publishing.large_records import LargeRecords, RecordProducer
@@ -60,6 +61,9 @@ class Feed:
     """What says the envelopes again, where records are no envelopes under the table's key."""
     window: LoadWindow | None = None
     """While a table with a key is being loaded."""
+    wants_whole: bool = False
+    """Whether changes go out with all values: while a table is loaded by segments that its rows may leave without
+    another key. No chunk may bring such a row, so nothing would complete it."""
     held_back: HeldBack | None = None
     """While a table without a key is being loaded."""
     pairs: list[Pair] = field(default_factory=list)
@@ -263,11 +267,13 @@ class Publisher:
             feed.txn = txn
         block = feed.block
         assert block is not None
-        if not changes.messages and feed.table.key and _lacks_values(changes):
-            self._complete(changes)
         if feed.window is not None:
             # It asks for rows.
             changes.read()
+        if feed.wants_whole:
+            changes = self._whole(changes)
+        elif not changes.messages and feed.table.key and _lacks_values(changes):
+            self._complete(changes)
         before = self.sequence
         pairs, self.sequence = feed.encoder.records(changes, block, before, feed.tombstones)
         count = self.sequence - before
@@ -278,6 +284,11 @@ class Publisher:
         if feed.window is not None:
             self._horizon.published(txn)
             _remember(feed.window, feed.encoder, changes, pairs)
+
+    def _whole(self, changes: RowChanges) -> RowChanges:
+        """Return changes with the source's present values where the log left some out."""
+        afters = completed(changes, lambda _before, _after: True, self._complete)
+        return RowChanges(changes.table, changes.txn, changes.ops, changes.before, afters)
 
     def _truncate(self, feed: Feed, txn: Transaction) -> None:
         self.flush()

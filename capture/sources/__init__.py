@@ -33,7 +33,7 @@ def open_source(settings: Settings) -> Source:
     return MappedSource(cast("Source", _engine(settings.source.engine).open_source(settings)), settings)
 
 
-def open_snapshot_reader(settings: Settings) -> SnapshotReader:
+def open_snapshot_reader(settings: Settings) -> MappedReader:
     """Connect one loader to the source that `settings` names. Raises CONFIGURATION for an unknown engine."""
     reader = cast("SnapshotReader", _engine(settings.source.engine).open_snapshot_reader(settings))
     return MappedReader(reader, settings)

@@ -3,7 +3,7 @@ may do nothing but compute.
 
 `$NAME` stands for a column, `$AR_H_NAME` for a fact of the change (`HEADERS`). Beside SQLite's own functions there are
 those that AWS DMS documents ("Using transformation rule expressions to define column content"): `hash_sha256(x)`,
-`replaceChars(x, y, z)`.
+`replaceChars(x, y, z)`, and `operation_indicator(deleted, updated, inserted)`, by which deleted rows stay, flagged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from schemas.mappings.values import converter, from_text, to_text
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
 
-_VARIABLE = re.compile(r"'(?:[^']|'')*'|\$([A-Za-z_][A-Za-z0-9_$#]*|\"(?:[^\"]|\"\")+\")")
+_VARIABLE = re.compile(
+    r"'(?:[^']|'')*'|\$([A-Za-z_][A-Za-z0-9_$#]*|\"(?:[^\"]|\"\")+\")|(\boperation_indicator\s*\()", re.IGNORECASE
+)
 _QUOTES = str.maketrans({"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'"})
 """What word processors make of apostrophes, in the guide's own examples too."""
 
@@ -28,8 +30,6 @@ _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION})
 _NUMBER_EXACT_DIGITS = 15
 _VOLATILE = re.compile(r"random|current_|'now|date|time|julianday", re.IGNORECASE)
 """What may make an expression another value with each call. Taken widely: a name within a text counts too."""
-
-_UNKNOWN_FACTS = re.compile(r"\boperation_indicator\b", re.IGNORECASE)
 
 HEADERS = {
     "AR_H_OPERATION": "operation",
@@ -46,7 +46,7 @@ class Headers(NamedTuple):
     """The facts of one change."""
 
     operation: str | None
-    """`INSERT` (rows of the full load, too), `UPDATE` or `DELETE`; None where only the last state of a row is known."""
+    """`INSERT` (rows of the full load, too), `UPDATE` or `DELETE`."""
     timestamp: str
     """When the source committed it, in UTC."""
     sequence: int
@@ -60,22 +60,19 @@ class Headers(NamedTuple):
 class Expression:
     """One expression, for one version of one table. For one thread at a time."""
 
-    def __init__(
-        self, rule_id: str, text: str, table: TableSchema, result: LogicalType, *, keeps_history: bool = False
-    ) -> None:
-        """Raise CONFIGURATION for an expression that SQLite does not take, or that names what there is not.
-
-        `keeps_history`: the target is given every change, so there is an operation to speak of.
-        """
+    def __init__(self, rule_id: str, text: str, table: TableSchema, result: LogicalType) -> None:
+        """Raise CONFIGURATION for an expression that SQLite does not take, or that names what there is not."""
         self._rule_id = rule_id
         self._table = table
         self.arguments: list[int | str] = []
         """The columns, and the attributes of `Headers`, that it reads: its arguments."""
-        self._keeps_history = keeps_history
         self._readers: list[Callable[[Any], Any]] = []
-        if (fact := _UNKNOWN_FACTS.search(text)) is not None:
-            raise self._refused(f"{fact[0]} is not supported: rows that were deleted are deleted at the target")
+        self.indicates = False
+        """Whether a row that the source deletes is to stay, with what this says of it."""
         self._sql = "select " + _VARIABLE.sub(self._argument, text.translate(_QUOTES))
+        if self.indicates and (self.columns or not table.key):
+            why = "of a table with a key" if self.columns == [] else "with texts and `$AR_H_…`, and no columns"
+            raise self._refused(f"operation_indicator stands in expressions {why}")
         self._result = _result_reader(result)
         self._database = _database()
         try:
@@ -101,6 +98,9 @@ class Expression:
 
     def _argument(self, match: re.Match[str]) -> str:
         name = match[1]
+        if match[2] is not None:
+            self.indicates = True
+            return f"operation_indicator({self._fact('operation')}, "
         if name is None:
             return match[0]
         if name.startswith('"'):
@@ -109,7 +109,7 @@ class Expression:
         if name in metadata:
             return "'" + metadata[name].replace("'", "''") + "'"
         if name.upper() in HEADERS and name not in self._table.column_names:
-            return self._header(name.upper())
+            return self._fact(HEADERS[name.upper()])
         if name not in self._table.column_names:
             raise self._refused(f"the table has no column {name}")
         index = self._table.column_names.index(name)
@@ -117,12 +117,8 @@ class Expression:
         self._readers.append(_argument_writer(self._table.columns[index].type))
         return "?"
 
-    def _header(self, name: str) -> str:
-        if name == "AR_H_OPERATION" and not self._keeps_history:
-            raise self._refused(
-                f"${name} is for targets that keep every change: this one is given the last state of rows"
-            )
-        self.arguments.append(HEADERS[name])
+    def _fact(self, attribute: str) -> str:
+        self.arguments.append(attribute)
         self._readers.append(lambda value: value)
         return "?"
 
@@ -149,6 +145,7 @@ def _database() -> sqlite3.Connection:
     # A sink is used by one thread at a time, not always by the same one.
     database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     database.create_function("hash_sha256", 1, _hash_sha256, deterministic=True)
+    database.create_function("operation_indicator", 4, _indicator, deterministic=True)
     database.create_function("replaceChars", 3, _replace_chars, deterministic=True)
     database.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
     return database
@@ -204,6 +201,10 @@ def _hash_sha256(value: Any) -> str | None:
         return None
     content = value if isinstance(value, bytes) else str(value).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+def _indicator(operation: Any, deleted: Any, updated: Any, inserted: Any) -> Any:
+    return {"DELETE": deleted, "UPDATE": updated}.get(operation, inserted)
 
 
 def _replace_chars(text: Any, old: Any, new: Any) -> str | None:

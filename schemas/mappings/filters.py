@@ -107,7 +107,7 @@ def _comparisons(rule: SelectionRule, given: Filter, table: TableSchema) -> tupl
     found = []
     for condition in given.filter_conditions:
         try:
-            values = tuple(_value(column, str(value)) for value in condition.values)
+            values = tuple(comparable(column, str(value)) for value in condition.values)
         except (ValueError, ArithmeticError, OverflowError):
             # Not chained: the error of a conversion quotes what it could not convert.
             why = f"column {column.name} is {column.native}: {condition.filter_operator} cannot compare it with this"
@@ -125,7 +125,7 @@ def _refused(rule: SelectionRule, table: TableSchema, why: str) -> TailraceError
     )
 
 
-def _value(column: Column, text: str) -> Value:
+def comparable(column: Column, text: str) -> Value:
     """Return a value of a column's type. Raises ValueError or ArithmeticError for what is none, or does not compare."""
     type_ = column.type
     family = type_.family

@@ -59,8 +59,19 @@ class MappedTable:
     """The columns of the target's key, by place, that have one value for all rows, and the value."""
     gains_key: bool
     """Whether it has a key that the source's table lacks."""
+    indicators: tuple[tuple[int, Expression], ...]
+    """The target's columns, by place, that say of a row what was done with it; if there are any, deleted rows stay."""
     left_out: tuple[str, ...]
     """In words: indexes, foreign keys and generated columns that the rules leave no place for."""
+
+    def flagged(self, key: Row, headers: Headers) -> Row:
+        """Return what is written of a row that was deleted and stays: its key, as the target has it, and the flags."""
+        row: list[Any] = [UNCHANGED] * len(self.table.columns)
+        for place, value in zip(self.table.key, key, strict=True):
+            row[place] = value
+        for place, expression in self.indicators:
+            row[place] = expression(*(getattr(headers, str(fact)) for fact in expression.arguments))
+        return tuple(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +106,7 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     keying = keys.rule_of(rules, table.name)
     # Where there is no key, a row that goes is found by all its values.
     by_all = not table.key and table.full_before and not keeps_history and keying is None
-    targets = [_target(concerned, table, i, by_all=by_all) for i in kept] + _added(
-        concerned, table, keeps_history=keeps_history
-    )
+    targets = [_target(concerned, table, i, by_all=by_all) for i in kept] + _added(concerned, table)
     targets += _earlier(concerned, table, targets, keeps_history=keeps_history)
     _check_names(table, targets)
     renamed = {table.columns[t.source].name: t.column.name for t in targets if t.source is not None}
@@ -140,7 +149,10 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
         mapped = table
     unsteady = frozenset(i for i, t in enumerate(targets) if not t.is_steady)
     gains_key = bool(key and not table.key)
-    return MappedTable(mapped, rows, old_rows, key_rows, read, unsteady, needs, constants, gains_key, left_out)
+    indicators = tuple((i, t.expression) for i, t in enumerate(targets) if t.expression and t.expression.indicates)
+    return MappedTable(
+        mapped, rows, old_rows, key_rows, read, unsteady, needs, constants, gains_key, indicators, left_out
+    )
 
 
 def _is_constant(target: _Target) -> bool:
@@ -246,7 +258,7 @@ def _mask(rule: TransformationRule, type_: LogicalType) -> _Mask:
     return _Mask(lambda value: digits(text(value)), wide)
 
 
-def _added(rules: list[TransformationRule], table: TableSchema, *, keeps_history: bool) -> list[_Target]:
+def _added(rules: list[TransformationRule], table: TableSchema) -> list[_Target]:
     found = []
     for rule in rules:
         if rule.rule_action is not Action.ADD_COLUMN:
@@ -258,7 +270,7 @@ def _added(rules: list[TransformationRule], table: TableSchema, *, keeps_history
         expression = None
         if rule.expression is not None:
             text = rule.expression
-            expression = Expression(rule.rule_id, text, table, wanted.type, keeps_history=keeps_history)
+            expression = Expression(rule.rule_id, text, table, wanted.type)
         found.append(_Target(column, None, (), expression))
     return found
 

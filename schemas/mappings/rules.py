@@ -236,7 +236,8 @@ class TransformationRule(BaseRule):
     @property
     def speaks_of_changes(self) -> bool:
         """Whether it needs more than the row: facts of the change, or the old row."""
-        return self.rule_action is Action.BEFORE_IMAGE or "$AR_H_" in (self.expression or "").upper()
+        said = (self.expression or "").upper()
+        return self.rule_action is Action.BEFORE_IMAGE or "$AR_H_" in said or "OPERATION_INDICATOR" in said
 
 
 class LobSettings(Part):
@@ -263,8 +264,27 @@ class ParallelLoad(Part):
     batch_size: Annotated[int, Field(ge=0)] | None = None
     partitions: list[str] | None = None
     subpartitions: list[str] | None = None
-    columns: list[str] | None = None
-    boundaries: list[list[str | int | float]] | None = None
+    columns: Annotated[list[str], Field(min_length=1, max_length=10)] | None = None
+    boundaries: Annotated[list[list[str | int | float]], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> ParallelLoad:
+        for kind, names in (
+            ("ranges", ("columns", "boundaries")),
+            ("partitions-list", ("partitions", "subpartitions")),
+        ):
+            given = [name for name in names if getattr(self, name)]
+            if given and self.type != kind:
+                raise ValueError(f"{given[0]} are of type {kind}")
+            if self.type == kind and (not given or (kind == "ranges" and len(given) < len(names))):
+                raise ValueError(f"type {kind} needs {(' and ' if kind == 'ranges' else ' or ').join(names)}")
+        columns = self.columns or ()
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column stands in columns twice")
+        for number, boundary in enumerate(self.boundaries or (), 1):
+            if len(boundary) != len(columns):
+                raise ValueError(f"boundary {number} has {len(boundary)} values, for {len(columns)} columns")
+        return self
 
 
 class TableSettingsRule(BaseRule):

@@ -16,36 +16,25 @@ from schemas.mappings import rules
 from schemas.mappings.parts import Part
 from schemas.task_settings.keys import Standing
 
-_SIZES = "tables are cut by ranges of their key in any case, and the pieces loaded by `capture.load_processes`"
-_ALL = "all of a table is loaded: which rows, a filter says"
 _TABLESPACES = "tables go where the target's default is"
 
 DIFFERENTLY: dict[str, tuple[str, ...]] = {
-    _SIZES: (
-        "table-settings.parallel-load",
-        "parallel-load.type",
-        "parallel-load.type=partitions-auto",
-        "parallel-load.type=subpartitions-auto",
-        "parallel-load.type=none",
-        "parallel-load.number-of-partitions",
-        "parallel-load.collection-count-from-metadata",
-        "parallel-load.max-records-skip-per-page",
-        "parallel-load.batch-size",
-    ),
-    f"{_SIZES}; {_ALL}": (
-        "parallel-load.type=partitions-list",
-        "parallel-load.partitions",
-        "parallel-load.subpartitions",
+    "rows in which a column is null come too, in the first segment that they may belong to": (
         "parallel-load.type=ranges",
-        "parallel-load.columns",
-        "parallel-load.boundaries",
     ),
+    "cut by ranges of the key, as any table": ("parallel-load.type=none",),
     "values of any size come with their rows; nothing is looked up": ("lob-settings.mode=unlimited",),
     "tables begin in this order; the next one does not wait for the end of the one before": ("selection.load-order",),
     "rows of views are loaded once, of PostgreSQL; other sources refuse it": ("object-locator.table-type=view",),
     "tables, and views as far as they can be": ("object-locator.table-type=all",),
 }
 MEANINGLESS: dict[str, tuple[str, ...]] = {
+    "of MongoDB and DocumentDB as sources": (
+        "parallel-load.number-of-partitions",
+        "parallel-load.collection-count-from-metadata",
+        "parallel-load.max-records-skip-per-page",
+        "parallel-load.batch-size",
+    ),
     _TABLESPACES: (
         "transformation.rule-target=table-tablespace",
         "transformation.rule-target=index-tablespace",
@@ -76,6 +65,12 @@ _NOTES = {
     "column.data-masking-digits-randomize": "texts, not of a key, nor of a table where rows go by all their values",
     "column.add-column": "expressions of SQLite; without one it holds null",
     "lob-settings.mode=limited": "at `bulk-max-size` KB, by load and by log",
+    "table-settings.parallel-load": "segments are the outer cut; what is large in one is cut by the key, too",
+    "parallel-load.type=partitions-auto": "of a table with a key",
+    "parallel-load.type=partitions-list": "of a table with a key; changes come of all its rows",
+    "parallel-load.type=subpartitions-auto": "the lowest level there is, of all sources",
+    "parallel-load.subpartitions": "of all sources",
+    "parallel-load.columns": "up to ten, but floating-point numbers and what filters cannot compare",
     "lob-settings.mode=none": "as the task settings say",
     "object-locator.schema-name": "of table settings without wildcards, as at DMS",
 }
@@ -147,6 +142,15 @@ HONOURED: frozenset[str] = frozenset(
         "transformation.at=capture",
         "table-settings.object-locator",
         "table-settings.lob-settings",
+        "table-settings.parallel-load",
+        "parallel-load.type",
+        "parallel-load.type=partitions-auto",
+        "parallel-load.type=partitions-list",
+        "parallel-load.type=subpartitions-auto",
+        "parallel-load.partitions",
+        "parallel-load.subpartitions",
+        "parallel-load.columns",
+        "parallel-load.boundaries",
         "object-mapping.rule-action",
         "object-mapping.rule-action=map-record-to-record",
         "object-mapping.rule-action=map-record-to-document",

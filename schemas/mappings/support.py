@@ -18,16 +18,9 @@ def findings(mappings: Mappings) -> list[Finding]:
     ]
     for rule in mappings.rules:
         severity, message = Severity.BLOCKS, ""
-        if isinstance(rule, SelectionRule):
+        if isinstance(rule, SelectionRule | TableSettingsRule):
             continue
-        if isinstance(rule, TableSettingsRule):
-            severity = Severity.NOTE
-            if rule.parallel_load is not None:
-                message = (
-                    "parallel-load: the table is cut by ranges of its key in any case, and all of it is loaded, by "
-                    "several processes"
-                )
-        elif isinstance(rule, ObjectMappingRule):
+        if isinstance(rule, ObjectMappingRule):
             # Sinks know tables by their names at the target: which one a locator means would depend on the target.
             if renames:
                 message = f"object mapping does not go with rules that rename tables (rule {renames[0]})"

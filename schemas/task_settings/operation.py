@@ -22,7 +22,7 @@ from schemas.task_settings.keys import (
 )
 
 _LOG = "logs go to standard error as JSON or text; `--log-level` says how much"
-_VERIFY = "`tailrace verify` compares, when it is called"
+_VERIFY = "`tailrace verify` compares, when it is called, and prints what differs; no table of it is kept"
 _SEVERITIES = ("ERROR", "WARNING", "INFO", "DEFAULT", "DEBUG", "DETAILED_DEBUG")
 _ANYTHING = Kind("anything", lambda _value: True)
 
@@ -34,17 +34,32 @@ def _table(setting: str) -> Sets:
     return lambda kept, _stated: {f"apply.control_tables.{setting}": kept, **_EXCEPTIONS}
 
 
+_WAITS = "`--wait` and `--tries` of `tailrace verify`: until the target has caught up, and how often"
+_TO_THE_END = "every table is compared to its end; `--keys` says how many keys are printed"
+
 _VALIDATION = (
-    ("ThreadCount", integer(1), 5, "threads that compare"),
-    ("PartitionSize", integer(1), 10_000, "rows that are read at once"),
-    ("FailureMaxCount", integer(), 10_000, "different rows after which the task's validation is suspended"),
-    ("TableFailureMaxCount", integer(), 1000, "different rows after which a table's validation is suspended"),
-    ("RecordFailureDelayInMinutes", integer(), 5, "how long a row may differ before it is told"),
-    ("RecordFailureDelayLimitInMinutes", integer(), 0, "the same, whatever the lag"),
-    ("RecordSuspendDelayInMinutes", integer(), 30, "how long before validation is suspended"),
-    ("MaxKeyColumnSize", integer(), 8096, "longest key that is compared, in bytes"),
-    ("HandleCollationDiff", FLAG, False, "heed that both sides sort in different ways"),
-    ("ValidationQueryCdcDelaySeconds", integer(), 0, "how long to wait before a change is compared"),
+    ("ThreadCount", integer(1), 5, "threads that compare", "the databases sum; one reader on each side"),
+    ("PartitionSize", integer(1), 10_000, "rows that are read at once", "200,000 keys at a time"),
+    ("FailureMaxCount", integer(), 10_000, "different rows after which a task's validation is suspended", _TO_THE_END),
+    (
+        "TableFailureMaxCount",
+        integer(),
+        1000,
+        "different rows after which a table's validation is suspended",
+        _TO_THE_END,
+    ),
+    ("RecordFailureDelayInMinutes", integer(), 5, "how long a row may differ before it is told", _WAITS),
+    ("RecordFailureDelayLimitInMinutes", integer(), 0, "the same, whatever the lag", _WAITS),
+    ("RecordSuspendDelayInMinutes", integer(), 30, "how long before validation is suspended", _WAITS),
+    ("MaxKeyColumnSize", integer(), 8096, "longest key that is compared, in bytes", "keys of any length are compared"),
+    (
+        "HandleCollationDiff",
+        FLAG,
+        False,
+        "heed that both sides sort in different ways",
+        "nothing is compared in the order of a collation",
+    ),
+    ("ValidationQueryCdcDelaySeconds", integer(), 0, "how long to wait before a change is compared", _WAITS),
 )
 
 KEYS: tuple[Key, ...] = (
@@ -111,8 +126,8 @@ KEYS: tuple[Key, ...] = (
         "all of a value is compared",
     ),
     *(
-        differently(f"ValidationSettings.{name}", kind, default, meaning, _VERIFY)
-        for name, kind, default, meaning in _VALIDATION
+        differently(f"ValidationSettings.{name}", kind, default, meaning, here)
+        for name, kind, default, meaning, here in _VALIDATION
     ),
     refused(
         "ResyncSettings.EnableResync",

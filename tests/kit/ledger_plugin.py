@@ -19,6 +19,7 @@ from capture.source import Capabilities, Chunk, Finding, Severity, SnapshotReade
 from schemas.changes import Begin, Change, Commit, Heartbeat, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
+from schemas.mappings.segments import Partition, Segment
 from schemas.position import Position
 from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
@@ -197,8 +198,11 @@ class LedgerReader:
         self._path = path
         self._snapshot = LedgerSnapshot(0)
 
-    def plan(self, table: TableSchema, chunk_rows: int) -> list[Chunk]:
+    def plan(self, table: TableSchema, chunk_rows: int, segments: Sequence[Segment] = ()) -> list[Chunk]:
         return [Chunk(0, None, None)]
+
+    def partitions(self, table: TableSchema) -> list[Partition]:
+        return []
 
     def read(
         self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None

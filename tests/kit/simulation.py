@@ -34,6 +34,8 @@ from schemas.changes import (
 from schemas.codecs import compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.mappings.rules import TableSettingsRule
+from schemas.mappings.segments import Partition, Segment, cut, rule_of
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
@@ -112,6 +114,16 @@ class Database:
         self._values = 0
         self.truncates = random.choice((0.0, 0.002, 0.02))
         self.ddl_at: dict[TableName, int] = {}
+        self.modulus = 3
+        """Into how many partitions tables are cut, by keys."""
+
+    def partitions(self) -> list[Partition]:
+        return [Partition(f"p{n}", identity=f"{n} of {self.modulus}") for n in range(self.modulus)]
+
+    def repartition(self) -> None:
+        """Cut tables into others; the lock that this takes makes everything before visible."""
+        self.settle()
+        self.modulus = self.random.choice([n for n in (1, 2, 3, 4) if n != self.modulus])
 
     def end(self) -> int:
         return len(self.log) * STEP
@@ -409,6 +421,7 @@ class SimWorker:
 
     database: Database
     chaos: Chaos
+    rules: Sequence[TableSettingsRule] = ()
     request: Request | None = None
     answers: list[Answer] = field(default_factory=list)
     dead: bool = False
@@ -440,7 +453,11 @@ class SimWorker:
             if not request.table.key:
                 cuts = []
             bounds = [None, *cuts, None]
-            yield Planned([Chunk(n, *pair) for n, pair in enumerate(pairwise(bounds))])
+            rule = rule_of(self.rules, request.table)
+            segments = cut(rule, request.table, self.database.partitions) if rule is not None else [None]
+            pieces = [(*pair, segment) for segment in segments for pair in pairwise(bounds)]
+            random.shuffle(pieces)
+            yield Planned([Chunk(n, *piece) for n, piece in enumerate(pieces)])
             return
         assert isinstance(request, ReadRequest)
         if random.random() < self.chaos.rate:
@@ -450,8 +467,20 @@ class SimWorker:
         if self.database.tables[name].column_names != request.table.column_names:
             yield Failed(ErrorKind.SOURCE_SCHEMA, "columns differ", None)
             return
+        segment = request.chunk.segment
+        if (
+            segment
+            and segment.partition
+            and segment[:2] not in [(p.name, p.identity) for p in self.database.partitions()]
+        ):
+            yield Failed(ErrorKind.SOURCE_SCHEMA, "partitions differ", None)
+            return
         snapshot = self.database.snapshot()
-        rows = [row for row in self.database.rows(name, snapshot.visible) if _within(row[0], request.chunk)]
+        rows = [
+            row
+            for row in self.database.rows(name, snapshot.visible)
+            if _within(row[0], request.chunk) and (segment is None or self._is_of(row, segment))
+        ]
         encoder = compile_encoder(
             request.table, FORMAT, replication=REPLICATION, connector=CONNECTOR, database=DATABASE
         )
@@ -462,6 +491,12 @@ class SimWorker:
             keys: Any = [encoder.key(row) for row in part] if request.table.key else None
             yield Rows(keys, [encoder.body(row) for row in part])
         yield Ended()
+
+    def _is_of(self, row: Row, segment: Segment) -> bool:
+        if segment.partition:
+            return segment.partition == f"p{row[0] % self.database.modulus}"
+        is_above = all(row[1] >= bound for (bound,) in segment.above)
+        return is_above and (segment.below is None or row[1] < segment.below[0])
 
 
 def _within(key: int, chunk: Chunk) -> bool:

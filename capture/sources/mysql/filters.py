@@ -25,7 +25,7 @@ def condition(row_filter: RowFilter, zero_dates: str) -> str:
     def expression(column: Column) -> str | None:
         return None if column.type.family in _DATES and zero_dates != "error" else _expression(column)
 
-    return row_filter.sql(expression, _literal)
+    return row_filter.sql(expression, literal_of)
 
 
 def _expression(column: Column) -> str | None:
@@ -42,7 +42,8 @@ def _expression(column: Column) -> str | None:
     return name if family in _NUMBERS or family in _DATES or family is Family.TIME else None
 
 
-def _literal(column: Column, text: str) -> str | None:
+def literal_of(column: Column, text: str) -> str | None:
+    """Return a value, as text, as a column is compared with it; None: servers do not know it."""
     family = column.type.family
     if family in (Family.STRING, Family.ENUM):
         return f"x'{text.encode().hex()}'"

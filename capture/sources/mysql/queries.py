@@ -37,6 +37,14 @@ select k.table_schema, k.table_name, k.constraint_name, k.column_name, k.referen
  order by k.table_schema, k.table_name, k.constraint_name, k.ordinal_position
 """
 
+PARTITIONS = """
+select partition_name, subpartition_name, partition_method, subpartition_method, partition_expression,
+       subpartition_expression, partition_description
+  from information_schema.partitions
+ where table_schema = {schema} and table_name = {table} and partition_name is not null
+ order by partition_ordinal_position, subpartition_ordinal_position
+"""
+
 CHARSETS = "select character_set_name, maxlen from information_schema.character_sets"
 
 COLLATIONS = {

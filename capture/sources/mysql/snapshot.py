@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from capture.full_load.chunk_reader import ChunkReader, ReadForm
 from capture.source import Chunk
+from capture.sources.mysql import segments
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, connect, identifier, literal
 from capture.sources.mysql.filters import condition
@@ -28,6 +29,7 @@ from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
+from schemas.mappings.segments import Partition, Segment
 from schemas.table import Column, TableSchema
 from schemas.types import Family
 
@@ -118,16 +120,22 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     def _is_closed(self, connection: Connection) -> bool:
         return connection.is_closed
 
-    def _bounds(self, connection: Connection, table: TableSchema, chunk_rows: int) -> list[tuple[str, ...]]:
+    def _partitions(self, connection: Connection, table: TableSchema) -> list[Partition]:
+        return segments.partitions(connection, table)
+
+    def _bounds(
+        self, connection: Connection, table: TableSchema, chunk_rows: int, segment: Segment | None
+    ) -> list[tuple[str, ...]]:
+        source = segments.relation(connection, table, segment)
         keys = [table.columns[i] for i in table.key]
         order = ", ".join(_sorted_by(column) for column in keys)
         shown = ", ".join(_bound_of(column) for column in keys)
         uppers: list[tuple[str, ...]] = []
         while True:
             lower = uppers[-1] if uppers else None
-            where = _where(keys, lower, None)
+            where = _where(table, segment, lower, None)
             rows = connection.rows(
-                f"select {shown} from {quoted(table.name)}{where} order by {order} limit 1 offset {int(chunk_rows) - 1}"
+                f"select {shown} from {source}{where} order by {order} limit 1 offset {int(chunk_rows) - 1}"
             )
             bound = tuple(str(cell) for cell in rows[0]) if rows else None
             if bound is None or bound == lower:
@@ -142,9 +150,9 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         connection.run(f"select 1 from {quoted(table.name)} limit 0")
         self._check_columns(table)
         columns = ", ".join(selected(c.native, c.name) for c in table.columns)
-        keys = [table.columns[i] for i in table.key]
         said = condition(where, self._settings.zero_dates) if where is not None else ""
-        query = f"select {columns} from {quoted(table.name)}{_where(keys, chunk.lower, chunk.upper, said)}"
+        source = segments.relation(connection, table, chunk.segment)
+        query = f"select {columns} from {source}{_where(table, chunk.segment, chunk.lower, chunk.upper, said)}"
         readers = [reader(c.native, self._settings.zero_dates) for c in table.columns]
         return ReadForm(table, lambda: compile_cells(readers)), connection.packets(query)
 
@@ -195,24 +203,23 @@ def _literal(column: Column, bound: str) -> str:
 _NUMBERS = ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year")
 
 
-def _where(keys: list[Column], lower: tuple[str, ...] | None, upper: tuple[str, ...] | None, said: str = "") -> str:
+def _where(
+    table: TableSchema,
+    segment: Segment | None,
+    lower: tuple[str, ...] | None,
+    upper: tuple[str, ...] | None,
+    said: str = "",
+) -> str:
     """Return the condition for `lower` < key <= `upper`, in a form that the index serves, and for what else is said."""
+    keys = [table.columns[i] for i in table.key]
+
+    def pairs(bound: tuple[str, ...]) -> list[tuple[str, str]]:
+        return [(_sorted_by(column), _literal(column, text)) for column, text in zip(keys, bound, strict=True)]
+
     terms = [f"({said})"] if said else []
+    terms += segments.conditions(table, segment)
     if lower is not None:
-        terms.append(_beyond(keys, lower, ">", ">"))
+        terms.append(segments.compared(pairs(lower), ">", ">"))
     if upper is not None:
-        terms.append(_beyond(keys, upper, "<", "<="))
+        terms.append(segments.compared(pairs(upper), "<", "<="))
     return " where " + " and ".join(terms) if terms else ""
-
-
-def _beyond(keys: list[Column], bound: tuple[str, ...], operator: str, last: str) -> str:
-    """Compare a key of several columns, spelt out: servers do not use an index for `(a, b) > (1, 2)`."""
-    pairs = [(_sorted_by(column), _literal(column, text)) for column, text in zip(keys, bound, strict=True)]
-    if len(pairs) == 1:
-        return f"{pairs[0][0]} {last} {pairs[0][1]}"
-    cases = []
-    for i, (name, value) in enumerate(pairs):
-        equal = [f"{n} = {v}" for n, v in pairs[:i]]
-        cases.append(" and ".join([*equal, f"{name} {last if i == len(pairs) - 1 else operator} {value}"]))
-    name, value = pairs[0]
-    return f"{name} {operator}= {value} and (" + " or ".join(f"({case})" for case in cases) + ")"

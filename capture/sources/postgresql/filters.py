@@ -22,7 +22,7 @@ _TEXTS = (Family.STRING, Family.ENUM)
 
 def condition(row_filter: RowFilter) -> str:
     """Return the condition over the table `t`; empty: none."""
-    return row_filter.sql(_expression, _literal)
+    return row_filter.sql(_expression, literal_of)
 
 
 def _expression(column: Column) -> str | None:
@@ -36,7 +36,8 @@ def _expression(column: Column) -> str | None:
     return f"{name}::float8" if column.type.family is Family.FLOAT32 else name
 
 
-def _literal(column: Column, text: str) -> str:
+def literal_of(column: Column, text: str) -> str:
+    """Return a value, as text, as a column is compared with it."""
     family = column.type.family
     if family in _TEXTS:
         return literal(text)

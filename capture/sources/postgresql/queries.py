@@ -265,3 +265,19 @@ def types_query(server_version: int) -> str:
                                     then regexp_replace(t.typname, 'range', 'multirange')
                                     else t.typname || '_multirange' end), '')""",
     )
+
+
+PARTITIONS_OF = """
+with recursive tree (oid, parent) as (
+    select i.inhrelid, i.inhparent from pg_inherits i join pg_class c on c.oid = i.inhparent
+     where c.relname = %(table)s and c.relnamespace = (select oid from pg_namespace where nspname = %(schema)s)
+       and c.relkind = 'p'
+    union all
+    select i.inhrelid, i.inhparent from tree join pg_inherits i on i.inhparent = tree.oid)
+select c.oid::int8, n.nspname::text, c.relname::text, pn.nspname::text, p.relname::text,
+       has_table_privilege(c.oid, 'select')
+  from tree join pg_class c on c.oid = tree.oid join pg_namespace n on n.oid = c.relnamespace
+  join pg_class p on p.oid = tree.parent join pg_namespace pn on pn.oid = p.relnamespace
+ order by 2, 3
+"""
+"""The partitions of one table, and theirs, each with what it is a part of, and whether we may read it by itself."""

@@ -13,6 +13,7 @@ import psycopg
 
 from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
+from capture.sources.postgresql import segments
 from capture.sources.postgresql.catalog import Catalog, ColumnType, RelationFacts
 from capture.sources.postgresql.connection import (
     SESSION_IN_TRANSACTION,
@@ -29,6 +30,7 @@ from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
+from schemas.mappings.segments import Partition, Segment
 from schemas.table import TableName, TableSchema
 
 VISIBLE_WITHIN_S = 30
@@ -121,14 +123,21 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
     def _is_closed(self, connection: Connection) -> bool:
         return connection.closed
 
-    def _bounds(self, connection: Connection, table: TableSchema, chunk_rows: int) -> list[tuple[str, ...]]:
+    def _partitions(self, connection: Connection, table: TableSchema) -> list[Partition]:
+        return segments.partitions(connection, table)
+
+    def _bounds(
+        self, connection: Connection, table: TableSchema, chunk_rows: int, segment: Segment | None
+    ) -> list[tuple[str, ...]]:
         facts = self._facts(table)
         types = self._catalog.column_types(facts.oid)
         names = [identifier(name) for name in table.key_names]
+        number = identifier(_number_name(table))
         query = (
             f"select {', '.join(f'k.{name}::text' for name in names)} from (select {', '.join(names)}, "
-            f"row_number() over (order by {', '.join(names)}) as {identifier(_number_name(table))} "
-            f"from {_from(facts)}) as k where k.{identifier(_number_name(table))} % {int(chunk_rows)} = 0"
+            f"row_number() over (order by {', '.join(names)}) as {number} "
+            f"from {_from(connection, table, facts, segment)} as t{_where(table, segment)}) as k "
+            f"where k.{number} % {int(chunk_rows)} = 0"
         )
         with classified("planning the chunks of a table", table=str(table.name)), connection.transaction():
             connection.execute(SESSION_IN_TRANSACTION)
@@ -152,7 +161,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         columns = ", ".join(selected_column(self._catalog.types, types[c.name], c) for c in table.columns)
         with classified("reading a table", table=str(table.name)):
             connection.execute(_operators(table, types))
-        source = f"{_from(facts)} as t{_where(table, chunk, where)}"
+        source = f"{_from(connection, table, facts, chunk.segment)} as t{_where(table, chunk.segment, chunk, where)}"
         return form, copy_rows(connection, f"copy (select {columns} from {source}) to stdout (format binary)")
 
     def _end(self, connection: Connection) -> None:
@@ -179,13 +188,15 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         return CopyForm(table, readers)
 
 
-def _where(table: TableSchema, chunk: Chunk, where: RowFilter | None) -> str:
+def _where(
+    table: TableSchema, segment: Segment | None, chunk: Chunk | None = None, where: RowFilter | None = None
+) -> str:
     keys = [table.columns[i] for i in table.key]
     columns = ", ".join(f"t.{identifier(c.name)}" for c in keys)
-    terms = []
+    terms = segments.conditions(table, segment)
     if where is not None and (said := condition(where)):
         terms.append(f"({said})")
-    for operator, bound in ((">", chunk.lower), ("<=", chunk.upper)):
+    for operator, bound in ((">", chunk and chunk.lower), ("<=", chunk and chunk.upper)):
         if bound is not None:
             values = ", ".join(
                 f"{_literal(text)}::{c.native}" + (f" collate {c.collation}" if c.collation else "")
@@ -210,8 +221,12 @@ def _operators(table: TableSchema, types: Mapping[str, ColumnType]) -> str:
     return f"set local search_path = {', '.join(map(identifier, sorted(schemas)))}" if schemas else "select 1"
 
 
-def _from(facts: RelationFacts) -> str:
-    """Return the table's name; an inheritance parent without its children, which are tables of their own."""
+def _from(connection: Connection, table: TableSchema, facts: RelationFacts, segment: Segment | None) -> str:
+    """Return what is read: a partition, or the table; an inheritance parent without its children, which are tables of
+    their own.
+    """
+    if segment is not None and segment.partition:
+        return segments.relation(connection, table, segment)
     name = _quoted(facts.name)
     return f"only {name}" if facts.kind == "r" else name
 

@@ -108,6 +108,41 @@ def test_a_target_of_rows_is_told_of_each_rows_last_change() -> None:
     ]
 
 
+def test_deleted_rows_stay_and_are_flagged() -> None:
+    target = MemoryTarget()
+    flagged = rule(
+        "add-column",
+        value="state",
+        expression="lower(operation_indicator('D', 'U', 'I'))",
+        data_type={"type": "string"},
+    )
+    sink = MappedSink(
+        MemorySink(target), [flagged, header("AR_H_OPERATION", "string"), rule("rename", "id", value="n")]
+    )
+    sink.prepare(TABLE)
+
+    def write(batch: TableBatch, **operations: str) -> None:
+        batch.origins = {
+            kind: [Origin(PLACE, 1, 1, 1, None, 1, op) for op in operations.get(kind, "")]
+            for kind in ("upserts", "updates", "deletes", "sequence")
+        }
+        assert sink.apply(batch) == []
+        sink.flush()
+
+    write(TableBatch(TABLE, [(1, "a", "x"), (2, "b", "y"), (3, "c", "z")]), upserts="rcu")
+    write(TableBatch(TABLE, updates=[(3, "d", UNCHANGED)], deletes=[(1,), (9,)]), updates="u", deletes="dd")
+    assert sorted(target.read(TABLE.name)) == [
+        (1, "a", "x", "d", "INSERT"),
+        (2, "b", "y", "i", "INSERT"),
+        (3, "d", "z", "u", "UPDATE"),
+    ]
+    # A part of a batch, as writers make them, and a row that comes back.
+    part = TableBatch(TABLE, deletes=[(2,)])
+    write(part, updates="u", upserts="c", deletes="d")
+    write(TableBatch(TABLE, [(1, "e", "x")]), upserts="c", deletes="d")
+    assert [row[3] for row in sorted(target.read(TABLE.name))] == ["i", "d", "u"]
+
+
 def test_a_target_of_changes_is_told_the_operation_and_the_values_before() -> None:
     recorder = Recorder()
     rules = [

@@ -29,7 +29,9 @@ from tests.kit import simulation as sim
 class World:
     """A source, a broker, and captures that come and go."""
 
-    def __init__(self, seed: int, crash_rate: float, capture: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, seed: int, crash_rate: float, capture: dict[str, Any] | None = None, rules: list[Any] | None = None
+    ) -> None:
         self.random = Random(seed)
         self.chaos = sim.Chaos(self.random)
         self.crash_rate = crash_rate
@@ -46,7 +48,8 @@ class World:
             {
                 "name": sim.REPLICATION,
                 "kafka": {"bootstrap.servers": "simulated"},
-                "source": {"database": sim.DATABASE, "user": "nobody", "tables": ["public.*"]},
+                "source": {"database": sim.DATABASE, "user": "nobody", **({} if rules else {"tables": ["public.*"]})},
+                **({"mappings": {"rules": rules}} if rules else {}),
                 "topics": {"partitions": 2, "transaction_metadata": bool(seed % 2)},
                 "capture": {"load_attempts": 1000, **(capture or {})},
             }
@@ -69,7 +72,7 @@ class World:
             source=sim.SimSource(self.database, self.chaos),
             producer=sim.SimProducer(self.broker, self.chaos, self.pace),
             topics=self.broker,
-            spawn=lambda: sim.SimWorker(self.database, self.chaos),
+            spawn=lambda: sim.SimWorker(self.database, self.chaos, self.settings.load_rules),
             allowance=self.allowance,
             now_us=lambda: int(self.pace.now_s * 1e6),
             monotonic=self.monotonic,
@@ -79,7 +82,7 @@ class World:
             session.loading._window_keys_max = self.window_keys_max
         return session
 
-    def live(self, steps: int, *, ddl: bool = False) -> None:
+    def live(self, steps: int, *, ddl: bool = False, repartitions: bool = False) -> None:
         """Let transactions and sessions go on side by side; sessions crash and come again."""
         self.chaos.rate = self.crash_rate
         for _ in range(steps):
@@ -87,6 +90,8 @@ class World:
                 self.database.transact()
             if ddl and self.random.random() < 0.02:
                 self.database.add_column(self.random.choice(list(self.database.tables)))
+            if repartitions and self.random.random() < 0.1:
+                self.database.repartition()
             self.database.drift()
             self._step()
         self.chaos.rate = 0.0
@@ -237,6 +242,28 @@ def test_tables_change_while_they_are_loaded_and_streamed(seed: int) -> None:
     for _ in range(30):
         world.database.transact()
     world.live(120, ddl=True)
+    world.check()
+
+
+CUTS: list[dict[str, Any]] = [
+    {"rule-type": "selection", "rule-action": "include", "object-locator": {"schema-name": "%", "table-name": "%"}},
+    {"parallel-load": {"type": "partitions-auto"}, "object-locator": {"schema-name": "public", "table-name": "orders"}},
+    # Rows leave these by updates of which the log does not hold all values.
+    {
+        "parallel-load": {"type": "ranges", "columns": ["a"], "boundaries": [["v12"], ["v2"], ["v3"], ["v6"]]},
+        "object-locator": {"schema-name": "public", "table-name": "items"},
+    },
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_are_loaded_by_segments_that_rows_leave_and_that_change(seed: int) -> None:
+    rules = [{"rule-type": "table-settings", "rule-id": str(number), **rule} for number, rule in enumerate(CUTS)]
+    world = World(seed, crash_rate=0.0 if seed % 2 else 0.03, rules=rules)
+    world.chaos.idleness = 0.85
+    for _ in range(60):
+        world.database.transact()
+    world.live(120, ddl=seed > 5, repartitions=True)
     world.check()
 
 

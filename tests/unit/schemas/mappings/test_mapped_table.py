@@ -132,8 +132,8 @@ def test_expressions_are_sqlites(expression: str, type_: str, expected: object) 
         ("load_extension('x')", "SQLite says of the expression"),
         ("(select 1 from sqlite_master)", "SQLite says of the expression"),
         ("1; drop table x", "SQLite says of the expression"),
-        ("operation_indicator('D', 'U', 'I')", "operation_indicator is not supported"),
-        ("$AR_H_OPERATION", "AR_H_OPERATION is for targets that keep every change"),
+        ("operation_indicator('D', 'U')", "SQLite says of the expression: wrong number of arguments"),
+        ("operation_indicator('D', 'U', $id)", "stands in expressions with texts"),
     ],
 )
 def test_an_expression_that_cannot_be_is_refused(expression: str, message: str) -> None:

@@ -167,7 +167,6 @@ def test_what_is_not_supported_is_refused_and_what_is_done_otherwise_is_said() -
     severities = {finding.message.split(":")[0]: str(finding.severity) for finding in support.findings(mappings)}
     assert severities == {
         "rule space": "note",
-        "rule load": "note",
     }
     support.check(mappings)
     mapping: dict[str, Any] = {"rule-type": "object-mapping", "rule-id": "map", "object-locator": LOCATOR}
