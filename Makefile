@@ -76,8 +76,8 @@ bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name 
 bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one machine (ARGS='--shapes orders' for a part)
 	@$(BIN)/python -m benchmarks.compare $(or $(ARGS),--record)
 
-chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, ORDERING=…, FAULTS=a,b, REPORT=file)
-	SEED=$(SEED) FAULTS=$(FAULTS) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
+chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, SOURCE=mysql, TARGET=…, ORDERING=…, FAULTS=a,b, REPORT=file)
+	SOURCE=$(SOURCE) TARGET=$(TARGET) SEED=$(SEED) FAULTS=$(FAULTS) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
 
 large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (SOURCE=…, ORDERING=…)
 	ROWS=$(or $(ROWS),10000000) SOURCE=$(SOURCE) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)
@@ -85,8 +85,8 @@ large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and w
 large-values: preflight-quiet venv ## one value of SIZE=n MiB, and what memory it takes (KIND=text, SOURCE=…, TARGET=…)
 	SIZE=$(or $(SIZE),256) KIND=$(KIND) SOURCE=$(SOURCE) TARGET=$(TARGET) $(PYTEST) tests/integration/test_large_values.py -s $(PYTEST_ARGS)
 
-random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n, the first of ROUNDS=n; ENGINE=mysql)
-	ENGINE=$(ENGINE) SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)
+random: preflight-quiet venv ## random tables under random transactions and DDL (SEED=n, the first of ROUNDS=n; ENGINE=mysql; TARGET=mysql)
+	ENGINE=$(ENGINE) TARGET=$(TARGET) SEED=$(SEED) ROUNDS=$(or $(ROUNDS),10) $(PYTEST) tests/integration/test_random.py $(PYTEST_ARGS)
 
 .PHONY: preflight-quiet
 preflight-quiet:

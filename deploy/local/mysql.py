@@ -175,6 +175,14 @@ class MysqlServer(LocalServer):
         """Where clients reach the server. Known once it was started."""
         return MysqlAddress("127.0.0.1", self.port)
 
+    def replica(self, directory: Path, number: int) -> MysqlServer:
+        """Return a server with this one's settings and another number, not started yet: it can follow this one, and be
+        followed.
+        """
+        # MySQL logs what it replicates by default.
+        more = {} if self.series == "mysql" else {"log-slave-updates": "1"}
+        return MysqlServer(directory, series=self.series, settings={**self._settings, **more, "server-id": str(number)})
+
     @property
     def _data(self) -> Path:
         return self.directory / "data"

@@ -8,16 +8,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import psutil
 from confluent_kafka.admin import AdminClient
 
+from deploy.local.mysql import MysqlServer
 from runtime import exit_codes
 from schemas.topics import apply_group, checkpoints_topic
 from tests.integration.services import DEADLINE_S, TARGET
 from tests.integration.stage import Stage
+from tests.kit.mysql_replica import follow, promote
 from tests.kit.proxy import Proxy
+from tests.kit.sides import MysqlSide
 
 FROZEN_S = 10.0
 """How long something stands still: past the session time-outs, so that another one takes its place."""
@@ -231,11 +235,34 @@ class Faults(Stage):
             if self.ordering == "transactional":
                 self.services.start("apply")
 
+    def switch_source(self) -> None:
+        """A replica of the source that has all of it takes its place for good; the old server dies."""
+        old, source = self.source_server, self.source
+        assert isinstance(old, MysqlServer)
+        assert isinstance(source, MysqlSide)
+        self._replicas += 1
+        new = old.replica(old.directory.with_name(f"replica-{self._replicas}-{self.replication}"), self._replicas + 1)
+        new.start()
+        with contextlib.ExitStack() as stack:
+            stack.callback(new.kill)
+            session = replace(source.database, address=new.address, name="mysql").connect()
+            stack.callback(session.close)
+            follow(source.database, session, from_start=True)
+            with self.resting():
+                promote(source.database, session)
+                old.kill()
+                source.database = replace(source.database, address=new.address)
+                self.workload.place = source.database
+                self.source_proxy.lead_to(new.port)
+            self.source_server = new
+            stack.pop_all()
+            session.close()
+
     def alter_tables(self) -> None:
         """Tables get columns and lose them while they are written to."""
         self._columns += 1
         added = f"extra_{self._columns}"
-        self._alter(f"alter table wl_items add column {added} text default 'added'")
+        self._alter(f"alter table wl_items add column {added} text default ('added')")
         self._alter(f"alter table wl_log add column {added} integer default {self._columns}")
         self._stop.wait(1)
         self._alter(f"update wl_items set {added} = 'changed' where id % 7 = 0")
@@ -244,8 +271,8 @@ class Faults(Stage):
 
     def reload_tables(self) -> None:
         """An operator has a table with a key and one without published again."""
-        for table in ("public.wl_items", "public.wl_log"):
-            self._signal("reload", "--table", table)
+        for table in ("wl_items", "wl_log"):
+            self._signal("reload", "--table", f"{self.source.schema}.{table}")
 
     def pause(self) -> None:
         """An operator pauses the target, then capture, and lets both go on."""
@@ -290,7 +317,7 @@ class Faults(Stage):
         assert done.returncode == 0, done.stderr
 
     def _alter(self, statement: str) -> None:
-        self.services.wait(partial(self._try, self.source, statement), statement)
+        self.services.wait(partial(self.source.attempt, statement), statement)
 
 
 _POISON = "apply.write.after"
@@ -316,6 +343,8 @@ OTHERS = (
     ),
     *("alter_tables", "reload_tables", "pause"),
 )
+REPLICAS = ("switch_source",)
+"""What is done where the source is MySQL or MariaDB."""
 DISKS = {"kafka": "fill_kafka", "target": "fill_target"}
 CLUSTER = (
     *("kill_leader", "pause_broker", "isolate_broker", "kill_kafka", "kill_capture_and_kafka"),

@@ -6,30 +6,29 @@ does a fault and measures how long it takes from its end until a new row of the 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import psutil
-import psycopg
 
 from deploy.local.kafka import KafkaAddress, KafkaServer
-from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer
+from deploy.local.server import LocalServer
 from runtime.kafka.admin import Topics
 from runtime.kafka.group_offsets import GroupOffsets
 from runtime.status import read_status
 from schemas.topics import apply_group
 from tests.integration.services import DEADLINE_S, TARGET, Services
-from tests.kit.compare import wait_until_equal
 from tests.kit.disk import SmallDisk
 from tests.kit.network import Network
 from tests.kit.proxy import Proxy
-from tests.kit.servers import Database
+from tests.kit.sides import Side, wait_until_alike
 from tests.kit.topics import data_topics, key_faults, read_topics, sequence_faults
-from tests.kit.workload import Workload
 
 SESSION_TIMEOUT_S = 6
 PROBE = "create table chaos_probe (id bigint primary key, fault text)"
@@ -41,10 +40,10 @@ class Servers:
 
     kafka: KafkaAddress
     brokers: list[KafkaServer]
-    source_server: PostgresqlServer
-    source: Database
-    target_server: PostgresqlServer
-    target: Database
+    source_server: LocalServer
+    source: Side
+    target_server: LocalServer
+    target: Side
     network: Network | None = None
     disks: dict[str, SmallDisk] = field(default_factory=dict)
     """`kafka`: the broker's; `target`: that of the target's tables."""
@@ -62,23 +61,21 @@ class Stage:
         self.kafka, self.brokers = servers.kafka, servers.brokers
         self.source_server, self.source = servers.source_server, servers.source
         self.target_server, self.target = servers.target_server, servers.target
-        self.source_proxy, self.target_proxy = (
-            Proxy(d.address.host, d.address.port) for d in (self.source, self.target)
-        )
+        self.source_proxy, self.target_proxy = (Proxy("127.0.0.1", side.port) for side in (self.source, self.target))
         self.services = Services(
             directory,
             replication,
             self.kafka,
-            _through(self.source_proxy, self.source),
-            _through(self.target_proxy, self.target),
+            self.source.through(self.source_proxy.port),
+            self.target.through(self.target_proxy.port),
             capture={"chunk_rows": 500, "transaction_timeout_s": 30, "session_timeout_s": SESSION_TIMEOUT_S},
             apply={"session_timeout_s": SESSION_TIMEOUT_S, "ordering": ordering},
         )
-        self.workload = Workload(self.source.dsn, seed=seed, truncates=True)
+        self.workload = self.source.workload(seed, self.target)
         self.workload.create(rows=2_000)
-        self.source.execute(PROBE)
+        assert self.source.attempt(PROBE)
         self.recoveries: dict[str, list[float]] = {}
-        self._probes = self._columns = 0
+        self._probes = self._columns = self._replicas = 0
         self._stop, self._pause, self._paused = threading.Event(), threading.Event(), threading.Event()
         self._writer = threading.Thread(target=self._write, daemon=True)
 
@@ -92,7 +89,7 @@ class Stage:
         """Let everything end as it should; return what contradicts the promises, in words."""
         self._stop.set()
         self._writer.join()
-        problems = wait_until_equal(self.source.dsn, self.target.dsn, timeout_s=DEADLINE_S)
+        problems = wait_until_alike(self.source, self.target, DEADLINE_S)
         for name in self.services.names:
             self._end(name)
         return problems + self._topic_problems()
@@ -104,6 +101,8 @@ class Stage:
         self.services.__exit__(None, None, None)
         for proxy in (self.source_proxy, self.target_proxy):
             proxy.__exit__(None, None, None)
+        # It may be one that has taken over.
+        self.source_server.stop()
 
     # What must be so.
 
@@ -115,22 +114,24 @@ class Stage:
         began = time.monotonic()
         self._probes += 1
         number = self._probes
-        self.services.wait(
-            partial(self._try, self.source, f"insert into chaos_probe values ({number}, '{fault}')"), fault
-        )
-        self.services.wait(
-            partial(self._try, self.target, f"select 1 / count(*) from chaos_probe where id = {number}"), fault
-        )
+        self.services.wait(partial(self.source.attempt, f"insert into chaos_probe values ({number}, '{fault}')"), fault)
+        self.services.wait(partial(self._arrived, number), fault)
         self.recoveries.setdefault(fault, []).append(time.monotonic() - began)
 
     def check(self) -> list[str]:
         """Let the writer rest; return what contradicts the promises, in words."""
-        # The writer may have said once more that it rests, just when the last check let it go on.
+        with self.resting():
+            return wait_until_alike(self.source, self.target, DEADLINE_S) + self._topic_problems()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let the writer rest: between two transactions, with no session."""
+        # It may have said once more that it rests, just when the last one let it go on.
         self._paused.clear()
         self._pause.set()
         try:
             self.services.wait(self._paused.is_set, "the writer rests")
-            return wait_until_equal(self.source.dsn, self.target.dsn, timeout_s=DEADLINE_S) + self._topic_problems()
+            yield
         finally:
             self._pause.clear()
 
@@ -160,15 +161,23 @@ class Stage:
         reached = group.read(ends)
         group.close()
         waits = {p: (reached.get(p), end) for p, end in ends.items() if p in reached and reached[p] < end}
-        stored = self.target.rows("select * from tailrace.offsets order by 1, 2, 3")
+        stored = self._stored("offsets")
         lines = {
             "open transactions": topics.unended(names),
             "the group's offset, the end": waits,
             "offsets at the target": stored,
-            "barriers": self.target.rows("select * from tailrace.barriers order by 1, 2, 3"),
+            "barriers": self._stored("barriers"),
             "status": read_status(kafka, self.replication),
         }
         return "\n".join(f"{what}: {found}" for what, found in lines.items())
+
+    def _stored(self, table: str) -> object:
+        try:
+            return self.target.rows(f"select * from {self.target.control}.{table} order by 1, 2, 3")
+        except Exception as error:
+            if not self.target.is_missing(error):
+                raise
+            return f"not to be had ({type(error).__name__})"
 
     def _active(self) -> str:
         """Return the capture that has the slot: the other one is the standby."""
@@ -187,23 +196,24 @@ class Stage:
         code = self.services.stop(name)
         assert code == 0, f"{name} ended with {code}\n{self.services.log_tail(name)}"
 
-    def _try(self, database: Database, statement: str) -> bool:
-        """Run a statement; False while the database does not answer, or a row or its table is not there yet."""
+    def _arrived(self, number: int) -> bool:
+        """Tell whether a probe is at the target; no, while that does not answer or the table is not there yet."""
         try:
-            database.execute(statement)
-        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateColumn, psycopg.errors.UndefinedColumn):
-            # It was committed and the answer lost.
-            return True
-        except (psycopg.OperationalError, psycopg.errors.DivisionByZero, psycopg.errors.UndefinedTable):
+            query = f"select id from {self.target.copy_of(self.source)}.chaos_probe where id = {number}"
+            return bool(self.target.rows(query))
+        except Exception as error:
+            if not self.target.is_missing(error):
+                raise
             return False
-        return True
 
     def _write(self) -> None:
         """Keep writing over crashes of the source. A transaction that is cut off is there wholly or not at all."""
         while not self._stop.is_set():
             try:
                 self.workload.run_until(_Either(self._stop, self._pause), pause_s=0.05)  # type: ignore[arg-type]
-            except psycopg.OperationalError:
+            except Exception as error:
+                if not self.workload.is_interruption(error):
+                    raise
                 self._stop.wait(0.5)
                 continue
             while self._pause.is_set() and not self._stop.is_set():
@@ -222,8 +232,3 @@ class _Either:
 
     def wait(self, seconds: float) -> bool:
         return self._events[0].wait(seconds)
-
-
-def _through(proxy: Proxy, database: Database) -> Database:
-    address = database.address
-    return Database(PostgresqlAddress("127.0.0.1", proxy.port, address.user, address.password), database.name)

@@ -1,11 +1,14 @@
 """Every failpoint is walked once: a service dies there, and the next one, to die at the next, goes on rightly.
 
 Those of `capture.settle` need a broker that leaves transactions hanging: tests/integration/capture/test_hanging.py.
+`SOURCE=` and `TARGET=mysql` or `mariadb` take such servers for PostgreSQL.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +19,9 @@ from deploy.local.kafka import KafkaAddress
 from runtime.failpoints import FAILPOINTS
 from tests.integration.capture.running import topic_differences
 from tests.integration.services import Services
-from tests.kit.compare import wait_until_equal
-from tests.kit.servers import Database
-from tests.kit.workload import Workload
+from tests.kit.mysql import create_mysql_database, drop_mysql_database
+from tests.kit.sides import MysqlSide, PostgresqlSide, Side, differences, wait_until_alike
+from tests.kit.topics import data_topics, key_faults, read_topics, sequence_faults
 
 CAPTURE_LOADING = (
     "capture.start.claimed",
@@ -59,15 +62,22 @@ BROKERS = tuple(name for name in FAILPOINTS if name.startswith("capture.settle."
 
 @pytest.fixture
 def walk(
-    tmp_path: Path,
-    kafka_server: KafkaAddress,
-    source_database: Database,
-    target_database_16: Database,
-    replication: str,
+    tmp_path: Path, kafka_server: KafkaAddress, request: pytest.FixtureRequest, replication: str
 ) -> Iterator[_Walk]:
-    found = _Walk(tmp_path, kafka_server, source_database, target_database_16, replication)
-    with found.services, found.second:
-        yield found
+    with contextlib.ExitStack() as stack:
+
+        def side(end: str, postgresql: str) -> Side:
+            kind = os.environ.get(end) or "postgresql"
+            if kind == "postgresql":
+                return PostgresqlSide(request.getfixturevalue(postgresql))
+            database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
+            stack.callback(drop_mysql_database, database)
+            return MysqlSide(database)
+
+        source, target = side("SOURCE", "source_database"), side("TARGET", "target_database_16")
+        found = _Walk(tmp_path, kafka_server, source, target, replication)
+        with found.services, found.second:
+            yield found
 
 
 def test_every_failpoint_is_in_one_of_the_walks() -> None:
@@ -94,7 +104,7 @@ def test_capture_dies_at_each_failpoint(walk: _Walk) -> None:
     for failpoint in CAPTURE_STREAMING:
         workload.run(15)
         walk.to("capture", failpoint)
-    source.execute("alter table wl_items add column extra text default 'added'")
+    assert source.attempt("alter table wl_items add column extra text default ('added')")
     workload.run(15)
     for failpoint in CAPTURE_SCHEMA:
         walk.to("capture", failpoint)
@@ -102,7 +112,7 @@ def test_capture_dies_at_each_failpoint(walk: _Walk) -> None:
         walk.to("capture", failpoint, _until_it_stops)
     workload.run(15)
     walk.run("capture")
-    assert topic_differences(walk.kafka, source, walk.replication) == []
+    assert walk.faults() == []
 
 
 @pytest.mark.chaos
@@ -121,7 +131,7 @@ def test_a_capture_that_hung_before_a_commit_is_fenced_when_it_wakes(walk: _Walk
     for name in ("capture", "capture-2"):
         assert services.stop(name) == 0, services.log_tail(name)
     walk.run("capture")
-    assert topic_differences(walk.kafka, walk.source, walk.replication) == []
+    assert walk.faults() == []
 
 
 @pytest.mark.chaos
@@ -136,24 +146,25 @@ def test_apply_dies_at_each_failpoint(walk: _Walk) -> None:
     truncate, park, release, revoke = APPLY_STREAMING
 
     workload.run(15)
-    source.execute("truncate wl_pairs", "insert into wl_pairs values (1, 'after', 2)")
+    idle = f"{target.copy_of(source)}.wl_idle"
+    _run(source, "truncate table wl_pairs", "insert into wl_pairs (a, b, value) values (1, 'after', 2)")
     walk.run("capture")
     walk.to("apply", truncate)
 
-    target.execute("alter table wl_idle add constraint narrow check (id < 100)")
-    source.execute("insert into wl_idle values (1000, 'refused')", "update wl_idle set word = 'x' where id = 1000")
+    _run(target, f"alter table {idle} add constraint narrow check (id < 100)")
+    _run(source, "insert into wl_idle values (1000, 'refused')", "update wl_idle set word = 'x' where id = 1000")
     walk.run("capture")
     walk.to("apply", park)
     walk.run("apply")
-    target.execute("alter table wl_idle drop constraint narrow")
+    _run(target, f"alter table {idle} drop constraint narrow")
     (parked,) = walk.parked()
     assert walk.services.run("parked retry", "--target", "replica", parked).returncode == 0
     walk.to("apply", release)
     walk.run("apply")
     assert walk.parked() == []
 
-    target.execute("alter table wl_idle add constraint decent check (word <> 'bad')")
-    source.execute("insert into wl_idle values (1002, 'bad')")
+    _run(target, f"alter table {idle} add constraint decent check (word <> 'bad')")
+    _run(source, "insert into wl_idle values (1002, 'bad')")
     walk.run("capture")
     walk.run("apply")
     (parked,) = walk.parked()
@@ -164,23 +175,21 @@ def test_apply_dies_at_each_failpoint(walk: _Walk) -> None:
     assert edited.returncode == 0, edited.stderr
     walk.run("apply")
     assert walk.parked() == []
-    assert target.rows("select word from wl_idle where id = 1002") == [("good",)]
-    source.execute("update wl_idle set word = 'good' where id = 1002")
+    assert target.rows(f"select word from {idle} where id = 1002") == [("good",)]
+    _run(source, "update wl_idle set word = 'good' where id = 1002")
 
     walk.to("apply", revoke, lambda it: _until_another_joins(it, walk.second))
     workload.run(15)
     walk.run("capture")
     assert walk.second.stop("apply") == 0, walk.second.log_tail("apply")
     walk.run("apply")
-    assert wait_until_equal(source.dsn, target.dsn, timeout_s=60) == []
+    assert wait_until_alike(source, target, timeout_s=60) == []
 
 
 class _Walk:
     """Two appliers' configurations, with static membership: who comes back under a name takes over at once."""
 
-    def __init__(
-        self, directory: Path, kafka: KafkaAddress, source: Database, target: Database, replication: str
-    ) -> None:
+    def __init__(self, directory: Path, kafka: KafkaAddress, source: Side, target: Side, replication: str) -> None:
         def services(name: str) -> Services:
             place = directory / name
             place.mkdir()
@@ -188,15 +197,16 @@ class _Walk:
                 place,
                 replication,
                 kafka,
-                source,
-                target,
+                source.database,
+                target.database,
                 capture={"chunk_rows": 2_000, "session_timeout_s": 3, "commit_interval_ms": 20},
                 apply={"instance_id": name, "session_timeout_s": 10},
             )
 
         self.kafka, self.source, self.target, self.replication = kafka, source, target, replication
         self.services, self.second = services("first"), services("second")
-        self.workload = Workload(source.dsn, seed=3, large_rows=500)
+        self.workload = source.workload(3, target)
+        self.workload.truncates, self.workload.large_rows = False, 500
 
     def to(self, service: str, failpoint: str, provoke: Callable[[Services], None] | None = None) -> None:
         """Let a service run until it dies at a failpoint."""
@@ -210,11 +220,24 @@ class _Walk:
         self.services.start(service, "--stop-at", "now")
         assert self.services.join(service) == 0, self.services.log_tail(service)
 
+    def faults(self) -> list[str]:
+        """Return what the topics hold wrongly, in words; for MySQL's tables by the rows at the target, too."""
+        if isinstance(self.source, PostgresqlSide):
+            return topic_differences(self.kafka, self.source.database, self.replication)
+        self.run("apply")
+        records = read_topics(self.kafka.bootstrap, data_topics(self.kafka.bootstrap, self.replication))
+        return [*sequence_faults(records), *key_faults(records), *differences(self.source, self.target)]
+
     def parked(self) -> list[str]:
         """Return the identifiers of parked keys."""
         done = self.services.run("parked list", "--target", "replica", "--json")
         assert done.returncode == 0, done.stderr
         return [row["identifier"] for row in json.loads(done.stdout)]
+
+
+def _run(side: Side, *statements: str) -> None:
+    for statement in statements:
+        assert side.attempt(statement), statement
 
 
 def _until_it_stops(services: Services) -> None:

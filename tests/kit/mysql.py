@@ -14,6 +14,14 @@ from schemas.endpoints import MysqlSource
 FORGET_S = 120.0
 
 
+def settings_for_kills(row_image: str = "FULL") -> dict[str, str]:
+    """Return the settings of a server that is killed: what it has committed outlives its process, if not the machine.
+
+    With `innodb-flush-log-at-trx-commit=0` it forgets what it has committed in the last second, and its log does not.
+    """
+    return {"innodb-flush-log-at-trx-commit": "2", "binlog-row-image": row_image}
+
+
 @dataclass(frozen=True, slots=True)
 class MysqlDatabase:
     """A database of one test's own."""

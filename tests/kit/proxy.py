@@ -1,7 +1,8 @@
 """A TCP proxy between a client and a server, to do to connections what networks do.
 
 It listens on 127.0.0.1, and must run before the client is configured. What it reads of a protocol is one thing: a
-simple query that commits ("Q" with the text `commit`; PostgreSQL's protocol, "Message Formats").
+query that commits (PostgreSQL's "Message Formats": "Q" with the text `commit`; MySQL's "Protocol::Packet" and
+"COM_QUERY": a length of three bytes, the number 0, 3 and the text).
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from types import TracebackType
 from typing import Self
 
 _BLOCK_BYTES = 64 << 10
-_COMMIT = b"Q" + struct.pack(">i", 4 + len(b"commit\0")) + b"commit\0"
+_COMMITS = (
+    b"Q" + struct.pack(">i", 4 + len(b"commit\0")) + b"commit\0",
+    struct.pack("<i", 1 + len(b"commit")) + b"\x03commit",
+)
 ANSWER_S = 0.5
 """How long the server gets to carry out a commit whose answer nobody will hear."""
 LATE_S = 2.0
@@ -98,6 +102,11 @@ class Proxy:
         """End a stall."""
         self._open.set()
 
+    def lead_to(self, port: int) -> None:
+        """Reset every connection, and make new ones to another port of the same host."""
+        self._upstream = (self._upstream[0], port)
+        self.cut()
+
     def delay(self, seconds: float) -> None:
         """Keep every block for so long on each way; 0 ends it."""
         self._delay_s = seconds
@@ -145,7 +154,7 @@ class Proxy:
         client, server = pair
         while block := client.recv(_BLOCK_BYTES):
             self._hold()
-            if (self._loses_commit or self._delays_commit) and block.endswith(_COMMIT):
+            if (self._loses_commit or self._delays_commit) and block.endswith(_COMMITS):
                 self._commit_alone(client, server, block)
                 return
             server.sendall(block)

@@ -36,7 +36,7 @@ def table(found: list[dict[str, Any]]) -> str:
         f"source transactions meanwhile: {totals['transactions']:,} with {totals['changes']:,} statements.",
         f"**Losses: {wrong['losses']}; duplicates: {wrong['duplicates']}; reorderings: {wrong['reorderings']}.**",
         "",
-        "| seed | brokers | ordering | PostgreSQL | log read by | rounds | faults |",
+        "| seed | brokers | ordering | source → target | log read by | rounds | faults |",
         "|---|---|---|---|---|---|---|",
         *map(_run, found),
         "",
@@ -51,7 +51,7 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def _run(run: dict[str, Any]) -> str:
-    source, target = run.get("versions", (18, 16))
+    source, target = run.get("ends") or [f"PostgreSQL {version}" for version in run.get("versions", (18, 16))]
     count = sum(map(len, run["recoveries_s"].values()))
     reader = "compiled twin" if run.get("compiled") else "Python"
     ordering = run.get("ordering", "per-key")

@@ -1,26 +1,19 @@
-"""A random but repeatable workload on a source database: what users do to rows, hard cases included.
-
-The same seed on an empty database makes the same transactions. There is one writer per `Workload`; several on one
-database need `slice_number`s of their own, which keep their keys apart.
-"""
+"""A random but repeatable workload on a PostgreSQL database: what users do to rows, hard cases included."""
 
 from __future__ import annotations
 
-import random
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from math import inf, isfinite, nan
 
 import psycopg
 
-SLICE_SIZE = 1_000_000_000
-"""Keys of slice n start at n times this."""
+from tests.kit.transactions import TABLES, Statement, Transactions
 
-TABLES = ("wl_items", "wl_pairs", "wl_texts", "wl_log", "wl_idle")
-"""The tables of the workload, in schema `public`. `wl_log` has no key and is replicated by whole rows."""
+__all__ = ["SCHEMA", "TABLES", "Workload"]
 
 SCHEMA = (
     """create table wl_items (
@@ -36,86 +29,32 @@ SCHEMA = (
     "insert into wl_idle values (1, 'never changed'), (2, null)",
 )
 
-Statement = tuple[str, Sequence[Any]]
+_NUMBERS = ("0", "1E+20", "-0.000000001", "NaN", "12345678901234567890.5")
 
 
 @dataclass(slots=True)
-class Written:
-    """What a workload did. A change that met no row counts all the same."""
+class Workload(Transactions):
+    """The writer. Its tables are in schema `public`."""
 
-    transaction_count: int = 0
-    rollback_count: int = 0
-    change_count: int = 0
+    place: str
+    real_numbers: bool = False
+    """Whether there are neither NaN nor infinities: MySQL has none."""
 
+    def schema(self) -> Sequence[str]:
+        """Return the statements that make the tables."""
+        return SCHEMA
 
-@dataclass(slots=True)
-class Workload:
-    """The writer. `run` writes so many transactions; `run_until` writes until it is told to stop."""
+    def is_interruption(self, error: Exception) -> bool:
+        """Tell whether to try again."""
+        return isinstance(error, psycopg.OperationalError)
 
-    dsn: str
-    seed: int = 1
-    slice_number: int = 0
-    truncates: bool = False
-    """Whether `wl_log` and `wl_pairs` are truncated now and then."""
-    large_rows: int = 3_000
-    """The size of the rare large transaction."""
-    written: Written = field(default_factory=Written)
-    _random: random.Random = field(init=False, repr=False)
-    _next: int = field(init=False, repr=False)
-    _first: int = field(init=False, repr=False)
+    def _session(self) -> AbstractContextManager[psycopg.Connection]:
+        return psycopg.connect(self.place)
 
-    def __post_init__(self) -> None:
-        self._random = random.Random(f"{self.seed}/{self.slice_number}")
-        self._first = self._next = self.slice_number * SLICE_SIZE + 1
-
-    def create(self, rows: int = 1_000) -> None:
-        """Create the tables, with `rows` rows in the large ones."""
-        with psycopg.connect(self.dsn) as connection:
-            for statement in SCHEMA:
-                connection.execute(statement)
-            for statement, arguments in self._fill(rows):
-                connection.execute(statement, arguments)
-
-    def run(self, transactions: int) -> Written:
-        """Write so many transactions; return what was written by this workload so far."""
-        with psycopg.connect(self.dsn) as connection:
-            for _ in range(transactions):
-                self._transaction(connection)
-        return self.written
-
-    def run_until(self, stop: threading.Event, pause_s: float = 0.0) -> Written:
-        """Write until `stop` is set, pausing between transactions; return what was written so far."""
-        with psycopg.connect(self.dsn) as connection:
-            while not stop.is_set():
-                self._transaction(connection)
-                if pause_s:
-                    stop.wait(pause_s)
-        return self.written
-
-    def _transaction(self, connection: psycopg.Connection) -> None:
-        choose = self._random
-        size = choose.choices((1, 3, 20, 200), (50, 30, 15, 5))[0]
-        statements = [self._statement() for _ in range(size)]
-        if choose.random() < 0.01:
-            statements += self._fill(self.large_rows)
-        if choose.random() < 0.2:
-            # A savepoint that is rolled back: its changes are in no log that a reader sees.
-            inner = [self._statement() for _ in range(choose.randint(1, 5))]
-            at = choose.randint(0, len(statements))
-            statements[at:at] = [("savepoint inside", ()), *inner, ("rollback to savepoint inside", ())]
-        if choose.random() < 0.1:
-            statements = [("savepoint kept", ()), *statements, ("release savepoint kept", ())]
-        rollback = choose.random() < 0.05
-        with connection.pipeline():
+    def _send(self, session: psycopg.Connection, statements: Sequence[Statement]) -> None:
+        with session.pipeline():
             for statement, arguments in statements:
-                connection.execute(statement, arguments)
-        if rollback:
-            connection.rollback()
-            self.written.rollback_count += 1
-        else:
-            connection.commit()
-            self.written.transaction_count += 1
-            self.written.change_count += len(statements)
+                session.execute(statement, arguments)
 
     def _statement(self) -> Statement:
         kinds: tuple[tuple[Callable[[], Statement], int], ...] = (
@@ -150,7 +89,7 @@ class Workload:
                 key,
                 f"item {key} " + choose.choice(("", "Ünïcödé", "🚀", "quote ' and \\")),
                 self._or_null(Decimal(choose.randint(-(10**9), 10**9)).scaleb(-2)),
-                self._or_null(choose.choice((0.1, -1e300, 5e-324, float("inf"), float("nan"), choose.random()))),
+                self._or_null(self._real(choose.choice((0.1, -1e300, 5e-324, inf, nan, choose.random())))),
                 self._or_null(choose.random() < 0.5),
                 self._or_null(self._moment()),
                 self._or_null(self._moment().date()),
@@ -191,7 +130,7 @@ class Workload:
             (
                 self.slice_number * 1000 + choose.randint(0, 99),
                 choose.choice(("", "b", "ä", "long" * 20)),
-                self._or_null(Decimal(choose.choice(("0", "1E+20", "-0.000000001", "NaN", "12345678901234567890.5")))),
+                self._or_null(self._real(Decimal(choose.choice(_NUMBERS)))),
                 self._or_null(self._moment().replace(tzinfo=None)),
             ),
         )
@@ -243,6 +182,9 @@ class Workload:
 
     # --- parts
 
+    def _real(self, value: float | Decimal) -> float | Decimal | None:
+        return None if self.real_numbers and not isfinite(value) else value
+
     def _fill(self, rows: int) -> list[Statement]:
         """Statements that insert many rows of new keys at once."""
         first = self._next
@@ -262,26 +204,3 @@ class Workload:
                 bounds,
             ),
         ]
-
-    def _new_key(self) -> int:
-        self._next += 1
-        return self._next - 1
-
-    def _some_key(self) -> int:
-        """A key that was used at some time, more often a late one."""
-        span = self._next - self._first
-        if span > 100 and self._random.random() < 0.5:
-            return self._next - self._random.randint(1, 100)
-        return self._first + self._random.randrange(max(1, span))
-
-    def _or_null(self, value: Any) -> Any:
-        return None if self._random.random() < 0.1 else value
-
-    def _moment(self) -> datetime:
-        choose = self._random
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
-            seconds=choose.randint(-(10**9), 3 * 10**9), microseconds=choose.randint(0, 999_999)
-        )
-
-    def _long_text(self) -> str:
-        return self._random.choice(("short", f"{self._random.random()} " * 300, "é" * 5000))

@@ -13,8 +13,7 @@ from deploy.local.mysql import MysqlServer
 from schemas.errors import ErrorKind, TailraceError
 from tests.integration.mysql_source.reading import Reading, flatten, positions_in, read_to
 from tests.kit.mysql import MysqlDatabase, drop_mysql_database
-
-WAIT_S = 60
+from tests.kit.mysql_replica import follow, promote
 
 
 @pytest.fixture
@@ -38,46 +37,6 @@ def replica(reading: Reading, servers_directory: Path) -> Iterator[MysqlDatabase
 TABLE = "create table a (id int primary key, v varchar(20))"
 
 
-def _replicate(primary: MysqlDatabase, session: Connection) -> None:
-    """Let the replica's log begin where the primary's ends, and follow."""
-    address = primary.address
-    place = f"_host = '{address.host}', %_port = {address.port}, %_user = '{address.user}', %_ssl = 0"
-    if primary.is_mariadb:
-        (position,) = primary.rows("select @@global.gtid_binlog_pos")[0]
-        more = "master_ssl_verify_server_cert = 0, master_use_gtid = slave_pos"
-        statements = [
-            "reset master",
-            f"set global gtid_slave_pos = '{position}'",
-            f"change master to master{place.replace('%', 'master')}, {more}",
-            "start slave",
-        ]
-    else:
-        (position,) = primary.rows("select @@global.gtid_executed")[0]
-        more = "source_auto_position = 1, get_source_public_key = 1"
-        statements = [
-            "reset binary logs and gtids",
-            f"set global gtid_purged = '{position}'",
-            f"change replication source to source{place.replace('%', 'source')}, {more}",
-            "start replica",
-        ]
-    for statement in statements:
-        session.run(statement)
-
-
-def _promote(primary: MysqlDatabase, session: Connection) -> None:
-    """Wait until the replica has all that the primary has, and end the replication."""
-    if primary.is_mariadb:
-        (position,) = primary.rows("select @@global.gtid_binlog_pos")[0]
-        assert session.value(f"select master_gtid_wait('{position}', {WAIT_S})") == "0", session.rows(
-            "show slave status"
-        )
-        session.run("stop slave")
-    else:
-        (position,) = primary.rows("select @@global.gtid_executed")[0]
-        assert session.value(f"select wait_for_executed_gtid_set('{position}', {WAIT_S})") == "0"
-        session.run("stop replica")
-
-
 def test_a_replica_that_takes_over_goes_on_from_every_place(reading: Reading, replica: MysqlDatabase) -> None:
     primary = reading.database
     primary.execute(TABLE)
@@ -85,7 +44,7 @@ def test_a_replica_that_takes_over_goes_on_from_every_place(reading: Reading, re
     session.run("set session sql_log_bin = 0")
     session.run(TABLE)
     session.run("set session sql_log_bin = 1")
-    _replicate(primary, session)
+    follow(primary, session)
     # What the replica's log begins with: before it MariaDB finds no place.
     primary.execute("create table other (id int primary key)")
     reading.begin()
@@ -95,7 +54,7 @@ def test_a_replica_that_takes_over_goes_on_from_every_place(reading: Reading, re
         "update a set v = 'zwei' where id = 2",
         "delete from a where id < 3",
     )
-    _promote(primary, session)
+    promote(primary, session)
     changes = reading.changes()
     identity = reading.source.identity()
     session.run("insert into a values (4, 'at the replica')")
