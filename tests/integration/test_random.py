@@ -1,8 +1,9 @@
 """Random tables, random transactions, random changes of definitions, and services that are killed: the copy follows.
 
 `make random SEED=7 ROUNDS=50` runs fifty seeds from the seventh on, `make test` a short one; `ENGINE=mysql` writes to
-MySQL and MariaDB, and copies into each other or PostgreSQL. A seed decides everything but the moments at which services
-see what was written. Nothing that a seed does is beyond what docs/limits.md says.
+MySQL and MariaDB, and copies into each other or PostgreSQL; `TARGET=mysql` or `mariadb` copies from PostgreSQL to them.
+A seed decides everything but the moments at which services see what was written. Nothing that a seed does is beyond
+what docs/limits.md says.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from schemas.topics import dead_letters_topic, schemas_topic
 from tests.integration.services import TARGET, Place, Services, TargetPlace
-from tests.kit import random_mysql, random_postgresql
+from tests.kit import random_mysql, random_portable, random_postgresql
 from tests.kit.compare import wait_until_equal
-from tests.kit.compare_mysql import count_differences, mysql_differences
+from tests.kit.compare_mysql import count_differences, count_differences_from, mysql_differences
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.random_writer import Writer
 from tests.kit.servers import Database
@@ -36,6 +37,8 @@ ROUNDS = int(os.environ.get("ROUNDS") or 0)
 PAUSE_S = 0.03
 """Between transactions, so that services see something of them before the next."""
 ENGINE = os.environ.get("ENGINE") or "postgresql"
+TARGET_KIND = os.environ.get("TARGET") or "postgresql"
+"""Of PostgreSQL; MySQL's and MariaDB's are chosen by the seed."""
 PAIRS = ((18, 13), (13, 18), (17, 13), (13, 17))
 """The oldest and the newest version, both ways; of those that have the contrib modules, too."""
 MYSQL_PAIRS = (("mariadb", "mysql"), ("mysql", "postgresql"), ("mariadb", "postgresql"), ("mysql", "mariadb"))
@@ -62,7 +65,7 @@ def test_whatever_is_done_to_tables_the_copy_follows(
     choose = random.Random(f"services {seed}")
     settings = _settings(choose)
     phases, transactions = (choose.randint(2, 4), 60) if ROUNDS else (1, 40)
-    with _postgresql(seed, choose, new_database) if ENGINE == "postgresql" else _mysql(seed, request) as trial:
+    with _trial(seed, choose, new_database, request) as trial:
         writer, source, target = trial.writer, trial.source, trial.target
         settings["at_source"] = trial.at_source
         with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
@@ -82,7 +85,9 @@ def test_whatever_is_done_to_tables_the_copy_follows(
                     value for *_, value in read_raw(kafka_server.bootstrap, [schemas_topic(replication)]) if value
                 )
                 (tmp_path / "versions.jsonl").write_bytes(b"\n".join(versions))
-                told = f"ENGINE={ENGINE} SEED={seed} ROUNDS={min(ROUNDS, 1)}: {json.dumps(settings)}"
+                told = (
+                    f"ENGINE={ENGINE} TARGET={TARGET_KIND} SEED={seed} ROUNDS={min(ROUNDS, 1)}: {json.dumps(settings)}"
+                )
                 raise AssertionError(
                     "\n".join([told, f"all statements: {script}", *left, str(error), services.log_tail("apply")])
                 ) from error
@@ -99,6 +104,40 @@ class Trial:
     is_equal: Callable[[Services, list[str]], bool]
     """Leaves what is not equal in the list."""
     finish: Callable[[], None] = lambda: None
+
+
+def _trial(
+    seed: int, choose: random.Random, new_database: Callable[..., Database], request: pytest.FixtureRequest
+) -> contextlib.AbstractContextManager[Trial]:
+    if ENGINE != "postgresql":
+        return _mysql(seed, request)
+    if TARGET_KIND != "postgresql":
+        return _to_mysql(seed, new_database, request)
+    return _postgresql(seed, choose, new_database)
+
+
+@contextlib.contextmanager
+def _to_mysql(seed: int, new_database: Callable[..., Database], request: pytest.FixtureRequest) -> Iterator[Trial]:
+    """Equal is what `tailrace verify` says is equal, in as many rows."""
+    source = new_database(PAIRS[seed % 4][0], "source")
+    target = create_mysql_database(request.getfixturevalue(f"{TARGET_KIND}_server"))
+    try:
+        with source.connect() as connection, random_mysql.open_session(target) as other:
+            writer = random_portable.begin_writer(connection, seed)
+
+            def look(services: Services, left: list[str]) -> bool:
+                left[:] = count_differences_from(source, other)
+                return not left and _verified(services, left)
+
+            yield Trial(source, target, writer, {}, look)
+    finally:
+        drop_mysql_database(target)
+
+
+def _verified(services: Services, left: list[str]) -> bool:
+    verified = services.run("verify", "--target", TARGET)
+    left[:] = [verified.stdout + verified.stderr] if verified.returncode else []
+    return not left
 
 
 @contextlib.contextmanager
@@ -148,10 +187,7 @@ def _mysql(seed: int, request: pytest.FixtureRequest) -> Iterator[Trial]:
 
         def verify(services: Services, left: list[str]) -> bool:
             left[:] = count_differences(session, database)
-            if not left:
-                verified = services.run("verify", "--target", TARGET)
-                left[:] = [verified.stdout + verified.stderr] if verified.returncode else []
-            return not left
+            return not left and _verified(services, left)
 
         yield Trial(source, database, writer, at_source, verify, finish)
 

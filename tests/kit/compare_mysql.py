@@ -58,6 +58,18 @@ def count_differences(source: pymysql.Connection, target: Database) -> list[str]
     return found
 
 
+def count_differences_from(source: Database, target: pymysql.Connection) -> list[str]:
+    """Return which tables of a PostgreSQL source's schema `public` have another number of rows."""
+    found = []
+    there = _tables(target)
+    for (table,) in source.rows("select tablename::text from pg_tables where schemaname = 'public'"):
+        ((wanted,),) = source.rows(f'select count(*) from "public".{quoted(str(table))}')
+        have = _rows(target, f"select count(*) from {quoted(str(table))}")[0][0] if table in there else None
+        if wanted != have:
+            found.append(f"{table}: {wanted} rows at the source, {have} at the target")
+    return found
+
+
 def _tables(connection: pymysql.Connection) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind, extra in _rows(connection, _COLUMNS):

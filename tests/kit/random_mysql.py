@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ KEYS: tuple[Kind, ...] = (
 )
 """Types of keys; their collations take some of the values for equal."""
 
+_OCTETS = re.compile(r"(var)?binary|\w*blob|bit|point|vector")
 _MISTAKES = frozenset({ER.PARSE_ERROR, ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR, ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT})
 _CLIENTS = range(2000, 3000)
 """Codes of the client's own: the connection is gone."""
@@ -87,6 +89,7 @@ class MysqlDesigner(Designer):
     def __init__(self, choose: random.Random, schema: str, *, is_mariadb: bool, takes_nul: bool) -> None:
         """`takes_nul`: whether the target has texts with the character 0."""
         super().__init__(choose)
+        self.takes_nul = takes_nul
         self._schema = schema
         samples = BOTH + (MARIADB if is_mariadb else MYSQL)
         self._kinds = [
@@ -163,6 +166,8 @@ def definition(column: Column) -> str:
 class MysqlDefinitionSteps(TableSteps):
     """Each step is one statement: the server commits with it, and takes nothing of it back."""
 
+    designer: MysqlDesigner
+
     alone_share = 0.3
 
     def alone(self) -> list[Step]:
@@ -217,6 +222,9 @@ class MysqlDefinitionSteps(TableSteps):
         table = self.world.table()
         based = {base for _, base in table.generated}
         free = [c for c in table.plain if not c.identity and quoted(c.name) not in based]
+        if not self.designer.takes_nul:
+            # As text their octets would have the character 0.
+            free = [c for c in free if not _OCTETS.match(c.kind.native)]
         if free:
             column = self.world.choose.choice(free)
             text = Kind("longtext", ("'w'", "''"))

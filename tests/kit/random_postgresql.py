@@ -69,13 +69,18 @@ class PostgresqlEngine:
         return f"generate_series(100, {99 + count}) n"
 
 
-def begin_writer(connection: psycopg.Connection, seed: int, samples: Sequence[NativeSample]) -> Writer:
+def begin_writer(
+    connection: psycopg.Connection,
+    seed: int,
+    samples: Sequence[NativeSample],
+    design: type[PostgresqlDesigner] = PostgresqlDesigner,
+) -> Writer:
     """Make the schemas and the first tables, with rows."""
     choose = random.Random(seed)
     world = World(PostgresqlEngine(connection), choose)
     rows = RowSteps(world)
     weighted = [*rows.weighted(), (rows.truncate, 1.5)]
-    definitions = DefinitionSteps(world, PostgresqlDesigner(choose, samples, connection), connection)
+    definitions = DefinitionSteps(world, design(choose, samples, connection), connection)
     connection.execute("set client_min_messages = error; set extra_float_digits = 3")
     for schema in SCHEMAS:
         connection.execute(f"create schema if not exists {quoted(schema)}")

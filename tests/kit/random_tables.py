@@ -145,6 +145,10 @@ class Designer(ABC):
 class PostgresqlDesigner(Designer):
     """Makes the types that its columns need, too."""
 
+    schemas: Sequence[str] = SCHEMAS
+    keys: Sequence[Kind] = KEYS
+    """Types of keys."""
+
     def __init__(self, choose: random.Random, samples: Sequence[NativeSample], connection: psycopg.Connection) -> None:
         super().__init__(choose)
         self._samples = samples
@@ -166,10 +170,10 @@ class PostgresqlDesigner(Designer):
     def table(self, taken: Sequence[tuple[str, str]]) -> tuple[Table, list[str]]:
         """Return a random table, and the statements that make it."""
         choose = self._choose
-        schema = choose.choice(SCHEMAS)
+        schema = choose.choice(self.schemas)
         name = self.name([t for s, t in taken if s == schema])
         names: list[str] = []
-        keyed = self.keyed(names, KEYS)
+        keyed = self.keyed(names, self.keys)
         shape = choose.choices(("plain", "bag", "index", "partitioned", "identity"), (40, 15, 10, 20, 15))[0]
         if shape == "identity":
             keyed = [Column(keyed[0].name, INTEGER, nullable=False, identity=True)]
