@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from apply.sinks.mysql.arrays import array_json, array_reader
 from apply.sinks.mysql.names import quoted, shortened
 from apply.sinks.mysql.types import DECIMAL_DIGITS_MAX, DECIMAL_SCALE_MAX
 from schemas.table import Column, ForeignKey, Index, TableSchema
@@ -117,6 +118,7 @@ def translated(table: TableSchema, server: Server) -> TableSchema:
                 default=_default(column, natives[column.name]),
                 identity="by default" if column.name == identity else "",
                 collation=_collation(natives[column.name], server),
+                filling=_filling(column, natives[column.name]),
             )
             for column in table.columns
         ),
@@ -253,6 +255,11 @@ def _bytes(native: str) -> int:
     if re.match(r"varbinary|binary", native):
         return _length(native) + 2
     return 40 if native.startswith("decimal") else 12
+
+
+def _filling(column: Column, native: str) -> str | None:
+    is_array = native == _JSON and column.native.endswith("[]")
+    return array_json(array_reader(column.native))(column.filling) if is_array and column.filling else column.filling
 
 
 def _collation(native: str, server: Server) -> str | None:
