@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 from capture.sources.mysql.catalog import quoted
-from capture.sources.mysql.connection import Connection
+from capture.sources.mysql.connection import Connection, identifier
 from capture.sources.mysql.literals import key_condition
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import reader, selected
 from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
+
+ROWS_PER_QUERY = 100
+"""Each row that is found is compared with so many keys."""
+
+_PLACE = identifier("tailrace: place")
 
 
 def complete(connected: Callable[[], Connection], changes: RowChanges, zero_dates: str) -> None:
@@ -20,6 +26,7 @@ def complete(connected: Callable[[], Connection], changes: RowChanges, zero_date
     A row that is gone keeps None there: its delete follows in the log.
     """
     table = changes.table
+    wanted: dict[str, list[int]] = defaultdict(list)
     for i, (before, after) in enumerate(zip(changes.before, changes.after, strict=True)):
         if after is None or UNCHANGED not in after or (before is None and changes.ops[i] != "c"):
             continue
@@ -30,14 +37,26 @@ def complete(connected: Callable[[], Connection], changes: RowChanges, zero_date
                 remedy="set global binlog_row_image = 'FULL'",
                 table=str(table.name),
             )
-        found = _look_up(connected(), table, after, zero_dates)
-        values = found if found is not None else (None,) * len(after)
-        changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
+        wanted[key_condition(table, after)].append(i)
+    conditions = [*wanted]
+    for start in range(0, len(conditions), ROWS_PER_QUERY):
+        part = conditions[start : start + ROWS_PER_QUERY]
+        found = _look_up(connected(), table, part, zero_dates)
+        for place, condition in enumerate(part):
+            values = found.get(place, (None,) * len(table.columns))
+            for i in wanted[condition]:
+                after = changes.after[i] or ()
+                changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
 
 
-def _look_up(connection: Connection, table: TableSchema, row: Row, zero_dates: str) -> Row | None:
+def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str) -> dict[int, Row]:
+    """Return the rows that meet conditions, by the place of the condition. One row may meet several: collations."""
     columns = ", ".join(selected(c.native, c.name) for c in table.columns)
-    query = f"select {columns} from {quoted(table.name)} where {key_condition(table, row)}"
-    read = compile_cells([reader(c.native, zero_dates) for c in table.columns])
-    rows = [read(packet) for packet in connection.packets(query)]
-    return rows[0] if rows else None
+    places = " union all ".join(f"select {place} as {_PLACE}" for place in range(len(conditions)))
+    meets = " ".join(f"when {place} then {condition}" for place, condition in enumerate(conditions))
+    query = (
+        f"select {_PLACE}, {columns} from {quoted(table.name)} join ({places}) as places"
+        f" where ({' or '.join(f'({condition})' for condition in conditions)}) and case {_PLACE} {meets} end"
+    )
+    read = compile_cells([reader("int", zero_dates), *(reader(c.native, zero_dates) for c in table.columns)])
+    return {row[0]: row[1:] for row in map(read, connection.packets(query))}

@@ -9,6 +9,8 @@ import pytest
 
 from capture.source import Severity
 from capture.sources.mysql import prepared
+from capture.sources.mysql.completion import complete
+from capture.sources.mysql.connection import Connection
 from deploy.local.mysql import MysqlAddress
 from schemas.changes import UNCHANGED, Begin, Change, Commit, Row, RowChanges
 from schemas.errors import ErrorKind, TailraceError
@@ -200,6 +202,37 @@ def test_values_that_a_partial_image_lacks_are_looked_up(reading: Reading) -> No
     (update,) = [c for c in changes if isinstance(c, RowChanges) and c.ops[-1] == "u"]
     reading.source.complete(update)
     assert update.after[-1] == (2, 7, "text")
+
+
+def test_many_values_are_looked_up_by_few_questions(reading: Reading) -> None:
+    reading.database.execute("create table a (id varchar(20) primary key, v int, w int default 8)")
+    reading.begin()
+    names = [f"n{i}" for i in range(249)]
+    connection = reading.database.connect()
+    connection.run("set session binlog_row_image = 'MINIMAL'")
+    connection.run("begin")
+    connection.run("insert into a (id) values " + ", ".join(f"('{name}')" for name in ("Same", *names)))
+    connection.run("delete from a where id in ('same', 'n5')")
+    # By the column's collation it is the key that was there.
+    connection.run("insert into a (id, v) values ('SAME', 1)")
+    connection.run("commit")
+    connection.close()
+    asked = 0
+
+    def connected() -> Connection:
+        nonlocal asked
+        asked += 1
+        return session
+
+    session = reading.database.connect()
+    rows: dict[object, object] = {}
+    for changes in [c for c in reading.changes() if isinstance(c, RowChanges)]:
+        complete(connected, changes, "null")
+        rows |= {after[0]: after for after in changes.after if after is not None}
+    session.close()
+    assert asked <= 4
+    assert rows.pop("n5") == ("n5", None, None)
+    assert rows == {"Same": ("Same", 1, 8), "SAME": ("SAME", 1, 8), **{n: (n, None, 8) for n in names if n != "n5"}}
 
 
 def test_statements_lead_to_what_they_mean(reading: Reading) -> None:
