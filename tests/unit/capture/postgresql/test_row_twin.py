@@ -176,7 +176,14 @@ def test_the_twin_writes_what_the_generated_functions_write(
     block = encoder.block(snapshot="false", position_lsn=txn.commit, ts_us=2, txid=3, now_us=4)
     # Across the place where the sequence's high part changes.
     arguments = (block, 8190, data.draw(st.booleans()))
-    assert _outcome(twin, messages, *arguments) == _outcome(generated, messages, *arguments)
+    try:
+        expected: Outcome = generated(messages, *arguments)
+    except TailraceError as error:
+        if format_ is Format.AVRO and isinstance(error.__cause__, UnicodeDecodeError):
+            # Avro's texts are copied as they are, since the server has checked them: only a row that is read tells.
+            return
+        expected = error.kind
+    assert _outcome(twin, messages, *arguments) == expected
 
 
 @st.composite
