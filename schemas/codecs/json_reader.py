@@ -1,6 +1,7 @@
 """Reading JSON, plain and with Connect's schema around it, by generated functions. The other half of `json.py`.
 
-A reader parses no further than the rows: our own envelopes have the source behind them.
+A reader parses no further than the rows: our own envelopes have the source behind them. Of the rest it looks at the
+end, so that nothing is read that was cut.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from schemas.types.forms import FORMS
 _SOURCE = b',"source":{"version":'
 """What stands behind the rows. No string can hold it (its quotes would be escaped), nor can a row."""
 
+_ENDS = (b"null}", b"}}")
+"""How our envelopes end: with the transaction, if there is one. Whatever ends otherwise is parsed as a whole."""
+
 _PAYLOAD = b'"payload":{"op":'
 """Where the envelope begins behind a schema."""
 
@@ -48,7 +52,13 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
     made = compile_functions(
         text,
         f"{format_} decoder of {table.name} {table.version}",
-        {"loads": loads, "SOURCE": _SOURCE, "PAYLOAD": _PAYLOAD, "SIMPLE": frozenset("rcu")},
+        {
+            "loads": loads,
+            "SOURCE": _SOURCE,
+            "PAYLOAD": _PAYLOAD,
+            "ENDS": tuple(end + b"}" for end in _ENDS) if wrapped else _ENDS,
+            "SIMPLE": frozenset("rcu"),
+        },
     )
     row_of, key_of = made["row_of"], made["key_of"]
 
@@ -136,11 +146,11 @@ def _locate(*, wrapped: bool) -> list[str]:
     if wrapped:
         locate = [
             "j = b.find(PAYLOAD) + 10",
-            "i = b.find(SOURCE, j) if j > 9 else 0",
+            "i = b.find(SOURCE, j) if j > 9 and b.endswith(ENDS) else 0",
             "d = loads(b[j:i] + b'}') if i > 0 else loads(b)['payload']",
         ]
     else:
-        locate = ["i = b.find(SOURCE)", "d = loads(b[:i] + b'}') if i > 0 else loads(b)"]
+        locate = ["i = b.find(SOURCE) if b.endswith(ENDS) else 0", "d = loads(b[:i] + b'}') if i > 0 else loads(b)"]
     return [
         "    append = out.append",
         "    for b in values:",

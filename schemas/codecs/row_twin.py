@@ -109,7 +109,8 @@ def _plan(table: TableSchema, form: LoggedForm | CopiedForm, texts: Texts, *, is
     """Return what a writer must know of a table's rows; None if it cannot write them."""
     columns = range(len(table.columns))
     kinds_ = [form.kind(i) for i in columns]
-    if None in kinds_ or any(is_loose(table.columns[i].type.family) for i in table.key):
+    # (The brace of a JSON row comes with its first column.)
+    if not kinds_ or None in kinds_ or any(is_loose(table.columns[i].type.family) for i in table.key):
         return None
     found = bytes(_in_format(kind or 0, texts) for kind in kinds_)
     return {

@@ -39,6 +39,9 @@ OPENING = cython.declare(bytes, b'{"op":"')
 BEFORE = cython.declare(bytes, b'","before":null,"after":')
 SOURCE = cython.declare(bytes, b'},"unavailable":null,"source":{"version":')
 """How envelopes of our encoders go on behind a row of which nothing is missing."""
+NO_TRANSACTION = cython.declare(bytes, b"null}")
+TRANSACTION = cython.declare(bytes, b"}}")
+"""How they end."""
 
 COMPILED = cython.compiled
 SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
@@ -119,12 +122,24 @@ class Stager:
             return None
         p = self._row(record, p, n)
         if self.is_json:
-            if p + len(SOURCE) > n or not same(m, p, SOURCE, len(SOURCE)):
+            if p + len(SOURCE) > n or not same(m, p, SOURCE, len(SOURCE)) or not self._is_whole(m, n):
                 return None
         elif m[p]:
             # Columns are unavailable.
             return None
         return OPERATIONS[op], None, bytes(self.out[: self.o])
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _is_whole(self, m: cython.p_const_uchar, n: cython.Py_ssize_t) -> cython.bint:
+        """Tell whether a record, longer than `SOURCE`, ends as envelopes do."""
+        if self.is_wrapped:
+            n -= 1
+            if m[n] != 125:
+                return False
+        if same(m, n - len(TRANSACTION), TRANSACTION, len(TRANSACTION)):
+            return True
+        return same(m, n - len(NO_TRANSACTION), NO_TRANSACTION, len(NO_TRANSACTION))
 
     @cython.cfunc
     @cython.exceptval(-1)

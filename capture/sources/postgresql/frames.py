@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from capture.sources.postgresql.connection import classified
 from schemas.twin import built
 
 
@@ -17,19 +18,20 @@ def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max:
     """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes.
 
     Return a number greater than 0, if there may be more; 0, if nothing more has arrived; -1 where the copy has ended.
-    Raises psycopg's errors.
+    Raises SOURCE_CONNECTION: no memory for a message, or no copy.
     """
     frames = _frames()
     # A closed connection has no address: then the driver raises what it has to say.
     is_ours = frames is not None and isinstance(connection, pq.PGconn)
     address = connection.pgconn_ptr if is_ours else None  # type: ignore[attr-defined]  # psycopg's protocol lacks it
     size: int
-    if frames is None or address is None:
-        size = _take(connection, out, count_max, bytes_max)
-    else:
-        size = frames.take(address, out, count_max, bytes_max)
-    if size < -1:
-        raise psycopg.OperationalError(f"getting copy data failed: {connection.get_error_message()}")
+    with classified("taking the server's messages"):
+        if frames is None or address is None:
+            size = _take(connection, out, count_max, bytes_max)
+        else:
+            size = frames.take(address, out, count_max, bytes_max)
+        if size < -1:
+            raise psycopg.OperationalError(connection.get_error_message())
     return size
 
 

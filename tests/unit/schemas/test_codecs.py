@@ -591,6 +591,17 @@ def test_truncated_bytes_are_a_decode_error(format_: Format) -> None:
     assert not read_anyway(decoder.decode_key, key + b"\0")
 
 
+@pytest.mark.parametrize("format_", [Format.JSON, Format.JSON_WITH_SCHEMA])
+def test_json_that_ends_behind_its_row_is_a_decode_error(format_: Format) -> None:
+    encoder, (value, _) = encoder_of(orders(), format_), value_and_key(format_)
+    ((_, placed),) = encoder.placed([(None, value)], "777", 4, 2)
+    for whole in (value, placed or b""):
+        for read in readers(format_)[3:]:
+            assert read_anyway(read, whole)
+            for end in range(whole.index(b',"source":{"version":'), len(whole)):
+                assert not read_anyway(read, whole[:end])
+
+
 @pytest.mark.parametrize("format_", FORMATS)
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())

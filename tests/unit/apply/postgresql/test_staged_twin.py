@@ -224,6 +224,24 @@ def test_nulls_behind_a_space_are_nulls(module: ModuleType | None) -> None:
         assert found == expected, name
 
 
+@pytest.mark.parametrize("format_", [Format.JSON, Format.JSON_WITH_SCHEMA])
+@pytest.mark.parametrize("module", MODULES)
+def test_json_that_ends_behind_its_row_is_not_staged(module: ModuleType | None, format_: Format) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TableSchema(TableName("public", "t"), (COLUMNS[0],), (0,))
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    value = encoder.read(encoder.body((1,)), block, 5)
+    ((_, placed),) = encoder.placed([(None, value)], "3", 0, 0)
+    decoder = compile_decoder(table, format_)
+    for whole in (value, placed or b""):
+        for stage in _stages(decoder, module):
+            assert _outcome(decoder, stage, [whole]) == _outcome(decoder, stage, [whole + b"\n"])
+            for end in range(whole.index(b',"source":{"version":'), len(whole)):
+                assert _outcome(decoder, stage, [whole[:end]]) is ErrorKind.DECODE
+
+
 def test_large_records_are_read_the_careful_way() -> None:
     module = unbuilt("staged_lines")
     table = TableSchema(TableName("public", "t"), (COLUMNS[0], Column("v", LogicalType(Family.STRING), "text")), (0,))

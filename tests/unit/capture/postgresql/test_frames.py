@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 from typing import Any, cast
 
-import psycopg
 import pytest
 from psycopg import pq
 
 from capture.sources.postgresql import frames
+from schemas.errors import ErrorKind, TailraceError
 from schemas.twin import built
 
 Answers = list[bytes | int]
@@ -87,6 +87,7 @@ def test_what_has_arrived_is_taken_up_to_a_bound(take: Any) -> None:
     assert take(connection, 100, 100) == (-1, [b"e"])
 
 
-def test_an_error_is_the_drivers(take: Any) -> None:
-    with pytest.raises(psycopg.OperationalError, match="it broke"):
+def test_an_error_is_one_of_the_connection(take: Any) -> None:
+    with pytest.raises(TailraceError, match="it broke") as caught:
         take(Connection([b"a", -2]), 100, 100)
+    assert caught.value.kind is ErrorKind.SOURCE_CONNECTION

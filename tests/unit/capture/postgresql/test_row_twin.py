@@ -306,6 +306,17 @@ def test_usual_rows_that_were_read_are_not_read_again(module: ModuleType | None,
     assert encoder._functions["copied_by_twin"](form, module)(packets) == expected
 
 
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("module", MODULES)
+def test_rows_without_columns_are_rows(module: ModuleType | None, format_: Format) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TableSchema(TableName("public", "t"), (), ())
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    assert encoder._functions["copied_by_twin"](CopyForm(table, []), module) is None
+    assert encoder._functions["logged_by_twin"](TableForm([], [], binary=True), module) is None
+
+
 def test_every_kind_is_met() -> None:
     form = CASES[0][1]
     assert {form.kind(i) for i in range(COUNT)} == set(range(1, kinds.CALLED + 1))
