@@ -56,6 +56,9 @@ def _frames() -> Any:
     try:
         # What a library is linked with is found by its name, too.
         driver = ctypes.CDLL(sys.modules[pq.PGconn.__module__].__file__)
+        # But for one that was loaded before all others: the driver would call that.
+        if driver.PQlibVersion() != pq.version():
+            return None
         found = [ctypes.cast(function, ctypes.c_void_p).value for function in (driver.PQgetCopyData, driver.PQfreemem)]
     except (OSError, AttributeError):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -85,6 +86,15 @@ def test_what_has_arrived_is_taken_up_to_a_bound(take: Any) -> None:
     assert (state > 0, found) == (True, [b"c" * 9])
     assert take(connection, 100, 100) == (0, [b"d"])
     assert take(connection, 100, 100) == (-1, [b"e"])
+
+
+def test_another_libpq_than_the_drivers_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = frames._frames.__wrapped__
+    monkeypatch.setattr(frames, "built", lambda _: SimpleNamespace(Frames=lambda *addresses: addresses))
+    if pq.__impl__ != "python":
+        assert all(find())
+    monkeypatch.setattr(pq, "version", lambda: 90_000)
+    assert find() is None
 
 
 def test_an_error_is_one_of_the_connection(take: Any) -> None:
