@@ -133,7 +133,8 @@ class MappedSink:
             found = cast("FindingSink", self._sink).present(mapped.table, made)
         answers: list[bool | None] = [None] * len(keys)
         for place, is_there in zip(range(len(keys)) if kept is None else kept, found, strict=True):
-            answers[place] = is_there
+            # What is there may be a row that was deleted and stays: an insert brings it back.
+            answers[place] = None if is_there and mapped.indicators else is_there
         return answers
 
     def staged_form(self, table: TableSchema) -> StagedForm | None:
@@ -306,9 +307,9 @@ def fold(batch: TableBatch) -> tuple[TableBatch, dict[str, list[int]]]:
 
 def flag(batch: TableBatch, mapped: MappedTable) -> TableBatch:
     """Return a batch in which deleted rows are updates of those columns that say so. A missing row stays missing."""
-    # Of a part of a batch the origins are those of all of it, where the part has no item of a kind.
-    told = batch.origins["updates"][: len(batch.updates)]
-    gone = batch.origins["deletes"][: len(batch.deletes)]
+    # Of a part of a batch the origins are those of all of it where the part has no item of a kind, or those it has.
+    told = batch.origins.get("updates", [])[: len(batch.updates)]
+    gone = batch.origins.get("deletes", [])[: len(batch.deletes)]
     flags = [mapped.flagged(k, _headers(o, "DELETE")) for k, o in zip(batch.deletes, gone, strict=True)]
     origins = {**batch.origins, "updates": [*told, *gone], "deletes": []}
     return replace(batch, updates=[*batch.updates, *flags], deletes=[], origins=origins)

@@ -271,7 +271,8 @@ class FindingSink(Sink, Protocol):
     """A sink that can say which rows it has."""
 
     def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
-        """Tell of each key whether the target has its row, in the open transaction; None where it cannot hold it.
+        """Tell of each key whether the target has its row, in the open transaction; None where it cannot hold it, or
+        where that says nothing.
 
         Keys are values in key order. Not asked of tables without one.
         """

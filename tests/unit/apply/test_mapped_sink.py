@@ -141,6 +141,17 @@ def test_deleted_rows_stay_and_are_flagged() -> None:
     write(part, updates="u", upserts="c", deletes="d")
     write(TableBatch(TABLE, [(1, "e", "x")]), upserts="c", deletes="d")
     assert [row[3] for row in sorted(target.read(TABLE.name))] == ["i", "d", "u"]
+    # What is left of a batch that met conflicts has the origins of its own kinds only.
+    again = TableBatch(TABLE, [(4, "f", "x")])
+    again.origins = {"upserts": [Origin(PLACE, 2, 2, 2, None, 2, "c")]}
+    assert sink.apply(again) == []
+    again = TableBatch(TABLE, deletes=[(3,)])
+    again.origins = {"deletes": [Origin(PLACE, 3, 3, 3, None, 3, "d")]}
+    assert sink.apply(again) == []
+    sink.flush()
+    assert [row[3] for row in sorted(target.read(TABLE.name))] == ["i", "d", "d", "i"]
+    # A flagged row is no reason to leave an insert out.
+    assert sink.present(TABLE, [(2,), (9,)]) == [None, False]
 
 
 def test_a_target_of_changes_is_told_the_operation_and_the_values_before() -> None:
