@@ -44,6 +44,7 @@ from runtime.signals import Signals
 from runtime.status import StatusWriter
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.segments import loads_part
 from schemas.mappings.selection import concerns
 from schemas.policies import DdlPolicy
 from schemas.routing import route
@@ -176,12 +177,12 @@ class _Service:
             self._closing = stack.pop_all()
 
     def _look_for_conflicts(self) -> None:
-        settings, filters = self._settings, self._settings.filters
+        settings, filters, rules = self._settings, self._settings.filters, self._settings.load_rules
         self._applier.builder.boundaries = Boundaries(
             self._catalog.topics,
             self._applier.cursors.ahead,
             loads=settings.mode is not Mode.CDC or isinstance(settings.source, DebeziumSource),
-            is_filtered=lambda name: any(concerns(rule, name) for rule in filters),
+            is_partial=lambda name: loads_part(rules, name) or any(concerns(rule, name) for rule in filters),
             is_compacted=lambda name: route(settings, name).is_compacted,
         )
         self._applier.claims.progress = self._progress

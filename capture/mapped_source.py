@@ -196,6 +196,17 @@ class MappedReader:
             )
         return cut(rule, inside, lambda: self._reader.partitions(inside))
 
+    def refusals(self, table: TableSchema) -> list[str]:
+        """Return what keeps partitions that a rule cuts a table into from being read: what to do, in SQL."""
+        inside = table.source_form
+        rule = rule_of(self._cuts, inside)
+        if rule is None:
+            return []
+        present = self._reader.partitions(inside)
+        chosen = cut(rule, inside, lambda: [p._replace(refusal="") for p in present])
+        wanted = {segment.identity for segment in chosen if segment.partition}
+        return [p.refusal for p in present if p.refusal and p.identity in wanted]
+
     def partitions(self, table: TableSchema) -> list[Partition]:
         """Return the partitions of a table at the source."""
         return self._reader.partitions(table.source_form)

@@ -158,7 +158,8 @@ def grants(settings: Settings) -> str:
     source = reach_source(settings)
     try:
         tables = source.tables()
-        parts = [f"-- source, {settings.source.place}: as a superuser\n{source.grants(tables)}"]
+        said = source.grants(tables) + table_rules.grants(settings, tables)
+        parts = [f"-- source, {settings.source.place}: as a superuser\n{said}"]
     finally:
         source.close()
     for target in settings.targets:

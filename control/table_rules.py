@@ -29,14 +29,31 @@ def _of_filters(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
     return found
 
 
+def grants(settings: Settings, tables: Sequence[TableSchema]) -> str:
+    """Return the SQL that lets the source's role read by themselves those partitions that it may not, in lines.
+
+    Raises CONFIGURATION for a rule that does not fit its table.
+    """
+    found: dict[str, None] = {}
+    reader = open_snapshot_reader(settings)
+    try:
+        for table in tables:
+            found |= dict.fromkeys(reader.refusals(table))
+    finally:
+        reader.close()
+    return "".join(f"\n{statement}" for statement in found)
+
+
 def _of_segments(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
     """Return what stops capture when it cuts tables for the full load, and where a rule cuts none."""
-    found = []
+    found: list[Finding] = []
+    if not settings.load_rules or settings.mode is Mode.CDC:
+        return found
     reader = open_snapshot_reader(settings)
     try:
         for table in tables:
             rule = rule_of(settings.load_rules, table.source_form)
-            if rule is None or settings.mode is Mode.CDC:
+            if rule is None:
                 continue
             try:
                 segments = reader.segments(table)

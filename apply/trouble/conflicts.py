@@ -65,14 +65,14 @@ class Boundaries:
         ahead: Mapping[TopicPartition, int],
         *,
         loads: bool,
-        is_filtered: Callable[[TableName], bool] = lambda _name: False,
+        is_partial: Callable[[TableName], bool] = lambda _name: False,
         is_compacted: Callable[[TableName], bool] = lambda _name: False,
     ) -> None:
         """`ahead` says up to where what is read may have been written before. `loads`: tables are loaded before; else
-        changes are all that comes. `is_filtered` says of which tables some rows only are captured, `is_compacted` of
-        which ones Kafka may keep the last change of a row only.
+        changes are all that comes. `is_partial` says of which tables some rows only are captured, or loaded,
+        `is_compacted` of which ones Kafka may keep the last change of a row only.
         """
-        self._is_filtered = is_filtered
+        self._is_partial = is_partial
         self._is_compacted = is_compacted
         self._topics = topics
         self._ahead = ahead
@@ -81,12 +81,12 @@ class Boundaries:
     def ops(self, table: TableSchema) -> str:
         """Return the changes of a table that may be judged.
 
-        With filters only inserts: where the log does not hold the old row, an update may bring one that the target has
-        not, and a delete what it never had (`capture.filters`). With compaction none: the change before is gone.
+        Where some rows only are captured (`capture.filters`) or loaded, only inserts: an update may bring a row that
+        the target has not, and a delete what it never had. With compaction none: the change before is gone.
         """
         if self._is_compacted(table.name):
             return ""
-        return "c" if self._is_filtered(table.name) else "cud"
+        return "c" if self._is_partial(table.name) else "cud"
 
     def of(self, partition: TopicPartition, table: TableSchema) -> float:
         """Return the offset of the first change of a version that may be judged."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from struct import error as struct_error
 from typing import Any, Generic, TypeVar
 
+from capture.full_load.cuts import by_turns
 from capture.source import Chunk
 from schemas.changes import CopiedForm, Row, UnreadRows
 from schemas.errors import ErrorKind, TailraceError
@@ -107,9 +108,7 @@ class ChunkReader(ABC, Generic[C, S]):
         for segment in segments or (None,):
             uppers = self._bounds(self._connected(), table, chunk_rows, segment) if table.key else []
             cuts.append([(low, high, segment) for low, high in pairwise([None, *uppers, None])])
-        # By turns, so that several segments are being read at once.
-        pieces = [piece for pieces in zip_longest(*cuts) for piece in pieces if piece is not None]
-        return [Chunk(i, *piece) for i, piece in enumerate(pieces)]
+        return by_turns(cuts)
 
     def partitions(self, table: TableSchema) -> list[Partition]:
         """Return the partitions of a table; see `SnapshotReader.partitions`."""

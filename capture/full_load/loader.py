@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from capture.full_load.cuts import fit
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
@@ -232,6 +233,7 @@ class Loader:
             return
         load.chunks = list(answer.chunks)
         load.state = LoadState.LOADING
+        fit(load)
         load.attempts = 0
         planned.append(load)
         log.info("table cut into chunks", table=str(load.name), chunks=len(load.chunks))

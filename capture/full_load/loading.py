@@ -177,6 +177,8 @@ class Loading:
 
     def table_changed(self, feed: Feed, reached: int, *, is_void: bool) -> None:
         """Go on with a new version of a table: chunks in flight are read again. `is_void`: so is the whole table."""
+        # What could not be read is read again as it is now: if it still cannot, it is no matter of this change.
+        self._stale.pop(feed.table.name, None)
         load = self.loads.get(feed.table.name)
         if load is None:
             return

@@ -16,7 +16,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
 from schemas.mappings.filters import Value, comparable
 from schemas.mappings.rules import ParallelLoad, TableSettingsRule
-from schemas.table import Column, TableSchema
+from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 
 _INEXACT = frozenset({Family.FLOAT32, Family.FLOAT64})
@@ -33,7 +33,7 @@ class Partition(NamedTuple):
     identity: str = ""
     """Another text once other rows belong to it, or another partition has its name."""
     refusal: str = ""
-    """Why it cannot be read by itself, and what to do; empty: it can."""
+    """Why it cannot be read by itself: what to do, in SQL; empty: it can."""
 
 
 class Segment(NamedTuple):
@@ -87,6 +87,12 @@ def rule_of(rules: Sequence[TableSettingsRule], table: TableSchema) -> TableSett
         if load is not None and load.type != "none" and (locator.schema_name, locator.table_name) == table.name:
             return rule
     return None
+
+
+def loads_part(rules: Sequence[TableSettingsRule], name: TableName) -> bool:
+    """Tell whether some rows of a table only are loaded, so that targets lack others until they change."""
+    found = [rule for rule in rules if (rule.object_locator.schema_name, rule.object_locator.table_name) == name]
+    return any(rule.parallel_load is not None and rule.parallel_load.type == "partitions-list" for rule in found)
 
 
 def leaves_key(rule: TableSettingsRule | None, table: TableSchema) -> bool:

@@ -275,9 +275,10 @@ with recursive tree (oid, parent) as (
     union all
     select i.inhrelid, i.inhparent from tree join pg_inherits i on i.inhparent = tree.oid)
 select c.oid::int8, n.nspname::text, c.relname::text, pn.nspname::text, p.relname::text,
-       has_table_privilege(c.oid, 'select')
+       has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage'), row_security_active(c.oid)
   from tree join pg_class c on c.oid = tree.oid join pg_namespace n on n.oid = c.relnamespace
   join pg_class p on p.oid = tree.parent join pg_namespace pn on pn.oid = p.relnamespace
  order by 2, 3
 """
-"""The partitions of one table, and theirs, each with what it is a part of, and whether we may read it by itself."""
+"""The partitions of one table, and theirs, each with what it is a part of, whether we may read it by itself, and
+whether policies of its own, which do not count where the table is read, would hide rows of it then."""

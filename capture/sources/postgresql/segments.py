@@ -15,13 +15,19 @@ from schemas.table import TableName, TableSchema
 Fetch = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
 
 
-def partitions(connection: Any, table: TableSchema) -> list[Partition]:
+def partitions(connection: Any, table: TableSchema, user: str) -> list[Partition]:
     """Return the partitions of a table, by name: with another name where they are in another schema."""
     found = []
-    for oid, name, parent, readable in _rows(connection, table):
-        refusal = "" if readable else f"grant select on {_quoted(name)} to the role of `source.user`"
+    role = identifier(user)
+    for oid, name, parent, readable, is_hidden in _rows(connection, table):
+        lacks = []
+        if not readable:
+            lacks += [f"grant usage on schema {identifier(name.schema)} to {role};"]
+            lacks += [f"grant select on {_quoted(name)} to {role};"]
+        if is_hidden:
+            lacks.append(f"alter role {role} bypassrls;")
         above = "" if parent == table.name else _said(parent, table)
-        found.append(Partition(_said(name, table), above, str(oid), refusal))
+        found.append(Partition(_said(name, table), above, str(oid), " ".join(lacks)))
     return found
 
 
@@ -30,7 +36,7 @@ def relation(connection: Any, table: TableSchema, segment: Segment) -> str:
 
     The table must be locked: partitions are with it.
     """
-    for oid, name, _, _ in _rows(connection, table):
+    for oid, name, *_ in _rows(connection, table):
         if str(oid) == segment.identity:
             return _quoted(name)
     raise TailraceError(
@@ -58,12 +64,12 @@ def conditions(table: TableSchema, segment: Segment | None) -> list[str]:
     return found
 
 
-def _rows(connection: Any, table: TableSchema) -> list[tuple[int, TableName, TableName, bool]]:
+def _rows(connection: Any, table: TableSchema) -> list[tuple[int, TableName, TableName, bool, bool]]:
     with classified("reading the partitions of a table", table=str(table.name)):
         rows = connection.execute(queries.PARTITIONS_OF, {"schema": table.name.schema, "table": table.name.table})
         return [
-            (oid, TableName(schema, name), TableName(parent_schema, parent), readable)
-            for oid, schema, name, parent_schema, parent, readable in rows.fetchall()
+            (oid, TableName(schema, name), TableName(parent_schema, parent), readable, is_hidden)
+            for oid, schema, name, parent_schema, parent, readable, is_hidden in rows.fetchall()
         ]
 
 

@@ -124,7 +124,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         return connection.closed
 
     def _partitions(self, connection: Connection, table: TableSchema) -> list[Partition]:
-        return segments.partitions(connection, table)
+        return segments.partitions(connection, table, self._settings.user)
 
     def _bounds(
         self, connection: Connection, table: TableSchema, chunk_rows: int, segment: Segment | None

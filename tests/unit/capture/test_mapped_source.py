@@ -16,6 +16,7 @@ from capture.source import LogReader
 from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Transaction, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import mapped_table
+from schemas.mappings.segments import Partition
 from schemas.position import Position
 from schemas.settings import Settings, parse
 from schemas.table import Column, TableName, TableSchema
@@ -175,6 +176,26 @@ def test_rows_that_are_read_are_as_the_logs() -> None:
     table = MappedSource(cast("Any", inside), document).tables()[0]
     (rows,) = MappedReader(cast("Any", inside), document).read(table, cast("Any", None), 10)
     assert rows == [(hashed("l"), None, 7, None)]
+
+
+def test_rights_are_asked_for_those_partitions_that_a_rule_cuts_a_table_into() -> None:
+    present = [
+        Partition("a", "", "1", "grant a;"),
+        Partition("a1", "a", "2", "grant a1;"),
+        Partition("b", "", "3", "grant b;"),
+        Partition("c", "", "4"),
+    ]
+    inside: Any = SimpleNamespace(partitions=lambda _table: present)
+
+    def refusals(**load: Any) -> list[str]:
+        rule = {"rule-type": "table-settings", "rule-id": "1", "parallel-load": load}
+        rule["object-locator"] = GRADED["object-locator"]
+        return MappedReader(inside, settings(GRADED, rule)).refusals(PEOPLE)
+
+    assert refusals(type="partitions-auto") == ["grant a;", "grant b;"]
+    assert refusals(type="partitions-list", partitions=["c"], subpartitions=["a1"]) == ["grant a1;"]
+    assert refusals(type="ranges", columns=["grade"], boundaries=[[1]]) == []
+    assert MappedReader(inside, settings(GRADED)).refusals(PEOPLE) == []
 
 
 def test_other_rules_begin_a_new_version_and_none_leave_the_log_alone() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
 
+from capture.full_load.cuts import PLAN_BYTES_MAX, by_turns, fit
 from capture.full_load.state import LoadState, TableLoad
 from capture.source import Chunk
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.rules import TableSettingsRule, parse
-from schemas.mappings.segments import Partition, Segment, columns_of, cut, leaves_key, rule_of
+from schemas.mappings.segments import Partition, Segment, columns_of, cut, leaves_key, loads_part, rule_of
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
@@ -65,6 +67,9 @@ def test_a_table_is_cut_into_its_partitions_or_into_those_that_are_named() -> No
     assert cut(rule(type="partitions-auto"), KEYLESS, lambda: PARTITIONS) == []
     assert cut(rule(type="ranges", columns=["id"], boundaries=[[1]]), KEYLESS, list) == []
     assert rule_of([rule(type="none")], TABLE) is None
+    assert loads_part([chosen], TABLE.name)
+    assert not loads_part([chosen], TableName("shop", "others"))
+    assert not loads_part([rule(type="partitions-auto")], TABLE.name)
 
 
 def test_boundaries_cut_a_table_whole() -> None:
@@ -151,3 +156,23 @@ def test_a_plan_with_segments_is_read_as_it_was_written() -> None:
     for damage in ([["a"]], [["a", 1, [], [], None]], [["a", "b", [], ["c"], None]], []):
         with pytest.raises(TailraceError, match="cannot be read"):
             TableLoad.from_documents(TABLE, document | {"segments": damage}, None)
+
+
+def test_a_plan_is_one_record_however_many_chunks_there_are() -> None:
+    load = TableLoad(TABLE, state=LoadState.LOADING)
+    parts = [Segment(f"sales_{n}", str(n)) for n in range(3000)]
+    edges = [None, *((f"{n:0>200}",) for n in range(1, 8)), None]
+    load.chunks = by_turns([[(*pair, part) for pair in pairwise(edges)] for part in parts])
+    assert len(orjson.dumps(load.plan_document())) > 8_000_000
+    fit(load)
+    assert 600 < len(orjson.dumps(load.plan_document())) <= PLAN_BYTES_MAX
+    assert [chunk.number for chunk in load.chunks] == list(range(len(load.chunks)))
+    # Each segment is still covered, without a gap.
+    for part in parts:
+        found = [chunk for chunk in load.chunks if chunk.segment is part]
+        assert (found[0].lower, found[-1].upper) == (None, None)
+        assert all(one.upper == other.lower for one, other in pairwise(found))
+    load.chunks = by_turns([[(None, None, Segment(f"{n:0>64}", "1"))] for n in range(20_000)])
+    with pytest.raises(TailraceError, match="cuts the table into 20,000 segments") as caught:
+        fit(load)
+    assert caught.value.kind is ErrorKind.CONFIGURATION
