@@ -121,8 +121,9 @@ class Applier:
 
     @property
     def eof(self) -> dict[TopicPartition, int]:
-        """Where the ends of partitions were met of which nothing that was consumed is kept back."""
-        return {p: end for p, end in self.consumer.eof.items() if not self.order.keeps(p)}
+        """Where the ends of partitions were met of which nothing that was consumed is kept back, or read again."""
+        seeks, keeps = self.cursors.seeks, self.order.keeps
+        return {p: end for p, end in self.consumer.eof.items() if p not in seeks and not keeps(p)}
 
     @property
     def reached(self) -> dict[TopicPartition, int]:
@@ -392,6 +393,8 @@ class Applier:
     def fail(self, error: TailraceError) -> None:
         """Roll back to what is durable, and do what the kind of error asks for. Raises what ends the service."""
         self.trouble = error
+        # What was consumed last may not have been taken in: nobody has reached an end that was met behind it.
+        self.cursors.seeks.update(self.cursors.positions)
         action = error.action
         if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX and not isinstance(error, SupplantedError):
             # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from apply.batching.batch import Record
 from apply.goal import Goal
 from apply.limits import Limits
 from apply.memory import MemorySink
@@ -64,6 +65,34 @@ def test_nobody_has_reached_an_end_that_was_met_before_going_back() -> None:
     goal = Goal({(p.topic, p.partition): end for p, end in rig.topics.ends.items()}, {})
     goal.pass_own(member.applier.reached)
     assert goal.left == rig.topics.ends
+
+
+def test_nobody_has_reached_an_end_behind_what_could_not_be_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    partition = TopicPartition("shop.public.orders", 0)
+    member = rig.member(Policies(decode="stop"), take_all=True)
+    rig.topics.put(ORDERS, "c", None, (1, "new", None))
+    rig.settle(member)
+    rig.topics.put(ORDERS, "c", None, (2, "new", None), raw=b"\x01broken")
+    rig.topics.mark()
+    consume = member.consumer.consume
+
+    def interrupted(max_records: int, timeout_s: float) -> list[Record]:
+        if consume(max_records, timeout_s):
+            raise TailraceError(ErrorKind.TRANSPORT, "a record waits for its parts")
+        return []
+
+    monkeypatch.setattr(member.consumer, "consume", interrupted)
+    while member.applier.trouble is None:
+        member.applier.step()
+    assert (member.consumer.eof[partition], member.applier.reached[partition]) == (3, 1)
+    member.applier.drain()
+    monkeypatch.undo()
+    with pytest.raises(TailraceError, match="a broken record"):
+        rig.settle(member)
+    # As when the consumer is closed behind an error that ends the service.
+    member.applier.revoked([partition])
+    assert rig.group == {partition: Progress(1, 1)}
 
 
 def test_the_group_is_told_once_in_a_while_or_before_a_barrier_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
