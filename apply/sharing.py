@@ -39,7 +39,12 @@ class Sharing:
         if not mapped.constants:
             self._claims.claim(table.name, mapped.table, ())
             return mapped.table
+        # One without constants, which comes later, asks this alone.
+        self._claims.note(table.name, mapped.table, mapped.constants)
         sharers = self._sharers(mapped.table.name)
+        if sharers.keys() <= {table.name}:
+            # Nobody else has ever gone there: as long as it is so, its lives are those of the target's table.
+            return mapped.table
         known = sharers.get(table.name)
         own = known.newest if known is not None and known.newest.version > table.version else table
         forms = {name: self._map(one.newest) for name, one in sharers.items() if not one.is_gone}

@@ -100,7 +100,9 @@ class Claims:
                     table=str(source),
                     remedy="bring both to the same columns, or give one another name",
                 )
-            if all(pair in values for pair in constants):
+            # A column that is constant in one alone may have that value in the other, too.
+            others = dict(values)
+            if not any(others.get(place, value) != value for place, value in constants):
                 raise TailraceError(
                     ErrorKind.TARGET_SCHEMA,
                     f"{into}, and nothing in its key tells their rows apart",

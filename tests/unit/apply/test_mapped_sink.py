@@ -277,6 +277,42 @@ def test_a_table_that_shares_one_is_emptied_of_its_own_rows() -> None:
     assert INTO not in target.tables
 
 
+def test_a_table_that_might_share_one_and_is_alone_begins_anew_as_any_other() -> None:
+    target = MemoryTarget()
+    # Whoever prepares it empties it first, so that any other columns may come.
+    again = replace(EAST, columns=(*EAST.columns[:2], Column("essay", INT, "bigint")), version=2, life=2)
+    shared(target, EAST).prepare(EAST)
+    shared(target, again).prepare(again)
+    stored = target.tables[INTO]
+    assert (stored.schema.version, stored.schema.life) == (2, 2)
+    # From the second one on it is nobody's own, and stays so.
+    west = replace(again, name=WEST.name, version=1, life=1)
+    shared(target, again, west).prepare(west)
+    assert (stored.schema.version, stored.schema.life) == (3, 1)
+    shared(target, replace(again, version=3, life=3), gone=[west]).prepare(replace(again, version=3, life=3))
+    assert (stored.schema.version, stored.schema.life) == (4, 1)
+
+
+@pytest.mark.parametrize("first", ["east", "west"])
+def test_a_constant_of_one_alone_tells_no_rows_apart(first: str) -> None:
+    # The other one has the column from the source, with any values.
+    east = {"schema-name": "shop", "table-name": "east", "column-name": "%"}
+    text = {"type": "string", "length": 20}
+    shard = rule("add-column", value="shard", expression="'east'", data_type=text, object_locator=east)
+    rules = [shard, key("shard", "id"), *one_table()]
+    column = Column("shard", LogicalType(Family.STRING, length=20), "character varying(20)", nullable=False)
+    west = replace(WEST, columns=(*WEST.columns, column), key=(0, 3))
+    tables = sorted((EAST, west), key=lambda table: table.name.table != first)
+    _, (finding,) = mapped_tables(rules, tables)
+    assert "nothing in its key tells their rows apart" in finding.message
+    known = [Known(tables[0], is_gone=False)]
+    sink = MappedSink(MemorySink(MemoryTarget()), rules, tables=lambda: known)
+    sink.prepare(tables[0])
+    known.append(Known(tables[1], is_gone=False))
+    with pytest.raises(TailraceError, match="nothing in its key tells their rows apart"):
+        sink.prepare(tables[1])
+
+
 def test_where_no_statement_takes_out_the_rows_of_one_alone_it_is_suspended() -> None:
     target = with_rows_of_both()
     sink = shared(target, EAST, WEST)
