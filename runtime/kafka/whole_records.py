@@ -222,8 +222,9 @@ class _Parts:
 
     def _meet(self, problem: KafkaError, offset: int, joining: Joining) -> None:
         if problem.code() == KafkaError._PARTITION_EOF:
-            # Before the last part: their transaction's end is not written everywhere yet.
-            if offset >= joining.where.first + joining.where.part_count:
+            # Before the last part: their transaction's end is not written everywhere yet. Before the next one, too: the
+            # topic ends where they should begin, since it was made anew, and the reading began at its beginning.
+            if not joining.next <= offset < joining.where.first + joining.where.part_count:
                 raise joining.lost()
         elif problem.code() in PASSING:
             self._complaints(problem)

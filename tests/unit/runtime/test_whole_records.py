@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 
 from runtime.kafka import whole_records
-from runtime.kafka.whole_records import LostRecord, WholeRecords
+from runtime.kafka.whole_records import LostRecord, WholeRecords, _Parts
 from schemas.errors import ErrorKind, TailraceError
 from schemas.parts import HEADER, Joining, parts, reference
 
@@ -125,3 +125,16 @@ def test_parts_that_are_gone_are_the_records_own_trouble(records: WholeRecords, 
     topic.here = [list(parts(VALUE[:-1] + b"x", PART_BYTES))]
     ((lost,), _) = records.whole([LARGE])
     assert isinstance(lost, LostRecord)
+
+
+def test_parts_are_gone_where_their_topic_ends_behind_them_or_before_they_begin() -> None:
+    joining = Joining(reference(VALUE, 40, PART_BYTES))
+    joining.add(b"first")
+    met = KafkaError(KafkaError._PARTITION_EOF)
+    topic = _Parts({}, "parts")
+    for waiting in (41, 65):
+        topic._meet(met, waiting, joining)
+    # It was made anew and has fewer records than it had; or retention has passed them.
+    for gone in (0, 40, 66):
+        with pytest.raises(TailraceError, match="1 of 26 parts of a record of 2,560 bytes are there"):
+            topic._meet(met, gone, joining)
