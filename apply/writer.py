@@ -229,7 +229,8 @@ class Writer:
         if deferred:
             self.sink.defer()
         if batch.truncated:
-            self.sink.truncate(list(batch.truncated.values()))
+            # Children first, for sinks that empty tables one after the other.
+            self.sink.truncate(sorted(batch.truncated.values(), key=lambda t: self._rank(t.name), reverse=True))
         rejected: list[Rejected] = []
         contradicted: list[Contradiction] = []
         for level in _levels(batch, self._rank):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -231,6 +232,24 @@ def test_a_row_that_the_target_refuses_is_parked_with_what_depends_on_it_and_the
     assert [row[0] for row in rig.target.read(CHILDREN.name)] == [1, 3]
     kinds = {(record.topic, record.kind) for _, record in rig.dead_letters.records}
     assert kinds == {("shop.public.parents", "row-rejected"), ("shop.public.children", "row-conflict")}
+
+
+def test_tables_that_a_transaction_empties_are_emptied_children_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = rig_of(5)
+    member = rig.member(take_all=True, by_commit=True)
+    emptied: list[TableName] = []
+    truncate = member.sink.truncate
+
+    def noted(tables: Sequence[TableSchema]) -> None:
+        emptied.extend(table.name for table in tables)
+        truncate(tables)
+
+    monkeypatch.setattr(member.sink, "truncate", noted)
+    for table in (PARENTS, CHILDREN):
+        rig.topics.put(table, "t", None, None)
+    rig.topics.put_mark(whole=True)
+    rig.settle(member)
+    assert emptied == [CHILDREN.name, PARENTS.name]
 
 
 def test_a_policy_to_stop_stops_before_anything_of_the_transaction_is_written() -> None:
