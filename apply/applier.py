@@ -87,10 +87,8 @@ class Applier:
         """Whether somebody waits for the writer to be idle: no batch is handed over but to end what is open."""
         self.trouble: TailraceError | None = None
         """What is being waited out; None while all is well."""
-        self._executor = executor
-        self._backoff = backoff
-        self._limits = limits
-        self._monotonic = monotonic
+        self._executor, self._backoff = executor, backoff
+        self._limits, self._monotonic = limits, monotonic
         self._group = GroupOffsets()
         self._future: Future[Outcome] | None = None
         self._unclaimed: set[TopicPartition] = set()
@@ -98,8 +96,7 @@ class Applier:
         self._more = self._each_row = self._is_met = False
         self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
         self.claims = Claims(writer.sink, self.builder.clean, self.cursors.ahead)
-        self._touched: set[TopicPartition] = set()
-        self._retry_at, self._fences = 0.0, 0
+        self._touched, self._retry_at, self._fences = set[TopicPartition](), 0.0, 0
         self._congested_since: float | None = None
         self._room = Room(limits)
 
@@ -122,8 +119,7 @@ class Applier:
     @property
     def eof(self) -> dict[TopicPartition, int]:
         """Where the ends of partitions were met of which nothing that was consumed is kept back, or read again."""
-        seeks, keeps = self.cursors.seeks, self.order.keeps
-        return {p: end for p, end in self.consumer.eof.items() if p not in seeks and not keeps(p)}
+        return {p: end for p, end in self.consumer.eof.items() if not (p in self.cursors.seeks or self.order.keeps(p))}
 
     @property
     def reached(self) -> dict[TopicPartition, int]:
@@ -157,7 +153,11 @@ class Applier:
             self._advance()
             self._try_waiting()
             self._submit()
-        except TailraceError as error:
+        except BaseException as error:
+            # What was consumed last may not have been taken in: nobody has reached an end that was met behind it.
+            self.cursors.seeks.update(self.cursors.positions)
+            if not isinstance(error, TailraceError):
+                raise
             self.fail(error)
 
     def in_background(self, job: Callable[[], None]) -> None:
@@ -393,8 +393,6 @@ class Applier:
     def fail(self, error: TailraceError) -> None:
         """Roll back to what is durable, and do what the kind of error asks for. Raises what ends the service."""
         self.trouble = error
-        # What was consumed last may not have been taken in: nobody has reached an end that was met behind it.
-        self.cursors.seeks.update(self.cursors.positions)
         action = error.action
         if error.kind is ErrorKind.INVARIANT and self._fences < FENCES_MAX and not isinstance(error, SupplantedError):
             # Most likely fenced: another applier has claimed what the group is about to tell us that we lost.

@@ -88,9 +88,16 @@ def test_nobody_has_reached_an_end_behind_what_could_not_be_taken_in(monkeypatch
     assert (member.consumer.eof[partition], member.applier.reached[partition]) == (3, 1)
     member.applier.drain()
     monkeypatch.undo()
+    add = member.applier.builder.add
+    monkeypatch.setattr(member.applier.builder, "add", lambda _: {}["a fault of ours"])
+    with pytest.raises(KeyError):
+        rig.settle(member)
+    # As when the consumer is closed behind what ends the service.
+    member.applier.checkpoint()
+    assert rig.group == {partition: Progress(1, 1)}
+    monkeypatch.setattr(member.applier.builder, "add", add)
     with pytest.raises(TailraceError, match="a broken record"):
         rig.settle(member)
-    # As when the consumer is closed behind an error that ends the service.
     member.applier.revoked([partition])
     assert rig.group == {partition: Progress(1, 1)}
 
