@@ -89,7 +89,11 @@ def test_nobody_has_reached_an_end_behind_what_could_not_be_taken_in(monkeypatch
     member.applier.drain()
     monkeypatch.undo()
     add = member.applier.builder.add
-    monkeypatch.setattr(member.applier.builder, "add", lambda _: {}["a fault of ours"])
+
+    def faulty(_: object) -> None:
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(member.applier.builder, "add", faulty)
     with pytest.raises(KeyError):
         rig.settle(member)
     # As when the consumer is closed behind what ends the service.
