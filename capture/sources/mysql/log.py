@@ -417,14 +417,14 @@ class MysqlLog:
             return
         self._maps.clear()
         is_applied = self._maps.leaves_out(statement)
-        tables = self._versions.in_force(names) if statement.effect is Effect.TRUNCATE else []
-        if tables and not is_applied and not self._is_behind():
+        effect, tables = statement.effect, self._versions.in_force(names)
+        if effect is Effect.TRUNCATE and tables and not is_applied and not self._is_behind():
             out.append(Truncate(tables, self._begin(out)))
+        changes = [c for name in names for c in self._versions.follow(effect, name, is_applied=is_applied)]
         if statement.tag and not is_applied and not self._is_behind():
-            out.append(LogMessage(DDL_PREFIX, ddl_document(statement, text, names), self._begin(out)))
-        if statement.effect is not Effect.TRUNCATE:
-            for name in names:
-                self._announce(self._versions.follow(statement.effect, name, is_applied=is_applied), out)
+            document = ddl_document(statement, text, [*tables, *changes])
+            out.append(LogMessage(DDL_PREFIX, document, self._begin(out)))
+        self._announce(changes, out)
 
     def _is_behind(self) -> bool:
         """Count one change of the open transaction; tell whether it was returned before."""

@@ -8,15 +8,15 @@ the catalogue, or at worst a reload, never a row.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import Enum, auto
 from itertools import dropwhile
 from typing import NamedTuple
 
 import orjson
 
-from schemas.changes import APPLIED_COMMENT, APPLIED_DROP_COMMENT
-from schemas.table import TableName
+from schemas.changes import APPLIED_COMMENT, APPLIED_DROP_COMMENT, SchemaChange
+from schemas.table import TableName, TableSchema
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = 0x4, 0x100000
 """Of `sql_mode` what changes where names and strings end."""
@@ -38,8 +38,11 @@ _TOKEN_OF_NAMES = re.compile(_WORDS.replace(r'[^"\\]|\\.|', '[^"]|'), _FLAGS)
 _MODIFIERS = frozenset({"OR", "REPLACE", "ONLINE", "OFFLINE", "IGNORE", "UNIQUE", "FULLTEXT", "SPATIAL"})
 """Words that may stand between a statement's verb and what it is about."""
 
-STATEMENT_CHARACTERS_MAX = 100_000
-"""What is told of a statement: a record of Kafka is 1 MB at most unless brokers are told otherwise."""
+STATEMENT_CHARACTERS_MAX, OBJECTS_MAX = 100_000, 1000
+"""What is told of a statement at most: a record of Kafka is 1 MB at most unless brokers are told otherwise."""
+
+_PASSWORD = re.compile(r"""\bpassword(?:\s+\\*["']|\s*=)""", re.IGNORECASE)
+"""As options of Spider and CONNECT have it, in the string of a comment or of an option list."""
 
 _XID = re.compile(r"X'([0-9a-fA-F]*)',X'([0-9a-fA-F]*)',(\d+)")
 
@@ -106,12 +109,15 @@ def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
         return Statement(Effect.LEAVE, names, is_applied=True)
     databases = tuple(name.table for name in names) if first == "DROP" and second in ("DATABASE", "SCHEMA") else ()
     is_applied = comment.startswith(APPLIED_COMMENT)
-    return Statement(_effect_of(words), () if databases else names, databases, is_applied, _tag(words))
+    tag = "" if _PASSWORD.search(text) else _tag(words)
+    return Statement(_effect_of(words), () if databases else names, databases, is_applied, tag)
 
 
-def ddl_document(statement: Statement, text: str, names: Sequence[TableName]) -> bytes:
-    """Return what is told of a statement on the ddl topic, in the form of `capture.source.DDL_PREFIX`."""
-    objects = [str(name) for name in names]
+def ddl_document(statement: Statement, text: str, about: Iterable[TableSchema | SchemaChange]) -> bytes:
+    """Return what is told of a statement on the ddl topic, in the form of `capture.source.DDL_PREFIX`. `about`: the
+    tables that it concerns, for of its words most are no names.
+    """
+    objects = [str(name) for name in sorted({one.name for one in about})[:OBJECTS_MAX]]
     return orjson.dumps({"tag": statement.tag, "statement": text[:STATEMENT_CHARACTERS_MAX], "objects": objects})
 
 

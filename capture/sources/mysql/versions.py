@@ -95,6 +95,8 @@ class Versions:
 
     def follow(self, effect: Effect, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
         """Return what to announce of a table that a statement concerns, which may be an applier's (`is_applied`)."""
+        if effect is Effect.TRUNCATE:
+            return []
         if effect is Effect.LEAVE and is_applied:
             # At once: the statement that drops it does not say whose it is.
             self._leaving.add(name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from capture.sources.mysql import binlog
 from capture.sources.mysql.catalog import Catalog
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.log import MysqlLog
@@ -108,6 +110,20 @@ def test_definitions_that_an_applier_has_marked_are_known_by_it(skips: bool) -> 
     assert seen == [("a", False, True, skips), *altered, ("a", True, False, skips), *of_b]
     assert [document["statement"] for document in told] == (texts[3:] if skips else [*texts[:2], *texts[3:]])
     assert told[-2] == {"tag": "CREATE TABLE", "statement": texts[4], "objects": ["shop.b"]}
+
+
+def test_objects_of_a_statement_are_tables_and_not_all_of_its_words() -> None:
+    found = {TableName("shop", "b"): TableSchema(TableName("shop", "b"), (), ())}
+    catalog = cast("Catalog", SimpleNamespace(find_table=found.get))
+    versions = Versions(catalog, Selection(["shop.*"]), [], "error", folds_names=False)
+    body = struct.pack("<IIBHH", 1, 0, len("shop"), 0, 0) + b"shop\0"
+    texts = ("create table b (id int, word varchar(10))", "alter table b add n int", "drop table b")
+    events = Events(*(event for text in texts for event in (GROUP, (binlog.QUERY, body + text.encode()))))
+    changes = _reading(versions, events, skips=False).poll(0)
+    told = [json.loads(change.content)["objects"] for change in changes if isinstance(change, LogMessage)]
+    assert told == [["shop.b"]] * 3
+    kinds = [type(change) for change in changes if isinstance(change, SchemaChange | LogMessage)]
+    assert kinds == [LogMessage, SchemaChange, LogMessage, LogMessage, SchemaChange]
 
 
 def test_what_is_known_of_a_table_does_not_grow_with_its_numbers() -> None:
