@@ -144,7 +144,17 @@ class Completion:
         if not is_altered or self._writer.sink.capabilities.history or self._writer.has_prepared(table):
             return None
         # Whoever owns partitions does it: to repeat it changes nothing, and the target lets one at a time.
-        return self._job(topic, table, lambda: self._writer.follow(table))
+        return self._job(topic, table, lambda: self._follow(topic, table))
+
+    def _follow(self, topic: str, table: TableSchema) -> None:
+        try:
+            self._writer.follow(table)
+        except TailraceError as error:
+            if error.kind is not ErrorKind.TARGET_THROTTLED:
+                raise
+            # Somebody reads or locks it. No row waits for it, and the rows of other tables need not.
+            self._retry_at[topic] = self._monotonic() + RETRY_S
+            log.warning("table not altered yet", table=str(table.name), reason=str(error), retry_s=RETRY_S)
 
     def _attend_drop(
         self, topic: str, table: TableSchema, dropped: Dropped, reached: Mapping[TopicPartition, int]

@@ -222,6 +222,30 @@ def test_a_table_is_not_altered_ahead_of_its_truncate_or_its_end(is_gone: bool) 
     assert rig.target.tables[ORDERS.name].schema is ORDERS
 
 
+def test_a_table_that_cannot_be_altered_yet_keeps_nobody_waiting() -> None:
+    """Somebody reads it at the target, and no row of it is there to be written."""
+    rig = Rig([ORDERS])
+    member = rig.member(take_all=True)
+    done = completion(rig, member)
+    rig.topics.add(ORDERS_2)
+    reached = dict.fromkeys(rig.topics.logs, 0)
+    locked = True
+
+    def refuse(operation: str) -> None:
+        if operation == "prepare" and locked:
+            raise TailraceError(ErrorKind.TARGET_THROTTLED, "locked")
+
+    rig.target.fail = refuse
+    done.attend(reached)
+    locked = False
+    done.attend(reached)
+    assert ORDERS.name not in rig.target.tables, "too early"
+    rig.clock.now += RETRY_S + 1
+    done.attend(reached)
+    assert rig.target.tables[ORDERS.name].schema is ORDERS_2
+    assert done.failed == {}
+
+
 def test_the_writer_says_whether_it_completed_the_load_itself() -> None:
     rig = Rig([ORDERS])
     sink = MemorySink(rig.target)
