@@ -152,7 +152,7 @@ class _Service:
                 self._partition_count,
                 limits=limits_of(settings),
                 ddl=settings.ddl.altered,
-                comes_again=settings.mode is not Mode.CDC and not is_foreign,
+                comes_again=settings.rewritten_rows_come_again,
             )
             if policies.contradictions.looks and sink.capabilities.finds:
                 self._look_for_conflicts()

@@ -274,6 +274,12 @@ class Settings(Section):
         """What becomes of tables that a target has before their load; without a load they are kept."""
         return self.apply.existing_tables if self.mode is not Mode.CDC else ExistingTables.KEEP
 
+    @property
+    def rewritten_rows_come_again(self) -> bool:
+        """Whether rows that the source rewrites are published again: not without loads, nor if an applier did it."""
+        is_loaded = self.mode is not Mode.CDC and not isinstance(self.source, DebeziumSource)
+        return is_loaded and not self.loopback_prevention
+
     def transformations(self, target: str) -> list[TransformationRule]:
         """Return the rules that stand between the topics and a target: its own, or those of all targets."""
         mappings = self.target(target).mappings or self.mappings

@@ -215,6 +215,17 @@ def test_a_topic_is_known_to_be_compacted(topics: dict[str, Any], expected: bool
     assert route(parse(document(topics=topics)), TableName("public", "t")).is_compacted is expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, True), ({"mode": "cdc"}, False), ({"loopback_prevention": True}, False)],
+)
+def test_values_of_an_earlier_type_are_left_out_only_if_their_rows_come_again(
+    changes: dict[str, Any], expected: bool
+) -> None:
+    """A side that an applier altered after the other one is not loaded again: its rows on the way are all there is."""
+    assert parse(document(**changes)).rewritten_rows_come_again is expected
+
+
 def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
     target = {"database": "d", "user": "u"}
     settings = parse(document(targets={"b": target, "a": target}))
