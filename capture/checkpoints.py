@@ -4,7 +4,7 @@
 |---|---|
 | `"epoch"` | the epoch that a new life's commit sequence begins with; written by a reset |
 | `"position"` | identity of the log, position, commit sequence, transactions that a snapshot may not see yet |
-| `"tables"` | the table versions in force at that position |
+| `"tables"` | the table versions in force at that position, and tables that an applier has altered of late |
 | `["load",S,T]` | a table's load: its state, generation and chunks |
 | `["progress",S,T]` | which of the chunks are published |
 | `"signals"` | up to where signals are obeyed, and what was answered |
@@ -15,7 +15,7 @@ one that recovers run the same code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,8 @@ class Checkpoint:
     """The table versions in force."""
     marks: dict[TableName, str] = field(default_factory=dict)
     """What the source said of their log then: `Source.marks`."""
+    applied: set[TableName] = field(default_factory=set)
+    """Tables that an applier has altered, and of which the catalogue was not asked since."""
     plans: dict[TableName, dict[str, Any]] = field(default_factory=dict)
     progress: dict[TableName, dict[str, Any]] = field(default_factory=dict)
     signals: dict[str, Any] = field(default_factory=dict)
@@ -138,9 +140,11 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
                 Transaction(str(xid), _whole(xid), _whole(commit), 0) for xid, commit in document.get("unsettled", ())
             ]
         case "tables":
-            for schema, table, version, *mark in _document(value)["tables"]:
+            document = _document(value)
+            for schema, table, version, *mark in document["tables"]:
                 checkpoint.versions[TableName(schema, table)] = _whole(version)
                 checkpoint.marks.update({TableName(schema, table): str(text) for text in mark})
+            checkpoint.applied = {TableName(str(schema), str(table)) for schema, table in document.get("applied", ())}
         case "signals":
             document = _document(value)
             answers = {str(identifier): str(answer) for identifier, answer in document.get("answers", {}).items()}
@@ -196,12 +200,19 @@ def position_record(
     return POSITION_KEY, orjson.dumps(document)
 
 
-def tables_record(versions: Mapping[TableName, int], marks: Mapping[TableName, str]) -> Record:
-    """Return the record that says which table versions are in force, and what their log's marks were."""
+def tables_record(
+    versions: Mapping[TableName, int], marks: Mapping[TableName, str], applied: Collection[TableName] = ()
+) -> Record:
+    """Return the record that says which table versions are in force, what their log's marks were, and which tables an
+    applier has altered of late.
+    """
     tables = [
         [*name, version, *((marks[name],) if name in marks else ())] for name, version in sorted(versions.items())
     ]
-    return TABLES_KEY, orjson.dumps({"version": FORM_VERSION, "tables": tables})
+    document: dict[str, Any] = {"version": FORM_VERSION, "tables": tables}
+    if applied:
+        document["applied"] = [[*name] for name in sorted(applied)]
+    return TABLES_KEY, orjson.dumps(document)
 
 
 def plan_record(load: TableLoad) -> Record:

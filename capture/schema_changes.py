@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -53,7 +54,9 @@ class SchemaChanges:
         tables: Tables,
         catalogue: Catalogue,
         loading: Loading,
+        applied: Iterable[TableName] = (),
     ) -> None:
+        """`applied` is what the checkpoint says of it."""
         self._settings = settings
         self._source = source
         self._publisher = publisher
@@ -65,12 +68,16 @@ class SchemaChanges:
         """Whether the log has told of a statement since: a table may have changed, and stay without new rows."""
         self._awaited: tuple[int, list[SchemaChange]] | None = None
         self._seen: dict[TableName, TableSchema] = {}
-        self._applied: set[TableName] = set()
-        """Tables that an applier alters, after the side that our targets are on: they have its rows."""
+        self.applied = set(applied)
+        """Tables that an applier alters, after the side that our targets are on: they have its rows. The checkpoint has
+        them too: what is found after a restart may be what the log told before it.
+        """
         self._applied_before: set[TableName] = set()
         """Those of them that the catalogue was looked at after."""
+        self._leaving: dict[TableName, TableSchema] = {}
+        """Tables that an applier drops: where that is two statements the catalogue may have them still."""
         self.is_dirty = False
-        """Whether the versions in force are others than the checkpoint says."""
+        """Whether the checkpoint says other versions than those in force, or others that an applier has altered."""
 
     def follow(self, change: SchemaChange, position: Position) -> None:
         """Go on with what the log says of a table from here. Raises SOURCE_SCHEMA where the policy is to stop."""
@@ -78,7 +85,8 @@ class SchemaChanges:
         feed = self._publisher.feeds.get(change.name)
         if change.is_applied and change.before is not None and change.after is not None:
             # It says nothing of the version: of that the catalogue may have told already, and the log not yet.
-            self._applied.add(change.name)
+            self.is_dirty |= change.name not in self.applied
+            self.applied.add(change.name)
             self._applied_before.discard(change.name)
             return
         if feed is not None and (change.after is None or _is_another(feed.table, change.after)):
@@ -151,6 +159,9 @@ class SchemaChanges:
         # What a version's fingerprint costs is paid once for each.
         tables = [seen if (seen := self._seen.get(t.name)) == t else t for t in self._source.tables()]
         self._seen = {table.name: table for table in tables}
+        left = self._leaving
+        self._leaving = {t.name: t for t in tables if t.name in left and not _is_another(left[t.name], t)}
+        tables = [table for table in tables if table.name not in self._leaving]
         known: dict[TableName, TableSchema | None] = {n: feed.table for n, feed in self._publisher.feeds.items()}
         present = {table.name: table for table in tables}
         if any(_is_another(known.get(table.name), table) for table in tables):
@@ -162,8 +173,11 @@ class SchemaChanges:
             for name in sorted(known.keys() | present.keys())
             if not _same(known.get(name), present.get(name))
         ]
-        self._applied -= self._applied_before
-        self._applied_before = set(self._applied)
+        # Not of those found just now: they are followed later.
+        done = self._applied_before - {change.name for change in found}
+        self.is_dirty |= bool(done)
+        self.applied -= done
+        self._applied_before = set(self.applied)
         if found:
             self._awaited = (self._source.visible_position().commit, found)
 
@@ -181,6 +195,7 @@ class SchemaChanges:
     def _create(self, source_table: TableSchema, position: Position, *, is_applied: bool) -> None:
         table = self._catalogue.numbered(source_table, anew=True) if is_applied else self.number(source_table)
         self._tables.add([(table, source_table)])
+        self._leaving.pop(table.name, None)
         self.is_dirty = True
         self._record("created", table, position)
         feed = self._publisher.feeds[table.name]
@@ -195,7 +210,7 @@ class SchemaChanges:
     def _alter(self, feed: Feed, change: SchemaChange, source_table: TableSchema, position: Position) -> None:
         self._stop_if_told(self._settings.ddl.altered, feed.table, "changed", position)
         before = feed.table
-        is_applied = before.name in self._applied
+        is_applied = before.name in self.applied
         # Another key sends rows to other partitions, out of order with what stands there: the table begins anew. Not
         # if the other side did so: that would empty what the rows here came from.
         is_void = not is_applied and changes_key(before, source_table) and before.name in self._loading.loads
@@ -243,6 +258,8 @@ class SchemaChanges:
 
     def _drop(self, feed: Feed, position: Position, *, is_applied: bool) -> None:
         name = feed.table.name
+        if is_applied:
+            self._leaving[name] = feed.table
         del self._publisher.feeds[name]
         self.is_dirty = True
         self._loading.forget(name)

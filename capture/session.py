@@ -109,7 +109,9 @@ class Session:
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold
         self._identity: dict[str, str] = {}
-        self.changes = SchemaChanges(settings, around.source, self.publisher, self._tables, catalogue, self.loading)
+        self.changes = SchemaChanges(
+            settings, around.source, self.publisher, self._tables, catalogue, self.loading, checkpoint.applied
+        )
         self._unannounced: list[TableLoad] = []
         self._gone = catalogue.to_announce()  # as a committed transaction says
         self._in_transaction = False
@@ -329,7 +331,7 @@ class Session:
         if self.changes.is_dirty:
             versions = {name: feed.table.version for name, feed in publisher.feeds.items()}
             marks = self._around.source.marks([feed.source_table for feed in publisher.feeds.values()])
-            publisher.record(topic, *checkpoints.tables_record(versions, marks))
+            publisher.record(topic, *checkpoints.tables_record(versions, marks, self.changes.applied))
             self.changes.is_dirty = False
         for key, value in self.loading.records():
             publisher.record(topic, key, value)

@@ -94,6 +94,10 @@ def _checkpoints() -> Topic:
             checkpoints.position_record(identity, _POSITION, _SEQ, [], ["public.*"]),
         ),
         _example("The versions in force", checkpoints.tables_record({_TABLE.name: 1}, {_TABLE.name: "16412.16413"})),
+        _example(
+            "The same, where an applier has altered a table of late (`loopback_prevention`)",
+            checkpoints.tables_record({_TABLE.name: 1}, {_TABLE.name: "16412.16413"}, {_TABLE.name}),
+        ),
         _example("The plan of a full load", checkpoints.plan_record(load)),
         _example("Its progress", checkpoints.progress_record(load)),
     ]

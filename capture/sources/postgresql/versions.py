@@ -135,7 +135,7 @@ class Versions:
                 return []
             self._tables[name], self._oids[name], self._names[found.number] = found, found.number, name
             return [SchemaChange(name, None, found, is_applied=True)]
-        if current is None:
+        if current is None or event not in ("altered", "dropped"):
             return []
         if event == "altered":
             return [SchemaChange(name, current, current, is_applied=True)]

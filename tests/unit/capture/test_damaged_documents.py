@@ -43,7 +43,7 @@ def whole_checkpoint() -> dict[bytes, bytes]:
     cut = Open("5:7", 7, 1, {"public.orders": 1}).document()
     records = [
         checkpoints.position_record({"system": "x"}, Position(7, 1), first_sequence(1) + 3, [], ["public.*"], cut),
-        checkpoints.tables_record({TABLE.name: 1}, {TABLE.name: "16412.16413"}),
+        checkpoints.tables_record({TABLE.name: 1}, {TABLE.name: "16412.16413"}, {TABLE.name}),
         checkpoints.plan_record(load),
         checkpoints.progress_record(load),
         (checkpoints.SIGNALS_KEY, b'{"version":1,"next":2,"answers":{"a":"paused"}}'),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from capture import checkpoints
 from capture.schema_changes import SchemaChanges, changes_key, rewrites_rows
 from schemas.changes import SchemaChange
+from schemas.policies import DdlPolicies
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
@@ -44,7 +47,73 @@ def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:
     nobody: Any = SimpleNamespace()
     changes = SchemaChanges(nobody, nobody, publisher, nobody, nobody, nobody)
     changes.follow(SchemaChange(told.name, told, told, is_applied=True), Position(7))
-    assert (feed.table, changes.is_dirty) == (known, False)
+    assert feed.table is known
+    # A restart that finds what was altered must know by whom.
+    assert changes.is_dirty
+    key, value = checkpoints.tables_record({}, {}, changes.applied)
+    assert value is not None
+    assert checkpoints.decode({key: value}).applied == {told.name}
+    assert not checkpoints.decode({key: checkpoints.tables_record({}, {})[1] or b""}).applied
+
+
+def _watched(tables: list[TableSchema], *known: TableSchema, applied: Iterable[TableName] = ()) -> SchemaChanges:
+    """Return what follows tables that the catalogue has as `tables` says; the log is always read to its end."""
+    feeds = {table.name: SimpleNamespace(table=table, source_table=table, held_back=None) for table in known}
+    source: Any = SimpleNamespace(
+        tables=lambda: list(tables),
+        visible_position=lambda: Position(9),
+        format_position=str,
+        has_table=lambda _name: True,
+        prepare=lambda _tables: None,
+    )
+    publisher: Any = SimpleNamespace(flush=lambda: None, feeds=feeds, record=lambda *_: None, sequence=0, now_us=0)
+    loading: Any = SimpleNamespace(forget=lambda _name: None)
+    settings: Any = SimpleNamespace(name="shop", source=SimpleNamespace(database="d"), ddl=DdlPolicies(), topics=None)
+    nobody: Any = SimpleNamespace()
+    return SchemaChanges(settings, source, publisher, nobody, nobody, loading, applied)
+
+
+def test_a_table_is_known_as_altered_by_an_applier_until_what_it_altered_is_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first look may come before the catalogue shows it, and a restart before the first look."""
+    before, after = _table("ab"), _table("abc")
+    tables = [before]
+    changes = _watched(tables, before, applied=[before.name])
+    followed: list[bool] = []
+
+    def alter(feed: Any, *_: object) -> None:
+        followed.append(before.name in changes.applied)
+        feed.table = after
+
+    monkeypatch.setattr(changes, "_alter", alter)
+    for look in range(4):
+        if look == 1:
+            tables[:] = [after]
+        changes.look_around(look * 100.0)
+        changes.follow_catalogue(Position(9))
+    assert followed == [True]
+    assert not changes.applied
+
+
+def test_a_table_that_an_applier_is_about_to_drop_is_not_taken_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In MySQL's log it goes with the statement before, and the drop itself may fail, or wait."""
+    table = _table("ab")
+    tables = [table]
+    changes = _watched(tables, table)
+    made: list[TableSchema] = []
+    monkeypatch.setattr(changes, "_create", lambda found, *_, **__: made.append(found))
+    monkeypatch.setattr("capture.schema_changes.check_routes", lambda *_: None)
+    changes.follow(SchemaChange(table.name, table, None, is_applied=True), Position(7))
+    for look in range(3):
+        changes.look_around(look * 100.0)
+        changes.follow_catalogue(Position(9))
+    assert made == []
+    another = replace(table, number=8)
+    tables[:] = [another]
+    changes.look_around(900.0)
+    changes.follow_catalogue(Position(9))
+    assert made == [another]
 
 
 def test_a_statement_that_is_told_lets_the_catalogue_be_read_soon() -> None:
