@@ -193,7 +193,11 @@ class SchemaChanges:
                 self.follow(change, position)
 
     def _create(self, source_table: TableSchema, position: Position, *, is_applied: bool) -> None:
-        table = self._catalogue.numbered(source_table, anew=True) if is_applied else self.number(source_table)
+        table = (
+            self._catalogue.numbered(source_table, anew=True, is_applied=True)
+            if is_applied
+            else self.number(source_table)
+        )
         self._tables.add([(table, source_table)])
         self._leaving.pop(table.name, None)
         self.is_dirty = True
@@ -215,7 +219,7 @@ class SchemaChanges:
         # if the other side did so: that would empty what the rows here came from.
         is_void = not is_applied and changes_key(before, source_table) and before.name in self._loading.loads
         storage = self._storage_known(before)
-        table = self._catalogue.numbered(source_table, void=is_void)
+        table = self._catalogue.numbered(source_table, void=is_void, is_applied=is_applied)
         hit("capture.schema.before")
         self._tables.add([(table, source_table)])
         self.is_dirty = True

@@ -144,6 +144,9 @@ class TableSchema:
     """A digest of the rules by which capture makes it of `at_source`: other rules make another version."""
     key_made_by: str = ""
     """The same of those that make the key's values: other ones make other rows of all that are there."""
+    follows: int = 0
+    """The version since which appliers alone have altered the table, or made it, after the side that the targets are
+    on; 0: it is the source's own. Given by capture, not part of the fingerprint."""
     _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False, hash=False)
 
     @property
@@ -178,6 +181,7 @@ class TableSchema:
             document = self.to_document()
             for name in ("version", "life", "storage", "is_view"):
                 del document[name]
+            document.pop("follows", None)
             for column in document["columns"]:
                 del column["filling"], column["from_sequence"]
             if self.at_source is not None:
@@ -189,6 +193,8 @@ class TableSchema:
     def to_document(self) -> dict[str, Any]:
         """Return the JSON document that the schemas topic keeps."""
         document = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in _NOT_PLAIN}
+        if self.follows:
+            document["follows"] = self.follows
         if self.at_source is None:
             return document
         made = {"at_source": self.at_source.to_document(), "made_by": self.made_by, "key_made_by": self.key_made_by}
@@ -239,10 +245,11 @@ class TableSchema:
             at_source=cls.from_document(document["at_source"]) if document.get("at_source") else None,
             made_by=document.get("made_by", ""),
             key_made_by=document.get("key_made_by", ""),
+            follows=document.get("follows", 0),
         )
 
 
-_NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "_fingerprint"})
+_NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "follows", "_fingerprint"})
 
 
 def _plain(value: Any) -> Any:

@@ -117,18 +117,22 @@ class Catalogue:
             table=str(name),
         )
 
-    def numbered(self, table: TableSchema, *, anew: bool = False, void: bool = False) -> TableSchema:
+    def numbered(
+        self, table: TableSchema, *, anew: bool = False, void: bool = False, is_applied: bool = False
+    ) -> TableSchema:
         """Return the table under the next free version number; the newest version itself if it is the same table.
 
         `anew`: it gets a number of its own even if it is the same. `void`: what earlier versions wrote does not count.
+        `is_applied`: the targets' side has it so, or had it.
         """
         history = self.versions.get(table.name)
         if not history:
-            return replace(table, version=1, life=1)
+            return replace(table, version=1, life=1, follows=0)
         newest = history[-1].table
         if newest.fingerprint == table.fingerprint and not anew:
             return newest
-        return replace(table, version=newest.version + 1, life=newest.life + void)
+        follows = (newest.follows or newest.version) if is_applied else 0
+        return replace(table, version=newest.version + 1, life=newest.life + void, follows=follows)
 
     def entry(self, table: TableSchema) -> TableVersion | None:
         """Return what is known of a version; None for a new one."""

@@ -125,9 +125,13 @@ class RelationalPreparation(ABC, Generic[T, S]):
                 table, f"{target.name} is a {target.kind} at the target", "drop it, or map the schema to another one"
             )
         else:
-            # A table that we did not make is taken as it is, plus the columns that it lacks.
-            self._control.tell("altered", name)
-            self._alter(recorded or as_found(table, target.columns), table, target, spelling)
+            # A table that we did not make is taken as it is, plus the columns that it lacks. So is one that the source
+            # has altered after this side: it may have gone on since, and what it holds must not go.
+            comes_back = recorded is not None and 0 < table.follows <= recorded.version
+            old = as_found(table, target.columns) if recorded is None or comes_back else recorded
+            if old is not table:
+                self._control.tell("altered", name)
+            self._alter(old, table, target, spelling)
         problems = self._problems(table, self.read(table), spelling)
         if problems:
             raise schema_error(table, "; ".join(problems), "alter or drop the target's table, or leave the table out")
