@@ -127,7 +127,7 @@ class Catalogue:
         """
         history = self.versions.get(table.name)
         if not history:
-            return replace(table, version=1, life=1, follows=0)
+            return replace(table, version=1, life=1, follows=int(is_applied))
         newest = history[-1].table
         if newest.fingerprint == table.fingerprint and not anew:
             return newest

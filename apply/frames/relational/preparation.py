@@ -25,7 +25,9 @@ class RelationalPreparation(ABC, Generic[T, S]):
     """Prepares tables. `T` is a table as the target has it, `S` how the target spells a version's types."""
 
     def __init__(self, control: RelationalControlTables, existing_tables: ExistingTables = ExistingTables.KEEP) -> None:
-        """`existing_tables` says what becomes of a table that was not made, and never prepared, by us."""
+        """`existing_tables` says what becomes of a table that was not made, and never prepared, by us; one that the
+        source only has after this side stays.
+        """
         self._control = control
         self._existing_tables = existing_tables
 
@@ -114,7 +116,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             self._empty(table, target)
             self._control.mark_loaded(table.name, is_loaded=False)
             log.info("table emptied: it is loaded anew", table=str(table.name), version=table.version)
-        if recorded is None and target is not None and target.kind == "table":
+        if recorded is None and target is not None and target.kind == "table" and not table.follows:
             target = self._make_way(table, target)
         spelling = self._spelling(table)
         if target is None:

@@ -12,6 +12,7 @@ import pytest
 from apply.frames.relational.difference import difference
 from apply.frames.relational.preparation import RelationalPreparation
 from capture.publishing.schemas_topic import Catalogue
+from schemas.policies import ExistingTables
 from schemas.registry import TableVersion
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
@@ -28,7 +29,7 @@ def _table(*columns: tuple[str, int], version: int = 1) -> TableSchema:
 class _Preparation(RelationalPreparation[Any, None]):
     """A target that has a table with some columns, and says what would be done to it."""
 
-    def __init__(self, recorded: TableSchema, *columns: str) -> None:
+    def __init__(self, recorded: TableSchema | None, *columns: str) -> None:
         self.told: list[str] = []
         self.done: list[tuple[str, str]] = []
         self.found = SimpleNamespace(kind="table", columns=dict.fromkeys(columns), name=NAME)
@@ -39,8 +40,9 @@ class _Preparation(RelationalPreparation[Any, None]):
             recorded=lambda _name: recorded,
             record=lambda _table: None,
             tell=lambda event, _name: self.told.append(event),
+            names=list,
         )
-        super().__init__(control)
+        super().__init__(control, ExistingTables.EMPTY)
 
     def target_name(self, name: TableName) -> TableName:
         return name
@@ -64,7 +66,9 @@ class _Preparation(RelationalPreparation[Any, None]):
 
     def _create(self, *_: Any) -> None: ...
     def _empty(self, *_: Any) -> None: ...
-    def _clear(self, *_: Any) -> None: ...
+    def _clear(self, target: Any) -> None:
+        self.done.append(("clear", target.name.table))
+
     def _drop(self, *_: Any) -> None: ...
 
 
@@ -87,6 +91,14 @@ def test_what_comes_back_alters_nothing(recorded: int, follows: int, done: list[
     assert preparation.told == (["altered"] if done else [])
 
 
+@pytest.mark.parametrize(("follows", "done"), [(0, [("clear", "t")]), (1, [])])
+def test_a_table_that_was_made_here_is_not_emptied_for_the_load(follows: int, done: list[tuple[str, str]]) -> None:
+    """No load will bring its rows: the source has them from here."""
+    preparation = _Preparation(None, "id")
+    preparation.prepare(replace(_table(("id", 1)), follows=follows))
+    assert preparation.done == done
+
+
 def test_a_column_that_came_since_stays_and_one_that_is_missing_is_added() -> None:
     preparation = _Preparation(_table(("id", 1), ("c", 2)), "id", "c", "later")
     preparation.prepare(replace(_table(("id", 1), ("other", 3), version=2), follows=1))
@@ -95,7 +107,7 @@ def test_a_column_that_came_since_stays_and_one_that_is_missing_is_added() -> No
 
 def test_a_version_tells_since_when_appliers_alone_have_altered_the_table() -> None:
     catalogue = Catalogue("schemas", "registry")
-    assert catalogue.numbered(_table(("id", 1)), is_applied=True).follows == 0, "nobody has an earlier one"
+    assert catalogue.numbered(_table(("id", 1)), is_applied=True).follows == 1, "an applier has made it"
     seen = []
     for number, is_applied in enumerate((False, True, True, False, True), 1):
         # After a restart the source's form of a table is the one that was published.
