@@ -31,6 +31,10 @@ WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 _PROBE = "tailrace_probe"
 
+_PASSING = ("ResourceNotFoundException", "ActiveStatementsExceededException", "ActiveSessionsExceededException")
+_NOT_AVAILABLE = "ValidationException"
+"""What the service says of a session that it has ended, as of any request that it finds fault with."""
+
 
 class DataApiLink(Link):
     """One session of the Data API."""
@@ -95,13 +99,20 @@ class DataApiLink(Link):
     def _open_session(self) -> None:
         """Open a session, and make sure that it keeps a transaction. Raises PREREQUISITE."""
         self._session = None
+        try:
+            self._try_out()
+        except BaseException:
+            # What is not proven is not used, and a transaction may be open in it.
+            self._session = None
+            raise
+
+    def _try_out(self) -> None:
         doing = "opening a session"
         for statement in ("begin", f"create temporary table {_PROBE} (one integer)", "rollback"):
             self._send(statement, doing)
         there = "select count(*) from pg_catalog.pg_class where relname = " + literal(_PROBE)
         ((count,),) = self._result(self._send(there, doing)["Id"], doing)
         if int(count):
-            self._session = None
             raise TailraceError(
                 ErrorKind.PREREQUISITE,
                 "the Data API does not keep a transaction from one request to the next",
@@ -119,8 +130,9 @@ class DataApiLink(Link):
             self._session = asked.get("SessionId", self._session)
             done = self._await(asked["Id"], doing)
         except aws.AwsError as error:
+            was_open = self._session is not None
             self._session, self.begun = None, False
-            raise _classified(error, doing) from error
+            raise _classified(error, doing, was_open=was_open) from error
         self._used_at = clock.monotonic()
         if done["Status"] == "FINISHED":
             return done
@@ -175,11 +187,11 @@ class DataApiLink(Link):
             more = {"NextToken": page["NextToken"]}
 
 
-def _classified(error: Exception, doing: str) -> TailraceError:
-    """Return what a refused request means. A session that is gone is not known any more: that passes."""
-    found = aws.classify(error, doing)
-    gone = aws.code_of(error) in ("ResourceNotFoundException", "ActiveStatementsExceededException")
-    return TailraceError(ErrorKind.TARGET_CONNECTION, found.message) if gone else found
+def _classified(error: Exception, doing: str, *, was_open: bool = False) -> TailraceError:
+    """Return what a refused request means. A session that is gone, or too many of them: that passes."""
+    found, code = aws.classify(error, doing), aws.code_of(error)
+    passes = code in _PASSING or (was_open and code == _NOT_AVAILABLE)
+    return TailraceError(ErrorKind.TARGET_CONNECTION, found.message) if passes else found
 
 
 def _literal(value: Any) -> str:

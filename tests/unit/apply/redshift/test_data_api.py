@@ -1,0 +1,122 @@
+"""What the Data API may answer at a bad moment: no service of AWS is asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from apply.sinks.redshift.data_api import DataApiLink
+from schemas.errors import Action, TailraceError
+from schemas.redshift_target import RedshiftTarget
+
+PROBE = ["begin", "create temporary table tailrace_probe (one integer)", "rollback"]
+
+Told = dict[str, Any]
+
+
+class Service:
+    """Notes each statement with its session, and answers as `trouble` has it for some."""
+
+    def __init__(self) -> None:
+        self.sessions: list[list[str]] = []
+        self.trouble: dict[str, Callable[[], Told]] = {}
+        self._statements: list[str] = []
+
+    def execute_statement(self, **request: Any) -> Told:
+        if "SessionId" not in request:
+            self.sessions.append([])
+        number = int(request.get("SessionId", len(self.sessions) - 1))
+        self.sessions[number].append(request["Sql"])
+        self._statements.append(request["Sql"])
+        return {"Id": str(len(self._statements) - 1), "SessionId": str(number)}
+
+    def describe_statement(self, **request: Any) -> Told:
+        statement = self._statements[int(request["Id"])]
+        answer = self.trouble.pop(statement, lambda: {"Status": "FINISHED"})()
+        return {"Id": request["Id"], "ResultRows": 1, "HasResultSet": statement.startswith("select"), **answer}
+
+    def get_statement_result(self, **_: Any) -> Told:
+        return {"Records": [[{"longValue": 0}]]}
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def link(service: Service) -> DataApiLink:
+    document = {"engine": "redshift", "connect_by": "data-api", "database": "shop", "bucket_name": "shop-staging"}
+    made = DataApiLink(RedshiftTarget.model_validate({**document, "workgroup_name": "shop"}), "test")
+    made._made = service
+    return made
+
+
+def fail(error: Exception) -> Callable[[], Told]:
+    def failing() -> Told:
+        raise error
+
+    return failing
+
+
+def refusal(code: str) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": "a text"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    return ClientError(answer, "DescribeStatement")
+
+
+@pytest.mark.parametrize("which", PROBE)
+def test_a_session_that_was_not_proven_is_not_used(service: Service, link: DataApiLink, which: str) -> None:
+    service.trouble[which] = lambda: {"Status": "FAILED"}
+    with pytest.raises(TailraceError) as caught:
+        link.run("update 1")
+    assert caught.value.action is Action.RETRY
+    link.rollback()
+    assert link.run("update 2") == 1
+    # Of the first one nothing more is asked: it may be in a transaction, and keep none.
+    assert service.sessions[0] == PROBE[: PROBE.index(which) + 1]
+    assert service.sessions[1][:3] == PROBE
+    assert service.sessions[1][4:] == ["begin", "update 2"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal("ValidationException"),
+        refusal("ActiveStatementsExceededException"),
+        EndpointConnectionError(endpoint_url="http://127.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize("statement", ["update 1", "commit"])
+def test_a_session_that_is_lost_is_left(service: Service, link: DataApiLink, statement: str, error: Exception) -> None:
+    service.trouble[statement] = fail(error)
+    with pytest.raises(TailraceError) as caught, link.own_transaction():
+        link.run("update 1")
+    assert caught.value.action is Action.RETRY
+    assert not link.begun
+    link.run("update 2")
+    link.commit()
+    assert service.sessions[0][-1] == statement
+    assert service.sessions[1][4:] == ["begin", "update 2", "commit"]
+
+
+def test_a_request_that_is_refused_from_the_start_ends_it(service: Service, link: DataApiLink) -> None:
+    service.execute_statement = lambda **_: fail(refusal("ValidationException"))()  # type: ignore[method-assign]
+    with pytest.raises(TailraceError) as caught:
+        link.run("update 1")
+    assert caught.value.action is Action.STOP
+
+
+def test_a_statement_that_failed_is_rolled_back_in_its_session(service: Service, link: DataApiLink) -> None:
+    service.trouble["update 1"] = lambda: {"Status": "FAILED", "Error": "a value"}
+    with pytest.raises(TailraceError) as caught:
+        link.run("update 1")
+    assert "a value" not in str(caught.value)
+    link.rollback()
+    link.run("update 2")
+    assert [session[4:] for session in service.sessions] == [["begin", "update 1", "rollback", "begin", "update 2"]]
