@@ -124,6 +124,9 @@ class RowFiles(Section):
             raise ValueError("date_partition_style: hive needs date_partition_enabled")
         if self.date_partition_style == "hive" and self.date_partition_delimiter != "SLASH":
             raise ValueError("date_partition_style: hive has a folder for each part: date_partition_delimiter: SLASH")
+        own = (self.timestamp_column_name or "", self.sequence_column_name or "")
+        if taken := set(self.partition_columns).intersection(map(str.lower, own)):
+            raise ValueError(f"a column is called {taken.pop()}, as folders are by date_partition_style: hive")
         return self
 
 

@@ -82,8 +82,10 @@ def shape_of(table: TableSchema, settings: RowFiles, *, loads: bool) -> Shape:
         heads.append(Head(settings.timestamp_column_name, TIMESTAMP, lambda _, origin: origin.commit_ts_us))
     if settings.sequence_column_name is not None:
         heads.append(Head(settings.sequence_column_name, INT64, lambda _, origin: origin.seq))
-    names = {name.lower() for name in table.column_names} if settings.partition_columns else set(table.column_names)
-    taken = [name for name in (*(head.name for head in heads), *settings.partition_columns) if name in names]
+    # Readers of partitions do not tell capitals apart.
+    folded = str.lower if settings.partition_columns else str
+    names = set(map(folded, table.column_names))
+    taken = [name for name in (*(head.name for head in heads), *settings.partition_columns) if folded(name) in names]
     if taken and not together:
         raise TailraceError(
             ErrorKind.TARGET_SCHEMA,

@@ -22,7 +22,7 @@ TRIES_MAX = 5
 """How often a table is looked at again that somebody else has changed in the meantime."""
 
 _MISSING, _THERE = "EntityNotFoundException", "AlreadyExistsException"
-_CONFLICT = "ConcurrentModificationException"
+_BUSY = frozenset({"ConcurrentModificationException", "OperationTimeoutException", "ResourceNotReadyException"})
 
 _HIVE = "org.apache.hadoop.hive.ql.io"
 _FORMATS = {
@@ -38,6 +38,9 @@ _FORMATS = {
     ),
 }
 """Input, output and serializer. Athena user guide, "Parquet SerDe" and "OpenX JSON SerDe"."""
+
+_KEPT = ("Name", "Description", "Owner", "Retention", "PartitionKeys", "TableType", "Parameters")
+"""What a table that is extended keeps, whoever has set it. Glue API reference, `TableInput`."""
 
 _OF_JSON = {
     Family.BOOLEAN: "boolean",
@@ -75,8 +78,8 @@ class GlueCatalog:
             if len(folder) > 2:
                 self._keep_partition(shape.table.name, folder)
         except aws.AwsError as error:
-            if aws.code_of(error) == _CONFLICT:
-                message = "somebody else changes the table of the Glue catalogue at this moment"
+            if aws.code_of(error) in _BUSY:
+                message = f"the table of the Glue catalogue cannot be changed at this moment ({aws.code_of(error)})"
                 raise TailraceError(ErrorKind.TARGET_THROTTLED, message, table=str(shape.table.name)) from error
             raise aws.classify(error, "keeping the Glue catalogue") from error
         self._told[key] = told
@@ -99,19 +102,20 @@ class GlueCatalog:
         wanted = columns_of(shape, self._target.data_format)
         place = database_of(self._target, shape.table.name)
         name = shape.table.name.table.lower()
+        table = self._input(name, wanted, folder, shape.table.name)
         for _ in range(TRIES_MAX):
             there = self._answer("get_table", DatabaseName=place, Name=name).get("Table")
             if there is None:
-                table = self._input(name, wanted, folder, shape.table.name)
                 if not self._made_by_us("create_table", DatabaseName=place, TableInput=table):
                     self._made_by_us("create_database", DatabaseInput={"Name": place})
                 continue
-            known = {column["Name"]: column["Type"] for column in there["StorageDescriptor"]["Columns"]}
-            if wanted.items() <= known.items():
+            if _about(there) != _about(table):
+                raise _of_others(shape.table.name, f"{place}.{name}")
+            extended = _extended(there, wanted)
+            if extended is None:
                 return
-            table = self._input(name, known | wanted, folder, shape.table.name)
             self._client.update_table(
-                DatabaseName=place, TableInput=table, SkipArchive=True, VersionId=there.get("VersionId", "0")
+                DatabaseName=place, TableInput=extended, SkipArchive=True, VersionId=there.get("VersionId", "0")
             )
         message = f"the table {place}.{name} of the Glue catalogue is changed by others all the time"
         raise TailraceError(ErrorKind.TARGET_THROTTLED, message, table=str(shape.table.name))
@@ -119,12 +123,14 @@ class GlueCatalog:
     def _keep_partition(self, table: TableName, folder: tuple[str, ...]) -> None:
         descriptor = self._descriptor({}, folder)
         values = [part.partition("=")[2] for part in folder[2:]]
-        self._made_by_us(
+        if not self._made_by_us(
             "create_partition",
             DatabaseName=database_of(self._target, table),
             TableName=table.table.lower(),
             PartitionInput={"Values": values, "StorageDescriptor": descriptor},
-        )
+        ):
+            message = "somebody else has dropped the table of the Glue catalogue at this moment"
+            raise TailraceError(ErrorKind.TARGET_THROTTLED, message, table=str(table))
 
     def _input(
         self, name: str, columns: Mapping[str, str], folder: tuple[str, ...], table: TableName
@@ -174,6 +180,35 @@ class GlueCatalog:
 def database_of(target: S3Target, table: TableName) -> str:
     """Return the catalogue's database of a table. Its names are in lower case."""
     return (target.glue_catalog_database or table.schema).lower()
+
+
+def _about(table: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a table of the catalogue over other files, or over the same by other settings, apart."""
+    told = table.get("Parameters", {})
+    location = table.get("StorageDescriptor", {}).get("Location", "").rstrip("/")
+    keys = [key["Name"] for key in table.get("PartitionKeys", ())]
+    return told.get("tailrace"), told.get("classification"), location, keys
+
+
+def _of_others(table: TableName, there: str) -> TailraceError:
+    return TailraceError(
+        ErrorKind.TARGET_SCHEMA,
+        f"the Glue catalogue has a table {there} that is not this one's: it is over another table's files, or over "
+        "another folder, format or other partition columns than the settings have now",
+        table=str(table),
+        remedy="drop it there (no file goes with it), or set another `glue_catalog_database`",
+    )
+
+
+def _extended(there: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return a table of the catalogue with columns and types that it lacks, and all else as it is; None: it has all."""
+    columns = {column["Name"]: column for column in there["StorageDescriptor"]["Columns"]}
+    lacking = {name: type_ for name, type_ in wanted.items() if columns.get(name, {}).get("Type") != type_}
+    if not lacking:
+        return None
+    columns |= {name: {**columns.get(name, {}), "Name": name, "Type": type_} for name, type_ in lacking.items()}
+    kept = {name: there[name] for name in _KEPT if name in there}
+    return {**kept, "StorageDescriptor": {**there["StorageDescriptor"], "Columns": [*columns.values()]}}
 
 
 def columns_of(shape: Shape, data_format: str) -> dict[str, str]:

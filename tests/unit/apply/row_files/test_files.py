@@ -198,12 +198,21 @@ def test_changes_go_into_folders_by_their_date(
     assert load.rpartition("/")[0] == ("month=12/year=2024/day=31" if "date_partition_style" in more else "")
 
 
-def test_columns_are_not_called_like_folders(tmp_path: Path) -> None:
-    table = replace(ORDERS, columns=(*ORDERS.columns[:2], replace(ORDERS.columns[2], name="Year")))
+@pytest.mark.parametrize(("name", "told"), [("Year", "year"), ("Op", "Op"), ("op", "Op")])
+def test_columns_are_not_called_like_folders_or_ours(tmp_path: Path, name: str, told: str) -> None:
+    table = replace(ORDERS, columns=(*ORDERS.columns[:2], replace(ORDERS.columns[2], name=name)))
     hive = settings(tmp_path, date_partition_enabled=True, date_partition_style="hive")
-    with pytest.raises(TailraceError, match="year") as caught:
+    with pytest.raises(TailraceError, match=told) as caught:
         RowFilesSink(DirectoryStore(tmp_path), hive).apply(batch(("c", None, (1, "a", True)), table=table))
     assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    with pytest.raises(ValueError, match="year"):
+        settings(
+            tmp_path,
+            **{
+                **hive.model_dump(include={"date_partition_enabled", "date_partition_style"}),
+                "timestamp_column_name": "YEAR",
+            },
+        )
 
 
 def test_files_end_at_their_size(written: Callable[..., dict[str, str]]) -> None:

@@ -1,0 +1,108 @@
+"""The Glue catalogue's tables, on an imitation within the process: whose they are, and what is kept of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from apply.frames.row_files.shape import Shape, shape_of
+from apply.sinks.s3.catalog import GlueCatalog
+from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.file_targets import S3Target
+from schemas.table import TableName, TableSchema
+from tests.conformance.sink_suite import ORDERS, ORDERS_2
+
+HIVE = {"date_partition_enabled": True, "date_partition_style": "hive"}
+DAY = ("year=2025", "month=01", "day=01")
+PLACE = {"DatabaseName": "lake", "Name": "orders"}
+
+
+@pytest.fixture(scope="module")
+def glue() -> Iterator[Any]:
+    with mock_aws(), contextlib.closing(boto3.client("glue", region_name="eu-central-1")) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_there(glue: Any) -> Iterator[None]:
+    yield
+    glue.delete_database(Name="lake")
+
+
+def target(**more: Any) -> S3Target:
+    document = {"engine": "s3", "bucket_name": "landing", "region": "eu-central-1", "data_format": "parquet", **more}
+    return S3Target.model_validate({**document, "glue_catalog_generation": True, "glue_catalog_database": "lake"})
+
+
+def tell(client: Any, section: S3Target, table: TableSchema = ORDERS, *date: str) -> None:
+    catalog = GlueCatalog(section)
+    catalog._made = client
+    catalog.tell(_shape(section, table), (*table.name, *date))
+
+
+def _shape(section: S3Target, table: TableSchema) -> Shape:
+    return shape_of(table, section, loads=False)
+
+
+def test_what_others_set_of_a_table_is_kept_as_it_grows(glue: Any) -> None:
+    tell(glue, target())
+    there = glue.get_table(**PLACE)["Table"]
+    columns = [{**column, "Comment": f"about {column['Name']}"} for column in there["StorageDescriptor"]["Columns"]]
+    theirs = {name: there[name] for name in ("Name", "PartitionKeys", "TableType")} | {"Description": "all orders"}
+    theirs["Parameters"] = {**there["Parameters"], "owner": "sales"}
+    theirs["StorageDescriptor"] = {**there["StorageDescriptor"], "Columns": columns}
+    glue.update_table(DatabaseName="lake", TableInput=theirs)
+    tell(glue, target(), ORDERS_2)
+    found = glue.get_table(**PLACE)["Table"]
+    assert found["StorageDescriptor"]["Columns"] == [*columns, {"Name": "note", "Type": "string"}]
+    assert {name: found[name] for name in theirs if name != "StorageDescriptor"} == {
+        name: value for name, value in theirs.items() if name != "StorageDescriptor"
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "other", "date"),
+    [
+        # One database of the catalogue for two schemas; names of the same letters; settings that are others by now.
+        ({}, replace(ORDERS, name=TableName("sales", "orders")), ()),
+        ({}, replace(ORDERS, name=TableName("public", "Orders")), ()),
+        ({"bucket_folder": "old"}, ORDERS, ()),
+        ({"data_format": "json"}, ORDERS, ()),
+        ({}, ORDERS, DAY),
+    ],
+)
+def test_a_table_over_other_files_is_left_alone(glue: Any, before: Any, other: Any, date: tuple[str, ...]) -> None:
+    tell(glue, target(**before))
+    there = glue.get_table(**PLACE)["Table"]
+    with pytest.raises(TailraceError, match=r"lake\.orders") as caught:
+        tell(glue, target(**(HIVE if date else {})), other, *date)
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    assert glue.get_table(**PLACE)["Table"] == there
+    # By the remedy that it names.
+    glue.delete_table(**PLACE)
+    tell(glue, target(**(HIVE if date else {})), other, *date)
+    assert len(glue.get_partitions(DatabaseName="lake", TableName="orders")["Partitions"]) == bool(date)
+
+
+@pytest.mark.parametrize("code", ["ConcurrentModificationException", "OperationTimeoutException"])
+def test_what_passes_is_tried_again(glue: Any, code: str) -> None:
+    section = target()
+    tell(glue, section)
+
+    class Busy:
+        def __getattr__(self, name: str) -> Any:
+            return self._update if name == "update_table" else getattr(glue, name)
+
+        def _update(self, **_: Any) -> None:
+            raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "UpdateTable")  # type: ignore[typeddict-item]
+
+    with pytest.raises(TailraceError, match=code) as caught:
+        tell(Busy(), section, ORDERS_2)
+    assert caught.value.action is Action.RETRY
