@@ -148,7 +148,7 @@ def test_plain_json_from_where_another_group_stands(
         assert list(differences(expected, all_rows(target_database))) == [], services.log_tail("apply")
 
 
-@pytest.mark.parametrize("connector", ["postgresql", "mysql"])
+@pytest.mark.parametrize("connector", ["postgresql", "mysql", "mariadb"])
 def test_avro_by_a_registry(
     tmp_path: Path,
     replication: str,
