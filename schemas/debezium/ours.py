@@ -122,19 +122,29 @@ def looks_alike(column: Column, connector: str, stated: Stated) -> bool:
     if family is Family.TEXT:
         is_apart = "[]" in native or native.rpartition(".")[2].startswith(EXTENSIONS)
         return not is_apart and re.match(r"(?:money|bit|point)\b", native) is None
-    return family not in (Family.INTERVAL, Family.UINT64)
+    # With a zone Debezium writes as many digits as there are, or are declared, and times of day in UTC.
+    return family not in (Family.INTERVAL, Family.UINT64, Family.TIMESTAMPTZ, Family.TIMETZ)
 
 
 def _plainly(version: TableSchema) -> list[Column]:
-    """Return the columns, those of domains with what the domain is over (and what follows it) as their native types."""
-    domains = {f"{t.schema}.{t.name}": t.definition for t in version.user_types if t.kind == "domain"}
+    """Return the columns, those of domains with what the domain is over as their native types."""
+    domains = {_bare(f"{t.schema}.{t.name}"): t.definition for t in version.user_types if t.kind == "domain"}
     found = []
     for column in version.columns:
         native, depth = column.native, 0
-        while native in domains and depth <= len(domains):
-            native, depth = domains[native], depth + 1
+        while _bare(native) in domains and depth < len(domains):
+            native, depth = _MORE_OF_DOMAIN.split(domains[_bare(native)], maxsplit=1)[0], depth + 1
         found.append(replace(column, native=native))
     return found
+
+
+def _bare(name: str) -> str:
+    """Return a name without quotation marks: the server prints them where a name needs them."""
+    return name.replace('"', "")
+
+
+_MORE_OF_DOMAIN = re.compile(r" (?:collate|default|not null|constraint|check)\b")
+"""What follows the type in a domain's definition."""
 
 
 def _has_microseconds(native: str, family: Family, connector: str, times: str) -> bool:
@@ -185,7 +195,9 @@ def _fits(column: Column, theirs: Kind, connector: str, stated: Stated) -> bool:
     if theirs.type.family not in (Family.STRING, Family.INT64) or looks_alike(column, connector, stated):
         return True
     family = column.type.family
-    return family is Family.UINT64 or (family in _TEXTS and re.match(r"(?:money|bit)\b", column.native) is None)
+    return family in (Family.UINT64, Family.TIMESTAMPTZ) or (
+        family in _TEXTS and re.match(r"(?:money|bit)\b", column.native) is None
+    )
 
 
 def _lines(column: Column, theirs: Kind) -> tuple[str, ...] | None:

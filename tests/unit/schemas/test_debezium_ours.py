@@ -57,7 +57,7 @@ def _b64(content: bytes) -> str:
 
 
 TEXT, STAMP, TIME = (LogicalType(family) for family in (Family.TEXT, Family.TIMESTAMP, Family.TIME))
-AMOUNT = LogicalType(Family.DECIMAL, 12, 2)
+AMOUNT, ZONED = LogicalType(Family.DECIMAL, 12, 2), LogicalType(Family.TIMESTAMPTZ)
 SPAN, BYTES = LogicalType(Family.INTERVAL), LogicalType(Family.BYTES)
 AT = "timestamp without time zone"
 POINT = {"x": 1.0, "y": -2.5, "wkb": WKB, "srid": None}
@@ -79,6 +79,8 @@ POSTGRESQL: list[tuple[Any, ...]] = [
     ("time(3) without time zone", TIME, 45_296_789_000, "time(3)", 45_296_789),
     ("timestamp(3) without time zone", STAMP, 1_704_164_645_678_000, "timestamp(3)", 1_704_164_645_678),
     ("timestamp(0) without time zone", STAMP, -1_000_000, "timestamp(0)", -1000),
+    ("timestamp with time zone", ZONED, 1_704_164_645_600_000, "timestamptz", "2024-01-02T03:04:05.6Z"),
+    ("time with time zone", LogicalType(Family.TIMETZ), "10:34:56.5Z", "timetz", "10:34:56.5Z"),
     (AT, STAMP, 1_704_164_645_678_901, "timestamp", 1_704_164_645_678_901_000, {"times": "nanoseconds"}),
     (AT, STAMP, DAY_US + 500_000, "timestamp", "1970-01-02T00:00:00.5Z", {"times": "isostring"}),
     (AT, STAMP, 5000, "timestamp", 5, {"times": "connect"}),
@@ -93,6 +95,7 @@ MYSQL: list[tuple[Any, ...]] = [
     ("time(6)", SPAN, "PT-3020399.5S", "time", -3_020_399_500_000),
     ("datetime", STAMP, 1_704_164_645_000_000, "datetime", 1_704_164_645_000),
     ("datetime(3)", STAMP, 1_704_164_645_678_000, "datetime(3)", 1_704_164_645_678),
+    ("timestamp", ZONED, 1_704_164_645_000_000, "timestamptz", "2024-01-02T03:04:05Z"),
     ("bit(13)", TEXT, "1000000000101", "bit(13)", "BRA="),
     ("bigint unsigned", LogicalType(Family.UINT64), 2**63 - 1, "bigint", 2**63 - 1),
     ("bigint unsigned", LogicalType(Family.UINT64), 2**64 - 1, "numeric(20)", "AP//////////"),
@@ -118,7 +121,6 @@ ALIKE = [
     ("date", LogicalType(Family.DATE), 19_782),
     ("time without time zone", TIME, 45_296_123_456),
     (AT, STAMP, 1_704_164_645_678_901),
-    ("timestamp with time zone", LogicalType(Family.TIMESTAMPTZ), 1_704_164_645_678_901),
     ("uuid", LogicalType(Family.UUID), "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
     ("jsonb", LogicalType(Family.JSON), '{"a": [1]}'),
     ("inet", TEXT, "10.0.0.1/24"),
@@ -218,8 +220,8 @@ STATED = [
     ("date", Family.DATE, "date", 2**31 - 1, -622_191_234),
     (AT, Family.TIMESTAMP, "timestamp", 5, 5),
     (AT, Family.TIMESTAMP, "timestamp", INFINITY_US, 2**63 - 1),
-    ("timestamp with time zone", Family.TIMESTAMPTZ, "timestamptz", 0, "1970-01-01T00:00:00.000000Z"),
-    ("time with time zone", Family.TIMETZ, "timetz", "10:34:56.5Z", "10:34:56.5Z"),
+    ("timestamp with time zone", Family.TIMESTAMPTZ, "text", 0, "1970-01-01T00:00:00.000000Z"),
+    ("time with time zone", Family.TIMETZ, "text", "10:34:56.5Z", "10:34:56.5Z"),
     ("uuid", Family.UUID, "uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
     ("jsonb", Family.JSON, "jsonb", "[1]", "[1]"),
     ("xml", Family.XML, "xml", "<a/>", "<a/>"),
@@ -292,6 +294,25 @@ def test_a_domain_is_what_it_is_over() -> None:
         reader("postgresql", Stated(), version).writer(sample, NAME)
     _, (change,) = read(reader("postgresql", Stated({str(NAME): {"c": "money"}}), version), "postgresql", sample)
     assert str(change[2][1]) == "2.50"
+
+
+def test_a_domain_is_looked_through_whatever_its_name_and_its_constraints_are() -> None:
+    """As the server prints them: quoted where need be, and what else a domain has behind its type."""
+    more = " default 'a.b' not null constraint c check ((value <> 'a.b'))"
+    for over in ("money", "public.hstore", "integer[]", "bit(3)"):
+        types = (
+            UserType("shop", "Inner", "domain", definition=over + more),
+            UserType("shop", "outer", "domain", definition='shop."Inner"' + more),
+        )
+        for native in ('shop."Inner"', "shop.outer"):
+            version = version_of(Column("c", TEXT, native), types=types)
+            (sample,) = written(version, "postgresql", ("c", None, (1, None)))
+            with pytest.raises(TailraceError, match=re.escape(f"c ({over})")):
+                reader("postgresql", Stated(), version).writer(sample, NAME)
+    texts = (UserType("shop", "plain", "domain", definition="text constraint c check ((value <> '{}'::text[]))"),)
+    version = version_of(Column("c", LogicalType(Family.STRING), "shop.plain"), types=texts)
+    (sample,) = written(version, "postgresql", ("c", None, (1, "a")))
+    reader("postgresql", Stated(), version).writer(sample, NAME)
 
 
 def test_a_statement_that_cannot_be_is_refused_by_name() -> None:
