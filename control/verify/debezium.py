@@ -23,6 +23,9 @@ from schemas.table import TableName
 LAST_RECORDS = 20
 """Records of each partition that are looked at: behind the last change may be tombstones."""
 
+FILES = 1 << 32
+"""No place in a file of MySQL's log is below it."""
+
 CHANGES = frozenset("cudt")
 """What the log tells; rows that were read are of a snapshot, whose place may be any."""
 
@@ -75,7 +78,10 @@ class Delivered:
             return False
         if self._asked is None or self._asked[0] != position:
             self._asked = position, self._end_for_ours()
-        return self._place_of_ours >= self._asked[1]
+        # A capture that counts by files at a server with GTIDs has larger numbers than the end has: its own are files'.
+        return self._place_of_ours >= self._asked[1] and (
+            self._place_of_ours < FILES or self._place_of_ours >= position
+        )
 
     def _look(self, ranges: Mapping[tuple[str, int], tuple[int, int]]) -> None:
         registry = open_registry(self._settings.registry)

@@ -68,7 +68,8 @@ def test_only_what_is_new_and_still_there_is_looked_at(monkeypatch: pytest.Monke
     assert looked == [(995, 1000), (1180, 1200)]
 
 
-def test_a_capture_of_ours_tells_places_of_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_files", [False, True])
+def test_a_capture_of_ours_tells_places_of_its_own_kind(monkeypatch: pytest.MonkeyPatch, by_files: bool) -> None:
     """The connector named a file's offset; our records count transactions, and so does the end that they must pass."""
     partition = ("shop.shop.orders", 0)
     ends, sources = {partition: 1}, [{"file": "binlog.000002", "pos": 900}]
@@ -94,8 +95,10 @@ def test_a_capture_of_ours_tells_places_of_its_own_kind(monkeypatch: pytest.Monk
     passed = debezium.Delivered(settings, observer, end_for_ours).passed
     position = (2 << 32) + 2000
     assert (passed((2 << 32) + 900), passed(position), asked) == (True, False, [])
-    for lsn, is_there in ((77, False), (78, True)):
-        # The transaction itself may not be there whole: one behind the end must be.
+    # The transaction may not be there whole: one behind the end must be; by files, one behind the position.
+    for lsn, is_there in (
+        ((77, False), (position, False), (position + 1, True)) if by_files else ((77, False), (78, True))
+    ):
         sources.append({"schema": "shop", "table": "orders", "seq": 9, "schema_version": 1, "lsn": lsn})
         ends[partition] += 1
         assert passed(position) is is_there
