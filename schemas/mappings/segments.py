@@ -132,10 +132,10 @@ def _chosen(
     tops = {p.name: p for p in present if not p.parent}
     parts = {p.name: p for p in present if p.parent}
     wholes = [_named(rule, table, "partition", name, tops) for name in load.partitions or ()]
-    listed = {p.name for p in wholes}
     inner = [_named(rule, table, "subpartition", name, parts) for name in load.subpartitions or ()]
+    listed = {p.name for p in (*wholes, *inner)}
     known = tops | parts
-    # Of a partition that is listed itself all is loaded already.
+    # Of a partition, or a subpartition, that is listed itself all is loaded already.
     return _readable(rule, table, [*wholes, *(p for p in inner if listed.isdisjoint(_above(p, known)))])
 
 

@@ -63,6 +63,9 @@ def test_a_table_is_cut_into_its_partitions_or_into_those_that_are_named() -> No
     # All of a partition is loaded once.
     chosen = rule(type="partitions-list", partitions=["a"], subpartitions=["a2"])
     assert names(cut(chosen, TABLE, lambda: PARTITIONS)) == ["a"]
+    nested = [*PARTITIONS, Partition("a2x", "a2", "6")]
+    chosen = rule(type="partitions-list", subpartitions=["a2x", "a2", "a1"])
+    assert names(cut(chosen, TABLE, lambda: nested)) == ["a2", "a1"]
     # Without a key all rows are of one snapshot.
     assert cut(rule(type="partitions-auto"), KEYLESS, lambda: PARTITIONS) == []
     assert cut(rule(type="ranges", columns=["id"], boundaries=[[1]]), KEYLESS, list) == []
