@@ -188,7 +188,7 @@ def test_rights_are_asked_for_those_partitions_that_a_rule_cuts_a_table_into() -
     inside: Any = SimpleNamespace(partitions=lambda _table: present)
 
     def refusals(**load: Any) -> list[str]:
-        rule = {"rule-type": "table-settings", "rule-id": "1", "parallel-load": load}
+        rule: dict[str, Any] = {"rule-type": "table-settings", "rule-id": "1", "parallel-load": load}
         rule["object-locator"] = GRADED["object-locator"]
         return MappedReader(inside, settings(GRADED, rule)).refusals(PEOPLE)
 

@@ -101,7 +101,7 @@ def test_what_passes_is_tried_again(glue: Any, code: str) -> None:
             return self._update if name == "update_table" else getattr(glue, name)
 
         def _update(self, **_: Any) -> None:
-            raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "UpdateTable")  # type: ignore[typeddict-item]
+            raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "UpdateTable")
 
     with pytest.raises(TailraceError, match=code) as caught:
         tell(Busy(), section, ORDERS_2)
