@@ -70,7 +70,7 @@ def test_debezium_for_mysql(
                 "insert into pairs values (6, 'f', 6)",
             )
             _wait_until_equal(source, target, services, capture)
-            target.execute(f"update {source.name}.things set note = 'tampered with' where id = 40")
+            target.execute(f"update {source.name}.things set note = 'tampered with' where id = 41")
             with _written_to(source):
                 assert _verify(services) == exit_codes.DIFFERENT
             assert capture.stop("capture") == 0, capture.log_tail("capture")
