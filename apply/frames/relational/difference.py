@@ -22,6 +22,28 @@ class Difference:
     indexes_dropped: list[Index] = field(default_factory=list)
     foreign_keys_dropped: list[str] = field(default_factory=list)
 
+    @property
+    def reused(self) -> set[str]:
+        """Names that another column has afterwards: by them nobody can tell whether a table was altered already."""
+        before = {name for name, _ in self.renamed}.union(self.dropped)
+        return before & {name for _, name in self.renamed}.union(column.name for column in self.added)
+
+    def without_values(self, keys: Container[str]) -> Difference:
+        """Return the change with the columns outside of the key whose types change made anew, and so empty."""
+        anew = [
+            (before, after)
+            for before, after in self.changed
+            if (before.native, before.collation) != (after.native, after.collation) and after.name not in keys
+        ]
+        names = {after.name for _, after in anew}
+        return replace(
+            self,
+            renamed=[pair for pair in self.renamed if pair[1] not in names],
+            dropped=self.dropped + [before.name for before, _ in anew],
+            added=self.added + [after for _, after in anew],
+            changed=[pair for pair in self.changed if pair[1].name not in names],
+        )
+
 
 def difference(old: TableSchema, new: TableSchema) -> Difference:
     """Compare two versions of a table."""

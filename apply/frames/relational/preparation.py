@@ -97,6 +97,9 @@ class RelationalPreparation(ABC, Generic[T, S]):
     def _may_take(self, table: TableSchema, name: TableName) -> None:
         """Raise TARGET_SCHEMA if the name is not free for this table of the source."""
 
+    def _recorded(self, table: TableSchema, name: TableName) -> None:
+        """Take away from a table what marked it as altered until its version was recorded."""
+
     # The frame
 
     def _is_behind(self, table: TableSchema, name: TableName) -> bool:
@@ -138,6 +141,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
         if problems:
             raise schema_error(table, "; ".join(problems), "alter or drop the target's table, or leave the table out")
         self._control.record(table)
+        self._recorded(table, name)
         log.info("table prepared", table=str(table.name), version=table.version, created=target is None)
 
     def _make_way(self, table: TableSchema, target: T) -> T | None:

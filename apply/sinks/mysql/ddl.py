@@ -82,13 +82,17 @@ def alter_table(
     keys = set(new.key_names)
     by_name = {column.name: column for column in new.columns}
     changed = {after.name: before for before, after in change.changed}
-    loose = [name for name in new.key_names if rekeys and name in present and not target.columns[name].not_null]
+    # A name may be free only by this statement: another column had it.
+    freed = {*change.dropped, *renames.values()}
+    missing = {column.name for column in change.added if column.name not in present or column.name in freed}
+    kept = [name for name in new.key_names if name in present and name not in missing]
+    loose = [name for name in kept if rekeys and not target.columns[name].not_null]
     for name in dict.fromkeys([*changed, *renames, *loose]):
         before = renames.get(name, name)
         if before in present:
             clauses.append(_change(by_name[name], changed.get(name), before, target, name in keys, with_defaults))
     for column in change.added:
-        if column.name not in present or column.name in change.dropped:
+        if column.name in missing:
             # Not null only with a value for the rows that are there; other appliers may still write older versions.
             # With another key there are none: see `Preparation`.
             fills = column.default is not None and with_defaults and not column.nullable

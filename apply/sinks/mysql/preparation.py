@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 
 import pymysql
 
-from apply.frames.relational.difference import as_found, difference
+from apply.frames.relational.difference import Difference, difference
 from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table
 from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
-from apply.sinks.mysql.ddl import alter_table, create_table, filling
+from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, alter_table, create_table, filling
 from apply.sinks.mysql.errors import code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, translated
 from apply.sinks.mysql.names import literal, qualified, quoted
@@ -29,6 +29,9 @@ log = get_logger(__name__)
 
 _DEFAULT_FAILURES = frozenset({1067, 1101, 1674, 3770, 3771, 1064, 1901, 4098})
 """A default that the target does not take."""
+
+_MARK = "tailrace: version "
+"""How a table's comment begins between a change that looks as if it was not made and the record of its version."""
 
 _KEYS = """
 select constraint_name from information_schema.table_constraints where table_schema = %s and table_name = %s
@@ -101,15 +104,19 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
 
     def _alter(self, old: TableSchema, new: TableSchema, target: TargetTable, spelling: Server) -> None:
         change = difference(old, new)
-        mark = f"tailrace: version {new.version}"
-        swaps = {before for before, _ in change.renamed} & {after for _, after in change.renamed}
-        comment = self._comment(target) if swaps else ""
-        if swaps and comment == mark:
-            # Names that were exchanged look the same before and after: the mark came with the exchange.
-            self._link.define(f"alter table {target.sql} comment = {literal(new.comment or '')}")
-            return
+        # Where names go to other columns, the table may look the same before and after: the mark comes with the change.
+        mark = f"{_MARK}{new.version}" if change.reused else ""
+        if not mark or self._comment(target.name) != mark:
+            self._change(new, change, target, mark)
+        for column in change.added:
+            if column.filling is not None:
+                with self._link.own_transaction():
+                    self._link.run(f"update {target.sql} set {quoted(column.name)} = {filling(column)}")
+
+    def _change(self, new: TableSchema, change: Difference, target: TargetTable, mark: str) -> None:
         name = target.name
-        unknown = [c.name for c in change.added if c.name in new.key_names and c.name not in target.columns]
+        there = target.columns.keys() - change.reused
+        unknown = [c.name for c in change.added if c.name in new.key_names and c.name not in there]
         if unknown and self._link.value(f"select exists (select 1 from {target.sql})"):
             # Not loaded anew (mode `cdc`). The server would fill in zeros, or numbers of its own.
             raise schema_error(
@@ -118,43 +125,36 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
                 "reload the table by `tailrace signal reload … --empty`, or reset the replication",
             )
         present = frozenset(key for (key,) in self._link.rows(_KEYS, (*name, *name)))
-        more = [f"comment = {literal(mark)}"] if swaps else []
+        more = [f"comment = {literal(mark)}"] if mark else []
 
-        def alter(with_defaults: bool) -> None:
-            clauses = alter_table(new, change, target, present, with_defaults=with_defaults)
-            if clauses:
-                self._link.define(f"alter table {target.sql} {', '.join([*clauses, *more])}")
+        def alter(change: Difference) -> None:
+            def make(with_defaults: bool) -> None:
+                clauses = alter_table(new, change, target, present, with_defaults=with_defaults)
+                if clauses:
+                    self._link.define(f"alter table {target.sql} {', '.join([*clauses, *more])}")
+
+            self._with_and_without_defaults(new, make)
 
         try:
-            self._with_and_without_defaults(new, alter)
+            alter(change)
         except pymysql.Error as error:
-            if not is_row_error(error) or not change.changed:
+            without_values = change.without_values(new.key_names)
+            if not is_row_error(error) or without_values == change:
                 raise
             # Where values do not keep their text, the source has rewritten its rows, and capture loads them anew.
             log.warning("values await the reload", table=str(new.name), code=code_of(error))
-            self._without_values(new, old, target)
-        for column in change.added:
-            if column.filling is not None:
-                with self._link.own_transaction():
-                    self._link.run(f"update {target.sql} set {quoted(column.name)} = {filling(column)}")
+            alter(without_values)
 
-    def _without_values(self, new: TableSchema, old: TableSchema, target: TargetTable) -> None:
-        """Change the table with the columns whose types change made anew, and so empty."""
-        keys = set(new.key_names)
-        changed = {after.name for _, after in difference(old, new).changed if after.name not in keys}
-        self._link.define(
-            f"alter table {target.sql} {', '.join(f'drop column {quoted(name)}' for name in sorted(changed))}"
-        )
-        left = self.read(new)
-        change = difference(as_found(new, left.columns), new)
-        clauses = alter_table(new, change, left, frozenset())
-        self._link.define(f"alter table {target.sql} {', '.join(clauses)}")
+    def _recorded(self, table: TableSchema, name: TableName) -> None:
+        if self._comment(name).startswith(_MARK):
+            comment = literal((table.comment or "")[:COMMENT_CHARACTERS_MAX])
+            self._link.define(f"alter table {qualified(name)} comment = {comment}")
 
-    def _comment(self, target: TargetTable) -> str:
+    def _comment(self, name: TableName) -> str:
         return str(
             self._link.value(
                 "select table_comment from information_schema.tables where table_schema = %s and table_name = %s",
-                target.name,
+                name,
             )
         )
 

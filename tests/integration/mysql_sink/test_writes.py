@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from apply.sink import TableBatch, TopicPartition
+from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.findings import findings, grants
 from apply.sinks.mysql.sink import MysqlSink
 from schemas.changes import UNCHANGED, Row
@@ -286,3 +288,31 @@ def test_a_table_is_emptied_without_the_rows_of_others(database: MysqlDatabase) 
         "select count(*) from information_schema.referential_constraints "
         f"where constraint_schema = '{target.database}' and constraint_name = 'owners'"
     ) == [["1"]]
+
+
+def test_names_that_go_to_other_columns_go_once(
+    sink: MysqlSink, database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the version could not be recorded, and where values do not keep under another type."""
+    key = Column("id", INT, "bigint", nullable=False, number=1)
+    first = table("moving", key, Column("a", INT, "bigint", number=2), Column("b", TEXT, "text"))
+    sink.prepare(first)
+    sink.load_offsets([P0])
+    write(sink, TableBatch(first, upserts=[(1, 7, "seven")]))
+    columns = (key, Column("b", INT, "bigint", number=2), Column("a", TEXT, "text", number=3, filling="eight"))
+    second = table("moving", *columns, version=2, comment="it's")
+    with monkeypatch.context() as patch:
+        patch.setattr(ControlTables, "record", Mock(side_effect=RuntimeError))
+        with pytest.raises(RuntimeError):
+            sink.prepare(second)
+    database.execute("update moving set a = null")
+    sink.rollback()
+    sink.prepare(second)
+    assert database.rows("select id, b, a from moving") == [["1", "7", "eight"]]
+    columns = (key, Column("a", INT, "bigint", number=2), Column("b", INT, "bigint", number=3))
+    sink.prepare(table("moving", *columns, version=3, comment="it's"))
+    assert database.rows("select id, a, b from moving") == [["1", "7", None]]
+    comment = (
+        "select table_comment from information_schema.tables where table_schema = database() and table_name = 'moving'"
+    )
+    assert database.rows(comment) == [["it's"]]

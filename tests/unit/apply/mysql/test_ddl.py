@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from apply.frames.relational.difference import difference
@@ -29,3 +31,24 @@ def test_another_keys_columns_are_not_null(is_there: bool) -> None:
     assert clauses[-1] == "add primary key (`v`)"
     (clause,) = [clause for clause in clauses if "column `v`" in clause]
     assert "not null" in clause
+
+
+@pytest.mark.parametrize("is_key", [True, False])
+def test_a_column_is_added_under_a_name_that_another_one_had(is_key: bool) -> None:
+    """It was left out, since the name was there: the rows' statements met a table without it (1054)."""
+    added = Column("id", LogicalType(Family.INT32), "int", nullable=False, number=3)
+    before = TableSchema(NAME, (FIRST, replace(SECOND, number=0)), ())
+    after = TableSchema(NAME, (replace(FIRST, name="v"), added), (1,) if is_key else ())
+    columns = {
+        column.name: TargetColumn(column.name, "int", "int", "", "", False, False, False, 0)
+        for column in before.columns
+    }
+    target = TargetTable(NAME, kind="table", storage="InnoDB", columns=columns, unique=(), referring=())
+    change = difference(before, after)
+    assert change.reused == {"id", "v"}
+    assert alter_table(after, change, target, frozenset()) == [
+        "drop column `v`",
+        "change column `id` `v` int null default null",
+        "add column `id` int not null" if is_key else "add column `id` int null default null",
+        *(["add primary key (`id`)"] if is_key else []),
+    ]

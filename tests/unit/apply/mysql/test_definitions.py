@@ -108,6 +108,29 @@ def test_a_key_over_a_new_column_needs_an_empty_table(is_filled: bool) -> None:
     assert not link.told
 
 
+def test_a_change_that_takes_names_of_other_columns_is_made_once() -> None:
+    """After a crash before the version was recorded, the next applier dropped the column that had been renamed."""
+    link = Told(marks=False)
+    link.found = "kept"
+    control = cast("ControlTables", SimpleNamespace(record=lambda table: None))
+    preparation = Preparation(link, control, {}, "")
+    old = TableSchema(NAME, (ID, replace(ADDED, filling=None)), ())
+    new = TableSchema(NAME, (replace(ID, name="v"), replace(ADDED, name="w", number=3)), (), version=2, comment="kept")
+    found = replace(FOUND, columns={name: replace(FOUND.columns["id"], name=name) for name in ("id", "v")})
+    preparation._alter(old, new, found, Server(False, (9, 0)))
+    (alter, fill) = (text for text in link.told if text.startswith(("alter", "update")))
+    assert alter.startswith("alter table `shop`.`a` drop column `v`, change column `id` `v` ")
+    assert alter.endswith(", comment = 'tailrace: version 2'")
+    link.told.clear()
+    link.found = "tailrace: version 2"
+    found = replace(FOUND, columns={name: replace(FOUND.columns["id"], name=name) for name in ("v", "w")})
+    preparation._alter(old, new, found, Server(False, (9, 0)))
+    assert [text for text in link.told if text.startswith(("alter", "update"))] == [fill]
+    link.told.clear()
+    preparation._recorded(new, NAME)
+    assert link.told == ["alter table `shop`.`a` comment = 'kept'"]
+
+
 def test_a_session_without_its_table_of_marks_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was taken for whole at the next look, and each table's rows were refused for the one that is missing."""
     made = []

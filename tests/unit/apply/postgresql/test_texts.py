@@ -129,6 +129,20 @@ def test_columns_can_swap_their_names() -> None:
     ]
 
 
+def test_a_column_is_added_under_a_name_that_another_one_had() -> None:
+    one, two, three = ORDERS.columns
+    columns = (one, replace(two, name="tags"), replace(three, name="code", number=9, filling=None, default=None))
+    changed = replace(ORDERS, version=2, key=(0,), columns=columns)
+    statements = alter_table(changed, difference(ORDERS, changed), TARGET, SPELLING, None)
+    alter = 'alter table "shop"."orders"'
+    assert statements[:4] == [
+        f'{alter} drop column "tags"',
+        f'{alter} rename column "code" to tailrace_renamed_0',
+        f'{alter} rename column tailrace_renamed_0 to "tags"',
+        f'{alter} add column "code" text[]',
+    ]
+
+
 def test_equal_versions_need_no_statement() -> None:
     assert alter_table(ORDERS, difference(ORDERS, ORDERS), TARGET, SPELLING, "orders_pkey") == []
 
