@@ -73,7 +73,9 @@ def alter_table(
     ]
     present = dict.fromkeys(target.columns)
     primary = next((index.columns for index in target.unique if index.name == PRIMARY), frozenset[str]())
-    rekeys = change.key_changed and primary != frozenset(new.key_names)
+    # The catalogue does not say in which order the key is; a column that counts must be its first.
+    counts = any(after.identity and not before.identity for before, after in change.changed)
+    rekeys = change.key_changed and (counts or primary != frozenset(new.key_names))
     if rekeys and primary:
         clauses.append("drop primary key")
     clauses += [f"drop column {quoted(name)}" for name in change.dropped if name in present]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from apply.frames.relational.difference import difference
-from apply.sinks.mysql.catalog import TargetColumn, TargetTable
+from apply.sinks.mysql.catalog import PRIMARY, TargetColumn, TargetTable, UniqueIndex
 from apply.sinks.mysql.ddl import alter_table
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
@@ -51,4 +51,21 @@ def test_a_column_is_added_under_a_name_that_another_one_had(is_key: bool) -> No
         "change column `id` `v` int null default null",
         "add column `id` int not null" if is_key else "add column `id` int null default null",
         *(["add primary key (`id`)"] if is_key else []),
+    ]
+
+
+def test_a_column_that_counts_becomes_the_keys_first() -> None:
+    """The same columns in another order were no other key: no server takes a counting column behind another (1075)."""
+    key = [replace(column, nullable=False) for column in (FIRST, SECOND)]
+    before = TableSchema(NAME, tuple(key), (0, 1))
+    after = TableSchema(NAME, (key[0], replace(key[1], identity="by default")), (1, 0))
+    columns = {
+        column.name: TargetColumn(column.name, "int", "int", "", "", True, False, False, 0) for column in before.columns
+    }
+    primary = UniqueIndex(PRIMARY, frozenset(columns), whole=True)
+    target = TargetTable(NAME, kind="table", storage="InnoDB", columns=columns, unique=(primary,), referring=())
+    assert alter_table(after, difference(before, after), target, frozenset()) == [
+        "drop primary key",
+        f"change column `{key[1].name}` `{key[1].name}` int not null auto_increment",
+        f"add primary key (`{key[1].name}`, `{key[0].name}`)",
     ]
