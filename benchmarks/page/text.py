@@ -7,6 +7,15 @@ from typing import Any
 from benchmarks.page import tables
 
 Results = dict[str, Any]
+TOOLS = {
+    "pg_recvlogical": "`pg_recvlogical` reads `pgoutput` to nowhere.",
+    "mysqlbinlog": "`mysqlbinlog --raw` copies the log's bytes to a file, without looking at them.",
+    "mariadb-binlog": "`mariadb-binlog --raw` copies the log's bytes to a file, without looking at them.",
+    "kafka-producer-perf-test": (
+        "Kafka's producer test sends the same rows as JSON, a million records of them, without transactions."
+    ),
+}
+"""What the tools of the limits do, by how their names begin."""
 TWIN = {True: "with the compiled twin", False: "without the compiled twin"}
 
 
@@ -19,7 +28,7 @@ def page(parts: dict[str, Results], notes: str) -> str:
         _more("Every target", SINKS, parts.get("sinks", {}), tables.sinks),
         _more("What rules and policies cost", OPTIONS, parts.get("options", {}), tables.options),
         _more("Beside Python programs", PRODUCTS, parts.get("python-peers", {}), tables.products),
-        METHOD,
+        _method(parts.get("compare", {})),
         notes,
     ]
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
@@ -64,8 +73,12 @@ The table of ten columns:
 
 {tables.limits(compared)}
 
-`pg_recvlogical` reads `pgoutput` to nowhere; `mysqlbinlog --raw` copies the log's bytes to a file, without looking at
-them. Kafka's producer test sends the same rows as JSON, a million records of them, without transactions."""
+{_about_limits(compared)}"""
+
+
+def _about_limits(compared: Results) -> str:
+    names = [str(entry["name"]) for entry in compared["limits"]]
+    return "\n".join(text for tool, text in TOOLS.items() if any(name.startswith(tool) for name in names))
 
 
 def _when(entries: list[Results]) -> str:
@@ -120,18 +133,34 @@ PRODUCTS = """
 By `python -m benchmarks.python_peers`: the same table and changes from MariaDB to PostgreSQL, each program in turn.
 """
 
+
+def _method(compared: Results) -> str:
+    """Return how all of it was measured; what was not measured is not spoken of."""
+    entries = compared.get("summary", [])
+    others = any(entry["engine"] != "postgresql" for entry in entries)
+    return METHOD.format(
+        equals="; at MySQL and MariaDB their equals" if others else "",
+        avro=AVRO if any(entry["encoding"] == "avro" for entry in entries) else "",
+        prompt=PROMPT if compared.get("latencies") else "",
+        warm=WARM if compared.get("latencies") else "",
+    )
+
+
+AVRO = """
+- The peer's Avro is written by Apicurio's converter in Confluent's wire format, which Confluent's consumers read:
+  Confluent's own converter is in no public repository of Maven's that could be used here."""
+PROMPT = " For latency it lingers 0 ms and polls\n  every millisecond."
+WARM = "; both sides after twenty seconds of 1,000/s in the comparison"
 METHOD = """
 ## What is measured
 
 - The table has ten columns (`bigint`, `varchar`, `numeric`, `text`, `timestamptz`, `timestamp`, `bool`, `jsonb`,
-  `int`), about 300 bytes a row; at MySQL and MariaDB their equals. Of the changes 2/3 are inserts, 4/15 updates and
+  `int`), about 300 bytes a row{equals}. Of the changes 2/3 are inserts, 4/15 updates and
   1/15 deletes, in transactions of 100 to 1,000 rows.
 - Settings are the defaults: exactly once, four partitions, two reader processes in the full load. The broker is one,
   with a heap of 512 MiB. Source and target are databases of one server, with `fsync` off.
 - The peer's whole configuration stands in [the results](../benchmarks/results/compare.json). It delivers at least
-  once; its worker is not made to use transactions. Its Avro is written by Apicurio's converter in Confluent's wire
-  format, which Confluent's consumers read: Confluent's own converter is in no public repository of Maven's that could
-  be used here. For latency it lingers 0 ms and polls every millisecond.
+  once; its worker is not made to use transactions.{prompt}{avro}
 - Rates run from the first sample in which events had moved on to the first in which all were done, ten samples a
   second: the start of the service is left out. A service works ahead of what it has committed, so this flatters short
   runs by some percent; "with start" is all events over all CPU-seconds from the process's start to its end, which is
@@ -141,7 +170,7 @@ METHOD = """
   once (PSS, on Linux).
 - Bytes on the topic are the broker's segment files, as compressed by the producer.
 - Latency is from the source's to the target's commit time of every inserted row, by one clock, in 100 transactions a
-  second for ten seconds; both sides after twenty seconds of 1,000/s in the comparison.
+  second for ten seconds{warm}.
 - Source and target are compared whole after the stages; a difference fails the run.
 - Limits: `COPY` in binary form by a client that keeps the rows in memory, into a table with its primary key.
 
