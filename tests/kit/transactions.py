@@ -123,6 +123,12 @@ class Transactions(ABC):
             self.written.transaction_count += 1
             self.written.change_count += len(statements)
 
+    def _delete_item(self) -> Statement:
+        return "delete from wl_items where id = %s", (self._some_key(),)
+
+    def _move_item(self) -> Statement:
+        return "update wl_items set id = %s, note = 'moved' where id = %s", (self._new_key(), self._some_key())
+
     def _new_key(self) -> int:
         self._next += 1
         return self._next - 1

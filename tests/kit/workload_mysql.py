@@ -147,12 +147,6 @@ class MysqlWorkload(Transactions):
         )
         return f"update wl_items set {column} = %s where id = %s", (value, self._some_key())
 
-    def _delete_item(self) -> Statement:
-        return "delete from wl_items where id = %s", (self._some_key(),)
-
-    def _move_item(self) -> Statement:
-        return "update wl_items set id = %s, note = 'moved' where id = %s", (self._new_key(), self._some_key())
-
     # --- wl_pairs: a key of two columns
 
     def _upsert_pair(self) -> Statement:
