@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
+from collections.abc import Container
 from typing import Any
 
 import boto3
@@ -35,3 +38,14 @@ class AwsServer(LocalServer):
             aws_access_key_id=settings["access_key_id"],
             aws_secret_access_key=settings["secret_access_key"],
         )
+
+    def _answers(self, path: str = "/", refusals: Container[int] = range(400, 600)) -> bool:
+        """Tell whether the server answers; an answer with an error's status counts if it is one of `refusals`."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code in refusals
+        except OSError:
+            return False

@@ -5,8 +5,6 @@ It has no transactions; moto has them, and no durability (see `deploy.local.moto
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from deploy.local.aws import AwsServer
@@ -34,11 +32,4 @@ class DynaliteServer(AwsServer):
         return [node(), program, *where, "--createTableMs", "0", "--deleteTableMs", "0", "--updateTableMs", "0"]
 
     def _ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5):
-                return True
-        except urllib.error.HTTPError as error:
-            error.close()
-            return True
-        except OSError:
-            return False
+        return self._answers()

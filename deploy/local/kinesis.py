@@ -6,8 +6,6 @@ A shard that was split keeps its records, and is closed; what comes later goes t
 from __future__ import annotations
 
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -46,11 +44,4 @@ class KinesisServer(AwsServer):
         return {**ports, **durations, "AWS_REGION": REGION, "LOG_LEVEL": "WARN"}
 
     def _ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthcheck", timeout=5):
-                return True
-        except urllib.error.HTTPError as error:
-            error.close()
-            return True
-        except OSError:
-            return False
+        return self._answers("/healthcheck")

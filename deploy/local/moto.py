@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-import urllib.request
 from pathlib import Path
 
 from deploy.local.aws import AwsServer
@@ -24,8 +23,4 @@ class MotoServer(AwsServer):
         return [sys.executable, "-P", str(PROGRAM), "-H", "127.0.0.1", "-p", str(self.port)]
 
     def _ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/moto-api/data.json", timeout=5):
-                return True
-        except OSError:
-            return False
+        return self._answers("/moto-api/data.json", refusals=())
