@@ -57,7 +57,7 @@ class Sharing:
         if not agree:
             return mapped.table
         versions = {name: one.newest.version for name, one in sharers.items()} | {table.name: own.version}
-        # One life: that of one of them is not theirs.
+        # The sum: it rises whenever one of them changes. One life: that of one of them is not theirs.
         return replace(forms[min(forms)].table, version=sum(versions.values()), life=1)
 
     def release(self, table: TableSchema) -> None:
