@@ -82,17 +82,21 @@ def columns_of(table: TableSchema, segment: Segment) -> list[Column]:
 
 def rule_of(rules: Sequence[TableSettingsRule], table: TableSchema) -> TableSettingsRule | None:
     """Return the rule that cuts a table, as the source has it."""
-    for rule in rules:
-        locator, load = rule.object_locator, rule.parallel_load
-        if load is not None and load.type != "none" and (locator.schema_name, locator.table_name) == table.name:
-            return rule
-    return None
+    return _rule_of(rules, table.name)
 
 
 def loads_part(rules: Sequence[TableSettingsRule], name: TableName) -> bool:
     """Tell whether some rows of a table only are loaded, so that targets lack others until they change."""
-    found = [rule for rule in rules if (rule.object_locator.schema_name, rule.object_locator.table_name) == name]
-    return any(rule.parallel_load is not None and rule.parallel_load.type == "partitions-list" for rule in found)
+    rule = _rule_of(rules, name)
+    return rule is not None and rule.parallel_load is not None and rule.parallel_load.type == "partitions-list"
+
+
+def _rule_of(rules: Sequence[TableSettingsRule], name: TableName) -> TableSettingsRule | None:
+    for rule in rules:
+        locator, load = rule.object_locator, rule.parallel_load
+        if load is not None and load.type != "none" and (locator.schema_name, locator.table_name) == name:
+            return rule
+    return None
 
 
 def leaves_key(rule: TableSettingsRule | None, table: TableSchema) -> bool:
