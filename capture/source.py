@@ -42,7 +42,6 @@ class Capabilities:
     """What `source.connector` says in envelopes: Debezium's name of the engine."""
     truncates: bool
     schema_changes: bool
-    log_messages: bool
     counts_bytes: bool = True
     """Whether `commit` of a position counts bytes of log; else it counts transactions (MySQL: the size of a set)."""
 

@@ -74,7 +74,7 @@ def _path(section: Any, place: str) -> Path:
 class LedgerSource:
     """See `capture.source.Source`."""
 
-    capabilities = Capabilities("ledger", "ledger", truncates=False, schema_changes=False, log_messages=False)
+    capabilities = Capabilities("ledger", "ledger", truncates=False, schema_changes=False)
 
     def __init__(self, path: Path) -> None:
         self._path = path

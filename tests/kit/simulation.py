@@ -324,9 +324,7 @@ def _padded(row: Row, width: int) -> Row:
 class SimSource:
     """A `capture.source.Source` over a `Database`."""
 
-    capabilities = Capabilities(
-        engine="simulated", connector=CONNECTOR, truncates=True, schema_changes=True, log_messages=False
-    )
+    capabilities = Capabilities(engine="simulated", connector=CONNECTOR, truncates=True, schema_changes=True)
 
     def __init__(self, database: Database, chaos: Chaos) -> None:
         self.database = database

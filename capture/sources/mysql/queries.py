@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-SYSTEM_SCHEMAS = ("mysql", "information_schema", "performance_schema", "sys")
-
 TABLES = """
 select table_schema, table_name, table_type, engine, table_rows, table_comment
   from information_schema.tables

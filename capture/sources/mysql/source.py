@@ -58,7 +58,6 @@ class MysqlServer:
             "mariadb" if self._connection.is_mariadb else "mysql",
             truncates=True,
             schema_changes=True,
-            log_messages=False,
             counts_bytes=self._by_files(self._connection),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from capture.sources.postgresql import queries
@@ -11,8 +10,6 @@ from capture.sources.postgresql.filters import literal_of
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.segments import Partition, Segment, columns_of
 from schemas.table import TableName, TableSchema
-
-Fetch = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
 
 
 def partitions(connection: Any, table: TableSchema, user: str) -> list[Partition]:
