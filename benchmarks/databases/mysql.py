@@ -193,12 +193,13 @@ class Mysql:
     def sink(self, database: str) -> Properties:
         """Return where Debezium's JDBC sink writes."""
         address = self.server.address
+        # Else the drivers look for a table in every database, and the sink takes another run's for its own.
         more = {
             "mysql": "rewriteBatchedStatements=true&allowPublicKeyRetrieval=true&useSSL=false",
             "mariadb": "useBulkStmts=true",
         }
         return {
-            "connection.url": f"jdbc:{self._kind}://{address.host}:{address.port}/{database}?{more[self._kind]}",
+            "connection.url": f"jdbc:{self._kind}://{address.host}:{address.port}/{database}?nullDatabaseMeansCurrent=true&{more[self._kind]}",
             "connection.username": USER,
             "connection.password": "",
         }
