@@ -194,12 +194,13 @@ class Mysql:
         """Return where Debezium's JDBC sink writes."""
         address = self.server.address
         # Else the drivers look for a table in every database, and the sink takes another run's for its own.
-        more = {
+        options = {
             "mysql": "rewriteBatchedStatements=true&allowPublicKeyRetrieval=true&useSSL=false",
             "mariadb": "useBulkStmts=true",
         }
+        where = f"jdbc:{self._kind}://{address.host}:{address.port}/{database}"
         return {
-            "connection.url": f"jdbc:{self._kind}://{address.host}:{address.port}/{database}?nullDatabaseMeansCurrent=true&{more[self._kind]}",
+            "connection.url": f"{where}?nullDatabaseMeansCurrent=true&{options[self._kind]}",
             "connection.username": USER,
             "connection.password": "",
         }

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 OURS, COMPARED, GROWTH = RESULTS / "latest.json", RESULTS / "compare.json", RESULTS / "growth.json"
 SINKS, OPTIONS, PYTHON_PEERS = RESULTS / "sinks.json", RESULTS / "options.json", RESULTS / "python-peers.json"
+PROFILES = RESULTS / "profiles.json"
 NOTES = Path(__file__).resolve().parent / "notes.txt"
 """What the figures do not tell: where the time goes, and what was tried."""
 
@@ -26,6 +27,7 @@ KEYS = {
     "rules": ("rule",),
     "policies": ("policy",),
     "products": ("product", "stage"),
+    "profiles": ("engine", "stage", "encoding"),
 }
 """By list of a results file, what says of an entry what was measured: a later one takes its place."""
 
@@ -53,6 +55,6 @@ def _merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]], key: S
 
 def write_page() -> None:
     """Make the page anew of what is kept."""
-    parts = {path.stem: read(path) for path in (OURS, COMPARED, GROWTH, SINKS, OPTIONS, PYTHON_PEERS)}
+    parts = {path.stem: read(path) for path in (OURS, COMPARED, GROWTH, SINKS, OPTIONS, PYTHON_PEERS, PROFILES)}
     page = text.page(parts, NOTES.read_text(encoding="utf-8"))
     (ROOT / "docs" / "benchmarks.md").write_text(page, encoding="utf-8")

@@ -188,6 +188,22 @@ def products(results: Entry) -> str:
     return table(("program", "what it does", "per second", "per CPU-second", "memory"), rows)
 
 
+def profiles(results: Entry) -> str:
+    """Return what each stage's CPU time goes into: libraries, then functions."""
+    parts = []
+    for entry in _ordered(results.get("profiles", [])):
+        lines = [f"**{_stage(entry)}, {entry['encoding']}**", ""]
+        for name, title in (("parts", "Libraries"), ("machine_code", "Machine code"), ("python", "Python")):
+            lines.append(f"- {title}: {', '.join(_share(share) for share in entry[name])}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _share(share: Entry) -> str:
+    name, _, where = str(share["name"]).partition(" (")
+    return f"`{name}`{f' ({where}' if where else ''} {share['share']:.0%}"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table; nothing of no rows."""
     if not rows:

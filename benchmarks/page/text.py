@@ -29,6 +29,7 @@ def page(parts: dict[str, Results], notes: str) -> str:
         _more("What rules and policies cost", OPTIONS, parts.get("options", {}), tables.options),
         _more("Beside Python programs", PRODUCTS, parts.get("python-peers", {}), tables.products),
         _method(parts.get("compare", {})),
+        _more("Profiles", PROFILES, parts.get("profiles", {}), tables.profiles),
         notes,
     ]
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
@@ -131,6 +132,12 @@ whole appliers over the same changes, in turn.
 """
 PRODUCTS = """
 By `python -m benchmarks.python_peers`: the same table and changes from MariaDB to PostgreSQL, each program in turn.
+"""
+
+PROFILES = """
+By `python -m benchmarks.profile`: shares of each stage's CPU time, start included; all threads by `perf`, Python's
+functions (of the time in which Python's lock is held) by py-spy. Librdkafka's threads compress and send; the kernel's
+part are the sockets.
 """
 
 

@@ -40,6 +40,8 @@ class Stage:
         self.directory.chmod(0o755 if server_user() is not None else 0o700)
         self.engine = _engine(engine, self.directory / engine)
         self.kafka = KafkaServer(self.directory / "kafka")
+        self.under: Sequence[str] = ()
+        """What services are started by: a profiler and its arguments."""
         self._services: list[ServerProcess] = []
 
     def __enter__(self) -> Self:
@@ -105,7 +107,17 @@ class Stage:
     def start(self, configuration: Path, service: str, *arguments: str, target: str = TARGET) -> ServerProcess:
         """Start `capture`, or `apply` for a target."""
         more = ["--target", target] if service == "apply" else []
-        command = [sys.executable, "-m", "control.cli", service, "run", str(configuration), *more, *arguments]
+        command = [
+            *self.under,
+            sys.executable,
+            "-m",
+            "control.cli",
+            service,
+            "run",
+            str(configuration),
+            *more,
+            *arguments,
+        ]
         process = ServerProcess(
             command,
             self._log(configuration, service, target),
