@@ -96,7 +96,7 @@ class Report:
         lag = self.lag_records = sum(lags.values())
         if not lag:
             self.lag_ms = 0
-        error = error or applier.trouble
+        error = error or applier.trouble or next(iter(suspended.values()), None)
         metrics.APPLY_PARKED.labels(self._target).set(len(applier.lot))
         metrics.APPLY_SUSPENDED.labels(self._target).set(len(suspended))
         metrics.APPLY_PARTITIONS.labels(self._target).set(len(applier.cursors.positions))
@@ -126,7 +126,7 @@ class Report:
                 for one in applier.waiting.reasons(now)[:WAITS_SHOWN]
             ],
             "signals": self.answers,
-            "error": _plain(error or next(iter(suspended.values()), None)),
+            "error": error.to_document() if error is not None else None,
         }
 
     def write(self, state: str, ends: Mapping[Any, int], error: TailraceError | None = None) -> None:
@@ -156,9 +156,3 @@ def component(target: str) -> str:
 def partitions(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int]]:
     """Return partitions as the Kafka client takes them."""
     return [(p.topic, p.partition) for p in positions]
-
-
-def _plain(error: TailraceError | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
-    return {"kind": str(error.kind), "message": error.message, "table": error.table, "remedy": error.remedy}

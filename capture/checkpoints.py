@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from capture.full_load.state import LoadState, TableLoad
+from capture.full_load.state import SEGMENTED_VERSION, LoadState, TableLoad
 from capture.publishing.transactions import Transactions
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
@@ -150,7 +150,7 @@ def _take(checkpoint: Checkpoint, key: Any, value: bytes) -> int | None:
             answers = {str(identifier): str(answer) for identifier, answer in document.get("answers", {}).items()}
             checkpoint.signals = {"next": _whole(document.get("next", 0)), "answers": answers}
         case ["load", schema, table]:
-            checkpoint.plans[TableName(schema, table)] = document = _document(value)
+            checkpoint.plans[TableName(schema, table)] = document = _document(value, SEGMENTED_VERSION)
             LoadState(document["state"])
         case ["progress", schema, table]:
             checkpoint.progress[TableName(schema, table)] = _document(value)
@@ -255,12 +255,12 @@ def reset(settings: Settings) -> list[str]:
     return [f"forgot the position and the loads of {settings.name}", f"the next commit sequence is of epoch {epoch}"]
 
 
-def _document(value: bytes) -> dict[str, Any]:
+def _document(value: bytes, known: int = FORM_VERSION) -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(value)
-    if document["version"] > FORM_VERSION:
+    if document["version"] > known:
         raise TailraceError(
             ErrorKind.CONFIGURATION,
-            f"the checkpoint was written in form {document['version']}, this release knows {FORM_VERSION}",
+            f"the checkpoint was written in form {document['version']}, this release knows {known}",
             remedy="run the release that wrote it, or a later one",
         )
     return document

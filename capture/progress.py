@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
-from capture.full_load.state import LoadState
+from capture.full_load.state import LoadState, TableLoad
 from capture.session import Session
 from capture.source import Source
 from runtime import clock, metrics
@@ -43,9 +44,7 @@ class Progress:
     def state(self, state: str, error: TailraceError | None = None) -> None:
         """Say what the service as a whole does. `error` stays in the documents until the session runs again."""
         self._document["state"] = state
-        self._document["error"] = (
-            {"kind": str(error.kind), "message": error.message, "remedy": error.remedy} if error else None
-        )
+        self._document["error"] = error.to_document() if error is not None else None
         self._document["rows_per_s"] = 0.0
         self._document["signals"] = self.answers
         self._liveness.progress(state)
@@ -79,6 +78,7 @@ class Progress:
         lag_ms = _lag_ms(session, behind=session.position.commit < end.commit)
         loads = session.loading.loads.values()
         loading = any(load.state is not LoadState.LOADED for load in loads)
+        suspended = [load.suspension for load in loads if load.suspension is not None]
         only_loads = self._settings.mode is Mode.FULL_LOAD
         self._document |= {
             "state": "running",
@@ -98,13 +98,14 @@ class Progress:
             "rows_per_s": round(new_rows / max(elapsed_s, 0.001), 1) if elapsed_s < 60 else 0.0,
             "tables": _tables(session),
             "signals": self.answers,
-            "error": None,
+            "error": suspended[0].to_document() if suspended else None,
         }
         self._status.write(self._document)
         chunks_done = sum(len(load.done) for load in loads)
         self._liveness.turned(
             (session.committed, session.row_count, chunks_done),
-            idle=not loading and session.committed.commit >= end.commit,
+            idle=all(load.state is LoadState.LOADED or load.suspension is not None for load in loads)
+            and session.committed.commit >= end.commit,
         )
         metrics.CAPTURE_ACTIVE.set(1)
         (metrics.CAPTURE_LAG_BYTES if in_bytes else metrics.CAPTURE_LAG_TRANSACTIONS).set(lag)
@@ -115,6 +116,14 @@ class Progress:
         if self._log_left_bytes is not None:
             metrics.CAPTURE_LOG_LEFT_BYTES.set(self._log_left_bytes)
         metrics.CAPTURE_SOURCE_TRANSACTIONS.inc(session.take_transaction_count())
+        self._count_loads(loads)
+        for feed in session.publisher.feeds.values():
+            if count := feed.take_row_count():
+                phase = "full-load" if loading or only_loads else "streaming"
+                metrics.CAPTURE_ROWS.labels(str(feed.table.name), phase).inc(count)
+
+    def _count_loads(self, loads: Collection[TableLoad]) -> None:
+        metrics.CAPTURE_SUSPENDED.set(sum(load.suspension is not None for load in loads))
         for load in loads:
             # Of thousands of tables few move: looking a metric up is what costs.
             chunks = len(load.done), max(0, len(load.chunks) - len(load.done))
@@ -122,10 +131,6 @@ class Progress:
                 self._chunks[load.name] = chunks
                 for state, count in zip(("done", "left"), chunks, strict=True):
                     metrics.CAPTURE_LOAD_CHUNKS.labels(str(load.name), state).set(count)
-        for feed in session.publisher.feeds.values():
-            if count := feed.take_row_count():
-                phase = "full-load" if loading or only_loads else "streaming"
-                metrics.CAPTURE_ROWS.labels(str(feed.table.name), phase).inc(count)
 
     def _log_bytes_per_s(self, now_s: float, end: int) -> float | None:
         """Return how fast the source's log grows, over a minute or so; None: too soon to tell."""
@@ -158,7 +163,7 @@ def _tables(session: Session) -> dict[str, Any]:
         }
         if load is not None:
             document |= {
-                "state": str(load.state),
+                "state": str(load.state) if load.suspension is None else "suspended",
                 "rows_loaded": load.row_count,
                 "chunks": len(load.chunks) or len(load.done),
                 "chunks_done": len(load.done),

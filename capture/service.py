@@ -294,6 +294,8 @@ class _Service:
             # The next session stands still before it begins.
             return False
         if session.is_finished and self._settings.mode is Mode.FULL_LOAD and self._stop_at is None:
+            if session.loading.stuck is not None:
+                raise session.loading.stuck
             # Nobody will read the log again: the source must not keep it for us.
             session.end_log()
             for line in source.destroy():

@@ -91,9 +91,7 @@ class Session:
         self._loader = Loader(
             around.spawn,
             self._horizon,
-            processes=settings.capture.load_processes,
-            chunk_rows=settings.capture.chunk_rows,
-            attempts_max=settings.capture.load_attempts,
+            settings.capture,
             monotonic=around.monotonic,
             ids=self._tables.ids,
         )
@@ -265,7 +263,7 @@ class Session:
             return False
         if self.bounds.stop.commit is not None:
             return self.bounds.stop.is_met
-        return self._settings.mode is Mode.FULL_LOAD and self.loading.is_idle
+        return self._settings.mode is Mode.FULL_LOAD and (self.loading.is_idle or self.loading.stuck is not None)
 
     @property
     def owes_records(self) -> bool:

@@ -90,6 +90,7 @@ CAPTURE_LOG_LEFT_BYTES = _gauge(
     "capture_log_left_bytes", "Log that may still be written until the source gives up what it keeps; absent: no bound"
 )
 CAPTURE_LOAD_CHUNKS = _gauge("capture_load_chunks", "Chunks of a table's full load", "table", "state")
+CAPTURE_SUSPENDED = _gauge("capture_suspended_tables", "Tables whose full load stands still")
 CAPTURE_WINDOW_KEYS = _gauge("capture_window_keys", "Changed keys remembered while chunks are being read")
 CAPTURE_ACTIVE = _gauge("capture_active", "1 where this process captures, 0 where it is a standby")
 

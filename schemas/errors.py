@@ -91,6 +91,10 @@ class TailraceError(Exception):
         remedy = f" Remedy: {self.remedy}" if self.remedy else ""
         return f"{self.kind}: {self.message}{where}{remedy}"
 
+    def to_document(self) -> dict[str, str | None]:
+        """Return it as documents on the status topic have it."""
+        return {"kind": str(self.kind), "message": self.message, "table": self.table, "remedy": self.remedy}
+
     @property
     def action(self) -> Action:
         """The default action for this kind of error."""

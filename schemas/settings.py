@@ -25,7 +25,14 @@ from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.rules import SelectionRule, TableSettingsRule, TransformationRule
-from schemas.policies import AnyDdlPolicies, DdlPolicies, ErrorPolicies, ExistingTables, RetrySettings
+from schemas.policies import (
+    AnyDdlPolicies,
+    DdlPolicies,
+    ErrorPolicies,
+    ExistingTables,
+    RetrySettings,
+    TableErrorPolicy,
+)
 from schemas.section import Section
 from schemas.substitution import ValueSettings
 from schemas.table import TableSchema
@@ -58,6 +65,11 @@ class CaptureSettings(Section):
     """Rows of one chunk of a full load, by estimate: what is read again after a crash."""
     load_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     """How often the reading of one chunk is tried."""
+    table_errors: TableErrorPolicy = TableErrorPolicy.SUSPEND
+    """A table that cannot be loaded as things are: rules do not fit it, or rights are lacking. `suspend`: its load
+    stands still and is tried again, its changes and all other tables go on; or `stop`."""
+    suspended_retry_s: Annotated[int, Field(ge=1, le=86_400)] = 30
+    """How often a load that stands still is tried again."""
     window_keys_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 500_000
     """Changed keys that are remembered while chunks are being read; beyond, outstanding chunks are read again."""
     session_timeout_s: Annotated[int, Field(ge=1, le=1800)] = 10

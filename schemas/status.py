@@ -16,7 +16,7 @@ EVERY: Members = {
     "host": "the machine's name",
     "ts_us": "when it was said, in microseconds since 1970",
     "state": "`starting`, `running`, `paused`, `standby`, `stopped`, `failed`",
-    "error": "null, or why it does not go on, or not with all tables: `kind`, `message`, `remedy`, of appliers `table`",
+    "error": "null, or why it does not go on, or not with all tables: `kind`, `message`, `remedy`, `table`",
 }
 """Of all documents; a standby's have no others."""
 
@@ -44,7 +44,7 @@ CAPTURE_TABLE: Members = {
     "version": "the version on the schemas topic",
     "topic": "where its changes go",
     "rows_estimated": "the source's estimate; null: it has none",
-    "state": "of its full load: `planned`, `loading`, `loaded`",
+    "state": "of its full load: `planned`, `loading`, `loaded`, or `suspended`: see `error`",
     "rows_loaded": "rows that the load has read",
     "chunks": "the load's chunks",
     "chunks_done": "those of them that are published",

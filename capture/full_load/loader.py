@@ -20,6 +20,8 @@ from capture.source import Chunk, Snapshot
 from runtime.logging import get_logger
 from schemas.codecs import SchemaIds
 from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.policies import TableErrorPolicy
+from schemas.settings import CaptureSettings
 from schemas.table import TableName
 
 log = get_logger(__name__)
@@ -31,6 +33,9 @@ CHUNKS_PER_TABLE = 5_000
 """A larger table gets larger chunks: the plan is one Kafka record (1 MB by default), whatever the table's size."""
 
 RETRY_PAUSE_S = 0.5
+
+_OF_ONE_TABLE = frozenset({ErrorKind.CONFIGURATION, ErrorKind.PREREQUISITE})
+"""What an operator mends for one table: the others are loaded meanwhile."""
 
 
 class Worker(Protocol):
@@ -84,10 +89,8 @@ class Loader:
         self,
         spawn: Callable[[], Worker],
         horizon: Horizon,
+        settings: CaptureSettings,
         *,
-        processes: int,
-        chunk_rows: int,
-        attempts_max: int,
         monotonic: Callable[[], float],
         ids: Callable[[TableName], SchemaIds | None] = lambda _: None,
     ) -> None:
@@ -95,9 +98,8 @@ class Loader:
         self._spawn = spawn
         self._ids = ids
         self._horizon = horizon
-        self._slots = [_Slot() for _ in range(processes)]
-        self._chunk_rows = chunk_rows
-        self._attempts_max = attempts_max
+        self._slots = [_Slot() for _ in range(settings.load_processes)]
+        self._settings = settings
         self._monotonic = monotonic
         self._loads: dict[TableName, TableLoad] = {}
         self._readings: list[Reading] = []
@@ -105,11 +107,21 @@ class Loader:
         self.row_estimates: dict[TableName, int] = {}
         self.on_stale: Callable[[TableLoad], None] = _ignore
         """Called with a load whose table no longer has the columns that it should."""
+        self.on_suspended: Callable[[TableLoad], None] = _ignore
+        """Called with a load that stands still from now on."""
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left to load."""
         return not self._loads
+
+    @property
+    def stuck(self) -> TailraceError | None:
+        """Why one of the tables that are left stands still, where all of them do."""
+        if not self._loads or self._readings or any(slot.planning is not None for slot in self._slots):
+            return None
+        suspensions = [load.suspension for load in self._loads.values()]
+        return suspensions[0] if all(suspensions) else None
 
     @property
     def is_reading(self) -> bool:
@@ -196,6 +208,7 @@ class Loader:
         self._readings.remove(reading)
         reading.load.done.add(reading.chunk.number)
         reading.load.attempts = 0
+        reading.load.suspension = None
 
     def close(self) -> None:
         """End all loader processes."""
@@ -233,8 +246,14 @@ class Loader:
             return
         load.chunks = list(answer.chunks)
         load.state = LoadState.LOADING
-        fit(load)
+        try:
+            fit(load)
+        except TailraceError as error:
+            load.chunks, load.state = [], LoadState.PLANNED
+            self._again(load, error)
+            return
         load.attempts = 0
+        load.suspension = None
         planned.append(load)
         log.info("table cut into chunks", table=str(load.name), chunks=len(load.chunks))
 
@@ -272,10 +291,16 @@ class Loader:
             self._again(load, TailraceError(ErrorKind.SOURCE_CONNECTION, "a loader process died", table=str(load.name)))
 
     def _again(self, load: TableLoad, error: TailraceError) -> None:
+        if error.kind in _OF_ONE_TABLE and self._settings.table_errors is TableErrorPolicy.SUSPEND:
+            load.suspension = error
+            load.not_before_s = self._monotonic() + self._settings.suspended_retry_s
+            log.error("load of a table suspended", table=str(load.name), reason=str(error))
+            self.on_suspended(load)
+            return
         load.attempts += 1
         # A table whose columns are no longer the known ones waits for the log, which tells the new ones at their place.
         retriable = error.action is Action.RETRY or error.kind is ErrorKind.SOURCE_SCHEMA
-        if not retriable or load.attempts >= self._attempts_max:
+        if not retriable or load.attempts >= self._settings.load_attempts:
             raise error
         load.not_before_s = self._monotonic() + RETRY_PAUSE_S * 2 ** min(load.attempts, 6)
         if error.kind is ErrorKind.SOURCE_SCHEMA:
@@ -319,7 +344,7 @@ class Loader:
                     return
 
     def _rows_per_chunk(self, load: TableLoad) -> int:
-        return max(self._chunk_rows, self.row_estimates.get(load.name, 0) // CHUNKS_PER_TABLE)
+        return max(self._settings.chunk_rows, self.row_estimates.get(load.name, 0) // CHUNKS_PER_TABLE)
 
     def _send(self, slot: _Slot, request: Request) -> None:
         if slot.worker is None:

@@ -20,8 +20,9 @@ from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas import key_bounds
 from schemas.changes import Transaction
+from schemas.errors import TailraceError
 from schemas.mappings.rules import TableSettingsRule
-from schemas.mappings.segments import leaves_key, rule_of
+from schemas.mappings.segments import leaves_key, loads_part, rule_of
 from schemas.signals import Bound, Signal
 from schemas.table import TableName, TableSchema
 
@@ -69,6 +70,7 @@ class Loading:
         self._horizon = horizon
         self._loader = loader
         loader.on_stale = self.on_stale
+        loader.on_suspended = self.on_suspended
         self._window_keys_max = window_keys_max
         self._state_directory = state_directory
         self._source_end = source_end
@@ -85,6 +87,11 @@ class Loading:
     def is_idle(self) -> bool:
         """Whether every table is loaded."""
         return self._loader.is_idle
+
+    @property
+    def stuck(self) -> TailraceError | None:
+        """Why nothing more is loaded, where all tables that are left stand still."""
+        return self._loader.stuck
 
     @property
     def holds_transaction(self) -> bool:
@@ -173,6 +180,8 @@ class Loading:
         if ranged:
             load.state = LoadState.LOADING
             load.chunks = [Chunk(0, lower, upper)]
+        elif loads_part(self._load_rules, name):
+            return f"reloads the listed partitions of {name}, and no others, generation {load.generation}"
         return f"reloads {name}, generation {load.generation}"
 
     def table_changed(self, feed: Feed, reached: int, *, is_void: bool) -> None:
@@ -253,6 +262,13 @@ class Loading:
         """Note that a table no longer has the known columns: nothing is read of it until the log is up to date."""
         load.not_before_commit = self._source_end()
         self._stale[load.name] = load
+
+    def on_suspended(self, load: TableLoad) -> None:
+        """Note that a load stands still. What is held back of a table without a key is dropped: it may be long, and the
+        snapshot that is taken in the end sees it.
+        """
+        if not load.table.key:
+            self._watch(self._publisher.feeds[load.name], load)
 
     def records(self) -> list[checkpoints.Record]:
         """Return the checkpoint records of what has changed, for the open Kafka transaction."""

@@ -16,6 +16,10 @@ CHUNKS_MAX = 1 << 24
 """More chunks than any table is cut into: a checkpoint that speaks of more is damaged."""
 
 
+SEGMENTED_VERSION = 2
+"""The form of a plan with segments; one without is of form 1, which earlier releases read."""
+
+
 class LoadState(StrEnum):
     """The states of a table's load, in order."""
 
@@ -45,6 +49,8 @@ class TableLoad:
     """Monotonic time before which nothing of it is tried again."""
     not_before_commit: int = 0
     """Log position before which nothing of it is tried again."""
+    suspension: TailraceError | None = None
+    """Why it stands still, where it does: it is tried again now and then."""
 
     @property
     def name(self) -> TableName:
@@ -64,6 +70,8 @@ class TableLoad:
         self.chunks = []
         self.done = set()
         self.row_count = 0
+        if self.suspension is not None:
+            self.suspension, self.not_before_s = None, 0.0
 
     def plan_document(self) -> dict[str, Any]:
         """Return what changes seldom: state, generation and the chunks."""
@@ -72,7 +80,8 @@ class TableLoad:
             return document
         segments = dict.fromkeys(chunk.segment for chunk in self.chunks if chunk.segment is not None)
         if segments:
-            document["segments"] = [tuple(segment) for segment in segments]
+            # A release that does not know them would read the chunks of all segments as bounds of keys alone.
+            document |= {"version": SEGMENTED_VERSION, "segments": [tuple(segment) for segment in segments]}
         places = {segment: place for place, segment in enumerate(segments)}
         document["chunks"] = [
             [c.lower, c.upper] if c.segment is None else [c.lower, c.upper, places[c.segment]] for c in self.chunks

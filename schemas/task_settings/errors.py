@@ -36,6 +36,10 @@ def _policy(setting: str) -> Sets:
     return to(f"apply.errors.{setting}", _POLICIES.get)
 
 
+def _table(policy: Any, _stated: Stated) -> Mapping[str, Any]:
+    return {"apply.errors.table": _POLICIES[policy], "capture.table_errors": _POLICIES[policy]}
+
+
 def _conflict(setting: str) -> Sets:
     return to(f"apply.errors.{setting}", _CONFLICTS.get)
 
@@ -118,8 +122,9 @@ KEYS: tuple[Key, ...] = (
         one_of(*_TABLE),
         "SUSPEND_TABLE",
         "an error of a table as such",
-        _policy("table"),
-        here="a suspended table is tried again every `apply.suspended_retry_s`, and loses nothing",
+        _table,
+        here="a table that its target does not take, or whose load the source does not give, is tried again every "
+        "`suspended_retry_s`, and loses nothing",
     ),
     honoured(
         "ErrorBehavior.TableErrorEscalationPolicy",

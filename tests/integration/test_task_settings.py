@@ -10,6 +10,7 @@ from typing import Any
 from deploy.local.kafka import KafkaAddress
 from tests.integration.services import Services
 from tests.kit.servers import Database
+from tests.kit.topics import read_raw
 
 DOCUMENT: dict[str, dict[str, Any]] = {
     "TargetMetadata": {
@@ -20,8 +21,10 @@ DOCUMENT: dict[str, dict[str, Any]] = {
         "LobMaxSize": 1,
     },
     "CharacterSetSettings": {
-        "CharacterReplacements": [{"SourceCharacterCodePoint": 62, "TargetCharacterCodePoint": 61}]
+        "CharacterReplacements": [{"SourceCharacterCodePoint": 62, "TargetCharacterCodePoint": 61}],
+        "CharacterSetSupport": {"CharacterSet": "ISO8859_1", "ReplaceWithCharacterCodePoint": "3F"},
     },
+    "BeforeImageSettings": {"EnableBeforeImage": True, "FieldName": "old", "ColumnFilter": "non-lob"},
     "FullLoadSettings": {
         "TargetTablePrepMode": "DROP_AND_CREATE",
         "MaxFullLoadSubTasks": 2,
@@ -33,6 +36,7 @@ DOCUMENT: dict[str, dict[str, Any]] = {
         "StatusTableEnabled": True,
         "SuspendedTablesTableEnabled": True,
         "HistoryTableEnabled": True,
+        "HistoryTimeslotInMinutes": 7,
     },
     "ChangeProcessingDdlHandlingPolicy": {"HandleSourceTableTruncated": False},
     "ErrorBehavior": {
@@ -54,6 +58,8 @@ AT_SOURCE = (
     "create table notes (id text primary key, body text, data bytea)",
     """insert into notes select 'b' || g, repeat('b', 1000 + g), decode(repeat('ab', 2000), 'hex')
        from generate_series(1, 50) g""",
+    "insert into notes values ('bЖ', 'Ж of б', null)",
+    "alter table orders replica identity full",
     "insert into customers select g, 'n' || g from generate_series(1, 500) g",
     "insert into orders select g, g, g from generate_series(1, 500) g",
     "insert into bag select generate_series(1, 50)",
@@ -68,7 +74,7 @@ AT_TARGET = (
     "insert into landing.orders values (-1, -1, 1)",
 )
 NUMBERS = "select to_regclass('landing.customers')::oid::int8, to_regclass('landing.orders')::oid::int8"
-NOTES = """select translate(id, 'b', 'a'), left(translate(body, 'b', 'a'), 1024), substr(data, 1, 1024)
+NOTES = """select translate(id, 'bЖ', 'a?'), left(translate(body, 'bЖб', 'a??'), 1024), substr(data, 1, 1024)
            from notes order by 1"""
 SUSPENDED = 'select "TABLE_NAME", "TASK_NAME" from dms.awsdms_suspended_tables'
 STATUS = 'select "TASK_STATUS" from dms.awsdms_status'
@@ -159,6 +165,27 @@ def _changes_that_rows_contradict_are_left_out(services: Services, source: Datab
     services.wait(lambda: target.rows(row) == [("ours after all",)], "the update")
 
 
+def _before_images_reach_a_topic(services: Services, source: Database, kafka: KafkaAddress, topic: str) -> None:
+    """Of the columns that `ColumnFilter` says, as far as the log holds them, under the name that `FieldName` says."""
+    source.execute(
+        "update orders set amount = 70 where id = 7",
+        "update customers set name = 'seventh' where id = 7",
+    )
+    services.start("apply-stream", "--target", "stream")
+
+    def updates(table: str) -> list[Any]:
+        records = [json.loads(value or b"") for *_, value in read_raw(kafka.bootstrap, [f"{topic}.{table}"])]
+        updated = [r for r in records if r["metadata"].get("operation") == "update" and r["data"]["id"] == 7]
+        assert not any("before" in record or ("old" in record) is not (record in updated) for record in records[:300])
+        return [(record["data"], record["old"]) for record in updated]
+
+    orders = [({"id": 7, "customer": 7, "amount": 70}, {"id": 7, "customer": 7, "amount": 7})]
+    services.wait(lambda: updates("orders") == orders, "the order as it was before")
+    # The name is a text of any length, and so a large value.
+    services.wait(lambda: updates("customers") == [({"id": 7, "name": "seventh"}, {"id": 7})], "the customer's key")
+    assert services.stop("apply-stream") == 0
+
+
 def test_a_document_of_dms_runs_as_it_is(
     tmp_path: Path,
     replication: str,
@@ -181,6 +208,10 @@ def test_a_document_of_dms_runs_as_it_is(
         return customers not in {None, old_customers} and orders not in {None, old_orders}
 
     with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
+        document = json.loads(services.configuration.read_text())
+        stream = {"engine": "kafka", "kafka": kafka_server.settings, "topic": f"{replication}.stream.{{table}}"}
+        document["targets"]["stream"] = stream
+        services.configuration.write_text(json.dumps(document))
         _plan_says_what_goes(services)
         services.start("capture")
         services.start("apply")
@@ -213,12 +244,14 @@ def test_a_document_of_dms_runs_as_it_is(
         target.execute("insert into landing.bag values (777)")
         assert services.stop("apply") == 0
         assert target.rows(STATUS) == [("NOT RUNNING",)]
-        history = 'select "TIMESLOT_TYPE", sum("RECORDS") > 0 from dms.awsdms_history group by 1 order by 1'
-        assert target.rows(history) == [("CHANGE PROCESSING", True), ("FULL LOAD", True)]
+        history = """select "TIMESLOT_TYPE", "TIMESLOT_DURATION", sum("RECORDS") > 0 from dms.awsdms_history
+                     group by 1, 2 order by 1"""
+        assert target.rows(history) == [("CHANGE PROCESSING", 7, True), ("FULL LOAD", 7, True)]
         services.start("apply")
         source.execute("insert into bag values (100)")
         services.wait(
             lambda: target.rows("select id from landing.bag where id >= 100 order by 1") == [(100,), (777,)], "the row"
         )
         assert services.stop("apply") == 0
+        _before_images_reach_a_topic(services, source, kafka_server, f"{replication}.stream")
         assert services.stop("capture") == 0

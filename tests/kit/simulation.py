@@ -114,6 +114,8 @@ class Database:
         self._values = 0
         self.truncates = random.choice((0.0, 0.002, 0.02))
         self.ddl_at: dict[TableName, int] = {}
+        self.forbidden: set[TableName] = set()
+        """Tables that may not be read, as long as they are in it."""
         self.modulus = 3
         """Into how many partitions tables are cut, by keys."""
 
@@ -437,7 +439,10 @@ class SimWorker:
         if random.random() < self.chaos.idleness:
             return None
         if self.request is not None:
-            self.answers = list(self._serve(self.request))
+            try:
+                self.answers = list(self._serve(self.request))
+            except TailraceError as error:
+                self.answers = [Failed(error.kind, error.message, error.remedy)]
             self.request = None
         return self.answers.pop(0) if self.answers else None
 
@@ -462,6 +467,9 @@ class SimWorker:
             yield Failed(ErrorKind.SOURCE_CONNECTION, "scripted", None)
             return
         name = request.table.name
+        if name in self.database.forbidden:
+            yield Failed(ErrorKind.PREREQUISITE, "no right to read", None)
+            return
         if self.database.tables[name].column_names != request.table.column_names:
             yield Failed(ErrorKind.SOURCE_SCHEMA, "columns differ", None)
             return

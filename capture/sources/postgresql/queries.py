@@ -267,6 +267,16 @@ def types_query(server_version: int) -> str:
     )
 
 
+PARTITION = """
+select n.nspname::text, c.relname::text
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.oid = %(oid)s::oid and exists (
+       select from pg_partition_ancestors(c.oid) a join pg_class t on t.oid = a.relid
+         join pg_namespace tn on tn.oid = t.relnamespace
+        where tn.nspname = %(schema)s and t.relname = %(table)s)
+"""
+"""A relation, where it is a partition of one table, or of one of its partitions. Asked for each chunk."""
+
 PARTITIONS_OF = """
 with recursive tree (oid, parent) as (
     select i.inhrelid, i.inhparent from pg_inherits i join pg_class c on c.oid = i.inhparent

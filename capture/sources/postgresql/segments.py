@@ -33,9 +33,11 @@ def relation(connection: Any, table: TableSchema, segment: Segment) -> str:
 
     The table must be locked: partitions are with it.
     """
-    for oid, name, *_ in _rows(connection, table):
-        if str(oid) == segment.identity:
-            return _quoted(name)
+    place = {"oid": segment.identity, "schema": table.name.schema, "table": table.name.table}
+    with classified("looking for a partition", table=str(table.name)):
+        found = connection.execute(queries.PARTITION, place).fetchone()
+    if found is not None:
+        return _quoted(TableName(*found))
     raise TailraceError(
         ErrorKind.SOURCE_SCHEMA,
         f"the partition {segment.partition} is no longer part of the table",

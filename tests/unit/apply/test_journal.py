@@ -7,9 +7,11 @@ from typing import Any, cast
 
 from apply.applier import Applier
 from apply.journal import Journal
+from apply.outcome import Outcome
 from apply.report import Report
 from schemas.control_tables import ControlTableSettings
 from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName
 
 NAME_MAX = 64
 TOO_LONG = "t" * 200
@@ -51,3 +53,29 @@ def test_a_row_that_is_never_taken_does_not_keep_others_from_their_way() -> None
     assert [row[2] for row in tables.rows["awsdms_apply_exceptions"]] == ["orders"]
     assert [row[2] for row in tables.rows["awsdms_status"]] == ["NOT RUNNING"]
     assert tables.closed
+
+
+def test_full_loads_have_exceptions_of_their_own_and_slots_their_length() -> None:
+    tables = Tables()
+    known = {"shop.public.orders": SimpleNamespace(name=TableName("public", "orders"))}
+    applier = SimpleNamespace(
+        holds=SimpleNamespace(suspended=dict), catalog=SimpleNamespace(topics=known, topic_of=lambda table: table)
+    )
+    written: list[Any] = []
+    report = SimpleNamespace(written=written.append, lag_ms=1500, applied_us=None, lag_records=0)
+    settings = ControlTableSettings(exceptions=True, full_load_exceptions=True, history=True, history_minutes=7)
+    loaded: list[bool] = []
+    journal = Journal(
+        settings, "shop", "host", tables, cast("Applier", applier), cast("Report", report), lambda: bool(loaded)
+    )
+    batch = SimpleNamespace(row_count=5, byte_count=3 << 20)
+    for _ in range(2):
+        outcome = SimpleNamespace(exceptions=[("shop.public.orders", "too long", "0@7")], batch=batch)
+        journal.on_written(cast("Outcome", outcome))
+        loaded.append(True)
+    journal.close()
+    assert [row[:3] for row in tables.rows["awsdms_full_load_exceptions"]] == [("shop", "public", "orders")]
+    assert [row[4:] for row in tables.rows["awsdms_apply_exceptions"]] == [("0@7", "too long")]
+    slots = [(row[2], *row[4:]) for row in tables.rows["awsdms_history"]]
+    assert slots == [("CHANGE PROCESSING", 7, 1, 5, 3), ("FULL LOAD", 7, None, 5, 3)]
+    assert len(written) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from schemas.codecs import compile_decoder
 from schemas.codecs.wire import schema_id
 from schemas.errors import TailraceError
 from schemas.position import first_sequence
-from schemas.settings import Settings, parse
+from schemas.settings import CaptureSettings, Settings, parse
 from schemas.topics import checkpoints_topic, data_topic, schemas_topic, transactions_topic
 from schemas.transactions import mark_of
 from tests.kit import simulation as sim
@@ -30,7 +31,12 @@ class World:
     """A source, a broker, and captures that come and go."""
 
     def __init__(
-        self, seed: int, crash_rate: float, capture: dict[str, Any] | None = None, rules: list[Any] | None = None
+        self,
+        seed: int,
+        crash_rate: float,
+        capture: dict[str, Any] | None = None,
+        rules: list[Any] | None = None,
+        **settings: Any,
     ) -> None:
         self.random = Random(seed)
         self.chaos = sim.Chaos(self.random)
@@ -52,6 +58,7 @@ class World:
                 **({"mappings": {"rules": rules}} if rules else {}),
                 "topics": {"partitions": 2, "transaction_metadata": bool(seed % 2)},
                 "capture": {"load_attempts": 1000, **(capture or {})},
+                **settings,
             }
         )
         self.pace = sim.Pace(transaction_timeout_s=self.settings.capture.transaction_timeout_s)
@@ -82,8 +89,17 @@ class World:
             session.loading._window_keys_max = self.window_keys_max
         return session
 
-    def live(self, steps: int, *, ddl: bool = False, repartitions: bool = False) -> None:
-        """Let transactions and sessions go on side by side; sessions crash and come again."""
+    def live(
+        self,
+        steps: int,
+        *,
+        ddl: bool = False,
+        repartitions: bool = False,
+        settles: Callable[[Session], bool] = lambda session: session.loading.is_idle,
+    ) -> None:
+        """Let transactions and sessions go on side by side; sessions crash and come again. In the end wait until the
+        last one `settles` and has committed everything.
+        """
         self.chaos.rate = self.crash_rate
         for _ in range(steps):
             for _ in range(self.random.choice((0, 0, 1, 3))):
@@ -99,7 +115,7 @@ class World:
         for _ in range(20_000):
             self._step()
             session = self.current
-            is_at_end = session and session.loading.is_idle and not session.owes_records
+            is_at_end = session and settles(session) and not session.owes_records
             if session and is_at_end and session.committed.commit >= self.database.end():
                 break
         else:
@@ -265,6 +281,79 @@ def test_tables_are_loaded_by_segments_that_rows_leave_and_that_change(seed: int
         world.database.transact()
     world.live(120, ddl=seed > 5, repartitions=True)
     world.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_table_that_cannot_be_loaded_stands_still_alone(seed: int) -> None:
+    """A rule that does not fit, and a right that is lacking: all else is loaded, and they are when it is mended."""
+    rules = [{"rule-type": "table-settings", "rule-id": str(number), **rule} for number, rule in enumerate(CUTS)]
+    rules[1]["parallel-load"] = {"type": "partitions-list", "partitions": ["p0", "p1", "p2"]}
+    world = World(seed, crash_rate=0.0, capture={"suspended_retry_s": 1}, rules=rules)
+    orders, items, notes = world.database.tables
+    world.database.modulus = 2
+    world.database.forbidden = {notes}
+    for _ in range(60):
+        world.database.transact()
+
+    def stands(session: Session) -> bool:
+        loads = session.loading.loads
+        suspended = {name: load.suspension.kind for name, load in loads.items() if load.suspension is not None}
+        return loads[items].state == "loaded" and suspended == {orders: "configuration", notes: "prerequisite"}
+
+    world.live(60, settles=stands)
+    assert world.current is not None
+    assert "no partition p2" in str(world.current.loading.loads[orders].suspension)
+    assert world.current.committed.commit >= world.database.end()
+    world.current = None
+    world.database.modulus, world.database.forbidden = 3, set()
+    world.live(60)
+    world.check()
+
+
+def test_a_table_that_cannot_be_loaded_stops_capture_where_the_policy_says_so() -> None:
+    world = World(1, crash_rate=0.0, capture={"table_errors": "stop"})
+    world.database.forbidden = {next(iter(world.database.tables))}
+    with pytest.raises(TailraceError, match="no right to read"):
+        world.live(10)
+
+
+def test_a_table_that_is_emptied_stops_capture_where_the_policy_says_so() -> None:
+    world = World(1, crash_rate=0.0, ddl={"truncated": "stop"})
+    world.database.truncates = 0.0
+    world.live(10)
+    world.current, world.database.truncates = None, 1.0
+    world.database.transact()
+    with pytest.raises(TailraceError, match="was emptied"):
+        world.live(10)
+
+
+def test_as_many_processes_load_as_settings_say() -> None:
+    world = World(1, crash_rate=0.0, capture={"load_processes": 3})
+    for _ in range(60):
+        world.database.transact()
+    session = world.session()
+    session.start()
+    for _ in range(3):
+        session.step(0)
+    assert len({id(slot.worker) for slot in session._loader._slots if slot.worker is not None}) == 3
+    session.close()
+
+
+def test_a_transaction_holds_as_many_rows_and_bytes_as_settings_say() -> None:
+    allowance = Allowance(CaptureSettings(commit_rows=10, commit_bytes=65_536))
+    held = [SimpleNamespace(open_rows=rows, open_bytes=size) for rows, size in ((9, 65_535), (10, 0), (1, 65_536))]
+    assert [allowance.met(transaction) for transaction in held] == [False, True, True]
+
+
+def test_a_full_load_by_itself_ends_with_the_error_of_the_tables_that_are_left() -> None:
+    world = World(1, crash_rate=0.0, mode="full-load")
+    _, items, _ = world.database.tables
+    world.database.forbidden = {items}
+    world.live(10, settles=lambda session: session.is_finished)
+    assert world.current is not None
+    assert {str(load.state) for name, load in world.current.loading.loads.items() if name != items} == {"loaded"}
+    assert world.current.loading.stuck is not None
+    assert world.current.loading.stuck.table == str(items)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from schemas.substitution import ValueSettings
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
 from schemas.task_settings.keys import Standing
-from schemas.task_settings.table import KEYS
+from schemas.task_settings.table import KEYS, LISTS
 from tests.unit.schemas.task_settings.documented import PATHS, SAVED
+from tests.unit.schemas.task_settings.honoured import HONOURED
 
 SOURCE = {"engine": "postgresql", "database": "shop", "user": "u", "tables": ["public.*"]}
 TARGET = {"engine": "postgresql", "database": "copy", "user": "u"}
@@ -36,6 +38,40 @@ def failure(document: dict[str, Any]) -> str:
 
 def test_every_documented_key_has_a_standing_and_no_other_key_is_known() -> None:
     assert PATHS.keys() == KEYS.keys()
+
+
+def test_every_key_that_is_called_honoured_is_shown_to_be() -> None:
+    """What it means, and where that is seen to happen: a test that is there and speaks of it."""
+    assert HONOURED.keys() == {path for path, key in KEYS.items() if key.standing is Standing.HONOURED}
+    tests = Path(__file__).parents[3]
+    for path, meanings in HONOURED.items():
+        for meaning in meanings:
+            place, _, name = meaning.shown_by.partition("::")
+            code = (tests / place).read_text(encoding="utf-8")
+            assert re.search(rf"^def {name}\(", code, re.MULTILINE), f"{path}: no test {meaning.shown_by}"
+            words = [path.rpartition(".")[2]]
+            words += [meaning.setting.rpartition(".")[2]] if isinstance(meaning.setting, str) else []
+            assert any(word in code for word in words), f"{path}: {place} does not speak of {words}"
+
+
+@pytest.mark.parametrize("path", HONOURED)
+def test_a_key_that_is_honoured_means_what_it_should(path: str) -> None:
+    for meaning in HONOURED[path]:
+        document: dict[str, Any] = {}
+        for key, value in {path: meaning.value, **meaning.beside}.items():
+            *groups, name = key.split(".")
+            inner: Any = document
+            for depth, group in enumerate(groups, 1):
+                inner = inner.setdefault(group, [{}] if ".".join(groups[:depth]) in LISTS else {})
+                inner = inner[0] if isinstance(inner, list) else inner
+            inner[name] = value
+        found: Any = settings(document)
+        if not isinstance(meaning.setting, str):
+            found = meaning.setting(found)
+        else:
+            for step in meaning.setting.split("."):
+                found = getattr(found, step)
+        assert found == meaning.expected, f"{path}: {meaning.value}"
 
 
 @pytest.mark.parametrize("path", KEYS)
