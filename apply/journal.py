@@ -37,7 +37,7 @@ class Tables(Protocol):
     """What of `apply.frames.relational.dms_tables.DmsTables` is used here."""
 
     def add(self, table: str, rows: list[Any]) -> None: ...
-    def replace(self, table: str, server: str, task: str, rows: list[Any]) -> None: ...
+    def replace(self, table: str, owner: tuple[str, ...], rows: list[Any]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -148,7 +148,7 @@ class Journal:
                 _unless_refused(tables.add, table, [row])
                 self._exceptions.popleft()
             if settings.suspended:
-                _unless_refused(tables.replace, "awsdms_suspended_tables", self._server, self._task, suspended)
+                _unless_refused(tables.replace, "awsdms_suspended_tables", (self._server, self._task), suspended)
             while settings.history and self._history:
                 _unless_refused(tables.add, "awsdms_history", [self._history[0]])
                 self._history.popleft()
@@ -157,7 +157,7 @@ class Journal:
                 applied = None if self._report.applied_us is None else _time(self._report.applied_us)
                 figures = (self._report.lag_records, 0, memory, None, applied, None, applied, applied)
                 row = (self._server, self._task, phase, _now(), *figures)
-                tables.replace("awsdms_status", self._server, self._task, [row])
+                tables.replace("awsdms_status", (self._server, self._task), [row])
         except TailraceError as error:
             log.warning("control tables not written", reason=error.message)
 

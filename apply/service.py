@@ -190,7 +190,7 @@ class _Service:
 
     def _open_journal(self, stack: ExitStack) -> Journal | None:
         settings = self._settings
-        tables = open_dms_tables(settings, self._target)
+        tables = open_dms_tables(settings, self._target) if settings.apply.control_tables.any else None
         if tables is None:
             return None
         is_loaded = partial(loaded, settings, self._completion, self._applier)

@@ -262,6 +262,9 @@ def verify(report: Verification) -> None:
             console.print(Text(text, style="yellow"))
         if result.moving:
             console.print(f"{escape(result.table)}: {result.moving:,} keys changed during every try: undecided")
+    if report.unrecorded:
+        text = f"the target's awsdms_validation_failures_v1 could not be written: {report.unrecorded}"
+        console.print(Text(text, style="yellow"))
     console.print(_verdict(report, "no differences", "differences found"))
 
 

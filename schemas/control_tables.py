@@ -29,8 +29,10 @@ class ControlTableSettings(Section):
     """Length of these slots."""
     full_load_exceptions: bool = False
     """`awsdms_full_load_exceptions`: such rows of a full load, instead of in `awsdms_apply_exceptions`."""
+    validation_failures: bool = False
+    """`awsdms_validation_failures_v1`: keys that `tailrace verify` found to differ, of each table's last comparison."""
 
     @property
     def any(self) -> bool:
-        """Whether any of them is kept."""
+        """Whether appliers keep any of them."""
         return self.exceptions or self.suspended or self.status or self.history or self.full_load_exceptions

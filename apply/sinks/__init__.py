@@ -68,9 +68,9 @@ def open_reader(settings: Settings, target: str) -> RowReader:
 
 
 def open_dms_tables(settings: Settings, target: str) -> Tables | None:
-    """Return the control tables of AWS DMS at a target; None where it can have none, or shall not."""
+    """Return the control tables of AWS DMS at a target; None where it can have none."""
     opener = getattr(_engine(settings, target), "open_dms_tables", None)
-    return cast("Tables", opener(settings, target)) if opener and settings.apply.control_tables.any else None
+    return cast("Tables", opener(settings, target)) if opener else None
 
 
 def target_findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

@@ -14,7 +14,7 @@ from functools import partial
 
 from control.contact import reach_source
 from control.status import Observer
-from control.verify import postgresql
+from control.verify import failures, postgresql
 from control.verify.canonical import CanonicalSide, Made, MappedSide
 from control.verify.comparison import Limits, Progress, Report, TableResult, compare_tables
 from control.verify.debezium import Delivered, check_origin
@@ -86,7 +86,8 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
                 with ExitStack() as stack:
                     sides = [stack.enter_context(closing(side)) for side in opened]
                     results += compare_tables(sides[0], sides[1], wanted, gate, limits, progress)
-    return Report(settings.name, target, results + unlike)
+    compared = {str(table.name): table.name for table in tables}
+    return Report(settings.name, target, results + unlike, failures.record(settings, target, compared, results))
 
 
 def _made(settings: Settings, target: str, tables: Sequence[TableSchema]) -> dict[TableName, Made]:

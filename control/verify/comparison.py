@@ -90,6 +90,8 @@ class Report:
     replication: str
     target: str
     tables: list[TableResult] = field(default_factory=list)
+    unrecorded: str | None = None
+    """Why the target's table of validation failures does not say the same, where it should."""
 
     @property
     def equal(self) -> bool:
@@ -108,6 +110,7 @@ class Report:
             "target": self.target,
             "equal": self.equal,
             "undecided": self.undecided,
+            "unrecorded": self.unrecorded,
             "tables": [asdict(t) | {"equal": t.equal, "undecided": t.undecided} for t in self.tables],
         }
 

@@ -383,6 +383,13 @@ MODELS: dict[str, type[Part]] = {
 }
 
 
+_REFUSED = {
+    "post-processing": "objects in S3 get no tags by tables",
+    "validation": "`tailrace verify` compares values in one form, and by no functions of one's own",
+}
+"""Types of rules that DMS knows, and why they are refused."""
+
+
 def _problem(document: Any, problem: Any) -> str:
     """Return one line: the rule, the setting in it, and what is wrong."""
     path = [step for step in problem["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
@@ -393,8 +400,8 @@ def _problem(document: Any, problem: Any) -> str:
         where = f"rule {named}" if named is not None else f"the rule at place {path[1] + 1}"
         inside = path[2:]
     kind, message = problem["type"], problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(rule, dict) and rule.get("rule-type") == "post-processing":
-        return f"{where}: post-processing is not supported: objects in S3 get no tags by tables"
+    if isinstance(rule, dict) and rule.get("rule-type") in _REFUSED:
+        return f"{where}: {rule['rule-type']} is not supported: {_REFUSED[rule['rule-type']]}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return f"{where}: rule-type must be one of {', '.join(list(MODELS)[:4])}"
     model = next((MODELS[str(step)] for step in reversed(inside[:-1]) if step in MODELS), None)

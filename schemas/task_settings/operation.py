@@ -22,7 +22,10 @@ from schemas.task_settings.keys import (
 )
 
 _LOG = "logs go to standard error as JSON or text; `--log-level` says how much"
-_VERIFY = "`tailrace verify` compares, when it is called, and prints what differs; no table of it is kept"
+_VERIFY = (
+    "`tailrace verify` compares, when it is called, prints what differs, and keeps it in the target's "
+    "`awsdms_validation_failures_v1`"
+)
 _SEVERITIES = ("ERROR", "WARNING", "INFO", "DEFAULT", "DEBUG", "DETAILED_DEBUG")
 _ANYTHING = Kind("anything", lambda _value: True)
 
@@ -100,7 +103,14 @@ KEYS: tuple[Key, ...] = (
         "length of the history's slots",
         to("apply.control_tables.history_minutes"),
     ),
-    differently("ValidationSettings.EnableValidation", FLAG, False, "compare rows at both sides", _VERIFY),
+    differently(
+        "ValidationSettings.EnableValidation",
+        FLAG,
+        False,
+        "compare rows at both sides",
+        _VERIFY,
+        to("apply.control_tables.validation_failures", lambda enabled: enabled or None),
+    ),
     differently(
         "ValidationSettings.ValidationMode",
         one_of("ROW_LEVEL", "GROUP_LEVEL"),

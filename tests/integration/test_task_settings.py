@@ -48,6 +48,7 @@ DOCUMENT: dict[str, dict[str, Any]] = {
         "DataErrorEscalationCount": 3,
     },
     "StreamBufferSettings": {"StreamBufferCount": 3},
+    "ValidationSettings": {"EnableValidation": True},
 }
 
 
@@ -165,25 +166,41 @@ def _changes_that_rows_contradict_are_left_out(services: Services, source: Datab
     services.wait(lambda: target.rows(row) == [("ours after all",)], "the update")
 
 
-def _before_images_reach_a_topic(services: Services, source: Database, kafka: KafkaAddress, topic: str) -> None:
+def _what_verify_finds_is_kept(services: Services, target: Database, task: str) -> None:
+    failures = """select "TASK_NAME", "TABLE_OWNER", "TABLE_NAME", "KEY_TYPE", "KEY", "FAILURE_TYPE", "DETAILS"
+                  from dms.awsdms_validation_failures_v1 order by "KEY" """
+    about = (task, "public", "customers", "Row")
+    missing, other = '{"key": ["400"]}', '{"key": ["9000"]}'
+    # A row that was taken away, and one in which a character became another.
+    for mended, kept in (
+        (None, [(missing, "MISSING_TARGET"), (other, "RECORD_DIFF")]),
+        ("400", [(other, "RECORD_DIFF")]),
+    ):
+        if mended:
+            target.execute(f"insert into landing.customers values ({mended}, 'missing')")
+        assert services.run("verify", "--target", "replica", "--table", "public.customers").returncode == 4
+        assert target.rows(failures) == [(*about, key, kind, "[]") for key, kind in kept]
+
+
+def _before_images_reach_a_topic(
+    services: Services, source: Database, target: Database, kafka: KafkaAddress, topic: str
+) -> None:
     """Of the columns that `ColumnFilter` says, as far as the log holds them, under the name that `FieldName` says."""
-    source.execute(
-        "update orders set amount = 70 where id = 7",
-        "update customers set name = 'seventh' where id = 7",
-    )
-    services.start("apply-stream", "--target", "stream")
+    source.execute("update customers set name = '7th' where id = 7", "update orders set amount = 70 where id = 7")
+    found = "select (select amount from landing.orders where id = 7), (select name from landing.customers where id = 7)"
+    services.wait(lambda: target.rows(found) == [(70, "7th")], "both updates")
+    services.start("apply-stream", "--target", "stream", "--stop-at", "now")
+    assert services.join("apply-stream") == 0, services.log_tail("apply-stream")
 
-    def updates(table: str) -> list[Any]:
+    def updated(table: str) -> list[Any]:
         records = [json.loads(value or b"") for *_, value in read_raw(kafka.bootstrap, [f"{topic}.{table}"])]
-        updated = [r for r in records if r["metadata"].get("operation") == "update" and r["data"]["id"] == 7]
-        assert not any("before" in record or ("old" in record) is not (record in updated) for record in records[:300])
-        return [(record["data"], record["old"]) for record in updated]
+        updates = [record for record in records if record["metadata"]["operation"] == "update"]
+        assert not any("before" in record or ("old" in record) is not (record in updates) for record in records)
+        return [(record["data"], record["old"]) for record in updates if record["data"]["id"] == 7]
 
-    orders = [({"id": 7, "customer": 7, "amount": 70}, {"id": 7, "customer": 7, "amount": 7})]
-    services.wait(lambda: updates("orders") == orders, "the order as it was before")
+    assert updated("orders") == [({"id": 7, "customer": 7, "amount": 70}, {"id": 7, "customer": 7, "amount": 7})]
     # The name is a text of any length, and so a large value.
-    services.wait(lambda: updates("customers") == [({"id": 7, "name": "seventh"}, {"id": 7})], "the customer's key")
-    assert services.stop("apply-stream") == 0
+    assert updated("customers") == [({"id": 7, "name": "7th"}, {"id": 7})]
 
 
 def test_a_document_of_dms_runs_as_it_is(
@@ -240,6 +257,8 @@ def test_a_document_of_dms_runs_as_it_is(
         _rows_in_error_are_left_out_until_there_are_too_many(services, source, target, replication)
         _changes_that_rows_contradict_are_left_out(services, source, target)
         services.wait(lambda: target.rows(STATUS) == [("CHANGE PROCESSING",)], "the status")
+        _what_verify_finds_is_kept(services, target, replication)
+        _before_images_reach_a_topic(services, source, target, kafka_server, f"{replication}.stream")
         # What is there is not dropped again.
         target.execute("insert into landing.bag values (777)")
         assert services.stop("apply") == 0
@@ -253,5 +272,4 @@ def test_a_document_of_dms_runs_as_it_is(
             lambda: target.rows("select id from landing.bag where id >= 100 order by 1") == [(100,), (777,)], "the row"
         )
         assert services.stop("apply") == 0
-        _before_images_reach_a_topic(services, source, kafka_server, f"{replication}.stream")
         assert services.stop("capture") == 0

@@ -17,6 +17,7 @@ FULL_LOAD_EXCEPTIONS = "awsdms_full_load_exceptions"
 STATUS = "awsdms_status"
 SUSPENDED = "awsdms_suspended_tables"
 HISTORY = "awsdms_history"
+VALIDATION_FAILURES = "awsdms_validation_failures_v1"
 
 _EXCEPTION = (
     ("TASK_NAME", "{owner}"),
@@ -61,8 +62,18 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("RECORDS", "bigint"),
         ("TIMESLOT_VOLUME", "bigint"),
     ),
+    VALIDATION_FAILURES: (
+        ("TASK_NAME", "{owner}"),
+        ("TABLE_OWNER", "{name}"),
+        ("TABLE_NAME", "{name}"),
+        ("FAILURE_TIME", "{time}"),
+        ("KEY_TYPE", "{name}"),
+        ("KEY", "text"),
+        ("FAILURE_TYPE", "{name}"),
+        ("DETAILS", "text"),
+    ),
 }
-"""The columns of each table with their types; those of the first two names of a status or suspended row are its key."""
+"""The columns of each table with their types."""
 
 Rows = Sequence[Sequence[Any]]
 
@@ -84,14 +95,15 @@ class DmsTables:
             with self._link.own_transaction():
                 self._insert(table, rows)
 
-    def replace(self, table: str, server: str, task: str, rows: Rows) -> None:
-        """Let a table have these rows of a server and a task, and no others of theirs."""
+    def replace(self, table: str, owner: Sequence[str], rows: Rows) -> None:
+        """Let a table have these rows of an owner, the values of the first columns, and no others of its."""
         quoted = self._spelling.quoted
         with self._link.classified(f"writing {table}"):
             self._make(table)
             with self._link.own_transaction():
-                condition = f"{quoted('SERVER_NAME')} = %s and {quoted('TASK_NAME')} = %s"
-                self._link.execute(f"delete from {self._name(table)} where {condition}", (server, task))
+                columns = COLUMNS[table][: len(owner)]
+                condition = " and ".join(f"{quoted(name)} = %s" for name, _ in columns)
+                self._link.execute(f"delete from {self._name(table)} where {condition}", owner)
                 self._insert(table, rows)
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ class Tables:
             raise TailraceError(ErrorKind.ROW_REJECTED, "Data too long for column")
         self.rows.setdefault(table, []).extend(rows)
 
-    def replace(self, table: str, server: str, task: str, rows: list[Any]) -> None:
+    def replace(self, table: str, owner: tuple[str, ...], rows: list[Any]) -> None:
         self.rows.pop(table, None)
         self.add(table, rows)
 

@@ -12,8 +12,8 @@ from apply.outcome import Outcome
 from apply.trouble.answers import policies_of
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import parse
+from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Rig
-from tests.unit.apply.test_applier import ORDERS
 
 CONFIGURATION: dict[str, Any] = {
     "name": "shop",
