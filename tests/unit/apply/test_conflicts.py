@@ -11,7 +11,7 @@ from apply.batching.net_change import merge
 from apply.limits import Limits
 from apply.memory import MemoryTable
 from apply.outcome import Outcome
-from apply.trouble.answers import Escalation, Policies
+from apply.trouble.answers import Policies, policies_of
 from apply.trouble.conflicts import ConflictPolicies
 from capture.full_load.loading import why_not
 from schemas.changes import UNCHANGED, Row
@@ -183,11 +183,9 @@ def test_a_contradiction_suspends_its_table_by_policy_or_by_number(by_number: bo
     _with_rows_of_others(rig, {key: (key, "theirs", None) for key in (1, 2, 3)})
     for key in (1, 2, 3, 4):
         rig.topics.put(ORDERS, "c", None, (key, "ours", None))
-    policies = replace(
-        Policies(contradictions=ConflictPolicies(insert="skip" if by_number else "suspend")),
-        conflicts=Escalation(3),
-        rejections=Escalation(1),
-    )
+    errors = {"insert_conflict": "skip" if by_number else "suspend", "escalation_rows": 1}
+    errors |= {"conflict_escalation_rows": 3, "conflict_escalation": "suspend"}
+    policies = policies_of(ErrorPolicies.model_validate(errors))
     member = rig.member(policies, Limits(batch_rows=1, suspended_retry_s=1), take_all=True, loads=False)
     for _ in range(60):
         rig.clock.now += 0.1
