@@ -103,6 +103,7 @@ class Session:
             state_directory=settings.capture.state_directory,
             source_end=lambda: around.source.visible_position().commit,
             load_rules=settings.load_rules,
+            judged_from=settings.judged_from,
         )
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold

@@ -287,6 +287,13 @@ class Settings(Section):
         return self.apply.existing_tables if self.mode is not Mode.CDC else ExistingTables.KEEP
 
     @property
+    def judged_from(self) -> int | None:
+        """From which load of a table on targets may leave out updates of rows that they lack; None: they never do."""
+        if not self.apply.errors.misses_rows:
+            return None
+        return 1 if self.mode is Mode.CDC else 2
+
+    @property
     def rewritten_rows_come_again(self) -> bool:
         """Whether rows that the source rewrites are published again: not without loads, nor if an applier did it."""
         is_loaded = self.mode is not Mode.CDC and not isinstance(self.source, DebeziumSource)

@@ -64,8 +64,9 @@ class Loading:
         state_directory: str | None,
         source_end: Callable[[], int],
         load_rules: Sequence[TableSettingsRule] = (),
+        judged_from: int | None = None,
     ) -> None:
-        """`load_rules` say how tables are cut."""
+        """`load_rules` say how tables are cut. `judged_from`: see `Settings.judged_from`."""
         self._publisher = publisher
         self._horizon = horizon
         self._loader = loader
@@ -75,6 +76,7 @@ class Loading:
         self._state_directory = state_directory
         self._source_end = source_end
         self._load_rules = load_rules
+        self._judged_from = judged_from
         self._plans: set[TableName] = set()
         self._progress: set[TableName] = set()
         self._stale: dict[TableName, TableLoad] = {}
@@ -219,7 +221,7 @@ class Loading:
         self._forget_seen()
         for name, feed in self._publisher.feeds.items():
             if feed.window is not None and len(feed.window) and not self._horizon.has_outstanding(name):
-                feed.window = LoadWindow()
+                feed.window = self._window(self.loads[name])
                 self._horizon.raise_barrier(name)
         full = self.window_key_count > self._window_keys_max
         return full and self._loader.is_reading and self._loader.high_max <= reached
@@ -365,9 +367,12 @@ class Loading:
         self._horizon.raise_barrier(feed.table.name)
         if feed.held_back is not None:
             feed.held_back.close()
-        feed.window = LoadWindow() if feed.table.key else None
+        feed.window = self._window(load) if feed.table.key else None
         feed.wants_whole = bool(feed.table.key) and self._moves_rows(load)
         feed.held_back = None if feed.table.key else HeldBack(feed.table, self._state_directory)
+
+    def _window(self, load: TableLoad) -> LoadWindow:
+        return LoadWindow(keeps_updates=self._judged_from is not None and load.generation >= self._judged_from)
 
     def _forget_seen(self) -> None:
         feeds = self._publisher.feeds.items()

@@ -7,8 +7,8 @@ snapshot's high watermark, each of its rows is compared with the last transactio
 - the snapshot sees that transaction, or there was none: the row is at least as new as what the log published: it goes
   out, and whatever the log changes later follows it in the topic;
 - the snapshot does not see it: the log has published something newer already, so the row is dropped; unless all that
-  the log published were partial rows (`UNCHANGED` values), which a target without the row cannot use: then the row goes
-  out with the newer values laid over it.
+  the log published were partial rows (`UNCHANGED` values), which a target without the row cannot use, or updates that
+  it is told to leave out: then the row goes out with the newer values laid over it.
 
 A key may be forgotten when every snapshot that is outstanding or still to come sees its last transaction. A transaction
 can stand in the log before snapshots see it, for as long as a synchronous standby takes; so the transactions that are
@@ -39,7 +39,9 @@ Merge = Callable[[bytes, Row], bytes]
 class LoadWindow:
     """The keys of one table that the log changed while the table is being loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_updates: bool = False) -> None:
+        """`keeps_updates`: a target that lacks a row leaves out its updates, whole ones too."""
+        self.keeps_updates = keeps_updates
         self._last: dict[bytes, Transaction] = {}
         self._partial: dict[bytes, Row] = {}
         # Keys for which the log published partial rows only: the target may not have the row at all. All values may
@@ -58,7 +60,7 @@ class LoadWindow:
         self._last.update(dict.fromkeys(keys, txn))
 
     def changed_in_part(self, key: bytes, row: Row, txn: Transaction) -> None:
-        """Note a row that the log published with UNCHANGED values."""
+        """Note a row that the log published with UNCHANGED values, or of which targets may leave out the update."""
         earlier = self._partial.get(key)
         if earlier is not None:
             self._partial[key] = overlay(earlier, row)

@@ -365,14 +365,16 @@ def _lacks_values(changes: RowChanges) -> bool:
 
 
 def _remember(window: LoadWindow, encoder: Encoder, changes: RowChanges, pairs: list[Pair]) -> None:
-    if not any(after is not None and UNCHANGED in after for after in changes.after):
+    keeps_updates = window.keeps_updates and "u" in changes.ops
+    if not keeps_updates and not any(after is not None and UNCHANGED in after for after in changes.after):
         window.changed((key for key, _ in pairs if key is not None), changes.txn)
         return
-    for before, after in zip(changes.before, changes.after, strict=True):
-        if after is not None and UNCHANGED in after:
-            window.changed_in_part(_key(encoder, after), after, changes.txn)
+    for op, before, after in zip(changes.ops, changes.before, changes.after, strict=True):
+        keys = [_key(encoder, row) for row in (before, after) if row is not None]
+        # An update of the key is a delete and an insert of the whole row.
+        if after is not None and (UNCHANGED in after or (keeps_updates and op == "u" and len(set(keys)) == 1)):
+            window.changed_in_part(keys[-1], after, changes.txn)
         else:
-            keys = [_key(encoder, row) for row in (before, after) if row is not None]
             window.changed(keys, changes.txn)
 
 

@@ -116,6 +116,8 @@ class Database:
         self.ddl_at: dict[TableName, int] = {}
         self.forbidden: set[TableName] = set()
         """Tables that may not be read, as long as they are in it."""
+        self.logs_whole = False
+        """Whether the log holds all values of new rows."""
         self.modulus = 3
         """Into how many partitions tables are cut, by keys."""
 
@@ -220,7 +222,7 @@ class Database:
         else:
             after = (row[0], row[1], self._text(), *row[3:])
             logged = (row[0], UNCHANGED, after[2], *row[3:]) if self.random.random() < 0.5 else after
-        if not table.key:
+        if not table.key or self.logs_whole:
             logged = after
         state.append(after)
         return Entry("u", table, before=row, after=after, logged=logged)
@@ -628,18 +630,28 @@ class SimProducer:
 
 
 def replay(
-    broker: Broker, topic: str, decoders: Mapping[int | None, Any], width: int, *, keyed: bool
+    broker: Broker,
+    topic: str,
+    decoders: Mapping[int | None, Any],
+    width: int,
+    *,
+    keyed: bool,
+    begins: Sequence[int] = (0, 0, 0, 0),
+    misses: bool = False,
 ) -> tuple[list[Row], list[int]]:
-    """Apply a topic as a target would; return the rows, and all commit sequences."""
+    """Apply a topic as a target would that is empty at `begins`; return the rows, and all commit sequences.
+
+    `misses`: updates of rows that it lacks are left out.
+    """
     from schemas.codecs.wire import schema_id
 
     rows: list[Row] = []
     sequences: list[int] = []
-    for partition in broker.topics[topic]:
+    for partition, begin in zip(broker.topics[topic], begins, strict=False):
         state: dict[int, Row] = {}
         bag: Counter[Row] = Counter()
         last = 0
-        for _, value in partition:
+        for _, value in partition[begin:]:
             assert value is not None
             decoder = decoders[schema_id(value)]
             op, before, after = decoder.decode(value)
@@ -661,6 +673,8 @@ def replay(
             elif after is None:
                 assert before is not None
                 state.pop(before[0], None)
+            elif misses and op == "u" and after[0] not in state:
+                continue
             elif UNCHANGED not in after:
                 state[after[0]] = after
             elif after[0] in state:
