@@ -74,7 +74,7 @@ class Applier:
             catalog, self.cursors.positions, lot, writer.sink, waiting, ddl=ddl, decode_policy=writer.policies.decode,
             comes_again=comes_again,
         )  # fmt: skip
-        self.holds = Holds(self.cursors, waiting, writer, catalog, self.builder.target, partition_count, limits)
+        self.holds = Holds(self.cursors, waiting, writer, catalog, self.builder.target, partition_count, limits, lot)
         self.builder.limits, self.builder.superseded = self.holds.by_partition, self.holds.superseded
         self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
@@ -379,12 +379,10 @@ class Applier:
             self._fences = 0
             self._each_row = False
             self.trouble = None
-        before = len(self.lot)
-        for key, record in outcome.parked:
-            self.lot.park(key, record)
+        is_changed = self.lot.settle(outcome.batch.over, outcome.parked)
         self.on_written(outcome)
-        if len(self.lot) > before:
-            # The batch in the making may hold later changes of a key that must queue now.
+        if is_changed:
+            # The batch in the making may hold later changes of a key that must queue now, or no more.
             self.rewind()
             check_parked(len(self.lot), self._limits.parked_keys_max)
 

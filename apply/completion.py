@@ -40,13 +40,16 @@ class Completion:
         in_background: Callable[[Callable[[], None]], None],
         monotonic: Callable[[], float] = clock.monotonic,
         *,
+        end_parked: Callable[[TopicPartition, int], None] = lambda _partition, _offset: None,
         drops: bool = True,
     ) -> None:
         """`in_background` runs a job in the writer's thread: an index can take long, and the group must hear of us.
 
-        `drops`: tables that the source drops are dropped here, too.
+        `end_parked` is told of partitions of a dropped table, and where that stood. `drops`: tables that the source
+        drops are dropped here, too.
         """
         self._drops = drops
+        self._end_parked = end_parked
         self._catalog = catalog
         self._writer = writer
         self._target = target
@@ -162,6 +165,9 @@ class Completion:
         if self._followed.get(topic) == -dropped.version:
             return None
         barrier = barrier_of_drop(topic, dropped.version)
+        for partition, offset in reached.items():
+            if offset >= (end := dropped.offsets.get(partition.partition, 0)):
+                self._end_parked(partition, end)
         arrival = self._arrive(barrier, dropped.offsets, reached)
         if arrival is Arrival.PASSED:
             self._followed[topic] = -dropped.version

@@ -6,7 +6,7 @@ The topic alone is enough to decode and to apply: no source and no registry is a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -16,6 +16,7 @@ from runtime.logging import get_logger
 from schemas.codecs import Decoder, compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
+from schemas.matching import matches
 from schemas.routing import Route
 from schemas.table import TableName, TableSchema
 from schemas.topics import data_topic
@@ -71,16 +72,32 @@ class TopicSchemas:
     decoders: dict[int, Decoder] = field(default_factory=dict)
     loaded: Loaded | None = None
     dropped: Dropped | None = None
+    _wanted: dict[int, TableSchema] = field(default_factory=dict)
+    """What targets are to have for the newest version of each life."""
 
     @property
     def newest(self) -> TableSchema:
         """The newest version that is published."""
         return self.versions[max(self.versions)]
 
-    def newest_like(self, version: int) -> TableSchema:
-        """Return the newest version of the same life as another version: no truncate stands between their rows."""
-        life = self.versions[version].life
-        return self.versions[max(v for v, table in self.versions.items() if table.life == life)]
+    def wanted(self, version: int | None = None) -> TableSchema:
+        """Return what a target is to have for rows of a version, or of the newest one: the newest version of its life,
+        as no truncate stands between their rows, with nulls allowed where rows of its earlier versions may have them.
+        """
+        life = (self.newest if version is None else self.versions[version]).life
+        versions = sorted(v for v, table in self.versions.items() if table.life == life)
+        newest = versions.pop()
+        if newest not in self._wanted:
+            self._wanted[newest] = _lenient(self.versions[newest], [self.versions[v] for v in versions])
+        return self._wanted[newest]
+
+    def take(self, table: TableSchema) -> bool:
+        """Take in a version; tell whether it is new."""
+        fresh = table.version not in self.versions
+        self.versions[table.version] = table
+        self.decoders.pop(table.version, None)
+        self._wanted.clear()
+        return fresh
 
     @property
     def is_gone(self) -> bool:
@@ -242,9 +259,7 @@ class SchemaCatalog:
         if not self._takes(table_schema.name):
             return False
         known = self._topic(table_schema.name)
-        known.decoders.pop(table_schema.version, None)
-        fresh = table_schema.version not in known.versions
-        known.versions[table_schema.version] = table_schema
+        fresh = known.take(table_schema)
         value_id = document.get("value_schema_id")
         if isinstance(value_id, int):
             mark = value_id.to_bytes(4, "big")
@@ -272,6 +287,21 @@ class SchemaCatalog:
 
     def _encoding_of(self, topic: str) -> Format:
         return self._encodings.get(topic, self._encoding)
+
+
+def _lenient(newest: TableSchema, earlier: Sequence[TableSchema]) -> TableSchema:
+    """Allow a version the nulls that rows of earlier ones have, or get as they lack the column and a value for it."""
+    has_nulls = set()
+    for table in earlier:
+        for column, before in zip(newest.columns, matches(newest, table), strict=True):
+            if before.nullable if before is not None else column.filling is None:
+                has_nulls.add(column.name)
+    strict = {c.name for c in newest.columns if not (c.nullable or c.identity)}
+    has_nulls &= strict.difference(newest.key_names)
+    if not has_nulls:
+        return newest
+    columns = (replace(c, nullable=True) if c.name in has_nulls else c for c in newest.columns)
+    return replace(newest, columns=tuple(columns))
 
 
 def _number(mark: bytes) -> int:

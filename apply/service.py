@@ -167,6 +167,7 @@ class _Service:
                 self._writer,
                 self._applier.builder.target,
                 self._applier.in_background,
+                end_parked=self._applier.holds.end_parked,
                 drops=settings.ddl.dropped is DdlPolicy.APPLY,
             )
             self._releases = Releases(self._applier, self._catalog, self._dead_letters, settings.ddl.altered)

@@ -16,7 +16,7 @@ from apply.outcome import Outcome, Place, Wait, place_of
 from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
 from apply.trouble.answers import Answers, DeadLetters, Policies
 from apply.trouble.conflicts import Conflicts, Contradiction
-from apply.trouble.parking import QUEUED
+from apply.trouble.parking import QUEUED, Identity, ParkedRecord
 from apply.trouble.succession import Rejected, barred, followers, keys_of, places, refused_before, standing
 from runtime import clock
 from runtime.failpoints import hit
@@ -184,6 +184,11 @@ class Writer:
         except BaseException:
             self._roll_back()
             raise
+
+    def end_parked(self, over: Mapping[Identity, ParkedRecord]) -> None:
+        """Say that parked keys are over. Before the offsets pass what has ended them: else they would wait for ever."""
+        if over:
+            self._dead_letters.end(over)
 
     def complete_load(self, barrier: str, table: TableSchema, others: Iterable[TableSchema]) -> bool:
         """Finish a loaded table's indexes and foreign keys, and of `others` what waited for it.
@@ -360,11 +365,12 @@ class Writer:
         for record, error in batch.refused:
             self._answers.answer(self.policies.decode, error, [record], parked, outcome)
         parked += [(record, QUEUED, "") for record in batch.queued]
-        if parked:
+        if parked or batch.over:
             # From here until the end the partitions are ours: whoever lost them to another must not park what is
             # refused only because the other one has written on.
             self._stage(self._carried | batch.next)
             # Invariant 4: durable on the dead-letters topic before the offsets pass them at the target.
+            self.end_parked(batch.over)
             outcome.parked = self._dead_letters.park(parked)
             hit("apply.park.after")
 

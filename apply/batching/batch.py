@@ -14,6 +14,7 @@ from apply.batching.course import Course
 from apply.batching.net_change import NetChanges
 from apply.batching.projection import Projection
 from apply.sink import Origin, TopicPartition
+from apply.trouble.parking import Identity, ParkedRecord
 from schemas.changes import Row
 from schemas.codecs import Decoder
 from schemas.errors import TailraceError
@@ -88,6 +89,8 @@ class Batch:
     """Records whose key is parked: they queue behind it."""
     refused: list[tuple[Record, TailraceError]] = field(default_factory=list)
     """Records that could not be decoded, where the policy is not to stop for them."""
+    over: dict[Identity, ParkedRecord] = field(default_factory=dict)
+    """Parked keys of which nothing counts any more, through a record of theirs: a later change makes it void."""
     blocked: set[tuple[str, Any]] = field(default_factory=set)
     """Keys of `refused`: later records of theirs in this batch queue behind."""
     last: dict[str, tuple[Decoder, bytes]] = field(default_factory=dict)
@@ -101,6 +104,14 @@ class Batch:
         for partition, records in self.records.items():
             counts[partition.topic] = counts.get(partition.topic, 0) + len(records)
         return counts
+
+    def forget_refused(self, is_void: Callable[[Record], bool]) -> None:
+        """Let void records neither be parked nor keep others back."""
+        if self.queued or self.refused:
+            gone = [record for record, _ in self.refused if is_void(record)]
+            self.blocked.difference_update((record.topic(), record.key()) for record in gone)
+            self.refused = [one for one in self.refused if not is_void(one[0])]
+            self.queued = [record for record in self.queued if not is_void(record)]
 
     def of_keys(self, keys: Collection[Key]) -> dict[Key, list[Record]]:
         """Return the batch's records of some keys, each one's in order. Slow: for rejected rows only."""

@@ -18,7 +18,7 @@ from apply.batching.staged_rows import Staging, Stagings
 from apply.errors import FinalError
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import Origin, Sink, TopicPartition
-from apply.trouble.conflicts import Boundaries
+from apply.trouble.conflicts import NEVER, Boundaries
 from apply.trouble.parking import ParkingLot
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
@@ -106,7 +106,7 @@ class BatchBuilder:
             return known.versions[version]
         if self._ddl is not DdlPolicy.APPLY:
             return known.oldest
-        return known.newest if version is None else known.newest_like(version)
+        return known.wanted(version)
 
     def add(self, records: Sequence[Record]) -> dict[TopicPartition, Cut]:
         """Take in records, each partition's in order. Return the partitions that must not go on for now.
@@ -218,16 +218,21 @@ class BatchBuilder:
         batch, topic = self.batch, partition.topic
         for record in records:
             key = record.key()
-            if self._lot.is_parked(topic, key) or (topic, key) in batch.blocked:
-                if not self._lot.has(topic, partition.partition, record.offset()):
+            is_judged = True
+            if self._is_parked(topic, key) or (topic, key) in batch.blocked:
+                if self._lot.has(topic, partition.partition, record.offset()):
+                    continue
+                if not self._begins_anew(topic, record):
                     batch.queued.append(record)
-                continue
+                    continue
+                is_judged = False
+                self._end_parked((topic, key), record.offset())
             value = record.value()
             try:
                 if (lost := getattr(record, "lost", None)) is not None:
                     raise lost
                 mark = self._catalog.mark_of(topic, value, key)
-                cut = self._run(partition, mark, [record], [value])
+                cut = self._run(partition, mark, [record], [value], is_judged=is_judged)
             except TailraceError as error:
                 if error.kind is not ErrorKind.DECODE:
                     raise
@@ -242,8 +247,43 @@ class BatchBuilder:
                 return cut
         return None
 
-    def _run(self, partition: TopicPartition, mark: bytes, records: list[Record], values: list[bytes]) -> Cut | None:
-        """Take in records that one version of the table wrote."""
+    def _is_parked(self, topic: str, key: bytes | None) -> bool:
+        """Tell whether later changes of this key must queue: some of what is parked of it counts still."""
+        if not self._lot.is_parked(topic, key):
+            return False
+        through = self.batch.over.get((topic, key))
+        return through is None or self._lot.keys[topic, key].records[-1].offset > through.offset
+
+    def _begins_anew(self, topic: str, record: Record) -> bool:
+        """Tell whether nothing counts of a row that precedes this record: it is deleted, or loaded anew."""
+        if self._history or getattr(record, "lost", None) is not None:
+            return False
+        value = record.value()
+        try:
+            decoder = self._catalog.decoder(topic, self._catalog.mark_of(topic, value, record.key()))
+            return bool(decoder.decode_many([value])[0][0] in {"r", "d"})
+        except TailraceError as error:
+            if error.kind is not ErrorKind.DECODE:
+                raise
+            return False
+
+    def _end_parked(self, identity: tuple[str, Any], offset: int) -> None:
+        """Let nothing that was refused of a key before an offset count."""
+        through = self._lot.last_before(identity, offset)
+        if through is not None:
+            self.batch.over[identity] = through
+        self.batch.forget_refused(lambda record: (record.topic(), record.key()) == identity)
+
+    def _run(
+        self,
+        partition: TopicPartition,
+        mark: bytes,
+        records: list[Record],
+        values: list[bytes],
+        *,
+        is_judged: bool = True,
+    ) -> Cut | None:
+        """Take in records that one version of the table wrote. Not judged: the target's rows may contradict them."""
         topic = partition.topic
         decoder = self._catalog.decoder(topic, mark)
         unfit = self._unfit(topic, decoder.table)
@@ -252,19 +292,20 @@ class BatchBuilder:
         staging = self._stagings.of(decoder)
         changes = decoder.decode_many(values) if staging is None else decoder.staged(values, staging.form)
         ops = {change[0] for change in changes}
+        version = decoder.table.version
         cut: Cut | None = None
         if self._history:
             # A truncate is one more change.
             pass
         elif "t" in ops and self.truncates_in_place:
             last = max(i for i, change in enumerate(changes) if change[0] == "t")
-            self._truncate(partition, self._catalog.sequence(decoder, records[last]), decoder.table.version)
+            self._truncate(partition, records[last].offset(), self._catalog.sequence(decoder, records[last]), version)
             records, changes, values = records[last + 1 :], changes[last + 1 :], values[last + 1 :]
             ops = {change[0] for change in changes}
         elif "t" in ops:
             at = next(i for i, change in enumerate(changes) if change[0] == "t")
             sequence = self._catalog.sequence(decoder, records[at])
-            cut = Cut(records[at].offset(), truncate=sequence, version=decoder.table.version)
+            cut = Cut(records[at].offset(), truncate=sequence, version=version)
             records, changes, values = records[:at], changes[:at], values[:at]
             ops = {change[0] for change in changes}
         if not records or self._truncates_met.get(partition) != self._truncates.get(topic):
@@ -280,7 +321,8 @@ class BatchBuilder:
         segment.origin_of = partial(self._origin, decoder)
         if segment.course is not None and self.boundaries is not None:
             segment.read_key = decoder.decode_key
-            segment.course.add(keys, changes, records, self.boundaries.of(partition, decoder.table))
+            begin = self.boundaries.of(partition, decoder.table) if is_judged else NEVER
+            segment.course.add(keys, changes, records, begin)
         if ops != {"r"} or decoder.table.version != self._catalog.topics[topic].oldest.version:
             # Rows that a later version wrote may be loaded for the second time.
             self.clean.discard(partition)
@@ -295,9 +337,11 @@ class BatchBuilder:
         place = TopicPartition(record.topic(), record.partition())
         return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid, facts.lsn, op)
 
-    def _truncate(self, partition: TopicPartition, sequence: int, version: int) -> None:
+    def _truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Let a truncate take the place of all that the batch holds of its table from before."""
         topic = partition.topic
+        self.batch.over |= self._lot.before(topic, partition.partition, offset)
+        self.batch.forget_refused(lambda record: (record.topic(), record.partition()) == partition)
         self._truncates_met[partition] = sequence
         self.clean.discard(partition)
         if sequence <= self._truncates.get(topic, -1):

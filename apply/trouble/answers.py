@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from apply.batching.batch import Record
 from apply.errors import FinalError, SuspendingError
 from apply.outcome import Outcome, place_of
 from apply.trouble.conflicts import NOBODY_LOOKS, ConflictPolicies
-from apply.trouble.parking import QUEUED, ParkedRecord
+from apply.trouble.parking import QUEUED, Identity, ParkedRecord
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ConflictPolicy, ErrorPolicies
@@ -24,6 +24,10 @@ class DeadLetters(Protocol):
 
     def park(self, records: Iterable[tuple[Record, str, str]]) -> list[tuple[bytes | None, ParkedRecord]]:
         """Write records with the kind and the message of why they wait; return them once Kafka has them."""
+        ...
+
+    def end(self, over: Mapping[Identity, ParkedRecord]) -> None:
+        """Say of keys that what waits of them, through these records, counts no more; return once Kafka has it."""
         ...
 
 

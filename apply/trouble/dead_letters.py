@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from apply.batching.batch import Record
-from apply.trouble.parking import ACTION, COMMANDS, EDIT, PARK, ParkedKey, ParkedRecord, ParkingLot
+from apply.trouble.parking import ACTION, COMMANDS, EDIT, PARK, RELEASED, Identity, ParkedKey, ParkedRecord, ParkingLot
 from apply.trouble.parking import headers_of as headers
 from runtime import clock
 from runtime.kafka.admin import Topics, TopicSpec
@@ -114,6 +114,14 @@ class DeadLettersTopic:
             parked.append((key, ParkedRecord(topic, partition, offset, kind, message, -1, clock.now_us() // 1000)))
         self._producer.flush(FLUSH_TIMEOUT_S)
         return parked
+
+    def end(self, over: Mapping[Identity, ParkedRecord]) -> None:
+        """Say of keys that what waits of them, through these records, counts no more; return once Kafka has it."""
+        for (_, key), record in over.items():
+            about = headers(RELEASED, *record[:3], sink=self._target)
+            self._producer.produce(self.name, key if isinstance(key, bytes) else None, None, partition=0, headers=about)
+        self._producer.flush(FLUSH_TIMEOUT_S)
+        log.info("parked keys are over", keys=len(over), topics=sorted({topic for topic, _ in over}))
 
     def answer(
         self, action: str, key: bytes | None, place: tuple[str, int, int], value: bytes | None = None, *, by: str = ""

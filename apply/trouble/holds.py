@@ -16,6 +16,7 @@ from apply.limits import Limits
 from apply.outcome import Place
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import Arrival, TopicPartition
+from apply.trouble.parking import ParkingLot
 from apply.trouble.superseded import Superseded
 from apply.trouble.waiting import Waiting
 from apply.writer import Writer
@@ -95,6 +96,7 @@ class Holds:
         target: Callable[[str, int], TableSchema],
         partition_count: Callable[[str], int],
         limits: Limits,
+        lot: ParkingLot,
     ) -> None:
         """`target` says which version of a topic's table the target is to have for what a version wrote."""
         self.by_partition: dict[TopicPartition, Hold] = {}
@@ -106,6 +108,7 @@ class Holds:
         self._writer = writer
         self._target = target
         self._partition_count = partition_count
+        self._lot = lot
         self._suspended_retry_s = limits.suspended_retry_s
 
     def stands(self, partition: TopicPartition) -> bool:
@@ -160,6 +163,7 @@ class Holds:
                 # The table is emptied next.
                 passed[partition] = self._cursors.positions[partition]
             elif self._cursors.flushed[partition] >= hold.offset:
+                self.end_parked(partition, hold.offset)
                 try:
                     is_passed = self._ask_barrier(partition, hold)
                 except TailraceError as error:
@@ -180,6 +184,12 @@ class Holds:
         if place in self.conflicts.overdue(now):
             raise SuspendingError(partition.topic, error) from error
         hold.retry_at = now + self.conflicts.note(place, now)
+
+    def end_parked(self, partition: TopicPartition, offset: int) -> None:
+        """Let nothing be parked of a partition from before an offset where its table is emptied, or was dropped."""
+        over = self._lot.before(partition.topic, partition.partition, offset)
+        self._writer.end_parked(over)
+        self._lot.settle(over, ())
 
     def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Forget the conflicts of what was written."""

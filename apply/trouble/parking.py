@@ -4,11 +4,14 @@ The dead-letters topic of a target (one partition, kept for ever) is the queue a
 is there with its original key and value, and headers that say where it stood and why it waits. An operator's answers
 (`retry`, `skip`, `edit`) and the applier's (`released`, `refused`) are records of the same topic. A record is
 identified by where it stood in its own topic, so that parking it twice, after a crash, is parking it once.
+
+A key is over by itself when nothing that was refused of it counts any more: its row is deleted, or comes again with a
+full load, or the table is emptied or dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -126,6 +129,31 @@ class ParkingLot:
             self._topics[parked.topic] -= 1
             if not self._topics[parked.topic]:
                 del self._topics[parked.topic]
+
+    def settle(self, over: Mapping[Identity, ParkedRecord], parked: Collection[tuple[Any, ParkedRecord]]) -> bool:
+        """Take in what a batch has brought to an end, and parked; tell whether it matters to later changes of keys."""
+        for identity, through in over.items():
+            self.release(identity, through.offset)
+        before = len(self)
+        for key, record in parked:
+            self.park(key, record)
+        return bool(over) or len(self) > before
+
+    def before(self, topic: str, partition: int, offset: int) -> dict[Identity, ParkedRecord]:
+        """Return of each key of a partition the last record that waits and stands before an offset."""
+        if not self.holds(topic):
+            return {}
+        found = {
+            identity: self.last_before(identity, offset)
+            for identity, parked in self.keys.items()
+            if parked.topic == topic and parked.partition == partition
+        }
+        return {identity: record for identity, record in found.items() if record is not None}
+
+    def last_before(self, identity: Identity, offset: int) -> ParkedRecord | None:
+        """Return the last record of a key that waits and stands before an offset, if there is one."""
+        parked = self.keys.get(identity)
+        return next((r for r in reversed(parked.records) if r.offset < offset), None) if parked else None
 
     def refuse(self, identity: Identity) -> None:
         """Note that a command was carried out in vain: the target still refuses the row."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from apply.frames.relational.catalog import FoundTable
@@ -27,8 +27,10 @@ C = TypeVar("C", bound=WrittenColumn)
 class RelationalPlan(ABC, Generic[C]):
     """The columns of a version that are written. An engine's plan adds encoders and statements."""
 
-    def __init__(self, table: TableSchema, columns: Sequence[C]) -> None:
+    def __init__(self, table: TableSchema, columns: Sequence[C], fillings: Mapping[str, str]) -> None:
+        """`fillings`, SQL by column, are for new rows: what they lack that the source has filled in."""
         self.table = table
+        self.fillings = fillings
         self.columns = tuple(columns)
         by_index = {column.index: column for column in self.columns}
         self.key = tuple(by_index[index] for index in table.key if index in by_index)

@@ -20,7 +20,7 @@ from apply.frames.relational.writer import RelationalWriter
 from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableName, TableSchema
+from schemas.table import Column, TableName, TableSchema
 
 _PLANS_MAX = 4096
 
@@ -37,6 +37,10 @@ class TablePreparation(Protocol):
 
     def prepare(self, table: TableSchema) -> None:
         """Create or alter the table. A version older than the prepared one changes nothing."""
+        ...
+
+    def translated(self, table: TableSchema) -> TableSchema:
+        """Return a version in the target's own types."""
         ...
 
 
@@ -71,7 +75,7 @@ class RelationalSink(ABC, Generic[P, L]):
         self._definitions = definitions
         self._writer = writer
         self._stages: RelationalStages[P, L] = writer.stages
-        self._prepared: dict[TableName, int] = {}
+        self._prepared: dict[TableName, TableSchema] = {}
         """The newest version of each table that this process has prepared: rows come in its names."""
         self._guarded: set[TableName] = set()
         """Tables that the open transaction has written: nobody else can alter them until it ends."""
@@ -91,6 +95,11 @@ class RelationalSink(ABC, Generic[P, L]):
     @abstractmethod
     def _make_plan(self, table: TableSchema) -> P:
         """Return how rows of a version are written to the table that the target has. Raises TARGET_SCHEMA."""
+
+    @staticmethod
+    @abstractmethod
+    def _filling(column: Column, found: Any) -> str:
+        """Return as SQL what the source filled a translated column with, which the target has as `found`."""
 
     @abstractmethod
     def truncate(self, tables: Sequence[TableSchema]) -> None:
@@ -135,9 +144,17 @@ class RelationalSink(ABC, Generic[P, L]):
     def prepare(self, table: TableSchema) -> None:
         """Make or alter the table. Does nothing for a version older than the one that was prepared before."""
         self._forget_plans(table.name)
-        with self._link.classified("preparing the table", table.name), self._definable(table):
-            self._definitions.preparation.prepare(table)
-        self._prepared[table.name] = max(table.version, self._prepared.get(table.name, 0))
+        try:
+            with self._link.classified("preparing the table", table.name), self._definable(table):
+                self._definitions.preparation.prepare(table)
+        except TailraceError as error:
+            if error.kind is ErrorKind.ROW_REJECTED:
+                # It is of no row that anybody sends: what is there does not take the definition.
+                error.kind = ErrorKind.TARGET_SCHEMA
+            raise
+        known = self._prepared.get(table.name)
+        if known is None or known.version < table.version:
+            self._prepared[table.name] = table
 
     def drop(self, table: TableSchema) -> None:
         """Drop a table. Raises TARGET_SCHEMA if something else at the target depends on it."""
@@ -232,7 +249,7 @@ class RelationalSink(ABC, Generic[P, L]):
         name = table.name
         if name not in self._prepared or name in self._guarded:
             return
-        known = max(self._prepared[name], table.version)
+        known = max(self._prepared[name].version, table.version)
         self._link.begin()
         found = self._control.guard_table(name)
         if found is not None and found > known:
@@ -244,6 +261,21 @@ class RelationalSink(ABC, Generic[P, L]):
         self._guarded.add(name)
 
     # Plans
+
+    def _fillings(self, table: TableSchema, present: Mapping[str, Any]) -> dict[str, str]:
+        """Return as SQL, by column, what the rows of a version lack, and have at the source since the column was added.
+
+        The target's default is another value by now, or none: `now()`, or one that was dropped at once. `present` are
+        the target's columns.
+        """
+        prepared, own = self._prepared.get(table.name), set(table.column_names)
+        if prepared is None or prepared.version <= table.version:
+            return {}
+        return {
+            column.name: self._filling(column, present[column.name])
+            for column in self._definitions.preparation.translated(prepared).columns
+            if column.filling is not None and column.name not in own and column.name in present
+        }
 
     def _plan(self, table: TableSchema) -> P:
         key = plan_key(table)

@@ -110,8 +110,25 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
             self._change(new, change, target, mark)
         for column in change.added:
             if column.filling is not None:
-                with self._link.own_transaction():
-                    self._link.run(f"update {target.sql} set {quoted(column.name)} = {filling(column)}")
+                self._fill(new, column, target)
+
+    def _fill(self, table: TableSchema, column: Column, target: TargetTable) -> None:
+        """Give the rows that are there what the source has filled in.
+
+        Raises TARGET_SCHEMA where the target has no place for it: rows that nobody sends cannot be parked one by one.
+        """
+        try:
+            with self._link.own_transaction():
+                self._link.run(f"update {target.sql} set {quoted(column.name)} = {filling(column)}")
+        except pymysql.Error as error:
+            if not is_row_error(error):
+                raise
+            raise schema_error(
+                table,
+                f"the value that the source gave to existing rows with the new column {column.name!r} has no place in "
+                f"{column.native} (the target answered {code_of(error)})",
+                "leave the column out by a rule; or drop it at the source, and add it without a default",
+            ) from error
 
     def _change(self, new: TableSchema, change: Difference, target: TargetTable, mark: str) -> None:
         name = target.name

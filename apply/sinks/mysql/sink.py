@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Sequence
 
 from apply.frames.relational.sink import Definitions, RelationalSink
-from apply.sinks.mysql.catalog import Reference, referring
+from apply.sinks.mysql.catalog import Reference, TargetColumn, referring
 from apply.sinks.mysql.completion import Completion
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
+from apply.sinks.mysql.ddl import filling
 from apply.sinks.mysql.names import qualified, quoted
 from apply.sinks.mysql.preparation import Preparation
 from apply.sinks.mysql.stages import Stages
@@ -18,7 +19,7 @@ from apply.sinks.mysql.writer import Writer
 from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ExistingTables
-from schemas.table import TableName, TableSchema
+from schemas.table import Column, TableName, TableSchema
 
 
 class MysqlSink(RelationalSink[TablePlan, Link]):
@@ -52,7 +53,12 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
 
     def _make_plan(self, table: TableSchema) -> TablePlan:
         found = self._preparation.read(table)
-        return TablePlan(table, found, foreign_key_checks=self._checks_foreign_keys)
+        fillings = self._fillings(table, found.columns)
+        return TablePlan(table, found, fillings, foreign_key_checks=self._checks_foreign_keys)
+
+    @staticmethod
+    def _filling(column: Column, found: TargetColumn) -> str:
+        return filling(column)
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Empty tables within the open transaction, row by row: `truncate` would commit it.

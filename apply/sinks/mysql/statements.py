@@ -7,8 +7,9 @@ names the staging table twice: MySQL opens a temporary table once per statement 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from apply.frames.relational.plan import RelationalPlan, written_columns
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
@@ -45,12 +46,19 @@ class StagedColumn:
 class TablePlan(RelationalPlan[StagedColumn]):
     """How rows of one version of a table are written to the table that the target has now."""
 
-    def __init__(self, table: TableSchema, target: TargetTable, *, foreign_key_checks: bool = True) -> None:
+    def __init__(
+        self,
+        table: TableSchema,
+        target: TargetTable,
+        fillings: Mapping[str, str] = MappingProxyType({}),
+        *,
+        foreign_key_checks: bool = True,
+    ) -> None:
         columns = [
             StagedColumn(index, place, wire_of(table.columns[index], column), column)
             for place, (index, column) in enumerate(written_columns(table, target))
         ]
-        super().__init__(table, columns)
+        super().__init__(table, columns, fillings)
         self.target = target
         names = frozenset(column.target.name for column in self.key)
         self._only_unique = target.only_unique(names)
@@ -160,11 +168,11 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     @property
     def _names(self) -> str:
-        return listed(column.target.name for column in self.columns)
+        return listed([*(column.target.name for column in self.columns), *self.fillings])
 
     @property
     def _staged(self) -> str:
-        return ", ".join(column.staged for column in self.columns)
+        return ", ".join([*(column.staged for column in self.columns), *self.fillings.values()])
 
     def same_key(self) -> str:
         """Return the condition that a row `t` of the table has the key of a staged row `s`."""

@@ -36,6 +36,9 @@ class Writer(RelationalWriter[TablePlan]):
         return [place for (place,) in self._link.rows(plan.present(stage, part))]
 
     def _straight(self, plan: TablePlan, rows: Sequence[Row]) -> Attempt | None:
+        if plan.fillings:
+            return None
+
         def attempt() -> list[str]:
             loads = self._link.loads_local
             lines = plan.encoder(plan.columns, loads=loads, with_part=False)(rows, 0)

@@ -9,11 +9,12 @@ from dataclasses import replace
 import psycopg
 
 from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
+from apply.sinks.postgresql.catalog import TargetColumn
 from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, classify, is_row_error
-from apply.sinks.postgresql.names import qualified, quoted
+from apply.sinks.postgresql.names import literal, qualified, quoted
 from apply.sinks.postgresql.preparation import Preparation
 from apply.sinks.postgresql.stages import Stages
 from apply.sinks.postgresql.statements import TablePlan, usual_form
@@ -22,7 +23,7 @@ from schemas.changes import StagedForm
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ExistingTables
-from schemas.table import TableName, TableSchema
+from schemas.table import Column, TableName, TableSchema
 
 
 class PostgresqlSink(RelationalSink[TablePlan, Link]):
@@ -68,7 +69,12 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
 
     def _make_plan(self, table: TableSchema) -> TablePlan:
         found = self._preparation.read(table)
-        return TablePlan(table, replace(found, acts_on_delete=False) if self._triggers_disabled else found)
+        found = replace(found, acts_on_delete=False) if self._triggers_disabled else found
+        return TablePlan(table, found, self._fillings(table, found.columns))
+
+    @staticmethod
+    def _filling(column: Column, found: TargetColumn) -> str:
+        return f"{literal(column.filling or '')}::{found.type}"
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Empty tables within the open transaction. Never cascades: the source names every table that it emptied.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from apply.batching.staged_rows import StagedRows
 from apply.frames.relational.plan import RelationalPlan, written_columns
@@ -67,16 +68,18 @@ def usual_form(table: TableSchema) -> LineForm:
 class TablePlan(RelationalPlan[StagedColumn]):
     """How rows of one version of a table are written to the table that the target has now."""
 
-    def __init__(self, table: TableSchema, target: TargetTable) -> None:
+    def __init__(
+        self, table: TableSchema, target: TargetTable, fillings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         written = list(written_columns(table, target))
         direct = [direct_wire(table.columns[index].type, column.base) for index, column in written]
         columns = [
             StagedColumn(index, place, wire or wire_of(table.columns[index].type), column)
             for place, ((index, column), wire) in enumerate(zip(written, direct, strict=True))
         ]
-        super().__init__(table, columns)
-        self.is_direct = bool(written) and None not in direct
-        """Whether rows can be copied straight into the table: nothing must be cast. COPY wants at least one column."""
+        super().__init__(table, columns, fillings)
+        self.is_direct = bool(written) and None not in direct and not fillings
+        """Whether rows can be copied straight into the table: nothing is cast or filled in, and there is a column."""
         self.form = LineForm(tuple((column.index, column.wire) for column in columns))
         """What makes lines of whole rows."""
         self.target = target
@@ -148,7 +151,8 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     def insert(self, stage: str, part: int) -> str:
         """Return the plain insertion of staged rows."""
-        names = f"({self._names}) " if self.columns else ""
+        listed_names = listed([*(column.target.name for column in self.columns), *self.fillings])
+        names = f"({listed_names}) " if listed_names else ""
         return f"insert into {self.target.sql} {names}{self._staged_rows(stage, part)}"
 
     def upsert(self, stage: str, part: int) -> str:
@@ -220,6 +224,8 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """
         new = {column.target.name: f"{column.compared()}::{column.target.type}" for column in changed}
         whole = len(changed) == len(self.columns)
+        if whole:
+            new |= self.fillings
         rest = "null::{type}" if whole else "t.{name}"
         values = ", ".join(
             f"{new.get(name) or rest.format(type=column.type, name=quoted(name))} as {quoted(name)}"
@@ -255,5 +261,5 @@ class TablePlan(RelationalPlan[StagedColumn]):
         return " and ".join(f"t.{column.sql} = {column.compared(staged)}" for column in self.key)
 
     def _staged_rows(self, stage: str, part: int) -> str:
-        values = ", ".join(column.assigned for column in self.columns)
+        values = ", ".join([*(column.assigned for column in self.columns), *self.fillings.values()])
         return f"overriding system value select {values} from {stage} s where s.part = {part}"

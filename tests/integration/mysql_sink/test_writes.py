@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -316,3 +317,48 @@ def test_names_that_go_to_other_columns_go_once(
         "select table_comment from information_schema.tables where table_schema = database() and table_name = 'moving'"
     )
     assert database.rows(comment) == [["it's"]]
+
+
+def test_rows_of_an_earlier_version_get_what_a_column_was_filled_with(sink: MysqlSink, database: MysqlDatabase) -> None:
+    """The target's default is another one by now, or none; rows that are there keep theirs."""
+    key = Column("id", INT, "bigint", nullable=False, number=1)
+    moment = LogicalType(Family.TIMESTAMPTZ)
+    first = table("filled", key, Column("word", TEXT, "text", number=2))
+    more = (
+        Column("note", TEXT, "text", number=3, filling="it's"),
+        Column("made", moment, "timestamp with time zone", default="now()", number=4, filling="2026-01-02 03:04:05+00"),
+    )
+    second = table("filled", *first.columns, *more, version=2)
+    keyless = [replace(one, name=TableName("public", "bag"), key=()) for one in (first, second)]
+    for one in (second, keyless[1]):
+        sink.prepare(one)
+    sink.load_offsets([P0])
+    moved = "2026-01-02 03:04:05.000000"
+    write(sink, TableBatch(second, upserts=[(1, "w", "own", 0)]))
+    assert write(sink, TableBatch(first, upserts=[(1, "later"), (2, "new")], fresh=False)) == []
+    assert write(sink, TableBatch(first, upserts=[(3, "fresh")], fresh=True)) == []
+    assert write(sink, TableBatch(keyless[0], sequence=[("c", None, (5, "x"))])) == []
+    assert database.rows("select id, word, note, made from filled order by id") == [
+        ["1", "later", "own", "1970-01-01 00:00:00.000000"],
+        ["2", "new", "it's", moved],
+        ["3", "fresh", "it's", moved],
+    ]
+    assert database.rows("select * from bag") == [["5", "x", "it's", moved]]
+
+
+def test_a_filling_that_has_no_place_suspends_the_table_and_says_so(sink: MysqlSink, database: MysqlDatabase) -> None:
+    key = Column("id", INT, "bigint", nullable=False, number=1)
+    first = table("filled", key)
+    sink.prepare(first)
+    sink.load_offsets([P0])
+    write(sink, TableBatch(first, upserts=[(1,)]))
+    real = Column("real", LogicalType(Family.FLOAT64), "double precision", number=2, filling="NaN")
+    second = table("filled", key, real, version=2)
+    for _ in range(2):
+        with pytest.raises(TailraceError, match="'real' has no place in double") as caught:
+            sink.prepare(second)
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+        sink.rollback()
+    sink.prepare(table("filled", key, version=3))
+    write(sink, TableBatch(first, upserts=[(2,)]))
+    assert database.rows("select * from filled order by id") == [["1"], ["2"]]

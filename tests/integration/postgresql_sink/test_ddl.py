@@ -362,3 +362,35 @@ def test_a_table_is_emptied_without_the_rows_of_others(target_database: Database
     # Written of two tables of the source: what the first one brought is no row of an earlier time.
     assert target_database.rows("select id from parents order by 1") == [(1,), (2,)]
     assert target_database.rows("select confdeltype::text from pg_constraint where contype = 'f'") == [("c",)]
+
+
+def test_rows_of_an_earlier_version_get_what_a_column_was_filled_with(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    """The target's default is another one by now, or none; rows that are there keep theirs."""
+    key = Column("id", INT32, "integer", nullable=False, number=1)
+    first = TableSchema(TableName("public", "filled"), (key, Column("word", STRING, "text", number=2)), (0,))
+    more = (
+        Column("note", STRING, "text", number=3, filling="it's"),
+        Column("many", LogicalType(Family.TEXT), "integer[]", default="'{1}'::integer[]", number=4, filling="{4,5}"),
+    )
+    second = replace(first, columns=first.columns + more, version=2)
+    keyless = [replace(one, name=TableName("public", "bag"), key=()) for one in (first, second)]
+    for one in (second, keyless[1]):
+        sink.prepare(one)
+    assert sink.apply(TableBatch(second, upserts=[(1, "w", "own", "{}")])) == []
+    assert sink.apply(TableBatch(first, upserts=[(1, "later"), (2, "new")])) == []
+    assert sink.apply(TableBatch(first, upserts=[(3, "fresh")], fresh=True)) == []
+    assert sink.apply(TableBatch(keyless[0], sequence=[("c", None, (5, "x"))])) == []
+    # With a unique index two rows that swap values are written anew: the one that was there keeps what it has.
+    sink.flush()
+    target_database.execute("create unique index on filled (word)")
+    assert sink.apply(TableBatch(first, upserts=[(1, "new"), (2, "later"), (4, "fourth")])) == []
+    sink.flush()
+    assert target_database.rows("select id, word, note, many from filled order by id") == [
+        (1, "new", "own", []),
+        (2, "later", "it's", [4, 5]),
+        (3, "fresh", "it's", [4, 5]),
+        (4, "fourth", "it's", [4, 5]),
+    ]
+    assert target_database.rows("select * from bag") == [(5, "x", "it's", [4, 5])]

@@ -23,7 +23,7 @@ from apply.schema_catalog import Loaded, TopicSchemas
 from apply.sink import Sink, TopicPartition
 from apply.trouble.answers import Policies
 from apply.trouble.conflicts import Boundaries
-from apply.trouble.parking import ParkedRecord, ParkingLot
+from apply.trouble.parking import Identity, ParkedRecord, ParkingLot
 from apply.trouble.survey import Progress
 from apply.trouble.waiting import Waiting
 from apply.writer import Writer
@@ -157,7 +157,7 @@ class Topics:
     def add(self, table: TableSchema) -> str:
         """Publish a version of a table."""
         topic = data_topic(REPLICATION, table.name)
-        self.schemas.setdefault(topic, TopicSchemas(table.name)).versions[table.version] = table
+        self.schemas.setdefault(topic, TopicSchemas(table.name)).take(table)
         for number in range(self.partitions(topic)):
             self.logs.setdefault(TopicPartition(topic, number), [])
             self.ends.setdefault(TopicPartition(topic, number), 0)
@@ -328,6 +328,10 @@ class DeadLettersDouble:
 
     def __init__(self) -> None:
         self.records: list[tuple[bytes | None, ParkedRecord]] = []
+        self._over: list[Mapping[Identity, ParkedRecord]] = []
+
+    def end(self, over: Mapping[Identity, ParkedRecord]) -> None:
+        self._over.append(over)
 
     def park(self, records: Iterable[tuple[Record, str, str]]) -> list[tuple[bytes | None, ParkedRecord]]:
         found = [
@@ -341,6 +345,8 @@ class DeadLettersDouble:
         lot = ParkingLot()
         for key, record in self.records:
             lot.park(key, record)
+        for over in self._over:
+            lot.settle(over, ())
         return lot
 
 

@@ -22,7 +22,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import DdlPolicy
 from schemas.table import Column, ForeignKey, TableName, TableSchema
 from tests.conformance.sink_suite import EVENTS, INT64, ORDERS, ORDERS_2, STRING
-from tests.unit.apply.rig import Rig
+from tests.unit.apply.rig import Member, Rig, Topics
 
 CUSTOMERS = TableSchema(TableName("public", "customers"), (Column("id", INT64, "bigint"),), key=(0,))
 LINES = TableSchema(
@@ -251,6 +251,53 @@ def test_later_changes_in_the_batch_that_is_being_made_queue_too() -> None:
         parked = next(iter(member.applier.lot.keys.values()))
         assert [record.offset for record in parked.records] == list(range(34))
         assert rig.target.read(ORDERS.name) == []
+
+
+@pytest.mark.parametrize("by_commit", [False, True], ids=["per-key", "transactional"])
+@pytest.mark.parametrize("end", ["r", "d", "t"], ids=["loaded again", "deleted", "emptied"])
+def test_a_parked_key_is_over_once_nothing_of_it_counts(end: str, *, by_commit: bool) -> None:
+    """However its changes are grouped, and whoever has the partition when it ends; what is refused then is parked."""
+    for seed in range(6):
+        rig = Rig([ORDERS], seed)
+        rig.topics.begin_marks()
+        rig.target.refuse = lambda _table, _kind, row: ErrorKind.ROW_REJECTED if row[1:2] == ("bad",) else None
+
+        def put(key: int, *changes: str, topics: Topics = rig.topics) -> None:
+            for change in changes:
+                op, _, status = change.partition(" ")
+                before = (key, UNCHANGED, UNCHANGED) if op == "d" else None
+                topics.put(ORDERS, op, before, (key, status, True) if status else None)
+
+        def settle(rig: Rig = rig, rows: int = 1 + seed % 5) -> Member:
+            rig.topics.put_mark(whole=True)
+            member = rig.member(limits=Limits(batch_rows=rows), take_all=True, by_commit=by_commit)
+            rig.settle(member)
+            return member
+
+        for key in (1, 2, 3):
+            put(key, "c bad", "u bad")
+        first = settle() if seed % 3 else None
+        put(2, "u bad")
+        ending = {"r": "r loaded", "d": "d"}.get(end)
+        if ending is None:
+            rig.topics.put(ORDERS, "t", None, None)
+        else:
+            put(1, ending)
+            put(3, ending)
+        put(1, "u behind the end")
+        put(3, "u bad")
+        if first is not None and seed % 2:
+            rig.topics.put_mark(whole=True)
+            rig.settle(first)
+            lot = first.applier.lot
+        else:
+            lot = settle().applier.lot
+        rows = {row[0]: row[1] for row in rig.target.read(ORDERS.name)}
+        assert rows[1] == "behind the end"
+        for found in (lot, rig.dead_letters.lot()):
+            assert {key for _, key in found.keys} == ({b"(2,)", b"(3,)"} if ending else {b"(3,)"}), (seed, found.keys)
+            assert found.keys["shop.public.orders", b"(3,)"].records[0].kind == "row-rejected"
+        assert 2 not in rows
 
 
 def test_the_policy_can_be_to_stop_at_a_rejected_row() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
-from apply.schema_catalog import Loaded, SchemaCatalog
+from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
 from schemas.codecs import compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.registry import TableVersion, table_record
-from schemas.table import TableSchema
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
 from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2
 
 TOPIC = "shop.public.orders"
@@ -106,3 +109,33 @@ def test_a_broken_record_of_the_schemas_topic_is_named(value: bytes) -> None:
     with pytest.raises(TailraceError) as caught:
         catalog.refresh()
     assert caught.value.kind is ErrorKind.DECODE
+
+
+def test_a_target_allows_the_nulls_of_earlier_versions() -> None:
+    """They may be on their way, in a table that is made or altered by the newest version."""
+
+    def version(number: int, *columns: Column, life: int = 1) -> TableSchema:
+        return TableSchema(
+            TableName("public", "t"), (strict["id"], *columns), (0,), version=number, life=life, number=7
+        )
+
+    def named(known: TopicSchemas, version: int | None = None) -> str:
+        return " ".join(c.name for c in known.wanted(version).columns if not c.nullable)
+
+    strict = {
+        name: Column(name, LogicalType(Family.INT32), "integer", nullable=False, number=number)
+        for number, name in enumerate(("id", "always", "loose", "volatile", "filled", "counted"), 1)
+    }
+    always, loose, volatile = strict["always"], strict["loose"], replace(strict["volatile"], default="random()")
+    filled, counted = replace(strict["filled"], filling="7"), replace(strict["counted"], identity="by default")
+    known = TopicSchemas(TableName("public", "t"))
+    known.take(version(1, always, replace(loose, name="renamed since")))
+    assert named(known) == "id always renamed since"
+    known.take(version(2, always, replace(loose, nullable=True)))
+    known.take(version(3, loose, always, volatile, filled, counted))
+    assert named(known) == named(known, 1) == named(known, 3) == "id always filled counted"
+    assert known.wanted(1) is known.wanted()
+    assert (known.wanted().version, known.newest.columns[1].nullable) == (3, False)
+    # Behind the truncate of another life none is on its way.
+    known.take(version(4, loose, volatile, life=2))
+    assert (named(known), named(known, 3)) == ("id loose volatile", "id always filled counted")
