@@ -85,7 +85,7 @@ class TopicSchemas:
         as no truncate stands between their rows, with nulls allowed where rows of its earlier versions may have them.
         """
         life = (self.newest if version is None else self.versions[version]).life
-        versions = sorted(v for v, table in self.versions.items() if table.life == life)
+        versions = sorted(v for v, table in list(self.versions.items()) if table.life == life)
         newest = versions.pop()
         if newest not in self._wanted:
             self._wanted[newest] = _lenient(self.versions[newest], [self.versions[v] for v in versions])
@@ -124,6 +124,7 @@ class Known(NamedTuple):
     """What is known of one table."""
 
     newest: TableSchema
+    """The newest version, as targets are to have it."""
     is_gone: bool
     """Whether the source has it no more."""
 
@@ -157,7 +158,7 @@ class SchemaCatalog:
     def known(self) -> list[Known]:
         """Return the tables that the source has or had, as far as it was said."""
         # Topics may come meanwhile: whoever asks may be another thread.
-        return [Known(one.newest, one.is_gone) for one in list(self.topics.values()) if one.versions]
+        return [Known(one.wanted(), one.is_gone) for one in list(self.topics.values()) if one.versions]
 
     def refresh(self) -> None:
         """Take in what is new.
@@ -290,11 +291,13 @@ class SchemaCatalog:
 
 
 def _lenient(newest: TableSchema, earlier: Sequence[TableSchema]) -> TableSchema:
-    """Allow a version the nulls that rows of earlier ones have, or get as they lack the column and a value for it."""
+    """Allow a version the nulls that rows of earlier ones have, or get as they lack a column or its type."""
     has_nulls = set()
     for table in earlier:
         for column, before in zip(newest.columns, matches(newest, table), strict=True):
-            if before.nullable if before is not None else column.filling is None:
+            is_missing = before is None and column.filling is None
+            # Values of another type are left out: what they became is loaded.
+            if is_missing or (before is not None and (before.nullable or before.native != column.native)):
                 has_nulls.add(column.name)
     strict = {c.name for c in newest.columns if not (c.nullable or c.identity)}
     has_nulls &= strict.difference(newest.key_names)

@@ -117,9 +117,11 @@ class DeadLettersTopic:
 
     def end(self, over: Mapping[Identity, ParkedRecord]) -> None:
         """Say of keys that what waits of them, through these records, counts no more; return once Kafka has it."""
-        for (_, key), record in over.items():
+        for number, ((_, key), record) in enumerate(over.items(), 1):
             about = headers(RELEASED, *record[:3], sink=self._target)
             self._producer.produce(self.name, key if isinstance(key, bytes) else None, None, partition=0, headers=about)
+            if number * OVERHEAD_BYTES % FLUSH_BYTES == 0:
+                self._producer.flush(FLUSH_TIMEOUT_S)
         self._producer.flush(FLUSH_TIMEOUT_S)
         log.info("parked keys are over", keys=len(over), topics=sorted({topic for topic, _ in over}))
 

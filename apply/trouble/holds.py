@@ -186,7 +186,12 @@ class Holds:
         hold.retry_at = now + self.conflicts.note(place, now)
 
     def end_parked(self, partition: TopicPartition, offset: int) -> None:
-        """Let nothing be parked of a partition from before an offset where its table is emptied, or was dropped."""
+        """Let nothing be parked of a partition from before an offset where its table is emptied, or was dropped.
+
+        A target that keeps every change may have it still.
+        """
+        if self._writer.sink.capabilities.history:
+            return
         over = self._lot.before(partition.topic, partition.partition, offset)
         self._writer.end_parked(over)
         self._lot.settle(over, ())

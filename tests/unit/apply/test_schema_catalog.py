@@ -124,15 +124,16 @@ def test_a_target_allows_the_nulls_of_earlier_versions() -> None:
 
     strict = {
         name: Column(name, LogicalType(Family.INT32), "integer", nullable=False, number=number)
-        for number, name in enumerate(("id", "always", "loose", "volatile", "filled", "counted"), 1)
+        for number, name in enumerate(("id", "always", "loose", "retyped", "volatile", "filled", "counted"), 1)
     }
     always, loose, volatile = strict["always"], strict["loose"], replace(strict["volatile"], default="random()")
     filled, counted = replace(strict["filled"], filling="7"), replace(strict["counted"], identity="by default")
     known = TopicSchemas(TableName("public", "t"))
-    known.take(version(1, always, replace(loose, name="renamed since")))
-    assert named(known) == "id always renamed since"
-    known.take(version(2, always, replace(loose, nullable=True)))
-    known.take(version(3, loose, always, volatile, filled, counted))
+    retyped = strict["retyped"]
+    known.take(version(1, always, replace(loose, name="renamed since"), replace(retyped, native="bigint")))
+    assert named(known) == "id always renamed since retyped"
+    known.take(version(2, always, replace(loose, nullable=True), retyped))
+    known.take(version(3, loose, retyped, always, volatile, filled, counted))
     assert named(known) == named(known, 1) == named(known, 3) == "id always filled counted"
     assert known.wanted(1) is known.wanted()
     assert (known.wanted().version, known.newest.columns[1].nullable) == (3, False)
