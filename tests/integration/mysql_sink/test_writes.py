@@ -361,4 +361,4 @@ def test_a_filling_that_has_no_place_suspends_the_table_and_says_so(sink: MysqlS
         sink.rollback()
     sink.prepare(table("filled", key, version=3))
     write(sink, TableBatch(first, upserts=[(2,)]))
-    assert database.rows("select * from filled order by id") == [["1"], ["2"]]
+    assert database.rows("select id from filled order by id") == [["1"], ["2"]]
