@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 from capture.source import Source
-from schemas.changes import Begin, Change
+from schemas.changes import Begin
 from schemas.position import Position
 from schemas.settings import Settings
 
@@ -43,14 +43,11 @@ class Stop:
         """Whether everything up to the boundary is published."""
         return self.has_cut or (self.commit is not None and self._is_before(0, self.commit))
 
-    def cut(self, changes: Iterable[Change]) -> Iterator[Change]:
-        """Yield the changes up to the boundary. Each must be published before the next is asked for."""
-        for change in changes:
-            stop_at = self.commit
-            if stop_at is not None and isinstance(change, Begin) and self._is_before(change.txn.commit, stop_at):
-                self.has_cut = True
-                return
-            yield change
+    def cuts(self, begin: Begin) -> bool:
+        """Tell whether the boundary is before a transaction. All that precedes it must be published."""
+        if self.commit is not None and self._is_before(begin.txn.commit, self.commit):
+            self.has_cut = True
+        return self.has_cut
 
     def _is_before(self, next_commit: int, stop_at: int) -> bool:
         """Tell whether the boundary is before a transaction that comes next in the log."""
@@ -72,9 +69,9 @@ class Bounds:
         """Whether a transaction was left out. What the log yields from then on is not to be read."""
         return self.stop.has_cut or self.pause.has_cut
 
-    def cut(self, changes: Iterable[Change]) -> Iterator[Change]:
-        """Yield the changes up to the nearer boundary. Each must be published before the next is asked for."""
-        return self.pause.cut(self.stop.cut(changes))
+    def cut(self, begin: Begin) -> bool:
+        """Tell whether the nearer boundary is before a transaction. All that precedes it must be published."""
+        return self.stop.cuts(begin) or self.pause.cuts(begin)
 
     def passed(self, position: Position) -> Position:
         """Return where a session stands that has published all up to `position`.

@@ -239,11 +239,14 @@ class Session:
         """Publish what the log has, as far as the open Kafka transaction takes it."""
         assert self._log is not None
         if self._unread is None:
-            self._unread = self.bounds.cut(self._log.poll(self._patience_s(timeout_s)))
+            self._unread = iter(self._log.poll(self._patience_s(timeout_s)))
         publisher, handlers = self.publisher, self._handlers
         # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
         rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
         for change in self._unread:
+            if type(change) is Begin and self.bounds.cut(change):
+                self._unread = None
+                break
             handlers[type(change)](change)
             if publisher.open_rows >= rows_max:
                 break

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runtime import garbage
 from schemas.errors import ErrorKind, TailraceError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def capture_run(
     log_level: LogLevel = "info",
 ) -> int:
     """Publish the source's rows and changes until stopped. A second instance waits as a standby."""
+    garbage.defer()
     from capture import service
     from schemas.topics import capture_group
 
@@ -57,6 +59,7 @@ def apply_run(
     log_level: LogLevel = "info",
 ) -> int:
     """Write the topics' changes to a target until stopped. Several instances share the work."""
+    garbage.defer()
     from apply import service
     from schemas.topics import apply_group
 

@@ -13,8 +13,13 @@ YOUNG_OBJECTS = 50_000
 """How many more objects than before there must be for the young ones to be looked through."""
 
 
+def defer() -> None:
+    """Collect nothing before `spare`: what a service imports is made to stay."""
+    gc.disable()
+
+
 def spare() -> None:
     """Leave what is loaded so far out of all collections, and collect rarely. Called once, when a service starts."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+    gc.enable()

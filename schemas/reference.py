@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import types
 from enum import StrEnum
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
@@ -41,6 +45,11 @@ _NAMES: dict[Any, str] = {
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a configuration file, for editors and CI."""
     schema = Settings.model_json_schema(mode="validation")
+    for model in {model for _, model in sections()} | {TaskSettings}:
+        properties = (schema if model is Settings else schema["$defs"][model.__name__])["properties"]
+        for name, meaning in meanings(model).items():
+            if name in properties:
+                properties[name]["description"] = meaning
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Tailrace configuration"} | {
         name: value for name, value in schema.items() if name != "title"
     }
@@ -53,6 +62,20 @@ def markdown() -> str:
         title = f"`{path}`{_engine(model)}" if path else "The document"
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", *_table(model), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+@cache
+def meanings(model: type) -> dict[str, str]:
+    """Return what each setting of a section means: the text below it in the source."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base is not Section and base.__module__.partition(".")[0] == "schemas":
+            (definition,) = ast.parse(inspect.getsource(base)).body
+            assert isinstance(definition, ast.ClassDef)
+            for setting, text in pairwise(definition.body):
+                if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    found[ast.unparse(setting.target)] = inspect.cleandoc(ast.literal_eval(text.value))
+    return found
 
 
 def _engine(model: type[BaseModel]) -> str:
@@ -85,7 +108,7 @@ def _table(model: type[BaseModel]) -> list[str]:
             kind, default = "section", "" if not field.is_required() else "required"
         else:
             kind, default = _kind(field.annotation, field), _default(field)
-        cells = (f"`{name}`", kind, default, (field.description or "").replace("\n", " "))
+        cells = (f"`{name}`", kind, default, meanings(model).get(name, "").replace("\n", " "))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 

@@ -1,4 +1,8 @@
-"""What all sections of a configuration share."""
+"""What all sections of a configuration share.
+
+What a setting means stands below it in the source, where `schemas.reference` finds it: services start without reading
+their own sources.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,6 @@ class Section(BaseModel):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
+        defer_build=True,
         validate_default=True,
     )

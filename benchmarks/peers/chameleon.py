@@ -68,7 +68,8 @@ class Chameleon:
                 "port": str(source["port"]),
                 "user": source["user"],
                 "password": "",
-                "charset": "utf8mb4",
+                # Also what Python's files are called by: it writes them in this encoding.
+                "charset": "utf8",
                 "connect_timeout": 10,
             },
             "schema_mappings": {SOURCE: SOURCE},

@@ -26,8 +26,10 @@ from schemas.table import TableName
 
 log = get_logger(__name__)
 
-BUFFER_BYTES_MAX = 48 << 20
-"""Rows of chunks that wait for the log. Beyond, loaders wait in their pipes, save for the chunk that is going out."""
+BUFFER_BYTES_MAX = 32 << 20
+"""Memory of the rows of chunks that wait for the log. Beyond, loaders wait in their pipes, save for the chunk that is
+going out.
+"""
 
 CHUNKS_PER_TABLE = 5_000
 """A larger table gets larger chunks: the plan is one Kafka record (1 MB by default), whatever the table's size."""
@@ -141,6 +143,9 @@ class Loader:
     def add(self, load: TableLoad) -> None:
         """Load a table, behind those that were added before."""
         self._loads[load.name] = load
+        if self._slots[0].worker is None:
+            # It takes a second to be ready, which the service needs for other things when it starts.
+            self._slots[0].worker = self._spawn()
 
     def remove(self, name: TableName) -> None:
         """Stop loading a table: it is complete, or gone."""
@@ -268,7 +273,7 @@ class Loader:
             self._horizon.opened(reading, answer.snapshot)
         elif isinstance(answer, Rows):
             reading.batches.append(answer)
-            reading.buffered_bytes += sum(map(len, answer.bodies))
+            reading.buffered_bytes += answer.size_bytes
 
     def _failed(self, slot: _Slot, answer: Failed) -> None:
         reading, load = slot.reading, slot.planning

@@ -8,6 +8,7 @@ checkpoint in the same Kafka transaction as the rows, so a crash repeats what wa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from capture import checkpoints
 from capture.full_load.held_back import HeldBack
@@ -28,8 +29,8 @@ from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
 
-STEP_ROWS_MAX = 20_000
-"""Rows that go out in one step, before the log is looked at again."""
+STEP_ROWS_MAX, STEP_BYTES_MAX = 20_000, 8 << 20
+"""Rows, and their memory, that go out in one step, before the log is looked at again."""
 
 
 def why_not(signal: Signal, table: TableSchema, *, misses_rows: bool) -> str | None:
@@ -49,6 +50,19 @@ def why_not(signal: Signal, table: TableSchema, *, misses_rows: bool) -> str | N
             "set apply.errors.update_conflict and delete_conflict to apply until the reload is over"
         )
     return None
+
+
+@dataclass(slots=True)
+class Left:
+    """What may still go out in a step."""
+
+    rows: int
+    bytes: int
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing more may."""
+        return self.rows <= 0 or self.bytes <= 0
 
 
 class Loading:
@@ -229,7 +243,7 @@ class Loading:
     def step(self, reached: int, rows_max: int = STEP_ROWS_MAX) -> None:
         """Move all loads on, without waiting. `reached` is the position that the log is read and published up to.
 
-        No more is published once there are `rows_max` rows, save for the rest of a batch.
+        No more is published once there are `rows_max` rows, or STEP_BYTES_MAX, save for the rest of a batch.
         """
         if self._loader.is_idle:
             return
@@ -239,13 +253,11 @@ class Loading:
             if not load.chunks:
                 self._complete(load)
         closed = False
-        rows_left = min(rows_max, STEP_ROWS_MAX)
+        left = Left(min(rows_max, STEP_ROWS_MAX), STEP_BYTES_MAX)
         for reading in list(self._loader.ready(reached)):
-            if rows_left <= 0:
+            if left.is_used_up:
                 break
-            published, is_closed = self._publish(reading, reached, rows_left)
-            rows_left -= published
-            closed |= is_closed
+            closed |= self._publish(reading, reached, left)
         if closed:
             self._forget_seen()
             self._loader.release_idle()
@@ -287,34 +299,34 @@ class Loading:
             if feed.held_back is not None:
                 feed.held_back.close()
 
-    def _publish(self, reading: Reading, reached: int, rows_max: int) -> tuple[int, bool]:
-        """Let rows of a chunk out, some `rows_max`; return how many, and whether the chunk is closed."""
+    def _publish(self, reading: Reading, reached: int, left: Left) -> bool:
+        """Let rows of a chunk out, as many as are left of the step; tell whether the chunk is closed."""
         snapshot, load = reading.snapshot, reading.load
         assert snapshot is not None
         if not reading.begun and not self._horizon.accepts(load.name, snapshot):
             log.info("chunk does not see all that is published; read again", table=str(load.name))
             self._loader.reject(reading)
-            return 0, True
+            return True
         feed = self._publisher.feeds[load.name]
-        row_count = 0
-        while reading.batches and row_count < rows_max:
-            row_count += self._publish_batch(reading, feed, snapshot)
+        while reading.batches and not left.is_used_up:
+            self._publish_batch(reading, feed, snapshot, left)
             if reading.batches or not reading.ended:
                 hit("capture.load.middle")
-        self._publisher.flush()
-        if not reading.ended or reading.batches or not self._released(feed, reading, reached, rows_max):
-            return row_count, False
+        if not reading.ended or reading.batches or not self._released(feed, reading, reached, max(1, left.rows)):
+            return False
         self._loader.finished(reading)
         self._progress.add(load.name)
         hit("capture.load.finished")
         if load.is_complete:
             self._complete(load)
-        return row_count, True
+        return True
 
-    def _publish_batch(self, reading: Reading, feed: Feed, snapshot: Snapshot) -> int:
-        """Let out the next batch; return its rows. Holds nothing of it afterwards: it may be one very large row."""
+    def _publish_batch(self, reading: Reading, feed: Feed, snapshot: Snapshot, left: Left) -> None:
+        """Let out the next batch. Nothing of it is held here afterwards: it may be one very large row."""
         batch = reading.batches.popleft()
-        reading.buffered_bytes -= sum(map(len, batch.bodies))
+        reading.buffered_bytes -= batch.size_bytes
+        left.rows -= len(batch.bodies)
+        left.bytes -= batch.size_bytes
         reading.begun = True
         rows: list[tuple[bytes | None, bytes]]
         if batch.keys is None:
@@ -324,7 +336,7 @@ class Loading:
             rows = [*feed.window.admit(batch.keys, batch.bodies, snapshot, feed.merge)]
         self._publisher.loaded_rows(feed, rows, snapshot)
         reading.load.row_count += len(rows)
-        return len(batch.bodies)
+        self._publisher.flush()
 
     def _released(self, feed: Feed, reading: Reading, reached: int, rows_max: int) -> bool:
         """Let out what was held back, once the chunk's rows are; tell whether nothing is left."""

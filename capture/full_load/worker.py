@@ -27,6 +27,9 @@ from schemas.table import TableSchema
 BATCH_ROWS = 1000
 """Rows per message, if they are small: `chunk_reader.BATCH_BYTES_MAX`."""
 
+OBJECT_BYTES = 48
+"""What a key or a body takes beside its content: Python's header, and its place in a list."""
+
 
 class PlanRequest(NamedTuple):
     """Cut a table into chunks."""
@@ -61,6 +64,14 @@ class Rows(NamedTuple):
 
     keys: list[bytes] | None
     bodies: list[bytes]
+    size_bytes: int
+    """What they take in memory."""
+
+    @classmethod
+    def of(cls, keys: list[bytes] | None, bodies: list[bytes]) -> Rows:
+        """Return rows with their size."""
+        objects = [bodies] if keys is None else [keys, bodies]
+        return cls(keys, bodies, sum(OBJECT_BYTES * len(each) + sum(map(len, each)) for each in objects))
 
 
 class Ended(NamedTuple):
@@ -122,7 +133,7 @@ def _read(channel: Connection, reader: SnapshotReader, request: ReadRequest, enc
         keys, bodies = encoder.loaded(rows)
         # It may be one row of very many bytes: each form of it goes when the next is made.
         del rows
-        channel.send(Rows(cast("list[bytes]", keys) if keyed else None, bodies))
+        channel.send(Rows.of(cast("list[bytes]", keys) if keyed else None, bodies))
         del keys, bodies
     if not opened:
         channel.send(Opened(reader.snapshot()))

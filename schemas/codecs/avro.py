@@ -8,6 +8,7 @@ and come from a table, the rest changes every 8,192 records.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 from schemas import envelope
@@ -147,6 +148,12 @@ def _block_maker(table: TableSchema, replication: str, connector: str, database:
     origin = b"".join(_string(text) for text in (envelope.VERSION, connector, replication))
     where = _string(table.name.schema) + _string(table.name.table)
     version = long(table.version)
+    in_database = _string(database) + b"\0"
+
+    # The changes of a poll are handled at one time, and each source transaction has a block.
+    @lru_cache(maxsize=1)
+    def tail_of(now_us: int) -> bytes:
+        return b"".join((version, *(b"\2" + long(n) for n in (now_us // 1000, now_us, now_us * 1000)), b"\0"))
 
     def make(snapshot: str, position_lsn: int, ts_us: int, txid: int | None, now_us: int) -> Block:
         source = b"".join(
@@ -154,8 +161,7 @@ def _block_maker(table: TableSchema, replication: str, connector: str, database:
                 origin,
                 long(ts_us // 1000),
                 _string(snapshot),
-                _string(database),
-                b"\0",
+                in_database,
                 long(ts_us),
                 long(ts_us * 1000),
                 where,
@@ -164,8 +170,7 @@ def _block_maker(table: TableSchema, replication: str, connector: str, database:
                 b"\0",
             )
         )
-        tail = b"".join((version, *(b"\2" + long(n) for n in (now_us // 1000, now_us, now_us * 1000)), b"\0"))
-        return Block(plain=b"\0" + source, source=source, tail=tail)
+        return Block(b"\0" + source, source, tail_of(now_us))
 
     return make
 

@@ -7,6 +7,7 @@ and the run's source block.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -146,27 +147,32 @@ def _placer(close: bytes) -> Callable[[list[Pair], str, int, int], list[Pair]]:
 
 
 def _block_maker(table: TableSchema, replication: str, connector: str, database: str, close: bytes) -> Any:
-    def make(snapshot: str, position_lsn: int, ts_us: int, txid: int | None, now_us: int) -> Block:
-        values = {
-            "version": envelope.VERSION,
-            "connector": connector,
-            "name": replication,
-            "ts_ms": ts_us // 1000,
-            "snapshot": snapshot,
-            "db": database,
-            "sequence": None,
-            "ts_us": ts_us,
-            "ts_ns": ts_us * 1000,
-            "schema": table.name.schema,
-            "table": table.name.table,
-            "txId": txid,
-            "lsn": position_lsn,
-            "xmin": None,
-        }
-        source = b',"source":' + dumps(values)[:-1] + b',"seq":'
+    def text(value: str) -> bytes:
+        return dumps(value).replace(b"%", b"%%")
+
+    # Filled in for each source transaction, which may be one row.
+    source_of = b"".join(
+        (
+            b',"source":{"version":%b,"connector":%b,"name":%b,'
+            % (text(envelope.VERSION), text(connector), text(replication)),
+            b'"ts_ms":%d,"snapshot":%b,',
+            b'"db":%b,"sequence":null,' % text(database),
+            b'"ts_us":%d,"ts_ns":%d,',
+            b'"schema":%b,"table":%b,' % (text(table.name.schema), text(table.name.table)),
+            b'"txId":%b,"lsn":%d,"xmin":null,"seq":',
+        )
+    )
+
+    @lru_cache(maxsize=1)
+    def tail_of(now_us: int) -> bytes:
         times = dumps({"ts_ms": now_us // 1000, "ts_us": now_us, "ts_ns": now_us * 1000, "transaction": None})
-        tail = b',"schema_version":%d},' % table.version + times[1:] + close
-        return Block(plain=b',"unavailable":null' + source, source=source, tail=tail)
+        return b',"schema_version":%d},' % table.version + times[1:] + close
+
+    def make(snapshot: str, position_lsn: int, ts_us: int, txid: int | None, now_us: int) -> Block:
+        shown = b"null" if txid is None else b"%d" % txid
+        times = ts_us // 1000, dumps(snapshot), ts_us, ts_us * 1000
+        source = source_of % (*times, shown, position_lsn)
+        return Block(b',"unavailable":null' + source, source, tail_of(now_us))
 
     return make
 

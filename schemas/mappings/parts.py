@@ -14,6 +14,7 @@ class Part(BaseModel):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
+        defer_build=True,
         alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
     )
 

@@ -73,23 +73,8 @@ def decimal2(n: int | NotANumber) -> bytes:
     return b"\2\0" if n is NAN else counted2(twos_complement(n))  # type: ignore[arg-type]
 
 
-DECIMAL_LOW: list[bytes] = [n.to_bytes(2, "big") for n in range(65536)]
-"""Two bytes of a two's complement: of numbers from 0, and of negative ones by negative index."""
-
-
-def _short_forms(one_byte: bytes, two_bytes: bytes) -> list[bytes]:
-    """Return the numbers from -32768 to 32767 in one or two bytes behind a head, negative ones by negative index."""
-    forms = [two_bytes + low for low in DECIMAL_LOW]
-    for n in range(-128, 128):
-        forms[n] = one_byte + n.to_bytes(1, "big", signed=True)
-    return forms
-
-
-DECIMAL_SMALL2: list[bytes] = _short_forms(b"\2\2", b"\2\4")
-"""Decimals of one and two bytes, behind union byte and length."""
-
-DECIMAL_HIGH2: list[bytes] = _short_forms(b"\2\6", b"\2\10")
-"""The beginning of decimals of three and four bytes, by the bits from bit 16 on."""
+DECIMAL_ONE2: list[bytes] = [b"\2\2" + n.to_bytes(1, "big", signed=True) for n in (*range(128), *range(-128, 0))]
+"""Decimals of one byte behind union byte and length, those of negative numbers by negative index."""
 
 
 SEXTETS: list[str] = [b2a_base64((n << 12).to_bytes(3, "big"), newline=False)[:2].decode() for n in range(4096)]
@@ -263,8 +248,11 @@ def _variable_scale_schema(_: LogicalType) -> ConnectSchema:
 
 def _write_decimal(v: str, o: str) -> list[str]:
     return [
-        f"if -32768 <= {v} < 32768: {o} = DECIMAL_SMALL2[{v}]",
-        f"elif -2147483648 <= {v} < 2147483648: {o} = DECIMAL_HIGH2[{v} >> 16] + DECIMAL_LOW[{v} & 65535]",
+        # Packed with the union byte and the length before them. Tables would take 12 MiB of each process.
+        f"if -128 <= {v} < 128: {o} = DECIMAL_ONE2[{v}]",
+        f"elif -32768 <= {v} < 32768: {o} = pack_decimal_2(0x0204, {v})",
+        f"elif -8388608 <= {v} < 8388608: {o} = pack_decimal_3(0x0206, {v} >> 16, {v} & 65535)",
+        f"elif -2147483648 <= {v} < 2147483648: {o} = pack_decimal_4(0x0208, {v})",
         f"else: {o} = decimal2({v})",
     ]
 
@@ -382,9 +370,10 @@ NAMES: dict[str, Any] = {
     "pack_float64": _float64.pack,
     "unpack_float32": _float32.unpack_from,
     "unpack_float64": _float64.unpack_from,
-    "DECIMAL_SMALL2": DECIMAL_SMALL2,
-    "DECIMAL_HIGH2": DECIMAL_HIGH2,
-    "DECIMAL_LOW": DECIMAL_LOW,
+    "DECIMAL_ONE2": DECIMAL_ONE2,
+    "pack_decimal_2": Struct(">Hh").pack,
+    "pack_decimal_3": Struct(">HbH").pack,
+    "pack_decimal_4": Struct(">Hi").pack,
     "decimal2": decimal2,
     "integer_of": int.from_bytes,
     "unpack_2": Struct(">h").unpack_from,

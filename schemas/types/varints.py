@@ -14,12 +14,13 @@ INT64_MAX = (1 << 63) - 1
 
 def unsigned(n: int) -> bytes:
     """Return the varint of a number that is not negative."""
-    out = bytearray()
-    while n > 127:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
+    if n < 1 << 14:
+        return FINAL[n]
+    parts = []
+    while n >= 1 << 14:
+        parts.append(CONTINUED[n & 16383])
+        n >>= 14
+    return b"".join((*parts, FINAL[n]))
 
 
 def zigzag(n: int) -> int:

@@ -497,7 +497,7 @@ class SimWorker:
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
             keys: Any = [encoder.key(row) for row in part] if request.table.key else None
-            yield Rows(keys, [encoder.body(row) for row in part])
+            yield Rows.of(keys, [encoder.body(row) for row in part])
         yield Ended()
 
     def _is_of(self, row: Row, segment: Segment) -> bool:

@@ -28,6 +28,10 @@ class Labels:
         self._renew = renew
         self._checks: dict[int, tuple[TableSchema, Checks]] = {}
 
+    def watches(self, table: TableSchema) -> bool:
+        """Tell whether a table has such columns."""
+        return bool(self._of(table))
+
     def announce(self, changes: list[Change]) -> dict[int, TableSchema]:
         """Put new versions before the first rows that need them. Return them by the `id` of the former version."""
         renewed: dict[int, TableSchema] = {}

@@ -77,6 +77,8 @@ class PostgresqlLog:
         self._stream = stream
         self._versions = versions
         self._labels = Labels(versions.renewed)
+        self._has_labels = False
+        """Whether there is anything to watch in the tables seen so far."""
         self._check = check
         """Raises unless the publication has these tables, as long as they exist under these oids."""
         self._binary = binary
@@ -133,9 +135,10 @@ class PostgresqlLog:
                 # Only then: what libpq has read already does not make the socket readable.
                 select.select([self._stream.socket], [], [], min(deadline - now, ASK_INTERVAL_S))
         self._count(out)
-        renewed = self._labels.announce(out)
-        for resolved in self._resolved.values() if renewed else ():
-            resolved.table = renewed.get(id(resolved.table), resolved.table)
+        if self._has_labels:
+            renewed = self._labels.announce(out)
+            for resolved in self._resolved.values() if renewed else ():
+                resolved.table = renewed.get(id(resolved.table), resolved.table)
         return out
 
     def acknowledge(self, position: Position) -> None:
@@ -188,7 +191,7 @@ class PostgresqlLog:
                 else:
                     add = run.messages.append
                     add(m)
-                    heads = resolved.form.heads(m[26:30], whole=not resolved.narrow)
+                    heads = resolved.heads
             if state < 0:
                 self._stream.fail()
             if state == 0:
@@ -241,6 +244,8 @@ class PostgresqlLog:
         resolved, changes = self._versions.resolve(self._relations[oid], self._txn, binary=self._binary)
         if resolved.table is not None:
             resolved.narrow = self._versions.narrow(resolved.table, self._relations.values())
+            resolved.heads = resolved.form.heads(oid, whole=not resolved.narrow)
+            self._has_labels = self._has_labels or self._labels.watches(resolved.table)
         self._resolved[oid] = resolved
         if changes:
             self._begin(out)
@@ -258,8 +263,7 @@ class PostgresqlLog:
 
     def _on_message(self, kind: int, m: bytes, out: list[Change]) -> None:
         if kind == pgoutput.BEGIN:
-            begin = pgoutput.parse_begin(m)
-            self._txn = Transaction(str(begin.xid), begin.xid, begin.final_lsn, begin.commit_ts_us)
+            self._txn = pgoutput.parse_begin(m)
             self._is_applied = False
         elif kind == pgoutput.COMMIT:
             self._on_commit(pgoutput.parse_commit(m), out)

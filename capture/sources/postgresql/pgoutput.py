@@ -27,7 +27,7 @@ from capture.sources.postgresql.rows import (
 )
 from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.types import Reader
-from schemas.changes import UNCHANGED, Row
+from schemas.changes import UNCHANGED, Row, Transaction
 from schemas.errors import ErrorKind, TailraceError
 
 HEADER_BYTES = 25
@@ -75,19 +75,10 @@ class Relation:
     columns: tuple[RelationColumn, ...]
 
 
-class BeginMessage(NamedTuple):
-    """A transaction's changes follow."""
-
-    final_lsn: int
-    """Where its commit record begins."""
-    commit_ts_us: int
-    xid: int
-
-
-def parse_begin(m: bytes) -> BeginMessage:
-    """Read a begin message."""
+def parse_begin(m: bytes) -> Transaction:
+    """Read a begin message. It tells where the transaction's commit record begins."""
     lsn, stamp, xid = _begin(m, HEADER_BYTES + 1)
-    return BeginMessage(lsn, stamp + EPOCH_US, xid)
+    return Transaction(str(xid), xid, lsn, stamp + EPOCH_US)
 
 
 def parse_commit(m: bytes) -> int:

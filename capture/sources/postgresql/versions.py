@@ -29,6 +29,8 @@ class Resolved:
     key: tuple[int, ...] = ()
     narrow: Collection[frozenset[int]] = ()
     """The columns that old rows of partitions hold which keep less than the table's identity promises."""
+    heads: frozenset[bytes] = frozenset()
+    """See `TableForm.heads`."""
 
 
 class Versions:
