@@ -389,7 +389,7 @@ class Session:
     def _patience_s(self, timeout_s: float) -> float:
         if self._around.producer.in_transaction:
             timeout_s = min(timeout_s, max(0.0, self._opened_at_s + self._interval_s - self._monotonic()))
-        return timeout_s if self.loading.is_idle else min(timeout_s, 0.01)  # loaders wait to be asked
+        return timeout_s if self.loading.is_idle else min(timeout_s, self.loading.pause_s)
 
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()

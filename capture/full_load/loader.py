@@ -107,6 +107,8 @@ class Loader:
         self._readings: list[Reading] = []
         self._head: Reading | None = None
         self.row_estimates: dict[TableName, int] = {}
+        self.has_answered = False
+        """Whether the last `pump` met an answer of some loader."""
         self.on_stale: Callable[[TableLoad], None] = _ignore
         """Called with a load whose table no longer has the columns that it should."""
         self.on_suspended: Callable[[TableLoad], None] = _ignore
@@ -178,6 +180,7 @@ class Loader:
         it was tried often enough.
         """
         planned: list[TableLoad] = []
+        self.has_answered = False
         for slot in self._slots:
             try:
                 self._receive(slot, planned)
@@ -238,6 +241,7 @@ class Loader:
             answer = slot.worker.receive()
             if answer is None:
                 return
+            self.has_answered = True
             if isinstance(answer, Failed):
                 self._failed(slot, answer)
             elif isinstance(answer, Planned):

@@ -32,6 +32,9 @@ log = get_logger(__name__)
 STEP_ROWS_MAX, STEP_BYTES_MAX = 20_000, 8 << 20
 """Rows, and their memory, that go out in one step, before the log is looked at again."""
 
+PAUSE_MIN_S, PAUSE_MAX_S = 0.001, 0.01
+"""How long the log may be waited for while loaders have nothing to say: each time twice as long as before."""
+
 
 def why_not(signal: Signal, table: TableSchema, *, misses_rows: bool) -> str | None:
     """Return why a table is not loaded again as a signal says; None: it can be.
@@ -63,6 +66,11 @@ class Left:
     def is_used_up(self) -> bool:
         """Whether nothing more may."""
         return self.rows <= 0 or self.bytes <= 0
+
+    @property
+    def has_used(self) -> bool:
+        """Whether something has."""
+        return self.bytes < STEP_BYTES_MAX
 
 
 class Loading:
@@ -98,6 +106,9 @@ class Loading:
         """Every table that is or was loaded."""
         self.completed: list[TableLoad] = []
         """Loads that the open Kafka transaction, or the next one, completes."""
+        self.pause_s = 0.0
+        """How long the log may be waited for before the next step. Not at all after one that has moved something: a
+        loader's next rows are there soon, and it cannot go on before they are taken."""
 
     @property
     def is_idle(self) -> bool:
@@ -261,6 +272,8 @@ class Loading:
         if closed:
             self._forget_seen()
             self._loader.release_idle()
+        has_moved = closed or left.has_used or self._loader.has_answered
+        self.pause_s = 0.0 if has_moved else min(PAUSE_MAX_S, max(PAUSE_MIN_S, 2 * self.pause_s))
 
     def stale_loads(self, reached: int) -> list[TableLoad]:
         """Return the loads whose chunks cannot be read since the table has changed, and the log did not say so.
