@@ -19,6 +19,7 @@ from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
 from schemas.codecs import Format, compile_encoder
+from schemas.settings import CaptureSettings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
@@ -102,14 +103,8 @@ def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> No
         now_us=lambda: 1,
     )
     publisher.feeds[TABLE.name] = feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
-    loader = Loader(
-        lambda: Endless(batch, per_buffer * 2, high),
-        horizon,
-        processes=2,
-        chunk_rows=1,
-        attempts_max=1,
-        monotonic=lambda: 0.0,
-    )
+    settings = CaptureSettings(load_processes=2)
+    loader = Loader(lambda: Endless(batch, per_buffer * 2, high), horizon, settings, monotonic=lambda: 0.0)
     load = Loading(
         publisher, horizon, loader, window_keys_max=1, state_directory=None, source_end=lambda: 0, load_rules=()
     )
