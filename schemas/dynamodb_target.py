@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,6 @@ from schemas.target_section import TargetSection
 class DynamodbTarget(AwsTarget, TargetSection):
     """Tables of Amazon DynamoDB, or of a service with its protocol: an item for each row."""
 
-    maps_objects: ClassVar[bool] = True
     engine: Literal["dynamodb"]
     """The engine."""
     table_name: Annotated[str, Field(min_length=1)] = "{schema}.{table}"
@@ -33,6 +32,11 @@ class DynamodbTarget(AwsTarget, TargetSection):
     parallel_apply_threads: Annotated[int, Field(ge=1, le=32)] = 4
     """Requests of one applier that are under way at the same time (DMS: `ParallelLoadThreads`,
     `ParallelApplyThreads`)."""
+
+    @property
+    def maps_objects(self) -> bool:
+        """See `TargetSection`."""
+        return True
 
     @property
     def place(self) -> str:

@@ -367,7 +367,11 @@ class PluginTarget(Plugin, TargetSection):
     engine: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"enum": list(TARGET_ENGINES)}})]
     """Name of the plug-in's entry point."""
     ours: ClassVar[tuple[str, ...]] = TARGET_ENGINES
-    maps_objects: ClassVar[bool] = True
+
+    @property
+    def maps_objects(self) -> bool:
+        """See `TargetSection`."""
+        return True
 
 
 def _told_apart_by(engines: tuple[str, ...]) -> Discriminator:

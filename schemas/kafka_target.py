@@ -86,6 +86,11 @@ class KafkaTarget(AwsTarget, TargetSection):
         return self.message_format in ("json", "json-unformatted")
 
     @property
+    def maps_objects(self) -> bool:
+        """See `TargetSection`: of documents; envelopes tell a table's own columns."""
+        return self.is_dms
+
+    @property
     def place(self) -> str:
         """Where the cluster is, in words."""
         return str(self.kafka["bootstrap.servers"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,6 @@ from schemas.target_section import TargetSection
 class KinesisTarget(AwsTarget, TargetSection):
     """A data stream: a record for each change, in DMS's JSON."""
 
-    maps_objects: ClassVar[bool] = True
     engine: Literal["kinesis"]
     """The engine."""
     stream_arn: Annotated[str, Field(pattern=r"^arn:[a-z-]+:kinesis:[a-z0-9-]+:[0-9]{12}:stream/[a-zA-Z0-9_.-]+$")]
@@ -30,6 +29,11 @@ class KinesisTarget(AwsTarget, TargetSection):
     """Let the metadata hold the record's partition key (`partition-key-value`)."""
     partition_include_schema_table: bool = False
     """Put schema and table before the key in partition keys: equal keys of several tables go to different shards."""
+
+    @property
+    def maps_objects(self) -> bool:
+        """See `TargetSection`."""
+        return True
 
     @property
     def place(self) -> str:

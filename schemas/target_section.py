@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,9 +14,6 @@ from schemas.section import Section
 class TargetSection(Section):
     """What every target has."""
 
-    maps_objects: ClassVar[bool] = False
-    """Whether its sink heeds rules of object mapping (`Settings.object_mappings`)."""
-
     mappings: TableMappings | None = None
     """What to make of tables and rows at this target alone, instead of what the mappings of all targets say: a document
     like theirs, without selection rules."""
@@ -24,6 +21,11 @@ class TargetSection(Section):
     endpoint_settings: dict[str, Any] | str | None = Field(default=None, repr=False)
     """Settings of AWS DMS for such an endpoint: a document, or its text (`${file:PATH}`). What the section says itself
     stands."""
+
+    @property
+    def maps_objects(self) -> bool:
+        """Whether its sink heeds rules of object mapping (`Settings.object_mappings`)."""
+        return False
 
     @model_validator(mode="before")
     @classmethod

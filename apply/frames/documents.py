@@ -12,8 +12,9 @@ from apply.frames.folding import Told
 from apply.sink import TableBatch
 from schemas.before_image import BeforeImageSettings
 from schemas.changes import UNCHANGED, Row
-from schemas.dms_json import OPERATIONS, document_writer
+from schemas.dms_json import OPERATIONS, Document, document_writer
 from schemas.errors import ErrorKind, TailraceError
+from schemas.mappings.objects import ObjectTable
 from schemas.per_table import PerTable
 from schemas.table import TableSchema
 from schemas.types.plain import canonical, plain
@@ -51,6 +52,18 @@ def key_maker(table: TableSchema, *, qualified: bool) -> KeyMaker:
         return prefix + ".".join(str(form(row[i])) for i, form in forms)
 
     return key
+
+
+def reshape(
+    objects: ObjectTable, document: Document, row: Row, before: Row | None, image: BeforeImageSettings | None
+) -> None:
+    """Give a document's rows the members that a rule of object mapping says; a before image loses columns only."""
+    document["data"] = objects.shape(document["data"], row)
+    if image is None and before is not None and "before" in document:
+        document["before"] = objects.shape(document["before"], before)
+    elif image is not None and image.field in document:
+        names = {objects.column_names[place] for place in objects.columns}
+        document[image.field] = {name: value for name, value in document[image.field].items() if name in names}
 
 
 _OPS = {name: op for op, name in OPERATIONS.items()}

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from apply import aws
-from apply.frames.documents import KeyMaker, key_maker, told
+from apply.frames.documents import KeyMaker, key_maker, reshape, told
 from apply.frames.folding import folded
 from apply.frames.history import HistorySink
 from apply.sink import Capabilities, Rejection, TableBatch
@@ -142,9 +142,7 @@ class KinesisSink(HistorySink):
             row = after if after is not None else before
             key = None
             if objects is not None and row is not None:
-                document["data"] = objects.shape(document["data"], row)
-                if before is not None and "before" in document:
-                    document["before"] = objects.shape(document["before"], before)
+                reshape(objects, document, row, before, self._image)
                 if objects.partition_key is not None:
                     key = _bounded(objects.partition_key(row))
             if not self._target.include_null_and_empty:

@@ -42,7 +42,6 @@ MEANINGLESS: dict[str, tuple[str, ...]] = {
         "object-locator.index-tablespace-name",
         *(f"{target}.{action}" for target in ("table-tablespace", "index-tablespace") for action in rules.NAMING),
     ),
-    "no target here heeds it": ("object-mapping.kafka-target-topic",),
     "the target names its key": ("primary-key-def.name",),
     "a name for whoever reads the document": tuple(
         f"{kind}.rule-name" for kind in ("selection", "transformation", "table-settings", "object-mapping")
@@ -71,6 +70,7 @@ _NOTES = {
     "parallel-load.type=subpartitions-auto": "the lowest level there is, of all sources",
     "parallel-load.subpartitions": "of all sources",
     "parallel-load.columns": "up to ten, but floating-point numbers and what filters cannot compare",
+    "object-mapping.kafka-target-topic": "of Kafka targets in DMS's JSON",
     "lob-settings.mode=none": "as the task settings say",
     "object-locator.schema-name": "of table settings without wildcards, as at DMS",
 }
@@ -158,6 +158,7 @@ HONOURED: frozenset[str] = frozenset(
         "object-mapping.rule-target=table",
         "object-mapping.object-locator",
         "object-mapping.target-table-name",
+        "object-mapping.kafka-target-topic",
         "object-mapping.partition-key",
         "object-mapping.mapping-parameters",
         "object-locator.schema-name",

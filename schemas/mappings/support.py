@@ -26,8 +26,6 @@ def findings(mappings: Mappings) -> list[Finding]:
                 message = f"object mapping does not go with rules that rename tables (rule {renames[0]})"
             elif rule.mapping_parameters.partition_key_type == "task-id":
                 message = "partition-key-type task-id is not supported: there is no task, and so no id of one"
-            elif rule.kafka_target_topic is not None:
-                severity, message = Severity.NOTE, "no target here heeds kafka-target-topic"
         elif rule.rule_target.endswith("tablespace"):
             severity, message = (
                 Severity.NOTE,

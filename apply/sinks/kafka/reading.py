@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from apply.frames.documents import told
 from apply.frames.folding import Told, folded
@@ -17,6 +17,8 @@ from schemas.codecs import Decoder, compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.kafka_target import KafkaTarget
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.mappings.objects import rule_for
 from schemas.table import TableSchema
 
 READ_TIMEOUT_S = 24 * 3600.0
@@ -38,7 +40,9 @@ class KafkaReader:
         *,
         database: str,
         registry: Registry | None,
+        objects: Sequence[ObjectMappingRule] = (),
     ) -> None:
+        self._objects = objects
         self._replication = replication
         self._target = target
         self._kafka = kafka
@@ -47,7 +51,10 @@ class KafkaReader:
         self._registry = registry
 
     def rows(self, table: TableSchema) -> Iterator[Row]:
-        """See `RowReader`."""
+        """See `RowReader`. Raises TARGET_SCHEMA for a table whose records a rule makes."""
+        if rule_for(self._objects, table.name) is not None:
+            message = "its records are made by a rule of object mapping: they are not compared"
+            raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name))
         topic = topic_of(self._target, self._replication, table)
         if self._target.is_dms:
             return folded(table, told(table, self._values(topic)))

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from apply.frames.documents import KeyMaker, key_maker
+from apply.frames.documents import KeyMaker, key_maker, reshape
 from apply.sink import Origin
 from runtime import clock
 from runtime.registry import Registry
@@ -16,6 +16,7 @@ from schemas.codecs import Block, Encoder, Pair, SchemaIds, compile_encoder
 from schemas.dms_json import add_transaction, document_writer, table_definition, without_nulls
 from schemas.format import Format
 from schemas.kafka_target import KafkaTarget
+from schemas.mappings.objects import ObjectTable
 from schemas.table import TableSchema
 
 Change = tuple[str, Row | None, Row | None]
@@ -34,7 +35,15 @@ class Writer(Protocol):
 class DmsWriter:
     """A JSON document for each change, keyed by text."""
 
-    def __init__(self, table: TableSchema, target: KafkaTarget, image: BeforeImageSettings | None = None) -> None:
+    def __init__(
+        self,
+        table: TableSchema,
+        target: KafkaTarget,
+        image: BeforeImageSettings | None = None,
+        objects: ObjectTable | None = None,
+    ) -> None:
+        self._image = image
+        self._objects = objects
         self._target = target
         self._table = table
         self._write = document_writer(table, image)
@@ -49,7 +58,13 @@ class DmsWriter:
             return []
         document = self._write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid)
         metadata = document["metadata"]
-        key = None if op == "t" else self._key(after if after is not None else before)
+        row = after if after is not None else before
+        key = None if op == "t" else self._key(row)
+        if (objects := self._objects) is not None and row is not None:
+            reshape(objects, document, row, before, self._image)
+            made = objects.partition_key(row) if objects.partition_key is not None else None
+            # What is no text says nothing: a null, or a value that the log did not hold.
+            key = made if isinstance(made, str) and made else key
         if not target.include_null_and_empty:
             without_nulls(document)
         if target.include_transaction_details:

@@ -26,6 +26,8 @@ from schemas.codecs import Pair
 from schemas.dms_json import table_operations
 from schemas.errors import ErrorKind, TailraceError
 from schemas.kafka_target import KafkaTarget
+from schemas.mappings.object_rule import ObjectMappingRule
+from schemas.mappings.objects import object_table
 from schemas.per_table import PerTable
 from schemas.table import TableSchema
 
@@ -61,6 +63,7 @@ class KafkaSink(HistorySink):
         database: str,
         registry: Registry | None = None,
         image: BeforeImageSettings | None = None,
+        rules: Sequence[ObjectMappingRule] = (),
     ) -> None:
         """`kafka` are the client's properties, with what a login needs."""
         self._replication = replication
@@ -68,6 +71,7 @@ class KafkaSink(HistorySink):
         self._database = database
         self._registry = registry
         self._image = image
+        self._rules = rules
         largest = target.message_max_bytes + OVERHEAD_BYTES
         self._kafka = {"message.max.bytes": largest, **kafka}
         self._name = f"{transactional_prefix(replication, target_name)}{secrets.token_hex(8)}"
@@ -105,10 +109,17 @@ class KafkaSink(HistorySink):
         """Make the table's topic, if it is not there. Raises TARGET_SCHEMA if it cannot hold the table."""
         topic = self._topic(table)
         _, is_compacted = self._look_up(topic)
-        if is_compacted and not table.key:
+        objects = object_table(self._rules, table)
+        has_own_key = objects is not None and objects.partition_key is not None
+        if is_compacted and (has_own_key or not table.key):
+            why = (
+                "by any other key than the rows', which a rule of object mapping gives"
+                if has_own_key
+                else "without a key"
+            )
             raise TailraceError(
                 ErrorKind.TARGET_SCHEMA,
-                f"{topic} is compacted, and takes no records without a key",
+                f"{topic} is compacted, and takes no records {why}",
                 table=str(table.name),
                 remedy="leave the table out, or let the topic be another one",
             )
@@ -261,11 +272,11 @@ class KafkaSink(HistorySink):
         target, topic = self._target, self._topic(table)
         self._look_up(topic)
         if target.is_dms:
-            return topic, DmsWriter(table, target, self._image)
+            return topic, DmsWriter(table, target, self._image, object_table(self._rules, table))
         return topic, envelope_writer(table, topic, target, self._replication, self._database, self._registry)
 
     def _topic(self, table: TableSchema) -> str:
-        return topic_of(self._target, self._replication, table)
+        return topic_of(self._target, self._replication, table, self._rules)
 
     def _look_up(self, topic: str) -> tuple[int, bool]:
         """Return what is known of a topic, which is made if it is not there."""

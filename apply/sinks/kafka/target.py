@@ -14,6 +14,7 @@ from runtime.registry import open_registry
 from schemas.findings import Finding, Severity
 from schemas.kafka_target import KafkaTarget
 from schemas.mappings.mapped_table import map_table
+from schemas.mappings.objects import object_table
 from schemas.registry import parse_table_record
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
@@ -31,6 +32,7 @@ def open_sink(settings: Settings, target: str) -> KafkaSink:
         database=settings.source.database,
         registry=open_registry(section.registry),
         image=settings.apply.before_image,
+        rules=settings.object_mappings(target),
     )
 
 
@@ -52,19 +54,21 @@ def open_reader(settings: Settings, target: str) -> KafkaReader:
         versions,
         database=settings.source.database,
         registry=open_registry(section.registry),
+        objects=settings.object_mappings(target),
     )
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the cluster answers and that topics can be what they should. Never changes anything."""
-    section = _section(settings, target)
+    section, objects = _section(settings, target), settings.object_mappings(target)
     topics = Topics(properties(section))
     existing = topics.list()
     is_own = topics.cluster_id() == Topics(settings.kafka).cluster_id()
     found: list[Finding] = []
     seen: dict[str, TableName] = {}
     for table in tables:
-        topic = topic_of(section, settings.name, table)
+        object_table(objects, table)
+        topic = topic_of(section, settings.name, table, objects)
         if is_own and topic == data_topic(settings.name, table.name):
             message = f"its topic {topic} is the one that capture writes, in the same cluster"
             found.append(Finding(Severity.BLOCKS, "own-topic", message, table.name, "set `topic` of the target"))
@@ -106,7 +110,7 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
     section = _section(settings, target)
     user = "User:" + str(section.kafka.get("sasl.username", "tailrace"))
     add = f"kafka-acls --add --allow-principal {user}"
-    names = {topic_of(section, settings.name, table) for table in tables}
+    names = {topic_of(section, settings.name, table, settings.object_mappings(target)) for table in tables}
     names.add(positions_topic(section, settings.name, target))
     write = "--operation Write --operation Describe --operation DescribeConfigs --operation Create"
     prefix = transactional_prefix(settings.name, target)

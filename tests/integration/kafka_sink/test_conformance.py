@@ -262,5 +262,77 @@ def test_a_table_without_a_key_has_no_place_in_a_compacted_topic(kafka_server: K
     assert codes == ["own-topic", "no-key", "own-topic", "topic-name"]
 
 
+RULE: dict[str, Any] = {
+    "rule-type": "object-mapping",
+    "rule-id": "1",
+    "rule-name": "1",
+    "object-locator": {"schema-name": ORDERS.name.schema, "table-name": ORDERS.name.table},
+    "kafka-target-topic": "elsewhere",
+    "mapping-parameters": {
+        "partition-key": {"value": "${note}"},
+        "exclude-columns": ["note"],
+        "attribute-mappings": [{"target-attribute-name": "said", "value": "${note}!"}],
+    },
+}
+
+
+def test_rules_of_object_mapping_say_topic_key_and_members(kafka_server: KafkaAddress, replication: str) -> None:
+    from apply.sinks.kafka.target import findings, open_reader, open_sink
+    from schemas.settings import parse
+
+    address = {"bootstrap.servers": kafka_server.bootstrap}
+    topic = f"{replication}.elsewhere"
+    source = {"database": "shop", "user": "u", "tables": ["*.*"]}
+    column = ORDERS.column_names[1]
+    rule = json.loads(json.dumps(RULE | {"kafka-target-topic": topic}).replace("note", column))
+
+    def settings(**more: Any) -> Any:
+        target = {"engine": "kafka", "kafka": address, "mappings": {"rules": [rule]}, **more}
+        apply = {"before_image": {"field": "old", "columns": "all"}}
+        return parse(
+            {"name": replication, "kafka": address, "source": source, "targets": {"copy": target}, "apply": apply}
+        )
+
+    configured = settings(topic="{name}.copy.{table}")
+    assert findings(configured, "copy", [ORDERS]) == []
+    sink = open_sink(configured, "copy")
+    try:
+        sink.load_offsets([P0])
+        sink.prepare(ORDERS)
+        changes: list[Any] = [
+            ("c", None, (1, "a", True)),
+            ("u", (1, "a", True), (1, "b", True)),
+            ("u", None, (1, None, False)),
+        ]
+        assert sink.apply(Giver().given(TableBatch(ORDERS, sequence=changes), sink.capabilities)) == []
+        sink.flush()
+    finally:
+        sink.close()
+    found = [(key, json.loads(value or b"")) for *_, key, value in read_raw(kafka_server.bootstrap, [topic])]
+    key, other = ORDERS.column_names[0], ORDERS.column_names[2]
+    # What the rule makes no key of goes by the row's own.
+    assert sorted(((k, d["data"], d.get("old")) for k, d in found), key=str) == sorted(
+        [
+            (b"a", {key: 1, other: True, "said": "a!"}, None),
+            (b"b", {key: 1, other: True, "said": "b!"}, {key: 1, other: True}),
+            (b"1", {key: 1, other: False, "said": "!"}, {key: 1}),
+        ],
+        key=str,
+    )
+    with pytest.raises(TailraceError, match="made by a rule of object mapping"):
+        list(open_reader(configured, "copy").rows(ORDERS))
+    # In a compacted topic another key would let rows of others go.
+    rule["kafka-target-topic"] = f"{topic}.compacted"
+    compacted = open_sink(settings(topic_config={"cleanup.policy": "compact"}), "copy")
+    try:
+        with pytest.raises(TailraceError, match="which a rule of object mapping gives"):
+            compacted.prepare(ORDERS)
+    finally:
+        compacted.close()
+    # Envelopes tell a table's own columns.
+    with pytest.raises(TailraceError, match="knows no object mapping"):
+        settings(message_format="debezium")
+
+
 def replace_name(table: TableSchema, name: str) -> Any:
     return table.name._replace(table=name)
