@@ -28,7 +28,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.kinesis_target import KinesisTarget
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.objects import ObjectTable, object_table
+from schemas.mappings.objects import ObjectTable, check_comparable, object_table
 from schemas.per_table import PerTable
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -56,7 +56,7 @@ def open_sink(settings: Settings, target: str) -> KinesisSink:
 
 def open_reader(settings: Settings, target: str) -> KinesisReader:
     """Return what reads back the changes that the stream still has."""
-    return KinesisReader(_section(settings, target))
+    return KinesisReader(_section(settings, target), settings.object_mappings(target))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -225,12 +225,14 @@ class KinesisSink(HistorySink):
 class KinesisReader:
     """Implements `apply.reading.RowReader`, as long as the stream's retention has kept every change."""
 
-    def __init__(self, target: KinesisTarget) -> None:
+    def __init__(self, target: KinesisTarget, rules: Sequence[ObjectMappingRule] = ()) -> None:
         self._target = target
+        self._rules = rules
         self._client = aws.client("kinesis", target)
 
     def rows(self, table: TableSchema) -> Iterator[Row]:
-        """See `RowReader`."""
+        """See `RowReader`. Raises TARGET_SCHEMA for a table whose records a rule makes."""
+        check_comparable(self._rules, table.name)
         return folded(table, told(table, self._documents()))
 
     def close(self) -> None:

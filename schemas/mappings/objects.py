@@ -80,6 +80,13 @@ def rule_for(rules: Sequence[ObjectMappingRule], table: TableName) -> ObjectMapp
     return found[0] if found else None
 
 
+def check_comparable(rules: Sequence[ObjectMappingRule], table: TableName) -> None:
+    """Raise TARGET_SCHEMA if a rule makes what a target has of a table: it cannot be told back to rows."""
+    if rule_for(rules, table) is not None:
+        message = "what the target has of it is made by a rule of object mapping: it is not compared"
+        raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table))
+
+
 def object_table(rules: Sequence[ObjectMappingRule], table: TableSchema) -> ObjectTable | None:
     """Compile the rule for a table; None: no rule concerns it. Raises CONFIGURATION, with the rule's id."""
     rule = rule_for(rules, table.name)

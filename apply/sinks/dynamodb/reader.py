@@ -9,9 +9,8 @@ from apply.sinks.dynamodb.items import Items
 from apply.sinks.dynamodb.values import decoder
 from schemas.changes import Row
 from schemas.dynamodb_target import DynamodbTarget
-from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.objects import rule_for
+from schemas.mappings.objects import check_comparable
 from schemas.table import TableSchema
 
 
@@ -25,9 +24,7 @@ class DynamodbReader:
 
     def rows(self, table: TableSchema) -> Iterator[Row]:
         """Yield each row. Raises TARGET_SCHEMA for a table that is not there, or is made by a rule."""
-        if rule_for(self._rules, table.name) is not None:
-            message = "its items are made by a rule of object mapping: they are not compared"
-            raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name))
+        check_comparable(self._rules, table.name)
         items = Items(table, self._rules, self._target.table_name, self._target.sequence_attribute)
         columns = [(column.name, decoder(column.type)) for column in table.columns]
         for page in self._client.scan(items.name):

@@ -18,7 +18,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.kafka_target import KafkaTarget
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.objects import rule_for
+from schemas.mappings.objects import check_comparable
 from schemas.table import TableSchema
 
 READ_TIMEOUT_S = 24 * 3600.0
@@ -52,9 +52,7 @@ class KafkaReader:
 
     def rows(self, table: TableSchema) -> Iterator[Row]:
         """See `RowReader`. Raises TARGET_SCHEMA for a table whose records a rule makes."""
-        if rule_for(self._objects, table.name) is not None:
-            message = "its records are made by a rule of object mapping: they are not compared"
-            raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name))
+        check_comparable(self._objects, table.name)
         topic = topic_of(self._target, self._replication, table)
         if self._target.is_dms:
             return folded(table, told(table, self._values(topic)))
