@@ -17,7 +17,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.objects import ObjectTable
 from schemas.per_table import PerTable
 from schemas.table import TableSchema
-from schemas.types.plain import canonical, plain
+from schemas.types.plain import canonical, key_plain
 
 KeyMaker = Callable[[Row | None], str | None]
 """From a row to its partition key; None for what has none of its own."""
@@ -44,7 +44,7 @@ def key_maker(table: TableSchema, *, qualified: bool) -> KeyMaker:
     A `qualified` one begins with the table's name.
     """
     prefix = f"{table.name}." if qualified else ""
-    forms = [(i, plain(table.columns[i].type)) for i in table.key]
+    forms = [(i, key_plain(table.columns[i].type)) for i in table.key]
 
     def key(row: Row | None) -> str | None:
         if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):

@@ -7,6 +7,7 @@ one comes again, and only what has a higher commit sequence than the row at the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Protocol, TypeVar
 
 import orjson
@@ -16,9 +17,12 @@ from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.table import TableName, TableSchema
-from schemas.types.plain import plain
+from schemas.types.plain import key_plain
 
 T = TypeVar("T")
+
+PLAIN_KEY_LENGTH_MAX = 300
+"""Characters of a key that identifies what is remembered of a deleted row; a longer one goes by its hash."""
 
 
 class BarrierStore(Protocol):
@@ -149,10 +153,10 @@ def sequence_of(batch: TableBatch, kind: str, index: int) -> int:
 
 
 class KeyTexts:
-    """The key of a row as one text: its value's, or a JSON array of several."""
+    """The key of a row as one text: its value's, or a JSON array of several. Equal keys have one text."""
 
     def __init__(self, table: TableSchema) -> None:
-        self._forms = [plain(table.columns[i].type) for i in table.key]
+        self._forms = [key_plain(table.columns[i].type) for i in table.key]
         self._places = table.key
 
     def of_row(self, row: Row) -> str:
@@ -165,6 +169,11 @@ class KeyTexts:
         if len(values) == 1:
             return values[0] if isinstance(values[0], str) else orjson.dumps(values[0]).decode()
         return orjson.dumps(values).decode()
+
+
+def brief(key: str) -> str:
+    """Return a key's text, or what stands for one that is too long for an index."""
+    return key if len(key) <= PLAIN_KEY_LENGTH_MAX else sha256(key.encode()).hexdigest()
 
 
 def requests(items: Iterable[T], size_of: Callable[[T], int], count_max: int, bytes_max: int) -> Iterator[list[T]]:

@@ -21,7 +21,7 @@ from schemas.types.calendar import (
     zoned_text,
 )
 from schemas.types.logical import Family, LogicalType
-from schemas.types.numbers import EXACT, NAN, float_of, float_text
+from schemas.types.numbers import EXACT, NAN, float_of, float_text, key_decimal
 from schemas.types.text import base64_of, base64_text
 
 INFINITE_DAY = (1 << 31) - 1
@@ -40,6 +40,20 @@ def plain(type_: LogicalType) -> Form:
         scale = type_.scale or 0
         return lambda v: decimal_digits(v, scale)
     return _PLAIN.get(family, _same)
+
+
+def key_plain(type_: LogicalType) -> Form:
+    """Return what makes key values plain: the same of all that a database holds equal, also under another scale."""
+    family = type_.family
+    if family is Family.DECIMAL:
+        scale = type_.scale or 0
+        return lambda v: "NaN" if v is NAN else format(key_decimal(Decimal(v).scaleb(-scale, EXACT)), "f")
+    if family is Family.NUMERIC:
+        return lambda v: format(key_decimal(v), "f")
+    if family in (Family.FLOAT32, Family.FLOAT64):
+        # Zero has no sign then.
+        return lambda v: float_text(v + 0.0)
+    return plain(type_)
 
 
 def canonical(type_: LogicalType) -> Form:

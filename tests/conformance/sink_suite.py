@@ -11,6 +11,7 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -353,6 +354,27 @@ class SinkSuite(UnderLoad, UnderDeath):
         sink.prepare(ORDERS_2)
         self.write(sink, TableBatch(ORDERS_2, upserts=[(2, False, "n")], updates=[(1, UNCHANGED, "late")]))
         assert self.rows(sink, ORDERS_2) == {(1, True, "late"), (2, False, "n")}
+
+    def test_equal_keys_are_one_row(self, sink: Sink) -> None:
+        _needs(not sink.capabilities.history, "a history keeps what was written")
+        key = Column("amount", LogicalType(Family.NUMERIC), "numeric", nullable=False)
+        table = TableSchema(TableName("public", "amounts"), (key, ORDERS.columns[1]), (0,))
+        sink.prepare(table)
+        self.write(sink, TableBatch(table, upserts=[(Decimal(text), "old") for text in ("1.00", "2.50", "3")]))
+        self.write(sink, TableBatch(table, upserts=[(Decimal("1.0"), "new")], deletes=[(Decimal("2.5"),)]))
+        assert self.rows(sink, table) == {(self.kept(key, Decimal(n)), text) for n, text in ((1, "new"), (3, "old"))}
+
+    def test_a_key_of_another_scale_is_the_same(self, sink: Sink) -> None:
+        _needs(sink.capabilities.origins and not sink.capabilities.history, "the target's own types compare keys")
+        keys = [LogicalType(Family.DECIMAL, precision=12, scale=scale) for scale in (2, 3)]
+        columns = [Column("rate", key, f"numeric(12,{key.scale})", nullable=False) for key in keys]
+        coarse = TableSchema(TableName("public", "rates"), (columns[0], ORDERS.columns[1]), (0,))
+        sink.prepare(coarse)
+        self.write(sink, TableBatch(coarse, upserts=[(150, "old"), (250, "old")]))
+        fine = replace(coarse, version=2, columns=(columns[1], ORDERS.columns[1]))
+        sink.prepare(fine)
+        self.write(sink, TableBatch(fine, upserts=[(1500, "new")], deletes=[(2500,)]))
+        assert self.rows(sink, fine) == {(1500, "new")}
 
     def test_an_older_version_after_a_newer_one_changes_nothing(self, sink: Sink) -> None:
         _needs(sink.capabilities.alters, "the sink does not alter tables")

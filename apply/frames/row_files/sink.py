@@ -167,7 +167,7 @@ class RowFilesSink(HistorySink):
             there = self._store.create(name, file.format.content(file.chunks), file.format.content_type)
             if self._catalog is not None:
                 # Of one that was there, too: whoever wrote it may not have come so far.
-                self._catalog.tell(file.shape, file.folder)
+                self._catalog.tell(file.shape, file.folder, file.origins[0].seq)
             if there is None:
                 return
             self._reached[partition] = there

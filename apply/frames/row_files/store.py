@@ -56,8 +56,10 @@ class Catalog(Protocol):
         """Raise TARGET_SCHEMA for a table that it cannot have."""
         ...
 
-    def tell(self, shape: Shape, folder: tuple[str, ...]) -> None:
-        """Say that files of a shape stand in a folder. May be said again.
+    def tell(self, shape: Shape, folder: tuple[str, ...], seq: int) -> None:
+        """Say that a file of a shape stands in a folder, and the commit sequence of its first change.
+
+        May be said again, and late: what was said of a later change holds.
 
         Raises TARGET_CONNECTION, TARGET_THROTTLED, PREREQUISITE.
         """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 import orjson
 
+from apply.frames.guarded import brief
 from apply.sink import Arrival, TopicPartition
 from apply.sinks.dynamodb.client import Client
 from apply.sinks.dynamodb.items import Item, KeyPart
@@ -19,9 +19,6 @@ EXPIRES = "expires"
 """Seconds since 1970, after which DynamoDB removes an item by itself."""
 
 KEY_PART = KeyPart(ID, "S", lambda _row: None)
-
-PLAIN_KEY_LENGTH_MAX = 1000
-"""Characters of a deleted item's key; a longer one goes by its hash: an id has at most 2048 bytes."""
 
 
 class ControlTable:
@@ -78,10 +75,7 @@ class ControlTable:
     def deleted_key(self, table: str, key: Item) -> Item:
         """Return the key of what is remembered of a deleted item."""
         values = [value if kind != "B" else value.hex() for part in key.values() for kind, value in part.items()]
-        text = orjson.dumps(values).decode()
-        if len(text) > PLAIN_KEY_LENGTH_MAX:
-            text = sha256(text.encode()).hexdigest()
-        return {ID: {"S": f"deleted/{table}/{text}"}}
+        return {ID: {"S": f"deleted/{table}/{brief(orjson.dumps(values).decode())}"}}
 
     def deleted(self, key: Item, seq: int) -> Item:
         """Return what is remembered of a deleted item."""

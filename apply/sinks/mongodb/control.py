@@ -9,6 +9,7 @@ from typing import Any
 from bson import Int64
 from pymongo import ReturnDocument, UpdateOne
 
+from apply.frames.guarded import brief
 from apply.sink import Arrival, TopicPartition
 from apply.sinks.mongodb.client import Client, told
 from runtime import clock
@@ -58,24 +59,24 @@ class ControlDatabase:
             count = self._barriers.delete_many({"owner": self._owner}).deleted_count
         return [f"removed {count} barriers from the collection {self._database}.{BARRIERS}"]
 
-    def remember(self, place: str, deletions: Iterable[tuple[Any, int]]) -> None:
-        """Keep the commit sequences of documents that are about to be deleted; the highest of each."""
+    def remember(self, place: str, deletions: Iterable[tuple[str, int]]) -> None:
+        """Keep the commit sequences of documents that are about to be deleted, by their keys; the highest of each."""
         at = datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC)
         writes = [
-            UpdateOne({"_id": _key(place, id_)}, {"$max": {"seq": Int64(seq)}, "$set": {"at": at}}, upsert=True)
-            for id_, seq in deletions
+            UpdateOne({"_id": _id(place, key)}, {"$max": {"seq": Int64(seq)}, "$set": {"at": at}}, upsert=True)
+            for key, seq in deletions
         ]
         if writes:
             with told("remembering deletions"):
                 self._deleted.bulk_write(writes, ordered=False)
 
-    def sequences(self, place: str, ids: Iterable[Any]) -> list[tuple[Any, int]]:
-        """Return the `_id`s of which a deletion is known, with its commit sequence."""
-        keys = [_key(place, id_) for id_ in ids]
-        if not keys:
-            return []
+    def sequences(self, place: str, keys: Iterable[str]) -> dict[str, int]:
+        """Return the commit sequences of deletions that are known of these keys."""
+        ids = {_id(place, key): key for key in keys}
+        if not ids:
+            return {}
         with told("looking for deletions"):
-            return [(found["_id"]["id"], int(found["seq"])) for found in self._deleted.find({"_id": {"$in": keys}})]
+            return {ids[found["_id"]]: int(found["seq"]) for found in self._deleted.find({"_id": {"$in": [*ids]}})}
 
     @property
     def _deleted(self) -> Any:
@@ -96,5 +97,6 @@ class ControlDatabase:
         return found
 
 
-def _key(place: str, id_: Any) -> dict[str, Any]:
-    return {"place": place, "id": id_}
+def _id(place: str, key: str) -> str:
+    # A text, not a document of two: every server finds it by its index at once.
+    return f"{place}/{brief(key)}"

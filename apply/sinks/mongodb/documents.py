@@ -10,6 +10,7 @@ from bson import Int64
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
+from apply.frames.guarded import KeyTexts
 from apply.sinks.mongodb.values import TIMES, form, microseconds, nested
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
@@ -44,6 +45,7 @@ class Documents:
         """Raises TARGET_SCHEMA."""
         self.table = table
         self.database, self.collection = place_of(target, table.name)
+        self.key_texts = KeyTexts(table)
         names = [_field(column.name, column.type.family) for column in table.columns]
         self._whole = (
             table.column_names.index(WHOLE) if target.nesting_level == "none" and WHOLE in table.column_names else -1
@@ -94,11 +96,13 @@ class Documents:
         return found
 
 
-def whole(id_: Any, fields: Fields, seq: int) -> RawBSONDocument:
-    """Return a whole document. Raises ValueError for what is none."""
-    document: Fields = {"_id": id_}
+def whole(head: Fields, fields: Fields, seq: int) -> RawBSONDocument:
+    """Return a whole document behind its `_id`, or behind nothing. Raises ValueError for what is none."""
+    document = dict(head)
     rest: dict[str, int] = {}
     for name, value in fields.items():
+        if name == "_id":
+            continue
         if not name.startswith(f"{MICROSECONDS}."):
             document.setdefault(name, value)
         elif value is not None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import bson
-from bson import Int64
+from bson import Decimal128, Int64
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
@@ -25,6 +26,7 @@ from schemas.errors import TailraceError
 from schemas.mongodb_target import MongodbTarget
 from schemas.per_table import PerTable
 from schemas.table import TableName, TableSchema
+from schemas.types.numbers import key_decimal
 
 BULK_WRITES_MAX = 10_000
 BULK_BYTES_MAX = 32 << 20
@@ -41,6 +43,7 @@ class _Row:
     kind: str
     index: int
     id: Any
+    key: str
     seq: int
     write: Write
     size: int = 0
@@ -111,12 +114,12 @@ class MongodbSink(GuardedSink):
 
     def _delete(self, batch: TableBatch, documents: Documents, rejections: list[Rejection]) -> None:
         rows = [
-            _Row("deletes", i, id_, seq, DeleteOne(_older(id_, seq)))
+            _Row("deletes", i, id_, documents.key_texts.of_key(key), seq, DeleteOne(_older(id_, seq)))
             for i, key in enumerate(batch.deletes)
             for id_, seq in [(documents.id_of_key(key), sequence_of(batch, "deletes", i))]
         ]
         if rows:
-            self._control.remember(_place(documents), [(row.id, row.seq) for row in rows])
+            self._control.remember(_place(documents), [(row.key, row.seq) for row in rows])
             self._send(batch.table, documents, rows, rejections)
 
     def _rows(self, batch: TableBatch, documents: Documents, kind: str, rejections: list[Rejection]) -> Iterator[_Row]:
@@ -130,7 +133,8 @@ class MongodbSink(GuardedSink):
             try:
                 id_, fields = documents.id_of_row(row), documents.fields(row)
                 if is_whole:
-                    document = whole(id_, fields, seq)
+                    # A document that is there keeps its `_id`: an equal one may have been written in another way.
+                    document = whole({"_id": id_} if inserts else {}, fields, seq)
                     write: Write = (
                         InsertOne(document) if inserts else ReplaceOne(_older(id_, seq), document, upsert=True)
                     )
@@ -142,7 +146,7 @@ class MongodbSink(GuardedSink):
             except ValueError as error:
                 rejections.append(rejection(table, kind, i, str(error)))
                 continue
-            yield _Row(kind, i, id_, seq, write, size)
+            yield _Row(kind, i, id_, documents.key_texts.of_row(row), seq, write, size)
 
     def _write(self, batch: TableBatch, documents: Documents, rows: list[_Row], rejections: list[Rejection]) -> None:
         """Write rows, but for those of which a later deletion is known, before or afterwards."""
@@ -150,20 +154,20 @@ class MongodbSink(GuardedSink):
         makes = rows[0].kind == "upserts"
         if makes:
             gone = self._gone(place, rows)
-            rows = [row for row in rows if _hashed(row.id) not in gone]
+            rows = [row for row in rows if row.key not in gone]
         self._send(batch.table, documents, rows, rejections)
         if makes:
             gone = self._gone(place, rows)
-            late = [row for row in rows if _hashed(row.id) in gone]
+            late = [row for row in rows if row.key in gone]
             undo = [DeleteOne({"_id": row.id, SEQUENCE: Int64(row.seq)}) for row in late]
             if undo:
                 with told("taking back old rows"):
                     self._collection(documents).bulk_write(undo, ordered=False)
 
-    def _gone(self, place: str, rows: list[_Row]) -> set[bytes]:
-        """Return the rows of which a deletion is known that is not older."""
-        sequences = {_hashed(id_): seq for id_, seq in self._control.sequences(place, [row.id for row in rows])}
-        return {mark for row in rows if sequences.get(mark := _hashed(row.id), -1) >= row.seq}
+    def _gone(self, place: str, rows: list[_Row]) -> set[str]:
+        """Return the keys of rows of which a deletion is known that is not older."""
+        sequences = self._control.sequences(place, [row.key for row in rows])
+        return {row.key for row in rows if sequences.get(row.key, -1) >= row.seq} if sequences else set()
 
     def _send(self, table: TableSchema, documents: Documents, rows: list[_Row], rejections: list[Rejection]) -> None:
         """Send a bulk. Whose `_id` is there already is as new, or else was made at this moment: then it goes again."""
@@ -175,11 +179,12 @@ class MongodbSink(GuardedSink):
         with told(f"reading documents of {table.name}"):
             wanted = {"_id": {"$in": [row.id for row in taken]}}
             found = self._collection(documents).find(wanted, {SEQUENCE: 1})
-            there = {_hashed(each["_id"]): each.get(SEQUENCE, -1) for each in found}
-        older = [row for row in taken if there.get(_hashed(row.id), -1) < row.seq]
+            there = {_comparable(each["_id"]): each.get(SEQUENCE, -1) for each in found}
+        older = [row for row in taken if there.get(_comparable(row.id), -1) < row.seq]
         for row in older:
             if isinstance(row.write, InsertOne):
-                row.write = ReplaceOne(_older(row.id, row.seq), row.write._doc, upsert=True)
+                document = {name: value for name, value in row.write._doc.items() if name != "_id"}
+                row.write = ReplaceOne(_older(row.id, row.seq), document, upsert=True)
         # Twice without reason: it is not its `_id` that is there already.
         refused = self._bulk(table, documents, older, rejections) if older else []
         message = "a unique index of the collection forbids the document"
@@ -220,9 +225,21 @@ def _older(id_: Any, seq: int) -> dict[str, Any]:
     return {"_id": id_, SEQUENCE: {"$not": {"$gte": Int64(seq)}}}
 
 
-def _hashed(id_: Any) -> bytes:
-    """Return what stands for an `_id` as a key: documents have no hash."""
-    return bson.encode({"": id_})
+def _comparable(id_: Any) -> bytes:
+    """Return the same for all `_id`s that MongoDB holds equal: documents have no hash, and numbers have many types."""
+    return bson.encode({"": _untyped(id_)})
+
+
+def _untyped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _untyped(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_untyped(inner) for inner in value]
+    if isinstance(value, Decimal128):
+        value = value.to_decimal()
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return str(key_decimal(Decimal(value)))
+    return value
 
 
 def _place(documents: Documents) -> str:

@@ -23,6 +23,9 @@ STATEMENT_BYTES_MAX = 100_000
 
 SESSION_S = 60
 """How long a session waits for its next statement: so long hold the locks of an applier that is gone."""
+READING_SESSION_S = 3600
+"""Of who reads for `verify`, and fetches when the other side's rows have been read; its locks forbid a truncate only.
+The service allows 86,400 (Data API reference, `ExecuteStatement`)."""
 RENEWED_AFTER_S = SESSION_S // 2
 """A session that has been idle for so long is not relied upon."""
 
@@ -45,6 +48,7 @@ class DataApiLink(Link):
         self._target = target
         self._name = application
         self._value = _text_of if as_text else _value_of
+        self._kept = {"SessionKeepAliveSeconds": READING_SESSION_S if as_text else SESSION_S}
         self._made: Any = None
         self._session: str | None = None
         self._used_at = 0.0
@@ -145,9 +149,9 @@ class DataApiLink(Link):
 
     def _where(self) -> dict[str, Any]:
         if self._session is not None:
-            return {"SessionId": self._session, "SessionKeepAliveSeconds": SESSION_S}
+            return {"SessionId": self._session, **self._kept}
         target = self._target
-        place: dict[str, Any] = {"Database": target.database, "SessionKeepAliveSeconds": SESSION_S}
+        place: dict[str, Any] = {"Database": target.database, **self._kept}
         if target.workgroup_name:
             place["WorkgroupName"] = target.workgroup_name
         else:

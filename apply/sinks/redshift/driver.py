@@ -24,8 +24,8 @@ _CODES: dict[str, tuple[ErrorKind, str | None]] = {
     "57014": (ErrorKind.TARGET_THROTTLED, "raise `statement_timeout_s`, or make the batches smaller"),
 }
 _CONFLICT = "1023"
-"""How the message begins where serializable transactions wrote one table at once; it has no SQLSTATE of its own.
-Database developer guide, "Serializable isolation"."""
+"""Redshift's number for serializable transactions that wrote one table at once: it stands in the place of the message,
+and SQLSTATE is that of all internal errors. Database developer guide, "Serializable isolation"."""
 _CLASSES: dict[str, tuple[ErrorKind, str | None]] = {
     "22": (ErrorKind.TARGET_SCHEMA, "see sys_load_error_detail at the target"),
     "42": (ErrorKind.TARGET_SCHEMA, None),
@@ -117,7 +117,7 @@ class DriverLink(Link):
         if code is None or (self._made is not None and self._made.closed):
             self.close()
             return TailraceError(ErrorKind.TARGET_CONNECTION, f"{doing}: no connection ({type(error).__name__})")
-        if code == "XX000" and str(error).startswith(_CONFLICT):
+        if code == "XX000" and error.diag.message_primary == _CONFLICT:
             message = f"{doing}: another transaction has written the table at the same time (Redshift's {_CONFLICT})"
             return TailraceError(ErrorKind.TARGET_THROTTLED, message)
         kind, remedy = _CODES.get(code) or _CLASSES.get(code[:2], (ErrorKind.TARGET_CONNECTION, None))

@@ -51,7 +51,7 @@ class TablePlan:
         self.table = table
         self.schema = quoted(name.schema)
         self.sql = f"{self.schema}.{quoted(name.table)}"
-        self.types = [column_type(column) for column in table.columns]
+        self.types = [column_type(column, in_key=i in table.key) for i, column in enumerate(table.columns)]
         self._is_whole = set(there) <= {column.name.lower() for column in table.columns}
         _check(table, name)
 

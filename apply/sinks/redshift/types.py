@@ -14,7 +14,7 @@ from schemas.table import Column
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import SECONDS_PER_DAY, US_PER_SECOND
 from schemas.types.numbers import NAN
-from schemas.types.plain import plain
+from schemas.types.plain import key_plain, plain
 
 TEXT_BYTES_MAX = 65_535
 """Of a VARCHAR. Its length counts bytes: a character may take four."""
@@ -45,11 +45,11 @@ class ColumnType(NamedTuple):
         return f"json_parse({staged})" if self.definition == "super" else staged
 
 
-def column_type(column: Column) -> ColumnType:
-    """Return what a column becomes."""
+def column_type(column: Column, *, in_key: bool = False) -> ColumnType:
+    """Return what a column becomes. Texts that are a key are the same for all equal values."""
     definition = _definition(column.type)
     staged = f"character varying({TEXT_BYTES_MAX})" if definition == "super" else definition
-    return ColumnType(definition, staged, _form(column.type, definition))
+    return ColumnType(definition, staged, _form(column.type, definition, key_plain if in_key else plain))
 
 
 def _definition(type_: LogicalType) -> str:
@@ -82,8 +82,8 @@ _NAMES = {
 """Decimals apart; all others are texts."""
 
 
-def _form(type_: LogicalType, definition: str) -> Form:
-    form = plain(type_)
+def _form(type_: LogicalType, definition: str, form_of: Callable[[LogicalType], Callable[[Any], Any]]) -> Form:
+    form = form_of(type_)
     family = type_.family
     if definition.startswith("character varying") or definition == "super":
         size_max = TEXT_BYTES_MAX if definition == "super" else int(definition[18:-1])

@@ -1,7 +1,8 @@
 """Tables of the AWS Glue Data Catalog over the files of a bucket: what Athena, Redshift Spectrum and Spark query.
 
 A table per table, with a partition for each folder. It is told of a file once the file is there, and before the offsets
-are committed: after a crash the same file is met again, and told of again.
+are committed: after a crash the same file is met again, and told of again. The types of its columns are those of the
+latest change that has told some, whatever appliers say late.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ _FORMATS = {
 _KEPT = ("Name", "Description", "Owner", "Retention", "PartitionKeys", "TableType", "Parameters")
 """What a table that is extended keeps, whoever has set it. Glue API reference, `TableInput`."""
 
+_SEQUENCE = "tailrace_seq"
+"""The parameter of a table that keeps the commit sequence of the change which its columns' types are of."""
+
 _OF_JSON = {
     Family.BOOLEAN: "boolean",
     Family.INT16: "smallint",
@@ -68,13 +72,13 @@ class GlueCatalog:
         """See `Catalog`."""
         columns_of(shape, self._target.data_format)
 
-    def tell(self, shape: Shape, folder: tuple[str, ...]) -> None:
+    def tell(self, shape: Shape, folder: tuple[str, ...], seq: int) -> None:
         """See `Catalog`."""
         key, told = (shape.table.name, shape.loads), (shape.table.version, folder)
         if self._told.get(key) == told:
             return
         try:
-            self._keep_table(shape, folder[:2])
+            self._keep_table(shape, folder[:2], seq)
             if len(folder) > 2:
                 self._keep_partition(shape.table.name, folder)
         except aws.AwsError as error:
@@ -98,11 +102,12 @@ class GlueCatalog:
             self._made = aws.client("glue", self._target.model_copy(update=place))
         return self._made
 
-    def _keep_table(self, shape: Shape, folder: tuple[str, ...]) -> None:
+    def _keep_table(self, shape: Shape, folder: tuple[str, ...], seq: int) -> None:
         wanted = columns_of(shape, self._target.data_format)
         place = database_of(self._target, shape.table.name)
         name = shape.table.name.table.lower()
         table = self._input(name, wanted, folder, shape.table.name)
+        table["Parameters"][_SEQUENCE] = str(seq)
         for _ in range(TRIES_MAX):
             there = self._answer("get_table", DatabaseName=place, Name=name).get("Table")
             if there is None:
@@ -111,7 +116,7 @@ class GlueCatalog:
                 continue
             if _about(there) != _about(table):
                 raise _of_others(shape.table.name, f"{place}.{name}")
-            extended = _extended(there, wanted)
+            extended = _extended(there, wanted, seq)
             if extended is None:
                 return
             self._client.update_table(
@@ -200,14 +205,25 @@ def _of_others(table: TableName, there: str) -> TailraceError:
     )
 
 
-def _extended(there: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return a table of the catalogue with columns and types that it lacks, and all else as it is; None: it has all."""
+def _extended(there: Mapping[str, Any], wanted: Mapping[str, str], seq: int) -> dict[str, Any] | None:
+    """Return a table of the catalogue with columns that it lacks, with types unless they are older than those that it
+    has, and all else as it is; None: it has all.
+    """
     columns = {column["Name"]: column for column in there["StorageDescriptor"]["Columns"]}
-    lacking = {name: type_ for name, type_ in wanted.items() if columns.get(name, {}).get("Type") != type_}
+    parameters = there.get("Parameters", {})
+    known = parameters.get(_SEQUENCE, "")
+    is_late = known.isdigit() and seq < int(known)
+    lacking = {
+        name: type_
+        for name, type_ in wanted.items()
+        if name not in columns or not (is_late or columns[name].get("Type") == type_)
+    }
     if not lacking:
         return None
     columns |= {name: {**columns.get(name, {}), "Name": name, "Type": type_} for name, type_ in lacking.items()}
     kept = {name: there[name] for name in _KEPT if name in there}
+    if not is_late:
+        kept["Parameters"] = {**parameters, _SEQUENCE: str(seq)}
     return {**kept, "StorageDescriptor": {**there["StorageDescriptor"], "Columns": [*columns.values()]}}
 
 

@@ -28,6 +28,7 @@ class Service:
     def execute_statement(self, **request: Any) -> Told:
         if "SessionId" not in request:
             self.sessions.append([])
+        self.kept_s = request["SessionKeepAliveSeconds"]
         number = int(request.get("SessionId", len(self.sessions) - 1))
         self.sessions[number].append(request["Sql"])
         self._statements.append(request["Sql"])
@@ -45,6 +46,12 @@ class Service:
         return
 
 
+TARGET = RedshiftTarget.model_validate(
+    {"engine": "redshift", "connect_by": "data-api", "bucket_name": "shop-staging"}
+    | {"database": "shop", "workgroup_name": "shop"}
+)
+
+
 @pytest.fixture
 def service() -> Service:
     return Service()
@@ -52,8 +59,7 @@ def service() -> Service:
 
 @pytest.fixture
 def link(service: Service) -> DataApiLink:
-    document = {"engine": "redshift", "connect_by": "data-api", "database": "shop", "bucket_name": "shop-staging"}
-    made = DataApiLink(RedshiftTarget.model_validate({**document, "workgroup_name": "shop"}), "test")
+    made = DataApiLink(TARGET, "test")
     made._made = service
     return made
 
@@ -120,3 +126,14 @@ def test_a_statement_that_failed_is_rolled_back_in_its_session(service: Service,
     link.rollback()
     link.run("update 2")
     assert [session[4:] for session in service.sessions] == [["begin", "update 1", "rollback", "begin", "update 2"]]
+
+
+def test_a_reader_may_pause_for_longer_than_an_applier(service: Service, link: DataApiLink) -> None:
+    link.run("update 1")
+    applier_s = service.kept_s
+    reading = DataApiLink(TARGET, "test", as_text=True)
+    reading._made = service
+    reading.run("declare rows")
+    # Rows of a source come in buckets: one may take minutes, and a cursor ends with its session.
+    assert applier_s == 60
+    assert service.kept_s >= 1800

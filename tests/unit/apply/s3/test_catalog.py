@@ -17,7 +17,7 @@ from apply.sinks.s3.catalog import GlueCatalog
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.file_targets import S3Target
 from schemas.table import TableName, TableSchema
-from tests.conformance.sink_suite import ORDERS, ORDERS_2
+from tests.conformance.sink_suite import ORDERS, ORDERS_2, STRING
 
 HIVE = {"date_partition_enabled": True, "date_partition_style": "hive"}
 DAY = ("year=2025", "month=01", "day=01")
@@ -41,10 +41,10 @@ def target(**more: Any) -> S3Target:
     return S3Target.model_validate({**document, "glue_catalog_generation": True, "glue_catalog_database": "lake"})
 
 
-def tell(client: Any, section: S3Target, table: TableSchema = ORDERS, *date: str) -> None:
+def tell(client: Any, section: S3Target, table: TableSchema = ORDERS, *date: str, seq: int = 1) -> None:
     catalog = GlueCatalog(section)
     catalog._made = client
-    catalog.tell(_shape(section, table), (*table.name, *date))
+    catalog.tell(_shape(section, table), (*table.name, *date), seq)
 
 
 def _shape(section: S3Target, table: TableSchema) -> Shape:
@@ -65,6 +65,25 @@ def test_what_others_set_of_a_table_is_kept_as_it_grows(glue: Any) -> None:
     assert {name: found[name] for name in theirs if name != "StorageDescriptor"} == {
         name: value for name, value in theirs.items() if name != "StorageDescriptor"
     }
+
+
+def test_who_comes_late_takes_no_type_back(glue: Any) -> None:
+    """An applier that restarts tells of older versions again, of a partition that is behind the others."""
+    retyped = replace(ORDERS, version=2, columns=(replace(ORDERS.columns[0], type=STRING), *ORDERS.columns[1:]))
+
+    def told(table: TableSchema, seq: int) -> dict[str, str]:
+        tell(glue, target(), table, seq=seq)
+        columns = glue.get_table(**PLACE)["Table"]["StorageDescriptor"]["Columns"]
+        return {column["Name"]: column["Type"] for column in columns}
+
+    before = told(ORDERS, 10)
+    assert before["id"] == "bigint"
+    after = told(retyped, 20)
+    assert after == before | {"id": "string"}
+    assert told(ORDERS, 11) == after
+    # What only older files have is there to be read.
+    assert told(ORDERS_2, 12) == after | {"note": "string"}
+    assert told(ORDERS, 30) == before | {"note": "string"}
 
 
 @pytest.mark.parametrize(
