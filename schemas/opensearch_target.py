@@ -29,10 +29,13 @@ class OpensearchTarget(AwsTarget, TargetSection):
     """Path of the file with the trusted certificate authorities (PEM). Left out: those of the system."""
     timeout_s: Annotated[float, Field(ge=1, le=3600)] = 60
     """How long one answer may take."""
+    index_kind: Literal["index", "data-stream"] = "index"
+    """`index`: a table's rows as they are, in an index. `data-stream`: every change of it, in a data stream."""
     index_name: Annotated[str, Field(min_length=1)] = "{schema}.{table}"
-    """Name of a table's index, in lower case. What OpenSearch does not allow becomes `_`."""
+    """Name of a table's index or data stream, in lower case. What OpenSearch does not allow becomes `_`."""
     index_settings: dict[str, Any] = Field(default={})
-    """Settings of indices that are made (`index.number_of_shards`, `index.refresh_interval`, …)."""
+    """Settings of indices that are made (`index.number_of_shards`, `index.refresh_interval`, …); of a data stream, of
+    those behind it."""
     gc_deletes_s: Annotated[int, Field(ge=60, le=86_400)] = 3600
     """How long an index that is made remembers the version of a deleted document: so long may a writer be late."""
     control_index: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,100}$")] = "tailrace-control"

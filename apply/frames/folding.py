@@ -8,11 +8,13 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
+from schemas.types.numbers import key_decimal
 
 
 class Told(NamedTuple):
@@ -67,7 +69,7 @@ class _Fold:
             return
         if seq is not None and seq < self._truncated:
             return
-        key = pickle.dumps([values[name] for name in self._key])
+        key = pickle.dumps([_comparable(values[name]) for name in self._key])
         if seq is not None or op == "u":
             found = self._execute("select seq, row from t where k = ?", (key,)).fetchone()
             if found is not None and seq is not None and found[0] >= seq:
@@ -91,3 +93,10 @@ class _Fold:
         else:
             self._truncated = max(self._truncated, seq)
             self._execute("delete from t where seq < ?", (seq,))
+
+
+def _comparable(value: Any) -> Any:
+    """Return the same for all values of a key that are equal, however they look: 1.0 and 1.00."""
+    if isinstance(value, Decimal):
+        return key_decimal(value)
+    return value + 0.0 if isinstance(value, float) else value

@@ -122,7 +122,12 @@ def needs_key(table: TableSchema, what: str) -> None:
 
 
 def table_findings(
-    tables: Iterable[TableSchema], place_of: Callable[[TableSchema], str], what: str, setting: str
+    tables: Iterable[TableSchema],
+    place_of: Callable[[TableSchema], str],
+    what: str,
+    setting: str,
+    *,
+    keyless: bool = False,
 ) -> Iterator[tuple[TableSchema, str, Finding | None]]:
     """Yield each table with its place at the target and what stands in the way: no key, no legal place (`place_of`
     raises), or another table's place. `what` is a row there, `setting` the one that names places.
@@ -130,10 +135,11 @@ def table_findings(
     owners: dict[str, TableName] = {}
     for table in tables:
         try:
-            needs_key(table, what)
+            if not keyless:
+                needs_key(table, what)
             place = place_of(table)
         except TailraceError as error:
-            code = "no-place" if table.key else "no-key"
+            code = "no-place" if table.key or keyless else "no-key"
             yield table, "", Finding(Severity.BLOCKS, code, error.message, table.name, error.remedy)
             continue
         owner = owners.setdefault(place, table.name)

@@ -8,14 +8,14 @@ completed and written under its own version: whoever is late meets a higher one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
+from apply.frames.guarded import GuardedSink, needs_key, rejection, sequence_of
 from apply.sink import Rejection, TableBatch
 from apply.sinks.opensearch.barriers import Barriers
-from apply.sinks.opensearch.client import BUSY, Client, line
+from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
+from apply.sinks.opensearch.client import Client, line
 from apply.sinks.opensearch.mapping import FIELDS_MAX, ID_BYTES_MAX, Documents, index_name, properties
 from schemas.errors import ErrorKind, TailraceError
 from schemas.opensearch_target import OpensearchTarget
@@ -25,21 +25,9 @@ from schemas.table import TableSchema
 READ_DOCUMENTS_MAX = 500
 """Documents that are read by one request to complete them."""
 
-CONFLICT = 409
-NOT_FOUND = 404
-
-
-@dataclass(slots=True)
-class _Write:
-    """One operation of a bulk request, and the row that it is for."""
-
-    kind: str
-    index: int
-    lines: list[bytes]
-
 
 class OpensearchSink(GuardedSink):
-    """One domain, as one appliers' process sees it."""
+    """One domain with an index for each table, as one appliers' process sees it."""
 
     def __init__(self, replication: str, target_name: str, target: OpensearchTarget) -> None:
         self._target = target
@@ -80,9 +68,7 @@ class OpensearchSink(GuardedSink):
             # A later version has columns more: they stay as they are.
             writes += self._completed(batch, documents, rejections, "upserts")
         writes += self._completed(batch, documents, rejections, "updates")
-        for some in requests(writes, _size, self._target.bulk_documents, self._target.bulk_bytes):
-            self._send(batch.table, some, rejections)
-        return rejections
+        return rejections + send(self._client, batch.table, writes, self._target)
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Delete every document. Everybody waits at the barrier meanwhile."""
@@ -121,21 +107,21 @@ class OpensearchSink(GuardedSink):
                 remedy=f"make {index} anew, or set `index_name`",
             ) from error
 
-    def _deletes(self, batch: TableBatch, documents: Documents) -> Iterator[_Write]:
+    def _deletes(self, batch: TableBatch, documents: Documents) -> Iterator[Write]:
         for i, key in enumerate(batch.deletes):
             head = self._head(batch, "deletes", i, documents.key_texts.of_key(key))
-            yield _Write("deletes", i, [line({"delete": head})])
+            yield Write("deletes", i, [line({"delete": head})])
 
-    def _upserts(self, batch: TableBatch, documents: Documents, rejections: list[Rejection]) -> Iterator[_Write]:
+    def _upserts(self, batch: TableBatch, documents: Documents, rejections: list[Rejection]) -> Iterator[Write]:
         for i, row in enumerate(batch.upserts):
             id_ = documents.key_texts.of_row(row)
             if _fits(batch, "upserts", i, id_, rejections):
                 head = self._head(batch, "upserts", i, id_)
-                yield _Write("upserts", i, [line({"index": head}), line(documents.document(row))])
+                yield Write("upserts", i, [line({"index": head}), line(documents.document(row))])
 
     def _completed(
         self, batch: TableBatch, documents: Documents, rejections: list[Rejection], kind: str
-    ) -> Iterator[_Write]:
+    ) -> Iterator[Write]:
         """Complete rows from the documents that are there. A part of a row does not bring one back that is gone."""
         rows = getattr(batch, kind)
         for begin in range(0, len(rows), READ_DOCUMENTS_MAX):
@@ -152,34 +138,12 @@ class OpensearchSink(GuardedSink):
                 if there.get("found") or kind == "upserts":
                     document = {**there.get("_source", {}), **documents.document(rows[i])}
                     head = self._head(batch, kind, i, id_)
-                    yield _Write(kind, i, [line({"index": head}), line(document)])
+                    yield Write(kind, i, [line({"index": head}), line(document)])
 
     def _head(self, batch: TableBatch, kind: str, i: int, id_: str) -> dict[str, Any]:
         version = sequence_of(batch, kind, i)
         index = index_name(self._target.index_name, batch.table.name)
         return {"_index": index, "_id": id_, "version": version, "version_type": "external"}
-
-    def _send(self, table: TableSchema, writes: list[_Write], rejections: list[Rejection]) -> None:
-        results = self._client.bulk([text for write in writes for text in write.lines])
-        for write, result in zip(writes, results, strict=True):
-            status = int(result["status"])
-            if status < 300 or (status in (CONFLICT, NOT_FOUND) and "error" not in result):
-                continue
-            kind = str(result.get("error", {}).get("type", ""))
-            if kind == "version_conflict_engine_exception":
-                # It is there already, or something newer is.
-                continue
-            if status in BUSY or status >= 500:
-                raise TailraceError(ErrorKind.TARGET_THROTTLED, f"OpenSearch is busy ({kind})", table=str(table.name))
-            if kind == "index_not_found_exception":
-                raise TailraceError(ErrorKind.TARGET_SCHEMA, "the table's index is gone", table=str(table.name))
-            rejections.append(
-                rejection(table, write.kind, write.index, f"OpenSearch does not take a document ({kind})")
-            )
-
-
-def _size(write: _Write) -> int:
-    return sum(len(text) + 1 for text in write.lines)
 
 
 def _fits(batch: TableBatch, kind: str, i: int, id_: str, rejections: list[Rejection]) -> bool:

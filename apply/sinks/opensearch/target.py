@@ -11,15 +11,19 @@ from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name, properties
 from apply.sinks.opensearch.reading import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
+from apply.sinks.opensearch.streams import DataStreamSink, fields_of, names_of
 from schemas.findings import Finding, Severity
 from schemas.opensearch_target import OpensearchTarget
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
 
-def open_sink(settings: Settings, target: str) -> OpensearchSink:
+def open_sink(settings: Settings, target: str) -> OpensearchSink | DataStreamSink:
     """Return the sink of a target. Connects when it is first used."""
-    return OpensearchSink(settings.name, target, _section(settings, target))
+    section = _section(settings, target)
+    if section.index_kind == "data-stream":
+        return DataStreamSink(section)
+    return OpensearchSink(settings.name, target, section)
 
 
 def open_reader(settings: Settings, target: str) -> OpensearchReader:
@@ -33,17 +37,20 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
     client = Client(section)
     found: list[Finding] = []
 
+    streams = section.index_kind == "data-stream"
+    kind, path = ("data stream", "/_data_stream/{}") if streams else ("index", "/{}/_mapping")
+
     def place_of(table: TableSchema) -> str:
-        properties(table)
+        (fields_of if streams else properties)(table)
         return index_name(section.index_name, table.name)
 
     try:
         client.request("GET", "/")
-        for table, index, problem in table_findings(tables, place_of, "a document", "index_name"):
+        for table, index, problem in table_findings(tables, place_of, "a document", "index_name", keyless=streams):
             if problem is not None:
                 found.append(problem)
-            elif client.request("GET", f"/{quote(index, safe='')}/_mapping", absent=404):
-                message = f"the index {index} is there already: its documents stay, and fields that it lacks are added"
+            elif client.request("GET", path.format(quote(index, safe="")), absent=404):
+                message = f"the {kind} {index} is there already: its documents stay, and fields that it lacks are added"
                 found.append(Finding(Severity.NOTE, "index-exists", message, table.name))
     finally:
         client.close()
@@ -53,16 +60,20 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the access policy's statement for the role, and the permissions that fine-grained access control needs."""
     section = _section(settings, target)
-    indices = sorted({index_name(section.index_name, table.name) for table in tables})
+    patterns = names_of(tables, section)
+    templates = ["cluster_manage_index_templates"] if section.index_kind == "data-stream" else []
     policy = {
         "Effect": "Allow",
         "Action": ["es:ESHttpGet", "es:ESHttpPost", "es:ESHttpPut", "es:ESHttpDelete"],
         "Resource": "arn:aws:es:REGION:ACCOUNT:domain/DOMAIN/*",
     }
     role = {
-        "cluster_permissions": ["cluster_composite_ops", "cluster_monitor"],
+        "cluster_permissions": ["cluster_composite_ops", "cluster_monitor", *templates],
         "index_permissions": [
-            {"index_patterns": [*indices, section.control_index], "allowed_actions": ["crud", "create_index", "manage"]}
+            {
+                "index_patterns": [*patterns, section.control_index],
+                "allowed_actions": ["crud", "create_index", "manage"],
+            }
         ],
     }
     return [json.dumps({"Version": "2012-10-17", "Statement": [policy]}), json.dumps(role)]

@@ -5,22 +5,56 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
 import pytest
 
 from apply.sink import Sink, TableBatch
+from apply.sinks.opensearch.client import Client
+from apply.sinks.opensearch.reading import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
+from apply.sinks.opensearch.streams import DataStreamSink
 from deploy.local.opensearch import OpensearchServer
-from schemas.changes import Row
+from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.opensearch_target import OpensearchTarget
 from schemas.table import TableSchema
 from schemas.types.plain import canonical
-from tests.conformance.sink_suite import EVENTS, ORDERS, SEATS, SinkSuite
+from tests.conformance.changes import Seen
+from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, SEATS, STRING, SinkSuite
 
 pytestmark = pytest.mark.integration
+
+
+def sectioned(url: str, prefix: str, **more: Any) -> OpensearchTarget:
+    names = {"index_name": f"{prefix}-{{schema}}.{{table}}", "control_index": f"{prefix}-control"}
+    settings = {"index_settings": {"index.number_of_replicas": 0}}
+    return OpensearchTarget.model_validate({"engine": "opensearch", "url": url, **names, **settings, **more})
+
+
+@contextlib.contextmanager
+def faulty(client: Client, number: int) -> Iterator[None]:
+    """Let a bulk request be lost, its answer be lost, or half of it be refused by a full queue."""
+    send, calls = client.bulk, iter(range(1000))
+
+    def bulk(lines: list[bytes]) -> list[dict[str, Any]]:
+        if next(calls) != number // 3:
+            return send(lines)
+        if number % 3 == 0:
+            raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
+        if number % 3 == 1:
+            send(lines)
+            raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
+        done = send(lines[:-1] if lines[-1].startswith(b'{"delete"') else lines[:-2]) if len(lines) > 2 else []
+        return [*done, {"status": 429, "error": {"type": "rejected_execution_exception"}}]
+
+    client.bulk = bulk  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        client.bulk = send  # type: ignore[method-assign]
 
 
 class TestOpensearch(SinkSuite):
@@ -28,15 +62,7 @@ class TestOpensearch(SinkSuite):
     def sink(self, opensearch_server: OpensearchServer) -> Iterator[Sink]:
         self.prefix = f"t{secrets.token_hex(5)}"
         self.url = opensearch_server.url
-        self.section = OpensearchTarget.model_validate(
-            {
-                "engine": "opensearch",
-                "url": self.url,
-                "index_name": f"{self.prefix}-{{schema}}.{{table}}",
-                "control_index": f"{self.prefix}-control",
-                "index_settings": {"index.number_of_replicas": 0},
-            }
-        )
+        self.section = sectioned(self.url, self.prefix)
         self.opened: list[OpensearchSink] = []
         yield self.open()
         for sink in self.opened:
@@ -60,28 +86,8 @@ class TestOpensearch(SinkSuite):
             for hit in answer["hits"]["hits"]
         ]
 
-    @contextlib.contextmanager
-    def fault(self, sink: Sink, number: int) -> Iterator[None]:
-        """Let a bulk request be lost, its answer be lost, or half of it be refused by a full queue."""
-        client = cast("OpensearchSink", sink)._client
-        send, calls = client.bulk, iter(range(1000))
-
-        def bulk(lines: list[bytes]) -> list[dict[str, Any]]:
-            if next(calls) != number // 3:
-                return send(lines)
-            if number % 3 == 0:
-                raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
-            if number % 3 == 1:
-                send(lines)
-                raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
-            done = send(lines[:-1] if lines[-1].startswith(b'{"delete"') else lines[:-2]) if len(lines) > 2 else []
-            return [*done, {"status": 429, "error": {"type": "rejected_execution_exception"}}]
-
-        client.bulk = bulk  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            client.bulk = send  # type: ignore[method-assign]
+    def fault(self, sink: Sink, number: int) -> contextlib.AbstractContextManager[None]:
+        return faulty(cast("OpensearchSink", sink)._client, number)
 
     def test_what_no_document_can_be_is_refused(self, sink: Sink) -> None:
         with pytest.raises(TailraceError) as caught:
@@ -103,3 +109,74 @@ class TestOpensearch(SinkSuite):
         sink.rollback()
         self.write(sink, batch)
         assert self.rows(sink, ORDERS) == {(1, "a", None), (2, "b", None)}
+
+
+class TestDataStreams(SinkSuite):
+    @pytest.fixture
+    def sink(self, opensearch_server: OpensearchServer) -> Iterator[Sink]:
+        self.prefix = f"t{secrets.token_hex(5)}"
+        self.section = sectioned(opensearch_server.url, self.prefix, index_kind="data-stream")
+        self.opened: list[DataStreamSink] = []
+        yield self.open()
+        for sink in self.opened:
+            sink.close()
+        for path in ("_data_stream/{}-*", "_index_template/tailrace-{}-*"):
+            httpx.delete(f"{self.section.url}/{path.format(self.prefix)}", timeout=60).raise_for_status()
+
+    def open(self) -> Sink:
+        self.opened.append(DataStreamSink(self.section))
+        return self.opened[-1]
+
+    def other_sink(self, sink: Sink) -> Sink:
+        return self.open()
+
+    def documents(self, table: TableSchema) -> list[dict[str, Any]]:
+        stream = f"{self.section.url}/{self.prefix}-{table.name}".lower()
+        httpx.post(f"{stream}/_refresh", timeout=60).raise_for_status()
+        body = {"size": 10_000, "sort": ["tailrace_seq"]}
+        answer = httpx.post(f"{stream}/_search", json=body, timeout=60).raise_for_status().json()
+        return [hit["_source"] for hit in answer["hits"]["hits"]]
+
+    def read_history(self, sink: Sink, table: TableSchema) -> list[Seen]:
+        forms = {column.name: canonical(column.type) for column in table.columns}
+        return [
+            Seen(
+                found["tailrace_seq"],
+                found["tailrace_op"],
+                {name: None if value is None else forms[name](value) for name, value in found.items() if name in forms},
+            )
+            for found in self.documents(table)
+        ]
+
+    def fault(self, sink: Sink, number: int) -> contextlib.AbstractContextManager[None]:
+        return faulty(cast("DataStreamSink", sink)._client, number)
+
+    def test_a_stream_grows_and_rolls_over_and_is_read_back(self, sink: Sink) -> None:
+        sink.prepare(ORDERS)
+        first = TableBatch(ORDERS, upserts=[(1, "a", True), (2, "b", None)])
+        self.write(sink, first)
+        self.write(sink, first)
+        assert [found["tailrace_op"] for found in self.documents(ORDERS)] == ["c", "c"]
+        stream = f"{self.prefix}-{ORDERS.name}"
+        httpx.post(f"{self.section.url}/{stream}/_rollover", timeout=60).raise_for_status()
+        # Behind a new index an old change is not met; readers have its sequence.
+        self.write(sink, first)
+        sink.prepare(ORDERS_2)
+        self.write(sink, TableBatch(ORDERS_2, updates=[(1, UNCHANGED, "n")], deletes=[(2,)]))
+        assert len(self.documents(ORDERS)) == 6
+        assert list(OpensearchReader(self.section).rows(ORDERS_2)) == [(1, True, "n")]
+        template = f"{self.section.url}/_index_template/tailrace-{stream}"
+        (kept,) = httpx.get(template, timeout=60).raise_for_status().json()["index_templates"]
+        fields = kept["index_template"]["template"]["mappings"]["properties"]
+        assert {"@timestamp", "status", "note"} <= fields.keys()
+
+    def test_what_is_in_the_way_is_told(self, sink: Sink) -> None:
+        column = replace(ORDERS.columns[1], name="tailrace_op")
+        with pytest.raises(TailraceError, match="tailrace_op") as caught:
+            sink.prepare(replace(ORDERS, columns=(*ORDERS.columns, column)))
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+        sink.prepare(ORDERS)
+        retyped = replace(ORDERS, version=2, columns=(replace(ORDERS.columns[0], type=STRING), *ORDERS.columns[1:]))
+        with pytest.raises(TailraceError) as caught:
+            sink.prepare(retyped)
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA

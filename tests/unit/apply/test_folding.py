@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+
 import pytest
 
 from apply.frames.folding import Told, folded
 from schemas.errors import ErrorKind, TailraceError
+from schemas.table import Column
+from schemas.types import Family, LogicalType
 from tests.conformance.sink_suite import EVENTS, ORDERS
 
 
@@ -36,6 +41,14 @@ def test_what_comes_again_changes_nothing() -> None:
     ]
     for begin in range(len(story)):
         assert set(folded(ORDERS, [*story, *story[begin:]])) == {(2, "c", True)}
+
+
+def test_equal_keys_are_one_row() -> None:
+    key = Column("id", LogicalType(Family.NUMERIC), "numeric")
+    table = replace(ORDERS, columns=(key, *ORDERS.columns[1:]))
+    changes = [Told("c", {**whole(1, "a"), "id": Decimal("1.00")}, 0, 1), Told("d", {"id": Decimal("1.0")}, 0, 3)]
+    assert list(folded(table, [changes[0], Told("u", {"id": Decimal(1), "status": "b"}, 0, 2)])) == [(1, "b", None)]
+    assert list(folded(table, changes)) == []
 
 
 def test_a_truncate_stands_in_every_partition() -> None:

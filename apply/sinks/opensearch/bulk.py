@@ -1,0 +1,53 @@
+"""Bulk requests, and what each of their operations came to. A conflict is success: it is there, or a newer one is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from apply.frames.guarded import rejection, requests
+from apply.sink import Rejection
+from apply.sinks.opensearch.client import BUSY, Client
+from schemas.errors import ErrorKind, TailraceError
+from schemas.opensearch_target import OpensearchTarget
+from schemas.table import TableSchema
+
+CONFLICT = 409
+NOT_FOUND = 404
+
+
+@dataclass(slots=True)
+class Write:
+    """One operation of a bulk request, and the row that it is for."""
+
+    kind: str
+    index: int
+    lines: list[bytes]
+
+
+def send(client: Client, table: TableSchema, writes: Iterable[Write], target: OpensearchTarget) -> list[Rejection]:
+    """Send operations by requests of the target's size; return what OpenSearch does not take.
+
+    Raises TARGET_THROTTLED, TARGET_SCHEMA, TARGET_CONNECTION.
+    """
+    rejections: list[Rejection] = []
+    for some in requests(writes, _size, target.bulk_documents, target.bulk_bytes):
+        results = client.bulk([text for write in some for text in write.lines])
+        for write, result in zip(some, results, strict=True):
+            status = int(result["status"])
+            if status < 300 or (status in (CONFLICT, NOT_FOUND) and "error" not in result):
+                continue
+            kind = str(result.get("error", {}).get("type", ""))
+            if kind == "version_conflict_engine_exception":
+                continue
+            if status in BUSY or status >= 500:
+                raise TailraceError(ErrorKind.TARGET_THROTTLED, f"OpenSearch is busy ({kind})", table=str(table.name))
+            if kind == "index_not_found_exception":
+                raise TailraceError(ErrorKind.TARGET_SCHEMA, "the table's index is gone", table=str(table.name))
+            message = f"OpenSearch does not take a document ({kind})"
+            rejections.append(rejection(table, write.kind, write.index, message))
+    return rejections
+
+
+def _size(write: Write) -> int:
+    return sum(len(text) + 1 for text in write.lines)
