@@ -15,7 +15,7 @@ from runtime.failpoints import hit
 class Claims:
     """Claims partitions for one applier.
 
-    `clean` receives those that the target has never seen a row of, `ahead` up to where earlier owners have written
+    `clean` receives those that no row is known to have been written of, `ahead` up to where earlier owners have written
     beside what waited.
     """
 
@@ -61,7 +61,11 @@ class Claims:
             self._look_ahead(partitions)
             begin = self.begin(missing)
             return {p: stored.get(p, begin.get(p, 0)) for p in partitions}
-        begin = self.begin([p for p in missing if p not in known])
+        unread = [p for p in missing if p not in known]
+        if not sink.capabilities.history:
+            # An owner that died before its first checkpoint may have written some: such sinks look for rows themselves.
+            self._clean.update(unread)
+        begin = self.begin(unread)
         return {p: stored.get(p, known.get(p, begin.get(p, 0))) for p in partitions}
 
     def _look_ahead(self, partitions: list[TopicPartition]) -> None:

@@ -518,6 +518,20 @@ class SinkSuite(UnderLoad, UnderDeath):
         self.write(sink, *late)
         assert self.rows(sink, ORDERS) == {(1, "new", True), (3, "new", None)}
 
+    def test_a_load_that_comes_again_ends_where_it_was(self, sink: Sink) -> None:
+        _needs(sink.capabilities.origins and not sink.capabilities.history, "the target has the offsets")
+        sink.prepare(ORDERS)
+        load = TableBatch(ORDERS, upserts=[(1, "a", None), (2, "b", None)], fresh=True)
+        changes = [TableBatch(ORDERS, deletes=[(1,), (2,)]), TableBatch(ORDERS, upserts=[(2, "again", None)])]
+        for count in (1, 2):
+            # Who takes over before the first checkpoint begins at the load; the table may be empty by then.
+            self.write(sink, load, *changes[:count])
+            other = self.other_sink(sink)
+            other.load_offsets([TopicPartition(f"shop.{ORDERS.name}", 0)])
+            other.prepare(ORDERS)
+            self.write(other, load, *changes)
+            assert self.rows(sink, ORDERS) == {(2, "again", None)}
+
     def test_every_type_holds_its_extremes(self, sink: Sink) -> None:
         table, rows = _walk(self.samples, self.holds)
         _needs(bool(self.samples), "the sink's own tests walk the types")

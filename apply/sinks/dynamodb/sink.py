@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
-from apply.sink import Rejection, TableBatch
+from apply.sink import Rejection, TableBatch, TopicPartition
 from apply.sinks.dynamodb.client import (
     BATCH_BYTES_MAX,
     BATCH_ITEMS_MAX,
@@ -33,6 +33,9 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.per_table import PerTable
 from schemas.table import TableName, TableSchema
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FRESH_FOR_S = 15
 """So long after a batch was begun its rows may go without conditions: well below the time after which Kafka gives a
@@ -63,6 +66,11 @@ class DynamodbSink(GuardedSink):
         self._found_empty: dict[TableName, bool] = {}
         """Whether a table was empty when this process first wrote to it, and has had nothing but a load since."""
         self._pool: ThreadPoolExecutor | None = None
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """See `Sink`. Whoever had these partitions may have written since tables were found empty."""
+        self._found_empty.clear()
+        return super().load_offsets(partitions)
 
     def prepare(self, table: TableSchema) -> None:
         """Make the table's table unless it is there. Raises TARGET_SCHEMA if its key is another one."""
@@ -127,16 +135,20 @@ class DynamodbSink(GuardedSink):
     def _load(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> None:
         """Write rows in batches as long as nobody else can have changed them, the rest as changes."""
         began = clock.monotonic()
-        made = self._items_of(batch, items, "upserts", rejections)
-        for some in requests(made, lambda each: item_size(each[-1]), BATCH_ITEMS_MAX, BATCH_BYTES_MAX):
+        late: list[tuple[int, Item, Paths, Item]] = []
+
+        def put(some: list[tuple[int, Item, Paths, Item]]) -> list[int]:
             if clock.monotonic() - began > FRESH_FOR_S:
-                writes = [
-                    self._guarded(batch, items, "upserts", i, key, "Put", {"Item": item}) for i, key, _, item in some
-                ]
-                self._write(batch, writes, rejections)
-                continue
-            refused = self._client.put(items.name, [item for *_, item in some])
-            rejections += [_not_taken(batch.table, "upserts", some[place][0]) for place in refused]
+                late.extend(some)
+                return []
+            return [some[place][0] for place in self._client.put(items.name, [item for *_, item in some])]
+
+        made = self._items_of(batch, items, "upserts", rejections)
+        groups = requests(made, lambda each: item_size(each[-1]), BATCH_ITEMS_MAX, BATCH_BYTES_MAX)
+        for refused in self._each(put, [*groups]):
+            rejections += [_not_taken(batch.table, "upserts", i) for i in refused]
+        writes = [self._guarded(batch, items, "upserts", i, key, "Put", {"Item": item}) for i, key, _, item in late]
+        self._write(batch, writes, rejections)
 
     def _items_of(
         self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]
@@ -168,7 +180,8 @@ class DynamodbSink(GuardedSink):
             memory = self._control.deleted(self._control.deleted_key(items.name, key), seq)
             actions = [
                 {"Delete": {"TableName": items.name, "Key": key, **_older(self._target.sequence_attribute, seq)}},
-                {"Put": {"TableName": self._control.name, "Item": memory, **_older(SEQUENCE, seq)}},
+                # The same deletion once more: its item may have been loaded again in between.
+                {"Put": {"TableName": self._control.name, "Item": memory, **_older(SEQUENCE, seq, or_same=True)}},
             ]
             yield Write("deletes", i, actions, item_size(key) + CONTROL_SIZE)
 
@@ -242,20 +255,22 @@ class DynamodbSink(GuardedSink):
     def _write(self, batch: TableBatch, writes: list[Write], rejections: list[Rejection]) -> None:
         """Send transactions, several at a time: no two of them are about one item."""
         groups = [*requests(writes, lambda w: w.size, TRANSACTION_ACTIONS_MAX // 2, TRANSACTION_BYTES_MAX)]
-        refused: Callable[[list[Write]], list[Write]] = self._client.transact
-        if len(groups) > 1:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._target.parallel_apply_threads, "dynamodb")
-            results = [*self._pool.map(refused, groups)]
-        else:
-            results = [*map(refused, groups)]
+        results: list[list[Write]] = self._each(self._client.transact, groups)
         rejections += [_not_taken(batch.table, write.kind, write.index) for result in results for write in result]
 
+    def _each(self, do: Callable[[T], R], requests: list[T]) -> list[R]:
+        """Return what requests came to, several at a time."""
+        if len(requests) < 2:
+            return [*map(do, requests)]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._target.parallel_apply_threads, "dynamodb")
+        return [*self._pool.map(do, requests)]
 
-def _older(attribute: str, seq: int) -> dict[str, Any]:
+
+def _older(attribute: str, seq: int, *, or_same: bool = False) -> dict[str, Any]:
     """Return the condition that what is there, if anything, is older."""
     return {
-        "ConditionExpression": "attribute_not_exists(#seq) or #seq < :seq",
+        "ConditionExpression": f"attribute_not_exists(#seq) or #seq {'<=' if or_same else '<'} :seq",
         "ExpressionAttributeNames": {"#seq": attribute},
         "ExpressionAttributeValues": {":seq": {"N": str(seq)}},
     }

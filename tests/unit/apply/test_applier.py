@@ -159,6 +159,23 @@ def test_nothing_is_fresh_for_an_applier_that_did_not_see_the_beginning() -> Non
     assert [batch.fresh for batch in second.sink.batches] == [False]
 
 
+def test_rows_are_fresh_until_the_first_checkpoint_where_the_group_has_the_offsets() -> None:
+    class Offsetless(MemorySink):
+        capabilities = replace(MemorySink.capabilities, stores_offsets=False)
+
+    rig = Rig([ORDERS])
+    found: list[list[bool]] = []
+    for i in range(2):
+        sink = Offsetless(rig.target)
+        member = rig.member(take_all=True, other=sink)
+        for partition in range(10):
+            rig.topics.put(ORDERS, "r", None, (100 * i + partition, "a", None))
+        rig.settle(member)
+        member.applier.checkpoint()
+        found.append([batch.fresh for batch in sink.batches])
+    assert found == [[True] * len(found[0]), [False] * len(found[1])]
+
+
 def test_the_offsets_of_the_target_win_over_those_of_the_group() -> None:
     rig = Rig([ORDERS], partition_count=1)
     for i in range(4):
