@@ -9,11 +9,16 @@ from typing import Any
 from pydantic import BaseModel
 
 from runtime import metrics
+from schemas.endpoints import TARGET_ENGINES
 from schemas.errors import ErrorKind
 from schemas.settings import Settings
 from tests.unit.architecture.tree import ROOT, files, text
 
 DOCUMENTS = [path for path in files() if path.suffix == ".md"]
+SHARED_PAGES = {"webhook": "stdout", "mariadb": "mysql", "docdb": "mongodb"}
+"""Engines whose page has another one's name."""
+WITHOUT_RIGHTS = {"files", "stdout", "webhook"}
+
 DECISION_PARTS = ("Context", "Decision", "Consequences")
 
 
@@ -87,6 +92,25 @@ def test_every_environment_variable_is_documented() -> None:
     names = sorted(set(re.findall(r"\b(TAILRACE_[A-Z0-9_]*[A-Z0-9]|KAFKA_HOME)\b", shipped)) - {"TAILRACE_TEST_PG"})
     assert names
     assert _missing(names) == []
+
+
+def test_every_target_has_its_page() -> None:
+    """Settings, guarantees and limits; rights or a policy where there is a server to give them."""
+    faults = []
+    for engine in TARGET_ENGINES:
+        page = ROOT / "docs/targets" / f"{SHARED_PAGES.get(engine, engine)}.md"
+        told = page.read_text() if page.is_file() else ""
+        wanted = ["](../reference/settings.md)", "## Guarantees", "## Limits"]
+        faults += [f"{engine}: {each}" for each in wanted if each not in told]
+        if engine not in WITHOUT_RIGHTS and not re.search(r"^## (Rights|Policy)$", told, re.MULTILINE):
+            faults.append(f"{engine}: rights")
+    assert faults == []
+
+
+def test_the_page_about_plugins_tells_how_long_its_example_is() -> None:
+    length = len((ROOT / "tests/kit/audit_plugin.py").read_text().splitlines())
+    assert length < 100
+    assert f"in {length} lines" in (ROOT / "docs/plugins.md").read_text()
 
 
 def test_decisions_have_their_form() -> None:
