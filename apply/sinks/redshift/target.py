@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from apply.frames.guarded import table_findings
 from apply.sinks.redshift.connecting import open_link
+from apply.sinks.redshift.link import Link
 from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink
 from apply.sinks.redshift.statements import TablePlan, quoted
@@ -29,7 +30,9 @@ def open_reader(settings: Settings, target: str) -> RedshiftReader:
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
-    """Check that the database answers, and that each table can be made there. Never changes anything."""
+    """Check that the database answers, what the user may do there, and that each table can be made. Never changes
+    anything. The Data API tells no error codes: a right that is missing is told here, or as a statement that failed.
+    """
     section = _section(settings, target)
     link = open_link(section, f"tailrace plan {settings.name} {target}")
     found: list[Finding] = []
@@ -38,7 +41,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
         return TablePlan(table, section.name_of(table.name)).sql
 
     try:
-        link.rows("select 1")
+        found += _missing_rights(link, section, tables)
         for table, _, problem in table_findings(tables, place_of, "a row", "schema_map"):
             if problem is not None:
                 found.append(problem)
@@ -54,10 +57,38 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
     return found
 
 
+def _missing_rights(link: Link, section: RedshiftTarget, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    def may(question: str, place: str, right: str) -> bool:
+        ((answer,),) = link.rows(f"select {question}(%s, %s)", (place, right), doing="asking for rights")
+        # A text at Redshift. Database developer guide, "HAS_SCHEMA_PRIVILEGE".
+        return str(answer).lower() in ("t", "true")
+
+    user, database = _user(section), section.database
+
+    def missing(right: str, on: str) -> Finding:
+        return Finding(
+            Severity.BLOCKS, "no-right", f"the user lacks {right} on {on}", None, f"grant {right} on {on} to {user};"
+        )
+
+    if not may("has_database_privilege", database, "temporary"):
+        yield missing("temporary", f"database {quoted(database)}")
+    makes_schemas = may("has_database_privilege", database, "create")
+    for schema in sorted({section.control_schema, *(section.name_of(table.name).schema for table in tables)}):
+        query = "select nspname from pg_catalog.pg_namespace where lower(nspname) = lower(%s)"
+        there = link.rows(query, (schema,), doing="looking for a schema")
+        if not there and not makes_schemas:
+            yield missing("create", f"database {quoted(database)}")
+            makes_schemas = True
+        for (name,) in there:
+            for right in ("usage", "create"):
+                if not may("has_schema_privilege", name, right):
+                    yield missing(right, f"schema {quoted(name)}")
+
+
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the lines that give the user what it needs, and the policies of the two roles."""
     section = _section(settings, target)
-    user = quoted(section.user) if section.user else "the user that the role, or the secret, logs in as"
+    user = _user(section)
     schemas = sorted({section.name_of(table.name).schema for table in tables})
     bucket = f"arn:aws:s3:::{section.bucket_name}"
     files = f"{bucket}/{section.bucket_folder.strip('/')}/*" if section.bucket_folder.strip("/") else f"{bucket}/*"
@@ -91,6 +122,10 @@ def _to_connect(section: RedshiftTarget) -> list[dict[str, Any]]:
         actions.append("redshift-serverless:GetCredentials" if group else "redshift:GetClusterCredentials")
     # Sessions and statements of the Data API have no names that could be known before.
     return [{"Effect": "Allow", "Action": actions, "Resource": "*"}] if actions else []
+
+
+def _user(section: RedshiftTarget) -> str:
+    return quoted(section.user) if section.user else "the user that the role, or the secret, logs in as"
 
 
 def _section(settings: Settings, target: str) -> RedshiftTarget:

@@ -13,12 +13,14 @@ import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import psycopg
 import pytest
 
 from apply.sink import Sink, TableBatch
+from apply.sinks import target_findings
 from apply.sinks.redshift import driver, logins
 from apply.sinks.redshift.driver import DriverLink
 from apply.sinks.redshift.reader import RedshiftReader
@@ -29,10 +31,11 @@ from deploy.local.s3 import S3Server
 from schemas.changes import Row
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.redshift_target import RedshiftTarget
+from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.numbers import NAN
-from tests.conformance.sink_suite import EVENTS, ORDERS, SinkSuite
+from tests.conformance.sink_suite import EVENTS, ORDERS, SEATS, SinkSuite
 from tests.integration.s3_sink.test_conformance import make_bucket
 from tests.kit.redshift_data import RedshiftData
 from tests.kit.servers import Database
@@ -215,6 +218,46 @@ class TestRedshift(SinkSuite):
         assert caught.value.kind is ErrorKind.TARGET_SCHEMA
         assert caught.value.remedy is not None
         assert 'alter column "status" type character varying(' in caught.value.remedy
+
+    def test_plan_says_which_rights_are_missing(self, sink: Sink) -> None:
+        sink.prepare(ORDERS)
+        role = f"loader_{secrets.token_hex(4)}"
+        database = self.database.settings["database"]
+        self.database.execute(
+            f"create role {role} login password 'secret'", f"revoke temporary on database {database} from public"
+        )
+        section = self.section.model_dump(exclude_none=True, exclude={"password"})
+        more = {
+            "user": role,
+            "password": "secret",
+            "secret_access_key": SECRET_ACCESS_KEY,
+            "schema_map": {"other": "new"},
+        }
+        document = {
+            "name": "shop",
+            "kafka": {"bootstrap.servers": "127.0.0.1:9092"},
+            "source": {"database": "shop", "user": "capture", "tables": ["public.*"]},
+            "targets": {"warehouse": section | more},
+        }
+        settings = parse(document)
+        tables = [ORDERS, replace(SEATS, name=TableName("other", "seats"))]
+        try:
+            found = target_findings(settings, "warehouse", tables)
+            assert {(f.code, f.remedy) for f in found} == {
+                ("no-right", f'grant {right} to "{role}";')
+                for right in (
+                    f'temporary on database "{database}"',
+                    f'create on database "{database}"',
+                    'create on schema "public"',
+                    'usage on schema "tailrace"',
+                    'create on schema "tailrace"',
+                )
+            }
+            for finding in found:
+                self.database.execute(str(finding.remedy))
+            assert target_findings(settings, "warehouse", tables) == []
+        finally:
+            self.database.execute(f"drop owned by {role}", f"drop role {role}")
 
 
 ASKED = {
