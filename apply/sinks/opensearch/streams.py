@@ -48,6 +48,7 @@ class DataStreamSink(HistorySink):
         keyless=True,
         history=True,
         origins=True,
+        rolls_back=False,
         exactly_once=False,
     )
 

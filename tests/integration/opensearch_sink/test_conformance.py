@@ -111,7 +111,21 @@ class TestOpensearch(SinkSuite):
         assert self.rows(sink, ORDERS) == {(1, "a", None), (2, "b", None)}
 
 
+ASKED = {
+    "test_unchanged_value_is_kept",
+    "test_a_table_without_a_key_is_a_multiset",
+    "test_a_newer_version_adds_and_drops_columns",
+    "test_a_truncate_is_a_change_of_a_history",
+    "test_every_type_holds_its_extremes",
+    "test_two_instances_share_the_partitions",
+    "test_a_new_instance_goes_on",
+}
+"""What of the suite tells a stream from what shares its client and its bulk requests. It passes all of it."""
+
+
 class TestDataStreams(SinkSuite):
+    vars().update({name: None for name in dir(SinkSuite) if name.startswith("test_") and name not in ASKED})
+
     @pytest.fixture
     def sink(self, opensearch_server: OpensearchServer) -> Iterator[Sink]:
         self.prefix = f"t{secrets.token_hex(5)}"
@@ -121,7 +135,9 @@ class TestDataStreams(SinkSuite):
         for sink in self.opened:
             sink.close()
         for path in ("_data_stream/{}-*", "_index_template/tailrace-{}-*"):
-            httpx.delete(f"{self.section.url}/{path.format(self.prefix)}", timeout=60).raise_for_status()
+            answer = httpx.delete(f"{self.section.url}/{path.format(self.prefix)}", timeout=60)
+            # Some tests make none.
+            assert answer.status_code in (200, 404)
 
     def open(self) -> Sink:
         self.opened.append(DataStreamSink(self.section))
