@@ -4,13 +4,15 @@ refused with words that say why. What such rules do to rows is in `test_guide`, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from schemas.errors import TailraceError
 from schemas.mappings import support
-from schemas.mappings.rules import parse
+from schemas.mappings.rules import MODELS, parse
+from schemas.mappings.standings import standings
 
 ONE = {"schema-name": "crm", "table-name": "person"}
 ALL = {"schema-name": "%", "table-name": "%"}
@@ -217,6 +219,37 @@ TAKEN: dict[str, list[dict[str, Any]]] = {
     ],
 }
 
+_NAMES: dict[str, dict[str, Any]] = {
+    "rename": {"value": "x"},
+    "convert-lowercase": {},
+    "convert-uppercase": {},
+    **{action: {"value": "x_"} for action in ("add-prefix", "remove-prefix", "add-suffix", "remove-suffix")},
+    **{action: {"value": "x_", "old-value": "y_"} for action in ("replace-prefix", "replace-suffix")},
+}
+_CONDITION = {
+    "expression": "attribute_not_exists(#n)",
+    "expression-attribute-names": [{"name": "#n", "value": "name"}],
+    "expression-attribute-values": [{"name": ":v", "value": {"S": "x"}}],
+    "apply-during-cdc": True,
+    "apply-during-full-load": False,
+}
+TAKEN["Words of the reference that no example has"] = [
+    *(
+        _change(action, target, **more)
+        for target in ("schema", "table", "column", "table-tablespace", "index-tablespace")
+        for action, more in _NAMES.items()
+    ),
+    _change("include-column", column="a%"),
+    *(_change("add-before-image-columns", before_image_def={"column-filter": f}) for f in ("non-lob", "all")),
+    _change("define-primary-key", "table", primary_key_def={"origin": "primary-key", "columns": ["a"]}),
+    _added("price", None, "numeric", precision=10, scale=2),
+    _selection(ONE | {"table-type": "table"}),
+    *(_objects(mapping_parameters={"partition-key-type": kind}) for kind in ("primary-key", "schema-table")),
+    _objects(rule_target="table", partition_key={"attribute-name": "k", "value": "${a}"}),
+    _objects(mapping_parameters={"condition-expression": _CONDITION}),
+    *(_change("data-masking-hash-mask", column="mail", at=place) for place in ("apply", "capture")),
+]
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {
@@ -262,6 +295,26 @@ def test_a_form_of_the_guide_is_taken(rule: dict[str, Any]) -> None:
     # What is stated stands: nothing is passed over.
     stated = {"rule-id": "7", "rule-name": "seven", **rule}
     assert _strings(found.model_dump(by_alias=True, exclude_unset=True)) == _strings(stated)
+
+
+def test_every_part_that_has_a_standing_is_in_some_form() -> None:
+    said = set()
+    for rule in (rule for rules in TAKEN.values() for rule in rules):
+        said |= set(_parts(rule["rule-type"], {"rule-name": "seven", **rule}))
+        if rule["rule-type"] == "transformation":
+            said.add(f"{rule['rule-target']}.{rule['rule-action']}")
+    assert standings().keys() - said == {"mapping-parameters.partition-key-type=task-id"}
+
+
+def _parts(name: str, tree: dict[str, Any]) -> Iterator[str]:
+    """Yield what a rule says, as `standings` calls it."""
+    for attribute, value in tree.items():
+        yield f"{name}.{attribute}"
+        if isinstance(value, str):
+            yield f"{name}.{attribute}={value}"
+        if attribute in MODELS:
+            for inner in value if isinstance(value, list) else [value]:
+                yield from _parts(attribute, inner)
 
 
 @pytest.mark.parametrize(("rule", "said"), REFUSED)
