@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("values", "readings", "rows", "fields", "staged_lines", "frames")
+MODULES = ("words", "values", "readings", "rows", "fields", "staged_lines", "frames")
 """What is built. Each one may call those before it."""
 
 

@@ -16,6 +16,11 @@ from schemas.twin.odd import Odd
 
 if cython.compiled:
     from cython.cimports.libc.string import memcmp
+    from cython.cimports.schemas.twin.values import copy
+    from cython.cimports.schemas.twin.words import has_high_bits, plain_end
+else:
+    from schemas.twin.values import copy
+    from schemas.twin.words import has_high_bits, plain_end
 
 BOOLEAN = cython.declare(cython.int, kinds.BOOLEAN)
 FLOAT32 = cython.declare(cython.int, kinds.FLOAT32)
@@ -112,7 +117,13 @@ def avro_end(
 def _string_end(m: cython.p_const_uchar, p: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """Return where a JSON string ends whose quote is at `p`."""
     p += 1
+    end: cython.Py_ssize_t = p
     while p < n:
+        if p >= end:
+            p = plain_end(m, p, n)
+            end = p + 8
+            if p == n:
+                break
         if m[p] == 34:
             return p + 1
         p += 2 if m[p] == 92 else 1
@@ -257,11 +268,17 @@ def unescaped(
     """
     escaped: cython.p_const_uchar = ESCAPED
     start: cython.Py_ssize_t = p
-    every: cython.uchar = 0
+    end: cython.Py_ssize_t = p
     c: cython.uchar
     while p < q:
+        if p >= end:
+            end = plain_end(m, p, q)
+            o = copy(out, o, m, p, end - p)
+            p = end
+            end = p + 8
+            if p == q:
+                break
         c = m[p]
-        every |= c
         p += 1
         if c == 92:
             # No string ends with one: `json_end` skips what follows.
@@ -273,7 +290,7 @@ def unescaped(
             raise Odd
         out[o] = c
         o += 1
-    if every > 127:
+    if has_high_bits(m, start, q):
         m[start:q].decode("utf-8")
     return o
 

@@ -17,6 +17,9 @@ from schemas.twin.odd import Odd
 
 if cython.compiled:
     from cython.cimports.libc.string import memcpy
+    from cython.cimports.schemas.twin.words import has_high_bits, plain_end
+else:
+    from schemas.twin.words import has_high_bits, plain_end
 
 BOOLEAN = cython.declare(cython.int, kinds.BOOLEAN)
 INT16 = cython.declare(cython.int, kinds.INT16)
@@ -218,13 +221,19 @@ def _escaped(
     """
     hexadecimal: cython.p_const_uchar = HEX
     c: cython.uchar
-    every: cython.uchar = 0
     start: cython.Py_ssize_t = p
+    end: cython.Py_ssize_t = p
     out[o] = 34
     o += 1
     while p < q:
+        if p == end:
+            end = plain_end(m, p, q)
+            o = copy(out, o, m, p, end - p)
+            p = end
+            end = min(p + 8, q)
+            if p == q:
+                break
         c = m[p]
-        every |= c
         p += 1
         if c >= 32 and c not in {34, 92}:
             out[o] = c
@@ -251,7 +260,7 @@ def _escaped(
             out[o + 2] = hexadecimal[c >> 4]
             out[o + 3] = hexadecimal[c & 15]
             o += 4
-    if every > 127:
+    if has_high_bits(m, start, q):
         m[start:q].decode("utf-8")
     out[o] = 34
     return o + 1

@@ -34,6 +34,10 @@ ORDINARY_STAMP = st.integers(-63_082_281_600_000_000, 252_455_616_000_000_000)
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=90),
     st.text('\1\10\t\n\13\f\r\33"\\/é\u2028😀 a', max_size=20),
+    # Eight bytes are looked at together: what is odd stands at each place of them.
+    st.tuples(st.integers(0, 17), st.sampled_from('\1\37 !"#[\\]\177é😀'), st.integers(0, 17)).map(
+        lambda text: "x" * text[0] + text[1] + "y" * text[2]
+    ),
 ).map(str.encode)
 
 
