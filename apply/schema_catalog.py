@@ -303,7 +303,7 @@ def _lenient(newest: TableSchema, earlier: Sequence[TableSchema]) -> TableSchema
     has_nulls &= strict.difference(newest.key_names)
     if not has_nulls:
         return newest
-    columns = (replace(c, nullable=True) if c.name in has_nulls else c for c in newest.columns)
+    columns = (replace(c, nullable=True, loosened=True) if c.name in has_nulls else c for c in newest.columns)
     return replace(newest, columns=tuple(columns))
 
 

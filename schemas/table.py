@@ -46,6 +46,8 @@ class Column:
     (PostgreSQL: `attmissingval`); None where they hold null or values of their own. Not part of the fingerprint."""
     from_sequence: str | None = field(default=None, compare=False)
     """The default that `default` leaves out, since it asks a sequence. Not part of the fingerprint."""
+    loosened: bool = field(default=False, compare=False, metadata={"document": False})
+    """Whether nulls are allowed only for rows of earlier versions: a target that refuses them can be written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.metadata.get("document", True)}
     return value
 
 

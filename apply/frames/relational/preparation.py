@@ -178,7 +178,8 @@ def misfits(
             problems.append(f"column {column.name!r} is missing at the target")
             continue
         said = "is generated at the target" if found.generated else unfit(column, found, index in table.key)
-        if said is None and found.not_null and column.nullable and index not in table.key:
+        needs_null = column.nullable and not column.loosened and index not in table.key
+        if said is None and found.not_null and needs_null:
             said = "allows no nulls at the target"
         if said is not None:
             problems.append(f"column {column.name!r} {said}")

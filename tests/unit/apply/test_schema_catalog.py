@@ -7,7 +7,9 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from apply.frames.relational.preparation import misfits
 from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
+from apply.sinks.postgresql.catalog import TargetColumn
 from schemas.codecs import compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -137,6 +139,14 @@ def test_a_target_allows_the_nulls_of_earlier_versions() -> None:
     assert named(known) == named(known, 1) == named(known, 3) == "id always filled counted"
     assert known.wanted(1) is known.wanted()
     assert (known.wanted().version, known.newest.columns[1].nullable) == (3, False)
+    # A target that somebody has tightened takes all but those rows.
+    found = {
+        c.name: TargetColumn(c.name, c.native, c.native, not_null=True, has_default=False, generated=False, identity="")
+        for c in known.wanted().columns
+    }
+    assert misfits(known.wanted(), found, lambda *_: None) == []
+    assert "loosened" not in str(known.wanted().to_document())
+    assert "column 'loose' allows no nulls at the target" in misfits(known.versions[2], found, lambda *_: None)
     # Behind the truncate of another life none is on its way.
     known.take(version(4, loose, volatile, life=2))
     assert (named(known), named(known, 3)) == ("id loose volatile", "id always filled counted")
