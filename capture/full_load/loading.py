@@ -14,7 +14,7 @@ from capture import checkpoints
 from capture.full_load.held_back import HeldBack
 from capture.full_load.loader import Loader, Reading
 from capture.full_load.state import LoadState, TableLoad
-from capture.full_load.window import Horizon, LoadWindow
+from capture.full_load.window import UNSETTLED_IDLE_MAX, Horizon, LoadWindow
 from capture.publishing.publisher import Feed, Publisher
 from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
@@ -32,8 +32,9 @@ log = get_logger(__name__)
 STEP_ROWS_MAX, STEP_BYTES_MAX = 20_000, 8 << 20
 """Rows, and their memory, that go out in one step, before the log is looked at again."""
 
-PAUSE_MIN_S, PAUSE_MAX_S = 0.001, 0.01
-"""How long the log may be waited for while loaders have nothing to say: each time twice as long as before."""
+PAUSE_MIN_S, PAUSE_MAX_S, PAUSE_STUCK_S = 0.001, 0.01, 0.5
+"""How long the log may be waited for while loaders have nothing to say: each time twice as long as before. The last
+one is where all that is left stands still."""
 
 
 def why_not(signal: Signal, table: TableSchema, *, misses_rows: bool) -> str | None:
@@ -264,6 +265,9 @@ class Loading:
             if not load.chunks:
                 self._complete(load)
         closed = False
+        is_stuck = self.stuck is not None
+        if is_stuck:
+            self._horizon.keep(UNSETTLED_IDLE_MAX)
         left = Left(min(rows_max, STEP_ROWS_MAX), STEP_BYTES_MAX)
         for reading in list(self._loader.ready(reached)):
             if left.is_used_up:
@@ -273,7 +277,8 @@ class Loading:
             self._forget_seen()
             self._loader.release_idle()
         has_moved = closed or left.has_used or self._loader.has_answered
-        self.pause_s = 0.0 if has_moved else min(PAUSE_MAX_S, max(PAUSE_MIN_S, 2 * self.pause_s))
+        pause_max_s = PAUSE_STUCK_S if is_stuck else PAUSE_MAX_S
+        self.pause_s = 0.0 if has_moved else min(pause_max_s, max(PAUSE_MIN_S, 2 * self.pause_s))
 
     def stale_loads(self, reached: int) -> list[TableLoad]:
         """Return the loads whose chunks cannot be read since the table has changed, and the log did not say so.
