@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from deploy.local.kafka import KafkaAddress
+from deploy.local.s3 import S3Server
 from runtime.failpoints import VARIABLE
 from schemas.changes import UNCHANGED, Row
 from schemas.settings import parse
@@ -30,22 +33,20 @@ pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.flaky(reru
 DEADLINE_S = 240
 PARTITIONS = 3
 
+FILES = {**row_files.SETTINGS, "data_format": "json", "cdc_max_batch_interval": 1}
+
+Section = dict[str, Any]
 Read = Callable[[TableSchema], list[Seen]]
+"""Reads all changes of a table from a target."""
 
 
-@pytest.fixture(params=["files", "s3", "kafka"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any], Read]:
-    """A target's settings, and what reads all changes of a table from it."""
-    if request.param == "kafka":
-        return _kafka(request.getfixturevalue("kafka_server").bootstrap, request.getfixturevalue("replication"))
-    more = {**row_files.SETTINGS, "data_format": "json", "cdc_max_batch_interval": 1}
-    if request.param == "files":
-        directory = tmp_path / "changes"
-        directory.mkdir()
+def _files(directory: Path) -> tuple[Section, Read]:
+    directory.mkdir()
+    together = {"preserve_transactions": True, "cdc_path": "cdc", "add_column_name": False}
+    return {"engine": "files", "directory": str(directory), **FILES, **together}, partial(_read_files, directory)
 
-        together = {"preserve_transactions": True, "cdc_path": "cdc", "add_column_name": False}
-        return {"engine": "files", "directory": str(directory), **more, **together}, partial(_read_files, directory)
-    server = request.getfixturevalue("s3_server")
+
+def _s3(server: S3Server) -> tuple[Section, Read]:
     client, bucket = make_bucket(server)
 
     def read_objects(table: TableSchema) -> list[Seen]:
@@ -54,7 +55,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, An
         contents = [(key, client.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
         return [change for name, content in contents for change in row_files.changes(name, content, table)]
 
-    return {"engine": "s3", "bucket_name": bucket, **server.settings, **more}, read_objects
+    return {"engine": "s3", "bucket_name": bucket, **server.settings, **FILES}, read_objects
 
 
 def _read_files(directory: Path, table: TableSchema) -> list[Seen]:
@@ -71,7 +72,7 @@ def _read_files(directory: Path, table: TableSchema) -> list[Seen]:
     return found + [seen for seen in found if seen.op == "t"] * (PARTITIONS - 1)
 
 
-def _kafka(bootstrap: str, replication: str) -> tuple[dict[str, Any], Read]:
+def _kafka(bootstrap: str, replication: str) -> tuple[Section, Read]:
     def read_records(table: TableSchema) -> list[Seen]:
         topic = f"{replication}.copy.{table.name.table}"
         told = [json.loads(value or b"") for *_, value in read_raw(bootstrap, [topic])]
@@ -89,22 +90,28 @@ def _kafka(bootstrap: str, replication: str) -> tuple[dict[str, Any], Read]:
 
 def test_killed_appliers_write_each_change_once(
     document: dict[str, Any],
-    target: tuple[dict[str, Any], Read],
+    s3_server: S3Server,
+    kafka_server: KafkaAddress,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    section, read = target
+    """Three targets read the same topics, each by appliers that die at the same places."""
     assert document["topics"]["partitions"] == PARTITIONS
-    document["targets"] = {"replica": section}
-    settings = parse(document)
-    config, log = tmp_path / "config.json", tmp_path / "applier.log"
-    config.write_text(json.dumps(document))
+    targets = {
+        "files": _files(tmp_path / "changes"),
+        "s3": _s3(s3_server),
+        "kafka": _kafka(kafka_server.bootstrap, document["name"]),
+    }
+    configs: list[Path] = []
+    for name, (section, _) in targets.items():
+        configs.append(tmp_path / f"{name}.json")
+        configs[-1].write_text(json.dumps({**document, "targets": {name: section}}))
     chance = random.Random(11)
     rows: dict[int, tuple[Any, ...]] = {i: (i, "loaded", None) for i in range(500)}
     bag = 0
     # Before and after files are written, and when their offsets are committed: each dies there once.
     failpoints = ["apply.write.after", "apply.flush.before", "apply.flush.after", "apply.offsets.after"]
-    with Publisher(settings) as publisher:
+    with Publisher(parse({**document, "targets": {}})) as publisher:
         publisher.add(ORDERS, EVENTS)
         publisher.load(ORDERS, rows.values())
         for failpoint in failpoints:
@@ -112,30 +119,42 @@ def test_killed_appliers_write_each_change_once(
             publisher.change(EVENTS, *[("c", None, ("e", bag + n)) for n in range(20)])
             bag += 20
             monkeypatch.setenv(VARIABLE, failpoint)
-            victim = start(config, log)
+            victims = [_start(config) for config in configs]
             publisher.change(ORDERS, *_changes(chance, rows, failpoint))
-            assert victim.wait(DEADLINE_S) == -signal.SIGKILL, log.read_text()[-4000:]
+            for config, victim in zip(configs, victims, strict=True):
+                assert victim.wait(DEADLINE_S) == -signal.SIGKILL, _told(config)
         monkeypatch.delenv(VARIABLE)
-        both = [start(config, log) for _ in range(2)]
+        both = [(config, _start(config)) for config in configs for _ in range(2)]
         try:
             publisher.change(ORDERS, *_changes(chance, rows, "two"))
             publisher.truncate(EVENTS)
             publisher.change(EVENTS, ("c", None, ("last", 0)))
-            last = start(config, log, "now")
-            assert last.wait(DEADLINE_S) == 0, log.read_text()[-4000:]
+            lasts = [(config, _start(config, "now")) for config in configs]
+            for config, last in lasts:
+                assert last.wait(DEADLINE_S) == 0, _told(config)
         finally:
-            for applier in both:
+            for _, applier in both:
                 applier.send_signal(signal.SIGTERM)
-            ended = [applier.wait(DEADLINE_S) for applier in both]
-    assert ended == [0, 0], log.read_text()[-4000:]
-    history = read(ORDERS)
-    assert len({seen.seq for seen in history}) == len(history)
-    assert set(folded(ORDERS, history)) == set(rows.values())
-    events = read(EVENTS)
-    # The truncate stands in every partition, under one commit sequence.
-    inserted = [seen.values["weight"] for seen in sorted(events) if seen.op == "c"]
-    assert inserted == [*range(bag), 0]
-    assert sum(seen.op == "t" for seen in events) == document["topics"]["partitions"]
+            ended = [(config, applier.wait(DEADLINE_S)) for config, applier in both]
+    for config, code in ended:
+        assert code == 0, _told(config)
+    for name, (_, read) in targets.items():
+        history = read(ORDERS)
+        assert len({seen.seq for seen in history}) == len(history), name
+        assert set(folded(ORDERS, history)) == set(rows.values()), name
+        events = read(EVENTS)
+        # The truncate stands in every partition, under one commit sequence.
+        inserted = [seen.values["weight"] for seen in sorted(events) if seen.op == "c"]
+        assert inserted == [*range(bag), 0], name
+        assert sum(seen.op == "t" for seen in events) == PARTITIONS, name
+
+
+def _start(config: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return start(config, config.with_suffix(".log"), *arguments)
+
+
+def _told(config: Path) -> str:
+    return config.name + ": " + config.with_suffix(".log").read_text()[-4000:]
 
 
 def _changes(

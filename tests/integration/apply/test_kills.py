@@ -29,8 +29,10 @@ from runtime import logging
 from runtime.configuration import load
 from runtime.lifecycle import StopRequest
 logging.configure(json=True)
+settings = load(sys.argv[1])
+(target,) = settings.targets
 with StopRequest() as stop:
-    sys.exit(run(load(sys.argv[1]), "replica", stop_at=sys.argv[2] if len(sys.argv) > 2 else None, stop=stop))
+    sys.exit(run(settings, target, stop_at=sys.argv[2] if len(sys.argv) > 2 else None, stop=stop))
 """
 
 
