@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
+from schemas.errors import TailraceError
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
 from schemas.types.logical import LogicalType
@@ -47,12 +48,47 @@ class Transaction:
     """Commit time, microseconds since the epoch, by the source's clock."""
 
 
-class LoggedForm(Protocol):
-    """How a log holds the row changes of one table: source text that reads a message's row, for encoders to compile
-    into functions that turn a message into a record without a row in between.
+class WrittenForm(Protocol):
+    """How rows of one table come from their source: what the compiled twin must know to write them as they are."""
+
+    @property
+    def writer(self) -> str:
+        """The class that writes them, one of `schemas.twin.WRITERS`."""
+        ...
+
+    def kind(self, column: int) -> int | None:
+        """Return how a column is read, one of `schemas.twin.kinds`; None if the twin cannot read the form."""
+        ...
+
+    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
+        """Return the function that reads a column's value between two offsets of a message, or raises."""
+        ...
+
+    def plan(self) -> Mapping[str, Any]:
+        """Return what the class must know besides. `labels`: the texts of the columns of the kind LABEL."""
+        ...
+
+
+class LoggedForm(WrittenForm, Protocol):
+    """How a log holds the row changes of one table, one in each message."""
+
+    @property
+    def lines(self) -> LoggedLines | None:
+        """Source text that reads a message; None: only the twin and `read` do."""
+        ...
+
+    def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
+        """Return a change as the lists of `RowChanges` hold it. Raises DECODE."""
+        ...
+
+
+class LoggedLines(Protocol):
+    """Source text that reads a message's row, for encoders to compile into functions that turn a message into a record
+    without a row in between.
 
     The lines stand in a function where the message is `m`; they may use the variables `k`, `l`, `n`, `p`, `q` and all
-    names that end in a digit, and what `names` holds. Whatever they cannot read makes them raise: `read` has it then.
+    names that end in a digit, and what `names` holds. Whatever they cannot read makes them raise: `LoggedForm.read` has
+    it then.
     """
 
     @property
@@ -90,32 +126,12 @@ class LoggedForm(Protocol):
         """Tell whether a column's text is in the log as it is in records, so that it may be in `utf8`."""
         ...
 
-    def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
-        """Return a change as the lists of `RowChanges` hold it. Raises DECODE."""
-        ...
 
-    def kind(self, column: int) -> int | None:
-        """Return how the compiled twin reads a column, one of `schemas.twin.kinds`; None if it cannot read the form."""
-        ...
-
-    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
-        """Return the function that reads a column's value between two offsets of a message, or raises."""
-        ...
-
-
-class CopiedForm(Protocol):
+class CopiedForm(WrittenForm, Protocol):
     """How the rows of a table come that a source is asked for: what reads them, whole or by the compiled twin."""
 
     def read(self, packets: Sequence[bytes]) -> list[Row]:
         """Return the rows. Raises DECODE."""
-        ...
-
-    def kind(self, column: int) -> int | None:
-        """See `LoggedForm`."""
-        ...
-
-    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
-        """See `LoggedForm`."""
         ...
 
 
@@ -248,9 +264,40 @@ class RowChanges:
         """Make the lists, unless they are made. Raises DECODE."""
         if self.messages:
             assert self.form is not None
-            changes = [self.form.read(message) for message in self.messages]
+            try:
+                changes = [self.form.read(message) for message in self.messages]
+            except TailraceError as error:
+                self.place(error)
+                raise
             self._ops, self._before, self._after = map(list, zip(*changes, strict=True))
             self.messages = []
+
+    def place(self, error: TailraceError) -> None:
+        """Let an error that a change raised say whose it is."""
+        error.table = error.table or str(self.table.name)
+        error.position = error.position or f"transaction {self.txn.id}"
+
+    def drop(self, count: int) -> None:
+        """Leave the first changes out."""
+        if self.messages:
+            del self.messages[:count]
+        else:
+            for changes in (self._ops, self._before, self._after):
+                del changes[:count]
+
+    def join(self, other: RowChanges) -> bool:
+        """Append the changes of another run of the same table and transaction; tell whether that was possible: both
+        must be read, or both unread in the same form.
+        """
+        if self.messages and other.messages and self.form is other.form:
+            self.messages += other.messages
+        elif not self.messages and not other.messages:
+            self._ops += other._ops
+            self._before += other._before
+            self._after += other._after
+        else:
+            return False
+        return True
 
 
 @dataclass(slots=True)

@@ -34,6 +34,8 @@ class ReadForm:
     not know.
     """
 
+    writer = ""
+
     def __init__(self, table: TableSchema, compile_: Callable[[], Callable[[Any], Row]]) -> None:
         """`compile_` makes the function when a row is first to be read."""
         self._table = table
@@ -57,6 +59,10 @@ class ReadForm:
     def value(self, column: int) -> Callable[[bytes, int, int], Any]:
         """See `LoggedForm`."""
         raise NotImplementedError(f"no value of column {column} is read by itself")
+
+    def plan(self) -> dict[str, Any]:
+        """See `LoggedForm`."""
+        return {}
 
 
 class ChunkReader(ABC, Generic[C, S]):

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from schemas import envelope
-from schemas.changes import LoggedForm
+from schemas.changes import LoggedLines
 from schemas.codecs import row_twin, wire
 from schemas.codecs.avro_reader import row_reader, whole
 from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered, SchemaIds
@@ -94,7 +94,10 @@ def _encoder_functions(
         "logged_by_twin": lambda form, module=None: row_twin.logged(table, form, _texts(extra), made["rare"], module),
         "copied_by_twin": lambda form, module=None: row_twin.copied(table, form, _texts(extra), made["rows"], module),
         "logged_by_python": lambda form: compile_logged(
-            form, _logged_lines(table, form), f"avro encoder of the log of {table.name} {table.version}", made
+            form,
+            lambda lines: _logged_lines(table, lines),
+            f"avro encoder of the log of {table.name} {table.version}",
+            made,
         ),
         "unbody": guarded(table, "a row", whole(made["row_at"])),
         "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
@@ -270,7 +273,7 @@ def _encoder_text(table: TableSchema) -> str:
     return "\n".join(lines)
 
 
-def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
+def _logged_lines(table: TableSchema, form: LoggedLines) -> list[str]:
     texts = [FORMS[column.type.family].avro_write_utf8 is not None for column in table.columns]
     utf8 = {i for i, is_text in enumerate(texts) if is_text and form.reads_utf8(i)}
     count = len(table.columns)
@@ -301,11 +304,11 @@ def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
     ]
 
 
-def _logged_delete(table: TableSchema, form: LoggedForm, utf8: Collection[int]) -> list[str]:
+def _logged_delete(table: TableSchema, form: LoggedLines, utf8: Collection[int]) -> list[str]:
     return [*form.key_lines(utf8), *_append_delete(table, utf8)]
 
 
-def _logged_whole(table: TableSchema, form: LoggedForm, utf8: Collection[int]) -> list[str]:
+def _logged_whole(table: TableSchema, form: LoggedLines, utf8: Collection[int]) -> list[str]:
     """Return the lines for updates and deletes that hold the whole old row."""
     columns = names("o", len(table.columns))
     write = _write_columns(table, range(len(table.columns)), utf8)

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from schemas.changes import CopiedForm, LoggedForm, Row, RowChanges, StagedForm, UnreadRows
+from schemas.errors import TailraceError
 from schemas.format import Format
 from schemas.table import TableSchema
 
@@ -107,7 +108,7 @@ class Encoder:
         self.value_schema_text = values.text
         """The Avro schema of values, canonical JSON text (Avro; else None)."""
         self._compile = compile_
-        self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair], int]]] | None = None
+        self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair], int]] | None] | None = None
         self._copied: tuple[CopiedForm, Callable[[list[bytes]], Encoded] | None] | None = None
 
     @cached_property
@@ -166,7 +167,15 @@ class Encoder:
         if self._logged is None or form is not self._logged[0]:
             made = self._functions["logged_by_twin"](form) or self._functions["logged_by_python"](form)
             self._logged = form, made
-        return self._logged[1](changes.messages, block, seq, tombstones)
+        write = self._logged[1]
+        if write is None:
+            changes.read()
+            return self.run(changes, block, seq, tombstones)
+        try:
+            return write(changes.messages, block, seq, tombstones)
+        except TailraceError as error:
+            changes.place(error)
+            raise
 
     @cached_property
     def read(self) -> Callable[[bytes, Block, int], bytes]:

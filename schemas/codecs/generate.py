@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from schemas.changes import UNCHANGED, LoggedForm, Row, StagedForm
+from schemas.changes import UNCHANGED, LoggedForm, LoggedLines, Row, StagedForm
 from schemas.codecs.codec import Block, Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
@@ -52,11 +52,16 @@ def compile_functions(text: str, title: str, extra: dict[str, Any]) -> dict[str,
 
 
 def compile_logged(
-    form: LoggedForm, lines: list[str], title: str, made: Mapping[str, Any]
-) -> Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]:
-    """Return the function `run(messages, block, seq, tombstones)` of generated lines that read and write in one go."""
-    extra = {**made, **form.names, "read": form.read}
-    return compile_functions("\n".join(lines), title, extra)["run"]  # type: ignore[no-any-return]
+    form: LoggedForm, write: Callable[[LoggedLines], list[str]], title: str, made: Mapping[str, Any]
+) -> Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]] | None:
+    """Return the function `run(messages, block, seq, tombstones)` of generated lines that read and write in one go.
+
+    None for a form that has no lines; `write` makes those of the whole function.
+    """
+    if form.lines is None:
+        return None
+    extra = {**made, **form.lines.names, "read": form.read}
+    return compile_functions("\n".join(write(form.lines)), title, extra)["run"]  # type: ignore[no-any-return]
 
 
 def compile_staged(

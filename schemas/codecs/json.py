@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from schemas import envelope
-from schemas.changes import LoggedForm
+from schemas.changes import LoggedLines
 from schemas.codecs import row_twin
 from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered
 from schemas.codecs.generate import (
@@ -93,7 +93,10 @@ def _encoder_functions(
             table, form, _texts(extra, columns), made["rows"], module
         ),
         "logged_by_python": lambda form: compile_logged(
-            form, _logged_lines(table, form), f"{format_} encoder of the log of {table.name} {table.version}", made
+            form,
+            lambda lines: _logged_lines(table, lines),
+            f"{format_} encoder of the log of {table.name} {table.version}",
+            made,
         ),
         "unbody": guarded(table, "a row", lambda b: made["row_of"](loads(b))),
         "truncate": lambda block, seq: enclose("t", None, None, [], block, seq),
@@ -257,7 +260,7 @@ def _run(table: TableSchema) -> list[str]:
     ]
 
 
-def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
+def _logged_lines(table: TableSchema, form: LoggedLines) -> list[str]:
     return [
         "def run(messages, block, seq, tombstones):",
         "    out = []",
@@ -276,11 +279,11 @@ def _logged_lines(table: TableSchema, form: LoggedForm) -> list[str]:
     ]
 
 
-def _logged_delete(table: TableSchema, form: LoggedForm) -> list[str]:
+def _logged_delete(table: TableSchema, form: LoggedLines) -> list[str]:
     return [*form.key_lines(()), *_append_delete(table)]
 
 
-def _logged_whole(table: TableSchema, form: LoggedForm) -> list[str]:
+def _logged_whole(table: TableSchema, form: LoggedLines) -> list[str]:
     """Return the lines for updates and deletes that hold the whole old row."""
     row = _literal(table, range(len(table.columns)))
     return [

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
 import orjson
 
-from schemas.changes import CopiedForm, LoggedForm, Row
+from schemas.changes import CopiedForm, LoggedForm, Row, WrittenForm
 from schemas.codecs.codec import Block, Encoded, Pair
 from schemas.codecs.generate import compile_functions, whole_before
 from schemas.table import Column, TableSchema
-from schemas.twin import built, kinds
+from schemas.twin import WRITERS, built, kinds
 from schemas.types.forms import is_loose
 
 Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]
 """`(messages, block, seq, tombstones)` to the records and the last sequence, as `Encoder.records` calls it."""
+
+_CALLING = frozenset({kinds.CALLED, kinds.NARROW, kinds.DOCUMENT})
+"""Kinds whose values a function may have to make."""
 
 Copied = Callable[[list[bytes]], Encoded]
 """`(packets)` to keys and bodies, as `Encoder.loaded` calls it."""
@@ -41,34 +45,16 @@ class Texts:
     """The lines that put a value `v` into bytes `o`, for kinds that only Python writes."""
 
 
-class WriterModule(Protocol):
-    """`schemas.twin.rows`, built or not."""
-
-    LogWriter: Any
-    CopyWriter: Any
-
-
 def logged(
-    table: TableSchema, form: LoggedForm, texts: Texts, rare: Callable[..., int], module: WriterModule | None = None
+    table: TableSchema, form: LoggedForm, texts: Texts, rare: Callable[..., int], module: ModuleType | None = None
 ) -> Logged | None:
     """Return the function that writes the records of messages, or None where the twin is not built or cannot.
 
     `rare` is `RareCases.encode`; `module` stands for the built one in tests.
     """
-    module = module or built("rows")
-    plan = _plan(table, form, texts, is_logged=True)
-    if module is None or plan is None:
+    writer = _writer(table, form, texts, module)
+    if writer is None:
         return None
-    whole = whole_before(table)
-    writer = module.LogWriter(
-        plan
-        | {
-            "is_whole": whole,
-            "heads": _heads(texts.heads, is_whole=whole),
-            "between": texts.between,
-            "after_delete": texts.after_delete,
-        }
-    )
 
     def run(messages: list[bytes], block: Block, seq: int, tombstones: bool) -> tuple[list[Pair], int]:
         def careful(message: bytes, at: int, pairs: list[Pair]) -> int:
@@ -85,27 +71,33 @@ def copied(
     form: CopiedForm,
     texts: Texts,
     rows: Callable[[Sequence[Row]], Encoded],
-    module: WriterModule | None = None,
+    module: ModuleType | None = None,
 ) -> Copied | None:
     """The same for the keys and bodies of rows that a chunk's read was sent."""
-    module = module or built("rows")
-    plan = _plan(table, form, texts, is_logged=False)
-    if module is None or plan is None:
+    writer = _writer(table, form, texts, module)
+    if writer is None:
         return None
-    writer = module.CopyWriter(plan)
 
     def careful(packet: bytes) -> tuple[bytes | None, bytes]:
         (key,), (body,) = rows(form.read([packet]))
         return key, body
 
     def run(packets: list[bytes]) -> Encoded:
-        made: Encoded = writer.run(packets, careful)
+        made: Encoded = writer.rows(packets, careful)
         return made
 
     return run
 
 
-def _plan(table: TableSchema, form: LoggedForm | CopiedForm, texts: Texts, *, is_logged: bool) -> dict[str, Any] | None:
+def _writer(table: TableSchema, form: WrittenForm, texts: Texts, module: ModuleType | None) -> Any:
+    plan = _plan(table, form, texts)
+    if plan is None:
+        return None
+    module = module or built(WRITERS[form.writer])
+    return None if module is None else getattr(module, form.writer)(plan)
+
+
+def _plan(table: TableSchema, form: WrittenForm, texts: Texts) -> dict[str, Any] | None:
     """Return what a writer must know of a table's rows; None if it cannot write them."""
     columns = range(len(table.columns))
     kinds_ = [form.kind(i) for i in columns]
@@ -113,18 +105,25 @@ def _plan(table: TableSchema, form: LoggedForm | CopiedForm, texts: Texts, *, is
     if not kinds_ or None in kinds_ or any(is_loose(table.columns[i].type.family) for i in table.key):
         return None
     found = bytes(_in_format(kind or 0, texts) for kind in kinds_)
-    return {
+    more = dict(form.plan())
+    labels: Mapping[int, Sequence[str]] = more.pop("labels", {})
+    whole = whole_before(table)
+    return more | {
         "is_json": texts.is_json,
-        "is_logged": is_logged,
+        "is_whole": whole,
         "kinds": found,
         "scales": bytes(min(column.type.scale or 0, 255) for column in table.columns),
-        "calls": {i: _call(table.columns[i], form.value(i), texts) for i in columns if found[i] == kinds.CALLED},
+        "calls": {i: _call(table.columns[i], form.value(i), texts) for i in columns if found[i] in _CALLING},
+        "labels": {i: _labels(table.columns[i], labels[i], texts) for i in columns if found[i] == kinds.LABEL},
         "key_columns": tuple(table.key),
         "names": _named(texts.names, columns) if texts.is_json else [],
         "key_names": _named(texts.names, table.key) if texts.is_json else [],
         "null": texts.null,
         "key_head": texts.key_head,
         "key_end": texts.key_end,
+        "heads": _heads(texts.heads, is_whole=whole),
+        "between": texts.between,
+        "after_delete": texts.after_delete,
     }
 
 
@@ -151,3 +150,9 @@ def _call(column: Column, read: Callable[[bytes, int, int], Any], texts: Texts) 
     ]
     made = compile_functions("\n".join(lines), f"value of {column.name}", {"read": read, "dumps": orjson.dumps})
     return made["call"]  # type: ignore[no-any-return]
+
+
+def _labels(column: Column, labels: Sequence[str], texts: Texts) -> list[bytes]:
+    """Return what is written for each label of a column."""
+    write = _call(column, lambda m, p, _: m[p], texts)
+    return [write(labels, number, 0) for number in range(len(labels))]  # type: ignore[arg-type]  # as the lines have it

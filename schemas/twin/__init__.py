@@ -15,8 +15,14 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-MODULES = ("words", "values", "readings", "rows", "fields", "staged_lines", "frames")
+MODULES = (
+    *("words", "values", "readings", "fields", "staged_lines", "frames"),
+    *("writer", "rows", "packed", "documents", "cutting", "images"),
+)
 """What is built. Each one may call those before it."""
+
+WRITERS = {"LogWriter": "rows", "CopyWriter": "rows", "ImageWriter": "images"}
+"""The modules of the classes that write rows."""
 
 
 @cache

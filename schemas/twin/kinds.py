@@ -13,9 +13,17 @@ BYTES, TEXT, VERSIONED = range(14, 17)
 """Bytes of any length. VERSIONED: a text behind a version byte, as `jsonb_send` writes it."""
 CALLED = 17
 """All others: a Python function of the column makes what is written."""
+NARROW, LABEL, DOCUMENT = range(18, 21)
+"""Of MySQL only. NARROW: a text in a charset that begins with ASCII; a function of the column has what goes beyond it.
+LABEL: one of a few texts, by its number. DOCUMENT: binary JSON, written as its text."""
 
 SIZES = bytes((0, 1, 2, 4, 8, 4, 4, 8, 4, 8, 8, 8, 0, 16, 0, 0, 0, 0))
 """The length of each kind's values in PostgreSQL's binary forms; 0: any."""
+
+SIGNED, UNSIGNED, YEAR, BITS, GROUPS, DAY, MOMENT, SECONDS, PLAIN, PADDED, SKIPPED = range(1, 12)
+"""How MySQL's row images hold values, beside their kinds. GROUPS: a DECIMAL, its digits by nine. DAY, MOMENT, SECONDS:
+a DATE, DATETIME, TIMESTAMP. PLAIN: bytes as they are written. PADDED: bytes without the zeros at their end. SKIPPED: a
+column that rows do not have."""
 
 DIGITS_MAX = 18
 """Digits of a DECIMAL that 64 bits hold."""

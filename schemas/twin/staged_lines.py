@@ -17,7 +17,7 @@ from typing import Any
 import cython
 
 from schemas.twin import kinds
-from schemas.twin.odd import Odd
+from schemas.twin.odd import LARGE_BYTES, Odd
 
 if cython.compiled:
     from cython.cimports.schemas.twin.fields import avro_field, json_field
@@ -29,7 +29,7 @@ else:
     from schemas.twin.values import copy
 
 CALLED = cython.declare(cython.int, kinds.CALLED)
-RECORD_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 18)
+RECORD_BYTES_MAX = cython.declare(cython.Py_ssize_t, LARGE_BYTES)
 FIELD_BYTES = cython.declare(cython.Py_ssize_t, 64)
 
 OPERATIONS = cython.declare(dict, {ord(op): op for op in "rcu"})

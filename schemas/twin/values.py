@@ -173,9 +173,7 @@ def _zoned(out: cython.p_uchar, o: cython.Py_ssize_t, us: cython.longlong) -> cy
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _uuid(
-    out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t
-) -> cython.Py_ssize_t:
+def uuid(out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t) -> cython.Py_ssize_t:
     hexadecimal: cython.p_const_uchar = HEX
     i: cython.Py_ssize_t
     for i in range(16):
@@ -190,7 +188,7 @@ def _uuid(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _base64(
+def base64(
     out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
     signs: cython.p_const_uchar = BASE64
@@ -212,7 +210,7 @@ def _base64(
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _escaped(
+def escaped(
     out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
     """Write a JSON string as orjson does: with escapes only where there must be one, the short one if there is one.
@@ -268,7 +266,7 @@ def _escaped(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _two_complement(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cython.Py_ssize_t:
+def two_complement(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cython.Py_ssize_t:
     """Write the shortest big-endian two's complement."""
     width: cython.int = 1
     i: cython.int
@@ -343,6 +341,24 @@ def _fixed(kind: cython.int, m: cython.p_const_uchar, p: cython.Py_ssize_t) -> c
 
 @cython.cfunc
 @cython.exceptval(-1)
+def avro_number(out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.Py_ssize_t:
+    """Write a canonical number as Avro; return where it ends."""
+    end: cython.Py_ssize_t
+    if kind == DECIMAL:
+        end = two_complement(out, o + 1, n)
+        out[o] = 2 * (end - o - 1)
+        return end
+    if kind == ZONED:
+        out[o] = 54
+        return _zoned(out, o + 1, n)
+    if kind == BOOLEAN:
+        out[o] = n
+        return o + 1
+    return varint(out, o, n)
+
+
+@cython.cfunc
+@cython.exceptval(-1)
 def avro_value(
     out: cython.p_uchar,
     o: cython.Py_ssize_t,
@@ -362,27 +378,38 @@ def avro_value(
             if p > q:
                 raise Odd
         o = varint(out, o, q - p)
-        o = copy(out, o, m, p, q - p)
-    elif kind == UUID:
+        return copy(out, o, m, p, q - p)
+    if kind == UUID:
         out[o] = 72
-        o = _uuid(out, o + 1, m, p)
-    elif kind == DECIMAL:
-        end = _two_complement(out, o + 1, _numeric(m, p, q, scale))
-        out[o] = 2 * (end - o - 1)
-        o = end
-    elif kind == ZONED:
-        out[o] = 54
-        o = _zoned(out, o + 1, _fixed(kind, m, p))
-    elif kind == BOOLEAN:
-        out[o] = m[p] == 1
-        o += 1
-    elif kind in (FLOAT32, FLOAT64):
+        return uuid(out, o + 1, m, p)
+    if kind == DECIMAL:
+        return avro_number(out, o, kind, _numeric(m, p, q, scale))
+    if kind in (FLOAT32, FLOAT64):
         for i in range(q - p):
             out[o + i] = m[q - 1 - i]
-        o += q - p
+        return o + q - p
+    return avro_number(out, o, kind, _fixed(kind, m, p))
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def json_number(out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.Py_ssize_t:
+    """Write a canonical number as JSON; return where it ends."""
+    end: cython.Py_ssize_t
+    if kind == BOOLEAN:
+        return copy(out, o, b"true", 0, 4) if n else copy(out, o, b"false", 0, 5)
+    if kind not in (ZONED, DECIMAL):
+        return number(out, o, n)
+    out[o] = 34
+    o += 1
+    if kind == ZONED:
+        o = _zoned(out, o, n)
     else:
-        o = varint(out, o, _fixed(kind, m, p))
-    return o
+        # The number first stands behind its text's place.
+        end = two_complement(out, o + 16, n)
+        o = base64(out, o, out, o + 16, end)
+    out[o] = 34
+    return o + 1
 
 
 @cython.cfunc
@@ -397,30 +424,17 @@ def json_value(
     q: cython.Py_ssize_t,
 ) -> cython.Py_ssize_t:
     """Write a value as JSON; return where it ends."""
-    end: cython.Py_ssize_t
     if kind == TEXT:
-        o = _escaped(out, o, m, p, q)
-    elif kind == VERSIONED:
+        return escaped(out, o, m, p, q)
+    if kind == VERSIONED:
         if p == q:
             raise Odd
-        o = _escaped(out, o, m, p + 1, q)
-    elif kind == BOOLEAN:
-        o = copy(out, o, b"true", 0, 4) if m[p] == 1 else copy(out, o, b"false", 0, 5)
-    elif kind < ZONED:
-        o = number(out, o, _fixed(kind, m, p))
-    else:
-        out[o] = 34
-        o += 1
-        if kind == ZONED:
-            o = _zoned(out, o, _fixed(kind, m, p))
-        elif kind == UUID:
-            o = _uuid(out, o, m, p)
-        elif kind == BYTES:
-            o = _base64(out, o, m, p, q)
-        else:
-            # The number first stands behind its text's place.
-            end = _two_complement(out, o + 16, _numeric(m, p, q, scale))
-            o = _base64(out, o, out, o + 16, end)
-        out[o] = 34
-        o += 1
-    return o
+        return escaped(out, o, m, p + 1, q)
+    if kind == DECIMAL:
+        return json_number(out, o, kind, _numeric(m, p, q, scale))
+    if kind not in (UUID, BYTES):
+        return json_number(out, o, kind, _fixed(kind, m, p))
+    out[o] = 34
+    o = uuid(out, o + 1, m, p) if kind == UUID else base64(out, o + 1, m, p, q)
+    out[o] = 34
+    return o + 1

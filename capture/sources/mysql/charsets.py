@@ -87,3 +87,13 @@ def expression(charset: str, content: str) -> tuple[str, dict[str, Decode]]:
     if _CODECS.get(charset) == "utf-8":
         return f"{content}.decode()", {}
     return f"decode_{charset}({content})", {f"decode_{charset}": decoder(charset)}
+
+
+@cache
+def begins_with_ascii(charset: str) -> bool:
+    """Tell whether bytes below 128 are ASCII's characters, unless others come before them."""
+    decode = decoder(charset)
+    try:
+        return all(decode(bytes([code])) == chr(code) for code in range(128))
+    except UnicodeDecodeError:
+        return False

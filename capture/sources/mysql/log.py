@@ -21,19 +21,17 @@ from capture.sources.mysql.position import Place, format_position, position_of, 
 from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
 from capture.sources.mysql.refusals import REFUSED, RELOAD, end_of_stream, lost_transaction, read_errors
 from capture.sources.mysql.replication import LogStream
-from capture.sources.mysql.row_events import OPS, Maps, read_rows
+from capture.sources.mysql.row_events import OPS, Maps, make_whole, read_rows
 from capture.sources.mysql.statements import Effect, Statement, ddl_document, read_statement, read_xid
 from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import SILENCE_S, checksum_bytes, read_gtid, read_query
 from runtime.clock import monotonic, now_us
 from schemas.changes import (
-    UNCHANGED,
     Begin,
     Change,
     Commit,
     Heartbeat,
     LogMessage,
-    Row,
     RowChanges,
     SchemaChange,
     Transaction,
@@ -41,7 +39,6 @@ from schemas.changes import (
 )
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
-from schemas.table import TableSchema
 
 POLL_ROWS_MAX = 5_000
 POLL_BYTES_MAX = 8 << 20
@@ -345,43 +342,25 @@ class MysqlLog:
 
     def _on_rows(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
         resolved = self._maps.find(m[_BODY : _BODY + 6])
-        if resolved.table is None:
+        table, txn = resolved.table, self._txn
+        if table is None:
             return 0
-        before, after = read_rows(resolved, kind, m, end)
-        self._add(OPS[kind], resolved.table, before, after, out)
-        return len(before)
-
-    def _add(
-        self, op: str, table: TableSchema, before: list[Row | None], after: list[Row | None], out: list[Change]
-    ) -> None:
-        skipped = min(self._skip, len(before))
-        self._returned += len(before)
-        if skipped:
+        if txn is None:
+            raise ValueError("a change outside a transaction")
+        run = read_rows(resolved, table, kind, m, end, txn)
+        count = run.count
+        self._returned += count
+        if self._skip:
+            skipped = min(self._skip, count)
             self._skip -= skipped
-            before, after = before[skipped:], after[skipped:]
-        if not before:
-            return
-        txn = self._begin(out)
-        last = out[-1] if out else None
-        if isinstance(last, RowChanges) and last.table is table and last.txn is txn:
-            run = last
-        else:
-            run = RowChanges(table, txn)
-            out.append(run)
-        if table.full_before and op != "c" and any(UNCHANGED in row for row in before if row is not None):
-            raise TailraceError(
-                ErrorKind.PREREQUISITE,
-                "the log does not have the whole old row of a table without a key",
-                remedy="set global binlog_row_image = 'FULL', or give the table a key",
-                table=str(table.name),
-            )
-        if op == "c" and any(UNCHANGED in row for row in after if row is not None):
-            part = RowChanges(table, txn, ["c"] * len(after), before, after)
-            self._complete(part)
-            after = part.after
-        run.ops.extend([op] * len(before))
-        run.before.extend(before)
-        run.after.extend(after)
+            run.drop(skipped)
+        if run.count:
+            self._begin(out)
+            make_whole(run, self._complete)
+            last = out[-1] if out else None
+            if not (isinstance(last, RowChanges) and last.table is table and last.txn is txn and last.join(run)):
+                out.append(run)
+        return count
 
     # Statements.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
 from capture.sources.mysql.connection import length_at
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
-from schemas.changes import APPLIED_TABLE, Row, SchemaChange
+from schemas.changes import APPLIED_TABLE, UNCHANGED, RowChanges, SchemaChange, Transaction
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableSchema
 
 _BODY = 1 + binlog.HEADER_BYTES
 
@@ -93,8 +97,8 @@ class Maps:
         self._marks.clear()
 
 
-def read_rows(resolved: Resolved, kind: int, m: bytes, end: int) -> tuple[list[Row | None], list[Row | None]]:
-    """Return the old and the new rows of an event of a table that is wanted."""
+def read_rows(resolved: Resolved, table: TableSchema, kind: int, m: bytes, end: int, txn: Transaction) -> RowChanges:
+    """Return the changes in an event of a table that is wanted; unread, if the compiled twin can have them so."""
     at = _BODY + 8
     if kind in _SECOND_FORM:
         at += int.from_bytes(m[at : at + 2], "little")
@@ -102,11 +106,40 @@ def read_rows(resolved: Resolved, kind: int, m: bytes, end: int) -> tuple[list[R
     size = (width + 7) // 8
     first = m[at : at + size]
     at += size
-    old, new = (b"", first) if OPS[kind] == "c" else (first, b"")
-    if OPS[kind] == "u":
+    op = OPS[kind]
+    old, new = (b"", first) if op == "c" else (first, b"")
+    if op == "u":
         new = m[at : at + size]
         at += size
     if kind in _COMPRESSED:
         m, at = mariadb_unpacked(m[at:end]), 0
         end = len(m)
-    return resolved.rows(old, new, is_partial=kind == binlog.PARTIAL_UPDATE_ROWS)(m, at, end)
+    form, is_partial = resolved.form, kind == binlog.PARTIAL_UPDATE_ROWS
+    if form is not None and not is_partial and all(form.is_whole(image) for image in (old, new) if image):
+        changes = RowChanges(table, txn)
+        changes.form, changes.messages = form, form.cut(op, m, at, end)
+        return changes
+    before, after = resolved.rows(old, new, is_partial=is_partial)(m, at, end)
+    return RowChanges(table, txn, [op] * len(before), before, after)
+
+
+def make_whole(changes: RowChanges, complete: Callable[[RowChanges], None]) -> None:
+    """See to it that the changes of an event have the rows that they must have; inserts are completed by the source.
+
+    Raises PREREQUISITE where a row without a key cannot be told.
+    """
+    if changes.messages:
+        return
+    is_insert = changes.ops[0] == "c"
+    rows = changes.after if is_insert else changes.before if changes.table.full_before else ()
+    if not any(UNCHANGED in row for row in rows if row is not None):
+        return
+    if is_insert:
+        complete(changes)
+    else:
+        raise TailraceError(
+            ErrorKind.PREREQUISITE,
+            "the log does not have the whole old row of a table without a key",
+            remedy="set global binlog_row_image = 'FULL', or give the table a key",
+            table=str(changes.table.name),
+        )

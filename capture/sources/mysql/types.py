@@ -14,18 +14,33 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import count
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from capture.sources.mysql import temporals
 from capture.sources.mysql.binary_json import json_text
-from capture.sources.mysql.charsets import expression
+from capture.sources.mysql.charsets import begins_with_ascii, expression
 from capture.sources.mysql.connection import identifier
 from capture.sources.mysql.natives import BLOBS, GEOMETRIES, TEXTS, Native, parse_native
 from capture.sources.mysql.numerics import decimal_bytes, decimal_reader
 from capture.sources.mysql.temporals import ZeroDates
+from schemas.twin import kinds
 from schemas.types import Family, LogicalType
 
 LABEL_CACHE_MAX = 65_536
+LABELS_MAX = 1_024
+"""Enums of more labels are not written beforehand."""
+
+
+class Packing(NamedTuple):
+    """How the compiled twin reads a column's values in the log: see `schemas.twin.kinds`."""
+
+    kind: int = kinds.CALLED
+    reading: int = kinds.PLAIN
+    detail: int = 0
+    """Of a DECIMAL its digits before the point, of PADDED bytes their number."""
+
+
+_CALLED = Packing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,9 @@ class Reader:
     prefix: int = 0
     """Bytes of the length before the value, where it is not."""
     names: Mapping[str, Any] = field(default_factory=dict)
+    packing: Packing = _CALLED
+    labels: tuple[str, ...] = ()
+    """Of the kind LABEL."""
 
 
 def logical_type(native: Native) -> LogicalType:
@@ -89,14 +107,20 @@ def _reader(native_text: str, zero_dates: str) -> Reader:
     base = native.base
     if base in _INTEGERS:
         code = _CODES[base]
+        # An unsigned BIGINT is written as a decimal is.
+        packing = Packing(
+            kinds.DECIMAL if kind.family is Family.UINT64 else kinds.kind_of(kind),
+            kinds.UNSIGNED if native.unsigned else kinds.SIGNED,
+        )
         if base == "mediumint":
-            return Reader(kind, f"int_of(x, 'little', signed={not native.unsigned})", "int(x)", "3s")
-        return Reader(kind, "x", "int(x)", code.upper() if native.unsigned else code)
+            signed = f"int_of(x, 'little', signed={not native.unsigned})"
+            return Reader(kind, signed, "int(x)", "3s", packing=packing)
+        return Reader(kind, "x", "int(x)", code.upper() if native.unsigned else code, packing=packing)
     if base in ("float", "double"):
         text = "float32(float(x))" if base == "float" else "float(x)"
-        return Reader(kind, "x", text, "f" if base == "float" else "d")
+        return Reader(kind, "x", text, "f" if base == "float" else "d", packing=Packing(kinds.kind_of(kind)))
     if base == "year":
-        return Reader(kind, "x + 1900 if x else 0", "int(x)", "B")
+        return Reader(kind, "x + 1900 if x else 0", "int(x)", "B", packing=Packing(kinds.INT16, kinds.YEAR))
     if base == "decimal":
         precision, scale = native.args
         names = {f"decimal_{precision}_{scale}": decimal_reader(precision, scale)}
@@ -106,6 +130,7 @@ def _reader(native_text: str, zero_dates: str) -> Reader:
             "int(x.replace(b'.', b'', 1))" if scale else "int(x)",
             f"{decimal_bytes(precision, scale)}s",
             names=names,
+            packing=Packing(kinds.kind_of(kind), kinds.GROUPS, precision - scale),
         )
     if base == "bit":
         return _bit_reader(kind, native.length)
@@ -120,7 +145,8 @@ def _bit_reader(kind: LogicalType, bits: int) -> Reader:
     size = (bits + 7) // 8
     value = "int_of(x, 'big')"
     made = f"{value} == 1" if bits == 1 else f"format({value}, '0{bits}b')"
-    return Reader(kind, made, made, f"{size}s")
+    packing = Packing(kinds.BOOLEAN, kinds.BITS) if bits == 1 else _CALLED
+    return Reader(kind, made, made, f"{size}s", packing=packing)
 
 
 def _temporal_reader(kind: LogicalType, native: Native, zero_dates: str) -> Reader:
@@ -129,7 +155,7 @@ def _temporal_reader(kind: LogicalType, native: Native, zero_dates: str) -> Read
     name = f"{native.base}_{digits}"
     if native.base == "date":
         names: dict[str, Any] = {"log_dates": temporals.log_dates(zero), "text_dates": temporals.text_dates(zero)}
-        return Reader(kind, "log_dates[x]", "text_dates[x]", "3s", names=names)
+        return Reader(kind, "log_dates[x]", "text_dates[x]", "3s", names=names, packing=Packing(kinds.DATE, kinds.DAY))
     if native.base == "time":
         names = {name: temporals.log_time(digits), "text_time": temporals.text_time}
         return Reader(kind, f"{name}(x)", "text_time(x)", f"{3 + fraction}s", names=names)
@@ -141,6 +167,7 @@ def _temporal_reader(kind: LogicalType, native: Native, zero_dates: str) -> Read
         "text_datetime(x)",
         f"{(4 if is_stamp else 5) + fraction}s",
         names={name: read, "text_datetime": temporals.text_datetime(zero)},
+        packing=Packing(kinds.kind_of(kind), kinds.SECONDS if is_stamp else kinds.MOMENT),
     )
 
 
@@ -150,7 +177,15 @@ def _label_reader(kind: LogicalType, native: Native) -> Reader:
     if native.base == "enum":
         # Number 0 is the empty string that stands for a value that was refused.
         labels: Any = ("", *native.values)
-        return Reader(kind, f"{key}[x]", "x.decode()", "B" if many < 256 else "H", names={key: labels})
+        return Reader(
+            kind,
+            f"{key}[x]",
+            "x.decode()",
+            "B" if many < 256 else "H",
+            names={key: labels},
+            packing=Packing(kinds.LABEL if many < LABELS_MAX else kinds.CALLED),
+            labels=labels,
+        )
     size = next(n for n in (1, 2, 3, 4, 8) if many <= 8 * n)
     return Reader(kind, f"{key}[int_of(x, 'little')]", "x.decode()", f"{size}s", names={key: _Sets(native.values)})
 
@@ -158,23 +193,26 @@ def _label_reader(kind: LogicalType, native: Native) -> Reader:
 def _string_reader(kind: LogicalType, native: Native) -> Reader:
     base = native.base
     if base == "json":
-        return Reader(kind, "json_text(x)", "x.decode()", prefix=4)
+        return Reader(kind, "json_text(x)", "x.decode()", prefix=4, packing=Packing(kinds.DOCUMENT))
     if base == "uuid":
-        return Reader(kind, "uuid_text(x)", "x.decode()", prefix=1)
+        padded = Packing(kinds.UUID, kinds.PADDED, 16)
+        return Reader(kind, "uuid_text(x)", "x.decode()", prefix=1, packing=padded)
     if base in ("inet6", "inet4"):
         return Reader(kind, f"{base}_text(x)", "x.decode()", prefix=1)
     if base in BLOBS or base in GEOMETRIES:
-        return Reader(kind, "x", "x", prefix=BLOBS.get(base, 4))
+        return Reader(kind, "x", "x", prefix=BLOBS.get(base, 4), packing=Packing(kinds.BYTES))
     if base == "vector":
-        return Reader(kind, "x", "x", prefix=4)
+        return Reader(kind, "x", "x", prefix=4, packing=Packing(kinds.BYTES))
     if base == "binary":
         # The log leaves out zero bytes at the end.
-        return Reader(kind, f"x.ljust({native.length}, ZERO)", "x", prefix=1)
+        padded = Packing(kinds.BYTES, kinds.PADDED, native.length)
+        return Reader(kind, f"x.ljust({native.length}, ZERO)", "x", prefix=1, packing=padded)
     if base == "varbinary":
-        return Reader(kind, "x", "x", prefix=1 if native.length < 256 else 2)
+        return Reader(kind, "x", "x", prefix=1 if native.length < 256 else 2, packing=Packing(kinds.BYTES))
     log, names = expression(native.charset, "x")
+    packing = Packing(kinds.TEXT if not names else kinds.NARROW if begins_with_ascii(native.charset) else kinds.CALLED)
     # For char and varchar the map's own byte length decides: `rows.py` sets it.
-    return Reader(kind, log, log, prefix=TEXTS.get(base, 2), names=names)
+    return Reader(kind, log, log, prefix=TEXTS.get(base, 2), names=names, packing=packing)
 
 
 @cache

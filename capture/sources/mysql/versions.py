@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import TableMap, real_type
 from capture.sources.mysql.catalog import ENGINE, Catalog, layout
+from capture.sources.mysql.images import ImageForm, image_form
 from capture.sources.mysql.natives import Native, matches, of_map, parse_native
 from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
 from capture.sources.mysql.statements import Effect, Statement
@@ -31,6 +32,11 @@ class Resolved:
     columns: tuple[MappedReader, ...] = ()
     readers: dict[tuple[bytes, bytes, bool], Rows] = field(default_factory=dict)
     """By the bitmaps of the images, and by whether JSON values may stand there in part."""
+    form: ImageForm | None = field(init=False)
+    """How rows that have all columns can be left unread; None: they cannot."""
+
+    def __post_init__(self) -> None:
+        self.form = image_form(self.columns, self.rows)
 
     def rows(self, before: bytes, after: bytes, *, is_partial: bool = False) -> Rows:
         """Return the reader of a row event with these bitmaps; an empty one stands for an image that is not there."""

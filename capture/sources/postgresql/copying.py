@@ -33,9 +33,15 @@ _STALL_S = 600
 class CopyForm(ReadForm):
     """How the rows of a table come. Implements `schemas.changes.CopiedForm`."""
 
+    writer = "CopyWriter"
+
     def __init__(self, table: TableSchema, readers: Sequence[Reader]) -> None:
         super().__init__(table, lambda: compile_copy_reader(readers))
         self._readers = readers
+
+    def plan(self) -> dict[str, Any]:
+        """See `LoggedForm`."""
+        return {"is_logged": False}
 
     def kind(self, column: int) -> int | None:
         """See `LoggedForm`."""

@@ -125,10 +125,11 @@ def parse_message(m: bytes) -> tuple[bool, str, bytes]:
 
 
 class TableForm:
-    """How the log holds a relation's row changes: a `LoggedForm`, and the functions that read its tuples, compiled when
-    first needed.
+    """How the log holds a relation's row changes: a `LoggedForm` with its lines, and the functions that read its
+    tuples, compiled when first needed.
     """
 
+    writer = "LogWriter"
     op_lines = ("op = OPS[m[25]]",)
     end_lines = ("if p != n: bad('a message that is longer or shorter than its tuple')",)
 
@@ -159,25 +160,34 @@ class TableForm:
         """
         return frozenset(kind + oid + old for kind, old in _ONE_READING if whole or old == b"N")
 
-    def reads_utf8(self, column: int) -> bool:
+    @property
+    def lines(self) -> TableForm:
         """See `LoggedForm`."""
+        return self
+
+    def plan(self) -> dict[str, Any]:
+        """See `LoggedForm`."""
+        return {"is_logged": True}
+
+    def reads_utf8(self, column: int) -> bool:
+        """See `LoggedLines`."""
         return reads_utf8(self._readers[column], self._form)
 
     def row_lines(self, utf8: Collection[int]) -> list[str]:
-        """See `LoggedForm`."""
+        """See `LoggedLines`."""
         return [*self._first_lines(), *self._tuple_lines(utf8), *self.end_lines]
 
     def old_lines(self, utf8: Collection[int]) -> list[str]:
-        """See `LoggedForm`."""
+        """See `LoggedLines`."""
         return [f"if m[30] != {OLD_TUPLE}: bad('another old row')", *self._first_lines(), *self._tuple_lines(utf8)]
 
     def next_lines(self, utf8: Collection[int]) -> list[str]:
-        """See `LoggedForm`."""
+        """See `LoggedLines`."""
         begin = [f"if m[p] != {NEW_TUPLE}: bad('an update without a new row')", "p += 3", self._count_line]
         return [*begin, *self._tuple_lines(utf8), *self.end_lines]
 
     def key_lines(self, utf8: Collection[int]) -> list[str]:
-        """See `LoggedForm`."""
+        """See `LoggedLines`."""
         lines = key_column_lines(self._readers, self._key, self._form, self.names, utf8)
         return [*self._first_lines(), *(line[1:] for line in lines), *self.end_lines]
 

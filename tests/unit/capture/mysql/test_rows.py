@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,82 +17,7 @@ from capture.sources.mysql.rows import Image, MappedReader, compile_cells, compi
 from capture.sources.mysql.types import reader
 from schemas.changes import UNCHANGED
 from schemas.errors import TailraceError
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Write = Callable[[Any], bytes]
-
-
-def _counted(prefix: int) -> Write:
-    return lambda content: len(content).to_bytes(prefix, "little") + content
-
-
-def _date(days: int) -> bytes:
-    day = date(1970, 1, 1) + timedelta(days)
-    return (day.year << 9 | day.month << 5 | day.day).to_bytes(3, "little")
-
-
-def _datetime(us: int) -> bytes:
-    stamp = EPOCH + timedelta(microseconds=us)
-    whole = (stamp.year * 13 + stamp.month) << 5 | stamp.day
-    whole = whole << 17 | stamp.hour << 12 | stamp.minute << 6 | stamp.second
-    return (whole + 0x8000000000).to_bytes(5, "big") + stamp.microsecond.to_bytes(3, "big")
-
-
-def _decimal(precision: int, scale: int) -> Write:
-    """Write as `decimal2bin` does: digits in groups of nine from the point outwards."""
-    sizes = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
-
-    def write(n: int) -> bytes:
-        digits = str(abs(n)).rjust(precision, "0")
-        whole, fraction = digits[: precision - scale], digits[precision - scale :]
-        groups = [whole[: len(whole) % 9]] if len(whole) % 9 else []
-        groups += [whole[i : i + 9] for i in range(len(whole) % 9, len(whole), 9)]
-        groups += [fraction[i : i + 9] for i in range(0, len(fraction), 9)]
-        content = b"".join(int(g).to_bytes(sizes[len(g)], "big") for g in groups)
-        content = bytes([content[0] ^ 0x80]) + content[1:]
-        return bytes(b ^ 0xFF for b in content) if n < 0 else content
-
-    return write
-
-
-def _packed(code: str) -> Write:
-    return struct.Struct("<" + code).pack
-
-
-COLUMNS: dict[str, tuple[st.SearchStrategy[Any], Write, int]] = {
-    "tinyint": (st.integers(-128, 127), _packed("b"), 0),
-    "smallint unsigned": (st.integers(0, 65535), _packed("H"), 0),
-    "mediumint": (st.integers(-(2**23), 2**23 - 1), lambda v: v.to_bytes(3, "little", signed=True), 0),
-    "int": (st.integers(-(2**31), 2**31 - 1), _packed("i"), 0),
-    "bigint unsigned": (st.integers(0, 2**64 - 1), _packed("Q"), 0),
-    "double": (st.floats(allow_nan=False), _packed("d"), 0),
-    "decimal(65,30)": (st.integers(-(10**65) + 1, 10**65 - 1), _decimal(65, 30), 0),
-    "decimal(7,3)": (st.integers(-(10**7) + 1, 10**7 - 1), _decimal(7, 3), 0),
-    "decimal(9,0)": (st.integers(-(10**9) + 1, 10**9 - 1), _decimal(9, 0), 0),
-    "year": (st.one_of(st.just(0), st.integers(1901, 2155)), lambda v: bytes([v and v - 1900]), 0),
-    "date": (st.integers(-354285, 2932896), _date, 0),
-    "datetime(6)": (st.integers(-30610224000000000, 253402300799999999), _datetime, 0),
-    "bit(11)": (st.from_regex(r"[01]{11}", fullmatch=True), lambda v: int(v, 2).to_bytes(2, "big"), 0),
-    "bit(1)": (st.booleans(), lambda v: bytes([v]), 0),
-    "varchar(20)": (st.text(max_size=20), lambda v: _counted(1)(v.encode()), 1),
-    "varchar(300) character set ucs2": (
-        st.text(st.characters(max_codepoint=0xD7FF), max_size=9),
-        lambda v: _counted(2)(v.encode("utf-16-be")),
-        2,
-    ),
-    "binary(4)": (st.binary(min_size=4, max_size=4), lambda v: _counted(1)(v.rstrip(b"\0")), 1),
-    "mediumblob": (st.binary(max_size=40), _counted(3), 3),
-    "enum('a','b''c','é')": (
-        st.sampled_from(["", "a", "b'c", "é"]),
-        lambda v: bytes([["", "a", "b'c", "é"].index(v)]),
-        0,
-    ),
-    "set('x','y','z')": (
-        st.sampled_from(["", "x", "y", "x,y", "x,z", "x,y,z"]),
-        lambda v: bytes([sum(1 << "xyz".index(label) for label in v.split(",") if label)]),
-        0,
-    ),
-}
+from tests.unit.capture.mysql.images import COLUMNS, image, mapped
 
 
 @st.composite
@@ -108,34 +31,14 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[list[Any]], set[int], set[i
     return natives, rows, present, virtual
 
 
-def _image(natives: list[str], row: list[Any], present: set[int]) -> bytes:
-    held = [i for i in range(len(natives)) if i in present]
-    # As the servers do, unused bits of the bitmap are ones.
-    bits = (1 << 8 * ((len(held) + 7) // 8)) - 1
-    for bit, i in enumerate(held):
-        if row[i] is not None:
-            bits &= ~(1 << bit)
-    content = b"".join(COLUMNS[natives[i]][1](row[i]) for i in held if row[i] is not None)
-    return bits.to_bytes((len(held) + 7) // 8, "little") + content
-
-
-def _mapped(natives: list[str], virtual: set[int]) -> tuple[list[MappedReader], list[int]]:
-    kept = [i for i in range(len(natives)) if i not in virtual]
-    places = {i: place for place, i in enumerate(kept)}
-    columns = [
-        MappedReader(reader(native, "error"), places.get(i), COLUMNS[native][2]) for i, native in enumerate(natives)
-    ]
-    return columns, kept
-
-
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables())
 def test_inserts_and_deletes_are_read_as_they_were_written(
     drawn: tuple[list[str], list[list[Any]], set[int], set[int]],
 ) -> None:
     natives, rows, present, virtual = drawn
-    columns, kept = _mapped(natives, virtual)
-    event = b"#" + b"".join(_image(natives, row, present) for row in rows)
+    columns, kept = mapped(natives, virtual)
+    event = b"#" + b"".join(image(natives, row, present) for row in rows)
     expected = [tuple(row[i] if i in present else UNCHANGED for i in kept) for row in rows]
     image = Image(frozenset(present))
     read, _ = compile_rows(columns, len(kept), [], None, image, whole_before=False)
@@ -152,14 +55,14 @@ def test_updates_take_from_the_old_image_what_the_new_one_lacks(
     drawn: tuple[list[str], list[list[Any]], set[int], set[int]], data: st.DataObject
 ) -> None:
     natives, rows, old_held, _ = drawn
-    columns, _ = _mapped(natives, set())
+    columns, _ = mapped(natives, set())
     new_held = data.draw(st.sets(st.integers(0, len(natives) - 1)))
     key = sorted(data.draw(st.sets(st.sampled_from(sorted(old_held)), max_size=2)))
     news = [
         [data.draw(st.one_of(st.just(v), COLUMNS[n][0])) for n, v in zip(natives, row, strict=True)] for row in rows
     ]
     event = b"".join(
-        _image(natives, row, old_held) + _image(natives, new, new_held) for row, new in zip(rows, news, strict=True)
+        image(natives, row, old_held) + image(natives, new, new_held) for row, new in zip(rows, news, strict=True)
     )
     read, _ = compile_rows(
         columns, len(natives), key, Image(frozenset(old_held)), Image(frozenset(new_held)), whole_before=False
@@ -181,8 +84,8 @@ def test_damaged_rows_are_read_or_refused_and_never_hang(
     drawn: tuple[list[str], list[list[Any]], set[int], set[int]], data: st.DataObject
 ) -> None:
     natives, rows, present, _ = drawn
-    columns, kept = _mapped(natives, set())
-    event = b"".join(_image(natives, row, present) for row in rows)
+    columns, kept = mapped(natives, set())
+    event = b"".join(image(natives, row, present) for row in rows)
     at, junk = data.draw(st.integers(0, len(event))), data.draw(st.binary(max_size=4))
     damaged = data.draw(st.sampled_from([event[:at], event[:at] + junk + event[at + len(junk) :], event + junk]))
     read, _ = compile_rows(columns, len(kept), [], None, Image(frozenset(present)), whole_before=False)
@@ -192,7 +95,7 @@ def test_damaged_rows_are_read_or_refused_and_never_hang(
 
 
 def test_images_without_columns_are_refused() -> None:
-    columns, kept = _mapped(["int"], set())
+    columns, kept = mapped(["int"], set())
     with pytest.raises(ValueError, match="without columns"):
         compile_rows(columns, len(kept), [], Image(frozenset()), Image(frozenset()), whole_before=False)
 

@@ -257,7 +257,7 @@ def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() ->
         return bytearray(size)
 
     form.read = counted  # type: ignore[method-assign, assignment]
-    module.bytearray = bytearray_  # type: ignore[attr-defined]
+    module.Writer.run.__globals__["bytearray"] = bytearray_
     expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
     assert encoder._functions["logged_by_twin"](form, module)(messages, block, 1, True) == expected
     assert careful == [middle, large]

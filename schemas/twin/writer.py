@@ -1,0 +1,215 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""What all writers of rows share: the output, keys, what stands around rows, and the way from messages to records.
+
+A writer goes by a plan of the table's columns (`schemas.codecs.row_twin`). Each column has a kind, one byte, by which
+its value is written at once. Whatever is not in the usual form raises: the caller's careful way has the row then, as in
+the generated functions.
+
+Bounds: the output is made large enough before a message is read, for twice what it can become: rows, and the key behind
+them. That is many times the message's length, and each table has an output of its own: large messages go the careful
+way, and no more than a little of the output is kept.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.schemas.twin.values import copy, number, unsigned
+else:
+    from schemas.twin.values import copy, number, unsigned
+
+KEPT_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 16)
+
+COMPILED = cython.compiled
+SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
+"""What it was built of (`schemas.twin.sources_digest`)."""
+
+Pair = tuple[bytes | None, bytes | None]
+
+
+@cython.cclass
+class Writer:
+    """Writes rows, and the keys of rows. Made for a table version, a format, and a form of rows."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        """`plan`: see `schemas.codecs.row_twin`."""
+        self.is_json = plan["is_json"]
+        self.is_whole = plan["is_whole"]
+        self.kinds = plan["kinds"]
+        self.scales = plan["scales"]
+        self.key_columns = plan["key_columns"]
+        self.count = len(self.kinds)
+        self.calls = plan["calls"]
+        self.names = plan["names"]
+        self.key_names = plan["key_names"]
+        self.null = plan["null"]
+        self.key_head = plan["key_head"]
+        self.key_end = plan["key_end"]
+        self.heads = plan["heads"]
+        self.between = plan["between"]
+        self.after_delete = plan["after_delete"]
+        # Two rows and the key, each of all columns.
+        self.margin = 3 * (64 * self.count + sum(map(len, (*self.names, *self.key_names))))
+        self.margin += len(self.key_head) + len(self.key_end) + 64
+        self.margin += sum(map(len, (*self.heads.values(), self.between, self.after_delete)))
+        self.keys = bytes(i in self.key_columns for i in range(self.count))
+        self.starts = array("q", bytes(8 * self.count))
+        self.ends = array("q", bytes(8 * self.count))
+        self.buffer = bytearray()
+        self.o = self.size = self.reserved = 0
+
+    def run(
+        self,
+        messages: list[bytes],
+        plain: bytes,
+        tail: bytes,
+        seq: int,
+        tombstones: bool,
+        rare: Callable[[bytes, int, list[Pair]], int],
+    ) -> tuple[list[Pair], int]:
+        """Return the records of messages and the last sequence used; `rare(message, seq, pairs)` has what is odd."""
+        pairs: list = []
+        message: bytes
+        last: cython.longlong = seq
+        for message in messages:
+            last += 1
+            try:
+                key = self._record(message, plain, tail, last, pairs)
+            except Exception:  # noqa: BLE001 - as in generated code: any exception means an unusual message
+                last = rare(message, last, pairs)
+            else:
+                if tombstones and key is not None and self._is_delete(message):
+                    pairs.append((key, None))
+        self._give_back()
+        return pairs, last
+
+    def rows(
+        self, packets: list[bytes], careful: Callable[[bytes], tuple[bytes | None, bytes]]
+    ) -> tuple[list[bytes | None], list[bytes]]:
+        """Return the keys and the bodies of rows; `careful(packet)` has those of what is odd."""
+        keys: list = []
+        bodies: list = []
+        packet: bytes
+        key: object
+        body: bytes
+        for packet in packets:
+            try:
+                key = self._body(packet)
+                body = bytes(self.out[: self.o])
+            except Exception:  # noqa: BLE001 - as above
+                key, body = careful(packet)
+            keys.append(key)
+            bodies.append(body)
+        self._give_back()
+        return keys, bodies
+
+    @cython.cfunc
+    def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong, pairs: list) -> object:
+        """Append the record of one message; return its key."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def _is_delete(self, message: bytes) -> cython.bint:
+        return False
+
+    @cython.cfunc
+    def _body(self, packet: bytes) -> object:
+        """Write one row; return its key."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _reserve(self, size: cython.Py_ssize_t) -> cython.int:
+        """Make the output large enough; what is written so far stays."""
+        self.reserved = size
+        if size > self.size:
+            written: bytes = bytes(self.out[: self.o]) if self.size else b""
+            # It raises where there is no memory, and nothing may have changed then.
+            buffer: bytearray = bytearray(2 * size)
+            self.buffer = buffer
+            self.out = buffer
+            self.size = 2 * size
+            copy(self.out, 0, written, 0, len(written))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _give_back(self) -> cython.int:
+        """Keep no large output."""
+        if self.size > KEPT_BYTES_MAX:
+            self.o = self.size = 0
+            self.buffer = bytearray()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _write(self, content: bytes) -> cython.int:
+        self.o = copy(self.out, self.o, content, 0, len(content))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _name(self, i: cython.Py_ssize_t) -> cython.int:
+        """Write what precedes the value of a column."""
+        name: bytes
+        if self.is_json:
+            name = self.names[i]
+            self.o = copy(self.out, self.o, name, 0, len(name))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _call(self, i: cython.Py_ssize_t, message: bytes, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.int:
+        """Write the value of a column as its function makes it."""
+        content: bytes = self.calls[i](message, p, q)
+        # Once more where it is of the key.
+        self._reserve(self.reserved + 2 * len(content))
+        return self._write(content)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _end_row(self) -> cython.int:
+        if self.is_json:
+            self.out[self.o] = 125
+            self.o += 1
+        return 0
+
+    @cython.cfunc
+    def _key(self) -> object:
+        """Return the key of the row written last; None for a table without one."""
+        if not self.key_columns:
+            return None
+        # It is put together behind what is written, and taken away from there.
+        out: cython.p_uchar = self.out
+        first: cython.Py_ssize_t = self.o
+        o: cython.Py_ssize_t = copy(out, first, self.key_head, 0, len(self.key_head))
+        skipped: cython.Py_ssize_t = 0 if self.is_json else 1
+        name: bytes
+        for place, i in enumerate(self.key_columns):
+            if self.is_json:
+                name = self.key_names[place]
+                o = copy(out, o, name, 0, len(name))
+            o = copy(out, o, out, self.starts[i] + skipped, self.ends[i] - self.starts[i] - skipped)
+        o = copy(out, o, self.key_end, 0, len(self.key_end))
+        return bytes(out[first:o])
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _close(self, plain: bytes, tail: bytes, seq: cython.longlong) -> cython.int:
+        """Write what follows the rows."""
+        out: cython.p_uchar = self.out
+        o: cython.Py_ssize_t = copy(out, self.o, plain, 0, len(plain))
+        if self.is_json:
+            o = number(out, o, seq)
+        else:
+            # Fourteen bits, then the rest: the sequences of an epoch are of one width.
+            out[o] = (seq << 1 & 127) | 128
+            out[o + 1] = (seq >> 6 & 127) | 128
+            o = unsigned(out, o + 2, seq >> 13)
+        self.o = copy(out, o, tail, 0, len(tail))
+        return 0

@@ -1,0 +1,296 @@
+"""The compiled twin writes of MySQL's events what reading them and encoding rows writes: every byte, damage too.
+
+It is held to that as it is built, if it is, and as Python runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capture.sources.mysql import types
+from capture.sources.mysql.images import ImageForm
+from capture.sources.mysql.refusals import read_errors
+from capture.sources.mysql.rows import MappedReader
+from capture.sources.mysql.versions import Resolved
+from schemas.changes import Row, RowChanges, Transaction
+from schemas.codecs import Encoder, Format, compile_encoder
+from schemas.codecs.codec import Pair
+from schemas.errors import ErrorKind, TailraceError
+from schemas.table import Column, TableName, TableSchema
+from schemas.twin import built, kinds
+from schemas.types import Family
+from schemas.types.forms import is_loose
+from tests.kit.twin import unbuilt
+from tests.unit.capture.mysql.images import COLUMNS, image, mapped
+from tests.unit.capture.mysql.test_binary_json import documents, encode
+
+JSON = "json"
+NATIVES = [*COLUMNS, JSON]
+TXN = Transaction("3e11fa47-71ca-11e1-9e33-c80aa9429562:7", 0, 2, 3)
+
+
+def _json(value: Any) -> bytes:
+    kind, content = encode(value, large=False)
+    document = bytes([kind]) + content
+    return len(document).to_bytes(4, "little") + document
+
+
+class Twin(NamedTuple):
+    """The modules of the twin for MySQL's log."""
+
+    cutting: Any
+    images: ModuleType
+
+
+def _twin(find: Callable[[str], ModuleType | None]) -> Twin | None:
+    cutting, images = find("cutting"), find("images")
+    return None if cutting is None or images is None else Twin(cutting, images)
+
+
+MODULES = [pytest.param(_twin(unbuilt), id="unbuilt"), pytest.param(_twin(built), id="built")]
+
+
+class Case(NamedTuple):
+    """A table as the log has it."""
+
+    natives: list[str]
+    table: TableSchema
+    columns: list[MappedReader]
+
+    def form(self, twin: Twin) -> ImageForm:
+        return ImageForm(self.columns, self.resolved.rows, twin.cutting)
+
+    @property
+    def resolved(self) -> Resolved:
+        return Resolved(self.table, tuple(self.columns))
+
+    def image(self, row: list[Any]) -> bytes:
+        """Return a row's image; a document's value is its bytes."""
+        return image(self.natives, row, set(range(len(row))))
+
+
+COLUMNS_WITH_JSON = COLUMNS | {JSON: (documents, _json, 4)}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a table of a few columns of any types, of which some are virtual."""
+    natives = draw(st.lists(st.sampled_from(NATIVES), min_size=1, max_size=9))
+    virtual = draw(st.sets(st.integers(1, 8), max_size=2)) - {len(natives)} if len(natives) > 2 else set()
+    columns, kept = mapped(natives, virtual, draw(st.sampled_from(["error", "null", "1970-01-02"])))
+    table_columns = tuple(Column(f'c"{i}', columns[i].reader.type, natives[i]) for i in kept)
+    fit = [i for i, column in enumerate(table_columns) if not is_loose(column.type.family)]
+    key = tuple(sorted(draw(st.sets(st.sampled_from(fit), max_size=2)))) if fit else ()
+    full_before = not key or draw(st.booleans())
+    return Case(natives, TableSchema(TableName("s", "t"), table_columns, key, full_before=full_before), columns)
+
+
+@st.composite
+def events(draw: st.DrawFn, case: Case) -> tuple[str, bytes]:
+    """Draw the operation and the rows of an event."""
+    op = draw(st.sampled_from("cud"))
+    keys = {i for i, column in enumerate(case.columns) if column.place in case.table.key}
+
+    def row() -> list[Any]:
+        values = [COLUMNS_WITH_JSON[native][0] for native in case.natives]
+        # A key is seldom null, and that is an error.
+        nulls = [st.just(None)] * 3
+        return [draw(v) if i in keys else draw(st.one_of(v, v, *nulls[:1])) for i, v in enumerate(values)]
+
+    content = b""
+    for _ in range(draw(st.integers(1, 3))):
+        old, new = row(), row()
+        if draw(st.booleans()):
+            new = [before if i in keys else after for i, (before, after) in enumerate(zip(old, new, strict=True))]
+        content += case.image(old) + (case.image(new) if op == "u" else b"")
+    return op, content
+
+
+Outcome = tuple[list[Pair], int] | ErrorKind
+
+
+def _outcome(run: Callable[[], tuple[list[Pair], int]]) -> Outcome:
+    try:
+        return run()
+    except TailraceError as error:
+        return error.kind
+
+
+def _read(case: Case, op: str, event: bytes) -> list[tuple[str, Row | None, Row | None]]:
+    """Read the rows of an event at once, as without the twin."""
+    every = ((1 << len(case.columns)) - 1).to_bytes((len(case.columns) + 7) // 8, "little")
+    read = case.resolved.rows(b"" if op == "c" else every, b"" if op == "d" else every)
+    with read_errors(lambda: ""):
+        before, after = read(event, 0, len(event))
+    return [(op, *rows) for rows in zip(before, after, strict=True)]
+
+
+@pytest.mark.parametrize("twin", MODULES)
+@settings(deadline=None)
+@given(st.data(), cases(), st.sampled_from(list(Format)), st.booleans())
+def test_the_twin_writes_what_reading_and_encoding_writes(
+    twin: Twin | None, data: st.DataObject, case: Case, format_: Format, damage: bool
+) -> None:
+    if twin is None:
+        pytest.skip("it is not built: no compiler was there")
+    op, event = data.draw(events(case))
+    if damage:
+        at, junk = data.draw(st.integers(0, len(event))), data.draw(st.binary(max_size=4))
+        event = data.draw(st.sampled_from([event[:at], event[:at] + junk + event[at + len(junk) :], event + junk]))
+    form, tombstones = case.form(twin), data.draw(st.booleans())
+    encoder = compile_encoder(case.table, format_, replication="shop", connector="mysql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=TXN.commit, ts_us=2, txid=None, now_us=4)
+    write = encoder._functions["logged_by_twin"](form, twin.images)
+    try:
+        messages = form.cut(op, b"#" + event, 1, len(event) + 1)
+    except ValueError:
+        with pytest.raises(TailraceError):
+            _read(case, op, event)
+        return
+    assert b"".join(message[1:] for message in messages) == event
+
+    def by_reading() -> tuple[list[Pair], int]:
+        # Across the place where the sequence's high part changes.
+        pairs, seq = list[Pair](), 8190
+        for message in messages:
+            changes = RowChanges(case.table, TXN)
+            changes.form, changes.messages = form, [message]
+            changes.read()
+            made, seq = encoder.run(changes, block, seq, tombstones)
+            pairs += made
+        return pairs, seq
+
+    expected = _outcome(by_reading)
+    assert write is not None
+    assert _outcome(lambda: write(messages, block, 8190, tombstones)) == expected
+    if not isinstance(expected, ErrorKind):
+        assert [form.read(message) for message in messages] == _read(case, op, event)
+
+
+def _usual(format_: Format) -> tuple[Case, Encoder]:
+    natives = NATIVES
+    columns, _ = mapped(natives, {3})
+    table_columns = tuple(
+        Column(f"c{c.place}", c.reader.type, native)
+        for c, native in zip(columns, natives, strict=True)
+        if c.place is not None
+    )
+    table = TableSchema(TableName("s", "t"), table_columns, (0, 7))
+    encoder = compile_encoder(table, format_, replication="shop", connector="mysql", database="shop")
+    return Case(natives, table, columns), encoder
+
+
+def _usual_row(number: int) -> list[Any]:
+    texts = {"time": "PT1H1S", "uuid": "01020304-0506-0708-0900-000000000000", "bit(11)": "01010101010"}
+    document = {"a": [1, -2, 70_000, 2**40, 2.5, True, None, "x\né"], "b": {}}
+    values: dict[str, Any] = {**texts, JSON: document, "bit(1)": True, "binary(4)": b"\1\0\0\0", "year": 2024}
+    row = []
+    for native in NATIVES:
+        family = types.reader(native, "error").type.family
+        empty: Any = b"ab" if family is Family.BYTES else "" if family in (Family.STRING, Family.ENUM) else number
+        row.append(values.get(native, empty))
+    return row
+
+
+@pytest.fixture(autouse=True)
+def _documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents are written by their own test's encoder."""
+    monkeypatch.setitem(COLUMNS, JSON, COLUMNS_WITH_JSON[JSON])
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("twin", MODULES)
+def test_usual_changes_are_written_without_a_second_reading(twin: Twin | None, format_: Format) -> None:
+    if twin is None:
+        pytest.skip("it is not built: no compiler was there")
+    case, encoder = _usual(format_)
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=None, now_us=4)
+    form = case.form(twin)
+    old, new = case.image(_usual_row(1)), case.image([*_usual_row(1)[:12], *_usual_row(1_000_000)[12:]])
+    messages = [m for op, rows in (("c", new), ("u", old + new), ("d", old)) for m in form.cut(op, rows, 0, len(rows))]
+    changes = RowChanges(case.table, TXN)
+    changes.form, changes.messages = form, messages
+    changes.read()
+    expected = encoder.run(changes, block, 1, True)
+    form.read = None  # type: ignore[method-assign, assignment]
+    assert encoder._functions["logged_by_twin"](form, twin.images)(messages, block, 1, True) == expected
+    assert len(expected[0]) == 4
+
+
+@pytest.mark.parametrize("twin", MODULES)
+def test_changes_under_a_key_of_several_spellings_are_read(twin: Twin | None) -> None:
+    if twin is None:
+        pytest.skip("it is not built: no compiler was there")
+    columns, _ = mapped(["double", "int"], set())
+    table_columns = tuple(Column(f"c{i}", c.reader.type, "") for i, c in enumerate(columns))
+    case = Case(["double", "int"], TableSchema(TableName("s", "t"), table_columns, (0,)), columns)
+    encoder = compile_encoder(case.table, Format.AVRO, replication="shop", connector="mysql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=None, now_us=4)
+    found: list[list[bytes | None]] = []
+    for value in (0.0, -0.0):
+        changes = RowChanges(case.table, TXN)
+        changes.form, event = case.form(twin), case.image([value, 5])
+        changes.messages = changes.form.cut("d", event, 0, len(event))
+        pairs, _ = encoder.records(changes, block, 1, True)
+        found.append([key for key, _ in pairs])
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+
+
+def test_every_kind_of_the_log_is_met() -> None:
+    found = {types.reader(native, "error").packing for native in NATIVES}
+    # Others have a version before a JSON text, and no time of day.
+    expected = set(range(1, kinds.DOCUMENT + 1)) - {kinds.VERSIONED, kinds.TIME}
+    assert {packing.kind for packing in found} == expected
+    assert {packing.reading for packing in found} | {kinds.SKIPPED} == set(range(1, kinds.SKIPPED + 1))
+
+
+@pytest.mark.parametrize("twin", MODULES)
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("0ff60404028132", "1.50"),
+        ("0ff60404027ff8", "-0.07"),
+        ("0100000000000000" + "00", "{}"),
+        ("0b0000000000000080", "-0.0"),
+        ("0b000050efe2d6e445", None),
+        ("0affffffffffffffff", None),
+        ("0ff60a0000", None),
+        ("0c8580808000", None),
+        ("0c016122", '"a"'),
+        ("04ff", None),
+    ],
+)
+def test_documents_are_written_or_left_to_their_reader(twin: Twin | None, content: str, text: str | None) -> None:
+    if twin is None:
+        pytest.skip("it is not built: no compiler was there")
+    document = bytes.fromhex(content)
+    columns = [MappedReader(types.reader(JSON, "error"), 0, 4)]
+    table = TableSchema(TableName("s", "t"), (Column("d", columns[0].reader.type, JSON),), (), full_before=True)
+    form = Case([JSON], table, columns).form(twin)
+    encoder = compile_encoder(table, Format.JSON, replication="shop", connector="mysql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=None, now_us=4)
+    called: list[str] = []
+    value = form.value(0)
+
+    def counted(message: bytes, p: int, q: int) -> str:
+        called.append(value(message, p, q))
+        return called[-1]
+
+    form.value = lambda column: counted  # type: ignore[method-assign]
+    event = b"\0" + len(document).to_bytes(4, "little") + document
+    (message,) = form.cut("c", event, 0, len(event))
+    write = encoder._functions["logged_by_twin"](form, twin.images)
+    outcome = _outcome(lambda: write([message], block, 1, True))
+    if text is None:
+        assert called or outcome is ErrorKind.DECODE
+    else:
+        assert not called
+        assert isinstance(outcome, tuple)
+        assert encoder.unbody(outcome[0][0][1].split(b'"after":')[1].split(b',"unavailable"')[0]) == (text,)  # type: ignore[union-attr]
