@@ -17,11 +17,11 @@ from types import ModuleType
 
 MODULES = (
     *("words", "values", "readings", "fields", "staged_lines", "frames"),
-    *("writer", "rows", "packed", "documents", "cutting", "images"),
+    *("writer", "rows", "packed", "documents", "cutting", "images", "cells"),
 )
 """What is built. Each one may call those before it."""
 
-WRITERS = {"LogWriter": "rows", "CopyWriter": "rows", "ImageWriter": "images"}
+WRITERS = {"LogWriter": "rows", "CopyWriter": "rows", "ImageWriter": "images", "CellWriter": "cells"}
 """The modules of the classes that write rows."""
 
 

@@ -18,30 +18,14 @@ from schemas.twin.odd import LARGE_BYTES, Odd
 if cython.compiled:
     from cython.cimports.schemas.twin.documents import document
     from cython.cimports.schemas.twin.packed import little, packed
-    from cython.cimports.schemas.twin.readings import see_utf8
-    from cython.cimports.schemas.twin.values import (
-        avro_number,
-        base64,
-        copy,
-        escaped,
-        json_number,
-        uuid,
-        varint,
-    )
+    from cython.cimports.schemas.twin.readings import is_ascii
+    from cython.cimports.schemas.twin.values import avro_number, base64, copy, json_number, uuid
     from cython.cimports.schemas.twin.writer import Writer
 else:
     from schemas.twin.documents import document
     from schemas.twin.packed import little, packed
-    from schemas.twin.readings import see_utf8
-    from schemas.twin.values import (
-        avro_number,
-        base64,
-        copy,
-        escaped,
-        json_number,
-        uuid,
-        varint,
-    )
+    from schemas.twin.readings import is_ascii
+    from schemas.twin.values import avro_number, base64, copy, json_number, uuid
     from schemas.twin.writer import Writer
 
 FLOAT32 = cython.declare(cython.int, kinds.FLOAT32)
@@ -266,7 +250,7 @@ class ImageWriter(Writer):
         elif kind == CALLED:
             self._call(place, message, p, q)
         elif kind == NARROW:
-            if _is_ascii(m, p, q):
+            if is_ascii(m, p, q):
                 self._text(m, p, q)
             else:
                 self._call(place, message, p, q)
@@ -310,16 +294,6 @@ class ImageWriter(Writer):
 
     @cython.cfunc
     @cython.exceptval(-1)
-    def _text(self, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.int:
-        if self.is_json:
-            self.o = escaped(self.out, self.o, m, p, q)
-        else:
-            see_utf8(m, p, q)
-            self._counted(m, p, q)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1)
     def _document(
         self, place: cython.Py_ssize_t, message: bytes, p: cython.Py_ssize_t, q: cython.Py_ssize_t
     ) -> cython.int:
@@ -338,14 +312,6 @@ class ImageWriter(Writer):
         self._text(text, 0, end)
         if len(self.text) > KEPT_BYTES_MAX:
             self.text = bytearray()
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def _counted(self, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.int:
-        """Write bytes as Avro does."""
-        self.out[self.o] = 2
-        self.o = copy(self.out, varint(self.out, self.o + 1, q - p), m, p, q - p)
         return 0
 
     @cython.cfunc
@@ -372,17 +338,17 @@ class ImageWriter(Writer):
                 content = message[p:q] + bytes(details[i] - (q - p))
                 p, q = 0, details[i]
         m: cython.p_const_uchar = content
+        if kind != UUID:
+            return self._octets(m, p, q)
         if self.is_json:
             out[self.o] = 34
-            self.o = uuid(out, self.o + 1, m, p) if kind == UUID else base64(out, self.o + 1, m, p, q)
+            self.o = uuid(out, self.o + 1, m, p)
             out[self.o] = 34
             self.o += 1
-        elif kind == UUID:
+        else:
             out[self.o] = 2
             out[self.o + 1] = 72
             self.o = uuid(out, self.o + 2, m, p)
-        else:
-            self._counted(m, p, q)
         return 0
 
     @cython.cfunc
@@ -407,13 +373,3 @@ class ImageWriter(Writer):
             out[o + 1] = 18
             self.o = at + 9
         return 0
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _is_ascii(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.bint:
-    every: cython.uchar = 0
-    i: cython.Py_ssize_t
-    for i in range(p, q):
-        every |= m[i]
-    return every < 128

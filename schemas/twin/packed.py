@@ -129,7 +129,7 @@ def _power(digits: cython.int) -> cython.longlong:
 
 @cython.cfunc
 @cython.exceptval(-9223372036854775807, check=True)
-def _days(year: cython.longlong, month: cython.longlong, day: cython.longlong) -> cython.longlong:
+def days(year: cython.longlong, month: cython.longlong, day: cython.longlong) -> cython.longlong:
     """Return the days since 1970."""
     lengths: cython.p_const_uchar = MONTH_DAYS
     if not 1 <= year <= 9999 or not 1 <= month <= 12 or not 1 <= day <= lengths[month]:
@@ -160,7 +160,7 @@ def _moment(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t)
         raise Odd
     n -= NO_SIGN + 1
     # Year and month are one number, base 13.
-    day: cython.longlong = _days((n >> 22) // 13, (n >> 22) % 13, n >> 17 & 31)
+    day: cython.longlong = days((n >> 22) // 13, (n >> 22) % 13, n >> 17 & 31)
     clock: cython.longlong = (n >> 12 & 31) * 3600 + (n >> 6 & 63) * 60 + (n & 63)
     return day * DAY_US + clock * SECOND_US + _fraction(m, p + 5, q)
 
@@ -190,7 +190,7 @@ def packed(
         return _moment(m, p, q)
     if reading == DAY:
         n = little(m, p, q)
-        return _days(n >> 9, n >> 5 & 15, n & 31)
+        return days(n >> 9, n >> 5 & 15, n & 31)
     if reading == YEAR:
         return m[p] + 1900 if m[p] else 0
     if reading == BITS:

@@ -34,6 +34,8 @@ cdef class Writer:
     cdef int _write(self, bytes content) except? -1
     cdef int _name(self, Py_ssize_t i) except? -1
     cdef int _call(self, Py_ssize_t i, bytes message, Py_ssize_t p, Py_ssize_t q) except? -1
+    cdef int _text(self, const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -1
+    cdef int _octets(self, const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -1
     cdef int _end_row(self) except? -1
     cdef object _key(self)
     cdef int _close(self, bytes plain, bytes tail, long long seq) except? -1

@@ -19,9 +19,11 @@ from typing import Any
 import cython
 
 if cython.compiled:
-    from cython.cimports.schemas.twin.values import copy, number, unsigned
+    from cython.cimports.schemas.twin.readings import see_utf8
+    from cython.cimports.schemas.twin.values import base64, copy, escaped, number, unsigned, varint
 else:
-    from schemas.twin.values import copy, number, unsigned
+    from schemas.twin.readings import see_utf8
+    from schemas.twin.values import base64, copy, escaped, number, unsigned, varint
 
 KEPT_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 16)
 
@@ -170,6 +172,30 @@ class Writer:
         # Once more where it is of the key.
         self._reserve(self.reserved + 2 * len(content))
         return self._write(content)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _text(self, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.int:
+        """Write a text that is UTF-8, or raise."""
+        if self.is_json:
+            self.o = escaped(self.out, self.o, m, p, q)
+            return 0
+        see_utf8(m, p, q)
+        return self._octets(m, p, q)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _octets(self, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.int:
+        """Write bytes."""
+        if self.is_json:
+            self.out[self.o] = 34
+            self.o = base64(self.out, self.o + 1, m, p, q)
+            self.out[self.o] = 34
+            self.o += 1
+        else:
+            self.out[self.o] = 2
+            self.o = copy(self.out, varint(self.out, self.o + 1, q - p), m, p, q - p)
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1)

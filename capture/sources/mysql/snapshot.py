@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from capture.full_load.chunk_reader import ChunkReader, ReadForm
+from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
 from capture.sources.mysql import segments
 from capture.sources.mysql.catalog import Catalog, quoted
+from capture.sources.mysql.cells import CellForm
 from capture.sources.mysql.connection import Connection, connect, identifier, literal
 from capture.sources.mysql.filters import condition
 from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.position import Place
-from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
@@ -154,7 +154,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         source = segments.relation(connection, table, chunk.segment)
         query = f"select {columns} from {source}{_where(table, chunk.segment, chunk.lower, chunk.upper, said)}"
         readers = [reader(c.native, self._settings.zero_dates) for c in table.columns]
-        return ReadForm(table, lambda: compile_cells(readers)), connection.packets(query)
+        return CellForm(table, readers), connection.packets(query)
 
     def _placed(self, connection: Connection) -> Place:
         return begin_snapshot(connection, by_files=counts_by_files(self._settings, connection))

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.rows import MappedReader
 from capture.sources.mysql.types import reader
 
@@ -163,3 +164,25 @@ def mapped(
         MappedReader(reader(native, zero_dates), places.get(i), COLUMNS[native][2]) for i, native in enumerate(natives)
     ]
     return columns, kept
+
+
+def cell(native: str, value: Any) -> bytes:
+    """Return a value as a server sends it in a query's result."""
+    known = parse_native(native)
+    if isinstance(value, bytes):
+        return value
+    if known.base == "bit" or "character set" in native:
+        # As in the log, where a length may stand before it.
+        return COLUMNS[native][1](value)[COLUMNS[native][2] :]
+    if known.base == "decimal":
+        scale = known.args[1]
+        digits = str(abs(value)).rjust(scale + 1, "0")
+        text = f"{digits[:-scale]}.{digits[-scale:]}" if scale else digits
+        return f"{'-' if value < 0 else ''}{text}".encode()
+    if known.base == "date":
+        return (EPOCH + timedelta(value)).date().isoformat().encode()
+    if known.base in ("datetime", "timestamp"):
+        text = (EPOCH + timedelta(microseconds=value)).strftime("%H:%M:%S.%f")
+        day = (EPOCH + timedelta(microseconds=value)).date().isoformat()
+        return f"{day} {text[: 9 + known.length if known.length else 8]}".encode()
+    return b"01:00:01" if known.base == "time" else str(value).encode()

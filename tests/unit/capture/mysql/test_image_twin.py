@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture.sources.mysql import types
+from capture.sources.mysql.binary_json import json_text
+from capture.sources.mysql.cells import CellForm
 from capture.sources.mysql.images import ImageForm
 from capture.sources.mysql.refusals import read_errors
 from capture.sources.mysql.rows import MappedReader
@@ -27,7 +29,7 @@ from schemas.twin import built, kinds
 from schemas.types import Family
 from schemas.types.forms import is_loose
 from tests.kit.twin import unbuilt
-from tests.unit.capture.mysql.images import COLUMNS, image, mapped
+from tests.unit.capture.mysql.images import COLUMNS, cell, image, mapped
 from tests.unit.capture.mysql.test_binary_json import documents, encode
 
 JSON = "json"
@@ -294,3 +296,71 @@ def test_documents_are_written_or_left_to_their_reader(twin: Twin | None, conten
         assert not called
         assert isinstance(outcome, tuple)
         assert encoder.unbody(outcome[0][0][1].split(b'"after":')[1].split(b',"unavailable"')[0]) == (text,)  # type: ignore[union-attr]
+
+
+def _packet(natives: list[str], row: list[Any]) -> bytes:
+    """Return a row as a server sends it."""
+    packet = b""
+    for native, value in zip(natives, row, strict=True):
+        if value is None:
+            packet += b"\xfb"
+            continue
+        text = json_text(_json(value)[4:]).encode() if native == JSON else cell(native, value)
+        size = len(text)
+        packet += (bytes([size]) if size < 251 else b"\xfc" + size.to_bytes(2, "little")) + text
+    return packet
+
+
+def _encoded(run: Callable[[], object]) -> object:
+    try:
+        return run()
+    except TailraceError as error:
+        return error.kind
+    except Exception as error:  # noqa: BLE001 - what generated code raises for a wrong row
+        return type(error)
+
+
+CELLS = [pytest.param(unbuilt("cells"), id="unbuilt"), pytest.param(built("cells"), id="built")]
+
+
+@pytest.mark.parametrize("module", CELLS)
+@settings(deadline=None)
+@given(st.data(), cases(), st.sampled_from(list(Format)), st.booleans())
+def test_the_twin_writes_rows_that_were_sent_as_reading_and_encoding_does(
+    module: ModuleType | None, data: st.DataObject, case: Case, format_: Format, damage: bool
+) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    natives = [native for native, column in zip(case.natives, case.columns, strict=True) if column.place is not None]
+    form = CellForm(case.table, [column.reader for column in case.columns if column.place is not None])
+    encoder = compile_encoder(case.table, format_, replication="shop", connector="mysql", database="shop")
+    values = [st.one_of(COLUMNS_WITH_JSON[native][0], st.none()) for native in natives]
+    rows = [
+        [data.draw(COLUMNS_WITH_JSON[n][0] if i in case.table.key else v) for i, (n, v) in enumerate(pairs)]
+        for pairs in [list(zip(natives, values, strict=True))] * data.draw(st.integers(1, 3))
+    ]
+    packets = [_packet(natives, row) for row in rows]
+    if damage:
+        at, junk = data.draw(st.integers(0, len(packets[0]))), data.draw(st.binary(max_size=4))
+        first = packets[0]
+        packets[0] = data.draw(st.sampled_from([first[:at], first[:at] + junk + first[at + len(junk) :], first + junk]))
+    write = encoder._functions["copied_by_twin"](form, module)
+    assert _encoded(lambda: write(packets)) == _encoded(lambda: encoder.rows(form.read(packets)))
+    if not damage:
+        # Not a row needs a second reading, unless it has what 64 bits do not hold.
+        assert form.read(packets)
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("module", CELLS)
+def test_usual_rows_that_were_sent_are_not_read_again(module: ModuleType | None, format_: Format) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    case, encoder = _usual(format_)
+    kept = [i for i, column in enumerate(case.columns) if column.place is not None]
+    natives = [NATIVES[i] for i in kept]
+    form = CellForm(case.table, [case.columns[i].reader for i in kept])
+    packets = [_packet(natives, [_usual_row(number)[i] for i in kept]) for number in (1, 20_000)]
+    expected = encoder.rows(form.read(packets))
+    form.read = None  # type: ignore[method-assign, assignment]
+    assert encoder._functions["copied_by_twin"](form, module)(packets) == expected

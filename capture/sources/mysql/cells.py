@@ -1,0 +1,44 @@
+"""The rows of a chunk as a server sends them: texts behind their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from capture.full_load.chunk_reader import ReadForm
+from capture.sources.mysql.rows import compile_cells
+from capture.sources.mysql.types import NAMES, Reader
+from schemas.table import TableSchema
+from schemas.twin import kinds
+
+_AS_TEXT = {"x.decode()": kinds.TEXT, "x": kinds.BYTES}
+"""Values that are written as they come."""
+_NUMBERS = frozenset(
+    {
+        *(kinds.BOOLEAN, kinds.INT16, kinds.INT32, kinds.INT64, kinds.UINT32),
+        *(kinds.DECIMAL, kinds.DATE, kinds.TIMESTAMP, kinds.ZONED),
+    }
+)
+
+
+class CellForm(ReadForm):
+    """How the rows of a table come. Implements `schemas.changes.CopiedForm`."""
+
+    writer = "CellWriter"
+
+    def __init__(self, table: TableSchema, readers: Sequence[Reader]) -> None:
+        super().__init__(table, lambda: compile_cells(readers))
+        self._readers = readers
+
+    def kind(self, column: int) -> int | None:
+        """See `LoggedForm`."""
+        reader = self._readers[column]
+        kind = reader.packing.kind
+        if reader.text in _AS_TEXT:
+            return _AS_TEXT[reader.text]
+        return kind if kind in _NUMBERS or kind == kinds.NARROW else kinds.CALLED
+
+    def value(self, column: int) -> Callable[[bytes, int, int], Any]:
+        """See `LoggedForm`."""
+        reader = self._readers[column]
+        return eval(f"lambda m, p, q: (lambda x: {reader.text})(m[p:q])", {**NAMES, **reader.names})  # type: ignore[no-any-return]  # noqa: S307 - ours
