@@ -40,10 +40,10 @@ def test_inserts_and_deletes_are_read_as_they_were_written(
     columns, kept = mapped(natives, virtual)
     event = b"#" + b"".join(image(natives, row, present) for row in rows)
     expected = [tuple(row[i] if i in present else UNCHANGED for i in kept) for row in rows]
-    image = Image(frozenset(present))
-    read, _ = compile_rows(columns, len(kept), [], None, image, whole_before=False)
+    held = Image(frozenset(present))
+    read, _ = compile_rows(columns, len(kept), [], None, held, whole_before=False)
     assert read(event, 1, len(event)) == ([None] * len(rows), expected)
-    read, _ = compile_rows(columns, len(kept), [], image, None, whole_before=True)
+    read, _ = compile_rows(columns, len(kept), [], held, None, whole_before=True)
     assert read(event, 1, len(event)) == (expected, [None] * len(rows))
     with pytest.raises((ValueError, IndexError, struct.error)):
         read(event + b"\0", 1, len(event) + 1)
