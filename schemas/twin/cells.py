@@ -16,13 +16,13 @@ from schemas.twin.odd import LARGE_BYTES, Odd
 
 if cython.compiled:
     from cython.cimports.schemas.twin.packed import days, little
-    from cython.cimports.schemas.twin.readings import is_ascii
     from cython.cimports.schemas.twin.values import avro_number, json_number
+    from cython.cimports.schemas.twin.words import has_high_bits
     from cython.cimports.schemas.twin.writer import Writer
 else:
     from schemas.twin.packed import days, little
-    from schemas.twin.readings import is_ascii
     from schemas.twin.values import avro_number, json_number
+    from schemas.twin.words import has_high_bits
     from schemas.twin.writer import Writer
 
 BOOLEAN = cython.declare(cython.int, kinds.BOOLEAN)
@@ -168,7 +168,7 @@ class CellWriter(Writer):
         m: cython.p_const_uchar = packet
         kind: cython.int = kinds[i]
         if kind == NARROW:
-            kind = TEXT if is_ascii(m, p, q) else CALLED
+            kind = CALLED if has_high_bits(m, p, q) else TEXT
         if kind == CALLED:
             self._call(i, packet, p, q)
         elif kind == TEXT:

@@ -18,14 +18,14 @@ from schemas.twin.odd import LARGE_BYTES, Odd
 if cython.compiled:
     from cython.cimports.schemas.twin.documents import document
     from cython.cimports.schemas.twin.packed import little, packed
-    from cython.cimports.schemas.twin.readings import is_ascii
     from cython.cimports.schemas.twin.values import avro_number, base64, copy, json_number, uuid
+    from cython.cimports.schemas.twin.words import has_high_bits
     from cython.cimports.schemas.twin.writer import Writer
 else:
     from schemas.twin.documents import document
     from schemas.twin.packed import little, packed
-    from schemas.twin.readings import is_ascii
     from schemas.twin.values import avro_number, base64, copy, json_number, uuid
+    from schemas.twin.words import has_high_bits
     from schemas.twin.writer import Writer
 
 FLOAT32 = cython.declare(cython.int, kinds.FLOAT32)
@@ -250,10 +250,10 @@ class ImageWriter(Writer):
         elif kind == CALLED:
             self._call(place, message, p, q)
         elif kind == NARROW:
-            if is_ascii(m, p, q):
-                self._text(m, p, q)
-            else:
+            if has_high_bits(m, p, q):
                 self._call(place, message, p, q)
+            else:
+                self._text(m, p, q)
         elif kind == LABEL:
             self._label(place, little(m, p, q))
         elif kind == DOCUMENT:

@@ -5,7 +5,6 @@ cdef Py_ssize_t varint_end(const unsigned char* m, Py_ssize_t p, Py_ssize_t n) e
 cdef long long long_of(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -9223372036854775807
 cdef Py_ssize_t avro_end(int kind, const unsigned char* m, Py_ssize_t p, Py_ssize_t n) except? -1
 cdef Py_ssize_t json_end(const unsigned char* m, Py_ssize_t p, Py_ssize_t n) except? -1
-cdef bint is_ascii(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) noexcept
 cdef int see_utf8(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -1
 cdef long long twos_complement(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -9223372036854775807
 cdef long long instant(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -9223372036854775807

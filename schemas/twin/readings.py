@@ -155,19 +155,9 @@ def json_end(m: cython.p_const_uchar, p: cython.Py_ssize_t, n: cython.Py_ssize_t
 @cython.exceptval(-1)
 def see_utf8(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.int:
     """Raise UnicodeDecodeError unless the bytes are UTF-8."""
-    if not is_ascii(m, p, q):
+    if has_high_bits(m, p, q):
         m[p:q].decode("utf-8")
     return 0
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def is_ascii(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.bint:
-    every: cython.uchar = 0
-    i: cython.Py_ssize_t
-    for i in range(p, q):
-        every |= m[i]
-    return every < 128
 
 
 @cython.cfunc
