@@ -134,7 +134,7 @@ def _read(case: Case, op: str, event: bytes) -> list[tuple[str, Row | None, Row 
 
 
 @pytest.mark.parametrize("twin", MODULES)
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), cases(), st.sampled_from(list(Format)), st.booleans())
 def test_the_twin_writes_what_reading_and_encoding_writes(
     twin: Twin | None, data: st.DataObject, case: Case, format_: Format, damage: bool
@@ -324,7 +324,7 @@ CELLS = [pytest.param(unbuilt("cells"), id="unbuilt"), pytest.param(built("cells
 
 
 @pytest.mark.parametrize("module", CELLS)
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), cases(), st.sampled_from(list(Format)), st.booleans())
 def test_the_twin_writes_rows_that_were_sent_as_reading_and_encoding_does(
     module: ModuleType | None, data: st.DataObject, case: Case, format_: Format, damage: bool
