@@ -24,6 +24,7 @@ from botocore.exceptions import (
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import AwsTarget, Encryption
+from schemas.findings import Finding, Severity
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
@@ -152,6 +153,21 @@ def encryption(target: Encryption) -> dict[str, str]:
     if target.server_side_encryption_kms_key_id and target.encryption_mode == "sse-kms":
         headers["SSEKMSKeyId"] = target.server_side_encryption_kms_key_id
     return headers
+
+
+def bucket_findings(store: Any, bucket: str, **owner: str) -> list[Finding]:
+    """Return that a bucket cannot be seen by a client of S3, if so. Never writes."""
+    try:
+        store.head_bucket(Bucket=bucket, **owner)
+    except ClientError as error:
+        # A HEAD has no body: the status is all that the service says.
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        message = f"the bucket {bucket} cannot be seen (status {status})"
+        remedy = "create it, and give the role the policy that `tailrace plan` shows"
+        return [Finding(Severity.BLOCKS, "bucket-missing", message, remedy=remedy)]
+    except BotoCoreError as error:
+        raise classify(error, f"looking for the bucket {bucket}") from error
+    return []
 
 
 def code_of(error: Exception) -> str:

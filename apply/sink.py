@@ -57,6 +57,8 @@ class Gathering:
     bytes: int
     """Size of the records in Kafka."""
     interval_s: float
+    reads_only: bool = False
+    """Only rows of full loads are waited for: a batch that has none is flushed, unless some have been gathered."""
 
 
 @dataclass(frozen=True, slots=True)

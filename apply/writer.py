@@ -280,6 +280,8 @@ class Writer:
         if wanted is None or not self.patient or not batch.next:
             return False
         if not self.is_open:
+            if wanted.reads_only and not batch.has_reads:
+                return False
             self._gathering_since = clock.monotonic()
         self._gathered_bytes += batch.byte_count
         return self._gathered_bytes < wanted.bytes and clock.monotonic() - self._gathering_since < wanted.interval_s

@@ -141,7 +141,7 @@ def _parsed(document: Any) -> Any:
     try:
         return json.loads(document)
     except ValueError:
-        if "@prefix" in document or "rr:" in document:
+        if "@prefix" in document or "rr:" in document or "/ns/r2rml#" in document:
             raise ValueError(
                 "this is R2RML, which makes RDF: Tailrace writes property graphs alone; map the tables by rules in JSON"
             ) from None

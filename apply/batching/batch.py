@@ -98,6 +98,11 @@ class Batch:
     row_count: int = 0
     byte_count: int = 0
 
+    @property
+    def has_reads(self) -> bool:
+        """Whether a row of a full load is in it."""
+        return any(segment.net.has_reads for segments in self.segments.values() for segment in segments)
+
     def rows_by_topic(self) -> dict[str, int]:
         """Count the records of each topic."""
         counts: dict[str, int] = {}

@@ -29,8 +29,8 @@ class NetChanges:
     """
 
     __slots__ = (
-        "_key_of", "_records", "deletes", "only_reads", "sequence", "sequential", "staging", "table", "updates",
-        "upserts",
+        "_key_of", "_records", "deletes", "has_reads", "only_reads", "sequence", "sequential", "staging", "table",
+        "updates", "upserts",
     )  # fmt: skip
 
     def __init__(self, table: TableSchema, *, history: bool = False, staging: Staging | None = None) -> None:
@@ -47,6 +47,8 @@ class NetChanges:
         self.sequence: list[Change] = []
         self.only_reads = True
         """Whether every change so far was a row of the full load."""
+        self.has_reads = False
+        """Whether any was."""
         self._key_of = _key_getter(table.key)
 
     def add(
@@ -59,6 +61,8 @@ class NetChanges:
         """
         if ops != {"r"}:
             self.only_reads = False
+        if "r" in ops:
+            self.has_reads = True
         if self.sequential:
             self.sequence.extend(changes)
         elif ops <= {"r", "c"} and not self.updates and not self.deletes:

@@ -107,12 +107,12 @@ OPENSEARCH = (
 )
 
 NEPTUNE = (
-    ROLE,
-    meaningless("S3BucketName", "rows go by Gremlin, not by files"),
-    meaningless("S3BucketFolder", "rows go by Gremlin, not by files"),
-    differently("ErrorRetryDuration", RETRIES),
-    meaningless("MaxFileSize", "rows go by Gremlin, not by files"),
-    differently("MaxRetryCount", RETRIES),
+    honoured(ROLE.name, ROLE.ours, here="assumed to sign requests and to write the bucket, and named to the loader"),
+    honoured("S3BucketName", "s3_bucket_name"),
+    honoured("S3BucketFolder", "s3_bucket_folder"),
+    honoured("ErrorRetryDuration", "error_retry_duration"),
+    honoured("MaxFileSize", "max_file_size"),
+    honoured("MaxRetryCount", "max_retry_count"),
     honoured("IamAuthEnabled", "iam_auth_enabled"),
 )
 

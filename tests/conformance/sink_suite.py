@@ -523,11 +523,13 @@ class SinkSuite(UnderLoad, UnderDeath):
         sink.prepare(ORDERS)
         load = TableBatch(ORDERS, upserts=[(1, "a", None), (2, "b", None)], fresh=True)
         changes = [TableBatch(ORDERS, deletes=[(1,), (2,)]), TableBatch(ORDERS, upserts=[(2, "again", None)])]
+        where = [TopicPartition(f"shop.{ORDERS.name}", 0)]
         for count in (1, 2):
+            sink.load_offsets(where)
             # Who takes over before the first checkpoint begins at the load; the table may be empty by then.
             self.write(sink, load, *changes[:count])
             other = self.other_sink(sink)
-            other.load_offsets([TopicPartition(f"shop.{ORDERS.name}", 0)])
+            other.load_offsets(where)
             other.prepare(ORDERS)
             self.write(other, load, *changes)
             assert self.rows(sink, ORDERS) == {(2, "again", None)}

@@ -1,7 +1,8 @@
-"""Barriers of one replication and target, as vertices: an arrival is a property."""
+"""Barriers and loads of one replication and target, as vertices: an arrival, or a claim, is a property."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from apply.sink import Arrival, TopicPartition
@@ -9,15 +10,24 @@ from apply.sinks.neptune import gremlin
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.gremlin import text
 from runtime import clock
+from schemas.table import TableName, TableSchema
 
 LABEL = "tailrace_barrier"
 ARRIVED = "at "
 """How a property begins that a partition's arrival makes."""
 
+LOAD = "tailrace_load"
+"""Label of the vertices that say of a table whether its rows may be loaded, and by whom."""
+
 SWEEP_VERTICES = 1_000
 SWEEPS_MAX = 10
 """So many memories of deletions at most are removed at a time: of each request, and of requests."""
 SWEEP_EVERY_S = 600
+
+
+def by(partition: TopicPartition) -> str:
+    """Return the property that names a partition's owner."""
+    return f"by {partition.topic}/{partition.partition}"
 
 
 class ControlVertices:
@@ -51,7 +61,34 @@ class ControlVertices:
         found = f"g.V().hasLabel('{LABEL}').has('owner',{text(self._owner)})"
         (count,) = self._client.send([f"{found}.count()"], "counting barriers")
         self._client.send([f"{found}.drop().iterate()"], "removing barriers")
+        loads = f"g.V().hasLabel('{LOAD}').has('owner',{text(self._owner)})"
+        self._client.send([f"{loads}.drop().iterate()"], "removing notes of loads")
         return [f"removed {count} barriers"]
+
+    def loading(self, table: TableName) -> dict[str, Any] | None:
+        """Return what is known of a table's load; None if nothing is. Names: see `claim`."""
+        found = self._client.send([f"g.V({self._load_id(table)}).valueMap()"], "looking at a load")
+        return {name: value[0] for name, value in found[0].items()} if found else None
+
+    def claim(self, table: TableSchema, partitions: Iterable[TopicPartition], owner: str, is_empty: bool) -> None:
+        """Note whose partitions are from now on, durably and at once.
+
+        When a table is first met, `empty` says whether it was, and `version` which one it had; `ended` comes later.
+        """
+        claims = "".join(f".property(single,{text(by(p))},{text(owner)})" for p in partitions)
+        self._client.send([f"{self._noted(table, is_empty)}{claims}.iterate()"], "claiming partitions")
+
+    def end_load(self, table: TableSchema) -> None:
+        """Note that rows of a table's load are not alone any more."""
+        self._client.send(
+            [f"{self._noted(table, False)}.property(single,'ended',1).iterate()"], "noting the end of a load"
+        )
+
+    def begin_load(self, table: TableSchema) -> None:
+        """Note that a table is empty: its rows may be loaded."""
+        vertex = f"g.V({self._load_id(table.name)})"
+        known = f"{vertex}.property(single,'empty',1).property(single,'version',{table.version}).iterate()"
+        self._client.send([f"{vertex}.properties('ended').drop().iterate()", known], "noting that a table is empty")
 
     def sweep(self) -> None:
         """Remove, now and then, what is known of deletions that were long ago; more often while there are many."""
@@ -74,6 +111,13 @@ class ControlVertices:
         statement += f".property(single,{text(name)},1).valueMap()"
         found: dict[str, Any] = self._client.send([statement], "changing a barrier")[0]
         return found
+
+    def _noted(self, table: TableSchema, is_empty: bool) -> str:
+        made = f"[(T.label):'{LOAD}','owner':{text(self._owner)},'empty':{int(is_empty)},'version':{table.version}]"
+        return f"g.mergeV([(T.id):{self._load_id(table.name)}]).option(Merge.onCreate,{made})"
+
+    def _load_id(self, table: TableName) -> str:
+        return text(f"tailrace/load/{self._owner}/{table}")
 
     def _id(self, barrier: str) -> str:
         return text(f"tailrace/barrier/{self._owner}/{barrier}")

@@ -17,8 +17,8 @@ from typing import Any
 
 from apply.frames.guarded import KeyTexts
 from apply.sinks.neptune import gremlin
-from apply.sinks.neptune.gremlin import text
-from apply.sinks.neptune.values import Literal, Template, natural, of_column, of_text
+from apply.sinks.neptune.gremlin import Typed, text
+from apply.sinks.neptune.values import Make, Template, kind_of, kind_wanted, natural, of_column, of_text
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.graph_mapping import RESERVED, EdgeDefinition, GraphMapping, GraphProperty, VertexDefinition
@@ -58,13 +58,16 @@ class _Properties:
 
     def __init__(self, table: TableSchema, mapped: Sequence[GraphProperty] | None) -> None:
         """Raises TARGET_SCHEMA."""
-        self._made: list[tuple[str, Template, Literal]] = []
+        self._made: list[tuple[str, Template, Make]] = []
+        self.kinds: list[tuple[str, str]] = []
+        """Each one's name and type, but for values that the type does not have: they are texts."""
         if mapped is None:
             for place, column in enumerate(table.columns):
                 if column.name.startswith(RESERVED):
                     raise unfit(table, f"names of columns that begin with {RESERVED} are taken", "rename the column")
                 template = Template.column(table, place)
-                self._made.append((text(column.name), template, natural(column.type)))
+                self._made.append((column.name, template, natural(column.type)))
+                self.kinds.append((column.name, kind_of(column.type)))
             return
         for each in mapped:
             template = Template.parsed(table, each.property_value_template)
@@ -73,15 +76,16 @@ class _Properties:
                 make = _maker(table, template, wanted)
             except ValueError as error:
                 raise unfit(table, f"the property {each.property_name}: {error}", "change `graph_mapping`") from error
-            self._made.append((text(each.property_name), template, make))
+            self._made.append((each.property_name, template, make))
+            self.kinds.append((each.property_name, kind_wanted(wanted)))
 
     def are_known(self, row: Row) -> bool:
         """Tell whether a row, of which a part may be known, tells all of them."""
         return not any(row[i] is UNCHANGED for _, template, _ in self._made for i in template.columns)
 
-    def of_row(self, row: Row) -> dict[str, str | None]:
-        """Return literals by literal names; None for what is null; what is not known is left out. Raises ValueError."""
-        found: dict[str, str | None] = {}
+    def of_row(self, row: Row) -> dict[str, Typed | None]:
+        """Return values by names; None for what is null; what is not known is left out. Raises ValueError."""
+        found: dict[str, Typed | None] = {}
         for name, template, make in self._made:
             value = row[template.single] if template.single is not None else template.of_row(row)
             if value is UNCHANGED:
@@ -111,8 +115,8 @@ class Element:
         self.is_edge = ends is not None
         self.ends = ends
         self._properties = properties
-        self._own = text(f"{gremlin.SEQUENCE}.{name}")
-        self._row = text(f"{gremlin.ROW}.{name}")
+        self._own_name, self._row_name = f"{gremlin.SEQUENCE}.{name}", f"{gremlin.ROW}.{name}"
+        self._own, self._row = text(self._own_name), text(self._row_name)
         self._stripped = stripped
         key = frozenset(table.key)
         self.lacks_key = not key <= id_.columns
@@ -127,6 +131,12 @@ class Element:
         return self._own
 
     @property
+    def kinds(self) -> list[tuple[str, str]]:
+        """Name and type of each property that it may have."""
+        own = [(self._own_name, "Long")]
+        return [*self._properties.kinds, *own, *([(self._row_name, "String")] if self.moves else ())]
+
+    @property
     def letter(self) -> str:
         """What a traversal over elements begins with."""
         return "E" if self.is_edge else "V"
@@ -138,6 +148,14 @@ class Element:
             raise ValueError("an id is made of columns that the log does not hold")
         return None if any(each is None for each in found) else tuple(found)
 
+    def values(self, row: Row, change: Change) -> dict[str, Typed | None]:
+        """Return its properties, as far as a row tells them. Raises ValueError for one that cannot be."""
+        values = self._properties.of_row(row)
+        values[self._own_name] = Typed("Long", str(change.seq))
+        if self.moves:
+            values[self._row_name] = Typed("String", change.key)
+        return values
+
     def write(self, row: Row, change: Change, into: Statements) -> None:
         """Add what writes a whole row. Raises ValueError for a value that a property cannot take."""
         place = self.place(row)
@@ -145,7 +163,7 @@ class Element:
             if not self.is_shared:
                 self.delete(None, change, into)
             return
-        values = self._values(row, change)
+        values = self.values(row, change)
         guards = [f"__.{self.letter}({text(place[0])})"]
         if self.moves:
             guards.append(f"__.{self._of_row(change)}")
@@ -178,7 +196,7 @@ class Element:
             if self._properties.are_known(row):
                 self.write(row, change, into)
             return
-        values = gremlin.properties(self._values(row, change), self._single)
+        values = gremlin.properties(self.values(row, change), self._single)
         into.then.append(f"g.{self.letter}({text(place[0])}).has({self._own},lt({change.seq}L)){values}.iterate()")
 
     def delete(self, id_: str | None, change: Change, into: Statements) -> None:
@@ -212,13 +230,6 @@ class Element:
 
     def _of_row(self, change: Change) -> str:
         return f"{self.letter}().has({self._row},{text(change.key)})"
-
-    def _values(self, row: Row, change: Change) -> dict[str, str | None]:
-        values = self._properties.of_row(row)
-        values[self._own] = gremlin.long(change.seq)
-        if self.moves:
-            values[self._row] = text(change.key)
-        return values
 
     def _made(self, place: tuple[str, ...]) -> str:
         if self.ends is None:
@@ -317,7 +328,7 @@ def _edge(table: TableSchema, name: str, edge: EdgeDefinition, labels: Mapping[s
     return Element(table, name, id_, edge.edge_id_template.label, properties, (begin, end))
 
 
-def _maker(table: TableSchema, template: Template, wanted: str) -> Literal:
+def _maker(table: TableSchema, template: Template, wanted: str) -> Make:
     if template.single is not None:
         return of_column(table.columns[template.single].type, wanted)
     if wanted == "date":

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 SEQUENCE = "tailrace_seq"
 """How properties begin that hold the commit sequence of a definition's last change."""
@@ -35,9 +37,26 @@ def _escape(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-def long(value: int) -> str:
-    """Return a literal of a 64-bit number."""
-    return f"{value}L"
+class Typed(NamedTuple):
+    """A value of a property."""
+
+    kind: str
+    """Its type, by the name that the loader has for it: `Bool`, `Int`, `Long`, `Double`, `String`, `Date`."""
+    text: str
+    """The value as text: numbers in digits, a date in ISO 8601 with milliseconds and `Z`."""
+
+
+_FORMS = {"Bool": "{}", "Int": "{}", "Long": "{}L", "Double": "{}d", "Date": "datetime('{}')"}
+
+
+def literal(value: Typed) -> str:
+    """Return a value's literal."""
+    form = _FORMS.get(value.kind)
+    return text(value.text) if form is None else form.format(value.text)
+
+
+name = lru_cache(4_096)(text)
+"""Return a literal of a property's name."""
 
 
 def remember(memory: str, seq: int, at_s: int) -> str:
@@ -70,11 +89,12 @@ def merge_edge(id_: str, label: str, ends: tuple[str, str]) -> str:
     return f".mergeE([(T.id):{id_}]).option(Merge.onCreate,{made})"
 
 
-def properties(values: Mapping[str, str | None], single: str) -> str:
-    """Return steps that write properties, literals by their literal names; None: it is to go."""
-    gone = ",".join(name for name, value in values.items() if value is None)
+def properties(values: Mapping[str, Typed | None], single: str) -> str:
+    """Return steps that write properties, by their names; None: it is to go."""
+    gone = ",".join(name(each) for each, value in values.items() if value is None)
     drop = f".sideEffect(__.properties({gone}).drop())" if gone else ""
-    return drop + "".join(f".property({single}{n},{v})" for n, v in values.items() if v is not None)
+    written = (f".property({single}{name(n)},{literal(v)})" for n, v in values.items() if v is not None)
+    return drop + "".join(written)
 
 
 def drop_edges(found: str, own: str, seq: int) -> str:

@@ -1,20 +1,23 @@
 """The Neptune sink: vertices and edges made of rows, with the commit sequence of each row's last change beside them.
 
 A request is a transaction of Neptune's, and each of its statements looks at the sequence of what it writes: of the
-element, and of the memory that a deleted one left. So what comes again, or late, changes nothing.
+element, and of the memory that a deleted one left. So what comes again, or late, changes nothing. Rows of a full load
+may go by files instead: see `loads`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
-from apply.sink import Rejection, TableBatch
+from apply.sink import Gathering, Rejection, TableBatch, TopicPartition
 from apply.sinks.neptune import gremlin
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.control import ControlVertices
 from apply.sinks.neptune.elements import Change, Element, Elements, Statements
+from apply.sinks.neptune.load_files import can_load
+from apply.sinks.neptune.loads import KB, Loads
 from runtime import clock
 from schemas.errors import TailraceError
 from schemas.neptune_target import NeptuneTarget
@@ -39,12 +42,42 @@ class _Row:
 class NeptuneSink(GuardedSink):
     """One cluster's graph, as one appliers' process sees it."""
 
-    def __init__(self, replication: str, target_name: str, target: NeptuneTarget) -> None:
+    def __init__(self, replication: str, target_name: str, target: NeptuneTarget, *, loads: bool = True) -> None:
+        """`loads`: rows of full loads may go by files, where the target has a bucket."""
         self._target = target
         self._client = Client(target)
         self._control = ControlVertices(self._client, f"{replication}/{target_name}", target.deleted_kept_s)
         super().__init__(self._control)
         self._elements = PerTable(lambda table: Elements(table, target.graph_mapping))
+        self._unloadable = PerTable(lambda table: [e for e in self._elements(table).all if not can_load(e)])
+        self._loads: Loads | None = None
+        if target.s3_bucket_name is not None and loads:
+            owner = (replication, target_name)
+            self._loads = Loads(self._client, self._control, target, owner, self._elements, self.is_empty)
+            gathering = Gathering(target.max_file_size * KB, target.load_interval_s, reads_only=True)
+            self.capabilities = replace(self.capabilities, gathering=gathering)
+
+    def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """See `Sink`. Whose loads these partitions are is noted when rows of them come."""
+        self.release(partitions)
+        return super().load_offsets(partitions)
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Sink`."""
+        if self._loads is not None:
+            self._loads.release(partitions)
+
+    def flush(self) -> None:
+        """Let what was gathered be loaded, and wait for it."""
+        if self._loads is not None:
+            self._loads.finish()
+        super().flush()
+
+    def rollback(self) -> None:
+        """Give up what was gathered."""
+        if self._loads is not None:
+            self._loads.abandon()
+        super().rollback()
 
     def prepare(self, table: TableSchema) -> None:
         """Check that rows can be elements. Raises TARGET_SCHEMA. A graph has nothing that must be made before."""
@@ -60,7 +93,8 @@ class NeptuneSink(GuardedSink):
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write a batch; return the rows that Neptune does not take. What was written is durable."""
         elements, rejections = self._elements(batch.table), list[Rejection]()
-        for made in (self._deletes(batch, elements), self._rows(batch, elements, rejections)):
+        loaded = self._loads.take_in(batch, elements) if self._loads is not None else ()
+        for made in (self._deletes(batch, elements), self._rows(batch, elements, rejections, loaded)):
             fitting = (row for row in made if _fits(batch, row, rejections))
             for some in requests(
                 fitting, lambda row: row.statements.size, self._target.request_statements, self._target.request_bytes
@@ -71,6 +105,9 @@ class NeptuneSink(GuardedSink):
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Remove every element of the tables' rows. Everybody waits at the barrier meanwhile."""
+        if self._loads is not None:
+            self._loads.finish()
+            self._loads.settle_all(tables)
         for table in tables:
             for element in self._elements(table).all:
                 while self._client.send(
@@ -78,6 +115,8 @@ class NeptuneSink(GuardedSink):
                 )[0]:
                     self._client.send([element.clear(CLEARED_AT_ONCE)], f"emptying {table.name}")
                     self._client.send(gremlin.sweep(), "removing vertices that nothing needs")
+        if self._loads is not None:
+            self._loads.begin_again(tables)
 
     def drop(self, table: TableSchema) -> None:
         """Remove every element of the table's rows."""
@@ -85,10 +124,14 @@ class NeptuneSink(GuardedSink):
         self._columns.pop(table.name, None)
 
     def complete_load(self, table: TableSchema) -> None:
-        """See `Sink`. Neptune has every property in an index."""
+        """Let rows that are read again go by Gremlin. Neptune has every property in an index."""
+        if self._loads is not None:
+            self._loads.end(table)
 
     def close(self) -> None:
         """Close the connection."""
+        if self._loads is not None:
+            self._loads.close()
         self._client.close()
 
     def _deletes(self, batch: TableBatch, elements: Elements) -> Iterator[_Row]:
@@ -98,11 +141,14 @@ class NeptuneSink(GuardedSink):
                 element.delete(elements.id_of_key(element, key), change, statements)
             yield _Row("deletes", i, statements)
 
-    def _rows(self, batch: TableBatch, elements: Elements, rejections: list[Rejection]) -> Iterator[_Row]:
+    def _rows(
+        self, batch: TableBatch, elements: Elements, rejections: list[Rejection], loaded: Collection[int]
+    ) -> Iterator[_Row]:
         for i, row in enumerate(batch.upserts):
+            some: Iterable[Element] = self._unloadable(batch.table) if i in loaded else elements.all
             change, statements = _change(batch, "upserts", i, elements.keys.of_row(row)), Statements()
             try:
-                for element in elements.all:
+                for element in some:
                     element.write(row, change, statements)
             except ValueError as error:
                 rejections.append(rejection(batch.table, "upserts", i, str(error)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from apply import aws
 from apply.frames.guarded import table_findings
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.reader import NeptuneReader
 from apply.sinks.neptune.sink import NeptuneSink
+from apply.sinks.neptune.staging import Staging
 from schemas.findings import Finding, Severity
 from schemas.neptune_target import NeptuneTarget
 from schemas.settings import Settings
@@ -18,7 +20,9 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> NeptuneSink:
     """Return the sink of a target. Connects when it is first used."""
-    return NeptuneSink(settings.name, target, _section(settings, target))
+    # Who reads again what Debezium has read cannot be told: there may be changes that no topic has.
+    loads = settings.source.engine != "debezium"
+    return NeptuneSink(settings.name, target, _section(settings, target), loads=loads)
 
 
 def open_reader(settings: Settings, target: str) -> NeptuneReader:
@@ -51,19 +55,50 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
                     message = f"rows with one id share the edge of {element.name}: it goes with the row that wrote last"
                     remedy = "let the edge's `template` hold the key"
                     found.append(Finding(Severity.WARNS, "shared-edge", message, table.name, remedy))
+        if section.s3_bucket_name is not None:
+            found += _bucket_findings(section, client)
     finally:
         client.close()
     return found
 
 
+def _bucket_findings(section: NeptuneTarget, client: Client) -> list[Finding]:
+    """See that the loader answers, and that the bucket may be seen."""
+    client.loads("?limit=1", "asking the loader")
+    staging = Staging(section, "plan", "plan")
+    try:
+        return aws.bucket_findings(staging.client, section.s3_bucket_name or "")
+    finally:
+        staging.close()
+
+
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
-    """Return the IAM policy's statement for the role."""
-    statement = {
-        "Effect": "Allow",
-        "Action": ["neptune-db:ReadDataViaQuery", "neptune-db:WriteDataViaQuery", "neptune-db:DeleteDataViaQuery"],
-        "Resource": "arn:aws:neptune-db:REGION:ACCOUNT:CLUSTER-RESOURCE-ID/*",
-    }
-    return [json.dumps({"Version": "2012-10-17", "Statement": [statement]})]
+    """Return the IAM policy of the role that appliers have, and that of the role by which Neptune reads the bucket."""
+    section = _section(settings, target)
+    actions = ["ReadDataViaQuery", "WriteDataViaQuery", "DeleteDataViaQuery"]
+    cluster = "arn:aws:neptune-db:REGION:ACCOUNT:CLUSTER-RESOURCE-ID/*"
+    if section.s3_bucket_name is None:
+        return [_policy([_allowed(actions, "neptune-db", cluster)])]
+    bucket = f"arn:aws:s3:::{section.s3_bucket_name}"
+    folder = section.s3_bucket_folder.strip("/")
+    objects = f"{bucket}/{folder}/*" if folder else f"{bucket}/*"
+    actions += ["StartLoaderJob", "GetLoaderJobStatus", "ListLoaderJobs"]
+    listing = _allowed(["ListBucket"], "s3", bucket)
+    ours = [_allowed(actions, "neptune-db", cluster), _allowed(["PutObject", "DeleteObject"], "s3", objects), listing]
+    theirs = [_allowed(["GetObject"], "s3", objects), listing]
+    if section.encryption_mode == "sse-kms":
+        key = section.server_side_encryption_kms_key_id or "*"
+        ours.append(_allowed(["GenerateDataKey"], "kms", key))
+        theirs.append(_allowed(["Decrypt"], "kms", key))
+    return [_policy(ours), _policy(theirs)]
+
+
+def _allowed(actions: Sequence[str], service: str, resource: str) -> dict[str, object]:
+    return {"Effect": "Allow", "Action": [f"{service}:{action}" for action in actions], "Resource": resource}
+
+
+def _policy(statements: Sequence[dict[str, object]]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 def _section(settings: Settings, target: str) -> NeptuneTarget:

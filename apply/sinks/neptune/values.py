@@ -1,4 +1,4 @@
-"""Values as literals of properties, and templates that make texts of rows.
+"""Values of properties with their types, and templates that make texts of rows.
 
 Neptune has no decimals: without a type of the mapping's what no number of Gremlin holds is its exact text.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from apply.sinks.neptune import gremlin
+from apply.sinks.neptune.gremlin import Typed
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.graph_mapping import parts
@@ -26,33 +26,57 @@ FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 _WHOLE = {"byte": 7, "short": 15, "int": 31, "long": 63}
 """Bits of the largest number."""
 _TRUTH = {"true": "true", "t": "true", "1": "true", "false": "false", "f": "false", "0": "false"}
-_INT = (Family.INT16, Family.INT32)
-_LONG = (Family.INT64, Family.UINT32)
+_NATURAL = {
+    Family.BOOLEAN: "Bool",
+    Family.INT16: "Int",
+    Family.INT32: "Int",
+    Family.INT64: "Long",
+    Family.UINT32: "Long",
+    Family.FLOAT32: "Double",
+    Family.FLOAT64: "Double",
+}
+_WANTED = {
+    "bool": "Bool",
+    "byte": "Int",
+    "short": "Int",
+    "int": "Int",
+    "long": "Long",
+    "float": "Double",
+    "double": "Double",
+    "string": "String",
+    "date": "Date",
+}
+"""What values of a mapping's types are written as."""
 
-Literal = Callable[[Any], str]
-"""From a canonical value, not None, to its literal. Raises ValueError for what it has none for."""
+Make = Callable[[Any], Typed]
+"""From a canonical value, not None, to what is written of it. Raises ValueError for what there is nothing for."""
 
 Part = tuple[int, Callable[[Any], str]]
 """A column, and what makes text of its values."""
 
 
-def natural(type_: LogicalType) -> Literal:
-    """Return what makes literals that say a value exactly: numbers, truth, or text."""
-    family = type_.family
-    if family is Family.BOOLEAN:
-        return lambda value: "true" if value else "false"
-    if family in _INT:
-        return str
-    if family in _LONG:
-        return gremlin.long
-    form = plain(type_)
-    if family in (Family.FLOAT32, Family.FLOAT64):
-        return lambda value: _double(value) if math.isfinite(value) else gremlin.text(str(form(value)))
-    return lambda value: gremlin.text(form(value))
+def kind_of(type_: LogicalType) -> str:
+    """Return the type of the property that a column is without a mapping."""
+    return _NATURAL.get(type_.family, "String")
 
 
-def of_column(type_: LogicalType, wanted: str) -> Literal:
-    """Return what makes literals of the type that a mapping wants. Raises ValueError for a type that fits no value."""
+def kind_wanted(wanted: str) -> str:
+    """Return the type of the property that a mapping wants to be `wanted`."""
+    return _WANTED[wanted]
+
+
+def natural(type_: LogicalType) -> Make:
+    """Return what says a value exactly: as a number, truth, or text."""
+    kind, form = kind_of(type_), plain(type_)
+    if kind == "Bool":
+        return lambda value: Typed(kind, "true" if value else "false")
+    if kind == "Double":
+        return lambda value: Typed(kind, repr(value)) if math.isfinite(value) else Typed("String", str(form(value)))
+    return lambda value: Typed(kind, str(form(value)))
+
+
+def of_column(type_: LogicalType, wanted: str) -> Make:
+    """Return what makes values of the type that a mapping wants. Raises ValueError for a type that fits no value."""
     if wanted != "date":
         say = _said(type_)
         return lambda value: of_text(say(value), wanted)
@@ -63,22 +87,21 @@ def of_column(type_: LogicalType, wanted: str) -> Literal:
     raise ValueError("a property of the type Date is made of one column of dates or times")
 
 
-def of_text(text: str, wanted: str) -> str:
-    """Return a text as a literal of a type. Raises ValueError for what is none of it."""
+def of_text(text: str, wanted: str) -> Typed:
+    """Return a text as a value of a type. Raises ValueError for what is none of it."""
+    kind = _WANTED[wanted]
     if wanted == "string":
-        return gremlin.text(text)
+        return Typed(kind, text)
     if wanted == "bool" and text.lower() in _TRUTH:
-        return _TRUTH[text.lower()]
+        return Typed(kind, _TRUTH[text.lower()])
     if bits := _WHOLE.get(wanted):
         number = int(text)
         if not -1 << bits <= number < 1 << bits:
             raise ValueError(f"a number is no {wanted}")
-        return gremlin.long(number) if wanted == "long" else str(number)
-    if wanted in ("float", "double"):
+        return Typed(kind, str(number))
+    if kind == "Double":
         found = float(text)
-        if not math.isfinite(found):
-            return gremlin.text(text)
-        return _double(found)
+        return Typed(kind, repr(found)) if math.isfinite(found) else Typed("String", text)
     raise ValueError(f"a text of {len(text)} characters is no {wanted}")
 
 
@@ -138,12 +161,8 @@ def _place(table: TableSchema, name: str) -> int:
     )
 
 
-def _double(value: float) -> str:
-    return f"{value!r}d"
-
-
-def _date(us: int) -> str:
+def _date(us: int) -> Typed:
     if not FIRST_US <= us <= LAST_US:
         raise ValueError("a time is not of the years 1 to 9999")
     # Neptune's dates count milliseconds.
-    return f"datetime('{zoned_text(us - us % 1000)[:23]}Z')"
+    return Typed("Date", f"{zoned_text(us - us % 1000)[:23]}Z")

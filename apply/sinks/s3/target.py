@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from botocore.exceptions import ClientError
-
 from apply import aws
 from apply.frames.row_files.reading import FilesReader
 from apply.frames.row_files.sink import RowFilesSink
 from apply.sinks.s3.catalog import GlueCatalog, database_of
 from apply.sinks.s3.store import BucketStore
 from schemas.file_targets import S3Target
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -37,18 +35,9 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
     store = BucketStore(section)
     owner = {"ExpectedBucketOwner": section.expected_bucket_owner} if section.expected_bucket_owner else {}
     try:
-        store.client.head_bucket(Bucket=section.bucket_name, **owner)
-    except ClientError as error:
-        # A HEAD has no body: the status is all that the service says.
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        message = f"the bucket {section.bucket_name} cannot be seen (status {status})"
-        remedy = "create it, and give the role the policy that `tailrace plan` shows"
-        return [Finding(Severity.BLOCKS, "bucket-missing", message, remedy=remedy)]
-    except aws.AwsError as error:
-        raise aws.classify(error, f"looking for the bucket {section.bucket_name}") from error
+        return aws.bucket_findings(store.client, section.bucket_name, **owner)
     finally:
         store.close()
-    return []
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:

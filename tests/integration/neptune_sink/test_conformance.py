@@ -13,6 +13,7 @@ import pytest
 from apply.sink import Rejection, Sink, TableBatch
 from apply.sinks.neptune.sink import NeptuneSink
 from deploy.local.gremlin import GremlinServer
+from deploy.local.s3 import S3Server
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.neptune_target import NeptuneTarget
@@ -21,6 +22,8 @@ from schemas.types import Family, LogicalType
 from schemas.types.plain import canonical
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import EVENTS, INT64, STRING, SinkSuite
+from tests.integration.s3_sink.test_conformance import make_bucket
+from tests.kit.neptune_loader import ROLE, NeptuneLoader
 
 pytestmark = pytest.mark.integration
 
@@ -28,28 +31,85 @@ pytestmark = pytest.mark.integration
 def ask(server: GremlinServer, statement: str) -> list[Any]:
     """Return what a statement yields, asked by a client of the test's own."""
     body = {"gremlin": statement, "language": "gremlin-lang"}
-    answer = httpx.post(f"{server.url}/gremlin", json=body, timeout=60).raise_for_status()
+    answer = httpx.post(f"{server.url}/gremlin", json=body, timeout=60, verify=False).raise_for_status()
     found: list[Any] = answer.json()["result"]["data"]
     return found
 
 
-class TestNeptune(SinkSuite):
-    @pytest.fixture
-    def sink(self, gremlin_server: GremlinServer) -> Iterator[Sink]:
-        self.server = gremlin_server
-        ask(gremlin_server, "g.V().drop()")
+class _KeptOpen:
+    """A client of S3 that several sinks have."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def close(self) -> None:
+        return
+
+
+class Loading:
+    """A Gremlin Server behind a loader, with a bucket; and sinks that load by files."""
+
+    def __init__(self, server: GremlinServer, bucket_server: S3Server) -> None:
+        ask(server, "g.V().drop()")
+        self.server = server
+        self.s3, self.bucket = make_bucket(bucket_server)
+        self._kept_open = _KeptOpen(self.s3)
+        self.loader = NeptuneLoader(server.url, self.s3)
+        place = {"s3_bucket_name": self.bucket, "s3_bucket_folder": "loads", "load_role_arn": ROLE}
+        self._settings = {**server.settings, **bucket_server.settings, **place, "url": self.loader.url}
         self.opened: list[NeptuneSink] = []
-        yield self.open()
+
+    def open(self, **more: Any) -> NeptuneSink:
+        """Return a new sink."""
+        section = NeptuneTarget.model_validate({"engine": "neptune", **self._settings, **more})
+        sink = NeptuneSink("shop", "graph", section)
+        assert sink._loads is not None
+        # To make a client takes longer than all that a test asks of it.
+        sink._loads._staging._made = self._kept_open
+        self.opened.append(sink)
+        return sink
+
+    @property
+    def files(self) -> list[str]:
+        """The keys of all files."""
+        return [item["Key"] for item in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", ())]
+
+    def forget(self, sink: NeptuneSink) -> None:
+        """Let a sink be that of a process which is dead: it closes nothing."""
+        self.opened.remove(sink)
+        sink._client.close()
+
+    def close(self) -> None:
+        """Close the sinks, and end the loader."""
         for sink in self.opened:
             sink.close()
+        self.loader.close()
+        self.s3.close()
 
-    def open(self) -> Sink:
-        section = NeptuneTarget.model_validate({"engine": "neptune", **self.server.settings})
-        self.opened.append(NeptuneSink("shop", "graph", section))
-        return self.opened[-1]
+
+@pytest.fixture
+def loading(gremlin_server: GremlinServer, s3_server: S3Server) -> Iterator[Loading]:
+    made = Loading(gremlin_server, s3_server)
+    yield made
+    made.close()
+
+
+class TestNeptune(SinkSuite):
+    """Rows of loads go by files, all else by Gremlin."""
+
+    @pytest.fixture
+    def sink(self, loading: Loading) -> Iterator[Sink]:
+        self.loading, self.server = loading, loading.server
+        yield loading.open()
+        for sink in loading.opened:
+            sink.close()
+        assert loading.files == []
 
     def other_sink(self, sink: Sink) -> Sink:
-        return self.open()
+        return self.loading.open()
 
     def read(self, sink: Sink, table: TableSchema) -> list[Row]:
         found = ask(self.server, f"g.V().hasLabel('{table.name.table}').valueMap()")
@@ -60,20 +120,20 @@ class TestNeptune(SinkSuite):
     def fault(self, sink: Sink, number: int) -> Iterator[None]:
         """Let a request be lost, or its answer."""
         client = cast("NeptuneSink", sink)._client
-        send, calls = client.send, iter(range(1000))
+        answer, calls = client._answer, iter(range(1000))
 
-        def lossy(statements: list[str], doing: str) -> list[Any]:
+        def lossy(*request: Any, **more: Any) -> Any:
             if next(calls) != number // 2:
-                return send(statements, doing)
+                return answer(*request, **more)
             if number % 2:
-                send(statements, doing)
+                answer(*request, **more)
             raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
 
-        client.send = lossy  # type: ignore[method-assign]
+        client._answer = lossy  # type: ignore[method-assign]
         try:
             yield
         finally:
-            client.send = send  # type: ignore[method-assign]
+            client._answer = answer  # type: ignore[method-assign]
 
     def test_a_table_without_a_key_is_refused(self, sink: Sink) -> None:
         with pytest.raises(TailraceError) as caught:

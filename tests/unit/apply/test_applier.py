@@ -12,7 +12,7 @@ from apply.batching.batch import Record
 from apply.goal import Goal
 from apply.limits import Limits
 from apply.memory import MemorySink
-from apply.sink import TopicPartition
+from apply.sink import Gathering, TopicPartition
 from apply.trouble.answers import Escalation, Policies
 from apply.trouble.holds import Why
 from apply.trouble.survey import Progress
@@ -147,6 +147,27 @@ def test_rows_of_a_full_load_are_fresh_until_anything_else_comes() -> None:
     rig.settle(member)
     assert not member.sink.batches[-1].fresh
     assert len(rig.target.read(ORDERS.name)) == 40
+
+
+def test_where_only_reads_are_gathered_changes_wait_for_nothing_else() -> None:
+    rig = Rig([ORDERS])
+    rig.topics.put(ORDERS, "c", None, (1, "new", None))
+    sink = MemorySink(rig.target)
+    sink.capabilities = replace(sink.capabilities, gathering=Gathering(1 << 30, 3600, reads_only=True))
+    member = rig.member(take_all=True, other=sink)
+    writer = member.applier.writer
+    rig.settle(member)
+    assert not writer.is_open
+    for op, row in (("r", (2, "read", None)), ("c", (3, "more", None))):
+        rig.topics.put(ORDERS, op, None, row)
+        for _ in range(50):
+            rig.clock.now += 0.05
+            member.applier.step()
+        assert writer.is_open, "once rows are gathered, changes go along"
+    assert set(rig.target.read(ORDERS.name)) == {(1, "new", None)}
+    writer.patient = False
+    rig.settle(member)
+    assert set(rig.target.read(ORDERS.name)) == {(1, "new", None), (2, "read", None), (3, "more", None)}
 
 
 def test_nothing_is_fresh_for_an_applier_that_did_not_see_the_beginning() -> None:

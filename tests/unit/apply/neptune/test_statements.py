@@ -55,9 +55,20 @@ def test_text_stands_in_literals_alone(value: str, literal: str) -> None:
     assert text(value) == literal
 
 
-def test_r2rml_is_refused_by_its_name() -> None:
+@pytest.mark.parametrize(
+    "document",
+    [
+        "@prefix rr: <http://www.w3.org/ns/r2rml#> .",
+        '<#TriplesMap1> rr:logicalTable [ rr:tableName "nodes" ] .',
+        'PREFIX m: <http://www.w3.org/ns/r2rml#>\n<#T> m:logicalTable [ m:tableName "nodes" ] .',
+    ],
+)
+def test_r2rml_is_refused_by_its_name(document: str) -> None:
     with pytest.raises(ValidationError, match="R2RML"):
-        section(graph_mapping="@prefix rr: <http://www.w3.org/ns/r2rml#> .")
+        section(graph_mapping=document)
+
+
+def test_what_is_no_mapping_at_all_is_refused() -> None:
     with pytest.raises(ValidationError, match="JSON"):
         section(graph_mapping="rules:")
 
@@ -97,6 +108,31 @@ def test_a_mapping_is_held_against_the_table() -> None:
         Elements(TABLE, section(graph_mapping=mapping(vertex_properties=[date])).graph_mapping)
     (element,) = Elements(TABLE, section(graph_mapping=mapping(vertex_id_template="{EMP_NAME}")).graph_mapping).all
     assert element.is_shared
+
+
+def test_a_table_has_the_elements_of_all_its_rules() -> None:
+    """In DMS's own examples vertices and edges of a table have a rule each, and a template may hold text."""
+    document = mapping()
+    end = {"vertex_definition_id": "1"}
+    title = {"property_name": "title", "property_value_template": "{emp_name} of us", "property_value_type": "String"}
+    edge = {
+        "from_vertex": {"vertex_id_template": "{emp_id}", **end},
+        "to_vertex": {"vertex_id_template": "{emp_name}", **end},
+        "edge_id_template": {"label": "reportsTo", "template": "{emp_id}_{emp_name}"},
+        "edge_properties": [title, {"property_name": "kind", "property_value_template": "fixed"}],
+    }
+    document["rules"].append({"rule_id": "2", "rule_name": "", "table_name": "nodes", "edge_definitions": [edge]})
+    vertex, reports = Elements(TABLE, section(graph_mapping=json.dumps(document)).graph_mapping).all
+    assert (vertex.is_edge, reports.is_edge, reports.moves) == (False, True, True)
+    row = (7, "Ann")
+    assert reports.place(row) == ("7_Ann", "7", "Ann")
+    values = reports.values(row, Change("7", 5, 0))
+    assert {name: value.text for name, value in values.items() if value is not None} == {
+        "title": "Ann of us",
+        "kind": "fixed",
+        "tailrace_seq.2.0": "5",
+        "tailrace_row.2.0": "7",
+    }
 
 
 def test_the_plan_warns_of_edges_that_rows_share(monkeypatch: pytest.MonkeyPatch) -> None:

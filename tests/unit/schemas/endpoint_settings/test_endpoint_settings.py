@@ -49,6 +49,8 @@ VALUES: dict[str, Any] = {
 ALONG: dict[str, dict[str, Any]] = {
     "GlueCatalogGeneration": {"data_format": "parquet"},
     "PreserveTransactions": {"cdc_path": "changes"},
+    "S3BucketName": {"load_role_arn": "arn:aws:iam::123456789012:role/load"},
+    "S3BucketFolder": {"s3_bucket_name": "graph", "load_role_arn": "arn:aws:iam::123456789012:role/load"},
 }
 """What settings need beside them."""
 
