@@ -60,7 +60,8 @@ class MappedSink:
         self._keeps_history = sink.capabilities.history
         self._map = PerSchema(partial(map_table, tuple(rules), keeps_history=self._keeps_history))
         self._sharing = Sharing(self._map, tables)
-        self.capabilities: Capabilities = replace(sink.capabilities, shares=True)
+        # Rules and settings look at values.
+        self.capabilities: Capabilities = replace(sink.capabilities, shares=True, streams=False)
         if any(rule.speaks_of_changes for rule in rules):
             self.capabilities = replace(self.capabilities, origins=True)
 

@@ -157,6 +157,7 @@ class _Service:
             if policies.contradictions.looks and sink.capabilities.finds:
                 self._look_for_conflicts()
             whole = WholeRecords(settings.kafka, parts_topic(settings.name))
+            whole.spools = sink.capabilities.streams
             stack.callback(whole.close)
             self._consumer = self._join(sink, whole)
             self._applier.connect(self._consumer)

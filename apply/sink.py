@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.changes import Row, StagedForm
 from schemas.errors import TailraceError
+from schemas.large_values import LargeValue
 from schemas.table import TableName, TableSchema
 
 
@@ -89,6 +90,8 @@ class Capabilities:
     """It is a `FindingSink`."""
     clears: bool = False
     """It is a `ClearingSink`."""
+    streams: bool = False
+    """It is a `StreamingSink`."""
     commit_order: bool = False
     """For a `history`: one applier gives it all partitions, and what comes between two flushes precedes, in the order
     of the source's commits, all that comes later. Then it may store no offsets, and transactions may be cut."""
@@ -118,6 +121,8 @@ class TableBatch:
     stored, an owner that was thought dead may write some even now."""
     origins: dict[str, list[Origin]] = field(default_factory=dict)
     """For sinks that ask for them: by list, the origin of each item's last change."""
+    values: Sequence[LargeValue] = ()
+    """For a `StreamingSink`: what stand-ins in rows are for. There may be more of them than rows have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +250,17 @@ class StagingSink(Sink, Protocol):
 
         Called in another thread than the rest. A batch may come with another form than the one that holds by then: its
         rows can be read all the same.
+        """
+        ...
+
+
+class StreamingSink(Sink, Protocol):
+    """A sink that can write large values piece by piece: rows may have stand-ins for them (`schemas.large_values`)."""
+
+    def takes_values(self, table: TableSchema) -> bool:
+        """Tell whether rows of this version may have stand-ins, by a guess if need be.
+
+        Called in another thread than the rest. `apply` raises TARGET_THROTTLED where the guess was wrong.
         """
         ...
 

@@ -308,7 +308,7 @@ class Writer:
             full, chosen = self._fill(segment), dict[str, list[int]]()
             for _, rejection in group:
                 chosen.setdefault(rejection.kind, []).append(rejection.index)
-            some = TableBatch(full.table)
+            some = TableBatch(full.table, values=full.values)
             for kind, indexes in chosen.items():
                 getattr(some, kind).extend(getattr(full, kind)[i] for i in indexes)
                 if full.origins:
@@ -328,6 +328,7 @@ class Writer:
         full = segment.projection.batch(segment.net.batch(fresh=fresh))
         if self.sink.capabilities.origins:
             full.origins = segment.origins()
+        full.values = tuple(segment.values.values())
         return full
 
     def _apply(self, segment: Segment, batch: TableBatch, closed: Collection[int] = ()) -> list[Rejected]:

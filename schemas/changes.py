@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
 from schemas.errors import TailraceError
+from schemas.large_values import LargeValue
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
 from schemas.types.logical import LogicalType
@@ -54,6 +55,12 @@ class WrittenForm(Protocol):
     @property
     def writer(self) -> str:
         """The class that writes them, one of `schemas.twin.WRITERS`."""
+        ...
+
+    def take_out(self, message: bytes, least: int) -> tuple[bytes, list[LargeValue]]:
+        """Return the message with stand-ins for values of `least` bytes and more, and these; or none, where they do not
+        stand in it as they are. Raises DECODE.
+        """
         ...
 
     def kind(self, column: int) -> int | None:
@@ -144,11 +151,16 @@ class UnreadRows(Sequence[Row]):
         self.form = form
         """What reads `packets`."""
         self.packets = packets
-        """The rows as they came."""
+        """The rows as they came; empty once they are read: nothing is held twice."""
         self._rows: list[Row] | None = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody has asked for a row."""
+        return self._rows is not None
+
     def __len__(self) -> int:
-        return len(self.packets)
+        return len(self.packets) if self._rows is None else len(self._rows)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -162,9 +174,17 @@ class UnreadRows(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return iter(self._read())
 
+    def cut(self, least: int) -> list[LargeValue]:
+        """Take values of `least` bytes and more out of a row that is alone and unread: it has stand-ins then."""
+        if len(self.packets) != 1 or len(self.packets[0]) < least:
+            return []
+        self.packets[0], values = self.form.take_out(self.packets[0], least)
+        return values
+
     def _read(self) -> list[Row]:
         if self._rows is None:
             self._rows = self.form.read(self.packets)
+            self.packets = []
         return self._rows
 
 
@@ -253,6 +273,12 @@ class RowChanges:
         """The new row; None for a delete."""
         self.read()
         return self._after
+
+    def unread(self, messages: list[bytes]) -> RowChanges:
+        """Return a run of the same transaction with other messages, which are unread, too."""
+        run = RowChanges(self.table, self.txn)
+        run.form, run.messages = self.form, messages
+        return run
 
     def add(self, op: str, before: Row | None, after: Row | None) -> None:
         """Append a change to a run whose changes are read."""

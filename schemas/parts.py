@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -17,6 +17,7 @@ import orjson
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Decoder, Encoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import Place, WholeRecord
 
 HEADER = "tailrace.parts"
 
@@ -35,17 +36,24 @@ class Reference(NamedTuple):
     part_count: int
     byte_count: int
     sha256: str
+    places: tuple[Place, ...] = ()
+    """Where large values stand in it as they are; not all of them need be named."""
 
     def to_header(self) -> bytes:
         """Return the header's content."""
-        return orjson.dumps(self._asdict())
+        found = self._asdict()
+        if places := found.pop("places"):
+            found["places"] = [list(place) for place in places]
+        return orjson.dumps(found)
 
     @classmethod
     def of_header(cls, content: bytes | str) -> Reference:
         """Read a header. Raises DECODE."""
         try:
             found = orjson.loads(content)
-            return cls(int(found["first"]), int(found["part_count"]), int(found["byte_count"]), str(found["sha256"]))
+            first, part_count, byte_count = (int(found[name]) for name in ("first", "part_count", "byte_count"))
+            places = tuple(Place(int(begin), int(size), bool(text)) for begin, size, text in found.get("places", ()))
+            return cls(first, part_count, byte_count, str(found["sha256"]), places)
         except (ValueError, KeyError, TypeError):
             raise TailraceError(ErrorKind.DECODE, f"the header {HEADER} of a record cannot be read") from None
 
@@ -58,14 +66,17 @@ class Reference(NamedTuple):
 
 
 class Joining:
-    """A value that is put together of its parts. It is held once, whatever its size."""
+    """A value that is put together of its parts. It is held once, whatever its size; or not at all."""
 
-    def __init__(self, where: Reference) -> None:
+    def __init__(self, where: Reference, write: Callable[[bytes], object] | None = None) -> None:
+        """`write` is given each part instead of keeping it."""
         self.where = where
         self.part_count = 0
         """The parts that are there."""
         self._digest = hashlib.sha256()
+        self._size = 0
         self._value = io.BytesIO()
+        self._write = self._value.write if write is None else write
 
     @property
     def next(self) -> int:
@@ -80,14 +91,19 @@ class Joining:
     def add(self, part: bytes) -> None:
         """Add the next part."""
         self.part_count += 1
+        self._size += len(part)
         self._digest.update(part)
-        self._value.write(part)
+        self._write(part)
+
+    def check(self) -> None:
+        """Raise DECODE if these are not its parts."""
+        if self._size != self.where.byte_count or self._digest.hexdigest() != self.where.sha256:
+            raise self.lost()
 
     def take(self) -> bytes:
-        """Return the value, once. Raises DECODE if these are not its parts."""
+        """Return the value, once, where it was kept. Raises DECODE if these are not its parts."""
+        self.check()
         value, self._value = self._value, io.BytesIO()
-        if value.tell() != self.where.byte_count or self._digest.hexdigest() != self.where.sha256:
-            raise self.lost()
         # What the buffer itself holds, without a copy.
         return value.getvalue()
 
@@ -99,6 +115,45 @@ class Joining:
             f"{self.part_count} of {where.part_count} parts of a record of {where.byte_count:,} bytes are there",
             remedy="load the table again; the parts topic must keep records as long as the topics of tables do",
         )
+
+
+class Slicing:
+    """Cuts a record into its parts, and sums up what they are."""
+
+    def __init__(self, record: WholeRecord, part_bytes: int) -> None:
+        self._record = record
+        self._part_bytes = part_bytes
+        self._digest = hashlib.sha256()
+        self._count = self._size = 0
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the slices, once."""
+        part = bytearray()
+        for piece in self._record.pieces():
+            at = 0
+            while at < len(piece):
+                taken = piece[at : at + self._part_bytes - len(part)]
+                part += taken
+                at += len(taken)
+                if len(part) == self._part_bytes:
+                    yield self._counted(part)
+                    part.clear()
+        if part:
+            yield self._counted(part)
+
+    def reference(self, first: int) -> Reference:
+        """Return what says where the record is, once all parts are made; the first one has the offset `first`."""
+        return Reference(first, self._count, self._size, self._digest.hexdigest(), self._record.places())
+
+    def behind(self, end: int) -> Reference:
+        """The same, by the offset that follows the last part."""
+        return self.reference(end - self._count)
+
+    def _counted(self, part: bytearray) -> bytes:
+        self._count += 1
+        self._size += len(part)
+        self._digest.update(part)
+        return bytes(part)
 
 
 def reference(value: bytes, first: int, part_bytes: int) -> Reference:
@@ -113,29 +168,39 @@ def parts(value: bytes, part_bytes: int) -> Iterator[bytes]:
         yield value[begin : begin + part_bytes]
 
 
-def reduced(encoder: Encoder, decoder: Decoder, value: bytes, bytes_max: int) -> bytes:
+def reduced(
+    encoder: Encoder, decoder: Decoder, value: bytes, bytes_max: int, stand_ins: Collection[bytes] = ()
+) -> bytes:
     """Return the record that stands in the place of a large one. (`transaction` is in the whole one only.)
 
-    Large old values of updates are null in it. It has more than `bytes_max` only if its key alone has. Raises DECODE.
+    Large old values of updates are null in it, and so are all values that `stand_ins` are for. It has more than
+    `bytes_max` only if its key alone has. Raises DECODE.
     """
+    absent = {*stand_ins, *(name.decode() for name in stand_ins)}
     small = b""
     for least in LARGE_BYTES:
-        small = _reduced(encoder, decoder, value, least)
+        small = _reduced(encoder, decoder, value, least, absent)
         if len(small) <= bytes_max:
             break
     return small
 
 
-def _reduced(encoder: Encoder, decoder: Decoder, value: bytes, least: int) -> bytes:
+def _reduced(encoder: Encoder, decoder: Decoder, value: bytes, least: int, absent: Collection[object]) -> bytes:
     op, before, after = decoder.decode(value)
     facts = decoder.facts(value)
-    lost = None if op == "u" else UNCHANGED
+    key = encoder.table.key
+
+    def without_large(row: Row | None, lost: object) -> Row | None:
+        if row is None:
+            return None
+        return tuple(lost if i not in key and _is_large(v, least, absent) else v for i, v in enumerate(row))
+
     changes = RowChanges(
         encoder.table,
         Transaction("", 0, facts.lsn or 0, facts.source_ts_us),
         [op],
-        [_without_large(encoder, before, lost, least)],
-        [_without_large(encoder, after, UNCHANGED, least)],
+        [without_large(before, None if op == "u" else UNCHANGED)],
+        [without_large(after, UNCHANGED)],
     )
     block = encoder.block(
         snapshot=facts.snapshot,
@@ -148,11 +213,5 @@ def _reduced(encoder: Encoder, decoder: Decoder, value: bytes, least: int) -> by
     return pairs[0][1] or b""
 
 
-def _without_large(encoder: Encoder, row: Row | None, lost: object, least: int) -> Row | None:
-    if row is None:
-        return None
-    key = encoder.table.key
-    return tuple(
-        lost if i not in key and (not least or (isinstance(v, str | bytes) and len(v) >= least)) else v
-        for i, v in enumerate(row)
-    )
+def _is_large(value: object, least: int, absent: Collection[object]) -> bool:
+    return not least or (isinstance(value, str | bytes) and (len(value) >= least or value in absent))

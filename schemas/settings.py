@@ -81,7 +81,7 @@ class CaptureSettings(Section):
     status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0
     """How often the status topic is written."""
     state_directory: str | None = None
-    """Where changes of keyless tables are held back during their load. Left out: the system's temporary directory."""
+    """Where changes of keyless tables and large values wait in a load. Left out: the system's temporary directory."""
 
 
 class ApplySettings(Section):

@@ -6,7 +6,7 @@ One batch is one transaction at the target.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ from apply.trouble.parking import Identity, ParkedRecord
 from schemas.changes import Row
 from schemas.codecs import Decoder
 from schemas.errors import TailraceError
+from schemas.large_values import LargeValue
 from schemas.table import TableSchema
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Segment:
     """Reads a record's key, where there is a `course`."""
     contradictions: list[Contradiction] | None = None
     """What the target's rows contradict, once they were asked for."""
+    values: Mapping[bytes, LargeValue] = field(default_factory=dict)
+    """What stand-ins in its rows are for, by stand-in: all that the batch has of its topic."""
 
     def origins(self) -> dict[str, list[Origin]]:
         """Return, by list of the batch, the origin of each item's last change."""
@@ -95,6 +98,8 @@ class Batch:
     """Keys of `refused`: later records of theirs in this batch queue behind."""
     last: dict[str, tuple[Decoder, bytes]] = field(default_factory=dict)
     """By topic, the last value and what reads it."""
+    values: dict[str, dict[bytes, LargeValue]] = field(default_factory=lambda: defaultdict(dict))
+    """By topic, what stand-ins in the records' values are for, by stand-in."""
     row_count: int = 0
     byte_count: int = 0
 

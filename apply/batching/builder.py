@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from apply.batching.batch import Batch, Cut, Record, Segment, by_partition
 from apply.batching.course import Course
@@ -17,9 +17,10 @@ from apply.batching.projection import Projection, same_shape
 from apply.batching.staged_rows import Staging, Stagings
 from apply.errors import FinalError
 from apply.schema_catalog import SchemaCatalog
-from apply.sink import Origin, Sink, TopicPartition
+from apply.sink import Origin, Sink, StreamingSink, TopicPartition
 from apply.trouble.conflicts import NEVER, Boundaries
 from apply.trouble.parking import ParkingLot
+from runtime.kafka.whole_records import SpooledRecord
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import DdlPolicy
@@ -51,6 +52,7 @@ class BatchBuilder:
         self._history = sink.capabilities.history
         self._origins = sink.capabilities.origins
         self._stagings = Stagings(sink)
+        self._streaming = cast("StreamingSink", sink) if sink.capabilities.streams else None
         self._comes_again = comes_again
         self._catalog = catalog
         self._positions = positions
@@ -185,6 +187,8 @@ class BatchBuilder:
     def _take_in(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
         if self.superseded:
             records = self.superseded.left(partition.topic, records, truncates=not self.truncates_in_place)
+        if self._streaming is not None and SpooledRecord in set(map(type, records)):
+            self._spooled(self._streaming, partition.topic, records)
         values = [r.value() for r in records]
         if None in values:
             # Tombstones are for compaction; the delete stood before them.
@@ -212,6 +216,24 @@ class BatchBuilder:
             # A run is decoded whole before any of it is taken in: what follows `done` was not.
             return self._one_by_one(partition, records[done:])
         return None
+
+    def _spooled(self, sink: StreamingSink, topic: str, records: list[Record]) -> None:
+        """Let records be whole whose large values are in files, where the sink does not take them so."""
+        for record in records:
+            if isinstance(record, SpooledRecord):
+                try:
+                    table = self._catalog.decoder(
+                        topic, self._catalog.mark_of(topic, record.value(), record.key())
+                    ).table
+                    takes = bool(table.key) and sink.takes_values(table)
+                except TailraceError:
+                    # That it cannot be read is said where it is.
+                    takes = False
+                if not takes:
+                    record.make_whole()
+                self.batch.values[topic] |= {value.stand_in: value for value in record.values}
+                # Files are bounded as memory is.
+                self.batch.byte_count += sum(value.size for value in record.values)
 
     def _one_by_one(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
         """The careful way: some keys are parked, or some record cannot be read."""
@@ -379,6 +401,7 @@ class BatchBuilder:
             target,
             Projection(table, target, comes_again=self._comes_again),
             NetChanges(table, history=self._history, staging=staging),
+            values=self.batch.values[partition.topic],
         )
         if self.boundaries is not None and not segment.net.sequential and (ops := self.boundaries.ops(table)):
             segment.course = Course(ops)

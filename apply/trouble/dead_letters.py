@@ -18,7 +18,7 @@ from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import Follower
 from runtime.kafka.producer import PlainProducer
 from runtime.kafka.ranges import read_ranges
-from runtime.kafka.whole_records import LostRecord, WholeRecords
+from runtime.kafka.whole_records import LostRecord, SpooledRecord, WholeRecords
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.parts import HEADER
@@ -103,7 +103,10 @@ class DeadLettersTopic:
             topic, partition, offset, key = record.topic(), record.partition(), record.offset(), record.key()
             about = headers(PARK, topic, partition, offset, error=kind, message=message, sink=self._target)
             value = record.value()
-            if isinstance(record, LostRecord) or len(key or b"") + len(value or b"") > self._value_bytes_max:
+            if (
+                isinstance(record, LostRecord | SpooledRecord)
+                or len(key or b"") + len(value or b"") > self._value_bytes_max
+            ):
                 about.append((IN_PLACE, ""))
                 value = None
             self._producer.produce(self.name, key, value, partition=0, headers=about)

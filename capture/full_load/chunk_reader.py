@@ -9,10 +9,12 @@ from itertools import pairwise
 from struct import error as struct_error
 from typing import Any, Generic, TypeVar
 
+from capture.cutting import Cutting
 from capture.full_load.cuts import by_turns
 from capture.source import Chunk
 from schemas.changes import CopiedForm, Row, UnreadRows
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import LargeValue
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
 from schemas.table import TableSchema
@@ -51,6 +53,18 @@ class ReadForm:
             return list(map(self._decode, packets))
         except _UNREADABLE as error:
             raise _unreadable(error, self._table) from error
+
+    def take_out(self, message: bytes, least: int) -> tuple[bytes, list[LargeValue]]:
+        """See `LoggedForm`."""
+        cutting = Cutting(message, least)
+        try:
+            self._cut(cutting)
+        except _UNREADABLE as error:
+            raise _unreadable(error, self._table) from error
+        return cutting.cut()
+
+    def _cut(self, cutting: Cutting) -> None:
+        """Take large values out, as far as they stand in the row as they do in records."""
 
     def kind(self, _column: int) -> int | None:
         """See `LoggedForm`."""
@@ -163,7 +177,7 @@ class ChunkReader(ABC, Generic[C, S]):
 
 
 def _batches(form: CopiedForm, packets: Iterable[Any], batch_rows: int) -> Iterator[Sequence[Row]]:
-    """Yield rows unread; a large one is read, and alone: of it nothing else is held here while others work on it."""
+    """Yield rows unread; a large one alone: of it nothing is held here while others work on it."""
     batch: list[Any] = []
     size = 0
     for packet in packets:
@@ -171,7 +185,7 @@ def _batches(form: CopiedForm, packets: Iterable[Any], batch_rows: int) -> Itera
             if batch:
                 yield UnreadRows(form, batch)
                 batch, size = [], 0
-            rows = [form.read([packet])]
+            rows = [UnreadRows(form, [packet])]
             del packet
             yield rows.pop()
             continue

@@ -352,7 +352,7 @@ class Loading:
         else:
             assert feed.window is not None
             rows = [*feed.window.admit(batch.keys, batch.bodies, snapshot, feed.merge)]
-        self._publisher.loaded_rows(feed, rows, snapshot)
+        self._publisher.loaded_rows(feed, rows, snapshot, batch.values())
         reading.load.row_count += len(rows)
         self._publisher.flush()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+from multiprocessing.reduction import recv_handle
 
 from capture.full_load import worker as load_worker
-from capture.full_load.worker import Answer, Request
+from capture.full_load.worker import Answer, Request, Rows
+from runtime.spool import Spool
 from schemas.settings import Settings
 
 END_TIMEOUT_S = 2.0
@@ -38,6 +40,9 @@ class ProcessWorker:
         if not self._channel.poll():
             return None
         answer: Answer = self._channel.recv()
+        if isinstance(answer, Rows) and answer.kept:
+            # The file follows at once.
+            answer = answer._replace(spool=Spool(recv_handle(self._channel)))
         return answer
 
     def close(self) -> None:

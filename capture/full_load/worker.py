@@ -10,16 +10,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from functools import partial
 from multiprocessing import connection as channels
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
 from typing import NamedTuple, cast
 
+from capture.publishing.large_records import least_bytes
 from capture.source import Chunk, Snapshot, SnapshotReader
 from capture.sources import open_snapshot_reader
 from runtime import garbage, logging
+from runtime.spool import Spool
+from schemas.changes import UnreadRows
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import LargeValue
 from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -59,19 +65,42 @@ class Opened(NamedTuple):
     snapshot: Snapshot
 
 
+class Kept(NamedTuple):
+    """A large value of a row, which has its stand-in; the bytes are in a file."""
+
+    stand_in: bytes
+    is_text: bool
+    size: int
+
+
 class Rows(NamedTuple):
     """Encoded rows of the chunk. Keys are None for a table without a key."""
 
     keys: list[bytes] | None
     bodies: list[bytes]
     size_bytes: int
-    """What they take in memory."""
+    """What they take in memory; large values in a file count, too."""
+    kept: tuple[Kept, ...] = ()
+    """Large values of a row that comes alone, one behind the other in `spool`."""
+    spool: Spool | None = None
+    """What the open file that follows such a row through the pipe becomes."""
 
     @classmethod
-    def of(cls, keys: list[bytes] | None, bodies: list[bytes]) -> Rows:
+    def of(cls, keys: list[bytes] | None, bodies: list[bytes], kept: tuple[Kept, ...] = ()) -> Rows:
         """Return rows with their size."""
         objects = [bodies] if keys is None else [keys, bodies]
-        return cls(keys, bodies, sum(OBJECT_BYTES * len(each) + sum(map(len, each)) for each in objects))
+        size = sum(OBJECT_BYTES * len(each) + sum(map(len, each)) for each in objects)
+        return cls(keys, bodies, size + sum(value.size for value in kept), kept)
+
+    def values(self) -> list[LargeValue]:
+        """Return the large values."""
+        found: list[LargeValue] = []
+        at = 0
+        for stand_in, is_text, size in self.kept:
+            assert self.spool is not None, "the file comes with the row"
+            found.append(LargeValue(stand_in, is_text, size, partial(self.spool.pieces, at, size)))
+            at += size
+        return found
 
 
 class Ended(NamedTuple):
@@ -109,7 +138,7 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
                 if isinstance(request, PlanRequest):
                     channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
                 else:
-                    _read(channel, reader, request, _encoder(request, settings, connector))
+                    _read(channel, reader, request, _encoder(request, settings, connector), _keeping(request, settings))
             except TailraceError as error:
                 if reader is not None:
                     reader.close()
@@ -123,21 +152,50 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
             reader.close()
 
 
-def _read(channel: Connection, reader: SnapshotReader, request: ReadRequest, encoder: Encoder) -> None:
+class _Keeping(NamedTuple):
+    """Which values are kept in files, and where these are."""
+
+    least_bytes: int
+    directory: str | None
+
+
+def _read(
+    channel: Connection, reader: SnapshotReader, request: ReadRequest, encoder: Encoder, keeping: _Keeping | None
+) -> None:
     opened = False
     keyed = bool(request.table.key)
     for rows in reader.read(request.table, request.chunk, BATCH_ROWS):
         if not opened:
             channel.send(Opened(reader.snapshot()))
             opened = True
+        # Rows that filters or rules have looked at are read, and whole.
+        values = rows.cut(keeping.least_bytes) if keeping is not None and isinstance(rows, UnreadRows) else []
         keys, bodies = encoder.loaded(rows)
         # It may be one row of very many bytes: each form of it goes when the next is made.
         del rows
-        channel.send(Rows.of(cast("list[bytes]", keys) if keyed else None, bodies))
+        kept = tuple(Kept(value.stand_in, value.is_text, value.size) for value in values)
+        sent = Rows.of(cast("list[bytes]", keys) if keyed else None, bodies, kept)
         del keys, bodies
+        if keeping is not None and values:
+            spool = Spool.make(keeping.directory)
+            for value in values:
+                spool.write(value.pieces())
+            channel.send(sent)
+            send_handle(channel, spool.descriptor, None)
+            spool.close()
+        else:
+            channel.send(sent)
+        del sent, values
     if not opened:
         channel.send(Opened(reader.snapshot()))
     channel.send(Ended())
+
+
+def _keeping(request: ReadRequest, settings: Settings) -> _Keeping | None:
+    if not route(settings, request.table.name).is_plain:
+        # Other shapes are made of whole rows.
+        return None
+    return _Keeping(least_bytes(settings), settings.capture.state_directory)
 
 
 def _encoder(request: ReadRequest, settings: Settings, connector: str) -> Encoder:

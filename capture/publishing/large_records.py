@@ -7,14 +7,16 @@ when it will.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from runtime.kafka.admin import TopicSpec
 from runtime.kafka.producer import Headers
+from schemas.changes import RowChanges
 from schemas.codecs import Encoder, Pair, compile_decoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.parts import HEADER, PART_BYTES_MAX, parts, reduced, reference
+from schemas.large_values import LargeValue, WholeRecord
+from schemas.parts import HEADER, PART_BYTES_MAX, Slicing, reduced
 from schemas.settings import Settings
 from schemas.topic_settings import Cleanup
 from schemas.topics import parts_topic
@@ -45,32 +47,72 @@ class LargeRecords:
     """Publishes records that are too large for their topic."""
 
     def __init__(
-        self, topic: str, part_bytes: int, producer: RecordProducer, make: Callable[[], object], end: Callable[[], int]
+        self,
+        topic: str,
+        part_bytes: int,
+        least_bytes: int,
+        producer: RecordProducer,
+        make: Callable[[], object],
+        end: Callable[[], int],
     ) -> None:
-        """`make` makes the topic if it is not there, `end` tells its end."""
+        """`make` makes the topic if it is not there, `end` tells its end. From `least_bytes` on a value is kept beside
+        its row.
+        """
         self._topic = topic
         self._part_bytes = part_bytes
+        self._least_bytes = least_bytes
         self._producer = producer
         self._make = make
         self._end = end
         self._is_made = False
 
-    def produce(self, topic: str, encoder: Encoder, pair: Pair, partition: int | None) -> None:
-        """Publish a record. Raises CONFIGURATION where its key alone is too large."""
+    def concerns(self, changes: RowChanges) -> bool:
+        """Tell whether some change of a run may hold such a value."""
+        messages = changes.messages
+        return bool(messages) and max(map(len, messages)) >= self._least_bytes
+
+    def apart(self, changes: RowChanges) -> Iterator[tuple[RowChanges, list[LargeValue]]]:
+        """Yield an unread run in pieces: each change with large values alone, and these, for which it has stand-ins."""
+        assert changes.form is not None, "it is unread"
+        rest: list[bytes] = []
+        for message in changes.messages:
+            if len(message) >= self._least_bytes:
+                small, values = changes.form.take_out(message, self._least_bytes)
+                if values:
+                    if rest:
+                        yield changes.unread(rest), []
+                    yield changes.unread([small]), values
+                    rest = []
+                    continue
+            rest.append(message)
+        if rest:
+            yield changes.unread(rest), []
+
+    def produce(
+        self, topic: str, encoder: Encoder, pair: Pair, partition: int | None, values: Sequence[LargeValue] = ()
+    ) -> None:
+        """Publish a record, in which `values` have stand-ins. Raises CONFIGURATION where its key alone is too large."""
         key, value = pair
         assert value is not None
-        small = reduced(encoder, compile_decoder(encoder.table, encoder.format), value, self._part_bytes)
+        whole = WholeRecord(value, encoder.format, values)
+        decoder = compile_decoder(encoder.table, encoder.format)
+        small = reduced(encoder, decoder, value, self._part_bytes, whole.stand_ins)
         if not self._is_made:
             self._make()
             self._is_made = True
-        where = reference(value, 0, self._part_bytes)
-        for part in parts(value, self._part_bytes):
+        slicing = Slicing(whole, self._part_bytes)
+        for part in slicing.parts():
             self._producer.produce(self._topic, key, part, 0)
         self._producer.flush()
         # One behind the other: brokers take no record of a transaction before the end of the one before stands in all
         # of its partitions.
-        where = where._replace(first=self._end() - where.part_count)
+        where = slicing.behind(self._end())
         self._producer.produce(topic, key, small, partition, [(HEADER, where.to_header())])
+
+
+def least_bytes(settings: Settings) -> int:
+    """Return from where on a single value is more than Kafka takes: then it is kept beside its row."""
+    return int(settings.kafka.get("message.max.bytes", 1_000_000))
 
 
 def open_large_records(settings: Settings, producer: RecordProducer, topics: TopicAdmin) -> LargeRecords:
@@ -88,8 +130,8 @@ def open_large_records(settings: Settings, producer: RecordProducer, topics: Top
         return ends[topic, 0]
 
     # With the key and what surrounds it a part is below what the client takes.
-    part_bytes = min(PART_BYTES_MAX, int(settings.kafka.get("message.max.bytes", 1_000_000)) // 10 * 9)
-    return LargeRecords(topic, part_bytes, producer, make, end)
+    part_bytes = min(PART_BYTES_MAX, least_bytes(settings) // 10 * 9)
+    return LargeRecords(topic, part_bytes, least_bytes(settings), producer, make, end)
 
 
 def topic_spec(settings: Settings) -> TopicSpec:

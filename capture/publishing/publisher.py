@@ -22,6 +22,7 @@ from runtime.kafka.errors import OversizedError
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import LargeValue, lacks
 from schemas.table import TableName, TableSchema
 
 TRUNCATE_KEY = b"tailrace.truncate"
@@ -170,8 +171,14 @@ class Publisher:
             else:
                 self._truncate(feed, change.txn)
 
-    def loaded_rows(self, feed: Feed, rows: list[tuple[bytes | None, bytes]], snapshot: Snapshot) -> None:
-        """Publish encoded rows of a chunk, after all changes so far."""
+    def loaded_rows(
+        self,
+        feed: Feed,
+        rows: list[tuple[bytes | None, bytes]],
+        snapshot: Snapshot,
+        values: Sequence[LargeValue] = (),
+    ) -> None:
+        """Publish encoded rows of a chunk, after all changes so far. `values` are what stand-ins in them are for."""
         if not rows:
             return
         block = feed.encoder.block(
@@ -179,7 +186,7 @@ class Publisher:
         )
         pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
         self._count(feed, len(pairs))
-        self._add(feed, pairs)
+        self._add(feed, pairs, values)
 
     def void(self, feed: Feed, position_commit: int) -> None:
         """Publish that what was loaded so far does not count: the load begins again."""
@@ -202,9 +209,7 @@ class Publisher:
                     self._producer.produce(topic, key, value, KEYLESS_PARTITION if key is None else None, headers)
         self._touched.clear()
         hit("capture.produce.after")
-        if self.transactions.pending:
-            self._produce_transactions(self.transactions.pending)
-            self.transactions.pending = []
+        self._produce_pending()
 
     def _produce(self, feed: Feed, pairs: list[Pair]) -> None:
         while True:
@@ -217,6 +222,18 @@ class Publisher:
                 pairs = pairs[error.index + 1 :]
             else:
                 return
+
+    def _produce_large(self, feed: Feed, pairs: list[Pair], values: Sequence[LargeValue]) -> None:
+        """Hand over, at once and behind all before, the records of a change whose large values are beside them."""
+        assert self.large is not None, "it has taken them out"
+        self.flush()
+        self.open()
+        for pair in pairs:
+            if lacks(pair[1] or b"", feed.encoder.format, values):
+                self.large.produce(feed.topic, feed.encoder, pair, feed.partition, values)
+            else:
+                self._produce(feed, [pair])
+        self._produce_pending()
 
     def mark(self) -> None:
         """Say on the transactions topic what is published so far. Part of every Kafka transaction that holds rows."""
@@ -261,6 +278,15 @@ class Publisher:
         return feed
 
     def _rows(self, feed: Feed, changes: RowChanges) -> None:
+        large = self.large
+        if large is None or feed.window is not None or feed.shape is not None or not large.concerns(changes):
+            # (A window keeps values, and other shapes are made of them.)
+            self._run(feed, changes)
+            return
+        for run, values in large.apart(changes):
+            self._run(feed, run, values)
+
+    def _run(self, feed: Feed, changes: RowChanges, values: Sequence[LargeValue] = ()) -> None:
         txn = changes.txn
         if txn is not feed.txn:
             feed.block = self._block(feed, txn)
@@ -280,7 +306,7 @@ class Publisher:
         self._count(feed, count)
         if self.transactions.metadata:
             pairs = self._placed(feed, txn, pairs, count)
-        self._add(feed, pairs)
+        self._add(feed, pairs, values)
         if feed.window is not None:
             self._horizon.published(txn)
             _remember(feed.window, feed.encoder, changes, pairs)
@@ -319,6 +345,10 @@ class Publisher:
         place = self.transactions.place(txn, str(feed.table.name), count)
         return pairs if place is None else feed.encoder.placed(pairs, *place)
 
+    def _produce_pending(self) -> None:
+        pending, self.transactions.pending = self.transactions.pending, []
+        self._produce_transactions(pending)
+
     def _produce_transactions(self, records: list[tuple[bytes, bytes]]) -> None:
         if records:
             self.open()
@@ -333,12 +363,14 @@ class Publisher:
             now_us=self.now_us,
         )
 
-    def _add(self, feed: Feed, pairs: list[Pair]) -> None:
+    def _add(self, feed: Feed, pairs: list[Pair], values: Sequence[LargeValue] = ()) -> None:
         if not pairs:
             return
-        if not feed.pairs and not feed.shaped:
+        if not feed.pairs and not feed.shaped and not values:
             self._touched.append(feed)
-        if feed.shape is not None:
+        if values:
+            self._produce_large(feed, pairs, values)
+        elif feed.shape is not None:
             feed.shaped += feed.shape.records(pairs)
         elif feed.pairs:
             feed.pairs += pairs
@@ -348,7 +380,7 @@ class Publisher:
         feed.row_count += count
         self.open_rows += count
         # By the first record: rows of a run are alike, and this only decides when a transaction is large enough.
-        self.open_bytes += count * len(pairs[0][1] or b"")
+        self.open_bytes += count * len(pairs[0][1] or b"") + sum(value.size for value in values)
 
 
 def _shape(table: TableSchema) -> tuple[object, ...]:

@@ -17,7 +17,9 @@ from runtime.kafka.client import Complaints, Properties, consumer_properties, li
 from runtime.kafka.compacted import OVERRIDES
 from runtime.kafka.consumer import DEFAULTS, FIXED, PASSING
 from runtime.kafka.errors import classify, of_exception
+from runtime.spool import Spool
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import with_stand_ins
 from schemas.parts import HEADER, Joining, Reference
 
 STEP_S = 0.5
@@ -31,6 +33,9 @@ FORGET_S = 5.0
 
 WHOLE_BYTES_MAX = 32 << 20
 """So many bytes of whole values are returned at once; a record that alone is larger comes alone."""
+
+SPOOLED_BYTES = 1 << 20
+"""From this size on a record is put together in a file."""
 
 _READ_PARTS = 8
 
@@ -61,6 +66,26 @@ class LostRecord(WholeRecord):
         self.lost = lost
 
 
+class SpooledRecord(WholeRecord):
+    """A record whose large values are in a file: its value has stand-ins for them."""
+
+    def __init__(self, message: Message, where: Reference, spool: Spool) -> None:
+        """`spool` holds the whole value. Raises DECODE if `where` is wrong about its places."""
+        size = where.byte_count
+        value, self.values = with_stand_ins(spool.read, size, where.places, spool.pieces)
+        super().__init__(message, value)
+        self._spool = spool
+        self._size = size
+
+    def make_whole(self) -> None:
+        """Let `value` return the whole value, in memory."""
+        self._value = self._spool.read(0, self._size)
+        self.values = []
+
+    def __len__(self) -> int:
+        return self._size
+
+
 class WholeRecords:
     """Puts records together, one at a time."""
 
@@ -68,10 +93,14 @@ class WholeRecords:
         """`topic` is the one of the parts."""
         self.gives_lost = False
         """Whether records whose parts are gone are returned as `LostRecord`; else they are raised as DECODE."""
+        self.spools = False
+        """Whether large records are returned as `SpooledRecord`, where their large values stand as they are."""
         self._parts = _Parts(kafka, topic)
         self._topic = topic
         self._monotonic = monotonic
         self._joining: Joining | None = None
+        self._spool: Spool | None = None
+        """What holds the parts so far, unless they are in memory."""
         self._asked_at = self._grown_at = 0.0
 
     def whole(self, messages: Sequence[Message]) -> tuple[list[Any], list[Message]]:
@@ -108,11 +137,11 @@ class WholeRecords:
         self._joining = None
         while (value := self._read(where, self._monotonic() + STEP_S)) is None:
             pass
-        return value
+        return value if isinstance(value, bytes) else value.read(0, where.byte_count)
 
     def close(self) -> None:
         """Let go of the client. May be called twice; what is asked for later connects again."""
-        self._joining = None
+        self._joining = self._spool = None
         self._parts.close()
 
     def _record(self, message: Message, content: bytes | str, until: float, size: int) -> WholeRecord | None:
@@ -121,6 +150,8 @@ class WholeRecords:
             if size and size + where.byte_count > WHOLE_BYTES_MAX:
                 return None
             value = self._read(where, until)
+            if isinstance(value, Spool):
+                return SpooledRecord(message, where, value)
         except TailraceError as error:
             if error.kind is not ErrorKind.DECODE or not self.gives_lost:
                 error.position = error.position or f"{message.topic()}/{message.partition()}@{message.offset()}"
@@ -128,14 +159,14 @@ class WholeRecords:
             return LostRecord(message, error)
         return None if value is None else WholeRecord(message, value)
 
-    def _read(self, where: Reference, until: float) -> bytes | None:
+    def _read(self, where: Reference, until: float) -> bytes | Spool | None:
         """Go on reading a value; return it once it is whole."""
         now = self._monotonic()
         joining = self._joining
         if joining is None or joining.where != where:
             if joining is not None and now - self._asked_at < FORGET_S:
                 return None
-            joining = self._joining = Joining(where)
+            joining = self._joining = self._begin(where)
             self._grown_at = now
         elif now - self._asked_at >= FORGET_S:
             # Nobody read meanwhile: the target was slow.
@@ -157,15 +188,28 @@ class WholeRecords:
                     )
                 if now >= until and not joining.is_whole:
                     return None
-            value = joining.take()
+            value = self._taken(joining)
         except BaseException:
             self._give_up()
             raise
         self._give_up()
         return value
 
+    def _taken(self, joining: Joining) -> bytes | Spool:
+        if self._spool is None:
+            return joining.take()
+        joining.check()
+        return self._spool
+
+    def _begin(self, where: Reference) -> Joining:
+        self._spool = None
+        if not (self.spools and where.places and where.byte_count >= SPOOLED_BYTES):
+            return Joining(where)
+        spool = self._spool = Spool.make()
+        return Joining(where, lambda part: spool.write([part]))
+
     def _give_up(self) -> None:
-        self._joining = None
+        self._joining = self._spool = None
         self._parts.rest()
 
 

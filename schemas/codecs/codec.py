@@ -137,7 +137,7 @@ class Encoder:
 
     def loaded(self, rows: Sequence[Row]) -> Encoded:
         """Do what `rows` does; rows that are unread are encoded from what the source sent, by the compiled twin."""
-        if not isinstance(rows, UnreadRows):
+        if not isinstance(rows, UnreadRows) or rows.is_read:
             return self.rows(rows)
         if self._copied is None or rows.form is not self._copied[0]:
             self._copied = rows.form, self._functions["copied_by_twin"](rows.form)

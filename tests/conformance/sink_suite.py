@@ -16,9 +16,10 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from apply.sink import Arrival, ClearingSink, FindingSink, Sink, TableBatch, TopicPartition
+from apply.sink import Arrival, ClearingSink, FindingSink, Sink, StreamingSink, TableBatch, TopicPartition
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.large_values import value_of
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.conformance.changes import Giver, Seen, folded
@@ -346,6 +347,28 @@ class SinkSuite(UnderLoad, UnderDeath):
         clearing.clear(odd, {0: "it's"})
         sink.flush()
         assert self.rows(sink, odd) == {("other", None, 1)}
+
+    def test_large_values_beside_their_rows_are_written_with_them(self, sink: Sink) -> None:
+        _needs(sink.capabilities.streams, "not a StreamingSink")
+        note = Column("note", STRING, "text")
+        wide = replace(ORDERS, columns=(ORDERS.columns[0], note, Column("data", LogicalType(Family.BYTES), "bytea")))
+        sink.prepare(wide)
+        assert cast("StreamingSink", sink).takes_values(wide)
+        text, data = "é\t😀\\n\n" * 300_000, bytes(range(256)) * 8_000
+        values = [value_of(memoryview(text.encode()), is_text=True), value_of(memoryview(data), is_text=False)]
+        stood = values[0].stand_in.decode(), values[1].stand_in
+        # One of the first rows is refused: those beside it are written all the same.
+        first = TableBatch(wide, upserts=[(1, *stood), (2, "a", b"b"), (10**30, *stood)], fresh=True, values=values)
+        assert [rejection.index for rejection in sink.apply(first)] == [2]
+        sink.flush()
+        whole = (text, data)
+        assert self.rows(sink, wide) == {(1, *whole), (2, "a", b"b")}
+        again = TableBatch(
+            wide, upserts=[(3, *stood)], updates=[(2, stood[0], UNCHANGED)], deletes=[(1,)], values=values
+        )
+        assert sink.apply(again) == []
+        sink.flush()
+        assert self.rows(sink, wide) == {(3, *whole), (2, text, b"b")}
 
     def test_a_newer_version_adds_and_drops_columns(self, sink: Sink) -> None:
         _needs(sink.capabilities.alters, "the sink does not alter tables")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 from schemas.errors import TailraceError
+from schemas.large_values import LargeValue
 from schemas.table import TableName
 
 
@@ -25,6 +26,7 @@ class RelationalLink(ABC):
         self._begun = False
         self.generation = 0
         """Counts the connections: what lives in a session (temporary tables) is gone when it changes."""
+        self._values: Sequence[LargeValue] = ()
 
     @property
     def begun(self) -> bool:
@@ -44,6 +46,15 @@ class RelationalLink(ABC):
         if self._begun:
             self.run("commit")
             self._begun = False
+
+    @contextlib.contextmanager
+    def streaming(self, values: Sequence[LargeValue]) -> Iterator[None]:
+        """Let what is loaded in bulk have these values in the place of their stand-ins."""
+        self._values = values
+        try:
+            yield
+        finally:
+            self._values = ()
 
     @contextlib.contextmanager
     def own_transaction(self) -> Iterator[None]:

@@ -38,6 +38,8 @@ class RelationalPlan(ABC, Generic[C]):
         keys = {column.index for column in self.key}
         self.loose = tuple(column for column in self.key if is_loose(table.columns[column.index].type.family))
         """Columns of the key whose values may change their looks and stay equal: 1.0 becomes 1.00."""
+        self.takes_values = False
+        """Whether fields of texts and bytes are what they hold, so that rows may have stand-ins for large ones."""
         self.others = tuple(column for column in self.columns if column.index not in keys)
 
     def changed_by(self, row: Row) -> tuple[C, ...]:

@@ -65,7 +65,9 @@ class Definitions:
 class RelationalSink(ABC, Generic[P, L]):
     """One target, as one appliers' process sees it."""
 
-    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True)
+    capabilities = Capabilities(
+        stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True, streams=True
+    )
 
     def __init__(
         self, link: L, control: RelationalControlTables, definitions: Definitions, writer: RelationalWriter[P]
@@ -192,6 +194,10 @@ class RelationalSink(ABC, Generic[P, L]):
             # Another applier may have altered the table since the plan was made: once more with a new plan.
             self._forget_plans(batch.table.name)
             return self._writer.write(self._plan(batch.table), batch)
+
+    def takes_values(self, table: TableSchema) -> bool:
+        """Tell whether rows may have stand-ins for large values, as far as is known."""
+        return table.name not in self._writer.whole
 
     def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
         """Tell of each key whether the target has its row; None where its type cannot hold it."""

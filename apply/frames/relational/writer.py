@@ -19,6 +19,7 @@ from apply.frames.relational.stages import RelationalStages
 from apply.sink import Rejection, TableBatch
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.table import TableName
 
 _ENCODING_ERRORS = (struct_error, OverflowError, TypeError, ValueError, AttributeError, ArithmeticError, KeyError)
 """What encoders raise for a value that its column cannot hold."""
@@ -50,13 +51,29 @@ class RelationalWriter(ABC, Generic[P]):
     def __init__(self, stages: RelationalStages[P, Any]) -> None:
         self.stages = stages
         self._link = stages.link
+        self.whole: set[TableName] = set()
+        """Tables that large values cannot be streamed into."""
         self._violation: Exception | None = None
         """The driver's error that refused the last attempt; None where it was not the server that did."""
         self._taken = self._suspects = 0
         """Rows of the batch that the table has taken, and such as may have been refused for the table's sake."""
 
     def write(self, plan: P, batch: TableBatch) -> list[Rejection]:
-        """Write a batch; return the rows that the target refuses. Raises a classified error for any other trouble."""
+        """Write a batch; return the rows that the target refuses. Raises a classified error for any other trouble.
+
+        TARGET_THROTTLED where large values must be part of their rows: from then on the table is among `whole`.
+        """
+        if batch.values and not self._streams(plan):
+            self.whole.add(batch.table.name)
+            raise TailraceError(
+                ErrorKind.TARGET_THROTTLED,
+                "large values cannot be streamed into this table: they are read again, with their rows",
+                table=str(batch.table.name),
+            )
+        with self._link.streaming(batch.values):
+            return self._write(plan, batch)
+
+    def _write(self, plan: P, batch: TableBatch) -> list[Rejection]:
         groups: list[Group] = [(kind, getattr(batch, kind)) for kind in _KINDS if getattr(batch, kind)]
         if not groups or (batch.fresh and self._write_straight(plan, batch)):
             return []
@@ -72,6 +89,10 @@ class RelationalWriter(ABC, Generic[P]):
         if self._suspects and not self._taken and (len(items) > 1 or not takes_none):
             raise refusal
         return [Rejection(batch.table.name, kind, index, _of_row(error, plan)) for (kind, index, _), error in refused]
+
+    def _streams(self, plan: P) -> bool:
+        """Tell whether rows may have stand-ins for large values."""
+        return plan.takes_values
 
     def present(self, plan: P, keys: Sequence[Row]) -> list[bool | None]:
         """Tell of each key whether the table has its row; None where it cannot be staged."""

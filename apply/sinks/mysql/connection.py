@@ -19,7 +19,7 @@ from pymysql.constants import CLIENT
 
 from apply.frames.relational.link import RelationalLink
 from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classify, code_of
-from apply.sinks.mysql.memory_load import MemoryConnection
+from apply.sinks.mysql.memory_load import MemoryConnection, streamed
 from apply.sinks.mysql.names import literal, quoted
 from runtime import clock
 from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
@@ -281,7 +281,7 @@ class Link(RelationalLink):
         """
         connection = self.connection
         try:
-            loaded = connection.load(statement, data)
+            loaded = connection.load(statement, streamed(data, self._values))
         except pymysql.Error as error:
             if code_of(error) in LOAD_DISABLED:
                 # Only a new session asks anew what the server allows.

@@ -7,10 +7,14 @@ for this very statement, and where none was, the connection ends.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pymysql import connections, err
 from pymysql.constants import CR
+
+from schemas.large_values import Buffer, LargeValue
 
 _PACKET_BYTES = 1 << 20
 
@@ -18,13 +22,13 @@ _PACKET_BYTES = 1 << 20
 class MemoryConnection(connections.Connection):  # type: ignore[misc]  # the driver has no types
     """A connection whose `load data local` statements read what `load` was given."""
 
-    _ready: bytes | None = None
+    _ready: Iterable[Buffer] | None = None
     warning_count = 0
     """Of the last statement."""
 
-    def load(self, statement: str, data: bytes) -> int:
-        """Run a `load data local infile` over `data`; return the number of rows that were loaded."""
-        self._ready = data
+    def load(self, statement: str, pieces: Iterable[Buffer]) -> int:
+        """Run a `load data local infile` over what the pieces are; return the number of rows that were loaded."""
+        self._ready = pieces
         try:
             return int(self.query(statement) or 0)
         finally:
@@ -42,14 +46,35 @@ class MemoryConnection(connections.Connection):  # type: ignore[misc]  # the dri
 
     def send_ready(self) -> None:
         """Send the data that was laid ready, in packets, and the empty packet that ends it."""
-        data, self._ready = self._ready, None
-        if data is None:
+        pieces, self._ready = self._ready, None
+        if pieces is None:
             self._force_close()
             raise err.OperationalError(CR.CR_SERVER_LOST, "the server asks for a file that no statement named")
-        view = memoryview(data)
-        for start in range(0, len(view), _PACKET_BYTES):
-            self.write_packet(bytes(view[start : start + _PACKET_BYTES]))
+        for piece in pieces:
+            view = memoryview(piece)
+            for start in range(0, len(view), _PACKET_BYTES):
+                self.write_packet(bytes(view[start : start + _PACKET_BYTES]))
         self.write_packet(b"")
+
+
+def streamed(data: bytes, values: Sequence[LargeValue]) -> Iterator[Buffer]:
+    """Yield lines with the values in the place of their stand-ins; see `apply.sinks.mysql.types.Wire.streams`."""
+    marked = [(value, value.stand_in if value.is_text else value.stand_in.hex().encode()) for value in values]
+    places = sorted(
+        (found.start(), found.end(), value) for value, mark in marked for found in re.finditer(re.escape(mark), data)
+    )
+    at = 0
+    for begin, end, value in places:
+        yield data[at:begin]
+        for piece in value.pieces():
+            yield _escaped(bytes(piece)) if value.is_text else bytes(piece).hex().encode()
+        at = end
+    yield memoryview(data)[at:]
+
+
+def _escaped(text: bytes) -> bytes:
+    """Escape a text for `load data`: none of these is a part of another character in UTF-8."""
+    return text.replace(b"\\", b"\\\\").replace(b"\t", b"\\t").replace(b"\n", b"\\n").replace(b"\0", b"\\0")
 
 
 class _Result(connections.MySQLResult):  # type: ignore[misc]  # the driver has no types

@@ -59,6 +59,9 @@ class TablePlan(RelationalPlan[StagedColumn]):
             for place, (index, column) in enumerate(written_columns(table, target))
         ]
         super().__init__(table, columns, fillings)
+        self.takes_values = bool(table.key) and all(
+            c.wire.streams(table.columns[c.index].type.family) for c in self.columns
+        )
         self.target = target
         names = frozenset(column.target.name for column in self.key)
         self._only_unique = target.only_unique(names)

@@ -17,6 +17,7 @@ from typing import Any
 
 from apply.sinks.mysql.arrays import array_json, array_reader
 from apply.sinks.mysql.catalog import TargetColumn
+from schemas.large_values import may_be_large
 from schemas.table import Column
 from schemas.types import Family
 from schemas.types.numbers import NAN
@@ -58,6 +59,10 @@ class Wire:
     """What the server takes for the value, over the text as a string."""
     number: bool = False
     """Whether the text is a number's literal as it stands."""
+
+    def streams(self, family: Family) -> bool:
+        """Tell whether the field of a value that may be large is its text, escaped, or the digits of its bytes."""
+        return not may_be_large(family) or self == (_DIGITS if family is Family.BYTES else _FREE)
 
 
 class _Days(dict[int, str]):
@@ -168,6 +173,7 @@ NAMESPACE: dict[str, Any] = {
 _PLAIN = Wire("{v}")
 _NUMBER = Wire("{v}", number=True)
 _FREE = Wire("{v}", is_free=True)
+_DIGITS = Wire("{v}.hex()", sql="unhex({v})")
 _REAL = Wire("({v} if {v} - {v} == 0 else unreal({v}))", number=True)
 _BITS = "cast(conv({v}, 2, 10) as unsigned)"
 
@@ -182,7 +188,7 @@ _WIRES: dict[Family, Wire] = {
     Family.FLOAT64: _REAL,
     Family.NUMERIC: Wire("numeric({v})", number=True),
     Family.STRING: _FREE,
-    Family.BYTES: Wire("{v}.hex()", sql="unhex({v})"),
+    Family.BYTES: _DIGITS,
     Family.DATE: Wire("days[{v}]"),
     Family.TIME: Wire("clock({v})"),
     Family.TIMETZ: _PLAIN,

@@ -31,6 +31,10 @@ class Writer(RelationalWriter[TablePlan]):
     stages: Stages
     _link: Link
 
+    def _streams(self, plan: TablePlan) -> bool:
+        # Literals of a statement must fit into a packet.
+        return super()._streams(plan) and self._link.loads_local
+
     def _there(self, plan: TablePlan, stage: str, keys: Sequence[Row]) -> list[int]:
         part = self._stage(plan, stage, plan.key, plan.key_encoder(loads=self._link.loads_local), keys)
         return [place for (place,) in self._link.rows(plan.present(stage, part))]

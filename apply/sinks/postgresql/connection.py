@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 from apply.frames.relational.link import RelationalLink
 from apply.sinks.postgresql.errors import classified, classify
 from apply.sinks.postgresql.names import literal
+from apply.sinks.postgresql.rows import streamed
 from runtime.postgresql_login import TLS_REFUSED, why_refused
 from schemas.changes import APPLIED_PREFIX
 from schemas.endpoints import PostgresqlTarget
@@ -179,15 +180,16 @@ class Link(RelationalLink):
         """Run a statement with parameters; return its row count."""
         return self.connection.execute(statement, parameters or None).rowcount
 
-    def copy(self, statement: str, data: bytes) -> None:
-        """Run a `copy … from stdin` with the whole input at hand."""
+    def copy(self, statement: str, pieces: Sequence[bytes]) -> None:
+        """Run a `copy … from stdin` with the whole input at hand, in pieces: a large one is not copied once more."""
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            if len(data) <= _COPY_BLOCK_BYTES:
-                copy.write(data)
+            if not self._values and sum(map(len, pieces)) <= _COPY_BLOCK_BYTES:
+                copy.write(b"".join(pieces))
                 return
-            view = memoryview(data)
-            for start in range(0, len(data), _COPY_BLOCK_BYTES):
-                copy.write(view[start : start + _COPY_BLOCK_BYTES])
+            for piece in streamed(pieces, self._values):
+                view = memoryview(piece)
+                for start in range(0, len(view), _COPY_BLOCK_BYTES):
+                    copy.write(view[start : start + _COPY_BLOCK_BYTES])
 
     def twin(self) -> Self:
         """Return a link of its own to the same target."""

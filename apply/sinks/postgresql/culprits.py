@@ -159,7 +159,7 @@ class Culprits:
                 pieces += plan.numbered(encode((items[n][2],)), part)
                 part += 1
         pieces.append(TRAILER)
-        self._link.copy(plan.stage_copy(stage), b"".join(pieces))
+        self._link.copy(plan.stage_copy(stage), pieces)
         self._stages.undone(plan)
         return _Staged(stage, first, order, " union all ".join(complete))
 
@@ -213,7 +213,7 @@ class Culprits:
         for n, row in enumerate(rows):
             pieces += plan.numbered(encode((row,)), first + n)
         pieces.append(TRAILER)
-        self._link.copy(plan.stage_copy(stage), b"".join(pieces))
+        self._link.copy(plan.stage_copy(stage), pieces)
         self._stages.undone(plan)
         return first
 

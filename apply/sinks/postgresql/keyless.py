@@ -45,7 +45,7 @@ def attempt_sequence(link: Link, stages: Stages, plan: TablePlan, stage: str, en
         steps.append((plan.delete_equal(stage, number, known), len(rows)))
     if steps:
         pieces.append(TRAILER)
-        link.copy(plan.stage_copy(stage), b"".join(pieces))
+        link.copy(plan.stage_copy(stage), pieces)
     for statement, wanted in steps:
         found = link.run(statement)
         if found < wanted:

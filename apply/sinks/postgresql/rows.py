@@ -23,7 +23,7 @@ They stand in the encoder of rows, and in decoders that make lines of records wi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from struct import Struct
@@ -32,11 +32,14 @@ from typing import Any
 from apply.sinks.postgresql.numeric import FIXED_LETTERS, fixed_lines, fixed_values
 from apply.sinks.postgresql.types import Wire, function
 from schemas.changes import Row
-from schemas.types import LogicalType
+from schemas.large_values import STAND_IN_BYTES, Buffer, LargeValue, may_be_large
+from schemas.types import Family, LogicalType
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """Signature, no flags, no header extension."""
 TRAILER = b"\xff\xff"
+LARGE_BYTES = 1 << 20
+"""A line of so many bytes is not copied to stand with others."""
 
 Encode = Callable[[Iterable[Row]], list[bytes]]
 """From rows to their lines."""
@@ -47,18 +50,47 @@ Field = tuple[int, Wire] | None
 _LENGTH = Struct(">i").pack
 _COUNT = Struct(">h").pack
 _COUNT_AND_PART = Struct(">hiq").pack
+_STAND_IN = _LENGTH(STAND_IN_BYTES)
 
 
 def counted(lines: Sequence[bytes], field_count: int) -> list[bytes]:
     """Return the rows of these lines, in pieces."""
-    head = _COUNT(field_count)
-    return [head, head.join(lines)] if lines else []
+    return _headed(lines, _COUNT(field_count))
 
 
 def numbered(lines: Sequence[bytes], field_count: int, part: int) -> list[bytes]:
     """Return the rows of these lines for a staging table, whose first column is the part, in pieces."""
-    head = _COUNT_AND_PART(field_count + 1, 8, part)
-    return [head, head.join(lines)] if lines else []
+    return _headed(lines, _COUNT_AND_PART(field_count + 1, 8, part))
+
+
+def _headed(lines: Sequence[bytes], head: bytes) -> list[bytes]:
+    if not lines:
+        return []
+    if len(lines) > 1 and max(map(len, lines)) >= LARGE_BYTES:
+        return [piece for line in lines for piece in (head, line)]
+    # One line is joined to nothing: it is not copied.
+    return [head, head.join(lines)]
+
+
+def streamed(pieces: Iterable[bytes], values: Sequence[LargeValue]) -> Iterator[Buffer]:
+    """Yield pieces of a copy with the values in the place of their stand-ins; see `LineForm.streams`."""
+    for piece in pieces:
+        places = sorted((begin, value) for value in values for begin in _places(piece, value.stand_in))
+        at = 0
+        for begin, value in places:
+            # A byte may stand before the text (`Wire.lead`).
+            lead = b"" if piece[begin - 4 : begin] == _STAND_IN else piece[begin - 1 : begin]
+            yield piece[at : begin - len(lead) - 4] + _LENGTH(len(lead) + value.size) + lead
+            yield from value.pieces()
+            at = begin + STAND_IN_BYTES
+        yield memoryview(piece)[at:]
+
+
+def _places(piece: bytes, stand_in: bytes) -> Iterator[int]:
+    begin = piece.find(stand_in)
+    while begin >= 0:
+        yield begin
+        begin = piece.find(stand_in, begin + STAND_IN_BYTES)
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,15 @@ class LineForm:
         wires = [field[1] for field in self.fields if field is not None and field[0] == column]
         encode = line_encoder([(0, wires[0])], width=1)
         return lambda value: encode([(value,)])[0]
+
+    def streams(self, families: Sequence[Family]) -> bool:
+        """Tell whether fields of columns of these families hold texts and bytes as they are."""
+        wires = [(families[field[0]], field[1]) for field in self.fields if field is not None]
+        return all(
+            wire.expression == "{v}" and not wire.framed if family is Family.BYTES else wire.is_text
+            for family, wire in wires
+            if may_be_large(family)
+        )
 
     @property
     def _utf8(self) -> set[int]:

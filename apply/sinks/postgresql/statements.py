@@ -82,6 +82,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """Whether rows can be copied straight into the table: nothing is cast or filled in, and there is a column."""
         self.form = LineForm(tuple((column.index, column.wire) for column in columns))
         """What makes lines of whole rows."""
+        self.takes_values = bool(table.key) and self.form.streams([column.type.family for column in table.columns])
         self.target = target
         self._arbiter = target.arbiter(frozenset(column.target.name for column in self.key))
         self._kept = {column.name for column in target.columns.values() if not column.generated}

@@ -31,7 +31,7 @@ class Writer(RelationalWriter[TablePlan]):
         pieces = [HEADER]
         for n, line in enumerate(plan.delete_encoder()(keys)):
             pieces += plan.numbered([line], first + n)
-        self._link.copy(plan.stage_copy(stage), b"".join([*pieces, TRAILER]))
+        self._link.copy(plan.stage_copy(stage), [*pieces, TRAILER])
         return [part - first for (part,) in self._link.rows(plan.present(stage, first, len(keys)))]
 
     def _straight(self, plan: TablePlan, rows: Sequence[Row]) -> Attempt | None:
@@ -40,7 +40,7 @@ class Writer(RelationalWriter[TablePlan]):
 
         def attempt() -> list[str]:
             pieces = [HEADER, *plan.counted(plan.upsert_lines(rows)), TRAILER]
-            self._link.copy(plan.direct_copy(), b"".join(pieces))
+            self._link.copy(plan.direct_copy(), pieces)
             return []
 
         return attempt
@@ -70,7 +70,7 @@ class Writer(RelationalWriter[TablePlan]):
         if not statements:
             return []
         pieces.append(TRAILER)
-        self._link.copy(plan.stage_copy(stage), b"".join(pieces))
+        self._link.copy(plan.stage_copy(stage), pieces)
         return [*statements, *self.stages.emptying(plan, sum(len(rows) for _, rows in groups))]
 
     def _attempt_sequence(self, plan: TablePlan, stage: str, entries: Sequence[Any]) -> list[str]:

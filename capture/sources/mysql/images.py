@@ -10,6 +10,7 @@ from capture.sources.mysql.refusals import read_errors
 from capture.sources.mysql.rows import MappedReader, Rows
 from capture.sources.mysql.types import NAMES
 from schemas.changes import Row
+from schemas.large_values import LargeValue
 from schemas.twin import built, kinds
 
 _OPS = {ord("I"): "c", ord("U"): "u", ord("D"): "d"}
@@ -53,6 +54,10 @@ class ImageForm:
         with read_errors(lambda: ""):
             (before,), (after,) = read(message, 1, len(message))
         return op, before, after
+
+    def take_out(self, message: bytes, _least: int) -> tuple[bytes, list[LargeValue]]:
+        """See `LoggedForm`."""
+        return message, []
 
     def kind(self, column: int) -> int | None:
         """See `LoggedForm`."""

@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from capture.cutting import Cutting
 from capture.full_load.chunk_reader import ReadForm
 from capture.sources.postgresql.catalog import ColumnType
 from capture.sources.postgresql.connection import error_of, identifier
+from capture.sources.postgresql.cutting import cut_tuple, takeable
 from capture.sources.postgresql.frames import take
 from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression, twin_kind, value_reader
 from capture.sources.postgresql.types import Reader, Types, text_expression
@@ -24,6 +26,7 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 """What binary COPY begins with (PostgreSQL documentation, COPY, "Binary Format"); flags and an extension follow."""
 _HEADER_BYTES = len(_SIGNATURE) + 8
 _TRAILER = b"\xff\xff"
+_COUNT_BYTES = 2
 TAKEN_MAX, TAKEN_BYTES_MAX = 1_000, 1 << 20
 """Messages and bytes that are held at once, besides those that libpq holds."""
 _STALL_S = 600
@@ -38,6 +41,10 @@ class CopyForm(ReadForm):
     def __init__(self, table: TableSchema, readers: Sequence[Reader]) -> None:
         super().__init__(table, lambda: compile_copy_reader(readers))
         self._readers = readers
+        self._takeable = takeable(readers, COPY_BINARY)
+
+    def _cut(self, cutting: Cutting) -> None:
+        cut_tuple(cutting, _COUNT_BYTES, self._takeable, len(self._readers), has_kind=False)
 
     def plan(self) -> dict[str, Any]:
         """See `LoggedForm`."""

@@ -15,6 +15,8 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any, NamedTuple
 
+from capture.cutting import Cutting
+from capture.sources.postgresql.cutting import cut_tuple, takeable
 from capture.sources.postgresql.rows import (
     LOG_BINARY,
     LOG_TEXT,
@@ -29,6 +31,7 @@ from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.types import Reader
 from schemas.changes import UNCHANGED, Row, Transaction
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import LargeValue
 
 HEADER_BYTES = 25
 """Length of the XLogData header in front of a message."""
@@ -210,6 +213,19 @@ class TableForm:
             return "u", *read_updated(message, self, ())
         except UNREADABLE as error:
             raise unreadable(error) from error
+
+    def take_out(self, message: bytes, least: int) -> tuple[bytes, list[LargeValue]]:
+        """See `LoggedForm`."""
+        cutting = Cutting(message, least)
+        columns, count = takeable(self._readers, self._form), len(self._readers)
+        try:
+            end = cut_tuple(cutting, TUPLE_AT, columns, count, has_kind=True)
+            if message[HEADER_BYTES] == UPDATE and message[HEADER_BYTES + 5] != NEW_TUPLE:
+                # Behind the kind and the count of columns.
+                cut_tuple(cutting, end + 3, columns, count, has_kind=True)
+        except UNREADABLE as error:
+            raise unreadable(error) from error
+        return cutting.cut()
 
     @property
     def _count_line(self) -> str:

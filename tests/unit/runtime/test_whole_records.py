@@ -6,9 +6,13 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from runtime.kafka import whole_records
-from runtime.kafka.whole_records import LostRecord, WholeRecords, _Parts
+from runtime.kafka.whole_records import LostRecord, SpooledRecord, WholeRecords, _Parts
+from runtime.spool import Spool
 from schemas.errors import ErrorKind, TailraceError
-from schemas.parts import HEADER, Joining, parts, reference
+from schemas.format import Format
+from schemas.large_values import LargeValue, WholeRecord, value_of
+from schemas.parts import HEADER, Joining, Reference, Slicing, parts, reference
+from schemas.types.varints import long
 
 VALUE = bytes(range(256)) * 10
 PART_BYTES = 100
@@ -138,3 +142,54 @@ def test_parts_are_gone_where_their_topic_ends_behind_them_or_before_they_begin(
     for gone in (0, 40, 66):
         with pytest.raises(TailraceError, match="1 of 26 parts of a record of 2,560 bytes are there"):
             topic._meet(met, gone, joining)
+
+
+def in_parts(values: list[LargeValue]) -> tuple[bytes, Reference, list[bytes]]:
+    """Return a record with its values, and its parts."""
+    record = b"head".join(long(len(value.stand_in)) + value.stand_in for value in values) + b"tail"
+    slicing = Slicing(WholeRecord(record, Format.AVRO, values), PART_BYTES)
+    slices = list(slicing.parts())
+    return b"".join(slices), slicing.reference(40), slices
+
+
+def test_large_values_stay_in_a_file_where_they_are_asked_for(
+    records: WholeRecords, topic: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_records, "SPOOLED_BYTES", 1000)
+    records.spools = records.gives_lost = True
+    contents = [VALUE, "é😀".encode() * 300]
+    whole, where, slices = in_parts([value_of(memoryview(c), is_text=n == 1) for n, c in enumerate(contents)])
+    assert Reference.of_header(where.to_header()) == where
+    large = Message(topic="wide", offset=5, value=b"small", headers=[(HEADER, where.to_header())])
+    topic.here = [slices[:7], slices[7:]]
+    assert records.whole([large]) == ([], [large])
+    ((record,), _) = records.whole([large])
+    assert isinstance(record, SpooledRecord)
+    assert len(record.value()) < 200 < len(record) == len(whole)
+    assert [b"".join(value.pieces()) for value in record.values] == contents
+    assert [value.is_text for value in record.values] == [False, True]
+    again = WholeRecord(record.value(), Format.AVRO, record.values)
+    assert b"".join(again.pieces()) == whole
+    record.make_whole()
+    assert (record.value(), record.values) == (whole, [])
+    # One that says it wrong is as lost as its parts would be; smaller ones are in memory.
+    moved = where._replace(places=(where.places[0]._replace(offset=where.places[0].offset + 1),))
+    wrong = Message(topic="wide", offset=6, value=b"small", headers=[(HEADER, moved.to_header())])
+    topic.here = [slices]
+    ((lost,), _) = records.whole([wrong])
+    assert isinstance(lost, LostRecord)
+    monkeypatch.setattr(whole_records, "SPOOLED_BYTES", len(whole) + 1)
+    topic.here = [slices]
+    ((small,), _) = records.whole([large])
+    assert (type(small), small.value()) == (whole_records.WholeRecord, whole)
+
+
+def test_a_spool_gives_back_what_was_written() -> None:
+    spool = Spool.make()
+    assert spool.write([b"ab", memoryview(b"cde")]) == 5
+    assert spool.write([b"f"]) == 1
+    assert (spool.read(1, 4), b"".join(spool.pieces(2, 4))) == (b"bcde", b"cdef")
+    with pytest.raises(TailraceError, match="shorter"):
+        spool.read(3, 4)
+    spool.close()
+    spool.close()

@@ -127,7 +127,7 @@ def test_parts_come_before_their_record_and_are_checked(late: int) -> None:
         RowChanges(TABLE, Transaction("1", 1, 1, 1), ["c"], [None], [ROW]), block, 0, False
     )
     log = Log(12, late)
-    LargeRecords("parts", 900_000, log, log.make, log.end).produce("wide", encoder, (key, value), None)
+    LargeRecords("parts", 900_000, 1_000_000, log, log.make, log.end).produce("wide", encoder, (key, value), None)
     *slices, flush, record = log.sent
     assert flush == ("flush",)
     assert {(topic, its_key, partition) for topic, its_key, _, partition in slices} == {("parts", key, 0)}

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apply.sinks.postgresql import rows as lines
 from apply.sinks.postgresql.numeric import encode_decimal, unscaled_encoder
-from apply.sinks.postgresql.rows import Field, counted, line_encoder, numbered, source_text
+from apply.sinks.postgresql.rows import Field, LineForm, counted, line_encoder, numbered, source_text, streamed
 from apply.sinks.postgresql.types import Wire, direct_wire, wire_of
+from schemas.large_values import value_of
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import INFINITY_US, MINUS_INFINITY_US
 from schemas.types.numbers import NAN
@@ -168,3 +170,26 @@ def test_a_value_of_another_family_raises_what_the_writer_expects(family: Family
 def test_the_source_text_can_be_read() -> None:
     text = source_text([(0, wire_of(LogicalType(Family.INT64)))], width=1)
     assert text.startswith("def encode(rows):\n")
+
+
+def test_large_values_go_where_their_stand_ins_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    families = [Family.INT64, Family.STRING, Family.BYTES, Family.JSON]
+    wires = [wire_of(LogicalType(f)) for f in families[:3]] + [direct_wire(LogicalType(Family.JSON), "jsonb")]
+    fields: list[Field] = [(i, wire) for i, wire in enumerate(wires) if wire is not None]
+    assert len(fields) == 4
+    encode = line_encoder(fields, width=4)
+    whole = (1, "é" * 99, bytes(range(256)), '{"a": 1}')
+    values = [value_of(memoryview(v.encode() if isinstance(v, str) else v), is_text=True) for v in whole[1:]]
+    stands = [value.stand_in for value in values]
+    rows = [whole, (2, stands[0].decode(), None, None), (3, stands[0].decode(), stands[1], stands[2].decode())]
+    expected = b"".join(numbered(encode([whole, (2, whole[1], None, None), (3, *whole[1:])]), 4, 7))
+    for least in (1, lines.LARGE_BYTES):
+        # Large lines stand by themselves.
+        monkeypatch.setattr(lines, "LARGE_BYTES", least)
+        pieces = numbered(encode(rows), 4, 7)
+        assert len(pieces) == (6 if least == 1 else 2)
+        assert b"".join(streamed(pieces, values[::-1])) == expected
+    assert LineForm(tuple(fields)).streams(families)
+    odd = wire_of(LogicalType(Family.UUID))
+    assert not LineForm((*fields, (4, odd))).streams([*families, Family.TEXT])
+    assert LineForm((*fields, (4, odd))).streams([*families, Family.UUID])

@@ -1,0 +1,129 @@
+"""Large values taken out of messages: what is published of them is what would be published of the whole message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import pack
+
+import pytest
+
+from capture.sources.postgresql.copying import CopyForm
+from capture.sources.postgresql.pgoutput import TableForm
+from capture.sources.postgresql.types import TypeInfo, reader
+from schemas import large_values
+from schemas.changes import RowChanges, Transaction, UnreadRows
+from schemas.codecs import Encoder, Format, compile_decoder, compile_encoder
+from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import LargeValue, WholeRecord, lacks
+from schemas.parts import reduced
+from schemas.table import Column, TableName, TableSchema
+from tests.unit.capture.postgresql import wire
+
+NAMES = ("int8", "text", "bytea", "jsonb", "json")
+TYPES = {i: TypeInfo(i, "pg_catalog", name, "b", f"{name}_send") for i, name in enumerate(NAMES)}
+READERS = [reader(TYPES, i, -1) for i in range(len(NAMES))]
+TABLE = TableSchema(
+    TableName("s", "wide"),
+    tuple(Column(name, r.type, name) for name, r in zip(NAMES, READERS, strict=True)),
+    (0,),
+    full_before=True,
+)
+LEAST = 90
+TEXT = 'é\u2028😀 "\\\n\t\1' * 20
+DATA = bytes(range(256))
+ROW = (pack(">q", 7), TEXT.encode(), DATA, b'\1{"a": 1}', b'{"b":"%s"}' % (b"x" * LEAST))
+OTHER = (pack(">q", 7), b"short", None, None, b"[%s]" % (b" " * LEAST))
+BINARY = tuple(map(wire.binary, ROW))
+AS_TEXT = (wire.text("7"), wire.text(TEXT), wire.text("\\x" + DATA.hex()), wire.text('{"a": 1}'), wire.text("[1]"))
+
+
+def _encoder(format_: Format) -> Encoder:
+    return compile_encoder(TABLE, format_, replication="r", connector="postgresql", database="d")
+
+
+def _whole(record: bytes, format_: Format, values: list[LargeValue]) -> bytes:
+    assert lacks(record, format_, values)
+    return b"".join(map(bytes, WholeRecord(record, format_, values).pieces()))
+
+
+@pytest.fixture(autouse=True)
+def _pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_values, "PIECE_BYTES", 7)
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize(
+    ("message", "binary", "count"),
+    [
+        (wire.insert(1, wire.row(*BINARY)), True, 3),
+        (wire.update(1, wire.row(*BINARY), wire.row(*map(wire.binary, OTHER)), b"O"), True, 4),
+        (wire.update(1, wire.row(wire.binary(ROW[0]), *[b"u"] * 4), wire.row(*BINARY), b"O"), True, 3),
+        (wire.delete(1, wire.row(*BINARY), b"O"), True, 3),
+        # In text form bytes stand as digits: they stay where they are.
+        (wire.insert(1, wire.row(*AS_TEXT)), False, 1),
+    ],
+)
+def test_a_logged_change_without_its_large_values_and_they_make_its_record(
+    format_: Format, message: bytes, binary: bool, count: int
+) -> None:
+    form, encoder, decoder = (
+        TableForm(READERS, [True] * 5, binary=binary),
+        _encoder(format_),
+        compile_decoder(TABLE, format_),
+    )
+    block = encoder.block(snapshot="false", position_lsn=7, ts_us=5, txid=9, now_us=6)
+
+    def record(content: bytes) -> bytes:
+        run = RowChanges(TABLE, Transaction("9", 9, 7, 5))
+        run.form, run.messages = form, [content]
+        return encoder.records(run, block, 40, False)[0][0][1] or b""
+
+    small, values = form.take_out(message, LEAST)
+    assert len(values) == count
+    assert len(small) < len(message) or count == 1
+    made = _whole(record(small), format_, values)
+    assert decoder.decode(made) == decoder.decode(record(message))
+    assert decoder.facts(made) == decoder.facts(record(message))
+    whole = WholeRecord(record(small), format_, values)
+    if format_ is Format.AVRO:
+        assert made == record(message)
+        contents = {bytes(b"".join(value.pieces())) for value in values}
+        assert {made[place.offset : place.offset + place.size] for place in whole.places()} == contents
+    else:
+        assert not whole.places()
+    # None of them is in the record that takes the place of the whole one.
+    assert not lacks(reduced(encoder, decoder, record(small), 900_000, whole.stand_ins), format_, values)
+
+
+def _packet(columns: tuple[bytes | None, ...]) -> bytes:
+    return pack(">h", len(columns)) + b"".join(
+        pack(">i", -1) if value is None else pack(">i", len(value)) + value for value in columns
+    )
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_a_row_that_is_read_without_its_large_values_and_they_make_its_body(format_: Format) -> None:
+    encoder, form = _encoder(format_), CopyForm(TABLE, READERS)
+    rows = UnreadRows(form, [_packet(ROW)])
+    values = rows.cut(LEAST)
+    assert len(values) == 3
+    ((key,), (body,)) = encoder.loaded(rows)
+    ((whole_key,), (whole_body,)) = encoder.loaded(UnreadRows(form, [_packet(ROW)]))
+    assert key == whole_key
+    assert encoder.unbody(_whole(body, format_, values)) == encoder.unbody(whole_body)
+    assert len(rows) == 1
+    for others in (UnreadRows(form, [_packet(ROW)] * 2), UnreadRows(form, [_packet((*OTHER[:4], None))])):
+        assert others.cut(LEAST) == []
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda: TableForm(READERS, [True] * 5, binary=True).take_out(wire.insert(1, wire.row(*BINARY))[:-1], LEAST),
+        lambda: TableForm(READERS, [True] * 5, binary=True).take_out(wire.insert(1, b""), LEAST),
+    ],
+)
+def test_a_message_that_is_cut_off_is_refused(cut: Callable[[], object]) -> None:
+    with pytest.raises(TailraceError) as caught:
+        cut()
+    assert caught.value.kind is ErrorKind.DECODE
