@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.reduction import recv_handle
 from struct import pack
+from typing import Any, cast
 
 import pytest
 
+from capture.full_load import worker
+from capture.source import Chunk, SnapshotReader
 from capture.sources.postgresql.copying import CopyForm
 from capture.sources.postgresql.pgoutput import TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
+from runtime.spool import Spool
 from schemas import large_values
 from schemas.changes import RowChanges, Transaction, UnreadRows
 from schemas.codecs import Encoder, Format, compile_decoder, compile_encoder
@@ -127,3 +133,27 @@ def test_a_message_that_is_cut_off_is_refused(cut: Callable[[], object]) -> None
     with pytest.raises(TailraceError) as caught:
         cut()
     assert caught.value.kind is ErrorKind.DECODE
+
+
+class OneRow:
+    """A snapshot reader of one row."""
+
+    def read(self, *_: object) -> list[UnreadRows]:
+        return [UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)])]
+
+    def snapshot(self) -> Any:
+        return None
+
+
+def test_a_loader_hands_over_a_file_with_the_row() -> None:
+    encoder = _encoder(Format.AVRO)
+    theirs, ours = Pipe()
+    request = worker.ReadRequest(TABLE, Chunk(0, None, None))
+    worker._read(theirs, cast("SnapshotReader", OneRow()), request, encoder, worker._Keeping(LEAST, None))
+    assert isinstance(ours.recv(), worker.Opened)
+    rows = ours.recv()
+    rows = rows._replace(spool=Spool(recv_handle(ours)))
+    assert isinstance(ours.recv(), worker.Ended)
+    ((_,), (body,)) = encoder.loaded(UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)]))
+    assert _whole(rows.bodies[0], Format.AVRO, rows.values()) == body
+    assert rows.size_bytes > sum(value.size for value in rows.kept) > len(TEXT.encode()) + len(DATA)
