@@ -6,6 +6,7 @@ Statements without parameters go as one simple query, several at once.
 from __future__ import annotations
 
 import contextlib
+import select
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -190,6 +191,16 @@ class Link(RelationalLink):
                 view = memoryview(piece)
                 for start in range(0, len(view), _COPY_BLOCK_BYTES):
                     copy.write(view[start : start + _COPY_BLOCK_BYTES])
+                    self._await_sent()
+
+    def _await_sent(self) -> None:
+        """Wait until the server has taken what was written: libpq would keep any amount of it."""
+        raw = self.connection.pgconn
+        while raw.flush():
+            readable, _, _ = select.select([raw.socket], [raw.socket], [])
+            if readable:
+                # It may have something to say first.
+                raw.consume_input()
 
     def twin(self) -> Self:
         """Return a link of its own to the same target."""
