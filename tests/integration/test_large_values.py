@@ -41,7 +41,7 @@ def test_memory_is_a_few_times_the_value(
     request: pytest.FixtureRequest,
 ) -> None:
     source, target = (_database(engine, new_database, request) for engine in (SOURCE, TARGET))
-    schema = "public" if isinstance(source, Database) else source.name
+    schema = next((d.name for d in (target, source) if isinstance(d, MysqlDatabase)), "public")
     source.execute(f"create table wide (id bigint primary key, note varchar(20), body {_type(SOURCE)})")
     if isinstance(source, Database):
         # Neither end spends its time on compressing.
