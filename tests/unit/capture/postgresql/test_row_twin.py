@@ -288,7 +288,9 @@ def test_the_twin_writes_rows_that_were_read_as_the_generated_functions_do(
     encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
     packets = [_packet(row) for row in data.draw(st.lists(rows(table.key), min_size=1, max_size=3))]
     if damage:
-        packets = [data.draw(_damaged(packet, 0)) for packet in packets]
+        # One only: of two, reading all before the first is written finds another one first.
+        place = data.draw(st.integers(0, len(packets) - 1))
+        packets[place] = data.draw(_damaged(packets[place], 0))
     twin = encoder._functions["copied_by_twin"](form, module)
     assert _encoded(lambda: twin(packets)) == _encoded(lambda: encoder.rows(form.read(packets)))
     assert _encoded(lambda: encoder.loaded(UnreadRows(form, packets))) == _encoded(lambda: twin(packets))
