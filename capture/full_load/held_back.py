@@ -56,11 +56,12 @@ class HeldBack:
             ) from error
         self._write_at += _LENGTH.size + len(data)
 
-    def take(self, snapshot: Snapshot, rows_max: int) -> list[RowChanges | Truncate]:
-        """Remove and return changes that `snapshot` did not see, some `rows_max` rows; empty when none is left."""
+    def take(self, snapshot: Snapshot, rows_max: int, bytes_max: int) -> list[RowChanges | Truncate]:
+        """Remove changes, some `rows_max` rows or some `bytes_max` bytes; return those that `snapshot` did not see."""
         taken: list[RowChanges | Truncate] = []
         row_count = 0
-        while self._read_at < self._write_at and row_count < rows_max:
+        end = min(self._write_at, self._read_at + bytes_max)
+        while self._read_at < end and row_count < rows_max:
             self._file.seek(self._read_at)
             (length,) = _LENGTH.unpack(self._file.read(_LENGTH.size))
             facts, rows = pickle.loads(self._file.read(length))  # noqa: S301 (our own file, written by this process)

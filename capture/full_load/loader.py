@@ -27,8 +27,8 @@ from schemas.table import TableName
 log = get_logger(__name__)
 
 BUFFER_BYTES_MAX = 32 << 20
-"""Memory of the rows of chunks that wait for the log. Beyond, loaders wait in their pipes, save for the chunk that is
-going out.
+"""Memory of the rows of chunks that wait for the log. Beyond, loaders wait in their pipes. The chunk that is going out
+may take as much again, since the others wait for it.
 """
 
 CHUNKS_PER_TABLE = 5_000
@@ -235,9 +235,10 @@ class Loader:
     def _receive(self, slot: _Slot, planned: list[TableLoad]) -> None:
         while slot.worker is not None and (slot.planning is not None or slot.reading is not None):
             reading = slot.reading
-            waits = reading is not None and reading.snapshot is not None and not reading.cancelled
-            if waits and reading is not self._head and self._buffered_bytes() >= BUFFER_BYTES_MAX:
-                return
+            if reading is not None and reading.snapshot is not None and not reading.cancelled:
+                held = reading.buffered_bytes if reading is self._head else self._buffered_bytes()
+                if held >= BUFFER_BYTES_MAX:
+                    return
             answer = slot.worker.receive()
             if answer is None:
                 return

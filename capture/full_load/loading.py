@@ -20,7 +20,7 @@ from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas import key_bounds
-from schemas.changes import Transaction
+from schemas.changes import RowChanges, Transaction
 from schemas.errors import TailraceError
 from schemas.mappings.rules import TableSettingsRule
 from schemas.mappings.segments import leaves_key, loads_part, rule_of
@@ -328,9 +328,10 @@ class Loading:
         feed = self._publisher.feeds[load.name]
         while reading.batches and not left.is_used_up:
             self._publish_batch(reading, feed, snapshot, left)
+            self._publisher.flush()
             if reading.batches or not reading.ended:
                 hit("capture.load.middle")
-        if not reading.ended or reading.batches or not self._released(feed, reading, reached, max(1, left.rows)):
+        if not reading.ended or reading.batches or not self._released(feed, reading, reached, left):
             return False
         self._loader.finished(reading)
         self._progress.add(load.name)
@@ -354,16 +355,19 @@ class Loading:
             rows = [*feed.window.admit(batch.keys, batch.bodies, snapshot, feed.merge)]
         self._publisher.loaded_rows(feed, rows, snapshot, batch.values())
         reading.load.row_count += len(rows)
-        self._publisher.flush()
 
-    def _released(self, feed: Feed, reading: Reading, reached: int, rows_max: int) -> bool:
+    def _released(self, feed: Feed, reading: Reading, reached: int, left: Left) -> bool:
         """Let out what was held back, once the chunk's rows are; tell whether nothing is left."""
         if feed.held_back is None:
             return True
         assert reading.snapshot is not None
         if reached < reading.snapshot.high:
             return False
-        self._publisher.released(feed, feed.held_back.take(reading.snapshot, rows_max))
+        waiting_bytes = feed.held_back.waiting_bytes
+        changes = feed.held_back.take(reading.snapshot, max(1, left.rows), max(1, left.bytes))
+        left.rows -= sum(change.count if isinstance(change, RowChanges) else 1 for change in changes)
+        left.bytes -= waiting_bytes - feed.held_back.waiting_bytes
+        self._publisher.released(feed, changes)
         self._publisher.flush()
         if feed.held_back.waiting_bytes:
             return False

@@ -81,7 +81,9 @@ def test_changes_that_are_held_back_come_in_order_without_those_that_the_snapsho
     held.add(RowChanges(table, seen, ["c"], [None], [(1, "a", "b")]))
     held.add(RowChanges(table, unseen, ["c", "u"], [None, (1, "a", "b")], [(2, "c", None), (1, "a", UNCHANGED)]))
     held.add(Truncate([table], unseen))
-    taken = held.take(SimSnapshot(10, frozenset({1}), 2), 100)
+    snapshot = SimSnapshot(10, frozenset({1}), 2)
+    assert held.take(snapshot, 100, 1) == [], "what is passed counts, too"
+    taken = held.take(snapshot, 100, 1 << 20)
     assert held.waiting_bytes == 0
     first, second = taken
     assert isinstance(first, RowChanges)

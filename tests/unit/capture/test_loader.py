@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -18,6 +20,7 @@ from capture.full_load.worker import Answer, Ended, Opened, Request, Rows
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
+from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.settings import CaptureSettings
 from schemas.table import Column, TableName, TableSchema
@@ -87,12 +90,9 @@ def rows(count: int, size: int) -> Rows:
     return Rows.of(keys, [ENCODER.body(row) for row in made])
 
 
-@pytest.mark.parametrize("batch", [rows(1000, 5), rows(1000, 300), rows(100, 10_000), rows(1, 1 << 20)])
-def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> None:
-    assert batch.keys
-    assert batch.size_bytes >= sum(map(len, batch.bodies)) + 33 * 2 * len(batch.bodies), "Python's headers count, too"
-    per_buffer = loaders.BUFFER_BYTES_MAX // batch.size_bytes
-    high, producer, horizon = 7, Discarding(), Horizon(())
+def loads(feed: Feed, producer: Discarding, spawn: Callable[[], Endless]) -> tuple[Publisher, Loader, Loading]:
+    """Return what loads one table by two such processes."""
+    horizon = Horizon(())
     publisher = Publisher(
         producer,  # type: ignore[arg-type]  # all that is used of it
         horizon,
@@ -102,12 +102,22 @@ def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> No
         complete=lambda _: None,
         now_us=lambda: 1,
     )
-    publisher.feeds[TABLE.name] = feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
-    settings = CaptureSettings(load_processes=2)
-    loader = Loader(lambda: Endless(batch, per_buffer * 2, high), horizon, settings, monotonic=lambda: 0.0)
+    publisher.feeds[feed.table.name] = feed
+    loader = Loader(spawn, horizon, CaptureSettings(load_processes=2), monotonic=lambda: 0.0)
     load = Loading(
         publisher, horizon, loader, window_keys_max=1, state_directory=None, source_end=lambda: 0, load_rules=()
     )
+    return publisher, loader, load
+
+
+@pytest.mark.parametrize("batch", [rows(1000, 5), rows(1000, 300), rows(100, 10_000), rows(1, 1 << 20)])
+def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> None:
+    assert batch.keys
+    assert batch.size_bytes >= sum(map(len, batch.bodies)) + 33 * 2 * len(batch.bodies), "Python's headers count, too"
+    per_chunk = loaders.BUFFER_BYTES_MAX // batch.size_bytes * 3
+    high, producer = 7, Discarding()
+    feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
+    publisher, loader, load = loads(feed, producer, lambda: Endless(batch, per_chunk, high))
     state = LoadState.LOADING
     load.begin(feed, TableLoad(TABLE, state=state, chunks=[Chunk(0, None, ("5",)), Chunk(1, ("5",), None)]))
     # Not before the log is read up to the chunks' watermarks does anything go out: all that comes has to wait.
@@ -122,7 +132,74 @@ def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> No
         step, published = publisher.open_rows - published, publisher.open_rows
         assert step <= loading.STEP_ROWS_MAX + len(batch.bodies)
         assert step // len(batch.bodies) <= loading.STEP_BYTES_MAX // batch.size_bytes + 1
+        # Loaders are never too slow here: the chunk that is going out is bounded, too.
         assert loader._buffered_bytes() < 2 * loaders.BUFFER_BYTES_MAX + batch.size_bytes
-    assert published == 2 * per_buffer * 2 * len(batch.bodies), "every row, once"
+    assert published == 2 * per_chunk * len(batch.bodies), "every row, once"
     # Envelopes are made of one batch at a time.
     assert producer.largest <= 2 * batch.size_bytes + 1000 * len(batch.bodies)
+
+
+def test_a_batch_is_given_up_before_its_envelopes_are_handed_over() -> None:
+    class Bodies(list[bytes]):
+        """Something that tells whether it is still held."""
+
+    class Fresh(Endless):
+        def send(self, _: Request) -> None:
+            snapshot: Any = Seen(1)
+            self._answers = iter([Opened(snapshot)])
+
+        def receive(self) -> Answer | None:
+            if (answer := super().receive()) is not None or sent:
+                return answer or (Ended() if len(sent) == 1 else None)
+            fresh = rows(1, 1 << 20)
+            bodies = Bodies(fresh.bodies)
+            sent.append(ref(bodies))
+            return Rows.of(fresh.keys, bodies)
+
+    class Looking(Discarding):
+        def produce_run(self, *_: object) -> None:
+            alive.extend(each() is not None for each in sent)
+
+    sent: list[ref[Bodies]] = []
+    alive: list[bool] = []
+    feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
+    _, _, load = loads(feed, Looking(), lambda: Fresh(rows(1, 1), 1, 1))
+    load.begin(feed, TableLoad(TABLE, state=LoadState.LOADING, chunks=[Chunk(0, None, None)]))
+    for _ in range(4):
+        load.step(1)
+    assert load.is_idle
+    assert alive == [False]
+
+
+def test_what_was_held_back_goes_out_by_its_bytes_too() -> None:
+    table = replace(TABLE, key=())
+    encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
+    loaded = Rows.of(None, [encoder.body((0, "x"))])
+
+    class Earlier(Seen):
+        """Sees nothing of what was held back."""
+
+        def sees(self, _: object) -> bool:
+            return False
+
+    class OfOneRow(Endless):
+        def send(self, _: Request) -> None:
+            snapshot: Any = Earlier(1)
+            self._answers = iter([Opened(snapshot), loaded, Ended()])
+
+    producer, count = Discarding(), 30
+    feed = Feed(table, table, encoder, "orders", 1)
+    publisher, _, load = loads(feed, producer, lambda: OfOneRow(loaded, 1, 1))
+    load.begin(feed, TableLoad(table, state=LoadState.LOADING, chunks=[Chunk(0, None, None)]))
+    texts: list[Row | None] = [(n, "x" * 10_000) for n in range(100)]
+    for n in range(count):
+        publisher.rows(RowChanges(table, Transaction(str(n), n, 10 + n, 1), ["c"] * 100, [None] * 100, texts))
+    assert feed.held_back is not None
+    assert feed.held_back.waiting_bytes > 3 * loading.STEP_BYTES_MAX
+    load.step(1)  # asks for the chunk
+    for _ in range(count):
+        load.step(1)
+        assert load.is_idle or load.pause_s == 0, "there is more to do: the log is not waited for"
+    assert load.is_idle
+    assert publisher.open_rows == 1 + 100 * count
+    assert producer.largest < 1.3 * loading.STEP_BYTES_MAX

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import re
@@ -31,10 +32,11 @@ targets:
 
 
 @pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
+def _process_restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
+    gc.enable()  # a service that is refused ends before it does
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()
