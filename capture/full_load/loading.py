@@ -129,7 +129,9 @@ class Loading:
     @property
     def unsettled(self) -> tuple[Transaction, ...]:
         """Transactions that a checkpoint must name while tables are being loaded."""
-        return () if self.is_idle else self._horizon.unsettled
+        if self.is_idle:
+            return ()
+        return self._horizon.unsettled if self.stuck is None else self._horizon.unsettled[-UNSETTLED_IDLE_MAX:]
 
     @property
     def window_key_count(self) -> int:
@@ -265,9 +267,6 @@ class Loading:
             if not load.chunks:
                 self._complete(load)
         closed = False
-        is_stuck = self.stuck is not None
-        if is_stuck:
-            self._horizon.keep(UNSETTLED_IDLE_MAX)
         left = Left(min(rows_max, STEP_ROWS_MAX), STEP_BYTES_MAX)
         for reading in list(self._loader.ready(reached)):
             if left.is_used_up:
@@ -277,7 +276,7 @@ class Loading:
             self._forget_seen()
             self._loader.release_idle()
         has_moved = closed or left.has_used or self._loader.has_answered
-        pause_max_s = PAUSE_STUCK_S if is_stuck else PAUSE_MAX_S
+        pause_max_s = PAUSE_MAX_S if self.stuck is None else PAUSE_STUCK_S
         self.pause_s = 0.0 if has_moved else min(pause_max_s, max(PAUSE_MIN_S, 2 * self.pause_s))
 
     def stale_loads(self, reached: int) -> list[TableLoad]:

@@ -30,8 +30,8 @@ UNSETTLED_MAX = 20_000
 in the log and invisible all belong to connected sessions: `max_connections` bounds them far below this."""
 
 UNSETTLED_IDLE_MAX = 2_000
-"""The same while nothing is read, so for as long as somebody needs to mend what all loads stand still for: each
-checkpoint names them."""
+"""As many are named by a checkpoint while nothing is read, so for as long as somebody needs to mend what all loads
+stand still for: no snapshot tells which are seen."""
 
 SETTLERS_MAX = 8
 """Snapshots that are kept to tell what is settled: one more than chunks that are opened while another is not."""
@@ -137,16 +137,11 @@ class Horizon:
     def unsettled(self) -> tuple[Transaction, ...]:
         """The newest transactions that a snapshot taken from now on might not see, in log order."""
         if self._copy is None:
-            self.keep(UNSETTLED_MAX)
+            excess = len(self._recent) - UNSETTLED_MAX
+            for commit in list(self._recent)[: max(0, excess)]:
+                del self._recent[commit]
             self._copy = tuple(self._recent.values())
         return self._copy
-
-    def keep(self, count: int) -> None:
-        """Keep the newest transactions only: nobody takes snapshots, by which others could be told to be seen."""
-        if (excess := len(self._recent) - count) > 0:
-            for commit in list(self._recent)[:excess]:
-                del self._recent[commit]
-            self._copy = None
 
     def published(self, txn: Transaction) -> None:
         """Note a transaction that changed a table under load."""

@@ -15,13 +15,14 @@ from capture.full_load import loading
 from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
 from capture.full_load.state import LoadState, TableLoad
-from capture.full_load.window import Horizon
+from capture.full_load.window import UNSETTLED_IDLE_MAX, Horizon
 from capture.full_load.worker import Answer, Ended, Opened, Request, Rows
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
+from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import CaptureSettings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
@@ -203,3 +204,20 @@ def test_what_was_held_back_goes_out_by_its_bytes_too() -> None:
     assert load.is_idle
     assert publisher.open_rows == 1 + 100 * count
     assert producer.largest < 1.3 * loading.STEP_BYTES_MAX
+
+
+def test_while_all_loads_stand_still_checkpoints_name_few_transactions_and_none_is_forgotten() -> None:
+    feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
+    publisher, _, load = loads(feed, Discarding(), lambda: Endless(rows(1, 1), 1, 1))
+    stands = TableLoad(TABLE, state=LoadState.LOADING, chunks=[Chunk(0, None, None)])
+    load.begin(feed, stands)
+    count = UNSETTLED_IDLE_MAX + 100
+    for n in range(1, 1 + count):
+        publisher.rows(RowChanges(TABLE, Transaction(str(n), n, n, 1), ["c"], [None], [(n, "x")]))
+    assert [txn.xid for txn in load.unsettled] == [*range(1, 1 + count)]
+    stands.suspension, stands.not_before_s = TailraceError(ErrorKind.PREREQUISITE, "a right is lacking"), 1.0
+    load.step(1)
+    assert load.stuck is stands.suspension
+    assert [txn.xid for txn in load.unsettled] == [*range(101, 1 + count)]
+    stands.suspension = None
+    assert [txn.xid for txn in load.unsettled] == [*range(1, 1 + count)], "a snapshot is to see the others, too"

@@ -48,15 +48,6 @@ def test_a_row_that_was_changed_after_the_snapshot_is_dropped() -> None:
     assert admitted(window, SeenUpTo(5)) == [b"one", b"two"]
 
 
-def test_while_nothing_is_read_few_transactions_are_kept_and_the_newest() -> None:
-    horizon = Horizon()
-    for number in range(1, 10):
-        horizon.published(txn(number))
-    assert len(horizon.unsettled) == 9
-    horizon.keep(3)
-    assert [one.xid for one in horizon.unsettled] == [7, 8, 9]
-
-
 def test_the_last_change_decides() -> None:
     window = LoadWindow()
     window.changed([b"1"], txn(5))
