@@ -64,8 +64,8 @@ class Client:
         return str(orjson.loads(answer.content)["payload"]["loadId"])
 
     def loads(self, path: str, doing: str) -> dict[str, Any] | None:
-        """Ask the loader for what `path` names; return its payload, or None for what it does not know (any more)."""
-        answer = self._answer("GET", f"/loader{path}", b"", {}, doing, missing=True)
+        """Ask the loader for a load, or for a list (`?…`); return its payload, or None for a load it does not know."""
+        answer = self._answer("GET", f"/loader{path}", b"", {}, doing, missing=not path.startswith("?"))
         if answer.status_code != httpx.codes.OK:
             return None
         found: dict[str, Any] = orjson.loads(answer.content)["payload"]

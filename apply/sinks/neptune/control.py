@@ -30,6 +30,11 @@ def by(partition: TopicPartition) -> str:
     return f"by {partition.topic}/{partition.partition}"
 
 
+def kept_by(partition: TopicPartition) -> str:
+    """Return the property that names who has last finished what was left of a partition: its files alone count."""
+    return f"kept by {partition.topic}/{partition.partition}"
+
+
 class ControlVertices:
     """See `Sink.arrive` and `Sink.pass_barrier`. What deletions leave is removed here when its time is over."""
 
@@ -70,13 +75,25 @@ class ControlVertices:
         found = self._client.send([f"g.V({self._load_id(table)}).valueMap()"], "looking at a load")
         return {name: value[0] for name, value in found[0].items()} if found else None
 
-    def claim(self, table: TableSchema, partitions: Iterable[TopicPartition], owner: str, is_empty: bool) -> None:
-        """Note whose partitions are from now on, durably and at once.
+    def claim(
+        self, table: TableSchema, partitions: Iterable[TopicPartition], owner: str, is_empty: bool
+    ) -> dict[str, Any]:
+        """Note whose partitions are from now on, durably and at once; return what is known of the table's load by then.
 
         When a table is first met, `empty` says whether it was, and `version` which one it had; `ended` comes later.
         """
         claims = "".join(f".property(single,{text(by(p))},{text(owner)})" for p in partitions)
-        self._client.send([f"{self._noted(table, is_empty)}{claims}.iterate()"], "claiming partitions")
+        found = self._client.send([f"{self._noted(table, is_empty)}{claims}.valueMap()"], "claiming partitions")[0]
+        return {name: value[0] for name, value in found.items()}
+
+    def keep(self, table: TableName, partitions: Iterable[TopicPartition], owner: str) -> None:
+        """Note that nothing of earlier owners is left of partitions, as far as they are the owner's."""
+        vertex = f"g.V({self._load_id(table)})"
+        kept = [
+            f"{vertex}.has({text(by(p))},{text(owner)}).property(single,{text(kept_by(p))},{text(owner)}).iterate()"
+            for p in partitions
+        ]
+        self._client.send(kept, "keeping partitions")
 
     def end_load(self, table: TableSchema) -> None:
         """Note that rows of a table's load are not alone any more."""

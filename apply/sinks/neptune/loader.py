@@ -115,7 +115,8 @@ class Loader:
             found = self._client.loads(f"/{load}", "looking at a load")
             if found is None or _status(found) not in RUNNING:
                 continue
-            if str(found.get("overallStatus", {}).get("fullUri", "")).startswith(folder):
+            # Whether a folder's slash is told back is not documented.
+            if f"{found.get('overallStatus', {}).get('fullUri', '')}/".startswith(folder):
                 self._wait(str(load))
 
     def _begin(self, source: str) -> str:

@@ -5,7 +5,8 @@ them later. Three things see to it.
 
 * Files are there before a load is asked for, and gone before anything else is done to their rows. Whoever takes a
   partition over claims it, loads what its earlier owner has left of it, removes the files, and waits for loads that go
-  on. An earlier owner finds its claim lost; if it had looked just before, its load finds no files.
+  on. An earlier owner finds its claim lost; if it had looked just before, its load finds no files. What it writes
+  after that has never been asked for: whoever takes over next removes it unread.
 * A row that is loaded has the sequence before its own: if only a part of it has come, it is written again.
 * Rows are loaded as long as the table was empty when it was first met, and its load has not ended; a change of a row
   that waits to be loaded waits for that.
@@ -15,13 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from apply.frames.guarded import sequence_of
 from apply.sink import TableBatch, TopicPartition
 from apply.sinks.neptune.client import Client
-from apply.sinks.neptune.control import ControlVertices, by
+from apply.sinks.neptune.control import ControlVertices, by, kept_by
 from apply.sinks.neptune.elements import Change, Elements
 from apply.sinks.neptune.load_files import ENDS_HEADER, FileForm, Line, can_load, line_of
 from apply.sinks.neptune.loader import Loader, Refusal
@@ -95,9 +96,9 @@ class Loads:
         if not new:
             return
         is_empty = self._control.loading(table.name) is None and self._is_empty(table)
-        self._control.claim(table, sorted(new), self._me, is_empty)
-        folders = {part_of_partition(partition) for partition in new}
-        self._take_over(table.name, lambda file: file.partition in folders)
+        known = self._control.claim(table, sorted(new), self._me, is_empty)
+        self._take_over(table.name, {part_of_partition(p): str(known.get(kept_by(p), "")) for p in new})
+        self._control.keep(table.name, sorted(new), self._me)
         self._settled.update((table.name, partition) for partition in new)
 
     def take_in(self, batch: TableBatch, elements: Elements) -> Collection[int]:
@@ -122,6 +123,10 @@ class Loads:
         """Load what is gathered; then it is durable. Raises INVARIANT where a partition has another owner by now."""
         load = self._load
         if load is None:
+            return
+        if not load.file_count:
+            # None of these rows is an element: the loader refuses a folder that is not there.
+            self._load = None
             return
         self._check_claims(load)
         load.was_asked_for = True
@@ -158,7 +163,7 @@ class Loads:
         """Finish what anybody has left of loads of tables, which nobody writes to."""
         for table in tables:
             self.settle(table, ())
-            self._take_over(table.name, lambda _: True)
+            self._take_over(table.name)
 
     def begin_again(self, tables: Sequence[TableSchema]) -> None:
         """Let rows of tables that are empty now be loaded."""
@@ -246,16 +251,28 @@ class Loads:
         files = [*self._staging.files(left.name)]
         if left.was_asked_for and files:
             self._run_again([self._staging.url(left.name)])
-            self._loader.wait_for_others(self._staging.url(left.name))
         self._staging.remove(files)
+        if left.was_asked_for:
+            # A request whose answer was lost may have come late.
+            self._loader.wait_for_others(self._staging.url(left.name))
 
-    def _take_over(self, table: TableName, which: Callable[[Staged], bool]) -> None:
-        """Load and remove what others have left of some of a table's partitions."""
+    def _take_over(self, table: TableName, kept: Mapping[str, str] | None = None) -> None:
+        """Load and remove what others have left of a table, or of partitions alone: `kept` has the last owner of each.
+
+        Rows in files of anybody else are older than what was written since: these are removed unread.
+        """
         loads: dict[str, list[Staged]] = {}
+        late: list[Staged] = []
         folder = part_of_table(table)
         for file in self._staging.files():
-            if file.table == folder and which(file) and not file.load.startswith(self._me):
+            owner = file.load.rpartition("-")[0]
+            if file.table != folder or owner == self._me or (kept is not None and file.partition not in kept):
+                continue
+            if kept is None or owner == kept[file.partition]:
                 loads.setdefault(file.load, []).append(file)
+            else:
+                late.append(file)
+        self._staging.remove(late)
         for load, files in loads.items():
             log.info("load of an earlier applier finished", table=str(table), files=len(files))
             parts = sorted({(file.table, file.partition) for file in files})
