@@ -72,10 +72,10 @@ class Story:
         for i in range(30, 34):
             self.put("r", (i, "", None) if i == 31 else (i, f"n{i}", False))
 
-    def run(self, sink: NeptuneSink, *, patient: bool = False) -> None:
+    def run(self, sink: NeptuneSink) -> None:
         """Let a new applier write all of it."""
         member = self.rig.member(take_all=True, other=sink)
-        member.applier.writer.patient = patient
+        member.applier.writer.patient = False
         self.rig.settle(member)
 
 
