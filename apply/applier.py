@@ -379,10 +379,10 @@ class Applier:
             self._fences = 0
             self._each_row = False
             self.trouble = None
-        is_changed = self.lot.settle(outcome.batch.over, outcome.parked)
+        is_changed = self.lot.settle(outcome.batch.over, outcome.parked, self.builder.batch.queued)
         self.on_written(outcome)
         if is_changed:
-            # The batch in the making may hold later changes of a key that must queue now, or no more.
+            # The batch in the making holds, or may hold, changes of a key that must queue now, or no more.
             self.rewind()
             check_parked(len(self.lot), self._limits.parked_keys_max)
 

@@ -165,7 +165,8 @@ class Completion:
         if self._followed.get(topic) == -dropped.version:
             return None
         barrier = barrier_of_drop(topic, dropped.version)
-        for partition, offset in reached.items():
+        # Where its rows stay, since others are in the target's table, what was refused of them counts.
+        for partition, offset in () if self._writer.stays(table, is_gone=True) else reached.items():
             if offset >= (end := dropped.offsets.get(partition.partition, 0)):
                 self._end_parked(partition, end)
         arrival = self._arrive(barrier, dropped.offsets, reached)

@@ -87,9 +87,11 @@ class TopicSchemas:
         life = (self.newest if version is None else self.versions[version]).life
         versions = sorted(v for v, table in list(self.versions.items()) if table.life == life)
         newest = versions.pop()
-        if newest not in self._wanted:
-            self._wanted[newest] = _lenient(self.versions[newest], [self.versions[v] for v in versions])
-        return self._wanted[newest]
+        # Another thread may take in a version meanwhile.
+        wanted = self._wanted.get(newest)
+        if wanted is None:
+            wanted = self._wanted[newest] = _lenient(self.versions[newest], [self.versions[v] for v in versions])
+        return wanted
 
     def take(self, table: TableSchema) -> bool:
         """Take in a version; tell whether it is new."""

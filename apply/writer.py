@@ -257,14 +257,16 @@ class Writer:
         for wait in outcome.waits.values():
             partition, offset = place_of(wait.records[0])
             batch.next[partition] = min(offset, batch.next.get(partition, offset))
+        if whole:
+            # Before anything is said on the dead-letters topic: that is not rolled back with the batch.
+            outcome.inconsistent = self.sink.check()
+            if outcome.inconsistent is not None:
+                return
         self._answer_all(batch, final, contradicted, outcome)
         hit("apply.write.after")
         self._carried |= batch.next
         if not whole or self._wants_more(batch):
             outcome.merged = True
-            return
-        outcome.inconsistent = self.sink.check()
-        if outcome.inconsistent is not None:
             return
         batch.next, self._carried = self._carried, {}
         self._stage(batch.next)

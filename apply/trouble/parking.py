@@ -60,6 +60,9 @@ class ParkedKey:
         return self.records[0].partition
 
 
+RELEASED_MAX = 100_000
+"""Records of which it is remembered that they are released, the last ones: by far more than are read again."""
+
 QUEUED = "queued"
 """The kind of a record that waits only for the one before it."""
 
@@ -71,7 +74,7 @@ class ParkingLot:
         self.keys: dict[Identity, ParkedKey] = {}
         self._topics: dict[str, int] = {}
         self._places: set[tuple[str, int, int]] = set()
-        self._released: set[tuple[str, int, int]] = set()
+        self._released: dict[tuple[str, int, int], None] = {}
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -121,7 +124,9 @@ class ParkingLot:
             if record.offset <= through:
                 self._places.discard(record[:3])
                 # A record that an earlier owner parked late must not come back after its key was released.
-                self._released.add(record[:3])
+                self._released[record[:3]] = None
+        while len(self._released) > RELEASED_MAX:
+            del self._released[next(iter(self._released))]
         parked.records = [r for r in parked.records if r.offset > through]
         parked.command = None
         if not parked.records:
@@ -130,14 +135,21 @@ class ParkingLot:
             if not self._topics[parked.topic]:
                 del self._topics[parked.topic]
 
-    def settle(self, over: Mapping[Identity, ParkedRecord], parked: Collection[tuple[Any, ParkedRecord]]) -> bool:
-        """Take in what a batch has brought to an end, and parked; tell whether it matters to later changes of keys."""
+    def settle(
+        self,
+        over: Mapping[Identity, ParkedRecord],
+        parked: Collection[tuple[Any, ParkedRecord]],
+        queued: Collection[Any] = (),
+    ) -> bool:
+        """Take in what a batch has brought to an end, and parked; tell whether the next one, in which so far `queued`
+        records wait, is to be made anew: later changes of a key must queue now, or no more.
+        """
         for identity, through in over.items():
             self.release(identity, through.offset)
         before = len(self)
         for key, record in parked:
             self.park(key, record)
-        return bool(over) or len(self) > before
+        return len(self) > before or any((record.topic(), record.key()) in over for record in queued)
 
     def before(self, topic: str, partition: int, offset: int) -> dict[Identity, ParkedRecord]:
         """Return of each key of a partition the last record that waits and stands before an offset."""
@@ -174,7 +186,9 @@ class ParkingLot:
             return
         identity = _identity(key, topic, partition, int(offset))
         if action in COMMANDS:
-            self.command(identity, action)
+            # Void for a record that waits no more: of its key another one may, which nobody has looked at.
+            if self.has(topic, partition, int(offset)):
+                self.command(identity, action)
         elif action == RELEASED:
             self.release(identity, int(offset))
         elif action == REFUSED:

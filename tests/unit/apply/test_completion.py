@@ -222,6 +222,30 @@ def test_a_table_is_not_altered_ahead_of_its_truncate_or_its_end(is_gone: bool) 
     assert rig.target.tables[ORDERS.name].schema is ORDERS
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_what_is_parked_of_a_dropped_table_is_over_unless_its_rows_stay(
+    monkeypatch: pytest.MonkeyPatch, *, stays: bool
+) -> None:
+    """They stay where others are in the target's table: what was refused of them counts."""
+    rig = Rig([ORDERS], partition_count=1)
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    rig.topics.schemas["shop.public.orders"].dropped = Dropped(ORDERS.version, {0: 1})
+    member = rig.member(take_all=True)
+    rig.settle(member)
+    monkeypatch.setattr(member.applier.writer, "stays", lambda _table, *, is_gone: is_gone and stays)
+    ended: list[tuple[TopicPartition, int]] = []
+    done = Completion(
+        PlainCatalog(rig.topics),  # type: ignore[arg-type]
+        member.applier.writer,
+        member.applier.builder.target,
+        lambda job: job(),
+        rig.clock,
+        end_parked=lambda *place: ended.append(place),
+    )
+    done.attend({TopicPartition("shop.public.orders", 0): 1})
+    assert ended == ([] if stays else [(TopicPartition("shop.public.orders", 0), 1)])
+
+
 def test_a_table_that_cannot_be_altered_yet_keeps_nobody_waiting() -> None:
     """Somebody reads it at the target, and no row of it is there to be written."""
     rig = Rig([ORDERS])

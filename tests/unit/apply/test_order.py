@@ -230,8 +230,9 @@ def test_a_row_that_the_target_refuses_is_parked_with_what_depends_on_it_and_the
     rig.settle(member)
     assert [row[0] for row in rig.target.read(PARENTS.name)] == [1, 3]
     assert [row[0] for row in rig.target.read(CHILDREN.name)] == [1, 3]
-    kinds = {(record.topic, record.kind) for _, record in rig.dead_letters.records}
-    assert kinds == {("shop.public.parents", "row-rejected"), ("shop.public.children", "row-conflict")}
+    # Each once: nothing is said of a batch that is rolled back, and tried row by row.
+    kinds = [(record.topic, record.kind) for _, record in rig.dead_letters.records]
+    assert sorted(kinds) == [("shop.public.children", "row-conflict"), ("shop.public.parents", "row-rejected")]
 
 
 def test_tables_that_a_transaction_empties_are_emptied_children_first(monkeypatch: pytest.MonkeyPatch) -> None:

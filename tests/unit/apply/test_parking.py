@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from apply.trouble import parking
 from apply.trouble.parking import PARK, QUEUED, REFUSED, RELEASED, RETRY, SKIP, ParkedRecord, ParkingLot, headers_of
 
 TOPIC = "shop.public.orders"
@@ -62,6 +63,28 @@ def test_a_release_through_the_first_record_leaves_the_others() -> None:
     put(lot, RELEASED, 3)
     assert offsets(lot) == [7, 9]
     assert lot.commands([(TOPIC, 0)]) == []
+
+
+def test_a_command_for_a_record_that_waits_no_more_is_void() -> None:
+    """Its key was over meanwhile, and what has ended it is refused in its turn: nobody has answered that."""
+    lot = ParkingLot()
+    put(lot, PARK, 3)
+    put(lot, RELEASED, 3)
+    put(lot, PARK, 7)
+    put(lot, SKIP, 3)
+    assert offsets(lot) == [7]
+    assert lot.commands([(TOPIC, 0)]) == []
+
+
+def test_of_released_records_the_last_ones_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parking, "RELEASED_MAX", 3)
+    lot = ParkingLot()
+    for offset in range(10):
+        put(lot, PARK, offset)
+        put(lot, RELEASED, offset)
+    for offset in (9, 8, 7, 6):
+        put(lot, PARK, offset)
+    assert offsets(lot) == [6]
 
 
 def test_a_command_in_vain_is_not_repeated() -> None:
