@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from schemas.changes import Change, Row, RowChanges, Transaction
+from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
@@ -76,8 +77,15 @@ class Snapshot(Protocol):
         ...
 
 
+class UnreachableError(TailraceError):
+    """A snapshot reader gets no connection: whatever the kind, it is no matter of one table."""
+
+
 class SnapshotReader(Protocol):
-    """Reads tables in chunks. One instance per loader process, with a connection of its own."""
+    """Reads tables in chunks. One instance per loader process, with a connection of its own.
+
+    Connects when it is first asked for something; raises `UnreachableError` where it cannot.
+    """
 
     def plan(self, table: TableSchema, chunk_rows: int, segments: Sequence[Segment] = ()) -> list[Chunk]:
         """Cut a table into chunks of about `chunk_rows` rows that together cover it whole, present and future; or its

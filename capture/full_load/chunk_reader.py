@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from capture.cutting import Cutting
 from capture.full_load.cuts import by_turns
-from capture.source import Chunk
+from capture.source import Chunk, UnreachableError
 from schemas.changes import CopiedForm, Row, UnreadRows
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import LargeValue
@@ -172,7 +172,10 @@ class ChunkReader(ABC, Generic[C, S]):
 
     def _connected(self) -> C:
         if self._connection is None or self._is_closed(self._connection):
-            self._connection = self._connect()
+            try:
+                self._connection = self._connect()
+            except TailraceError as error:
+                raise UnreachableError(error.kind, error.message, remedy=error.remedy) from error
         return self._connection
 
 

@@ -289,7 +289,8 @@ class Loader:
             load = reading.load
             self._give_up(reading)
         if load is not None:
-            self._again(load, TailraceError(answer.kind, answer.message, remedy=answer.remedy, table=str(load.name)))
+            error = TailraceError(answer.kind, answer.message, remedy=answer.remedy, table=str(load.name))
+            self._again(load, error, is_of_all=answer.is_of_all)
 
     def _died(self, slot: _Slot) -> None:
         reading, load = slot.reading, slot.planning
@@ -300,8 +301,9 @@ class Loader:
         if load is not None:
             self._again(load, TailraceError(ErrorKind.SOURCE_CONNECTION, "a loader process died", table=str(load.name)))
 
-    def _again(self, load: TableLoad, error: TailraceError) -> None:
-        if error.kind in _OF_ONE_TABLE and self._settings.table_errors is TableErrorPolicy.SUSPEND:
+    def _again(self, load: TableLoad, error: TailraceError, *, is_of_all: bool = False) -> None:
+        suspends = self._settings.table_errors is TableErrorPolicy.SUSPEND
+        if error.kind in _OF_ONE_TABLE and suspends and not is_of_all:
             load.suspension = error
             load.not_before_s = self._monotonic() + self._settings.suspended_retry_s
             log.error("load of a table suspended", table=str(load.name), reason=str(error))

@@ -18,7 +18,7 @@ from multiprocessing.reduction import send_handle
 from typing import NamedTuple, cast
 
 from capture.publishing.large_records import least_bytes
-from capture.source import Chunk, Snapshot, SnapshotReader
+from capture.source import Chunk, Snapshot, SnapshotReader, UnreachableError
 from capture.sources import open_snapshot_reader
 from runtime import garbage, logging
 from runtime.spool import Spool
@@ -113,6 +113,8 @@ class Failed(NamedTuple):
     kind: ErrorKind
     message: str
     remedy: str | None
+    is_of_all: bool = False
+    """Whether it is no matter of the table that was asked for."""
 
 
 Request = PlanRequest | ReadRequest
@@ -143,7 +145,8 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
                 if reader is not None:
                     reader.close()
                 reader = None
-                channel.send(Failed(error.kind, error.message, error.remedy))
+                of_all = isinstance(error, UnreachableError)
+                channel.send(Failed(error.kind, error.message, error.remedy, of_all))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The service is gone or has given this process up.
         return

@@ -16,7 +16,7 @@ from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import UNSETTLED_IDLE_MAX, Horizon
-from capture.full_load.worker import Answer, Ended, Opened, Request, Rows
+from capture.full_load.worker import Answer, Ended, Failed, Opened, Request, Rows
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
@@ -221,3 +221,30 @@ def test_while_all_loads_stand_still_checkpoints_name_few_transactions_and_none_
     assert [txn.xid for txn in load.unsettled] == [*range(101, 1 + count)]
     stands.suspension = None
     assert [txn.xid for txn in load.unsettled] == [*range(1, 1 + count)], "a snapshot is to see the others, too"
+
+
+class Refused(Endless):
+    """A loader process that fails."""
+
+    def __init__(self, answer: Failed) -> None:
+        self._answer = answer
+
+    def send(self, _: Request) -> None:
+        self._answers = iter([self._answer])
+
+
+@pytest.mark.parametrize("is_of_all", [False, True])
+def test_a_load_stands_still_for_what_is_wrong_with_its_table_and_not_for_a_login_that_is_refused(
+    *, is_of_all: bool
+) -> None:
+    failed = Failed(ErrorKind.CONFIGURATION, "no way", None, is_of_all)
+    loader = Loader(lambda: Refused(failed), Horizon(()), CaptureSettings(), monotonic=lambda: 0.0)
+    load = TableLoad(TABLE)
+    loader.add(load)
+    loader.pump(0)
+    if is_of_all:
+        with pytest.raises(TailraceError, match="no way"):
+            loader.pump(0)
+    else:
+        loader.pump(0)
+        assert loader.stuck is load.suspension is not None
