@@ -220,8 +220,15 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int, *, 
         type_, native = wanted.type, wanted.native.get(table.engine, native)
     if not steps and retype is None:
         return _Target(replace(column, name=name), index)
+    column = replace(column, name=name, type=type_, native=native, default=None, identity="", collation=None)
+    if column.filling is not None:
+        # It is a text of the source's type. Rows of versions without the column have nothing in its place. (Of what
+        # capture makes appliers know that by themselves: it tells them of no filling.)
+        in_capture = any(one.at == "capture" for one in (mask, retype) if one is not None)
+        is_loose = index not in table.key and not column.nullable and not in_capture
+        column = replace(column, filling=None, nullable=column.nullable or is_loose, loosened=is_loose)
     return _Target(
-        replace(column, name=name, type=type_, native=native, default=None, identity="", collation=None, filling=None),
+        column,
         index,
         tuple(steps),
         is_random=mask is not None and mask.rule_action is Action.DIGITS_RANDOMIZE,

@@ -231,6 +231,26 @@ def test_masks() -> None:
     assert both.table.columns[-1].default is None
 
 
+def test_a_column_that_loses_what_rows_were_filled_with_takes_those_without_it() -> None:
+    """They are of versions before it was added, and on their way to a target that is made by the newest."""
+    strict = [replace(column, nullable=False, filling="1") for column in TABLE.columns]
+    rules = [
+        rule("change-data-type", column="id", data_type={"type": "int8"}),
+        rule("change-data-type", column="salary", data_type={"type": "string", "length": 20}),
+        rule("data-masking-hash-mask", column="passport"),
+    ]
+    made = map_table(rules, replace(TABLE, columns=tuple(strict))).table
+    loose = {column.name for column in made.columns if column.nullable and column.loosened and not column.filling}
+    assert loose == {"salary", "passport"}
+    assert [column.filling for column in made.columns if not column.nullable] == [None, "1", "1", "1"]
+    in_capture = [one.model_copy(update={"at": "capture"}) for one in rules]
+    assert not any(
+        column.nullable for column in map_table(in_capture, replace(TABLE, columns=tuple(strict))).table.columns
+    )
+    for column in map_table(rules, TABLE).table.columns:
+        assert (column.nullable, column.loosened) == (column.name != "id", False)
+
+
 def test_rows_that_go_by_all_their_values_are_not_masked_at_random() -> None:
     keyless = replace(TABLE, key=(), primary_key=False, full_before=True)
     rules = [rule("data-masking-digits-randomize", column="passport")]
