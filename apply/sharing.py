@@ -6,14 +6,14 @@ every applier comes to the same, in whatever order their changes arrive, and non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from apply.schema_catalog import Known
 from schemas.errors import TailraceError
 from schemas.mappings.keys import Claims
 from schemas.mappings.mapped_table import MappedTable
-from schemas.table import TableName, TableSchema
+from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 
 _PLAIN = {Family.STRING, Family.INT16, Family.INT32, Family.INT64}
@@ -58,7 +58,8 @@ class Sharing:
             return mapped.table
         versions = {name: one.newest.version for name, one in sharers.items()} | {table.name: own.version}
         # The sum: it rises whenever one of them changes. One life: that of one of them is not theirs.
-        return replace(forms[min(forms)].table, version=sum(versions.values()), life=1)
+        first, *others = (forms[name].table for name in sorted(forms))
+        return replace(first, columns=_for_all(first, others), version=sum(versions.values()), life=1)
 
     def release(self, table: TableSchema) -> None:
         """Let a table of the source go nowhere any more."""
@@ -85,3 +86,13 @@ class Sharing:
         except TailraceError:
             # It cannot follow the rules, and so is nowhere.
             return False
+
+
+def _for_all(table: TableSchema, others: Sequence[TableSchema]) -> tuple[Column, ...]:
+    """Return a table's columns with the nulls that those of other tables of the same columns allow."""
+    columns = []
+    for column, *same in zip(table.columns, *(other.columns for other in others), strict=True):
+        loose = [one for one in (column, *same) if one.nullable]
+        is_loosened = all(one.loosened for one in loose)
+        columns.append(replace(column, nullable=True, loosened=is_loosened) if loose else column)
+    return tuple(columns)

@@ -341,9 +341,17 @@ def test_tables_that_share_one_change_it_when_all_of_them_have_changed() -> None
     stored = target.tables[INTO]
     assert (stored.schema.version, stored.schema.life) == (9, 1)
     assert {row[0]: row[3] for row in target.read(INTO)} == {1: None, 5: None, 6: None, 7: 8, 2: 9}
+    # It allows what any of them allows.
+    strict = replace(column, nullable=False)
+    for number, (of_east, of_west) in enumerate([(strict, column), (strict, replace(column, loosened=True))], 10):
+        east = replace(east, columns=(*EAST.columns, of_east), version=number)
+        west = replace(west, columns=(*WEST.columns, of_west))
+        shared(target, east, west).prepare(east)
+        made = next(one for one in stored.schema.columns if one.name == "added")
+        assert (made.nullable, made.loosened) == (True, of_west.loosened)
     # One that was dropped counts on, so that what comes later is later.
-    shared(target, replace(east, version=8), gone=[west]).prepare(replace(east, version=8))
-    assert stored.schema.version == 10
+    shared(target, replace(east, version=12), gone=[west]).prepare(replace(east, version=12))
+    assert stored.schema.version == 14
 
 
 @pytest.mark.parametrize(
