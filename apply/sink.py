@@ -118,7 +118,7 @@ class TableBatch:
     """(op, before, after) in order. Of a table without a key one delete removes exactly one equal row."""
     fresh: bool = False
     """True only if no row of this batch can be in the target yet: straight into the bulk loader. Where offsets are not
-    stored, an owner that was thought dead may write some even now."""
+    stored, an earlier owner may have written some before its first checkpoint, and do so even now if it lives."""
     origins: dict[str, list[Origin]] = field(default_factory=dict)
     """For sinks that ask for them: by list, the origin of each item's last change."""
     values: Sequence[LargeValue] = ()

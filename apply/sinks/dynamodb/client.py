@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from apply import aws
@@ -75,9 +76,12 @@ class Client:
             raise classify(error, operation) from error
         return answer
 
-    def put(self, table: str, items: list[Item]) -> list[int]:
-        """Write items whatever is there; return which of them DynamoDB does not take. Their keys differ."""
-        return self._batch(table, [{"PutRequest": {"Item": item}} for item in items])
+    def put(self, table: str, items: list[Item], until: float) -> list[int] | None:
+        """Write items whatever is there; return which of them DynamoDB does not take. Their keys differ.
+
+        Nothing is sent from `until` on, by the monotonic clock. None: some were left by then.
+        """
+        return self._batch(table, [{"PutRequest": {"Item": item}} for item in items], until)
 
     def delete(self, table: str, keys: list[Item]) -> None:
         """Delete items whatever they are."""
@@ -121,18 +125,18 @@ class Client:
                 break
         return refused
 
-    def _batch(self, table: str, wishes: list[dict[str, Any]]) -> list[int]:
+    def _batch(self, table: str, wishes: list[dict[str, Any]], until: float = inf) -> list[int] | None:
         backoff = Backoff(BUSY_FOR_S)
         left = wishes
         while left:
+            if clock.monotonic() >= until:
+                return None
             try:
                 answer = self.api.batch_write_item(RequestItems={table: left})
             except aws.AwsError as error:
                 code = aws.code_of(error)
                 if code == "ValidationException":
-                    if len(wishes) == 1:
-                        return [0]
-                    return [place for place, wish in enumerate(wishes) if self._batch(table, [wish])]
+                    return [0] if len(wishes) == 1 else self._one_by_one(table, wishes, until)
                 if code != "ProvisionedThroughputExceededException":
                     raise classify(error, "writing items") from error
                 # None of them was taken.
@@ -141,6 +145,16 @@ class Client:
             if left:
                 _wait(backoff)
         return []
+
+    def _one_by_one(self, table: str, wishes: list[dict[str, Any]], until: float) -> list[int] | None:
+        refused: list[int] = []
+        for place, wish in enumerate(wishes):
+            alone = self._batch(table, [wish], until)
+            if alone is None:
+                return None
+            if alone:
+                refused.append(place)
+        return refused
 
 
 def _wait(backoff: Backoff) -> None:

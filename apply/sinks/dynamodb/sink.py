@@ -9,7 +9,7 @@ whoever writes them has found the table empty and seen nothing but the load: the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -37,9 +37,10 @@ from schemas.table import TableName, TableSchema
 T = TypeVar("T")
 R = TypeVar("R")
 
-FRESH_FOR_S = 15
-"""So long after a batch was begun its rows may go without conditions: well below the time after which Kafka gives a
-member's partitions to another one, whose changes they could then overwrite."""
+FRESH_FOR_S = 5
+"""So long after a batch was begun its rows may be sent without conditions: below the time after which Kafka gives the
+partitions of a member that is not heard of to another one (`apply.session_timeout_s`, 10 if it is not set), whose
+changes they could then overwrite."""
 
 OPERATORS_MAX = 300
 """Of an update expression. Developer guide, "Quotas": Expression parameters."""
@@ -134,14 +135,14 @@ class DynamodbSink(GuardedSink):
 
     def _load(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> None:
         """Write rows in batches as long as nobody else can have changed them, the rest as changes."""
-        began = clock.monotonic()
+        until = clock.monotonic() + FRESH_FOR_S
         late: list[tuple[int, Item, Paths, Item]] = []
 
         def put(some: list[tuple[int, Item, Paths, Item]]) -> list[int]:
-            if clock.monotonic() - began > FRESH_FOR_S:
+            refused = self._client.put(items.name, [item for *_, item in some], until)
+            if refused is None:
                 late.extend(some)
-                return []
-            return [some[place][0] for place in self._client.put(items.name, [item for *_, item in some])]
+            return [some[place][0] for place in refused or ()]
 
         made = self._items_of(batch, items, "upserts", rejections)
         groups = requests(made, lambda each: item_size(each[-1]), BATCH_ITEMS_MAX, BATCH_BYTES_MAX)
@@ -258,13 +259,19 @@ class DynamodbSink(GuardedSink):
         results: list[list[Write]] = self._each(self._client.transact, groups)
         rejections += [_not_taken(batch.table, write.kind, write.index) for result in results for write in result]
 
-    def _each(self, do: Callable[[T], R], requests: list[T]) -> list[R]:
-        """Return what requests came to, several at a time."""
-        if len(requests) < 2:
-            return [*map(do, requests)]
+    def _each(self, do: Callable[[T], R], groups: list[T]) -> list[R]:
+        """Return what requests came to, several at a time. Where one raises, none is under way any more: it could
+        write after what comes next.
+        """
+        if len(groups) < 2:
+            return [*map(do, groups)]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._target.parallel_apply_threads, "dynamodb")
-        return [*self._pool.map(do, requests)]
+        under_way = [self._pool.submit(do, group) for group in groups]
+        _, left = wait(under_way, return_when=FIRST_EXCEPTION)
+        wait([future for future in left if not future.cancel()])
+        # Begun in this order: the first that raised precedes those that were not begun.
+        return [future.result() for future in under_way]
 
 
 def _older(attribute: str, seq: int, *, or_same: bool = False) -> dict[str, Any]:
