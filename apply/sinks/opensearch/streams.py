@@ -1,7 +1,8 @@
 """Data streams: a document for each change of a table, which is never changed again.
 
-Its `_id` is the change's place in Kafka, so what comes again meets itself, as long as the stream has not begun a new
-index behind it in between; then it is there twice, with one commit sequence. A column that the log did not hold is not
+Its `_id` is the change's place in Kafka with its commit sequence (after a reset other changes have the same places), so
+what comes again meets itself, as long as the stream has not begun a new index behind it in between; then it is there
+twice, with one commit sequence. A column that the log did not hold is not
 in the document; one that is null is.
 """
 
@@ -66,13 +67,16 @@ class DataStreamSink(HistorySink):
         name = self._name(table)
         template = f"/_index_template/tailrace-{name}"
         found = self._client.request("GET", template, absent=NOT_FOUND)
-        is_there = bool(self._client.request("GET", f"/_data_stream/{name}", absent=NOT_FOUND))
+        is_there = self._is_there(name)
         if found or not is_there:
             known = found["index_templates"][0]["index_template"]["template"]["mappings"] if found else {}
             self._client.request("PUT", template, self._template(table, fields | known.get("properties", {})))
-        # Two appliers may make it at the same moment.
-        if is_there or not self._client.request("PUT", f"/_data_stream/{name}", absent=400):
-            self._add_fields(table, name, fields)
+        if not is_there and self._client.request("PUT", f"/_data_stream/{name}", absent=400):
+            return
+        # Two appliers may make it at the same moment; an index of that name would take changes among its rows.
+        if not is_there and not self._is_there(name):
+            raise _unfit(table, name, "there is no data stream of that name, but something else")
+        self._add_fields(table, name, fields)
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write changes; return those that OpenSearch does not take. What was written is durable."""
@@ -87,6 +91,9 @@ class DataStreamSink(HistorySink):
 
     def _name(self, table: TableSchema) -> str:
         return quote(index_name(self._target.index_name, table.name), safe="")
+
+    def _is_there(self, name: str) -> bool:
+        return bool(self._client.request("GET", f"/_data_stream/{name}", absent=NOT_FOUND))
 
     def _template(self, table: TableSchema, fields: dict[str, Any]) -> dict[str, Any]:
         limit = {"index.mapping.total_fields.limit": max(FIELDS_MAX, 3 * len(fields))}
@@ -106,19 +113,14 @@ class DataStreamSink(HistorySink):
         except TailraceError as error:
             if error.kind is not ErrorKind.TARGET_SCHEMA:
                 raise
-            raise TailraceError(
-                ErrorKind.TARGET_SCHEMA,
-                "there is no data stream of that name but something else, or it has a field of another type",
-                table=str(table.name),
-                remedy=f"make {name} anew, or set `index_name`",
-            ) from error
+            raise _unfit(table, name, "the data stream has a field of another type than the table's column") from error
 
     def _writes(self, batch: TableBatch) -> Iterator[Write]:
         documents = self._documents(batch.table)
         index = index_name(self._target.index_name, batch.table.name)
         for i, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
             topic, partition = origin.partition
-            head = {"create": {"_index": index, "_id": f"{topic}/{partition}/{origin.offset}"}}
+            head = {"create": {"_index": index, "_id": f"{topic}/{partition}/{origin.offset}/{origin.seq}"}}
             yield Write("sequence", i, [line(head), line(document_of(documents, change, origin))])
 
 
@@ -146,6 +148,11 @@ def fields_of(table: TableSchema) -> dict[str, Any]:
             remedy="rename it by a mapping rule",
         )
     return HEADS | fields
+
+
+def _unfit(table: TableSchema, name: str, message: str) -> TailraceError:
+    remedy = f"make {name} anew, or set `index_name`"
+    return TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name), remedy=remedy)
 
 
 def names_of(tables: Sequence[TableSchema], target: OpensearchTarget) -> list[str]:
