@@ -159,7 +159,7 @@ def sequence_of(batch: TableBatch, kind: str, index: int) -> int:
 
 
 class KeyTexts:
-    """The key of a row as one text: its value's, or a JSON array of several. Equal keys have one text."""
+    """The key of a row as one text: its value's, or a JSON array of several. Equal numbers have one text."""
 
     def __init__(self, table: TableSchema) -> None:
         self._forms = [key_plain(table.columns[i].type) for i in table.key]

@@ -43,7 +43,7 @@ def plain(type_: LogicalType) -> Form:
 
 
 def key_plain(type_: LogicalType) -> Form:
-    """Return what makes key values plain: the same of all that a database holds equal, also under another scale."""
+    """Return what makes key values plain: the same of all numbers that are equal, also under another scale."""
     family = type_.family
     if family is Family.DECIMAL:
         scale = type_.scale or 0

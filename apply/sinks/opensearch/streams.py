@@ -2,8 +2,7 @@
 
 Its `_id` is the change's place in Kafka with its commit sequence (after a reset other changes have the same places), so
 what comes again meets itself, as long as the stream has not begun a new index behind it in between; then it is there
-twice, with one commit sequence. A column that the log did not hold is not
-in the document; one that is null is.
+twice, with one commit sequence. A column that the log did not hold is not in the document; one that is null is.
 """
 
 from __future__ import annotations
@@ -69,8 +68,11 @@ class DataStreamSink(HistorySink):
         found = self._client.request("GET", template, absent=NOT_FOUND)
         is_there = self._is_there(name)
         if found or not is_there:
-            known = found["index_templates"][0]["index_template"]["template"]["mappings"] if found else {}
-            self._client.request("PUT", template, self._template(table, fields | known.get("properties", {})))
+            mappings = found["index_templates"][0]["index_template"]["template"]["mappings"] if found else {}
+            known = mappings.get("properties", {})
+            # A stream that was removed, since a column had another type by then, is made with the new one.
+            told = fields | known if is_there else known | fields
+            self._client.request("PUT", template, self._template(table, told))
         if not is_there and self._client.request("PUT", f"/_data_stream/{name}", absent=400):
             return
         # Two appliers may make it at the same moment; an index of that name would take changes among its rows.

@@ -51,3 +51,23 @@ def test_an_index_of_the_name_takes_no_changes(monkeypatch: pytest.MonkeyPatch) 
         sink.prepare(ORDERS)
     assert caught.value.kind is ErrorKind.TARGET_SCHEMA
     assert not any(each.endswith("/_mapping") for each in asked)
+
+
+def test_a_stream_that_is_made_anew_has_the_types_of_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy for a column of another type is to make the stream anew: its template is still there then."""
+    sink = DataStreamSink(TARGET)
+    kept = {"id": {"type": "keyword"}, "gone": {"type": "long"}}
+    template = {"index_template": {"template": {"mappings": {"properties": kept}}}}
+    sent: dict[str, Any] = {}
+
+    def request(method: str, path: str, body: Any = None, *, absent: int | None = None) -> dict[str, Any]:
+        if method == "PUT":
+            sent[path.split("/")[1]] = body
+            return {"acknowledged": True}
+        return {"index_templates": [template]} if path.startswith("/_index_template/") else {}
+
+    monkeypatch.setattr(sink._client, "request", request)
+    sink.prepare(ORDERS)
+    fields = sent["_index_template"]["template"]["mappings"]["properties"]
+    assert (fields["id"], fields["gone"]) == ({"type": "long"}, {"type": "long"})
+    assert "_data_stream" in sent
