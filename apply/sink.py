@@ -206,7 +206,7 @@ class Sink(Protocol):
 
         The caller that gets True does the barrier's work in the same transaction, so that it is done exactly once: of
         two callers the second waits for the first one's flush (then False) or rollback (then True). A sink without
-        transactions may let both do the work.
+        transactions may let both do the work; only the owner of a topic's first partition empties a table there.
         """
         ...
 

@@ -71,7 +71,7 @@ class GuardedSink:
         return self._barriers.arrive(barrier, partition, partition_count)
 
     def pass_barrier(self, barrier: str) -> bool:
-        """See `Sink`. Two that come at the same moment both do the work: it may be done twice."""
+        """See `Sink`. Two that come at the same moment both do the work; a truncate is one applier's (`Holds`)."""
         if self._barriers.is_passed(barrier):
             return False
         self._passing.append(barrier)

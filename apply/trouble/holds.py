@@ -223,7 +223,9 @@ class Holds:
     def _ask_barrier(self, partition: TopicPartition, hold: Hold) -> bool:
         sink, count = self._writer.sink, self._partition_count(partition.topic)
         arrival = sink.arrive(hold.barrier, partition, count)
-        if arrival is Arrival.READY:
+        if arrival is Arrival.READY and (sink.capabilities.stores_offsets or partition.partition == 0):
+            # Without transactions two might empty it, and the slower one take away what the other has written since:
+            # the owner of the first partition does it.
             here = {
                 p: h.offset + 1
                 for p, h in self.by_partition.items()

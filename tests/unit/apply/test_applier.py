@@ -226,6 +226,40 @@ def test_a_truncate_waits_until_both_appliers_have_come_to_it() -> None:
     assert set(rig.target.read(ORDERS.name)) == {(i, "new", None) for i in range(10, 30)}
 
 
+def test_who_is_slow_to_empty_a_table_takes_nothing_away_that_came_since() -> None:
+    """Without transactions nobody waits for another one's flush."""
+    rig = Rig([ORDERS])
+    members: list[Member] = []
+
+    class Slow(MemorySink):
+        capabilities = replace(MemorySink.capabilities, stores_offsets=False)
+
+        def truncate(self, tables: Sequence[TableSchema]) -> None:
+            others = [member for member in members if member.applier.writer.sink is not self]
+            members.clear()
+            for _ in range(100):
+                rig.clock.now += 0.1
+                for other in others:
+                    other.applier.step()
+            super().truncate(tables)
+
+        def flush(self) -> None:
+            self._passing -= self.target.passed
+            super().flush()
+
+    for i in range(20):
+        rig.topics.put(ORDERS, "c", None, (i, "old", None))
+    rig.topics.put(ORDERS, "t", None, None)
+    for i in range(10, 30):
+        rig.topics.put(ORDERS, "c", None, (i, "new", None))
+    both = [rig.member(other=Slow(rig.target)) for _ in range(2)]
+    members += both
+    for number, member in enumerate(both):
+        member.consumer.rebalance("assign", [TopicPartition("shop.public.orders", number)])
+    rig.settle(*both)
+    assert set(rig.target.read(ORDERS.name)) == {(i, "new", None) for i in range(10, 30)}
+
+
 def test_a_truncate_survives_the_crash_of_its_applier() -> None:
     rig = Rig([ORDERS])
     for i in range(20):
