@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Part(BaseModel):
-    """What all parts share: hyphens in names, nothing unknown."""
+    """What all parts share: hyphens in names, nothing unknown; a null states nothing, as in task settings.
+
+    DMS's console writes nulls for what it offers and nobody has chosen, in rules too that have no such attribute.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -17,6 +20,11 @@ class Part(BaseModel):
         defer_build=True,
         alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 class Locator(Part):

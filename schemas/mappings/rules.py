@@ -153,6 +153,8 @@ class SelectionRule(BaseRule):
     object_locator: Locator
     load_order: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     filters: list[Filter] = Field(default=[])
+    is_auto_segmentation_checked: bool | None = Field(default=None, alias="isAutoSegmentationChecked")
+    """A box of DMS's console, which writes it into each rule."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> SelectionRule:

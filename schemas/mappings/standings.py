@@ -30,6 +30,7 @@ DIFFERENTLY: dict[str, tuple[str, ...]] = {
 }
 MEANINGLESS: dict[str, tuple[str, ...]] = {
     "of MongoDB and DocumentDB as sources": (
+        "selection.isAutoSegmentationChecked",
         "parallel-load.number-of-partitions",
         "parallel-load.collection-count-from-metadata",
         "parallel-load.max-records-skip-per-page",

@@ -255,6 +255,7 @@ KEYS: tuple[Key, ...] = (
     *(
         meaningless(f"TTSettings.{name}", kind, default, meaning, "only with TTSettings.EnableTT, which is refused")
         for name, kind, default, meaning in (
+            ("FailTaskOnTTFailure", FLAG, False, "the task ends where the log cannot be written"),
             ("TTS3Settings.EncryptionMode", one_of("SSE_S3", "SSE_KMS"), "SSE_S3", "how the bucket encrypts"),
             ("TTS3Settings.ServerSideEncryptionKmsKeyId", TEXT, None, "the KMS key for it"),
             ("TTS3Settings.ServiceAccessRoleArn", TEXT, None, "the role to write with"),

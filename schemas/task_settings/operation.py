@@ -30,6 +30,7 @@ _SEVERITIES = ("ERROR", "WARNING", "INFO", "DEFAULT", "DEBUG", "DETAILED_DEBUG")
 _ANYTHING = Kind("anything", lambda _value: True)
 
 _TABLES = "`awsdms_apply_exceptions` is kept, as at DMS, by whatever document has this group; without values of rows"
+_SLOTS = "ControlTablesSettings.HistoryTimeslotInMinutes"
 _EXCEPTIONS = {"apply.control_tables.exceptions": True}
 
 
@@ -79,6 +80,8 @@ KEYS: tuple[Key, ...] = (
     meaningless("Logging.CloudWatchLogGroup", TEXT, None, "told by DMS: where it logs", _LOG),
     meaningless("Logging.CloudWatchLogStream", TEXT, None, "told by DMS: where it logs", _LOG),
     meaningless("Logging.DeleteTaskLogs", FLAG, None, "delete the task's logs", _LOG),
+    differently("Logging.LogConfiguration.EnableTraceOnError", FLAG, False, "log more once an error has come", _LOG),
+    differently("Logging.LogConfiguration.TraceOnErrorMb", integer(), 10, "how much more, in MB", _LOG),
     honoured(
         "ControlTablesSettings.ControlSchema",
         TEXT,
@@ -97,11 +100,26 @@ KEYS: tuple[Key, ...] = (
         )
     ),
     honoured(
-        "ControlTablesSettings.HistoryTimeslotInMinutes",
+        _SLOTS,
         integer(1, 1440),
         5,
         "length of the history's slots",
         to("apply.control_tables.history_minutes"),
+    ),
+    honoured(
+        "ControlTablesSettings.historyTimeslotInMinutes",
+        integer(1, 1440),
+        5,
+        "the same under an earlier name, which DMS saves beside it",
+        lambda minutes, stated: {"apply.control_tables.history_minutes": None if _SLOTS in stated else minutes},
+        here="HistoryTimeslotInMinutes counts where both are stated",
+    ),
+    refused(
+        "ControlTablesSettings.CommitPositionTableEnabled",
+        FLAG,
+        False,
+        "saved by DMS, not documented",
+        "relational targets keep how far they are in `offsets` in `control_schema`",
     ),
     differently(
         "ValidationSettings.EnableValidation",
@@ -155,6 +173,13 @@ KEYS: tuple[Key, ...] = (
             ("MaxResyncTime", integer(), "how long to repair, in minutes"),
             ("ValidationTaskId", TEXT, "the task that has compared"),
         )
+    ),
+    differently(
+        "PreMigrationAssessment.Enable",
+        FLAG,
+        False,
+        "look before a serverless replication starts whether it can run",
+        "`tailrace plan` does, when it is called",
     ),
     meaningless("PostProcessingRules", _ANYTHING, None, "told by DMS, not documented", "nobody says what it means"),
     meaningless(

@@ -219,6 +219,15 @@ TAKEN: dict[str, list[dict[str, Any]]] = {
     ],
 }
 
+TAKEN["As DMS's console saves them"] = [
+    _selection(load_order=None, filters=[], parallel_load=None, isAutoSegmentationChecked=False),
+    _selection(filters=None) | {"rule-id": 1299416966, "rule-name": 1299416966},
+    _change("convert-lowercase", "table", ALL, value=None, old_value=None),
+    _change("rename", "schema", {"schema-name": "crm"}, value="crm1", old_value=None, parallel_load=None),
+    _change("remove-column", column="tmp%", value=None, old_value=None),
+    _change("change-data-type", column="amount", value=None, data_type={"type": "string", "length": "50"}),
+]
+
 _NAMES: dict[str, dict[str, Any]] = {
     "rename": {"value": "x"},
     "convert-lowercase": {},
@@ -292,7 +301,7 @@ def test_a_form_of_the_guide_is_taken(rule: dict[str, Any]) -> None:
     mappings = parse({"rules": [{"rule-id": "7", "rule-name": "seven", **rule}]})
     support.check(mappings)
     (found,) = mappings.rules
-    # What is stated stands: nothing is passed over.
+    # What is stated stands: nothing but nulls is passed over.
     stated = {"rule-id": "7", "rule-name": "seven", **rule}
     assert _strings(found.model_dump(by_alias=True, exclude_unset=True)) == _strings(stated)
 
@@ -312,7 +321,7 @@ def _parts(name: str, tree: dict[str, Any]) -> Iterator[str]:
         yield f"{name}.{attribute}"
         if isinstance(value, str):
             yield f"{name}.{attribute}={value}"
-        if attribute in MODELS:
+        if attribute in MODELS and value is not None:
             for inner in value if isinstance(value, list) else [value]:
                 yield from _parts(attribute, inner)
 
@@ -325,10 +334,10 @@ def test_a_form_that_is_not_done_is_refused_in_words(rule: dict[str, Any], said:
 
 
 def _strings(tree: Any) -> Any:
-    """Return a document with numbers and truths as the texts that may stand for them."""
+    """Return a document without nulls, and with numbers and truths as the texts that may stand for them."""
     if isinstance(tree, dict):
         named = {"attribute-name" if name == "target-attribute-name" else name: value for name, value in tree.items()}
-        return {name: _strings(value) for name, value in named.items()}
+        return {name: _strings(value) for name, value in named.items() if value is not None}
     if isinstance(tree, list):
         return [_strings(value) for value in tree]
     return str(tree).lower() if isinstance(tree, bool | int) else tree

@@ -72,7 +72,13 @@ BY_PAGE: dict[str, dict[str, str]] = {
         "ControlTablesSettings": "FullLoadExceptionTableEnabled",
         "": "PostProcessingRules FailTaskWhenCleanTaskResourceFailed",
     },
-    "saved": {"FullLoadSettings": "PersistPartitionProgressForResumption"},
+    "saved": {
+        "FullLoadSettings": "PersistPartitionProgressForResumption",
+        "ControlTablesSettings": "historyTimeslotInMinutes CommitPositionTableEnabled",
+        "Logging": "LogConfiguration.EnableTraceOnError LogConfiguration.TraceOnErrorMb",
+        "TTSettings": "FailTaskOnTTFailure",
+        "PreMigrationAssessment": "Enable",
+    },
 }
 
 PATHS: dict[str, str] = {
@@ -116,8 +122,14 @@ SAVED: dict[str, Any] = {
             {"Id": "TRANSFORMATION", "Severity": "LOGGER_SEVERITY_DEFAULT"},
             {"Id": "TARGET_LOAD", "Severity": "LOGGER_SEVERITY_INFO"},
         ],
+        "CloudWatchLogGroup": None,
+        "CloudWatchLogStream": None,
+        "EnableLogContext": False,
+        "LogConfiguration": {"EnableTraceOnError": False, "TraceOnErrorMb": 10},
     },
     "ControlTablesSettings": {
+        "historyTimeslotInMinutes": 5,
+        "CommitPositionTableEnabled": False,
         "ControlSchema": "",
         "HistoryTimeslotInMinutes": 5,
         "HistoryTableEnabled": False,
@@ -153,6 +165,26 @@ SAVED: dict[str, Any] = {
         "FullLoadIgnoreConflicts": True,
         "FailOnTransactionConsistencyBreached": False,
         "FailOnNoTablesCaptured": True,
+        "EventErrorPolicy": "IGNORE",
+        "DataMaskingErrorPolicy": "STOP_TASK",
+    },
+    "TTSettings": {"EnableTT": False, "FailTaskOnTTFailure": False, "TTS3Settings": None, "TTRecordSettings": None},
+    "ValidationSettings": {
+        "EnableValidation": False,
+        "ValidationMode": "ROW_LEVEL",
+        "ThreadCount": 5,
+        "PartitionSize": 10000,
+        "FailureMaxCount": 10000,
+        "RecordFailureDelayInMinutes": 5,
+        "RecordSuspendDelayInMinutes": 30,
+        "MaxKeyColumnSize": 8096,
+        "TableFailureMaxCount": 1000,
+        "ValidationOnly": False,
+        "HandleCollationDiff": False,
+        "RecordFailureDelayLimitInMinutes": 0,
+        "SkipLobColumns": False,
+        "ValidationPartialLobSize": 0,
+        "ValidationQueryCdcDelaySeconds": 0,
     },
     "ChangeProcessingTuning": {
         "BatchApplyPreserveTransaction": True,
@@ -165,6 +197,7 @@ SAVED: dict[str, Any] = {
         "MemoryLimitTotal": 1024,
         "MemoryKeepTime": 60,
         "StatementCacheSize": 50,
+        "RecoveryTimeout": -1,
     },
     "PostProcessingRules": None,
     "CharacterSetSettings": None,
@@ -172,4 +205,4 @@ SAVED: dict[str, Any] = {
     "BeforeImageSettings": None,
     "FailTaskWhenCleanTaskResourceFailed": False,
 }
-"""A document as DMS saves it ("Saving task settings"): every default stated."""
+"""A document as DMS saves it ("Saving task settings"): every default stated, and what is in no page of the guide."""

@@ -227,4 +227,14 @@ HONOURED: dict[str, tuple[Meaning, ...]] = {
         Meaning(True, "apply.control_tables.full_load_exceptions", True, JOURNAL),
     ),
     "ControlTablesSettings.HistoryTimeslotInMinutes": (Meaning(7, "apply.control_tables.history_minutes", 7, JOURNAL),),
+    "ControlTablesSettings.historyTimeslotInMinutes": (
+        Meaning(7, "apply.control_tables.history_minutes", 7, JOURNAL),
+        Meaning(
+            7,
+            "apply.control_tables.history_minutes",
+            9,
+            JOURNAL,
+            {"ControlTablesSettings.HistoryTimeslotInMinutes": 9},
+        ),
+    ),
 }
