@@ -8,7 +8,10 @@ from benchmarks.page import tables
 
 Results = dict[str, Any]
 TOOLS = {
-    "pg_recvlogical": "`pg_recvlogical` reads `pgoutput` to nowhere.",
+    "pg_recvlogical": (
+        "`pg_recvlogical` reads `pgoutput` in text form to nowhere, its start included: a yardstick, no bound for who "
+        "asks for binary values and is counted from the first of them."
+    ),
     "mysqlbinlog": "`mysqlbinlog --raw` copies the log's bytes to a file, without looking at them.",
     "mariadb-binlog": "`mariadb-binlog --raw` copies the log's bytes to a file, without looking at them.",
     "kafka-producer-perf-test": (
