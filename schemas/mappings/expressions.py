@@ -141,6 +141,23 @@ class Expression:
         return TailraceError(ErrorKind.CONFIGURATION, f"rule {self._rule_id}: {why}", table=str(self._table.name))
 
 
+def fault(text: str) -> str | None:
+    """Return what SQLite says against an expression, whatever table it is for; None: nothing."""
+
+    def unknown(match: re.Match[str]) -> str:
+        if match[2] is not None:
+            return "operation_indicator(?, "
+        return match[0] if match[1] is None else "?"
+
+    plain = text.translate(_QUOTES)
+    unknowns = sum(match[1] is not None or match[2] is not None for match in _VARIABLE.finditer(plain))
+    try:
+        _database().execute("select " + _VARIABLE.sub(unknown, plain), [None] * unknowns).fetchone()
+    except sqlite3.Error as error:
+        return f"SQLite says of the expression: {error}"
+    return None
+
+
 def _database() -> sqlite3.Connection:
     # A sink is used by one thread at a time, not always by the same one.
     database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

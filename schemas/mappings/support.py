@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
+from schemas.mappings import expressions, types
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.rules import NAMING, Mappings, SelectionRule, TableSettingsRule
+from schemas.mappings.rules import NAMING, Mappings, SelectionRule, TableSettingsRule, TransformationRule
 
 
 def findings(mappings: Mappings) -> list[Finding]:
@@ -31,9 +32,21 @@ def findings(mappings: Mappings) -> list[Finding]:
                 Severity.NOTE,
                 "there are no tablespaces to name: tables go where the target's default is",
             )
+        else:
+            message = _fault(rule)
         if message:
             found.append(Finding(severity, "mapping-rule", f"rule {rule.rule_id}: {message}"))
     return found
+
+
+def _fault(rule: TransformationRule) -> str:
+    """Return what is wrong with a rule whatever table it is for; empty: nothing."""
+    if rule.data_type is not None:
+        try:
+            types.meaning(rule.rule_id, rule.data_type)
+        except TailraceError as error:
+            return error.message.removeprefix(f"rule {rule.rule_id}: ")
+    return (expressions.fault(rule.expression) if rule.expression is not None else None) or ""
 
 
 def check(mappings: Mappings) -> None:

@@ -291,6 +291,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "a negative condition must be the only one of its filter",
     ),
     (_selection({"schema-name": "crm", "table-name": "%"}, "explicit"), "an explicit rule names one table"),
+    # Before any table is looked at.
+    (_added("n", "$a + 1", "int64"), "rule 7: data-type int64 is unknown; did you mean int4?"),
+    (_change("change-data-type", data_type={"type": "numeric", "precision": 2, "scale": 3}), "rule 7: data-type: a"),
+    (_added("n", "upper($a", "string"), "rule 7: SQLite says of the expression: incomplete input"),
+    (_added("n", "lowercase($a)", "string"), "rule 7: SQLite says of the expression: no such function: lowercase"),
 ]
 
 
