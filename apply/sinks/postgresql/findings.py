@@ -21,7 +21,7 @@ from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.ddl import mapped_type
 from apply.sinks.postgresql.foreign import losses, translated
 from apply.sinks.postgresql.names import listed, quoted
-from apply.sinks.postgresql.preparation import Preparation, problems_of, too_wide
+from apply.sinks.postgresql.preparation import Preparation, problems_of, unfit_for_all
 from schemas.endpoints import PostgresqlTarget
 from schemas.findings import Finding, Severity
 from schemas.policies import ExistingTables
@@ -208,9 +208,12 @@ class _Check:
         name = self._preparation.target_name(table.name)
         found = read_table(self._link, name)
         if found is None:
-            for problem in too_wide(table):
+            for problem in unfit_for_all(table):
                 yield blocks(
-                    "target-table-shape", problem, table=table.name, remedy="leave the table, or a column, out"
+                    "target-table-shape",
+                    problem,
+                    table=table.name,
+                    remedy="leave the table or column out, or rename it",
                 )
             return
         if found.kind != "table":

@@ -15,6 +15,7 @@ from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.ddl import (
+    IDENTIFIER_BYTES_MAX,
     Spelling,
     alter_table,
     create_table,
@@ -95,6 +96,8 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
             self._link.run("release savepoint tailrace_key")
 
     def _create(self, table: TableSchema, name: TableName, spelling: Spelling) -> None:
+        if problems := unfit_for_all(table):
+            raise schema_error(table, "; ".join(problems), "rename by a mapping rule, or leave the table out")
         self._make_schema(name.schema)
         self._with_and_without_defaults(table, spelling, lambda s: create_table(table, qualified(name), s))
 
@@ -298,11 +301,19 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         return problems_of(table, target, spelling.types)
 
 
-def too_wide(table: TableSchema) -> list[str]:
+def unfit_for_all(table: TableSchema) -> list[str]:
     """Return in words why no table of the target can take the rows of `table`; empty if one can."""
-    if len(table.columns) <= COLUMNS_MAX:
-        return []
-    return [f"{len(table.columns)} columns are one more than can be written: rows are staged with a number beside them"]
+    # The server would cut them off, and find the table no more under its name.
+    problems = [
+        f"the name {name!r} has more than {IDENTIFIER_BYTES_MAX} bytes, the most that PostgreSQL keeps of one"
+        for name in (table.name.table, *table.column_names)
+        if len(name.encode()) > IDENTIFIER_BYTES_MAX
+    ]
+    if len(table.columns) > COLUMNS_MAX:
+        problems.append(
+            f"{len(table.columns)} columns are one more than can be written: rows are staged with a number beside them"
+        )
+    return problems
 
 
 def problems_of(table: TableSchema, target: TargetTable, types: Mapping[str, str]) -> list[str]:
@@ -313,4 +324,4 @@ def problems_of(table: TableSchema, target: TargetTable, types: Mapping[str, str
             return None
         return f"is {found.type} at the target, too narrow for {column.native}"
 
-    return too_wide(table) + misfits(table, target.columns, unfit)
+    return unfit_for_all(table) + misfits(table, target.columns, unfit)

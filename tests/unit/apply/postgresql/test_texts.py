@@ -20,7 +20,7 @@ from apply.sinks.postgresql.ddl import (
 )
 from apply.sinks.postgresql.errors import classify, is_row_error
 from apply.sinks.postgresql.names import literal, quoted
-from apply.sinks.postgresql.preparation import problems_of
+from apply.sinks.postgresql.preparation import problems_of, unfit_for_all
 from apply.sinks.postgresql.statements import TablePlan
 from schemas.errors import ErrorKind
 from schemas.table import Column, GeneratedColumn, TableName, TableSchema, UserType
@@ -261,3 +261,15 @@ def test_the_drivers_errors_are_classified_by_code(error: psycopg.Error, kind: E
 def test_a_servers_message_is_never_passed_on() -> None:
     error = psycopg.errors.UniqueViolation("Key (email)=(secret@example.com) already exists")
     assert "secret" not in str(classify(error, "writing rows", "shop.people"))
+
+
+def test_names_that_would_be_cut_off_are_refused() -> None:
+    """MySQL's have up to 64 characters, of up to three bytes; mapping rules make longer ones."""
+    fits, long = "é" * 31 + "x", "é" * 32
+    columns = (Column(fits, INT64, "bigint", nullable=False), Column("v", STRING, "text"))
+    table = TableSchema(TableName("s", "t" * 63), columns, (0,))
+    assert unfit_for_all(table) == []
+    (said,) = unfit_for_all(replace(table, name=TableName("s", "t" * 64)))
+    assert said == f"the name '{'t' * 64}' has more than 63 bytes, the most that PostgreSQL keeps of one"
+    (said,) = unfit_for_all(replace(table, columns=(columns[0], replace(columns[1], name=long))))
+    assert long in said
