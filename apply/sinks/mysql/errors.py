@@ -81,6 +81,10 @@ _CODES: dict[int, tuple[ErrorKind, str | None]] = {
     1836: (ErrorKind.PREREQUISITE, "the target is read-only: connect to the primary server"),
     1792: (ErrorKind.PREREQUISITE, "the target's transactions are read-only: connect to the primary server"),
     1153: (ErrorKind.ROW_REJECTED, "raise `max_allowed_packet` at the target"),
+    1059: (
+        ErrorKind.TARGET_SCHEMA,
+        "a name has more than the 64 characters that the target takes: rename it by a mapping rule, or leave it out",
+    ),
     1146: (ErrorKind.TARGET_SCHEMA, "the table is gone at the target: create it, or reload it"),
     1051: (ErrorKind.TARGET_SCHEMA, "the table is gone at the target: create it, or reload it"),
     1054: (ErrorKind.TARGET_SCHEMA, "the table at the target lacks a column: add it"),

@@ -9,6 +9,8 @@ import pytest
 from apply.frames.relational.difference import difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetColumn, TargetTable, UniqueIndex
 from apply.sinks.mysql.ddl import alter_table
+from apply.sinks.mysql.errors import refusal
+from schemas.errors import ErrorKind
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
@@ -69,3 +71,9 @@ def test_a_column_that_counts_becomes_the_keys_first() -> None:
         f"change column `{key[1].name}` `{key[1].name}` int not null auto_increment",
         f"add primary key (`{key[1].name}`, `{key[0].name}`)",
     ]
+
+
+def test_a_name_that_is_too_long_suspends_its_table_with_what_to_do() -> None:
+    error = refusal(1059, "creating a table", "shop.a")
+    assert (error.kind, error.table) == (ErrorKind.TARGET_SCHEMA, "shop.a")
+    assert "64 characters" in str(error.remedy)
