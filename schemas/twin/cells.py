@@ -43,7 +43,10 @@ DAY_US = cython.declare(cython.longlong, 86_400_000_000)
 NULL = cython.declare(cython.int, 0xFB)
 LARGEST = cython.declare(cython.int, 0xFD)
 """What stands before a length of three bytes; a longer one is not read here."""
-DIGITS_MAX = cython.declare(cython.Py_ssize_t, kinds.DIGITS_MAX)
+DECIMAL_DIGITS_MAX = cython.declare(cython.Py_ssize_t, kinds.DIGITS_MAX)
+DIGITS_MAX = cython.declare(cython.Py_ssize_t, 19)
+"""Digits that 64 bits without a sign hold, whatever they are."""
+INT64_END = cython.declare(cython.ulonglong, 1 << 63)
 
 COMPILED = cython.compiled
 SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
@@ -53,8 +56,8 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 @cython.cfunc
 @cython.exceptval(-1)
 def _digits(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.longlong:
-    """Read digits, of which there is one at least and which 64 bits hold."""
-    n: cython.longlong = 0
+    """Read digits, of which there is one at least and which 63 bits hold."""
+    n: cython.ulonglong = 0
     if not 0 < q - p <= DIGITS_MAX:
         raise Odd
     while p < q:
@@ -62,6 +65,8 @@ def _digits(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t)
             raise Odd
         n = 10 * n + (m[p] - 48)
         p += 1
+    if n >= INT64_END:
+        raise Odd
     return n
 
 
@@ -77,7 +82,7 @@ def _whole(
     _: cython.Py_ssize_t
     p += is_negative
     if scale:
-        if q - p < scale + 2 or q - p > DIGITS_MAX + 1 or m[q - scale - 1] != 46:
+        if q - p < scale + 2 or q - p > DECIMAL_DIGITS_MAX + 1 or m[q - scale - 1] != 46:
             raise Odd
         n = _digits(m, q - scale, q)
         for _ in range(scale):
@@ -176,10 +181,7 @@ class CellWriter(Writer):
         elif kind == BYTES:
             self._octets(m, p, q)
         else:
-            try:
-                self._number(i, kind, m, p, q)
-            except Odd:
-                self._call(i, packet, p, q)
+            self._number(i, kind, m, p, q)
         return 0
 
     @cython.cfunc
@@ -209,7 +211,6 @@ class CellWriter(Writer):
         if self.is_json:
             self.o = json_number(self.out, self.o, kind, n)
         else:
-            # What is not written whole leaves nothing.
             self.out[self.o] = 2
             self.o = avro_number(self.out, self.o + 1, kind, n)
         return 0

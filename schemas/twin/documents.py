@@ -173,6 +173,9 @@ def _container(
         else:
             o = _value(out, o, limit, m, base + little(m, entry + 1, entry + 1 + width), q, kind, depth + 1)
         entry += 1 + width
+    # Values leave room for what ends the one that they are in, not for all that end there.
+    if o + SCALAR_BYTES > limit:
+        raise Odd
     out[o] = 125 if is_object else 93
     return o + 1
 

@@ -115,6 +115,14 @@ class ImageWriter(Writer):
 
     @cython.cfunc
     @cython.exceptval(-1)
+    def _give_back(self) -> cython.int:
+        """Keep no large text of a document either, whether or not it was written."""
+        if len(self.text) > KEPT_BYTES_MAX:
+            self.text = bytearray()
+        return Writer._give_back(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
     def _value_at(
         self, m: cython.p_const_uchar, i: cython.Py_ssize_t, p: cython.Py_ssize_t, n: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
@@ -309,10 +317,7 @@ class ImageWriter(Writer):
             return self._call(place, message, p, q)
         # Quotes get escapes in JSON. Once more where it is of the key.
         self._reserve(self.reserved + 4 * end + 128)
-        self._text(text, 0, end)
-        if len(self.text) > KEPT_BYTES_MAX:
-            self.text = bytearray()
-        return 0
+        return self._text(text, 0, end)
 
     @cython.cfunc
     @cython.exceptval(-1)

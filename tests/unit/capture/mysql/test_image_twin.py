@@ -26,6 +26,7 @@ from schemas.codecs.codec import Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
+from schemas.twin.odd import Odd
 from schemas.types import Family
 from schemas.types.forms import is_loose
 from tests.kit.twin import unbuilt
@@ -298,6 +299,21 @@ def test_documents_are_written_or_left_to_their_reader(twin: Twin | None, conten
         assert encoder.unbody(outcome[0][0][1].split(b'"after":')[1].split(b',"unavailable"')[0]) == (text,)  # type: ignore[union-attr]
 
 
+def test_a_damaged_document_is_not_written_beyond_its_bound() -> None:
+    module = unbuilt("documents")
+    # Arrays within arrays; the last one has many entries, most of which share a string, up to near the bound.
+    strings, nulls, size, depth = 179, 63, 60, 100
+    inner = b"".join(n.to_bytes(2, "little") for n in (strings + nulls, 0))
+    inner += strings * (b"\x0c" + (4 + 3 * (strings + nulls)).to_bytes(2, "little")) + nulls * bytes((4, 0, 0))
+    document = b"\2" + (depth - 1) * bytes((1, 0, 0, 0, 2, 7, 0)) + inner + bytes([size]) + size * b"a"
+    limit = 8 * len(document) + 128
+    assert len(json_text(document)) - depth < limit < len(json_text(document))
+    out = bytearray(2 * limit)
+    with pytest.raises(Odd):
+        module.document(out, 0, limit, document, 0, len(document))
+    assert not any(out[limit:])
+
+
 def _packet(natives: list[str], row: list[Any]) -> bytes:
     """Return a row as a server sends it."""
     packet = b""
@@ -360,7 +376,10 @@ def test_usual_rows_that_were_sent_are_not_read_again(module: ModuleType | None,
     kept = [i for i, column in enumerate(case.columns) if column.place is not None]
     natives = [NATIVES[i] for i in kept]
     form = CellForm(case.table, [case.columns[i].reader for i in kept])
-    packets = [_packet(natives, [_usual_row(number)[i] for i in kept]) for number in (1, 20_000)]
+    rows = [[_usual_row(number)[i] for i in kept] for number in (1, 20_000)]
+    # Identifiers that hold a time are as long as they can be.
+    rows[1][natives.index("bigint")] = rows[1][natives.index("bigint unsigned")] = 2**63 - 1
+    packets = [_packet(natives, row) for row in rows]
     expected = encoder.rows(form.read(packets))
     form.read = None  # type: ignore[method-assign, assignment]
     assert encoder._functions["copied_by_twin"](form, module)(packets) == expected
