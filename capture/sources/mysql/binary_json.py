@@ -30,6 +30,9 @@ _INLINE_LARGE = {_INT32: Struct("<i").unpack_from, _UINT32: Struct("<I").unpack_
 _POINT_MAX = 15
 """How far from the first digit the point may be in a number without an exponent (`DBL_DIG`)."""
 
+_DEPTH_MAX = 100
+"""The server's own bound (`JSON_DOCUMENT_MAX_DEPTH`): a damaged document may hold itself."""
+
 _double = Struct("<d").unpack_from
 
 _DECIMAL, _DATE, _TIME, _DATETIME, _TIMESTAMP = 246, 10, 11, 12, 7
@@ -42,9 +45,9 @@ def json_text(m: bytes) -> str:
     return _value(m, m[0], 1) if m else "null"
 
 
-def _value(m: bytes, kind: int, at: int) -> str:
+def _value(m: bytes, kind: int, at: int, depth: int = 0) -> str:
     if kind in (_SMALL_OBJECT, _LARGE_OBJECT, _SMALL_ARRAY, _LARGE_ARRAY):
-        return _container(m, kind, at)
+        return _container(m, kind, at, depth + 1)
     if kind == _LITERAL:
         return _LITERALS[m[at]]
     if kind in _INLINE:
@@ -62,7 +65,7 @@ def _value(m: bytes, kind: int, at: int) -> str:
     raise ValueError("a JSON value of an unknown type")
 
 
-def _container(m: bytes, kind: int, base: int) -> str:
+def _container(m: bytes, kind: int, base: int, depth: int) -> str:
     is_large = kind in (_LARGE_OBJECT, _LARGE_ARRAY)
     is_object = kind in (_SMALL_OBJECT, _LARGE_OBJECT)
     width = 4 if is_large else 2
@@ -72,6 +75,10 @@ def _container(m: bytes, kind: int, base: int) -> str:
 
     count = number(base)
     at = base + 2 * width
+    entry_bytes = 2 * width + 3 if is_object else width + 1
+    if depth > _DEPTH_MAX or at + count * entry_bytes > len(m):
+        # Slices beyond the end are empty, and no error: a count may be of four bytes.
+        raise ValueError("a JSON document that is nested too deeply, or ends within an object or array")
     keys = []
     if is_object:
         for _ in range(count):
@@ -83,9 +90,9 @@ def _container(m: bytes, kind: int, base: int) -> str:
     for _ in range(count):
         kind = m[at]
         if kind == _LITERAL or kind in _INLINE or (is_large and kind in _INLINE_LARGE):
-            values.append(_value(m, kind, at + 1))
+            values.append(_value(m, kind, at + 1, depth))
         else:
-            values.append(_value(m, kind, base + number(at + 1)))
+            values.append(_value(m, kind, base + number(at + 1), depth))
         at += 1 + width
     if is_object:
         return "{" + ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True)) + "}"

@@ -6,6 +6,7 @@ import json
 import struct
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,3 +96,20 @@ def test_values_that_json_has_no_notation_for_print_as_the_server_prints_them() 
     assert json_text(b"\x0f\xf6\x04\x03\x02\x81\x32") == "1.50"
     assert json_text(b"\x0f\xfc\x02\x01\x02") == '"base64:type252:AQI="'
     assert json_text(b"") == "null"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(b"\1" + b"\xff" * 4 + bytes(60), id="more members than it has bytes"),
+        pytest.param(b"\2" + bytes((1, 0, 7, 0)) + b"\2" + bytes(2), id="an array that holds itself"),
+        pytest.param(b"\2" + 100 * bytes((1, 0, 7, 0, 2, 7, 0)) + bytes(4), id="101 levels"),
+    ],
+)
+def test_a_damaged_document_is_an_error(document: bytes) -> None:
+    with pytest.raises(ValueError, match="nested too deeply, or ends within"):
+        json_text(document)
+
+
+def test_a_document_may_have_a_hundred_levels() -> None:
+    assert json_text(b"\2" + 99 * bytes((1, 0, 7, 0, 2, 7, 0)) + bytes(4)) == 100 * "[" + 100 * "]"
