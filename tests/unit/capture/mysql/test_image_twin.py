@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture.sources.mysql import types
+from capture.sources.mysql import binlog, types
 from capture.sources.mysql.binary_json import json_text
 from capture.sources.mysql.cells import CellForm
 from capture.sources.mysql.images import ImageForm
 from capture.sources.mysql.refusals import read_errors
+from capture.sources.mysql.row_events import read_rows
 from capture.sources.mysql.rows import MappedReader
 from capture.sources.mysql.versions import Resolved
 from schemas.changes import Row, RowChanges, Transaction
@@ -244,6 +245,44 @@ def test_changes_under_a_key_of_several_spellings_are_read(twin: Twin | None) ->
         found.append([key for key, _ in pairs])
     assert len(found[0]) == 2
     assert found[0] == found[1]
+
+
+def test_events_that_are_left_unread_are_joined_and_dropped_as_those_that_are_read() -> None:
+    columns, _ = mapped(["int", "text"], set())
+    table_columns = tuple(Column(f"c{i}", c.reader.type, "") for i, c in enumerate(columns))
+    case = Case(["int", "text"], TableSchema(TableName("s", "t"), table_columns, (0,)), columns)
+    unread, read = case.resolved, case.resolved
+    unread.form, read.form = ImageForm(columns, unread.rows, unbuilt("cutting")), None
+    rows = [image(case.natives, [number, str(number)], {0, 1}) for number in range(4)]
+    number_only = image(case.natives, [3, None], {0})
+    events = [
+        (binlog.WRITE_ROWS_1, b"\2\3" + rows[0] + rows[1]),
+        (binlog.WRITE_ROWS_1, b"\2\3" + rows[2]),
+        # Of a session whose images are minimal.
+        (binlog.UPDATE_ROWS_1, b"\2\1\2" + number_only + image(case.natives, [None, "x"], {1})),
+        (binlog.UPDATE_ROWS_1, b"\2\3\3" + rows[0] + rows[3]),
+        (binlog.DELETE_ROWS_1, b"\2\3" + rows[3]),
+    ]
+
+    def changes(resolved: Resolved, skipped: int) -> list[tuple[str, Row | None, Row | None]]:
+        runs: list[RowChanges] = []
+        for kind, body in events:
+            m = bytes(28) + body
+            run = read_rows(resolved, case.table, kind, m, len(m), TXN)
+            count = min(skipped, run.count)
+            skipped -= count
+            run.drop(count)
+            if run.count and not (runs and runs[-1].join(run)):
+                runs.append(run)
+        count = sum(run.count for run in runs)
+        made = [change for run in runs for change in zip(run.ops, run.before, run.after, strict=True)]
+        assert len(made) == count
+        return made
+
+    every = changes(read, 0)
+    assert [op for op, _, _ in every] == ["c", "c", "c", "u", "u", "d"]
+    for skipped in range(6):
+        assert changes(unread, skipped) == changes(read, skipped) == every[skipped:]
 
 
 def test_every_kind_of_the_log_is_met() -> None:
