@@ -73,8 +73,11 @@ demo: preflight-quiet venv ## watch a database move under fire (SOURCE=mysql TAR
 bench: preflight-quiet venv ## the stages of the pipeline, measured (BENCH=name for one)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-bench-compare: preflight-quiet venv ## our stages and Debezium's, in turn on one machine (ARGS='--shapes orders' for a part)
+bench-compare: preflight-quiet venv ## everything of docs/benchmarks.md, Debezium's stages beside ours first (ARGS='--shapes orders': a part of these only)
 	@$(BIN)/python -m benchmarks.compare $(or $(ARGS),--record)
+ifeq ($(ARGS),)
+	@for part in growth sinks options python_peers profile; do $(BIN)/python -m benchmarks.$$part --record || exit 1; done
+endif
 
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, SOURCE=mysql, TARGET=…, ORDERING=…, FAULTS=a,b, REPORT=file)
 	SOURCE=$(SOURCE) TARGET=$(TARGET) SEED=$(SEED) FAULTS=$(FAULTS) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)

@@ -185,6 +185,7 @@ METHOD = """
 - Limits: `COPY` in binary form by a client that keeps the rows in memory, into a table with its primary key.
 
 `make bench BENCH=load` (`changes`, `latency`, `limits`) measures a part of ours; `make bench-compare` everything
-beside the peer, two rounds, which takes two hours. A part of it, by `python -m benchmarks.compare --record --engines
-mysql --shapes orders --stages log`, takes the place of the same part of this page.
+on this page but that: beside the peer, two rounds, which takes two hours, then the sections with commands of their own.
+A part, by `python -m benchmarks.compare --record --engines mysql --shapes orders --stages log`, takes the place of the
+same part of this page.
 """
