@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from apply.batching.batch import Record, by_partition
+from apply.batching.batch import Record, by_partition, size_of
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from runtime.logging import get_logger
@@ -396,4 +396,4 @@ def sequence_reader(catalog: SchemaCatalog) -> Callable[[Record], int]:
 
 
 def _size(records: Sequence[Record]) -> int:
-    return sum([len(r.value() or b"") for r in records])
+    return sum(map(size_of, records))

@@ -15,6 +15,7 @@ from apply.batching.net_change import NetChanges
 from apply.batching.projection import Projection
 from apply.sink import Origin, TopicPartition
 from apply.trouble.parking import Identity, ParkedRecord
+from runtime.kafka.whole_records import SpooledRecord
 from schemas.changes import Row
 from schemas.codecs import Decoder
 from schemas.errors import TailraceError
@@ -36,6 +37,11 @@ class Record(Protocol):
     def offset(self) -> Any: ...
     def key(self) -> Any: ...
     def value(self) -> Any: ...
+
+
+def size_of(record: Record) -> int:
+    """Return how many bytes a record's value has, in memory or in a file: what is bounded is both."""
+    return len(record) if isinstance(record, SpooledRecord) else len(record.value() or b"")
 
 
 @dataclass(slots=True)
@@ -142,7 +148,7 @@ class Batch:
             if out:
                 self.records[partition] = [r for r in records if (partition.topic, r.key()) not in keys]
                 self.row_count -= len(out)
-                self.byte_count -= sum([len(r.value() or b"") for r in out])
+                self.byte_count -= sum(map(size_of, out))
 
 
 @dataclass(frozen=True, slots=True)

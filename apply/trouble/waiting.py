@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apply.batching.batch import Batch, Key, Record
+from apply.batching.batch import Batch, Key, Record, size_of
 from apply.outcome import Place, Wait, place_of
 from apply.sink import TopicPartition
 from apply.trouble.survey import PATIENCE, Committed, Ends, Survey, Surveys
@@ -272,7 +272,7 @@ class Waiting:
 
     def _count(self, record: Record) -> None:
         self._records += 1
-        self._bytes += len(record.value() or b"")
+        self._bytes += size_of(record)
 
     def _look(self) -> None:
         full = max(self._records / RECORDS_MAX, self._bytes / BYTES_MAX)

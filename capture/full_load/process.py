@@ -6,7 +6,7 @@ import multiprocessing
 from multiprocessing.reduction import recv_handle
 
 from capture.full_load import worker as load_worker
-from capture.full_load.worker import Answer, Request, Rows
+from capture.full_load.worker import Answer, Request, Rows, Taken
 from runtime.spool import Spool
 from schemas.settings import Settings
 
@@ -43,6 +43,7 @@ class ProcessWorker:
         if isinstance(answer, Rows) and answer.kept:
             # The file follows at once.
             answer = answer._replace(spool=Spool(recv_handle(self._channel)))
+            self._channel.send(Taken())
         return answer
 
     def close(self) -> None:

@@ -117,6 +117,12 @@ class Failed(NamedTuple):
     """Whether it is no matter of the table that was asked for."""
 
 
+class Taken(NamedTuple):
+    """Tells a loader that a file has come through the pipe. Such rows are so short that without it a hundred would wait
+    there, each with its file on disk.
+    """
+
+
 Request = PlanRequest | ReadRequest
 Answer = Planned | Opened | Rows | Ended | Failed
 
@@ -133,7 +139,10 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
     reader: SnapshotReader | None = None
     try:
         while True:
-            request: Request = channel.recv()
+            request: Request | Taken = channel.recv()
+            if isinstance(request, Taken):
+                # Of the last file of the chunk before.
+                continue
             try:
                 if reader is None:
                     reader = open_snapshot_reader(settings)
@@ -165,7 +174,7 @@ class _Keeping(NamedTuple):
 def _read(
     channel: Connection, reader: SnapshotReader, request: ReadRequest, encoder: Encoder, keeping: _Keeping | None
 ) -> None:
-    opened = False
+    opened = has_sent_file = False
     keyed = bool(request.table.key)
     for rows in reader.read(request.table, request.chunk, BATCH_ROWS):
         if not opened:
@@ -180,12 +189,16 @@ def _read(
         sent = Rows.of(cast("list[bytes]", keys) if keyed else None, bodies, kept)
         del keys, bodies
         if keeping is not None and values:
+            if has_sent_file:
+                # Nothing else comes before this chunk has ended.
+                channel.recv()
             spool = Spool.make(keeping.directory)
             for value in values:
                 spool.write(value.pieces())
             channel.send(sent)
             send_handle(channel, spool.descriptor, None)
             spool.close()
+            has_sent_file = True
         else:
             channel.send(sent)
         del sent, values

@@ -196,8 +196,11 @@ class Publisher:
 
     def flush(self) -> None:
         """Hand everything to the producer."""
-        if not self._touched:
-            return
+        if self._touched:
+            self._produce_touched()
+        self._produce_pending()
+
+    def _produce_touched(self) -> None:
         hit("capture.produce.before")
         for feed in self._touched:
             pairs, feed.pairs = feed.pairs, []
@@ -209,7 +212,6 @@ class Publisher:
                     self._producer.produce(topic, key, value, KEYLESS_PARTITION if key is None else None, headers)
         self._touched.clear()
         hit("capture.produce.after")
-        self._produce_pending()
 
     def _produce(self, feed: Feed, pairs: list[Pair]) -> None:
         while True:

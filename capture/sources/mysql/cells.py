@@ -37,8 +37,12 @@ class CellForm(ReadForm):
         super().__init__(table, lambda: compile_cells(readers))
         self._readers = readers
         self._takeable: dict[int, bool] = {}
-        """The columns whose values stand in packets as they do in records; and of each, whether it is a text."""
+        """The columns whose values stand in packets as they do in records; and of each, whether it is a text. Not those
+        of the key: of a text with an index on its first characters it is the whole.
+        """
         for column, reader in enumerate(readers):
+            if column in table.key:
+                continue
             if reader.text == "x.decode()":
                 self._takeable[column] = True
             elif reader.text == "x" and reader.type.family is Family.BYTES:

@@ -8,7 +8,7 @@ from struct import Struct
 from capture.cutting import Cutting
 from capture.sources.postgresql.rows import Form, reads_utf8
 from capture.sources.postgresql.types import Reader
-from schemas.large_values import STAND_IN_BYTES
+from schemas.large_values import STAND_IN_BYTES, may_be_large
 from schemas.types import Family
 
 _LENGTH = Struct(">i")
@@ -20,6 +20,9 @@ def takeable(readers: Sequence[Reader], form: Form) -> dict[int, bool]:
     """Return the columns whose values stand in messages as they do in records; and of each, whether it is a text."""
     found: dict[int, bool] = {}
     for column, reader in enumerate(readers):
+        if not may_be_large(reader.type.family):
+            # Numbers come as texts in a log that is one.
+            continue
         if reads_utf8(reader, form) and not reader.skips_version:
             found[column] = True
         elif form.is_binary and reader.type.family is Family.BYTES:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import Message
 
 from apply.limits import Limits
-from apply.outcome import Outcome
+from apply.outcome import Outcome, Wait
 from apply.sink import TopicPartition
 from apply.trouble.survey import Progress, Survey
+from apply.trouble.waiting import BYTES_MAX, Waiting
+from runtime.kafka.whole_records import SpooledRecord
+from runtime.spool import Spool
 from schemas.changes import UNCHANGED, Row
+from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import Place
+from schemas.parts import Reference
 from schemas.table import Column, ForeignKey, TableName, TableSchema
+from schemas.types.varints import long
 from tests.conformance.sink_suite import EVENTS, INT64, STRING
 from tests.unit.apply.rig import Entry, Member, Rig
 from tests.unit.apply.test_order import CHILDREN as ORDER_CHILDREN
@@ -301,3 +310,16 @@ def test_appliers_that_share_a_legal_history_refuse_none_of_it(seed: int) -> Non
     assert {table.name: rig.target.read(table.name) for table in (ORDER_PARENTS, ORDER_CHILDREN)} == {
         name: rows for name, rows in source.state().items() if name != EVENTS.name
     }
+
+
+def test_large_values_in_files_are_bounded_like_those_in_memory() -> None:
+    spool, head = Spool.make(), long(BYTES_MAX)
+    os.ftruncate(spool.descriptor, len(head) + BYTES_MAX)
+    spool.write([head])
+    where = Reference(0, 1, len(head) + BYTES_MAX, "", (Place(len(head), BYTES_MAX, False),))
+    message = Message(topic="rows", partition=0, offset=5, key=b"k", value=b"small")
+    record = SpooledRecord(message, where, spool)
+    assert len(record.value()) < 100
+    waiting = Waiting(1.0, dict, lambda _: {})
+    waiting.hold({("rows", b"k"): Wait([record], TailraceError(ErrorKind.ROW_CONFLICT, "its parent is missing"))}, 0.0)
+    assert waiting.standing == {TopicPartition("rows", 0)}

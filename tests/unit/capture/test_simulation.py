@@ -216,6 +216,7 @@ class World:
         documents = [orjson.loads(v or b"") for k, v in records if mark_of(k, v) is None]
         begun = [d["id"] for d in documents if d["status"] == "BEGIN"]
         assert len(begun) == len(set(begun))
+        assert {d["id"] for d in documents if d["status"] == "END"} == set(begun)
         for end in (d for d in documents if d["status"] == "END"):
             inside = [v for _, _, _, v in found if str(end["id"]).encode() in v[-60:]]
             assert end["event_count"] == sum(c["event_count"] for c in end["data_collections"])

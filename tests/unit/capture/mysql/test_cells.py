@@ -36,6 +36,9 @@ def test_large_values_of_a_row_are_taken_out() -> None:
     ]
     stands = [value.stand_in for value in values]
     assert rows[0] == (7, stands[0].decode(), stands[1], "é" * 300, stands[2].decode())
+    # A key is never taken out: records go by it.
+    keyed = CellForm(TableSchema(TableName("s", "wide"), columns, (1,)), readers)
+    assert [value.is_text for value in keyed.take_out(packet, 250)[1]] == [False, True]
     small = b"".join(map(_lenenc, [b"8", None, b"", b"x", b"1"])) + b""
     assert form.take_out(small, 250) == (small, [])
     with pytest.raises(TailraceError) as caught:

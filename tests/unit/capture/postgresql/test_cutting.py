@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from multiprocessing import Pipe
-from multiprocessing.reduction import recv_handle
 from struct import pack
 from typing import Any, cast
 
 import pytest
 
 from capture.full_load import worker
+from capture.full_load.process import ProcessWorker
 from capture.source import Chunk, SnapshotReader
 from capture.sources.postgresql.copying import CopyForm
 from capture.sources.postgresql.pgoutput import TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
-from runtime.spool import Spool
 from schemas import large_values
 from schemas.changes import RowChanges, Transaction, UnreadRows
 from schemas.codecs import Encoder, Format, compile_decoder, compile_encoder
@@ -135,25 +134,36 @@ def test_a_message_that_is_cut_off_is_refused(cut: Callable[[], object]) -> None
     assert caught.value.kind is ErrorKind.DECODE
 
 
-class OneRow:
-    """A snapshot reader of one row."""
+class TwoRows:
+    """A snapshot reader of two rows, each by itself."""
 
     def read(self, *_: object) -> list[UnreadRows]:
-        return [UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)])]
+        return [UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)]) for _ in range(2)]
 
     def snapshot(self) -> Any:
         return None
 
 
-def test_a_loader_hands_over_a_file_with_the_row() -> None:
+def test_a_loader_hands_over_a_file_with_the_row_and_the_next_one_once_it_is_taken() -> None:
     encoder = _encoder(Format.AVRO)
     theirs, ours = Pipe()
+    service = ProcessWorker.__new__(ProcessWorker)
+    service._channel = ours
+    ours.send(worker.Taken())
     request = worker.ReadRequest(TABLE, Chunk(0, None, None))
-    worker._read(theirs, cast("SnapshotReader", OneRow()), request, encoder, worker._Keeping(LEAST, None))
-    assert isinstance(ours.recv(), worker.Opened)
-    rows = ours.recv()
-    rows = rows._replace(spool=Spool(recv_handle(ours)))
-    assert isinstance(ours.recv(), worker.Ended)
+    worker._read(theirs, cast("SnapshotReader", TwoRows()), request, encoder, worker._Keeping(LEAST, None))
+    assert not theirs.poll(), "it has waited for that"
+    answers = [service.receive() for _ in range(4)]
+    assert [type(answer) for answer in answers] == [worker.Opened, worker.Rows, worker.Rows, worker.Ended]
+    assert [theirs.recv() for _ in range(2)] == [worker.Taken()] * 2
+    rows = cast("worker.Rows", answers[2])
     ((_,), (body,)) = encoder.loaded(UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)]))
     assert _whole(rows.bodies[0], Format.AVRO, rows.values()) == body
     assert rows.size_bytes > sum(value.size for value in rows.kept) > len(TEXT.encode()) + len(DATA)
+
+
+def test_numbers_stay_in_their_row_however_long_their_text_is() -> None:
+    """No sink takes a stand-in for one."""
+    number = reader({1: TypeInfo(1, "pg_catalog", "numeric", "b", "numeric_send")}, 1, -1)
+    message = wire.insert(1, wire.row(wire.text("9" * LEAST)))
+    assert TableForm([number], [True], binary=False).take_out(message, LEAST) == (message, [])
