@@ -114,7 +114,10 @@ def _watch(services: Services, words: str) -> None:
     """Let `status --watch` show itself on a terminal, as somebody who then interrupts it."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "control.cli", "status", str(services.configuration), "--watch"]
+    # Where the tests themselves were started in the background, interrupts are ignored, by their children too.
+    as_it_was = signal.signal(signal.SIGINT, signal.default_int_handler)
     watching = subprocess.Popen(command, stdout=theirs)
+    signal.signal(signal.SIGINT, as_it_was)
     os.close(theirs)
     shown = b""
     while words.encode() not in shown:
