@@ -129,12 +129,12 @@ def spy_samples(lines: Iterable[str]) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
-        function, _, file = stack.rpartition(";")[2].rpartition(" (")
-        if "<frozen importlib" in stack:
-            function, file = "imports", "start"
+        innermost = stack.rpartition(";")[2]
         # A frame of its own stands for a process and its command.
-        if not stack.rpartition(";")[2].startswith("process "):
-            found[(file.rstrip(")"), function)] += int(count)
+        if innermost.startswith("process "):
+            continue
+        function, _, file = innermost.rpartition(" (")
+        found[("start", "imports") if "<frozen importlib" in stack else (file.rstrip(")"), function)] += int(count)
     return found
 
 
