@@ -127,7 +127,8 @@ they cost.
 SINKS = """
 By `python -m benchmarks.sinks`: one applier, defaults, rows and changes of the ten-column table from JSON topics.
 Most targets are stand-ins of a service, in one process on the same two cores: they bound what is measured. "Cores
-used" are the applier's: near one, it is the applier that bounds; well below, the server.
+used" are the applier's: near one, it is the applier that bounds; well below, the server, or a machine that had other
+work: an applier that waits for a core looks the same.
 """
 OPTIONS = """
 By `python -m benchmarks.options`: rules in one process on batches of rows, CPU time, the best of five; policies as
