@@ -10,7 +10,8 @@ from pathlib import Path
 from deploy.local.cache import DownloadError, cached, download
 from deploy.local.java import find_java
 
-_COPY_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+# Release 2.8 takes a file as it is; from 3 on the goals want the poms of its parents first, which a mirror may lack.
+_GET_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:2.8:get"
 
 
 def jars(name: str, pom: Path, title: str) -> Path:
@@ -28,7 +29,7 @@ def jars(name: str, pom: Path, title: str) -> Path:
 
 def copy_artifact(artifact: str, box: Path, title: str) -> Path:
     """Download `group:name:version:type[:classifier]`, without what it depends on, into the empty directory `box`."""
-    _maven([_COPY_GOAL, f"-Dartifact={artifact}", f"-DoutputDirectory={box}"], title)
+    _maven([_GET_GOAL, f"-Dartifact={artifact}", "-Dtransitive=false", f"-Ddest={box}"], title)
     (path,) = box.iterdir()
     return path
 
@@ -40,4 +41,5 @@ def _maven(arguments: list[str], title: str) -> None:
     # Java asks the user database where home is, we ask $HOME: both must mean the same repository directory.
     options = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.home={Path.home()}".strip()
     home = str(Path(find_java()).resolve().parent.parent)
-    download([maven, "-q", "-B", *arguments], title, {"MAVEN_OPTS": options, "JAVA_HOME": home})
+    # Maven remembers for a day what could not be had, and would not ask again: with -U a second attempt is one.
+    download([maven, "-q", "-B", "-U", *arguments], title, {"MAVEN_OPTS": options, "JAVA_HOME": home})
