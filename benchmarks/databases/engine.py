@@ -63,6 +63,11 @@ class Engine(Protocol):
     def applied(self, database: str, replication: str, topic: str) -> str:
         """Return the query of the offsets that ours has stored with the rows."""
 
+    def copy_rows(self, rows: int) -> list[tuple[str, float]]:
+        """Read the table by the server's own bulk means, and write its rows to a new one with its key, which is dropped
+        again: what the means are called, and the seconds of each.
+        """
+
     def mark_log(self) -> None:
         """Remember where the log ends."""
 

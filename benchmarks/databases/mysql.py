@@ -15,7 +15,7 @@ import pymysql
 from benchmarks.databases.engine import SOURCE, Count, Properties
 from benchmarks.databases.shapes import ROUND_ROWS, Shape
 from benchmarks.stages.measure import BenchmarkError
-from deploy.local.mysql import USER, MysqlServer, mysql_client
+from deploy.local.mysql import USER, MysqlServer, mariadb_client, mysql_client
 from runtime import clock
 from schemas.table import TableName
 
@@ -139,6 +139,23 @@ class Mysql:
             f"where replication = '{replication}' and topic = '{topic}'"
         )
 
+    def copy_rows(self, rows: int) -> list[tuple[str, float]]:
+        """By the server's own client, to a file and from there."""
+        kind = self._kind
+        client = mysql_client("mysql") if kind == "mysql" else [str(mariadb_client("mariadb"))]
+        command = [*client, "--no-defaults", *self._where(), "--quick", "--skip-column-names", "--local-infile=1"]
+        with tempfile.NamedTemporaryFile() as file, self._open(SOURCE) as connection:
+            read_s = _client([*command, "--batch", "--execute", "select * from orders", SOURCE], file.fileno())
+            _run(connection, "create table orders_limit like orders")
+            _run(connection, "set global local_infile = 1")
+            load = f"load data local infile '{file.name}' into table orders_limit character set utf8mb4"
+            written_s = _client([*command, "--execute", load, SOURCE])
+            (written,) = _run(connection, "select count(*) from orders_limit")[0]
+            _run(connection, "drop table orders_limit")
+        if written != rows:
+            raise BenchmarkError(f"LOAD DATA has written {written} of {rows} rows")
+        return [(f"{kind} --quick", read_s), ("LOAD DATA LOCAL", written_s)]
+
     def mark_log(self) -> None:
         """Remember the log's last file and its size."""
         self._mark = self._log_end()
@@ -152,16 +169,10 @@ class Mysql:
             program = [found]
         else:
             return None
-        address, (file, position) = self.server.address, self._mark
-        where = [f"--host={address.host}", f"--port={address.port}", f"--user={USER}", "--protocol=tcp"]
+        file, position = self._mark
         with tempfile.TemporaryDirectory() as box:
             what = ["--read-from-remote-server", "--raw", f"--result-file={box}/", "--to-last-log", file]
-            begin = clock.monotonic()
-            command = [*program, "--no-defaults", *where, f"--start-position={position}", *what]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
-            seconds = clock.monotonic() - begin
-        if done.returncode:
-            raise BenchmarkError(f"{name} failed: {done.stderr.strip()[-500:]}")
+            seconds = _client([*program, "--no-defaults", *self._where(), f"--start-position={position}", *what])
         return f"{name} --raw", seconds
 
     def connector(self, name: str, directory: Path) -> Properties:
@@ -207,6 +218,10 @@ class Mysql:
             "connection.password": "",
         }
 
+    def _where(self) -> list[str]:
+        address = self.server.address
+        return [f"--host={address.host}", f"--port={address.port}", f"--user={USER}", "--protocol=tcp"]
+
     def _log_end(self) -> tuple[str, int]:
         with self._open() as connection:
             file, size, *_ = _run(connection, "show binary logs")[-1]
@@ -224,6 +239,15 @@ class Mysql:
             ssl_disabled=True,
             init_command="set time_zone = '+00:00'",
         )
+
+
+def _client(command: list[str], output: int = subprocess.DEVNULL) -> float:
+    """Run a client program; return its seconds. Raises BenchmarkError."""
+    begin = clock.monotonic()
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False, timeout=TIMEOUT_S)
+    if done.returncode:
+        raise BenchmarkError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
+    return clock.monotonic() - begin
 
 
 def _run(connection: Any, statement: str) -> list[tuple[Any, ...]]:

@@ -92,6 +92,11 @@ class Postgresql:
             f"where replication = '{replication}' and topic = '{topic}'"
         )
 
+    def copy_rows(self, rows: int) -> list[tuple[str, float]]:
+        """By COPY in binary form."""
+        read_s, written_s = limits.copy_speeds(self.dsn(SOURCE))
+        return [("COPY TO", read_s), ("COPY FROM", written_s)]
+
     def mark_log(self) -> None:
         """Make a slot that keeps the log from here on."""
         limits.mark_log(self.dsn(SOURCE))

@@ -8,6 +8,10 @@ from benchmarks.page import tables
 
 Results = dict[str, Any]
 TOOLS = {
+    "LOAD DATA": (
+        "`mysql --quick` and `mariadb --quick` write what they select to a file; `LOAD DATA LOCAL` "
+        "reads that file into a table with its primary key."
+    ),
     "pg_recvlogical": (
         "`pg_recvlogical` reads `pgoutput` in text form to nowhere, its start included: a yardstick, no bound for who "
         "asks for binary values and is counted from the first of them."

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.databases import orders
 from benchmarks.databases.engine import SOURCE
 from benchmarks.page.report import Limit, Round, StageResult
-from benchmarks.stages import latency, limits
+from benchmarks.stages import latency
 from benchmarks.stages.measure import BenchmarkError, Cost
 from benchmarks.stages.stage import TARGET, Stage
 
@@ -29,7 +29,8 @@ def run_round(rows: int, tell: Tell, groups: Collection[str] = GROUPS) -> Round:
         orders.create(stage.postgresql.dsn(SOURCE), rows)
         avro = stage.configure(AVRO)
         if "limits" in groups:
-            _copy_limits(stage, result, tell)
+            for name, seconds in stage.engine.copy_rows(rows):
+                _limit(result, tell, name, rows, seconds)
         if set(groups) == {"limits"}:
             return result
         _load(stage, avro, result, tell)
@@ -61,12 +62,6 @@ def _changes(stage: Stage, avro: Path, rows: int, result: Round, tell: Tell) -> 
     cost = stage.capture(avro)
     _add(result, tell, "log-avro", "PostgreSQL log → Kafka, Avro", cost, stage.topic_bytes(AVRO) - before)
     _add(result, tell, "changes-apply", "Kafka → PostgreSQL, changes", stage.apply(avro))
-
-
-def _copy_limits(stage: Stage, result: Round, tell: Tell) -> None:
-    rows, read_s, written_s = limits.copy_speeds(stage.postgresql.dsn(SOURCE), stage.postgresql.dsn(TARGET))
-    _limit(result, tell, "COPY TO", rows, read_s)
-    _limit(result, tell, "COPY FROM", rows, written_s)
 
 
 def _latency(stage: Stage, avro: Path, first: int, result: Round, tell: Tell) -> None:

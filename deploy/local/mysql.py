@@ -121,6 +121,11 @@ def _mariadb(version: str) -> Path:
     return cached(f"mariadb-{version}", make)
 
 
+def mariadb_client(name: str, series: str = "11.4") -> Path:
+    """Return one of MariaDB's client programs (`mariadb`, `mariadb-dump`), downloaded if need be."""
+    return _mariadb(MARIADB_VERSIONS[series]) / "bin" / name
+
+
 def mysql_client(name: str) -> list[str]:
     """Return the words that run one of MySQL's client programs, downloaded if need be."""
     return debian.command(_mysql(), name, "mysql/private")
