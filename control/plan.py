@@ -23,7 +23,7 @@ from control.wire_types import wire_type
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from schemas.endpoint_settings import document as endpoint_settings
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints import AnySource, AnyTarget, DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity, of_error
 from schemas.routing import Route, check_routes, route
@@ -121,6 +121,7 @@ def make(settings: Settings) -> Report:
     if settings.settings is not None:
         found = [*task_settings.findings(settings.settings), *translation.findings(settings.settings, settings)]
         report.findings += [PlacedFinding("task settings", finding) for finding in found]
+    report.findings += _as_at_dms("source", settings.source)
     cluster = _reached_kafka(settings, report)
     tables: Sequence[TableSchema] = ()
     if not isinstance(settings.source, DebeziumSource):
@@ -374,15 +375,20 @@ def _destination(way: Route) -> str:
     return way.topic if way.outbox is None else f"{way.outbox.topic} (messages)"
 
 
+def _as_at_dms(place: str, section: AnySource | AnyTarget) -> list[PlacedFinding]:
+    """Return what an endpoint does otherwise than at DMS, of what its endpoint settings state."""
+    stated = section.endpoint_settings
+    said = endpoint_settings.findings(stated, section.engine, section.role) if isinstance(stated, dict) else []
+    return [PlacedFinding(place, finding) for finding in said]
+
+
 def check_target(settings: Settings, name: str, tables: Sequence[TableSchema], report: Report) -> None:
     """Add to `report` what is to be said of a target for these tables, and whether it was reached."""
     from apply.sinks import target_findings
 
     place = f"target {name}"
     target = settings.target(name)
-    if isinstance(target.endpoint_settings, dict):
-        said = endpoint_settings.findings(target.endpoint_settings, target.engine)
-        report.findings += [PlacedFinding(place, finding) for finding in said]
+    report.findings += _as_at_dms(place, target)
     try:
         with waiting_for(f"target {name} at {target.place}", getattr(target, "connect_timeout_s", None)):
             found = target_findings(settings, name, tables)

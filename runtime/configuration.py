@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from schemas.endpoint_settings.endpoint import is_stated
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings, parse
 
@@ -63,7 +64,7 @@ def read_json(path: Path, what: str) -> Any:
         raise TailraceError(ErrorKind.CONFIGURATION, message) from error
 
 
-_DOCUMENTS = {"mappings": "table mappings", "settings": "task settings"}
+_DOCUMENTS = {"mappings": "table mappings", "settings": "task settings", "endpoint_settings": "endpoint settings"}
 """What may stand as a path in the place of a document, and how it is called."""
 
 
@@ -75,6 +76,8 @@ def _with_documents(document: Any, directory: Path) -> Any:
     found = dict(document)
     if isinstance(targets, dict):
         found["targets"] = {name: _read_in(section, directory) for name, section in targets.items()}
+    if "source" in found:
+        found["source"] = _read_in(found["source"], directory)
     return _read_in(found, directory)
 
 
@@ -84,7 +87,7 @@ def _read_in(section: Any, directory: Path) -> Any:
     return section | {
         name: read_json(directory / Path(section[name]).expanduser(), what)
         for name, what in _DOCUMENTS.items()
-        if isinstance(section.get(name), str)
+        if isinstance(section.get(name), str) and not is_stated(section[name])
     }
 
 

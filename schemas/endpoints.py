@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
 from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoint_section import EndpointSection
+from schemas.endpoint_settings.endpoint import Role, engine_of
 from schemas.file_targets import FilesTarget, S3Target, StdoutTarget, WebhookTarget
 from schemas.format import Format
 from schemas.hints import nearest
@@ -74,8 +76,10 @@ class Tls(Section):
     """Password of the private key."""
 
 
-class SourceSection(Section):
+class SourceSection(EndpointSection):
     """What every source has."""
+
+    role: ClassVar[Role] = Role.SOURCE
 
     database: str
     """Name of the database."""
@@ -374,17 +378,17 @@ class PluginTarget(Plugin, TargetSection):
         return True
 
 
-def _told_apart_by(engines: tuple[str, ...]) -> Discriminator:
+def _told_apart_by(engines: tuple[str, ...], role: Role) -> Discriminator:
     """Return what tells the member of a union that a document or a model is of."""
 
-    def engine_of(document: Any) -> str:
+    def member_of(document: Any) -> str:
         if isinstance(document, Plugin):
             return "plugin"
         is_plain = isinstance(document, dict)
-        engine = document.get("engine", engines[0]) if is_plain else getattr(document, "engine", engines[0])
+        engine = engine_of(document, role) if is_plain else getattr(document, "engine", engines[0])
         return engine if isinstance(engine, str) and engine in engines else "plugin"
 
-    return Discriminator(engine_of)
+    return Discriminator(member_of)
 
 
 AnySource = Annotated[
@@ -392,7 +396,7 @@ AnySource = Annotated[
     | Annotated[MysqlSource, Tag("mysql")]
     | Annotated[DebeziumSource, Tag("debezium")]
     | Annotated[PluginSource, Tag("plugin")],
-    _told_apart_by(SOURCE_ENGINES),
+    _told_apart_by(SOURCE_ENGINES, Role.SOURCE),
 ]
 AnyTarget = Annotated[
     Annotated[PostgresqlTarget, Tag("postgresql")]
@@ -410,7 +414,7 @@ AnyTarget = Annotated[
     | Annotated[StdoutTarget, Tag("stdout")]
     | Annotated[WebhookTarget, Tag("webhook")]
     | Annotated[PluginTarget, Tag("plugin")],
-    _told_apart_by(TARGET_ENGINES),
+    _told_apart_by(TARGET_ENGINES, Role.TARGET),
 ]
 
 

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from schemas import task_document
 from schemas.before_image import BeforeImageSettings
 from schemas.control_tables import ControlTableSettings
+from schemas.endpoint_settings.endpoint import Role, engine_of
 from schemas.endpoints import AnySource, AnyTarget, DebeziumSource, PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -148,10 +150,11 @@ class Settings(Section):
     """The databases to write, by names of your choice."""
     mappings: TableMappings | None = None
     """Which tables to take, and what to make of them at the targets (docs/table-mappings.md): the path of a document of
-    AWS DMS, from the configuration's directory, or the document. Its selection rules stand for `source.tables`."""
+    AWS DMS, or of a description of its task, from the configuration's directory, or the document. Its selection rules
+    stand for `source.tables`."""
     settings: TaskSettingsDocument | None = None
-    """Task settings of AWS DMS (docs/task-settings.md): the path of a document, from the configuration's directory, or
-    the document. What the configuration says itself stands."""
+    """Task settings of AWS DMS (docs/task-settings.md): the path of a document, or of a description of the task, from
+    the configuration's directory, or the document. What the configuration says itself stands."""
     topics: TopicSettings = TopicSettings()
     """The topics."""
     registry: RegistrySettings | None = None
@@ -183,7 +186,7 @@ class Settings(Section):
             raise ValueError("both source.tables and the selection rules of mappings say which tables to take")
         try:
             selected = {"tables": selection.table_patterns(mappings)}
-            if source.get("engine", "postgresql") == "postgresql":
+            if engine_of(source, Role.SOURCE) == "postgresql":
                 selected["views"] = selection.view_patterns(mappings)
             elif any(rule.object_locator.table_type == "view" for rule in mappings.selections):
                 raise ValueError("a selection rule takes views: only those of PostgreSQL are loaded")
@@ -199,6 +202,23 @@ class Settings(Section):
             return document
         settings = task_settings.checked(document["settings"])
         return translation.applied(document | {"settings": settings}, settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tasks_are_whole(cls, document: Any) -> Any:
+        """Take from a description of a whole task of DMS what stands beside its documents."""
+        given = [document.get(name) for name in ("settings", "mappings")] if isinstance(document, dict) else []
+        if modes := [found for found in map(task_document.mode, given) if found is not None]:
+            document = {"mode": modes[0]} | document
+        if problems := [
+            problem
+            for task in given
+            for problem in task_document.problems(
+                task, follows=document.get("mode") == Mode.CDC, has_start="start_position" in document
+            )
+        ]:
+            raise ValueError("; ".join(dict.fromkeys(problems)))
+        return document
 
     @field_validator("kafka")
     @classmethod

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator
 
-from schemas.endpoint_settings import document as endpoint_settings
+from schemas.endpoint_section import EndpointSection
+from schemas.endpoint_settings.endpoint import Role
 from schemas.mappings.field import TableMappings
-from schemas.section import Section
 
 
-class TargetSection(Section):
+class TargetSection(EndpointSection):
     """What every target has."""
+
+    role: ClassVar[Role] = Role.TARGET
 
     mappings: TableMappings | None = None
     """What to make of tables and rows at this target alone, instead of what the mappings of all targets say: a document
     like theirs, without selection rules."""
 
-    endpoint_settings: dict[str, Any] | str | None = Field(default=None, repr=False)
-    """Settings of AWS DMS for such an endpoint: a document, or its text (`${file:PATH}`). What the section says itself
-    stands."""
-
     @property
     def maps_objects(self) -> bool:
         """Whether its sink heeds rules of object mapping (`Settings.object_mappings`)."""
         return False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _speaks_as_dms(cls, section: Any) -> Any:
-        engine = cls.model_fields.get("engine")
-        names = get_args(engine.annotation) if engine is not None else ()
-        if not isinstance(section, dict) or not names:
-            return section
-        return endpoint_settings.applied(section, names[0], set(cls.model_fields))
 
     @field_validator("mappings")
     @classmethod

@@ -21,7 +21,10 @@ from schemas.endpoint_settings.keys import (
 
 ROLE = honoured("ServiceAccessRoleArn", "service_access_role_arn")
 RETRIES = "lost and busy targets are tried again by `retry` of the configuration"
-SECRETS = "write `${file:PATH}` or `${ENV}` for what is secret"
+_SECRETS = "say `user`, `password` and `host` in the section: `${file:PATH}` or `${ENV}` for what is secret"
+SECRET = tuple(
+    refused(name, _SECRETS, "", unless="user") for name in ("SecretsManagerAccessRoleArn", "SecretsManagerSecretId")
+)
 SOURCES = "of sources"
 _ENCRYPTION = (
     honoured("EncryptionMode", "encryption_mode", word),
@@ -61,7 +64,7 @@ S3 = (
     honoured("AddColumnName", "add_column_name"),
     honoured("CdcMaxBatchInterval", "cdc_max_batch_interval"),
     honoured("CdcMinFileSize", "cdc_min_file_size"),
-    honoured("CsvNullValue", "csv_null_value"),
+    honoured("CsvNullValue", "csv_null_value", says_empty=True),
     meaningless("IgnoreHeaderRows", SOURCES),
     honoured("MaxFileSize", "max_file_size"),
     refused("Rfc4180", "values that hold a delimiter always stand in quotes: nobody could read them else", True),
@@ -152,8 +155,7 @@ REDSHIFT = (
     refused("TruncateColumns", _AS_THEY_WERE),
     honoured("Username", "user"),
     meaningless("WriteBufferSize", "files are made in memory: see `apply.batch_bytes`"),
-    refused("SecretsManagerAccessRoleArn", SECRETS, ""),
-    refused("SecretsManagerSecretId", SECRETS, ""),
+    *SECRET,
     differently("MapBooleanAsBoolean", "booleans are booleans in any case"),
 )
 

@@ -9,7 +9,11 @@ from typing import Any
 from schemas.task_settings.keys import Standing
 
 Sets = Callable[[Any], Mapping[str, Any]]
-"""From a value to settings of ours in the target's section, by their names. Raises ValueError for what is none."""
+"""From a value to settings of ours in the endpoint's section, by their names. Raises ValueError for what is none."""
+
+
+class NotDone(ValueError):
+    """A value that this setting has at DMS, and that asks for what is not done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,33 @@ class EndpointKey:
     sets: Sets | None = None
     idle: tuple[Any, ...] = ()
     """Of a setting that is refused, the values that ask for nothing."""
+    unless: str = ""
+    """Of a setting that is refused, the setting of ours that does its work: where that is stated, it is not."""
+    says_empty: bool = False
+    """Whether an empty text is a value, and not what DMS shows where nothing has been chosen."""
 
-    def refuses(self, value: Any) -> bool:
-        """Tell whether a value asks for what is not done."""
-        return self.standing is Standing.REFUSED and value not in self.idle
+    def states(self, value: Any) -> bool:
+        """Tell whether a value says something: DMS shows nulls and empty texts where nothing has been chosen."""
+        return value not in (None, {}, []) and (value != "" or self.says_empty)
+
+    def refuses(self, value: Any, section: Mapping[str, Any] | None = None) -> bool:
+        """Tell whether a value asks for what is not done, beside what the section says itself."""
+        if self.standing is not Standing.REFUSED or (self.unless and _says(section or {}, self.unless)):
+            return False
+        return plain(value) not in [plain(idle) for idle in self.idle]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as it compares: texts of flags, as extra connection attributes have them, are flags."""
+    text = value.strip().lower() if isinstance(value, str) else value
+    return {"true": True, "y": True, "yes": True, "false": False, "n": False, "no": False}.get(text, text)
+
+
+def _says(section: Mapping[str, Any], path: str) -> bool:
+    """Tell whether a section says something at a path: a setting, one of a group, or a client's property."""
+    group, _, name = path.partition(".")
+    inner = section.get(group)
+    return (inner.get(name) if name and isinstance(inner, Mapping) else inner) not in (None, "")
 
 
 def same(value: Any) -> Any:
@@ -57,9 +84,11 @@ def unescaped(value: Any) -> str:
     return str(value).replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t")
 
 
-def honoured(name: str, ours: str, convert: Callable[[Any], Any] = same, *, here: str = "") -> EndpointKey:
+def honoured(
+    name: str, ours: str, convert: Callable[[Any], Any] = same, *, here: str = "", says_empty: bool = False
+) -> EndpointKey:
     """Return a setting that does what it does at DMS."""
-    return EndpointKey(name, Standing.HONOURED, here, ours, lambda value: {ours: convert(value)})
+    return EndpointKey(name, Standing.HONOURED, here, ours, lambda value: {ours: convert(value)}, says_empty=says_empty)
 
 
 def differently(name: str, here: str, ours: str = "", sets: Sets | None = None) -> EndpointKey:
@@ -72,6 +101,6 @@ def meaningless(name: str, here: str) -> EndpointKey:
     return EndpointKey(name, Standing.MEANINGLESS, here)
 
 
-def refused(name: str, here: str, *idle: Any) -> EndpointKey:
+def refused(name: str, here: str, *idle: Any, unless: str = "") -> EndpointKey:
     """Return a setting that is only accepted with values that ask for nothing: False, or those that are named."""
-    return EndpointKey(name, Standing.REFUSED, here, idle=idle or (False,))
+    return EndpointKey(name, Standing.REFUSED, here, idle=idle or (False,), unless=unless)

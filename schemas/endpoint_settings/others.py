@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from schemas.endpoint_settings.aws import MESSAGES, SECRETS, SOURCES
+from schemas.endpoint_settings import scripts
+from schemas.endpoint_settings.aws import MESSAGES, SECRET, SOURCES
 from schemas.endpoint_settings.keys import EndpointKey, differently, honoured, meaningless, refused, same, word
 from schemas.task_settings.keys import Standing
 
@@ -19,34 +20,62 @@ _FILES = "certificates and keys are files: `ssl.ca.location`, `ssl.certificate.l
 _PROTOCOLS = {"ssl-encryption": "ssl", "ssl-authentication": "ssl", "sasl-ssl": "sasl_ssl"}
 
 KAFKA = (
-    _property("Broker", "bootstrap.servers"),
+    _property("Broker", "bootstrap.servers", lambda value: ",".join(one.strip() for one in str(value).split(","))),
     honoured("Topic", "topic"),
     *MESSAGES,
     honoured("IncludeTableAlterOperations", "include_table_alter_operations"),
     honoured("MessageMaxBytes", "message_max_bytes"),
     _property("SecurityProtocol", "security.protocol", lambda value: _PROTOCOLS.get(word(value), word(value))),
-    refused("SslClientCertificateArn", _FILES, ""),
-    refused("SslClientKeyArn", _FILES, ""),
+    refused("SslClientCertificateArn", _FILES, "", unless="kafka.ssl.certificate.location"),
+    refused("SslClientKeyArn", _FILES, "", unless="kafka.ssl.key.location"),
     _property("SslClientKeyPassword", "ssl.key.password"),
-    refused("SslCaCertificateArn", _FILES, ""),
+    refused("SslCaCertificateArn", _FILES, "", unless="kafka.ssl.ca.location"),
     _property("SaslUsername", "sasl.username"),
     _property("SaslPassword", "sasl.password"),
     _property("SaslMechanism", "sasl.mechanism", lambda value: word(value).upper()),
     _property("SslEndpointIdentificationAlgorithm", "ssl.endpoint.identification.algorithm", word),
 )
 
-_LOGIN = (
+HOST = (
     honoured("Username", "user"),
     honoured("Password", "password"),
     honoured("ServerName", "host"),
     honoured("Port", "port"),
-    honoured("DatabaseName", "database"),
-    refused("SecretsManagerAccessRoleArn", SECRETS, ""),
-    refused("SecretsManagerSecretId", SECRETS, ""),
 )
+LOGIN = (*HOST, honoured("DatabaseName", "database"), *SECRET)
+
+_MODES = ("require", "verify-ca", "verify-full")
+_AS_HERE = "`none`: as the section says"
+
+
+def _mode(value: Any) -> str | None:
+    """Return how a connection is protected; None where DMS does not say that it is."""
+    if word(value) not in ("none", *_MODES):
+        raise ValueError
+    return None if word(value) == "none" else word(value)
+
+
+def _tls(ours: str, certificates: str, sets: Callable[[str], dict[str, Any]]) -> tuple[EndpointKey, ...]:
+    return (
+        EndpointKey(
+            "SslMode",
+            Standing.HONOURED,
+            _AS_HERE,
+            ours,
+            lambda value: {} if (mode := _mode(value)) is None else sets(mode),
+        ),
+        refused("CertificateArn", f"the authority's certificate is a file: `{certificates}`", "", unless=certificates),
+    )
+
+
+NESTED_TLS = _tls("tls.mode", "tls.ca", lambda mode: {"tls": {"mode": mode}})
+FLAT_TLS = _tls("tls", "ca", lambda mode: {"tls": mode})
+CONNECTING = honoured("ConnectionTimeout", "connect_timeout_s")
+EXACT_NUMBERS = differently("MapUnboundedNumericAsString", "numbers arrive with all their digits in any case")
+_FROM_MEMORY = meaningless("LoadUsingCSV", "rows are loaded from memory, in bulk")
 
 DOCUMENTS = (
-    *_LOGIN,
+    *LOGIN,
     honoured("NestingLevel", "nesting_level", word),
     meaningless("ExtractDocId", SOURCES),
     meaningless("DocsToInvestigate", SOURCES),
@@ -55,17 +84,23 @@ DOCUMENTS = (
     refused("ReplicateShardCollections", "shard the collections at the target before the load"),
 )
 
-_BY_IAM = (
+BY_IAM = (
     refused("ServiceAccessRoleArn", "give `password`: there is no login by IAM", ""),
     refused("AuthenticationMethod", "give `password`: there is no login by IAM", "password"),
 )
 _SCRIPT = "set parameters of the user at the target"
+SOURCE_SCRIPT = "set parameters of the user at the source"
 _FILES_OF_LOADS = meaningless("MaxFileSize", "rows are loaded from memory, without files")
 
 POSTGRESQL = (
-    *_LOGIN,
-    *_BY_IAM,
-    refused("AfterConnectScript", f"{_SCRIPT} (`alter role … set`); for triggers there is `disable_triggers`", ""),
+    *LOGIN,
+    *BY_IAM,
+    scripts.script(
+        "AfterConnectScript",
+        "disable_triggers",
+        scripts.POSTGRESQL,
+        f"`set session_replication_role = replica` and nothing else; {_SCRIPT} (`alter role … set`)",
+    ),
     _FILES_OF_LOADS,
     honoured("ExecuteTimeout", "statement_timeout_s"),
     *(
@@ -90,10 +125,16 @@ POSTGRESQL = (
     refused("BabelfishDatabaseName", "Babelfish has not been tried", ""),
 )
 
+POSTGRESQL_BESIDE = (*NESTED_TLS, CONNECTING, EXACT_NUMBERS, _FROM_MEMORY)
+
+_STATEMENTS = (
+    "`set foreign_key_checks = 0`, and `time_zone` as it is here (UTC), nothing else; "
+    f"{_SCRIPT} (`init_connect` of the server)"
+)
 MYSQL = (
-    *_LOGIN,
-    *_BY_IAM,
-    refused("AfterConnectScript", f"{_SCRIPT}'s server; for foreign keys there is `foreign_key_checks`", ""),
+    *LOGIN,
+    *BY_IAM,
+    scripts.script("AfterConnectScript", "foreign_key_checks", scripts.MYSQL, _STATEMENTS),
     differently(
         "TargetDbType", "one database where `database` says which; else databases named like the source's schemas"
     ),
@@ -103,4 +144,11 @@ MYSQL = (
     meaningless("CleanSourceMetadataOnMismatch", SOURCES),
     meaningless("EventsPollInterval", SOURCES),
     meaningless("ServerTimezone", SOURCES),
+)
+
+MYSQL_BESIDE = (
+    *NESTED_TLS,
+    CONNECTING,
+    scripts.script("Initstmt", "foreign_key_checks", scripts.MYSQL, _STATEMENTS),
+    _FROM_MEMORY,
 )

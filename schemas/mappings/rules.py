@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from schemas import task_document
 from schemas.before_image import Columns
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
@@ -351,7 +352,11 @@ class Mappings(Part):
 
 
 def parse(document: Any) -> Mappings:
-    """Check a document. Raises CONFIGURATION that lists every problem by its rule's id."""
+    """Check a document, or that of a task. Raises CONFIGURATION that lists every problem by its rule's id."""
+    try:
+        document = task_document.member(document, task_document.MAPPINGS)
+    except ValueError as error:
+        raise TailraceError(ErrorKind.CONFIGURATION, f"the table mappings cannot be found: {error}") from error
     try:
         return Mappings.model_validate(document)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from schemas import task_document
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.hints import nearest
@@ -33,7 +34,11 @@ class _Reading:
 
 
 def parse(document: Any) -> TaskSettings:
-    """Return what a document states. Raises CONFIGURATION that lists every problem."""
+    """Return what a document, or that of a task, states. Raises CONFIGURATION that lists every problem."""
+    try:
+        document = task_document.member(document, task_document.SETTINGS)
+    except ValueError as error:
+        raise TailraceError(ErrorKind.CONFIGURATION, f"the task settings cannot be found: {error}") from error
     if not isinstance(document, dict):
         raise TailraceError(
             ErrorKind.CONFIGURATION, f"task settings are groups of settings, not {type(document).__name__}"

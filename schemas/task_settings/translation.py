@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from schemas.endpoint_settings.endpoint import Role, engine_of
 from schemas.findings import Finding, Severity
 from schemas.mappings.parts import Locator
 from schemas.mappings.rules import Action, TransformationRule
@@ -84,7 +85,7 @@ def _with(document: Any, path: list[str], value: Any) -> Any:
 def _has_transactions(document: Mapping[str, Any]) -> bool:
     """Tell whether source and targets can keep transactions whole."""
     source, targets = document.get("source"), document.get("targets")
-    engine = source.get("engine", "postgresql") if isinstance(source, dict) else ""
+    engine = engine_of(source, Role.SOURCE) if isinstance(source, dict) else ""
     sections = targets.values() if isinstance(targets, dict) else ()
-    engines = {section.get("engine", "postgresql") for section in sections if isinstance(section, dict)}
+    engines = {engine_of(section, Role.TARGET) for section in sections if isinstance(section, dict)}
     return engine != "debezium" and engines <= set(RELATIONAL)

@@ -10,12 +10,14 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.endpoint_settings.document import findings
+from schemas.endpoint_settings.endpoint import Role
 from schemas.endpoint_settings.keys import EndpointKey
-from schemas.endpoint_settings.table import GROUPS
-from schemas.endpoints import AnyTarget
+from schemas.endpoint_settings.table import GROUPS, SOURCES, groups
+from schemas.endpoints import AnySource, AnyTarget
 from schemas.task_settings.keys import Standing
 
-TARGET: TypeAdapter[Any] = TypeAdapter(AnyTarget)
+ADAPTERS: dict[Role, TypeAdapter[Any]] = {Role.TARGET: TypeAdapter(AnyTarget), Role.SOURCE: TypeAdapter(AnySource)}
+TARGET = ADAPTERS[Role.TARGET]
 DMS = botocore.session.get_session().get_service_model("dms")
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -41,10 +43,18 @@ VALUES: dict[str, Any] = {
     "EndpointUri": "other.example",
     "ServiceAccessRoleArn": "arn:aws:iam::123456789012:role/dms",
     "MessageMaxBytes": 2_000_000,
-    "ConnectionTimeout": 20_000,
+    "ConnectionTimeout": 20,
     "LoadTimeout": 60_000,
+    "SlotName": "dms_slot",
+    "SslMode": "verify-ca",
+    "ConnectionTimeout of redshift": 20_000,
+    "AfterConnectScript of postgresql": "SET session_replication_role='replica'",
+    "AfterConnectScript of mysql": "SET FOREIGN_KEY_CHECKS=0;",
+    "Initstmt of mysql": "SET FOREIGN_KEY_CHECKS=0",
 }
 """Of settings that do not take just any text or number."""
+
+ENDPOINTS = [(Role.TARGET, engine) for engine in sorted(GROUPS)] + [(Role.SOURCE, engine) for engine in sorted(SOURCES)]
 
 ALONG: dict[str, dict[str, Any]] = {
     "GlueCatalogGeneration": {"data_format": "parquet"},
@@ -55,56 +65,65 @@ ALONG: dict[str, dict[str, Any]] = {
 """What settings need beside them."""
 
 
-def section(engine: str, **more: Any) -> Any:
-    return TARGET.validate_python({"engine": engine, **SECTIONS[engine], **more})
+SOURCE = {"user": "u", "database": "d", "tables": ["public.*"]}
 
 
-def values(engine: str, key: EndpointKey) -> list[Any]:
+def section(engine: str, role: Role = Role.TARGET, **more: Any) -> Any:
+    least = SECTIONS[engine] if role is Role.TARGET else SOURCE
+    return ADAPTERS[role].validate_python({"engine": engine, **least, **more})
+
+
+def values(role: Role, engine: str, key: EndpointKey) -> list[Any]:
     """Return values that DMS takes for a setting: all of its list, if it has one."""
-    shape = DMS.shape_for(GROUPS[engine].name).members[key.name]
-    if key.name in VALUES:
-        return [VALUES[key.name]]
+    for name in (f"{key.name} of {engine}", key.name):
+        if name in VALUES:
+            return [VALUES[name]]
+    shape = DMS.shape_for(groups(role)[engine].name).members.get(key.name)
     if getattr(shape, "enum", None):
         # As the API has them, and as the guide writes many.
         return [form for word in shape.enum for form in (word, word.upper().replace("-", "_"))]
-    kinds: dict[str, list[Any]] = {"boolean": [True, False], "integer": [60], "string": ["other"]}
-    return kinds[shape.type_name]
+    kinds: dict[str, list[Any]] = {"boolean": [True, False, "y", "false"], "integer": [60, "60"], "string": ["other"]}
+    return kinds[shape.type_name if shape is not None else "string"]
 
 
-@pytest.mark.parametrize("engine", sorted(GROUPS))
-def test_no_setting_of_the_api_is_unknown(engine: str) -> None:
-    group = GROUPS[engine]
+@pytest.mark.parametrize(("role", "engine"), ENDPOINTS)
+def test_no_setting_of_the_api_is_unknown(role: Role, engine: str) -> None:
+    group = groups(role)[engine]
     assert group.keys.keys() == DMS.shape_for(group.name).members.keys()
+    assert not {name.lower() for name in group.beside} & {name.lower() for name in group.keys}
 
 
-@pytest.mark.parametrize("engine", sorted(GROUPS))
-def test_each_setting_does_what_the_table_says(engine: str) -> None:
-    for key in GROUPS[engine].keys.values():
-        for value in values(engine, key):
-            if key.refuses(value):
-                with pytest.raises(ValidationError) as caught:
-                    section(engine, endpoint_settings={key.name: value})
-                assert f"{key.name}: not supported with this value: {key.here}" in str(caught.value)
-            else:
-                check(engine, key, value)
+@pytest.mark.parametrize(("role", "engine"), ENDPOINTS)
+def test_each_setting_does_what_the_table_says(role: Role, engine: str) -> None:
+    for key in groups(role)[engine].all():
+        for value in values(role, engine, key):
+            # As documents have it, and as extra connection attributes do.
+            for name in (key.name, key.name[0].lower() + key.name[1:]):
+                if key.refuses(value):
+                    with pytest.raises(ValidationError) as caught:
+                        section(engine, role, endpoint_settings={name: value}, user="")
+                    assert f"{key.name}: not supported with this value: {key.here}" in str(caught.value)
+                else:
+                    check(role, engine, key, name, value)
 
 
-def check(engine: str, key: EndpointKey, value: Any) -> None:
+def check(role: Role, engine: str, key: EndpointKey, name: str, value: Any) -> None:
     """See that a value that is taken becomes a setting of ours that takes it, and is told where it should be."""
     own, _, inner = key.ours.partition(".")
     # What the section says itself would stand.
-    least = {name: said for name, said in SECTIONS[engine].items() if name != own or inner}
-    found = TARGET.validate_python(
-        {"engine": engine, **least, **ALONG.get(key.name, {}), "endpoint_settings": {key.name: value}}
+    sections = SECTIONS[engine] if role is Role.TARGET else SOURCE
+    least = {name: said for name, said in sections.items() if name != own or inner}
+    found = ADAPTERS[role].validate_python(
+        {"engine": engine, **least, **ALONG.get(key.name, {}), "endpoint_settings": {name: value}}
     )
     assert found.endpoint_settings == {key.name: str(key.standing)}
     assert bool(key.ours) == (key.standing is Standing.HONOURED)
     if key.sets is not None:
         assert own in type(found).model_fields
-        default = getattr(section(engine), own)
-        is_default = str(value).lower().replace("_", "-") == str(default).lower()
+        default = getattr(section(engine, role), own)
+        is_default = {"y": "true"}.get(value, str(value)).lower().replace("_", "-") == str(default).lower()
         assert getattr(found, own) != default or is_default or inner == "bootstrap.servers", key.name
-    told = findings(found.endpoint_settings, engine)
+    told = findings(found.endpoint_settings, engine, role)
     assert len(told) == (key.standing in {Standing.DIFFERENTLY, Standing.MEANINGLESS})
 
 
@@ -159,6 +178,8 @@ def test_a_document_that_states_defaults_of_dms_is_taken(engine: str) -> None:
 def test_targets_that_dms_has_not_take_no_such_document() -> None:
     with pytest.raises(ValidationError, match="no such target"):
         TARGET.validate_python({"engine": "stdout", "endpoint_settings": {}})
+    with pytest.raises(ValidationError, match="no such target"):
+        TARGET.validate_python({"engine": "of_a_plug_in", "endpoint_settings": {}})
     assert set(GROUPS) <= set(SECTIONS)
 
 
