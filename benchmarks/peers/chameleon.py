@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import yaml
 
 from benchmarks.databases.engine import SOURCE
@@ -54,6 +55,7 @@ class Chameleon:
 
     def __init__(self, directory: Path, source: dict[str, Any], target: Postgresql, database: str) -> None:
         self._home = directory
+        self._source = pymysql.connect(host=source["host"], port=source["port"], user=source["user"], ssl_disabled=True)
         # It refuses to run as root.
         self._user = server_user()
         self._python = _python(self._user)
@@ -120,6 +122,9 @@ class Chameleon:
 
     def prepare(self) -> None:
         """Make its own tables in the target, and name the source. Raises BenchmarkError."""
+        # It waits for positions that MariaDB writes no more into events since 11.4, and would read the log for ever.
+        with self._source.cursor() as cursor:
+            cursor.execute("set global binlog_legacy_event_pos = on")
         for words in (["create_replica_schema"], ["add_source", "--source", "mysql"]):
             process = self._run(*words)
             if not process.wait_until(lambda: False, TIMEOUT_S) and process.return_code:
