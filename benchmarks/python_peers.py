@@ -43,8 +43,8 @@ class Race:
         self._chameleon = Chameleon(stage.directory / "chameleon", source, target, "chameleon")
         self._singer = Singer(stage.directory / "singer", source, target, "singer")
         self.found: list[dict[str, Any]] = []
-        self._left: dict[str, str] = {}
-        """By program that goes on no more, why not."""
+        self.left: dict[str, str] = {}
+        """By program that goes on no more, in which stage and why."""
 
     def run(self) -> None:
         """Measure rows, then changes. A program that fails is left out from there on, and the reason kept."""
@@ -71,14 +71,14 @@ class Race:
             self._try(stage, product, partial(self._measure, stage, product, database, query, until, log, start))
 
     def _try(self, stage: str, product: str, do: Callable[[], None]) -> None:
-        if product in self._left:
+        if product in self.left:
             return
         try:
             do()
         except (BenchmarkError, LocalServerError) as error:
             if product == OURS:
                 raise
-            self._left[product] = str(error)
+            self.left[product] = f"{stage}: {error}"
             print(f"  {product}, {stage}: {error}", file=sys.stderr, flush=True)
 
     def _services(self, configuration: Path) -> list[ServerProcess]:
@@ -150,10 +150,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (BenchmarkError, LocalServerError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(tables.products({"products": race.found}))
+    found = {"products": race.found, "left": race.left}
+    print(tables.products(found))
     if options.record:
         where = {**report.machine(load_before), "rows": options.rows}
-        pages.merge(pages.PYTHON_PEERS, {**where, "products": race.found})
+        pages.merge(pages.PYTHON_PEERS, {**where, **found})
         pages.write_page()
     return 0
 

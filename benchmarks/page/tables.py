@@ -185,7 +185,9 @@ def products(results: Entry) -> str:
         )
         for entry in results.get("products", [])
     ]
-    return table(("program", "what it does", "per second", "per CPU-second", "memory"), rows)
+    left = [f"- {product} was left out. {why.splitlines()[0]}." for product, why in results.get("left", {}).items()]
+    found = table(("program", "what it does", "per second", "per CPU-second", "memory"), rows)
+    return "\n".join([found, "", *left] if left else [found])
 
 
 def profiles(results: Entry) -> str:

@@ -140,6 +140,7 @@ whole appliers over the same changes, in turn.
 """
 PRODUCTS = """
 By `python -m benchmarks.python_peers`: the same table and changes from MariaDB to PostgreSQL, each program in turn.
+From the start of its processes to the last row or change; ours are a capture and an applier, with Kafka between.
 """
 
 PROFILES = """
