@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 from functools import partial
 
-from apply.batching.batch import Batch, Cut, Record
+from apply.batching.batch import Batch, Cut, Record, size_of
 from apply.batching.builder import BatchBuilder
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
@@ -248,8 +248,9 @@ class Applier:
 
     def _consume(self, max_records: int, timeout_s: float) -> bool:
         self._touched.clear()
-        records = list(self.consumer.consume(max_records, timeout_s))
-        self._more = len(records) == max_records > 1
+        bytes_max = self._room.bytes_left(self.builder.batch)
+        records = list(self.consumer.consume(max_records, timeout_s, bytes_max=bytes_max))
+        self._more = len(records) == max_records > 1 or sum(map(size_of, records)) >= bytes_max
         if void := self.cursors.seeks.keys() | self._unclaimed | self._touched:
             # A rebalance within the call: what it returned may be from before or after. It is read again.
             found = {TopicPartition(r.topic(), r.partition()) for r in records} & void

@@ -61,6 +61,10 @@ class Room:
         if batch.row_count:
             self._record_bytes = max(64.0, 0.7 * self._record_bytes + 0.3 * batch.byte_count / batch.row_count)
 
+    def bytes_left(self, batch: Batch) -> int:
+        """Return after how many bytes of values no more is to be asked for; at least one record may come."""
+        return max(1, self._limits.batch_bytes - batch.byte_count)
+
     def left(self, batch: Batch) -> int:
         """Return how many records more a batch may take in, by estimate; at most 0 if it is full."""
         rows_left = self._limits.batch_rows - batch.row_count

@@ -35,6 +35,8 @@ partition the last ones."""
 
 NO_NOTES: Mapping[Partition, str] = {}
 REQUEST_TIMEOUT_S = 30.0
+SLICE_RECORDS = 100
+"""So many records are asked for at once where their bytes are bounded: the grain of that bound."""
 LEAVE_TIMEOUT_S = 10.0
 
 DEFAULTS: dict[str, Any] = {
@@ -152,7 +154,8 @@ class GroupConsumer:
         messages: list[Message] = []
         size = 0
         while len(messages) < max_records and size < bytes_max:
-            more = self._consume(min(1000, max_records - len(messages)), max(0.0, deadline - clock.monotonic()))
+            wanted = min(SLICE_RECORDS, max_records - len(messages))
+            more = self._consume(wanted, max(0.0, deadline - clock.monotonic()))
             messages += more
             size += sum(map(len, more))
             if clock.monotonic() >= deadline and not more:

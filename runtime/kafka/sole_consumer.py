@@ -78,7 +78,7 @@ class SoleConsumer:
         self._topics = list(topics)
         self._look_at = 0.0
 
-    def consume(self, max_records: int, timeout_s: float) -> list[Message]:
+    def consume(self, max_records: int, timeout_s: float, *, bytes_max: int | None = None) -> list[Message]:
         """See `GroupConsumer.consume`. The callbacks run inside; a standby receives nothing."""
         # Elections and the loss of one are heard of in here.
         self._member.consume(1, 0.0 if self.leads else timeout_s)
@@ -86,7 +86,7 @@ class SoleConsumer:
             return []
         if clock.monotonic() >= self._look_at:
             self._look()
-        return self._reader.consume(max_records, timeout_s)
+        return self._reader.consume(max_records, timeout_s, bytes_max=bytes_max)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """See `GroupConsumer.pause`."""

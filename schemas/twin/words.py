@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Texts, eight bytes at a time: of long ones most bytes stand for themselves.
+"""Texts, many bytes at a time: of long ones most bytes stand for themselves.
 
 What is looked at stands in `m` from `p` to `q`. In Python there are no words: whoever asks goes on byte by byte.
 """
@@ -29,7 +29,17 @@ def plain_end(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_
     word: cython.ulonglong = 0
     quote: cython.ulonglong
     slash: cython.ulonglong
+    i: cython.int
+    odd: cython.uchar
     if cython.compiled:
+        # Compilers make vectors of a loop that has a fixed length and no way out.
+        while p + 64 <= q:
+            odd = 0
+            for i in range(64):
+                odd |= (m[p + i] < 32) | (m[p + i] == 34) | (m[p + i] == 92)
+            if odd:
+                break
+            p += 64
         while p + 8 <= q:
             memcpy(cython.address(word), m + p, 8)
             quote = word ^ QUOTES

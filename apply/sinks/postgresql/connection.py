@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import select
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import psycopg
@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from apply.frames.relational.link import RelationalLink
 from apply.sinks.postgresql.errors import classified, classify
 from apply.sinks.postgresql.names import literal
-from apply.sinks.postgresql.rows import streamed
+from apply.sinks.postgresql.rows import gathered, streamed
 from runtime.postgresql_login import TLS_REFUSED, why_refused
 from schemas.changes import APPLIED_PREFIX
 from schemas.endpoints import PostgresqlTarget
@@ -31,6 +31,13 @@ _NO_TIMEOUTS = (
     "where name in ('idle_session_timeout', 'transaction_timeout')"
 )
 """The server's or the role's time-outs are not meant for us. They came with PostgreSQL 14 and 17."""
+
+_CHEAP_TEXTS = (
+    "select pg_catalog.set_config(name, 'lz4', false) from pg_catalog.pg_settings "
+    "where name = 'default_toast_compression' and source = 'default' and 'lz4' = any (enumvals)"
+)
+"""How long values are compressed of which no column says it: the server's own way, `pglz`, costs it many times as much.
+Whoever has chosen one, for the server, the database or the role, is left alone. It came with PostgreSQL 14."""
 
 
 def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -69,7 +76,7 @@ def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connecti
         settings["session_replication_role"] = "replica"
     calls = ", ".join(f"pg_catalog.set_config({literal(k)}, {literal(v)}, false)" for k, v in settings.items())
     try:
-        connection.execute(f"select {calls}; {_NO_TIMEOUTS}")
+        connection.execute(f"select {calls}; {_NO_TIMEOUTS}; {_CHEAP_TEXTS}")
     except psycopg.Error as error:
         connection.close()
         raise classify(error, "setting up the session at the target") from error
@@ -181,13 +188,10 @@ class Link(RelationalLink):
         """Run a statement with parameters; return its row count."""
         return self.connection.execute(statement, parameters or None).rowcount
 
-    def copy(self, statement: str, pieces: Sequence[bytes]) -> None:
-        """Run a `copy … from stdin` with the whole input at hand, in pieces: a large one is not copied once more."""
+    def copy(self, statement: str, pieces: Iterable[bytes]) -> None:
+        """Run a `copy … from stdin` with the whole input in pieces: a large one is not copied once more."""
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            if not self._values and sum(map(len, pieces)) <= _COPY_BLOCK_BYTES:
-                copy.write(b"".join(pieces))
-                return
-            for piece in streamed(pieces, self._values):
+            for piece in gathered(streamed(pieces, self._values)):
                 view = memoryview(piece)
                 for start in range(0, len(view), _COPY_BLOCK_BYTES):
                     copy.write(view[start : start + _COPY_BLOCK_BYTES])

@@ -40,6 +40,10 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 LARGE_BYTES = 1 << 20
 """A line of so many bytes is not copied to stand with others."""
+BLOCK_BYTES = 1 << 18
+"""About so many bytes of lines are joined at once: they are still in the processor's cache when they are sent."""
+GATHERED_BYTES = 1 << 16
+"""Pieces are put together up to so many bytes: a small copy is one message, and a block is not copied again."""
 
 Encode = Callable[[Iterable[Row]], list[bytes]]
 """From rows to their lines."""
@@ -53,23 +57,26 @@ _COUNT_AND_PART = Struct(">hiq").pack
 _STAND_IN = _LENGTH(STAND_IN_BYTES)
 
 
-def counted(lines: Sequence[bytes], field_count: int) -> list[bytes]:
-    """Return the rows of these lines, in pieces."""
+def counted(lines: Sequence[bytes], field_count: int) -> Iterator[bytes]:
+    """Yield the rows of these lines, in pieces."""
     return _headed(lines, _COUNT(field_count))
 
 
-def numbered(lines: Sequence[bytes], field_count: int, part: int) -> list[bytes]:
-    """Return the rows of these lines for a staging table, whose first column is the part, in pieces."""
+def numbered(lines: Sequence[bytes], field_count: int, part: int) -> Iterator[bytes]:
+    """Yield the rows of these lines for a staging table, whose first column is the part, in pieces."""
     return _headed(lines, _COUNT_AND_PART(field_count + 1, 8, part))
 
 
-def _headed(lines: Sequence[bytes], head: bytes) -> list[bytes]:
+def _headed(lines: Sequence[bytes], head: bytes) -> Iterator[bytes]:
     if not lines:
-        return []
-    if len(lines) > 1 and max(map(len, lines)) >= LARGE_BYTES:
-        return [piece for line in lines for piece in (head, line)]
-    # One line is joined to nothing: it is not copied.
-    return [head, head.join(lines)]
+        return
+    count = 1
+    if max(map(len, lines)) < LARGE_BYTES:
+        count = 1 + BLOCK_BYTES * len(lines) // (1 + sum(map(len, lines)))
+    for first in range(0, len(lines), count):
+        yield head
+        # One line is joined to nothing: it is not copied.
+        yield head.join(lines[first : first + count])
 
 
 def streamed(pieces: Iterable[bytes], values: Sequence[LargeValue]) -> Iterator[Buffer]:
@@ -84,6 +91,24 @@ def streamed(pieces: Iterable[bytes], values: Sequence[LargeValue]) -> Iterator[
             yield from value.pieces()
             at = begin + STAND_IN_BYTES
         yield memoryview(piece)[at:]
+
+
+def gathered(pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Yield small pieces together, and large ones as they are."""
+    waiting: list[Buffer] = []
+    size = 0
+    for piece in pieces:
+        if size + len(piece) > GATHERED_BYTES:
+            if waiting:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+            if len(piece) > GATHERED_BYTES:
+                yield piece
+                continue
+        waiting.append(piece)
+        size += len(piece)
+    if waiting:
+        yield b"".join(waiting)
 
 
 def _places(piece: bytes, stand_in: bytes) -> Iterator[int]:

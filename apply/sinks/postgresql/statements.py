@@ -7,7 +7,7 @@ them all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -117,12 +117,12 @@ class TablePlan(RelationalPlan[StagedColumn]):
             return rows.staged(self.upsert_encoder())
         return self.upsert_encoder()(rows)
 
-    def numbered(self, lines: Sequence[bytes], part: int) -> list[bytes]:
-        """Return lines as the staging table takes them, in pieces."""
+    def numbered(self, lines: Sequence[bytes], part: int) -> Iterator[bytes]:
+        """Yield lines as the staging table takes them, in pieces."""
         return numbered(lines, len(self.columns), part)
 
-    def counted(self, lines: Sequence[bytes]) -> list[bytes]:
-        """Return lines of whole rows as the table itself takes them, in pieces."""
+    def counted(self, lines: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield lines of whole rows as the table itself takes them, in pieces."""
         return counted(lines, len(self.columns))
 
     # Statements

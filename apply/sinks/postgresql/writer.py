@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from apply.frames.relational.writer import Attempt, Group, Item, RelationalWriter
@@ -39,38 +40,37 @@ class Writer(RelationalWriter[TablePlan]):
             return None
 
         def attempt() -> list[str]:
-            pieces = [HEADER, *plan.counted(plan.upsert_lines(rows)), TRAILER]
-            self._link.copy(plan.direct_copy(), pieces)
+            lines = plan.upsert_lines(rows)
+            self._link.copy(plan.direct_copy(), chain([HEADER], plan.counted(lines), [TRAILER]))
             return []
 
         return attempt
 
     def _attempt(self, plan: TablePlan, stage: str, groups: Sequence[Group], *, replace: bool) -> list[str]:
-        pieces = [HEADER]
+        pieces: list[Iterable[bytes]] = [[HEADER]]
         statements = []
         places: dict[str, int] = {}
         updated: dict[int, tuple[StagedColumn, ...]] = {}
         for kind, rows in groups:
             if kind == "deletes":
                 places[kind] = part = self.stages.next_part()
-                pieces += plan.numbered(plan.delete_encoder()(rows), part)
+                pieces.append(plan.numbered(plan.delete_encoder()(rows), part))
                 statements.append(plan.delete(stage, part))
             elif kind == "upserts":
                 places[kind] = part = self.stages.next_part()
-                pieces += plan.numbered(plan.upsert_lines(rows), part)
+                pieces.append(plan.numbered(plan.upsert_lines(rows), part))
                 statements.append(plan.upsert(stage, part))
             else:
                 for changed, some in plan.by_changed_columns(rows):
                     part = self.stages.next_part()
-                    pieces += plan.numbered(plan.update_encoder(changed)(some), part)
+                    pieces.append(plan.numbered(plan.update_encoder(changed)(some), part))
                     statements.append(plan.update(stage, part, changed))
                     updated[part] = changed
         if replace:
             statements = [plan.replace(stage, places.get("deletes"), places.get("upserts"), updated)]
         if not statements:
             return []
-        pieces.append(TRAILER)
-        self._link.copy(plan.stage_copy(stage), pieces)
+        self._link.copy(plan.stage_copy(stage), chain(*pieces, [TRAILER]))
         return [*statements, *self.stages.emptying(plan, sum(len(rows) for _, rows in groups))]
 
     def _attempt_sequence(self, plan: TablePlan, stage: str, entries: Sequence[Any]) -> list[str]:

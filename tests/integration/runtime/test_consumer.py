@@ -201,8 +201,8 @@ def test_the_bound_of_bytes_ends_a_batch(kafka_server: KafkaAddress, topic: str,
     while seen < 5000:
         assert time.monotonic() < deadline
         batch = consumer.consume(5000, 0.5, bytes_max=100_000)
-        # A slice of 1,000 records is the grain of the bound.
-        assert sum(map(len, batch)) <= 200_000
+        # A slice of 100 records is the grain of the bound.
+        assert sum(map(len, batch)) <= 110_000
         seen += len(batch)
 
 

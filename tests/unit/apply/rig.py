@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from apply.applier import Applier
-from apply.batching.batch import Record
+from apply.batching.batch import Record, size_of
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.cursors import progress_of
 from apply.limits import Limits
@@ -224,8 +224,8 @@ class FakeConsumer:
         """Let `assign`, `revoke` or `lose` happen in the midst of the next `consume`."""
         self._events.append((event, sorted(partitions)))
 
-    def consume(self, max_records: int, timeout_s: float) -> list[Record]:
-        got = self._fetch(self._chance.randint(0, max_records) if self._events else max_records)
+    def consume(self, max_records: int, timeout_s: float, *, bytes_max: int) -> list[Record]:
+        got = self._fetch(self._chance.randint(0, max_records) if self._events else max_records, bytes_max)
         while self._events:
             event, partitions = self._events.pop(0)
             pairs = [(p.topic, p.partition) for p in partitions]
@@ -259,14 +259,19 @@ class FakeConsumer:
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[TopicPartition, int]:
         return {TopicPartition(*p): self._group[TopicPartition(*p)].durable for p in partitions if p in self._group}
 
-    def _fetch(self, max_records: int) -> list[Record]:
+    def _fetch(self, max_records: int, bytes_max: int) -> list[Record]:
         got: list[Record] = []
+        size = 0
         partitions = [p for p in self._positions if p not in self.paused]
         self._chance.shuffle(partitions)
         for partition in partitions:
             log = self._seen(partition)
             room = min(max_records - len(got), self._chance.randint(0, 20))
-            some = [e for e in log if e.at >= self._positions[partition]][:room]
+            some: list[Entry] = []
+            for entry in [e for e in log if e.at >= self._positions[partition]][:room]:
+                if size < bytes_max:
+                    some.append(entry)
+                    size += size_of(entry)
             got += some
             if some:
                 self._positions[partition] = some[-1].at + 1

@@ -77,8 +77,8 @@ def test_nobody_has_reached_an_end_behind_what_could_not_be_taken_in(monkeypatch
     rig.topics.mark()
     consume = member.consumer.consume
 
-    def interrupted(max_records: int, timeout_s: float) -> list[Record]:
-        if consume(max_records, timeout_s):
+    def interrupted(max_records: int, timeout_s: float, *, bytes_max: int) -> list[Record]:
+        if consume(max_records, timeout_s, bytes_max=bytes_max):
             raise TailraceError(ErrorKind.TRANSPORT, "a record waits for its parts")
         return []
 

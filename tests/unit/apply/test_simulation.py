@@ -207,10 +207,10 @@ def test_an_hour_of_a_source_ten_times_faster_than_the_target(monkeypatch: pytes
     consumed = 0
     consume = member.consumer.consume
 
-    def counted(max_records: int, timeout_s: float) -> list[Record]:
+    def counted(max_records: int, timeout_s: float, *, bytes_max: int) -> list[Record]:
         nonlocal consumed
         consumed += 1
-        return consume(max_records, timeout_s)
+        return consume(max_records, timeout_s, bytes_max=bytes_max)
 
     monkeypatch.setattr(member.consumer, "consume", counted)
     for second in range(0, 3600, 20):

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from apply.sinks.postgresql import rows as lines
 from apply.sinks.postgresql.numeric import encode_decimal, unscaled_encoder
-from apply.sinks.postgresql.rows import Field, LineForm, counted, line_encoder, numbered, source_text, streamed
+from apply.sinks.postgresql.rows import (
+    BLOCK_BYTES,
+    GATHERED_BYTES,
+    Field,
+    LineForm,
+    counted,
+    gathered,
+    line_encoder,
+    numbered,
+    source_text,
+    streamed,
+)
 from apply.sinks.postgresql.types import Wire, direct_wire, wire_of
 from schemas.large_values import value_of
 from schemas.types import Family, LogicalType
@@ -186,10 +197,24 @@ def test_large_values_go_where_their_stand_ins_are(monkeypatch: pytest.MonkeyPat
     for least in (1, lines.LARGE_BYTES):
         # Large lines stand by themselves.
         monkeypatch.setattr(lines, "LARGE_BYTES", least)
-        pieces = numbered(encode(rows), 4, 7)
+        pieces = list(numbered(encode(rows), 4, 7))
         assert len(pieces) == (6 if least == 1 else 2)
         assert b"".join(streamed(pieces, values[::-1])) == expected
     assert LineForm(tuple(fields)).streams(families)
     odd = wire_of(LogicalType(Family.UUID))
     assert not LineForm((*fields, (4, odd))).streams([*families, Family.TEXT])
     assert LineForm((*fields, (4, odd))).streams([*families, Family.UUID])
+
+
+@pytest.mark.parametrize("sizes", [[300] * 9000, [10_000] * 200, [40, 900_000] * 5, [7], []])
+def test_a_batch_is_never_joined_whole(sizes: list[int]) -> None:
+    made = [bytes([n % 251]) * size for n, size in enumerate(sizes)]
+    pieces = list(numbered(made, 3, 7))
+    longest = max(sizes, default=0)
+    # No block is much larger than it has to be, and small ones do not go out by themselves.
+    assert max(map(len, pieces), default=0) < 2 * BLOCK_BYTES + 2 * longest
+    blocks = list(gathered([b"first", *pieces, b"last"]))
+    assert len(blocks) <= 3 + 2 * sum(sizes) // GATHERED_BYTES
+    head = b"\x00\x04\x00\x00\x00\x08" + (7).to_bytes(8, "big")
+    assert b"".join(blocks) == b"first" + b"".join(head + line for line in made) + b"last"
+    assert len(list(gathered([b"first", b"last"]))) == 1

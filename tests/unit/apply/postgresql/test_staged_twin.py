@@ -45,11 +45,12 @@ COLUMNS += [Column(f'c"{i}é', sample.type, sample.native) for i, sample in enum
 COUNT = len(COLUMNS)
 
 US = st.integers(-(2**63), 2**63 - 1) | st.integers(-63_082_281_600_000_000, 252_455_616_000_000_000)
+PLAIN = st.integers(0, 17) | st.integers(60, 140)
 TEXT = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
     st.text('\1\10\t\n\f\r\33"\\/é\u2028😀 a', max_size=20),
-    # Eight bytes are looked at together: what is odd stands at each place of them.
-    st.tuples(st.integers(0, 17), st.sampled_from('\1\37 !"#[\\]\177é😀'), st.integers(0, 17)).map(
+    # Eight bytes, or 64, are looked at together: what is odd stands at each place of them.
+    st.tuples(PLAIN, st.sampled_from('\1\37 !"#[\\]\177é😀'), PLAIN).map(
         lambda text: "x" * text[0] + text[1] + "y" * text[2]
     ),
 )

@@ -31,11 +31,12 @@ MODULES = [pytest.param(unbuilt("rows"), id="unbuilt"), pytest.param(built("rows
 EDGES = (-(2**63), -(2**63) + 1, -1, 0, 1, 8191, 8192, 2**62, 2**63 - 946_684_800_000_000, 2**63 - 2, 2**63 - 1)
 EIGHT = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from(EDGES), st.integers(-(10**15), 10**15))
 ORDINARY_STAMP = st.integers(-63_082_281_600_000_000, 252_455_616_000_000_000)
+PLAIN = st.integers(0, 17) | st.integers(60, 140)
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=90),
     st.text('\1\10\t\n\13\f\r\33"\\/é\u2028😀 a', max_size=20),
-    # Eight bytes are looked at together: what is odd stands at each place of them.
-    st.tuples(st.integers(0, 17), st.sampled_from('\1\37 !"#[\\]\177é😀'), st.integers(0, 17)).map(
+    # Eight bytes, or 64, are looked at together: what is odd stands at each place of them.
+    st.tuples(PLAIN, st.sampled_from('\1\37 !"#[\\]\177é😀'), PLAIN).map(
         lambda text: "x" * text[0] + text[1] + "y" * text[2]
     ),
 ).map(str.encode)
