@@ -158,7 +158,8 @@ class GroupConsumer:
             more = self._consume(wanted, max(0.0, deadline - clock.monotonic()))
             messages += more
             size += sum(map(len, more))
-            if clock.monotonic() >= deadline and not more:
+            if len(more) < wanted:
+                # No more came in time; or an end was met, which somebody may wait for.
                 break
         return messages
 

@@ -32,13 +32,6 @@ _NO_TIMEOUTS = (
 )
 """The server's or the role's time-outs are not meant for us. They came with PostgreSQL 14 and 17."""
 
-_CHEAP_TEXTS = (
-    "select pg_catalog.set_config(name, 'lz4', false) from pg_catalog.pg_settings "
-    "where name = 'default_toast_compression' and source = 'default' and 'lz4' = any (enumvals)"
-)
-"""How long values are compressed of which no column says it: the server's own way, `pglz`, costs it many times as much.
-Whoever has chosen one, for the server, the database or the role, is left alone. It came with PostgreSQL 14."""
-
 
 def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connection[tuple[Any, ...]]:
     """Open a connection in autocommit mode with the session settings that Tailrace relies on.
@@ -76,7 +69,7 @@ def connect(target: PostgresqlTarget, application_name: str) -> psycopg.Connecti
         settings["session_replication_role"] = "replica"
     calls = ", ".join(f"pg_catalog.set_config({literal(k)}, {literal(v)}, false)" for k, v in settings.items())
     try:
-        connection.execute(f"select {calls}; {_NO_TIMEOUTS}; {_CHEAP_TEXTS}")
+        connection.execute(f"select {calls}; {_NO_TIMEOUTS}")
     except psycopg.Error as error:
         connection.close()
         raise classify(error, "setting up the session at the target") from error
