@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, overload
+from typing import Any, ClassVar, Protocol, overload
 
 from schemas.errors import TailraceError
 from schemas.large_values import LargeValue
@@ -197,6 +197,9 @@ class StagedForm(Protocol):
     cannot write make them raise: then the sink is given the row, and refuses it.
     """
 
+    is_text: ClassVar[bool]
+    """Whether fields are texts, as MySQL's `load data` takes them; else they are those of PostgreSQL's binary COPY."""
+
     @property
     def names(self) -> Mapping[str, Any]:
         """What the lines refer to."""
@@ -212,7 +215,7 @@ class StagedForm(Protocol):
 
     def plan(self, types: Sequence[LogicalType]) -> list[tuple[int, int]] | None:
         """Return each column's kind (`schemas.twin.kinds`) and the length of its field (0: any) for the compiled twin,
-        or None where a line is anything but the fields of PostgreSQL's binary COPY for all columns in their order.
+        or None where a line is anything but the fields of all columns in their order.
         """
         ...
 

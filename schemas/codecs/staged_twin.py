@@ -47,6 +47,7 @@ def staged(
         {
             "is_json": is_json,
             "is_wrapped": format_ is Format.JSON_WITH_SCHEMA,
+            "is_text": form.is_text,
             "kinds": found,
             "sizes": bytes(size for _, size in fields),
             "scales": bytes(

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 MODULES = (
-    *("words", "values", "readings", "fields", "staged_lines", "frames"),
+    *("words", "values", "readings", "fields", "text_fields", "staged_lines", "frames"),
     *("writer", "rows", "packed", "documents", "cutting", "images", "cells"),
 )
 """What is built. Each one may call those before it."""

@@ -22,8 +22,8 @@ if cython.compiled:
         instant,
         integer,
         long_of,
-        same,
         see_utf8,
+        truth,
         twos_complement,
         unescaped,
         varint_end,
@@ -35,8 +35,8 @@ else:
         instant,
         integer,
         long_of,
-        same,
         see_utf8,
+        truth,
         twos_complement,
         unescaped,
         varint_end,
@@ -257,7 +257,7 @@ def json_field(
     """Write the field of a value that stands from `p` to `q` (`json_end`)."""
     end: cython.Py_ssize_t
     if kind == BOOLEAN:
-        return _boolean(out, o, m, p, q)
+        return big_endian(out, big_endian(out, o, 1, 4), truth(m, p, q), 1)
     if kind < ZONED:
         return _number(out, o, kind, size, integer(m, p, q))
     if q - p < 2 or m[p] != 34 or m[q - 1] != 34:
@@ -284,14 +284,3 @@ def json_field(
         end = unescaped(out, end, m, p, q)
     big_endian(out, o, end - o - 4, 4)
     return end
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _boolean(
-    out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t
-) -> cython.Py_ssize_t:
-    is_true: cython.bint = q - p == 4 and same(m, p, b"true", 4)
-    if not is_true and not (q - p == 5 and same(m, p, b"false", 5)):
-        raise Odd
-    return big_endian(out, big_endian(out, o, 1, 4), is_true, 1)

@@ -9,6 +9,7 @@ cdef int see_utf8(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -1
 cdef long long twos_complement(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -9223372036854775807
 cdef long long instant(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -9223372036854775807
 cdef long long integer(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -9223372036854775807
+cdef int truth(const unsigned char* m, Py_ssize_t p, Py_ssize_t q) except? -1
 cdef Py_ssize_t base64_bytes(
     unsigned char* out, Py_ssize_t o, const unsigned char* m, Py_ssize_t p, Py_ssize_t q
 ) except? -1

@@ -311,3 +311,14 @@ def integer(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t)
         raise Odd
     value: cython.longlong = n
     return -value if negative else value
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def truth(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t) -> cython.int:
+    """Read JSON's `true` as 1, `false` as 0."""
+    if q - p == 4 and same(m, p, b"true", 4):
+        return 1
+    if q - p == 5 and same(m, p, b"false", 5):
+        return 0
+    raise Odd

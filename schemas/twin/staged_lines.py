@@ -1,12 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""From records to lines of PostgreSQL's binary COPY, by a plan of the table's columns.
+"""From records to the lines that bulk loads take, by a plan of the table's columns: PostgreSQL's binary COPY, or
+`load data` of MySQL and MariaDB.
 
 The compiled twin of the function that decoders generate of a `StagedForm`: a new row that comes alone, with all its
 columns, in an envelope as our encoders write it. Whatever is otherwise is left to the caller's careful way, as in
 `rows`.
 
-Bounds: reads are checked against the record's end, value by value. A field is no longer than its value and 64 bytes;
-for what Python makes of a value the room is looked at. Large records go the careful way.
+Bounds: reads are checked against the record's end, value by value. A field is no longer than its value, or twice that
+in a text, and 64 bytes; for what Python makes of a value the room is looked at. Large records go the careful way.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from schemas.twin.odd import LARGE_BYTES, Odd
 if cython.compiled:
     from cython.cimports.schemas.twin.fields import avro_field, json_field
     from cython.cimports.schemas.twin.readings import avro_end, json_end, same
+    from cython.cimports.schemas.twin.text_fields import avro_text, json_text
     from cython.cimports.schemas.twin.values import copy
 else:
     from schemas.twin.fields import avro_field, json_field
     from schemas.twin.readings import avro_end, json_end, same
+    from schemas.twin.text_fields import avro_text, json_text
     from schemas.twin.values import copy
 
 CALLED = cython.declare(cython.int, kinds.CALLED)
@@ -34,6 +37,7 @@ FIELD_BYTES = cython.declare(cython.Py_ssize_t, 64)
 
 OPERATIONS = cython.declare(dict, {ord(op): op for op in "rcu"})
 NULL = cython.declare(bytes, b"\xff\xff\xff\xff")
+NULL_TEXT = cython.declare(bytes, b"\\N")
 PAYLOAD = cython.declare(bytes, b'"payload":')
 OPENING = cython.declare(bytes, b'{"op":"')
 BEFORE = cython.declare(bytes, b'","before":null,"after":')
@@ -54,6 +58,7 @@ class Stager:
 
     is_json: cython.bint
     is_wrapped: cython.bint
+    is_text: cython.bint
     kinds: bytes
     scales: bytes
     sizes: bytes
@@ -70,6 +75,7 @@ class Stager:
         """`plan`: see `schemas.codecs.staged_twin`."""
         self.is_json = plan["is_json"]
         self.is_wrapped = plan["is_wrapped"]
+        self.is_text = plan["is_text"]
         self.kinds = plan["kinds"]
         self.scales = plan["scales"]
         self.sizes = plan["sizes"]
@@ -84,7 +90,7 @@ class Stager:
     def run(self, values: list[bytes], out: list[Any], careful: Callable[[list[bytes], list[Any]], None]) -> None:
         """Append what is made of each record to `out`; `careful([record], out)` has those that are not usual."""
         longest: cython.Py_ssize_t = min(max(map(len, values), default=0), RECORD_BYTES_MAX)
-        self.end = 2 * (longest + self.margin)
+        self.end = (3 if self.is_text else 2) * (longest + self.margin)
         buffer: bytearray = bytearray(self.end)
         self.out = buffer
         record: bytes
@@ -173,8 +179,11 @@ class Stager:
         q: cython.Py_ssize_t
         for i in range(self.count):
             q = self._null(record, i, p, n)
+            if i and self.is_text:
+                self.out[self.o] = 9
+                self.o += 1
             if q:
-                self.o = copy(self.out, self.o, NULL, 0, 4)
+                self.o = copy(self.out, self.o, NULL_TEXT, 0, 2) if self.is_text else copy(self.out, self.o, NULL, 0, 4)
                 p = q
                 continue
             p += len(self.names[i]) if self.is_json else 1
@@ -182,12 +191,21 @@ class Stager:
                 p = self._call(i, record, p, json_end(m, p, n) if self.is_json else p, n)
             elif self.is_json:
                 q = json_end(m, p, n)
-                self.o = json_field(self.out, self.o, kinds[i], scales[i], sizes[i], m, p, q)
+                if self.is_text:
+                    self.o = json_text(self.out, self.o, kinds[i], scales[i], m, p, q)
+                else:
+                    self.o = json_field(self.out, self.o, kinds[i], scales[i], sizes[i], m, p, q)
                 p = q
             else:
                 q = avro_end(kinds[i], m, p, n)
-                self.o = avro_field(self.out, self.o, kinds[i], scales[i], sizes[i], m, p, q)
+                if self.is_text:
+                    self.o = avro_text(self.out, self.o, kinds[i], scales[i], m, p, q)
+                else:
+                    self.o = avro_field(self.out, self.o, kinds[i], scales[i], sizes[i], m, p, q)
                 p = q
+        if self.is_text:
+            self.out[self.o] = 10
+            self.o += 1
         return p
 
     @cython.cfunc
@@ -217,9 +235,11 @@ class Stager:
     ) -> cython.Py_ssize_t:
         """Let Python make a field; return where the value ends. JSON's is known (`q`)."""
         content: bytes
+        room: cython.Py_ssize_t
         content, end = self.calls[i](record, p, q)
         q = end
-        if not p <= q < n or self.o + len(content) + n - q + self.margin > self.end:
+        room = self.end - self.o - len(content) - self.margin
+        if not p <= q < n or room < (2 if self.is_text else 1) * (n - q):
             raise Odd
         self.o = copy(self.out, self.o, content, 0, len(content))
         return q

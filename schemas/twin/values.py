@@ -111,7 +111,7 @@ def varint(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _digits(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.ulonglong, width: cython.int) -> cython.Py_ssize_t:
+def digits(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.ulonglong, width: cython.int) -> cython.Py_ssize_t:
     """Write a number with leading zeros."""
     i: cython.Py_ssize_t = o + width
     while i > o:
@@ -135,12 +135,12 @@ def number(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
     while left > 9:
         left //= 10
         width += 1
-    return _digits(out, o, rest, width)
+    return digits(out, o, rest, width)
 
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _zoned(out: cython.p_uchar, o: cython.Py_ssize_t, us: cython.longlong) -> cython.Py_ssize_t:
+def zoned(out: cython.p_uchar, o: cython.Py_ssize_t, us: cython.longlong) -> cython.Py_ssize_t:
     """Write the 27 bytes of an ISO text in UTC; the years before 1 and after 9999 are not usual."""
     if not ORDINARY_MIN_US <= us < ORDINARY_END_US:
         raise Odd
@@ -154,19 +154,19 @@ def _zoned(out: cython.p_uchar, o: cython.Py_ssize_t, us: cython.longlong) -> cy
     day_of_year: cython.longlong = day_of_era - (365 * year + year // 4 - year // 100)
     shifted: cython.longlong = (5 * day_of_year + 2) // 153
     year += era * 400 + (1 if shifted >= 10 else 0)
-    o = _digits(out, o, year, 4)
+    o = digits(out, o, year, 4)
     out[o] = 45
-    o = _digits(out, o + 1, shifted + 3 if shifted < 10 else shifted - 9, 2)
+    o = digits(out, o + 1, shifted + 3 if shifted < 10 else shifted - 9, 2)
     out[o] = 45
-    o = _digits(out, o + 1, day_of_year - (153 * shifted + 2) // 5 + 1, 2)
+    o = digits(out, o + 1, day_of_year - (153 * shifted + 2) // 5 + 1, 2)
     out[o] = 84
-    o = _digits(out, o + 1, rest // HOUR_US, 2)
+    o = digits(out, o + 1, rest // HOUR_US, 2)
     out[o] = 58
-    o = _digits(out, o + 1, rest // 60_000_000 % 60, 2)
+    o = digits(out, o + 1, rest // 60_000_000 % 60, 2)
     out[o] = 58
-    o = _digits(out, o + 1, rest // 1_000_000 % 60, 2)
+    o = digits(out, o + 1, rest // 1_000_000 % 60, 2)
     out[o] = 46
-    o = _digits(out, o + 1, rest % 1_000_000, 6)
+    o = digits(out, o + 1, rest % 1_000_000, 6)
     out[o] = 90
     return o + 1
 
@@ -350,7 +350,7 @@ def avro_number(out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, n: 
         return end
     if kind == ZONED:
         out[o] = 54
-        return _zoned(out, o + 1, n)
+        return zoned(out, o + 1, n)
     if kind == BOOLEAN:
         out[o] = n
         return o + 1
@@ -403,7 +403,7 @@ def json_number(out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, n: 
     out[o] = 34
     o += 1
     if kind == ZONED:
-        o = _zoned(out, o, n)
+        o = zoned(out, o, n)
     else:
         # The number first stands behind its text's place.
         end = two_complement(out, o + 16, n)

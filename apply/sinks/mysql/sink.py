@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
-from apply.frames.relational.sink import Definitions, RelationalSink
+from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
 from apply.sinks.mysql.catalog import Reference, TargetColumn, referring
 from apply.sinks.mysql.completion import Completion
 from apply.sinks.mysql.connection import Link
@@ -14,8 +15,9 @@ from apply.sinks.mysql.ddl import filling
 from apply.sinks.mysql.names import qualified, quoted
 from apply.sinks.mysql.preparation import Preparation
 from apply.sinks.mysql.stages import Stages
-from apply.sinks.mysql.statements import TablePlan
+from apply.sinks.mysql.statements import TablePlan, usual_form
 from apply.sinks.mysql.writer import Writer
+from schemas.changes import StagedForm
 from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ExistingTables
@@ -24,6 +26,8 @@ from schemas.table import Column, TableName, TableSchema
 
 class MysqlSink(RelationalSink[TablePlan, Link]):
     """One target server, as one appliers' process sees it."""
+
+    capabilities = replace(RelationalSink.capabilities, stages=True)
 
     def __init__(
         self,
@@ -43,6 +47,16 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
         completion = Completion(own, registry, self._preparation, foreign_keys_act=not target.foreign_key_checks)
         definitions = Definitions(own, registry, self._preparation, completion)
         super().__init__(link, control, definitions, Writer(Stages(link, target.control_schema)))
+
+    def staged_form(self, table: TableSchema) -> StagedForm | None:
+        """Return what makes lines of whole rows; by a guess, until it is known what the target's table takes.
+
+        None where the server loads no data of clients.
+        """
+        if self._link.generation and not self._link.loads_local:
+            return None
+        plan = self._plans.get(plan_key(table))
+        return usual_form(table) if plan is None else plan.form
 
     def _qualified(self, name: TableName) -> str:
         return qualified(self._preparation.target_name(name))

@@ -7,19 +7,24 @@ names the staging table twice: MySQL opens a temporary table once per statement 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from apply.batching.staged_rows import StagedRows
 from apply.frames.relational.plan import RelationalPlan, written_columns
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable
+from apply.sinks.mysql.foreign import Server, translated
 from apply.sinks.mysql.names import listed, quoted
-from apply.sinks.mysql.rows import LINES, LITERALS, Encode, row_encoder
+from apply.sinks.mysql.rows import Field, LineForm, line_encoder, literal_encoder
 from apply.sinks.mysql.types import Wire, stage_type, wire_of
+from schemas.changes import Row
 from schemas.table import TableSchema
 
 _FORMAT = "character set utf8mb4 fields terminated by x'09' escaped by x'5c' lines terminated by x'0a'"
 """Hexadecimal: in our sessions a backslash in a string is a plain character."""
+_BASE = re.compile(r"\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,14 @@ class StagedColumn:
         return f"s.c{self.place}"
 
 
+def usual_form(table: TableSchema) -> LineForm:
+    """Return the form of lines for a target's table as we would make it: what its plan will say, most likely."""
+    # What a server calls a type does not change the texts of its values.
+    columns = translated(table, Server(is_mariadb=False, version=(9,))).columns
+    wires = (wire_of(c, _BASE.match(own.native or "")[0]) for c, own in zip(table.columns, columns, strict=True))  # type: ignore[index]
+    return LineForm(tuple(enumerate(wires)))
+
+
 class TablePlan(RelationalPlan[StagedColumn]):
     """How rows of one version of a table are written to the table that the target has now."""
 
@@ -55,35 +68,50 @@ class TablePlan(RelationalPlan[StagedColumn]):
         foreign_key_checks: bool = True,
     ) -> None:
         columns = [
-            StagedColumn(index, place, wire_of(table.columns[index], column), column)
+            StagedColumn(index, place, wire_of(table.columns[index], column.base), column)
             for place, (index, column) in enumerate(written_columns(table, target))
         ]
         super().__init__(table, columns, fillings)
         self.takes_values = bool(table.key) and all(
             c.wire.streams(table.columns[c.index].type.family) for c in self.columns
         )
+        self._width = len(table.columns)
+        self.form = LineForm(self._fields(self.columns, of_keys=False)[0])
+        """What makes lines of whole rows."""
         self.target = target
         names = frozenset(column.target.name for column in self.key)
         self._only_unique = target.only_unique(names)
         self._replaces = not (foreign_key_checks and target.referring)
-        self._width = len(table.columns)
 
     @property
     def replaces(self) -> bool:
         """Whether rows may be deleted and inserted anew, without foreign keys acting on the deletion."""
         return self._replaces
 
-    # Encoders
+    # Rows
 
-    def encoder(self, columns: Sequence[StagedColumn], *, loads: bool, with_part: bool = True) -> Encode:
-        """Return the encoder of some columns of whole rows."""
-        fields = [(column.index, column.wire) for column in columns]
-        return row_encoder(fields, LINES if loads else LITERALS, with_part=with_part, width=self._width)
+    def lines(self, columns: Sequence[StagedColumn], rows: Sequence[Row], *, of_keys: bool = False) -> list[bytes]:
+        """Return lines of some columns of whole rows, those that decoders have made already as they are; or of key
+        values in key order.
+        """
+        fields, width = self._fields(columns, of_keys=of_keys)
+        encode = line_encoder(fields, width=width)
+        if isinstance(rows, StagedRows) and rows.form == LineForm(fields):
+            return rows.staged(encode)
+        return encode(rows)
 
-    def key_encoder(self, *, loads: bool) -> Encode:
-        """Return the encoder of key values in key order."""
-        fields = [(number, column.wire) for number, column in enumerate(self.key)]
-        return row_encoder(fields, LINES if loads else LITERALS, with_part=True, width=len(self.key))
+    def literals(
+        self, columns: Sequence[StagedColumn], rows: Sequence[Row], part: int | None = None, *, of_keys: bool = False
+    ) -> list[str]:
+        """Return the same as literals, for a staging table if they have a part."""
+        fields, width = self._fields(columns, of_keys=of_keys)
+        return literal_encoder(fields, width=width, with_part=part is not None)(rows, part or 0)
+
+    def _fields(self, columns: Sequence[StagedColumn], *, of_keys: bool) -> tuple[tuple[Field, ...], int]:
+        """Return how rows are sent, and how wide they are."""
+        if of_keys:
+            return tuple((number, column.wire) for number, column in enumerate(columns)), len(columns)
+        return tuple((column.index, column.wire) for column in columns), self._width
 
     # Statements
 
@@ -96,9 +124,9 @@ class TablePlan(RelationalPlan[StagedColumn]):
             "primary key (part, place)) engine = InnoDB"
         )
 
-    def stage_load(self, stage: str, columns: Sequence[StagedColumn]) -> str:
-        """Return the load into the staging table."""
-        return _load(stage, ["part", "place"], [(f"c{column.place}", column.wire) for column in columns])
+    def stage_load(self, stage: str, columns: Sequence[StagedColumn], part: int) -> str:
+        """Return the load of a part into the staging table."""
+        return _load(stage, [(f"c{column.place}", column.wire) for column in columns], part)
 
     def stage_insert(self, stage: str, columns: Sequence[StagedColumn]) -> str:
         """Return the head of an insertion of literals into the staging table."""
@@ -107,7 +135,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     def direct_load(self) -> str:
         """Return the load straight into the table."""
-        return _load(self.target.sql, [], [(column.sql, column.wire) for column in self.columns])
+        return _load(self.target.sql, [(column.sql, column.wire) for column in self.columns])
 
     def direct_insert(self) -> str:
         """Return the head of an insertion of literals straight into the table."""
@@ -186,8 +214,8 @@ class TablePlan(RelationalPlan[StagedColumn]):
         return f"{stage} s straight_join {self.target.sql} t on {self.same_key()}"
 
 
-def _load(table: str, head: list[str], columns: Sequence[tuple[str, Wire]]) -> str:
-    names, values = list(head), []
+def _load(table: str, columns: Sequence[tuple[str, Wire]], part: int | None = None) -> str:
+    names, values = ([], []) if part is None else (["place"], [f"part = {part}"])
     for number, (name, wire) in enumerate(columns):
         if wire.sql == "{v}":
             names.append(name)

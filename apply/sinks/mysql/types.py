@@ -19,7 +19,8 @@ from apply.sinks.mysql.arrays import array_json, array_reader
 from apply.sinks.mysql.catalog import TargetColumn
 from schemas.large_values import may_be_large
 from schemas.table import Column
-from schemas.types import Family
+from schemas.twin import kinds
+from schemas.types import Family, LogicalType
 from schemas.types.numbers import NAN
 
 DECIMAL_DIGITS_MAX, DECIMAL_SCALE_MAX = 65, 30
@@ -59,6 +60,15 @@ class Wire:
     """What the server takes for the value, over the text as a string."""
     number: bool = False
     """Whether the text is a number's literal as it stands."""
+
+    def kind(self, type_: LogicalType) -> int:
+        """Return as what the compiled twin sends values of a type (`schemas.twin.kinds`)."""
+        if self.is_free:
+            return kinds.TEXT if self.expression == "{v}" else kinds.CALLED
+        # The text of a float is a science of its own.
+        if type_.family in (Family.FLOAT32, Family.FLOAT64) or self.expression != _usual(type_).expression:
+            return kinds.CALLED
+        return kinds.DECIMAL if type_.family is Family.UINT64 else kinds.kind_of(type_)
 
     def streams(self, family: Family) -> bool:
         """Tell whether the field of a value that may be large is its text, escaped, or the digits of its bytes."""
@@ -203,20 +213,26 @@ _WIRES: dict[Family, Wire] = {
 }
 
 
-def wire_of(column: Column, target: TargetColumn) -> Wire:
-    """Return how values of a column are sent to a column of the target."""
+def wire_of(column: Column, base: str) -> Wire:
+    """Return how values of a column are sent to one of the target whose type has this bare name."""
     family = column.type.family
     if family is Family.DECIMAL:
-        return Wire(f"unscaled_{_signed(column.type.scale or 0)}({{v}})", number=True)
-    if target.base == "year":
+        return _usual(column.type)
+    if base == "year":
         return Wire("year({v})")
-    if target.base == "bit":
+    if base == "bit":
         return Wire(_WIRES[family].expression, sql=_BITS)
-    if family is Family.INTERVAL and target.base == "time":
+    if family is Family.INTERVAL and base == "time":
         return Wire("span({v})")
     if family is Family.TEXT and column.native.endswith("[]"):
         return Wire(f"array_{array_reader(column.native)}({{v}})", is_free=True)
-    return _WIRES[family]
+    return _usual(column.type)
+
+
+def _usual(type_: LogicalType) -> Wire:
+    if type_.family is Family.DECIMAL:
+        return Wire(f"unscaled_{_signed(type_.scale or 0)}({{v}})", number=True)
+    return _WIRES[type_.family]
 
 
 def stage_type(target: TargetColumn, *, is_key: bool) -> str:

@@ -11,7 +11,7 @@ from apply.frames.relational.writer import Attempt, Group, RelationalWriter
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of, refusal
 from apply.sinks.mysql.keyless import deletion, net_counts
-from apply.sinks.mysql.rows import Encode
+from apply.sinks.mysql.rows import numbered
 from apply.sinks.mysql.stages import Stages
 from apply.sinks.mysql.statements import StagedColumn, TablePlan
 from runtime.logging import get_logger
@@ -36,7 +36,7 @@ class Writer(RelationalWriter[TablePlan]):
         return super()._streams(plan) and self._link.loads_local
 
     def _there(self, plan: TablePlan, stage: str, keys: Sequence[Row]) -> list[int]:
-        part = self._stage(plan, stage, plan.key, plan.key_encoder(loads=self._link.loads_local), keys)
+        part = self._stage(plan, stage, plan.key, keys, of_keys=True)
         return [place for (place,) in self._link.rows(plan.present(stage, part))]
 
     def _straight(self, plan: TablePlan, rows: Sequence[Row]) -> Attempt | None:
@@ -44,12 +44,11 @@ class Writer(RelationalWriter[TablePlan]):
             return None
 
         def attempt() -> list[str]:
-            loads = self._link.loads_local
-            lines = plan.encoder(plan.columns, loads=loads, with_part=False)(rows, 0)
-            if loads:
-                self._load(plan, plan.direct_load(), lines)
+            if self._link.loads_local:
+                lines = plan.lines(plan.columns, rows)
+                self._load(plan, plan.direct_load(), b"".join(lines), len(lines))
             else:
-                self._insert(plan, plan.direct_insert(), lines)
+                self._insert(plan, plan.direct_insert(), plan.literals(plan.columns, rows))
             return []
 
         return attempt
@@ -58,19 +57,18 @@ class Writer(RelationalWriter[TablePlan]):
         parts: list[tuple[int, Sequence[StagedColumn]]] = []
         """Of rows that are upserted or updated, with the columns that change."""
         statements: list[str] = []
-        loads = self._link.loads_local
         for kind, rows in groups:
             if kind == "deletes":
-                part = self._stage(plan, stage, plan.key, plan.key_encoder(loads=loads), rows)
+                part = self._stage(plan, stage, plan.key, rows, of_keys=True)
                 statements.append(plan.delete(stage, part))
             elif kind == "upserts":
-                part = self._stage(plan, stage, plan.columns, plan.encoder(plan.columns, loads=loads), rows)
+                part = self._stage(plan, stage, plan.columns, rows)
                 parts.append((part, plan.columns))
                 statements += [] if replace else plan.upsert(stage, part)
             else:
                 for changed, some in plan.by_changed_columns(rows):
                     sent = tuple(c for c in plan.columns if c in plan.key or c in changed)
-                    part = self._stage(plan, stage, sent, plan.encoder(sent, loads=loads), some)
+                    part = self._stage(plan, stage, sent, some)
                     parts.append((part, changed))
                     statements += [] if replace else [plan.update(stage, part, changed)]
         if replace:
@@ -80,8 +78,7 @@ class Writer(RelationalWriter[TablePlan]):
     def _attempt_sequence(self, plan: TablePlan, stage: str, entries: Sequence[Any]) -> list[str]:
         coming, going = net_counts(plan, entries)
         if coming:
-            encode = plan.encoder(plan.columns, loads=self._link.loads_local)
-            part = self._stage(plan, stage, plan.columns, encode, list(coming.elements()))
+            part = self._stage(plan, stage, plan.columns, list(coming.elements()))
             self._link.run(plan.insert(stage, part))
         for image, count in going.items():
             found = self._link.run(deletion(plan, image, count))
@@ -96,26 +93,32 @@ class Writer(RelationalWriter[TablePlan]):
     # Ways to the server
 
     def _stage(
-        self, plan: TablePlan, stage: str, columns: Sequence[StagedColumn], encode: Encode, rows: Sequence[Any]
+        self,
+        plan: TablePlan,
+        stage: str,
+        columns: Sequence[StagedColumn],
+        rows: Sequence[Any],
+        *,
+        of_keys: bool = False,
     ) -> int:
         """Bring rows into the staging table; return their part."""
         part = self.stages.next_part()
-        lines = encode(rows, part)
         if self._link.loads_local:
-            self._load(plan, plan.stage_load(stage, columns), lines)
+            lines = plan.lines(columns, rows, of_keys=of_keys)
+            self._load(plan, plan.stage_load(stage, columns, part), numbered(lines), len(lines))
         else:
-            self._insert(plan, plan.stage_insert(stage, columns), lines)
+            self._insert(plan, plan.stage_insert(stage, columns), plan.literals(columns, rows, part, of_keys=of_keys))
         return part
 
-    def _load(self, plan: TablePlan, statement: str, lines: Sequence[str]) -> None:
-        code = self._link.load(statement, "".join(lines).encode(), len(lines))
+    def _load(self, plan: TablePlan, statement: str, data: bytes, row_count: int) -> None:
+        code = self._link.load(statement, data, row_count)
         if code is not None:
             self._violation = pymysql.DataError(code)
             raise _refused(code, plan)
 
-    def _insert(self, plan: TablePlan, head: str, lines: Sequence[str]) -> None:
+    def _insert(self, plan: TablePlan, head: str, rows: Sequence[str]) -> None:
         room = self._link.packet_bytes_max - len(head.encode()) - _PACKET_MARGIN_BYTES
-        for literals in _pieces(lines, min(room, _INSERT_BYTES)):
+        for literals in _pieces(rows, min(room, _INSERT_BYTES)):
             if len(literals) == 1 and len(literals[0].encode()) > room:
                 # The server would end the connection.
                 raise refusal(1153, "writing rows", str(plan.table.name))

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from struct import Struct
-from typing import Any
+from typing import Any, ClassVar
 
 from apply.sinks.postgresql.numeric import FIXED_LETTERS, fixed_lines, fixed_values
 from apply.sinks.postgresql.types import Wire, function
@@ -123,6 +123,7 @@ class LineForm:
     """How rows become lines. Implements `schemas.changes.StagedForm`. Forms of the same fields are equal."""
 
     fields: tuple[Field, ...]
+    is_text: ClassVar[bool] = False
 
     @cached_property
     def names(self) -> Mapping[str, Any]:

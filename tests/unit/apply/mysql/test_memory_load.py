@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apply.sinks.mysql.memory_load import streamed
-from apply.sinks.mysql.rows import LINES, row_encoder
+from apply.sinks.mysql.rows import line_encoder
 from apply.sinks.mysql.types import _WIRES, Wire
 from schemas import large_values
 from schemas.large_values import value_of
@@ -16,14 +16,14 @@ def test_large_values_go_where_their_stand_ins_are(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(large_values, "PIECE_BYTES", 5)
     families = [Family.INT64, Family.STRING, Family.BYTES, Family.JSON]
     wires = [_WIRES[family] for family in families]
-    encode = row_encoder(list(enumerate(wires)), LINES, with_part=True, width=4)
+    encode = line_encoder(list(enumerate(wires)), width=4)
     whole = (1, "é\\\t\n\0😀" * 9, bytes(range(256)), '{"a": "\\\\n"}')
     contents = [v.encode() if isinstance(v, str) else v for v in whole[1:]]
     values = [value_of(memoryview(c), is_text=n != 1) for n, c in enumerate(contents)]
     text, data, document = (value.stand_in for value in values)
     rows = [(1, text.decode(), data, document.decode()), (2, None, data, None), (3, "", b"", text.decode())]
-    lines = "".join(encode(rows, 7)).encode()
-    expected = "".join(encode([whole, (2, None, whole[2], None), (3, "", b"", whole[1])], 7)).encode()
+    lines = b"".join(encode(rows))
+    expected = b"".join(encode([whole, (2, None, whole[2], None), (3, "", b"", whole[1])]))
     assert b"".join(streamed(lines, values[::-1])) == expected
     assert all(wire.streams(family) for wire, family in zip(wires, families, strict=True))
     assert not Wire("{v}").streams(Family.TEXT)

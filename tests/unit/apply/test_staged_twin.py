@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orjson import dumps
 
+from apply.sinks.mysql.rows import LineForm as TextForm
+from apply.sinks.mysql.statements import usual_form as mysql_form
 from apply.sinks.postgresql.rows import LineForm
-from apply.sinks.postgresql.statements import usual_form
+from apply.sinks.postgresql.statements import usual_form as postgresql_form
 from apply.sinks.postgresql.types import wire_of
-from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.changes import UNCHANGED, Row, RowChanges, StagedForm, Transaction
 from schemas.codecs import Decoder, compile_decoder, compile_encoder
 from schemas.codecs.generate import guarded_many
 from schemas.errors import ErrorKind, TailraceError
@@ -30,6 +32,7 @@ from tests.kit.twin import unbuilt
 from tests.kit.type_samples import SAMPLES
 
 MODULES = [pytest.param(unbuilt("staged_lines"), id="unbuilt"), pytest.param(built("staged_lines"), id="built")]
+SINKS = {"postgresql": postgresql_form, "mysql": mysql_form}
 TXN = Transaction("1", 1, 2, 3)
 
 CHOSEN = [
@@ -156,16 +159,22 @@ def _outcome(decoder: Decoder, stage: Callable[..., None], values: list[bytes]) 
 
 
 @cache
-def _stages(decoder: Decoder, module: ModuleType) -> tuple[Callable[..., None], Callable[..., None]]:
+def _form(sink: str, table: TableSchema) -> StagedForm:
+    return SINKS[sink](table)
+
+
+@cache
+def _stages(decoder: Decoder, module: ModuleType, sink: str) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return what the twin does, and what the generated function."""
-    form, functions = usual_form(decoder.table), decoder._functions
+    form, functions = _form(sink, decoder.table), decoder._functions
     return functions["staged_by_twin"](form, module), functions["staged_by_python"](form)
 
 
 @pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("sink", SINKS)
 @given(st.data(), st.sampled_from(TABLES), st.sampled_from(list(Format)), st.booleans())
 def test_the_twin_stages_what_the_generated_functions_stage(
-    module: ModuleType | None, data: st.DataObject, table: TableSchema, format_: Format, damage: bool
+    sink: str, module: ModuleType | None, data: st.DataObject, table: TableSchema, format_: Format, damage: bool
 ) -> None:
     if module is None:
         pytest.skip("it is not built: no compiler was there")
@@ -173,7 +182,7 @@ def test_the_twin_stages_what_the_generated_functions_stage(
     if damage:
         values = [data.draw(_damaged(value)) for value in values]
     decoder = compile_decoder(table, format_)
-    twin, generated = _stages(decoder, module)
+    twin, generated = _stages(decoder, module, sink)
     assert _outcome(decoder, twin, values) == _outcome(decoder, generated, values)
 
 
@@ -187,16 +196,23 @@ USUAL: dict[Family, Any] = {
 }
 
 
+def _usual(column: Column) -> Any:
+    if column.type.family is Family.NUMERIC:
+        return None
+    return "{}" if column.native.endswith("[]") else USUAL.get(column.type.family, 'é"\\\n')
+
+
 @pytest.mark.parametrize("format_", Format)
 @pytest.mark.parametrize("module", MODULES)
-def test_usual_rows_are_staged_without_a_second_reading(module: ModuleType | None, format_: Format) -> None:
+@pytest.mark.parametrize("sink", SINKS)
+def test_usual_rows_are_staged_without_a_second_reading(sink: str, module: ModuleType | None, format_: Format) -> None:
     if module is None:
         pytest.skip("it is not built: no compiler was there")
     table = TABLES[0]
     encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
-    decoder, form = compile_decoder(table, format_), usual_form(table)
-    row = tuple(USUAL.get(c.type.family, 'é"\\\n') if c.type.family is not Family.NUMERIC else None for c in COLUMNS)
+    decoder, form = compile_decoder(table, format_), _form(sink, table)
+    row = tuple(_usual(column) for column in COLUMNS)
     run = RowChanges(table, TXN, ["c", "u"], [None, None], [row, (1, *[None] * (COUNT - 1))])
     values = [value or b"" for _, value in encoder.run(run, block, 5, False)[0]]
     expected: list[Any] = []
@@ -205,20 +221,21 @@ def test_usual_rows_are_staged_without_a_second_reading(module: ModuleType | Non
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         # Without it no function can be generated.
-        patch.setattr(LineForm, "names", None)
+        patch.setattr(type(form), "names", None)
         decoder._functions["staged_by_twin"](form, module)(values, found)
     assert found == expected
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_nulls_behind_a_space_are_nulls(module: ModuleType | None) -> None:
+@pytest.mark.parametrize("sink", SINKS)
+def test_nulls_behind_a_space_are_nulls(sink: str, module: ModuleType | None) -> None:
     if module is None:
         pytest.skip("it is not built: no compiler was there")
     table = TABLES[0]
     encoder = compile_encoder(table, Format.JSON, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
     value = encoder.read(encoder.body((1, *[None] * (COUNT - 1))), block, 5)
-    twin, generated = _stages(compile_decoder(table, Format.JSON), module)
+    twin, generated = _stages(compile_decoder(table, Format.JSON), module, sink)
     for name in table.column_names[1:]:
         text = dumps(name) + b":"
         spaced = value.replace(text + b"null", text + b" null")
@@ -232,7 +249,8 @@ def test_nulls_behind_a_space_are_nulls(module: ModuleType | None) -> None:
 
 @pytest.mark.parametrize("format_", [Format.JSON, Format.JSON_WITH_SCHEMA])
 @pytest.mark.parametrize("module", MODULES)
-def test_json_that_ends_behind_its_row_is_not_staged(module: ModuleType | None, format_: Format) -> None:
+@pytest.mark.parametrize("sink", SINKS)
+def test_json_that_ends_behind_its_row_is_not_staged(sink: str, module: ModuleType | None, format_: Format) -> None:
     if module is None:
         pytest.skip("it is not built: no compiler was there")
     table = TableSchema(TableName("public", "t"), (COLUMNS[0],), (0,))
@@ -242,7 +260,7 @@ def test_json_that_ends_behind_its_row_is_not_staged(module: ModuleType | None, 
     ((_, placed),) = encoder.placed([(None, value)], "3", 0, 0)
     decoder = compile_decoder(table, format_)
     for whole in (value, placed or b""):
-        for stage in _stages(decoder, module):
+        for stage in _stages(decoder, module, sink):
             assert _outcome(decoder, stage, [whole]) == _outcome(decoder, stage, [whole + b"\n"])
             for end in range(whole.index(b',"source":{"version":'), len(whole)):
                 assert _outcome(decoder, stage, [whole[:end]]) is ErrorKind.DECODE
@@ -260,6 +278,7 @@ def test_large_records_are_read_the_careful_way() -> None:
         {
             "is_json": False,
             "is_wrapped": False,
+            "is_text": False,
             "names": [],
             "calls": {},
             "kinds": bytes((kinds.INT64, kinds.TEXT)),
@@ -280,9 +299,15 @@ def test_a_form_of_other_columns_is_not_the_twins() -> None:
     assert LineForm(tuple(wires)).plan(types) is not None
     for fields in (wires[:-1], wires[1:], [*wires[:-1], None], [wires[1], wires[0], *wires[2:]], [*wires, wires[0]]):
         assert LineForm(tuple(fields)).plan(types) is None
+    texts = list(mysql_form(TABLES[0]).fields)
+    assert TextForm(tuple(texts)).plan(types) is not None
+    for some in (texts[:-1], texts[1:], [texts[1], texts[0], *texts[2:]], [*texts, texts[0]]):
+        assert TextForm(tuple(some)).plan(types) is None
 
 
 def test_every_kind_is_met() -> None:
-    plan = usual_form(TABLES[0]).plan([column.type for column in COLUMNS])
-    assert plan is not None
-    assert {kind for kind, _ in plan} == set(range(1, kinds.CALLED + 1))
+    types = [column.type for column in COLUMNS]
+    copied, loaded = (_form(sink, TABLES[0]).plan(types) or [] for sink in ("postgresql", "mysql"))
+    every = set(range(1, kinds.CALLED + 1))
+    assert {kind for kind, _ in copied} == every
+    assert {kind for kind, _ in loaded} == every - {kinds.FLOAT32, kinds.FLOAT64, kinds.VERSIONED}
