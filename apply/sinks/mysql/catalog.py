@@ -30,6 +30,20 @@ select k.constraint_name, k.table_schema, k.table_name, k.column_name, k.referen
  order by k.table_schema, k.table_name, k.constraint_name, k.ordinal_position
 """
 
+_TRIGGERS = """
+select exists (select 1 from information_schema.triggers where event_object_schema = %s and event_object_table = %s)
+"""
+
+_SEES_TRIGGERS = r"""
+select exists (select 1 from information_schema.user_privileges
+                where privilege_type = 'TRIGGER' and replace(grantee, '''', '') = current_user()
+               union all
+               select 1 from information_schema.schema_privileges
+                where privilege_type = 'TRIGGER' and replace(grantee, '''', '') = current_user()
+                  and %s like table_schema escape '\')
+"""
+"""By the user's own rights: those of a role are not looked for. In our sessions a backslash in a string is plain."""
+
 PRIMARY = "PRIMARY"
 
 
@@ -82,6 +96,8 @@ class TargetTable:
     columns: dict[str, TargetColumn]
     unique: tuple[UniqueIndex, ...]
     referring: tuple[Reference, ...]
+    plain: bool = False
+    """Whether it has no triggers, and the user could see them."""
 
     @property
     def sql(self) -> str:
@@ -135,7 +151,13 @@ def read_table(link: Link, name: TableName) -> TargetTable | None:
         columns,
         unique,
         referring(link, name),
+        bool(link.value(_SEES_TRIGGERS, (name.schema,))) and not has_triggers(link, name),
     )
+
+
+def has_triggers(link: Link, name: TableName) -> bool:
+    """Tell whether the user sees triggers of a table."""
+    return bool(link.value(_TRIGGERS, name))
 
 
 def referring(link: Link, name: TableName) -> tuple[Reference, ...]:

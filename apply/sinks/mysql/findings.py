@@ -18,7 +18,7 @@ from apply.frames.relational.findings import (
     of_triggers,
     warns,
 )
-from apply.sinks.mysql.catalog import TargetTable, read_table
+from apply.sinks.mysql.catalog import TargetTable, has_triggers, read_table
 from apply.sinks.mysql.connection import SQL_MODE, Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.foreign import losses, translated
@@ -32,15 +32,13 @@ from schemas.table import TableName, TableSchema
 VERSION_MIN = {True: (10, 6), False: (8, 0, 17)}
 """By whether it is MariaDB. MySQL 8.0.17 brought the collation by code points that minds trailing blanks."""
 
-RIGHTS = "select, insert, update, delete, create, drop, alter, index, references"
+RIGHTS = "select, insert, update, delete, create, drop, alter, index, references, trigger"
+"""By the last one it is seen that a table has no triggers. None is made."""
 CONTROL_RIGHTS = "select, insert, update, delete, create, drop, create temporary tables"
 
 _SERVER = """
 select @@global.read_only, @@global.sql_mode, @@local_infile, @@max_allowed_packet, @@lower_case_table_names,
        @@log_bin, @@binlog_format, current_user()
-"""
-_TRIGGERS = """
-select count(*) from information_schema.triggers where event_object_schema = %s and event_object_table = %s
 """
 _PACKET_BYTES_WANTED = 16 << 20
 
@@ -239,5 +237,5 @@ class _Check:
         key = frozenset(table.key_names)
         if key and not found.has_unique(key):
             yield of_key(table, found.name, found.sql, listed(table.key_names))
-        if self._link.value(_TRIGGERS, found.name):
+        if has_triggers(self._link, found.name):
             yield of_triggers(table.name, found.name, "drop the triggers, or make them heed a variable of the session")

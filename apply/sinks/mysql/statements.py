@@ -82,6 +82,17 @@ class TablePlan(RelationalPlan[StagedColumn]):
         names = frozenset(column.target.name for column in self.key)
         self._only_unique = target.only_unique(names)
         self._replaces = not (foreign_key_checks and target.referring)
+        kept = {column.name for column in target.columns.values() if not column.generated}
+        self.overwrites = (
+            self._only_unique
+            and self._replaces
+            and target.plain
+            and not fillings
+            and kept == {column.target.name for column in self.columns}
+        )
+        """Whether a load that replaces rows leaves what an upsert does: nothing hangs on a row's deletion, no column is
+        left to its default, and a duplicate can be one of the key only.
+        """
 
     @property
     def replaces(self) -> bool:
@@ -126,16 +137,17 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     def stage_load(self, stage: str, columns: Sequence[StagedColumn], part: int) -> str:
         """Return the load of a part into the staging table."""
-        return _load(stage, [(f"c{column.place}", column.wire) for column in columns], part)
+        return _load(f"into table {stage}", [(f"c{column.place}", column.wire) for column in columns], part)
 
     def stage_insert(self, stage: str, columns: Sequence[StagedColumn]) -> str:
         """Return the head of an insertion of literals into the staging table."""
         names = "".join(f", c{column.place}" for column in columns)
         return f"insert into {stage} (part, place{names}) values "
 
-    def direct_load(self) -> str:
-        """Return the load straight into the table."""
-        return _load(self.target.sql, [(column.sql, column.wire) for column in self.columns])
+    def direct_load(self, *, overwriting: bool = False) -> str:
+        """Return the load straight into the table, of new rows, or of any where it `overwrites`."""
+        into = f"{'replace ' if overwriting else ''}into table {self.target.sql}"
+        return _load(into, [(column.sql, column.wire) for column in self.columns])
 
     def direct_insert(self) -> str:
         """Return the head of an insertion of literals straight into the table."""
@@ -214,7 +226,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
         return f"{stage} s straight_join {self.target.sql} t on {self.same_key()}"
 
 
-def _load(table: str, columns: Sequence[tuple[str, Wire]], part: int | None = None) -> str:
+def _load(into: str, columns: Sequence[tuple[str, Wire]], part: int | None = None) -> str:
     names, values = ([], []) if part is None else (["place"], [f"part = {part}"])
     for number, (name, wire) in enumerate(columns):
         if wire.sql == "{v}":
@@ -223,4 +235,4 @@ def _load(table: str, columns: Sequence[tuple[str, Wire]], part: int | None = No
             names.append(f"@v{number}")
             values.append(f"{name} = {wire.sql.format(v=f'@v{number}')}")
     made = f" set {', '.join(values)}" if values else ""
-    return f"load data local infile 'memory' into table {table} {_FORMAT} ({', '.join(names)}){made}"
+    return f"load data local infile 'memory' {into} {_FORMAT} ({', '.join(names)}){made}"

@@ -45,8 +45,7 @@ class Writer(RelationalWriter[TablePlan]):
 
         def attempt() -> list[str]:
             if self._link.loads_local:
-                lines = plan.lines(plan.columns, rows)
-                self._load(plan, plan.direct_load(), b"".join(lines), len(lines))
+                self._load_whole(plan, rows)
             else:
                 self._insert(plan, plan.direct_insert(), plan.literals(plan.columns, rows))
             return []
@@ -57,10 +56,18 @@ class Writer(RelationalWriter[TablePlan]):
         parts: list[tuple[int, Sequence[StagedColumn]]] = []
         """Of rows that are upserted or updated, with the columns that change."""
         statements: list[str] = []
+        staged = sum(len(rows) for _, rows in groups)
         for kind, rows in groups:
             if kind == "deletes":
                 part = self._stage(plan, stage, plan.key, rows, of_keys=True)
                 statements.append(plan.delete(stage, part))
+            elif kind == "upserts" and not replace and plan.overwrites and self._link.loads_local:
+                if statements:
+                    # What is deleted may have had a key that the column compares as equal.
+                    self._link.run(*statements)
+                    statements.clear()
+                self._load_whole(plan, rows, overwriting=True)
+                staged -= len(rows)
             elif kind == "upserts":
                 part = self._stage(plan, stage, plan.columns, rows)
                 parts.append((part, plan.columns))
@@ -73,7 +80,7 @@ class Writer(RelationalWriter[TablePlan]):
                     statements += [] if replace else [plan.update(stage, part, changed)]
         if replace:
             statements += plan.replace(stage, parts)
-        return [*statements, *self.stages.emptying(plan, sum(len(rows) for _, rows in groups))]
+        return [*statements, *self.stages.emptying(plan, staged)]
 
     def _attempt_sequence(self, plan: TablePlan, stage: str, entries: Sequence[Any]) -> list[str]:
         coming, going = net_counts(plan, entries)
@@ -109,6 +116,11 @@ class Writer(RelationalWriter[TablePlan]):
         else:
             self._insert(plan, plan.stage_insert(stage, columns), plan.literals(columns, rows, part, of_keys=of_keys))
         return part
+
+    def _load_whole(self, plan: TablePlan, rows: Sequence[Row], *, overwriting: bool = False) -> None:
+        """Bring whole rows straight into the table."""
+        lines = plan.lines(plan.columns, rows)
+        self._load(plan, plan.direct_load(overwriting=overwriting), b"".join(lines), len(lines))
 
     def _load(self, plan: TablePlan, statement: str, data: bytes, row_count: int) -> None:
         code = self._link.load(statement, data, row_count)

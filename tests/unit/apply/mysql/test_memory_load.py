@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
-from apply.sinks.mysql.memory_load import streamed
+from apply.sinks.mysql.memory_load import MemoryConnection, streamed
 from apply.sinks.mysql.rows import line_encoder
 from apply.sinks.mysql.types import _WIRES, Wire
 from schemas import large_values
@@ -28,3 +30,19 @@ def test_large_values_go_where_their_stand_ins_are(monkeypatch: pytest.MonkeyPat
     assert all(wire.streams(family) for wire, family in zip(wires, families, strict=True))
     assert not Wire("{v}").streams(Family.TEXT)
     assert not Wire("{v}.hex()").streams(Family.BYTES)
+
+
+@pytest.mark.parametrize(
+    ("said", "loaded"),
+    [
+        # The text stands behind its length, which may be a digit's code.
+        (b"0Records: 3  Deleted: 2  Skipped: 0  Warnings: 0", 3),
+        (b"2Rader: 30  Bortagna: 2  Ej uppdaterade: 1  Varningar: 1", 29),
+        (b"", 5),
+    ],
+)
+def test_rows_that_replaced_others_are_loaded_once(monkeypatch: pytest.MonkeyPatch, said: bytes, loaded: int) -> None:
+    connection = MemoryConnection(defer_connect=True)
+    monkeypatch.setattr(connection, "query", lambda statement: 5)
+    connection._result = Mock(message=said)
+    assert connection.load("load data local infile 'memory' replace into table t", [b"1\n"]) == loaded
