@@ -120,6 +120,9 @@ class Writer(RelationalWriter[TablePlan]):
     def _load_whole(self, plan: TablePlan, rows: Sequence[Row], *, overwriting: bool = False) -> None:
         """Bring whole rows straight into the table."""
         lines = plan.lines(plan.columns, rows)
+        if overwriting and plan.columns[0] in plan.key:
+            # About in key order: neighbouring rows are met together.
+            lines = sorted(lines)
         self._load(plan, plan.direct_load(overwriting=overwriting), b"".join(lines), len(lines))
 
     def _load(self, plan: TablePlan, statement: str, data: bytes, row_count: int) -> None:

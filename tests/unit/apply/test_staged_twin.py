@@ -32,7 +32,7 @@ from tests.kit.twin import unbuilt
 from tests.kit.type_samples import SAMPLES
 
 MODULES = [pytest.param(unbuilt("staged_lines"), id="unbuilt"), pytest.param(built("staged_lines"), id="built")]
-SINKS = {"postgresql": postgresql_form, "mysql": mysql_form}
+SINKS: dict[str, Callable[[TableSchema], StagedForm]] = {"postgresql": postgresql_form, "mysql": mysql_form}
 TXN = Transaction("1", 1, 2, 3)
 
 CHOSEN = [
