@@ -1,8 +1,8 @@
 """The events of the binary log, as far as a reader of rows needs them.
 
 Format: MySQL internals manual, "Replication Protocol" and `libbinlogevents`; MariaDB knowledge base, "Replication
-Protocol". The functions take an event with its header of 19 bytes, and without the checksum, which we ask the server
-to leave out. Offsets count from the event's first byte.
+Protocol". The functions take an event with its header of 19 bytes, and without the checksum behind it. Offsets count
+from the event's first byte.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class LogStream:
         connection = self._connection = connect(self._settings)
         names = ("source", "master") if not connection.is_mariadb else ("master",)
         for name in names:
-            # Both spellings: which one counts is a matter of the version.
+            # That we know of checksums; those that the log has are sent all the same. Both spellings: which one counts
+            # is a matter of the version.
             connection.run(
                 f"set @{name}_binlog_checksum = 'NONE', @{name}_heartbeat_period = {HEARTBEAT_S * 1_000_000_000}"
             )
