@@ -22,7 +22,10 @@ from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
 from tests.kit.type_samples import SAMPLES
 
 
-def test_values_of_other_engines_are_loaded_straight_or_refused(sink: MysqlSink, database: MysqlDatabase) -> None:
+@pytest.mark.parametrize("fresh", [True, False])
+def test_values_of_other_engines_are_loaded_straight_or_refused(
+    sink: MysqlSink, database: MysqlDatabase, fresh: bool
+) -> None:
     kept: list[dict[int, Any]] = []
     columns = [Column("v", sample.type, sample.native) for sample in SAMPLES]
     for number, (sample, column) in enumerate(zip(SAMPLES, columns, strict=True)):
@@ -30,7 +33,7 @@ def test_values_of_other_engines_are_loaded_straight_or_refused(sink: MysqlSink,
         table = TableSchema(TableName("public", f"t{number:02}"), (key, column), (0,))
         values = [*sample.values, None]
         sink.prepare(table)
-        rejected = sink.apply(TableBatch(table, upserts=list(enumerate(values)), fresh=True))
+        rejected = sink.apply(TableBatch(table, upserts=list(enumerate(values)), fresh=fresh))
         assert {r.error.kind for r in rejected} <= {ErrorKind.ROW_REJECTED}
         refused = {
             i
