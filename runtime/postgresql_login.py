@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import re
-import select
 import socket
 import ssl
 import struct
@@ -22,6 +21,7 @@ from psycopg import Error, pq
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime.clock import monotonic
+from runtime.waiting import wait_for
 
 _NO_LOGIN = "28P01"
 TLS_REFUSED = "tls"
@@ -67,9 +67,9 @@ def _log_in(connection: pq.abc.PGconn, deadline: float) -> None:
         left_s = deadline - monotonic()
         if left_s <= 0:
             return
-        reads, writes = ([connection.socket], []) if status == pq.PollingStatus.READING else ([], [connection.socket])
+        is_reading = status == pq.PollingStatus.READING
         try:
-            select.select(reads, writes, [], left_s)
+            wait_for(connection.socket, left_s, reading=is_reading, writing=not is_reading)
             status = pq.PollingStatus(connection.connect_poll())
         except (OSError, ValueError, Error):
             # The socket is gone: libpq has closed it.

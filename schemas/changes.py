@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, overload
 
 from schemas.errors import TailraceError
-from schemas.large_values import LargeValue
+from schemas.large_values import FiledMessage, LargeValue
 from schemas.position import Position
 from schemas.table import TableName, TableSchema
 from schemas.types.logical import LogicalType
@@ -57,7 +57,7 @@ class WrittenForm(Protocol):
         """The class that writes them, one of `schemas.twin.WRITERS`."""
         ...
 
-    def take_out(self, message: bytes, least: int) -> tuple[bytes, list[LargeValue]]:
+    def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
         """Return the message with stand-ins for values of `least` bytes and more, and these; or none, where they do not
         stand in it as they are. Raises DECODE.
         """
@@ -145,21 +145,25 @@ class CopiedForm(WrittenForm, Protocol):
 class UnreadRows(Sequence[Row]):
     """Rows as a source has sent them, which are read when one is asked for. Raises DECODE then."""
 
-    __slots__ = ("_rows", "form", "packets")
+    __slots__ = ("_filed", "_rows", "form", "packets")
 
-    def __init__(self, form: CopiedForm, packets: list[bytes]) -> None:
+    def __init__(self, form: CopiedForm, packets: list[bytes], filed: FiledMessage | None = None) -> None:
+        """`filed` is a row that is alone, and not in memory."""
         self.form = form
         """What reads `packets`."""
         self.packets = packets
         """The rows as they came; empty once they are read: nothing is held twice."""
+        self._filed = filed
         self._rows: list[Row] | None = None
 
     @property
     def is_read(self) -> bool:
-        """Whether somebody has asked for a row."""
-        return self._rows is not None
+        """Whether somebody has asked for a row, or there are no packets to be had without."""
+        return self._rows is not None or self._filed is not None
 
     def __len__(self) -> int:
+        if self._filed is not None:
+            return 1
         return len(self.packets) if self._rows is None else len(self._rows)
 
     @overload
@@ -176,15 +180,17 @@ class UnreadRows(Sequence[Row]):
 
     def cut(self, least: int) -> list[LargeValue]:
         """Take values of `least` bytes and more out of a row that is alone and unread: it has stand-ins then."""
-        if len(self.packets) != 1 or len(self.packets[0]) < least:
+        row = self._filed if self._filed is not None else self.packets[0] if len(self.packets) == 1 else b""
+        if len(row) < least:
             return []
-        self.packets[0], values = self.form.take_out(self.packets[0], least)
+        packet, values = self.form.take_out(row, least)
+        self.packets, self._filed = [packet], None
         return values
 
     def _read(self) -> list[Row]:
         if self._rows is None:
-            self._rows = self.form.read(self.packets)
-            self.packets = []
+            self._rows = self.form.read(self.packets if self._filed is None else [bytes(self._filed)])
+            self.packets, self._filed = [], None
         return self._rows
 
 
@@ -230,7 +236,7 @@ class RowChanges:
     A log may leave them unread: then `messages` holds them for `form`, and the lists are made when one is asked for.
     """
 
-    __slots__ = ("_after", "_before", "_ops", "form", "left_out", "messages", "table", "txn")
+    __slots__ = ("_after", "_before", "_ops", "filed", "form", "left_out", "messages", "table", "txn")
 
     def __init__(
         self,
@@ -249,13 +255,15 @@ class RowChanges:
         """What reads `messages`."""
         self.messages: list[bytes] = []
         """The changes as the log holds them; empty once they are read."""
+        self.filed: FiledMessage | None = None
+        """One change that is alone, as the log holds it, and not in memory; None once it is read."""
         self.left_out = 0
         """Changes that the log has in the run beside these, and that filters have taken out."""
 
     @property
     def count(self) -> int:
         """How many changes these are."""
-        return len(self.messages) or len(self._ops)
+        return len(self.messages) or len(self._ops) or int(self.filed is not None)
 
     @property
     def ops(self) -> list[str]:
@@ -291,15 +299,16 @@ class RowChanges:
 
     def read(self) -> None:
         """Make the lists, unless they are made. Raises DECODE."""
-        if self.messages:
+        if self.messages or self.filed is not None:
             assert self.form is not None
             try:
-                changes = [self.form.read(message) for message in self.messages]
+                messages = self.messages if self.filed is None else [bytes(self.filed)]
+                changes = [self.form.read(message) for message in messages]
             except TailraceError as error:
                 self.place(error)
                 raise
             self._ops, self._before, self._after = map(list, zip(*changes, strict=True))
-            self.messages = []
+            self.messages, self.filed = [], None
 
     def place(self, error: TailraceError) -> None:
         """Let an error that a change raised say whose it is."""
@@ -310,6 +319,8 @@ class RowChanges:
         """Leave the first changes out."""
         if self.messages:
             del self.messages[:count]
+        elif self.filed is not None:
+            self.filed = None if count else self.filed
         else:
             for changes in (self._ops, self._before, self._after):
                 del changes[:count]
@@ -318,6 +329,8 @@ class RowChanges:
         """Append the changes of another run of the same table and transaction; tell whether that was possible: both
         must be read, or both unread in the same form.
         """
+        if self.filed is not None or other.filed is not None:
+            return False
         if self.messages and other.messages and self.form is other.form:
             self.messages += other.messages
         elif not self.messages and not other.messages:

@@ -12,7 +12,7 @@ from binascii import b2a_base64
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, overload
 
 import orjson
 
@@ -48,6 +48,21 @@ class LargeValue(NamedTuple):
     """Return the pieces, from the first one on, each time."""
 
 
+class FiledMessage(Protocol):
+    """A message of so many bytes that it is in a file; whoever asks for them gets them like those of `bytes`."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, at: int, /) -> int: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> bytes: ...
+    def __getitem__(self, at: int | slice, /) -> int | bytes: ...
+    def __bytes__(self) -> bytes: ...
+    def pieces(self, begin: int, size: int) -> Iterable[Buffer]:
+        """Return bytes from a place on, a piece at a time."""
+        ...
+
+
 class Place(NamedTuple):
     """Where the bytes of a value stand in a record."""
 
@@ -66,9 +81,11 @@ def new_stand_in() -> bytes:
     return _PREFIX + secrets.token_hex((STAND_IN_BYTES - len(_PREFIX)) // 2).encode()
 
 
-def value_of(content: memoryview, *, is_text: bool) -> LargeValue:
-    """Return a value that is in memory, as a part of something else; it is not copied."""
-    return LargeValue(new_stand_in(), is_text, len(content), partial(sliced, content))
+def value_of(message: bytes | FiledMessage, begin: int, size: int, *, is_text: bool) -> LargeValue:
+    """Return a value that is a part of a message; it is not copied."""
+    if isinstance(message, bytes):
+        return LargeValue(new_stand_in(), is_text, size, partial(sliced, memoryview(message)[begin : begin + size]))
+    return LargeValue(new_stand_in(), is_text, size, partial(message.pieces, begin, size))
 
 
 def sliced(content: Buffer) -> Iterator[memoryview]:

@@ -14,7 +14,7 @@ from capture.full_load.cuts import by_turns
 from capture.source import Chunk, UnreachableError
 from schemas.changes import CopiedForm, Row, UnreadRows
 from schemas.errors import ErrorKind, TailraceError
-from schemas.large_values import LargeValue
+from schemas.large_values import FiledMessage, LargeValue
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
 from schemas.table import TableSchema
@@ -54,7 +54,7 @@ class ReadForm:
         except _UNREADABLE as error:
             raise _unreadable(error, self._table) from error
 
-    def take_out(self, message: bytes, least: int) -> tuple[bytes, list[LargeValue]]:
+    def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
         """See `LoggedForm`."""
         cutting = Cutting(message, least)
         try:
@@ -188,7 +188,7 @@ def _batches(form: CopiedForm, packets: Iterable[Any], batch_rows: int) -> Itera
             if batch:
                 yield UnreadRows(form, batch)
                 batch, size = [], 0
-            rows = [UnreadRows(form, [packet])]
+            rows = [UnreadRows(form, [packet]) if isinstance(packet, bytes) else UnreadRows(form, [], packet)]
             del packet
             yield rows.pop()
             continue

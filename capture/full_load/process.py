@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 from multiprocessing.reduction import recv_handle
 
 from capture.full_load import worker as load_worker
 from capture.full_load.worker import Answer, Request, Rows, Taken
-from runtime.spool import Spool
+from runtime.spool import Spool, no_descriptor
 from schemas.settings import Settings
 
 END_TIMEOUT_S = 2.0
@@ -42,7 +43,13 @@ class ProcessWorker:
         answer: Answer = self._channel.recv()
         if isinstance(answer, Rows) and answer.kept:
             # The file follows at once.
-            answer = answer._replace(spool=Spool(recv_handle(self._channel)))
+            try:
+                answer = answer._replace(spool=Spool(recv_handle(self._channel)))
+            except (RuntimeError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                # (The kernel drops what it has no number for: then what was to come with the file lacks it.)
+                raise no_descriptor("a loader's large values could not be taken over") from error
             self._channel.send(Taken())
         return answer
 

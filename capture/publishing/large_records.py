@@ -69,13 +69,16 @@ class LargeRecords:
     def concerns(self, changes: RowChanges) -> bool:
         """Tell whether some change of a run may hold such a value."""
         messages = changes.messages
+        if changes.filed is not None:
+            return len(changes.filed) >= self._least_bytes
         return bool(messages) and max(map(len, messages)) >= self._least_bytes
 
     def apart(self, changes: RowChanges) -> Iterator[tuple[RowChanges, list[LargeValue]]]:
         """Yield an unread run in pieces: each change with large values alone, and these, for which it has stand-ins."""
         assert changes.form is not None, "it is unread"
         rest: list[bytes] = []
-        for message in changes.messages:
+        messages = changes.messages if changes.filed is None else [changes.filed]
+        for message in messages:
             if len(message) >= self._least_bytes:
                 small, values = changes.form.take_out(message, self._least_bytes)
                 if values:
@@ -83,8 +86,10 @@ class LargeRecords:
                         yield changes.unread(rest), []
                     yield changes.unread([small]), values
                     rest = []
-                    continue
-            rest.append(message)
+                else:
+                    rest.append(small)
+            else:
+                rest.append(bytes(message))
         if rest:
             yield changes.unread(rest), []
 

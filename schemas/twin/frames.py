@@ -12,6 +12,8 @@ Functions: PostgreSQL documentation, libpq, "Functions Associated with the COPY 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cython
 
 COMPILED = cython.compiled
@@ -32,9 +34,16 @@ class Frames:
         self.free = cython.cast(FreeMemory, free)  # noqa: F821
 
     def take(
-        self, connection: cython.size_t, out: list[bytes], count_max: cython.longlong, bytes_max: cython.longlong
+        self,
+        connection: cython.size_t,
+        out: list[bytes],
+        count_max: cython.longlong,
+        bytes_max: cython.longlong,
+        held_max: cython.longlong,
+        put: Callable[[memoryview], None],
     ) -> int:
-        """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes.
+        """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes, or one
+        of more than `held_max` has come, which `put` is given to look at.
 
         `connection` is the address of a `PGconn`. Return what libpq said last: a length, if there may be more; 0, if
         nothing more has arrived; -1 where the copy has ended, -2 for an error.
@@ -46,6 +55,11 @@ class Frames:
             if size <= 0:
                 break
             try:
+                if size > held_max:
+                    # It is libpq's own copy: nothing makes another one.
+                    with PyMemoryView_FromMemory(data, size, PyBUF_READ) as content:  # noqa: F821
+                        put(content)
+                    break
                 out.append(data[:size])
             finally:
                 self.free(data)

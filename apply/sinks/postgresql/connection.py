@@ -6,7 +6,6 @@ Statements without parameters go as one simple query, several at once.
 from __future__ import annotations
 
 import contextlib
-import select
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from apply.sinks.postgresql.errors import classified, classify
 from apply.sinks.postgresql.names import literal
 from apply.sinks.postgresql.rows import gathered, streamed
 from runtime.postgresql_login import TLS_REFUSED, why_refused
+from runtime.waiting import wait_for
 from schemas.changes import APPLIED_PREFIX
 from schemas.endpoints import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
@@ -194,8 +194,7 @@ class Link(RelationalLink):
         """Wait until the server has taken what was written: libpq would keep any amount of it."""
         raw = self.connection.pgconn
         while raw.flush():
-            readable, _, _ = select.select([raw.socket], [raw.socket], [])
-            if readable:
+            if wait_for(raw.socket, writing=True):
                 # It may have something to say first.
                 raw.consume_input()
 

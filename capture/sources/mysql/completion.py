@@ -59,4 +59,4 @@ def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[st
         f" where ({' or '.join(f'({condition})' for condition in conditions)}) and case {_PLACE} {meets} end"
     )
     read = compile_cells([reader("int", zero_dates), *(reader(c.native, zero_dates) for c in table.columns)])
-    return {row[0]: row[1:] for row in map(read, connection.packets(query))}
+    return {row[0]: row[1:] for row in map(read, map(bytes, connection.packets(query)))}

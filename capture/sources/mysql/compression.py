@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.connection import Packet, length_at
+from runtime.spool import HELD_BYTES_MAX, Spool, SpooledMessage
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import Buffer, sliced
 
 _PIECE_BYTES = 1 << 20
 _LIBRARIES = ("libzstd.so.1", "libzstd.so", "libzstd.1.dylib", "libzstd.dylib")
+
+_SIZED_BYTES = 13
+"""So many bytes of an event tell its size: the last four of them."""
 
 _END, _SIZE, _KIND = 0, 1, 2
 _ZSTD, _NONE = 0, 255
@@ -54,8 +59,9 @@ def is_available() -> bool:
     return True
 
 
-def payload_events(m: bytes, at: int, end: int) -> Iterator[bytes]:
-    """Yield the events in a transaction payload event, each behind a byte in place of the packet's status byte.
+def payload_events(m: Packet, at: int, end: int, directory: str | None = None) -> Iterator[Packet]:
+    """Yield the events in a transaction payload event, each behind a byte in place of the packet's status byte; large
+    ones are in files in `directory`.
 
     Raises ValueError for a payload that cannot be unpacked.
     """
@@ -68,18 +74,24 @@ def payload_events(m: bytes, at: int, end: int) -> Iterator[bytes]:
         if field == _KIND:
             kind, _ = length_at(m, at)
         at += size
-    content = m[at:end]
-    pieces = iter([content]) if kind == _NONE else _unpacked(content)
+    content: Iterable[bytes] = [m[at:end]] if isinstance(m, bytes) else m.pieces(at, end - at)
+    pieces = iter(content) if kind == _NONE else _unpacked(content)
     if kind not in (_NONE, _ZSTD):
         raise ValueError("a payload of an unknown compression")
     rest = b""
     for piece in pieces:
         rest += piece
         at = 0
-        while len(rest) - at >= 13:
-            size = int.from_bytes(rest[at + 9 : at + 13], "little")
+        while len(rest) - at >= _SIZED_BYTES:
+            size = int.from_bytes(rest[at + _SIZED_BYTES - 4 : at + _SIZED_BYTES], "little")
             if len(rest) - at < size:
-                break
+                if size <= HELD_BYTES_MAX:
+                    break
+                spool = Spool.make(directory)
+                rest = _file(spool, size, rest[at:], pieces)
+                at = 0
+                yield SpooledMessage(spool, 0, size, b"\0")
+                continue
             yield b"\0" + rest[at : at + size]
             at += size
         rest = rest[at:]
@@ -87,32 +99,66 @@ def payload_events(m: bytes, at: int, end: int) -> Iterator[bytes]:
         raise ValueError("a payload that ends within an event")
 
 
-def _unpacked(content: bytes) -> Iterator[bytes]:
+def _file(spool: Spool, size: int, begun: bytes, pieces: Iterator[bytes]) -> bytes:
+    """Write an event of so many bytes, of which some are there; return what follows it."""
+    piece = begun
+    while spool.size + len(piece) < size:
+        spool.write([piece])
+        found = next(pieces, None)
+        if found is None:
+            raise ValueError("a payload that ends within an event")
+        piece = found
+    left = size - spool.size
+    spool.write([piece[:left]])
+    return piece[left:]
+
+
+def _unpacked(content: Iterable[bytes]) -> Iterator[bytes]:
     library = _library()
     stream = library.ZSTD_createDStream()
     out = ctypes.create_string_buffer(_PIECE_BYTES)
-    held = ctypes.create_string_buffer(content, len(content))
-    source = _Buffer(ctypes.cast(held, ctypes.c_void_p), len(content), 0)
     try:
-        while True:
-            target = _Buffer(ctypes.cast(out, ctypes.c_void_p), _PIECE_BYTES, 0)
-            result = library.ZSTD_decompressStream(stream, ctypes.byref(target), ctypes.byref(source))
-            if library.ZSTD_isError(result):
-                raise ValueError("a payload that zstd cannot unpack")
-            if target.pos:
-                yield out.raw[: target.pos]
-            if source.pos >= source.size and target.pos < _PIECE_BYTES:
-                return
+        for piece in content:
+            held = ctypes.create_string_buffer(piece, len(piece))
+            source = _Buffer(ctypes.cast(held, ctypes.c_void_p), len(piece), 0)
+            while True:
+                target = _Buffer(ctypes.cast(out, ctypes.c_void_p), _PIECE_BYTES, 0)
+                result = library.ZSTD_decompressStream(stream, ctypes.byref(target), ctypes.byref(source))
+                if library.ZSTD_isError(result):
+                    raise ValueError("a payload that zstd cannot unpack")
+                if target.pos:
+                    yield out.raw[: target.pos]
+                if source.pos >= source.size and target.pos < _PIECE_BYTES:
+                    break
     finally:
         library.ZSTD_freeDStream(stream)
 
 
-def mariadb_unpacked(m: bytes) -> bytes:
-    """Unpack what MariaDB compressed: a byte with the algorithm and the length's length, the length, zlib's data."""
-    if m[0] & 0xF0 != 0x80:
+def mariadb_unpacked(m: Packet, at: int, end: int, directory: str | None = None) -> Packet:
+    """Unpack what MariaDB compressed: a byte with the algorithm and the length's length, the length, zlib's data. What
+    is large is in a file in `directory` then.
+    """
+    if m[at] & 0xF0 != 0x80:
         raise ValueError("an event of an unknown compression")
-    size = m[0] & 7
-    content = zlib.decompress(m[1 + size :])
-    if len(content) != int.from_bytes(m[1 : 1 + size], "big"):
-        raise ValueError("an event that unpacks to another length")
-    return content
+    begin = at + 1 + (m[at] & 7)
+    length = int.from_bytes(m[at + 1 : begin], "big")
+    if isinstance(m, bytes) and length <= HELD_BYTES_MAX:
+        content = zlib.decompress(m[begin:end])
+        if len(content) != length:
+            raise ValueError(_OTHER_LENGTH)
+        return content
+    unpacking = zlib.decompressobj()
+    spool = Spool.make(directory)
+    for piece in sliced(memoryview(m)[begin:end]) if isinstance(m, bytes) else m.pieces(begin, end - begin):
+        rest: Buffer = piece
+        while rest and not unpacking.eof:
+            # Zeros shrink to a thousandth.
+            spool.write([unpacking.decompress(rest, _PIECE_BYTES)])
+            rest = unpacking.unconsumed_tail
+    spool.write([unpacking.flush()])
+    if spool.size != length or not unpacking.eof:
+        raise ValueError(_OTHER_LENGTH)
+    return SpooledMessage.of(spool)
+
+
+_OTHER_LENGTH = "an event that unpacks to another length"

@@ -8,7 +8,6 @@ themselves, and the log's stream is the same packets again.
 from __future__ import annotations
 
 import re
-import select
 import socket
 import ssl
 from collections.abc import Iterator
@@ -17,8 +16,11 @@ from struct import Struct
 from typing import NoReturn
 
 from capture.sources.mysql import authentication
+from runtime.spool import Spool, SpooledMessage
+from runtime.waiting import wait_for
 from schemas.endpoints import MysqlSource, TlsMode
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import FiledMessage
 
 LONG_PASSWORD, LONG_FLAG, CONNECT_WITH_DB, PROTOCOL_41 = 1, 4, 8, 0x200
 SSL, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH = 0x800, 0x2000, 0x8000, 0x80000
@@ -29,6 +31,7 @@ UTF8MB4 = 45
 
 PACKET_MAX = 0xFFFFFF
 RECEIVE_BYTES = 256 << 10
+RECEIVE_LARGE_BYTES = 4 << 20
 STALL_S = 600.0
 """How long the server may take to send anything at all of an answer."""
 
@@ -43,7 +46,32 @@ _LOST = frozenset({1236, 1371, 1373, 1781, 1789, 1950, 1951, 1952, 1953, 1955})
 
 Cells = list[str | None]
 
+Packet = bytes | SpooledMessage
+"""A message of the server's. One of several packets of 16 MiB may be in a file."""
+
 _header = Struct("<I").unpack_from
+
+
+class _Large:
+    """A message of several packets, while they come: all but the last one are of 16 MiB."""
+
+    def __init__(self, spool: Spool | None) -> None:
+        """Without a spool it is kept in memory."""
+        self._spool = spool
+        self._parts: list[bytes] = []
+        self.left = 0
+        """Bytes of the packet at hand that are still to come."""
+        self.is_last = False
+
+    def add(self, content: memoryview) -> None:
+        if self._spool is not None:
+            self._spool.write([content])
+        else:
+            self._parts.append(bytes(content))
+        self.left -= len(content)
+
+    def whole(self) -> Packet:
+        return SpooledMessage.of(self._spool) if self._spool is not None else b"".join(self._parts)
 
 
 class Connection:
@@ -51,6 +79,9 @@ class Connection:
 
     def __init__(self, settings: MysqlSource) -> None:
         self._settings = settings
+        self._directory: str | None = None
+        self._files_large = False
+        self._large: _Large | None = None
         self._buffer = b""
         self._at = 0
         self._sequence = 0
@@ -77,7 +108,7 @@ class Connection:
     def rows(self, sql: str) -> list[Cells]:
         """Run a query and return its rows as text. Bytes that are no UTF-8 raise DECODE."""
         try:
-            return [_cells(packet) for packet in self.packets(sql)]
+            return [_cells(bytes(packet)) for packet in self.packets(sql)]
         except UnicodeDecodeError as error:
             raise TailraceError(ErrorKind.DECODE, "the server's answer is no UTF-8") from error
 
@@ -86,7 +117,11 @@ class Connection:
         rows = self.rows(sql)
         return rows[0][0] if rows else None
 
-    def packets(self, sql: str) -> Iterator[bytes]:
+    def file_large(self, directory: str | None) -> None:
+        """From now on leave large messages in files there: rows, and events of the log."""
+        self._directory, self._files_large = directory, True
+
+    def packets(self, sql: str) -> Iterator[Packet]:
         """Run a query and yield its rows as packets: each value a length-encoded string, or 0xFB for null."""
         self.send(bytes([COM_QUERY]) + sql.encode())
         head = self.receive()
@@ -99,10 +134,13 @@ class Connection:
             self.receive()
         self._end_of_part(self.receive())
         while True:
-            packet = self.receive()
-            if packet[0] == 0xFE and len(packet) < 9:
+            packets = [self._packet()]
+            if packets[0][0] == 0xFE and len(packets[0]) < 9:
                 return
-            yield packet
+            if packets[0][:1] == b"\xff":
+                raise error_of(bytes(packets[0]), "the server refused a statement")
+            # Whoever gets a row holds it alone.
+            yield packets.pop()
 
     # Packets.
 
@@ -113,7 +151,7 @@ class Connection:
 
     def receive(self) -> bytes:
         """Return the next packet; raise what the server reports instead."""
-        packet = self._packet()
+        packet = bytes(self._packet())
         if packet[:1] == b"\xff":
             raise error_of(packet, "the server refused a statement")
         return packet
@@ -124,35 +162,59 @@ class Connection:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until something has arrived, or for a time."""
-        select.select([self._socket], [], [], timeout_s)
+        wait_for(self._socket.fileno(), timeout_s)
 
-    def poll(self) -> bytes | None:
+    def poll(self) -> Packet | None:
         """Return a packet if one is there, without waiting; None otherwise. For a connection that is not blocking."""
         buffer, at = self._buffer, self._at
-        if len(buffer) - at >= 4:
+        if len(buffer) - at >= 4 and self._large is None:
             size = _header(buffer, at)[0] & PACKET_MAX
             if size < PACKET_MAX and len(buffer) - at >= size + 4:
                 self._at = at + 4 + size
                 return buffer[at + 4 : at + 4 + size]
         return self._poll_slowly()
 
-    def _poll_slowly(self) -> bytes | None:
+    def _poll_slowly(self) -> Packet | None:
         while True:
-            parts, at = [], self._at
-            while len(self._buffer) - at >= 4:
-                size = _header(self._buffer, at)[0] & PACKET_MAX
-                if len(self._buffer) - at < size + 4:
-                    break
-                parts.append(self._buffer[at + 4 : at + 4 + size])
-                at += 4 + size
-                if size < PACKET_MAX:
-                    self._at = at
-                    return b"".join(parts)
             missing = 0
-            if len(self._buffer) - at >= 4:
-                missing = (_header(self._buffer, at)[0] & PACKET_MAX) + 4 - (len(self._buffer) - at)
+            if self._large is None and len(self._buffer) - self._at >= 4:
+                size = _header(self._buffer, self._at)[0] & PACKET_MAX
+                missing = size + 4 - (len(self._buffer) - self._at)
+                if size == PACKET_MAX:
+                    self._begin_large()
+                elif missing <= 0:
+                    self._at += 4 + size
+                    return self._buffer[self._at - size : self._at]
+            if self._large is not None:
+                packet = self._go_on(self._large)
+                if packet is not None:
+                    return packet
+                missing = min(self._large.left, RECEIVE_LARGE_BYTES)
             if not self._receive_more(missing):
                 return None
+
+    def _begin_large(self) -> None:
+        self._large = _Large(Spool.make(self._directory) if self._files_large else None)
+
+    def _go_on(self, large: _Large) -> Packet | None:
+        """Take over what has arrived of a large message; return it when it is whole."""
+        while large.left or not large.is_last:
+            if not large.left:
+                if len(self._buffer) - self._at < 4:
+                    return None
+                header = _header(self._buffer, self._at)[0]
+                large.left = header & PACKET_MAX
+                large.is_last = large.left < PACKET_MAX
+                self._sequence = (header >> 24) + 1 & 0xFF
+                self._at += 4
+                continue
+            content = memoryview(self._buffer)[self._at : self._at + large.left]
+            if not content:
+                return None
+            self._at += len(content)
+            large.add(content)
+        self._large = None
+        return large.whole()
 
     def _receive_more(self, missing: int) -> bool:
         """Take from the socket what is there, and more if a packet lacks it. False: nothing is there."""
@@ -173,19 +235,23 @@ class Connection:
             self._buffer, self._at = b"".join(parts), 0
         return bool(got)
 
-    def _packet(self) -> bytes:
-        parts = []
-        while True:
-            self._require(4)
-            header = _header(self._buffer, self._at)[0]
-            size = header & PACKET_MAX
-            self._sequence = (header >> 24) + 1 & 0xFF
-            self._at += 4
-            self._require(size)
-            parts.append(self._buffer[self._at : self._at + size])
-            self._at += size
-            if size < PACKET_MAX:
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+    def _packet(self) -> Packet:
+        self._require(4)
+        header = _header(self._buffer, self._at)[0]
+        size = header & PACKET_MAX
+        if size == PACKET_MAX:
+            self._begin_large()
+            while self._large is not None:
+                packet = self._go_on(self._large)
+                if packet is not None:
+                    return packet
+                if not self._receive_more(min(self._large.left, RECEIVE_LARGE_BYTES)):
+                    self._broken(None)
+        self._sequence = (header >> 24) + 1 & 0xFF
+        self._at += 4
+        self._require(size)
+        self._at += size
+        return self._buffer[self._at - size : self._at]
 
     def _require(self, size: int) -> None:
         missing = size - (len(self._buffer) - self._at)
@@ -319,7 +385,7 @@ class Connection:
 
     def _authenticate(self, plugin: str, password: bytes, *, is_private: bool) -> None:
         while True:
-            packet = self._packet()
+            packet = bytes(self._packet())
             if packet[0] == 0:
                 return
             if packet[0] == 0xFF:
@@ -376,7 +442,7 @@ def kind_of(code: int) -> ErrorKind:
     return ErrorKind.PREREQUISITE
 
 
-def length_at(m: bytes, at: int) -> tuple[int, int]:
+def length_at(m: bytes | FiledMessage, at: int) -> tuple[int, int]:
     """Read a length-encoded integer: its value and where it ends."""
     first = m[at]
     if first < 0xFB:

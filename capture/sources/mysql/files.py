@@ -12,6 +12,7 @@ import re
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
+from capture.sources.mysql.connection import Packet
 from capture.sources.mysql.refusals import RELOAD
 from schemas.errors import ErrorKind, TailraceError
 
@@ -79,12 +80,12 @@ class FileOffset:
         self.offset = self._seen
         self._in_transaction = False
 
-    def see(self, m: bytes, until: int) -> None:
+    def see(self, m: Packet, until: int) -> None:
         """Go on with a packet of the log's stream. The first event of a transaction is for `begin`.
 
         Raises SOURCE_LOG_LOST if the file is another one than that of the place.
         """
-        time_s, kind, _, _, end, flags = binlog.header(m, 1)
+        time_s, kind, _, _, end, flags = binlog.header(m[: 1 + binlog.HEADER_BYTES], 1)
         if kind == binlog.ROTATE:
             at = 1 + binlog.HEADER_BYTES
             file = m[at + 8 : until].decode()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from struct import Struct, calcsize
 from typing import Any
 
+from capture.cutting import Cutting
 from capture.sources.mysql.refusals import read_errors
 from capture.sources.mysql.rows import MappedReader, Rows
-from capture.sources.mysql.types import NAMES
+from capture.sources.mysql.types import NAMES, Reader
+from runtime.spool import HELD_BYTES_MAX, SpooledMessage
 from schemas.changes import Row
-from schemas.large_values import LargeValue
+from schemas.large_values import STAND_IN_BYTES, FiledMessage, LargeValue, may_be_large
 from schemas.twin import built, kinds
+from schemas.types import Family
 
 _OPS = {ord("I"): "c", ord("U"): "u", ord("D"): "d"}
 _LETTERS = {"c": b"I", "u": b"U", "d": b"D"}
@@ -26,9 +29,15 @@ class ImageForm:
     writer = "ImageWriter"
     lines = None
 
-    def __init__(self, columns: Sequence[MappedReader], rows: Callable[[bytes, bytes], Rows], cutting: Any) -> None:
-        """`columns` are the log's; `rows` returns the reader of an event by the bitmaps of its images; `cutting` is
-        the module of the twin.
+    def __init__(
+        self,
+        columns: Sequence[MappedReader],
+        rows: Callable[[bytes, bytes], Rows],
+        cutting: Any,
+        key: Collection[int] = (),
+    ) -> None:
+        """`columns` are the log's, and `key` the places of those in the key; `rows` returns the reader of an event by
+        the bitmaps of its images; `cutting` is the module of the twin, None without.
         """
         self._columns = columns
         self._kept = [column for column in columns if column.place is not None]
@@ -37,7 +46,18 @@ class ImageForm:
         self._every = self._mask.to_bytes((len(columns) + 7) // 8, "little")
         self._prefixes = bytes(column.prefix for column in columns)
         self._sizes = bytes(0 if column.prefix else calcsize("<" + column.reader.code) for column in columns)
-        self._cutter = cutting.Cutter(self._prefixes, self._sizes)
+        self._takeable = {
+            i: column.reader.log == "x.decode()"
+            for i, column in enumerate(columns)
+            if column.place is not None and column.place not in key and _stands_as_it_is(column.reader)
+        }
+        """The columns whose values stand in images as they do in records; and of each, whether it is a text."""
+        self._cutter = None if cutting is None else cutting.Cutter(self._prefixes, self._sizes)
+
+    @property
+    def is_for_twin(self) -> bool:
+        """Whether small changes are to be left unread, too: without the twin it costs less to read them."""
+        return self._cutter is not None and bool(self._kept)
 
     def is_whole(self, bitmap: bytes) -> bool:
         """Tell whether an image has all columns."""
@@ -45,7 +65,32 @@ class ImageForm:
 
     def cut(self, op: str, m: bytes, at: int, end: int) -> list[bytes]:
         """Return the messages of the changes in an event, whose rows stand from `at` to `end`. Raises ValueError."""
+        assert self._cutter is not None, "it is for the twin"
         return self._cutter.cut(_LETTERS[op], m, at, end)  # type: ignore[no-any-return]
+
+    def cut_large(self, op: str, m: SpooledMessage, at: int, end: int) -> Iterator[bytes | SpooledMessage]:
+        """Yield the same of an event that is in a file, and so are the messages of large changes then."""
+        while at < end:
+            begin = at
+            for _ in range(2 if op == "u" else 1):
+                *_, (_, _, at) = self._values(m, at)
+            if at > end:
+                raise ValueError("an event that ends within a row")
+            message = m.part(begin, at, _LETTERS[op])
+            yield message if len(message) > HELD_BYTES_MAX else bytes(message)
+
+    def _values(self, m: bytes | FiledMessage, at: int) -> Iterator[tuple[int, int, int]]:
+        """Yield of each value of an image its column, where it begins, and where it ends; at last the image's end."""
+        size = len(self._every)
+        nulls = int.from_bytes(m[at : at + size], "little")
+        at += size
+        for i, (prefix, fixed) in enumerate(zip(self._prefixes, self._sizes, strict=True)):
+            if nulls >> i & 1:
+                continue
+            begin = at + prefix
+            at = begin + (int.from_bytes(m[at:begin], "little") if prefix else fixed)
+            yield i, begin, at
+        yield len(self._sizes), at, at
 
     def read(self, message: bytes) -> tuple[str, Row | None, Row | None]:
         """See `LoggedForm`."""
@@ -55,9 +100,21 @@ class ImageForm:
             (before,), (after,) = read(message, 1, len(message))
         return op, before, after
 
-    def take_out(self, message: bytes, _least: int) -> tuple[bytes, list[LargeValue]]:
+    def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
         """See `LoggedForm`."""
-        return message, []
+        cutting = Cutting(message, least)
+        at = 1
+        with read_errors(lambda: ""):
+            while at < len(message):
+                for column, begin, end in self._values(message, at):
+                    if end > len(message):
+                        raise ValueError("a value that goes beyond its message")
+                    if end - begin >= least and column in self._takeable:
+                        prefix = self._prefixes[column]
+                        head = STAND_IN_BYTES.to_bytes(prefix, "little")
+                        cutting.take(begin - prefix, begin, end, head, is_text=self._takeable[column])
+                    at = end
+        return cutting.cut()
 
     def kind(self, column: int) -> int | None:
         """See `LoggedForm`."""
@@ -87,9 +144,14 @@ class ImageForm:
         }
 
 
-def image_form(columns: Sequence[MappedReader], rows: Callable[[bytes, bytes], Rows]) -> ImageForm | None:
-    """Return the form of a table's changes, or None where they are to be read: without the twin that costs less."""
-    cutting = built("cutting")
-    if cutting is None or built("images") is None or not any(column.place is not None for column in columns):
-        return None
-    return ImageForm(columns, rows, cutting)
+def image_form(
+    columns: Sequence[MappedReader], rows: Callable[[bytes, bytes], Rows], key: Collection[int]
+) -> ImageForm:
+    """Return the form of a table's changes, for the twin if it is built."""
+    return ImageForm(columns, rows, built("cutting") if built("images") is not None else None, key)
+
+
+def _stands_as_it_is(reader: Reader) -> bool:
+    return (reader.log == "x" and reader.type.family is Family.BYTES) or (
+        reader.log == "x.decode()" and may_be_large(reader.type.family)
+    )

@@ -15,6 +15,7 @@ from capture.source import DDL_PREFIX
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
 from capture.sources.mysql.compression import payload_events
+from capture.sources.mysql.connection import Packet
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.position import Place, format_position, position_of, since_of
@@ -100,7 +101,7 @@ class MysqlLog:
         """Changes of the open transaction that were returned or skipped."""
         self._checksum_bytes = 0
         self._maps = Maps(versions, is_mariadb=isinstance(place, MariadbGtids), skips_applied=skips_applied)
-        self._nested: Iterator[bytes] | None = None
+        self._nested: Iterator[Packet] | None = None
         """The events of a compressed transaction that are still to come."""
         self._reported = self._ended
         self._heartbeat_at = self._heard_at = monotonic()
@@ -152,7 +153,7 @@ class MysqlLog:
                 return
             self._heard_at = monotonic()
             if m[0]:
-                raise end_of_stream(m)
+                raise end_of_stream(bytes(m))
             size += len(m)
             end = len(m) - self._checksum_bytes
             if self._is_elsewhere:
@@ -162,10 +163,10 @@ class MysqlLog:
                 self._file.see(m, end)
             rows += self._on_event(m[5], m, end, out)
 
-    def _on_event(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
+    def _on_event(self, kind: int, m: Packet, end: int, out: list[Change]) -> int:
         """Handle one event; return how many rows it brought."""
         if self._prepared.open is not None and (kind in OPS or kind == binlog.TABLE_MAP):
-            self._prepared.keep(m[:end])
+            self._prepared.keep(m[:end] if isinstance(m, bytes) else m)
         elif kind in OPS:
             return self._on_rows(kind, m, end, out)
         elif kind == binlog.TABLE_MAP:
@@ -175,11 +176,11 @@ class MysqlLog:
         elif kind in (binlog.QUERY, binlog.QUERY_COMPRESSED):
             self._on_query(kind, m[:end], out)
         elif kind in _GTIDS or (kind == binlog.ANONYMOUS_GTID and self._file is not None):
-            self._start(read_gtid(kind, m, end), m)
+            self._start(read_gtid(kind, m, end), bytes(m))
         elif kind == binlog.FORMAT_DESCRIPTION:
             self._checksum_bytes = checksum_bytes(m)
         elif kind == binlog.TRANSACTION_PAYLOAD:
-            self._nested = payload_events(m, _BODY, end)
+            self._nested = payload_events(m, _BODY, end, self._stream.directory)
         elif kind == binlog.XA_PREPARE:
             self._on_prepared(m[:end], out)
         elif kind in REFUSED:
@@ -307,7 +308,7 @@ class MysqlLog:
         self._is_elsewhere, self._has_found = True, False
         self._go_to(self._read_place(prepared.before))
 
-    def _on_earlier_event(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
+    def _on_earlier_event(self, kind: int, m: Packet, end: int, out: list[Change]) -> int:
         """Handle an event of the part of the log that the stream has gone back to."""
         if kind in _GTIDS or kind == binlog.ANONYMOUS_GTID:
             gtid = read_gtid(kind, m, end)
@@ -340,14 +341,19 @@ class MysqlLog:
             out += changes
             self._maps.forget(changes)
 
-    def _on_rows(self, kind: int, m: bytes, end: int, out: list[Change]) -> int:
+    def _on_rows(self, kind: int, m: Packet, end: int, out: list[Change]) -> int:
         resolved = self._maps.find(m[_BODY : _BODY + 6])
         table, txn = resolved.table, self._txn
         if table is None:
             return 0
         if txn is None:
             raise ValueError("a change outside a transaction")
-        run = read_rows(resolved, table, kind, m, end, txn)
+        count = 0
+        for run in read_rows(resolved, table, kind, m, end, txn, self._stream.directory):
+            count += self._add_run(run, out)
+        return count
+
+    def _add_run(self, run: RowChanges, out: list[Change]) -> int:
         count = run.count
         self._returned += count
         if self._skip:
@@ -358,7 +364,9 @@ class MysqlLog:
             self._begin(out)
             make_whole(run, self._complete)
             last = out[-1] if out else None
-            if not (isinstance(last, RowChanges) and last.table is table and last.txn is txn and last.join(run)):
+            if not (
+                isinstance(last, RowChanges) and last.table is run.table and last.txn is run.txn and last.join(run)
+            ):
                 out.append(run)
         return count
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from capture.sources.mysql import binlog
+from capture.sources.mysql.connection import Packet
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.statements import Effect, read_statement, read_xid
@@ -72,12 +73,12 @@ class PreparedTransactions:
         """A group begins that will be prepared."""
         self.open = Prepared(before, transaction, time_s)
 
-    def keep(self, event: bytes) -> None:
+    def keep(self, event: Packet) -> None:
         """Keep an event of the open group, if there is room."""
         assert self.open is not None
         if self.open.events is None:
             return
-        if self._byte_count + len(event) > KEPT_BYTES_MAX:
+        if not isinstance(event, bytes) or self._byte_count + len(event) > KEPT_BYTES_MAX:
             self._byte_count -= self.open.byte_count
             self.open.events, self.open.byte_count = None, 0
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 
-from capture.sources.mysql.connection import Connection, connect
+from capture.sources.mysql.connection import Connection, Packet, connect
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
 from capture.sources.mysql.position import Place
@@ -27,7 +27,9 @@ _GTIDS_FOLLOW = 4
 class LogStream:
     """The events after a place. Each is returned with its header, without the protocol's status byte."""
 
-    def __init__(self, settings: MysqlSource, server_id: int) -> None:
+    def __init__(self, settings: MysqlSource, server_id: int, directory: str | None = None) -> None:
+        """Large events wait in files in `directory`."""
+        self.directory = directory
         self._settings = settings
         self._server_id = server_id
         self._connection: Connection | None = None
@@ -46,6 +48,7 @@ class LogStream:
         """
         self.close()
         connection = self._connection = connect(self._settings)
+        connection.file_large(self.directory)
         names = ("source", "master") if not connection.is_mariadb else ("master",)
         for name in names:
             # That we know of checksums; those that the log has are sent all the same. Both spellings: which one counts
@@ -80,7 +83,7 @@ class LogStream:
             )
         connection.set_blocking(blocking=False)
 
-    def poll(self) -> bytes | None:
+    def poll(self) -> Packet | None:
         """Return the next packet if it is there: a status byte, then an event. Raises what the server reports."""
         return self.connection.poll()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
-from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.connection import Packet, length_at
+from capture.sources.mysql.images import ImageForm
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
 from schemas.changes import APPLIED_TABLE, UNCHANGED, RowChanges, SchemaChange, Transaction
@@ -97,8 +98,49 @@ class Maps:
         self._marks.clear()
 
 
-def read_rows(resolved: Resolved, table: TableSchema, kind: int, m: bytes, end: int, txn: Transaction) -> RowChanges:
-    """Return the changes in an event of a table that is wanted; unread, if the compiled twin can have them so."""
+def read_rows(
+    resolved: Resolved,
+    table: TableSchema,
+    kind: int,
+    m: Packet,
+    end: int,
+    txn: Transaction,
+    directory: str | None = None,
+) -> Sequence[RowChanges]:
+    """Return the changes in an event of a table that is wanted; unread, if the compiled twin can have them so.
+
+    Where that takes more memory than such changes should, large ones stay unread in files in `directory`, each by
+    itself; but those whose images lack columns, or have JSON values in part, are read in memory.
+    """
+    op, old, new, at = _head(kind, m)
+    if kind in _COMPRESSED:
+        m, at = mariadb_unpacked(m, at, end, directory), 0
+        end = len(m)
+    form = resolved.form
+    is_whole = kind != binlog.PARTIAL_UPDATE_ROWS and all(form.is_whole(image) for image in (old, new) if image)
+    if not isinstance(m, bytes) and is_whole:
+        return [_unread(table, txn, form, message) for message in form.cut_large(op, m, at, end)]
+    m = bytes(m)
+    if form.is_for_twin and is_whole:
+        changes = RowChanges(table, txn)
+        changes.form, changes.messages = form, form.cut(op, m, at, end)
+        return [changes]
+    before, after = resolved.rows(old, new, is_partial=kind == binlog.PARTIAL_UPDATE_ROWS)(m, at, end)
+    return [RowChanges(table, txn, [op] * len(before), before, after)]
+
+
+def _unread(table: TableSchema, txn: Transaction, form: ImageForm, message: Packet) -> RowChanges:
+    changes = RowChanges(table, txn)
+    changes.form = form
+    if isinstance(message, bytes):
+        changes.messages = [message]
+    else:
+        changes.filed = message
+    return changes
+
+
+def _head(kind: int, m: Packet) -> tuple[str, bytes, bytes, int]:
+    """Return what an event does to its rows, the bitmaps of their images, and where they begin."""
     at = _BODY + 8
     if kind in _SECOND_FORM:
         at += int.from_bytes(m[at : at + 2], "little")
@@ -111,16 +153,7 @@ def read_rows(resolved: Resolved, table: TableSchema, kind: int, m: bytes, end: 
     if op == "u":
         new = m[at : at + size]
         at += size
-    if kind in _COMPRESSED:
-        m, at = mariadb_unpacked(m[at:end]), 0
-        end = len(m)
-    form, is_partial = resolved.form, kind == binlog.PARTIAL_UPDATE_ROWS
-    if form is not None and not is_partial and all(form.is_whole(image) for image in (old, new) if image):
-        changes = RowChanges(table, txn)
-        changes.form, changes.messages = form, form.cut(op, m, at, end)
-        return changes
-    before, after = resolved.rows(old, new, is_partial=is_partial)(m, at, end)
-    return RowChanges(table, txn, [op] * len(before), before, after)
+    return op, old, new, at
 
 
 def make_whole(changes: RowChanges, complete: Callable[[RowChanges], None]) -> None:
@@ -128,7 +161,7 @@ def make_whole(changes: RowChanges, complete: Callable[[RowChanges], None]) -> N
 
     Raises PREREQUISITE where a row without a key cannot be told.
     """
-    if changes.messages:
+    if changes.messages or changes.filed is not None:
         return
     is_insert = changes.ops[0] == "c"
     rows = changes.after if is_insert else changes.before if changes.table.full_before else ()

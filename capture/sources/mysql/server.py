@@ -269,7 +269,7 @@ def _try(stream: LogStream, behind: Place, position: Position) -> None:
             if m is None:
                 stream.connection.wait(0.2)
             elif m[0] == 0xFF:
-                error = error_of(m, "the log does not go on from here")
+                error = error_of(bytes(m), "the log does not go on from here")
                 error.position = format_position(position)
                 if error.kind is ErrorKind.SOURCE_LOG_LOST:
                     error.remedy = (

@@ -17,7 +17,7 @@ from capture.source import Chunk
 from capture.sources.mysql import segments
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.cells import CellForm
-from capture.sources.mysql.connection import Connection, connect, identifier, literal
+from capture.sources.mysql.connection import Connection, Packet, connect, identifier, literal
 from capture.sources.mysql.filters import condition
 from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.natives import parse_native
@@ -109,13 +109,17 @@ def _commits(connection: Connection) -> set[tuple[str | None, ...]]:
 class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     """Reads tables in chunks over a connection of its own. Implements `capture.source.SnapshotReader`."""
 
-    def __init__(self, settings: MysqlSource) -> None:
+    def __init__(self, settings: MysqlSource, directory: str | None = None) -> None:
+        """Large rows wait in files in `directory`."""
         super().__init__()
+        self._directory = directory
         self._settings = settings
         self._catalog = Catalog(self._connected)
 
     def _connect(self) -> Connection:
-        return connect(self._settings)
+        connection = connect(self._settings)
+        connection.file_large(self._directory)
+        return connection
 
     def _is_closed(self, connection: Connection) -> bool:
         return connection.is_closed
@@ -144,7 +148,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
 
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[CopiedForm, Iterable[bytes]]:
+    ) -> tuple[CopiedForm, Iterable[Packet]]:
         self._snapshot = MysqlSnapshot(self._placed(connection).size)
         # The first touch of the table: from here on its definition cannot change under us.
         connection.run(f"select 1 from {quoted(table.name)} limit 0")

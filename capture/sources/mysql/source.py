@@ -34,19 +34,25 @@ def open_source(settings: Settings) -> Source:
     """Connect to the source. Raises SOURCE_CONNECTION, PREREQUISITE or CONFIGURATION."""
     section = cast("MysqlSource", settings.source)
     server_id = section.server_id or default_server_id(settings.name)
-    return MysqlServer(section, server_id, skips_applied=settings.loopback_prevention)
+    directory = settings.capture.state_directory
+    return MysqlServer(section, server_id, skips_applied=settings.loopback_prevention, directory=directory)
 
 
 def open_snapshot_reader(settings: Settings) -> SnapshotReader:
     """Return a reader that connects when it is first asked for something."""
-    return MysqlSnapshotReader(cast("MysqlSource", settings.source))
+    return MysqlSnapshotReader(cast("MysqlSource", settings.source), settings.capture.state_directory)
 
 
 class MysqlServer:
     """One server. Its catalogue connection is opened again where it broke between two calls."""
 
-    def __init__(self, settings: MysqlSource, server_id: int, *, skips_applied: bool = False) -> None:
-        """`skips_applied`: leave out the transactions that appliers have marked."""
+    def __init__(
+        self, settings: MysqlSource, server_id: int, *, skips_applied: bool = False, directory: str | None = None
+    ) -> None:
+        """`skips_applied`: leave out the transactions that appliers have marked. Large events wait in files in
+        `directory`.
+        """
+        self._directory = directory
         self._settings = settings
         self._skips_applied = skips_applied
         self._server_id = server_id
@@ -184,7 +190,7 @@ class MysqlServer:
             self._connection = None
 
     def _stream(self) -> LogStream:
-        return LogStream(self._settings, self._server_id)
+        return LogStream(self._settings, self._server_id, self._directory)
 
     def _facts(self) -> ServerFacts:
         return server.read_facts(self._connected())

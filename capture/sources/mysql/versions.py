@@ -32,11 +32,12 @@ class Resolved:
     columns: tuple[MappedReader, ...] = ()
     readers: dict[tuple[bytes, bytes, bool], Rows] = field(default_factory=dict)
     """By the bitmaps of the images, and by whether JSON values may stand there in part."""
-    form: ImageForm | None = field(init=False)
-    """How rows that have all columns can be left unread; None: they cannot."""
+    form: ImageForm = field(init=False)
+    """How rows that have all columns can be left unread."""
 
     def __post_init__(self) -> None:
-        self.form = image_form(self.columns, self.rows)
+        key = self.table.key if self.table is not None else ()
+        self.form = image_form(self.columns, self.rows, key)
 
     def rows(self, before: bytes, after: bytes, *, is_partial: bool = False) -> Rows:
         """Return the reader of a row event with these bitmaps; an empty one stands for an image that is not there."""

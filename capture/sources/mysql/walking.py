@@ -9,7 +9,7 @@ from typing import NamedTuple
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid, Query
 from capture.sources.mysql.compression import mariadb_unpacked, payload_events
-from capture.sources.mysql.connection import error_of
+from capture.sources.mysql.connection import Packet, error_of
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.replication import LogStream
@@ -36,18 +36,19 @@ class Event(NamedTuple):
     time_s: int
 
 
-def read_gtid(kind: int, m: bytes, end: int) -> Gtid | None:
+def read_gtid(kind: int, m: Packet, end: int) -> Gtid | None:
     """Return what an event says that begins a transaction; None for others."""
     if kind in (binlog.GTID, binlog.ANONYMOUS_GTID):
         return binlog.parse_gtid(m[:end], _BODY)
     if kind == binlog.TAGGED_GTID:
         return binlog.parse_tagged_gtid(m[:end], _BODY)
     if kind == binlog.MARIADB_GTID:
-        return binlog.parse_mariadb_gtid(m, _BODY, binlog.header(m, 1)[2])
+        event = bytes(m)
+        return binlog.parse_mariadb_gtid(event, _BODY, binlog.header(event, 1)[2])
     return None
 
 
-def checksum_bytes(m: bytes) -> int:
+def checksum_bytes(m: Packet) -> int:
     """Return how long the checksum is behind each event that follows this FORMAT_DESCRIPTION, of which a stream's first
     ROTATE comes before. The event's own is always there, and before it a byte that tells.
     """
@@ -58,7 +59,8 @@ def read_query(kind: int, m: bytes) -> Query:
     """Return the statement of an event that holds one."""
     query = binlog.parse_query(m, _BODY)
     if kind == binlog.QUERY_COMPRESSED:
-        text = mariadb_unpacked(binlog.query_bytes(m, _BODY)).decode("utf-8", "replace")
+        packed = binlog.query_bytes(m, _BODY)
+        text = bytes(mariadb_unpacked(packed, 0, len(packed))).decode("utf-8", "replace")
         return query._replace(text=text)
     return query
 
@@ -82,24 +84,29 @@ def walk(stream: LogStream, place: Place) -> Generator[Event | None, None, None]
                 continue
             heard_at = monotonic()
             if m[0]:
-                raise error_of(m, "reading the log")
-            seconds, kind, *_ = binlog.header(m, 1)
+                raise error_of(bytes(m), "reading the log")
+            seconds, kind, *_ = binlog.header(m[:_BODY], 1)
             if kind == binlog.FORMAT_DESCRIPTION:
                 checksum = checksum_bytes(m)
-            m = m[: len(m) - checksum]
-            gtid = read_gtid(kind, m, len(m))
+            end = len(m) - checksum
+            gtid = read_gtid(kind, m, end)
             if gtid is not None:
                 if isinstance(place, FileOffset):
                     place.end()
                 before = place.text()
                 transaction = place.begin(gtid)
             elif isinstance(place, FileOffset):
-                place.see(m, len(m))
-            nested = payload_events(m, _BODY, len(m)) if kind == binlog.TRANSACTION_PAYLOAD else ()
-            for content in (m, *nested):
-                yield Event(content[5], content, gtid, before, transaction, seconds)
+                place.see(m, end)
+            yield Event(kind, _shown(kind, m, end), gtid, before, transaction, seconds)
+            for nested in payload_events(m, _BODY, end, stream.directory) if kind == binlog.TRANSACTION_PAYLOAD else ():
+                yield Event(nested[5], _shown(nested[5], nested, len(nested)), gtid, before, transaction, seconds)
     finally:
         stream.close()
+
+
+def _shown(kind: int, m: Packet, end: int) -> bytes:
+    """Return an event as those see it who do not look at rows, which may be in a file."""
+    return m[:end] if isinstance(m, bytes) or kind in (binlog.QUERY, binlog.QUERY_COMPRESSED) else m[:_BODY]
 
 
 def find_time(stream: LogStream, begin: Place, end: int, committed_from_us: int) -> str:

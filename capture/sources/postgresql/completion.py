@@ -106,4 +106,4 @@ def _look_up(
     query = f"copy (select {selected} from {name} as t where ({names}) in ({values})) to stdout (format binary)"
     width = len(table.key)
     with classified("completing rows"):
-        return {row[:width]: row[width:] for row in map(read, copy_rows(connection, query))}
+        return {row[:width]: row[width:] for row in map(read, map(bytes, copy_rows(connection, query)))}

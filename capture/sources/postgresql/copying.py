@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,9 +13,11 @@ from capture.full_load.chunk_reader import ReadForm
 from capture.sources.postgresql.catalog import ColumnType
 from capture.sources.postgresql.connection import error_of, identifier
 from capture.sources.postgresql.cutting import cut_tuple, takeable
-from capture.sources.postgresql.frames import take
+from capture.sources.postgresql.frames import Filing, take
 from capture.sources.postgresql.rows import COPY_BINARY, column_lines, row_expression, twin_kind, value_reader
 from capture.sources.postgresql.types import Reader, Types, text_expression
+from runtime.spool import SpooledMessage
+from runtime.waiting import wait_for
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableSchema
@@ -83,8 +84,10 @@ def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
     return text_expression(types, kind.oid, name) if column.type.family is Family.TEXT else name
 
 
-def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str) -> Iterator[bytes]:
-    """Run a binary `copy … to stdout` and yield its tuples. Raises by kind.
+def copy_rows(
+    connection: psycopg.Connection[tuple[object, ...]], statement: str, filing: Filing | None = None
+) -> Iterator[bytes | SpooledMessage]:
+    """Run a binary `copy … to stdout` and yield its tuples; large ones are in files then. Raises by kind.
 
     The server sends one tuple in each message, with the header before the first (`copyto.c`).
     """
@@ -94,15 +97,21 @@ def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str
     result = raw.get_result()
     if result is None or result.status != pq.ExecStatus.COPY_OUT:
         raise _ended(raw, result)
+    filing = filing or Filing(None)
     messages: list[bytes] = []
     is_first, state = True, 1
     while state >= 0:
-        state = take(raw, messages, TAKEN_MAX, TAKEN_BYTES_MAX)
-        if is_first and messages:
+        state = take(raw, messages, TAKEN_MAX, TAKEN_BYTES_MAX, filing)
+        large = filing.pop()
+        if is_first and (messages or large is not None):
             is_first = False
-            if not messages[0].startswith(_SIGNATURE):
+            first = messages[0] if messages else large
+            if first is None or first[: len(_SIGNATURE)] != _SIGNATURE:
                 raise ValueError("a binary COPY without its signature")
-            messages[0] = messages[0][_HEADER_BYTES:]
+            if messages:
+                messages[0] = messages[0][_HEADER_BYTES:]
+            elif large is not None:
+                large = large.part(_HEADER_BYTES, len(large))
         # Whoever gets a row holds it alone: it may be very large.
         messages.reverse()
         while messages:
@@ -110,6 +119,10 @@ def copy_rows(connection: psycopg.Connection[tuple[object, ...]], statement: str
                 yield messages.pop()
             else:
                 messages.pop()
+        if large is not None:
+            rows = [large]
+            del large
+            yield rows.pop()
         if state == 0:
             _receive(raw)
     _await(raw)
@@ -129,8 +142,7 @@ def _await(raw: pq.abc.PGconn) -> None:
 
 def _receive(raw: pq.abc.PGconn) -> None:
     # Not libpq's own wait: it cannot be interrupted, and would keep a reader alive whose parent is gone.
-    ready, _, _ = select.select([raw.socket], [], [], _STALL_S)
-    if not ready:
+    if not wait_for(raw.socket, _STALL_S):
         raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server sent nothing for {_STALL_S} s while being read")
     try:
         raw.consume_input()

@@ -44,7 +44,7 @@ def cut_tuple(cutting: Cutting, at: int, columns: Mapping[int, bool], column_cou
             at += 1
             if kind not in (_TEXT, _BINARY):
                 continue
-        (length,) = _LENGTH.unpack_from(m, at)
+        (length,) = _LENGTH.unpack(m[at : at + _LENGTH.size])
         begin = at + _LENGTH.size
         end = begin + max(length, 0)
         if end > len(m):

@@ -11,11 +11,42 @@ import psycopg
 from psycopg import pq
 
 from capture.sources.postgresql.connection import classified
+from runtime.spool import HELD_BYTES_MAX, SpooledMessage, spooled
+from schemas.large_values import Buffer
 from schemas.twin import built
 
+SWOLLEN_BYTES = 64 << 20
 
-def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int) -> int:
-    """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes.
+
+class Filing:
+    """Where messages go that are too large to be held."""
+
+    def __init__(self, directory: str | None) -> None:
+        """They stand in temporary files there."""
+        self._directory = directory
+        self._message: SpooledMessage | None = None
+        self.is_swollen = False
+        """Whether the connection has had a message of so many bytes that the memory for them should be given back."""
+
+    def put(self, content: Buffer) -> None:
+        """Keep a message, of which nothing is held."""
+        self._message = spooled(content, self._directory)
+        self.is_swollen = self.is_swollen or len(self._message) >= SWOLLEN_BYTES
+
+    def pop(self) -> SpooledMessage | None:
+        """Return the message that came last, if it is such a one."""
+        message, self._message = self._message, None
+        return message
+
+    def take_swollen(self) -> bool:
+        """Tell whether the connection is to be closed: libpq gives its buffer's memory back only with it."""
+        is_swollen, self.is_swollen = self.is_swollen, False
+        return is_swollen
+
+
+def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:
+    """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes, or a large
+    one has come, which is put into `filing`: the driver has it twice at that moment.
 
     Return a number greater than 0, if there may be more; 0, if nothing more has arrived; -1 where the copy has ended.
     Raises SOURCE_CONNECTION: no memory for a message, or no copy.
@@ -27,19 +58,22 @@ def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max:
     size: int
     with classified("taking the server's messages"):
         if frames is None or address is None:
-            size = _take(connection, out, count_max, bytes_max)
+            size = _take(connection, out, count_max, bytes_max, filing)
         else:
-            size = frames.take(address, out, count_max, bytes_max)
+            size = frames.take(address, out, count_max, bytes_max, HELD_BYTES_MAX, filing.put)
         if size < -1:
             raise psycopg.OperationalError(connection.get_error_message())
     return size
 
 
-def _take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int) -> int:
+def _take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:
     size = 1
     while count_max > 0 and bytes_max > 0:
         size, data = connection.get_copy_data(1)
         if size <= 0:
+            break
+        if size > HELD_BYTES_MAX:
+            filing.put(data)
             break
         out.append(bytes(data))
         count_max -= 1

@@ -10,14 +10,13 @@ confirmed from within `poll` and `acknowledge`: there is no thread. The server's
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 
 import orjson
 
 from capture.sources.postgresql import pgoutput
-from capture.sources.postgresql.frames import take
+from capture.sources.postgresql.frames import Filing, take
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import format_lsn, format_position
 from capture.sources.postgresql.replication import LogStream
@@ -26,6 +25,8 @@ from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.versions import Resolved, Versions
 from runtime.clock import monotonic, now_us
 from runtime.logging import get_logger
+from runtime.spool import SpooledMessage
+from runtime.waiting import wait_for
 from schemas.changes import (
     APPLIED_DDL_PREFIX,
     APPLIED_PREFIX,
@@ -73,8 +74,11 @@ class PostgresqlLog:
         binary: bool,
         check: Callable[[Mapping[TableName, int]], None],
         skips_applied: bool = False,
+        directory: str | None = None,
     ) -> None:
+        """Messages that are too large to be held are kept in `directory` while they are handled."""
         self._stream = stream
+        self._filing = Filing(directory)
         self._versions = versions
         self._labels = Labels(versions.renewed)
         self._has_labels = False
@@ -129,11 +133,13 @@ class PostgresqlLog:
                 self._check(self._versions.oids())
             self._keep_alive(now, is_idle=not out)
             self._beat(out, now)
+            if self._filing.is_swollen and is_drained and not out and self._txn is None:
+                self._begin_anew()
             if out or now >= deadline:
                 break
             if is_drained:
                 # Only then: what libpq has read already does not make the socket readable.
-                select.select([self._stream.socket], [], [], min(deadline - now, ASK_INTERVAL_S))
+                wait_for(self._stream.socket, min(deadline - now, ASK_INTERVAL_S))
         self._count(out)
         if self._has_labels:
             renewed = self._labels.announce(out)
@@ -162,7 +168,7 @@ class PostgresqlLog:
         messages: list[bytes] = []
         while rows < POLL_ROWS_MAX and size < POLL_BYTES_MAX:
             messages.clear()
-            state = take(self._stream.raw, messages, POLL_ROWS_MAX - rows, POLL_BYTES_MAX - size)
+            state = take(self._stream.raw, messages, POLL_ROWS_MAX - rows, POLL_BYTES_MAX - size, self._filing)
             size += sum(map(len, messages))
             for m in messages:
                 if m[25:31] in heads:
@@ -192,6 +198,11 @@ class PostgresqlLog:
                     add = run.messages.append
                     add(m)
                     heads = resolved.heads
+            if (large := self._filing.pop()) is not None:
+                # The next row must not be added to the run before this one.
+                heads = frozenset()
+                size += len(large)
+                rows += self._on_large(large, out)
             if state < 0:
                 self._stream.fail()
             if state == 0:
@@ -223,6 +234,25 @@ class PostgresqlLog:
         run.form = resolved.form
         out.append(run)
         return run, resolved
+
+    def _on_large(self, m: SpooledMessage, out: list[Change]) -> int:
+        """Handle a message that is in a file; return how many rows it brought."""
+        kind = m[pgoutput.HEADER_BYTES]
+        if m[0] != _WAL_DATA or kind not in b"IUD":
+            self._on_message(kind, bytes(m), out)
+            return 0
+        entered = self._enter(m[26:30], out)
+        if entered is None:
+            return 0
+        run, resolved = entered
+        if resolved.narrow and (m[30] != pgoutput.NEW_TUPLE or not resolved.key):
+            self._add_doubtful(bytes(m), run, resolved)
+        elif kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
+            before, after = pgoutput.read_updated(bytes(m), resolved.form, resolved.key)
+            run.add("u", before, after)
+        else:
+            run.filed = m
+        return 1
 
     def _add_doubtful(self, m: bytes, run: RowChanges, resolved: Resolved) -> None:
         op, before, after = pgoutput.read_doubtful(m, resolved.form, resolved.key)
@@ -389,10 +419,15 @@ class PostgresqlLog:
         self._returned = 0
         self._txn = None
         self._binary = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Start the stream again behind the last transaction that ended, on another connection."""
+        self._filing.take_swollen()
         self._relations.clear()
         self._resolved.clear()
         self._versions.start_stream()
-        self._stream.start(self._ended, binary=False)
+        self._stream.start(self._ended, binary=self._binary)
 
 
 def _is_untold(before: Row | None, resolved: Resolved) -> bool:

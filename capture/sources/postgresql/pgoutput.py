@@ -31,7 +31,7 @@ from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.types import Reader
 from schemas.changes import UNCHANGED, Row, Transaction
 from schemas.errors import ErrorKind, TailraceError
-from schemas.large_values import LargeValue
+from schemas.large_values import FiledMessage, LargeValue
 
 HEADER_BYTES = 25
 """Length of the XLogData header in front of a message."""
@@ -214,7 +214,7 @@ class TableForm:
         except UNREADABLE as error:
             raise unreadable(error) from error
 
-    def take_out(self, message: bytes, least: int) -> tuple[bytes, list[LargeValue]]:
+    def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
         """See `LoggedForm`."""
         cutting = Cutting(message, least)
         columns, count = takeable(self._readers, self._form), len(self._readers)

@@ -8,7 +8,6 @@ moment.
 
 from __future__ import annotations
 
-import select
 from datetime import UTC, datetime
 from struct import Struct
 
@@ -18,10 +17,14 @@ from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.temporals import EPOCH_US
 from runtime.clock import monotonic, now_us
 from runtime.logging import get_logger
+from runtime.waiting import wait_for
 from schemas.errors import ErrorKind, TailraceError
 
 ASK_INTERVAL_S = 0.2
 TELL_INTERVAL_S = 10.0
+
+_LOOKED_AT_BYTES = 256
+"""Of a message that may be very large; those that are read are shorter."""
 
 _keepalive = Struct(">qqB").unpack_from
 _status = Struct(">cqqqqB").pack
@@ -65,7 +68,7 @@ class _Search:
                 self._stream.fail()
             if length == 0:
                 self._wait()
-            elif self._is_found(bytes(data)):
+            elif self._is_found(bytes(data[:_LOOKED_AT_BYTES])):
                 return self._passed_lsn
         if not self._has_earlier:
             raise self._unknown("it holds no transaction of the captured tables")
@@ -98,7 +101,7 @@ class _Search:
         if now - self._told_at >= TELL_INTERVAL_S:
             self._told_at = now
             log.info("looks for the start position in the log", passed=format_lsn(self._passed_lsn))
-        select.select([self._stream.socket], [], [], ASK_INTERVAL_S)
+        wait_for(self._stream.socket, ASK_INTERVAL_S)
         self._stream.receive()
         self._stream.check_warnings()
 

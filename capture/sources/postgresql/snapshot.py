@@ -23,9 +23,11 @@ from capture.sources.postgresql.connection import (
 )
 from capture.sources.postgresql.copying import CopyForm, copy_rows, selected_column
 from capture.sources.postgresql.filters import condition
+from capture.sources.postgresql.frames import Filing
 from capture.sources.postgresql.position import last_record_end, parse_lsn
 from capture.sources.postgresql.types import reader
 from runtime.clock import monotonic, sleep
+from runtime.spool import SpooledMessage
 from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -112,8 +114,10 @@ Connection = psycopg.Connection[tuple[object, ...]]
 class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
     """Reads tables in chunks over a connection of its own. Implements `capture.source.SnapshotReader`."""
 
-    def __init__(self, settings: PostgresqlSource) -> None:
+    def __init__(self, settings: PostgresqlSource, directory: str | None = None) -> None:
+        """Large rows wait in files in `directory`."""
         super().__init__()
+        self._filing = Filing(directory)
         self._settings = settings
         self._catalog = Catalog(self._connected)
 
@@ -146,7 +150,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
 
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[CopiedForm, Iterable[bytes]]:
+    ) -> tuple[CopiedForm, Iterable[bytes | SpooledMessage]]:
         with classified("reading a table", table=str(table.name)):
             connection.execute(f"begin isolation level repeatable read read only; {SESSION_IN_TRANSACTION}")
             # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
@@ -162,11 +166,14 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         with classified("reading a table", table=str(table.name)):
             connection.execute(_operators(table, types))
         source = f"{_from(connection, table, facts, chunk.segment)} as t{_where(table, chunk.segment, chunk, where)}"
-        return form, copy_rows(connection, f"copy (select {columns} from {source}) to stdout (format binary)")
+        statement = f"copy (select {columns} from {source}) to stdout (format binary)"
+        return form, copy_rows(connection, statement, self._filing)
 
     def _end(self, connection: Connection) -> None:
         with classified("reading a table"):
             connection.execute("commit")
+        if self._filing.take_swollen():
+            self.close()
 
     def _facts(self, table: TableSchema) -> RelationFacts:
         facts = self._catalog.find_relation(table.name)

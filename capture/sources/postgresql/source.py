@@ -49,12 +49,13 @@ def open_source(settings: Settings) -> Source:
         settings.publication,
         loads=settings.mode is not Mode.CDC,
         skips_applied=settings.loopback_prevention,
+        directory=settings.capture.state_directory,
     )
 
 
 def open_snapshot_reader(settings: Settings) -> SnapshotReader:
     """Return a reader that connects when it is first asked for something."""
-    return PostgresqlSnapshotReader(_section(settings))
+    return PostgresqlSnapshotReader(_section(settings), settings.capture.state_directory)
 
 
 def _section(settings: Settings) -> PostgresqlSource:
@@ -75,11 +76,14 @@ class PostgresqlDatabase:
         *,
         loads: bool = True,
         skips_applied: bool = False,
+        directory: str | None = None,
     ) -> None:
         """`loads`: whether tables are loaded; views are captured only then.
 
-        `skips_applied`: what an applier of Tailrace has written and marked is not captured.
+        `skips_applied`: what an applier of Tailrace has written and marked is not captured. Large values wait in files
+        in `directory`.
         """
+        self._directory = directory
         self._skips_applied = skips_applied
         self._settings = settings
         self._slot = slot
@@ -238,8 +242,15 @@ class PostgresqlDatabase:
         stream = LogStream(self._settings, self._slot, self._publication.name)
         # The option came with PostgreSQL 14.
         binary = binary and self._connected().info.server_version >= 140000
-        check = self._publication.check
-        return PostgresqlLog(stream, versions, position, binary=binary, check=check, skips_applied=self._skips_applied)
+        return PostgresqlLog(
+            stream,
+            versions,
+            position,
+            binary=binary,
+            check=self._publication.check,
+            skips_applied=self._skips_applied,
+            directory=self._directory,
+        )
 
     def current_position(self) -> Position:
         """Return the log's end as far as it is durable."""

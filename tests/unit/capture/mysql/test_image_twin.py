@@ -252,7 +252,8 @@ def test_events_that_are_left_unread_are_joined_and_dropped_as_those_that_are_re
     table_columns = tuple(Column(f"c{i}", c.reader.type, "") for i, c in enumerate(columns))
     case = Case(["int", "text"], TableSchema(TableName("s", "t"), table_columns, (0,)), columns)
     unread, read = case.resolved, case.resolved
-    unread.form, read.form = ImageForm(columns, unread.rows, unbuilt("cutting")), None
+    unread.form = ImageForm(columns, unread.rows, unbuilt("cutting"))
+    read.form = ImageForm(columns, read.rows, None)
     rows = [image(case.natives, [number, str(number)], {0, 1}) for number in range(4)]
     number_only = image(case.natives, [3, None], {0})
     events = [
@@ -268,7 +269,7 @@ def test_events_that_are_left_unread_are_joined_and_dropped_as_those_that_are_re
         runs: list[RowChanges] = []
         for kind, body in events:
             m = bytes(28) + body
-            run = read_rows(resolved, case.table, kind, m, len(m), TXN)
+            (run,) = read_rows(resolved, case.table, kind, m, len(m), TXN)
             count = min(skipped, run.count)
             skipped -= count
             run.drop(count)

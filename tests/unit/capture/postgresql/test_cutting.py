@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Callable
 from multiprocessing import Pipe
+from multiprocessing.reduction import send_handle
 from struct import pack
 from typing import Any, cast
 
@@ -11,10 +14,12 @@ import pytest
 
 from capture.full_load import worker
 from capture.full_load.process import ProcessWorker
+from capture.publishing.large_records import LargeRecords
 from capture.source import Chunk, SnapshotReader
 from capture.sources.postgresql.copying import CopyForm
 from capture.sources.postgresql.pgoutput import TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
+from runtime.spool import Spool, spooled
 from schemas import large_values
 from schemas.changes import RowChanges, Transaction, UnreadRows
 from schemas.codecs import Encoder, Format, compile_decoder, compile_encoder
@@ -121,6 +126,47 @@ def test_a_row_that_is_read_without_its_large_values_and_they_make_its_body(form
         assert others.cut(LEAST) == []
 
 
+@pytest.mark.parametrize("old", [None, b"O"])
+def test_a_message_in_a_file_is_cut_and_read_as_one_in_memory(old: bytes | None) -> None:
+    new = wire.row(*BINARY)
+    message = wire.insert(1, new) if old is None else wire.update(1, new, wire.row(*map(wire.binary, OTHER)), old)
+    form = TableForm(READERS, [True] * 5, binary=True)
+    in_memory, in_file = (RowChanges(TABLE, Transaction("9", 9, 7, 5)) for _ in range(2))
+    in_memory.form = in_file.form = form
+    in_memory.messages, in_file.filed = [message], spooled(message, None)
+    large = LargeRecords("parts", 100, LEAST, cast("Any", None), lambda: None, lambda: 0)
+    assert large.concerns(in_file)
+    ((expected, values),), ((found, filed),) = list(large.apart(in_memory)), list(large.apart(in_file))
+    assert [b"".join(value.pieces()) for value in values] == [b"".join(value.pieces()) for value in filed]
+    stands = {a.stand_in: b.stand_in for a, b in zip(values, filed, strict=True)}
+    (made,) = expected.messages
+    for stand_in, other in stands.items():
+        made = made.replace(stand_in, other)
+    assert found.messages == [made]
+    # Nothing of it is to be had without the whole: rows that somebody looks at, or where nothing can be taken out.
+    assert not in_file.join(in_memory)
+    assert (in_file.count, in_file.messages) == (1, [])
+    assert (in_file.ops, in_file.after) == (in_memory.ops, in_memory.after)
+    assert in_file.filed is None
+    in_file.filed = spooled(message, None)
+    plain = LargeRecords("parts", 100, 1 << 20, cast("Any", None), lambda: None, lambda: 0)
+    assert not plain.concerns(in_file)
+    ((whole, none),) = plain.apart(in_file)
+    assert (whole.messages, none) == ([message], [])
+
+
+def test_a_row_in_a_file_is_cut_and_read_as_one_in_memory() -> None:
+    encoder, form, packet = _encoder(Format.AVRO), CopyForm(TABLE, READERS), _packet(ROW)
+    read = UnreadRows(form, [], spooled(packet, None))
+    assert (len(read), read.cut(len(packet) + 1)) == (1, [])
+    assert encoder.loaded(read) == encoder.loaded(UnreadRows(form, [packet]))
+    assert list(UnreadRows(form, [], spooled(packet, None))) == list(UnreadRows(form, [packet]))
+    rows = UnreadRows(form, [], spooled(packet, None))
+    values = rows.cut(LEAST)
+    (_, (body,)) = encoder.loaded(rows)
+    assert _whole(body, Format.AVRO, values) == encoder.loaded(UnreadRows(form, [packet]))[1][0]
+
+
 @pytest.mark.parametrize(
     "cut",
     [
@@ -160,6 +206,28 @@ def test_a_loader_hands_over_a_file_with_the_row_and_the_next_one_once_it_is_tak
     ((_,), (body,)) = encoder.loaded(UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)]))
     assert _whole(rows.bodies[0], Format.AVRO, rows.values()) == body
     assert rows.size_bytes > sum(value.size for value in rows.kept) > len(TEXT.encode()) + len(DATA)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_service_without_descriptors_says_so(left: int) -> None:
+    """The kernel drops a file that it has no number for; Python says "received 0 items of ancdata"."""
+    theirs, ours = Pipe()
+    service = ProcessWorker.__new__(ProcessWorker)
+    service._channel = ours
+    theirs.send(worker.Rows.of([b""], [b""], (worker.Kept(b"", False, 1),)))
+    file = Spool.make()
+    send_handle(theirs, file.descriptor, None)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + left, before[1]))
+    try:
+        with pytest.raises(TailraceError, match="no file descriptor left") as caught:
+            service.receive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert caught.value.kind is ErrorKind.PREREQUISITE
+    file.close()
 
 
 def test_numbers_stay_in_their_row_however_long_their_text_is() -> None:

@@ -63,14 +63,18 @@ def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
     if request.param == "twin" and module is None:
         pytest.skip("it is not built: no compiler was there")
 
-    def taken(connection: Connection, count_max: int, bytes_max: int) -> tuple[int, list[bytes]]:
+    def taken(
+        connection: Connection, count_max: int, bytes_max: int, filing: frames.Filing | None = None
+    ) -> tuple[int, list[bytes]]:
         library = Library(connection)
         twin = module and module.Frames(*(ctypes.cast(f, ctypes.c_void_p).value for f in (library.get, library.free)))
         monkeypatch.setattr(frames, "_frames", lambda: twin if request.param == "twin" else None)
         monkeypatch.setattr(pq, "PGconn", Connection)
         out = [b"before"]
         try:
-            state = frames.take(cast("pq.abc.PGconn", connection), out, count_max, bytes_max)
+            state = frames.take(
+                cast("pq.abc.PGconn", connection), out, count_max, bytes_max, filing or frames.Filing(None)
+            )
         finally:
             assert not library.held
         return state, out[1:]
@@ -86,6 +90,33 @@ def test_what_has_arrived_is_taken_up_to_a_bound(take: Any) -> None:
     assert (state > 0, found) == (True, [b"c" * 9])
     assert take(connection, 100, 100) == (0, [b"d"])
     assert take(connection, 100, 100) == (-1, [b"e"])
+
+
+def test_a_large_message_is_put_into_a_file_and_nothing_is_taken_behind_it(
+    take: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "HELD_BYTES_MAX", 8)
+    monkeypatch.setattr(frames, "SWOLLEN_BYTES", 12)
+    filing = frames.Filing(None)
+    connection = Connection([b"a", b"larger as", b"b" * 8, b"much larger, too", -2])
+    assert take(connection, 100, 100, filing) == (9, [b"a"])
+    large = filing.pop()
+    assert large is not None
+    assert (bytes(large), filing.pop(), filing.take_swollen()) == (b"larger as", None, False)
+    assert take(connection, 100, 100, filing)[1] == [b"b" * 8]
+    assert bytes(filing.pop() or b"") == b"much larger, too"
+    # Once the connection is to be closed for the memory that libpq keeps.
+    assert (filing.take_swollen(), filing.take_swollen()) == (True, False)
+
+
+def test_what_a_full_disk_says_is_said(take: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise TailraceError(ErrorKind.PREREQUISITE, "no room")
+
+    monkeypatch.setattr(frames, "HELD_BYTES_MAX", 8)
+    monkeypatch.setattr(frames, "spooled", full)
+    with pytest.raises(TailraceError, match="no room"):
+        take(Connection([b"larger as"]), 100, 100)
 
 
 def test_another_libpq_than_the_drivers_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
