@@ -5,7 +5,7 @@ Nothing of a value is copied: it stays a part of the message that it came in.
 
 from __future__ import annotations
 
-from schemas.large_values import Buffer, FiledMessage, LargeValue, value_of
+from schemas.large_values import Buffer, FiledMessage, LargeValue, value_in, value_of
 
 
 class Cutting:
@@ -22,7 +22,11 @@ class Cutting:
 
     def take(self, head_at: int, begin: int, end: int, head: bytes, *, is_text: bool) -> None:
         """Take a value out; `head` stands before its stand-in instead of what stands before it, from `head_at` on."""
-        value = value_of(self.message, begin, end - begin, is_text=is_text)
+        value = (
+            value_of(self._view[begin:end], is_text=is_text)
+            if isinstance(self._view, memoryview)
+            else value_in(self._view, begin, end - begin, is_text=is_text)
+        )
         self._values.append(value)
         self._parts += [self._view[self._kept : head_at], head, value.stand_in]
         self._kept = end

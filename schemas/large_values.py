@@ -81,10 +81,13 @@ def new_stand_in() -> bytes:
     return _PREFIX + secrets.token_hex((STAND_IN_BYTES - len(_PREFIX)) // 2).encode()
 
 
-def value_of(message: bytes | FiledMessage, begin: int, size: int, *, is_text: bool) -> LargeValue:
-    """Return a value that is a part of a message; it is not copied."""
-    if isinstance(message, bytes):
-        return LargeValue(new_stand_in(), is_text, size, partial(sliced, memoryview(message)[begin : begin + size]))
+def value_of(content: memoryview, *, is_text: bool) -> LargeValue:
+    """Return a value that is in memory, as a part of something else; it is not copied."""
+    return LargeValue(new_stand_in(), is_text, len(content), partial(sliced, content))
+
+
+def value_in(message: FiledMessage, begin: int, size: int, *, is_text: bool) -> LargeValue:
+    """Return a value that is a part of a message in a file."""
     return LargeValue(new_stand_in(), is_text, size, partial(message.pieces, begin, size))
 
 

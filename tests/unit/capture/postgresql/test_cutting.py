@@ -147,7 +147,6 @@ def test_a_message_in_a_file_is_cut_and_read_as_one_in_memory(old: bytes | None)
     assert not in_file.join(in_memory)
     assert (in_file.count, in_file.messages) == (1, [])
     assert (in_file.ops, in_file.after) == (in_memory.ops, in_memory.after)
-    assert in_file.filed is None
     in_file.filed = spooled(message, None)
     plain = LargeRecords("parts", 100, 1 << 20, cast("Any", None), lambda: None, lambda: 0)
     assert not plain.concerns(in_file)

@@ -72,9 +72,8 @@ def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
         monkeypatch.setattr(pq, "PGconn", Connection)
         out = [b"before"]
         try:
-            state = frames.take(
-                cast("pq.abc.PGconn", connection), out, count_max, bytes_max, filing or frames.Filing(None)
-            )
+            filing = filing or frames.Filing(None)
+            state = frames.take(cast("pq.abc.PGconn", connection), out, count_max, bytes_max, filing)
         finally:
             assert not library.held
         return state, out[1:]

@@ -1,0 +1,100 @@
+"""Values that nobody holds in memory: they stay in files from the packets that they come in to the parts of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+
+import pytest
+
+from capture.source import Chunk
+from schemas.changes import RowChanges, UnreadRows
+from schemas.large_values import LargeValue
+from tests.integration.mysql_source.reading import Reading, flatten
+
+MIB = 1 << 20
+TEXT = "é" * (10 * MIB)
+DATA = b"\0\xff" * (9 * MIB)
+LEAST = MIB
+
+
+@pytest.fixture
+def wide(any_reading: Reading) -> Iterator[Reading]:
+    """A table with two large columns, at a server that takes them."""
+    reading = any_reading
+    ((before,),) = reading.database.rows("select @@global.max_allowed_packet")
+    reading.database.execute(f"set global max_allowed_packet = {64 * MIB}")
+    reading.database.execute("create table wide (id int primary key, body longtext charset utf8mb4, data longblob)")
+    reading.begin()
+    yield reading
+    reading.database.execute(f"set global max_allowed_packet = {before}")
+
+
+def _digests(values: list[LargeValue]) -> list[tuple[bool, str]]:
+    found = []
+    for value in values:
+        digest = sha256()
+        for piece in value.pieces():
+            digest.update(piece)
+        found.append((value.is_text, digest.hexdigest()))
+    return found
+
+
+BOTH = [(True, sha256(TEXT.encode()).hexdigest()), (False, sha256(DATA).hexdigest())]
+INSERT = (
+    f"insert into wide values (1, 'small', ''), (2, repeat('é', {10 * MIB}), repeat(x'00ff', {9 * MIB})), (3, null, '')"
+)
+
+
+def test_a_large_row_is_loaded_from_a_file(wide: Reading) -> None:
+    wide.database.execute(INSERT)
+    (table,) = wide.tables
+    found = []
+    for rows in wide.reader.read(table, Chunk(0, None, None), 1000):
+        assert isinstance(rows, UnreadRows)
+        is_in_file = not rows.packets
+        values = _digests(rows.cut(LEAST))
+        found += [(is_in_file, values, row[0]) for row in rows]
+    assert found == [(False, [], 1), (True, BOTH, 2), (False, [], 3)]
+    # And whole, where somebody looks at it.
+    assert wide.rows(table)[1] == (2, TEXT, DATA)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_large_rows_of_the_log_are_in_files(wide: Reading, compressed: bool) -> None:
+    connection = wide.database.connect()
+    if compressed and connection.is_mariadb:
+        wide.database.execute("set global log_bin_compress = 1")
+    elif compressed:
+        connection.run("set session binlog_transaction_compression = 1")
+    try:
+        for statement in (
+            "begin",
+            INSERT,
+            "update wide set body = 'short' where id = 2",
+            "delete from wide where id = 2",
+            "commit",
+        ):
+            connection.run(statement)
+    finally:
+        connection.close()
+        if compressed and connection.is_mariadb:
+            wide.database.execute("set global log_bin_compress = 0")
+    found = []
+    changes = wide.changes()
+    for run in (change for change in changes if isinstance(change, RowChanges)):
+        if run.filed is None:
+            found += [(op, []) for op in run.ops]
+            continue
+        assert run.form is not None
+        message, values = run.form.take_out(run.filed, LEAST)
+        found.append((run.form.read(message)[0], _digests(values)))
+    # The row after the update has the blob still.
+    assert found == [("c", []), ("c", BOTH), ("c", []), ("u", [*BOTH, BOTH[1]]), ("d", [BOTH[1]])]
+    for op, before, after in ((op, before, after) for _, op, before, after in flatten(changes)):
+        row = after if op != "d" else before
+        assert row is not None
+        if op == "c" and row[0] == 2:
+            assert row == (2, TEXT, DATA)
+        if op == "u":
+            assert after == (2, "short", DATA)
