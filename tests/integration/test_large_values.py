@@ -72,6 +72,8 @@ def _database(
         return new_database(18, "values")
     database = create_mysql_database(request.getfixturevalue(f"{engine}_server"))
     request.addfinalizer(lambda: drop_mysql_database(database))
+    # The most that there is: of the default, 16 or 64 MiB, `repeat` makes null.
+    database.execute(f"set global max_allowed_packet = {1 << 30}")
     return database
 
 

@@ -53,11 +53,8 @@ class ImageForm:
         }
         """The columns whose values stand in images as they do in records; and of each, whether it is a text."""
         self._cutter = None if cutting is None else cutting.Cutter(self._prefixes, self._sizes)
-
-    @property
-    def is_for_twin(self) -> bool:
+        self.is_for_twin = self._cutter is not None and bool(self._kept)
         """Whether small changes are to be left unread, too: without the twin it costs less to read them."""
-        return self._cutter is not None and bool(self._kept)
 
     def is_whole(self, bitmap: bytes) -> bool:
         """Tell whether an image has all columns."""

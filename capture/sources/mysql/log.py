@@ -348,27 +348,22 @@ class MysqlLog:
             return 0
         if txn is None:
             raise ValueError("a change outside a transaction")
-        count = 0
+        every = 0
         for run in read_rows(resolved, table, kind, m, end, txn, self._stream.directory):
-            count += self._add_run(run, out)
-        return count
-
-    def _add_run(self, run: RowChanges, out: list[Change]) -> int:
-        count = run.count
-        self._returned += count
-        if self._skip:
-            skipped = min(self._skip, count)
-            self._skip -= skipped
-            run.drop(skipped)
-        if run.count:
-            self._begin(out)
-            make_whole(run, self._complete)
-            last = out[-1] if out else None
-            if not (
-                isinstance(last, RowChanges) and last.table is run.table and last.txn is run.txn and last.join(run)
-            ):
-                out.append(run)
-        return count
+            count = run.count
+            every += count
+            self._returned += count
+            if self._skip:
+                skipped = min(self._skip, count)
+                self._skip -= skipped
+                run.drop(skipped)
+            if run.count:
+                self._begin(out)
+                make_whole(run, self._complete)
+                last = out[-1] if out else None
+                if not (isinstance(last, RowChanges) and last.table is table and last.txn is txn and last.join(run)):
+                    out.append(run)
+        return every
 
     # Statements.
 

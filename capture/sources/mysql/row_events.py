@@ -112,35 +112,6 @@ def read_rows(
     Where that takes more memory than such changes should, large ones stay unread in files in `directory`, each by
     itself; but those whose images lack columns, or have JSON values in part, are read in memory.
     """
-    op, old, new, at = _head(kind, m)
-    if kind in _COMPRESSED:
-        m, at = mariadb_unpacked(m, at, end, directory), 0
-        end = len(m)
-    form = resolved.form
-    is_whole = kind != binlog.PARTIAL_UPDATE_ROWS and all(form.is_whole(image) for image in (old, new) if image)
-    if not isinstance(m, bytes) and is_whole:
-        return [_unread(table, txn, form, message) for message in form.cut_large(op, m, at, end)]
-    m = bytes(m)
-    if form.is_for_twin and is_whole:
-        changes = RowChanges(table, txn)
-        changes.form, changes.messages = form, form.cut(op, m, at, end)
-        return [changes]
-    before, after = resolved.rows(old, new, is_partial=kind == binlog.PARTIAL_UPDATE_ROWS)(m, at, end)
-    return [RowChanges(table, txn, [op] * len(before), before, after)]
-
-
-def _unread(table: TableSchema, txn: Transaction, form: ImageForm, message: Packet) -> RowChanges:
-    changes = RowChanges(table, txn)
-    changes.form = form
-    if isinstance(message, bytes):
-        changes.messages = [message]
-    else:
-        changes.filed = message
-    return changes
-
-
-def _head(kind: int, m: Packet) -> tuple[str, bytes, bytes, int]:
-    """Return what an event does to its rows, the bitmaps of their images, and where they begin."""
     at = _BODY + 8
     if kind in _SECOND_FORM:
         at += int.from_bytes(m[at : at + 2], "little")
@@ -153,7 +124,30 @@ def _head(kind: int, m: Packet) -> tuple[str, bytes, bytes, int]:
     if op == "u":
         new = m[at : at + size]
         at += size
-    return op, old, new, at
+    if kind in _COMPRESSED:
+        m, at = mariadb_unpacked(m, at, end, directory), 0
+        end = len(m)
+    form, is_partial = resolved.form, kind == binlog.PARTIAL_UPDATE_ROWS
+    is_small = isinstance(m, bytes)
+    is_unread = form.is_for_twin or not is_small
+    if is_unread and not is_partial and all(form.is_whole(i) for i in (old, new) if i):
+        if isinstance(m, bytes):
+            changes = RowChanges(table, txn)
+            changes.form, changes.messages = form, form.cut(op, m, at, end)
+            return (changes,)
+        return [_unread(table, txn, form, message) for message in form.cut_large(op, m, at, end)]
+    before, after = resolved.rows(old, new, is_partial=is_partial)(m if isinstance(m, bytes) else bytes(m), at, end)
+    return (RowChanges(table, txn, [op] * len(before), before, after),)
+
+
+def _unread(table: TableSchema, txn: Transaction, form: ImageForm, message: Packet) -> RowChanges:
+    changes = RowChanges(table, txn)
+    changes.form = form
+    if isinstance(message, bytes):
+        changes.messages = [message]
+    else:
+        changes.filed = message
+    return changes
 
 
 def make_whole(changes: RowChanges, complete: Callable[[RowChanges], None]) -> None:

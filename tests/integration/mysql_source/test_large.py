@@ -80,7 +80,7 @@ def test_large_rows_of_the_log_are_in_files(wide: Reading, compressed: bool) -> 
         connection.close()
         if compressed and connection.is_mariadb:
             wide.database.execute("set global log_bin_compress = 0")
-    found = []
+    found: list[tuple[str, list[tuple[bool, str]]]] = []
     changes = wide.changes()
     for run in (change for change in changes if isinstance(change, RowChanges)):
         if run.filed is None:

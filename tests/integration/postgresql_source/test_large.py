@@ -109,7 +109,7 @@ def test_large_rows_of_the_log_are_in_files_and_its_connection_is_let_go_behind_
         log.close()
         source.close()
     assert [after[0] for _, _, after in reading.rows_of(later) if after] == [4]
-    found = []
+    found: list[tuple[str, list[tuple[bool, str]]]] = []
     for run in (change for change in changes if isinstance(change, RowChanges)):
         if run.filed is None:
             found += [(op, []) for op in run.ops]
