@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from capture.sources.mysql.connection import Packet, length_at
+from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.packets import Packet
 from runtime.spool import HELD_BYTES_MAX, Spool, SpooledMessage
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import Buffer, sliced

@@ -16,7 +16,8 @@ from struct import Struct
 from typing import NoReturn
 
 from capture.sources.mysql import authentication
-from runtime.spool import Spool, SpooledMessage
+from capture.sources.mysql.packets import LargeMessage, Packet, error_of
+from runtime.spool import Spool
 from runtime.waiting import wait_for
 from schemas.endpoints import MysqlSource, TlsMode
 from schemas.errors import ErrorKind, TailraceError
@@ -37,41 +38,9 @@ STALL_S = 600.0
 
 COM_QUIT, COM_QUERY, COM_PING = 1, 3, 14
 
-_ACCESS = frozenset({1044, 1045, 1698, 1142, 1143, 1227, 1370, 3118, 1820, 4151})
-_GONE = frozenset(
-    {1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1205, 1213, 1317, 1927, 2006, 2013, 3024}
-)
-_SCHEMA = frozenset({1051, 1054, 1146, 1109, 1049, 1412, 1735})
-_LOST = frozenset({1236, 1371, 1373, 1781, 1789, 1950, 1951, 1952, 1953, 1955})
-
 Cells = list[str | None]
 
-Packet = bytes | SpooledMessage
-"""A message of the server's. One of several packets of 16 MiB may be in a file."""
-
 _header = Struct("<I").unpack_from
-
-
-class _Large:
-    """A message of several packets, while they come: all but the last one are of 16 MiB."""
-
-    def __init__(self, spool: Spool | None) -> None:
-        """Without a spool it is kept in memory."""
-        self._spool = spool
-        self._parts: list[bytes] = []
-        self.left = 0
-        """Bytes of the packet at hand that are still to come."""
-        self.is_last = False
-
-    def add(self, content: memoryview) -> None:
-        if self._spool is not None:
-            self._spool.write([content])
-        else:
-            self._parts.append(bytes(content))
-        self.left -= len(content)
-
-    def whole(self) -> Packet:
-        return SpooledMessage.of(self._spool) if self._spool is not None else b"".join(self._parts)
 
 
 class Connection:
@@ -81,7 +50,7 @@ class Connection:
         self._settings = settings
         self._directory: str | None = None
         self._files_large = False
-        self._large: _Large | None = None
+        self._large: LargeMessage | None = None
         self._buffer = b""
         self._at = 0
         self._sequence = 0
@@ -194,9 +163,9 @@ class Connection:
                 return None
 
     def _begin_large(self) -> None:
-        self._large = _Large(Spool.make(self._directory) if self._files_large else None)
+        self._large = LargeMessage(Spool.make(self._directory) if self._files_large else None)
 
-    def _go_on(self, large: _Large) -> Packet | None:
+    def _go_on(self, large: LargeMessage) -> Packet | None:
         """Take over what has arrived of a large message; return it when it is whole."""
         while large.left or not large.is_last:
             if not large.left:
@@ -419,27 +388,6 @@ class Connection:
         except (ValueError, IndexError) as error:
             raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the server's RSA key cannot be read") from error
         self._write(content)
-
-
-def error_of(packet: bytes, doing: str) -> TailraceError:
-    """Return the error that an error packet amounts to: code, SQLSTATE, message."""
-    code = int.from_bytes(packet[1:3], "little")
-    at = 9 if packet[3:4] == b"#" else 3
-    message = " ".join(packet[at:].decode("utf-8", "replace").split())
-    return TailraceError(kind_of(code), f"{doing}: {message} ({code})")
-
-
-def kind_of(code: int) -> ErrorKind:
-    """Return the kind of a server's error by its number (MySQL error reference; MariaDB error codes)."""
-    if code in _ACCESS:
-        return ErrorKind.PREREQUISITE
-    if code in _LOST:
-        return ErrorKind.SOURCE_LOG_LOST
-    if code in _SCHEMA:
-        return ErrorKind.SOURCE_SCHEMA
-    if code in _GONE:
-        return ErrorKind.SOURCE_CONNECTION
-    return ErrorKind.PREREQUISITE
 
 
 def length_at(m: bytes | FiledMessage, at: int) -> tuple[int, int]:

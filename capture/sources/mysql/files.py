@@ -12,7 +12,7 @@ import re
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
-from capture.sources.mysql.connection import Packet
+from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.refusals import RELOAD
 from schemas.errors import ErrorKind, TailraceError
 

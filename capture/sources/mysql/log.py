@@ -15,9 +15,9 @@ from capture.source import DDL_PREFIX
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
 from capture.sources.mysql.compression import payload_events
-from capture.sources.mysql.connection import Packet
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids
+from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place, format_position, position_of, since_of
 from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
 from capture.sources.mysql.refusals import REFUSED, RELOAD, end_of_stream, lost_transaction, read_errors

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from capture.sources.mysql import binlog
-from capture.sources.mysql.connection import Packet
+from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.statements import Effect, read_statement, read_xid

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from struct import error as struct_error
 
 from capture.sources.mysql import binlog
-from capture.sources.mysql.connection import error_of
+from capture.sources.mysql.packets import error_of
 from schemas.errors import ErrorKind, TailraceError
 
 RELOAD = "`tailrace reset` and load anew"

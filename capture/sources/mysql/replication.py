@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import zlib
 
-from capture.sources.mysql.connection import Connection, Packet, connect
+from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
+from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError

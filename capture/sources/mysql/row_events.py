@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
-from capture.sources.mysql.connection import Packet, length_at
+from capture.sources.mysql.connection import length_at
 from capture.sources.mysql.images import ImageForm
+from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
 from schemas.changes import APPLIED_TABLE, UNCHANGED, RowChanges, SchemaChange, Transaction

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid, Query
 from capture.sources.mysql.compression import mariadb_unpacked, payload_events
-from capture.sources.mysql.connection import Packet, error_of
 from capture.sources.mysql.files import FileOffset
+from capture.sources.mysql.packets import Packet, error_of
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.replication import LogStream
 from runtime.clock import monotonic
