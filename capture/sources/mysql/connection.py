@@ -103,13 +103,13 @@ class Connection:
             self.receive()
         self._end_of_part(self.receive())
         while True:
-            packets = [self._packet()]
-            if packets[0][0] == 0xFE and len(packets[0]) < 9:
-                return
-            if packets[0][:1] == b"\xff":
-                raise error_of(bytes(packets[0]), "the server refused a statement")
-            # Whoever gets a row holds it alone.
-            yield packets.pop()
+            packet = self._packet()
+            if packet[0] >= 0xFE:
+                if packet[0] == 0xFF:
+                    raise error_of(bytes(packet), "the server refused a statement")
+                if len(packet) < 9:
+                    return
+            yield packet
 
     # Packets.
 
