@@ -150,11 +150,20 @@ class PostgresqlConnection(Section):
         return {name: value for name, value in words.items() if value is not None} | self.parameters
 
 
-class PostgresqlSource(SourceSection, PostgresqlConnection):
-    """A PostgreSQL database to capture."""
+class ViewsSection(SourceSection):
+    """A source that has views."""
 
     views: list[str] = Field(default=[])
-    """Patterns over views and materialised views, as those of `tables`: loaded once, and not followed."""
+    """Patterns over views (materialised ones, too), as those of `tables`: loaded once, and not followed."""
+
+    def takes(self, table: TableSchema) -> bool:
+        """Tell whether a table or a view that was captured before still is to be."""
+        return Selection(self.views if table.is_view else self.tables).takes(table.name)
+
+
+class PostgresqlSource(ViewsSection, PostgresqlConnection):
+    """A PostgreSQL database to capture."""
+
     slot: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")] | None = None
     """Name of the replication slot. Left out: `tailrace_` and the replication's name."""
     publication: Annotated[str, Field(min_length=1, max_length=63)] | None = None
@@ -171,10 +180,6 @@ class PostgresqlSource(SourceSection, PostgresqlConnection):
     """The port for it. Left out: `port`."""
     slot_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
     """How long to wait for a slot that a predecessor's connection still holds."""
-
-    def takes(self, table: TableSchema) -> bool:
-        """Tell whether a table or a view that was captured before still is to be."""
-        return Selection(self.views if table.is_view else self.tables).takes(table.name)
 
     def slot_name(self, replication: str) -> str:
         """Return the replication slot's name."""
@@ -213,7 +218,7 @@ class MysqlConnection(Section):
         return f"{self.host}:{self.port}"
 
 
-class MysqlSource(SourceSection, MysqlConnection):
+class MysqlSource(ViewsSection, MysqlConnection):
     """A MySQL or MariaDB server to capture."""
 
     database: str = ""

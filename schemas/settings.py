@@ -186,10 +186,10 @@ class Settings(Section):
             raise ValueError("both source.tables and the selection rules of mappings say which tables to take")
         try:
             selected = {"tables": selection.table_patterns(mappings)}
-            if engine_of(source, Role.SOURCE) == "postgresql":
+            if engine_of(source, Role.SOURCE) in translation.RELATIONAL:
                 selected["views"] = selection.view_patterns(mappings)
             elif any(rule.object_locator.table_type == "view" for rule in mappings.selections):
-                raise ValueError("a selection rule takes views: only those of PostgreSQL are loaded")
+                raise ValueError("a selection rule takes views: only those of PostgreSQL and MySQL are loaded")
             return document | {"source": source | selected}
         except TailraceError as error:
             raise ValueError(error.message) from error

@@ -58,6 +58,8 @@ def _mappings(schema: str) -> dict[str, Any]:
         rules.append({"rule-type": "selection", "rule-action": "include", "object-locator": own})
         if lobs is not None:
             rules.append({"rule-type": "table-settings", "object-locator": own, "lob-settings": lobs})
+    sizes = {"schema-name": schema, "table-name": "size%", "table-type": "view"}
+    rules.append({"rule-type": "selection", "rule-action": "include", "object-locator": sizes})
     visits = {"schema-name": schema, "table-name": "visit"}
     rules.append({"rule-type": "selection", "rule-action": "explicit", "object-locator": visits, "load-order": 2})
     for target, action, column, more in (
@@ -110,6 +112,8 @@ def _fill(source: MysqlDatabase) -> None:
         f"insert into person values {values}",
         *(f"create table {table} (id int primary key, body longtext, data longblob)" for table in LARGE),
         *(f"insert into {table} values (1, repeat('é', 1500000), repeat(x'00ff', 3000))" for table in LARGE),
+        """create view sizes as select e.id, char_length(e.body) as chars, p.name as nobody, 1.5 as factor
+           from essay e left join person p on p.id = -1""",
         """create table visit (id int, at date, place varchar(20), essay longtext, kind int, secret int,
            primary key (id, at)) partition by range columns (at)
            (partition old values less than ('2015-01-01'), partition later values less than (maxvalue))""",
@@ -128,6 +132,15 @@ def _large_values_are_as_long_as_each_tables_may_be(services: Services, target: 
     }
     services.wait(lambda: {table: target.rows(LENGTHS[table]) for table in LARGE} == expected, "the large values")
     assert services.said("apply", "large values cut off")
+
+
+def _the_view_is_as_it_was_loaded(services: Services, source: MysqlDatabase, target: MysqlDatabase) -> None:
+    assert len(source.rows("select id from sizes")) == 2
+    assert target.rows("select * from sizes") == [["1", "1500000", None, "1.5"]]
+    # Until somebody asks for it.
+    assert services.run("signal reload", "--table", f"{source.name}.sizes").returncode == 0
+    expected = source.rows("select * from sizes order by id")
+    services.wait(lambda: target.rows("select * from sizes order by id") == expected, "the view's rows of now")
 
 
 def _rows_that_are_missing_stay_missing(services: Services, source: MysqlDatabase, target: MysqlDatabase) -> None:
@@ -157,6 +170,7 @@ def test_documents_of_dms_run_as_they_are(
         services.configuration.write_text(json.dumps(document))
         plan = services.run("plan")
         assert plan.returncode == 0, plan.stdout + plan.stderr
+        assert "[view]" in plan.stdout
         # Killed with segments half read: what they were cut by goes on.
         services.start("capture", failpoint="capture.load.finished:5")
         services.start("apply")
@@ -184,6 +198,7 @@ def test_documents_of_dms_run_as_they_are(
         )
         services.wait(lambda: target.rows(FOUND) == source.rows(EXPECTED), "the changes as the documents have them")
         _large_values_are_as_long_as_each_tables_may_be(services, target)
+        _the_view_is_as_it_was_loaded(services, source, target)
         verified = services.run("verify", "--target", TARGET, "--table", "*.person", "--table", "*.essay")
         assert verified.returncode == 0, verified.stdout + verified.stderr
         status = "select TASK_NAME, TASK_STATUS from awsdms_status"

@@ -23,6 +23,8 @@ from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName,
 
 ENGINE = "mysql"
 
+NO_VIEWS = Selection(())
+
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
@@ -43,6 +45,11 @@ class RelationFacts:
         """Whether its rows are logged."""
         return self.kind in ("BASE TABLE", "SYSTEM VERSIONED")
 
+    @property
+    def is_view(self) -> bool:
+        """Whether it is a view: rows to load, and none in the log."""
+        return self.kind == "VIEW"
+
 
 class Catalog:
     """Reads the catalogue over a connection that `connection` returns."""
@@ -51,11 +58,12 @@ class Catalog:
         self._connection = connection
         self._charsets: Charsets | None = None
 
-    def read_relations(self, selection: Selection) -> list[RelationFacts]:
+    def read_relations(self, selection: Selection, views: Selection = NO_VIEWS) -> list[RelationFacts]:
         """Return the selected relations, sorted by name: those that can be captured and those that cannot."""
         rows = self._connection().rows(queries.TABLES.format(condition=""))
         found = [_relation(row) for row in rows]
-        return sorted((r for r in found if selection.takes(r.name)), key=lambda r: r.name)
+        selected = (r for r in found if selection.takes(r.name) or (r.is_view and views.takes(r.name)))
+        return sorted(selected, key=lambda r: r.name)
 
     def read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
         """Return the schemas of these relations, in their order, version 1 each. Raises SOURCE_SCHEMA."""
@@ -115,9 +123,9 @@ class Catalog:
         return found
 
 
-def capturable(relations: Sequence[RelationFacts]) -> list[RelationFacts]:
-    """Return the relations whose changes are logged."""
-    return [r for r in relations if r.is_table]
+def capturable(relations: Sequence[RelationFacts], views: Selection = NO_VIEWS) -> list[RelationFacts]:
+    """Return the relations whose changes are logged, and the views that are to be loaded."""
+    return [r for r in relations if r.is_table or (r.is_view and views.takes(r.name))]
 
 
 def quoted(name: TableName) -> str:
@@ -170,6 +178,10 @@ def _table(
                 remedy="leave the table out, or give the column another type",
                 table=str(relation.name),
             ) from error
+        if relation.is_view:
+            # Defaults and constraints are those of the tables below it, and no rows are inserted into it.
+            columns.append(Column(str(name), kind, native))
+            continue
         words = (extra or "").upper()
         if "VIRTUAL" in words:
             generated.append(GeneratedColumn(str(name), native, expression or "", position))
@@ -197,8 +209,10 @@ def _table(
         generated=tuple(generated),
         indexes=tuple(indexes),
         foreign_keys=tuple(_foreign_keys(foreign_key_rows)),
-        comment=relation.comment,
+        # A view's own is always `VIEW`.
+        comment=None if relation.is_view else relation.comment,
         engine=ENGINE,
+        is_view=relation.is_view,
     )
 
 

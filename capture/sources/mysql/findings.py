@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from capture.source import Finding, Severity
 from capture.sources.mysql.catalog import RelationFacts, quoted
@@ -22,12 +22,14 @@ def find(
     settings: MysqlSource, facts: ServerFacts, relations: Sequence[RelationFacts], tables: Sequence[TableSchema]
 ) -> list[Finding]:
     """Return what stands in the way of capturing these tables, and what should be known about it."""
+    logged = [table for table in tables if not table.is_view]
+    views = {table.name for table in tables if table.is_view}
     return [
         *_server(settings, facts),
-        *_not_logged(facts, tables),
-        *_tables(settings, relations),
-        *_keys(facts, tables),
-        *_cascades(facts, tables),
+        *_not_logged(facts, logged),
+        *_tables(settings, relations, views),
+        *_keys(facts, logged),
+        *_cascades(facts, logged),
     ]
 
 
@@ -132,9 +134,12 @@ def _not_logged(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[F
             )
 
 
-def _tables(settings: MysqlSource, relations: Sequence[RelationFacts]) -> Iterator[Finding]:
+def _tables(
+    settings: MysqlSource, relations: Sequence[RelationFacts], views: Collection[TableName]
+) -> Iterator[Finding]:
     names = {str(r.name) for r in relations}
-    for pattern in Selection(settings.tables).explicit():
+    explicit = {*Selection(settings.tables).explicit(), *Selection(settings.views).explicit()}
+    for pattern in sorted(explicit):
         if pattern not in names:
             yield Finding(
                 Severity.BLOCKS,
@@ -143,13 +148,23 @@ def _tables(settings: MysqlSource, relations: Sequence[RelationFacts]) -> Iterat
                 remedy="correct `source.tables`, or grant select on it",
             )
     for relation in relations:
-        if not relation.is_table:
+        if relation.name in views:
+            yield Finding(
+                Severity.NOTE,
+                "view",
+                "the rows of the view are loaded once, and not followed: no log tells how they change",
+                relation.name,
+                f"to have them anew: tailrace signal reload CONFIG --table {relation.name}",
+            )
+        elif not relation.is_table:
+            leave = f"exclude it: `!{relation.name}`"
+            once = f'"{relation.name}" in source.views loads its rows once, unless the mode is cdc; or {leave}'
             yield Finding(
                 Severity.WARNS,
                 "not-a-table",
                 f"a {relation.kind.lower()} has no changes in the log, and is left out",
                 relation.name,
-                f"exclude it: `!{relation.name}`",
+                once if relation.is_view else leave,
             )
         elif relation.storage.lower() not in ("innodb", "myrocks", "rocksdb"):
             yield Finding(

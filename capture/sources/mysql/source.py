@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from capture.source import Capabilities, Finding, SnapshotReader, Source
 from capture.sources.mysql import findings as checks
 from capture.sources.mysql import server
-from capture.sources.mysql.catalog import Catalog, capturable
+from capture.sources.mysql.catalog import NO_VIEWS, Catalog, RelationFacts, capturable
 from capture.sources.mysql.completion import complete
 from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.log import MysqlLog
@@ -34,8 +34,13 @@ def open_source(settings: Settings) -> Source:
     """Connect to the source. Raises SOURCE_CONNECTION, PREREQUISITE or CONFIGURATION."""
     section = cast("MysqlSource", settings.source)
     server_id = section.server_id or default_server_id(settings.name)
-    directory = settings.capture.state_directory
-    return MysqlServer(section, server_id, skips_applied=settings.loopback_prevention, directory=directory)
+    return MysqlServer(
+        section,
+        server_id,
+        skips_applied=settings.loopback_prevention,
+        directory=settings.capture.state_directory,
+        loads=settings.mode != "cdc",
+    )
 
 
 def open_snapshot_reader(settings: Settings) -> SnapshotReader:
@@ -47,16 +52,23 @@ class MysqlServer:
     """One server. Its catalogue connection is opened again where it broke between two calls."""
 
     def __init__(
-        self, settings: MysqlSource, server_id: int, *, skips_applied: bool = False, directory: str | None = None
+        self,
+        settings: MysqlSource,
+        server_id: int,
+        *,
+        skips_applied: bool = False,
+        directory: str | None = None,
+        loads: bool = True,
     ) -> None:
         """`skips_applied`: leave out the transactions that appliers have marked. Large events wait in files in
-        `directory`.
+        `directory`. `loads`: whether tables are loaded; views are captured only then.
         """
         self._directory = directory
         self._settings = settings
         self._skips_applied = skips_applied
         self._server_id = server_id
         self._selection = Selection(settings.tables)
+        self._views = Selection(settings.views) if loads else NO_VIEWS
         self._connection: Connection | None = connect(settings)
         self._catalog = Catalog(self._connected)
         self.capabilities = Capabilities(
@@ -75,13 +87,13 @@ class MysqlServer:
 
     def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
         """Check every prerequisite; see `Source.findings`."""
-        relations = self._catalog.read_relations(self._selection)
+        relations = self._relations()
         found = checks.find(self._settings, self._facts(), relations, tables)
         return [*found, *checks.undecided(server.prepared_transactions(self._connected()))]
 
     def tables(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.tables`."""
-        return self._catalog.read_tables(capturable(self._catalog.read_relations(self._selection)))
+        return self._catalog.read_tables(capturable(self._relations(), self._views))
 
     def readable(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.readable`."""
@@ -89,7 +101,7 @@ class MysqlServer:
 
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
         """Estimate rows from the catalogue's statistics."""
-        estimates = {r.name: r.row_estimate for r in self._catalog.read_relations(self._selection)}
+        estimates = {r.name: r.row_estimate for r in self._relations()}
         return {table.name: estimates.get(table.name, 0) for table in tables}
 
     def prepare(self, tables: Sequence[TableSchema]) -> Position:
@@ -136,7 +148,8 @@ class MysqlServer:
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> MysqlLog:
         """Start reading after `position`; see `Source.open_log`."""
         folds_names = self._facts().folds_names
-        versions = Versions(self._catalog, self._selection, tables, self._settings.zero_dates, folds_names=folds_names)
+        logged = [table for table in tables if not table.is_view]
+        versions = Versions(self._catalog, self._selection, logged, self._settings.zero_dates, folds_names=folds_names)
         place = place_of(position, is_mariadb=self._connected().is_mariadb)
         return MysqlLog(
             self._stream(), versions, place, position, self.complete, self._place, skips_applied=self._skips_applied
@@ -188,6 +201,9 @@ class MysqlServer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _relations(self) -> list[RelationFacts]:
+        return self._catalog.read_relations(self._selection, self._views)
 
     def _stream(self) -> LogStream:
         return LogStream(self._settings, self._server_id, self._directory)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints import MysqlSource, PostgresqlSource
 from schemas.errors import TailraceError
 from schemas.mappings import patterns, support
 from schemas.mappings.rules import parse
@@ -144,7 +144,11 @@ def test_views_are_selected_apart_from_tables() -> None:
     view = TableSchema(TableName("shop", "daily_sales"), (), (), is_view=True)
     assert selected.takes(view)
     assert not selected.takes(replace(view, name=TableName("shop", "audit_daily")))
-    other = {"engine": "mysql", "database": "d", "user": "u", "host": "h"}
+    other: dict[str, Any] = {"engine": "mysql", "database": "d", "user": "u", "host": "h"}
+    found = parse_settings(document | {"source": other, "mappings": {"rules": rules}}).source
+    assert isinstance(found, MysqlSource)
+    assert (found.tables, found.views) == (selected.tables, selected.views)
+    other = {"engine": "debezium", "topics": ["shop.*"]}
     with pytest.raises(TailraceError, match="only those of PostgreSQL"):
         parse_settings(document | {"source": other, "mappings": {"rules": rules}})
 
