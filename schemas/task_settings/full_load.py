@@ -151,8 +151,9 @@ KEYS: tuple[Key, ...] = (
         FLAG,
         False,
         "keys and unique indexes are made when the load is complete",
-        "the key is made with the table, since rows and changes meet by it; indexes and foreign keys are made when "
-        "the load is complete in any case",
+        "a load that is repeated after a crash, and changes that come while it goes on, find their rows by the key: it "
+        "is made with the table; all other indexes, unique ones too, and foreign keys are made when the load is "
+        "complete in any case",
     ),
     honoured(
         "FullLoadSettings.StopTaskCachedChangesApplied",
@@ -168,7 +169,8 @@ KEYS: tuple[Key, ...] = (
         FLAG,
         False,
         "the task stops when the load is complete, before the changes since then are applied",
-        "rows and changes are applied together: appliers end as with StopTaskCachedChangesApplied",
+        "a chunk's rows are those of its own moment, and only with the changes since then do tables fit each other: "
+        "appliers apply them, and end as with StopTaskCachedChangesApplied, with the same pause to look or to build in",
         _ENDS,
     ),
     honoured(
