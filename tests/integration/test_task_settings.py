@@ -1,4 +1,4 @@
-"""Task settings of AWS DMS end to end: what a document states is what happens, at both kinds of relational targets."""
+"""Documents of AWS DMS end to end, as AWS tells them: what a task and its endpoints state is what happens."""
 
 from __future__ import annotations
 
@@ -81,6 +81,25 @@ SUSPENDED = 'select "TABLE_NAME", "TASK_NAME" from dms.awsdms_suspended_tables'
 STATUS = 'select "TASK_STATUS" from dms.awsdms_status'
 
 
+def _task(document: dict[str, Any]) -> str:
+    """Return a task as `aws dms describe-replication-tasks` prints it: its documents are texts in it."""
+    place = {"schema-name": "public", "table-name": "%"}
+    rule = {"rule-type": "selection", "rule-id": "1", "rule-action": "include", "object-locator": place}
+    task = {"ReplicationTaskIdentifier": "shop", "MigrationType": "full-load-and-cdc", "Status": "running"}
+    task |= {"TableMappings": json.dumps({"rules": [rule]}), "ReplicationTaskSettings": json.dumps(document)}
+    return json.dumps({"ReplicationTasks": [task]})
+
+
+def _at_aws(section: dict[str, Any], kind: str, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a database's section as an endpoint of `aws dms describe-endpoints`, and what AWS does not tell of it."""
+    names = {"host": "ServerName", "port": "Port", "database": "DatabaseName", "user": "Username"}
+    login = {name: section[ours] for ours, name in names.items() if ours in section}
+    about = {"EndpointIdentifier": f"shop-{kind}", "EndpointType": kind.upper(), "EngineName": "aurora-postgresql"}
+    own = {"PostgreSQLSettings": {**login, "CaptureDdls": True, "HeartbeatEnable": False}}
+    left = {name: value for name, value in section.items() if name not in {*names, "engine", "tables"}}
+    return {**about, **login, "SslMode": "none", **own, **more}, {**left, "endpoint_settings": "endpoints.json"}
+
+
 def _differing(source: Database, target: Database) -> list[str]:
     present = {name for (name,) in target.rows("select tablename from pg_tables where schemaname = 'landing'")}
     return [
@@ -105,6 +124,8 @@ def _plan_says_what_goes(services: Services) -> None:
     ]
     notes = [f["message"] for f in found if f["place"] == "task settings"]
     assert any(note.startswith("StreamBufferSettings.StreamBufferCount: meaningless here") for note in notes)
+    told = {(f["place"], f["message"].partition(":")[0]) for f in found if f["code"] == "endpoint-setting"}
+    assert {("source", "HeartbeatEnable"), ("target replica", "LoadUsingCSV")} <= told
 
 
 def _rows_in_error_are_left_out_until_there_are_too_many(
@@ -213,9 +234,10 @@ def test_a_document_of_dms_runs_as_it_is(
     source.execute(*AT_SOURCE)
     target.execute(*AT_TARGET)
     ((old_customers, old_orders),) = target.rows(NUMBERS)
-    (tmp_path / "task.json").write_text(json.dumps(DOCUMENT))
+    (tmp_path / "task.json").write_text(_task(DOCUMENT))
     settings: dict[str, Any] = {
         "settings": "task.json",
+        "mappings": "task.json",
         "topics": {"partitions": 2},
         "apply": {"suspended_retry_s": 1, "conflict_wait_s": 1},
     }
@@ -227,7 +249,11 @@ def test_a_document_of_dms_runs_as_it_is(
     with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
         document = json.loads(services.configuration.read_text())
         stream = {"engine": "kafka", "kafka": kafka_server.settings, "topic": f"{replication}.stream.{{table}}"}
-        document["targets"]["stream"] = stream
+        origin, document["source"] = _at_aws(document["source"], "source")
+        attributes = "executeTimeout=900;loadUsingCSV=true;ConnectionTimeout=20"
+        copy, replica = _at_aws(document["targets"]["replica"], "target", ExtraConnectionAttributes=attributes)
+        document["targets"] = {"replica": replica, "stream": stream}
+        (tmp_path / "endpoints.json").write_text(json.dumps({"Endpoints": [origin, copy]}))
         services.configuration.write_text(json.dumps(document))
         _plan_says_what_goes(services)
         services.start("capture")
@@ -241,7 +267,7 @@ def test_a_document_of_dms_runs_as_it_is(
         )
         assert target.rows(foreign_keys) == [(1,)]
         load = DOCUMENT["FullLoadSettings"] | {"StopTaskCachedChangesApplied": False}
-        (tmp_path / "task.json").write_text(json.dumps(DOCUMENT | {"FullLoadSettings": load}))
+        (tmp_path / "task.json").write_text(_task(DOCUMENT | {"FullLoadSettings": load}))
         services.start("apply")
 
         # Characters become others, and large values are cut off: by load and by log, in keys, too.
