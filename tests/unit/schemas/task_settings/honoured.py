@@ -30,6 +30,10 @@ CONFLICTS = "unit/apply/test_conflicts.py::test_a_contradiction_suspends_its_tab
 LEFT_OUT = "unit/apply/test_conflicts.py::test_what_is_left_out_is_what_one_change_at_a_time_would_leave_out"
 CHARACTERS = "unit/schemas/test_substitution.py::test_characters_become_others_in_all_texts_and_keys"
 CHARSETS = "unit/schemas/test_substitution.py::test_characters_that_are_not_of_a_set_are_replaced"
+LOAD_EXCEPTIONS = (
+    "integration/apply/test_load_exceptions.py"
+    "::test_rows_that_a_load_could_not_write_are_apart_from_changes_at_postgresql"
+)
 JOURNAL = "unit/apply/test_journal.py::test_full_loads_have_exceptions_of_their_own_and_slots_their_length"
 
 
@@ -224,7 +228,7 @@ HONOURED: dict[str, tuple[Meaning, ...]] = {
     ),
     "ControlTablesSettings.HistoryTableEnabled": (Meaning(True, "apply.control_tables.history", True, END_TO_END),),
     "ControlTablesSettings.FullLoadExceptionTableEnabled": (
-        Meaning(True, "apply.control_tables.full_load_exceptions", True, JOURNAL),
+        Meaning(True, "apply.control_tables.full_load_exceptions", True, LOAD_EXCEPTIONS),
     ),
     "ControlTablesSettings.HistoryTimeslotInMinutes": (Meaning(7, "apply.control_tables.history_minutes", 7, JOURNAL),),
     "ControlTablesSettings.historyTimeslotInMinutes": (
