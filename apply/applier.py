@@ -144,6 +144,8 @@ class Applier:
             if self.idle and self.healthy and self.checkpoint(float("inf") if self.holds.meets(now) else now):
                 # Whoever succeeds one that arrived at a barrier does not begin before it. Staged with the next batch.
                 self.builder.batch.next.update(self.holds.attend(now))
+                if (job := self.holds.take_job()) is not None:
+                    self.in_background(job)
             self._flow.seek(self.order)
             if self._full() and self.order.ready:
                 self._await_writer()
@@ -161,7 +163,9 @@ class Applier:
             self.fail(error)
 
     def in_background(self, job: Callable[[], None]) -> None:
-        """Let the writer's thread do something long while records are taken in. Called when `idle`."""
+        """Let the writer's thread do what may take long at the target while records are taken in: the one way in which
+        it is done, since the group must hear of us. Called when `idle`.
+        """
         assert self._future is None, "one job at a time"
         self._future = self._executor.submit(self.writer.run, job)
 

@@ -161,7 +161,9 @@ class Cut:
     version: int = 0
     """The version of the table that wrote it."""
     error: TailraceError | None = None
-    """Why the table cannot take the record at `offset` (a schema change that the policy does not apply)."""
+    """Why the table cannot take the record at `offset`: a schema change that the policy does not apply, or it is a large
+    one whose parts do not come.
+    """
 
 
 def by_partition(records: Iterable[Record]) -> dict[TopicPartition, list[Record]]:

@@ -252,6 +252,9 @@ class BatchBuilder:
             value = record.value()
             try:
                 if (lost := getattr(record, "lost", None)) is not None:
+                    if lost.kind is ErrorKind.TRANSPORT:
+                        # It may come yet. Nobody but this partition waits for it.
+                        return Cut(record.offset(), error=lost)
                     raise lost
                 mark = self._catalog.mark_of(topic, value, key)
                 cut = self._run(partition, mark, [record], [value], is_judged=is_judged)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from apply.cursors import Cursors
 from apply.errors import SuspendingError, Suspensions
@@ -51,6 +52,7 @@ class Hold:
     version: int = 0
     """Of a truncate: the version of the table that wrote it."""
     error: TailraceError | None = None
+    """Why it is held; of a truncate, why the target refused it last."""
 
 
 class Conflicts:
@@ -110,6 +112,7 @@ class Holds:
         self._partition_count = partition_count
         self._lot = lot
         self._suspended_retry_s = limits.suspended_retry_s
+        self._truncate: Callable[[], None] | None = None
 
     def stands(self, partition: TopicPartition) -> bool:
         """Tell whether a partition has come to its hold."""
@@ -149,7 +152,8 @@ class Holds:
     def attend(self, now: float) -> dict[TopicPartition, int]:
         """Let go what may go on. Return offsets that truncates have led partitions to, not yet staged at the target.
 
-        Raises SuspendingError for a table that others' rows have kept from being emptied for too long.
+        A truncate that is to be done is left for `take_job`. Raises SuspendingError for a table that others' rows have
+        kept from being emptied for too long.
         """
         passed: dict[TopicPartition, int] = {}
         for partition, hold in list(self.by_partition.items()):
@@ -164,22 +168,19 @@ class Holds:
                 passed[partition] = self._cursors.positions[partition]
             elif self._cursors.flushed[partition] >= hold.offset:
                 self.end_parked(partition, hold.offset)
-                try:
-                    is_passed = self._ask_barrier(partition, hold)
-                except TailraceError as error:
-                    self._wait_for_others(partition, hold, error, now)
-                    continue
-                if is_passed:
+                refused, hold.error = hold.error, None
+                if refused is not None:
+                    self._wait_for_others(partition, hold, refused, now)
+                elif self._ask_barrier(partition, hold):
                     passed[partition] = self._cursors.flushed[partition] = hold.offset + 1
                     self._let_go(partition, hold.offset + 1)
                 else:
-                    hold.retry_at = now + BARRIER_PAUSE_S
+                    # Asked again as soon as the writer is idle, where that is who is waited for.
+                    hold.retry_at = now + (BARRIER_PAUSE_S if self._truncate is None else 0.0)
         return passed
 
     def _wait_for_others(self, partition: TopicPartition, hold: Hold, error: TailraceError, now: float) -> None:
         """Try a truncate later that rows of other tables forbid: what takes them away comes in other partitions."""
-        if error.kind is not ErrorKind.ROW_CONFLICT:
-            raise error
         place = Place(partition, hold.offset)
         if place in self.conflicts.overdue(now):
             raise SuspendingError(partition.topic, error) from error
@@ -220,10 +221,16 @@ class Holds:
         if self._cursors.positions[partition] >= offset - 1:
             self._cursors.jump(partition, offset)
 
+    def take_job(self) -> Callable[[], None] | None:
+        """Return the truncate that is to be done next, for the writer's thread: it can take very long."""
+        job, self._truncate = self._truncate, None
+        return job
+
     def _ask_barrier(self, partition: TopicPartition, hold: Hold) -> bool:
         sink, count = self._writer.sink, self._partition_count(partition.topic)
         arrival = sink.arrive(hold.barrier, partition, count)
-        if arrival is Arrival.READY and (sink.capabilities.stores_offsets or partition.partition == 0):
+        does = sink.capabilities.stores_offsets or partition.partition == 0
+        if arrival is Arrival.READY and does and self._truncate is None:
             # Without transactions two might empty it, and the slower one take away what the other has written since:
             # the owner of the first partition does it.
             here = {
@@ -233,9 +240,16 @@ class Holds:
             }
             is_over = self.superseded.covers(partition.topic, hold.version)
             table = None if is_over else self._target(partition.topic, hold.version)
-            self._writer.truncate(hold.barrier, table, here)
-            arrival = sink.arrive(hold.barrier, partition, count)
+            self._truncate = partial(self._empty, hold, table, here)
         return arrival is Arrival.PASSED
+
+    def _empty(self, hold: Hold, table: TableSchema | None, offsets: Mapping[TopicPartition, int]) -> None:
+        try:
+            self._writer.truncate(hold.barrier, table, offsets)
+        except TailraceError as error:
+            if error.kind is not ErrorKind.ROW_CONFLICT:
+                raise
+            hold.error = error
 
 
 def barrier_of_truncate(topic: str, sequence: int) -> str:

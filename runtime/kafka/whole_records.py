@@ -28,6 +28,12 @@ STEP_S = 0.5
 PATIENCE_S = 30.0
 """After so long without another part it is said that they are waited for."""
 
+LATE_PATIENCE_S = 2.0
+"""The same of a value that was waited for in vain before: other large values stand behind it."""
+
+LATE_MAX = 1_000
+"""Values that are remembered as late."""
+
 FORGET_S = 5.0
 """A value that nobody has asked for as long is given up: its partition is another consumer's."""
 
@@ -58,8 +64,14 @@ class WholeRecord:
         return getattr(self._message, name)
 
 
+class LateError(TailraceError):
+    """Parts do not come, though they may yet."""
+
+
 class LostRecord(WholeRecord):
-    """A record whose parts are gone, or are others: its value cannot be read, as `lost` says."""
+    """A record whose parts are gone, or are others (DECODE), or do not come (TRANSPORT): its value cannot be read, as
+    `lost` says.
+    """
 
     def __init__(self, message: Message, lost: TailraceError) -> None:
         super().__init__(message, b"")
@@ -92,7 +104,7 @@ class WholeRecords:
     def __init__(self, kafka: Properties, topic: str, *, monotonic: Callable[[], float] = clock.monotonic) -> None:
         """`topic` is the one of the parts."""
         self.gives_lost = False
-        """Whether records whose parts are gone are returned as `LostRecord`; else they are raised as DECODE."""
+        """Whether records whose parts are gone, or late, are returned as `LostRecord`; else what is wrong is raised."""
         self.spools = False
         """Whether large records are returned as `SpooledRecord`, where their large values stand as they are."""
         self._parts = _Parts(kafka, topic)
@@ -102,12 +114,14 @@ class WholeRecords:
         self._spool: Spool | None = None
         """What holds the parts so far, unless they are in memory."""
         self._asked_at = self._grown_at = 0.0
+        self._late: set[int] = set()
+        """Where parts begin that did not come when they were waited for."""
 
     def whole(self, messages: Sequence[Message]) -> tuple[list[Any], list[Message]]:
         """Return messages whose values are whole, and those that are to be consumed again.
 
-        Of each partition the first ones are whole, as far as they fit, and as parts can be read in a moment. Raises
-        TRANSPORT where they are waited for in vain.
+        Of each partition the first ones are whole, as far as they fit, and as parts can be read in a moment. Where they
+        are waited for in vain: see `gives_lost`.
         """
         if not any(map(Message.headers, messages)):
             return list(messages), []
@@ -153,7 +167,8 @@ class WholeRecords:
             if isinstance(value, Spool):
                 return SpooledRecord(message, where, value)
         except TailraceError as error:
-            if error.kind is not ErrorKind.DECODE or not self.gives_lost:
+            is_of_this = error.kind is ErrorKind.DECODE or isinstance(error, LateError)
+            if not (is_of_this and self.gives_lost):
                 error.position = error.position or f"{message.topic()}/{message.partition()}@{message.offset()}"
                 raise
             return LostRecord(message, error)
@@ -179,21 +194,32 @@ class WholeRecords:
                 now = self._asked_at = self._monotonic()
                 if joining.part_count > before:
                     self._grown_at = now
-                elif now - self._grown_at >= PATIENCE_S:
-                    raise TailraceError(
-                        ErrorKind.TRANSPORT,
-                        f"a record waits for its parts: {joining.part_count} of {where.part_count} came from "
-                        f"{self._topic}, offset {where.first} on, and no more for {PATIENCE_S:g} s",
-                        remedy="look whether this topic is there and its partition has a leader",
-                    )
+                elif now - self._grown_at >= self._patience_s(where):
+                    raise self._is_late(joining)
                 if now >= until and not joining.is_whole:
                     return None
+            self._late.discard(where.first)
             value = self._taken(joining)
         except BaseException:
             self._give_up()
             raise
         self._give_up()
         return value
+
+    def _patience_s(self, where: Reference) -> float:
+        return LATE_PATIENCE_S if where.first in self._late else PATIENCE_S
+
+    def _is_late(self, joining: Joining) -> LateError:
+        where, patience_s = joining.where, self._patience_s(joining.where)
+        if len(self._late) >= LATE_MAX:
+            self._late.clear()
+        self._late.add(where.first)
+        return LateError(
+            ErrorKind.TRANSPORT,
+            f"a record waits for its parts: {joining.part_count} of {where.part_count} came from "
+            f"{self._topic}, offset {where.first} on, and no more for {patience_s:g} s",
+            remedy="look whether this topic is there and its partition has a leader",
+        )
 
     def _taken(self, joining: Joining) -> bytes | Spool:
         if self._spool is None:

@@ -556,6 +556,30 @@ class SinkSuite(UnderLoad, UnderDeath):
             other.prepare(ORDERS)
             self.write(other, load, *changes)
             assert self.rows(sink, ORDERS) == {(2, "again", None)}
+            # As when it hears of that.
+            sink.release(where)
+
+    def test_a_load_that_comes_late_does_not_win(self, sink: Sink) -> None:
+        """An applier stands still in a load, longer than the group waits for it; another one has gone on by then."""
+        _needs(sink.capabilities.origins and not sink.capabilities.history, "the sink does not guard its rows")
+        where = [TopicPartition(f"shop.{ORDERS.name}", 0)]
+        sink.prepare(ORDERS)
+        sink.load_offsets(where)
+        self.write(sink, TableBatch(ORDERS, upserts=[(0, "a", None)], fresh=True))
+        late = TableBatch(ORDERS, upserts=[(i, "loaded", None) for i in range(1, 61)], fresh=True)
+        self.giver.given(late, sink.capabilities)
+        other = self.other_sink(sink)
+        other.load_offsets(where)
+        other.prepare(ORDERS)
+        self.write(other, late, TableBatch(ORDERS, upserts=[(1, "new", True)], deletes=[(2,), (3,)]))
+        self.write(other, TableBatch(ORDERS, upserts=[(3, "again", None)]))
+        expected = {(0, "a", None), (1, "new", True), (3, "again", None), *((i, "loaded", None) for i in range(4, 61))}
+        assert self.rows(other, ORDERS) == expected
+        with contextlib.suppress(TailraceError):
+            # A sink may find that it is another's by now.
+            self.write(sink, late)
+        self.rollback(sink)
+        assert self.rows(other, ORDERS) == expected
 
     def test_every_type_holds_its_extremes(self, sink: Sink) -> None:
         table, rows = _walk(self.samples, self.holds)

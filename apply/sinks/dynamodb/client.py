@@ -1,10 +1,9 @@
-"""Requests to DynamoDB: batches, transactions and scans within its limits, and what its answers mean."""
+"""Requests to DynamoDB: inserts, transactions and scans within its limits, and what its answers mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from apply import aws
@@ -12,13 +11,22 @@ from apply.frames.guarded import requests
 from apply.sinks.dynamodb.items import Item
 from apply.sinks.dynamodb.values import item_size
 from runtime import clock
+from runtime.logging import get_logger
 from runtime.retry import Backoff
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 
+log = get_logger(__name__)
+
 BATCH_ITEMS_MAX = 25
 BATCH_BYTES_MAX = 16 << 20
-"""Of `BatchWriteItem`. API reference."""
+"""Of `BatchWriteItem`, and of `BatchExecuteStatement`, whose size the API reference leaves open. API reference."""
+
+STATEMENT_LENGTH_MAX = 8192
+"""Of a statement of PartiQL. API reference, `BatchStatementRequest`."""
+
+READ_ITEMS_MAX = 100
+"""Of `BatchGetItem`. API reference."""
 
 TRANSACTION_ACTIONS_MAX = 100
 TRANSACTION_BYTES_MAX = 4 << 20
@@ -30,10 +38,27 @@ BUSY_FOR_S = 30
 BUSY = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "DuplicateItem"}
 )
-"""Reasons of a cancelled transaction that pass. API reference, `TransactWriteItems`, "Cancellation reason codes"."""
+"""Reasons of a cancelled transaction, and codes of a statement, that pass. API reference, `TransactWriteItems`,
+"Cancellation reason codes"."""
 
 STALE = "ConditionalCheckFailed"
+THERE = "DuplicateItem"
 MISSING = "ResourceNotFoundException"
+
+REFUSED = frozenset({"ValidationError", "ItemCollectionSizeLimitExceeded"})
+"""Codes of statements for an item that none can be. API reference, `BatchStatementError`."""
+
+NO_STATEMENTS = frozenset({"UnknownOperationException", "AccessDeniedException", "AccessDenied"})
+"""Codes of a service without PartiQL, or of a role that may not insert by it."""
+
+_LIKE_STATEMENTS = {
+    "ConditionalCheckFailedException": THERE,
+    "ValidationException": "ValidationError",
+    "ItemCollectionSizeLimitExceededException": "ItemCollectionSizeLimitExceeded",
+    "ProvisionedThroughputExceededException": "ProvisionedThroughputExceeded",
+    "TransactionConflictException": "TransactionConflict",
+}
+"""Codes of `PutItem`, as statements have them."""
 
 
 @dataclass(slots=True)
@@ -52,6 +77,8 @@ class Client:
     def __init__(self, target: DynamodbTarget) -> None:
         self._target = target
         self._made: Any = None
+        self._has_statements = True
+        """Whether the service takes PartiQL from us, as far as is known."""
 
     @property
     def api(self) -> Any:
@@ -76,17 +103,34 @@ class Client:
             raise classify(error, operation) from error
         return answer
 
-    def put(self, table: str, items: list[Item], until: float) -> list[int] | None:
-        """Write items whatever is there; return which of them DynamoDB does not take. Their keys differ.
-
-        Nothing is sent from `until` on, by the monotonic clock. None: some were left by then.
+    def insert(self, table: str, key: str, items: list[Item]) -> tuple[list[int], list[int]]:
+        """Write items but for those of whose key one is there: never over one, however late. `key` is an attribute
+        that every item has. Return which of them DynamoDB does not take, and of which one is there.
         """
-        return self._batch(table, [{"PutRequest": {"Item": item}} for item in items], until)
+        refused, there = list[int](), list[int]()
+        left, backoff = [*range(len(items))], Backoff(BUSY_FOR_S)
+        while True:
+            again: list[int] = []
+            for place, code in zip(left, self._inserted(table, key, [items[i] for i in left]), strict=True):
+                if code in REFUSED:
+                    refused.append(place)
+                elif code == THERE:
+                    there.append(place)
+                elif code in BUSY:
+                    again.append(place)
+                elif code == "ResourceNotFound":
+                    raise _no_table("writing items")
+                elif code:
+                    raise TailraceError(ErrorKind.TARGET_CONNECTION, f"writing items failed ({code})")
+            if not again:
+                return refused, there
+            left = again
+            _wait(backoff)
 
     def delete(self, table: str, keys: list[Item]) -> None:
         """Delete items whatever they are."""
         for some in requests(keys, item_size, BATCH_ITEMS_MAX, BATCH_BYTES_MAX):
-            self._batch(table, [{"DeleteRequest": {"Key": key}} for key in some])
+            self._delete_batch(table, some)
 
     def scan(self, table: str, **request: Any) -> Iterator[list[Item]]:
         """Yield the pages of a table."""
@@ -125,36 +169,74 @@ class Client:
                 break
         return refused
 
-    def _batch(self, table: str, wishes: list[dict[str, Any]], until: float = inf) -> list[int] | None:
+    def find(self, table: str, keys: list[Item]) -> list[Item]:
+        """Return those items that are there, whose keys differ."""
+        found: list[Item] = []
+        for some in requests(keys, item_size, READ_ITEMS_MAX, BATCH_BYTES_MAX):
+            left: dict[str, Any] = {table: {"Keys": some, "ConsistentRead": True}}
+            backoff = Backoff(BUSY_FOR_S)
+            while left:
+                answer = self.call("batch_get_item", RequestItems=left)
+                found += answer["Responses"].get(table, ())
+                left = answer.get("UnprocessedKeys") or {}
+                if left:
+                    _wait(backoff)
+        return found
+
+    def _inserted(self, table: str, key: str, items: list[Item]) -> list[str]:
+        """Send inserts; return of each its code, empty where the item was written."""
+        statements = [_insertion(table, item) for item in items]
+        if self._has_statements and all(len(each["Statement"]) <= STATEMENT_LENGTH_MAX for each in statements):
+            try:
+                answer = self.api.batch_execute_statement(Statements=statements)
+            except aws.AwsError as error:
+                code = aws.code_of(error)
+                if code == "ProvisionedThroughputExceededException":
+                    return ["ProvisionedThroughputExceeded"] * len(items)
+                if code not in {*NO_STATEMENTS, "ValidationException"}:
+                    raise classify(error, "writing items") from error
+                codes = [code]
+            else:
+                codes = [each.get("Error", {}).get("Code", "") for each in answer["Responses"]]
+            if not NO_STATEMENTS.isdisjoint(codes):
+                self._has_statements = False
+                log.warning("rows of a load are put one by one", reason="no right or no way to insert by statements")
+            elif len(codes) == len(items) and "ValidationException" not in codes:
+                return codes
+        # Those that are written already are there now: whoever looks finds them as new.
+        return [self._put(table, key, item) for item in items]
+
+    def _put(self, table: str, key: str, item: Item) -> str:
+        new = {"ConditionExpression": "attribute_not_exists(#key)", "ExpressionAttributeNames": {"#key": key}}
+        try:
+            self.api.put_item(TableName=table, Item=item, **new)
+        except aws.AwsError as error:
+            code = _LIKE_STATEMENTS.get(aws.code_of(error))
+            if code is None:
+                raise classify(error, "writing items") from error
+            return code
+        return ""
+
+    def _delete_batch(self, table: str, keys: list[Item]) -> None:
+        left = [{"DeleteRequest": {"Key": key}} for key in keys]
         backoff = Backoff(BUSY_FOR_S)
-        left = wishes
         while left:
-            if clock.monotonic() >= until:
-                return None
             try:
                 answer = self.api.batch_write_item(RequestItems={table: left})
             except aws.AwsError as error:
-                code = aws.code_of(error)
-                if code == "ValidationException":
-                    return [0] if len(wishes) == 1 else self._one_by_one(table, wishes, until)
-                if code != "ProvisionedThroughputExceededException":
-                    raise classify(error, "writing items") from error
+                if aws.code_of(error) != "ProvisionedThroughputExceededException":
+                    raise classify(error, "removing items") from error
                 # None of them was taken.
             else:
                 left = answer.get("UnprocessedItems", {}).get(table, [])
             if left:
                 _wait(backoff)
-        return []
 
-    def _one_by_one(self, table: str, wishes: list[dict[str, Any]], until: float) -> list[int] | None:
-        refused: list[int] = []
-        for place, wish in enumerate(wishes):
-            alone = self._batch(table, [wish], until)
-            if alone is None:
-                return None
-            if alone:
-                refused.append(place)
-        return refused
+
+def _insertion(table: str, item: Item) -> dict[str, Any]:
+    """Return the statement of PartiQL that writes an item unless one of its key is there."""
+    names = ", ".join("'" + name.replace("'", "''") + "': ?" for name in item)
+    return {"Statement": f'INSERT INTO "{table}" VALUE {{{names}}}', "Parameters": [*item.values()]}
 
 
 def _wait(backoff: Backoff) -> None:
@@ -191,6 +273,8 @@ def _judged(writes: list[Write], reasons: list[dict[str, Any]], refused: list[Wr
 
 def classify(error: Exception, doing: str) -> TailraceError:
     """Return what an error means."""
-    if aws.code_of(error) == MISSING:
-        return TailraceError(ErrorKind.TARGET_SCHEMA, f"{doing}: the table is not there")
-    return aws.classify(error, doing)
+    return _no_table(doing) if aws.code_of(error) == MISSING else aws.classify(error, doing)
+
+
+def _no_table(doing: str) -> TailraceError:
+    return TailraceError(ErrorKind.TARGET_SCHEMA, f"{doing}: the table is not there")

@@ -82,6 +82,10 @@ class ControlTable:
         expires = clock.now_us() // 1_000_000 + self._kept_s
         return {**key, SEQUENCE: {"N": str(seq)}, EXPIRES: {"N": str(expires)}}
 
+    def sequences(self, keys: list[Item]) -> dict[str, int]:
+        """Return the commit sequences of deletions that are known, by the ids of their keys."""
+        return {found[ID]["S"]: int(found[SEQUENCE]["N"]) for found in self._client.find(self.name, keys)}
+
     def _key(self, barrier: str) -> Item:
         return {ID: {"S": f"barrier/{self._owner}/{barrier}"}}
 

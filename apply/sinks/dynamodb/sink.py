@@ -2,8 +2,9 @@
 
 A change is a transaction of two actions: the item is written on condition that it is not as new, and what is known of a
 deleted item of the same key, in the control table, is asked likewise. So neither what comes again nor a late writer
-overwrites what is newer, or brings back what is gone. Rows of a full load go in batches without conditions, as long as
-whoever writes them has found the table empty and seen nothing but the load: they can overwrite only themselves.
+overwrites what is newer, or brings back what is gone. Rows of a full load into an empty table are inserts, many in a
+request, which leave alone what is there: it goes on as a change. Whoever has inserted rows looks for later deletions of
+them, and takes these away again: others may have gone on from here while this applier stood still.
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
 from apply.sink import Rejection, TableBatch, TopicPartition
 from apply.sinks.dynamodb.client import (
     BATCH_BYTES_MAX,
     BATCH_ITEMS_MAX,
+    READ_ITEMS_MAX,
     TRANSACTION_ACTIONS_MAX,
     TRANSACTION_BYTES_MAX,
     Client,
     Write,
 )
-from apply.sinks.dynamodb.control import SEQUENCE, ControlTable
+from apply.sinks.dynamodb.control import ID, SEQUENCE, ControlTable
 from apply.sinks.dynamodb.items import Item, Items, Paths
 from apply.sinks.dynamodb.tables import Tables, key_difference
 from apply.sinks.dynamodb.values import ITEM_BYTES_MAX, Attribute, item_size
-from runtime import clock
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
@@ -37,16 +38,20 @@ from schemas.table import TableName, TableSchema
 T = TypeVar("T")
 R = TypeVar("R")
 
-FRESH_FOR_S = 5
-"""So long after a batch was begun its rows may be sent without conditions: below the time after which Kafka gives the
-partitions of a member that is not heard of to another one (`apply.session_timeout_s`, 10 if it is not set), whose
-changes they could then overwrite."""
-
 OPERATORS_MAX = 300
 """Of an update expression. Developer guide, "Quotas": Expression parameters."""
 
 CONTROL_SIZE = 200
 """Bytes of an item of the control table, about."""
+
+
+class _Made(NamedTuple):
+    """What is made of a row."""
+
+    place: int
+    key: Item
+    known: Paths
+    item: Item
 
 
 class DynamodbSink(GuardedSink):
@@ -134,27 +139,41 @@ class DynamodbSink(GuardedSink):
         self._client.close()
 
     def _load(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> None:
-        """Write rows in batches as long as nobody else can have changed them, the rest as changes."""
-        until = clock.monotonic() + FRESH_FOR_S
-        late: list[tuple[int, Item, Paths, Item]] = []
+        """Insert rows; those of which there is one already are written as changes."""
+        late: list[_Made] = []
 
-        def put(some: list[tuple[int, Item, Paths, Item]]) -> list[int]:
-            refused = self._client.put(items.name, [item for *_, item in some], until)
-            if refused is None:
-                late.extend(some)
-            return [some[place][0] for place in refused or ()]
+        def insert(some: list[_Made]) -> list[int]:
+            refused, there = self._client.insert(items.name, items.key[0].name, [each.item for each in some])
+            late.extend(some[i] for i in there)
+            return [some[i].place for i in refused]
 
-        made = self._items_of(batch, items, "upserts", rejections)
-        groups = requests(made, lambda each: item_size(each[-1]), BATCH_ITEMS_MAX, BATCH_BYTES_MAX)
-        for refused in self._each(put, [*groups]):
+        made = [*self._items_of(batch, items, "upserts", rejections)]
+        for refused in self._each(insert, [*requests(made, _size_of, BATCH_ITEMS_MAX, BATCH_BYTES_MAX)]):
             rejections += [_not_taken(batch.table, "upserts", i) for i in refused]
+        looks = [made[begin : begin + READ_ITEMS_MAX] for begin in range(0, len(made), READ_ITEMS_MAX)]
+        self._each(lambda some: self._take_back(items, some), looks)
         writes = [self._guarded(batch, items, "upserts", i, key, "Put", {"Item": item}) for i, key, _, item in late]
         self._write(batch, writes, rejections)
 
-    def _items_of(
-        self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]
-    ) -> Iterator[tuple[int, Item, Paths, Item]]:
-        """Yield of each row that is not refused its index, its key, what is known of it, and the item of that."""
+    def _take_back(self, items: Items, inserted: Sequence[_Made]) -> None:
+        """Delete inserted items again of which a later deletion is known. (A deletion that comes after this look finds
+        its item.)
+        """
+        memories = [self._control.deleted_key(items.name, made.key) for made in inserted]
+        known = self._control.sequences(memories)
+        for memory, made in zip(memories, inserted, strict=True) if known else ():
+            seq = made.item[self._target.sequence_attribute]
+            if known.get(memory[ID]["S"], -1) >= int(seq["N"]):
+                same = {
+                    "ConditionExpression": "#seq = :seq",
+                    "ExpressionAttributeNames": {"#seq": self._target.sequence_attribute},
+                    "ExpressionAttributeValues": {":seq": seq},
+                }
+                absent = "ConditionalCheckFailedException"
+                self._client.call("delete_item", absent=absent, TableName=items.name, Key=made.key, **same)
+
+    def _items_of(self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]) -> Iterator[_Made]:
+        """Yield what becomes of each row that is not refused."""
         for i, row in enumerate(getattr(batch, kind)):
             key, wrong = items.key_of(row)
             if wrong:
@@ -169,7 +188,7 @@ class DynamodbSink(GuardedSink):
             sequence = {self._target.sequence_attribute: {"N": str(sequence_of(batch, kind, i))}}
             item = {**items.item(known), **key, **sequence}
             if _fits(batch.table, kind, i, item, rejections):
-                yield i, key, known, item
+                yield _Made(i, key, known, item)
 
     def _deletes(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> Iterator[Write]:
         for i, values in enumerate(batch.deletes):
@@ -281,6 +300,10 @@ def _older(attribute: str, seq: int, *, or_same: bool = False) -> dict[str, Any]
         "ExpressionAttributeNames": {"#seq": attribute},
         "ExpressionAttributeValues": {":seq": {"N": str(seq)}},
     }
+
+
+def _size_of(made: _Made) -> int:
+    return item_size(made.item)
 
 
 @contextmanager

@@ -58,9 +58,9 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
     rows = ["Scan", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"]
     make = ["DescribeTable", "CreateTable"]
     drop = ["DeleteTable"] if settings.ddl.dropped is DdlPolicy.APPLY else []
-    control = [*make, *rows, "GetItem", "ConditionCheckItem", "UpdateTimeToLive"]
+    control = [*make, *rows, "GetItem", "BatchGetItem", "ConditionCheckItem", "UpdateTimeToLive"]
     statements = [
-        _statement([*make, *drop, *rows], region, names),
+        _statement([*make, *drop, *rows, "PartiQLInsert"], region, names),
         _statement(control, region, [section.control_table]),
     ]
     return [json.dumps({"Version": "2012-10-17", "Statement": statements})]

@@ -17,7 +17,10 @@ ARRIVED = "at "
 """How a property begins that a partition's arrival makes."""
 
 LOAD = "tailrace_load"
-"""Label of the vertices that say of a table whether its rows may be loaded, and by whom."""
+"""Label of the vertices that say of a table whether its rows may be loaded, and of a topic whose its partitions are."""
+
+CLAIMED_AT_ONCE = 200
+"""Topics of one request."""
 
 SWEEP_VERTICES = 1_000
 SWEEPS_MAX = 10
@@ -26,8 +29,8 @@ SWEEP_EVERY_S = 600
 
 
 def by(partition: TopicPartition) -> str:
-    """Return the property that names a partition's owner."""
-    return f"by {partition.topic}/{partition.partition}"
+    """Return the property of a topic's vertex that names a partition's owner."""
+    return f"by {partition.partition}"
 
 
 def kept_by(partition: TopicPartition) -> str:
@@ -71,26 +74,47 @@ class ControlVertices:
         return [f"removed {count} barriers"]
 
     def loading(self, table: TableName) -> dict[str, Any] | None:
-        """Return what is known of a table's load; None if nothing is. Names: see `claim`."""
+        """Return what is known of a table's load; None if nothing is. Names: see `note`."""
         found = self._client.send([f"g.V({self._load_id(table)}).valueMap()"], "looking at a load")
         return {name: value[0] for name, value in found[0].items()} if found else None
 
-    def claim(
-        self, table: TableSchema, partitions: Iterable[TopicPartition], owner: str, is_empty: bool
-    ) -> dict[str, Any]:
-        """Note whose partitions are from now on, durably and at once; return what is known of the table's load by then.
+    def claim(self, partitions: Iterable[TopicPartition], owner: str) -> None:
+        """Note whose partitions are from now on, durably and at once."""
+        made = f"option(Merge.onCreate,[(T.label):'{LOAD}','owner':{text(self._owner)}])"
+        statements = [
+            f"g.mergeV([(T.id):{self._claims_id(topic)}]).{made}"
+            + "".join(f".property(single,{text(by(p))},{text(owner)})" for p in some)
+            + ".iterate()"
+            for topic, some in _by_topic(partitions).items()
+        ]
+        for begin in range(0, len(statements), CLAIMED_AT_ONCE):
+            self._client.send(statements[begin : begin + CLAIMED_AT_ONCE], "claiming partitions")
 
-        When a table is first met, `empty` says whether it was, and `version` which one it had; `ended` comes later.
+    def lost(self, partitions: Iterable[TopicPartition], owner: str) -> list[TopicPartition]:
+        """Return those of the partitions that are not an owner's any more."""
+        topics = _by_topic(partitions)
+        names, lost = [*topics], list[TopicPartition]()
+        for begin in range(0, len(names), CLAIMED_AT_ONCE):
+            wanted = {self._claims_id(topic): topic for topic in names[begin : begin + CLAIMED_AT_ONCE]}
+            found = self._client.send([f"g.V({','.join(wanted)}).valueMap(true)"], "looking at claims")
+            claims = {wanted[text(each["id"])]: each for each in found}
+            for topic in wanted.values():
+                lost += [p for p in topics[topic] if claims.get(topic, {}).get(by(p)) != [owner]]
+        return sorted(lost)
+
+    def note(self, table: TableSchema, is_empty: bool) -> dict[str, Any]:
+        """Note that a table is met, durably and at once; return what is known of its load by then.
+
+        When it is first met, `empty` says whether it was, and `version` which one it had; `ended` comes later.
         """
-        claims = "".join(f".property(single,{text(by(p))},{text(owner)})" for p in partitions)
-        found = self._client.send([f"{self._noted(table, is_empty)}{claims}.valueMap()"], "claiming partitions")[0]
+        found = self._client.send([f"{self._noted(table, is_empty)}.valueMap()"], "noting a load")[0]
         return {name: value[0] for name, value in found.items()}
 
     def keep(self, table: TableName, partitions: Iterable[TopicPartition], owner: str) -> None:
         """Note that nothing of earlier owners is left of partitions, as far as they are the owner's."""
-        vertex = f"g.V({self._load_id(table)})"
         kept = [
-            f"{vertex}.has({text(by(p))},{text(owner)}).property(single,{text(kept_by(p))},{text(owner)}).iterate()"
+            f"g.V({self._claims_id(p.topic)}).has({text(by(p))},{text(owner)})"
+            f".V({self._load_id(table)}).property(single,{text(kept_by(p))},{text(owner)}).iterate()"
             for p in partitions
         ]
         self._client.send(kept, "keeping partitions")
@@ -133,8 +157,18 @@ class ControlVertices:
         made = f"[(T.label):'{LOAD}','owner':{text(self._owner)},'empty':{int(is_empty)},'version':{table.version}]"
         return f"g.mergeV([(T.id):{self._load_id(table.name)}]).option(Merge.onCreate,{made})"
 
+    def _claims_id(self, topic: str) -> str:
+        return text(f"tailrace/claims/{self._owner}/{topic}")
+
     def _load_id(self, table: TableName) -> str:
         return text(f"tailrace/load/{self._owner}/{table}")
 
     def _id(self, barrier: str) -> str:
         return text(f"tailrace/barrier/{self._owner}/{barrier}")
+
+
+def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[TopicPartition]]:
+    found: dict[str, list[TopicPartition]] = {}
+    for partition in partitions:
+        found.setdefault(partition.topic, []).append(partition)
+    return found

@@ -4,9 +4,10 @@ The loader has no conditions and goes on by itself, so nobody else may write the
 them later. Three things see to it.
 
 * Files are there before a load is asked for, and gone before anything else is done to their rows. Whoever takes a
-  partition over claims it, loads what its earlier owner has left of it, removes the files, and waits for loads that go
-  on. An earlier owner finds its claim lost; if it had looked just before, its load finds no files. What it writes
-  after that has never been asked for: whoever takes over next removes it unread.
+  partition over claims it when it is assigned, and before its first row of a table is written loads what its earlier
+  owner has left of it, removes the files, and waits for loads that go on. An earlier owner finds its claim lost,
+  whatever it comes to next; if it had looked just before, its load finds no files, and it removes none of others. What
+  it writes after that has never been asked for: whoever takes over next removes it unread.
 * A row that is loaded has the sequence before its own: if only a part of it has come, it is written again.
 * Rows are loaded as long as the table was empty when it was first met, and its load has not ended; a change of a row
   that waits to be loaded waits for that.
@@ -22,7 +23,7 @@ from typing import NamedTuple
 from apply.frames.guarded import sequence_of
 from apply.sink import TableBatch, TopicPartition
 from apply.sinks.neptune.client import Client
-from apply.sinks.neptune.control import ControlVertices, by, kept_by
+from apply.sinks.neptune.control import ControlVertices, kept_by
 from apply.sinks.neptune.elements import Change, Elements
 from apply.sinks.neptune.load_files import ENDS_HEADER, FileForm, Line, can_load, line_of
 from apply.sinks.neptune.loader import Loader, Refusal
@@ -82,10 +83,23 @@ class Loads:
         self._number = 0
         self._load: _Load | None = None
         self._left: list[_Left] = []
+        self._claimed: set[TopicPartition] = set()
+        """Ours, as far as is known."""
         self._settled: set[tuple[TableName, TopicPartition]] = set()
         """Where earlier owners have left nothing."""
         self._ended: set[TableName] = set()
         """Tables whose rows go by Gremlin."""
+
+    def claim(self, partitions: Collection[TopicPartition]) -> None:
+        """Take partitions over from whoever had them. Raises INVARIANT where some were claimed before, and belong to
+        another applier by now: the group may be about to say so. If it does not, they are claimed the next time.
+        """
+        self._forget_settled(partitions)
+        again = self._claimed.intersection(partitions)
+        self._claimed -= again
+        self._check(again)
+        self._control.claim(partitions, self._me)
+        self._claimed.update(partitions)
 
     def settle(self, table: TableSchema, partitions: Iterable[TopicPartition]) -> None:
         """Finish what is left of loads, so that a table's rows of these partitions can be written."""
@@ -95,9 +109,11 @@ class Loads:
         new = {p for p in partitions if (table.name, p) not in self._settled}
         if not new:
             return
+        if unclaimed := new - self._claimed:
+            self.claim(unclaimed)
         is_empty = self._control.loading(table.name) is None and self._is_empty(table)
-        known = self._control.claim(table, sorted(new), self._me, is_empty)
-        self._take_over(table.name, {part_of_partition(p): str(known.get(kept_by(p), "")) for p in new})
+        known = self._control.note(table, is_empty)
+        self._take_over(table.name, {p: str(known.get(kept_by(p), "")) for p in new})
         self._control.keep(table.name, sorted(new), self._me)
         self._settled.update((table.name, partition) for partition in new)
 
@@ -128,7 +144,7 @@ class Loads:
             # None of these rows is an element: the loader refuses a folder that is not there.
             self._load = None
             return
-        self._check_claims(load)
+        self._check({p for partitions in load.partitions.values() for p in partitions})
         load.was_asked_for = True
         refusal = self._loader.run(self._staging.url(load.name))
         if refusal is not None:
@@ -152,7 +168,8 @@ class Loads:
     def release(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions that were taken away."""
         gone = set(partitions)
-        self._settled = {each for each in self._settled if each[1] not in gone}
+        self._claimed -= gone
+        self._forget_settled(gone)
 
     def end(self, table: TableSchema) -> None:
         """Let rows that are read once more go by Gremlin: others are there by now."""
@@ -237,15 +254,17 @@ class Loads:
             self._ended.add(name)
         return is_loading
 
-    def _check_claims(self, load: _Load) -> None:
-        for table, partitions in load.partitions.items():
-            found = self._control.loading(table) or {}
-            if lost := sorted(p for p in partitions if found.get(by(p)) != self._me):
-                self._settled.difference_update((table, partition) for partition in lost)
-                raise TailraceError(
-                    ErrorKind.INVARIANT,
-                    f"partition {lost[0].partition} of {lost[0].topic} belongs to another applier by now",
-                )
+    def _forget_settled(self, partitions: Collection[TopicPartition]) -> None:
+        self._settled = {each for each in self._settled if each[1] not in partitions}
+
+    def _check(self, partitions: Collection[TopicPartition]) -> None:
+        lost = self._control.lost(partitions, self._me) if partitions else ()
+        if lost:
+            self._forget_settled(lost)
+            raise TailraceError(
+                ErrorKind.INVARIANT,
+                f"partition {lost[0].partition} of {lost[0].topic} belongs to another applier by now",
+            )
 
     def _finish_left(self, left: _Left) -> None:
         files = [*self._staging.files(left.name)]
@@ -256,7 +275,7 @@ class Loads:
             # A request whose answer was lost may have come late.
             self._loader.wait_for_others(self._staging.url(left.name))
 
-    def _take_over(self, table: TableName, kept: Mapping[str, str] | None = None) -> None:
+    def _take_over(self, table: TableName, kept: Mapping[TopicPartition, str] | None = None) -> None:
         """Load and remove what others have left of a table, or of partitions alone: `kept` has the last owner of each.
 
         Rows in files of anybody else are older than what was written since: these are removed unread.
@@ -264,14 +283,18 @@ class Loads:
         loads: dict[str, list[Staged]] = {}
         late: list[Staged] = []
         folder = part_of_table(table)
+        owners = {part_of_partition(partition): owner for partition, owner in (kept or {}).items()}
         for file in self._staging.files():
             owner = file.load.rpartition("-")[0]
-            if file.table != folder or owner == self._me or (kept is not None and file.partition not in kept):
+            if file.table != folder or owner == self._me or (kept is not None and file.partition not in owners):
                 continue
-            if kept is None or owner == kept[file.partition]:
+            if kept is None or owner == owners[file.partition]:
                 loads.setdefault(file.load, []).append(file)
             else:
                 late.append(file)
+        if loads or late:
+            # Only now: what was found is not from somebody who has taken over from us.
+            self._check(kept or ())
         self._staging.remove(late)
         for load, files in loads.items():
             log.info("load of an earlier applier finished", table=str(table), files=len(files))

@@ -58,8 +58,9 @@ class NeptuneSink(GuardedSink):
             self.capabilities = replace(self.capabilities, gathering=gathering)
 
     def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """See `Sink`. Whose loads these partitions are is noted when rows of them come."""
-        self.release(partitions)
+        """See `Sink`. Whose they are is noted for loads by files alone: everything else is guarded row by row."""
+        if self._loads is not None:
+            self._loads.claim(partitions)
         return super().load_offsets(partitions)
 
     def release(self, partitions: Sequence[TopicPartition]) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from apply.sink import Sink, TableBatch
 from apply.sinks import target_findings, target_grants
-from apply.sinks.dynamodb import sink as sink_module
 from apply.sinks.dynamodb.reader import DynamodbReader
 from apply.sinks.dynamodb.sink import DynamodbSink
 from deploy.local.aws import AwsServer
@@ -98,7 +97,7 @@ class TestDynamodb(SinkSuite):
     def fault(self, sink: Sink, number: int) -> Iterator[None]:
         """Let a request that writes be throttled, in part if it can be, or be answered with an error after all."""
         api = cast("DynamodbSink", sink)._client.api
-        names = ("transact_write_items", "batch_write_item")
+        names = ("transact_write_items", "batch_execute_statement")
         before = {name: getattr(api, name) for name in names}
         calls = itertools.count()
         throttled = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
@@ -114,32 +113,23 @@ class TestDynamodb(SinkSuite):
             cancelled = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
             raise api.exceptions.TransactionCanceledException(cancelled, "TransactWriteItems")
 
-        def batch_write_item(RequestItems: dict[str, list[Any]]) -> Any:  # noqa: N803 - the service's name
+        def batch_execute_statement(Statements: list[Any]) -> Any:  # noqa: N803 - the service's name
             if next(calls) != number // 2:
-                return before["batch_write_item"](RequestItems=RequestItems)
-            ((table, wishes),) = RequestItems.items()
+                return before["batch_execute_statement"](Statements=Statements)
             if number % 2:
-                before["batch_write_item"](RequestItems=RequestItems)
-                raise api.exceptions.ClientError(throttled, "BatchWriteItem")
-            if wishes[1::2]:
-                before["batch_write_item"](RequestItems={table: wishes[1::2]})
-            return {"UnprocessedItems": {table: wishes[::2]}}
+                before["batch_execute_statement"](Statements=Statements)
+                raise api.exceptions.ClientError(throttled, "BatchExecuteStatement")
+            taken = iter(())
+            if Statements[1::2]:
+                taken = iter(before["batch_execute_statement"](Statements=Statements[1::2])["Responses"])
+            busy = {"Error": {"Code": "ProvisionedThroughputExceeded"}}
+            return {"Responses": [next(taken) if place % 2 else busy for place in range(len(Statements))]}
 
-        api.transact_write_items, api.batch_write_item = transact_write_items, batch_write_item
+        api.transact_write_items, api.batch_execute_statement = transact_write_items, batch_execute_statement
         try:
             yield
         finally:
-            api.transact_write_items, api.batch_write_item = before.values()
-
-    def test_rows_of_a_slow_load_are_written_as_changes(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-        sink.prepare(ORDERS)
-        late = TableBatch(ORDERS, upserts=[(i, "old", None) for i in range(60)], fresh=True)
-        self.giver.given(late, sink.capabilities)
-        self.write(self.open(), TableBatch(ORDERS, upserts=[(7, "new", None)]))
-        monkeypatch.setattr(sink_module, "FRESH_FOR_S", -1)
-        cast("DynamodbSink", sink)._found_empty[ORDERS.name] = True
-        self.write(sink, late)
-        assert self.rows(sink, ORDERS) == {(i, "new" if i == 7 else "old", None) for i in range(60)}
+            api.transact_write_items, api.batch_execute_statement = before.values()
 
     def test_what_no_item_can_be_is_refused(self, sink: Sink) -> None:
         with pytest.raises(TailraceError) as caught:
@@ -279,7 +269,7 @@ def test_plan_says_what_stands_in_the_way_and_what_the_role_needs(moto_server: M
     (policy,) = map(json.loads, target_grants(settings, "items", [ORDERS]))
     rows, control = policy["Statement"]
     assert rows["Resource"] == [f"arn:aws:dynamodb:us-east-1:*:table/{prefix}.orders"]
-    assert {"dynamodb:DeleteTable", "dynamodb:BatchWriteItem"} <= set(rows["Action"])
+    assert {"dynamodb:DeleteTable", "dynamodb:BatchWriteItem", "dynamodb:PartiQLInsert"} <= set(rows["Action"])
     assert control["Resource"] == ["arn:aws:dynamodb:us-east-1:*:table/tailrace-control"]
     client.delete_table(TableName=f"{prefix}.orders")
     client.close()

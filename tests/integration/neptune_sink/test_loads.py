@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from apply.sink import TableBatch
+from apply.sink import TableBatch, TopicPartition
 from apply.sinks.neptune.sink import NeptuneSink
 from deploy.local.gremlin import GremlinServer
 from deploy.local.s3 import S3Server
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import Action, ErrorKind, TailraceError
+from schemas.table import TableSchema
 from tests.conformance.changes import Giver
 from tests.conformance.under_death import TRIPS, Died
 from tests.integration.neptune_sink.test_conformance import BORN, MAPPING, PEOPLE, PHOTOS, Loading, ask
@@ -260,6 +261,62 @@ def test_an_applier_that_looked_just_before_it_was_overtaken_loads_nothing(loadi
         late.flush()
     assert caught.value.action is Action.RETRY
     assert rows(loading) == {(1, "new", None)}
+
+
+WHERE = [TopicPartition(f"shop.{TRIPS.name}", 0)]
+
+
+def test_an_applier_that_stood_still_before_its_first_row_claims_nothing_over_its_successor(loading: Loading) -> None:
+    late, giver = loading.open(), Giver()
+    late.load_offsets(WHERE)
+    late.prepare(TRIPS)
+    batch = upserts((1, "old", None), (2, "b", None))
+    giver.given(batch, late.capabilities)
+    other = loading.open()
+    other.load_offsets(WHERE)
+    other.prepare(TRIPS)
+    for given in (batch, TableBatch(TRIPS, upserts=[(1, "new", None)], deletes=[(2,)])):
+        other.apply(giver.given(given, other.capabilities))
+    other.flush()
+    other.apply(giver.given(upserts((3, "c", None)), other.capabilities))
+    with pytest.raises(TailraceError) as caught:
+        late.apply(giver.given(batch, late.capabilities))
+    assert caught.value.kind is ErrorKind.INVARIANT
+    late.rollback()
+    # Asked where it stands, it does not take them back before the group had the time to tell.
+    with pytest.raises(TailraceError) as caught:
+        late.load_offsets(WHERE)
+    assert caught.value.kind is ErrorKind.INVARIANT
+    other.flush()
+    assert rows(loading) == {(1, "new", None), (3, "c", None)}
+    # If they are its own after all, it goes on.
+    late.load_offsets(WHERE)
+    late.apply(giver.given(TableBatch(TRIPS, deletes=[(3,)]), late.capabilities))
+    assert rows(loading) == {(1, "new", None)}
+
+
+def test_an_applier_that_is_overtaken_as_it_takes_over_removes_no_file_of_its_successor(loading: Loading) -> None:
+    late, giver = loading.open(), Giver()
+    late.load_offsets(WHERE)
+    late.prepare(TRIPS)
+    batch = upserts((1, "a", None), (2, "b", None))
+    giver.given(batch, late.capabilities)
+    other = loading.open()
+    note = late._control.note
+
+    def overtaken(table: TableSchema, is_empty: bool) -> dict[str, Any]:
+        known = note(table, is_empty)
+        other.load_offsets(WHERE)
+        other.prepare(TRIPS)
+        other.apply(giver.given(batch, other.capabilities))
+        return known
+
+    late._control.note = overtaken  # type: ignore[method-assign]
+    with pytest.raises(TailraceError) as caught:
+        late.apply(giver.given(batch, late.capabilities))
+    assert caught.value.kind is ErrorKind.INVARIANT
+    other.flush()
+    assert rows(loading) == {(1, "a", None), (2, "b", None)}
 
 
 def test_files_that_are_refused_go_by_gremlin(loading: Loading) -> None:

@@ -109,6 +109,26 @@ def test_parts_that_do_not_come_are_an_error_that_passes(records: WholeRecords, 
     assert whole.value() == VALUE
 
 
+def test_parts_that_do_not_come_are_the_records_own_trouble(records: WholeRecords, topic: Parts) -> None:
+    records.gives_lost = True
+    while (found := records.whole([LARGE, BESIDE]))[1]:
+        assert found == ([BESIDE], [LARGE])
+    late, beside = found[0]
+    assert isinstance(late, LostRecord)
+    assert (late.lost.kind, late.offset(), beside) == (ErrorKind.TRANSPORT, 5, BESIDE)
+    # What else is large has its turn, and is waited for no longer than a moment.
+    topic.here = [list(parts(VALUE, PART_BYTES))]
+    ((whole,), _) = records.whole([message(2, 1, b"small", first=90)])
+    assert whole.value() == VALUE
+    since = topic.clock.now
+    while records.whole([LARGE])[1]:
+        pass
+    assert topic.clock.now - since <= whole_records.LATE_PATIENCE_S + whole_records.STEP_S
+    topic.here = [list(parts(VALUE, PART_BYTES))]
+    ((whole,), _) = records.whole([LARGE])
+    assert whole.value() == VALUE
+
+
 def test_parts_that_are_gone_are_the_records_own_trouble(records: WholeRecords, topic: Parts) -> None:
     topic.lost = True
     with pytest.raises(TailraceError, match="0 of 26 parts of a record of 2,560 bytes are there") as caught:

@@ -1,4 +1,4 @@
-"""Rows of a load go to DynamoDB without conditions: none of their requests may outlast the batch, or its time."""
+"""Rows of a load are inserts at DynamoDB: of a batch, one by one where there are no statements, and sent again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from apply.sink import TableBatch
-from apply.sinks.dynamodb import sink as sink_module
 from apply.sinks.dynamodb.client import BATCH_ITEMS_MAX
 from apply.sinks.dynamodb.sink import DynamodbSink
 from runtime import clock
@@ -26,8 +25,8 @@ class Service:
     """An empty table, and what became of the requests."""
 
     def __init__(self) -> None:
-        self.load: Callable[[Items], Items] = lambda _items: []
-        """Answers a batch with what is not processed of it."""
+        self.load: Callable[[list[str]], list[str]] = lambda ids: [""] * len(ids)
+        """Answers inserts, by their ids, with their codes."""
         self.loaded: list[str] = []
         self.changed: list[str] = []
         self.under_way = 0
@@ -36,17 +35,29 @@ class Service:
     def scan(self, **_request: Any) -> dict[str, Any]:
         return {"Items": []}
 
-    def batch_write_item(self, RequestItems: dict[str, Items]) -> dict[str, Any]:  # noqa: N803 - the service's name
-        ((table, wishes),) = RequestItems.items()
+    def batch_execute_statement(self, Statements: Items) -> dict[str, Any]:  # noqa: N803 - the service's name
+        assert all(each["Statement"].startswith('INSERT INTO "public.orders" VALUE {') for each in Statements)
+        ids = [next(value["N"] for value in each["Parameters"] if "N" in value) for each in Statements]
+        return {"Responses": [{"Error": {"Code": code}} if code else {} for code in self._loaded(ids)]}
+
+    def put_item(self, TableName: str, Item: dict[str, Any], **condition: Any) -> None:  # noqa: N803 - the service's names
+        assert (TableName, condition["ConditionExpression"]) == ("public.orders", "attribute_not_exists(#key)")
+        (code,) = self._loaded([Item["id"]["N"]])
+        if code:
+            raise ClientError({"Error": {"Code": code}}, "PutItem")
+
+    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - the service's name
+        return {"Responses": {table: [] for table in RequestItems}}
+
+    def _loaded(self, ids: list[str]) -> list[str]:
         with self._lock:
             self.under_way += 1
-            self.loaded += [wish["PutRequest"]["Item"]["id"]["N"] for wish in wishes]
+            self.loaded += ids
         try:
-            left = self.load(wishes)
+            return self.load(ids)
         finally:
             with self._lock:
                 self.under_way -= 1
-        return {"UnprocessedItems": {table: left} if left else {}}
 
     def transact_write_items(self, TransactItems: Items) -> None:  # noqa: N803 - the service's name
         puts = [action["Put"] for action in TransactItems if "Put" in action]
@@ -77,16 +88,16 @@ def fresh(sink: DynamodbSink, group_count: int) -> TableBatch:
 
 
 def test_no_request_is_under_way_when_a_load_has_failed(service: Service, sink: DynamodbSink) -> None:
-    """It could overwrite what is applied after the load was taken up again, by conditions."""
+    """What follows would be applied beside it."""
     slow = threading.Event()
 
-    def load(items: Items) -> Items:
-        if any(item["PutRequest"]["Item"]["id"]["N"] == "0" for item in items):
+    def load(ids: list[str]) -> list[str]:
+        if "0" in ids:
             assert slow.wait(60)
-            raise ClientError({"Error": {"Code": "InternalServerError"}}, "BatchWriteItem")
+            raise ClientError({"Error": {"Code": "InternalServerError"}}, "BatchExecuteStatement")
         slow.set()
         clock.sleep(0.2)
-        return []
+        return [""] * len(ids)
 
     service.load = load
     with pytest.raises(TailraceError):
@@ -98,20 +109,32 @@ def test_no_request_is_under_way_when_a_load_has_failed(service: Service, sink: 
     assert len(service.loaded) == told
 
 
-def test_what_is_not_taken_in_time_goes_as_changes(
+def test_what_passes_is_sent_again_and_what_is_there_is_a_change(
     service: Service, sink: DynamodbSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is sent again goes without conditions, too: not for as long as the table is busy."""
-    now = 1000.0
-    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    monkeypatch.setattr(clock, "sleep", lambda _seconds: None)
+    codes = {"3": "ThrottlingError", "4": "DuplicateItem", "5": "ValidationError", "6": "TransactionConflict"}
+    service.load = lambda ids: [codes.get(i, "") if service.loaded.count(i) == 1 else "" for i in ids]
+    (rejection,) = sink.apply(fresh(sink, 1))
+    assert rejection.index == 5
+    assert service.changed == ["4"]
+    assert sorted(map(int, service.loaded)) == sorted([*range(BATCH_ITEMS_MAX), 3, 6])
 
-    def wait(seconds: float) -> None:
-        nonlocal now
-        now += seconds
 
-    monkeypatch.setattr(clock, "sleep", wait)
-    service.load = lambda items: items[:1]
+@pytest.mark.parametrize("code", ["AccessDeniedException", "UnknownOperationException"])
+def test_rows_are_put_one_by_one_where_statements_are_not_taken(
+    service: Service, sink: DynamodbSink, code: str
+) -> None:
+    """A role of before may put items, and other services of this protocol have no statements."""
+
+    def load(ids: list[str]) -> list[str]:
+        if len(ids) > 1:
+            raise ClientError({"Error": {"Code": code}}, "BatchExecuteStatement")
+        return ["ConditionalCheckFailedException" if ids == ["7"] else ""]
+
+    service.load = load
     assert sink.apply(fresh(sink, 1)) == []
-    assert now < 1000 + sink_module.FRESH_FOR_S + 15
-    assert len(service.loaded) > BATCH_ITEMS_MAX
-    assert sorted(map(int, service.changed)) == [*range(BATCH_ITEMS_MAX)]
+    assert service.changed == ["7"]
+    service.loaded.clear()
+    assert sink.apply(fresh(sink, 1)) == []
+    assert sorted(map(int, service.loaded)) == [*range(BATCH_ITEMS_MAX)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from apply.sink import TableBatch, TopicPartition
-from apply.sinks.neptune.control import by, kept_by
+from apply.sinks.neptune.control import kept_by
 from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.loads import Loads
 from apply.sinks.neptune.sink import NeptuneSink
@@ -49,6 +49,7 @@ class Place:
 
     def __init__(self) -> None:
         self.notes: dict[str, Any] = {}
+        self.owners: dict[TopicPartition, str] = {}
         self.held: list[Staged] = []
         self.loaded: list[str] = []
         self.waited: list[str] = []
@@ -56,14 +57,18 @@ class Place:
     def loading(self, table: TableName) -> dict[str, Any] | None:
         return dict(self.notes) or None
 
-    def claim(
-        self, table: TableSchema, partitions: Iterable[TopicPartition], owner: str, empty: bool
-    ) -> dict[str, Any]:
-        self.notes = {"empty": int(empty), "version": table.version} | self.notes | {by(p): owner for p in partitions}
+    def claim(self, partitions: Iterable[TopicPartition], owner: str) -> None:
+        self.owners |= dict.fromkeys(partitions, owner)
+
+    def lost(self, partitions: Iterable[TopicPartition], owner: str) -> list[TopicPartition]:
+        return sorted(p for p in partitions if self.owners.get(p) != owner)
+
+    def note(self, table: TableSchema, is_empty: bool) -> dict[str, Any]:
+        self.notes = {"empty": int(is_empty), "version": table.version} | self.notes
         return dict(self.notes)
 
     def keep(self, table: TableName, partitions: Iterable[TopicPartition], owner: str) -> None:
-        self.notes |= {kept_by(p): owner for p in partitions if self.notes[by(p)] == owner}
+        self.notes |= {kept_by(p): owner for p in partitions if self.owners[p] == owner}
 
     def put(self, load: str, table: TableName, partition: TopicPartition, name: str, content: bytes) -> None:
         folders = (load, part_of_table(table), part_of_partition(partition))
