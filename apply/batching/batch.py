@@ -161,8 +161,8 @@ class Cut:
     version: int = 0
     """The version of the table that wrote it."""
     error: TailraceError | None = None
-    """Why the table cannot take the record at `offset`: a schema change that the policy does not apply, or it is a large
-    one whose parts do not come.
+    """Why the table cannot take the record at `offset`: a schema change that the policy does not apply, or parts of a
+    large one that do not come.
     """
 
 
