@@ -163,9 +163,7 @@ class Applier:
             self.fail(error)
 
     def in_background(self, job: Callable[[], None]) -> None:
-        """Let the writer's thread do what may take long at the target while records are taken in: the one way in which
-        it is done, since the group must hear of us. Called when `idle`.
-        """
+        """Let the writer's thread do whatever may take long, while records are taken in. Called when `idle`."""
         assert self._future is None, "one job at a time"
         self._future = self._executor.submit(self.writer.run, job)
 

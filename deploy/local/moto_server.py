@@ -95,7 +95,7 @@ def _statements(execute: Callable[..., list[dict[str, Any]]]) -> Callable[..., l
 
 
 STATEMENTS_MAX = 25
-_INSERT = re.compile(r"""INSERT INTO "([^"]+)" VALUE \{((?:'(?:[^']|'')*': \?(?:, )?)+)\}""")
+_INSERT = re.compile(r"""insert into "([^"]+)" value \{((?:'(?:[^']|'')*': \?(?:, )?)+)\}""")
 _NAME = re.compile(r"'((?:[^']|'')*)': \?")
 
 

@@ -236,7 +236,7 @@ class Client:
 def _insertion(table: str, item: Item) -> dict[str, Any]:
     """Return the statement of PartiQL that writes an item unless one of its key is there."""
     names = ", ".join("'" + name.replace("'", "''") + "': ?" for name in item)
-    return {"Statement": f'INSERT INTO "{table}" VALUE {{{names}}}', "Parameters": [*item.values()]}
+    return {"Statement": f'insert into "{table}" value {{{names}}}', "Parameters": [*item.values()]}
 
 
 def _wait(backoff: Backoff) -> None:

@@ -36,7 +36,7 @@ class Service:
         return {"Items": []}
 
     def batch_execute_statement(self, Statements: Items) -> dict[str, Any]:  # noqa: N803 - the service's name
-        assert all(each["Statement"].startswith('INSERT INTO "public.orders" VALUE {') for each in Statements)
+        assert all(each["Statement"].startswith('insert into "public.orders" value {') for each in Statements)
         ids = [next(value["N"] for value in each["Parameters"] if "N" in value) for each in Statements]
         return {"Responses": [{"Error": {"Code": code}} if code else {} for code in self._loaded(ids)]}
 
