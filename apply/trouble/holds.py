@@ -156,6 +156,7 @@ class Holds:
         kept from being emptied for too long.
         """
         passed: dict[TopicPartition, int] = {}
+        self._truncate = None
         for partition, hold in list(self.by_partition.items()):
             if now < hold.retry_at:
                 continue
