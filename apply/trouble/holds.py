@@ -156,7 +156,8 @@ class Holds:
         kept from being emptied for too long.
         """
         passed: dict[TopicPartition, int] = {}
-        self._truncate = None
+        # One that an error has kept from being taken is found again.
+        self.take_job()
         for partition, hold in list(self.by_partition.items()):
             if now < hold.retry_at:
                 continue

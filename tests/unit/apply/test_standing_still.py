@@ -31,9 +31,9 @@ def test_the_group_hears_of_an_applier_that_empties_a_table_for_long(monkeypatch
         assert may_end.wait(60)
         truncate(tables)
 
-    def counted(max_records: int, timeout_s: float) -> list[Record]:
+    def counted(max_records: int, timeout_s: float, *, bytes_max: int) -> list[Record]:
         asked[0] += 1
-        return consume(max_records, timeout_s)
+        return consume(max_records, timeout_s, bytes_max=bytes_max)
 
     monkeypatch.setattr(member.sink, "truncate", slow)
     monkeypatch.setattr(member.consumer, "consume", counted)
@@ -71,8 +71,8 @@ def test_parts_that_do_not_come_keep_back_their_partition_alone(monkeypatch: pyt
     where, late_at = TopicPartition("shop.public.orders", 0), 3
     consume, coming = member.consumer.consume, [False]
 
-    def consumed(max_records: int, timeout_s: float) -> list[Record]:
-        records = consume(max_records, timeout_s)
+    def consumed(max_records: int, timeout_s: float, *, bytes_max: int) -> list[Record]:
+        records = consume(max_records, timeout_s, bytes_max=bytes_max)
         is_late = [(r.topic(), r.partition(), r.offset()) == (*where, late_at) for r in records]
         return [Late(r) if late and not coming[0] else r for r, late in zip(records, is_late, strict=True)]
 
