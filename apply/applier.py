@@ -89,9 +89,8 @@ class Applier:
         """What is being waited out; None while all is well."""
         self._executor, self._backoff = executor, backoff
         self._limits, self._monotonic = limits, monotonic
-        self._group = GroupOffsets()
+        self._group, self._unclaimed = GroupOffsets(), set[TopicPartition]()
         self._future: Future[Outcome] | None = None
-        self._unclaimed: set[TopicPartition] = set()
         # Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once.
         self._more = self._each_row = self._is_met = False
         self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
