@@ -58,8 +58,8 @@ class Sharing:
             return mapped.table
         versions = {name: one.newest.version for name, one in sharers.items()} | {table.name: own.version}
         # The sum: it rises whenever one of them changes. One life: that of one of them is not theirs.
-        first, *others = (forms[name].table for name in sorted(forms))
-        return replace(first, columns=_for_all(first, others), version=sum(versions.values()), life=1)
+        first, *others = (forms[name] for name in sorted(forms))
+        return replace(first.table, columns=_for_all(first, others), version=sum(versions.values()), life=1)
 
     def release(self, table: TableSchema) -> None:
         """Let a table of the source go nowhere any more."""
@@ -88,11 +88,16 @@ class Sharing:
             return False
 
 
-def _for_all(table: TableSchema, others: Sequence[TableSchema]) -> tuple[Column, ...]:
-    """Return a table's columns with the nulls that those of other tables of the same columns allow."""
+def _for_all(form: MappedTable, others: Sequence[MappedTable]) -> tuple[Column, ...]:
+    """Return a table's columns with the nulls that those of other tables of the same columns allow, and with what each
+    of these was filled with when a column was added.
+    """
+    parts = [tuple((other.table.columns[i].name, value) for i, value in other.constants) for other in others]
     columns = []
-    for column, *same in zip(table.columns, *(other.columns for other in others), strict=True):
+    for column, *same in zip(form.table.columns, *(other.table.columns for other in others), strict=True):
         loose = [one for one in (column, *same) if one.nullable]
         is_loosened = all(one.loosened for one in loose)
+        filled = zip(parts, (one.filling for one in same), strict=True)
+        column = replace(column, fillings=tuple(each for each in filled if each[1] != column.filling))
         columns.append(replace(column, nullable=True, loosened=is_loosened) if loose else column)
     return tuple(columns)

@@ -24,6 +24,10 @@ class TableName(NamedTuple):
         return f"{self.schema}.{self.table}"
 
 
+Part = tuple[tuple[str, str | int], ...]
+"""Tells some rows of a table from all others: the values of columns, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column that rows carry."""
@@ -44,6 +48,8 @@ class Column:
     filling: str | None = field(default=None, compare=False)
     """What rows hold that were there when the column was added, as text, where the source keeps that apart from them
     (PostgreSQL: `attmissingval`); None where they hold null or values of their own. Not part of the fingerprint."""
+    fillings: tuple[tuple[Part, str | None], ...] = field(default=(), compare=False, metadata={"document": False})
+    """Where several tables of the source are one at the target: of whose rows it is another `filling`, and which."""
     from_sequence: str | None = field(default=None, compare=False)
     """The default that `default` leaves out, since it asks a sequence. Not part of the fingerprint."""
     loosened: bool = field(default=False, compare=False, metadata={"document": False})

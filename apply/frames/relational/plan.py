@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from apply.frames.relational.catalog import FoundTable
 from schemas.changes import UNCHANGED, Row
-from schemas.table import TableSchema
+from schemas.table import Column, TableSchema
 from schemas.types.forms import is_loose
 
 
@@ -63,6 +63,21 @@ class RelationalPlan(ABC, Generic[C]):
     @abstractmethod
     def create_stage(self, stage: str) -> str:
         """Return the definition of the staging table."""
+
+
+def filling_of(
+    column: Column, sql: Callable[[str | None], str], name: Callable[[str], str], literal: Callable[[str], str]
+) -> str:
+    """Return as SQL what rows hold that were there when a column was added: `sql` says it of a text, `name` of a column
+    that tells whose rows they are.
+    """
+    cases = [
+        " and ".join(f"{name(key)} = {value if isinstance(value, int) else literal(value)}" for key, value in part)
+        + f" then {sql(filling)}"
+        for part, filling in column.fillings
+    ]
+    otherwise = sql(column.filling)
+    return f"case when {' when '.join(cases)} else {otherwise} end" if cases else otherwise
 
 
 def written_columns(table: TableSchema, found: FoundTable) -> list[tuple[int, Any]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from apply.frames.relational.catalog import FoundTable
 from apply.frames.relational.control_tables import RelationalControlTables
 from apply.frames.relational.link import RelationalLink
-from apply.frames.relational.plan import RelationalPlan
+from apply.frames.relational.plan import RelationalPlan, written_columns
 from apply.frames.relational.stages import RelationalStages
 from apply.frames.relational.writer import RelationalWriter
 from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
@@ -100,8 +101,10 @@ class RelationalSink(ABC, Generic[P, L]):
 
     @staticmethod
     @abstractmethod
-    def _filling(column: Column, found: Any) -> str:
-        """Return as SQL what the source filled a translated column with, which the target has as `found`."""
+    def _filling(column: Column, found: Any, staged: Callable[[str], str]) -> str:
+        """Return as SQL what the source filled a translated column with, which the target has as `found`; `staged`
+        names a column of the row that lacks it.
+        """
 
     @abstractmethod
     def truncate(self, tables: Sequence[TableSchema]) -> None:
@@ -268,19 +271,21 @@ class RelationalSink(ABC, Generic[P, L]):
 
     # Plans
 
-    def _fillings(self, table: TableSchema, present: Mapping[str, Any]) -> dict[str, str]:
+    def _fillings(self, table: TableSchema, found: FoundTable) -> dict[str, str]:
         """Return as SQL, by column, what the rows of a version lack, and have at the source since the column was added.
 
-        The target's default is another value by now, or none: `now()`, or one that was dropped at once. `present` are
-        the target's columns.
+        The target's default is another value by now, or none: `now()`, or one that was dropped at once.
         """
+        present = found.columns
         prepared, own = self._prepared.get(table.name), set(table.column_names)
         if prepared is None or prepared.version <= table.version:
             return {}
+        # As plans name them in a staging table.
+        staged = {column.name: f"s.c{place}" for place, (_, column) in enumerate(written_columns(table, found))}
         return {
-            column.name: self._filling(column, present[column.name])
+            column.name: self._filling(column, present[column.name], staged.__getitem__)
             for column in self._definitions.preparation.translated(prepared).columns
-            if column.filling is not None and column.name not in own and column.name in present
+            if (column.filling is not None or column.fillings) and column.name not in own and column.name in present
         }
 
     def _plan(self, table: TableSchema) -> P:

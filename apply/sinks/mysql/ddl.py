@@ -105,9 +105,10 @@ def alter_table(
     return clauses
 
 
-def filling(column: Column) -> str:
+def filling(column: Column, text: str | None) -> str:
     """Return as SQL what rows hold that were there when the column was added, from the source's text of it."""
-    text = column.filling or ""
+    if text is None:
+        return "null"
     family = column.type.family
     if family is Family.BOOLEAN:
         return "1" if text in ("t", "true", "1") else "0"

@@ -118,7 +118,8 @@ def translated(table: TableSchema, server: Server) -> TableSchema:
                 default=_default(column, natives[column.name]),
                 identity="by default" if column.name == identity else "",
                 collation=_collation(natives[column.name], server),
-                filling=_filling(column, natives[column.name]),
+                filling=_filling(column, natives[column.name], column.filling),
+                fillings=tuple((part, _filling(column, natives[column.name], text)) for part, text in column.fillings),
             )
             for column in table.columns
         ),
@@ -257,9 +258,9 @@ def _bytes(native: str) -> int:
     return 40 if native.startswith("decimal") else 12
 
 
-def _filling(column: Column, native: str) -> str | None:
+def _filling(column: Column, native: str, text: str | None) -> str | None:
     is_array = native == _JSON and column.native.endswith("[]")
-    return array_json(array_reader(column.native))(column.filling) if is_array and column.filling else column.filling
+    return array_json(array_reader(column.native))(text) if is_array and text else text
 
 
 def _collation(native: str, server: Server) -> str | None:

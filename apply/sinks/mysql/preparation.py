@@ -8,10 +8,12 @@ between leaves an announced version that the next applier brings to its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pymysql
 
 from apply.frames.relational.difference import Difference, difference
+from apply.frames.relational.plan import filling_of
 from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
 from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table
 from apply.sinks.mysql.compatibility import compares_exactly, holds
@@ -109,7 +111,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         if not mark or self._comment(target.name) != mark:
             self._change(new, change, target, mark)
         for column in change.added:
-            if column.filling is not None:
+            if column.filling is not None or column.fillings:
                 self._fill(new, column, target)
 
     def _fill(self, table: TableSchema, column: Column, target: TargetTable) -> None:
@@ -119,7 +121,8 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         """
         try:
             with self._link.own_transaction():
-                self._link.run(f"update {target.sql} set {quoted(column.name)} = {filling(column)}")
+                filled = filling_of(column, partial(filling, column), quoted, literal)
+                self._link.run(f"update {target.sql} set {quoted(column.name)} = {filled}")
         except pymysql.Error as error:
             if not is_row_error(error):
                 raise

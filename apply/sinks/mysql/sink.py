@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
+from apply.frames.relational.plan import filling_of
 from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
 from apply.sinks.mysql.catalog import Reference, TargetColumn, referring
 from apply.sinks.mysql.completion import Completion
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.ddl import filling
-from apply.sinks.mysql.names import qualified, quoted
+from apply.sinks.mysql.names import literal, qualified, quoted
 from apply.sinks.mysql.preparation import Preparation
 from apply.sinks.mysql.stages import Stages
 from apply.sinks.mysql.statements import TablePlan, usual_form
@@ -67,12 +69,12 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
 
     def _make_plan(self, table: TableSchema) -> TablePlan:
         found = self._preparation.read(table)
-        fillings = self._fillings(table, found.columns)
+        fillings = self._fillings(table, found)
         return TablePlan(table, found, fillings, foreign_key_checks=self._checks_foreign_keys)
 
     @staticmethod
-    def _filling(column: Column, found: TargetColumn) -> str:
-        return filling(column)
+    def _filling(column: Column, found: TargetColumn, staged: Callable[[str], str]) -> str:
+        return filling_of(column, partial(filling, column), staged, literal)
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Empty tables within the open transaction, row by row: `truncate` would commit it.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from apply.frames.relational.difference import Difference
+from apply.frames.relational.plan import filling_of
 from apply.sinks.postgresql.catalog import TargetTable
 from apply.sinks.postgresql.names import listed, literal, quoted
 from schemas.table import Column, GeneratedColumn, TableSchema, UserType
@@ -64,6 +66,11 @@ def column_definition(column: Column, spelling: Spelling, *, not_null: bool, is_
     if column.default is not None and spelling.with_defaults:
         text += f" default {column.default}"
     return text + (" not null" if not_null else "")
+
+
+def typed(text: str | None, type_: str) -> str:
+    """Return a text, or null, as a value of a type."""
+    return f"{'null' if text is None else literal(text)}::{type_}"
 
 
 def generated_definition(column: GeneratedColumn, spelling: Spelling) -> str:
@@ -124,6 +131,7 @@ def alter_table(
             statements.append(f"alter table {table} rename column tailrace_renamed_{number} to {quoted(after)}")
             present.add(after)
     keys = set(new.key_names) if new.primary_key else set()
+    fillings: list[str] = []
     for column in change.added:
         if column.name not in present:
             # Not null only with a value for the rows that are there; other appliers may still write older versions.
@@ -132,6 +140,9 @@ def alter_table(
             statements.append(f"alter table {table} add column {definition}")
             if column.filling is not None:
                 statements.append(_default(table, column, spelling))
+            if column.fillings:
+                said = filling_of(column, partial(typed, type_=spelling.types[column.native]), quoted, literal)
+                fillings.append(f"update {table} set {quoted(column.name)} = {said}")
     for before_column, after_column in change.changed:
         statements += _alter_column(table, before_column, after_column, spelling, is_key=after_column.name in keys)
     for generated in change.generated_added:
@@ -143,7 +154,8 @@ def alter_table(
             if new.primary_key
             else identity_index(new, table)
         )
-    return statements
+    # Behind all definitions, which constraints that wait to be checked would not let pass.
+    return statements + fillings
 
 
 def _alter_column(table: str, before: Column, after: Column, spelling: Spelling, *, is_key: bool) -> list[str]:

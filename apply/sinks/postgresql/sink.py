@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 
+from apply.frames.relational.plan import filling_of
 from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
 from apply.sinks.postgresql.catalog import TargetColumn
 from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
+from apply.sinks.postgresql.ddl import typed
 from apply.sinks.postgresql.errors import FEATURE_NOT_SUPPORTED, OBJECT_IN_USE, classify, is_row_error
 from apply.sinks.postgresql.names import literal, qualified, quoted
 from apply.sinks.postgresql.preparation import Preparation
@@ -70,11 +73,11 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
     def _make_plan(self, table: TableSchema) -> TablePlan:
         found = self._preparation.read(table)
         found = replace(found, acts_on_delete=False) if self._triggers_disabled else found
-        return TablePlan(table, found, self._fillings(table, found.columns))
+        return TablePlan(table, found, self._fillings(table, found))
 
     @staticmethod
-    def _filling(column: Column, found: TargetColumn) -> str:
-        return f"{literal(column.filling or '')}::{found.type}"
+    def _filling(column: Column, found: TargetColumn, staged: Callable[[str], str]) -> str:
+        return filling_of(column, partial(typed, type_=found.type), staged, literal)
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Empty tables within the open transaction. Never cascades: the source names every table that it emptied.

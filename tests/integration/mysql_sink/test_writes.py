@@ -21,6 +21,8 @@ from schemas.table import Column, ForeignKey, Index, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.integration.mysql_sink.conftest import OpenSink
 from tests.kit.mysql import MysqlDatabase
+from tests.kit.shards import KEPT, fill
+from tests.unit.apply.test_mapped_sink import EAST, SHARDED, WEST
 
 INT = LogicalType(Family.INT64)
 TEXT = LogicalType(Family.STRING)
@@ -362,3 +364,9 @@ def test_a_filling_that_has_no_place_suspends_the_table_and_says_so(sink: MysqlS
     sink.prepare(table("filled", key, version=3))
     write(sink, TableBatch(first, upserts=[(2,)]))
     assert database.rows("select id from filled order by id") == [["1"], ["2"]]
+
+
+def test_tables_that_share_one_have_each_what_it_was_filled_with(sink: MysqlSink, database: MysqlDatabase) -> None:
+    fill(sink, SHARDED, (EAST, WEST))
+    found = database.rows("select cast(id as char), shard, region from `all`.all_customers order by id, shard")
+    assert [tuple(row) for row in found] == KEPT

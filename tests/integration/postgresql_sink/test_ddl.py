@@ -20,6 +20,8 @@ from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName,
 from schemas.types import Family, LogicalType
 from tests.integration.postgresql_sink.conftest import OpenSink
 from tests.kit.servers import Database
+from tests.kit.shards import KEPT, fill
+from tests.unit.apply.test_mapped_sink import EAST, SHARDED, WEST
 
 pytestmark = pytest.mark.integration
 
@@ -394,3 +396,11 @@ def test_rows_of_an_earlier_version_get_what_a_column_was_filled_with(
         (4, "fourth", "it's", [4, 5]),
     ]
     assert target_database.rows("select * from bag") == [(5, "x", "it's", [4, 5])]
+
+
+def test_tables_that_share_one_have_each_what_it_was_filled_with(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    fill(sink, SHARDED, (EAST, WEST))
+    found = target_database.rows('select id::text, shard, region from "all".all_customers order by id, shard')
+    assert found == KEPT

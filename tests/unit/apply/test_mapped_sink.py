@@ -20,6 +20,7 @@ from schemas.errors import TailraceError
 from schemas.mappings.rules import TransformationRule, parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.kit.shards import fill
 from tests.unit.apply.rig import DeadLettersDouble
 
 INT = LogicalType(Family.INT64)
@@ -291,6 +292,13 @@ def test_a_table_that_might_share_one_and_is_alone_begins_anew_as_any_other() ->
     assert (stored.schema.version, stored.schema.life) == (3, 1)
     shared(target, replace(again, version=3, life=3), gone=[west]).prepare(replace(again, version=3, life=3))
     assert (stored.schema.version, stored.schema.life) == (4, 1)
+
+
+def test_tables_that_share_one_tell_what_each_was_filled_with() -> None:
+    target = MemoryTarget()
+    fill(MemorySink(target), SHARDED, (EAST, WEST))
+    region = next(column for column in target.tables[INTO].schema.columns if column.name == "region")
+    assert (region.filling, region.fillings) == ("it's east", (((("shard", "of west"),), "west"),))
 
 
 @pytest.mark.parametrize("first", ["east", "west"])
