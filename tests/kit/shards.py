@@ -28,6 +28,7 @@ def fill(sink: Sink, rules: list[TransformationRule], tables: tuple[TableSchema,
     mapped = MappedSink(sink, rules, tables=lambda: [Known(table, is_gone=False) for table in known])
     for table in tables:
         mapped.prepare(table)
+    for table in tables:
         assert mapped.apply(TableBatch(table, [(1, "a", "x")])) == []
     mapped.flush()
     text = LogicalType(Family.STRING, length=20)
