@@ -368,5 +368,5 @@ def test_a_filling_that_has_no_place_suspends_the_table_and_says_so(sink: MysqlS
 
 def test_tables_that_share_one_have_each_what_it_was_filled_with(sink: MysqlSink, database: MysqlDatabase) -> None:
     fill(sink, SHARDED, (EAST, WEST))
-    found = database.rows("select cast(id as char), shard, region from `all`.all_customers order by id, shard")
+    found = database.rows("select cast(id as char), shard, region from all_customers order by id, shard")
     assert [tuple(row) for row in found] == KEPT
