@@ -86,7 +86,7 @@ def _encoder_functions(
         "REPLACE": head + b"\2u\2",
         "FILLED": b"\2",
     }
-    made = compile_functions(text, f"avro encoder of {table.name} {table.version}", extra)
+    made = compile_functions(text, "avro encoder", extra)
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
@@ -96,7 +96,7 @@ def _encoder_functions(
         "logged_by_python": lambda form: compile_logged(
             form,
             lambda lines: _logged_lines(table, lines),
-            f"avro encoder of the log of {table.name} {table.version}",
+            "avro encoder of the log",
             made,
         ),
         "unbody": guarded(table, "a row", whole(made["row_at"])),

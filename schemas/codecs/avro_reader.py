@@ -44,7 +44,7 @@ def _decoder_functions(table: TableSchema) -> Functions:
     text = _decoder_text(table)
     made = compile_functions(
         text,
-        f"avro decoder of {table.name} {table.version}",
+        "avro decoder",
         {"HEADS": {b"\2" + op.encode() + b"\0\2": op for op in "rcu"}, "UNCHANGED": UNCHANGED},
     )
     row_at = made["row_at"]
@@ -64,7 +64,7 @@ def _decoder_functions(table: TableSchema) -> Functions:
     made["rare"] = lambda b: parse(b)[:3]
 
     def by_python(form: StagedForm) -> Stage:
-        title = f"avro stager of {table.name} {table.version}"
+        title = "avro stager"
         return compile_staged(form, _staged_lines(table, form), title, made)
 
     def by_twin(form: StagedForm, module: StagerModule | None = None) -> Stage | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
+from types import CodeType
 from typing import Any, TypeVar
 
 from schemas.changes import UNCHANGED, LoggedForm, LoggedLines, Row, StagedForm
@@ -25,6 +27,12 @@ Envelope = Callable[[str, bytes | None, bytes | None, list[int], Block, int], by
 _TOP_LEVEL = re.compile(r"\n\n(?=\S)")
 """Between two functions of generated source."""
 
+CODE_MAX = 500
+"""Compiled functions that are kept for further tables: of thousands of tables many have the same columns."""
+
+CODE_TEXT_MAX = 20_000
+"""The text of very wide tables' functions is not kept: all that are take 10 MB at most."""
+
 
 def indent(lines: Iterable[str], levels: int = 1) -> list[str]:
     """Return the lines, moved to the right."""
@@ -39,16 +47,40 @@ def names(prefix: str, count: int) -> str:
 def compile_functions(text: str, title: str, extra: dict[str, Any]) -> dict[str, Any]:
     """Execute generated source; return its names. `title` is what tracebacks call it.
 
-    Its functions are compiled one by one: a syntax tree is a hundred times larger than what it stands for, and that of
-    a very wide table would set the memory of the whole process.
+    Each function is compiled when it is first called: of a codec's few are, and a replication may have thousands of
+    tables. And one by one: a syntax tree is a hundred times larger than what it stands for, and that of a very wide
+    table would set the memory of the whole process.
     """
     namespace = {**NAMES, **extra}
     line = 0
     for part in _TOP_LEVEL.split(text):
+        name = part[: part.index("(")].removeprefix("def ")
         # Each at its own line, for tracebacks.
-        exec(compile("\n" * line + part, f"<{title}>", "exec"), namespace)
+        namespace[name] = _late(name, partial(_code_of, part, line, title), namespace)
         line += part.count("\n") + 2
     return namespace
+
+
+def _late(name: str, code: Callable[[], CodeType], namespace: dict[str, Any]) -> Callable[..., Any]:
+    """Return what stands for a function until it is called. Others of the namespace then call it without a detour."""
+
+    def first(*arguments: Any) -> Any:
+        if namespace[name] is first:
+            exec(code(), namespace)
+        return namespace[name](*arguments)
+
+    return first
+
+
+def _code_of(part: str, line: int, title: str) -> CodeType:
+    return (_kept_code if len(part) <= CODE_TEXT_MAX else _code)(part, line, title)
+
+
+def _code(part: str, line: int, title: str) -> CodeType:
+    return compile("\n" * line + part, f"<{title}>", "exec")
+
+
+_kept_code = lru_cache(CODE_MAX)(_code)
 
 
 def compile_logged(

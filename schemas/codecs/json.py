@@ -81,7 +81,7 @@ def _encoder_functions(
         "REPLACE": value_head + b'{"op":"u","before":',
         "AFTER": b',"after":',
     }
-    made = compile_functions(text, f"{format_} encoder of {table.name} {table.version}", extra)
+    made = compile_functions(text, f"{format_} encoder", extra)
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
@@ -95,7 +95,7 @@ def _encoder_functions(
         "logged_by_python": lambda form: compile_logged(
             form,
             lambda lines: _logged_lines(table, lines),
-            f"{format_} encoder of the log of {table.name} {table.version}",
+            f"{format_} encoder of the log",
             made,
         ),
         "unbody": guarded(table, "a row", lambda b: made["row_of"](loads(b))),

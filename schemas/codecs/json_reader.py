@@ -51,7 +51,7 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
     text = _decoder_text(table, wrapped=wrapped)
     made = compile_functions(
         text,
-        f"{format_} decoder of {table.name} {table.version}",
+        f"{format_} decoder",
         {
             "loads": loads,
             "SOURCE": _SOURCE,
@@ -80,7 +80,7 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
     made["rare"] = lambda d, b: arranged(d if {"op", "before", "after"} <= d.keys() else whole(b))
 
     def by_python(form: StagedForm) -> Stage:
-        title = f"{format_} stager of {table.name} {table.version}"
+        title = f"{format_} stager"
         return compile_staged(form, _staged_lines(table, form, wrapped=wrapped), title, made)
 
     def by_twin(form: StagedForm, module: StagerModule | None = None) -> Stage | None:

@@ -148,7 +148,7 @@ def _call(column: Column, read: Callable[[bytes, int, int], Any], texts: Texts) 
         *(f"    {line}" for line in texts.write(column)),
         "    return o",
     ]
-    made = compile_functions("\n".join(lines), f"value of {column.name}", {"read": read, "dumps": orjson.dumps})
+    made = compile_functions("\n".join(lines), "value of a column", {"read": read, "dumps": orjson.dumps})
     return made["call"]  # type: ignore[no-any-return]
 
 

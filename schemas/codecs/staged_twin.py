@@ -87,6 +87,5 @@ def _compiled(
     table: TableSchema, column: int, read: Sequence[str], end: str, field: Callable[[Any], bytes]
 ) -> Callable[..., tuple[bytes, int]]:
     lines = ["def call(b, p, q):", *(f"    {line}" for line in read), f"    return field(v), {end}"]
-    title = f"field of {table.columns[column].name}"
-    made = compile_functions("\n".join(lines), title, {"field": field, "loads": orjson.loads})
+    made = compile_functions("\n".join(lines), "field of a column", {"field": field, "loads": orjson.loads})
     return made["call"]  # type: ignore[no-any-return]

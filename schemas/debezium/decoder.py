@@ -106,7 +106,7 @@ def _functions(table: TableSchema, written: writer.Writer, form: Form) -> Functi
     for i, (field, kind) in enumerate(zip(written.fields, kinds, strict=True)):
         if kind.native.endswith("[]") and written.ours is None:
             names[f"items{i}"] = _item_reader(field["items"], form.connector, names)
-    made = compile_functions(text, f"Debezium decoder of {table.name} {table.version}", names)
+    made = compile_functions(text, "Debezium decoder", names)
     rare = _Rare(table, made, placeholder)
     made["rare"] = rare.read
     return made | {
