@@ -8,11 +8,13 @@ is altered although no row has followed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
-from apply.schema_catalog import Dropped, SchemaCatalog, TopicSchemas
-from apply.sink import Arrival, TopicPartition
+from apply.schema_catalog import Dropped, Loaded, SchemaCatalog, TopicSchemas
+from apply.sink import Arrival, Arriving, TopicPartition
 from apply.trouble.holds import barrier_of_drop, barrier_of_load, barrier_of_version
-from apply.writer import Writer
+from apply.writer import GROUP_TABLES_MAX, Load, Writer
 from runtime import clock
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
@@ -25,8 +27,19 @@ RETRY_S = 60.0
 TURN_S = 1.0
 """After so long in a turn no further table is begun with: rows are waiting. (One index can take much longer.)"""
 TURN_TABLES_MAX = 200
+GROUP_RECORDS_MAX = 100_000
+"""Tables of so many records together are completed in one transaction, or a larger one alone: it keeps rows waiting."""
 
 Job = Callable[[], None]
+
+
+class _Loaded(NamedTuple):
+    """A table whose load is published, and some of whose partitions here have passed it."""
+
+    topic: str
+    loaded: Loaded
+    barrier: str
+    arrivals: list[Arriving]
 
 
 class Completion:
@@ -85,6 +98,7 @@ class Completion:
         """
         now = self._monotonic()
         jobs: list[Job] = []
+        loads: list[_Loaded] = []
         by_topic: dict[str, dict[TopicPartition, int]] = {}
         for partition, offset in reached.items():
             by_topic.setdefault(partition.topic, {})[partition] = offset
@@ -92,11 +106,14 @@ class Completion:
             known = self._catalog.topics.get(topic)
             if known is None or not known.versions or now < self._retry_at.get(topic, 0.0):
                 continue
-            job = self._attend_one(topic, known, owned)
-            if job is not None:
-                jobs.append(job)
+            found = self._attend_one(topic, known, owned)
+            if isinstance(found, _Loaded):
+                loads.append(found)
+            elif found is not None:
+                jobs.append(found)
                 if len(jobs) >= TURN_TABLES_MAX:
                     break
+        jobs += [partial(self._complete_group, group) for group in self._groups(self._ready(loads))]
         if jobs:
             self._referring = self._read_references()
             self._in_background(lambda: self._turn(jobs))
@@ -109,7 +126,9 @@ class Completion:
             if self._monotonic() - began >= TURN_S:
                 break
 
-    def _attend_one(self, topic: str, known: TopicSchemas, reached: Mapping[TopicPartition, int]) -> Job | None:
+    def _attend_one(
+        self, topic: str, known: TopicSchemas, reached: Mapping[TopicPartition, int]
+    ) -> Job | _Loaded | None:
         """Look at one table, whose partitions here are `reached`; return what is to be done for it."""
         newest, loaded, dropped = known.newest, known.loaded, known.dropped
         if self._drops and dropped is not None and dropped.version == newest.version:
@@ -120,12 +139,8 @@ class Completion:
         table = self._target(topic)
         if not self.is_done(topic):
             barrier = barrier_of_load(topic, loaded.generation)
-            arrival = self._arrive(barrier, loaded.offsets, reached)
-            if arrival is Arrival.PASSED:
-                self._done[topic] = loaded.generation
-            elif arrival is Arrival.READY:
-                return self._job(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
-            return None
+            arrivals = _arriving(barrier, loaded.offsets, reached)
+            return _Loaded(topic, loaded, barrier, arrivals) if arrivals else None
         if self._followed.get(topic) == table.version:
             return None
         then = known.versions.get(loaded.version, table)
@@ -137,8 +152,54 @@ class Completion:
         if arrival is Arrival.PASSED:
             self._followed[topic] = table.version
         elif arrival is Arrival.READY:
-            return self._job(topic, table, lambda: self._complete(topic, loaded.generation, barrier, table))
+            return self._job(topic, table, lambda: self._complete([_Loaded(topic, loaded, barrier, [])]))
         return None
+
+    def _ready(self, loads: Sequence[_Loaded]) -> list[_Loaded]:
+        """Let the partitions of loaded tables arrive; return the tables that all partitions have passed."""
+        ready: list[_Loaded] = []
+        for start in range(0, len(loads), TURN_TABLES_MAX):
+            some = loads[start : start + TURN_TABLES_MAX]
+            states = iter(self._writer.arrive_all([arriving for load in some for arriving in load.arrivals]))
+            for load in some:
+                # The last to arrive has seen the others.
+                state = [next(states) for _ in load.arrivals][-1]
+                if state is Arrival.PASSED:
+                    self._done[load.topic] = load.loaded.generation
+                elif state is Arrival.READY:
+                    ready.append(load)
+            if len(ready) >= TURN_TABLES_MAX:
+                break
+        return ready
+
+    def _groups(self, loads: Sequence[_Loaded]) -> list[list[_Loaded]]:
+        """Return what is completed in one transaction each."""
+        tables_max = GROUP_TABLES_MAX if self._writer.sink.capabilities.groups else 1
+        groups: list[list[_Loaded]] = []
+        records = 0
+        for load in loads:
+            count = sum(load.loaded.offsets.values())
+            if groups and len(groups[-1]) < tables_max and records + count <= GROUP_RECORDS_MAX:
+                groups[-1].append(load)
+                records += count
+            else:
+                groups.append([load])
+                records = count
+        return groups
+
+    def _complete_group(self, loads: Sequence[_Loaded]) -> None:
+        if len(loads) > 1:
+            try:
+                self._complete(loads)
+            except TailraceError as error:
+                if error.kind is ErrorKind.TARGET_CONNECTION:
+                    raise
+                # Of one of them, or of their number: it shows when each comes alone.
+                log.info("tables are completed one by one", tables=len(loads), reason=error.message)
+            else:
+                return
+        for load in loads:
+            self._job(load.topic, self._target(load.topic), partial(self._complete, [load]))()
 
     def _attend_columns(self, topic: str, known: TopicSchemas) -> Job | None:
         """Let the target's table have other columns before a row comes that is written with them: none may come."""
@@ -177,11 +238,7 @@ class Completion:
         return None
 
     def _arrive(self, barrier: str, offsets: Mapping[int, int], reached: Mapping[TopicPartition, int]) -> Arrival:
-        arrival = Arrival.WAITING
-        for partition, offset in reached.items():
-            if offset >= offsets.get(partition.partition, 0):
-                arrival = self._writer.sink.arrive(barrier, partition, len(offsets))
-        return arrival
+        return (self._writer.arrive_all(_arriving(barrier, offsets, reached)) or [Arrival.WAITING])[-1]
 
     def _job(self, topic: str, table: TableSchema, work: Job) -> Job:
         def job() -> None:
@@ -198,9 +255,13 @@ class Completion:
 
         return job
 
-    def _complete(self, topic: str, generation: int, barrier: str, table: TableSchema) -> None:
-        self._writer.complete_load(barrier, table, self._waiting_for(topic))
-        self._done[topic] = generation
+    def _complete(self, loads: Sequence[_Loaded]) -> None:
+        self._writer.complete_loads(
+            [Load(load.barrier, self._target(load.topic), self._waiting_for(load.topic)) for load in loads]
+        )
+        for load in loads:
+            self._done[load.topic] = load.loaded.generation
+            self.failed.pop(load.topic, None)
 
     def _waiting_for(self, topic: str) -> list[TableSchema]:
         """Return the complete tables with a foreign key to this one: it could not be made before."""
@@ -213,6 +274,15 @@ class Completion:
             for name in {key.target for key in self._target(topic).foreign_keys} if known.versions else ():
                 found.setdefault(name, []).append(topic)
         return found
+
+
+def _arriving(barrier: str, offsets: Mapping[int, int], reached: Mapping[TopicPartition, int]) -> list[Arriving]:
+    """Return the partitions that stand at a barrier behind these offsets, or have passed it."""
+    return [
+        Arriving(barrier, partition, len(offsets))
+        for partition, offset in reached.items()
+        if offset >= offsets.get(partition.partition, 0)
+    ]
 
 
 def ranks(catalog: SchemaCatalog, target: Callable[[str], TableSchema]) -> dict[object, int]:

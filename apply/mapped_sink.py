@@ -6,7 +6,7 @@ touches passes as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,9 +16,11 @@ from apply.schema_catalog import Known
 from apply.sharing import Sharing
 from apply.sink import (
     Arrival,
+    Arriving,
     Capabilities,
     ClearingSink,
     FindingSink,
+    GroupingSink,
     Origin,
     Rejection,
     Sink,
@@ -75,14 +77,30 @@ class MappedSink:
 
     def prepare(self, table: TableSchema) -> None:
         """Make or alter the table at the target. Raises TARGET_SCHEMA, too, if another one goes there that may not."""
+        into = self._claimed(table)
+        with self._said_of_source(table):
+            self._sink.prepare(into)
+
+    def prepare_all(self, tables: Sequence[TableSchema]) -> list[bool]:
+        """Make or alter tables, and tell whether they are empty, as `GroupingSink.prepare_all` says."""
+        into = [self._claimed(table) for table in tables]
+        if len({table.name for table in into}) < len(into):
+            # Several go into one.
+            for table in tables:
+                self.prepare(table)
+            return [self.is_empty(table) for table in tables]
+        with self._said_of_source(*tables):
+            return cast("GroupingSink", self._sink).prepare_all(into)
+
+    def _claimed(self, table: TableSchema) -> TableSchema:
+        """Return a table as the target is to have it. Raises TARGET_SCHEMA if another one goes there that may not."""
         mapped = self._map(table)
         into = self._sharing.claim(table, agree=self._clears(table))
         if into.life > 1 and self._sharing.is_shared(table):
             raise self._shared(table, into.name, "it was made anew, or is keyed anew")
         if mapped.left_out:
             log.warning("left out by the table mappings", table=str(into.name), what=list(mapped.left_out))
-        with self._said_of_source(table):
-            self._sink.prepare(into)
+        return into
 
     def is_empty(self, table: TableSchema) -> bool:
         """Tell whether the target's table has no row."""
@@ -173,13 +191,31 @@ class MappedSink:
         with self._said_of_source(table):
             self._sink.complete_load(self._map(table).table)
 
+    def complete_all(self, tables: Sequence[TableSchema]) -> None:
+        """Do so for tables, one by one where several are one at the target."""
+        into = [self._map(table).table for table in tables]
+        if len({table.name for table in into}) < len(into):
+            for table in tables:
+                self.complete_load(table)
+            return
+        with self._said_of_source(*tables):
+            cast("GroupingSink", self._sink).complete_all(into)
+
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
         """Record that a partition stands at a barrier, as `Sink.arrive` says."""
         return self._sink.arrive(barrier, partition, partition_count)
 
+    def arrive_all(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
+        """Record arrivals, as `GroupingSink.arrive_all` says."""
+        return cast("GroupingSink", self._sink).arrive_all(arrivals)
+
     def pass_barrier(self, barrier: str) -> bool:
         """Mark a barrier as passed, as `Sink.pass_barrier` says."""
         return self._sink.pass_barrier(barrier)
+
+    def pass_all(self, barriers: Collection[str]) -> set[str]:
+        """Mark barriers as passed, as `GroupingSink.pass_all` says."""
+        return cast("GroupingSink", self._sink).pass_all(barriers)
 
     def defer(self) -> None:
         """Let constraints wait, as `Sink.defer` says."""

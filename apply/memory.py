@@ -6,11 +6,11 @@ appliers do; they are used from one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from apply.sink import Arrival, Arriving, Capabilities, Rejection, TableBatch, TopicPartition
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
@@ -69,7 +69,9 @@ class MemoryTarget:
 class MemorySink:
     """One connection to a `MemoryTarget`."""
 
-    capabilities = Capabilities(stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True)
+    capabilities = Capabilities(
+        stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True, groups=True
+    )
 
     def __init__(self, target: MemoryTarget) -> None:
         self.target = target
@@ -109,6 +111,12 @@ class MemorySink:
                 stored.rows = {tuple(r[name] for name in table.key_names): r for r in stored.rows.values()}
             stored.schema = table
         self._view.pop(table.name, None)
+
+    def prepare_all(self, tables: Sequence[TableSchema]) -> list[bool]:
+        """See `GroupingSink`."""
+        for table in tables:
+            self.prepare(table)
+        return [self.is_empty(table) for table in tables]
 
     def is_empty(self, table: TableSchema) -> bool:
         """See `Sink`."""
@@ -171,6 +179,19 @@ class MemorySink:
         """See `Sink`."""
         self._operation("complete_load")
         self.target.completed.append(table.name)
+
+    def complete_all(self, tables: Sequence[TableSchema]) -> None:
+        """See `GroupingSink`."""
+        for table in tables:
+            self.complete_load(table)
+
+    def arrive_all(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
+        """See `GroupingSink`."""
+        return [self.arrive(*arriving) for arriving in arrivals]
+
+    def pass_all(self, barriers: Collection[str]) -> set[str]:
+        """See `GroupingSink`."""
+        return {barrier for barrier in barriers if self.pass_barrier(barrier)}
 
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
         """See `Sink`."""

@@ -14,7 +14,7 @@ stores offsets is given nothing that precedes those which it has told at the ass
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -92,6 +92,8 @@ class Capabilities:
     """It is a `ClearingSink`."""
     streams: bool = False
     """It is a `StreamingSink`."""
+    groups: bool = False
+    """It is a `GroupingSink`."""
     commit_order: bool = False
     """For a `history`: one applier gives it all partitions, and what comes between two flushes precedes, in the order
     of the source's commits, all that comes later. Then it may store no offsets, and transactions may be cut."""
@@ -145,6 +147,14 @@ class Arrival(StrEnum):
     """All have arrived; whoever wins `pass_barrier` does the work."""
     PASSED = "passed"
     """The work is done and durable; everybody goes on."""
+
+
+class Arriving(NamedTuple):
+    """A partition that stands at a barrier, and how many of its topic's are to come there."""
+
+    barrier: str
+    partition: TopicPartition
+    partition_count: int
 
 
 class Sink(Protocol):
@@ -250,6 +260,31 @@ class StagingSink(Sink, Protocol):
 
         Called in another thread than the rest. A batch may come with another form than the one that holds by then: its
         rows can be read all the same.
+        """
+        ...
+
+
+class GroupingSink(Sink, Protocol):
+    """A sink at which many tables cost little more than one: in few statements, and one commit."""
+
+    def prepare_all(self, tables: Sequence[TableSchema]) -> list[bool]:
+        """Prepare tables, each of another name, as `prepare` does; tell of each whether it `is_empty`.
+
+        Called with nothing unflushed. An error may be of any of them, and what it leaves undone of all.
+        """
+        ...
+
+    def complete_all(self, tables: Sequence[TableSchema]) -> None:
+        """Do for tables, each of another name, what `complete_load` does, within the open transaction."""
+        ...
+
+    def arrive_all(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
+        """Record arrivals, as `arrive` does."""
+        ...
+
+    def pass_all(self, barriers: Collection[str]) -> set[str]:
+        """Mark barriers as passed within the open transaction, as `pass_barrier` does; return those that the caller
+        has won.
         """
         ...
 

@@ -6,14 +6,23 @@ It never decides what to do about an error: it rolls back and tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple, cast
 
 from apply.batching.batch import Batch, Record, Segment
 from apply.outcome import Outcome, Place, Wait, place_of
-from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
+from apply.sink import (
+    Arrival,
+    Arriving,
+    GroupingSink,
+    Rejection,
+    SharingSink,
+    Sink,
+    TableBatch,
+    TopicPartition,
+)
 from apply.trouble.answers import Answers, DeadLetters, Policies
 from apply.trouble.conflicts import Conflicts, Contradiction
 from apply.trouble.parking import QUEUED, Identity, ParkedRecord
@@ -26,6 +35,9 @@ from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
 
+GROUP_TABLES_MAX = 50
+"""Tables that are made, or completed, in one transaction: a server has room for a few thousand locks."""
+
 
 class _Refused(NamedTuple):
     """What the target refused of a segment, why, and of which records it was the net effect."""
@@ -33,6 +45,15 @@ class _Refused(NamedTuple):
     segment: Segment
     error: TailraceError
     records: list[Record]
+
+
+class Load(NamedTuple):
+    """A loaded table that all partitions have passed."""
+
+    barrier: str
+    table: TableSchema
+    others: Sequence[TableSchema]
+    """Those that are complete, and waited for it."""
 
 
 class Writer:
@@ -140,6 +161,25 @@ class Writer:
         self._prepared[table.name] = table.version
         log.debug("table ready", table=str(table.name), version=table.version)
 
+    def _prepare_new(self, tables: Iterable[TableSchema]) -> None:
+        """Prepare tables that this process has never prepared, many at once. What is left is prepared one by one."""
+        new = [table for table in tables if table.name not in self._prepared]
+        if not self.sink.capabilities.groups:
+            return
+        for start in range(0, len(new) if len(new) > 1 else 0, GROUP_TABLES_MAX):
+            group = new[start : start + GROUP_TABLES_MAX]
+            try:
+                empty = cast("GroupingSink", self.sink).prepare_all(group)
+            except TailraceError as error:
+                # Of one of them, or of their number: it shows when each comes alone.
+                log.info("tables are prepared one by one", tables=len(group), reason=error.message)
+                self._roll_back()
+                return
+            hit("apply.prepare.after")
+            for table, is_empty in zip(group, empty, strict=True):
+                self._empty_at_first[table.name] = is_empty
+                self._prepared[table.name] = table.version
+
     def has_prepared(self, table: TableSchema) -> bool:
         """Tell whether rows of this version can be written, as far as this process knows."""
         return self._prepared.get(table.name, 0) >= table.version
@@ -190,25 +230,46 @@ class Writer:
         if over:
             self._dead_letters.end(over)
 
-    def complete_load(self, barrier: str, table: TableSchema, others: Iterable[TableSchema]) -> bool:
-        """Finish a loaded table's indexes and foreign keys, and of `others` what waited for it.
+    def complete_loads(self, loads: Sequence[Load]) -> None:
+        """Finish the indexes and foreign keys of loaded tables, but of those that another applier has finished.
 
-        Returns False where another applier did it.
+        All or none; several at a sink that groups.
         """
         try:
-            self.prepare(table)
-            if not self.sink.pass_barrier(barrier):
+            self._prepare_new([load.table for load in loads])
+            for load in loads:
+                self.prepare(load.table)
+            ours = self._pass_all([load.barrier for load in loads])
+            if not ours:
                 self.sink.rollback()
-                return False
-            for each in [table, *others]:
-                self.sink.complete_load(each)
+                return
+            done = [load for load in loads if load.barrier in ours]
+            self._complete_all({table.name: table for load in done for table in (load.table, *load.others)}.values())
             hit("apply.complete.before")
             self.sink.flush()
         except BaseException:
             self._roll_back()
             raise
-        log.info("load completed", table=str(table.name))
-        return True
+        for load in done:
+            log.info("load completed", table=str(load.table.name))
+
+    def _pass_all(self, barriers: Sequence[str]) -> set[str]:
+        if self.sink.capabilities.groups:
+            return cast("GroupingSink", self.sink).pass_all(barriers)
+        return {barrier for barrier in barriers if self.sink.pass_barrier(barrier)}
+
+    def _complete_all(self, tables: Collection[TableSchema]) -> None:
+        if self.sink.capabilities.groups:
+            cast("GroupingSink", self.sink).complete_all([*tables])
+            return
+        for table in tables:
+            self.sink.complete_load(table)
+
+    def arrive_all(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
+        """Record arrivals at barriers; tell of each how far its barrier has come."""
+        if self.sink.capabilities.groups:
+            return cast("GroupingSink", self.sink).arrive_all(arrivals) if arrivals else []
+        return [self.sink.arrive(*arriving) for arriving in arrivals]
 
     def drop(self, barrier: str, table: TableSchema) -> None:
         """Drop a table whose last record all appliers have passed, unless another one has."""
@@ -227,6 +288,8 @@ class Writer:
 
     def _write(self, batch: Batch, overdue: Container[Place], outcome: Outcome, *, whole: bool, deferred: bool) -> None:
         hit("apply.write.before")
+        if not self.is_open:
+            self._prepare_new([segments[-1].target for segments in batch.segments.values()])
         for table in batch.truncated.values():
             self.prepare(table)
         for segments in batch.segments.values():

@@ -33,24 +33,24 @@ class RelationalCompletion(ABC):
         self._preparation = preparation
         self._foreign_keys_act = foreign_keys_act
 
-    def complete(self, table: TableSchema) -> None:
-        """Make what is missing. May be repeated."""
+    def complete(self, tables: Sequence[TableSchema]) -> None:
+        """Make what is missing of tables, each of another name. May be repeated."""
         self._control.install()
         with self._control.alone():
-            table = self._preparation.translated(table)
-            recorded = self._control.recorded(table.name)
-            table = recorded if recorded is not None and recorded.version > table.version else table
-            name = self._preparation.target_name(table.name)
-            for index in table.indexes:
-                self._make_index(table, name, index)
-            self._control.mark_loaded(table.name)
+            recorded = self._control.recorded_all([table.name for table in tables])
+            tables = [_newer(self._preparation.translated(table), recorded.get(table.name)) for table in tables]
+            for table in tables:
+                for index in table.indexes:
+                    self._make_index(table, self._preparation.target_name(table.name), index)
+            names = {table.name for table in tables}
+            self._control.mark_loaded(*names)
             loaded = self._control.loaded_names()
-            own = [(table, key) for key in table.foreign_keys if key.target in loaded]
-            children = [child for child in self._control.loaded_referring_to(table.name) if child.name != table.name]
-            others = [(child, key) for child in children for key in child.foreign_keys if key.target == table.name]
-            for child, key in own + others:
+            keys = [(table, key) for table in tables for key in table.foreign_keys if key.target in loaded]
+            children = [child for child in self._control.loaded_referring_to(*names) if child.name not in names]
+            keys += [(child, key) for child in children for key in child.foreign_keys if key.target in names]
+            for child, key in keys:
                 self._make_foreign_key(child, key)
-            self._finish(table, name, loaded)
+            self._finish(tables, loaded)
 
     # What an engine does
 
@@ -82,7 +82,7 @@ class RelationalCompletion(ABC):
         return True
 
     @abstractmethod
-    def _finish(self, table: TableSchema, name: TableName, loaded: set[TableName]) -> None:
+    def _finish(self, tables: Sequence[TableSchema], loaded: set[TableName]) -> None:
         """Do what an engine has besides."""
 
     # The frame
@@ -104,7 +104,7 @@ class RelationalCompletion(ABC):
 
     def _make_foreign_key(self, child: TableSchema, key: ForeignKey) -> None:
         name, parent = self._preparation.target_name(child.name), self._preparation.target_name(key.target)
-        if self._preparation.find(name) is None or self._preparation.find(parent) is None:
+        if not (self._preparation.exists(name) and self._preparation.exists(parent)):
             return
         # Rows that a cascade deleted at the source arrive as deletions of their own. A cascade here would run ahead of
         # other partitions and delete rows that have moved to another parent meanwhile. Where our session takes no part
@@ -117,3 +117,7 @@ class RelationalCompletion(ABC):
 
     def _warn(self, said: str, table: TableName, error: Any, **what: str) -> None:
         log.warning(said, table=str(table), **what, **{self.code_name: self._code(error)})
+
+
+def _newer(table: TableSchema, recorded: TableSchema | None) -> TableSchema:
+    return recorded if recorded is not None and recorded.version > table.version else table

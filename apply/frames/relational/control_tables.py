@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 from apply.frames.relational.link import RelationalLink
-from apply.sink import Arrival, TopicPartition
+from apply.sink import Arrival, Arriving, TopicPartition
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 
 TABLES = ("offsets", "barriers", "barriers_passed", "tables")
 _BARRIER_KEEP_DAYS = 30
+_ARRIVALS_MAX = 200
+"""Barriers in one statement."""
+
 ONE_TABLE = "where replication = %s and target = %s and source_schema = %s and source_table = %s"
 
 
@@ -41,8 +45,8 @@ class Spelling:
     """The time now, as it is stored."""
     days_ago: str
     """The time `{days}` days ago."""
-    refers: str
-    """Condition that a document's foreign keys contain those of one parameter, a JSON array."""
+    refers: Callable[[int], str]
+    """Returns the condition that a document's foreign keys contain those of one of so many parameters, JSON arrays."""
     options: str = ""
     """What follows a table's definition."""
 
@@ -120,8 +124,8 @@ class RelationalControlTables(ABC):
         """
 
     @abstractmethod
-    def announce(self, table: TableSchema) -> None:
-        """Wait until nobody writes a table, and let nobody begin to who does not know this version."""
+    def announce(self, tables: Sequence[TableSchema]) -> None:
+        """Wait until nobody writes these tables, and let nobody begin to who does not know these versions."""
 
     @abstractmethod
     def guard_table(self, name: TableName) -> int | None:
@@ -134,16 +138,16 @@ class RelationalControlTables(ABC):
         self.install()
         found: dict[TopicPartition, int] = {}
         with self._link.own_transaction():
-            for partition in sorted(partitions):
-                # Waits here for a former owner that has staged offsets and not yet committed.
-                next_offset, self._fences[partition] = self._claim_one(partition)
+            # Waits here for a former owner that has staged offsets and not yet committed.
+            for partition, next_offset, fence in self._claim(sorted(partitions)):
+                self._fences[partition] = fence
                 if next_offset is not None:
                     found[partition] = next_offset
         return found
 
     @abstractmethod
-    def _claim_one(self, partition: TopicPartition) -> tuple[int | None, int]:
-        """Raise a partition's fence, or put its first one; return its next offset and the new fence."""
+    def _claim(self, partitions: Sequence[TopicPartition]) -> Iterable[tuple[TopicPartition, int | None, int]]:
+        """Raise the fences of partitions, in order, or put their first ones; return next offsets and new fences."""
 
     def release(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget the fences of partitions."""
@@ -174,43 +178,69 @@ class RelationalControlTables(ABC):
 
     # Barriers
 
-    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
-        """Record an arrival in a transaction of its own; tell how far the barrier has come."""
+    def arrive(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
+        """Record arrivals in a transaction of their own; tell of each how far its barrier has come."""
         self.install()
-        schema, key = self._schema, (*self._owner, barrier)
-        where = "where replication = %s and target = %s and barrier = %s"
-        if self._link.rows(f"select 1 from {schema}.barriers_passed {where}", key):
-            return Arrival.PASSED
+        found: list[Arrival] = []
+        for start in range(0, len(arrivals), _ARRIVALS_MAX):
+            found += self._arrive(arrivals[start : start + _ARRIVALS_MAX])
+        return found
+
+    def _arrive(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
+        barriers = sorted({arriving.barrier for arriving in arrivals})
+        where = f"where replication = %s and target = %s and barrier in ({', '.join(['%s'] * len(barriers))})"
+        key = (*self._owner, *barriers)
+        passed = {
+            name for (name,) in self._link.rows(f"select barrier from {self._schema}.barriers_passed {where}", key)
+        }
+        left = [arriving for arriving in arrivals if arriving.barrier not in passed]
+        if not left:
+            return [Arrival.PASSED] * len(arrivals)
         with self._link.own_transaction():
             old = self.spelling.days_ago.format(days=_BARRIER_KEEP_DAYS)
-            self._link.run(f"delete from {schema}.barriers where arrived_at < {old}")
-            self._add("barriers", (*key, *partition))
-        count = f"select count(*) from {schema}.barriers {where} and topic = %s"
-        arrived = self._link.value(count, (*key, partition.topic))
-        return Arrival.READY if arrived >= partition_count else Arrival.WAITING
+            self._link.run(f"delete from {self._schema}.barriers where arrived_at < {old}")
+            self._add("barriers", sorted({(*self._owner, one.barrier, *one.partition) for one in left}))
+        counts = self._link.rows(
+            f"select barrier, topic, count(*) from {self._schema}.barriers {where} group by barrier, topic", key
+        )
+        arrived = {(barrier, topic): count for barrier, topic, count in counts}
 
-    def pass_barrier(self, barrier: str) -> bool:
-        """Mark a barrier as passed in the open transaction; False if it has been passed."""
-        return self._add("barriers_passed", (*self._owner, barrier))
+        def state(one: Arriving) -> Arrival:
+            if one.barrier in passed:
+                return Arrival.PASSED
+            has_all = arrived.get((one.barrier, one.partition.topic), 0) >= one.partition_count
+            return Arrival.READY if has_all else Arrival.WAITING
+
+        return [state(one) for one in arrivals]
+
+    def pass_barriers(self, barriers: Collection[str]) -> set[str]:
+        """Mark barriers as passed in the open transaction; return those that had not been."""
+        return {str(row[-1]) for row in self._add("barriers_passed", [(*self._owner, one) for one in sorted(barriers)])}
 
     @abstractmethod
-    def _add(self, table: str, values: Sequence[Any]) -> bool:
-        """Insert a row of these values and the time now; False if its key is there.
+    def _add(self, table: str, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """Insert rows of these values and the time now, in order; return those whose keys were not there.
 
-        Where another transaction has just inserted it, waits for that one's end.
+        Where another transaction has just inserted one, waits for that one's end.
         """
 
     # Tables
 
     def recorded(self, name: TableName) -> TableSchema | None:
         """Return the newest version of a table that was prepared here."""
-        query = f"select document from {self._schema}.tables {ONE_TABLE}"
-        document = self._link.value(query, (*self._owner, *name))
-        return _table(document) if document is not None else None
+        return self.recorded_all([name]).get(name)
+
+    def recorded_all(self, names: Sequence[TableName]) -> dict[TableName, TableSchema]:
+        """Return the newest versions of those tables that were prepared here."""
+        if not names:
+            return {}
+        query = f"select document from {self._schema}.tables {_tables(names)} and document is not null"
+        tables = [_table(document) for (document,) in self._link.rows(query, (*self._owner, *chain(*names)))]
+        return {table.name: table for table in tables}
 
     @abstractmethod
-    def record(self, table: TableSchema) -> None:
-        """Remember the version of a table, which was announced before."""
+    def record(self, tables: Sequence[TableSchema]) -> None:
+        """Remember the versions of tables, which were announced before."""
 
     @abstractmethod
     def tell(self, event: str, name: TableName) -> None:
@@ -218,11 +248,11 @@ class RelationalControlTables(ABC):
         `created`, `altered` or `dropped`: a definition alone may not say by whom.
         """
 
-    def mark_loaded(self, name: TableName, *, is_loaded: bool = True) -> None:
-        """Remember that a table's full load is complete, or is no more."""
+    def mark_loaded(self, *names: TableName, is_loaded: bool = True) -> None:
+        """Remember that the full loads of tables are complete, or are no more."""
         self._link.execute(
-            f"update {self._schema}.tables set loaded = %s, updated_at = {self.spelling.now} {ONE_TABLE}",
-            (is_loaded, *self._owner, *name),
+            f"update {self._schema}.tables set loaded = %s, updated_at = {self.spelling.now} {_tables(names)}",
+            (is_loaded, *self._owner, *chain(*names)),
         )
 
     def names(self) -> list[TableName]:
@@ -241,15 +271,15 @@ class RelationalControlTables(ABC):
         )
         return [TableName(*name) for name in found]
 
-    def loaded_referring_to(self, name: TableName) -> list[TableSchema]:
-        """Return the loaded tables with a foreign key to the table of this name, itself included."""
+    def loaded_referring_to(self, *names: TableName) -> list[TableSchema]:
+        """Return the loaded tables with a foreign key to one of the tables of these names, themselves included."""
         documents = self._link.rows(
             f"select document from {self._schema}.tables where replication = %s and target = %s and loaded "
-            f"and {self.spelling.refers} order by source_schema, source_table",
-            (*self._owner, json.dumps([{"target": list(name)}])),
+            f"and {self.spelling.refers(len(names))} order by source_schema, source_table",
+            (*self._owner, *(json.dumps([{"target": list(name)}]) for name in names)),
         )
         tables = [_table(document) for (document,) in documents]
-        return [table for table in tables if any(key.target == name for key in table.foreign_keys)]
+        return [table for table in tables if any(key.target in names for key in table.foreign_keys)]
 
     def forget_table(self, name: TableName) -> None:
         """Forget a dropped table."""
@@ -269,6 +299,12 @@ class RelationalControlTables(ABC):
                     removed.append(f"{count} row(s) of {self._schema_name}.{table}")
         self._fences.clear()
         return removed
+
+
+def _tables(names: Sequence[TableName]) -> str:
+    """Return the condition that a row is of one of these tables, by parameters."""
+    some = ", ".join(["(%s, %s)"] * len(names))
+    return f"where replication = %s and target = %s and (source_schema, source_table) in ({some})"
 
 
 def _table(document: Any) -> TableSchema:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from apply.frames.relational.catalog import FoundColumn, FoundTable
@@ -21,6 +22,19 @@ T = TypeVar("T", bound=FoundTable)
 S = TypeVar("S")
 
 
+@dataclass(frozen=True, slots=True)
+class _Behind(Generic[T]):
+    """A table that the target has not, or in an older version."""
+
+    table: TableSchema
+    name: TableName
+    """At the target."""
+    recorded: TableSchema | None
+    """The version that was prepared last."""
+    target: T | None
+    """The table as the target has it."""
+
+
 class RelationalPreparation(ABC, Generic[T, S]):
     """Prepares tables. `T` is a table as the target has it, `S` how the target spells a version's types."""
 
@@ -30,24 +44,27 @@ class RelationalPreparation(ABC, Generic[T, S]):
         """
         self._control = control
         self._existing_tables = existing_tables
+        self._latest: dict[TableName, T] = {}
+        """The tables that were prepared last, as the target has them: they are about to be written."""
 
-    def prepare(self, table: TableSchema) -> None:
-        """Create or alter the table. A version older than the prepared one changes nothing. Driver errors pass."""
+    def prepare(self, tables: Sequence[TableSchema]) -> None:
+        """Create or alter tables, each of another name. A version older than the prepared one changes nothing.
+
+        Driver errors pass. New tables are made together; of others each is announced alone, since somebody who is
+        writing several of them may be waited for.
+        """
         self._control.install()
-        name = self.target_name(table.name)
-        if not self._is_behind(table, name):
-            return
-        with self._control.alone():
-            # Another applier may have been at it.
-            if self._is_behind(table, name):
-                self._may_take(table, name)
-                self._control.announce(table)
-                self._bring_forward(self.translated(table), name)
+        behind = self._behind(tables)
+        if new := [one.table for one in behind if one.recorded is None]:
+            self._prepare(new)
+        for one in behind:
+            if one.recorded is not None:
+                self._prepare([one.table])
 
     def read(self, table: TableSchema) -> T:
         """Return the table as the target has it. Raises TARGET_SCHEMA if it is gone."""
         name = self.target_name(table.name)
-        target = self.find(name)
+        target = self._latest.pop(name, None) or self.find(name)
         if target is None:
             raise schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
         return target
@@ -61,6 +78,15 @@ class RelationalPreparation(ABC, Generic[T, S]):
     @abstractmethod
     def find(self, name: TableName) -> T | None:
         """Return a table as the target has it."""
+
+    def find_all(self, names: Sequence[TableName]) -> dict[TableName, T]:
+        """Return those of some tables that the target has, as it has them."""
+        found = {name: self.find(name) for name in names}
+        return {name: table for name, table in found.items() if table is not None}
+
+    def exists(self, name: TableName) -> bool:
+        """Tell whether the target has a table of this name."""
+        return self.find(name) is not None
 
     @abstractmethod
     def translated(self, table: TableSchema) -> TableSchema:
@@ -102,12 +128,47 @@ class RelationalPreparation(ABC, Generic[T, S]):
 
     # The frame
 
-    def _is_behind(self, table: TableSchema, name: TableName) -> bool:
-        recorded = self._control.recorded(table.name)
-        return recorded is None or recorded.version < table.version or self.find(name) is None
+    def _behind(self, tables: Sequence[TableSchema]) -> list[_Behind[T]]:
+        """Return those tables that the target has not, or in an older version."""
+        names = [self.target_name(table.name) for table in tables]
+        recorded, found = self._control.recorded_all([table.name for table in tables]), self.find_all(names)
+        all_ = [_Behind(t, name, recorded.get(t.name), found.get(name)) for t, name in zip(tables, names, strict=True)]
+        return [
+            one
+            for one in all_
+            if one.recorded is None or one.recorded.version < one.table.version or one.target is None
+        ]
 
-    def _bring_forward(self, table: TableSchema, name: TableName) -> None:
-        recorded, target = self._control.recorded(table.name), self.find(name)
+    def _prepare(self, tables: Sequence[TableSchema]) -> None:
+        with self._control.alone():
+            # Another applier may have been at it.
+            behind = self._behind(tables)
+            if not behind:
+                return
+            for one in behind:
+                self._may_take(one.table, one.name)
+            self._control.announce([one.table for one in behind])
+            made = [(self.translated(one.table), one) for one in behind]
+            brought = [self._bring_forward(table, one.name, one.recorded, one.target) for table, one in made]
+            found = self.find_all([one.name for one in behind])
+            for (table, one), (spelling, _) in zip(made, brought, strict=True):
+                problems = (
+                    self._problems(table, found[one.name], spelling) if one.name in found else ["it is not there"]
+                )
+                if problems:
+                    remedy = "alter or drop the target's table, or leave the table out"
+                    raise schema_error(table, "; ".join(problems), remedy)
+            self._control.record([table for table, _ in made])
+            for table, one in made:
+                self._recorded(table, one.name)
+        self._latest = found
+        for (table, _), (_, created) in zip(made, brought, strict=True):
+            log.info("table prepared", table=str(table.name), version=table.version, created=created)
+
+    def _bring_forward(
+        self, table: TableSchema, name: TableName, recorded: TableSchema | None, target: T | None
+    ) -> tuple[S, bool]:
+        """Create or alter a table; return how its types are spelled, and whether it was created."""
         is_void = recorded is not None and recorded.life < table.life
         if recorded is not None and target is None and not is_void:
             raise schema_error(
@@ -137,12 +198,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             if old is not table:
                 self._control.tell("altered", name)
             self._alter(old, table, target, spelling)
-        problems = self._problems(table, self.read(table), spelling)
-        if problems:
-            raise schema_error(table, "; ".join(problems), "alter or drop the target's table, or leave the table out")
-        self._control.record(table)
-        self._recorded(table, name)
-        log.info("table prepared", table=str(table.name), version=table.version, created=target is None)
+        return spelling, target is None
 
     def _make_way(self, table: TableSchema, target: T) -> T | None:
         """Do to a table that was there before us what the settings say. A crash before its version is recorded repeats

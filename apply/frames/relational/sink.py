@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from apply.frames.relational.link import RelationalLink
 from apply.frames.relational.plan import RelationalPlan, written_columns
 from apply.frames.relational.stages import RelationalStages
 from apply.frames.relational.writer import RelationalWriter
-from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
+from apply.sink import Arrival, Arriving, Capabilities, Rejection, TableBatch, TopicPartition
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
@@ -36,8 +36,8 @@ class TablePreparation(Protocol):
         """Return a table's name at the target."""
         ...
 
-    def prepare(self, table: TableSchema) -> None:
-        """Create or alter the table. A version older than the prepared one changes nothing."""
+    def prepare(self, tables: Sequence[TableSchema]) -> None:
+        """Create or alter tables. A version older than the prepared one changes nothing."""
         ...
 
     def translated(self, table: TableSchema) -> TableSchema:
@@ -48,7 +48,7 @@ class TablePreparation(Protocol):
 class TableCompletion(Protocol):
     """Makes what a table gets after its load."""
 
-    def complete(self, table: TableSchema) -> None:
+    def complete(self, tables: Sequence[TableSchema]) -> None:
         """Make what is missing. May be repeated."""
         ...
 
@@ -67,7 +67,14 @@ class RelationalSink(ABC, Generic[P, L]):
     """One target, as one appliers' process sees it."""
 
     capabilities = Capabilities(
-        stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True, streams=True
+        stores_offsets=True,
+        truncates=True,
+        alters=True,
+        keyless=True,
+        finds=True,
+        clears=True,
+        streams=True,
+        groups=True,
     )
 
     def __init__(
@@ -134,32 +141,49 @@ class RelationalSink(ABC, Generic[P, L]):
 
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
         """Record that `partition` stands at `barrier`; tell how far the barrier has come."""
+        return self.arrive_all([Arriving(barrier, partition, partition_count)])[0]
+
+    def arrive_all(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
+        """Record arrivals; tell of each how far its barrier has come."""
         with self._link.classified("waiting at a barrier"):
-            return self._control.arrive(barrier, partition, partition_count)
+            return self._control.arrive(arrivals)
 
     def pass_barrier(self, barrier: str) -> bool:
         """Mark a barrier as passed within the open transaction; False if somebody has passed it already."""
+        return bool(self.pass_all([barrier]))
+
+    def pass_all(self, barriers: Collection[str]) -> set[str]:
+        """Mark barriers as passed within the open transaction; return those that nobody had passed."""
         with self._link.classified("passing a barrier"):
             self._control.install()
             self._link.begin()
-            return self._control.pass_barrier(barrier)
+            return self._control.pass_barriers(barriers)
 
     # Tables
 
     def prepare(self, table: TableSchema) -> None:
         """Make or alter the table. Does nothing for a version older than the one that was prepared before."""
-        self._forget_plans(table.name)
+        self._prepare([table])
+
+    def prepare_all(self, tables: Sequence[TableSchema]) -> list[bool]:
+        """Make or alter tables; tell of each whether it is empty."""
+        self._prepare(tables)
+        return self._are_empty(tables)
+
+    def _prepare(self, tables: Sequence[TableSchema]) -> None:
+        self._forget_plans(*(table.name for table in tables))
         try:
-            with self._link.classified("preparing the table", table.name), self._definable(table):
-                self._definitions.preparation.prepare(table)
+            with self._link.classified("preparing the table", _only(tables)), self._definable(tables[0]):
+                self._definitions.preparation.prepare(tables)
         except TailraceError as error:
             if error.kind is ErrorKind.ROW_REJECTED:
                 # It is of no row that anybody sends: what is there does not take the definition.
                 error.kind = ErrorKind.TARGET_SCHEMA
             raise
-        known = self._prepared.get(table.name)
-        if known is None or known.version < table.version:
-            self._prepared[table.name] = table
+        for table in tables:
+            known = self._prepared.get(table.name)
+            if known is None or known.version < table.version:
+                self._prepared[table.name] = table
 
     def drop(self, table: TableSchema) -> None:
         """Drop a table. Raises TARGET_SCHEMA if something else at the target depends on it."""
@@ -174,14 +198,22 @@ class RelationalSink(ABC, Generic[P, L]):
 
     def complete_load(self, table: TableSchema) -> None:
         """Make secondary indexes and foreign keys, and let identities go on behind the loaded values."""
-        self._forget_plans(table.name)
-        with self._link.classified("completing the load", table.name), self._definable(table):
-            self._definitions.completion.complete(table)
+        self.complete_all([table])
+
+    def complete_all(self, tables: Sequence[TableSchema]) -> None:
+        """Do so for tables."""
+        self._forget_plans(*(table.name for table in tables))
+        with self._link.classified("completing the load", _only(tables)), self._definable(tables[0]):
+            self._definitions.completion.complete(tables)
 
     def is_empty(self, table: TableSchema) -> bool:
         """Tell whether the target's table has no row."""
-        with self._link.classified("looking for rows", table.name):
-            return bool(self._link.value(f"select not exists (select 1 from {self._qualified(table.name)})"))
+        return self._are_empty([table])[0]
+
+    def _are_empty(self, tables: Sequence[TableSchema]) -> list[bool]:
+        asked = (f"not exists (select 1 from {self._qualified(table.name)})" for table in tables)
+        with self._link.classified("looking for rows", _only(tables)):
+            return [bool(answer) for answer in self._link.rows(f"select {', '.join(asked)}")[0]]
 
     # Rows
 
@@ -302,11 +334,16 @@ class RelationalSink(ABC, Generic[P, L]):
             self._plans[key] = plan
         return plan
 
-    def _forget_plans(self, name: TableName) -> None:
-        for key in [key for key in self._plans if key[0] == name]:
+    def _forget_plans(self, *names: TableName) -> None:
+        for key in [key for key in self._plans if key[0] in names]:
             plan = self._plans.pop(key)
             with contextlib.suppress(self._link.driver_error, TailraceError):
                 self._stages.forget(plan)
+
+
+def _only(tables: Sequence[TableSchema]) -> TableName | None:
+    """Return the name of a table that is alone: of several it is not known whom an error concerns."""
+    return tables[0].name if len(tables) == 1 else None
 
 
 def plan_key(table: TableSchema) -> tuple[TableName, int, tuple[str, ...]]:

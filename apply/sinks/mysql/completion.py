@@ -75,5 +75,5 @@ class Completion(RelationalCompletion):
     def _code(self, error: pymysql.Error) -> str:
         return str(code_of(error))
 
-    def _finish(self, table: TableSchema, name: TableName, loaded: set[TableName]) -> None:
+    def _finish(self, tables: Sequence[TableSchema], loaded: set[TableName]) -> None:
         """Do nothing: an identity goes on behind the greatest value by itself."""

@@ -24,6 +24,8 @@ from schemas.changes import APPLIED_DROP_COMMENT
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 
+_REFERS = "json_contains(document, %s, '$.foreign_keys')"
+
 
 class ControlTables(RelationalControlTables):
     """The control tables of one replication and target at a MySQL or MariaDB server."""
@@ -40,7 +42,7 @@ class ControlTables(RelationalControlTables):
         document="longtext null",
         now="utc_timestamp(6)",
         days_ago="utc_timestamp(6) - interval {days} day",
-        refers="json_contains(document, %s, '$.foreign_keys')",
+        refers=lambda count: f"({' or '.join([_REFERS] * count)})",
         options=" engine = InnoDB default character set utf8mb4 collate utf8mb4_bin",
     )
     _link: Link
@@ -72,13 +74,14 @@ class ControlTables(RelationalControlTables):
             with contextlib.suppress(pymysql.Error, TailraceError):
                 self._link.rows("select release_lock(%s)", (name,))
 
-    def announce(self, table: TableSchema) -> None:
-        """Say durably that a table is being brought to a version. Waits for those that are writing it."""
-        self._link.execute(
-            f"insert into {self._schema}.tables values (%s, %s, %s, %s, %s, false, null, utc_timestamp(6)) "
-            "on duplicate key update version = greatest(version, %s), updated_at = utc_timestamp(6)",
-            (*self._owner, *table.name, table.version, table.version),
-        )
+    def announce(self, tables: Sequence[TableSchema]) -> None:
+        """Say durably that tables are being brought to versions. Waits for those that are writing them."""
+        for table in tables:
+            self._link.execute(
+                f"insert into {self._schema}.tables values (%s, %s, %s, %s, %s, false, null, utc_timestamp(6)) "
+                "on duplicate key update version = greatest(version, %s), updated_at = utc_timestamp(6)",
+                (*self._owner, *table.name, table.version, table.version),
+            )
 
     def guard_table(self, name: TableName) -> int | None:
         """Let nobody alter a table until the transaction ends; return the version that it was announced for."""
@@ -86,6 +89,10 @@ class ControlTables(RelationalControlTables):
             f"select version from {self._schema}.tables {ONE_TABLE} lock in share mode", (*self._owner, *name)
         )
         return None if found is None else int(found)
+
+    def _claim(self, partitions: Sequence[TopicPartition]) -> Iterator[tuple[TopicPartition, int | None, int]]:
+        for partition in partitions:
+            yield partition, *self._claim_one(partition)
 
     def _claim_one(self, partition: TopicPartition) -> tuple[int | None, int]:
         place = (*self._owner, *partition)
@@ -101,7 +108,10 @@ class ControlTables(RelationalControlTables):
         )
         return next_offset, fence
 
-    def _add(self, table: str, values: Sequence[Any]) -> bool:
+    def _add(self, table: str, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        return [row for row in rows if self._add_one(table, row)]
+
+    def _add_one(self, table: str, values: Sequence[Any]) -> bool:
         places = ", ".join(["%s"] * len(values))
         try:
             self._link.execute(f"insert into {self._schema}.{table} values ({places}, utc_timestamp(6))", values)
@@ -122,9 +132,10 @@ class ControlTables(RelationalControlTables):
         if kind == "BASE TABLE":
             self._link.run(f"{APPLIED_DROP_COMMENT} alter table {qualified(name)} comment = ''")
 
-    def record(self, table: TableSchema) -> None:
-        """Remember the version of a table, which was announced before."""
-        self._link.execute(
-            f"update {self._schema}.tables set document = %s, updated_at = utc_timestamp(6) {ONE_TABLE}",
-            (json.dumps(table.to_document()), *self._owner, *table.name),
-        )
+    def record(self, tables: Sequence[TableSchema]) -> None:
+        """Remember the versions of tables, which were announced before."""
+        for table in tables:
+            self._link.execute(
+                f"update {self._schema}.tables set document = %s, updated_at = utc_timestamp(6) {ONE_TABLE}",
+                (json.dumps(table.to_document()), *self._owner, *table.name),
+            )

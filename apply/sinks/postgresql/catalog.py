@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apply.sinks.postgresql.connection import Link
@@ -10,41 +11,43 @@ from schemas.table import TableName
 
 _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table"}
 
-_TABLE = """
-select c.oid::bigint, c.relkind::text,
+_TABLES = """
+select n.nspname, c.relname, c.oid::bigint, c.relkind::text,
        exists (select from pg_constraint f where f.confrelid = c.oid and f.contype = 'f'
                and (f.confdeltype <> 'a')) as acts_on_delete
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
+where (n.nspname, c.relname) in (select s::name, t::name from unnest(%s::text[], %s::text[]) wanted (s, t))
+  and c.relkind in ('r', 'p', 'v', 'm', 'f')
 """
 
 _COLUMNS = """
-with recursive base (number, type) as (
-    select a.attnum, a.atttypid from pg_attribute a where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
+with recursive base (relation, number, type) as (
+    select a.attrelid, a.attnum, a.atttypid from pg_attribute a
+    where a.attrelid = any(%s::oid[]) and a.attnum > 0 and not a.attisdropped
     union all
-    select b.number, t.typbasetype from base b join pg_type t on t.oid = b.type where t.typtype = 'd'
+    select b.relation, b.number, t.typbasetype from base b join pg_type t on t.oid = b.type where t.typtype = 'd'
 )
-select a.attname, qualifier.text || format_type(a.atttypid, a.atttypmod),
+select a.attrelid::bigint, a.attname, qualifier.text || format_type(a.atttypid, a.atttypmod),
        case when t.typtype = 'e' then 'enum' else t.typname end,
        a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity::text
 from base b
 join pg_type t on t.oid = b.type and t.typtype <> 'd'
-join pg_attribute a on a.attrelid = %s and a.attnum = b.number
+join pg_attribute a on a.attrelid = b.relation and a.attnum = b.number
 join pg_type w on w.oid = a.atttypid
 join pg_type named on named.oid = case when w.typcategory = 'A' and w.typelem <> 0 then w.typelem else w.oid end
 join pg_namespace n on n.oid = named.typnamespace
 cross join lateral (select case when n.nspname <> 'pg_catalog' and pg_type_is_visible(named.oid)
                            then quote_ident(n.nspname) || '.' else '' end) qualifier (text)
-order by a.attnum
+order by a.attrelid, a.attnum
 """
 
 _UNIQUE = """
-select i.indexrelid::bigint, i.indimmediate, i.indisprimary,
+select i.indrelid::bigint, i.indimmediate, i.indisprimary,
        array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k (number, place)
              join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
              where k.place <= i.indnkeyatts order by k.place)
 from pg_index i
-where i.indrelid = %s and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+where i.indrelid = any(%s::oid[]) and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
 """
 
 
@@ -97,12 +100,23 @@ class TargetTable:
 
 def read_table(link: Link, name: TableName) -> TargetTable | None:
     """Return the table of this name, or None. Driver errors pass through."""
-    found = link.rows(_TABLE, (name.schema, name.table))
-    if not found:
-        return None
-    oid, kind, acts_on_delete = found[0]
-    columns = {row[0]: TargetColumn(*row) for row in link.rows(_COLUMNS, (oid, oid))}
-    unique = tuple(
-        UniqueIndex(frozenset(names), immediate, primary) for _, immediate, primary, names in link.rows(_UNIQUE, (oid,))
-    )
-    return TargetTable(name, oid, _KINDS[kind], columns, unique, acts_on_delete)
+    return read_tables(link, [name]).get(name)
+
+
+def read_tables(link: Link, names: Sequence[TableName]) -> dict[TableName, TargetTable]:
+    """Return those of these tables that there are. Driver errors pass through."""
+    tables = link.rows(_TABLES, ([name.schema for name in names], [name.table for name in names]))
+    if not tables:
+        return {}
+    oids = [oid for _, _, oid, _, _ in tables]
+    columns: dict[int, dict[str, TargetColumn]] = {oid: {} for oid in oids}
+    for oid, *column in link.rows(_COLUMNS, (oids,)):
+        columns[oid][column[0]] = TargetColumn(*column)
+    unique: dict[int, list[UniqueIndex]] = {oid: [] for oid in oids}
+    for oid, immediate, primary, of_columns in link.rows(_UNIQUE, (oids,)):
+        unique[oid].append(UniqueIndex(frozenset(of_columns), immediate, primary))
+    found = {}
+    for schema, table, oid, kind, acts_on_delete in tables:
+        name = TableName(schema, table)
+        found[name] = TargetTable(name, oid, _KINDS[kind], columns[oid], tuple(unique[oid]), acts_on_delete)
+    return found

@@ -30,19 +30,17 @@ class Completion(RelationalCompletion):
         self._link = link
 
     def _index_statements(self, name: TableName, index: Index) -> list[str]:
-        present = self._link.value(
-            "select to_regclass(%s) is not null", (qualified(TableName(name.schema, index.name)),)
-        )
-        if present:
-            return []
         sql, index_name = qualified(name), quoted(index.name)
-        statements = [f"create {'unique ' if index.unique else ''}index {index_name} on {sql} {index.definition}"]
-        if index.constraint:
-            deferrable = " deferrable" if index.deferrable else ""
-            statements.append(
-                f"alter table {sql} add constraint {index_name} unique using index {index_name}{deferrable}"
-            )
-        return statements
+        unique = "unique " if index.unique else ""
+        if not index.constraint:
+            return [f"create {unique}index if not exists {index_name} on {sql} {index.definition}"]
+        if self._preparation.exists(TableName(name.schema, index.name)):
+            return []
+        deferrable = " deferrable" if index.deferrable else ""
+        return [
+            f"create {unique}index {index_name} on {sql} {index.definition}",
+            f"alter table {sql} add constraint {index_name} unique using index {index_name}{deferrable}",
+        ]
 
     def _foreign_key_statement(self, name: TableName, key: ForeignKey, parent: TableName, actions: str) -> str:
         sql = qualified(name)
@@ -71,9 +69,10 @@ class Completion(RelationalCompletion):
     def _code(self, error: psycopg.Error) -> str:
         return error.sqlstate or ""
 
-    def _finish(self, table: TableSchema, name: TableName, loaded: set[TableName]) -> None:
+    def _finish(self, tables: Sequence[TableSchema], loaded: set[TableName]) -> None:
         self._validate_foreign_keys(loaded)
-        self._advance_identities(table, name)
+        for table in tables:
+            self._advance_identities(table, self._preparation.target_name(table.name))
 
     def _validate_foreign_keys(self, loaded: set[TableName]) -> None:
         """Validate what is not yet valid, also of other tables: a parent may have been missing when it was tried."""
@@ -104,13 +103,11 @@ class Completion(RelationalCompletion):
             )
 
     def _attempt(self, statements: Sequence[str]) -> psycopg.Error | None:
-        self._link.run("savepoint tailrace_complete")
         try:
-            self._link.run(*statements)
+            self._link.run("savepoint tailrace_complete", *statements, "release savepoint tailrace_complete")
         except psycopg.Error as error:
             if (error.sqlstate or "08")[:2] in {"08", "57", "40", "53", "55", "25"}:
                 raise
             self._link.run("rollback to savepoint tailrace_complete", "release savepoint tailrace_complete")
             return error
-        self._link.run("release savepoint tailrace_complete")
         return None

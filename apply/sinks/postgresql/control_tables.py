@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 from zlib import crc32
 
@@ -36,7 +37,7 @@ class ControlTables(RelationalControlTables):
         document="jsonb not null",
         now="now()",
         days_ago="now() - interval '{days} days'",
-        refers="document->'foreign_keys' @> %s::jsonb",
+        refers=lambda count: f"document->'foreign_keys' @> any(array[{', '.join(['%s::jsonb'] * count)}])",
     )
     _link: Link
 
@@ -56,9 +57,13 @@ class ControlTables(RelationalControlTables):
             self._link.rows("select pg_advisory_xact_lock(%s, %s)", (ADVISORY_CLASS, ADVISORY_DDL))
             yield
 
-    def announce(self, table: TableSchema) -> None:
-        """Wait until nobody writes a table, and let nobody begin to, until the transaction ends."""
-        self._link.rows("select pg_advisory_xact_lock(%s, %s)", (ADVISORY_TABLE_CLASS, self._number(table.name)))
+    def announce(self, tables: Sequence[TableSchema]) -> None:
+        """Wait until nobody writes these tables, and let nobody begin to, until the transaction ends."""
+        numbers = sorted({self._number(table.name) for table in tables})
+        self._link.rows(
+            "select pg_advisory_xact_lock(%s, number) from unnest(%s::integer[]) number",
+            (ADVISORY_TABLE_CLASS, numbers),
+        )
 
     def guard_table(self, name: TableName) -> int | None:
         """Let nobody alter a table until the transaction ends; return the version that it was prepared for."""
@@ -77,19 +82,22 @@ class ControlTables(RelationalControlTables):
         # Two tables of one number only wait for each other.
         return crc32(json.dumps([*self._owner, *name]).encode()) >> 1
 
-    def _claim_one(self, partition: TopicPartition) -> tuple[int | None, int]:
-        ((next_offset, fence),) = self._link.rows(
-            f"insert into {self._schema}.offsets as o values (%s, %s, %s, %s, null, 1, now()) "
+    def _claim(self, partitions: Sequence[TopicPartition]) -> Iterable[tuple[TopicPartition, int | None, int]]:
+        claimed = self._link.rows(
+            f"insert into {self._schema}.offsets as o "
+            "select %s, %s, p.topic, p.partition, null, 1, now() "
+            "from unnest(%s::text[], %s::integer[]) with ordinality p (topic, partition, place) order by p.place "
             "on conflict (replication, target, topic, partition) "
-            "do update set fence = o.fence + 1, updated_at = now() returning next_offset, fence",
-            (*self._owner, *partition),
+            "do update set fence = o.fence + 1, updated_at = now() returning topic, partition, next_offset, fence",
+            (*self._owner, [p.topic for p in partitions], [p.partition for p in partitions]),
         )
-        return next_offset, fence
+        return [(TopicPartition(topic, number), offset, fence) for topic, number, offset, fence in claimed]
 
-    def _add(self, table: str, values: Sequence[Any]) -> bool:
-        places = ", ".join(["%s"] * len(values))
-        statement = f"insert into {self._schema}.{table} values ({places}, now()) on conflict do nothing"
-        return self._link.execute(statement, values) > 0
+    def _add(self, table: str, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        row = f"({', '.join(['%s'] * len(rows[0]))}, now())"
+        statement = f"insert into {self._schema}.{table} values {', '.join([row] * len(rows))}"
+        added = self._link.rows(f"{statement} on conflict do nothing returning *", [*chain(*rows)])
+        return [one[:-1] for one in added]
 
     def tell(self, event: str, name: TableName) -> None:
         """Put a message into the log, in the transaction of the definition that it stands before."""
@@ -97,12 +105,14 @@ class ControlTables(RelationalControlTables):
             content = json.dumps({"event": event, "table": [*name]})
             self._link.rows("select pg_logical_emit_message(true, %s, %s)", (APPLIED_DDL_PREFIX, content))
 
-    def record(self, table: TableSchema) -> None:
-        """Remember the version of a table, unless a newer one is known."""
+    def record(self, tables: Sequence[TableSchema]) -> None:
+        """Remember the versions of tables, unless newer ones are known."""
+        row = "(%s, %s, %s, %s, %s, false, %s::jsonb, now())"
+        values = [(*self._owner, *t.name, t.version, json.dumps(t.to_document())) for t in tables]
         self._link.execute(
-            f"insert into {self._schema}.tables as t values (%s, %s, %s, %s, %s, false, %s::jsonb, now()) "
+            f"insert into {self._schema}.tables as t values {', '.join([row] * len(tables))} "
             "on conflict (replication, target, source_schema, source_table) do update "
             "set version = excluded.version, document = excluded.document, updated_at = now() "
             "where t.version <= excluded.version",
-            (*self._owner, *table.name, table.version, json.dumps(table.to_document())),
+            [*chain(*values)],
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import psycopg
 
 from apply.frames.relational.difference import difference
 from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
-from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, read_table
+from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, read_table, read_tables
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
@@ -32,6 +32,9 @@ log = get_logger(__name__)
 
 COLUMNS_MAX = 1599
 """PostgreSQL's tables have at most 1,600 (`MaxHeapAttributeNumber`)."""
+
+_OWN_OIDS_END = 16384
+"""What the server brings itself has a smaller number (`FirstNormalObjectId`)."""
 
 _COLLATION = r'("[^"]+"|[a-z_][a-z0-9_$]*)(\.("[^"]+"|[a-z_][a-z0-9_$]*))?'
 
@@ -58,21 +61,32 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         self._link = link
         self._schema_map = schema_map
         self._defers = defers
+        self._own_types: set[str] = set()
+        """Names of types that are the server's own: nobody takes them away."""
 
     def target_name(self, name: TableName) -> TableName:
         """Return a table's name at the target."""
         return TableName(self._schema_map.get(name.schema, name.schema), name.table)
 
-    def prepare(self, table: TableSchema) -> None:
-        """Create or alter the table, and let its foreign keys wait where they should."""
-        super().prepare(table)
+    def prepare(self, tables: Sequence[TableSchema]) -> None:
+        """Create or alter tables, and let their foreign keys wait where they should."""
+        super().prepare(tables)
         if self._defers:
             with self._link.own_transaction():
-                self._make_keys_wait(self.target_name(table.name))
+                for table in tables:
+                    self._make_keys_wait(self.target_name(table.name))
 
     def find(self, name: TableName) -> TargetTable | None:
         """Return a table as the target has it."""
         return read_table(self._link, name)
+
+    def find_all(self, names: Sequence[TableName]) -> dict[TableName, TargetTable]:
+        """Return those of some tables that the target has, as it has them."""
+        return read_tables(self._link, names)
+
+    def exists(self, name: TableName) -> bool:
+        """Tell whether the target has a table of this name."""
+        return bool(self._link.value("select to_regclass(%s) is not null", (qualified(name),)))
 
     def translated(self, table: TableSchema) -> TableSchema:
         """Return a version in the target's own types."""
@@ -161,13 +175,10 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         again: where values do not keep their text, the source has rewritten its rows, and capture loads them anew.
         """
         assert callable(statements)
-        if not statements(spelling):
-            return
-        self._link.run("savepoint tailrace_ddl")
-        while True:
+        while wanted := statements(spelling):
             try:
-                self._link.run("; ".join(statements(spelling)))
-                break
+                self._link.run("savepoint tailrace_ddl", *wanted, "release savepoint tailrace_ddl")
+                return
             except psycopg.Error as error:
                 has_defaults = spelling.with_defaults and any(c.default is not None for c in table.columns)
                 if has_defaults and error.sqlstate in _DEFAULT_FAILURES:
@@ -178,8 +189,7 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
                     log.warning("values await the reload", table=str(table.name), sqlstate=error.sqlstate)
                 else:
                     raise
-                self._link.run("rollback to savepoint tailrace_ddl")
-        self._link.run("release savepoint tailrace_ddl")
+                self._link.run("rollback to savepoint tailrace_ddl", "release savepoint tailrace_ddl")
 
     # Types
 
@@ -278,6 +288,8 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
     def _resolved(self, table: TableSchema, native: str) -> str:
         """Return a type's name at the target. An extension's type may stand in another schema than at the source."""
         candidates = [mapped_type(native, self._schema_map)]
+        if candidates[0] in self._own_types:
+            return candidates[0]
         bare = re.sub(r'^("(?:[^"]|"")+"|[\w$]+)\.', "", native)
         if bare != native:
             candidates.append(bare)
@@ -289,7 +301,10 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         ):
             candidates.append(f"{quoted(schema)}.{bare}")
         for candidate in candidates:
-            if self._link.value("select to_regtype(%s) is not null", (candidate,)):
+            number = self._link.value("select to_regtype(%s)::oid::bigint", (candidate,))
+            if number is not None:
+                if number < _OWN_OIDS_END:
+                    self._own_types.add(candidate)
                 return candidate
         raise schema_error(
             table,

@@ -36,9 +36,9 @@ class _Preparation(RelationalPreparation[Any, None]):
         control: Any = SimpleNamespace(
             install=lambda: None,
             alone=nullcontext,
-            announce=lambda _table: None,
-            recorded=lambda _name: recorded,
-            record=lambda _table: None,
+            announce=lambda _tables: None,
+            recorded_all=lambda names: {name: recorded for name in names if recorded is not None},
+            record=lambda _tables: None,
             tell=lambda event, _name: self.told.append(event),
             names=list,
         )
@@ -86,7 +86,7 @@ class _Preparation(RelationalPreparation[Any, None]):
 def test_what_comes_back_alters_nothing(recorded: int, follows: int, done: list[tuple[str, str]]) -> None:
     before = _table(("id", 1), ("c", 2), version=recorded)
     preparation = _Preparation(before, "id", "c")
-    preparation.prepare(replace(_table(("id", 1), ("c", 3), version=3), follows=follows))
+    preparation.prepare([replace(_table(("id", 1), ("c", 3), version=3), follows=follows)])
     assert preparation.done == done
     assert preparation.told == (["altered"] if done else [])
 
@@ -95,13 +95,13 @@ def test_what_comes_back_alters_nothing(recorded: int, follows: int, done: list[
 def test_a_table_that_was_made_here_is_not_emptied_for_the_load(follows: int, done: list[tuple[str, str]]) -> None:
     """No load will bring its rows: the source has them from here."""
     preparation = _Preparation(None, "id")
-    preparation.prepare(replace(_table(("id", 1)), follows=follows))
+    preparation.prepare([replace(_table(("id", 1)), follows=follows)])
     assert preparation.done == done
 
 
 def test_a_column_that_came_since_stays_and_one_that_is_missing_is_added() -> None:
     preparation = _Preparation(_table(("id", 1), ("c", 2)), "id", "c", "later")
-    preparation.prepare(replace(_table(("id", 1), ("other", 3), version=2), follows=1))
+    preparation.prepare([replace(_table(("id", 1), ("other", 3), version=2), follows=1)])
     assert preparation.done == [("add", "other")]
 
 
