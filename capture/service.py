@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -21,6 +20,7 @@ from capture.progress import Progress
 from capture.publishing import hanging
 from capture.publishing import schemas_topic as versions
 from capture.publishing.allowance import Allowance
+from capture.publishing.publisher import Publisher
 from capture.publishing.registration import seal_registry_topic
 from capture.publishing.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
@@ -275,13 +275,13 @@ class _Service:
             if paused := session.bounds.pause.is_met or signals.is_paused(session.position, source):
                 break
             leadership.check()
-            connection.check(session.publisher.topics)
+            connection.check(session.publisher)
             progress.report(session, source)
             if session.committed != began_commit:
                 # It moves: the next failure is the first of a new series.
                 self._backoff.reset()
         session.drain()
-        connection.check(session.publisher.topics)
+        connection.check(session.publisher)
         with suppress(TailraceError):
             # The last figures. Everything is committed: a source that does not answer now is no failure of ours.
             progress.report(session, source, at_once=True)
@@ -312,12 +312,12 @@ class _Connection:
         self._producer = producer
         self._disconnections = producer.disconnections
 
-    def check(self, data: Iterable[str]) -> None:
-        """Raise TRANSPORT if something hangs in the topics of tables, `data`, or in the replication's own."""
+    def check(self, publisher: Publisher) -> None:
+        """Raise TRANSPORT if something hangs in the topics of tables, or in the replication's own."""
         count = self._producer.disconnections
         if count != self._disconnections and not self._producer.in_transaction:
             self._disconnections = count
-            hanging.check(self._settings, self._topics, data)
+            hanging.check(self._settings, self._topics, publisher.topics)
 
 
 def _begin_anew(checkpoint: checkpoints.Checkpoint, last: int) -> None:

@@ -120,6 +120,11 @@ class Loader:
         return not self._loads
 
     @property
+    def load_count(self) -> int:
+        """How many tables are left to load."""
+        return len(self._loads)
+
+    @property
     def stuck(self) -> TailraceError | None:
         """Why one of the tables that are left stands still, where all of them do."""
         if not self._loads or self._readings or any(slot.planning is not None for slot in self._slots):

@@ -32,6 +32,8 @@ log = get_logger(__name__)
 STEP_ROWS_MAX, STEP_BYTES_MAX = 20_000, 8 << 20
 """Rows, and their memory, that go out in one step, before the log is looked at again."""
 
+FORGET_SHARE = 50
+"""What windows need not remember is forgotten after as many chunks as this part of the tables that are left."""
 PAUSE_MIN_S, PAUSE_MAX_S, PAUSE_STUCK_S = 0.001, 0.01, 0.5
 """How long the log may be waited for while loaders have nothing to say: each time twice as long as before. The last
 one is where all that is left stands still."""
@@ -103,6 +105,7 @@ class Loading:
         self._plans: set[TableName] = set()
         self._progress: set[TableName] = set()
         self._stale: dict[TableName, TableLoad] = {}
+        self._published_count = self._window_keys = self._closed_count = 0
         self.loads: dict[TableName, TableLoad] = {}
         """Every table that is or was loaded."""
         self.completed: list[TableLoad] = []
@@ -244,14 +247,19 @@ class Loading:
         What tables remember that are not being read now is forgotten: their next chunks must see it instead. Those that
         are being read end without more of the log, once they have reached their high watermarks.
         """
-        if self.window_key_count <= self._window_keys_max:
+        if self._horizon.published_count != self._published_count:
+            # Of thousands of tables each has a window.
+            self._published_count = self._horizon.published_count
+            self._window_keys = self.window_key_count
+        if self._window_keys <= self._window_keys_max:
             return False
         self._forget_seen()
         for name, feed in self._publisher.feeds.items():
             if feed.window is not None and len(feed.window) and not self._horizon.has_outstanding(name):
                 feed.window = self._window(self.loads[name])
                 self._horizon.raise_barrier(name)
-        full = self.window_key_count > self._window_keys_max
+        self._window_keys = self.window_key_count
+        full = self._window_keys > self._window_keys_max
         return full and self._loader.is_reading and self._loader.high_max <= reached
 
     def step(self, reached: int, rows_max: int = STEP_ROWS_MAX) -> None:
@@ -273,7 +281,11 @@ class Loading:
                 break
             closed |= self._publish(reading, reached, left)
         if closed:
-            self._forget_seen()
+            # It looks at all tables that are left: of thousands not after each.
+            self._closed_count += 1
+            if self._closed_count * FORGET_SHARE >= self._loader.load_count:
+                self._closed_count = 0
+                self._forget_seen()
             self._loader.release_idle()
         has_moved = closed or left.has_used or self._loader.has_answered
         pause_max_s = PAUSE_MAX_S if self.stuck is None else PAUSE_STUCK_S
@@ -382,6 +394,7 @@ class Loading:
             feed.held_back.close()
             feed.held_back = None
         load.state = LoadState.LOADED
+        self._horizon.loaded(load.name)
         self._plans.add(load.name)
         self._progress.add(load.name)
         self._loader.remove(load.name)

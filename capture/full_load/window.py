@@ -132,6 +132,8 @@ class Horizon:
         self._outstanding: dict[Any, _Outstanding] = {}
         self._dispatched_count = 0
         self._settlers: list[tuple[int, Snapshot]] = []
+        self.published_count = 0
+        """Counts the calls of `published`: between two of them no window has come to remember more."""
 
     @property
     def unsettled(self) -> tuple[Transaction, ...]:
@@ -145,6 +147,7 @@ class Horizon:
 
     def published(self, txn: Transaction) -> None:
         """Note a transaction that changed a table under load."""
+        self.published_count += 1
         if txn.commit not in self._recent:
             self._recent[txn.commit] = txn
             self._copy = None
@@ -157,6 +160,10 @@ class Horizon:
         None of its chunks may be outstanding.
         """
         self._barriers[name] = self.unsettled
+
+    def loaded(self, name: TableName) -> None:
+        """No further chunk of a table will be read."""
+        self._barriers.pop(name, None)
 
     def accepts(self, name: TableName, snapshot: Snapshot) -> bool:
         """Tell whether a chunk can be published at all: it sees every transaction before its table's barrier."""
