@@ -16,7 +16,17 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from apply.sink import Arrival, ClearingSink, FindingSink, Sink, StreamingSink, TableBatch, TopicPartition
+from apply.sink import (
+    Arrival,
+    Arriving,
+    ClearingSink,
+    FindingSink,
+    GroupingSink,
+    Sink,
+    StreamingSink,
+    TableBatch,
+    TopicPartition,
+)
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.large_values import value_of
@@ -442,6 +452,46 @@ class SinkSuite(UnderLoad, UnderDeath):
         assert sink.pass_barrier("b")
         sink.flush()
         assert sink.arrive("b", P0, 1) is Arrival.PASSED
+
+    def test_many_tables_are_prepared_completed_and_passed_as_each_alone(self, sink: Sink) -> None:
+        _needs(sink.capabilities.groups, "the sink takes one table at a time")
+        group, other = cast("GroupingSink", sink), cast("GroupingSink", self.other_sink(sink))
+        sink.prepare(ORDERS)
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
+        assert group.prepare_all([ORDERS, EVENTS, SEATS]) == [False, True, True]
+        self.write(sink, TableBatch(SEATS, upserts=[("h", None, 10)]))
+        here = [Arriving(barrier, P0, 2) for barrier in ("b", "a")]
+        there = [Arriving(barrier, P1, 2) for barrier in ("a", "b")]
+        assert group.arrive_all(here) == [Arrival.WAITING, Arrival.WAITING]
+        assert other.arrive_all([*there, Arriving("c", P1, 2)]) == [Arrival.READY, Arrival.READY, Arrival.WAITING]
+        assert group.pass_all(["b"]) == {"b"}
+        sink.flush()
+        assert other.arrive_all(there) == [Arrival.READY, Arrival.PASSED]
+        assert other.pass_all(["a", "b"]) == {"a"}
+        other.complete_all([ORDERS, SEATS])
+        other.rollback()
+        assert group.arrive_all(here) == [Arrival.PASSED, Arrival.READY]
+        assert group.pass_all(["a"]) == {"a"}
+        group.complete_all([SEATS, ORDERS, EVENTS])
+        sink.flush()
+        assert group.arrive_all([*here, *here]) == [Arrival.PASSED] * 4
+        assert self.rows(sink, ORDERS) == {(1, "a", None)}
+        assert self.rows(sink, SEATS) == {("h", None, 10)}
+
+    def test_partitions_that_are_claimed_together_have_offsets_and_fences_of_their_own(self, sink: Sink) -> None:
+        _needs(sink.capabilities.stores_offsets, "the group has the offsets")
+        many = [TopicPartition(f"shop.public.t{number}", number % 3) for number in range(50)]
+        sink.load_offsets(many)
+        offsets = {partition: number + 1 for number, partition in enumerate(many) if number % 2}
+        sink.stage_offsets(offsets)
+        sink.flush()
+        other = self.other_sink(sink)
+        assert other.load_offsets(many[10:20]) == {p: o for p, o in offsets.items() if p in many[10:20]}
+        sink.stage_offsets(dict.fromkeys(many[:10], 99))
+        sink.flush()
+        with pytest.raises(TailraceError, match="fenced"):
+            sink.stage_offsets(dict.fromkeys(many[9:12], 100))
+        sink.rollback()
 
     def test_complete_load_can_be_repeated(self, sink: Sink) -> None:
         sink.prepare(ORDERS)

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from apply.completion import RETRY_S, Completion, ranks
+from apply.completion import GROUP_RECORDS_MAX, RETRY_S, Completion, ranks
 from apply.journal import loaded
 from apply.memory import MemorySink
 from apply.schema_catalog import Dropped, Loaded
 from apply.sink import TopicPartition
 from apply.trouble.answers import Policies
-from apply.writer import Load, Writer
+from apply.writer import GROUP_TABLES_MAX, Load, Writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode
-from schemas.table import ForeignKey, TableName
+from schemas.table import ForeignKey, TableName, TableSchema
 from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, SEATS
 from tests.unit.apply.rig import Member, PlainCatalog, Rig
 
@@ -268,6 +268,46 @@ def test_a_table_that_cannot_be_altered_yet_keeps_nobody_waiting() -> None:
     done.attend(reached)
     assert rig.target.tables[ORDERS.name].schema is ORDERS_2
     assert done.failed == {}
+
+
+def test_many_loads_are_completed_together_and_one_by_one_where_the_target_refuses_one() -> None:
+    tables = [replace(ORDERS, name=TableName("public", f"t{number:03}")) for number in range(GROUP_TABLES_MAX + 7)]
+    bad = tables[3].name
+    rig = Rig(tables, partition_count=1)
+    for table in tables:
+        rig.topics.loaded(table)
+
+    class Refusing(MemorySink):
+        def complete_load(self, table: TableSchema) -> None:
+            if table.name == bad:
+                raise TailraceError(ErrorKind.TARGET_SCHEMA, "no such collation", table=str(table.name))
+            super().complete_load(table)
+
+    member = rig.member(other=Refusing(rig.target))
+    done = completion(rig, member)
+    before = rig.target.flushes
+    done.attend(dict.fromkeys(rig.topics.logs, 0))
+    assert {*rig.target.completed} == {table.name for table in tables} - {bad}
+    assert [*done.failed] == [f"shop.public.{bad.table}"]
+    assert done.is_done("shop.public.t000")
+    assert not done.is_done(f"shop.public.{bad.table}")
+    # Those of the group with the bad one each alone, the seven that are left together.
+    assert rig.target.flushes - before == GROUP_TABLES_MAX - 1 + 1
+
+
+def test_large_tables_are_completed_alone() -> None:
+    tables = [replace(ORDERS, name=TableName("public", f"t{number}")) for number in range(4)]
+    rig = Rig(tables, partition_count=1)
+    for table, records in zip(tables, (10, GROUP_RECORDS_MAX, 10, 10), strict=True):
+        rig.topics.loaded(table)
+        known = rig.topics.schemas[f"shop.public.{table.name.table}"]
+        assert known.loaded is not None
+        known.loaded = Loaded(known.loaded.generation, {0: records}, known.loaded.version)
+    done = completion(rig, rig.member())
+    before = rig.target.flushes
+    done.attend(dict.fromkeys(rig.topics.logs, GROUP_RECORDS_MAX))
+    assert len(rig.target.completed) == 4
+    assert rig.target.flushes - before == 3
 
 
 def test_the_writer_completes_a_load_once() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import struct
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +21,7 @@ from apply.sinks.postgresql.rows import LineForm, line_encoder
 from apply.sinks.postgresql.types import wire_of
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Block, Decoder, Encoder, compile_decoder, compile_encoder, wire
-from schemas.codecs.generate import whole_before
+from schemas.codecs.generate import _kept_code, whole_before
 from schemas.envelope import avro_names
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -51,6 +52,20 @@ def table_of(*columns: Column, key: tuple[int, ...] = (0,), full: bool = False, 
     moods = (UserType("public", "mood", "enum", labels=("sad", "ok")),)
     name = TableName("public", "orders")
     return TableSchema(name, columns, key, version=version, full_before=full, user_types=moods)
+
+
+def test_a_function_is_compiled_when_it_is_called_and_once_for_tables_of_one_shape() -> None:
+    columns = [Column(f"shared{n}", LogicalType(Family.INT64), "bigint", nullable=n > 0) for n in range(3)]
+    first, second = (replace(table_of(*columns), name=TableName("public", f"shape{n}")) for n in (1, 2))
+    row = (1, None, 3)
+    for format_ in FORMATS:
+        before = _kept_code.cache_info().misses
+        bodies = [encoder_of(first, format_).body(row)]
+        assert _kept_code.cache_info().misses == before + 1, "no function but the one that was called"
+        bodies.append(encoder_of(second, format_).body(row))
+        assert _kept_code.cache_info().misses == before + 1
+        assert bodies[0] == bodies[1]
+        assert encoder_of(second, format_).unbody(bodies[1]) == row
 
 
 def same(left: Any, right: Any) -> bool:
