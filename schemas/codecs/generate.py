@@ -92,8 +92,9 @@ def compile_logged(
     """
     if form.lines is None:
         return None
-    extra = {**made, **form.lines.names, "read": form.read}
-    return compile_functions("\n".join(write(form.lines)), title, extra)["run"]  # type: ignore[no-any-return]
+    # First: lines bring names of their own as they are written.
+    text = "\n".join(write(form.lines))
+    return compile_functions(text, title, {**made, **form.lines.names, "read": form.read})["run"]  # type: ignore[no-any-return]
 
 
 def compile_staged(

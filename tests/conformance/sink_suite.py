@@ -479,7 +479,7 @@ class SinkSuite(UnderLoad, UnderDeath):
         assert self.rows(sink, SEATS) == {("h", None, 10)}
 
     def test_partitions_that_are_claimed_together_have_offsets_and_fences_of_their_own(self, sink: Sink) -> None:
-        _needs(sink.capabilities.stores_offsets, "the group has the offsets")
+        _needs(sink.capabilities.groups, "the sink takes one table at a time")
         many = [TopicPartition(f"shop.public.t{number}", number % 3) for number in range(50)]
         sink.load_offsets(many)
         offsets = {partition: number + 1 for number, partition in enumerate(many) if number % 2}
