@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from apply.grouping import Load
 from apply.schema_catalog import Dropped, Loaded, SchemaCatalog, TopicSchemas
 from apply.sink import Arrival, Arriving, TopicPartition
 from apply.trouble.holds import barrier_of_drop, barrier_of_load, barrier_of_version
-from apply.writer import GROUP_TABLES_MAX, Load, Writer
+from apply.writer import Writer
 from runtime import clock
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
@@ -160,7 +161,7 @@ class Completion:
         ready: list[_Loaded] = []
         for start in range(0, len(loads), TURN_TABLES_MAX):
             some = loads[start : start + TURN_TABLES_MAX]
-            states = iter(self._writer.arrive_all([arriving for load in some for arriving in load.arrivals]))
+            states = iter(self._writer.grouping.arrive([arriving for load in some for arriving in load.arrivals]))
             for load in some:
                 # The last to arrive has seen the others.
                 state = [next(states) for _ in load.arrivals][-1]
@@ -174,7 +175,7 @@ class Completion:
 
     def _groups(self, loads: Sequence[_Loaded]) -> list[list[_Loaded]]:
         """Return what is completed in one transaction each."""
-        tables_max = GROUP_TABLES_MAX if self._writer.sink.capabilities.groups else 1
+        tables_max = self._writer.grouping.tables_max
         groups: list[list[_Loaded]] = []
         records = 0
         for load in loads:
@@ -238,7 +239,7 @@ class Completion:
         return None
 
     def _arrive(self, barrier: str, offsets: Mapping[int, int], reached: Mapping[TopicPartition, int]) -> Arrival:
-        return (self._writer.arrive_all(_arriving(barrier, offsets, reached)) or [Arrival.WAITING])[-1]
+        return (self._writer.grouping.arrive(_arriving(barrier, offsets, reached)) or [Arrival.WAITING])[-1]
 
     def _job(self, topic: str, table: TableSchema, work: Job) -> Job:
         def job() -> None:

@@ -12,17 +12,9 @@ from itertools import groupby
 from typing import NamedTuple, cast
 
 from apply.batching.batch import Batch, Record, Segment
+from apply.grouping import Grouping, Load
 from apply.outcome import Outcome, Place, Wait, place_of
-from apply.sink import (
-    Arrival,
-    Arriving,
-    GroupingSink,
-    Rejection,
-    SharingSink,
-    Sink,
-    TableBatch,
-    TopicPartition,
-)
+from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
 from apply.trouble.answers import Answers, DeadLetters, Policies
 from apply.trouble.conflicts import Conflicts, Contradiction
 from apply.trouble.parking import QUEUED, Identity, ParkedRecord
@@ -35,9 +27,6 @@ from schemas.table import TableName, TableSchema
 
 log = get_logger(__name__)
 
-GROUP_TABLES_MAX = 50
-"""Tables that are made, or completed, in one transaction: a server has room for a few thousand locks."""
-
 
 class _Refused(NamedTuple):
     """What the target refused of a segment, why, and of which records it was the net effect."""
@@ -47,15 +36,6 @@ class _Refused(NamedTuple):
     records: list[Record]
 
 
-class Load(NamedTuple):
-    """A loaded table that all partitions have passed."""
-
-    barrier: str
-    table: TableSchema
-    others: Sequence[TableSchema]
-    """Those that are complete, and waited for it."""
-
-
 class Writer:
     """Owns the use of a sink. `rank` orders tables: those that others refer to come first."""
 
@@ -63,6 +43,7 @@ class Writer:
         self, sink: Sink, dead_letters: DeadLetters, policies: Policies, rank: Callable[[TableName], int]
     ) -> None:
         self.sink = sink
+        self.grouping = Grouping(sink)
         self._dead_letters = dead_letters
         self.policies = policies = policies.without_parking() if sink.capabilities.commit_order else policies
         """What holds at this sink."""
@@ -163,22 +144,9 @@ class Writer:
 
     def _prepare_new(self, tables: Iterable[TableSchema]) -> None:
         """Prepare tables that this process has never prepared, many at once. What is left is prepared one by one."""
-        new = [table for table in tables if table.name not in self._prepared]
-        if not self.sink.capabilities.groups:
-            return
-        for start in range(0, len(new) if len(new) > 1 else 0, GROUP_TABLES_MAX):
-            group = new[start : start + GROUP_TABLES_MAX]
-            try:
-                empty = cast("GroupingSink", self.sink).prepare_all(group)
-            except TailraceError as error:
-                # Of one of them, or of their number: it shows when each comes alone.
-                log.info("tables are prepared one by one", tables=len(group), reason=error.message)
-                self._roll_back()
-                return
-            hit("apply.prepare.after")
-            for table, is_empty in zip(group, empty, strict=True):
-                self._empty_at_first[table.name] = is_empty
-                self._prepared[table.name] = table.version
+        for table, is_empty in self.grouping.prepare([t for t in tables if t.name not in self._prepared]):
+            self._empty_at_first[table.name] = is_empty
+            self._prepared[table.name] = table.version
 
     def has_prepared(self, table: TableSchema) -> bool:
         """Tell whether rows of this version can be written, as far as this process knows."""
@@ -239,12 +207,12 @@ class Writer:
             self._prepare_new([load.table for load in loads])
             for load in loads:
                 self.prepare(load.table)
-            ours = self._pass_all([load.barrier for load in loads])
+            ours = self.grouping.pass_all([load.barrier for load in loads])
             if not ours:
                 self.sink.rollback()
                 return
             done = [load for load in loads if load.barrier in ours]
-            self._complete_all({table.name: table for load in done for table in (load.table, *load.others)}.values())
+            self.grouping.complete(table for load in done for table in (load.table, *load.others))
             hit("apply.complete.before")
             self.sink.flush()
         except BaseException:
@@ -252,24 +220,6 @@ class Writer:
             raise
         for load in done:
             log.info("load completed", table=str(load.table.name))
-
-    def _pass_all(self, barriers: Sequence[str]) -> set[str]:
-        if self.sink.capabilities.groups:
-            return cast("GroupingSink", self.sink).pass_all(barriers)
-        return {barrier for barrier in barriers if self.sink.pass_barrier(barrier)}
-
-    def _complete_all(self, tables: Collection[TableSchema]) -> None:
-        if self.sink.capabilities.groups:
-            cast("GroupingSink", self.sink).complete_all([*tables])
-            return
-        for table in tables:
-            self.sink.complete_load(table)
-
-    def arrive_all(self, arrivals: Sequence[Arriving]) -> list[Arrival]:
-        """Record arrivals at barriers; tell of each how far its barrier has come."""
-        if self.sink.capabilities.groups:
-            return cast("GroupingSink", self.sink).arrive_all(arrivals) if arrivals else []
-        return [self.sink.arrive(*arriving) for arriving in arrivals]
 
     def drop(self, barrier: str, table: TableSchema) -> None:
         """Drop a table whose last record all appliers have passed, unless another one has."""

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from apply.completion import GROUP_RECORDS_MAX, RETRY_S, Completion, ranks
+from apply.grouping import GROUP_TABLES_MAX, Load
 from apply.journal import loaded
 from apply.memory import MemorySink
 from apply.schema_catalog import Dropped, Loaded
 from apply.sink import TopicPartition
 from apply.trouble.answers import Policies
-from apply.writer import GROUP_TABLES_MAX, Load, Writer
+from apply.writer import Writer
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode
 from schemas.table import ForeignKey, TableName, TableSchema
