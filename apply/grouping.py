@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 from apply.sink import Arrival, Arriving, GroupingSink, Sink
-from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import TailraceError
 from schemas.table import TableSchema
@@ -50,7 +49,6 @@ class Grouping:
                 log.info("tables are prepared one by one", tables=len(group), reason=error.message)
                 self._sink.rollback()
                 return
-            hit("apply.prepare.after")
             yield from zip(group, empty, strict=True)
 
     def pass_all(self, barriers: Collection[str]) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple, cast
 
@@ -136,17 +137,19 @@ class Writer:
         if self.has_prepared(table):
             return
         self.sink.prepare(table)
+        self._note(table, partial(self.sink.is_empty, table))
+
+    def _note(self, table: TableSchema, is_empty: Callable[[], bool]) -> None:
         hit("apply.prepare.after")
         if table.name not in self._prepared:
-            self._empty_at_first[table.name] = self.sink.is_empty(table)
+            self._empty_at_first[table.name] = is_empty()
         self._prepared[table.name] = table.version
         log.debug("table ready", table=str(table.name), version=table.version)
 
     def _prepare_new(self, tables: Iterable[TableSchema]) -> None:
         """Prepare tables that this process has never prepared, many at once. What is left is prepared one by one."""
         for table, is_empty in self.grouping.prepare([t for t in tables if t.name not in self._prepared]):
-            self._empty_at_first[table.name] = is_empty
-            self._prepared[table.name] = table.version
+            self._note(table, partial(bool, is_empty))
 
     def has_prepared(self, table: TableSchema) -> bool:
         """Tell whether rows of this version can be written, as far as this process knows."""
