@@ -48,12 +48,12 @@ class Column:
     filling: str | None = field(default=None, compare=False)
     """What rows hold that were there when the column was added, as text, where the source keeps that apart from them
     (PostgreSQL: `attmissingval`); None where they hold null or values of their own. Not part of the fingerprint."""
-    fillings: tuple[tuple[Part, str | None], ...] = field(default=(), compare=False, metadata={"document": False})
-    """Where several tables of the source are one at the target: of whose rows it is another `filling`, and which."""
     from_sequence: str | None = field(default=None, compare=False)
     """The default that `default` leaves out, since it asks a sequence. Not part of the fingerprint."""
     loosened: bool = field(default=False, compare=False, metadata={"document": False})
     """Whether nulls are allowed only for rows of earlier versions: a target that refuses them can be written to."""
+    fillings: tuple[tuple[Part, str | None], ...] = field(default=(), compare=False, metadata={"document": False})
+    """Where several tables of the source are one at the target: of whose rows it is another `filling`, and which."""
 
 
 @dataclass(frozen=True, slots=True)

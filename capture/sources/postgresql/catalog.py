@@ -274,7 +274,7 @@ class Catalog:
                     collation,
                     number,
                     filling,
-                    default if asks else None,
+                    from_sequence=default if asks else None,
                 )
             )
         key: tuple[int, ...] = ()
