@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from schemas.before_image import BeforeImageSettings, has_image
 from schemas.changes import UNCHANGED, Row
+from schemas.codecs.plain_rows import plain_fields
 from schemas.table import Column, TableSchema
 from schemas.types.logical import Family
-from schemas.types.plain import plain
 
 OPERATIONS = {"r": "load", "c": "insert", "u": "update", "d": "delete", "t": "truncate-table"}
+
+TIMES_MAX = 256
+"""Commit times that are remembered: changes of one transaction have the same, and batches are of few partitions."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,15 +37,9 @@ def document_writer(table: TableSchema, image: BeforeImageSettings | None = None
     known where the log held none: an update leaves it as it is (a key that changes is a delete and an insert).
     """
     chosen = {i for i in range(len(table.columns)) if image is not None and has_image(table, i, image.columns)}
-    columns = [(column.name, plain(column.type)) for column in table.columns]
+    fields = plain_fields([(column.name, column.type) for column in table.columns])
+    names = table.column_names
     key = {"schema-name": table.name.schema, "table-name": table.name.table}
-
-    def fields(row: Row) -> Document:
-        return {
-            name: None if value is None else form(value)
-            for (name, form), value in zip(columns, row, strict=True)
-            if value is not UNCHANGED
-        }
 
     def write(
         op: str, before: Row | None, after: Row | None, seq: int, commit_ts_us: int, txid: int | None
@@ -56,17 +54,18 @@ def document_writer(table: TableSchema, image: BeforeImageSettings | None = None
             "transaction-id": txid,
             "commit-sequence": seq,
         }
-        document: Document = {"metadata": metadata} if row is None else {"data": fields(row), "metadata": metadata}
+        if row is None:
+            return {"metadata": metadata}
+        data = fields(row)
+        document: Document = {"data": data, "metadata": metadata}
         if op == "u" and image is not None:
             known = row if before is None else before
             places = chosen & set(table.key) if before is None else chosen
             document[image.field] = fields(tuple(v if i in places else UNCHANGED for i, v in enumerate(known or ())))
         elif op == "u" and before is not None:
             document["before"] = fields(before)
-        if row is not None and op != "d":
-            missing = [name for (name, _), value in zip(columns, row, strict=True) if value is UNCHANGED]
-            if missing:
-                document["unavailable"] = missing
+        if op != "d" and len(data) < len(names):
+            document["unavailable"] = [name for name in names if name not in data]
         return document
 
     return write
@@ -74,7 +73,7 @@ def document_writer(table: TableSchema, image: BeforeImageSettings | None = None
 
 def without_nulls(document: Document) -> None:
     """Leave members that are null out of a document's data."""
-    if "data" in document:
+    if None in document.get("data", {}).values():
         document["data"] = {name: value for name, value in document["data"].items() if value is not None}
 
 
@@ -146,6 +145,7 @@ def _definition(column: Column) -> Document:
     return found
 
 
+@lru_cache(maxsize=TIMES_MAX)
 def commit_time(us: int) -> str:
     """Return a time as records of DMS have it."""
     return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

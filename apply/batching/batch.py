@@ -57,10 +57,10 @@ class Segment:
     """No row of it can be in the target, unless the table held rows before this replication began."""
     records: list[Record] = field(default_factory=list)
     """Where each change is kept: its record."""
-    latest: dict[Any, tuple[Record, str]] = field(default_factory=dict)
-    """For sinks that ask for origins of rows: the last record of each key, and what was done."""
-    origin_of: Callable[..., Origin] | None = None
-    """Reads where a record, with what was done, comes from."""
+    places: list[Origin] = field(default_factory=list)
+    """For sinks that ask for origins: where each record comes from."""
+    latest: dict[Any, Origin] = field(default_factory=dict)
+    """The same where there are net changes: by key, where the last record comes from."""
     course: Course | None = None
     """What each key's changes began with, where conflicts with the target's rows are looked for."""
     read_key: Callable[[bytes], Row] | None = None
@@ -74,10 +74,8 @@ class Segment:
         """Return, by list of the batch, the origin of each item's last change."""
         net, latest = self.net, self.latest
         lists = {"upserts": net.upserts, "updates": net.updates, "deletes": net.deletes}
-        origin = self.origin_of
-        assert origin is not None, "a segment with rows has read some"
-        found = {kind: [origin(*latest[key]) for key in keys] for kind, keys in lists.items()}
-        return {**found, "sequence": [origin(record) for record in self.records]}
+        found = {kind: [latest[key] for key in keys] for kind, keys in lists.items()}
+        return {**found, "sequence": self.places}
 
 
 @dataclass(slots=True)

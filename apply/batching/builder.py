@@ -6,8 +6,7 @@ A batch ends, for a partition, at a cut: a truncate, or a hold that something la
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any, cast
 
 from apply.batching.batch import Batch, Cut, Record, Segment, by_partition
@@ -341,9 +340,13 @@ class BatchBuilder:
         segment.net.add(keys, changes, ops, () if staging is None else values)
         if segment.net.sequential:
             segment.records.extend(records)
-        elif self._origins:
-            segment.latest.update(zip(keys, zip(records, [change[0] for change in changes], strict=True), strict=True))
-        segment.origin_of = partial(self._origin, decoder)
+        if self._origins:
+            is_kept = segment.net.sequential
+            origins = self._origins_of(decoder, partition, records, [] if is_kept else [c[0] for c in changes])
+            if is_kept:
+                segment.places += origins
+            else:
+                segment.latest.update(zip(keys, origins, strict=True))
         if segment.course is not None and self.boundaries is not None:
             segment.read_key = decoder.decode_key
             begin = self.boundaries.of(partition, decoder.table) if is_judged else NEVER
@@ -355,12 +358,16 @@ class BatchBuilder:
         self.batch.last[topic] = (decoder, values[-1])
         return cut
 
-    def _origin(self, decoder: Decoder, record: Record, op: str = "") -> Origin:
-        facts = decoder.facts(record.value())
+    def _origins_of(
+        self, decoder: Decoder, partition: TopicPartition, records: list[Record], ops: Sequence[str]
+    ) -> list[Origin]:
+        """Return where records of a partition come from; without `ops` it is not said what was done."""
+        facts = decoder.facts_many([record.value() for record in records])
         # A foreign writer's records bear no commit sequence: the catalogue knows another number that grows.
-        seq = facts.seq or self._catalog.sequence(decoder, record)
-        place = TopicPartition(record.topic(), record.partition())
-        return Origin(place, record.offset(), seq, facts.source_ts_us, facts.txid, facts.lsn, op)
+        return [
+            Origin(partition, record.offset(), seq or self._catalog.sequence(decoder, record), us, txid, lsn, op)
+            for record, (seq, _, us, txid, lsn, _, _), op in zip(records, facts, ops or repeat(""), strict=False)
+        ]
 
     def _truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Let a truncate take the place of all that the batch holds of its table from before."""

@@ -31,10 +31,12 @@ class Documents:
 
     def encode(self, batch: TableBatch) -> list[bytes]:
         """Return a document for each item of `sequence`."""
-        write = self._writers(batch.table)
+        write, dumps = self._writers(batch.table), orjson.dumps
         return [
-            orjson.dumps(write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid))
-            for (op, before, after), origin in zip(batch.sequence, batch.origins["sequence"], strict=True)
+            dumps(write(op, before, after, seq, us, txid))
+            for (op, before, after), (_, _, seq, us, txid, _, _) in zip(
+                batch.sequence, batch.origins["sequence"], strict=True
+            )
         ]
 
 
@@ -45,6 +47,13 @@ def key_maker(table: TableSchema, *, qualified: bool) -> KeyMaker:
     """
     prefix = f"{table.name}." if qualified else ""
     forms = [(i, key_plain(table.columns[i].type)) for i in table.key]
+    if len(forms) == 1:
+        ((only, form),) = forms
+
+        def single(row: Row | None) -> str | None:
+            return None if row is None or (value := row[only]) is UNCHANGED else f"{prefix}{form(value)}"
+
+        return single
 
     def key(row: Row | None) -> str | None:
         if row is None or not forms or any(row[i] is UNCHANGED for i, _ in forms):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
@@ -164,17 +164,21 @@ class KeyTexts:
     def __init__(self, table: TableSchema) -> None:
         self._forms = [key_plain(table.columns[i].type) for i in table.key]
         self._places = table.key
+        self._only = self._forms[0] if len(self._forms) == 1 else None
 
     def of_row(self, row: Row) -> str:
         """Return a row's."""
-        return self.of_key(tuple(row[i] for i in self._places))
+        return self.of_key([row[i] for i in self._places])
 
-    def of_key(self, key: Row) -> str:
+    def of_key(self, key: Sequence[Any]) -> str:
         """Return that of key values, in key order."""
-        values = [form(value) for form, value in zip(self._forms, key, strict=True)]
-        if len(values) == 1:
-            return values[0] if isinstance(values[0], str) else orjson.dumps(values[0]).decode()
-        return orjson.dumps(values).decode()
+        if self._only is not None:
+            (only,) = key
+            value = self._only(only)
+            if value.__class__ is int:
+                return str(value)
+            return value if isinstance(value, str) else orjson.dumps(value).decode()
+        return orjson.dumps([form(value) for form, value in zip(self._forms, key, strict=True)]).decode()
 
 
 def brief(key: str) -> str:

@@ -46,6 +46,8 @@ BUSY_FOR_S = 30
 
 _PARENTS = ("ParentShardId", "AdjacentParentShardId")
 
+_BULK = {"PutRecords": aws.Stand("Records", lambda records: records[:1])}
+
 Entry = dict[str, Any]
 
 
@@ -121,41 +123,47 @@ class KinesisSink(HistorySink):
         self._rules = rules
         self._made: Any = None
         self._writers = PerTable(self._writer)
-        self._pending: deque[Entry] = deque()
+        self._pending: deque[tuple[int, Entry]] = deque()
+        """With their sizes."""
 
     @property
     def client(self) -> Any:
         """The client of the service, made when it is first used."""
         if self._made is None:
-            self._made = aws.client("kinesis", self._target)
+            self._made = aws.client("kinesis", self._target, bulk=_BULK)
         return self._made
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Take in changes; return those that are too large for a record."""
-        table, rejections = batch.table, list[Rejection]()
+        table, target, rejections = batch.table, self._target, list[Rejection]()
         write, objects, key_of = self._writers(table)
-        for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
-            op, before, after = change
-            if op == "t" and not self._target.include_control_details:
+        says_truncates, has_nulls = target.include_control_details, target.include_null_and_empty
+        has_transaction, has_key = target.include_transaction_details, target.include_partition_value
+        indented = orjson.OPT_INDENT_2 if target.message_format == "json" else 0
+        dumps, pending = orjson.dumps, self._pending
+        for index, ((op, before, after), origin) in enumerate(
+            zip(batch.sequence, batch.origins["sequence"], strict=True)
+        ):
+            if op == "t" and not says_truncates:
                 continue
-            document = write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid)
+            place, _, seq, commit_ts_us, txid, _, _ = origin
+            document = write(op, before, after, seq, commit_ts_us, txid)
             row = after if after is not None else before
             key = None
             if objects is not None and row is not None:
                 reshape(objects, document, row, before, self._image)
                 if objects.partition_key is not None:
                     key = _bounded(objects.partition_key(row))
-            if not self._target.include_null_and_empty:
+            if not has_nulls:
                 without_nulls(document)
-            if self._target.include_transaction_details:
-                add_transaction(document, origin.seq, origin.commit_ts_us)
-            indented = orjson.OPT_INDENT_2 if self._target.message_format == "json" else 0
+            if has_transaction:
+                add_transaction(document, seq, commit_ts_us)
             # What has no key of its own is kept in order by the partition that it comes from.
-            key = key or key_of(row) or f"{table.name}.{origin.partition.partition}"
-            if self._target.include_partition_value:
+            key = key or key_of(row) or f"{table.name}.{place.partition}"
+            if has_key:
                 document["metadata"]["partition-key-value"] = key
-            entry = {"Data": orjson.dumps(document, option=indented), "PartitionKey": key}
-            size = _size(entry)
+            data = dumps(document, option=indented)
+            size = len(data) + (len(key) if key.isascii() else len(key.encode()))
             if size > RECORD_BYTES_MAX:
                 error = TailraceError(
                     ErrorKind.ROW_REJECTED,
@@ -164,7 +172,7 @@ class KinesisSink(HistorySink):
                 )
                 rejections.append(Rejection(table.name, "sequence", index, error))
                 continue
-            self._pending.append(entry)
+            pending.append((size, {"Data": data, "PartitionKey": key}))
         return rejections
 
     def flush(self) -> None:
@@ -193,18 +201,19 @@ class KinesisSink(HistorySink):
     def _next_request(self) -> list[Entry]:
         """Return records of different partition keys; of each key the first that waits."""
         taken: list[Entry] = []
-        left: deque[Entry] = deque()
+        left: list[tuple[int, Entry]] = []
         keys: set[str] = set()
         size = 0
         while self._pending and len(taken) < REQUEST_RECORDS_MAX and len(left) < REQUEST_RECORDS_MAX:
-            entry = self._pending.popleft()
-            if entry["PartitionKey"] in keys or (taken and size + _size(entry) > REQUEST_BYTES_MAX):
-                keys.add(entry["PartitionKey"])
-                left.append(entry)
-                continue
-            keys.add(entry["PartitionKey"])
-            taken.append(entry)
-            size += _size(entry)
+            one = self._pending.popleft()
+            more, entry = one
+            key = entry["PartitionKey"]
+            if key in keys or (taken and size + more > REQUEST_BYTES_MAX):
+                left.append(one)
+            else:
+                taken.append(entry)
+                size += more
+            keys.add(key)
         self._pending.extendleft(reversed(left))
         return taken
 
@@ -266,10 +275,6 @@ def _parents_first(shards: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]
         # Parents whose records have expired are not listed.
         ready = [id_ for id_, shard in left.items() if not any(shard.get(parent) in left for parent in _PARENTS)]
         yield from map(left.pop, ready)
-
-
-def _size(entry: Entry) -> int:
-    return len(entry["Data"]) + len(entry["PartitionKey"].encode())
 
 
 def _key_maker(table: TableSchema, target: KinesisTarget) -> KeyMaker:

@@ -10,6 +10,7 @@ from schemas import envelope
 from schemas.changes import UNCHANGED, Row, StagedForm
 from schemas.codecs import wire
 from schemas.codecs.codec import Decoder, Facts, Functions
+from schemas.codecs.facts import Places, facts_reader
 from schemas.codecs.generate import (
     arrange,
     compile_functions,
@@ -63,6 +64,9 @@ def _decoder_functions(table: TableSchema) -> Functions:
 
     made["rare"] = lambda b: parse(b)[:3]
 
+    def read_facts(b: bytes) -> Facts:
+        return _facts(b, parse(b)[3])
+
     def by_python(form: StagedForm) -> Stage:
         title = "avro stager"
         return compile_staged(form, _staged_lines(table, form), title, made)
@@ -78,7 +82,8 @@ def _decoder_functions(table: TableSchema) -> Functions:
         "staged_by_python": by_python,
         "staged_by_twin": by_twin,
         "decode_key": guarded(table, "a key", whole(made["key_at"], wire.HEADER_BYTES)),
-        "facts": guarded(table, "a value", lambda b: _facts(b, parse(b)[3])),
+        "facts": guarded(table, "a value", read_facts),
+        "facts_many": guarded_many(table, facts_reader(read_facts, lambda b: _places(b, parse(b)[3]), _sequence)),
     }
 
 
@@ -243,3 +248,26 @@ def _facts(b: bytes, p: int) -> Facts:
         found["snapshot"],
         found["schema_version"],
     )
+
+
+def _places(b: bytes, p: int) -> Places:
+    """Return where the source at `p` has its commit sequence. It has been read: it is one."""
+    source = p
+    for name, type_, optional in envelope.source_fields():
+        if optional:
+            p += 1
+            if b[p - 1] == 0:
+                continue
+        end = bytes_at(b, p)[1] if type_ == "string" else long_at(b, p)[1]
+        if name == "seq":
+            return Places(source, p, end)
+        p = end
+    raise ValueError
+
+
+def _sequence(varint: bytes) -> int | None:
+    try:
+        seq, end = long_at(varint, 0)
+    except (ValueError, IndexError):
+        return None
+    return seq if end == len(varint) else None

@@ -14,6 +14,7 @@ import orjson
 from schemas import envelope
 from schemas.changes import Row, StagedForm
 from schemas.codecs.codec import Decoder, Facts, Functions
+from schemas.codecs.facts import Places, facts_reader
 from schemas.codecs.generate import (
     arrange,
     compile_functions,
@@ -33,6 +34,8 @@ _SOURCE = b',"source":{"version":'
 
 _ENDS = (b"null}", b"}}")
 """How our envelopes end: with the transaction, if there is one. Whatever ends otherwise is parsed as a whole."""
+
+_SEQ = b',"seq":'
 
 _PAYLOAD = b'"payload":{"op":'
 """Where the envelope begins behind a schema."""
@@ -95,7 +98,19 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
         "staged_by_twin": by_twin,
         "decode_key": guarded(table, "a key", lambda b: key_of(whole(b))),
         "facts": guarded(table, "a value", lambda b: _facts(whole(b))),
+        "facts_many": guarded_many(table, facts_reader(lambda b: _facts(whole(b)), _places, _sequence)),
     }
+
+
+def _places(value: bytes) -> Places:
+    source = value.index(_SOURCE)
+    seq = value.index(_SEQ, source) + len(_SEQ)
+    return Places(source, seq, value.index(b",", seq))
+
+
+def _sequence(digits: bytes) -> int | None:
+    # Zeros before a number are no JSON.
+    return int(digits) if digits.isdigit() and not digits.startswith(b"0") else None
 
 
 def _payload(value: bytes) -> Any:

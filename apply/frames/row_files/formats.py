@@ -12,6 +12,7 @@ import orjson
 
 from apply.frames.row_files.shape import Shape, column_text
 from schemas.changes import UNCHANGED, Row
+from schemas.codecs.plain_rows import plain_fields
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import RowFiles
 from schemas.types import Family, LogicalType
@@ -143,16 +144,9 @@ class JsonLinesFormat(_LinesFormat):
 
     def __init__(self, shape: Shape, settings: RowFiles) -> None:
         super().__init__(shape, settings)
-        self._columns = list(zip(shape.names, map(plain, shape.types), strict=True))
+        self._fields = plain_fields(list(zip(shape.names, shape.types, strict=True)))
 
     def encode(self, rows: Sequence[Row]) -> tuple[Chunk, Faults]:
         """See `RowFormat`. Every value has a form."""
-        lines = []
-        for row in rows:
-            document = {
-                name: None if value is None else form(value)
-                for (name, form), value in zip(self._columns, row, strict=True)
-                if value is not UNCHANGED
-            }
-            lines.append(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
-        return lines, {}
+        dumps, newline = orjson.dumps, orjson.OPT_APPEND_NEWLINE
+        return [dumps(fields, option=newline) for fields in map(self._fields, rows)], {}

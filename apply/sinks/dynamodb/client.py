@@ -41,6 +41,12 @@ BUSY = frozenset(
 """Reasons of a cancelled transaction, and codes of a statement, that pass. API reference, `TransactWriteItems`,
 "Cancellation reason codes"."""
 
+_NOTHING: list[dict[str, Any]] = [{}]
+_BULK = {
+    "TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING),
+    "BatchWriteItem": aws.Stand("RequestItems", lambda tables: dict.fromkeys(tables, _NOTHING)),
+}
+
 STALE = "ConditionalCheckFailed"
 THERE = "DuplicateItem"
 MISSING = "ResourceNotFoundException"
@@ -84,7 +90,8 @@ class Client:
     def api(self) -> Any:
         """The client of the service, made when it is first used."""
         if self._made is None:
-            self._made = aws.client("dynamodb", self._target, connections=self._target.parallel_apply_threads)
+            connections = self._target.parallel_apply_threads
+            self._made = aws.client("dynamodb", self._target, connections=connections, bulk=_BULK)
         return self._made
 
     def close(self) -> None:

@@ -57,15 +57,17 @@ class Items:
         self.table = table
         self.name = table_name((mapped.target_name if mapped else None) or pattern, table.name)
         self._width = len(table.columns)
-        self._encoders = [encoder(column.type) for column in table.columns]
-        self._own = [(i, table.columns[i].name) for i in (mapped.columns if mapped else range(self._width))]
+        encoders = [encoder(column.type) for column in table.columns]
         self._in_document = mapped is not None and mapped.is_document
         self._made = [(a.mapping.target_attribute_name, _maker(a)) for a in mapped.attributes] if mapped else []
-        self.key = _key_parts(table, mapped, self._encoders)
+        self.key = _key_parts(table, mapped, encoders)
         made = {name for name, _ in self._made}
         # An attribute that a rule makes has its name before a column's.
-        self._own = [(i, name) for i, name in self._own if name not in made]
-        taken = made | {DOCUMENT_ATTRIBUTE if self._in_document else name for _, name in self._own}
+        own = [i for i in (mapped.columns if mapped else range(self._width)) if table.columns[i].name not in made]
+        above = (DOCUMENT_ATTRIBUTE,) if self._in_document else ()
+        self._own = [(i, (*above, table.columns[i].name), encoders[i]) for i in own]
+        """Columns, the paths of what is made of them, and what makes it."""
+        taken = made | {path[0] for _, path, _ in self._own}
         if sequence in taken:
             raise TailraceError(
                 ErrorKind.TARGET_SCHEMA,
@@ -91,7 +93,8 @@ class Items:
             attribute = part.make(row)
             if attribute is None or attribute is UNCHANGED or part.type not in attribute:
                 return {}, f"the key attribute {part.name} has no value of type {part.type}"
-            length = len(attribute[part.type].encode() if part.type != "B" else attribute["B"])
+            value = attribute[part.type]
+            length = len(value if part.type == "B" or value.isascii() else value.encode())
             if not 0 < length <= bytes_max:
                 return {}, f"the key attribute {part.name} has {length} bytes; DynamoDB allows 1 to {bytes_max}"
             key[part.name] = attribute
@@ -100,11 +103,10 @@ class Items:
     def attributes(self, row: Row) -> Paths:
         """Return, by its path, what is known of a row: None where it is null. Raises ValueError for what is none."""
         found: Paths = {}
-        for i, name in self._own:
+        for i, path, encode in self._own:
             value = row[i]
             if value is not UNCHANGED:
-                path = (DOCUMENT_ATTRIBUTE, name) if self._in_document else (name,)
-                found[path] = None if value is None else self._encoders[i](value)
+                found[path] = None if value is None else encode(value)
         for name, make in self._made:
             made = make(row)
             if made is not UNCHANGED:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
@@ -52,6 +53,8 @@ class _Made(NamedTuple):
     key: Item
     known: Paths
     item: Item
+    """All of it, with its commit sequence."""
+    size: int
 
 
 class DynamodbSink(GuardedSink):
@@ -148,11 +151,11 @@ class DynamodbSink(GuardedSink):
             return [some[i].place for i in refused]
 
         made = [*self._items_of(batch, items, "upserts", rejections)]
-        for refused in self._each(insert, [*requests(made, _size_of, BATCH_ITEMS_MAX, BATCH_BYTES_MAX)]):
+        for refused in self._each(insert, [*requests(made, attrgetter("size"), BATCH_ITEMS_MAX, BATCH_BYTES_MAX)]):
             rejections += [_not_taken(batch.table, "upserts", i) for i in refused]
         looks = [made[begin : begin + READ_ITEMS_MAX] for begin in range(0, len(made), READ_ITEMS_MAX)]
         self._each(lambda some: self._take_back(items, some), looks)
-        writes = [self._guarded(batch, items, "upserts", i, key, "Put", {"Item": item}) for i, key, _, item in late]
+        writes = [self._guarded(batch, items, "upserts", made, "Put", {"Item": made.item}) for made in late]
         self._write(batch, writes, rejections)
 
     def _take_back(self, items: Items, inserted: Sequence[_Made]) -> None:
@@ -173,7 +176,8 @@ class DynamodbSink(GuardedSink):
                 self._client.call("delete_item", absent=absent, TableName=items.name, Key=made.key, **same)
 
     def _items_of(self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]) -> Iterator[_Made]:
-        """Yield what becomes of each row that is not refused."""
+        """Yield what is made of each row that is not refused."""
+        attribute = self._target.sequence_attribute
         for i, row in enumerate(getattr(batch, kind)):
             key, wrong = items.key_of(row)
             if wrong:
@@ -185,10 +189,12 @@ class DynamodbSink(GuardedSink):
                 # Of a text that is no JSON the parser quotes nothing but the place.
                 rejections.append(rejection(batch.table, kind, i, str(error)))
                 continue
-            sequence = {self._target.sequence_attribute: {"N": str(sequence_of(batch, kind, i))}}
-            item = {**items.item(known), **key, **sequence}
-            if _fits(batch.table, kind, i, item, rejections):
-                yield _Made(i, key, known, item)
+            item = items.item(known)
+            item.update(key)
+            item[attribute] = {"N": str(sequence_of(batch, kind, i))}
+            size = item_size(item)
+            if _fits(batch.table, kind, i, size, rejections):
+                yield _Made(i, key, known, item, size)
 
     def _deletes(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> Iterator[Write]:
         for i, values in enumerate(batch.deletes):
@@ -207,14 +213,15 @@ class DynamodbSink(GuardedSink):
 
     def _changes(self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]) -> Iterator[Write]:
         whole = kind == "upserts" and (self._is_whole(batch.table) or items.nests)
-        for i, key, known, item in self._items_of(batch, items, kind, rejections):
+        for made in self._items_of(batch, items, kind, rejections):
             if whole:
-                yield self._guarded(batch, items, kind, i, key, "Put", {"Item": item})
-            elif len(known) >= OPERATORS_MAX:
-                message = f"{len(known)} columns are known of a row; DynamoDB changes {OPERATORS_MAX} at once"
-                rejections.append(rejection(batch.table, kind, i, message))
+                yield self._guarded(batch, items, kind, made, "Put", {"Item": made.item})
+            elif len(made.known) >= OPERATORS_MAX:
+                message = f"{len(made.known)} columns are known of a row; DynamoDB changes {OPERATORS_MAX} at once"
+                rejections.append(rejection(batch.table, kind, made.place, message))
             else:
-                yield self._guarded(batch, items, kind, i, key, "Update", self._update(key, known, item))
+                update = self._update(made.key, made.known, made.item)
+                yield self._guarded(batch, items, kind, made, "Update", update)
 
     def _update(self, key: Item, known: Paths, item: Item) -> dict[str, Any]:
         """Return what writes some attributes of an item, and leaves the others."""
@@ -244,33 +251,21 @@ class DynamodbSink(GuardedSink):
         }
 
     def _guarded(
-        self, batch: TableBatch, items: Items, kind: str, i: int, key: Item, action: str, request: dict[str, Any]
+        self, batch: TableBatch, items: Items, kind: str, made: _Made, action: str, request: dict[str, Any]
     ) -> Write:
         """Return what is done if nothing newer is there: neither the item, nor its deletion."""
-        seq = sequence_of(batch, kind, i)
+        seq = sequence_of(batch, kind, made.place)
         guard = _older(self._target.sequence_attribute, seq)
         if kind == "updates":
             # A part of a row does not bring one back that is gone: then its deletion needs not be asked for.
             guard["ConditionExpression"] = "#seq < :seq"
-        request = {
-            "TableName": items.name,
-            **request,
-            **guard,
-            "ExpressionAttributeNames": {
-                **request.get("ExpressionAttributeNames", {}),
-                **guard["ExpressionAttributeNames"],
-            },
-            "ExpressionAttributeValues": {
-                **request.get("ExpressionAttributeValues", {}),
-                **guard["ExpressionAttributeValues"],
-            },
-        }
-        actions: list[dict[str, Any]] = [{action: request}]
+        for member in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
+            guard[member].update(request.get(member, {}))
+        actions: list[dict[str, Any]] = [{action: {"TableName": items.name, **request, **guard}}]
         if kind == "upserts":
-            memory = {"TableName": self._control.name, "Key": self._control.deleted_key(items.name, key)}
+            memory = {"TableName": self._control.name, "Key": self._control.deleted_key(items.name, made.key)}
             actions.append({"ConditionCheck": {**memory, **_older(SEQUENCE, seq)}})
-        size = item_size(request.get("Item") or request["ExpressionAttributeValues"]) + CONTROL_SIZE
-        return Write(kind, i, actions, size)
+        return Write(kind, made.place, actions, made.size + CONTROL_SIZE)
 
     def _write(self, batch: TableBatch, writes: list[Write], rejections: list[Rejection]) -> None:
         """Send transactions, several at a time: no two of them are about one item."""
@@ -302,10 +297,6 @@ def _older(attribute: str, seq: int, *, or_same: bool = False) -> dict[str, Any]
     }
 
 
-def _size_of(made: _Made) -> int:
-    return item_size(made.item)
-
-
 @contextmanager
 def _said_of(table: TableSchema) -> Iterator[None]:
     """Let errors name the table."""
@@ -317,8 +308,7 @@ def _said_of(table: TableSchema) -> Iterator[None]:
         raise
 
 
-def _fits(table: TableSchema, kind: str, i: int, item: Item, rejections: list[Rejection]) -> bool:
-    size = item_size(item)
+def _fits(table: TableSchema, kind: str, i: int, size: int, rejections: list[Rejection]) -> bool:
     # About: DynamoDB has the last word of what is near the limit.
     if size <= 2 * ITEM_BYTES_MAX:
         return True

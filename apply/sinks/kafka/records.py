@@ -44,8 +44,13 @@ class DmsWriter:
     ) -> None:
         self._image = image
         self._objects = objects
-        self._target = target
+        self._name = str(table.name)
         self._table = table
+        self._says_truncates = target.include_control_details
+        self._has_nulls = target.include_null_and_empty
+        self._has_transaction = target.include_transaction_details
+        self._has_key = target.include_partition_value
+        self._by_table = target.partition_key_type == "schema-table"
         self._write = document_writer(table, image)
         self._options = orjson.OPT_INDENT_2 if target.message_format == "json" else 0
         self._key = _key_maker(table, target)
@@ -53,11 +58,10 @@ class DmsWriter:
     def records(self, change: Change, origin: Origin) -> list[Pair]:
         """See `Writer`."""
         op, before, after = change
-        target = self._target
-        if op == "t" and not target.include_control_details:
+        if op == "t" and not self._says_truncates:
             return []
-        document = self._write(op, before, after, origin.seq, origin.commit_ts_us, origin.txid)
-        metadata = document["metadata"]
+        _, _, seq, commit_ts_us, txid, _, _ = origin
+        document = self._write(op, before, after, seq, commit_ts_us, txid)
         row = after if after is not None else before
         key = None if op == "t" else self._key(row)
         if (objects := self._objects) is not None and row is not None:
@@ -65,20 +69,20 @@ class DmsWriter:
             made = objects.partition_key(row) if objects.partition_key is not None else None
             # What is no text says nothing: a null, or a value that the log did not hold.
             key = made if isinstance(made, str) and made else key
-        if not target.include_null_and_empty:
+        if not self._has_nulls:
             without_nulls(document)
-        if target.include_transaction_details:
-            add_transaction(document, origin.seq, origin.commit_ts_us)
-        if target.partition_key_type == "schema-table" or key is None:
-            metadata["partition-key-type"] = "schema-table"
-        if target.include_partition_value:
-            metadata["partition-key-value"] = key or str(self._table.name)
+        if self._has_transaction:
+            add_transaction(document, seq, commit_ts_us)
+        if self._by_table or key is None:
+            document["metadata"]["partition-key-type"] = "schema-table"
+        if self._has_key:
+            document["metadata"]["partition-key-value"] = key or self._name
         return [(key.encode() if key is not None else None, orjson.dumps(document, option=self._options))]
 
     def control(self, operation: str, origin: Origin) -> Pair:
         """Return a control record that says what the table is now."""
         document = table_definition(self._table, operation, origin.commit_ts_us, origin.seq)
-        return str(self._table.name).encode(), orjson.dumps(document, option=self._options)
+        return self._name.encode(), orjson.dumps(document, option=self._options)
 
 
 class EnvelopeWriter:
@@ -148,5 +152,6 @@ def encoder_of(
 def _key_maker(table: TableSchema, target: KafkaTarget) -> KeyMaker:
     """Return what makes keys: the row's, or the table's name for all rows."""
     if target.partition_key_type == "schema-table":
-        return lambda _: str(table.name)
+        name = str(table.name)
+        return lambda _: name
     return key_maker(table, qualified=target.partition_include_schema_table)

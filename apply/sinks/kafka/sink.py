@@ -130,14 +130,24 @@ class KafkaSink(HistorySink):
         topic, writer = self._writers(batch.table)
         if batch.sequence:
             self._announce(batch.table, topic, writer, batch.origins["sequence"][0])
+        bytes_max = self._target.message_max_bytes
+        keyed: list[Pair] = []
         for index, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
             pairs = writer.records(change, origin)
-            size = max((len(key or b"") + len(value or b"") for key, value in pairs), default=0)
-            if size > self._target.message_max_bytes:
-                rejections.append(_too_large(batch.table, index, size, self._target.message_max_bytes))
+            size = max([len(key or b"") + len(value or b"") for key, value in pairs], default=0)
+            if size > bytes_max:
+                rejections.append(_too_large(batch.table, index, size, bytes_max))
                 continue
-            for key, value in pairs:
-                self._add(topic, *self._placed(topic, key, origin), value)
+            for pair in pairs:
+                if pair[0] is not None:
+                    keyed.append(pair)
+                    continue
+                # What has no key keeps its order among what has one.
+                self._add(topic, None, keyed)
+                keyed = []
+                partition, key = self._placed(topic, origin)
+                self._add(topic, partition, [(key, pair[1])])
+        self._add(topic, None, keyed)
         if self._waiting_bytes > WAITING_BYTES_MAX:
             self._produce()
         return rejections
@@ -240,17 +250,19 @@ class KafkaSink(HistorySink):
         self._runs.clear()
         self._waiting_bytes = 0
 
-    def _add(self, topic: str, partition: int | None, key: bytes | None, value: bytes | None) -> None:
-        if not self._runs or self._runs[-1][:2] != (topic, partition):
-            self._runs.append((topic, partition, []))
-        self._runs[-1][2].append((key, value))
-        self._waiting_bytes += len(key or b"") + len(value or b"")
+    def _add(self, topic: str, partition: int | None, pairs: list[Pair]) -> None:
+        """Let records wait; where no partition is said, their keys decide."""
+        if not pairs:
+            return
+        if self._runs and self._runs[-1][:2] == (topic, partition):
+            self._runs[-1][2].extend(pairs)
+        else:
+            self._runs.append((topic, partition, pairs))
+        self._waiting_bytes += sum([len(key or b"") + len(value or b"") for key, value in pairs])
 
-    def _placed(self, topic: str, key: bytes | None, origin: Origin) -> tuple[int | None, bytes | None]:
-        """Return the partition of a record, None where its key decides, and the key: compacted topics want one."""
-        if key is not None:
-            return None, key
-        # What has no key stays in order: truncates, and rows of tables without one.
+    def _placed(self, topic: str, origin: Origin) -> tuple[int, bytes | None]:
+        """Return the partition of a record without a key, and the one that it gets: compacted topics want one."""
+        # It stays in order: truncates, and rows of tables without a key.
         count, is_compacted = self._look_up(topic)
         return origin.partition.partition % count, TRUNCATE_KEY if is_compacted else None
 
@@ -266,7 +278,7 @@ class KafkaSink(HistorySink):
         self._said[table.name], operations = table_operations(table, known)
         for operation in operations:
             if of_new if operation == "create-table" else of_altered:
-                self._add(topic, None, *writer.control(operation, origin))
+                self._add(topic, None, [writer.control(operation, origin)])
 
     def _writer(self, table: TableSchema) -> tuple[str, Writer]:
         target, topic = self._target, self._topic(table)

@@ -22,7 +22,8 @@ class Write:
 
     kind: str
     index: int
-    lines: list[bytes]
+    lines: bytes
+    """One or two, each with its end."""
 
 
 def send(client: Client, table: TableSchema, writes: Iterable[Write], target: OpensearchTarget) -> list[Rejection]:
@@ -32,8 +33,8 @@ def send(client: Client, table: TableSchema, writes: Iterable[Write], target: Op
     """
     rejections: list[Rejection] = []
     for some in requests(writes, _size, target.bulk_documents, target.bulk_bytes):
-        results = client.bulk([text for write in some for text in write.lines])
-        for write, result in zip(some, results, strict=True):
+        results = client.bulk(b"".join([write.lines for write in some]), len(some))
+        for write, result in zip(some, results or (), strict=results is not None):
             status = int(result["status"])
             if status < 300 or (status in (CONFLICT, NOT_FOUND) and "error" not in result):
                 continue
@@ -50,4 +51,4 @@ def send(client: Client, table: TableSchema, writes: Iterable[Write], target: Op
 
 
 def _size(write: Write) -> int:
-    return sum(len(text) + 1 for text in write.lines)
+    return len(write.lines)

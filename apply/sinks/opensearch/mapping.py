@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
+
 from apply.frames.guarded import KeyTexts
-from schemas.changes import UNCHANGED, Row
+from schemas.codecs.plain_rows import plain_fields
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
 from schemas.types import Family
-from schemas.types.plain import plain
 
 INDEX_NAME_BYTES_MAX = 255
 ID_BYTES_MAX = 512
@@ -81,16 +82,24 @@ def properties(table: TableSchema) -> dict[str, Any]:
 
 
 class Documents:
-    """Makes the documents of one version's rows."""
+    """Makes the documents of one version's rows, and the lines of bulk requests that they stand in.
 
-    def __init__(self, table: TableSchema) -> None:
-        self._columns = [(column.name, plain(column.type)) for column in table.columns]
+    Raises TARGET_SCHEMA for a table that can have no index.
+    """
+
+    def __init__(self, table: TableSchema, pattern: str) -> None:
+        self.document = plain_fields([(column.name, column.type) for column in table.columns])
+        """Returns what is known of a row."""
         self.key_texts = KeyTexts(table)
+        self.index = index_name(pattern, table.name)
+        """Where they are."""
+        self._head = orjson.dumps({"_index": self.index, "_id": ""})[1:-2]
 
-    def document(self, row: Row) -> dict[str, Any]:
-        """Return what is known of a row."""
-        return {
-            name: None if value is None else form(value)
-            for (name, form), value in zip(self._columns, row, strict=True)
-            if value is not UNCHANGED
-        }
+    def line(self, action: str, id_: str, seq: int) -> bytes:
+        """Return the line before a document: what is done to it, if it has no version yet that is as high."""
+        id_bytes = orjson.dumps(id_)[1:]
+        return b'{"%b":{%b%b,"version":%d,"version_type":"external"}}\n' % (action.encode(), self._head, id_bytes, seq)
+
+    def created(self, id_: str) -> bytes:
+        """Return the line before a document that is made unless it is there."""
+        return b'{"create":{%b%b}}\n' % (self._head, orjson.dumps(id_)[1:])

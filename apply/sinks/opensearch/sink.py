@@ -8,6 +8,7 @@ completed and written under its own version: whoever is late meets a higher one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +34,7 @@ class OpensearchSink(GuardedSink):
         self._target = target
         self._client = Client(target)
         super().__init__(Barriers(self._client, target.control_index, replication, target_name))
-        self._documents = PerTable(Documents)
+        self._documents = PerTable(partial(Documents, pattern=target.index_name))
 
     def prepare(self, table: TableSchema) -> None:
         """Make the table's index, or add the fields that it lacks. Raises TARGET_SCHEMA."""
@@ -108,16 +109,14 @@ class OpensearchSink(GuardedSink):
             ) from error
 
     def _deletes(self, batch: TableBatch, documents: Documents) -> Iterator[Write]:
-        for i, key in enumerate(batch.deletes):
-            head = self._head(batch, "deletes", i, documents.key_texts.of_key(key))
-            yield Write("deletes", i, [line({"delete": head})])
+        for i, (key, origin) in enumerate(zip(batch.deletes, batch.origins.get("deletes", ()), strict=True)):
+            yield Write("deletes", i, documents.line("delete", documents.key_texts.of_key(key), origin.seq))
 
     def _upserts(self, batch: TableBatch, documents: Documents, rejections: list[Rejection]) -> Iterator[Write]:
-        for i, row in enumerate(batch.upserts):
+        for i, (row, origin) in enumerate(zip(batch.upserts, batch.origins.get("upserts", ()), strict=True)):
             id_ = documents.key_texts.of_row(row)
             if _fits(batch, "upserts", i, id_, rejections):
-                head = self._head(batch, "upserts", i, id_)
-                yield Write("upserts", i, [line({"index": head}), line(documents.document(row))])
+                yield Write("upserts", i, documents.line("index", id_, origin.seq) + line(documents.document(row)))
 
     def _completed(
         self, batch: TableBatch, documents: Documents, rejections: list[Rejection], kind: str
@@ -137,17 +136,12 @@ class OpensearchSink(GuardedSink):
             for (i, id_), there in zip(fitting, found, strict=True):
                 if there.get("found") or kind == "upserts":
                     document = {**there.get("_source", {}), **documents.document(rows[i])}
-                    head = self._head(batch, kind, i, id_)
-                    yield Write(kind, i, [line({"index": head}), line(document)])
-
-    def _head(self, batch: TableBatch, kind: str, i: int, id_: str) -> dict[str, Any]:
-        version = sequence_of(batch, kind, i)
-        index = index_name(self._target.index_name, batch.table.name)
-        return {"_index": index, "_id": id_, "version": version, "version_type": "external"}
+                    head = documents.line("index", id_, sequence_of(batch, kind, i))
+                    yield Write(kind, i, head + line(document))
 
 
 def _fits(batch: TableBatch, kind: str, i: int, id_: str, rejections: list[Rejection]) -> bool:
-    size = len(id_.encode())
+    size = len(id_) if id_.isascii() else len(id_.encode())
     if 0 < size <= ID_BYTES_MAX:
         return True
     message = f"the key makes an id of {size} bytes; OpenSearch allows 1 to {ID_BYTES_MAX}"

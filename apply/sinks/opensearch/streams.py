@@ -8,6 +8,7 @@ twice, with one commit sequence. A column that the log did not hold is not in th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -55,7 +56,7 @@ class DataStreamSink(HistorySink):
     def __init__(self, target: OpensearchTarget) -> None:
         self._target = target
         self._client = Client(target)
-        self._documents = PerTable(Documents)
+        self._documents = PerTable(partial(Documents, pattern=target.index_name))
 
     def prepare(self, table: TableSchema) -> None:
         """Make the table's stream, or add the fields that it lacks. Raises TARGET_SCHEMA.
@@ -119,11 +120,10 @@ class DataStreamSink(HistorySink):
 
     def _writes(self, batch: TableBatch) -> Iterator[Write]:
         documents = self._documents(batch.table)
-        index = index_name(self._target.index_name, batch.table.name)
         for i, (change, origin) in enumerate(zip(batch.sequence, batch.origins["sequence"], strict=True)):
             topic, partition = origin.partition
-            head = {"create": {"_index": index, "_id": f"{topic}/{partition}/{origin.offset}/{origin.seq}"}}
-            yield Write("sequence", i, [line(head), line(document_of(documents, change, origin))])
+            head = documents.created(f"{topic}/{partition}/{origin.offset}/{origin.seq}")
+            yield Write("sequence", i, head + line(document_of(documents, change, origin)))
 
 
 def document_of(documents: Documents, change: tuple[str, Row | None, Row | None], origin: Origin) -> dict[str, Any]:

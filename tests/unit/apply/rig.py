@@ -29,6 +29,7 @@ from apply.trouble.waiting import Waiting
 from apply.writer import Writer
 from runtime.retry import Backoff
 from schemas.changes import Row
+from schemas.codecs import Facts
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import DdlPolicy
 from schemas.position import first_sequence
@@ -85,16 +86,13 @@ class PlainDecoder:
         values: Row = literal_eval(key.decode())
         return values
 
-    def facts(self, value: bytes) -> Any:
-        class Facts(NamedTuple):
-            seq: int
-            source_ts_us: int = 0
-            txid: int | None = None
-            lsn: int | None = None
-
+    def facts(self, value: bytes) -> Facts:
         if value[1:] == b"broken":
             raise TailraceError(ErrorKind.DECODE, "a broken record")
-        return Facts(pickle.loads(value[1:])[0])
+        return Facts(pickle.loads(value[1:])[0], 0, 0, None, None, "false", 1)
+
+    def facts_many(self, values: list[bytes]) -> list[Facts]:
+        return [*map(self.facts, values)]
 
 
 class PlainCatalog:

@@ -1,0 +1,55 @@
+"""Rows as objects of plain values, by functions that are generated for each version of each table.
+
+What documents, files and streams are made of: a member for each column, by name, in the plain form of its value
+(`schemas.types.plain`). One expression makes the whole object: no loop over columns, no call for a value that stays
+what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from schemas.changes import UNCHANGED, Row
+from schemas.codecs.generate import compile_functions, names
+from schemas.types.logical import LogicalType
+from schemas.types.plain import is_plain, plain
+
+Fields = Callable[[Row], dict[str, Any]]
+"""From a row to its members; one that is UNCHANGED is left out, and None stays None."""
+
+
+def plain_fields(columns: Sequence[tuple[str, LogicalType]]) -> Fields:
+    """Return what makes an object of a row that has these columns, in this order."""
+    if not columns:
+        return lambda _: {}
+    forms = [None if is_plain(type_) else plain(type_) for _, type_ in columns]
+    members = [(name, form or _same) for (name, _), form in zip(columns, forms, strict=True)]
+
+    def some(row: Row) -> dict[str, Any]:
+        return {
+            name: None if value is None else form(value)
+            for (name, form), value in zip(members, row, strict=True)
+            if value is not UNCHANGED
+        }
+
+    whole = ", ".join(
+        f"{name!r}: v{i}" if form is None else f"{name!r}: None if v{i} is None else f{i}(v{i})"
+        for i, ((name, _), form) in enumerate(zip(columns, forms, strict=True))
+    )
+    text = "\n".join(
+        [
+            "def fields(row):",
+            f"    ({names('v', len(columns))}) = row",
+            f"    if {' or '.join(f'v{i} is UNCHANGED' for i in range(len(columns)))}: return some(row)",
+            f"    return {{{whole}}}",
+            "",
+        ]
+    )
+    used = {f"f{i}": form for i, form in enumerate(forms) if form is not None}
+    extra = {"UNCHANGED": UNCHANGED, "some": some, **used}
+    return compile_functions(text, f"fields of {len(columns)} columns", extra)["fields"]  # type: ignore[no-any-return]
+
+
+def _same(value: Any) -> Any:
+    return value
