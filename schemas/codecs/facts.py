@@ -7,8 +7,8 @@ for a source: the bytes are compared at the record's end, behind all rows, and h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from schemas.codecs.codec import Facts
 
@@ -34,28 +34,28 @@ def facts_reader(
     """
 
     def many(values: list[bytes], out: list[Facts]) -> None:
-        head = tail = b""
-        head_size = tail_size = 0
-        facts = None
         append = out.append
+        head = tail = b""
         size = 0
+        others: Sequence[Any] | None = None
         for value in values:
-            if facts is not None and value.endswith(tail):
-                end = len(value) - tail_size
-                if value.startswith(head, end - size):
-                    seq = sequence(value[end - size + head_size : end])
-                    if seq is not None:
-                        append(Facts(seq, *others))
-                        continue
+            end = len(value) - len(tail)
+            if (
+                others is not None
+                and value.endswith(tail)
+                and value.startswith(head, end - size)
+                and (seq := sequence(value[end - size + len(head) : end])) is not None
+            ):
+                append(Facts(seq, *others))
+                continue
             facts = read(value)
             append(facts)
             others = facts[1:]
             try:
                 source, begin, end = places(value)
             except ValueError:
-                facts = None
-                continue
-            head, tail = value[source:begin], value[end:]
-            head_size, tail_size, size = begin - source, len(tail), end - source
+                others = None
+            else:
+                head, tail, size = value[source:begin], value[end:], end - source
 
     return many

@@ -78,7 +78,7 @@ def decimal_digits(value: Any, scale: int) -> str:
 def timestamp_text(us: int) -> str:
     """Return the ISO text, with six decimals and without a zone, of a TIMESTAMP."""
     text = zoned_json(us) or ""
-    return text[:-1] if text.endswith("Z") else text
+    return text.removesuffix("Z")
 
 
 def _same(value: Any) -> Any:
@@ -93,7 +93,7 @@ def _decimal(scale: int) -> Form:
 
     def form(value: Any) -> str:
         if value.__class__ is int and 0 <= value < end:
-            return digits % divmod(value, unit)
+            return digits % divmod(value, unit)  # type: ignore[no-any-return]
         return decimal_digits(value, scale)
 
     return form

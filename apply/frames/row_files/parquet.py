@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from apply.frames.row_files.formats import Chunk, Faults
 from apply.frames.row_files.shape import Shape
-from schemas.changes import UNCHANGED, Row
+from schemas.changes import UNCHANGED, Row, Unchanged
 from schemas.file_targets import RowFiles
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import INFINITY_US, MINUS_INFINITY_US, WRAPPED_BELOW_US
@@ -128,13 +128,23 @@ class ParquetFormat:
         return out.getvalue()
 
     def _batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
-        columns: list[Any] = [
-            [None if value is None or value is UNCHANGED else form(value) for value in values]
-            for form, values in zip(self._forms, zip(*rows, strict=True), strict=True)
-        ] or [[] for _ in self._forms]
-        if self._names is not None:
-            names = self._names
-            columns.append([[n for n, v in zip(names, row, strict=True) if v is UNCHANGED] or None for row in rows])
+        columns: list[Any] = []
+        some_unknown = False
+        for form, values in zip(self._forms, zip(*rows, strict=True), strict=True):
+            # Of a column at once: one look at each value less, for most of them.
+            is_known = Unchanged not in set(map(type, values))
+            some_unknown = some_unknown or not is_known
+            if is_known:
+                columns.append(values if form is _same else [None if v is None else form(v) for v in values])
+            else:
+                columns.append([None if v is None or v is UNCHANGED else form(v) for v in values])
+        columns = columns or [[] for _ in self._forms]
+        if (names := self._names) is not None:
+            columns.append(
+                [[n for n, v in zip(names, row, strict=True) if v is UNCHANGED] or None for row in rows]
+                if some_unknown
+                else [None] * len(rows)
+            )
         return pa.record_batch(
             [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)],
             schema=self._schema,

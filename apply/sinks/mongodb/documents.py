@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import bson
@@ -36,6 +37,8 @@ _ILLEGAL_DATABASE = re.compile(r'[/\\. "$*<>:|?\0]')
 _ILLEGAL_COLLECTION = re.compile(r"[$\0]")
 
 Fields = dict[str, Any]
+Times = dict[str, int]
+"""Microseconds, by field."""
 
 
 class Documents:
@@ -67,9 +70,9 @@ class Documents:
 
     def id_of_row(self, row: Row) -> Any:
         """Return a row's `_id`."""
-        return self.id_of_key(tuple(row[i] for i in self.table.key))
+        return self.id_of_key([row[i] for i in self.table.key])
 
-    def id_of_key(self, key: Row) -> Any:
+    def id_of_key(self, key: Sequence[Any]) -> Any:
         """Return the `_id` of key values: the value, or a document of several. Times count their microseconds."""
         values = []
         for i, value in zip(self.table.key, key, strict=True):
@@ -78,10 +81,13 @@ class Documents:
             values.append((name, Int64(value) if is_time else make(value)))
         return values[0][1] if len(values) == 1 else dict(values)
 
-    def fields(self, row: Row) -> Fields:
-        """Return what is known of a row. Raises ValueError for what no document can be."""
+    def fields(self, row: Row) -> tuple[Fields, Times]:
+        """Return what is known of a row, but for `_id`, and what its times have beyond their milliseconds.
+
+        Raises ValueError for what no document can be.
+        """
         found: Fields = {}
-        rest: dict[str, Any] = {}
+        times: Times = {}
         for i, ((name, make, is_time), value) in enumerate(zip(self._columns, row, strict=True)):
             if value is UNCHANGED:
                 continue
@@ -90,37 +96,26 @@ class Documents:
                 continue
             found[name] = None if value is None else make(value)
             if is_time:
-                rest[name] = microseconds(value)
-        for name, us in rest.items():
-            found[f"{MICROSECONDS}.{name}"] = us or None
-        return found
+                times[name] = microseconds(value)
+        found.pop("_id", None)
+        return found, times
 
 
-def whole(head: Fields, fields: Fields, seq: int) -> RawBSONDocument:
+def whole(head: Fields, fields: Fields, times: Times, seq: int) -> RawBSONDocument:
     """Return a whole document behind its `_id`, or behind nothing. Raises ValueError for what is none."""
-    document = dict(head)
-    rest: dict[str, int] = {}
-    for name, value in fields.items():
-        if name == "_id":
-            continue
-        if not name.startswith(f"{MICROSECONDS}."):
-            document.setdefault(name, value)
-        elif value is not None:
-            rest[name.partition(".")[2]] = value
+    document = {**head, **fields}
+    rest = {name: us for name, us in times.items() if us}
     if rest:
         document[MICROSECONDS] = rest
     document[SEQUENCE] = Int64(seq)
     return RawBSONDocument(encoded(document))
 
 
-def change(fields: Fields, seq: int) -> Fields:
+def change(fields: Fields, times: Times, seq: int) -> Fields:
     """Return the update that writes some fields, and leaves the others. Raises ValueError for what is none."""
-    sets = {
-        name: value for name, value in fields.items() if value is not None or not name.startswith(f"{MICROSECONDS}.")
-    }
-    sets.pop("_id", None)
-    update: Fields = {"$set": {**sets, SEQUENCE: Int64(seq)}}
-    gone = {name: "" for name in fields if name not in sets and name != "_id"}
+    places = {f"{MICROSECONDS}.{name}": us for name, us in times.items()}
+    update: Fields = {"$set": {**fields, **{place: us for place, us in places.items() if us}, SEQUENCE: Int64(seq)}}
+    gone = {place: "" for place, us in places.items() if not us}
     if gone:
         update["$unset"] = gone
     encoded(update)

@@ -131,16 +131,16 @@ class MongodbSink(GuardedSink):
         for i, row in enumerate(getattr(batch, kind)):
             seq = sequence_of(batch, kind, i)
             try:
-                id_, fields = documents.id_of_row(row), documents.fields(row)
+                id_, (fields, times) = documents.id_of_row(row), documents.fields(row)
                 if is_whole:
                     # A document that is there keeps its `_id`: an equal one may have been written in another way.
-                    document = whole({"_id": id_} if inserts else {}, fields, seq)
+                    document = whole({"_id": id_} if inserts else {}, fields, times, seq)
                     write: Write = (
                         InsertOne(document) if inserts else ReplaceOne(_older(id_, seq), document, upsert=True)
                     )
                     size = len(document.raw)
                 else:
-                    update = change(fields, seq)
+                    update = change(fields, times, seq)
                     write = UpdateOne(_older(id_, seq), update, upsert=kind == "upserts")
                     size = len(bson.encode(update))
             except ValueError as error:

@@ -33,7 +33,7 @@ def send(client: Client, table: TableSchema, writes: Iterable[Write], target: Op
     """
     rejections: list[Rejection] = []
     for some in requests(writes, _size, target.bulk_documents, target.bulk_bytes):
-        results = client.bulk(b"".join([write.lines for write in some]), len(some))
+        results = client.bulk([write.lines for write in some])
         for write, result in zip(some, results or (), strict=results is not None):
             status = int(result["status"])
             if status < 300 or (status in (CONFLICT, NOT_FOUND) and "error" not in result):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -42,40 +42,44 @@ class Client:
         self._made: OpenSearch | None = None
 
     def request(
+        self, method: str, path: str, body: Any = None, *, absent: int | None = None, **parameters: str
+    ) -> dict[str, Any]:
+        """Send one request; return the answer, empty where it has the status `absent`. Raises what it means."""
+        return self._send(method, path, body, {}, parameters, absent)
+
+    def bulk(self, operations: Sequence[bytes]) -> list[dict[str, Any]] | None:
+        """Send operations, each of one or two lines; return what each came to, or None if all went well.
+
+        Of an answer only that is asked for: what OpenSearch tells of a document that it has taken is as long as many a
+        document.
+        """
+        body = gzip.compress(b"".join(operations), GZIP_LEVEL)
+        answer = self._send("POST", "/_bulk", body, _PACKED, {"filter_path": _ASKED}, None)
+        items = answer.get("items", [])
+        if len(items) != len(operations):
+            raise TailraceError(
+                ErrorKind.TARGET_CONNECTION,
+                f"OpenSearch tells of {len(items)} operations, of {len(operations)} that were sent",
+            )
+        return [next(iter(item.values())) for item in items] if answer.get("errors") is not False else None
+
+    def _send(
         self,
         method: str,
         path: str,
-        body: Any = None,
-        *,
-        absent: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        **parameters: str,
+        body: Any,
+        headers: Mapping[str, str],
+        parameters: Mapping[str, str],
+        absent: int | None,
     ) -> dict[str, Any]:
-        """Send one request; return the answer, empty where it has the status `absent`. Raises what it means."""
+        transport = self._connection().transport
         try:
-            answer = self._connection().transport.perform_request(
-                method, path, headers=headers, params=parameters or None, body=body
-            )
+            answer = transport.perform_request(method, path, headers=headers, params=parameters or None, body=body)
         except OpenSearchException as error:
             if isinstance(error, TransportError) and absent is not None and error.status_code == absent:
                 return {}
             raise classify(error, f"{method} {path}") from error
         return answer if isinstance(answer, dict) else {}
-
-    def bulk(self, lines: bytes, count: int) -> list[dict[str, Any]] | None:
-        """Send `count` operations, each of one or two lines; return what each came to, or None if all went well.
-
-        Of an answer only that is asked for: what OpenSearch tells of a document that it has taken is as long as many a
-        document.
-        """
-        body = gzip.compress(lines, GZIP_LEVEL)
-        answer = self.request("POST", "/_bulk", body, headers=_PACKED, filter_path=_ASKED)
-        items = answer.get("items", [])
-        if len(items) != count:
-            raise TailraceError(
-                ErrorKind.TARGET_CONNECTION, f"OpenSearch tells of {len(items)} operations, of {count} that were sent"
-            )
-        return [next(iter(item.values())) for item in items] if answer.get("errors") is not False else None
 
     def close(self) -> None:
         """Close the connection. May be called twice."""

@@ -28,7 +28,9 @@ def changes(epoch: int) -> TableBatch:
 
 
 def ids(batch: TableBatch) -> list[str]:
-    return [orjson.loads(write.lines[0])["create"]["_id"] for write in DataStreamSink(TARGET)._writes(batch)]
+    return [
+        orjson.loads(write.lines.splitlines()[0])["create"]["_id"] for write in DataStreamSink(TARGET)._writes(batch)
+    ]
 
 
 def test_a_change_is_itself_when_it_comes_again_and_no_other_after_a_reset() -> None:
