@@ -72,6 +72,8 @@ class Outcome:
     inconsistent: TailraceError | None = None
     """What the target's constraints say of the whole, if they were to be asked at its end: then nothing is written."""
     duration_s: float = 0.0
+    waited_s: float = 0.0
+    """Of that, how long this process had nothing to do, in any thread, but wait for the target."""
     left_out: Counter[tuple[str, bool]] = field(default_factory=Counter)
     """Changes that the policy let go, each of them logged, by topic, and whether it was for a conflict."""
     exceptions: list[tuple[str, str, str]] = field(default_factory=list)

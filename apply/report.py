@@ -40,6 +40,8 @@ class Report:
         self._total = 0
         self._rate_from = (clock.monotonic(), 0)
         self._rate = 0.0
+        self._writing_s = 0.0
+        self._waiting_s = 0.0
         self.lag_records = 0
         self.lag_ms: int | None = None
         self.applied_us: int | None = None
@@ -53,6 +55,9 @@ class Report:
         """Count a durable batch."""
         if outcome.batch.row_count:
             metrics.APPLY_BATCHES.labels(self._target).observe(outcome.duration_s)
+        self._writing_s += outcome.duration_s
+        self._waiting_s += outcome.waited_s
+        metrics.APPLY_WAITING.labels(self._target).inc(outcome.waited_s)
         for topic, count in outcome.batch.rows_by_topic().items():
             self._rows[topic] = self._rows.get(topic, 0) + count
             self._total += count
@@ -107,6 +112,9 @@ class Report:
             "state": state,
             "rows": self._total,
             "rows_per_s": round(self._rate, 1),
+            "writing_s": round(self._writing_s, 3),
+            "waiting_s": round(self._waiting_s, 3),
+            "cpu_s": round(clock.cpu_s(), 3),
             "lag_records": lag,
             "lag_ms": self.lag_ms,
             "partitions": len(applier.cursors.positions),

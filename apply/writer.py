@@ -97,7 +97,7 @@ class Writer:
                 return outcome
             batch.next = offsets
         outcome = Outcome(batch)
-        began = clock.monotonic()
+        began, used, queued = clock.monotonic(), clock.cpu_s(), clock.queued_s()
         try:
             self._write(batch, overdue, outcome, whole=whole, deferred=deferred)
         except TailraceError as error:
@@ -114,6 +114,9 @@ class Writer:
         else:
             self.abandon()
         outcome.duration_s = clock.monotonic() - began
+        # Waiting for a core, or for Python's lock, is no waiting for the target.
+        busy_s = clock.cpu_s() - used + clock.queued_s() - queued
+        outcome.waited_s = max(0.0, outcome.duration_s - busy_s)
         return outcome
 
     def run(self, job: Callable[[], None]) -> Outcome:

@@ -97,6 +97,9 @@ CAPTURE_ACTIVE = _gauge("capture_active", "1 where this process captures, 0 wher
 APPLY_RECORDS = _counter("apply_records", "Records taken from topics and flushed to the target", "target", "table")
 APPLY_ROWS = _counter("apply_rows", "Rows written after net changes", "target", "table")
 APPLY_BATCHES = _seconds("apply_batch_seconds", "Duration of a batch at the target, with its commit", "target")
+APPLY_WAITING = _counter(
+    "apply_waiting_seconds", "Time in which a batch was at the target and the process did nothing but wait", "target"
+)
 APPLY_LAG_RECORDS = _gauge("apply_lag_records", "Records in topics that are not applied yet", "target", "table")
 APPLY_LAG_SECONDS = _gauge("apply_lag_seconds", "Time from commit at the source to flush at the target", "target")
 APPLY_REJECTED = _counter("apply_rejected_rows", "Rows that the target refused", "target", "table", "action")

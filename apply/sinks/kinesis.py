@@ -46,7 +46,7 @@ BUSY_FOR_S = 30
 
 _PARENTS = ("ParentShardId", "AdjacentParentShardId")
 
-_BULK = {"PutRecords": aws.Stand("Records", lambda records: records[:1])}
+BULK = {"PutRecords": aws.Stand("Records", lambda records: records[:1])}
 
 Entry = dict[str, Any]
 
@@ -130,7 +130,7 @@ class KinesisSink(HistorySink):
     def client(self) -> Any:
         """The client of the service, made when it is first used."""
         if self._made is None:
-            self._made = aws.client("kinesis", self._target, bulk=_BULK)
+            self._made = aws.client("kinesis", self._target, bulk=BULK)
         return self._made
 
     def apply(self, batch: TableBatch) -> list[Rejection]:

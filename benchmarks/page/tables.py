@@ -144,19 +144,22 @@ def _spent(cost: Entry | None) -> str:
 
 
 def sinks(results: Entry) -> str:
-    """Return what an applier did with each target, and what share of a core it used."""
+    """Return what an applier did with each target, what it cost, and how long it waited."""
     rows = [
         (
             entry["title"],
             f"{entry['events_per_s']:,.0f}",
             f"{entry['events_per_cpu_s']:,.0f}",
-            f"{entry['cores']:.2f}",
+            f"{1e6 / float(entry['events_per_cpu_s']):.1f} µs",
+            f"{entry['worked_s']:.1f} / {entry['waited_s']:.1f} s" if "waited_s" in entry else "",
             f"{entry['memory_mib']:.0f} MiB",
-            entry["bound"],
+            entry["bound"] if "waited_s" in entry else "",
         )
         for entry in sorted(results.get("targets", []), key=lambda entry: -float(entry["events_per_s"]))
     ]
-    return table(("target", "records/s", "per CPU-second", "cores used", "memory", "bound by"), rows)
+    return table(
+        ("target", "records/s", "per CPU-second", "CPU of a record", "worked / waited", "memory", "bound by"), rows
+    )
 
 
 def options(results: Entry) -> str:

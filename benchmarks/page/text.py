@@ -130,9 +130,11 @@ they cost.
 """
 SINKS = """
 By `python -m benchmarks.sinks`: one applier, defaults, rows and changes of the ten-column table from JSON topics.
-Most targets are stand-ins of a service, in one process on the same two cores: they bound what is measured. "Cores
-used" are the applier's: near one, it is the applier that bounds; well below, the server, or a machine that had other
-work: an applier that waits for a core looks the same.
+Most targets are stand-ins of a service, in one process on the same two cores: they bound what is measured. CPU is that
+of the whole run, the start of the process and its libraries included. "Worked" are the applier's CPU-seconds; "waited"
+the seconds in which a batch was at the target and no thread of the applier had anything to do, waits for a core not
+counted. Both are what every applier says in its status document (`cpu_s`, `waiting_s`). Where it has waited longer than
+it has worked, the server bounds; else the applier.
 """
 OPTIONS = """
 By `python -m benchmarks.options`: rules in one process on batches of rows, CPU time, the best of five; policies as

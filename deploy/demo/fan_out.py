@@ -31,7 +31,7 @@ class FanOut(Story):
 
     def __init__(self, stage: Stage, screen: Screen, rate: float, seed: int, names: list[str]) -> None:
         super().__init__(stage, screen, rate, seed)
-        self._others = [Running(name, stage.directory / f"target-{name}") for name in names]
+        self._others = [Running(name, KINDS[name], stage.directory / f"target-{name}") for name in names]
         stage.at_close += [other.stop for other in self._others]
         self._names = [TARGET, *names]
         self._verified: dict[str, bool] = {}

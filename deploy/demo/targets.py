@@ -93,9 +93,9 @@ KINDS: dict[str, Kind] = {
 class Running:
     """One target of a kind, with its server."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, kind: Kind, directory: Path) -> None:
         self.name = name
-        self.kind = KINDS[name]
+        self.kind = kind
         self._directory = directory
         self._server = self.kind.server(directory) if self.kind.server else None
 

@@ -42,7 +42,7 @@ BUSY = frozenset(
 "Cancellation reason codes"."""
 
 _NOTHING: list[dict[str, Any]] = [{}]
-_BULK = {
+BULK = {
     "TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING),
     "BatchWriteItem": aws.Stand("RequestItems", lambda tables: dict.fromkeys(tables, _NOTHING)),
 }
@@ -91,7 +91,7 @@ class Client:
         """The client of the service, made when it is first used."""
         if self._made is None:
             connections = self._target.parallel_apply_threads
-            self._made = aws.client("dynamodb", self._target, connections=connections, bulk=_BULK)
+            self._made = aws.client("dynamodb", self._target, connections=connections, bulk=BULK)
         return self._made
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare
+from benchmarks import compare, sinks
 from benchmarks.compare import Measured
 from benchmarks.page import pages, report, tables, text
 from benchmarks.page.report import MIB, Limit, Round, StageResult
@@ -105,3 +105,8 @@ def test_what_is_measured_again_takes_the_place_of_what_was(tmp_path: Path) -> N
     pages.merge(kept, {"when": "then", "targets": [{"target": "a", "rate": 1}, {"target": "b", "rate": 2}]})
     pages.merge(kept, {"when": "now", "targets": [{"target": "a", "rate": 3}]})
     assert pages.read(kept) == {"when": "now", "targets": [{"target": "b", "rate": 2}, {"target": "a", "rate": 3}]}
+
+
+def test_whoever_took_longer_bounds_a_target() -> None:
+    assert sinks.bound(waiting_s=5.0, cpu_s=2.0) == "the server"
+    assert sinks.bound(waiting_s=0.5, cpu_s=2.0) == "the applier"
