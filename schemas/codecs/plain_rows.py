@@ -13,7 +13,7 @@ from typing import Any
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.generate import compile_functions, names
 from schemas.types.logical import LogicalType
-from schemas.types.plain import is_plain, plain
+from schemas.types.plain import Form, is_plain, plain
 
 Fields = Callable[[Row], dict[str, Any]]
 """From a row to its members; one that is UNCHANGED is left out, and None stays None."""
@@ -21,10 +21,14 @@ Fields = Callable[[Row], dict[str, Any]]
 
 def plain_fields(columns: Sequence[tuple[str, LogicalType]]) -> Fields:
     """Return what makes an object of a row that has these columns, in this order."""
+    return fields_maker([(name, None if is_plain(type_) else plain(type_)) for name, type_ in columns])
+
+
+def fields_maker(columns: Sequence[tuple[str, Form | None]]) -> Fields:
+    """The same for values in other forms; None: as they are."""
     if not columns:
         return lambda _: {}
-    forms = [None if is_plain(type_) else plain(type_) for _, type_ in columns]
-    members = [(name, form or _same) for (name, _), form in zip(columns, forms, strict=True)]
+    members = [(name, form or _same) for name, form in columns]
 
     def some(row: Row) -> dict[str, Any]:
         return {
@@ -35,7 +39,7 @@ def plain_fields(columns: Sequence[tuple[str, LogicalType]]) -> Fields:
 
     whole = ", ".join(
         f"{name!r}: v{i}" if form is None else f"{name!r}: None if v{i} is None else f{i}(v{i})"
-        for i, ((name, _), form) in enumerate(zip(columns, forms, strict=True))
+        for i, (name, form) in enumerate(columns)
     )
     text = "\n".join(
         [
@@ -46,7 +50,7 @@ def plain_fields(columns: Sequence[tuple[str, LogicalType]]) -> Fields:
             "",
         ]
     )
-    used = {f"f{i}": form for i, form in enumerate(forms) if form is not None}
+    used = {f"f{i}": form for i, (_, form) in enumerate(columns) if form is not None}
     extra = {"UNCHANGED": UNCHANGED, "some": some, **used}
     return compile_functions(text, f"fields of {len(columns)} columns", extra)["fields"]  # type: ignore[no-any-return]
 

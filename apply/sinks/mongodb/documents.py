@@ -14,6 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from apply.frames.guarded import KeyTexts
 from apply.sinks.mongodb.values import TIMES, form, microseconds, nested
 from schemas.changes import UNCHANGED, Row
+from schemas.codecs.plain_rows import fields_maker
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mongodb_target import MongodbTarget
 from schemas.table import TableName, TableSchema
@@ -59,6 +60,8 @@ class Documents:
             (name, nested if name != column.name else form(column.type, target.json_form), column.type.family in TIMES)
             for name, column in zip(names, table.columns, strict=True)
         ]
+        self._members = fields_maker([(name, make) for name, make, _ in self._columns])
+        self._times = [(i, name) for i, (name, _, is_time) in enumerate(self._columns) if is_time]
         own = table.column_names.index("_id") if "_id" in table.column_names else -1
         if own >= 0 and table.key != (own,):
             raise _unfit(table, "a column is called _id, and is not the table's key", "rename it, or make it the key")
@@ -86,19 +89,22 @@ class Documents:
 
         Raises ValueError for what no document can be.
         """
+        times = {name: microseconds(row[i]) for i, name in self._times if row[i] is not UNCHANGED}
+        found = self._members(row) if self._whole < 0 else self._around(row)
+        found.pop("_id", None)
+        return found, times
+
+    def _around(self, row: Row) -> Fields:
+        """Return the members of the column that is the document, and the other columns where they stand around it."""
         found: Fields = {}
-        times: Times = {}
-        for i, ((name, make, is_time), value) in enumerate(zip(self._columns, row, strict=True)):
+        for i, ((name, make, _), value) in enumerate(zip(self._columns, row, strict=True)):
             if value is UNCHANGED:
                 continue
             if i == self._whole:
                 found.update(_members(value))
-                continue
-            found[name] = None if value is None else make(value)
-            if is_time:
-                times[name] = microseconds(value)
-        found.pop("_id", None)
-        return found, times
+            else:
+                found[name] = None if value is None else make(value)
+        return found
 
 
 def whole(head: Fields, fields: Fields, times: Times, seq: int) -> RawBSONDocument:
