@@ -109,14 +109,16 @@ class OpensearchSink(GuardedSink):
             ) from error
 
     def _deletes(self, batch: TableBatch, documents: Documents) -> Iterator[Write]:
-        for i, (key, origin) in enumerate(zip(batch.deletes, batch.origins.get("deletes", ()), strict=True)):
-            yield Write("deletes", i, documents.line("delete", documents.key_texts.of_key(key), origin.seq))
+        for i, key in enumerate(batch.deletes):
+            head = documents.line("delete", documents.key_texts.of_key(key), sequence_of(batch, "deletes", i))
+            yield Write("deletes", i, head)
 
     def _upserts(self, batch: TableBatch, documents: Documents, rejections: list[Rejection]) -> Iterator[Write]:
-        for i, (row, origin) in enumerate(zip(batch.upserts, batch.origins.get("upserts", ()), strict=True)):
+        for i, row in enumerate(batch.upserts):
             id_ = documents.key_texts.of_row(row)
             if _fits(batch, "upserts", i, id_, rejections):
-                yield Write("upserts", i, documents.line("index", id_, origin.seq) + line(documents.document(row)))
+                head = documents.line("index", id_, sequence_of(batch, "upserts", i))
+                yield Write("upserts", i, head + line(documents.document(row)))
 
     def _completed(
         self, batch: TableBatch, documents: Documents, rejections: list[Rejection], kind: str
