@@ -339,8 +339,9 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
     return False
 
 
-_CONSTANT = re.compile(r"\(?(-?[\d.]+|'(?:[^']|'')*'|true|false|null)\)?(::[^']*)?", re.IGNORECASE)
-"""A literal with or without casts. (Not null without a default: a serial's, which is left out of schemas.)"""
+_CONSTANT = re.compile(r"\(?(-?[\d.]+|'(?:[^'\\]|'')*'|true|false|null)\)?(::[^']*)?", re.IGNORECASE)
+"""A literal with or without casts; with a backslash, targets leave it out. (Not null without a default: a serial's,
+which is left out of schemas.)"""
 
 
 def _same(one: TableSchema | None, other: TableSchema | None) -> bool:

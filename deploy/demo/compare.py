@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -20,6 +20,8 @@ from typing import Any
 from deploy.demo.engines import Client, Column
 
 SHOWN_MAX = 5
+TOLD_ROWS = 1000
+"""After so many rows it is told how far a comparison is."""
 
 
 @dataclass(slots=True)
@@ -40,13 +42,21 @@ class TableDifference:
         return not (self.only_source or self.only_target)
 
 
-def compare(source: Client, target: Client, table: str, *, same_engine: bool) -> TableDifference:
-    """Compare one table; memory holds a short digest of each row that has not yet been met on both sides."""
+def compare(
+    source: Client, target: Client, table: str, *, same_engine: bool, tell: Callable[[int], object]
+) -> TableDifference:
+    """Compare one table; memory holds a short digest of each row that has not yet been met on both sides.
+
+    `tell` is called with how many rows were read since it was called last.
+    """
     columns = source.columns(table)
     result = TableDifference(table)
     left: Counter[bytes] = Counter()
     sides = [_images(side, table, columns, same_engine=same_engine) for side in (source, target)]
-    for a, b in zip_longest(*sides):
+    read = 0
+    for read, (a, b) in enumerate(zip_longest(*sides), 1):
+        if not read % TOLD_ROWS:
+            tell(TOLD_ROWS)
         for image, count in ((a, 1), (b, -1)):
             if image is not None:
                 result.source_rows += count > 0
@@ -55,6 +65,7 @@ def compare(source: Client, target: Client, table: str, *, same_engine: bool) ->
                 left[digest] += count
                 if not left[digest]:
                     del left[digest]
+    tell(read % TOLD_ROWS)
     result.only_source = sum(count for count in left.values() if count > 0)
     result.only_target = -sum(count for count in left.values() if count < 0)
     if left:

