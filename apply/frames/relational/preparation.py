@@ -67,7 +67,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
         target = self._latest.pop(name, None) or self.find(name)
         if target is None:
             raise schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
-        return target
+        return self._as_named(target, table)
 
     # What an engine does
 
@@ -120,8 +120,12 @@ class RelationalPreparation(ABC, Generic[T, S]):
     def _problems(self, table: TableSchema, target: T, spelling: S) -> list[str]:
         """Return in words why the target's table cannot take the rows of a version; empty if it can."""
 
+    def _as_named(self, target: T, table: TableSchema) -> T:
+        """Return the target's table with its columns under the names that a version has for them."""
+        return target
+
     def _may_take(self, table: TableSchema, name: TableName) -> None:
-        """Raise TARGET_SCHEMA if the name is not free for this table of the source."""
+        """Raise TARGET_SCHEMA if a name is not free for this table of the source, or none that the target takes."""
 
     def _recorded(self, table: TableSchema, name: TableName) -> None:
         """Take away from a table what marked it as altered until its version was recorded."""
@@ -153,7 +157,9 @@ class RelationalPreparation(ABC, Generic[T, S]):
             found = self.find_all([one.name for one in behind])
             for (table, one), (spelling, _) in zip(made, brought, strict=True):
                 problems = (
-                    self._problems(table, found[one.name], spelling) if one.name in found else ["it is not there"]
+                    self._problems(table, self._as_named(found[one.name], table), spelling)
+                    if one.name in found
+                    else ["it is not there"]
                 )
                 if problems:
                     remedy = "alter or drop the target's table, or leave the table out"
@@ -169,6 +175,8 @@ class RelationalPreparation(ABC, Generic[T, S]):
         self, table: TableSchema, name: TableName, recorded: TableSchema | None, target: T | None
     ) -> tuple[S, bool]:
         """Create or alter a table; return how its types are spelled, and whether it was created."""
+        if target is not None:
+            target = self._as_named(target, recorded or table)
         is_void = recorded is not None and recorded.life < table.life
         if recorded is not None and target is None and not is_void:
             raise schema_error(
@@ -242,8 +250,8 @@ def misfits(
     names: Container[str] = set(table.column_names) | {column.name for column in table.generated}
     problems += [
         f"column {extra.name!r} exists only at the target and is neither nullable nor has a default"
-        for extra in columns.values()
-        if extra.name not in names and extra.not_null and not extra.has_default and not extra.generated
+        for name, extra in columns.items()
+        if name not in names and extra.not_null and not extra.has_default and not extra.generated
     ]
     return problems
 

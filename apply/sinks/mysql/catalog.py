@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from apply.sinks.mysql.connection import Link
-from apply.sinks.mysql.names import qualified
+from apply.sinks.mysql.names import folded, qualified
 from schemas.table import TableName
 
 _TABLE = """
@@ -52,6 +53,7 @@ class TargetColumn:
     """A column as the target has it."""
 
     name: str
+    """As the target spells it: that may be another case than the source's."""
     type: str
     """As the catalogue prints it: `bigint(20) unsigned`, `enum('a','b')`."""
     base: str
@@ -158,6 +160,22 @@ def read_table(link: Link, name: TableName) -> TargetTable | None:
 def has_triggers(link: Link, name: TableName) -> bool:
     """Tell whether the user sees triggers of a table."""
     return bool(link.value(_TRIGGERS, name))
+
+
+def spelled(table: TargetTable, names: Collection[str]) -> TargetTable:
+    """Return the table with its columns under these names where nothing but case tells them from its own."""
+    wanted = {folded(name): name for name in names}
+    spelling = {
+        own: wanted[folded(own)] for own in table.columns if own not in names and wanted.get(folded(own)) is not None
+    }
+    if not spelling:
+        return table
+    unique = (replace(i, columns=frozenset(spelling.get(name, name) for name in i.columns)) for i in table.unique)
+    return replace(
+        table,
+        columns={spelling.get(name, name): column for name, column in table.columns.items()},
+        unique=tuple(unique),
+    )
 
 
 def referring(link: Link, name: TableName) -> tuple[Reference, ...]:

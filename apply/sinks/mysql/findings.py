@@ -18,12 +18,12 @@ from apply.frames.relational.findings import (
     of_triggers,
     warns,
 )
-from apply.sinks.mysql.catalog import TargetTable, has_triggers, read_table
+from apply.sinks.mysql.catalog import TargetTable, has_triggers, read_table, spelled
 from apply.sinks.mysql.connection import SQL_MODE, Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.foreign import losses, translated
-from apply.sinks.mysql.names import listed, literal, quoted
-from apply.sinks.mysql.preparation import Preparation, problems_of
+from apply.sinks.mysql.names import folded, listed, literal, problems_of_names, quoted
+from apply.sinks.mysql.preparation import RENAME, Preparation, problems_of
 from schemas.endpoints import MysqlTarget
 from schemas.findings import Finding, Severity
 from schemas.policies import ExistingTables
@@ -169,15 +169,15 @@ class _Check:
     def _collisions(self, tables: Sequence[TableSchema]) -> Iterator[Finding]:
         seen: dict[TableName, TableName] = {}
         for table in tables:
-            name = self._preparation.target_name(table.name)
-            if name in seen:
+            name, place = self._preparation.target_name(table.name), self._preparation.place(table.name)
+            if place in seen:
                 yield blocks(
                     "target-table-twice",
-                    f"{seen[name]} and {table.name} would both be written to {name}",
+                    f"{seen[place]} and {table.name} would both be written to {name}",
                     table=table.name,
-                    remedy="map their schemas to different databases (`schema_map`)",
+                    remedy="map their schemas to different databases (`schema_map`), or rename one by a mapping rule",
                 )
-            seen.setdefault(name, table.name)
+            seen.setdefault(place, table.name)
 
     def _is_ours(self, name: TableName) -> bool:
         """Tell whether this replication has prepared a table before."""
@@ -199,7 +199,7 @@ class _Check:
 
     def _database(self, schema: str, wanted: Sequence[str], rights: dict[str, set[str]]) -> Iterator[Finding]:
         exists = self._link.value("select count(*) from information_schema.schemata where schema_name = %s", (schema,))
-        have = rights["*"] | rights.get(schema, set())
+        have = rights["*"] | rights.get(folded(schema) if self._preparation.folds_names else schema, set())
         if not exists and "CREATE" not in have:
             yield blocks(
                 "target-schema-missing",
@@ -218,11 +218,14 @@ class _Check:
     def _table(self, source: TableSchema) -> Iterator[Finding]:
         server = self._preparation.server
         table = translated(source, server)
+        for problem in problems_of_names(source.column_names):
+            yield blocks("target-name", problem, table=source.name, remedy=RENAME)
         yield from notes(source.name, losses(source, server))
         name = self._preparation.target_name(table.name)
         found = read_table(self._link, name)
         if found is None:
             return
+        found = spelled(found, table.column_names)
         if found.kind != "table":
             yield of_kind(table.name, name, found.kind)
             return

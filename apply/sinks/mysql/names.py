@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from schemas.table import TableName
 
@@ -27,6 +27,25 @@ def listed(names: Iterable[str]) -> str:
 def literal(text: str) -> str:
     """Return a string constant. The session's `sql_mode` has NO_BACKSLASH_ESCAPES."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def folded(name: str) -> str:
+    """Return a name as the servers compare those of columns, and of tables where they are told to: without case."""
+    return "".join(letter.lower()[0] for letter in name)
+
+
+def problems_of_names(names: Iterable[str]) -> Iterator[str]:
+    """Say in words which names of a table's columns the servers do not take."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (same := seen.setdefault(folded(name), name)) != name:
+            yield f"columns {same!r} and {name!r} have one name at the target, where case does not count"
+        if len(name) > IDENTIFIER_CHARACTERS_MAX:
+            yield f"the name of column {name!r} has more than {IDENTIFIER_CHARACTERS_MAX} characters"
+        if name.endswith(" "):
+            yield f"the name of column {name!r} ends with a blank, which the target does not take"
+        if any(ord(letter) > 0xFFFF for letter in name):
+            yield f"the name of column {name!r} has characters beyond U+FFFF, which the target does not take"
 
 
 def shortened(name: str, ending: str = "") -> str:

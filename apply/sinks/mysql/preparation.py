@@ -8,21 +8,21 @@ between leaves an announced version that the next applier brings to its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 
 import pymysql
 
 from apply.frames.relational.difference import Difference, difference
 from apply.frames.relational.plan import filling_of
 from apply.frames.relational.preparation import RelationalPreparation, misfits, schema_error
-from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table
+from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table, spelled
 from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, alter_table, create_table, filling
 from apply.sinks.mysql.errors import code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, translated
-from apply.sinks.mysql.names import literal, qualified, quoted
+from apply.sinks.mysql.names import folded, literal, problems_of_names, qualified, quoted
 from runtime.logging import get_logger
 from schemas.policies import ExistingTables
 from schemas.table import Column, TableName, TableSchema
@@ -34,6 +34,8 @@ _DEFAULT_FAILURES = frozenset({1067, 1101, 1674, 3770, 3771, 1064, 1901, 4098})
 
 _MARK = "tailrace: version "
 """How a table's comment begins between a change that looks as if it was not made and the record of its version."""
+
+RENAME = "rename the column, or leave it out, by a mapping rule"
 
 _KEYS = """
 select constraint_name from information_schema.table_constraints where table_schema = %s and table_name = %s
@@ -62,6 +64,16 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         """Return a table's name at the target."""
         return TableName(self._schema_map.get(name.schema, self._database or name.schema), name.table)
 
+    def place(self, name: TableName) -> TableName:
+        """Return where a table is written to, in the same words for the same table."""
+        found = self.target_name(name)
+        return TableName(folded(found.schema), folded(found.table)) if self.folds_names else found
+
+    @cached_property
+    def folds_names(self) -> bool:
+        """Whether the server takes names of databases and tables for equal that differ in case only."""
+        return bool(int(self._link.value("select @@lower_case_table_names")))
+
     @property
     def server(self) -> Server:
         """What the server is."""
@@ -80,12 +92,18 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         return self.server
 
     def _may_take(self, table: TableSchema, name: TableName) -> None:
-        """Raise TARGET_SCHEMA where another table of the source is written here already."""
+        """Raise TARGET_SCHEMA where another table of the source is written here already, or a name cannot be."""
+        place = self.place(table.name)
         for other in self._control.names():
-            if other != table.name and self.target_name(other) == name:
+            if other != table.name and self.place(other) == place:
                 raise schema_error(
                     table, f"the source's table {other} is written to {name}, too", "map their schemas (`schema_map`)"
                 )
+        for problem in problems_of_names(table.column_names):
+            raise schema_error(table, problem, RENAME)
+
+    def _as_named(self, target: TargetTable, table: TableSchema) -> TargetTable:
+        return spelled(target, table.column_names)
 
     def _create(self, table: TableSchema, name: TableName, spelling: Server) -> None:
         self._make_database(name.schema)

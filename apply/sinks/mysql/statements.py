@@ -79,8 +79,7 @@ class TablePlan(RelationalPlan[StagedColumn]):
         self.form = LineForm(self._fields(self.columns, of_keys=False)[0])
         """What makes lines of whole rows."""
         self.target = target
-        names = frozenset(column.target.name for column in self.key)
-        self._only_unique = target.only_unique(names)
+        self._only_unique = target.only_unique(frozenset(table.columns[column.index].name for column in self.key))
         self._replaces = not (foreign_key_checks and target.referring)
         kept = {column.name for column in target.columns.values() if not column.generated}
         self.overwrites = (
