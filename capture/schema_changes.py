@@ -318,6 +318,9 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
     if not set(after.attached) <= set(before.partitions):
         # They bring rows along.
         return True
+    if _alters_composites(before, after):
+        # A composite's values have another text in all rows now, and none was written.
+        return True
     if _renames_labels(before, after):
         # All rows that have one read otherwise now, and none was written.
         return True
@@ -357,7 +360,9 @@ def changes_key(before: TableSchema, after: TableSchema) -> bool:
     """Tell whether rows have other keys now: it is of other columns, or of a type whose labels were renamed."""
     # In pg_catalog is no type of a user's; a domain or a composite may be made of the enum.
     is_of_user_type = any("." in before.columns[i].native for i in before.key)
-    return _key_of(before) != _key_of(after) or (is_of_user_type and _renames_labels(before, after))
+    return _key_of(before) != _key_of(after) or (
+        is_of_user_type and (_renames_labels(before, after) or _alters_composites(before, after))
+    )
 
 
 def _renames_labels(before: TableSchema, after: TableSchema) -> bool:
@@ -366,6 +371,14 @@ def _renames_labels(before: TableSchema, after: TableSchema) -> bool:
     return any(
         [label for label in now.get((t.schema, t.name), t.labels) if label in t.labels] != list(t.labels)
         for t in before.user_types
+    )
+
+
+def _alters_composites(before: TableSchema, after: TableSchema) -> bool:
+    """Tell whether a composite has lost attributes or has new ones: names alone are not in its values."""
+    now = {(t.schema, t.name): t.definition for t in after.user_types}
+    return any(
+        t.kind == "composite" and now.get((t.schema, t.name), t.definition) != t.definition for t in before.user_types
     )
 
 

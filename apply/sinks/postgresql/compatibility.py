@@ -66,6 +66,21 @@ def holds(column: Column, native: str, target: TargetColumn) -> bool:
     return _spelled(native).rpartition(".")[2] == _spelled(target.type).rpartition(".")[2]
 
 
+def type_holds(native: str, found: str) -> bool:
+    """Tell whether a type, named as `format_type` does, takes every value of another one: where no column says more."""
+    own, has = _spelled(native), _spelled(found)
+    if own == has or has in {"text", "character varying"}:
+        return True
+    (base, narrow), (has_base, has_narrow) = ((re.sub(r"\([^)]*\)", "", name), _modifiers(name)) for name in (own, has))
+    if base.rpartition(".")[2] != has_base.rpartition(".")[2] or base in {"character", "bit"}:
+        # Those are padded to their length. The schema of an extension's type may be another one.
+        return False
+    if base == "numeric" and narrow and has_narrow:
+        (precision, scale), (room, fraction) = ([*some, 0][:2] for some in (narrow, has_narrow))
+        return fraction >= scale and room - fraction >= precision - scale
+    return not has_narrow or (bool(narrow) and narrow[0] <= has_narrow[0])
+
+
 def _numeric_holds(column: Column, modifiers: list[int]) -> bool:
     family = column.type.family
     if family is Family.NUMERIC:

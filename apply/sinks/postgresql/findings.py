@@ -176,7 +176,16 @@ class _Check:
             yield blocked
 
     def _types(self, tables: Sequence[TableSchema]) -> Iterator[Finding]:
-        """Look for extensions, which the role may not be able to create on the way."""
+        """Look for extensions, which the role may not be able to create on the way, and types that do not fit."""
+        for table in tables:
+            for user_type in table.user_types:
+                if problem := self._preparation.problem_of_type(user_type):
+                    yield blocks(
+                        "target-type",
+                        problem,
+                        table=table.name,
+                        remedy="alter or drop the target's type, or leave the column out",
+                    )
         extensions = {
             user_type.definition or user_type.name: table
             for table in tables

@@ -24,6 +24,7 @@ from apply.sinks.postgresql.ddl import (
 )
 from apply.sinks.postgresql.foreign import translated
 from apply.sinks.postgresql.names import literal, qualified, quoted
+from apply.sinks.postgresql.user_types import FOLLOWED, alteration
 from runtime.logging import get_logger
 from schemas.policies import ExistingTables
 from schemas.table import Column, TableName, TableSchema, UserType
@@ -203,6 +204,8 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
             elif exists:
                 if user_type.kind == "enum":
                     self._add_labels(table, user_type, sql_name)
+                elif user_type.kind in FOLLOWED:
+                    self._follow_type(table, user_type, sql_name)
             else:
                 schema = self._schema_map.get(user_type.schema, user_type.schema)
                 self._make_schema(schema)
@@ -210,6 +213,24 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
                 if statement is None:
                     raise schema_error(table, f"type {sql_name} is of a kind that is not known", "create it by hand")
                 self._link.run(statement)
+
+    def _follow_type(self, table: TableSchema, user_type: UserType, sql_name: str) -> None:
+        recorded = self._control.recorded(table.name)
+        known = recorded.user_types if recorded is not None else ()
+        before = next((t for t in known if (t.schema, t.name) == (user_type.schema, user_type.name)), None)
+        statements, problem = alteration(self._link, user_type, sql_name, self._schema_map, before)
+        if problem is not None:
+            raise schema_error(table, problem, "alter or drop the target's type, or leave the column out")
+        for statement in statements:
+            self._link.run(statement)
+            log.info("type altered", table=str(table.name), type=sql_name)
+
+    def problem_of_type(self, user_type: UserType) -> str | None:
+        """Say why a type that the target has cannot take the values of the source's; None if it can, or is missing."""
+        sql_name = self._type_name(user_type)
+        if user_type.kind not in FOLLOWED or self._link.value("select to_regtype(%s) is null", (sql_name,)):
+            return None
+        return alteration(self._link, user_type, sql_name, self._schema_map, user_type).problem
 
     def _type_name(self, user_type: UserType) -> str:
         schema = self._schema_map.get(user_type.schema, user_type.schema)
