@@ -18,7 +18,7 @@ from schemas.table import UserType
 
 FOLLOWED = ("domain", "composite")
 
-_KINDS = {"b": "base type", "c": "composite", "d": "domain", "e": "enum", "r": "range", "m": "multirange"}
+_KINDS = {"b": "base", "c": "composite", "d": "domain", "e": "enum", "r": "range", "m": "multirange"}
 
 _PARTS = """
 select t.typtype::text, case t.typtype
@@ -58,7 +58,7 @@ def alteration(
     ((letter, found),) = link.rows(_PARTS, (sql_name,))
     if _KINDS[letter] != user_type.kind:
         return Alteration(
-            problem=f"{sql_name} is a {_KINDS[letter]} at the target, and a {user_type.kind} at the source"
+            problem=f"{sql_name} is of kind {_KINDS[letter]} at the target, and of kind {user_type.kind} at the source"
         )
     present = [Part(*part) for part in found or ()]
     wanted = [Part(name, mapped_type(type_, schema_map)) for name, type_ in parts(user_type)]
