@@ -86,7 +86,8 @@ def _printed(name: str, kind: str) -> str:
         return f"date_format({column}, '%Y-%m-%d %H:%i:%s.%f')"
     if kind == "time":
         return f"timestampdiff(microsecond, '2000-01-01', addtime(cast('2000-01-01' as datetime(6)), {column}))"
-    if kind == "bit" or kind == "year":
+    if kind in ("bit", "year") or kind.endswith("int"):
+        # The number: `zerofill`, which says how it is printed, does not travel.
         return f"{column} + 0"
     if kind in ("float", "double"):
         return f"{column} + 0e0"
