@@ -137,6 +137,12 @@ def mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     yield from _mysql(servers_directory, "mysql")
 
 
+@pytest.fixture(scope="session")
+def mysql8_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """A MySQL 8.0 server."""
+    yield from _mysql(servers_directory, "8.0")
+
+
 @contextlib.contextmanager
 def _optional(server: str, optional: bool) -> Iterator[None]:
     """Skip what asks for a server whose programs cannot be downloaded here, unless it is one that all tests need."""

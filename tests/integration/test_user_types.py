@@ -23,7 +23,7 @@ def test_a_composite_type_follows_its_source(
     source.execute(
         "create type place as (street text, city text)",
         "create table items (id int primary key, at place, more place[])",
-        "insert into items select n, row('s' || n, 'c'), array[row('a', null)::place] from generate_series(1, 50) n",
+        "insert into items select n, row('s' || n, 'c')::place, array[row('a', null)::place] from generate_series(1, 50) n",
     )
     with Services(tmp_path, replication, kafka_server, source, target) as services:
         services.start("capture")
@@ -37,8 +37,8 @@ def test_a_composite_type_follows_its_source(
             assert wait_until_equal(source.dsn, target.dsn, timeout_s=ALIKE_S) == [], services.log_tail("apply")
             source.execute(
                 f"alter type place {alteration}",
-                f"insert into items select max(id) + 1, row({row}), array[row({row})::place] from items",
-                f"update items set at = row({row}) where id = 3",
+                f"insert into items select max(id) + 1, row({row})::place, array[row({row})::place] from items",
+                f"update items set at = row({row})::place where id = 3",
             )
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=ALIKE_S) == [], services.log_tail("apply")
         for name in ("capture", "apply"):

@@ -80,6 +80,12 @@ def _committed(connection: Connection) -> Place:
     whatever held one when the place was read, or later, must have let go of it. Our own query holds locks, too: that
     they are shown says that locks are recorded.
     """
+    if connection.version < (8, 0, 16):
+        raise TailraceError(
+            ErrorKind.PREREQUISITE,
+            "without GTIDs MySQL 8.0.16 is the oldest that tells what a snapshot sees",
+            remedy="set gtid_mode = ON",
+        )
     place = end_of_log(connection, by_files=True)
     first = _commits(connection)
     deadline = monotonic() + COMMIT_S

@@ -341,6 +341,10 @@ def test_a_log_without_names_is_read_as_the_catalogue_has_it_or_not_at_all(readi
 
 def test_compressed_events_are_unpacked(any_reading: Reading) -> None:
     reading = any_reading
+    if not reading.database.rows(
+        "show variables where variable_name regexp '^(log_bin_compress|binlog_transaction_c)'"
+    ):
+        pytest.skip("MySQL compresses from 8.0.20 on")
     reading.database.execute("create table a (id int primary key, v longtext)")
     reading.begin()
     connection = reading.database.connect()
