@@ -1,4 +1,8 @@
-"""Looking up values that a row image left out: of inserts, whose columns had their default, and of key changes."""
+"""Looking up values that a row image left out: of inserts, whose columns had their default, and of key changes.
+
+A transaction stands in the log before others can see it. So rows are looked up in a snapshot that surely sees theirs:
+else one would seem to be gone, or be the one that had its key before.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,34 @@ from collections.abc import Callable, Sequence
 from capture.sources.mysql.catalog import quoted
 from capture.sources.mysql.connection import Connection, identifier
 from capture.sources.mysql.literals import key_condition
+from capture.sources.mysql.position import Place
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import reader, selected
-from schemas.changes import UNCHANGED, Row, RowChanges
+from runtime.clock import monotonic, sleep
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 
 ROWS_PER_QUERY = 100
 """Each row that is found is compared with so many keys."""
 
+VISIBLE_S = 60.0
+"""How long a transaction of the log may take until it can be seen; semi-synchronous replication may hold it up."""
+PAUSE_S = 0.01
+
+BeginSnapshot = Callable[[Connection], Place]
+"""Begins a consistent snapshot; returns a place in the log that it sees everything before."""
+
 _PLACE = identifier("tailrace: place")
 
 
-def complete(connected: Callable[[], Connection], changes: RowChanges, zero_dates: str) -> None:
+def complete(
+    connected: Callable[[], Connection], begin_snapshot: BeginSnapshot, changes: RowChanges, zero_dates: str
+) -> None:
     """Replace UNCHANGED in new rows of inserts and key changes by the source's present values, in place.
 
-    A row that is gone keeps None there: its delete follows in the log.
+    A row that is gone keeps None there: its delete follows in the log. Raises SOURCE_CONNECTION where it cannot be seen
+    in time whether it is gone.
     """
     table = changes.table
     wanted: dict[str, list[int]] = defaultdict(list)
@@ -38,15 +54,44 @@ def complete(connected: Callable[[], Connection], changes: RowChanges, zero_date
                 table=str(table.name),
             )
         wanted[key_condition(table, after)].append(i)
-    conditions = [*wanted]
+    if not wanted:
+        return
+    connection = connected()
+    try:
+        _begin_behind(changes.txn, connection, begin_snapshot)
+        found = _look_up_all(connection, table, [*wanted], zero_dates)
+    finally:
+        connection.run("commit")
+    gone = (None,) * len(table.columns)
+    for condition, places in wanted.items():
+        values = found.get(condition, gone)
+        for i in places:
+            after = changes.after[i] or ()
+            changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
+
+
+def _begin_behind(txn: Transaction, connection: Connection, begin_snapshot: BeginSnapshot) -> None:
+    """Begin a snapshot that sees a transaction."""
+    deadline = monotonic() + VISIBLE_S
+    while begin_snapshot(connection).size < txn.commit:
+        connection.run("commit")
+        if monotonic() > deadline:
+            raise TailraceError(
+                ErrorKind.SOURCE_CONNECTION,
+                f"transaction {txn.id} is in the log, and has not become visible for {VISIBLE_S:.0f} s",
+                remedy="see whether the server waits for a semi-synchronous replica",
+            )
+        sleep(PAUSE_S)
+
+
+def _look_up_all(
+    connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str
+) -> dict[str, Row]:
+    found: dict[str, Row] = {}
     for start in range(0, len(conditions), ROWS_PER_QUERY):
         part = conditions[start : start + ROWS_PER_QUERY]
-        found = _look_up(connected(), table, part, zero_dates)
-        for place, condition in enumerate(part):
-            values = found.get(place, (None,) * len(table.columns))
-            for i in wanted[condition]:
-                after = changes.after[i] or ()
-                changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
+        found |= {part[place]: row for place, row in _look_up(connection, table, part, zero_dates).items()}
+    return found
 
 
 def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str) -> dict[int, Row]:

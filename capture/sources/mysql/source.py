@@ -116,7 +116,7 @@ class MysqlServer:
                     table=str(finding.table) if finding.table else None,
                 )
         connection = self._connected()
-        seen = begin_snapshot(connection, by_files=self._by_files(connection))
+        seen = self._begin_snapshot(connection)
         connection.run("commit")
         return position_of(seen)
 
@@ -178,7 +178,10 @@ class MysqlServer:
 
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of inserts and key changes; see `Source.complete`."""
-        complete(self._connected, changes, self._settings.zero_dates)
+        complete(self._connected, self._begin_snapshot, changes, self._settings.zero_dates)
+
+    def _begin_snapshot(self, connection: Connection) -> Place:
+        return begin_snapshot(connection, by_files=self._by_files(connection))
 
     def format_position(self, position: Position) -> str:
         """Print a position: a GTID set or FILE:OFFSET, and `+N` within a transaction."""
