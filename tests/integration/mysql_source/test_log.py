@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import partial
-from threading import Timer
+from threading import Thread
 
 import pytest
 
@@ -258,9 +258,9 @@ def test_values_are_looked_up_once_they_can_be_seen(reading: Reading) -> None:
                 stack.enter_context(_global(reading, f"{semisync}_{name}", value))
             stack.enter_context(_global(reading, f"{semisync}_wait_point", "'AFTER_SYNC'"))
             stack.enter_context(_global(reading, f"{semisync}_enabled", "1"))
-            waiting = Timer(0, lambda: [writer.run(s) for s in ("begin", *HELD_UP, "commit")])
+            waiting = Thread(target=lambda: [*map(writer.run, ("begin", *HELD_UP, "commit"))])
             waiting.start()
-            found = []
+            found: list[RowChanges] = []
             with reading.log() as log:
                 while not found:
                     found = [c for c in log.poll(1.0) if isinstance(c, RowChanges)]
