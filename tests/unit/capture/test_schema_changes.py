@@ -39,6 +39,17 @@ def test_renamed_labels_are_a_rewriting_and_added_ones_are_none(labels: str, ren
     assert changes_key(_table("ab", key=1), _table(labels, key=1)) is renames
 
 
+def test_another_composite_is_a_rewriting_and_another_domain_is_none() -> None:
+    def made_of(kind: str, definition: str, key: int = 0) -> TableSchema:
+        return replace(_table("", key=key), user_types=(UserType("public", "mood", kind, definition=definition),))
+
+    before, after = (("composite", text) for text in ("a text", "a text, b text"))
+    assert rewrites_rows(made_of(*before), made_of(*after), 5)
+    assert not rewrites_rows(made_of(*before), made_of(*before), 5)
+    assert changes_key(made_of(*before, key=1), made_of(*after, key=1))
+    assert not rewrites_rows(made_of("domain", "text"), made_of("domain", "text not null"), 5)
+
+
 def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:
     """The catalogue may have told of a later one, which no row in the log has followed: it must not be taken back."""
     told, known = _table("ab"), replace(_table("abc"), version=2)
