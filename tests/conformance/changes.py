@@ -124,3 +124,10 @@ def folded(table: TableSchema, history: Iterable[Seen]) -> list[Row]:
 def _only_key(table: TableSchema, key: Row, width: int) -> Row:
     values = dict(zip(table.key, key, strict=True))
     return tuple(values.get(i, UNCHANGED) for i in range(width))
+
+
+def replaced(sink: Sink, before: Row, after: Row) -> list[Step]:
+    """Return the change of a row without a key: a history's reader cannot tell which of equal rows it is."""
+    if sink.capabilities.history:
+        return [("d", before, None), ("c", None, after)]
+    return [("u", before, after)]

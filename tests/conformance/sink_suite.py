@@ -32,7 +32,7 @@ from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.large_values import value_of
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
-from tests.conformance.changes import Giver, Seen, folded
+from tests.conformance.changes import Giver, Seen, folded, replaced
 from tests.conformance.under_death import UnderDeath
 from tests.conformance.under_load import UnderLoad
 from tests.kit.type_samples import SAMPLES, TypeSample
@@ -309,8 +309,8 @@ class SinkSuite(UnderLoad, UnderDeath):
                 EVENTS,
                 sequence=[
                     ("d", ("a", 1), None),
-                    *_replaced(sink, ("a", 1), ("b", 1)),
-                    *_replaced(sink, (None, 2), (None, None)),
+                    *replaced(sink, ("a", 1), ("b", 1)),
+                    *replaced(sink, (None, 2), (None, None)),
                     ("c", None, ("z", 9)),
                     ("d", ("z", 9), None),
                 ],
@@ -676,13 +676,6 @@ FAULTS_MAX = 12
 def _needs(capable: bool, otherwise: str) -> None:
     if not capable:
         pytest.skip(otherwise)
-
-
-def _replaced(sink: Sink, before: Row, after: Row) -> list[Step]:
-    """Return the change of a row without a key: a history's reader cannot tell which of equal rows it is."""
-    if sink.capabilities.history:
-        return [("d", before, None), ("c", None, after)]
-    return [("u", before, after)]
 
 
 def _story() -> list[TableBatch]:

@@ -31,7 +31,7 @@ def _catalog() -> Catalog:
                 return list(found)
         return []
 
-    return Catalog(lambda: cast("Connection", SimpleNamespace(rows=rows)))
+    return Catalog(lambda: cast("Connection", SimpleNamespace(rows=rows, is_mariadb=False)))
 
 
 def test_a_view_is_a_table_without_a_key_whose_columns_promise_nothing() -> None:
