@@ -219,10 +219,11 @@ def test_usual_rows_are_staged_without_a_second_reading(sink: str, module: Modul
     decoder._functions["staged_by_python"](form)(values, expected)
     assert [type(line) for _, _, line in expected] == [bytes, bytes]
     found: list[Any] = []
+    stage = decoder._functions["staged_by_twin"](form, module)
     with pytest.MonkeyPatch.context() as patch:
-        # Without it no function can be generated.
+        # Without it no function for whole rows can be generated.
         patch.setattr(type(form), "names", None)
-        decoder._functions["staged_by_twin"](form, module)(values, found)
+        stage(values, found)
     assert found == expected
 
 
