@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from capture.sources.mysql.source import MysqlServer
 from deploy.local.mysql import MysqlAddress
 from schemas.errors import ErrorKind, TailraceError
-from tests.integration.mysql_source.reading import Reading, without_gtids
+from tests.integration.mysql_source.reading import SERVER_ID, without_gtids
 from tests.kit.mysql import create_mysql_database, drop_mysql_database
 
 
@@ -14,8 +15,10 @@ def test_without_gtids_an_old_server_is_refused_in_words(mysql8_server: MysqlAdd
     """It lacks the function that tells our own locks from others': it answered that no database is selected."""
     database = create_mysql_database(mysql8_server)
     try:
+        source = MysqlServer(database.source(), SERVER_ID)
         with without_gtids(database), pytest.raises(TailraceError) as caught:
-            Reading(database)
+            source.prepare(source.tables())
+        source.close()
         assert caught.value.kind is ErrorKind.PREREQUISITE
         assert "8.0.16" in caught.value.message
         assert caught.value.remedy == "set gtid_mode = ON"
