@@ -33,6 +33,7 @@ from schemas.large_values import value_of
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.conformance.changes import Giver, Seen, folded, replaced
+from tests.conformance.together import Together
 from tests.conformance.under_death import UnderDeath
 from tests.conformance.under_load import UnderLoad
 from tests.kit.type_samples import SAMPLES, TypeSample
@@ -76,7 +77,7 @@ P0 = TopicPartition("shop.public.orders", 0)
 P1 = TopicPartition("shop.public.orders", 1)
 
 
-class SinkSuite(UnderLoad, UnderDeath):
+class SinkSuite(Together, UnderLoad, UnderDeath):
     """Subclass with a name that begins with `Test`. Each test gets an empty target."""
 
     samples: ClassVar[Sequence[TypeSample]] = SAMPLES

@@ -45,7 +45,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
         self._control = control
         self._existing_tables = existing_tables
         self._latest: dict[TableName, T] = {}
-        """The tables that were prepared last, as the target has them: they are about to be written."""
+        """The tables that were prepared for this transaction, as the target has them: they are about to be written."""
 
     def prepare(self, tables: Sequence[TableSchema]) -> None:
         """Create or alter tables, each of another name. A version older than the prepared one changes nothing.
@@ -68,6 +68,10 @@ class RelationalPreparation(ABC, Generic[T, S]):
         if target is None:
             raise schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
         return self._as_named(target, table)
+
+    def ended(self) -> None:
+        """Forget what was read for the transaction that has ended: others may alter the tables from now on."""
+        self._latest.clear()
 
     # What an engine does
 
@@ -124,8 +128,8 @@ class RelationalPreparation(ABC, Generic[T, S]):
         """Return the target's table with its columns under the names that a version has for them."""
         return target
 
-    def _may_take(self, table: TableSchema, name: TableName) -> None:
-        """Raise TARGET_SCHEMA if a name is not free for this table of the source, or none that the target takes."""
+    def _may_take(self, tables: Sequence[tuple[TableSchema, TableName]]) -> None:
+        """Raise TARGET_SCHEMA if a name is not free for its table of the source, or none that the target takes."""
 
     def _recorded(self, table: TableSchema, name: TableName) -> None:
         """Take away from a table what marked it as altered until its version was recorded."""
@@ -149,8 +153,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             behind = self._behind(tables)
             if not behind:
                 return
-            for one in behind:
-                self._may_take(one.table, one.name)
+            self._may_take([(one.table, one.name) for one in behind])
             self._control.announce([one.table for one in behind])
             made = [(self.translated(one.table), one) for one in behind]
             brought = [self._bring_forward(table, one.name, one.recorded, one.target) for table, one in made]
@@ -167,7 +170,7 @@ class RelationalPreparation(ABC, Generic[T, S]):
             self._control.record([table for table, _ in made])
             for table, one in made:
                 self._recorded(table, one.name)
-        self._latest = found
+        self._latest |= found
         for (table, _), (_, created) in zip(made, brought, strict=True):
             log.info("table prepared", table=str(table.name), version=table.version, created=created)
 

@@ -44,6 +44,10 @@ class TablePreparation(Protocol):
         """Return a version in the target's own types."""
         ...
 
+    def ended(self) -> None:
+        """Forget what was read of tables for the transaction that has ended."""
+        ...
+
 
 class TableCompletion(Protocol):
     """Makes what a table gets after its load."""
@@ -263,12 +267,14 @@ class RelationalSink(ABC, Generic[P, L]):
         with self._link.classified("committing"):
             self._link.commit()
             self._guarded.clear()
+            self._definitions.preparation.ended()
             self._stages.committed()
 
     def rollback(self) -> None:
         """Undo everything since the last flush."""
         self._guarded.clear()
         self._link.rollback()
+        self._definitions.preparation.ended()
         self._stages.rolled_back()
 
     def forget(self) -> list[str]:

@@ -7,7 +7,7 @@ between leaves an announced version that the next applier brings to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 
 import pymysql
@@ -91,16 +91,19 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
     def _spelling(self, table: TableSchema) -> Server:
         return self.server
 
-    def _may_take(self, table: TableSchema, name: TableName) -> None:
-        """Raise TARGET_SCHEMA where another table of the source is written here already, or a name cannot be."""
-        place = self.place(table.name)
-        for other in self._control.names():
-            if other != table.name and self.place(other) == place:
+    def _may_take(self, tables: Sequence[tuple[TableSchema, TableName]]) -> None:
+        """Raise TARGET_SCHEMA where another table of the source is written already, or is about to be, or a name cannot
+        be.
+        """
+        taken = {self.place(other): other for other in self._control.names()}
+        for table, name in tables:
+            other = taken.setdefault(self.place(table.name), table.name)
+            if other != table.name:
                 raise schema_error(
                     table, f"the source's table {other} is written to {name}, too", "map their schemas (`schema_map`)"
                 )
-        for problem in problems_of_names(table.column_names):
-            raise schema_error(table, problem, RENAME)
+            for problem in problems_of_names(table.column_names):
+                raise schema_error(table, problem, RENAME)
 
     def _as_named(self, target: TargetTable, table: TableSchema) -> TargetTable:
         return spelled(target, table.column_names)

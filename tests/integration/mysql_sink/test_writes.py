@@ -181,6 +181,19 @@ def test_a_definition_commits_no_rows(sink: MysqlSink, open_sink: OpenSink, data
     assert open_sink().load_offsets([P0]) == {}
 
 
+def test_of_two_tables_that_go_into_one_the_first_is_taken(open_sink: OpenSink, database: MysqlDatabase) -> None:
+    sink = open_sink(schema_map={"left": database.name, "right": database.name})
+    first, second = (replace(PETS, name=TableName(schema, "pets"), foreign_keys=()) for schema in ("left", "right"))
+    with pytest.raises(TailraceError, match=r"left\.pets is written to"):
+        sink.prepare_all([PEOPLE, first, second])
+    sink.rollback()
+    sink.prepare(first)
+    with pytest.raises(TailraceError, match=r"left\.pets is written to"):
+        sink.prepare(second)
+    assert write(sink, TableBatch(first, upserts=[("cat", None)])) == []
+    assert sink.prepare_all([first, PEOPLE]) == [False, True]
+
+
 def test_a_lock_that_others_hold_is_waited_for_within_a_bound(open_sink: OpenSink, database: MysqlDatabase) -> None:
     sink = open_sink(lock_timeout_s=1)
     loaded(sink, PEOPLE)
