@@ -37,6 +37,8 @@ class RelationalCompletion(ABC):
         """Make what is missing of tables, each of another name. May be repeated."""
         self._control.install()
         with self._control.alone():
+            if len(tables) > 1:
+                self._wait_for_nobody()
             recorded = self._control.recorded_all([table.name for table in tables])
             tables = [_newer(self._preparation.translated(table), recorded.get(table.name)) for table in tables]
             for table in tables:
@@ -53,6 +55,10 @@ class RelationalCompletion(ABC):
             self._finish(tables, loaded)
 
     # What an engine does
+
+    @abstractmethod
+    def _wait_for_nobody(self) -> None:
+        """Let the transaction fail rather than wait for others, if it keeps tables locked: they may wait for those."""
 
     @abstractmethod
     def _index_statements(self, name: TableName, index: Index) -> list[str]:

@@ -16,6 +16,9 @@ from schemas.table import ForeignKey, Index, TableName, TableSchema
 _MISSING_OBJECTS = frozenset({"42704", "42883", "42703", "0A000"})
 """An operator class, function or column that the target lacks, a feature it does not know: the index is left out."""
 
+_PATIENCE_MS = 100
+"""Much less than after what a server looks for a deadlock (`deadlock_timeout`, 1 s): it would end a writer's batch."""
+
 _NO_UNVALIDATED_KEYS = frozenset({"0A000", "42809"})
 """PostgreSQL before 18 refuses unvalidated foreign keys on partitioned tables: feature not supported, wrong object."""
 
@@ -29,18 +32,21 @@ class Completion(RelationalCompletion):
         super().__init__(control, preparation, foreign_keys_act=foreign_keys_act)
         self._link = link
 
+    def _wait_for_nobody(self) -> None:
+        self._link.run(f"set local lock_timeout = {_PATIENCE_MS}")
+
     def _index_statements(self, name: TableName, index: Index) -> list[str]:
-        sql, index_name = qualified(name), quoted(index.name)
-        unique = "unique " if index.unique else ""
-        if not index.constraint:
-            return [f"create {unique}index if not exists {index_name} on {sql} {index.definition}"]
+        # Not `if not exists`: that asks for ownership, and waits for writers, also where the index is there.
         if self._preparation.exists(TableName(name.schema, index.name)):
             return []
-        deferrable = " deferrable" if index.deferrable else ""
-        return [
-            f"create {unique}index {index_name} on {sql} {index.definition}",
-            f"alter table {sql} add constraint {index_name} unique using index {index_name}{deferrable}",
-        ]
+        sql, index_name = qualified(name), quoted(index.name)
+        statements = [f"create {'unique ' if index.unique else ''}index {index_name} on {sql} {index.definition}"]
+        if index.constraint:
+            deferrable = " deferrable" if index.deferrable else ""
+            statements.append(
+                f"alter table {sql} add constraint {index_name} unique using index {index_name}{deferrable}"
+            )
+        return statements
 
     def _foreign_key_statement(self, name: TableName, key: ForeignKey, parent: TableName, actions: str) -> str:
         sql = qualified(name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from apply.sink import TableBatch
@@ -217,9 +219,50 @@ def test_the_printed_grants_are_enough_and_findings_say_what_lacks(
         sink.truncate([other])
         sink.flush()
         sink.complete_load(other)
+        # One that somebody else has made, with its index: nothing is left to do that only its owner may.
+        index = Index("items_name", unique=False, definition="using btree (name)")
+        target_database.execute(
+            "create table shop.items (id int primary key, name text not null, price numeric(10,2), mood text)",
+            "create index items_name on shop.items (name)",
+            f"grant select, insert, update, delete, truncate on shop.items to {role}",
+        )
+        sink.complete_load(replace(table, foreign_keys=(), indexes=(index,)))
+        sink.flush()
         sink.close()
     finally:
         target_database.execute(f"drop owned by {role} cascade", f"drop role {role}")
+
+
+def test_tables_that_are_completed_together_keep_no_writer_waiting_for_what_he_holds(
+    open_sink: OpenSink, target_database: Database
+) -> None:
+    first, second = (
+        replace(
+            ITEMS,
+            name=TableName("public", name),
+            indexes=(Index(f"{name}_name", unique=False, definition="using btree (name)"),),
+        )
+        for name in ("first", "second")
+    )
+    sink = open_sink(lock_timeout_s=30)
+    assert sink.prepare_all([first, second]) == [True, True]
+    with psycopg.connect(target_database.dsn) as writer:
+        writer.execute("insert into second values (1, 'x', 1, 'sad')")
+        began = time.monotonic()
+        with pytest.raises(TailraceError) as caught:
+            sink.complete_all([first, second])
+        assert caught.value.kind is ErrorKind.TARGET_THROTTLED
+        # Long before the lock's time-out, and before a deadlock is looked for: he may want the first one next.
+        assert time.monotonic() - began < 15
+        writer.execute("set lock_timeout = '5s'")
+        sink.rollback()
+        writer.execute("insert into first values (1, 'x', 1, 'sad')")
+    sink.complete_all([first, second])
+    sink.flush()
+    assert target_database.rows("select indexname from pg_indexes where indexname ~ '_name$' order by 1") == [
+        ("first_name",),
+        ("second_name",),
+    ]
 
 
 def test_an_unreachable_target_is_a_finding(target_database: Database) -> None:
