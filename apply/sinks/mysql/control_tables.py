@@ -132,6 +132,15 @@ class ControlTables(RelationalControlTables):
         if kind == "BASE TABLE":
             self._link.run(f"{APPLIED_DROP_COMMENT} alter table {qualified(name)} comment = ''")
 
+    def mark_loaded(self, *names: TableName, is_loaded: bool = True) -> None:
+        """Remember that the full loads of tables are complete, or are no more."""
+        # One by one: a writer holds rows of tables in another order, and MariaDB looks through all for a pair of names.
+        for name in names:
+            self._link.execute(
+                f"update {self._schema}.tables set loaded = %s, updated_at = utc_timestamp(6) {ONE_TABLE}",
+                (is_loaded, *self._owner, *name),
+            )
+
     def record(self, tables: Sequence[TableSchema]) -> None:
         """Remember the versions of tables, which were announced before."""
         for table in tables:
