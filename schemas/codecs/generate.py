@@ -54,11 +54,19 @@ def compile_functions(text: str, title: str, extra: dict[str, Any]) -> dict[str,
     namespace = {**NAMES, **extra}
     line = 0
     for part in _TOP_LEVEL.split(text):
-        name = part[: part.index("(")].removeprefix("def ")
+        name = _name_of(part)
         # Each at its own line, for tracebacks.
         namespace[name] = _late(name, partial(_code_of, part, line, title), namespace)
         line += part.count("\n") + 2
     return namespace
+
+
+def compile_function(text: str, title: str, extra: Mapping[str, Any]) -> Callable[..., Any]:
+    """Execute the source of one function, and return it itself: it is called for each value, where a detour counts."""
+    namespace = {**NAMES, **extra}
+    exec(_code_of(text, 0, title), namespace)
+    found: Callable[..., Any] = namespace[_name_of(text)]
+    return found
 
 
 def _late(name: str, code: Callable[[], CodeType], namespace: dict[str, Any]) -> Callable[..., Any]:
@@ -70,6 +78,10 @@ def _late(name: str, code: Callable[[], CodeType], namespace: dict[str, Any]) ->
         return namespace[name](*arguments)
 
     return first
+
+
+def _name_of(part: str) -> str:
+    return part[: part.index("(")].removeprefix("def ")
 
 
 def _code_of(part: str, line: int, title: str) -> CodeType:

@@ -11,7 +11,7 @@ import orjson
 
 from schemas.changes import CopiedForm, LoggedForm, Row, WrittenForm
 from schemas.codecs.codec import Block, Encoded, Pair
-from schemas.codecs.generate import compile_functions, whole_before
+from schemas.codecs.generate import compile_function, whole_before
 from schemas.table import Column, TableSchema
 from schemas.twin import WRITERS, built, kinds
 from schemas.types.forms import is_loose
@@ -148,8 +148,7 @@ def _call(column: Column, read: Callable[[bytes, int, int], Any], texts: Texts) 
         *(f"    {line}" for line in texts.write(column)),
         "    return o",
     ]
-    made = compile_functions("\n".join(lines), "value of a column", {"read": read, "dumps": orjson.dumps})
-    return made["call"]  # type: ignore[no-any-return]
+    return compile_function("\n".join(lines), "value of a column", {"read": read, "dumps": orjson.dumps})
 
 
 def _labels(column: Column, labels: Sequence[str], texts: Texts) -> list[bytes]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from schemas.changes import StagedForm
-from schemas.codecs.generate import compile_functions
+from schemas.codecs.generate import compile_function
 from schemas.format import Format
 from schemas.table import TableSchema
 from schemas.twin import built, kinds
@@ -87,5 +87,4 @@ def _compiled(
     table: TableSchema, column: int, read: Sequence[str], end: str, field: Callable[[Any], bytes]
 ) -> Callable[..., tuple[bytes, int]]:
     lines = ["def call(b, p, q):", *(f"    {line}" for line in read), f"    return field(v), {end}"]
-    made = compile_functions("\n".join(lines), "field of a column", {"field": field, "loads": orjson.loads})
-    return made["call"]  # type: ignore[no-any-return]
+    return compile_function("\n".join(lines), "field of a column", {"field": field, "loads": orjson.loads})

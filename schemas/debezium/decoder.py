@@ -19,7 +19,7 @@ import orjson
 
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.codec import Decoded, Decoder, Facts, Functions
-from schemas.codecs.generate import compile_functions, guarded, guarded_many, indent, whole_before
+from schemas.codecs.generate import compile_function, compile_functions, guarded, guarded_many, indent, whole_before
 from schemas.debezium import columns, ours, writer
 from schemas.debezium.texts import item_text
 from schemas.errors import ErrorKind, TailraceError
@@ -166,8 +166,7 @@ def _item_reader(schema: ConnectSchema, connector: str, names: dict[str, Any]) -
     kind = columns.kind_of(schema, connector)
     lines = ["def item(v):", *indent(line.replace("{v}", "v") for line in kind.lines), "    return text(v)"]
     more = {**names, "text": item_text(kind.type.family, kind.type.scale)}
-    made: Callable[[Any], str] = compile_functions("\n".join(lines), "Debezium array element", more)["item"]
-    return made
+    return compile_function("\n".join(lines), "Debezium array element", more)
 
 
 def _text(table: TableSchema, kinds: list[columns.Kind]) -> str:

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import schemas.twin
+from schemas.codecs.generate import compile_function
 from schemas.twin import MODULES, built, sources_digest
 
 
@@ -56,3 +57,8 @@ def test_an_extension_that_misses_a_function_of_another_is_said_to_be_stale(
         assert built.__wrapped__("made_up") is None
     (tmp_path / "made_up.py").write_text("import not_there")
     assert built.__wrapped__("made_up") is None
+
+
+def test_what_is_called_for_each_value_is_the_function_itself() -> None:
+    function = compile_function("def call(v):\n    return v + more", "value", {"more": 1})
+    assert (function.__name__, function(1)) == ("call", 2)
