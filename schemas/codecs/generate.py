@@ -31,7 +31,8 @@ CODE_MAX = 500
 """Compiled functions that are kept for further tables: of thousands of tables many have the same columns."""
 
 CODE_TEXT_MAX = 20_000
-"""The text of very wide tables' functions is not kept: all that are take 10 MB at most."""
+"""Longer functions, those of very wide tables, are not kept: all that are have 10 MB of text at most, and their code
+takes two to three times as much."""
 
 
 def indent(lines: Iterable[str], levels: int = 1) -> list[str]:
