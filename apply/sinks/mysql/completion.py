@@ -58,12 +58,8 @@ class Completion(RelationalCompletion):
         )
 
     def _attempt_foreign_key(self, statement: str) -> pymysql.Error | None:
-        checks = self._link.value("select @@session.foreign_key_checks")
-        self._link.run("set session foreign_key_checks = 0")
-        try:
+        with self._link.without_foreign_keys():
             return self._attempt([statement])
-        finally:
-            self._link.run(f"set session foreign_key_checks = {int(checks)}")
 
     def _attempt(self, statements: Sequence[str]) -> pymysql.Error | None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self
@@ -294,6 +294,17 @@ class Link(RelationalLink):
         if loaded == row_count and len(codes) == warned and HARMLESS.issuperset(codes):
             return None
         return next((code for code in codes if code not in HARMLESS), TRUNCATED)
+
+    @contextlib.contextmanager
+    def without_foreign_keys(self) -> Iterator[None]:
+        """Let foreign keys neither refuse nor act within a block."""
+        self.run("set session foreign_key_checks = 0")
+        try:
+            yield
+        finally:
+            # A session that is gone has taken its settings with it.
+            if self._connection is not None and self._connection.open:
+                self.run(f"set session foreign_key_checks = {int(self._target.foreign_key_checks)}")
 
     def twin(self) -> Self:
         """Return a link of its own to the same target."""

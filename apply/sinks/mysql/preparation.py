@@ -208,12 +208,8 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
 
     def _clear(self, target: TargetTable) -> None:
         # A foreign key forbids `truncate`; of a `delete` it makes one in the other table, which may be loaded already.
-        checks = self._link.value("select @@session.foreign_key_checks")
-        self._link.run("set session foreign_key_checks = 0")
-        try:
+        with self._link.without_foreign_keys():
             self._link.define(f"truncate table {target.sql}")
-        finally:
-            self._link.run(f"set session foreign_key_checks = {int(checks)}")
 
     def _drop(self, target: TargetTable) -> None:
         for reference in target.referring:

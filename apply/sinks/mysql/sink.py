@@ -89,12 +89,9 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
             self._link.begin()
             references = [r for name in names for r in referring(self._link, name) if r.child not in names]
             # The tables may refer to each other, and to themselves: what is left is asked for afterwards.
-            self._link.run("set session foreign_key_checks = 0")
-            try:
+            with self._link.without_foreign_keys():
                 for name in names:
                     self._link.run(f"delete from {qualified(name)}")
-            finally:
-                self._link.run(f"set session foreign_key_checks = {int(self._checks_foreign_keys)}")
             if self._checks_foreign_keys:
                 for reference in references:
                     self._refuse_orphans(reference, tables[0])

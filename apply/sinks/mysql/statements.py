@@ -82,15 +82,17 @@ class TablePlan(RelationalPlan[StagedColumn]):
         self._only_unique = target.only_unique(frozenset(table.columns[column.index].name for column in self.key))
         self._replaces = not (foreign_key_checks and target.referring)
         kept = {column.name for column in target.columns.values() if not column.generated}
+        harmless = {"column", "unique"} | (set() if foreign_key_checks else {"refers"})
         self.overwrites = (
             self._only_unique
             and self._replaces
-            and target.plain
+            and target.kind == "table"
+            and not {kind for kind, _, _ in target.traits} - harmless
             and not fillings
             and kept == {column.target.name for column in self.columns}
         )
         """Whether a load that replaces rows leaves what an upsert does: nothing hangs on a row's deletion, no column is
-        left to its default, and a duplicate can be one of the key only.
+        left to its default, a duplicate can be one of the key only, and no foreign key need be checked.
         """
 
     @property

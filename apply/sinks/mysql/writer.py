@@ -8,6 +8,7 @@ from typing import Any
 import pymysql
 
 from apply.frames.relational.writer import Attempt, Group, RelationalWriter
+from apply.sinks.mysql.catalog import traits
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of, refusal
 from apply.sinks.mysql.keyless import deletion, net_counts
@@ -23,6 +24,9 @@ log = get_logger(__name__)
 _INSERT_BYTES = 1 << 20
 """Of one insertion of literals, where the server loads no data of clients."""
 _PACKET_MARGIN_BYTES = 1024
+
+OVERWRITTEN_ROWS_MIN = 500
+"""From so many rows on, to load them over others saves more time than to ask whether it still may be."""
 
 
 class Writer(RelationalWriter[TablePlan]):
@@ -57,16 +61,20 @@ class Writer(RelationalWriter[TablePlan]):
         """Of rows that are upserted or updated, with the columns that change."""
         statements: list[str] = []
         staged = sum(len(rows) for _, rows in groups)
+        upserts = next((rows for kind, rows in groups if kind == "upserts"), ())
+        overwriting = not replace and len(upserts) >= OVERWRITTEN_ROWS_MIN and self._overwrites(plan)
         for kind, rows in groups:
             if kind == "deletes":
                 part = self._stage(plan, stage, plan.key, rows, of_keys=True)
                 statements.append(plan.delete(stage, part))
-            elif kind == "upserts" and not replace and plan.overwrites and self._link.loads_local:
+            elif kind == "upserts" and overwriting:
                 if statements:
                     # What is deleted may have had a key that the column compares as equal.
                     self._link.run(*statements)
                     statements.clear()
-                self._load_whole(plan, rows, overwriting=True)
+                # A foreign key that refers to the table may have come since it was read: it does not see a row go.
+                with self._link.without_foreign_keys():
+                    self._load_whole(plan, rows, overwriting=True)
                 staged -= len(rows)
             elif kind == "upserts":
                 part = self._stage(plan, stage, plan.columns, rows)
@@ -96,6 +104,21 @@ class Writer(RelationalWriter[TablePlan]):
 
     def _is_passing(self, violation: Any) -> bool:
         return code_of(violation) in DUPLICATE
+
+    def _overwrites(self, plan: TablePlan) -> bool:
+        """Tell whether whole rows may be loaded over those that are there.
+
+        Raises TARGET_SCHEMA where the table has changed in what counts for that since it was read.
+        """
+        if not plan.overwrites or not self._link.loads_local:
+            return False
+        # Nobody alters a table, or makes a trigger, before the transaction ends that has named it.
+        self._link.run(f"select 1 from {plan.target.sql} limit 0")
+        if traits(self._link, plan.target.name) != plan.target.traits:
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA, "the target's table has been altered by others", table=str(plan.table.name)
+            )
+        return True
 
     # Ways to the server
 

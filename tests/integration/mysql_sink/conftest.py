@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from apply.sinks.mysql import writer
 from apply.sinks.mysql.sink import MysqlSink
 from deploy.local.mysql import MysqlAddress, MysqlServer
 from schemas.endpoints import MysqlTarget
@@ -44,6 +45,12 @@ def open_sink(database: MysqlDatabase) -> Iterator[OpenSink]:
     yield start
     for sink in opened:
         sink.close()
+
+
+@pytest.fixture
+def few_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are loaded over others however few they are."""
+    monkeypatch.setattr(writer, "OVERWRITTEN_ROWS_MIN", 1)
 
 
 @pytest.fixture

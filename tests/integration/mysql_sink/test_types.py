@@ -22,6 +22,7 @@ from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
 from tests.kit.type_samples import SAMPLES
 
 
+@pytest.mark.usefixtures("few_overwritten")
 @pytest.mark.parametrize("fresh", [True, False])
 def test_values_of_other_engines_are_loaded_straight_or_refused(
     sink: MysqlSink, database: MysqlDatabase, fresh: bool
