@@ -8,7 +8,7 @@ from typing import Any
 import pymysql
 
 from apply.frames.relational.writer import Attempt, Group, RelationalWriter
-from apply.sinks.mysql.catalog import traits
+from apply.sinks.mysql.catalog import referring, traits
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.errors import DUPLICATE, code_of, refusal
 from apply.sinks.mysql.keyless import deletion, net_counts
@@ -57,6 +57,9 @@ class Writer(RelationalWriter[TablePlan]):
         return attempt
 
     def _attempt(self, plan: TablePlan, stage: str, groups: Sequence[Group], *, replace: bool) -> list[str]:
+        if replace and referring(self._link, plan.target.name) != plan.target.referring:
+            # A foreign key that has come since would act on what is deleted.
+            raise _altered(plan)
         parts: list[tuple[int, Sequence[StagedColumn]]] = []
         """Of rows that are upserted or updated, with the columns that change."""
         statements: list[str] = []
@@ -115,9 +118,7 @@ class Writer(RelationalWriter[TablePlan]):
         # Nobody alters a table, or makes a trigger, before the transaction ends that has named it.
         self._link.run(f"select 1 from {plan.target.sql} limit 0")
         if traits(self._link, plan.target.name) != plan.target.traits:
-            raise TailraceError(
-                ErrorKind.TARGET_SCHEMA, "the target's table has been altered by others", table=str(plan.table.name)
-            )
+            raise _altered(plan)
         return True
 
     # Ways to the server
@@ -176,6 +177,13 @@ def _pieces(lines: Sequence[str], bytes_max: int) -> Iterator[list[str]]:
         size += length + 1
     if piece:
         yield piece
+
+
+def _altered(plan: TablePlan) -> TailraceError:
+    """Return the error upon which the batch is written anew, by a new plan."""
+    return TailraceError(
+        ErrorKind.TARGET_SCHEMA, "the target's table has been altered by others", table=str(plan.table.name)
+    )
 
 
 def _refused(code: int, plan: TablePlan) -> TailraceError:

@@ -102,6 +102,22 @@ def test_what_hangs_on_a_row_does_not_see_it_go(
     assert sink._link.value("select @@session.foreign_key_checks") == 1
 
 
+def test_rows_that_swap_a_value_are_not_deleted_once_others_refer_to_them(
+    sink: MysqlSink, database: MysqlDatabase
+) -> None:
+    database.execute(
+        "create table plain (id bigint primary key, name longtext)",
+        UNIQUE,
+        "insert into plain (id, name) values (1, 'one'), (2, 'two')",
+    )
+    sink.prepare(PLAIN)
+    assert upsert(sink, (1, "two"), (2, "one")) == []
+    database.execute(CASCADE, "insert into child values (1)")
+    assert upsert(sink, (1, "one"), (2, "two")) == [0, 1]
+    assert database.rows("select id, name from plain order by id") == [["1", "two"], ["2", "one"]]
+    assert database.rows("select id from child") == [["1"]]
+
+
 def test_nobody_alters_a_table_between_the_look_and_the_load(
     sink: MysqlSink, database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
