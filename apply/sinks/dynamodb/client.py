@@ -45,6 +45,7 @@ _NOTHING: list[dict[str, Any]] = [{}]
 BULK = {
     "TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING),
     "BatchWriteItem": aws.Stand("RequestItems", lambda tables: dict.fromkeys(tables, _NOTHING)),
+    "BatchExecuteStatement": aws.Stand("Statements", lambda _: [{"Statement": "-"}]),
 }
 
 STALE = "ConditionalCheckFailed"

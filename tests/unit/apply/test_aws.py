@@ -45,6 +45,17 @@ REQUESTS: list[tuple[str, str, dict[str, Any], Mapping[str, aws.Stand]]] = [
         dynamodb.BULK,
     ),
     (
+        "dynamodb",
+        "batch_execute_statement",
+        {
+            "Statements": [
+                {"Statement": "insert into \"t\" value {'id': ?, 'raw': ?}", "Parameters": [ITEM["id"], ITEM["raw"]]},
+                {"Statement": "insert into \"t\" value {'sub': ?}", "Parameters": [ITEM["sub"]]},
+            ]
+        },
+        dynamodb.BULK,
+    ),
+    (
         "kinesis",
         "put_records",
         {
