@@ -151,10 +151,13 @@ class DynamodbSink(GuardedSink):
             return [some[i].place for i in refused]
 
         made = [*self._items_of(batch, items, "upserts", rejections)]
-        for refused in self._each(insert, [*requests(made, attrgetter("size"), BATCH_ITEMS_MAX, BATCH_BYTES_MAX)]):
-            rejections += [_not_taken(batch.table, "upserts", i) for i in refused]
-        looks = [made[begin : begin + READ_ITEMS_MAX] for begin in range(0, len(made), READ_ITEMS_MAX)]
-        self._each(lambda some: self._take_back(items, some), looks)
+        try:
+            for refused in self._each(insert, [*requests(made, attrgetter("size"), BATCH_ITEMS_MAX, BATCH_BYTES_MAX)]):
+                rejections += [_not_taken(batch.table, "upserts", i) for i in refused]
+        finally:
+            # Also where some were not taken: whoever comes next finds those that were, and does not look for them.
+            looks = [made[begin : begin + READ_ITEMS_MAX] for begin in range(0, len(made), READ_ITEMS_MAX)]
+            self._each(lambda some: self._take_back(items, some), looks)
         writes = [self._guarded(batch, items, "upserts", made, "Put", {"Item": made.item}) for made in late]
         self._write(batch, writes, rejections)
 
@@ -163,10 +166,12 @@ class DynamodbSink(GuardedSink):
         its item.)
         """
         memories = [self._control.deleted_key(items.name, made.key) for made in inserted]
-        known = self._control.sequences(memories)
-        for memory, made in zip(memories, inserted, strict=True) if known else ():
+        ids = [memory[ID]["S"] for memory in memories]
+        # Rows may have one key where a rule makes it: of a question there may be one.
+        known = self._control.sequences([*dict(zip(ids, memories, strict=True)).values()])
+        for id_, made in zip(ids, inserted, strict=True) if known else ():
             seq = made.item[self._target.sequence_attribute]
-            if known.get(memory[ID]["S"], -1) >= int(seq["N"]):
+            if known.get(id_, -1) >= int(seq["N"]):
                 same = {
                     "ConditionExpression": "#seq = :seq",
                     "ExpressionAttributeNames": {"#seq": self._target.sequence_attribute},
