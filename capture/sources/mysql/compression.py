@@ -143,18 +143,21 @@ def mariadb_unpacked(m: Packet, at: int, end: int, directory: str | None = None)
         raise ValueError("an event of an unknown compression")
     begin = at + 1 + (m[at] & 7)
     length = int.from_bytes(m[at + 1 : begin], "big")
+    unpacking = zlib.decompressobj()
     if isinstance(m, bytes) and length <= HELD_BYTES_MAX:
-        content = zlib.decompress(m[begin:end])
-        if len(content) != length:
+        # (A byte more than it says: of what is longer no more is unpacked.)
+        content = unpacking.decompress(m[begin:end], length + 1)
+        if len(content) != length or not unpacking.eof:
             raise ValueError(_OTHER_LENGTH)
         return content
-    unpacking = zlib.decompressobj()
     spool = Spool.make(directory)
     for piece in sliced(memoryview(m)[begin:end]) if isinstance(m, bytes) else m.pieces(begin, end - begin):
         rest: Buffer = piece
         while rest and not unpacking.eof:
             # Zeros shrink to a thousandth.
             spool.write([unpacking.decompress(rest, _PIECE_BYTES)])
+            if spool.size > length:
+                raise ValueError(_OTHER_LENGTH)
             rest = unpacking.unconsumed_tail
     spool.write([unpacking.flush()])
     if spool.size != length or not unpacking.eof:

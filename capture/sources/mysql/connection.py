@@ -254,6 +254,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection. May be called twice."""
         self.is_closed = True
+        self._large = None
         self._socket.close()
 
     # Log-in.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
 import zlib
 from struct import pack
 from typing import Any
@@ -16,7 +17,7 @@ from capture.sources.mysql.compression import mariadb_unpacked, payload_events
 from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.row_events import read_rows
 from capture.sources.mysql.versions import Resolved
-from runtime.spool import SpooledMessage, spooled
+from runtime.spool import Spool, SpooledMessage, spooled
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -207,6 +208,35 @@ def test_what_mariadb_compressed_is_unpacked_into_a_file_if_it_is_large(
     found = mariadb_unpacked(*packed(size))
     assert bytes(found) == content
     assert isinstance(found, SpooledMessage) is (in_file or size > 100)
-    for damaged in (packed(size + 1), packed(size, cut=2)):
+    for damaged in (packed(size + 1), packed(size - 1), packed(size, cut=2)):
         with pytest.raises((ValueError, zlib.error)):
             mariadb_unpacked(*damaged)
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize("length", [10, 101])
+def test_of_what_unpacks_to_more_than_it_says_no_more_is_kept(
+    in_file: bool, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "HELD_BYTES_MAX", 100)
+    monkeypatch.setattr(compression, "_PIECE_BYTES", 1_000)
+    made: list[Spool] = []
+    make = Spool.make
+
+    def make_known(directory: str | None) -> Spool:
+        made.append(make(directory))
+        return made[-1]
+
+    monkeypatch.setattr(Spool, "make", make_known)
+    message = b"\x84" + length.to_bytes(4, "big") + zlib.compress(bytes(50_000_000))
+    read = spooled(message, None) if in_file else message
+    made.clear()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="another length"):
+            mariadb_unpacked(read, 0, len(message))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_000_000
+    assert all(spool.size <= 1_000 for spool in made)
