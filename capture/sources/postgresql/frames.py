@@ -11,11 +11,16 @@ import psycopg
 from psycopg import pq
 
 from capture.sources.postgresql.connection import classified
+from runtime.clock import monotonic
 from runtime.spool import HELD_BYTES_MAX, SpooledMessage, spooled
 from schemas.large_values import Buffer
 from schemas.twin import built
 
 SWOLLEN_BYTES = 64 << 20
+RENEW_INTERVAL_S = 60.0
+"""How long a log's connection is kept at least whose memory could be given back: for another one the server decodes its
+log again from where its oldest open transaction began.
+"""
 
 
 class Filing:
@@ -25,6 +30,7 @@ class Filing:
         """They stand in temporary files there."""
         self._directory = directory
         self._message: SpooledMessage | None = None
+        self._began_at = monotonic()
         self.is_swollen = False
         """Whether the connection has had a message of so many bytes that the memory for them should be given back."""
 
@@ -42,6 +48,14 @@ class Filing:
         """Tell whether the connection is to be closed: libpq gives its buffer's memory back only with it."""
         is_swollen, self.is_swollen = self.is_swollen, False
         return is_swollen
+
+    def is_to_be_renewed(self, now: float) -> bool:
+        """Tell the same of a log's connection."""
+        return self.is_swollen and now - self._began_at >= RENEW_INTERVAL_S
+
+    def clear(self) -> None:
+        """Forget what came by a connection that is closed: there is another one."""
+        self._message, self.is_swollen, self._began_at = None, False, monotonic()
 
 
 def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:

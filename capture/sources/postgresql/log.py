@@ -133,7 +133,7 @@ class PostgresqlLog:
                 self._check(self._versions.oids())
             self._keep_alive(now, is_idle=not out)
             self._beat(out, now)
-            if self._filing.is_swollen and is_drained and not out and self._txn is None:
+            if self._filing.is_to_be_renewed(now) and is_drained and not out and self._txn is None:
                 self._begin_anew()
             if out or now >= deadline:
                 break
@@ -423,7 +423,7 @@ class PostgresqlLog:
 
     def _begin_anew(self) -> None:
         """Start the stream again behind the last transaction that ended, on another connection."""
-        self._filing.take_swollen()
+        self._filing.clear()
         self._relations.clear()
         self._resolved.clear()
         self._versions.start_stream()

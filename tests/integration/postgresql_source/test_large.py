@@ -82,6 +82,7 @@ def test_large_rows_of_the_log_are_in_files_and_its_connection_is_let_go_behind_
     source_database: Database, replication: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "SWOLLEN_BYTES", 20 * MIB)
+    monkeypatch.setattr(frames, "RENEW_INTERVAL_S", 0.0)
     source_database.execute(CREATE, "create table keyed (id int primary key, body text)")
     source_database.execute("alter table wide replica identity full")
     settings = reading.settings_for(source_database, replication)

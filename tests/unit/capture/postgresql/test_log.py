@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capture.sources.postgresql import frames
 from capture.sources.postgresql import log as reader_module
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.log import PostgresqlLog
@@ -82,6 +83,7 @@ class FakeRaw:
         if not self.messages:
             return 0, memoryview(b"")
         message = self.messages.pop(0)
+        # (Nothing, where it is empty: it has yet to arrive.)
         return len(message), memoryview(message)
 
 
@@ -297,6 +299,73 @@ def test_a_type_without_a_printer_turns_the_stream_to_text_where_it_stands(
         ("a", (99, "x")),
     ]
     assert [type(c) for c in changes if isinstance(c, Begin | Commit | SchemaChange)] == [Begin, SchemaChange, Commit]
+
+
+def test_a_large_message_of_a_stream_that_is_given_up_is_that_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "HELD_BYTES_MAX", 200)
+    odd = [("o", XMLISH, -1, False)]
+
+    class Turning(FakeStream):
+        def start(self, lsn: int, *, binary: bool) -> None:
+            value = wire.binary(b"\0") if binary else wire.text("odd")
+            self._log = [
+                (
+                    1000,
+                    [
+                        # (Nothing has arrived yet when it is looked for the first time.)
+                        b"",
+                        wire.begin(1000, 1),
+                        wire.relation(A, "a", COLUMNS),
+                        wire.relation(ODD, "odd", odd),
+                        wire.insert(ODD, wire.row(value)),
+                        wire.insert(A, _row(1, "large" * 50, binary=binary)),
+                        wire.insert(A, _row(2, binary=binary)),
+                        wire.commit(1000, 1008),
+                    ],
+                )
+            ]
+            super().start(lsn, binary=binary)
+
+    stream = Turning([], 2000)
+    changes = _read(_open(stream, Position(0)), 2000)
+    assert stream.starts == [(0, True), (0, False)]
+    assert list(_units(changes)) == [("odd", ("odd",)), ("a", (1, "large" * 50)), ("a", (2, "x"))]
+
+
+def test_a_connection_that_keeps_much_memory_is_let_go_where_it_is_quiet_but_not_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frames, "HELD_BYTES_MAX", 200)
+    monkeypatch.setattr(frames, "SWOLLEN_BYTES", 400)
+    now = 1000.0
+    for module in (reader_module, frames):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
+    stream = FakeStream([], 500)
+    log = _open(stream, Position(500))
+    large = [wire.relation(A, "a", COLUMNS), wire.insert(A, _row(1, "large" * 100))]
+    units: list[object] = []
+    for commit in (600, 700):
+        stream.raw.messages += [wire.begin(commit, commit), *large]
+        now += 2 * frames.RENEW_INTERVAL_S
+        # Within a transaction it is not quiet, however long nothing comes.
+        for _ in range(4):
+            units += _units(log.poll(0.0))
+        assert len(stream.starts) == (1 if commit == 600 else 2)
+        stream.raw.messages.append(wire.commit(commit, commit + 8))
+        for _ in range(4):
+            units += _units(log.poll(0.0))
+        assert stream.starts[-1] == (commit + 8, True)
+    assert len(stream.starts) == 3
+    stream.raw.messages += [wire.begin(800, 800), *large, wire.commit(800, 808)]
+    for _ in range(4):
+        units += _units(log.poll(0.0))
+    assert len(stream.starts) == 3, "it has just begun"
+    now += frames.RENEW_INTERVAL_S
+    for _ in range(4):
+        units += _units(log.poll(0.0))
+    assert stream.starts[3:] == [(808, True)], "once for a large message"
+    assert units == [("a", (1, "large" * 100))] * 3
+    log.close()
 
 
 def test_keepalives_are_answered_and_positions_confirmed() -> None:
