@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
@@ -129,26 +129,30 @@ def read_rows(
         m, at = mariadb_unpacked(m, at, end, directory), 0
         end = len(m)
     form, is_partial = resolved.form, kind == binlog.PARTIAL_UPDATE_ROWS
-    is_small = isinstance(m, bytes)
-    is_unread = form.is_for_twin or not is_small
-    if is_unread and not is_partial and all(form.is_whole(i) for i in (old, new) if i):
-        if isinstance(m, bytes):
+    if not is_partial and all(form.is_whole(image) for image in (old, new) if image):
+        if not isinstance(m, bytes):
+            return _unread(table, txn, form, form.cut_large(op, m, at, end))
+        if form.is_for_twin:
             changes = RowChanges(table, txn)
             changes.form, changes.messages = form, form.cut(op, m, at, end)
             return (changes,)
-        return [_unread(table, txn, form, message) for message in form.cut_large(op, m, at, end)]
-    before, after = resolved.rows(old, new, is_partial=is_partial)(m if isinstance(m, bytes) else bytes(m), at, end)
+    before, after = resolved.rows(old, new, is_partial=is_partial)(bytes(m), at, end)
     return (RowChanges(table, txn, [op] * len(before), before, after),)
 
 
-def _unread(table: TableSchema, txn: Transaction, form: ImageForm, message: Packet) -> RowChanges:
-    changes = RowChanges(table, txn)
-    changes.form = form
-    if isinstance(message, bytes):
-        changes.messages = [message]
-    else:
-        changes.filed = message
-    return changes
+def _unread(table: TableSchema, txn: Transaction, form: ImageForm, messages: Iterable[Packet]) -> list[RowChanges]:
+    """Return runs of changes: small ones together, of which an event may have very many, and each large one alone."""
+    runs: list[RowChanges] = []
+    for message in messages:
+        is_large = not isinstance(message, bytes)
+        if not runs or is_large or runs[-1].filed is not None:
+            runs.append(RowChanges(table, txn))
+            runs[-1].form = form
+        if isinstance(message, bytes):
+            runs[-1].messages.append(message)
+        else:
+            runs[-1].filed = message
+    return runs
 
 
 def make_whole(changes: RowChanges, complete: Callable[[RowChanges], None]) -> None:

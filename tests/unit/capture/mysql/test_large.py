@@ -137,6 +137,15 @@ def test_an_event_in_a_file_has_the_same_changes(op: str, resolved: Resolved, mo
     assert (skipped.count, skipped.ops) == (0, [])
 
 
+@pytest.mark.parametrize("op", "cud")
+def test_small_rows_of_an_event_in_a_file_are_one_run(op: str, resolved: Resolved) -> None:
+    event, table = _event(op), resolved.table
+    assert table is not None
+    (run,) = read_rows(resolved, table, KINDS[op], spooled(event, None), len(event), TXN)
+    assert (run.filed, len(run.messages)) == (None, 2 if op == "u" else 4)
+    assert _changes([run]) == _changes(read_rows(resolved, table, KINDS[op], event, len(event), TXN))
+
+
 @pytest.mark.parametrize("format_", Format)
 @pytest.mark.parametrize("op", "cud")
 @pytest.mark.parametrize("in_file", [False, True])
