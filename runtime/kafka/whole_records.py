@@ -45,6 +45,11 @@ SPOOLED_BYTES = 1 << 20
 
 _READ_PARTS = 8
 
+_ONE_BATCH: dict[str, Any] = {"max.partition.fetch.bytes": 1}
+"""Brokers send a batch all the same, which has one part. Allowed more they would send as many as fit, compressed: of
+some hundreds in a mebibyte all are unpacked at once.
+"""
+
 
 class WholeRecord:
     """A record with its whole value; otherwise the message."""
@@ -284,7 +289,7 @@ class _Parts:
 
     def _open(self) -> Consumer:
         fixed = {**FIXED, "error_cb": self._complaints}
-        properties = {**consumer_properties(self._kafka, DEFAULTS, fixed), **OVERRIDES}
+        properties = {**consumer_properties(self._kafka, DEFAULTS, fixed), **OVERRIDES, **_ONE_BATCH}
         try:
             return Consumer(properties, logger=library_logger(properties))
         except (ValueError, TypeError) as error:

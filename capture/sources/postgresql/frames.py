@@ -81,12 +81,12 @@ def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max:
 
 
 def _take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:
-    size = 1
+    size, held_max = 1, HELD_BYTES_MAX
     while count_max > 0 and bytes_max > 0:
         size, data = connection.get_copy_data(1)
         if size <= 0:
             break
-        if size > HELD_BYTES_MAX:
+        if size > held_max:
             filing.put(data)
             break
         out.append(bytes(data))
