@@ -23,8 +23,8 @@ SIZE_MIB = int(os.environ.get("SIZE") or 0)
 KIND = os.environ.get("KIND") or "bytes"
 SOURCE = os.environ.get("SOURCE") or "postgresql"
 TARGET = os.environ.get("TARGET") or "postgresql"
-TIMES_MAX = {"loader": 6, "capture": 6, "apply": 5}
-"""A process takes at most so many times the value, beside what it takes without."""
+TIMES_MAX = {"loader": 3, "capture": 3, "apply": 0}
+"""A process takes at most so many times the value, beside what it takes without; of MySQL and MariaDB pieces alone."""
 FIXED_MIB = 200
 LOOK_S = 0.2
 PIECE = 64
@@ -62,7 +62,8 @@ def test_memory_is_a_few_times_the_value(
             {"source": SOURCE, "target": TARGET, "kind": KIND, "mib": SIZE_MIB, "seconds": took, "memory_mib": most}
         )
     )
-    assert all(used < FIXED_MIB + TIMES_MAX[name] * SIZE_MIB for name, used in most.items()), most
+    times_max = TIMES_MAX if SOURCE == "postgresql" else dict.fromkeys(TIMES_MAX, 0)
+    assert all(used < FIXED_MIB + times_max[name] * SIZE_MIB for name, used in most.items()), most
 
 
 def _database(

@@ -87,7 +87,7 @@ def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
 def copy_rows(
     connection: psycopg.Connection[tuple[object, ...]], statement: str, filing: Filing | None = None
 ) -> Iterator[bytes | SpooledMessage]:
-    """Run a binary `copy … to stdout` and yield its tuples; large ones are in files then. Raises by kind.
+    """Run a binary `copy … to stdout` and yield its tuples; large ones in files, with `filing`. Raises by kind.
 
     The server sends one tuple in each message, with the header before the first (`copyto.c`).
     """
@@ -97,12 +97,11 @@ def copy_rows(
     result = raw.get_result()
     if result is None or result.status != pq.ExecStatus.COPY_OUT:
         raise _ended(raw, result)
-    filing = filing or Filing(None)
     messages: list[bytes] = []
     is_first, state = True, 1
     while state >= 0:
         state = take(raw, messages, TAKEN_MAX, TAKEN_BYTES_MAX, filing)
-        large = filing.pop()
+        large = filing.pop() if filing is not None else None
         if is_first and (messages or large is not None):
             is_first = False
             first = messages[0] if messages else large

@@ -58,9 +58,9 @@ class Filing:
         self._message, self.is_swollen, self._began_at = None, False, monotonic()
 
 
-def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:
+def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing | None) -> int:
     """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes, or a large
-    one has come, which is put into `filing`: the driver has it twice at that moment.
+    one has come, which is put into `filing`, if there is one: the driver has it twice at that moment.
 
     Return a number greater than 0, if there may be more; 0, if nothing more has arrived; -1 where the copy has ended.
     Raises SOURCE_CONNECTION: no memory for a message, or no copy.
@@ -69,19 +69,22 @@ def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max:
     # A closed connection has no address: then the driver raises what it has to say.
     is_ours = frames is not None and isinstance(connection, pq.PGconn)
     address = connection.pgconn_ptr if is_ours else None  # type: ignore[attr-defined]  # psycopg's protocol lacks it
+    held_max, filing = (sys.maxsize, Filing(None)) if filing is None else (HELD_BYTES_MAX, filing)
     size: int
     with classified("taking the server's messages"):
         if frames is None or address is None:
-            size = _take(connection, out, count_max, bytes_max, filing)
+            size = _take(connection, out, count_max, bytes_max, held_max, filing)
         else:
-            size = frames.take(address, out, count_max, bytes_max, HELD_BYTES_MAX, filing.put)
+            size = frames.take(address, out, count_max, bytes_max, held_max, filing.put)
         if size < -1:
             raise psycopg.OperationalError(connection.get_error_message())
     return size
 
 
-def _take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:
-    size, held_max = 1, HELD_BYTES_MAX
+def _take(
+    connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, held_max: int, filing: Filing
+) -> int:
+    size = 1
     while count_max > 0 and bytes_max > 0:
         size, data = connection.get_copy_data(1)
         if size <= 0:

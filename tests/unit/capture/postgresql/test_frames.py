@@ -72,7 +72,6 @@ def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
         monkeypatch.setattr(pq, "PGconn", Connection)
         out = [b"before"]
         try:
-            filing = filing or frames.Filing(None)
             state = frames.take(cast("pq.abc.PGconn", connection), out, count_max, bytes_max, filing)
         finally:
             assert not library.held
@@ -104,6 +103,7 @@ def test_a_large_message_is_put_into_a_file_and_nothing_is_taken_behind_it(
     assert (bytes(large), filing.pop(), filing.take_swollen()) == (b"larger as", None, False)
     assert take(connection, 100, 100, filing)[1] == [b"b" * 8]
     assert bytes(filing.pop() or b"") == b"much larger, too"
+    assert take(Connection([b"larger as", b"a", 0]), 100, 100) == (0, [b"larger as", b"a"]), "none was asked for"
     # Once the connection is to be closed for the memory that libpq keeps.
     assert (filing.take_swollen(), filing.take_swollen()) == (True, False)
 
@@ -115,7 +115,7 @@ def test_what_a_full_disk_says_is_said(take: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(frames, "HELD_BYTES_MAX", 8)
     monkeypatch.setattr(frames, "spooled", full)
     with pytest.raises(TailraceError, match="no room"):
-        take(Connection([b"larger as"]), 100, 100)
+        take(Connection([b"larger as"]), 100, 100, frames.Filing(None))
 
 
 def test_another_libpq_than_the_drivers_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
