@@ -45,7 +45,7 @@ class Origin(NamedTuple):
     lsn: int | None = None
     """Its place in the source's log, where the engine has such numbers."""
     op: str = ""
-    """What was done, as envelopes say it; empty for items of a `sequence`, which say it themselves."""
+    """What was done, as envelopes say it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A batch ends, for a partition, at a cut: a truncate, or a hold that something la
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby, repeat
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 from apply.batching.batch import Batch, Cut, Record, Segment, by_partition
@@ -315,6 +315,8 @@ class BatchBuilder:
             return Cut(records[0].offset(), error=unfit)
         staging = self._stagings.of(decoder)
         changes = decoder.decode_many(values) if staging is None else decoder.staged(values, staging.form)
+        # Here already: where one cannot be read, none of the run is taken in.
+        origins = self._origins_of(decoder, partition, records, [c[0] for c in changes]) if self._origins else []
         ops = {change[0] for change in changes}
         version = decoder.table.version
         cut: Cut | None = None
@@ -325,12 +327,13 @@ class BatchBuilder:
             last = max(i for i, change in enumerate(changes) if change[0] == "t")
             self._truncate(partition, records[last].offset(), self._catalog.sequence(decoder, records[last]), version)
             records, changes, values = records[last + 1 :], changes[last + 1 :], values[last + 1 :]
+            origins = origins[last + 1 :]
             ops = {change[0] for change in changes}
         elif "t" in ops:
             at = next(i for i, change in enumerate(changes) if change[0] == "t")
             sequence = self._catalog.sequence(decoder, records[at])
             cut = Cut(records[at].offset(), truncate=sequence, version=version)
-            records, changes, values = records[:at], changes[:at], values[:at]
+            records, changes, values, origins = records[:at], changes[:at], values[:at], origins[:at]
             ops = {change[0] for change in changes}
         if not records or self._truncates_met.get(partition) != self._truncates.get(topic):
             # Nothing is left, or it precedes a truncate that stands further on in this partition.
@@ -340,13 +343,9 @@ class BatchBuilder:
         segment.net.add(keys, changes, ops, () if staging is None else values)
         if segment.net.sequential:
             segment.records.extend(records)
-        if self._origins:
-            is_kept = segment.net.sequential
-            origins = self._origins_of(decoder, partition, records, [] if is_kept else [c[0] for c in changes])
-            if is_kept:
-                segment.places += origins
-            else:
-                segment.latest.update(zip(keys, origins, strict=True))
+            segment.places += origins
+        elif self._origins:
+            segment.latest.update(zip(keys, origins, strict=True))
         if segment.course is not None and self.boundaries is not None:
             segment.read_key = decoder.decode_key
             begin = self.boundaries.of(partition, decoder.table) if is_judged else NEVER
@@ -361,12 +360,12 @@ class BatchBuilder:
     def _origins_of(
         self, decoder: Decoder, partition: TopicPartition, records: list[Record], ops: Sequence[str]
     ) -> list[Origin]:
-        """Return where records of a partition come from; without `ops` it is not said what was done."""
+        """Return where records of a partition come from, and what was done. Raises DECODE."""
         facts = decoder.facts_many([record.value() for record in records])
         # A foreign writer's records bear no commit sequence: the catalogue knows another number that grows.
         return [
             Origin(partition, record.offset(), seq or self._catalog.sequence(decoder, record), us, txid, lsn, op)
-            for record, (seq, _, us, txid, lsn, _, _), op in zip(records, facts, ops or repeat(""), strict=False)
+            for record, (seq, _, us, txid, lsn, _, _), op in zip(records, facts, ops, strict=True)
         ]
 
     def _truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:

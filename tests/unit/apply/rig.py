@@ -89,7 +89,10 @@ class PlainDecoder:
     def facts(self, value: bytes) -> Facts:
         if value[1:] == b"broken":
             raise TailraceError(ErrorKind.DECODE, "a broken record")
-        return Facts(pickle.loads(value[1:])[0], 0, 0, None, None, "false", 1)
+        seq = pickle.loads(value[1:])[0]
+        if seq is None:
+            raise TailraceError(ErrorKind.DECODE, "a record without a source")
+        return Facts(seq, 0, 0, None, None, "false", 1)
 
     def facts_many(self, values: list[bytes]) -> list[Facts]:
         return [*map(self.facts, values)]

@@ -202,3 +202,17 @@ def test_partitions_of_different_moments_are_refused(tmp_path: Path) -> None:
 def test_what_does_not_go_together_is_refused(more: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="preserve_transactions"):
         Directory(tmp_path, **more)
+
+
+def test_a_record_whose_source_cannot_be_read_lets_those_before_it_be_written_once(tmp_path: Path) -> None:
+    rig = Rig([SEATS], partition_count=1)
+    bad = b"\1" + pickle.dumps((None, "c", None, ("x", None, 5)))
+    for number in range(10):
+        rig.topics.put(SEATS, "c", None, ("x", None, number), raw=bad if number == 5 else None)
+    section = {"engine": "files", "directory": str(tmp_path), "cdc_max_batch_interval": 1}
+    sink = RowFilesSink(DirectoryStore(tmp_path), FilesTarget.model_validate(section))
+    member = rig.member(Policies(decode="skip"), take_all=True, other=sink, limits=Limits(batch_rows=100))
+    member.applier.writer.patient = False
+    rig.settle(member, steps=50)
+    rows = [line for path in tmp_path.rglob("*.csv") for line in path.read_text().splitlines()]
+    assert sorted(int(row.rpartition(",")[2]) for row in rows) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
