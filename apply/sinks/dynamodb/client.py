@@ -42,8 +42,10 @@ BUSY = frozenset(
 "Cancellation reason codes"."""
 
 _NOTHING: list[dict[str, Any]] = [{}]
+_STATEMENT = [{"Statement": "-"}]
 BULK = {
     "TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING),
+    "BatchExecuteStatement": aws.Stand("Statements", lambda _: _STATEMENT),
     "BatchWriteItem": aws.Stand("RequestItems", lambda tables: dict.fromkeys(tables, _NOTHING)),
     "BatchExecuteStatement": aws.Stand("Statements", lambda _: [{"Statement": "-"}]),
 }

@@ -158,7 +158,7 @@ class DynamodbSink(GuardedSink):
             # Also where some were not taken: whoever comes next finds those that were, and does not look for them.
             looks = [made[begin : begin + READ_ITEMS_MAX] for begin in range(0, len(made), READ_ITEMS_MAX)]
             self._each(lambda some: self._take_back(items, some), looks)
-        writes = [self._guarded(batch, items, "upserts", made, "Put", {"Item": made.item}) for made in late]
+        writes = [self._guarded(batch, items, "upserts", each, "Put", {"Item": each.item}) for each in late]
         self._write(batch, writes, rejections)
 
     def _take_back(self, items: Items, inserted: Sequence[_Made]) -> None:

@@ -24,7 +24,12 @@ TARGET = DynamodbTarget.model_validate(
         "secret_access_key": "secret",
     }
 )
-ITEM = {"id": {"N": "1"}, "word": {"S": 'ü"\n'}, "raw": {"B": b"\0\xff"}, "sub": {"M": {"yes": {"BOOL": True}}}}
+ITEM: dict[str, dict[str, Any]] = {
+    "id": {"N": "1"},
+    "word": {"S": 'ü"\n'},
+    "raw": {"B": b"\0\xff"},
+    "sub": {"M": {"yes": {"BOOL": True}}},
+}
 PUT = {"TableName": "t", "Item": ITEM, "ConditionExpression": "attribute_not_exists(id)"}
 REQUESTS: list[tuple[str, str, dict[str, Any], Mapping[str, aws.Stand]]] = [
     (
