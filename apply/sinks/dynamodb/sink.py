@@ -190,14 +190,15 @@ class DynamodbSink(GuardedSink):
                 continue
             try:
                 known = items.attributes(row)
+                item = items.item(known)
+                item.update(key)
+                item[attribute] = {"N": str(sequence_of(batch, kind, i))}
+                size = item_size(item)
             except ValueError as error:
-                # Of a text that is no JSON the parser quotes nothing but the place.
+                # Of a text that is no JSON the parser quotes nothing but the place; of one that is no Unicode, half
+                # of a surrogate pair in a document, the size tells.
                 rejections.append(rejection(batch.table, kind, i, str(error)))
                 continue
-            item = items.item(known)
-            item.update(key)
-            item[attribute] = {"N": str(sequence_of(batch, kind, i))}
-            size = item_size(item)
             if _fits(batch.table, kind, i, size, rejections):
                 yield _Made(i, key, known, item, size)
 

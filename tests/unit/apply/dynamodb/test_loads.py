@@ -15,6 +15,7 @@ from apply.sinks.dynamodb.sink import DynamodbSink
 from runtime import clock
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import TailraceError
+from schemas.mappings.object_rule import ObjectMappingRule
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import ORDERS
 
@@ -175,3 +176,30 @@ def test_rows_are_put_one_by_one_where_statements_are_not_taken(
     service.loaded.clear()
     assert sink.apply(fresh(sink, 1)) == []
     assert sorted(map(int, service.loaded)) == [*range(BATCH_ITEMS_MAX)]
+
+
+def test_a_document_that_no_attribute_can_be_is_the_rows_own_matter(service: Service) -> None:
+    """Half of a surrogate pair: JSON may be written with one, and PostgreSQL's `json` keeps it."""
+    mapping = {
+        "target-attribute-name": "doc",
+        "attribute-type": "document",
+        "attribute-sub-type": "json",
+        "value": "${status}",
+    }
+    rule = {
+        "rule-type": "object-mapping",
+        "rule-id": "1",
+        "rule-name": "doc",
+        "rule-action": "map-record-to-record",
+        "object-locator": {"schema-name": "public", "table-name": "orders"},
+        "target-table-name": "public.orders",
+        "mapping-parameters": {"attribute-mappings": [mapping], "partition-key-name": "id"},
+    }
+    target = DynamodbTarget.model_validate({"engine": "dynamodb"})
+    sink = DynamodbSink("shop", "items", target, [ObjectMappingRule.model_validate(rule)])
+    sink._client._made = service
+    rows = [(1, '{"a": "\\ud800"}', None), (2, '{"a": "b"}', None)]
+    rejected = sink.apply(Giver().given(TableBatch(ORDERS, upserts=[*rows], fresh=True), sink.capabilities))
+    assert [(rejection.kind, rejection.index) for rejection in rejected] == [("upserts", 0)]
+    assert service.loaded == ["2"]
+    sink.close()
