@@ -47,7 +47,6 @@ BULK = {
     "TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING),
     "BatchExecuteStatement": aws.Stand("Statements", lambda _: _STATEMENT),
     "BatchWriteItem": aws.Stand("RequestItems", lambda tables: dict.fromkeys(tables, _NOTHING)),
-    "BatchExecuteStatement": aws.Stand("Statements", lambda _: [{"Statement": "-"}]),
 }
 
 STALE = "ConditionalCheckFailed"
