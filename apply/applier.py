@@ -88,7 +88,7 @@ class Applier:
         self.trouble: TailraceError | None = None
         """What is being waited out; None while all is well."""
         self._executor, self._backoff = executor, backoff
-        self._limits, self._monotonic = limits, monotonic
+        self._limits, self._room, self._monotonic = limits, Room(limits), monotonic
         self._group, self._unclaimed = GroupOffsets(), set[TopicPartition]()
         self._future: Future[Outcome] | None = None
         # Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once.
@@ -97,7 +97,6 @@ class Applier:
         self.claims = Claims(writer.sink, self.builder.clean, self.cursors.ahead)
         self._touched, self._retry_at, self._fences = set[TopicPartition](), 0.0, 0
         self._congested_since: float | None = None
-        self._room = Room(limits)
 
     @property
     def idle(self) -> bool:
@@ -243,13 +242,14 @@ class Applier:
         if batch.next or self._future is not None or (self.writer.is_open and not self.writer.gathering):
             self._consume(room, BUSY_WAIT_S)
             return
-        # The first record is not kept waiting for a second one longer than the linger says.
-        if self._consume(1, HELD_WAIT_S if self.holds.by_partition or not self.healthy else IDLE_WAIT_S) and room > 1:
+        # The first record is not kept waiting for a second one longer than the linger says; it may fill a batch.
+        wait_s = HELD_WAIT_S if self.holds.by_partition or not self.healthy else IDLE_WAIT_S
+        if self._consume(1, wait_s) and room > 1 and not self._full():
             self._consume(min(room, self._limits.linger_rows) - 1, self._limits.linger_s)
 
     def _consume(self, max_records: int, timeout_s: float) -> bool:
         self._touched.clear()
-        bytes_max = self._room.bytes_left(self.builder.batch)
+        bytes_max = self._room.bytes_left(self.builder.batch) if self.order.ready else self._limits.batch_bytes
         records = list(self.consumer.consume(max_records, timeout_s, bytes_max=bytes_max))
         self._more = len(records) == max_records > 1 or sum(map(size_of, records)) >= bytes_max
         if void := self.cursors.seeks.keys() | self._unclaimed | self._touched:

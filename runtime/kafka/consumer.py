@@ -36,7 +36,8 @@ partition the last ones."""
 NO_NOTES: Mapping[Partition, str] = {}
 REQUEST_TIMEOUT_S = 30.0
 SLICE_RECORDS = 100
-"""So many records are asked for at once where their bytes are bounded: the grain of that bound."""
+"""So many records at most are asked for at once where their bytes are bounded: the grain of that bound, while it is
+not known how large they are."""
 LEAVE_TIMEOUT_S = 10.0
 
 DEFAULTS: dict[str, Any] = {
@@ -148,19 +149,22 @@ class GroupConsumer:
         With `bytes_max` it stops after the records that reach so many bytes of values. Raises the classified error
         that a partition or the group met; records fetched beside it are lost to this call: go on from known offsets.
         """
-        if bytes_max is None:
-            return self._consume(max_records, timeout_s)
         deadline = clock.monotonic() + timeout_s
         messages: list[Message] = []
-        size = 0
-        while len(messages) < max_records and size < bytes_max:
-            wanted = min(SLICE_RECORDS, max_records - len(messages))
-            more = self._consume(wanted, max(0.0, deadline - clock.monotonic()))
+        size = largest = 0
+        while max_records > 0 and (bytes_max is None or size < bytes_max):
+            wanted = max_records
+            if bytes_max is not None:
+                wanted = min(wanted, SLICE_RECORDS, (bytes_max - size) // max(1, largest) + 1)
+            more, count = self._consume(wanted, max(0.0, deadline - clock.monotonic()))
             messages += more
-            size += sum(map(len, more))
-            if len(more) < wanted:
-                # No more came in time; or an end was met, which somebody may wait for.
+            if count < wanted:
                 break
+            # Ends that were met count, too: somebody may wait for them.
+            max_records -= count
+            sizes = list(map(len, more))
+            size += sum(sizes)
+            largest = max(largest, *sizes, 0)
         return messages
 
     def assignment(self) -> list[Partition]:
@@ -290,9 +294,11 @@ class GroupConsumer:
         self._consumer.close()
         self._raise_failure()
 
-    def _consume(self, max_records: int, timeout_s: float) -> list[Message]:
+    def _consume(self, max_records: int, timeout_s: float) -> tuple[list[Any], int]:
+        """Return records, and how many messages came: fewer than asked for where it is no use to ask again at once."""
         messages: list[Message] = self._call("consuming", self._consumer.consume, max_records, timeout_s)
         self._raise_failure()
+        count = len(messages)
         failed = [m for m in messages if m.error() is not None]
         if failed:
             for message in failed:
@@ -301,13 +307,13 @@ class GroupConsumer:
         if not messages and self._complaints.fatal is not None:
             raise classify(self._complaints.fatal, "consuming")
         if self._whole is None:
-            return messages
+            return messages, count
         whole, again = self._whole(messages)
         left: dict[Partition, int] = {}
         for message in again:
             left.setdefault(_partition(message), message.offset() or 0)
         self.seek(left)
-        return whole
+        return whole, 0 if left else count
 
     def _on_error(self, message: Message) -> None:
         error = message.error()

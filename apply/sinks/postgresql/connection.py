@@ -187,8 +187,9 @@ class Link(RelationalLink):
             for piece in gathered(streamed(pieces, self._values)):
                 view = memoryview(piece)
                 for start in range(0, len(view), _COPY_BLOCK_BYTES):
-                    copy.write(view[start : start + _COPY_BLOCK_BYTES])
+                    # Before the next one: the last one goes out with the end of the copy.
                     self._await_sent()
+                    copy.write(view[start : start + _COPY_BLOCK_BYTES])
 
     def _await_sent(self) -> None:
         """Wait until the server has taken what was written: libpq would keep any amount of it."""

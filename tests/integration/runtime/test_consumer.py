@@ -200,10 +200,25 @@ def test_the_bound_of_bytes_ends_a_batch(kafka_server: KafkaAddress, topic: str,
     deadline = time.monotonic() + DEADLINE_S
     while seen < 5000:
         assert time.monotonic() < deadline
-        batch = consumer.consume(5000, 0.5, bytes_max=100_000)
-        # A slice of 100 records is the grain of the bound.
-        assert sum(map(len, batch)) <= 110_000
+        batch = consumer.consume(5000, 0.5, bytes_max=99_050)
+        assert sum(map(len, batch)) <= 99_100
         seen += len(batch)
+
+
+def test_a_bound_of_bytes_ends_no_wait_where_ends_of_partitions_are_met(
+    kafka_server: KafkaAddress, replication: str
+) -> None:
+    topic = f"{replication}.wide"
+    Topics(kafka_server.settings).ensure([TopicSpec(topic, partitions=300)])
+    consumer = GroupConsumer(kafka_server.settings, f"{replication}.group")
+    consumer.assign({(topic, n): 0 for n in range(300)})
+    start = time.monotonic()
+    while time.monotonic() < start + DEADLINE_S and len(consumer.eof) < 300:
+        begin = time.monotonic()
+        assert consumer.consume(5000, 2.0, bytes_max=1 << 20) == []
+        assert time.monotonic() >= begin + 1.9
+    assert len(consumer.eof) == 300
+    consumer.close()
 
 
 def test_records_that_retention_removed_before_they_were_read_are_an_error_and_no_jump(

@@ -47,6 +47,42 @@ def test_a_batch_holds_as_much_as_settings_let_it(apply: dict[str, int]) -> None
     assert len(batches) >= (29 if "batch_rows" in apply else 9)
 
 
+def test_a_record_that_fills_a_batch_is_alone_in_it() -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    member = rig.member(take_all=True, limits=_limits(linger_ms=0, batch_bytes=65_536))
+    counts: list[int] = []
+    member.applier.on_written = lambda outcome: counts.append(outcome.batch.row_count)
+    for number in range(10):
+        rig.topics.put(ORDERS, "c", None, (number, "x" * 100_000, None))
+    rig.settle(member)
+    assert counts == [1] * 10
+
+
+def test_what_a_mark_waits_for_is_asked_for_at_full_size_however_full_the_batch_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    rig.topics.begin_marks()
+    member = rig.member(take_all=True, by_commit=True, limits=_limits(linger_ms=0, batch_bytes=65_536))
+    asked: list[int] = []
+    fullest = [0]
+    consume = member.consumer.consume
+
+    def listen(max_records: int, timeout_s: float, *, bytes_max: int) -> Any:
+        if not member.applier.order.ready:
+            asked.append(bytes_max)
+            fullest.append(member.applier.builder.batch.byte_count)
+        return consume(max_records, timeout_s, bytes_max=bytes_max)
+
+    monkeypatch.setattr(member.consumer, "consume", listen)
+    for number in range(200):
+        rig.topics.put(ORDERS, "c", None, (number, "x" * 3000, None))
+    rig.topics.put_mark(whole=True)
+    rig.settle(member)
+    assert max(fullest) > 65_536
+    assert set(asked) == {65_536}
+
+
 def test_a_batch_waits_for_more_as_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig([ORDERS], partition_count=1)
     member = rig.member(take_all=True, limits=_limits(linger_ms=3000, linger_rows=50))
