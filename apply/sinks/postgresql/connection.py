@@ -184,8 +184,8 @@ class Link(RelationalLink):
     def copy(self, statement: str, pieces: Iterable[bytes]) -> None:
         """Run a `copy … from stdin` with the whole input in pieces: a large one is not copied once more."""
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for piece in gathered(streamed(pieces, self._values)):
-                view = memoryview(piece)
+            for piece in gathered(streamed(pieces, self._values) if self._values else pieces):
+                view = memoryview(piece) if len(piece) > _COPY_BLOCK_BYTES else piece
                 for start in range(0, len(view), _COPY_BLOCK_BYTES):
                     # Before the next one: the last one goes out with the end of the copy.
                     self._await_sent()
