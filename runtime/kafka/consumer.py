@@ -146,25 +146,25 @@ class GroupConsumer:
     def consume(self, max_records: int, timeout_s: float, *, bytes_max: int | None = None) -> list[Message]:
         """Return up to `max_records` records: as many as come within `timeout_s`, or none.
 
-        With `bytes_max` it stops after the records that reach so many bytes of values. Raises the classified error
-        that a partition or the group met; records fetched beside it are lost to this call: go on from known offsets.
+        With `bytes_max` it stops about where the values reach so many bytes. Raises the classified error that a
+        partition or the group met; records fetched beside it are lost to this call: go on from known offsets.
         """
         deadline = clock.monotonic() + timeout_s
         messages: list[Message] = []
-        size = largest = 0
+        size = 0
         while max_records > 0 and (bytes_max is None or size < bytes_max):
             wanted = max_records
             if bytes_max is not None:
-                wanted = min(wanted, SLICE_RECORDS, (bytes_max - size) // max(1, largest) + 1)
+                # The next ones are about as large as those before.
+                fitting = (bytes_max - size) * len(messages) // size + 1 if size else SLICE_RECORDS
+                wanted = min(wanted, SLICE_RECORDS, fitting)
             more, count = self._consume(wanted, max(0.0, deadline - clock.monotonic()))
             messages += more
             if count < wanted:
                 break
             # Ends that were met count, too: somebody may wait for them.
             max_records -= count
-            sizes = list(map(len, more))
-            size += sum(sizes)
-            largest = max(largest, *sizes, 0)
+            size += sum(map(len, more))
         return messages
 
     def assignment(self) -> list[Partition]:
