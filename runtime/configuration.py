@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from schemas.endpoint_settings.endpoint import is_stated
+from schemas.endpoint_settings.attributes import is_like
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings, parse
 
@@ -54,18 +54,25 @@ def resolve(document: Any, directory: Path, environment: Mapping[str, str]) -> A
 def read_json(path: Path, what: str) -> Any:
     """Return a document of AWS DMS (JSON), unchecked. Raises CONFIGURATION where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return _json(path.read_text(encoding="utf-8-sig"), f"{what} {path}")
     except OSError as error:
         message = f"cannot read the {what} {path}: {error.strerror}"
         raise TailraceError(ErrorKind.CONFIGURATION, message) from error
-    except ValueError as error:
-        where = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        message = f"the {what} {path} are no JSON document{where}"
-        raise TailraceError(ErrorKind.CONFIGURATION, message) from error
+    except UnicodeDecodeError as error:
+        raise TailraceError(ErrorKind.CONFIGURATION, f"the {what} {path} are no JSON document") from error
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        message = f"the {what} are no JSON document in line {error.lineno}, column {error.colno}"
+        # Not chained: the error holds the text, and secrets may be in it.
+        raise TailraceError(ErrorKind.CONFIGURATION, message) from None
 
 
 _DOCUMENTS = {"mappings": "table mappings", "settings": "task settings", "endpoint_settings": "endpoint settings"}
-"""What may stand as a path in the place of a document, and how it is called."""
+"""What may stand as a path, or as its text, in the place of a document, and how it is called."""
 
 
 def _with_documents(document: Any, directory: Path) -> Any:
@@ -85,10 +92,17 @@ def _read_in(section: Any, directory: Path) -> Any:
     if not isinstance(section, dict):
         return section
     return section | {
-        name: read_json(directory / Path(section[name]).expanduser(), what)
+        name: _read_document(section[name], directory, what)
         for name, what in _DOCUMENTS.items()
-        if isinstance(section.get(name), str) and not is_stated(section[name])
+        # Extra connection attributes are a text that is no JSON; what looks like them elsewhere is a path.
+        if isinstance(section.get(name), str) and not (name == "endpoint_settings" and is_like(section[name]))
     }
+
+
+def _read_document(text: str, directory: Path, what: str) -> Any:
+    if text.lstrip().startswith(("{", "[", '"')):
+        return _json(text, what)
+    return read_json(directory / Path(text).expanduser(), what)
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,8 +1,8 @@
 """Extra connection attributes of AWS DMS: `name=value;name=value`, as they are written and as DMS shows them.
 
 Nothing escapes a semicolon. Behind a script's name what does not look like an attribute is the script's next statement.
-Two of
-them in a row, behind a name that has no value yet, are a value and its end: so DMS shows a delimiter that is one.
+Two semicolons in a row, behind a name that has no value yet, are a value and its end: so DMS shows a delimiter that is
+one.
 """
 
 from __future__ import annotations
@@ -31,5 +31,7 @@ def parse(text: str) -> list[tuple[str, str]]:
 
 
 def is_like(text: str) -> bool:
-    """Tell whether a text is such attributes, not JSON and not the name of a file."""
-    return _ATTRIBUTE.fullmatch(text.partition(";")[0]) is not None
+    """Tell whether a text is such attributes, well written or not: not JSON, and not the name of a file."""
+    if text.lstrip().startswith(("{", "[", '"')):
+        return False
+    return _ATTRIBUTE.fullmatch(text.partition(";")[0]) is not None or (";" in text and "=" in text)

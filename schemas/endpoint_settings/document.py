@@ -87,10 +87,12 @@ def _meant(
     stated: dict[str, str] = {}
     problems: list[str] = []
     values: dict[str, dict[str, Any]] = {}
-    for name, value, is_shared in statements:
+    for name, value, is_shared, behind in statements:
         key = group.find(name)
         if key is None:
-            if not is_shared or value not in (None, "", {}, [], "none"):
+            if behind:
+                problems.append(f"{behind}: behind it stands no setting; a value with semicolons cannot stand there")
+            elif not is_shared or value not in (None, "", {}, [], "none"):
                 problems.append(_unknown(name, group, is_shared=is_shared))
         elif key.states(value):
             stated[key.name] = str(key.standing)

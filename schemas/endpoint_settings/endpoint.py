@@ -32,6 +32,8 @@ class Statement(NamedTuple):
     value: Any
     is_shared: bool = False
     """Whether it is one of the endpoint's own, which engines need not have."""
+    behind: str = ""
+    """The secret before it, of extra connection attributes: what looks like a name may be the rest of its value."""
 
 
 class Opened(NamedTuple):
@@ -147,11 +149,6 @@ def engine_of(section: Mapping[str, Any], role: Role) -> Any:
         return "postgresql"
 
 
-def is_stated(text: str) -> bool:
-    """Tell whether a text is a document, or extra connection attributes, and not the path of one."""
-    return text.lstrip().startswith(("{", "[")) or attributes.is_like(text)
-
-
 def _read(document: Any) -> Any:
     if not isinstance(document, str):
         return document
@@ -198,6 +195,9 @@ def _is_group(name: Any, value: Any) -> bool:
 
 def _attributes(text: Any) -> list[Statement]:
     try:
-        return [Statement(name, value) for name, value in attributes.parse(str(text))]
+        found = attributes.parse(str(text))
     except ValueError as error:
         raise ValueError(f"{ATTRIBUTES}: {error}") from None
+    before = ["", *(name for name, _ in found)]
+    secrets = [name if name.lower().endswith("password") else "" for name in before]
+    return [Statement(name, value, behind=secret) for (name, value), secret in zip(found, secrets, strict=False)]

@@ -48,7 +48,9 @@ class EndpointKey:
 
 def plain(value: Any) -> Any:
     """Return a value as it compares: texts of flags, as extra connection attributes have them, are flags."""
-    text = value.strip().lower() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
     return {"true": True, "y": True, "yes": True, "false": False, "n": False, "no": False}.get(text, text)
 
 

@@ -310,6 +310,8 @@ PG = {"user": "u", "database": "d"}
         ("initstmt=SET NAMES latin1", {"engine": "mysql", "user": "u"}, "Initstmt: @`set foreign"),
         ("afterConectScript=x", PG, "afterConectScript: unknown setting; did you mean AfterConnectScript?"),
         ("bucketName=lake;oops", {"engine": "s3"}, "Attributes: behind bucketName stands what is no NAME=VALUE"),
+        ("password=p;Rest=1", PG, "password: behind it stands no setting"),
+        ({"SecretsManagerSecretId": ["arn"]}, {"database": "d"}, "SecretsManagerSecretId: @say `user`"),
         ({"AuthenticationMethod": "iam"}, PG, "AuthenticationMethod: @give `password`"),
         ({"DatabaseMode": "babelfish"}, PG, "DatabaseMode: @Babelfish"),
     ],
@@ -363,3 +365,28 @@ def test_a_path_stands_for_a_document_in_sources_and_targets(tmp_path: Path) -> 
     (tmp_path / "endpoints.json").unlink()
     with pytest.raises(TailraceError, match="cannot read the endpoint settings"):
         load(tmp_path / "shop.yaml", {})
+
+
+def test_a_document_may_be_a_text_and_a_path_may_have_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / "env=prod").mkdir()
+    (tmp_path / "env=prod" / "settings.json").write_text(json.dumps({"ChangeProcessingTuning": {}}))
+    section = {"endpoint_settings": json.dumps(json.dumps({"ServerName": "db"})), "user": "u", "database": "d"}
+    rule = {"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include"}
+    mappings = {"rules": [rule | {"object-locator": {"schema-name": "a", "table-name": "%"}}]}
+    configuration = {"name": "shop", "kafka": {"bootstrap.servers": "b"}, "source": section}
+    configuration |= {"mappings": json.dumps(mappings), "settings": "env=prod/settings.json"}
+    (tmp_path / "shop.yaml").write_text(json.dumps(configuration))
+    found = load(tmp_path / "shop.yaml", {})
+    assert (found.source.place, found.source.tables) == ("db:5432", ["a.*"])
+
+
+@pytest.mark.parametrize(
+    "text", ["1=1;Password=s3cret", '"s3cret', '{"Password": "s3cret",}', "password=s3cret;s3cret=1"]
+)
+def test_a_text_that_is_wrong_is_never_shown(tmp_path: Path, text: str) -> None:
+    section = {"endpoint_settings": text, "engine": "mysql", "user": "u", "host": "h", "tables": ["a.*"]}
+    configuration = {"name": "shop", "kafka": {"bootstrap.servers": "b"}, "source": section}
+    (tmp_path / "shop.yaml").write_text(json.dumps(configuration))
+    with pytest.raises(TailraceError, match=r"endpoint.settings|password") as caught:
+        load(tmp_path / "shop.yaml", {})
+    assert "s3cret" not in f"{caught.value} {caught.value.__cause__}"
