@@ -199,7 +199,7 @@ def _table(
             continue
         is_identity = "AUTO_INCREMENT" in words
         is_computed = "GENERATED" in words and "DEFAULT_GENERATED" not in words
-        value = f"({expression})" if is_computed else _default(default, words, kind, is_mariadb=is_mariadb)
+        value = f"({expression})" if is_computed else _default(default, words, kind, native, is_mariadb=is_mariadb)
         columns.append(
             Column(
                 str(name),
@@ -227,7 +227,7 @@ def _table(
     )
 
 
-def _default(default: str | None, extra: str, column_type: LogicalType, *, is_mariadb: bool) -> str | None:
+def _default(default: str | None, extra: str, column_type: LogicalType, native: str, *, is_mariadb: bool) -> str | None:
     """Return a default as SQL, and as a plain literal only what any server takes for the same value.
 
     MySQL shows the bare value, which may look like a number or an expression; MariaDB shows SQL, where a backslash
@@ -235,9 +235,8 @@ def _default(default: str | None, extra: str, column_type: LogicalType, *, is_ma
     """
     if default is None or (is_mariadb and default == "NULL"):
         return None
-    is_value = default.startswith("'") if is_mariadb else "DEFAULT_GENERATED" not in extra
-    is_bits = re.fullmatch(r"b'[01]+'", default) and column_type.family in (Family.BOOLEAN, Family.TEXT)
-    if not is_value or column_type.family in _NUMBERS or is_bits:
+    is_value = _LITERAL.fullmatch(default) is not None if is_mariadb else "DEFAULT_GENERATED" not in extra
+    if not is_value or column_type.family in _NUMBERS or native.lower().startswith("bit("):
         return default
     if column_type.family is Family.BYTES:
         return f"_binary {default}" if is_mariadb else default or "x''"
@@ -250,6 +249,7 @@ _NUMBERS = frozenset(
         *(Family.FLOAT32, Family.FLOAT64, Family.DECIMAL),
     }
 )
+_LITERAL = re.compile(r"'(?:[^'\\]|''|\\.)*'", re.DOTALL)
 _UNESCAPED = re.compile(r"''|\\(.)", re.DOTALL)
 
 

@@ -33,3 +33,11 @@ def test_a_default_is_the_value_that_rows_got(reading: Reading) -> None:
     for default in found[len(LITERALS) :]:
         assert default is not None
         assert not default.startswith("'")
+
+
+def test_an_expression_is_no_value_though_it_begins_and_ends_with_quotes(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key, word varchar(20) default (concat('a', 'b')))")
+    reading.database.execute("alter table a add likeness varchar(20) default ('a' like 'b')")
+    (table,) = reading.source.tables()
+    assert ["concat" in (table.columns[1].default or ""), " like " in (table.columns[2].default or "")] == [True, True]
+    assert "''" not in (table.columns[2].default or "")
