@@ -31,6 +31,9 @@ from schemas.table import Column, TableName, TableSchema, UserType
 
 log = get_logger(__name__)
 
+_NAMES_PER_QUERY = 1000
+"""A statement has at most 65535 parameters: two a name."""
+
 COLUMNS_MAX = 1599
 """PostgreSQL's tables have at most 1,600 (`MaxHeapAttributeNumber`)."""
 
@@ -215,10 +218,7 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
                 self._link.run(statement)
 
     def _follow_type(self, table: TableSchema, user_type: UserType, sql_name: str) -> None:
-        recorded = self._control.recorded(table.name)
-        known = recorded.user_types if recorded is not None else ()
-        before = next((t for t in known if (t.schema, t.name) == (user_type.schema, user_type.name)), None)
-        statements, problem = alteration(self._link, user_type, sql_name, self._schema_map, before)
+        statements, problem = alteration(self._link, user_type, sql_name, self._schema_map, self._versions_of_type)
         if problem is not None:
             raise schema_error(table, problem, "alter or drop the target's type, or leave the column out")
         for statement in statements:
@@ -230,7 +230,20 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         sql_name = self._type_name(user_type)
         if user_type.kind not in FOLLOWED or self._link.value("select to_regtype(%s) is null", (sql_name,)):
             return None
-        return alteration(self._link, user_type, sql_name, self._schema_map, user_type).problem
+        return alteration(self._link, user_type, sql_name, self._schema_map, self._versions_of_type).problem
+
+    def _versions_of_type(self, user_type: UserType) -> list[UserType]:
+        """Return a type as the tables know it that were prepared here: some may be behind others."""
+        if not self._control.is_installed():
+            return []
+        names = self._control.names()
+        return [
+            known
+            for start in range(0, len(names), _NAMES_PER_QUERY)
+            for table in self._control.recorded_all(names[start : start + _NAMES_PER_QUERY]).values()
+            for known in table.user_types
+            if (known.schema, known.name) == (user_type.schema, user_type.name)
+        ]
 
     def _type_name(self, user_type: UserType) -> str:
         schema = self._schema_map.get(user_type.schema, user_type.schema)

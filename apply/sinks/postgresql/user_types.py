@@ -7,7 +7,7 @@ column. A composite's value is the text of its attributes in order, so their num
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from apply.sinks.postgresql.compatibility import type_holds
@@ -52,9 +52,15 @@ class Alteration(NamedTuple):
 
 
 def alteration(
-    link: Link, user_type: UserType, sql_name: str, schema_map: Mapping[str, str], before: UserType | None
+    link: Link,
+    user_type: UserType,
+    sql_name: str,
+    schema_map: Mapping[str, str],
+    versions_of: Callable[[UserType], Sequence[UserType]],
 ) -> Alteration:
-    """Compare a type that the target has with the source's. `before` is the source's that the target follows so far."""
+    """Compare a type that the target has with the source's. `versions_of` tells what the target has followed so far:
+    any table may have brought it, and another one be the first that brings it on.
+    """
     ((letter, found),) = link.rows(_PARTS, (sql_name,))
     if _KINDS[letter] != user_type.kind:
         return Alteration(
@@ -64,7 +70,10 @@ def alteration(
     wanted = [Part(name, mapped_type(type_, schema_map)) for name, type_ in parts(user_type)]
     if user_type.kind == "domain":
         return Alteration(problem=_narrow(sql_name, wanted[0], present[0]))
-    return _composite(sql_name, wanted, present, {part.name for part in parts(before)} if before is not None else set())
+    if wanted == present:
+        return Alteration()
+    ours = {part.name for version in versions_of(user_type) for part in parts(version)}
+    return _composite(sql_name, wanted, present, ours)
 
 
 def parts(user_type: UserType) -> Iterator[Part]:

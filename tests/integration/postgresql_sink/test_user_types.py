@@ -87,6 +87,26 @@ def test_a_composite_follows_its_source(sink: PostgresqlSink, target_database: D
         assert target_database.rows("select at::text from items order by id") == [(others,), (None,), (value,)]
 
 
+def test_a_composite_is_followed_by_whichever_table_comes_first(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    """A new table was refused, and `plan` stopped, where the old one was not there yet."""
+    sink.prepare(ITEMS)
+    shorter = replace(ITEMS, version=2, user_types=(PRICE, replace(PLACE, definition="street text")))
+    target = PostgresqlTarget.model_validate(target_database.target_settings)
+    assert [one.message for one in findings("shop", "replica", target, [shorter]) if one.code == "target-type"] == []
+    other = replace(shorter, name=TableName("public", "others"), version=1)
+    sink.prepare(other)
+    sink.prepare(shorter)
+    assert sink.apply(TableBatch(other, upserts=[(1, 10_000, "(a)")])) == []
+    assert sink.apply(TableBatch(shorter, upserts=[(1, 10_000, "(b)")])) == []
+    sink.flush()
+    assert target_database.rows("select at::text from items union all select at::text from others") == [
+        ("(b)",),
+        ("(a)",),
+    ]
+
+
 def test_definitions_are_taken_apart() -> None:
     odd = UserType(
         "s", "t", "composite", definition='a numeric(10,2), "b ""c"", d" s."x,y"[], e timestamp(3) without time zone'
