@@ -65,6 +65,8 @@ def test_large_rows_of_the_log_are_in_files(wide: Reading, compressed: bool) -> 
     connection = wide.database.connect()
     if compressed and connection.is_mariadb:
         wide.database.execute("set global log_bin_compress = 1")
+    elif compressed and connection.version < (8, 0, 20):
+        pytest.skip("the server compresses no transactions")
     elif compressed:
         connection.run("set session binlog_transaction_compression = 1")
     try:
