@@ -188,9 +188,9 @@ class Catalog:
         for row in self._fetch(
             "reading types", queries.types_query(self._connection().info.server_version), {"oids": missing}
         ):
-            *plain, fields, labels, extension, definition = row
+            *plain, fields, attributes, labels, extension, definition = row
             parts = tuple((str(name), int(oid), int(typmod)) for name, oid, typmod in fields or ())
-            values: Any = (*plain, parts, tuple(labels or ()), extension, definition or "")
+            values: Any = (*plain, parts, tuple(labels or ()), extension, definition or "", tuple(attributes or ()))
             self.types[row[0]] = TypeInfo(*values)
 
     def reload_user_types(self) -> None:
@@ -320,6 +320,11 @@ class Catalog:
 
 
 _KINDS = {"e": "enum", "d": "domain", "c": "composite", "r": "range"}
+
+
+def composites_of(types: Iterable[UserType]) -> dict[tuple[str, str], str]:
+    """Return the definitions of those that are composites."""
+    return {(t.schema, t.name): t.definition for t in types if t.kind == "composite"}
 
 
 def _relation(row: tuple[Any, ...]) -> RelationFacts:

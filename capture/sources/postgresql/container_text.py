@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from capture.sources.postgresql.binary_text import BY_NAME, BY_SEND, Printer, plain
+from schemas.errors import ErrorKind, TailraceError
 
 if TYPE_CHECKING:
     from capture.sources.postgresql.types import TypeInfo
@@ -23,22 +25,39 @@ _EMPTY, _LOWER_INCLUSIVE, _UPPER_INCLUSIVE, _LOWER_INFINITE, _UPPER_INFINITE = 1
 """Flags of a range (`rangetypes.h`)."""
 
 
-def printer(types: Mapping[int, TypeInfo], oid: int, depth: int = 0) -> Printer | None:
-    """Return the function that prints a type's binary form as its output function would, or None."""
+class AnotherShape(TailraceError):
+    """A composite's value has other attributes than its type is known to have."""
+
+    def __init__(self, name: str) -> None:
+        """`name` is the type's."""
+        super().__init__(
+            ErrorKind.DECODE,
+            f"a value has attributes that its composite type {name} does not have, by the catalogue as it is now",
+            remedy="if the type was dropped since, start capture again: it reads such values as text then. If it is "
+            "there, this is a fault of Tailrace or of the server: keep the slot, and report it",
+        )
+
+
+def printer(types: Mapping[int, TypeInfo], oid: int, depth: int = 0, *, of_old: bool = False) -> Printer | None:
+    """Return the function that prints a type's binary form as its output function would, or None.
+
+    Of a composite's value it raises AnotherShape unless it has just the attributes of the type. With `of_old` it prints
+    values from before the type had all of these, or had lost others, as the server would print them now.
+    """
     info = types.get(oid)
     if info is None or depth > _DEPTH_MAX:
         return None
     if info.kind == "d":
-        return printer(types, info.base, depth + 1)
+        return printer(types, info.base, depth + 1, of_old=of_old)
     if info.kind == "e":
         return plain
     if info.kind == "c":
-        fields = [printer(types, part, depth + 1) for _, part, _ in info.fields]
+        fields = [printer(types, part, depth + 1, of_old=of_old) for _, part, _ in info.fields]
         known = [field for field in fields if field is not None]
-        return _composite(known) if len(known) == len(fields) else None
+        return _composite(info, known, of_old=of_old) if len(known) == len(fields) else None
     inner = info.element or info.subtype
     if inner:
-        part = printer(types, inner, depth + 1)
+        part = printer(types, inner, depth + 1, of_old=of_old)
         if part is None:
             return None
         if info.kind == "r":
@@ -147,9 +166,10 @@ def _multirange(print_range: Printer) -> Printer:
     return multirange
 
 
-def _composite(fields: Sequence[Printer]) -> Printer:
+def _composite(info: TypeInfo, printers: Sequence[Printer], *, of_old: bool) -> Printer:
     """Mirror `record_send` and `record_out`."""
     special = set('"\\(),' + _SPACE)
+    shape = [part for _, part, _ in info.fields]
 
     def quoted(text: str) -> str:
         if text and special.isdisjoint(text):
@@ -158,18 +178,46 @@ def _composite(fields: Sequence[Printer]) -> Printer:
 
     def composite(data: bytes) -> str:
         (count,) = _i4(data, 0)
-        if count != len(fields):
-            raise ValueError("a composite with another count of fields")
         at = 4
-        texts = []
-        for field in fields:
-            _, length = _field(data, at)
+        values: list[bytes | None] = []
+        oids = []
+        for _ in range(count):
+            oid, length = _field(data, at)
             at += 8
+            oids.append(oid)
             if length < 0:
-                texts.append("")
+                values.append(None)
                 continue
-            texts.append(quoted(field(data[at : at + length])))
+            values.append(data[at : at + length])
             at += length
+        if oids != shape:
+            places = fitted(oids, info.attributes) if of_old else None
+            if places is None:
+                raise AnotherShape(f"{info.schema}.{info.name}")
+            values = [None if place is None else values[place] for place in places]
+        texts = ["" if v is None else quoted(p(v)) for v, p in zip(values, printers, strict=True)]
         return "(" + ",".join(texts) + ")"
 
     return composite
+
+
+def fitted(oids: Sequence[int], attributes: Sequence[int]) -> list[int | None] | None:
+    """Return where in an older value of a composite each attribute is that its type has now, None for one that it had
+    not yet; None where it is no value of this type.
+
+    `oids` are the types of the value's attributes, `attributes` those of `TypeInfo`. Attributes come at the end, and
+    are never moved or given another type while a table has columns of them: a value has all from the first to the one
+    that was the last then, save those that had been dropped. Where this can be read in more than one way the latest
+    one is taken.
+    """
+    for end in range(len(attributes), -1, -1):
+        dropped = [i for i in range(end) if not attributes[i]]
+        extra = end - len(oids)
+        if not 0 <= extra <= len(dropped):
+            continue
+        for had in combinations(dropped, len(dropped) - extra):
+            there = [i for i in range(end) if attributes[i] or i in had]
+            if all(attributes[i] in (0, oid) for i, oid in zip(there, oids, strict=True)):
+                place = {number: at for at, number in enumerate(there)}
+                return [place.get(i) for i, oid in enumerate(attributes) if oid]
+    return None

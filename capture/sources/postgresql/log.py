@@ -16,11 +16,12 @@ from struct import Struct
 import orjson
 
 from capture.sources.postgresql import pgoutput
+from capture.sources.postgresql.container_text import AnotherShape
 from capture.sources.postgresql.frames import Filing, take
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import format_lsn, format_position
+from capture.sources.postgresql.reading import add, is_read_at_once
 from capture.sources.postgresql.replication import LogStream
-from capture.sources.postgresql.server import RELOAD
 from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.versions import Resolved, Versions
 from runtime.clock import monotonic, now_us
@@ -35,7 +36,6 @@ from schemas.changes import (
     Commit,
     Heartbeat,
     LogMessage,
-    Row,
     RowChanges,
     Transaction,
     Truncate,
@@ -164,7 +164,7 @@ class PostgresqlLog:
         rows = size = 0
         asked = False
         heads: frozenset[bytes] = frozenset()
-        add = list[bytes]().append
+        append = list[bytes]().append
         messages: list[bytes] = []
         while rows < POLL_ROWS_MAX and size < POLL_BYTES_MAX:
             messages.clear()
@@ -172,7 +172,7 @@ class PostgresqlLog:
             size += sum(map(len, messages))
             for m in messages:
                 if m[25:31] in heads:
-                    add(m)
+                    append(m)
                     rows += 1
                     continue
                 if m[0] != _WAL_DATA:
@@ -188,15 +188,13 @@ class PostgresqlLog:
                     continue
                 run, resolved = entered
                 rows += 1
-                if resolved.narrow and (m[30] != pgoutput.NEW_TUPLE or not resolved.key):
-                    self._add_doubtful(m, run, resolved)
-                elif kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
-                    # Read at once: what it lacks may have to be asked for (`Source.complete`).
-                    before, after = pgoutput.read_updated(m, resolved.form, resolved.key)
-                    run.add("u", before, after)
+                if resolved.old_form is not None:
+                    self._add_shaped(m, resolved, out)
+                elif is_read_at_once(m, resolved):
+                    add(m, run, resolved, resolved.form)
                 else:
-                    add = run.messages.append
-                    add(m)
+                    append = run.messages.append
+                    append(m)
                     heads = resolved.heads
             if (large := self._filing.pop()) is not None:
                 # The next row must not be added to the run before this one.
@@ -245,28 +243,45 @@ class PostgresqlLog:
         if entered is None:
             return 0
         run, resolved = entered
-        if resolved.narrow and (m[30] != pgoutput.NEW_TUPLE or not resolved.key):
-            self._add_doubtful(bytes(m), run, resolved)
-        elif kind == pgoutput.UPDATE and m[30] == pgoutput.KEY_TUPLE:
-            before, after = pgoutput.read_updated(bytes(m), resolved.form, resolved.key)
-            run.add("u", before, after)
+        if resolved.old_form is not None and not resolved.is_as_new_as(run.txn):
+            # It is not looked into here: what it may hold has to be known.
+            out.pop()
+            resolved = self._resolve_again(m[26:30], run.txn, out)
+            run = RowChanges(resolved.in_force, run.txn)
+            out.append(run)
+        run.form = resolved.old_form or resolved.form
+        if is_read_at_once(m, resolved):
+            add(bytes(m), run, resolved, resolved.old_form or resolved.form)
         else:
             run.filed = m
         return 1
 
-    def _add_doubtful(self, m: bytes, run: RowChanges, resolved: Resolved) -> None:
-        op, before, after = pgoutput.read_doubtful(m, resolved.form, resolved.key)
-        if op != "c" and _is_untold(before, resolved):
-            raise TailraceError(
-                ErrorKind.SOURCE_SCHEMA,
-                "an old row lacks what tells rows apart: a partition has another replica identity than the table",
-                table=str(run.table.name),
-                position=format_lsn(run.txn.commit),
-                remedy="let the partition's replica identity hold the table's key; if it has none, be full. What was "
-                "changed before the log cannot tell: leave the table out of `source.tables` until capture is behind "
-                f"this position, then take it again, which loads it anew; or {RELOAD}",
-            )
-        run.add(op, before, after)
+    def _add_shaped(self, m: bytes, resolved: Resolved, out: list[Change]) -> None:
+        """Add a row with composites to the run before the one that was begun for it, if it can be.
+
+        Nothing in the log tells of a composite's new attributes but a value that has them: the types are read again
+        before the first one, and a new version of the table comes before its row.
+        """
+        run = out.pop()
+        assert isinstance(run, RowChanges)
+        try:
+            add(m, run, resolved, resolved.form)
+        except AnotherShape as error:
+            if not resolved.is_as_new_as(run.txn):
+                resolved = self._resolve_again(m[26:30], run.txn, out)
+                run = RowChanges(resolved.in_force, run.txn)
+            try:
+                add(m, run, resolved, resolved.old_form or resolved.form)
+            except AnotherShape:
+                # The type is gone by now, and what it was last nobody knows but the server where it is in the log.
+                raise pgoutput.TextNeeded from error
+        last = out[-1] if out else None
+        if not (isinstance(last, RowChanges) and last.table is run.table and last.txn is run.txn and last.join(run)):
+            out.append(run)
+
+    def _resolve_again(self, oid: bytes, txn: Transaction, out: list[Change]) -> Resolved:
+        self._versions.renew_types(txn)
+        return self._resolve(oid, out)
 
     def _resolve(self, oid: bytes, out: list[Change]) -> Resolved:
         if self._txn is None:
@@ -428,14 +443,6 @@ class PostgresqlLog:
         self._resolved.clear()
         self._versions.start_stream()
         self._stream.start(self._ended, binary=self._binary)
-
-
-def _is_untold(before: Row | None, resolved: Resolved) -> bool:
-    """Tell whether the row that was changed cannot be found: a key has no nulls, and without one all is to be there."""
-    if resolved.key:
-        return before is not None and any(before[i] is None for i in resolved.key)
-    present = {i for i, value in enumerate(before or ()) if value is not None}
-    return any(present <= held for held in resolved.narrow)
 
 
 def _changes_since_begin(out: Sequence[Change]) -> int:

@@ -209,6 +209,8 @@ select t.oid::int8, n.nspname::text, t.typname::text, t.typtype::text,
        (select json_agg(json_build_array(a.attname, a.atttypid::int8, a.atttypmod) order by a.attnum)
           from pg_attribute a
          where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped),
+       (select array_agg(case when a.attisdropped then 0 else a.atttypid::int8 end order by a.attnum)
+          from pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0),
        (select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid),
        coalesce((select x.extname::text from pg_depend d join pg_extension x on x.oid = d.refobjid
           where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.refclassid = 'pg_extension'::regclass

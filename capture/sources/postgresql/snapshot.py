@@ -87,14 +87,14 @@ def read_snapshot(connection: psycopg.Connection[tuple[object, ...]]) -> Postgre
     return parse_snapshot(str(text), str(lsn), is_exact=not is_standby)
 
 
-def wait_until_visible(connection: psycopg.Connection[tuple[object, ...]], txn: Transaction) -> None:
+def wait_until_visible(connection: psycopg.Connection[tuple[object, ...]], txn: Transaction) -> PostgresqlSnapshot:
     """Wait until every new snapshot sees a transaction: it is in the log a moment before anybody sees it.
 
-    Raises SOURCE_CONNECTION when that takes half a minute.
+    Return the first that does. Raises SOURCE_CONNECTION when that takes half a minute.
     """
     deadline = monotonic() + VISIBLE_WITHIN_S
     with classified("waiting for a transaction to be visible"):
-        while not read_snapshot(connection).sees(txn):
+        while not (snapshot := read_snapshot(connection)).sees(txn):
             if monotonic() >= deadline:
                 raise TailraceError(
                     ErrorKind.SOURCE_CONNECTION,
@@ -102,6 +102,7 @@ def wait_until_visible(connection: psycopg.Connection[tuple[object, ...]], txn: 
                     "synchronous standby?",
                 )
             sleep(0.02)
+        return snapshot
 
 
 def parse_snapshot(text: str, lsn: str, *, is_exact: bool = True) -> PostgresqlSnapshot:

@@ -56,6 +56,8 @@ class TypeInfo:
     """The extension that the type belongs to, or ''."""
     definition: str = ""
     """Of a domain or composite: what creates it, see `schemas.table.UserType`."""
+    attributes: tuple[int, ...] = ()
+    """Of a composite: the type of each attribute that it ever had, in their order, 0 for one that was dropped."""
 
 
 Types = Mapping[int, TypeInfo]
@@ -117,12 +119,12 @@ def logical_type(types: Types, oid: int, typmod: int) -> LogicalType:
     return LogicalType(_FAMILIES[info.name], length=length)
 
 
-def reader(types: Types, oid: int, typmod: int) -> Reader:
-    """Return how values of a column of this type are read."""
+def reader(types: Types, oid: int, typmod: int, *, of_old: bool = False) -> Reader:
+    """Return how values of a column of this type are read; for `of_old` see `container_text.printer`."""
     logical = logical_type(types, oid, typmod)
     family = logical.family
     if family is Family.TEXT:
-        return _text_reader(types, oid)
+        return _text_reader(types, oid, of_old=of_old)
     if family is Family.DECIMAL:
         scale = logical.scale or 0
         return Reader(
@@ -190,7 +192,7 @@ def text_expression(types: Types, oid: int, column: str) -> str:
     return f"case when {column} is not null then format('%s', {column}) end"
 
 
-def _text_reader(types: Types, oid: int) -> Reader:
+def _text_reader(types: Types, oid: int, *, of_old: bool) -> Reader:
     text = LogicalType(Family.TEXT)
     info = types.get(oid)
     if info is None:
@@ -199,7 +201,7 @@ def _text_reader(types: Types, oid: int) -> Reader:
         # Never sent in binary form; should it be, that is an error.
         return Reader(text, "s", _UNSENT)
     name = f"print_{oid}"
-    function: Printer | None = printer(types, oid)
+    function: Printer | None = printer(types, oid, of_old=of_old)
     return Reader(text, "s", f"{name}(m[p:q])" if function else None, names={name: function} if function else {})
 
 

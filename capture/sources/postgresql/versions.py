@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from capture.sources.postgresql.catalog import Catalog, RelationFacts
+from capture.source import Snapshot
+from capture.sources.postgresql.catalog import Catalog, RelationFacts, composites_of
 from capture.sources.postgresql.pgoutput import Relation, TableForm, TextNeeded
 from capture.sources.postgresql.types import logical_type, reader
 from schemas.changes import SchemaChange, Transaction
@@ -31,6 +32,20 @@ class Resolved:
     """The columns that old rows of partitions hold which keep less than the table's identity promises."""
     heads: frozenset[bytes] = frozenset()
     """See `TableForm.heads`."""
+    old_form: TableForm | None = None
+    """Where the table holds composites in binary form: what reads those from before their types' last changes."""
+    types_at: Snapshot | None = None
+    """A moment that the types are no older than; None: any."""
+
+    @property
+    def in_force(self) -> TableSchema:
+        """The table's version, where the selection takes it."""
+        assert self.table is not None
+        return self.table
+
+    def is_as_new_as(self, txn: Transaction) -> bool:
+        """Tell whether the forms know the types as they were where `txn` is in the log, or later."""
+        return self.types_at is not None and self.types_at.sees(txn)
 
 
 class Versions:
@@ -41,10 +56,10 @@ class Versions:
         catalog: Catalog,
         selection: Selection,
         tables: Sequence[TableSchema],
-        wait_until_visible: Callable[[Transaction], None],
+        wait_until_visible: Callable[[Transaction], Snapshot | None],
         visible_position: Callable[[], Position],
     ) -> None:
-        """`wait_until_visible` returns when the catalogue is no older than a transaction of the log.
+        """`wait_until_visible` returns when the catalogue is no older than a transaction of the log: as of when.
 
         `visible_position` tells a place in the log that all that the catalogue shows comes before.
         """
@@ -59,6 +74,7 @@ class Versions:
         # By oid: what is proven of a version whose other numbers are guessed, and where in the log the guess is proven.
         # A restart forgets it; the load that a guess begins ends no earlier than there, and is not forgotten.
         self._guessed: dict[int, tuple[TableSchema, int]] = {}
+        self._types_at: Snapshot | None = None
 
     def start_stream(self) -> None:
         """Forget what was announced: a new stream announces every table again."""
@@ -99,7 +115,8 @@ class Versions:
         """
         name = TableName(relation.schema, relation.table)
         takes = self._selection.takes(name)
-        form = self._form(relation, binary=binary) if takes else TableForm((), (), binary=binary)
+        form, old_form = self._forms(relation, binary=binary) if takes else (TableForm((), (), binary=binary), None)
+        types_at = self._types_at
         changes: list[SchemaChange] = []
         before_name = self._names.get(relation.oid)
         if before_name not in (None, name) and self._oids.get(before_name) == relation.oid:
@@ -126,7 +143,7 @@ class Versions:
                 described = replace(described, version=current.version + 1 if current else 1)
                 changes.append(SchemaChange(name, current, described, is_certain))
                 self._tables[name] = current = described
-        return Resolved(current, form, current.key), changes
+        return Resolved(current, form, current.key, old_form=old_form, types_at=types_at), changes
 
     def applied(self, event: str, name: TableName, txn: Transaction) -> list[SchemaChange]:
         """Return what to announce of a table that an applier has made, altered or dropped in `txn`."""
@@ -157,6 +174,11 @@ class Versions:
 
         return self._catalog.consistently(read)
 
+    def renew_types(self, txn: Transaction) -> None:
+        """Read the user-defined types again, as they are after a transaction, for what is resolved from now on."""
+        self._types_at = self._wait_until_visible(txn)
+        self._catalog.reload_user_types()
+
     def renewed(self, table: TableSchema) -> TableSchema:
         """Return a table in force with the user-defined types as they are now: in force from now on, if they differ."""
         self._catalog.reload_user_types()
@@ -167,19 +189,27 @@ class Versions:
         self._tables[table.name] = found = replace(table, user_types=types, version=table.version + 1)
         return found
 
-    def _form(self, relation: Relation, *, binary: bool) -> TableForm:
-        self._catalog.load_types(column.oid for column in relation.columns)
-        types = self._catalog.types
-        readers = [reader(types, column.oid, column.typmod) for column in relation.columns]
+    def _forms(self, relation: Relation, *, binary: bool) -> tuple[TableForm, TableForm | None]:
+        """Return the relation's form, and the one for old composites, if there are any."""
+        oids = [column.oid for column in relation.columns]
+        self._catalog.load_types(oids)
+        readers = [reader(self._catalog.types, column.oid, column.typmod) for column in relation.columns]
         if binary and not all(r.reads_binary for r in readers):
             raise TextNeeded
-        return TableForm(readers, [column.is_key for column in relation.columns], binary=binary)
+        key = [column.is_key for column in relation.columns]
+        form = TableForm(readers, key, binary=binary)
+        if not binary or not composites_of(self._catalog.user_types(oids)):
+            return form, None
+        readers = [reader(self._catalog.types, column.oid, column.typmod, of_old=True) for column in relation.columns]
+        return form, TableForm(readers, key, binary=True)
 
     def _fits(self, relation: Relation, table: TableSchema) -> bool:
         natives = self._catalog.natives([(c.oid, c.typmod) for c in relation.columns])
         if [(c.name, native) for c, native in zip(relation.columns, natives, strict=True)] != [
             (c.name, c.native) for c in table.columns
         ]:
+            return False
+        if composites_of(self._catalog.user_types(c.oid for c in relation.columns)) != composites_of(table.user_types):
             return False
         return _same_key(relation, table)
 

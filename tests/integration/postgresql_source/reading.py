@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from capture.source import LogReader, Source
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
@@ -74,6 +75,30 @@ def joined(changes: Iterable[Change]) -> list[Change]:
         else:
             whole.append(change)
     return whole
+
+
+@dataclass
+class Captured:
+    """A database with a source whose slot begins behind the set-up."""
+
+    database: Database
+    settings: Settings
+    source: PostgresqlDatabase
+    tables: list[TableSchema]
+    start: Position
+
+    def open(self, position: Position | None = None, *, binary: bool = True) -> LogReader:
+        return self.source.open_log(position or self.start, self.tables, binary=binary)
+
+    def changes(self) -> list[Change]:
+        log = self.open()
+        try:
+            return read_to_end(self.source, log)
+        finally:
+            log.close()
+
+
+Capture = Callable[..., Captured]
 
 
 def rows_of(changes: Iterable[Change], table: str | None = None) -> list[tuple[str, Row | None, Row | None]]:

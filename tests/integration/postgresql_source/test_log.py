@@ -3,63 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pytest
 
 from capture.source import LogReader
-from capture.sources.postgresql.source import PostgresqlDatabase
 from schemas.changes import UNCHANGED, Begin, Change, Commit, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
-from schemas.settings import Settings
-from schemas.table import TableName, TableSchema
+from schemas.table import TableName
 from tests.integration.postgresql_source import reading
-from tests.kit.servers import Database
-
-
-@dataclass
-class Captured:
-    """A database with a source whose slot begins behind the set-up."""
-
-    database: Database
-    settings: Settings
-    source: PostgresqlDatabase
-    tables: list[TableSchema]
-    start: Position
-
-    def open(self, position: Position | None = None, *, binary: bool = True) -> LogReader:
-        return self.source.open_log(position or self.start, self.tables, binary=binary)
-
-    def changes(self) -> list[Change]:
-        log = self.open()
-        try:
-            return reading.read_to_end(self.source, log)
-        finally:
-            log.close()
-
-
-Capture = Callable[..., Captured]
-
-
-@pytest.fixture
-def capture(source_database: Database, replication: str, arrival: str) -> Iterator[Capture]:
-    made: list[PostgresqlDatabase] = []
-
-    def start(*setup: str, tables: tuple[str, ...] = ("public.*",)) -> Captured:
-        source_database.execute(*setup)
-        settings = reading.settings_for(source_database, replication, *tables)
-        source = reading.database_of(settings)
-        made.append(source)
-        captured = source.tables()
-        return Captured(source_database, settings, source, captured, source.prepare(captured))
-
-    yield start
-    for source in made:
-        source.destroy()
-        source.close()
+from tests.integration.postgresql_source.reading import Capture, Captured
 
 
 def test_reading_resumes_after_every_single_change(capture: Capture) -> None:
