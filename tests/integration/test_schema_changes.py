@@ -28,6 +28,9 @@ TABLES = (
     "create type colour as enum ('red', 'green')",
     "create table growing (id bigint primary key, word text, number integer, small varchar(8), gone text)",
     "create table moody (id bigint primary key, mood mood, moods mood[], colour colour)",
+    "create type place as (street text, city text)",
+    "create table housed (id bigint primary key, at place, more place[])",
+    "insert into housed select i, row('s', 'c')::place, array[row(i, null)::place] from generate_series(1, 100) i",
     "create table keys (id bigint primary key, code text not null unique, note text)",
     "create table bag (at timestamptz, word text)",
     "alter table bag replica identity full",
@@ -83,6 +86,11 @@ COLUMNS = (
         "update growing set inner_2 = 3 where id in (9001, 9002); commit"
     ),
     "alter table bag add column token uuid default gen_random_uuid()",
+    (
+        "begin; insert into housed values (901, row('before', 'c')); alter type place add attribute zip numeric(5); "
+        "insert into housed values (902, row('s', 'c', 2), array[row('s', 'c', 3)::place]); "
+        "update housed set at = row('u', 'c', 4) where id < 5; commit"
+    ),
     # No row follows: the target's table has to all the same.
     "alter table quiet drop column gone, add column later text default 'x'",
 )
@@ -90,6 +98,8 @@ COLUMNS = (
 OBJECTS = (
     "alter type mood add value 'cross' before 'calm'",
     "insert into moody values (1001, 'cross', '{cross,glad}', 'green')",
+    "insert into housed values (903, row('old', 'c', 5)); alter type place drop attribute street",
+    "alter type place rename attribute city to town; insert into housed values (904, row('t', 6))",
     "alter type mood add value 'sad'",
     "insert into moody values (1002, 'glad', '{{NULL,sad},{sad,cross}}', null)",
     "alter type colour rename to hue",
@@ -108,6 +118,7 @@ OBJECTS = (
 )
 
 KEYS = (
+    "alter type place add attribute note text; insert into housed values (905, row('t', 7, 'n'))",
     "alter table keys drop constraint keys_pkey; alter table keys add primary key (code)",
     "insert into keys values (5001, 'by the new key', 'x'); delete from keys where code = 'code 7'",
     "update keys set id = id + 1000, note = 'seen' where id between 10 and 20",
@@ -152,14 +163,14 @@ def test_tables_change_in_every_way_while_rows_flow_and_the_movers_are_killed(
             _change(source, COLUMNS)
             _each(services.kill, both)
             # While nobody looks.
-            _change(source, OBJECTS[:8])
+            _change(source, OBJECTS[:10])
             _each(services.start, both)
-            _change(source, OBJECTS[8:])
+            _change(source, OBJECTS[10:])
             services.wait(lambda: _count(target, "newcomer") == 50, "the new table is picked up")
-            _change(source, KEYS[:6])
+            _change(source, KEYS[:7])
             _each(services.kill, both)
             _each(services.start, both)
-            _change(source, KEYS[6:])
+            _change(source, KEYS[7:])
         services.wait(lambda: _structure(target) == _structure(source), "the structure follows")
         assert wait_until_equal(source.dsn, target.dsn, timeout_s=200) == [], _logs(services)
         assert services.run("parked list", "--target", "replica").stdout.count("public.") == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -210,14 +209,19 @@ def fitted(oids: Sequence[int], attributes: Sequence[int]) -> list[int | None] |
     that was the last then, save those that had been dropped. Where this can be read in more than one way the latest
     one is taken.
     """
-    for end in range(len(attributes), -1, -1):
-        dropped = [i for i in range(end) if not attributes[i]]
-        extra = end - len(oids)
-        if not 0 <= extra <= len(dropped):
-            continue
-        for had in combinations(dropped, len(dropped) - extra):
-            there = [i for i in range(end) if attributes[i] or i in had]
-            if all(attributes[i] in (0, oid) for i, oid in zip(there, oids, strict=True)):
-                place = {number: at for at, number in enumerate(there)}
-                return [place.get(i) for i, oid in enumerate(attributes) if oid]
-    return None
+    # By the count of attributes: how much of the value they may be. One that was dropped may be there or not.
+    reached = [{0}]
+    for attribute in attributes:
+        before = reached[-1]
+        taken = {at + 1 for at in before if at < len(oids) and attribute in (0, oids[at])}
+        reached.append(taken if attribute else taken | before)
+    end = max((count for count, ats in enumerate(reached) if len(oids) in ats), default=None)
+    if end is None:
+        return None
+    places: list[int | None] = [None] * len(attributes)
+    at = len(oids)
+    for number in reversed(range(end)):
+        if attributes[number] or at not in reached[number]:
+            at -= 1
+            places[number] = at
+    return [place for place, attribute in zip(places, attributes, strict=True) if attribute]
