@@ -19,7 +19,7 @@ from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.container_text import AnotherShape
 from capture.sources.postgresql.frames import Filing, take
 from capture.sources.postgresql.labels import Labels
-from capture.sources.postgresql.position import format_lsn, format_position
+from capture.sources.postgresql.position import changes_since_begin, format_lsn, format_position
 from capture.sources.postgresql.reading import add, is_read_at_once
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.temporals import EPOCH_US
@@ -423,7 +423,7 @@ class PostgresqlLog:
 
     def _count(self, out: list[Change]) -> None:
         if self._txn is not None:
-            self._returned += _changes_since_begin(out[self._counted :])
+            self._returned += changes_since_begin(out[self._counted :])
 
     def _reopen(self, out: list[Change]) -> None:
         """Go on in text form from where we are: a type has no binary form, or one that cannot be read."""
@@ -443,15 +443,3 @@ class PostgresqlLog:
         self._resolved.clear()
         self._versions.start_stream()
         self._stream.start(self._ended, binary=self._binary)
-
-
-def _changes_since_begin(out: Sequence[Change]) -> int:
-    count = 0
-    for change in reversed(out):
-        if isinstance(change, RowChanges):
-            count += change.count
-        elif isinstance(change, Truncate) or (isinstance(change, LogMessage) and change.txn is not None):
-            count += 1
-        elif isinstance(change, Begin | Commit):
-            break
-    return count

@@ -9,7 +9,9 @@ before `commit` comes twice and nothing after it is left out. `row` counts the c
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from schemas.changes import Begin, Change, Commit, LogMessage, RowChanges, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 
@@ -59,3 +61,16 @@ def last_record_end(insert_lsn: int) -> int:
     """
     offset = insert_lsn % BLOCK_BYTES
     return insert_lsn - offset if offset in _PAGE_HEADERS else insert_lsn
+
+
+def changes_since_begin(out: Sequence[Change]) -> int:
+    """Return how many changes of the last transaction among these `Position.row` counts."""
+    count = 0
+    for change in reversed(out):
+        if isinstance(change, RowChanges):
+            count += change.count
+        elif isinstance(change, Truncate) or (isinstance(change, LogMessage) and change.txn is not None):
+            count += 1
+        elif isinstance(change, Begin | Commit):
+            break
+    return count
