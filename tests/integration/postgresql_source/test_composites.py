@@ -141,3 +141,19 @@ def test_a_type_that_is_gone_is_read_as_text(capture: Capture) -> None:
     log.close()
     rows = [after for _, _, after in reading.rows_of(changes, "t")]
     assert rows[1:] == [_printed(1, "(s,1,)"), _printed(2, "(s,2,,22)"), _printed(3, "(s,3,,33)"), (9,)]
+
+
+def test_a_row_in_a_file_has_its_version_before_it(capture: Capture) -> None:
+    c = capture(*SETUP, "create table big (id int primary key, at place, body text)")
+    log = c.open()
+    c.database.execute("insert into big values (0, row('s', 0, null), 'b')")
+    changes = reading.read_to_end(c.source, log)
+    c.database.execute(
+        "alter type place add attribute floor int",
+        f"insert into big values (1, row('s', 1, null, 11), repeat('é', {8 << 20}))",
+        "insert into big values (2, row('s', 2, null, 22), 'b')",
+    )
+    changes += reading.read_to_end(c.source, log)
+    log.close()
+    found = [(row[:2], definition) for row, definition in _shapes(changes, "big") if isinstance(row, tuple)]
+    assert found == [((0, "(s,0,)"), THREE), ((1, "(s,1,,11)"), FOUR), ((2, "(s,2,,22)"), FOUR)]
