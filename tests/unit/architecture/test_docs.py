@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from runtime import metrics
@@ -44,16 +48,53 @@ def _parts(annotation: Any) -> list[Any]:
     return [annotation, *(inner for part in getattr(annotation, "__args__", ()) for inner in _parts(part))]
 
 
+def _prose(path: Path) -> str:
+    """Return a document without its fenced blocks."""
+    return re.sub(r"^( *)```.*?^\1```$", "", text(path), flags=re.DOTALL | re.MULTILINE)
+
+
+@cache
+def _anchors(path: Path) -> set[str]:
+    """Return what a link may name behind `#`, made of the headings as GitHub makes it."""
+    found: set[str] = set()
+    times: Counter[str] = Counter()
+    for heading in re.findall(r"^#{1,6} +(.+?) *#*$", _prose(path), re.MULTILINE):
+        shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        found.add(f"{slug}-{times[slug]}" if times[slug] else slug)
+        times[slug] += 1
+    return found
+
+
 def test_links_between_documents_lead_somewhere() -> None:
+    """To files that are there, and to headings of theirs."""
     faults = []
     for path in DOCUMENTS:
-        targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text(path))
-        faults += [
-            f"{path}: {target}"
-            for target in targets
-            if not re.match(r"[a-z]+:", target) and not (ROOT / path.parent / target).exists()
-        ]
+        for target in re.findall(r"\]\(([^)\s]+)\)", _prose(path)):
+            name, _, anchor = target.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            linked = Path(os.path.normpath(path.parent / name)) if name else path
+            if not (ROOT / linked).exists():
+                faults.append(f"{path}: {target}: no such file")
+            elif anchor and anchor not in _anchors(linked):
+                faults.append(f"{path}: {target}: no such heading")
     assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("headings", "anchors"),
+    [
+        ("## `plan` and *verify*, MySQL's", {"plan-and-verify-mysqls"}),
+        ("## Limits\n### Limits\n", {"limits", "limits-1"}),
+        ("# See [files](targets/files.md) first_", {"see-files-first_"}),
+        ("```sh\n# a comment\n```\n## Add – or drop", {"add--or-drop"}),
+    ],
+)
+def test_anchors_are_made_as_github_makes_them(headings: str, anchors: set[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(headings)
+    assert _anchors(page) == anchors
 
 
 def test_every_document_can_be_found_from_the_readme() -> None:
