@@ -406,7 +406,8 @@ class PostgresqlLog:
         ):
             self._heartbeat_at = now
             self._reported = self._ended
-            out.append(Heartbeat(Position(self._ended)))
+            # A stream that was begun anew, or goes on within a transaction, has yet to come to what is behind us of it.
+            out.append(Heartbeat(Position(self._ended, self._skip)))
 
     def _keep_alive(self, now: float, *, is_idle: bool) -> None:
         if is_idle and self._txn is None and now - self._asked_at >= ASK_INTERVAL_S:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from struct import pack, unpack
-from typing import TypeVar, cast
 
 import pytest
 from hypothesis import given, settings
@@ -15,13 +13,7 @@ from hypothesis import strategies as st
 
 from capture.sources.postgresql import frames
 from capture.sources.postgresql import log as reader_module
-from capture.sources.postgresql.catalog import Catalog, RelationFacts
-from capture.sources.postgresql.log import PostgresqlLog
-from capture.sources.postgresql.replication import LogStream
-from capture.sources.postgresql.types import TypeInfo, logical_type
-from capture.sources.postgresql.versions import Versions
 from schemas.changes import (
-    APPLIED_PREFIX,
     UNCHANGED,
     Begin,
     Change,
@@ -34,179 +26,23 @@ from schemas.changes import (
 )
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
-from schemas.selection import Selection
-from schemas.table import Column, TableName, TableSchema
+from schemas.table import TableSchema
 from tests.unit.capture.postgresql import wire
-
-A, B, HIDDEN, ODD = 101, 102, 103, 104
-XMLISH = 99
-COLUMNS = [("id", wire.INT8, -1, True), ("v", wire.TEXT, -1, False)]
-NATIVES = {wire.INT8: "bigint", wire.TEXT: "text", XMLISH: "oddity"}
-
-
-T = TypeVar("T")
-
-
-class FakeCatalog:
-    """The catalogue of three tables, as far as the log asks for it."""
-
-    def __init__(self) -> None:
-        # A type with a send function that nobody can print: it forces the text form.
-        self.types = {**wire.TYPES, XMLISH: TypeInfo(XMLISH, "odd", "oddity", "b", "oddity_send")}
-
-    def consistently(self, read: Callable[[], T]) -> T:
-        return read()
-
-    def dropped_columns(self, oid: int) -> set[int]:
-        return set()
-
-    def load_types(self, oids: Iterable[int]) -> None:
-        pass
-
-    def natives(self, pairs: Sequence[tuple[int, int]]) -> list[str]:
-        return [NATIVES.get(oid, "text") for oid, _ in pairs]
-
-    def read_relation(self, oid: int) -> RelationFacts | None:
-        return None
-
-    def user_types(self, oids: Iterable[int]) -> tuple[()]:
-        return ()
-
-
-class FakeRaw:
-    """libpq's connection: hands out messages."""
-
-    def __init__(self) -> None:
-        self.messages: list[bytes] = []
-
-    def get_copy_data(self, _async: int) -> tuple[int, memoryview]:
-        if not self.messages:
-            return 0, memoryview(b"")
-        message = self.messages.pop(0)
-        # (Nothing, where it is empty: it has yet to arrive.)
-        return len(message), memoryview(message)
-
-
-class FakeStream:
-    """A server that sends `transactions` from the position on, as a slot does."""
-
-    def __init__(self, log: list[tuple[int, list[bytes]]], end: int) -> None:
-        self.raw = FakeRaw()
-        self._log = log
-        self._end = end
-        self.starts: list[tuple[int, bool]] = []
-        self.sent: list[bytes] = []
-        self._sockets = socket.socketpair()
-        self.socket = self._sockets[0].fileno()
-
-    def start(self, lsn: int, *, binary: bool) -> None:
-        self.starts.append((lsn, binary))
-        self.raw.messages = [m for commit, part in self._log if commit >= lsn for m in part]
-        self.raw.messages.append(wire.keepalive(self._end))
-
-    def receive(self) -> None:
-        pass
-
-    def check_warnings(self) -> None:
-        pass
-
-    def send(self, message: bytes) -> None:
-        self.sent.append(message)
-
-    def fail(self) -> None:
-        raise AssertionError
-
-    def close(self) -> None:
-        for end in self._sockets:
-            end.close()
-
-
-def _table(name: str) -> TableSchema:
-    columns = tuple(
-        Column(column, logical_type(wire.TYPES, oid, typmod), NATIVES[oid], not is_key)
-        for column, oid, typmod, is_key in COLUMNS
-    )
-    return TableSchema(TableName("public", name), columns, (0,))
-
-
-TABLES = [_table("a"), _table("b")]
-
-
-def _row(key: int, value: str | None = "x", *, binary: bool = True) -> bytes:
-    if binary:
-        return wire.row(wire.binary(pack(">q", key)), wire.binary(value.encode() if value is not None else None))
-    return wire.row(wire.text(str(key)), wire.text(value))
-
-
-def _transactions(scripts: Sequence[Sequence[str]]) -> tuple[list[tuple[int, list[bytes]]], int]:
-    """Make a log: a letter a change (a, b: a row of that table; h: of a table that is not selected; t: truncate of a
-    and h; m: a message; l: the mark of an applier), a word a transaction.
-    """
-    log: list[tuple[int, list[bytes]]] = []
-    lsn = 1000
-    key = 0
-    for number, script in enumerate(scripts):
-        messages = [wire.begin(lsn, number + 1)]
-        for letter in script:
-            key += 1
-            oid = {"a": A, "b": B, "h": HIDDEN, "t": A, "m": A, "l": A}[letter]
-            if letter not in "ml":
-                name = {A: "a", B: "b", HIDDEN: "hidden"}[oid]
-                messages += [wire.relation(oid, name, COLUMNS)] if number == 0 or letter == "t" else []
-            if letter == "t":
-                messages += [wire.relation(HIDDEN, "hidden", COLUMNS), wire.truncate(A, HIDDEN)]
-            elif letter == "m":
-                messages.append(wire.message("p", b"%d" % key))
-            elif letter == "l":
-                messages.append(wire.message(APPLIED_PREFIX, b"other"))
-            else:
-                messages.append(wire.insert(oid, _row(key)))
-        messages.append(wire.commit(lsn, lsn + 8))
-        log.append((lsn, messages))
-        lsn += 100
-    return log, lsn
-
-
-def _announced(log: list[tuple[int, list[bytes]]]) -> list[tuple[int, list[bytes]]]:
-    """Announce all tables first in each transaction: whatever transaction a stream begins with, it knows them."""
-    every = [wire.relation(oid, name, COLUMNS) for oid, name in ((A, "a"), (B, "b"), (HIDDEN, "hidden"))]
-    return [(lsn, [messages[0], *every, *(m for m in messages[1:] if m[25:26] != b"R")]) for lsn, messages in log]
-
-
-def _open(
-    stream: FakeStream, position: Position, tables: Sequence[TableSchema] = TABLES, *, skips_applied: bool = False
-) -> PostgresqlLog:
-    catalog = cast("Catalog", FakeCatalog())
-    versions = Versions(
-        catalog, Selection(["public.*", "!public.hidden"]), tables, lambda _txn: None, lambda: Position(0)
-    )
-    return PostgresqlLog(
-        cast("LogStream", stream),
-        versions,
-        position,
-        binary=True,
-        check=lambda _names: None,
-        skips_applied=skips_applied,
-    )
-
-
-def _read(log: PostgresqlLog, end: int) -> list[Change]:
-    changes: list[Change] = []
-    while not any(isinstance(c, Heartbeat) and c.position.commit >= end for c in changes):
-        changes += log.poll(0.0)
-    log.close()
-    return changes
-
-
-def _units(changes: Iterable[Change]) -> Iterator[object]:
-    """Yield what counts, one by one."""
-    for change in changes:
-        if isinstance(change, RowChanges):
-            yield from ((change.table.name.table, row) for row in change.after)
-        elif isinstance(change, Truncate):
-            yield "t", tuple(t.name.table for t in change.tables)
-        elif isinstance(change, LogMessage):
-            yield "m", change.content
+from tests.unit.capture.postgresql.scripted import (
+    COLUMNS,
+    ODD,
+    TABLES,
+    XMLISH,
+    A,
+    B,
+    FakeStream,
+    open_log,
+    read_all,
+    row_of,
+    transactions_of,
+    units_of,
+    with_announcements,
+)
 
 
 def _positions(changes: Iterable[Change], start: Position) -> Iterator[Position]:
@@ -218,7 +54,7 @@ def _positions(changes: Iterable[Change], start: Position) -> Iterator[Position]
             at = change.position
             yield at
         else:
-            for _ in _units([change]):
+            for _ in units_of([change]):
                 at = Position(at.commit, at.row + 1)
                 yield at
 
@@ -229,10 +65,10 @@ SCRIPTS = st.lists(st.text("abhtml", max_size=6), max_size=5)
 @given(SCRIPTS)
 @settings(deadline=None, max_examples=40)
 def test_reading_goes_on_from_any_position_without_loss_or_repetition(scripts: list[str]) -> None:
-    log, end = _transactions(scripts)
-    log = _announced(log)
-    whole = _read(_open(FakeStream(log, end), Position(0)), end)
-    units = list(_units(whole))
+    log, end = transactions_of(scripts)
+    log = with_announcements(log)
+    whole = read_all(open_log(FakeStream(log, end), Position(0)), end)
+    units = list(units_of(whole))
     assert len(units) == sum(len(script.replace("h", "").replace("l", "")) for script in scripts)
     done = 0
     previous = Position(0)
@@ -240,23 +76,23 @@ def test_reading_goes_on_from_any_position_without_loss_or_repetition(scripts: l
         if position.row > previous.row:
             done += 1
         previous = position
-        rest = _read(_open(FakeStream(log, end), position), end)
-        assert list(_units(rest)) == units[done:]
+        rest = read_all(open_log(FakeStream(log, end), position), end)
+        assert list(units_of(rest)) == units[done:]
         kinds = [type(c) for c in rest if isinstance(c, Begin | Commit)]
         assert kinds == [Begin, Commit] * (len(kinds) // 2)
 
 
 def test_a_transaction_without_selected_changes_only_moves_the_position() -> None:
-    log, end = _transactions(["hh", "", "h"])
-    changes = _read(_open(FakeStream(_announced(log), end), Position(0)), end)
+    log, end = transactions_of(["hh", "", "h"])
+    changes = read_all(open_log(FakeStream(with_announcements(log), end), Position(0)), end)
     assert changes == [Heartbeat(Position(end))]
 
 
 def test_a_position_within_a_shorter_transaction_stops() -> None:
-    log, end = _transactions(["aa"])
-    reader = _open(FakeStream(_announced(log), end), Position(0, 3))
+    log, end = transactions_of(["aa"])
+    reader = open_log(FakeStream(with_announcements(log), end), Position(0, 3))
     with pytest.raises(TailraceError, match="2 changes, the position says that 3") as caught:
-        _read(reader, end)
+        read_all(reader, end)
     assert caught.value.kind is ErrorKind.INVARIANT
     reader.close()
 
@@ -271,9 +107,9 @@ def test_a_type_without_a_printer_turns_the_stream_to_text_where_it_stands(
 
     class Turning(FakeStream):
         def start(self, lsn: int, *, binary: bool) -> None:
-            rows = [wire.insert(A, _row(i, binary=binary)) for i in range(rows_before)]
+            rows = [wire.insert(A, row_of(i, binary=binary)) for i in range(rows_before)]
             value = wire.binary(b"\0") if binary else wire.text("odd")
-            odd_row = wire.row(_row(7, None, binary=binary)[2:-1], value)[2:]
+            odd_row = wire.row(row_of(7, None, binary=binary)[2:-1], value)[2:]
             self._log = [
                 (
                     1000,
@@ -283,7 +119,7 @@ def test_a_type_without_a_printer_turns_the_stream_to_text_where_it_stands(
                         *rows,
                         wire.relation(ODD, "odd", odd),
                         wire.insert(ODD, pack(">h", 2) + odd_row),
-                        wire.insert(A, _row(99, binary=binary)),
+                        wire.insert(A, row_of(99, binary=binary)),
                         wire.commit(1000, 1008),
                     ],
                 )
@@ -291,9 +127,9 @@ def test_a_type_without_a_printer_turns_the_stream_to_text_where_it_stands(
             super().start(lsn, binary=binary)
 
     stream = Turning([], 2000)
-    changes = _read(_open(stream, Position(0)), 2000)
+    changes = read_all(open_log(stream, Position(0)), 2000)
     assert stream.starts == [(0, True), (0, False)]
-    assert list(_units(changes)) == [
+    assert list(units_of(changes)) == [
         *(("a", (i, "x")) for i in range(rows_before)),
         ("odd", (7, "odd")),
         ("a", (99, "x")),
@@ -318,8 +154,8 @@ def test_a_large_message_of_a_stream_that_is_given_up_is_that_of_the_next_one(mo
                         wire.relation(A, "a", COLUMNS),
                         wire.relation(ODD, "odd", odd),
                         wire.insert(ODD, wire.row(value)),
-                        wire.insert(A, _row(1, "large" * 50, binary=binary)),
-                        wire.insert(A, _row(2, binary=binary)),
+                        wire.insert(A, row_of(1, "large" * 50, binary=binary)),
+                        wire.insert(A, row_of(2, binary=binary)),
                         wire.commit(1000, 1008),
                     ],
                 )
@@ -327,9 +163,9 @@ def test_a_large_message_of_a_stream_that_is_given_up_is_that_of_the_next_one(mo
             super().start(lsn, binary=binary)
 
     stream = Turning([], 2000)
-    changes = _read(_open(stream, Position(0)), 2000)
+    changes = read_all(open_log(stream, Position(0)), 2000)
     assert stream.starts == [(0, True), (0, False)]
-    assert list(_units(changes)) == [("odd", ("odd",)), ("a", (1, "large" * 50)), ("a", (2, "x"))]
+    assert list(units_of(changes)) == [("odd", ("odd",)), ("a", (1, "large" * 50)), ("a", (2, "x"))]
 
 
 def test_a_connection_that_keeps_much_memory_is_let_go_where_it_is_quiet_but_not_all_the_time(
@@ -341,28 +177,28 @@ def test_a_connection_that_keeps_much_memory_is_let_go_where_it_is_quiet_but_not
     for module in (reader_module, frames):
         monkeypatch.setattr(module, "monotonic", lambda: now)
     stream = FakeStream([], 500)
-    log = _open(stream, Position(500))
-    large = [wire.relation(A, "a", COLUMNS), wire.insert(A, _row(1, "large" * 100))]
+    log = open_log(stream, Position(500))
+    large = [wire.relation(A, "a", COLUMNS), wire.insert(A, row_of(1, "large" * 100))]
     units: list[object] = []
     for commit in (600, 700):
         stream.raw.messages += [wire.begin(commit, commit), *large]
         now += 2 * frames.RENEW_INTERVAL_S
         # Within a transaction it is not quiet, however long nothing comes.
         for _ in range(4):
-            units += _units(log.poll(0.0))
+            units += units_of(log.poll(0.0))
         assert len(stream.starts) == (1 if commit == 600 else 2)
         stream.raw.messages.append(wire.commit(commit, commit + 8))
         for _ in range(4):
-            units += _units(log.poll(0.0))
+            units += units_of(log.poll(0.0))
         assert stream.starts[-1] == (commit + 8, True)
     assert len(stream.starts) == 3
     stream.raw.messages += [wire.begin(800, 800), *large, wire.commit(800, 808)]
     for _ in range(4):
-        units += _units(log.poll(0.0))
+        units += units_of(log.poll(0.0))
     assert len(stream.starts) == 3, "it has just begun"
     now += frames.RENEW_INTERVAL_S
     for _ in range(4):
-        units += _units(log.poll(0.0))
+        units += units_of(log.poll(0.0))
     assert stream.starts[3:] == [(808, True)], "once for a large message"
     assert units == [("a", (1, "large" * 100))] * 3
     log.close()
@@ -370,7 +206,7 @@ def test_a_connection_that_keeps_much_memory_is_let_go_where_it_is_quiet_but_not
 
 def test_keepalives_are_answered_and_positions_confirmed() -> None:
     stream = FakeStream([], 2000)
-    log = _open(stream, Position(500))
+    log = open_log(stream, Position(500))
     log.poll(0.0)
     stream.raw.messages.append(wire.keepalive(3000, wants_reply=True))
     (heartbeat,) = log.poll(0.0)
@@ -387,14 +223,14 @@ def test_keepalives_are_answered_and_positions_confirmed() -> None:
 @given(st.integers(0, 300), st.binary(min_size=1, max_size=8), st.sampled_from([0, 1, 2]))
 @settings(deadline=None, max_examples=40)
 def test_broken_messages_are_refused_by_kind(at: int, junk: bytes, way: int) -> None:
-    log, end = _transactions(["aatmb"])
-    ((lsn, messages),) = _announced(log)
+    log, end = transactions_of(["aatmb"])
+    ((lsn, messages),) = with_announcements(log)
     index = at % len(messages)
     message = messages[index]
     at = at % len(message)
     broken = (message[:at], message[:at] + junk + message[at + len(junk) :], message + junk)[way]
     stream = FakeStream([(lsn, [*messages[:index], broken, *messages[index + 1 :]])], end)
-    reader = _open(stream, Position(0))
+    reader = open_log(stream, Position(0))
     try:
         for _ in range(4):
             reader.poll(0.0)
@@ -405,8 +241,8 @@ def test_broken_messages_are_refused_by_kind(at: int, junk: bytes, way: int) -> 
 
 
 def test_an_update_of_an_unknown_relation_is_refused() -> None:
-    stream = FakeStream([(1000, [wire.begin(1000, 1), wire.insert(77, _row(1))])], 2000)
-    reader = _open(stream, Position(0))
+    stream = FakeStream([(1000, [wire.begin(1000, 1), wire.insert(77, row_of(1))])], 2000)
+    reader = open_log(stream, Position(0))
     with pytest.raises(TailraceError) as caught:
         reader.poll(0.0)
     assert caught.value.kind is ErrorKind.DECODE
@@ -414,9 +250,11 @@ def test_an_update_of_an_unknown_relation_is_refused() -> None:
 
 
 def test_what_an_applier_has_marked_is_left_out_where_it_shall_be() -> None:
-    log, end = _transactions(["lab", "aab", "lata", "la", "bat"])
+    log, end = transactions_of(["lab", "aab", "lata", "la", "bat"])
     for skips_applied in (False, True):
-        changes = _read(_open(FakeStream(_announced(log), end), Position(0), skips_applied=skips_applied), end)
+        changes = read_all(
+            open_log(FakeStream(with_announcements(log), end), Position(0), skips_applied=skips_applied), end
+        )
         rows = [(c.table.name.table, row[0]) for c in changes if isinstance(c, RowChanges) for row in c.after if row]
         marked = [("a", 2), ("b", 3)], [("a", 8), ("a", 10), ("a", 12)]
         others = [("a", 4), ("a", 5), ("b", 6), ("b", 13), ("a", 14)]
@@ -433,8 +271,8 @@ LEAF, OTHER = 105, 106
 def _read_rows(messages: Sequence[bytes], tables: Sequence[TableSchema]) -> list[tuple[object, ...]]:
     """Return the row changes of a transaction: operation, before, after."""
     stream = FakeStream([(1000, [wire.begin(1000, 1), *messages, wire.commit(1000, 1008)])], 1100)
-    with closing(_open(stream, Position(0), tables)) as log:
-        changes = [c for c in _read(log, 1100) if isinstance(c, RowChanges)]
+    with closing(open_log(stream, Position(0), tables)) as log:
+        changes = [c for c in read_all(log, 1100) if isinstance(c, RowChanges)]
     return [row for c in changes for row in zip(c.ops, c.before, c.after, strict=True)]
 
 
@@ -463,8 +301,8 @@ def test_an_old_row_that_does_not_tell_which_one_it_is_stops(identity: str, chan
 
     def read(*columns: bytes | None, leaf: bytes = leaf) -> list[tuple[object, ...]]:
         old = wire.row(*map(wire.binary, columns))
-        row = wire.delete(A, old, kind) if change == "delete" else wire.update(A, _row(7, "z"), old, kind)
-        inserted = wire.insert(A, _row(3))
+        row = wire.delete(A, old, kind) if change == "delete" else wire.update(A, row_of(7, "z"), old, kind)
+        inserted = wire.insert(A, row_of(3))
         return _read_rows([announced, leaf, inserted, row, inserted], [root])
 
     with pytest.raises(TailraceError, match=r"public\.a") as caught:
@@ -480,7 +318,7 @@ def test_an_old_row_that_does_not_tell_which_one_it_is_stops(identity: str, chan
 def test_a_keyless_table_stops_at_an_update_of_a_partition_that_logs_no_old_rows() -> None:
     root = replace(TABLES[0], full_before=True, key=(), partitions=(LEAF,))
     announced = wire.relation(A, "a", COLUMNS, identity="f")
-    update = wire.update(A, _row(1))
+    update = wire.update(A, row_of(1))
     with pytest.raises(TailraceError, match="replica identity"):
         _read_rows([announced, wire.relation(LEAF, "leaf", COLUMNS), update], [root])
     # It is another table's.
