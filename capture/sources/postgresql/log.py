@@ -11,16 +11,16 @@ confirmed from within `poll` and `acknowledge`: there is no thread. The server's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from struct import Struct
 
 import orjson
 
 from capture.sources.postgresql import pgoutput
-from capture.sources.postgresql.container_text import AnotherShape
 from capture.sources.postgresql.frames import Filing, take
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import changes_since_begin, format_lsn, format_position
-from capture.sources.postgresql.reading import add, is_read_at_once
+from capture.sources.postgresql.reading import add, is_read_at_once, read_shaped
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.versions import Resolved, Versions
@@ -41,6 +41,7 @@ from schemas.changes import (
     Truncate,
 )
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import PIECE_BYTES
 from schemas.position import Position
 from schemas.table import TableName
 
@@ -243,43 +244,32 @@ class PostgresqlLog:
         if entered is None:
             return 0
         run, resolved = entered
-        if resolved.old_form is not None and not resolved.is_as_new_as(run.txn):
-            # It is not looked into here: what it may hold has to be known.
+        if resolved.old_form is not None:
             out.pop()
-            resolved = self._resolve_again(m[26:30], run.txn, out)
-            run = RowChanges(resolved.in_force, run.txn)
+            is_whole = is_read_at_once(m, resolved)
+            # Else only that is read which is not large, or is within a composite: the rest stays where it is.
+            part = bytes(m) if is_whole else resolved.form.take_out(m, PIECE_BYTES)[0]
+            run, form = read_shaped(part, run, resolved, partial(self._renew, m[26:30], out))
+            if not is_whole:
+                run = RowChanges(run.table, run.txn)
+                run.form, run.filed = form, m
             out.append(run)
-        run.form = resolved.old_form or resolved.form
-        if is_read_at_once(m, resolved):
-            add(bytes(m), run, resolved, resolved.old_form or resolved.form)
+        elif is_read_at_once(m, resolved):
+            add(bytes(m), run, resolved, resolved.form)
         else:
             run.filed = m
         return 1
 
     def _add_shaped(self, m: bytes, resolved: Resolved, out: list[Change]) -> None:
-        """Add a row with composites to the run before the one that was begun for it, if it can be.
-
-        Nothing in the log tells of a composite's new attributes but a value that has them: the types are read again
-        before the first one, and a new version of the table comes before its row.
-        """
+        """Add a row with composites to the run before the one that was begun for it, if it can be."""
         run = out.pop()
         assert isinstance(run, RowChanges)
-        try:
-            add(m, run, resolved, resolved.form)
-        except AnotherShape as error:
-            if not resolved.is_as_new_as(run.txn):
-                resolved = self._resolve_again(m[26:30], run.txn, out)
-                run = RowChanges(resolved.in_force, run.txn)
-            try:
-                add(m, run, resolved, resolved.old_form or resolved.form)
-            except AnotherShape:
-                # The type is gone by now, and what it was last nobody knows but the server where it is in the log.
-                raise pgoutput.TextNeeded from error
+        run, _ = read_shaped(m, run, resolved, partial(self._renew, m[26:30], out))
         last = out[-1] if out else None
         if not (isinstance(last, RowChanges) and last.table is run.table and last.txn is run.txn and last.join(run)):
             out.append(run)
 
-    def _resolve_again(self, oid: bytes, txn: Transaction, out: list[Change]) -> Resolved:
+    def _renew(self, oid: bytes, out: list[Change], txn: Transaction) -> Resolved:
         self._versions.renew_types(txn)
         return self._resolve(oid, out)
 

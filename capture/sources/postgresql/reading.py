@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from capture.sources.postgresql import pgoutput
+from capture.sources.postgresql.container_text import AnotherShape
 from capture.sources.postgresql.position import format_lsn
 from capture.sources.postgresql.server import RELOAD
 from capture.sources.postgresql.versions import Resolved
 from runtime.spool import SpooledMessage
-from schemas.changes import Row, RowChanges
+from schemas.changes import Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
 
 
@@ -44,6 +47,31 @@ def add(m: bytes, run: RowChanges, resolved: Resolved, form: pgoutput.TableForm)
             f"this position, then take it again, which loads it anew; or {RELOAD}",
         )
     run.add(op, before, after)
+
+
+def read_shaped(
+    m: bytes, run: RowChanges, resolved: Resolved, renew: Callable[[Transaction], Resolved]
+) -> tuple[RowChanges, pgoutput.TableForm]:
+    """Read a row with composites. Return the run that it is in, which may be another one, and what has read it.
+
+    Nothing in the log tells of a composite's new attributes but a value that has them: `renew` reads the types again
+    before the first one, as they are after a transaction, and a new version of the table comes before its row.
+    Raises TextNeeded besides what `add` raises.
+    """
+    try:
+        add(m, run, resolved, resolved.form)
+        return run, resolved.form
+    except AnotherShape as error:
+        if not resolved.is_as_new_as(run.txn):
+            resolved = renew(run.txn)
+            run = RowChanges(resolved.in_force, run.txn)
+        form = resolved.old_form or resolved.form
+        try:
+            add(m, run, resolved, form)
+        except AnotherShape:
+            # The type is gone by now, and what it was last nobody knows but the server where it is in the log.
+            raise pgoutput.TextNeeded from error
+        return run, form
 
 
 def _is_untold(before: Row | None, resolved: Resolved) -> bool:

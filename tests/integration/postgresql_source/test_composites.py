@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from capture.sources.postgresql import source
 from schemas.changes import Change, RowChanges, SchemaChange
 from schemas.position import Position
 from tests.integration.postgresql_source import reading
@@ -157,3 +160,38 @@ def test_a_row_in_a_file_has_its_version_before_it(capture: Capture) -> None:
     log.close()
     found = [(row[:2], definition) for row, definition in _shapes(changes, "big") if isinstance(row, tuple)]
     assert found == [((0, "(s,0,)"), THREE), ((1, "(s,1,,11)"), FOUR), ((2, "(s,2,,22)"), FOUR)]
+
+
+def test_a_row_in_a_file_waits_for_the_catalogue_only_where_its_type_has_changed(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a long transaction runs a standby shows none that is later; a large row is no reason to look."""
+    c = capture(*SETUP, "create table big (id int primary key, at place, body text)")
+    log = c.open()
+    c.database.execute("insert into big values (0, row('s', 0, null), 'b')")
+    changes = reading.read_to_end(c.source, log)
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "wait_until_visible", None)
+        c.database.execute(
+            f"begin; insert into big values (1, row('s', 1, null), repeat('é', {8 << 20})); "
+            "update big set id = 2, body = body || body where id = 1; "
+            "insert into big values (3, row('s', 3, null), 'b'); commit"
+        )
+        changes += reading.read_to_end(c.source, log)
+    # The type has changed, and is gone before the row is read.
+    c.database.execute(
+        "alter type place add attribute floor int",
+        f"insert into big values (4, row('s', 4, null, 44), repeat('é', {8 << 20}))",
+        "drop type place cascade",
+    )
+    changes += reading.read_to_end(c.source, log)
+    log.close()
+    rows = [after for _, _, after in reading.rows_of(changes, "big") if after is not None]
+    assert [row[:2] for row in rows] == [
+        (0, "(s,0,)"),
+        (1, "(s,1,)"),
+        (2, "(s,1,)"),
+        (3, "(s,3,)"),
+        (4, "(s,4,,44)"),
+    ]
+    assert [len(str(row[2])) for row in rows] == [1, 8 << 20, 16 << 20, 1, 8 << 20]
