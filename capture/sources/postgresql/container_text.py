@@ -67,6 +67,15 @@ def printer(types: Mapping[int, TypeInfo], oid: int, depth: int = 0, *, of_old: 
     return BY_NAME.get(info.name) if info.schema == "pg_catalog" else BY_SEND.get(info.send)
 
 
+def holds_composites(types: Mapping[int, TypeInfo], oid: int, depth: int = 0) -> bool:
+    """Tell whether a type is a composite, also an extension's, or may have values of one within its own."""
+    info = types.get(oid)
+    if info is None or depth > _DEPTH_MAX:
+        return False
+    parts = (info.element, info.base, info.subtype)
+    return info.kind == "c" or any(part and holds_composites(types, part, depth + 1) for part in parts)
+
+
 def _array(element: Printer, delimiter: str) -> Printer:
     """Mirror `array_send` and `array_out`."""
     special = set('"\\{}' + delimiter + _SPACE)

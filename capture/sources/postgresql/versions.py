@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from capture.source import Snapshot
 from capture.sources.postgresql.catalog import Catalog, RelationFacts, composites_of
+from capture.sources.postgresql.container_text import holds_composites
 from capture.sources.postgresql.pgoutput import Relation, TableForm, TextNeeded
 from capture.sources.postgresql.types import logical_type, reader
 from schemas.changes import SchemaChange, Transaction
@@ -198,7 +199,7 @@ class Versions:
             raise TextNeeded
         key = [column.is_key for column in relation.columns]
         form = TableForm(readers, key, binary=binary)
-        if not binary or not composites_of(self._catalog.user_types(oids)):
+        if not binary or not any(holds_composites(self._catalog.types, oid) for oid in oids):
             return form, None
         readers = [reader(self._catalog.types, column.oid, column.typmod, of_old=True) for column in relation.columns]
         return form, TableForm(readers, key, binary=True)

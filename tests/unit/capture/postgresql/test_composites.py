@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture.sources.postgresql.container_text import fitted
+from capture.sources.postgresql.container_text import fitted, holds_composites
+from capture.sources.postgresql.types import TypeInfo
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 7)), max_size=25))
@@ -42,3 +43,14 @@ def test_of_several_readings_the_latest_is_taken_and_another_type_is_none() -> N
     assert fitted([23, 23, 25, 20], [*attributes, 0]) == [0, 1, 2]
     assert fitted([23] * 40, [23, *[0] * 80]) == [0]
     assert fitted([], []) == []
+
+
+def test_composites_are_found_within_other_types_and_where_they_are_an_extensions() -> None:
+    types = {
+        1: TypeInfo(1, "pg_catalog", "int4", "b", "int4send"),
+        2: TypeInfo(2, "geo", "dump", "c", "record_send", fields=(("path", 1, -1),), extension="geo"),
+        3: TypeInfo(3, "geo", "_dump", "b", "array_send", element=2),
+        4: TypeInfo(4, "public", "dumps", "d", "array_send", base=3),
+        5: TypeInfo(5, "pg_catalog", "_int4", "b", "array_send", element=1),
+    }
+    assert [oid for oid in (*types, 6) if holds_composites(types, oid)] == [2, 3, 4]
