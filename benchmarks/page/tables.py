@@ -188,7 +188,7 @@ def products(results: Entry) -> str:
         )
         for entry in results.get("products", [])
     ]
-    left = [f"- {product} was left out. {why.splitlines()[0]}." for product, why in results.get("left", {}).items()]
+    left = [f"- {product} was left out ({why.splitlines()[0]})." for product, why in results.get("left", {}).items()]
     found = table(("program", "what it does", "per second", "per CPU-second", "memory"), rows)
     return "\n".join([found, "", *left] if left else [found])
 
