@@ -23,6 +23,8 @@ SHARED_PAGES = {"webhook": "stdout", "mariadb": "mysql", "docdb": "mongodb"}
 """Engines whose page has another one's name."""
 WITHOUT_RIGHTS = {"files", "stdout", "webhook"}
 
+DECISIONS_INDEX = Path("docs/decisions/README.md")
+DECISIONS = [path for path in DOCUMENTS if path.parent == DECISIONS_INDEX.parent and path != DECISIONS_INDEX]
 DECISION_PARTS = ("Context", "Decision", "Consequences")
 
 
@@ -110,7 +112,7 @@ def test_every_document_can_be_found_from_the_readme() -> None:
         if not new:
             break
         reached |= new
-    ends = {path for path in DOCUMENTS if path.parts[:2] == ("docs", "decisions") or path.name == "CHANGELOG.md"}
+    ends = {*DECISIONS, Path("CHANGELOG.md")}
     assert [str(path) for path in DOCUMENTS if path not in reached | ends] == []
 
 
@@ -156,9 +158,7 @@ def test_the_page_about_plugins_tells_how_long_its_example_is() -> None:
 
 def test_decisions_have_their_form() -> None:
     faults = []
-    for path in DOCUMENTS:
-        if path.parts[:2] != ("docs", "decisions"):
-            continue
+    for path in DECISIONS:
         if not re.fullmatch(r"\d{8}-[a-z0-9-]+\.md", path.name):
             faults.append(f"{path}: named YYYYMMDD-slug.md?")
         faults += [
@@ -166,4 +166,29 @@ def test_decisions_have_their_form() -> None:
             for part in DECISION_PARTS
             if not re.search(rf"^(#+ {part}|\*\*{part}\b)", text(path), re.MULTILINE)
         ]
+    assert faults == []
+
+
+def _title(path: Path) -> str:
+    return text(path).partition("\n")[0].removeprefix("# ")
+
+
+def test_the_index_has_each_decision_once_by_its_title() -> None:
+    listed = Counter(re.findall(r"^- .*$", text(DECISIONS_INDEX), re.MULTILINE))
+    wanted = Counter(f"- [{_title(path)}]({path.name})" for path in DECISIONS)
+    assert sorted((wanted - listed).elements()) == [], f"lines to add to {DECISIONS_INDEX}, under their theme"
+    assert sorted((listed - wanted).elements()) == [], (
+        f"lines to remove from {DECISIONS_INDEX}, or to write as the title is"
+    )
+
+
+def test_a_decision_that_is_superseded_says_so_below_its_title() -> None:
+    """Else its reader takes for valid what is not."""
+    faults = []
+    for path in DECISIONS:
+        for sentence in re.findall(r"\b[Ss]upersedes\b.*?(?:\.\s|\.\Z)", text(path), re.DOTALL):
+            for older in re.findall(r"\]\((\d{8}[^)]*)\)", sentence):
+                below_title = "".join(text(path.parent / older).splitlines()[2:3])
+                if not (below_title.startswith("Superseded") and f"]({path.name})" in below_title):
+                    faults.append(f"{older}: superseded by {path.name}")
     assert faults == []
