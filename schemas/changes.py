@@ -203,8 +203,8 @@ class StagedForm(Protocol):
     cannot write make them raise: then the sink is given the row, and refuses it.
     """
 
-    is_text: ClassVar[bool]
-    """Whether fields are texts, as MySQL's `load data` takes them; else they are those of PostgreSQL's binary COPY."""
+    writer: ClassVar[str]
+    """The class of the compiled twin that writes such lines (`schemas.twin.WRITERS`)."""
 
     @property
     def names(self) -> Mapping[str, Any]:

@@ -21,9 +21,10 @@ from schemas.codecs.generate import (
     names,
     whole_before,
 )
-from schemas.codecs.staged_twin import Stage, StagerModule, staged
+from schemas.codecs.record_twin import Stage, staged
 from schemas.format import Format
 from schemas.table import TableSchema
+from schemas.twin import built
 from schemas.types.forms import FORMS
 from schemas.types.varints import bytes_at, long_at
 
@@ -71,8 +72,8 @@ def _decoder_functions(table: TableSchema) -> Functions:
         title = "avro stager"
         return compile_staged(form, _staged_lines(table, form), title, made)
 
-    def by_twin(form: StagedForm, module: StagerModule | None = None) -> Stage | None:
-        return staged(table, Format.AVRO, form, partial(by_python, form), module)
+    def by_twin(form: StagedForm, find: Callable[[str], Any] = built) -> Stage | None:
+        return staged(table, Format.AVRO, form, partial(by_python, form), find)
 
     return {
         "source_text": text,

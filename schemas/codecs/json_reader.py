@@ -6,6 +6,7 @@ end, so that nothing is read that was cut.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,9 +25,10 @@ from schemas.codecs.generate import (
     indent,
     names,
 )
-from schemas.codecs.staged_twin import Stage, StagerModule, staged
+from schemas.codecs.record_twin import Stage, staged
 from schemas.format import Format
 from schemas.table import TableSchema
+from schemas.twin import built
 from schemas.types.forms import FORMS
 
 _SOURCE = b',"source":{"version":'
@@ -86,8 +88,8 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
         title = f"{format_} stager"
         return compile_staged(form, _staged_lines(table, form, wrapped=wrapped), title, made)
 
-    def by_twin(form: StagedForm, module: StagerModule | None = None) -> Stage | None:
-        return staged(table, format_, form, partial(by_python, form), module)
+    def by_twin(form: StagedForm, find: Callable[[str], Any] = built) -> Stage | None:
+        return staged(table, format_, form, partial(by_python, form), find)
 
     return {
         "source_text": text,

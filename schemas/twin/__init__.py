@@ -16,13 +16,20 @@ from pathlib import Path
 from types import ModuleType
 
 MODULES = (
-    *("words", "values", "readings", "fields", "text_fields", "staged_lines", "frames"),
+    *("words", "values", "readings", "records", "copy_lines", "load_lines", "frames"),
     *("writer", "rows", "packed", "documents", "cutting", "images", "cells"),
 )
 """What is built. Each one may call those before it."""
 
-WRITERS = {"LogWriter": "rows", "CopyWriter": "rows", "ImageWriter": "images", "CellWriter": "cells"}
-"""The modules of the classes that write rows."""
+WRITERS = {
+    "LogWriter": "rows",
+    "CopyWriter": "rows",
+    "ImageWriter": "images",
+    "CellWriter": "cells",
+    "CopyLines": "copy_lines",
+    "LoadLines": "load_lines",
+}
+"""The modules of the classes that write rows of sources as records, and records as lines."""
 
 
 @cache

@@ -52,7 +52,7 @@ class LineForm:
     """How rows become lines. Implements `schemas.changes.StagedForm`. Forms of the same fields are equal."""
 
     fields: tuple[Field, ...]
-    is_text: ClassVar[bool] = True
+    writer: ClassVar[str] = "LoadLines"
 
     @cached_property
     def names(self) -> Mapping[str, Any]:

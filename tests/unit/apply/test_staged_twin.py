@@ -27,11 +27,13 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
+from schemas.twin.odd import LARGE_BYTES
 from schemas.types import Family, LogicalType
 from tests.kit.twin import unbuilt
 from tests.kit.type_samples import SAMPLES
 
-MODULES = [pytest.param(unbuilt("staged_lines"), id="unbuilt"), pytest.param(built("staged_lines"), id="built")]
+FINDS = [pytest.param(cache(unbuilt), id="unbuilt"), pytest.param(built, id="built")]
+Find = Callable[[str], ModuleType | None]
 SINKS: dict[str, Callable[[TableSchema], StagedForm]] = {"postgresql": postgresql_form, "mysql": mysql_form}
 TXN = Transaction("1", 1, 2, 3)
 
@@ -164,25 +166,25 @@ def _form(sink: str, table: TableSchema) -> StagedForm:
 
 
 @cache
-def _stages(decoder: Decoder, module: ModuleType, sink: str) -> tuple[Callable[..., None], Callable[..., None]]:
+def _stages(decoder: Decoder, find: Find, sink: str) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return what the twin does, and what the generated function."""
     form, functions = _form(sink, decoder.table), decoder._functions
-    return functions["staged_by_twin"](form, module), functions["staged_by_python"](form)
+    return functions["staged_by_twin"](form, find), functions["staged_by_python"](form)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("find", FINDS)
 @pytest.mark.parametrize("sink", SINKS)
 @given(st.data(), st.sampled_from(TABLES), st.sampled_from(list(Format)), st.booleans())
 def test_the_twin_stages_what_the_generated_functions_stage(
-    sink: str, module: ModuleType | None, data: st.DataObject, table: TableSchema, format_: Format, damage: bool
+    sink: str, find: Find, data: st.DataObject, table: TableSchema, format_: Format, damage: bool
 ) -> None:
-    if module is None:
+    if find("records") is None:
         pytest.skip("it is not built: no compiler was there")
     values = data.draw(_values(table, format_))
     if damage:
         values = [data.draw(_damaged(value)) for value in values]
     decoder = compile_decoder(table, format_)
-    twin, generated = _stages(decoder, module, sink)
+    twin, generated = _stages(decoder, find, sink)
     assert _outcome(decoder, twin, values) == _outcome(decoder, generated, values)
 
 
@@ -203,10 +205,10 @@ def _usual(column: Column) -> Any:
 
 
 @pytest.mark.parametrize("format_", Format)
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("find", FINDS)
 @pytest.mark.parametrize("sink", SINKS)
-def test_usual_rows_are_staged_without_a_second_reading(sink: str, module: ModuleType | None, format_: Format) -> None:
-    if module is None:
+def test_usual_rows_are_staged_without_a_second_reading(sink: str, find: Find, format_: Format) -> None:
+    if find("records") is None:
         pytest.skip("it is not built: no compiler was there")
     table = TABLES[0]
     encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
@@ -219,7 +221,7 @@ def test_usual_rows_are_staged_without_a_second_reading(sink: str, module: Modul
     decoder._functions["staged_by_python"](form)(values, expected)
     assert [type(line) for _, _, line in expected] == [bytes, bytes]
     found: list[Any] = []
-    stage = decoder._functions["staged_by_twin"](form, module)
+    stage = decoder._functions["staged_by_twin"](form, find)
     with pytest.MonkeyPatch.context() as patch:
         # Without it no function for whole rows can be generated.
         patch.setattr(type(form), "names", None)
@@ -227,16 +229,16 @@ def test_usual_rows_are_staged_without_a_second_reading(sink: str, module: Modul
     assert found == expected
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("find", FINDS)
 @pytest.mark.parametrize("sink", SINKS)
-def test_nulls_behind_a_space_are_nulls(sink: str, module: ModuleType | None) -> None:
-    if module is None:
+def test_nulls_behind_a_space_are_nulls(sink: str, find: Find) -> None:
+    if find("records") is None:
         pytest.skip("it is not built: no compiler was there")
     table = TABLES[0]
     encoder = compile_encoder(table, Format.JSON, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
     value = encoder.read(encoder.body((1, *[None] * (COUNT - 1))), block, 5)
-    twin, generated = _stages(compile_decoder(table, Format.JSON), module, sink)
+    twin, generated = _stages(compile_decoder(table, Format.JSON), find, sink)
     for name in table.column_names[1:]:
         text = dumps(name) + b":"
         spaced = value.replace(text + b"null", text + b" null")
@@ -249,10 +251,10 @@ def test_nulls_behind_a_space_are_nulls(sink: str, module: ModuleType | None) ->
 
 
 @pytest.mark.parametrize("format_", [Format.JSON, Format.JSON_WITH_SCHEMA])
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("find", FINDS)
 @pytest.mark.parametrize("sink", SINKS)
-def test_json_that_ends_behind_its_row_is_not_staged(sink: str, module: ModuleType | None, format_: Format) -> None:
-    if module is None:
+def test_json_that_ends_behind_its_row_is_not_staged(sink: str, find: Find, format_: Format) -> None:
+    if find("records") is None:
         pytest.skip("it is not built: no compiler was there")
     table = TableSchema(TableName("public", "t"), (COLUMNS[0],), (0,))
     encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
@@ -261,25 +263,22 @@ def test_json_that_ends_behind_its_row_is_not_staged(sink: str, module: ModuleTy
     ((_, placed),) = encoder.placed([(None, value)], "3", 0, 0)
     decoder = compile_decoder(table, format_)
     for whole in (value, placed or b""):
-        for stage in _stages(decoder, module, sink):
+        for stage in _stages(decoder, find, sink):
             assert _outcome(decoder, stage, [whole]) == _outcome(decoder, stage, [whole + b"\n"])
             for end in range(whole.index(b',"source":{"version":'), len(whole)):
                 assert _outcome(decoder, stage, [whole[:end]]) is ErrorKind.DECODE
 
 
 def test_large_records_are_read_the_careful_way() -> None:
-    module = unbuilt("staged_lines")
+    module = unbuilt("copy_lines")
     table = TableSchema(TableName("public", "t"), (COLUMNS[0], Column("v", LogicalType(Family.STRING), "text")), (0,))
     encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
-    small, large = (
-        encoder.read(encoder.body((1, "x" * size)), block, 5) for size in (100_000, module.RECORD_BYTES_MAX)
-    )
-    stager = module.Stager(
+    small, large = (encoder.read(encoder.body((1, "x" * size)), block, 5) for size in (100_000, LARGE_BYTES))
+    writer = module.CopyLines(
         {
             "is_json": False,
             "is_wrapped": False,
-            "is_text": False,
             "names": [],
             "calls": {},
             "kinds": bytes((kinds.INT64, kinds.TEXT)),
@@ -289,7 +288,7 @@ def test_large_records_are_read_the_careful_way() -> None:
     )
     out: list[Any] = []
     careful: list[bytes] = []
-    stager.run([small, large, small], out, lambda values, _: careful.extend(values))
+    writer.run([small, large, small], out, lambda values, _: careful.extend(values))
     assert careful == [large]
     assert [len(line) for _, _, line in out] == [12 + 4 + 100_000] * 2
 

@@ -1,14 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Values of records, Avro and JSON, written as the texts that `load data` of MySQL and MariaDB takes.
-
-The same as `fields`, for another reader: a value stands in `m` from `p` to `q`, as `readings` has found it. Its text is
-written to `out` at `o`, where there must be room for twice the value's length and 64 bytes. Each function returns where
-it ended. What is unusual raises `Odd`, or what Python raises for it: the careful way has the record then.
+"""From records to the lines that `load data` of MySQL and MariaDB takes: of each column a text, with tabs between them.
 
 Forms: "LOAD DATA", Field and Line Handling; see `apply.sinks.mysql.types` for what is sent.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cython
 
@@ -16,36 +14,14 @@ from schemas.twin import kinds
 from schemas.twin.odd import Odd
 
 if cython.compiled:
-    from cython.cimports.libc.string import memmove
-    from cython.cimports.schemas.twin.readings import (
-        base64_bytes,
-        instant,
-        integer,
-        long_of,
-        see_utf8,
-        truth,
-        twos_complement,
-        unescaped,
-        varint_end,
-    )
+    from cython.cimports.schemas.twin.records import LineWriter
     from cython.cimports.schemas.twin.values import copy, digits, number, zoned
     from cython.cimports.schemas.twin.words import plain_end
 else:
-    from schemas.twin.readings import (
-        base64_bytes,
-        instant,
-        integer,
-        long_of,
-        see_utf8,
-        truth,
-        twos_complement,
-        unescaped,
-        varint_end,
-    )
+    from schemas.twin.records import LineWriter
     from schemas.twin.values import copy, digits, number, zoned
     from schemas.twin.words import plain_end
 
-BOOLEAN = cython.declare(cython.int, kinds.BOOLEAN)
 DATE = cython.declare(cython.int, kinds.DATE)
 TIME = cython.declare(cython.int, kinds.TIME)
 TIMESTAMP = cython.declare(cython.int, kinds.TIMESTAMP)
@@ -65,19 +41,77 @@ CLOCK_BYTES = cython.declare(cython.Py_ssize_t, 15)
 """Of `2026-11-29`, `2026-11-29 12:34:56.123456`, and what stands behind its blank."""
 UUID_BYTES = cython.declare(cython.Py_ssize_t, 36)
 SCRATCH = cython.declare(cython.Py_ssize_t, 24)
-"""Where, behind `o`, what a text is made of may stand."""
+"""Where, behind `o`, the text may stand that a time is taken of."""
 
 HEX = cython.declare(bytes, b"0123456789abcdef")
 ESCAPES = cython.declare(bytes, bytes([{0: 48, 9: 116, 10: 110, 92: 92}.get(c, 0) for c in range(256)]))
 """What stands behind a backslash for a byte that cannot stand for itself; 0: it can."""
 
+NULL = cython.declare(bytes, b"\\N")
+
+COMPILED = cython.compiled
 SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
 """What it was built of (`schemas.twin.sources_digest`)."""
 
 
+@cython.cclass
+class LoadLines(LineWriter):
+    """Writes the texts of each row. Made for a table version, a format, and a form of a sink."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        """`plan`: see `schemas.codecs.record_twin`. Of a byte may come an escape, or two digits."""
+        LineWriter.__init__(self, plan, 2)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _null(self, i: cython.Py_ssize_t) -> cython.int:
+        return self._put(NULL)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _number(self, i: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.int:
+        if kind == DECIMAL:
+            return self._end_text(_decimal(self.out, self.o, n, self.scales[i]))
+        return self._end_text(_integer(self.out, self.o, kind, n))
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _octets(
+        self,
+        i: cython.Py_ssize_t,
+        kind: cython.int,
+        m: cython.p_const_uchar,
+        p: cython.Py_ssize_t,
+        q: cython.Py_ssize_t,
+    ) -> cython.int:
+        if kind == UUID:
+            return self._end_text(_uuid(self.out, self.o, m, p, q))
+        if kind == BYTES:
+            return self._end_text(_hexadecimal(self.out, self.o, m, p, q))
+        return self._end_text(_escaped(self.out, self.o, m, p, q))
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _put(self, content: bytes) -> cython.int:
+        return self._end_text(copy(self.out, self.o, content, 0, len(content)))
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _end_text(self, o: cython.Py_ssize_t) -> cython.int:
+        self.out[o] = 9
+        self.o = o + 1
+        return 0
+
+    @cython.cfunc
+    def _row_made(self) -> object:
+        # The line's end stands in the place of the last tab.
+        self.out[self.o - 1] = 10
+        return bytes(self.out[: self.o])
+
+
 @cython.cfunc
 @cython.exceptval(-1)
-def _number(out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.Py_ssize_t:
+def _integer(out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.Py_ssize_t:
     """Write a canonical number as its kind's text."""
     if kind in (TIMESTAMP, ZONED):
         zoned(out, o, n)
@@ -119,10 +153,10 @@ def _decimal(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, scal
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def escaped(
+def _escaped(
     out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
-    """Write a text with escapes; it may stand in `out` itself, its length or more behind `o`."""
+    """Write a text with escapes."""
     escapes: cython.p_const_uchar = ESCAPES
     end: cython.Py_ssize_t = p
     c: cython.uchar
@@ -130,11 +164,7 @@ def escaped(
         if p >= end:
             # Quotes are looked at here, too: they are what this search stops at, and stand for themselves.
             end = plain_end(m, p, q)
-            if cython.compiled:
-                memmove(out + o, m + p, end - p)
-            else:
-                out[o : o + end - p] = m[p:end]
-            o += end - p
+            o = copy(out, o, m, p, end - p)
             p = end
             end = p + 8
             if p == q:
@@ -155,7 +185,7 @@ def escaped(
 def _hexadecimal(
     out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
-    """Write two digits for each byte; these may stand in `out` itself, their length or more behind `o`."""
+    """Write two digits for each byte."""
     hexadecimal: cython.p_const_uchar = HEX
     c: cython.uchar
     while p < q:
@@ -179,73 +209,3 @@ def _uuid(
         if not (48 <= m[i] <= 57 or 97 <= m[i] <= 102 or m[i] == 45):
             raise Odd
     return copy(out, o, m, p, UUID_BYTES)
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def avro_text(
-    out: cython.p_uchar,
-    o: cython.Py_ssize_t,
-    kind: cython.int,
-    scale: cython.int,
-    m: cython.p_const_uchar,
-    p: cython.Py_ssize_t,
-    q: cython.Py_ssize_t,
-) -> cython.Py_ssize_t:
-    """Write the text of a value that stands from `p` to `q` (`avro_end`)."""
-    if kind == BOOLEAN:
-        if m[p] > 1:
-            raise Odd
-        out[o] = 48 + m[p]
-        return o + 1
-    if kind < ZONED:
-        return _number(out, o, kind, long_of(m, p, q))
-    p = varint_end(m, p, q)
-    if kind == ZONED:
-        return _number(out, o, kind, instant(m, p, q))
-    if kind == DECIMAL:
-        return _decimal(out, o, twos_complement(m, p, q), scale)
-    if kind == UUID:
-        return _uuid(out, o, m, p, q)
-    if kind == BYTES:
-        return _hexadecimal(out, o, m, p, q)
-    see_utf8(m, p, q)
-    return escaped(out, o, m, p, q)
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def json_text(
-    out: cython.p_uchar,
-    o: cython.Py_ssize_t,
-    kind: cython.int,
-    scale: cython.int,
-    m: cython.p_const_uchar,
-    p: cython.Py_ssize_t,
-    q: cython.Py_ssize_t,
-) -> cython.Py_ssize_t:
-    """Write the text of a value that stands from `p` to `q` (`json_end`)."""
-    at: cython.Py_ssize_t
-    if kind == BOOLEAN:
-        out[o] = 48 + truth(m, p, q)
-        return o + 1
-    if kind < ZONED:
-        return _number(out, o, kind, integer(m, p, q))
-    if q - p < 2 or m[p] != 34 or m[q - 1] != 34:
-        raise Odd
-    p += 1
-    q -= 1
-    if kind == ZONED:
-        return _number(out, o, kind, instant(m, p, q))
-    if kind == UUID:
-        return _uuid(out, o, m, p, q)
-    if kind == DECIMAL:
-        # More than eight bytes are no number here, and might not have room.
-        if q - p > 12:
-            raise Odd
-        at = o + SCRATCH
-        return _decimal(out, o, twos_complement(out, at, base64_bytes(out, at, m, p, q)), scale)
-    at = o + q - p
-    if kind == BYTES:
-        return _hexadecimal(out, o, out, at, base64_bytes(out, at, m, p, q))
-    return escaped(out, o, out, at, unescaped(out, at, m, p, q))

@@ -1,15 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Values of records, Avro and JSON, written as fields of PostgreSQL's binary COPY: straight from bytes to bytes.
-
-The other direction of `values`. A value stands in `m` from `p` to `q`, as `readings` has found it. Its field, the
-length in front, is written to `out` at `o`, where there must be room for the value's length and 64 bytes. `size` is the
-length of a field that has a fixed one. Each function returns where it ended. What is unusual raises `Odd`, or what
-Python raises for it: the careful way has the record then.
+"""From records to the lines of PostgreSQL's binary COPY: of each column its field, the length in front.
 
 Forms: the `*_recv` functions under src/backend/utils/adt; see `apply.sinks.postgresql.types` for what is sent.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cython
 
@@ -17,33 +14,12 @@ from schemas.twin import kinds
 from schemas.twin.odd import Odd
 
 if cython.compiled:
-    from cython.cimports.schemas.twin.readings import (
-        base64_bytes,
-        instant,
-        integer,
-        long_of,
-        see_utf8,
-        truth,
-        twos_complement,
-        unescaped,
-        varint_end,
-    )
+    from cython.cimports.schemas.twin.records import LineWriter
     from cython.cimports.schemas.twin.values import copy
 else:
-    from schemas.twin.readings import (
-        base64_bytes,
-        instant,
-        integer,
-        long_of,
-        see_utf8,
-        truth,
-        twos_complement,
-        unescaped,
-        varint_end,
-    )
+    from schemas.twin.records import LineWriter
     from schemas.twin.values import copy
 
-BOOLEAN = cython.declare(cython.int, kinds.BOOLEAN)
 INT16 = cython.declare(cython.int, kinds.INT16)
 INT32 = cython.declare(cython.int, kinds.INT32)
 UINT32 = cython.declare(cython.int, kinds.UINT32)
@@ -54,7 +30,6 @@ TIMESTAMP = cython.declare(cython.int, kinds.TIMESTAMP)
 ZONED = cython.declare(cython.int, kinds.ZONED)
 DECIMAL = cython.declare(cython.int, kinds.DECIMAL)
 UUID = cython.declare(cython.int, kinds.UUID)
-BYTES = cython.declare(cython.int, kinds.BYTES)
 VERSIONED = cython.declare(cython.int, kinds.VERSIONED)
 
 # Numbers of more than 31 bits are C's only if they are declared.
@@ -67,18 +42,70 @@ NEAR_US = cython.declare(cython.longlong, 1 << 62)
 EPOCH_US = cython.declare(cython.longlong, 946_684_800_000_000)
 
 UUID_BYTES = cython.declare(cython.Py_ssize_t, 36)
-SCRATCH = cython.declare(cython.Py_ssize_t, 40)
-"""Where, behind `o`, a number's bytes may stand while its field is made of them."""
 FIXED_ENDS = cython.declare(tuple, (10**12, 10**9, 10**10, 10**11, 10**12))
 """By scale, the size of unscaled numbers from which on the shape of three digits does not hold them (`numeric.py`)."""
 
+NULL = cython.declare(bytes, b"\xff\xff\xff\xff")
+
+COMPILED = cython.compiled
 SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
 """What it was built of (`schemas.twin.sources_digest`)."""
 
 
+@cython.cclass
+class CopyLines(LineWriter):
+    """Writes the fields of each row. Made for a table version, a format, and a form of a sink."""
+
+    sizes: cython.p_const_uchar
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        """`plan`: see `schemas.codecs.record_twin`. Its `sizes` are the lengths of fields; 0: any."""
+        LineWriter.__init__(self, plan, 1)
+        sizes: bytes = plan["sizes"]
+        self.sizes = sizes
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _null(self, i: cython.Py_ssize_t) -> cython.int:
+        return self._put(NULL)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _number(self, i: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.int:
+        if kind == DECIMAL:
+            self.o = _numeric(self.out, self.o, n, self.scales[i])
+        else:
+            self.o = _integer(self.out, self.o, kind, self.sizes[i], n)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _octets(
+        self,
+        i: cython.Py_ssize_t,
+        kind: cython.int,
+        m: cython.p_const_uchar,
+        p: cython.Py_ssize_t,
+        q: cython.Py_ssize_t,
+    ) -> cython.int:
+        out: cython.p_uchar = self.out
+        o: cython.Py_ssize_t = self.o
+        if kind in (FLOAT32, FLOAT64):
+            self.o = _float(out, o, self.sizes[i], m, p)
+        elif kind == UUID:
+            self.o = _uuid(out, o, m, p, q)
+        elif kind == VERSIONED:
+            o = _big_endian(out, o, q - p + 1, 4)
+            out[o] = 1
+            self.o = copy(out, o + 1, m, p, q - p)
+        else:
+            self.o = copy(out, _big_endian(out, o, q - p, 4), m, p, q - p)
+        return 0
+
+
 @cython.cfunc
 @cython.exceptval(check=False)
-def big_endian(
+def _big_endian(
     out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, size: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
     i: cython.Py_ssize_t = o + size
@@ -91,7 +118,7 @@ def big_endian(
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _number(
+def _integer(
     out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, size: cython.Py_ssize_t, n: cython.longlong
 ) -> cython.Py_ssize_t:
     """Write a canonical number as its kind's field."""
@@ -111,7 +138,7 @@ def _number(
             raise Odd
     elif kind == UINT32 and not 0 <= n < WORD:
         raise Odd
-    return big_endian(out, big_endian(out, o, size, 4), n, size)
+    return _big_endian(out, _big_endian(out, o, size, 4), n, size)
 
 
 @cython.cfunc
@@ -135,18 +162,18 @@ def _numeric(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, scal
     if scale <= 4 and size < cython.cast(cython.ulonglong, FIXED_ENDS[scale]):
         count = 3
     end: cython.Py_ssize_t = o + 12 + 2 * count
-    o = big_endian(out, o, 8 + 2 * count, 4)
-    o = big_endian(out, o, count, 2)
-    o = big_endian(out, o, count - 1 - (scale + 3) // 4 if count else 0, 2)
-    o = big_endian(out, o, 0x4000 if n < 0 else 0, 2)
-    o = big_endian(out, o, scale, 2)
+    o = _big_endian(out, o, 8 + 2 * count, 4)
+    o = _big_endian(out, o, count, 2)
+    o = _big_endian(out, o, count - 1 - (scale + 3) // 4 if count else 0, 2)
+    o = _big_endian(out, o, 0x4000 if n < 0 else 0, 2)
+    o = _big_endian(out, o, scale, 2)
     at: cython.Py_ssize_t = end
     if decimals and count:
         at -= 2
-        big_endian(out, at, size % unit * (10_000 // unit), 2)
+        _big_endian(out, at, size % unit * (10_000 // unit), 2)
     while at > o:
         at -= 2
-        big_endian(out, at, whole % 10_000, 2)
+        _big_endian(out, at, whole % 10_000, 2)
         whole //= 10_000
     return end
 
@@ -168,7 +195,7 @@ def _uuid(
 ) -> cython.Py_ssize_t:
     if q - p != UUID_BYTES:
         raise Odd
-    o = big_endian(out, o, 16, 4)
+    o = _big_endian(out, o, 16, 4)
     i: cython.int
     for i in range(16):
         if i in (4, 6, 8, 10):
@@ -182,52 +209,6 @@ def _uuid(
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def framed(
-    out: cython.p_uchar, o: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t
-) -> cython.Py_ssize_t:
-    """Write the bytes from `p` to `q` behind their length."""
-    return copy(out, big_endian(out, o, q - p, 4), m, p, q - p)
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def avro_field(
-    out: cython.p_uchar,
-    o: cython.Py_ssize_t,
-    kind: cython.int,
-    scale: cython.int,
-    size: cython.Py_ssize_t,
-    m: cython.p_const_uchar,
-    p: cython.Py_ssize_t,
-    q: cython.Py_ssize_t,
-) -> cython.Py_ssize_t:
-    """Write the field of a value that stands from `p` to `q` (`avro_end`)."""
-    if kind in (FLOAT32, FLOAT64):
-        return _float(out, o, size, m, p)
-    if kind == BOOLEAN:
-        if m[p] > 1:
-            raise Odd
-        return framed(out, o, m, p, q)
-    if kind < ZONED:
-        return _number(out, o, kind, size, long_of(m, p, q))
-    p = varint_end(m, p, q)
-    if kind == ZONED:
-        return _number(out, o, kind, size, instant(m, p, q))
-    if kind == DECIMAL:
-        return _numeric(out, o, twos_complement(m, p, q), scale)
-    if kind == UUID:
-        return _uuid(out, o, m, p, q)
-    if kind != BYTES:
-        see_utf8(m, p, q)
-    if kind == VERSIONED:
-        o = big_endian(out, o, q - p + 1, 4)
-        out[o] = 1
-        return copy(out, o + 1, m, p, q - p)
-    return framed(out, o, m, p, q)
-
-
-@cython.cfunc
 @cython.exceptval(-1)
 def _float(
     out: cython.p_uchar, o: cython.Py_ssize_t, size: cython.Py_ssize_t, m: cython.p_const_uchar, p: cython.Py_ssize_t
@@ -236,51 +217,7 @@ def _float(
     if size == 4 and m[p + 3] & 127 == 127 and m[p + 2] > 127:
         # Python makes a double of it, and may make a NaN another one.
         raise Odd
-    o = big_endian(out, o, size, 4)
+    o = _big_endian(out, o, size, 4)
     for i in range(size):
         out[o + i] = m[p + size - 1 - i]
     return o + size
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def json_field(
-    out: cython.p_uchar,
-    o: cython.Py_ssize_t,
-    kind: cython.int,
-    scale: cython.int,
-    size: cython.Py_ssize_t,
-    m: cython.p_const_uchar,
-    p: cython.Py_ssize_t,
-    q: cython.Py_ssize_t,
-) -> cython.Py_ssize_t:
-    """Write the field of a value that stands from `p` to `q` (`json_end`)."""
-    end: cython.Py_ssize_t
-    if kind == BOOLEAN:
-        return big_endian(out, big_endian(out, o, 1, 4), truth(m, p, q), 1)
-    if kind < ZONED:
-        return _number(out, o, kind, size, integer(m, p, q))
-    if q - p < 2 or m[p] != 34 or m[q - 1] != 34:
-        raise Odd
-    p += 1
-    q -= 1
-    if kind == ZONED:
-        return _number(out, o, kind, size, instant(m, p, q))
-    if kind == UUID:
-        return _uuid(out, o, m, p, q)
-    if kind == DECIMAL:
-        # More than eight bytes are no number here, and might not have room.
-        if q - p > 12:
-            raise Odd
-        end = base64_bytes(out, o + SCRATCH, m, p, q)
-        return _numeric(out, o, twos_complement(out, o + SCRATCH, end), scale)
-    end = o + 4
-    if kind == BYTES:
-        end = base64_bytes(out, end, m, p, q)
-    else:
-        if kind == VERSIONED:
-            out[end] = 1
-            end += 1
-        end = unescaped(out, end, m, p, q)
-    big_endian(out, o, end - o - 4, 4)
-    return end

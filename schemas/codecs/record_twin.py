@@ -1,10 +1,11 @@
-"""Whether the compiled twin can stage a table's records for a sink's form, and all that it needs to know for it."""
+"""Whether the compiled twin can read a table's records for a sink's form, and all that it needs to know for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
 import orjson
 
@@ -12,17 +13,11 @@ from schemas.changes import StagedForm
 from schemas.codecs.generate import compile_function
 from schemas.format import Format
 from schemas.table import TableSchema
-from schemas.twin import built, kinds
+from schemas.twin import WRITERS, built, kinds
 from schemas.types.forms import FORMS
 
 Stage = Callable[[list[bytes], list[Any]], None]
 """`(values, out)`: appends to `out` what is staged of records, a `Staged` each."""
-
-
-class StagerModule(Protocol):
-    """`schemas.twin.staged_lines`, built or not."""
-
-    Stager: Any
 
 
 def staged(
@@ -30,24 +25,23 @@ def staged(
     format_: Format,
     form: StagedForm,
     careful: Callable[[], Stage],
-    module: StagerModule | None = None,
+    find: Callable[[str], ModuleType | None] = built,
 ) -> Stage | None:
     """Return what stages records for a form, or None where the twin is not built or cannot.
 
-    `careful` makes the generated function that does the same; `module` stands for the built one in tests.
+    `careful` makes the generated function that does the same; `find` stands for what finds built modules in tests.
     """
-    module = module or built("staged_lines")
+    module = find(WRITERS[form.writer])
     fields = form.plan([column.type for column in table.columns])
     if module is None or fields is None:
         return None
     is_json = format_ is not Format.AVRO
     found = bytes(_in_format(kind, is_json=is_json) for kind, _ in fields)
     call = _json_call if is_json else _avro_call
-    stager = module.Stager(
+    writer = getattr(module, form.writer)(
         {
             "is_json": is_json,
             "is_wrapped": format_ is Format.JSON_WITH_SCHEMA,
-            "is_text": form.is_text,
             "kinds": found,
             "sizes": bytes(size for _, size in fields),
             "scales": bytes(
@@ -60,7 +54,7 @@ def staged(
     )
     # Compiled when the first record needs it: many tables have none such.
     rare = cache(careful)
-    return lambda values, out: stager.run(values, out, lambda some, to: rare()(some, to))  # noqa: PLW0108 - compiled when it is called
+    return lambda values, out: writer.run(values, out, lambda some, to: rare()(some, to))  # noqa: PLW0108 - compiled when it is called
 
 
 def _in_format(kind: int, *, is_json: bool) -> int:
