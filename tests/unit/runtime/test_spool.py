@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,7 @@ from runtime import spool as spools
 from runtime.spool import Spool, SpooledMessage, spooled
 from runtime.waiting import wait_for
 from schemas.errors import ErrorKind, TailraceError
+from tests.kit.descriptors import few_descriptors
 
 
 @given(
@@ -46,20 +46,8 @@ def test_a_message_in_a_file_reads_as_in_memory(
         file.close()
 
 
-@pytest.fixture
-def few_descriptors() -> Iterator[None]:
-    """Leave the process no file to open."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-@pytest.mark.usefixtures("few_descriptors")
 def test_a_process_without_descriptors_says_so() -> None:
-    with pytest.raises(TailraceError, match="no file descriptor left") as caught:
+    with few_descriptors(), pytest.raises(TailraceError, match="no file descriptor left") as caught:
         spooled(b"content", None)
     assert caught.value.kind is ErrorKind.PREREQUISITE
     assert "ulimit" in (caught.value.remedy or "")

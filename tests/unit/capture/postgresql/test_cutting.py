@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.reduction import send_handle
@@ -27,6 +25,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import LargeValue, WholeRecord, lacks
 from schemas.parts import reduced
 from schemas.table import Column, TableName, TableSchema
+from tests.kit.descriptors import few_descriptors
 from tests.unit.capture.postgresql import wire
 
 NAMES = ("int8", "text", "bytea", "jsonb", "json")
@@ -216,15 +215,8 @@ def test_a_service_without_descriptors_says_so(left: int) -> None:
     theirs.send(worker.Rows.of([b""], [b""], (worker.Kept(b"", False, 1),)))
     file = Spool.make()
     send_handle(theirs, file.descriptor, None)
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + left, before[1]))
-    try:
-        with pytest.raises(TailraceError, match="no file descriptor left") as caught:
-            service.receive()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with few_descriptors(left), pytest.raises(TailraceError, match="no file descriptor left") as caught:
+        service.receive()
     assert caught.value.kind is ErrorKind.PREREQUISITE
     file.close()
 
