@@ -1,24 +1,34 @@
 """Looking up values that a row image left out: of inserts, whose columns had their default, and of key changes.
 
+An insert lacks no value but a literal default, or null: expressions are logged. It is looked up all the same, since the
+catalogue that a version was read from may be later than the insert. Where nothing is left to look up, the version's
+default stands: what the row is deleted by, or its column dropped by, follows in the log; but a target takes no null for
+a column that has none, and would have parked the row.
+
 A transaction stands in the log before others can see it. So rows are looked up in a snapshot that surely sees theirs:
 else one would seem to be gone, or be the one that had its key before.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from typing import Any
 
-from capture.sources.mysql.catalog import quoted
+from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, identifier
 from capture.sources.mysql.literals import key_condition
 from capture.sources.mysql.position import Place
+from capture.sources.mysql.refusals import RELOAD
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
+from schemas.types import Family
 
 ROWS_PER_QUERY = 100
 """Each row that is found is compared with so many keys."""
@@ -38,8 +48,8 @@ def complete(
 ) -> None:
     """Replace UNCHANGED in new rows of inserts and key changes by the source's present values, in place.
 
-    A row that is gone keeps None there: its delete follows in the log. Raises SOURCE_CONNECTION where it cannot be seen
-    in time whether it is gone.
+    Those of a row that is gone become what the columns have by default: its delete follows in the log. Raises
+    SOURCE_CONNECTION where it cannot be seen in time whether it is gone.
     """
     table = changes.table
     wanted: dict[str, list[int]] = defaultdict(list)
@@ -62,11 +72,12 @@ def complete(
         found = _look_up_all(connection, table, [*wanted], zero_dates)
     finally:
         connection.run("commit")
-    gone = (None,) * len(table.columns)
     for condition, places in wanted.items():
-        values = found.get(condition, gone)
+        row = found.get(condition)
         for i in places:
-            after = changes.after[i] or ()
+            after, values = changes.after[i] or (), row or _defaults(table, zero_dates)
+            if UNCHANGED in values:
+                values = _without_columns(changes, i, values, zero_dates)
             changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
 
 
@@ -95,8 +106,24 @@ def _look_up_all(
 
 
 def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str) -> dict[int, Row]:
-    """Return the rows that meet conditions, by the place of the condition. One row may meet several: collations."""
-    columns = ", ".join(selected(c.native, c.name) for c in table.columns)
+    """Return the rows that meet conditions, by the place of the condition. One row may meet several: collations.
+
+    Columns that the table no longer has are UNCHANGED.
+    """
+    try:
+        return _query(connection, table, conditions, zero_dates, frozenset())
+    except TailraceError as error:
+        present = {name.lower() for name in Catalog(lambda: connection).natives(table.name)}
+        gone = {column.name for column in table.columns if column.name.lower() not in present}
+        if error.kind is not ErrorKind.SOURCE_SCHEMA or not present or not gone:
+            raise
+    return _query(connection, table, conditions, zero_dates, gone)
+
+
+def _query(
+    connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str, gone: Collection[str]
+) -> dict[int, Row]:
+    columns = ", ".join("null" if c.name in gone else selected(c.native, c.name) for c in table.columns)
     places = " union all ".join(f"select {place} as {_PLACE}" for place in range(len(conditions)))
     meets = " ".join(f"when {place} then {condition}" for place, condition in enumerate(conditions))
     query = (
@@ -104,4 +131,59 @@ def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[st
         f" where ({' or '.join(f'({condition})' for condition in conditions)}) and case {_PLACE} {meets} end"
     )
     read = compile_cells([reader("int", zero_dates), *(reader(c.native, zero_dates) for c in table.columns)])
-    return {row[0]: row[1:] for row in map(read, map(bytes, connection.packets(query)))}
+    found = {row[0]: row[1:] for row in map(read, map(bytes, connection.packets(query)))}
+    if not gone:
+        return found
+    columns_gone = [column.name in gone for column in table.columns]
+    return {
+        place: tuple(UNCHANGED if is_gone else value for is_gone, value in zip(columns_gone, row, strict=True))
+        for place, row in found.items()
+    }
+
+
+def _without_columns(changes: RowChanges, place: int, values: Row, zero_dates: str) -> Row:
+    """Return the values of a row whose table has lost columns since. They may have been renamed, not dropped: only of
+    an insert it is known what they held.
+    """
+    if changes.ops[place] != "c":
+        raise TailraceError(
+            ErrorKind.SOURCE_SCHEMA,
+            "a key was changed in a row of which the log does not have all values, and a column of it is gone since",
+            remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
+            table=str(changes.table.name),
+        )
+    defaults = _defaults(changes.table, zero_dates)
+    return tuple(default if v is UNCHANGED else v for v, default in zip(values, defaults, strict=True))
+
+
+def _defaults(table: TableSchema, zero_dates: str) -> Row:
+    return tuple(_default_value(c.type.family, c.native, c.default or "", zero_dates) for c in table.columns)
+
+
+@lru_cache(maxsize=4096)
+def _default_value(family: Family, native: str, default: str, zero_dates: str) -> Any:
+    """Return the value of a literal default; None of any other."""
+    if bits := _BITS.fullmatch(default):
+        cell = int(bits[1], 2).to_bytes(8, "big")
+    elif _NUMBER.fullmatch(default):
+        cell = default.encode()
+    elif default[:1] != "'":
+        return None
+    elif family is Family.STRING:
+        return _unquoted(default)
+    else:
+        cell = _unquoted(default).encode()
+    try:
+        (value,) = compile_cells([reader(native, zero_dates)])(b"\xfe" + len(cell).to_bytes(8, "little") + cell)
+    except (ValueError, TailraceError):
+        # Not as the server prints values.
+        return None
+    return value
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace("''", "'")
+
+
+_BITS = re.compile("b'([01]+)'")
+_NUMBER = re.compile(r"-?[0-9.]+(e[-+]?[0-9]+)?", re.IGNORECASE)

@@ -1,0 +1,114 @@
+"""Values that images of rows lack, where the row or its column is gone by the time they are looked up."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from capture.sources.mysql.connection import identifier
+from deploy.local.kafka import KafkaAddress
+from schemas.changes import UNCHANGED, RowChanges
+from schemas.errors import ErrorKind, TailraceError
+from schemas.topics import dead_letters_topic
+from tests.integration.mysql_source.reading import Reading
+from tests.integration.services import TARGET, Services
+from tests.kit.mysql import MysqlDatabase
+from tests.kit.servers import Database
+from tests.kit.topics import read_raw
+
+COLUMNS = (
+    "v int not null default 7, price decimal(9,2) not null default -1.5, word varchar(9) not null default 'it''s', "
+    "latin varchar(9) character set latin1 not null default 'é', kind enum('a','b') not null default 'b', "
+    "day date not null default '2024-02-29', none_ int, at_ datetime(3) not null default '2024-01-02 03:04:05.678', "
+    "ratio double not null default 2.5, ok bit(1) not null default b'1', raw varbinary(4) default 'ab'"
+)
+DAY = (date(2024, 2, 29) - date(1970, 1, 1)).days
+AT_US = 1_704_164_645_678_000
+DEFAULTS = (7, -150, "it's", "é", "b", DAY, None, AT_US, 2.5, True)
+
+
+def _write(database: MysqlDatabase, *statements: str) -> None:
+    """Run statements whose images of rows have what they name, and no more."""
+    writer = database.connect()
+    writer.run("set session binlog_row_image = 'MINIMAL'")
+    for statement in statements:
+        writer.run(statement)
+    writer.close()
+
+
+def test_a_row_that_is_gone_has_the_defaults_that_it_had(reading: Reading) -> None:
+    reading.database.execute(f"create table a (id int primary key, {COLUMNS})")
+    reading.begin()
+    _write(reading.database, "insert into a (id) values (1)", "delete from a")
+    (inserted, _) = reading.flat()
+    assert inserted[3] == (1, *DEFAULTS, None)
+
+
+def test_an_insert_has_the_default_of_a_column_that_is_gone(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key, v int not null default 7, w int default 8, x text)")
+    reading.begin()
+    _write(
+        reading.database,
+        "insert into a (id) values (1), (2)",
+        "update a set w = 9 where id = 1",
+        "delete from a where id = 2",
+        "alter table a drop column v",
+    )
+    first, second, *_ = reading.flat()
+    assert first == ("a", "c", None, (1, 7, 9, None)), "what is there still is looked up"
+    assert second == ("a", "c", None, (2, 7, 8, None))
+
+
+def test_what_a_changed_key_lacks_is_not_made_up(reading: Reading) -> None:
+    """Its column may have another name now, and a value that no default tells."""
+    reading.database.execute("create table a (id int primary key, v int default 7, w int)")
+    reading.begin()
+    _write(reading.database, "insert into a values (1, 8, 9)", "update a set id = 2")
+    reading.database.execute(f"alter table a change v {identifier('renamed')} int default 7")
+    changes = reading.changes()
+    (update,) = [c for c in changes if isinstance(c, RowChanges) and c.ops[-1] == "u"]
+    assert UNCHANGED in (update.after[-1] or ())
+    with pytest.raises(TailraceError, match="a column of it is gone") as caught:
+        reading.source.complete(update)
+    assert caught.value.kind is ErrorKind.SOURCE_SCHEMA
+
+
+def test_a_target_takes_a_row_that_was_gone_when_it_was_read(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    mysql_database: MysqlDatabase,
+    target_database: Database,
+) -> None:
+    """It took no null for the column, and the row was parked."""
+    mysql_database.execute("create table a (id int primary key, v int not null default 7, t text)")
+    table = f"{mysql_database.name}.a"
+
+    def has(count: int) -> bool:
+        ((there,),) = target_database.rows(f"select to_regclass('{table}') is not null")
+        return bool(there) and target_database.rows(f"select count(*) from {table}") == [(count,)]
+
+    with Services(
+        # Each change goes alone: together they would come to nothing.
+        *(tmp_path, replication, kafka_server, mysql_database, target_database),
+        apply={"batch_rows": 1},
+        capture={"commit_rows": 1},
+    ) as services:
+        services.start("capture")
+        services.start("apply")
+        _write(mysql_database, "insert into a (id, t) values (0, 'first')")
+        services.wait(lambda: has(1), "a row is there")
+        services.kill("capture")
+        _write(
+            mysql_database,
+            "insert into a (id, t) values (1, 'gone')",
+            "delete from a where id = 1",
+            "insert into a (id, t) values (2, 'last')",
+        )
+        services.start("capture")
+        services.wait(lambda: has(2), "the last one is there")
+        for name in ("capture", "apply"):
+            assert services.stop(name) == 0, services.log_tail(name)
+    assert not [*read_raw(kafka_server.bootstrap, [dead_letters_topic(replication, TARGET)])]
