@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from capture.sources.mysql import authentication
 from capture.sources.mysql.packets import LargeMessage, Packet, error_of
+from runtime.clock import monotonic
 from runtime.spool import Spool
 from runtime.waiting import wait_for
 from schemas.endpoints import MysqlSource, TlsMode
@@ -52,13 +53,11 @@ class Connection:
         self._files_large = False
         self._large: LargeMessage | None = None
         self._buffer = b""
-        self._at = 0
-        self._sequence = 0
+        self._at = self._sequence = 0
         self._nonce = b""
         self.version_text = ""
-        self.is_mariadb = False
         self.version: tuple[int, int, int] = (0, 0, 0)
-        self.is_closed = False
+        self.is_mariadb = self.is_closed = False
         self._socket = self._connect()
         try:
             self._log_in()
@@ -201,6 +200,7 @@ class Connection:
         except OSError as error:
             self._broken(error)
         if got:
+            self.heard_at = monotonic()  # If only a part of a packet.
             self._buffer, self._at = b"".join(parts), 0
         return bool(got)
 

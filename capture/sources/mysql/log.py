@@ -25,7 +25,7 @@ from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import OPS, Maps, make_whole, read_rows
 from capture.sources.mysql.statements import Effect, Statement, ddl_document, read_statement, read_xid
 from capture.sources.mysql.versions import Versions
-from capture.sources.mysql.walking import SILENCE_S, checksum_bytes, read_gtid, read_query
+from capture.sources.mysql.walking import checksum_bytes, read_gtid, read_query
 from runtime.clock import monotonic, now_us
 from schemas.changes import (
     Begin,
@@ -104,7 +104,7 @@ class MysqlLog:
         self._nested: Iterator[Packet] | None = None
         """The events of a compressed transaction that are still to come."""
         self._reported = self._ended
-        self._heartbeat_at = self._heard_at = monotonic()
+        self._heartbeat_at = monotonic()
         stream.start(place)
 
     def poll(self, timeout_s: float) -> Sequence[Change]:
@@ -148,10 +148,7 @@ class MysqlLog:
                 continue
             m = self._stream.poll()
             if m is None:
-                if not out and monotonic() - self._heard_at > SILENCE_S:
-                    raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server was silent for {SILENCE_S:.0f} s")
                 return
-            self._heard_at = monotonic()
             if m[0]:
                 raise end_of_stream(bytes(m))
             size += len(m)
@@ -284,7 +281,6 @@ class MysqlLog:
         assert self._decided is not None
         xid, commits = self._decided
         self._search = self._decided = None
-        self._heard_at = monotonic()
         prepared = self._prepared.take(xid)
         if prepared is None or not commits:
             self._go_to(self._place)

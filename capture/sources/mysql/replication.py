@@ -10,6 +10,7 @@ from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
 from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place
+from runtime.clock import monotonic
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 
@@ -17,6 +18,9 @@ COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID, COM_REGISTER = 0x12, 0x1E, 0x15
 
 HEARTBEAT_S = 1
 """How often the server says that nothing has happened."""
+
+SILENCE_S = 60.0
+"""After which a server that sends not even heartbeats counts as gone."""
 
 FIRST_EVENT = 4
 """Where the first event stands in a file of the log."""
@@ -85,8 +89,13 @@ class LogStream:
         connection.set_blocking(blocking=False)
 
     def poll(self) -> Packet | None:
-        """Return the next packet if it is there: a status byte, then an event. Raises what the server reports."""
-        return self.connection.poll()
+        """Return the next packet if it is there: a status byte, then an event. Raises SOURCE_CONNECTION where nothing
+        comes, not even a part of one.
+        """
+        packet = self.connection.poll()
+        if packet is None and monotonic() - self.connection.heard_at > SILENCE_S:
+            raise TailraceError(ErrorKind.SOURCE_CONNECTION, f"the server was silent for {SILENCE_S:.0f} s")
+        return packet
 
     def close(self) -> None:
         """End the stream. May be called twice."""
