@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from apply.sink import TopicPartition
+from schemas.errors import TailraceError
 
 Partition = tuple[str, int]
 
@@ -27,3 +28,7 @@ class Goal:
         for partition in list(self.left):
             if partition not in owned and committed.get(partition, -1) >= self.left[partition]:
                 del self.left[partition]
+
+    def kept(self, suspension: Callable[[TopicPartition], TailraceError | None]) -> list[TailraceError]:
+        """Return why those partitions that are left, and suspended, do not get there."""
+        return [error for partition in self.left if (error := suspension(partition)) is not None]

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from apply.applier import Applier
+from apply.batching.batch import Record
 from apply.completion import Completion
 from apply.outcome import Outcome
 from apply.report import Report
@@ -74,8 +75,10 @@ class Journal:
     def on_written(self, outcome: Outcome) -> None:
         """Take in what a durable batch says."""
         self._report.written(outcome)
-        for topic, error, place in outcome.exceptions:
-            self._exception(topic, error, place)
+        for record, error, place in outcome.exceptions:
+            operation = self._operation(record)
+            is_of_load = operation == "r" if operation is not None else not self._is_loaded()
+            self._exception(record.topic(), error, place, is_of_load=is_of_load)
         count, size = self._slot.setdefault(self._phase, [0, 0])
         self._slot[self._phase] = [count + outcome.batch.row_count, size + outcome.batch.byte_count]
 
@@ -84,7 +87,7 @@ class Journal:
         self._report.trouble(error)
         topic = getattr(error, "topic", None) or self._applier.catalog.topic_of(error.table)
         if error.action is Action.SUSPEND and topic is not None:
-            self._exception(topic, error.message, error.position or "")
+            self._exception(topic, error.message, error.position or "", is_of_load=not self._is_loaded())
 
     def attend(self) -> None:
         """Have written what there is, if it is time, and the last writing has come to its end."""
@@ -112,8 +115,12 @@ class Journal:
     def _phase(self) -> str:
         return CHANGES if self._is_loaded() else LOADING
 
-    def _exception(self, topic: str, error: str, place: str) -> None:
-        is_load = self._settings.full_load_exceptions and not self._is_loaded()
+    def _operation(self, record: Record) -> str | None:
+        """Return what a record tells of its row. It is asked for only where there is a table for either answer."""
+        return self._applier.catalog.operation(record.topic(), record) if self._settings.full_load_exceptions else "?"
+
+    def _exception(self, topic: str, error: str, place: str, *, is_of_load: bool) -> None:
+        is_load = self._settings.full_load_exceptions and is_of_load
         if not is_load and not self._settings.exceptions:
             return
         name = self._name(topic)

@@ -76,8 +76,8 @@ class Outcome:
     """Of that, how long this process had nothing to do, in any thread, but wait for the target."""
     left_out: Counter[tuple[str, bool]] = field(default_factory=Counter)
     """Changes that the policy let go, each of them logged, by topic, and whether it was for a conflict."""
-    exceptions: list[tuple[str, str, str]] = field(default_factory=list)
-    """What was skipped or parked for an error: topic, the error's message, and the record's place."""
+    exceptions: list[tuple[Record, str, str]] = field(default_factory=list)
+    """What was skipped or parked for an error: the last record of it, the error's message, and the first one's place."""
 
     @property
     def skipped(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from runtime import clock
+from runtime.lifecycle import pause
 from runtime.logging import get_logger
 from schemas.codecs import Decoder, compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
@@ -31,6 +32,7 @@ class Consumed(Protocol):
     """What of a consumed record is asked for here."""
 
     def offset(self) -> Any: ...
+    def key(self) -> Any: ...
     def value(self) -> Any: ...
 
 
@@ -210,7 +212,7 @@ class SchemaCatalog:
             elif now >= deadline:
                 break
             else:
-                clock.sleep(PAUSE_S)
+                pause(PAUSE_S, f"a record of {topic} waits for its schema")
             self.refresh()
         if len(self._unknown) < UNKNOWN_MAX:
             self._unknown.add((topic, mark))
@@ -240,6 +242,16 @@ class SchemaCatalog:
             if _number(mark) in known.versions:
                 return {mark}
         return {self.mark_of(topic, value) for value in values}
+
+    def operation(self, topic: str, record: Consumed) -> str | None:
+        """Return what a record tells of its row: the envelope's `op`; None where it cannot be read."""
+        value = record.value()
+        try:
+            return str(self.decoder(topic, self.mark_of(topic, value, record.key())).decode_many([value])[0][0])
+        except TailraceError as error:
+            if error.kind is not ErrorKind.DECODE:
+                raise
+            return None
 
     def sequence(self, decoder: Decoder, record: Consumed) -> int:
         """Return the commit sequence of a record that `decoder` reads. Raises DECODE."""

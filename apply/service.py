@@ -282,11 +282,10 @@ class _Service:
         except BaseException:
             self._report.write("failed", self._ends)
             raise
-        suspended = self._applier.holds.suspended()
-        if self._goal is not None and self._goal.left and suspended:
-            first = next(iter(suspended.values()))
-            self._report.write("failed", self._ends, first)
-            raise first
+        kept = self._goal.kept(self._applier.holds.suspension) if self._goal is not None else []
+        if kept:
+            self._report.write("failed", self._ends, kept[0])
+            raise kept[0]
         self._report.write("stopped", self._ends)
         log.info("applier stopped", reason=stop.reason or "the goal is reached")
         return exit_codes.OK
@@ -411,14 +410,13 @@ class _Service:
         self._writer.patient = False
 
     def _reached(self, goal: Goal) -> bool:
-        """Tell whether the group has got to where the topics ended, or a suspended table keeps it from there."""
+        """Tell whether the group has got to where the topics ended, or what is suspended keeps it from there."""
         if goal.left:
             goal.pass_own(self._applier.reached)
         others = [p for p in goal.left if p not in self._applier.cursors.positions]
         if others:
             goal.pass_others(self._group_offsets.read(others), self._applier.cursors.positions)
-        suspended = self._applier.holds.suspended()
-        return all(p.topic in suspended for p in goal.left) and self._applier.caught_up
+        return len(goal.kept(self._applier.holds.suspension)) == len(goal.left) and self._applier.caught_up
 
     def _read_ends(self) -> dict[tuple[str, int], int]:
         now = clock.monotonic()

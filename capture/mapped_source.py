@@ -227,6 +227,10 @@ class MappedReader:
             # Rows that stay as they are may be unread.
             yield rows if mapped.rows is None else _made(mapped, mapped.rows, rows)
 
+    def look(self) -> Snapshot:
+        """Take a snapshot of now."""
+        return self._reader.look()
+
     def snapshot(self) -> Snapshot:
         """Return the snapshot of the read under way or just ended."""
         return self._reader.snapshot()

@@ -32,7 +32,7 @@ from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.errors import FencedError
 from runtime.kafka.producer import TransactionalProducer
-from runtime.lifecycle import StopRequest
+from runtime.lifecycle import StoppedError, StopRequest
 from runtime.logging import bind, get_logger
 from runtime.registry import open_registry
 from runtime.retry import Backoff
@@ -117,6 +117,10 @@ class _Service:
                 raise TailraceError(
                     ErrorKind.TRANSPORT, "another capture of this replication has claimed its transactional id"
                 ) from error
+            except StoppedError as error:
+                log.info("capture ends", reason=error.message)
+                progress.close("stopped")
+                return True
             except TailraceError as error:
                 progress.close("failed", error)
                 raise

@@ -109,6 +109,10 @@ class SnapshotReader(Protocol):
         """
         ...
 
+    def look(self) -> Snapshot:
+        """Take a snapshot of now, read nothing in it, and end it. Asked between two reads."""
+        ...
+
     def snapshot(self) -> Snapshot:
         """Return the snapshot of the read under way or just ended; known from the first batch that `read` yields."""
         ...

@@ -13,9 +13,18 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from runtime import clock
 from runtime.logging import get_logger
+from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
+
+class StoppedError(TailraceError):
+    """A service was told to end while it waited for something that it cannot go on without: no failure of its own."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(ErrorKind.TRANSPORT, f"told to end while {what}")
+
 
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -52,6 +61,7 @@ class StopRequest:
         return self.stopping
 
     def __enter__(self) -> Self:
+        _requests.append(self)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._on_signal)
         return self
@@ -62,6 +72,7 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        _requests.remove(self)
 
     def __del__(self) -> None:
         for descriptor in (self._wake_read, self._wake_write):
@@ -76,3 +87,17 @@ class StopRequest:
             os.kill(os.getpid(), number)
             return
         self.request(signal.Signals(number).name)
+
+
+_requests: list[StopRequest] = []
+"""Those that take this process's signals: one at most, but in tests."""
+
+
+def pause(seconds: float, what: str) -> None:
+    """Wait in the midst of a call for something that comes by itself. Raises StoppedError as soon as the process is told
+    to end: what is not durable by then is done again by the next start.
+    """
+    if not _requests:
+        clock.sleep(seconds)
+    elif _requests[-1].wait(seconds):
+        raise StoppedError(what)

@@ -282,14 +282,7 @@ class BatchBuilder:
         """Tell whether nothing counts of a row that precedes this record: it is deleted, or loaded anew."""
         if self._history or getattr(record, "lost", None) is not None:
             return False
-        value = record.value()
-        try:
-            decoder = self._catalog.decoder(topic, self._catalog.mark_of(topic, value, record.key()))
-            return bool(decoder.decode_many([value])[0][0] in {"r", "d"})
-        except TailraceError as error:
-            if error.kind is not ErrorKind.DECODE:
-                raise
-            return False
+        return self._catalog.operation(topic, record) in {"r", "d"}
 
     def _end_parked(self, identity: tuple[str, Any], offset: int) -> None:
         """Let nothing that was refused of a key before an offset count."""

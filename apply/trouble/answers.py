@@ -119,7 +119,7 @@ class Answers:
             raise FinalError(
                 error.kind, error.message, remedy=error.remedy, table=error.table, position=position
             ) from error
-        outcome.exceptions.append((topic, error.message, position))
+        outcome.exceptions.append((records[-1], error.message, position))
         if policy == "skip":
             outcome.left_out[cause] += len(records)
             log.warning("record skipped", reason=error.message, kind=str(error.kind), position=position)

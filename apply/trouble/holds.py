@@ -53,6 +53,8 @@ class Hold:
     """Of a truncate: the version of the table that wrote it."""
     error: TailraceError | None = None
     """Why it is held; of a truncate, why the target refused it last."""
+    of_table: bool = False
+    """Of a suspension: whether it is one of the table, and not of this partition alone."""
 
 
 class Conflicts:
@@ -127,6 +129,16 @@ class Holds:
         """Return the suspended topics and why."""
         return {p.topic: h.error for p, h in self.by_partition.items() if h.why is Why.SUSPENDED and h.error}
 
+    def suspension(self, partition: TopicPartition) -> TailraceError | None:
+        """Return why a partition goes no further for now: it stands still itself, or is another applier's, and its table
+        is suspended here.
+        """
+        own = self.by_partition.get(partition)
+        holds = [own] if own is not None else []
+        if partition not in self._cursors.positions:
+            holds += [h for p, h in self.by_partition.items() if h.of_table and p.topic == partition.topic]
+        return next((h.error for h in holds if h.why is Why.SUSPENDED), None)
+
     def truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Hold a partition at a truncate until every partition of its topic has come to it."""
         self.by_partition[partition] = Hold(
@@ -146,7 +158,9 @@ class Holds:
         """Hold a table's partitions where they are flushed, or one of them at an offset; all others go on."""
         offsets = dict([at]) if at else {p: o for p, o in self._cursors.flushed.items() if p.topic == topic}
         for partition, offset in offsets.items():
-            self.by_partition[partition] = Hold(Why.SUSPENDED, offset, now + self._suspended_retry_s, error=error)
+            self.by_partition[partition] = Hold(
+                Why.SUSPENDED, offset, now + self._suspended_retry_s, error=error, of_table=at is None
+            )
         log.error("table suspended", topic=topic, reason=str(error))
 
     def attend(self, now: float) -> dict[TopicPartition, int]:

@@ -117,6 +117,10 @@ class ChunkReader(ABC, Generic[C, S]):
         """
 
     @abstractmethod
+    def _look(self, connection: C) -> S:
+        """Take a snapshot, and end it."""
+
+    @abstractmethod
     def _end(self, connection: C) -> None:
         """Give up the snapshot after all rows have been read."""
 
@@ -156,6 +160,10 @@ class ChunkReader(ABC, Generic[C, S]):
             # Whoever stops in the middle, or failed, leaves a connection that nothing else can be asked of.
             if not ended:
                 self.close()
+
+    def look(self) -> S:
+        """Take a snapshot of now; see `SnapshotReader.look`."""
+        return self._look(self._connected())
 
     def snapshot(self) -> S:
         """Return the snapshot of the read under way or just ended."""

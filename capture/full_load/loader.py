@@ -15,7 +15,19 @@ from typing import Protocol
 from capture.full_load.cuts import fit
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
-from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
+from capture.full_load.worker import (
+    Answer,
+    Ended,
+    Failed,
+    Looked,
+    LookRequest,
+    Opened,
+    Planned,
+    PlanRequest,
+    ReadRequest,
+    Request,
+    Rows,
+)
 from capture.source import Chunk, Snapshot
 from runtime.logging import get_logger
 from schemas.codecs import SchemaIds
@@ -35,6 +47,10 @@ CHUNKS_PER_TABLE = 5_000
 """A larger table gets larger chunks: the plan is one Kafka record (1 MB by default), whatever the table's size."""
 
 RETRY_PAUSE_S = 0.5
+
+LOOK_INTERVAL_S = 5.0
+"""How often a snapshot is taken, while changes of tables go on whose loads all stand still: it tells which of them
+every later one sees."""
 
 _OF_ONE_TABLE = frozenset({ErrorKind.CONFIGURATION, ErrorKind.PREREQUISITE})
 """What an operator mends for one table: the others are loaded meanwhile."""
@@ -82,6 +98,12 @@ class _Slot:
     worker: Worker | None = None
     planning: TableLoad | None = None
     reading: Reading | None = None
+    looking: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no answer is to come."""
+        return self.planning is None and self.reading is None and not self.looking
 
 
 class Loader:
@@ -106,6 +128,7 @@ class Loader:
         self._loads: dict[TableName, TableLoad] = {}
         self._readings: list[Reading] = []
         self._head: Reading | None = None
+        self._look_at, self._looked_count = 0.0, 0
         self.row_estimates: dict[TableName, int] = {}
         self.has_answered = False
         """Whether the last `pump` met an answer of some loader."""
@@ -113,6 +136,8 @@ class Loader:
         """Called with a load whose table no longer has the columns that it should."""
         self.on_suspended: Callable[[TableLoad], None] = _ignore
         """Called with a load that stands still from now on."""
+        self.on_looked: Callable[[Snapshot], None] = _ignore
+        """Called with a snapshot that was taken for no chunk."""
 
     @property
     def is_idle(self) -> bool:
@@ -192,8 +217,10 @@ class Loader:
             except (EOFError, OSError):
                 self._died(slot)
         for slot in self._slots:
-            if slot.planning is None and slot.reading is None:
+            if slot.is_free:
                 self._assign(slot, reached)
+        if self.stuck is not None:
+            self._look()
         return planned
 
     def ready(self, reached: int) -> Iterator[Reading]:
@@ -238,7 +265,7 @@ class Loader:
     # Answers.
 
     def _receive(self, slot: _Slot, planned: list[TableLoad]) -> None:
-        while slot.worker is not None and (slot.planning is not None or slot.reading is not None):
+        while slot.worker is not None and not slot.is_free:
             reading = slot.reading
             if reading is not None and reading.snapshot is not None and not reading.cancelled:
                 held = reading.buffered_bytes if reading is self._head else self._buffered_bytes()
@@ -252,6 +279,9 @@ class Loader:
                 self._failed(slot, answer)
             elif isinstance(answer, Planned):
                 self._planned(slot, answer, planned)
+            elif isinstance(answer, Looked):
+                slot.looking = False
+                self.on_looked(answer.snapshot)
             elif reading is not None:
                 self._read(slot, reading, answer)
 
@@ -288,6 +318,9 @@ class Loader:
     def _failed(self, slot: _Slot, answer: Failed) -> None:
         reading, load = slot.reading, slot.planning
         slot.reading = slot.planning = None
+        if slot.looking:
+            slot.looking = False
+            log.warning("no snapshot while all loads stand still; tried again", reason=answer.message)
         if reading is not None:
             if reading.cancelled:
                 return
@@ -360,6 +393,14 @@ class Loader:
                     self._send(slot, ReadRequest(load.table, chunk, self._ids(load.name)))
                     return
 
+    def _look(self) -> None:
+        """Ask for a snapshot, now and then, if more has been published of tables that are not being read."""
+        now, slot = self._monotonic(), self._slots[0]
+        if slot.is_free and now >= self._look_at and self._horizon.published_count != self._looked_count:
+            self._look_at, self._looked_count = now + LOOK_INTERVAL_S, self._horizon.published_count
+            slot.looking = True
+            self._send(slot, LookRequest())
+
     def _rows_per_chunk(self, load: TableLoad) -> int:
         return max(self._settings.chunk_rows, self.row_estimates.get(load.name, 0) // CHUNKS_PER_TABLE)
 
@@ -386,7 +427,8 @@ class Loader:
         if slot.worker is not None:
             slot.worker.close()
         slot.worker = slot.planning = slot.reading = None
+        slot.looking = False
 
 
-def _ignore(_load: TableLoad) -> None:
+def _ignore(_: object) -> None:
     return

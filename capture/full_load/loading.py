@@ -14,7 +14,7 @@ from capture import checkpoints
 from capture.full_load.held_back import HeldBack
 from capture.full_load.loader import Loader, Reading
 from capture.full_load.state import LoadState, TableLoad
-from capture.full_load.window import UNSETTLED_IDLE_MAX, Horizon, LoadWindow
+from capture.full_load.window import Horizon, LoadWindow
 from capture.publishing.publisher import Feed, Publisher
 from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
@@ -97,6 +97,7 @@ class Loading:
         self._loader = loader
         loader.on_stale = self.on_stale
         loader.on_suspended = self.on_suspended
+        loader.on_looked = self.on_looked
         self._window_keys_max = window_keys_max
         self._state_directory = state_directory
         self._source_end = source_end
@@ -132,9 +133,7 @@ class Loading:
     @property
     def unsettled(self) -> tuple[Transaction, ...]:
         """Transactions that a checkpoint must name while tables are being loaded."""
-        if self.is_idle:
-            return ()
-        return self._horizon.unsettled if self.stuck is None else self._horizon.unsettled[-UNSETTLED_IDLE_MAX:]
+        return () if self.is_idle else self._horizon.unsettled
 
     @property
     def window_key_count(self) -> int:
@@ -312,6 +311,11 @@ class Loading:
         """
         if not load.table.key:
             self._watch(self._publisher.feeds[load.name], load)
+
+    def on_looked(self, snapshot: Snapshot) -> None:
+        """Forget what every later snapshot sees, while all that is left stands still and no chunk tells."""
+        self._horizon.looked(snapshot)
+        self._forget_seen()
 
     def records(self) -> list[checkpoints.Record]:
         """Return the checkpoint records of what has changed, for the open Kafka transaction."""

@@ -29,10 +29,6 @@ UNSETTLED_MAX = 20_000
 """Transactions that are kept, and named by a checkpoint, as not yet seen by every snapshot: the newest. Those that are
 in the log and invisible all belong to connected sessions: `max_connections` bounds them far below this."""
 
-UNSETTLED_IDLE_MAX = 2_000
-"""As many are named by a checkpoint while nothing is read, so for as long as somebody needs to mend what all loads
-stand still for: no snapshot tells which are seen."""
-
 SETTLERS_MAX = 8
 """Snapshots that are kept to tell what is settled: one more than chunks that are opened while another is not."""
 
@@ -181,6 +177,10 @@ class Horizon:
     def opened(self, chunk: Any, snapshot: Snapshot) -> None:
         """The chunk's snapshot is known."""
         self._outstanding[chunk] = self._outstanding[chunk]._replace(snapshot=snapshot)
+        self.looked(snapshot)
+
+    def looked(self, snapshot: Snapshot) -> None:
+        """A snapshot is known, of a chunk or none."""
         self._settlers.append((self._dispatched_count, snapshot))
         del self._settlers[:-SETTLERS_MAX]
 

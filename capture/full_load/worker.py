@@ -53,6 +53,16 @@ class ReadRequest(NamedTuple):
     """Of its Avro schemas, where they are none of our own making."""
 
 
+class LookRequest(NamedTuple):
+    """Take a snapshot, and read nothing."""
+
+
+class Looked(NamedTuple):
+    """What such a snapshot sees."""
+
+    snapshot: Snapshot
+
+
 class Planned(NamedTuple):
     """The chunks of a table."""
 
@@ -123,8 +133,8 @@ class Taken(NamedTuple):
     """
 
 
-Request = PlanRequest | ReadRequest
-Answer = Planned | Opened | Rows | Ended | Failed
+Request = PlanRequest | ReadRequest | LookRequest
+Answer = Planned | Looked | Opened | Rows | Ended | Failed
 
 
 def main(channel: Connection, settings: Settings, connector: str) -> None:
@@ -148,6 +158,8 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
                     reader = open_snapshot_reader(settings)
                 if isinstance(request, PlanRequest):
                     channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
+                elif isinstance(request, LookRequest):
+                    channel.send(Looked(reader.look()))
                 else:
                     _read(channel, reader, request, _encoder(request, settings, connector), _keeping(request, settings))
             except TailraceError as error:

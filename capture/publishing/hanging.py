@@ -30,6 +30,7 @@ from runtime.kafka.compacted import Record, read_all
 from runtime.kafka.consumer import Partition
 from runtime.kafka.producer import Headers, TransactionalProducer
 from runtime.kafka.ranges import Range, read_ranges
+from runtime.lifecycle import pause
 from runtime.logging import get_logger
 from schemas.codecs import compile_decoder, wire
 from schemas.errors import ErrorKind, TailraceError
@@ -128,7 +129,7 @@ def wait_for_markers(
         if (hanging == before and pause_s > 1.0) or clock.monotonic() > deadline:
             return hanging
         before = hanging
-        clock.sleep(pause_s)
+        pause(pause_s, "transactions wait for their end")
         pause_s = min(2.0, pause_s * 2)
     return {}
 

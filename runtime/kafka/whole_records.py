@@ -17,6 +17,7 @@ from runtime.kafka.client import Complaints, Properties, consumer_properties, li
 from runtime.kafka.compacted import OVERRIDES
 from runtime.kafka.consumer import DEFAULTS, FIXED, PASSING
 from runtime.kafka.errors import classify, of_exception
+from runtime.lifecycle import pause
 from runtime.spool import Spool
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import with_stand_ins
@@ -155,7 +156,7 @@ class WholeRecords:
         where = Reference.of_header(header)
         self._joining = None
         while (value := self._read(where, self._monotonic() + STEP_S)) is None:
-            pass
+            pause(0.0, f"a record waits for its parts from {self._topic}")
         return value if isinstance(value, bytes) else value.read(0, where.byte_count)
 
     def close(self) -> None:

@@ -31,7 +31,11 @@ def parse(text: str) -> list[tuple[str, str]]:
 
 
 def is_like(text: str) -> bool:
-    """Tell whether a text is such attributes, well written or not: not JSON, and not the name of a file."""
-    if text.lstrip().startswith(("{", "[", '"')):
+    """Tell whether a text is such attributes, well written or not: not JSON, and not the path of a file.
+
+    A path begins like one, or ends in `.json` without a semicolon, since no value of an attribute does.
+    """
+    begins_otherwise = text.lstrip().startswith(("{", "[", '"', "./", "../", "/", "~"))
+    if begins_otherwise or (";" not in text and text.rstrip().lower().endswith(".json")):
         return False
     return _ATTRIBUTE.fullmatch(text.partition(";")[0]) is not None or (";" in text and "=" in text)

@@ -38,6 +38,8 @@ def applied(section: Mapping[str, Any], engine: str | None, known: set[str], rol
         problems += _of_another(found, group, engine)
         meant, stated, faults = _meant(_statements(found, group), group, section)
         problems += faults
+        if faults and isinstance(document, str) and not stated:
+            problems.append("if this is the path of a file, begin it with ./")
         # Groups of settings, and properties of a client, stand together; what the section says of one stands.
         for name, value in meant.items():
             mine = result.get(name)

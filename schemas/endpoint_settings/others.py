@@ -45,31 +45,38 @@ HOST = (
 LOGIN = (*HOST, honoured("DatabaseName", "database"), *SECRET)
 
 _MODES = ("require", "verify-ca", "verify-full")
-_AS_HERE = "`none`: as the section says"
 
 
-def _mode(value: Any) -> str | None:
-    """Return how a connection is protected; None where DMS does not say that it is."""
-    if word(value) not in ("none", *_MODES):
-        raise ValueError
-    return None if word(value) == "none" else word(value)
+def _tls(
+    ours: str, certificates: str, none: str, why: str, sets: Callable[[str], dict[str, Any]]
+) -> tuple[EndpointKey, ...]:
+    """`none` is what DMS's word for nothing chosen means: encryption is not switched off by it."""
 
+    def meant(value: Any) -> dict[str, Any]:
+        if word(value) not in ("none", *_MODES):
+            raise ValueError
+        return sets(none if word(value) == "none" else word(value))
 
-def _tls(ours: str, certificates: str, sets: Callable[[str], dict[str, Any]]) -> tuple[EndpointKey, ...]:
     return (
-        EndpointKey(
-            "SslMode",
-            Standing.HONOURED,
-            _AS_HERE,
-            ours,
-            lambda value: {} if (mode := _mode(value)) is None else sets(mode),
-        ),
+        EndpointKey("SslMode", Standing.HONOURED, f"`none`: `{none}`, {why}", ours, meant),
         refused("CertificateArn", f"the authority's certificate is a file: `{certificates}`", "", unless=certificates),
     )
 
 
-NESTED_TLS = _tls("tls.mode", "tls.ca", lambda mode: {"tls": {"mode": mode}})
-FLAT_TLS = _tls("tls", "ca", lambda mode: {"tls": mode})
+NESTED_TLS = _tls(
+    "tls.mode",
+    "tls.ca",
+    "prefer",
+    "which encrypts where the server can, and verifies nothing",
+    lambda mode: {"tls": {"mode": mode}},
+)
+FLAT_TLS = _tls(
+    "tls",
+    "ca",
+    "verify-full",
+    "which AWS's servers can; for one without a certificate say `tls: disable`",
+    lambda mode: {"tls": mode},
+)
 CONNECTING = honoured("ConnectionTimeout", "connect_timeout_s")
 EXACT_NUMBERS = differently("MapUnboundedNumericAsString", "numbers arrive with all their digits in any case")
 _FROM_MEMORY = meaningless("LoadUsingCSV", "rows are loaded from memory, in bulk")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
 
-from deploy.local.kafka import KafkaServer
+from deploy.local.kafka import KafkaAddress, KafkaServer
 from runtime import exit_codes
 from tests.integration.services import Services
 from tests.kit.servers import Database
+
+STOP_S_MAX = 15.0
+"""On a busy machine; half a minute and more was waited."""
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -43,3 +50,62 @@ def _ids(database: Database) -> list[object]:
     if not database.rows("select 1 from pg_tables where tablename = 't'"):
         return []
     return [row[0] for row in database.rows("select id from t order by id")]
+
+
+def test_a_capture_that_waits_for_a_transaction_to_be_visible_ends_at_once(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    source_database: Database,
+    target_database: Database,
+) -> None:
+    source_database.execute("create table t (id int primary key)", "insert into t values (1)")
+    with Services(tmp_path, replication, kafka_server, source_database, target_database) as services:
+        services.start("capture")
+        services.start("apply")
+        services.wait(lambda: _ids(target_database) == [1], "the load")
+        with _nobody_confirms(source_database, target_database):
+            source_database.execute("alter table t add column v int")
+            # It stands in the log, with the new column, and nobody sees it before its commit is confirmed.
+            writer = Thread(target=_insert_and_wait, args=(source_database,), daemon=True)
+            writer.start()
+            waits = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
+            services.wait(lambda: source_database.rows(waits) == [(1,)], "the commit that waits")
+            services.wait(lambda: services.said("capture", "is not visible"), "capture waits, too")
+            began = time.monotonic()
+            services.signal("capture", signal.SIGTERM)
+            assert services.join("capture") == exit_codes.OK, services.log_tail("capture")
+            assert time.monotonic() - began < STOP_S_MAX
+        writer.join()
+        services.start("capture")
+        found = "select id, v from t order by id"
+        services.wait(lambda: _ids(target_database) == [1, 2], "the row")
+        assert target_database.rows(found) == [(1, None), (2, 7)]
+        assert services.stop("capture") == exit_codes.OK
+        assert services.stop("apply") == exit_codes.OK
+
+
+@contextmanager
+def _nobody_confirms(*databases: Database) -> Iterator[None]:
+    """Let commits of the server that ask for it wait for a standby that is not there."""
+    server = databases[0]
+    for database in databases:
+        database.execute(f'alter database "{database.name}" set synchronous_commit = local')
+    try:
+        _set_standby(server, "nobody")
+        yield
+    finally:
+        _set_standby(server, "")
+
+
+def _set_standby(server: Database, name: str) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("set synchronous_commit = local")
+        connection.execute(f"alter system set synchronous_standby_names = '{name}'")
+        connection.execute("select pg_reload_conf()")
+
+
+def _insert_and_wait(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("set synchronous_commit = on")
+        connection.execute("insert into t values (2, 7)")

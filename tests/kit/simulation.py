@@ -14,7 +14,19 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
+from capture.full_load.worker import (
+    Answer,
+    Ended,
+    Failed,
+    Looked,
+    LookRequest,
+    Opened,
+    Planned,
+    PlanRequest,
+    ReadRequest,
+    Request,
+    Rows,
+)
 from capture.source import Capabilities, Chunk
 from runtime.kafka.admin import TopicSpec
 from runtime.kafka.errors import ExpiredError
@@ -463,6 +475,9 @@ class SimWorker:
             pieces = [(*pair, segment) for segment in segments for pair in pairwise(bounds)]
             random.shuffle(pieces)
             yield Planned([Chunk(n, *piece) for n, piece in enumerate(pieces)])
+            return
+        if isinstance(request, LookRequest):
+            yield Looked(self.database.snapshot())
             return
         assert isinstance(request, ReadRequest)
         if random.random() < self.chaos.rate:

@@ -24,7 +24,8 @@ from capture.sources.mysql.position import Place
 from capture.sources.mysql.refusals import RELOAD
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import reader, selected
-from runtime.clock import monotonic, sleep
+from runtime.clock import monotonic
+from runtime.lifecycle import pause
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
@@ -92,7 +93,7 @@ def _begin_behind(txn: Transaction, connection: Connection, begin_snapshot: Begi
                 f"transaction {txn.id} is in the log, and has not become visible for {VISIBLE_S:.0f} s",
                 remedy="see whether the server waits for a semi-synchronous replica",
             )
-        sleep(PAUSE_S)
+        pause(PAUSE_S, "a transaction that is in the log is not visible")
 
 
 def _look_up_all(

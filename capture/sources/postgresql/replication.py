@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import NoReturn
 
 from psycopg import Error as DriverError
@@ -19,6 +18,7 @@ from capture.sources.postgresql.pgoutput import TextNeeded
 from capture.sources.postgresql.position import format_lsn
 from capture.sources.postgresql.server import RELOAD
 from runtime.clock import monotonic
+from runtime.lifecycle import pause
 from runtime.logging import get_logger
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -75,7 +75,7 @@ class LogStream:
             if may_terminate and monotonic() > deadline - self._settings.slot_wait_s * 0.9:
                 may_terminate = False
                 self._terminate_predecessor()
-            time.sleep(_RETRY_S)
+            pause(_RETRY_S, "another session reads the slot")
 
     def receive(self) -> None:
         """Take from the socket what is there. Raises SOURCE_CONNECTION."""

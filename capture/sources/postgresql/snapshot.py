@@ -26,7 +26,9 @@ from capture.sources.postgresql.filters import condition
 from capture.sources.postgresql.frames import Filing
 from capture.sources.postgresql.position import last_record_end, parse_lsn
 from capture.sources.postgresql.types import reader
-from runtime.clock import monotonic, sleep
+from runtime.clock import monotonic
+from runtime.lifecycle import pause
+from runtime.logging import get_logger
 from runtime.spool import SpooledMessage
 from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints import PostgresqlSource
@@ -35,7 +37,10 @@ from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
 from schemas.table import TableName, TableSchema
 
+log = get_logger(__name__)
+
 VISIBLE_WITHIN_S = 30
+SAID_AFTER_S = 1.0
 
 ROW_BYTES_MIN = 28
 """What a row takes in a page without its values: 24 bytes of header, aligned, and its pointer."""
@@ -92,16 +97,21 @@ def wait_until_visible(connection: psycopg.Connection[tuple[object, ...]], txn: 
 
     Return the first that does. Raises SOURCE_CONNECTION when that takes half a minute.
     """
-    deadline = monotonic() + VISIBLE_WITHIN_S
+    began = monotonic()
+    has_said = False
     with classified("waiting for a transaction to be visible"):
         while not (snapshot := read_snapshot(connection)).sees(txn):
-            if monotonic() >= deadline:
+            waited_s = monotonic() - began
+            if waited_s >= SAID_AFTER_S and not has_said:
+                has_said = True
+                log.info("waits: a transaction that is in the log is not visible", transaction=txn.id)
+            if waited_s >= VISIBLE_WITHIN_S:
                 raise TailraceError(
                     ErrorKind.SOURCE_CONNECTION,
                     f"a transaction that is in the log is not visible after {VISIBLE_WITHIN_S} s: does it wait for a "
                     "synchronous standby?",
                 )
-            sleep(0.02)
+            pause(0.02, "a transaction that is in the log is not visible")
         return snapshot
 
 
@@ -185,6 +195,10 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         source = f"{_from(connection, table, facts, chunk.segment)} as t{_where(table, chunk.segment, chunk, where)}"
         statement = f"copy (select {columns} from {source}) to stdout (format binary)"
         return form, copy_rows(connection, statement, self._filing)
+
+    def _look(self, connection: Connection) -> PostgresqlSnapshot:
+        with classified("taking a snapshot"):
+            return read_snapshot(connection)
 
     def _end(self, connection: Connection) -> None:
         with classified("reading a table"):

@@ -19,7 +19,7 @@ from apply.commit_order import CommitOrder, sequence_reader
 from apply.cursors import progress_of
 from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
-from apply.schema_catalog import Loaded, TopicSchemas
+from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
 from apply.sink import Sink, TopicPartition
 from apply.trouble.answers import Policies
 from apply.trouble.conflicts import Boundaries
@@ -114,6 +114,8 @@ class PlainCatalog:
 
     def mark_of(self, topic: str, value: bytes, key: bytes | None = None) -> bytes:
         return value[:1]
+
+    operation = SchemaCatalog.operation
 
     def sequence(self, decoder: PlainDecoder, record: Entry) -> int:
         found: int = decoder.facts(record.value() or b"").seq

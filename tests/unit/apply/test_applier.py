@@ -67,6 +67,21 @@ def test_nobody_has_reached_an_end_that_was_met_before_going_back() -> None:
     assert goal.left == rig.topics.ends
 
 
+def test_one_partition_that_stands_still_keeps_no_other_from_the_end() -> None:
+    rig = Rig([ORDERS], partition_count=3)
+    late, other, theirs = (TopicPartition("shop.public.orders", number) for number in range(3))
+    member = rig.member()
+    member.applier.assigned([late, other])
+    goal = Goal({(p.topic, p.partition): 5 for p in (late, other, theirs)}, {})
+    error = TailraceError(ErrorKind.TRANSPORT, "a record waits for its parts")
+    suspension = member.applier.holds.suspension
+    member.applier.holds.suspend(late.topic, error, 0.0, (late, 0))
+    assert goal.kept(suspension) == [error]
+    # Of a table that is suspended others' partitions do not come any further, either.
+    member.applier.holds.suspend(late.topic, error, 0.0)
+    assert goal.kept(suspension) == [error] * 3
+
+
 def test_nobody_has_reached_an_end_behind_what_could_not_be_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig([ORDERS], partition_count=1)
     partition = TopicPartition("shop.public.orders", 0)

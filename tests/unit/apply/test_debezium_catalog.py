@@ -35,6 +35,9 @@ class At:
     def offset(self) -> int:
         return self.at
 
+    def key(self) -> None:
+        return None
+
     def value(self) -> bytes:
         return self.raw
 

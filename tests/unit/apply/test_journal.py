@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -58,9 +59,8 @@ def test_a_row_that_is_never_taken_does_not_keep_others_from_their_way() -> None
 def test_full_loads_have_exceptions_of_their_own_and_slots_their_length() -> None:
     tables = Tables()
     known = {"shop.public.orders": SimpleNamespace(name=TableName("public", "orders"))}
-    applier = SimpleNamespace(
-        holds=SimpleNamespace(suspended=dict), catalog=SimpleNamespace(topics=known, topic_of=lambda table: table)
-    )
+    catalog = SimpleNamespace(topics=known, operation=lambda topic, record: record.value())
+    applier = SimpleNamespace(holds=SimpleNamespace(suspended=dict), catalog=catalog)
     written: list[Any] = []
     report = SimpleNamespace(written=written.append, lag_ms=1500, applied_us=None, lag_records=0)
     settings = ControlTableSettings(exceptions=True, full_load_exceptions=True, history=True, history_minutes=7)
@@ -70,12 +70,21 @@ def test_full_loads_have_exceptions_of_their_own_and_slots_their_length() -> Non
     )
     batch = SimpleNamespace(row_count=5, byte_count=3 << 20)
     for _ in range(2):
-        outcome = SimpleNamespace(exceptions=[("shop.public.orders", "too long", "0@7")], batch=batch)
+        # By what each record is; by the phase only where that cannot be read.
+        refused = [
+            (SimpleNamespace(topic=lambda: "shop.public.orders", value=partial(str, operation) if operation else lambda: None),
+             "too long", f"{operation}@7")
+            for operation in ("r", "u", None)
+        ]
+        outcome = SimpleNamespace(exceptions=refused, batch=batch)
         journal.on_written(cast("Outcome", outcome))
         loaded.append(True)
     journal.close()
-    assert [row[:3] for row in tables.rows["awsdms_full_load_exceptions"]] == [("shop", "public", "orders")]
-    assert [row[4:] for row in tables.rows["awsdms_apply_exceptions"]] == [("0@7", "too long")]
+    assert [row[:3] for row in tables.rows["awsdms_full_load_exceptions"]] == [("shop", "public", "orders")] * 3
+    assert [row[4] for row in tables.rows["awsdms_full_load_exceptions"]] == ["r@7", "None@7", "r@7"]
+    assert [row[4:] for row in tables.rows["awsdms_apply_exceptions"]] == [
+        (place, "too long") for place in ("u@7", "u@7", "None@7")
+    ]
     slots = [(row[2], *row[4:]) for row in tables.rows["awsdms_history"]]
     assert slots == [("CHANGE PROCESSING", 7, 1, 5, 3), ("FULL LOAD", 7, None, 5, 3)]
     assert len(written) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import repeat
+from types import SimpleNamespace
 from typing import Any
 from weakref import ref
 
@@ -15,8 +16,8 @@ from capture.full_load import loading
 from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
 from capture.full_load.state import LoadState, TableLoad
-from capture.full_load.window import UNSETTLED_IDLE_MAX, Horizon
-from capture.full_load.worker import Answer, Ended, Failed, Opened, Request, Rows
+from capture.full_load.window import Horizon
+from capture.full_load.worker import Answer, Ended, Failed, Looked, LookRequest, Opened, Request, Rows
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
@@ -91,7 +92,9 @@ def rows(count: int, size: int) -> Rows:
     return Rows.of(keys, [ENCODER.body(row) for row in made])
 
 
-def loads(feed: Feed, producer: Discarding, spawn: Callable[[], Endless]) -> tuple[Publisher, Loader, Loading]:
+def loads(
+    feed: Feed, producer: Discarding, spawn: Callable[[], Endless], monotonic: Callable[[], float] = lambda: 0.0
+) -> tuple[Publisher, Loader, Loading]:
     """Return what loads one table by two such processes."""
     horizon = Horizon(())
     publisher = Publisher(
@@ -104,7 +107,7 @@ def loads(feed: Feed, producer: Discarding, spawn: Callable[[], Endless]) -> tup
         now_us=lambda: 1,
     )
     publisher.feeds[feed.table.name] = feed
-    loader = Loader(spawn, horizon, CaptureSettings(load_processes=2), monotonic=lambda: 0.0)
+    loader = Loader(spawn, horizon, CaptureSettings(load_processes=2), monotonic=monotonic)
     load = Loading(
         publisher, horizon, loader, window_keys_max=1, state_directory=None, source_end=lambda: 0, load_rules=()
     )
@@ -206,21 +209,49 @@ def test_what_was_held_back_goes_out_by_its_bytes_too() -> None:
     assert producer.largest < 1.3 * loading.STEP_BYTES_MAX
 
 
-def test_while_all_loads_stand_still_checkpoints_name_few_transactions_and_none_is_forgotten() -> None:
+def test_while_all_loads_stand_still_snapshots_tell_what_need_not_be_named_any_more() -> None:
+    class Looking(Endless):
+        """Of ten transactions, the last one waits for its commit."""
+
+        def send(self, request: Request) -> None:
+            assert isinstance(request, LookRequest)
+            asked.append(request)
+            snapshot: Any = SimpleNamespace(high=1, sees=lambda txn: txn.xid % 10, settled=lambda txn: txn.xid % 10)
+            self._answers = iter([Failed(ErrorKind.SOURCE_CONNECTION, "gone", None) if fails else Looked(snapshot)])
+
+    asked: list[Request] = []
+    fails: list[bool] = [True]
+    now = [0.0]
     feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
-    publisher, _, load = loads(feed, Discarding(), lambda: Endless(rows(1, 1), 1, 1))
+    publisher, loader, load = loads(feed, Discarding(), lambda: Looking(rows(1, 1), 1, 1), monotonic=lambda: now[0])
     stands = TableLoad(TABLE, state=LoadState.LOADING, chunks=[Chunk(0, None, None)])
     load.begin(feed, stands)
-    count = UNSETTLED_IDLE_MAX + 100
-    for n in range(1, 1 + count):
-        publisher.rows(RowChanges(TABLE, Transaction(str(n), n, n, 1), ["c"], [None], [(n, "x")]))
-    assert [txn.xid for txn in load.unsettled] == [*range(1, 1 + count)]
-    stands.suspension, stands.not_before_s = TailraceError(ErrorKind.PREREQUISITE, "a right is lacking"), 1.0
+    stands.suspension, stands.not_before_s = TailraceError(ErrorKind.PREREQUISITE, "a right is lacking"), 1e9
+    count = 5_000
+
+    def publish(first: int) -> None:
+        for n in range(first, first + count):
+            publisher.rows(RowChanges(TABLE, Transaction(str(n), n, n, 1), ["c"], [None], [(n, "x")]))
+
+    publish(1)
     load.step(1)
     assert load.stuck is stands.suspension
-    assert [txn.xid for txn in load.unsettled] == [*range(101, 1 + count)]
-    stands.suspension = None
-    assert [txn.xid for txn in load.unsettled] == [*range(1, 1 + count)], "a snapshot is to see the others, too"
+    assert len(load.unsettled) == count
+    load.step(1)  # the answer, which is none
+    assert len(load.unsettled) == count
+    fails.clear()
+    publish(1 + count)
+    load.step(1)
+    assert len(asked) == 1, "not each time"
+    now[0] = loaders.LOOK_INTERVAL_S
+    load.step(1)
+    load.step(1)
+    assert [txn.xid for txn in load.unsettled] == [*range(10, 1 + 2 * count, 10)]
+    assert load.window_key_count == count // 5
+    now[0] *= 2
+    load.step(1)
+    assert len(asked) == 2, "nothing has been published since"
+    assert loader.stuck is stands.suspension
 
 
 class Refused(Endless):

@@ -128,6 +128,8 @@ def test_a_source_and_a_target_of_one_answer() -> None:
     copy = target({"Endpoints": answer, "Marker": None})
     assert (copy.engine, copy.host, copy.user, str(copy.tls.mode)) == ("mysql", "copy.example", "dms", "prefer")
     assert copy.connect_timeout_s == 10
+    # DMS's word for nothing chosen switches nothing off, and what the section says stands.
+    assert str(target({"Endpoints": answer}, tls={"mode": "disable"}).tls.mode) == "disable"
 
 
 @pytest.mark.parametrize(
@@ -378,6 +380,15 @@ def test_a_document_may_be_a_text_and_a_path_may_have_an_equals_sign(tmp_path: P
     (tmp_path / "shop.yaml").write_text(json.dumps(configuration))
     found = load(tmp_path / "shop.yaml", {})
     assert (found.source.place, found.source.tables) == ("db:5432", ["a.*"])
+    for path in ("env=prod/db.json", "./env=prod/db", " env=prod/DB.JSON"):
+        (tmp_path / path.strip()).write_text(json.dumps({"ServerName": path}))
+        configuration["source"] = section | {"endpoint_settings": path.strip()}
+        (tmp_path / "shop.yaml").write_text(json.dumps(configuration))
+        assert load(tmp_path / "shop.yaml", {}).source.place == f"{path}:5432"
+    configuration["source"] = section | {"endpoint_settings": "env=prod/db"}
+    (tmp_path / "shop.yaml").write_text(json.dumps(configuration))
+    with pytest.raises(TailraceError, match=r"env: unknown setting; .*the path of a file, begin it with \./"):
+        load(tmp_path / "shop.yaml", {})
 
 
 @pytest.mark.parametrize(

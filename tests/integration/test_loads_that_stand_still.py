@@ -1,0 +1,75 @@
+"""A table whose load stands still while it is written all the time: capture goes on, and the load is right in the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capture import checkpoints
+from deploy.local.kafka import KafkaAddress
+from runtime.configuration import load
+from tests.integration.services import Services
+from tests.kit.servers import Database
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+COMMITS = 3_000
+NAMED_MAX = 500
+"""Of transactions that a checkpoint may name once a snapshot has been taken; all had been."""
+
+
+def _mappings(*partitions: str) -> dict[str, Any]:
+    place = {"schema-name": "public", "table-name": "t"}
+    rules: list[dict[str, Any]] = [{"rule-type": "selection", "rule-action": "include", "object-locator": place}]
+    if partitions:
+        cut = {"type": "partitions-list", "partitions": list(partitions)}
+        rules.append({"rule-type": "table-settings", "object-locator": place, "parallel-load": cut})
+    return {"rules": [rule | {"rule-id": str(n), "rule-name": str(n)} for n, rule in enumerate(rules, 1)]}
+
+
+def test_capture_goes_on_however_much_is_written_to_a_table_whose_load_stands_still(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    source_database: Database,
+    target_database: Database,
+) -> None:
+    source_database.execute(
+        "create table t (id int primary key, v int)", "insert into t select g, 0 from generate_series(1, 1000) g"
+    )
+    (tmp_path / "mappings.json").write_text(json.dumps(_mappings("missing")))
+    more: dict[str, Any] = {"mappings": "mappings.json", "capture": {"suspended_retry_s": 1000}}
+    with Services(tmp_path, replication, kafka_server, source_database, target_database, **more) as services:
+        services.start("capture")
+        services.wait(lambda: services.said("capture", "load of a table suspended"), "the load that stands still")
+        with source_database.connect() as connection, connection.transaction():
+            connection.execute("select 1")
+        with source_database.connect() as connection:
+            connection.execute("set synchronous_commit = off")
+            connection.execute(
+                f"""do $$ begin for i in 1..{COMMITS} loop
+                    update t set v = i where id = 1 + i % 900; commit; end loop; end $$"""
+            )
+            connection.execute("insert into t values (5000, 1)")
+
+        def named() -> int:
+            return len(checkpoints.read(load(services.configuration, {})).unsettled)
+
+        services.wait(lambda: services.status().get("rows_published", COMMITS + 1) > COMMITS, "the changes")
+        services.wait(lambda: named() < NAMED_MAX, "a snapshot that sees them")
+        # What was remembered in memory goes; what the checkpoint says is enough.
+        services.kill("capture")
+        (tmp_path / "mappings.json").write_text(json.dumps(_mappings()))
+        services.start("capture")
+        services.start("apply")
+        rows = "select id, v from t order by id"
+        expected = source_database.rows(rows)
+        services.wait(
+            lambda: bool(target_database.rows("select to_regclass('t')")[0][0]) and target_database.rows(rows) == expected,
+            "the load",
+        )
+        assert services.stop("capture") == 0
+        assert services.stop("apply") == 0
