@@ -117,12 +117,13 @@ class Applier:
     @property
     def eof(self) -> dict[TopicPartition, int]:
         """Where the ends of partitions were met of which nothing that was consumed is kept back, or read again."""
-        return {p: end for p, end in self.consumer.eof.items() if not (p in self.cursors.seeks or self.order.keeps(p))}
+        met = self.consumer.eof.items()
+        return self.holds.within({p: end for p, end in met if not (p in self.cursors.seeks or self.order.keeps(p))})
 
     @property
     def reached(self) -> dict[TopicPartition, int]:
         """Up to where the partitions owned are durable."""
-        return self.cursors.reached(self.eof, self.holds.by_partition)
+        return self.cursors.reached(self.eof, self.holds.in_trouble)
 
     def connect(self, consumer: Consumer) -> None:
         """Take the consumer, which is made with this object's callbacks, before the first `step`."""
@@ -189,7 +190,7 @@ class Applier:
     def checkpoint(self, now: float = float("inf")) -> bool:
         """Commit what is durable to the group, if it is time. False: it failed."""
         ends = self.order.ends(self.eof, self.cursors.flushed)
-        return self._group.commit(self.consumer, ends, self.cursors, self.holds.by_partition, now)
+        return self._group.commit(self.consumer, ends, self.cursors, self.holds.in_trouble, now)
 
     # --- callbacks of the consumer -------------------------------------------------------------------------------
 
@@ -206,6 +207,7 @@ class Applier:
             return {}
         self._is_met = True
         self.cursors.begin(starts)
+        self.holds.begin(starts)
         return {(p.topic, p.partition): offset for p, offset in starts.items()}
 
     def revoked(self, partitions: list[Partition]) -> None:
@@ -320,7 +322,7 @@ class Applier:
         rests = self.resting and not self.writer.is_open
         if self._future is not None or not self.healthy or self.cursors.seeks or rests or not due:
             return
-        if self._more and not self._full() and not self.holds.by_partition:
+        if self._more and not self._full() and not self.holds.in_trouble:
             # A backlog: large batches cost the target less, and nobody waits for these rows in particular.
             return
         if not self._full() and (not self.order.whole or self._flow.gathering(self._monotonic())):

@@ -221,7 +221,17 @@ class _Service:
         if isinstance(settings.source, DebeziumSource):
             applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self._topics)
         capabilities = sink.capabilities
-        if settings.apply.ordering == "transactional" or capabilities.commit_order:
+        if self._ends_before_changes:
+            if capabilities.commit_order:
+                raise TailraceError(
+                    ErrorKind.CONFIGURATION,
+                    f"target {self._target!r} takes changes in the order of commits alone: "
+                    "`apply.stop_before_changes` cannot leave some out",
+                    remedy="set `apply.stop_after_load`",
+                )
+            applier.holds.end_of = self._end_of_load
+        in_order = settings.apply.ordering == "transactional" and not self._ends_before_changes
+        if in_order or capabilities.commit_order:
             if not (capabilities.stores_offsets or capabilities.commit_order):
                 raise TailraceError(
                     ErrorKind.CONFIGURATION,
@@ -389,11 +399,30 @@ class _Service:
             self._counts[topic] = self._topics.partitions(topic)
         return self._counts[topic]
 
+    @property
+    def _ends_before_changes(self) -> bool:
+        settings = self._settings
+        loads = settings.mode is not Mode.CDC and not isinstance(settings.source, DebeziumSource)
+        return settings.apply.stop_before_changes and loads
+
+    def _end_of_load(self, partition: TopicPartition) -> int:
+        """Return where the load of a table ends in a partition; the beginning, where that is not published yet."""
+        known = self._catalog.topics.get(partition.topic)
+        if known is None or known.loaded is None or not self._completion.is_published(partition.topic):
+            return 0
+        return known.loaded.offsets.get(partition.partition, 0)
+
     def _aim_once_loaded(self) -> None:
         """Let the service end, if it is to end when every table is loaded, and they are."""
         settings = self._settings
-        stops = settings.apply.stop_after_load and settings.mode is not Mode.CDC and bool(self._subscribed)
-        if stops and loaded(settings, self._completion, self._applier):
+        stops = settings.apply.stop_after_load and settings.mode is not Mode.CDC
+        stops = bool(self._subscribed) and (stops or self._ends_before_changes)
+        if not stops or not loaded(settings, self._completion, self._applier):
+            return
+        if self._ends_before_changes:
+            self._goal = Goal({}, {})
+            self._writer.patient = False
+        else:
             self._aim()
 
     def _aim(self) -> None:

@@ -19,6 +19,7 @@ from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
 
+
 class StoppedError(TailraceError):
     """A service was told to end while it waited for something that it cannot go on without: no failure of its own."""
 

@@ -126,6 +126,10 @@ class ApplySettings(Section):
     stop_after_load: bool = False
     """Whether an applier ends when every table is loaded and what the topics held by then is applied. Capture goes on;
     set it to false and start the applier again, and it does too. Nothing where nothing is loaded (mode `cdc`)."""
+    stop_before_changes: bool = False
+    """Whether an applier ends when every table is loaded, with what a table's topic holds behind its load not applied.
+    A table's rows are written when its load is published whole; `ordering` is `per-key` until then. To go on, set it to
+    false and start the applier again. Nothing where nothing is loaded (mode `cdc`)."""
     parked_keys_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     """Parked keys after which the service stops instead."""
     status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0

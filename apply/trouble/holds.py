@@ -1,12 +1,13 @@
 """What keeps a partition from going on: a truncate that waits for the others, a suspension, or a conflict that may pass
-where it is not enough that one key waits (a table without a key; all others: `apply.trouble.waiting`).
+where it is not enough that one key waits (a table without a key; all others: `apply.trouble.waiting`). Also the end of
+its load, where the service is to end before the changes since then.
 
 A held partition is read up to the hold's offset and paused there; all others flow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -38,6 +39,7 @@ class Why(StrEnum):
     TRUNCATE = "truncate"
     CONFLICT = "conflict"
     SUSPENDED = "suspended"
+    LOADED = "loaded"
 
 
 @dataclass(slots=True)
@@ -115,6 +117,8 @@ class Holds:
         self._lot = lot
         self._suspended_retry_s = limits.suspended_retry_s
         self._truncate: Callable[[], None] | None = None
+        self.end_of: Callable[[TopicPartition], int] | None = None
+        """Where a partition ends for this service, as far as it is known yet; None: it goes on for ever."""
 
     def stands(self, partition: TopicPartition) -> bool:
         """Tell whether a partition has come to its hold."""
@@ -124,6 +128,18 @@ class Holds:
     def meets(self, now: float) -> bool:
         """Tell whether a partition is to ask a barrier."""
         return any(hold.why is Why.TRUNCATE and now >= hold.retry_at for hold in self.by_partition.values())
+
+    @property
+    def in_trouble(self) -> Collection[TopicPartition]:
+        """Partitions that are held for another reason than that they are to end there."""
+        return [p for p, hold in self.by_partition.items() if hold.why is not Why.LOADED]
+
+    def within(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the ends of partitions, none behind where it is to end here."""
+        if self.end_of is None:
+            return dict(ends)
+        ended = {p: hold.offset for p, hold in self.by_partition.items() if hold.why is Why.LOADED}
+        return {p: min(end, ended.get(p, end)) for p, end in ends.items()}
 
     def suspended(self) -> dict[str, TailraceError]:
         """Return the suspended topics and why."""
@@ -173,6 +189,9 @@ class Holds:
         # One that an error has kept from being taken is found again.
         self.take_job()
         for partition, hold in list(self.by_partition.items()):
+            if hold.why is Why.LOADED:
+                self._extend(partition, hold)
+                continue
             if now < hold.retry_at:
                 continue
             if hold.why is Why.SUSPENDED:
@@ -220,11 +239,12 @@ class Holds:
                 self.conflicts.settle(partition, offset)
 
     def begin(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Forget what was held below the offsets at which the target stands."""
+        """Forget what was held below the offsets at which the target stands; hold partitions where they are to end."""
         for partition, offset in starts.items():
             hold = self.by_partition.get(partition)
             if hold is not None and hold.offset < offset:
                 del self.by_partition[partition]
+            self._bound(partition)
 
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go to another applier."""
@@ -233,9 +253,22 @@ class Holds:
 
     def _let_go(self, partition: TopicPartition, offset: int) -> None:
         del self.by_partition[partition]
+        self._bound(partition)
         # A partition that was rewound comes by itself.
         if self._cursors.positions[partition] >= offset - 1:
             self._cursors.jump(partition, offset)
+
+    def _bound(self, partition: TopicPartition) -> None:
+        if self.end_of is not None and partition not in self.by_partition:
+            self.by_partition[partition] = Hold(Why.LOADED, self.end_of(partition))
+
+    def _extend(self, partition: TopicPartition, hold: Hold) -> None:
+        """Let a partition go on to where it is to end, by what is known of that now."""
+        assert self.end_of is not None, "somebody holds it there"
+        end = self.end_of(partition)
+        if end > hold.offset:
+            hold.offset = end
+            self._cursors.jump(partition, self._cursors.positions[partition])
 
     def take_job(self) -> Callable[[], None] | None:
         """Return the truncate that is to be done next, for the writer's thread: it can take very long."""

@@ -26,6 +26,7 @@ _SHARED = "several appliers of a target share its topics' partitions: start as m
 _SUBTASKS = to("capture.load_processes")
 
 _ENDS = to("apply.stop_after_load", lambda ends: ends or None)
+_ENDS_BEFORE = to("apply.stop_before_changes", lambda ends: ends or None)
 
 _PREPARATION = {"DO_NOTHING": "keep", "TRUNCATE_BEFORE_LOAD": "empty", "DROP_AND_CREATE": "drop"}
 
@@ -164,14 +165,15 @@ KEYS: tuple[Key, ...] = (
         here="appliers end; capture goes on, and the topics keep what they have not applied. To go on, state false and "
         "start them again",
     ),
-    differently(
+    honoured(
         "FullLoadSettings.StopTaskCachedChangesNotApplied",
         FLAG,
         False,
         "the task stops when the load is complete, before the changes since then are applied",
-        "a chunk's rows are those of its own moment, and only with the changes since then do tables fit each other: "
-        "appliers apply them, and end as with StopTaskCachedChangesApplied, with the same pause to look or to build in",
-        _ENDS,
+        _ENDS_BEFORE,
+        here="appliers end with each table as it was when its load was published; changes that overtook its rows until "
+        "then are among them. Counts where StopTaskCachedChangesApplied is true as well. To go on, state false and start "
+        "them again",
     ),
     honoured(
         "FullLoadSettings.MaxFullLoadSubTasks",

@@ -21,13 +21,11 @@ NAMED_MAX = 500
 """Of transactions that a checkpoint may name once a snapshot has been taken; all had been."""
 
 
-def _mappings(*partitions: str) -> dict[str, Any]:
-    place = {"schema-name": "public", "table-name": "t"}
-    rules: list[dict[str, Any]] = [{"rule-type": "selection", "rule-action": "include", "object-locator": place}]
-    if partitions:
-        cut = {"type": "partitions-list", "partitions": list(partitions)}
-        rules.append({"rule-type": "table-settings", "object-locator": place, "parallel-load": cut})
-    return {"rules": [rule | {"rule-id": str(n), "rule-name": str(n)} for n, rule in enumerate(rules, 1)]}
+def _mappings(table: str) -> str:
+    """Return a rule that fits no table without partitions."""
+    cut = {"type": "partitions-list", "partitions": ["missing"]}
+    rule = {"rule-type": "table-settings", "rule-id": "1", "rule-name": "1", "parallel-load": cut}
+    return json.dumps({"rules": [rule | {"object-locator": {"schema-name": "public", "table-name": table}}]})
 
 
 def test_capture_goes_on_however_much_is_written_to_a_table_whose_load_stands_still(
@@ -40,13 +38,11 @@ def test_capture_goes_on_however_much_is_written_to_a_table_whose_load_stands_st
     source_database.execute(
         "create table t (id int primary key, v int)", "insert into t select g, 0 from generate_series(1, 1000) g"
     )
-    (tmp_path / "mappings.json").write_text(json.dumps(_mappings("missing")))
+    (tmp_path / "mappings.json").write_text(_mappings("t"))
     more: dict[str, Any] = {"mappings": "mappings.json", "capture": {"suspended_retry_s": 1000}}
     with Services(tmp_path, replication, kafka_server, source_database, target_database, **more) as services:
         services.start("capture")
         services.wait(lambda: services.said("capture", "load of a table suspended"), "the load that stands still")
-        with source_database.connect() as connection, connection.transaction():
-            connection.execute("select 1")
         with source_database.connect() as connection:
             connection.execute("set synchronous_commit = off")
             connection.execute(
@@ -56,19 +52,21 @@ def test_capture_goes_on_however_much_is_written_to_a_table_whose_load_stands_st
             connection.execute("insert into t values (5000, 1)")
 
         def named() -> int:
-            return len(checkpoints.read(load(services.configuration, {})).unsettled)
+            return len(checkpoints.read(load(services.configuration, {})).earlier)
 
-        services.wait(lambda: services.status().get("rows_published", COMMITS + 1) > COMMITS, "the changes")
+        services.wait(lambda: services.status().get("rows", 0) > COMMITS, "the changes")
         services.wait(lambda: named() < NAMED_MAX, "a snapshot that sees them")
         # What was remembered in memory goes; what the checkpoint says is enough.
         services.kill("capture")
-        (tmp_path / "mappings.json").write_text(json.dumps(_mappings()))
+        (tmp_path / "mappings.json").write_text(_mappings("other"))
         services.start("capture")
         services.start("apply")
         rows = "select id, v from t order by id"
         expected = source_database.rows(rows)
         services.wait(
-            lambda: bool(target_database.rows("select to_regclass('t')")[0][0]) and target_database.rows(rows) == expected,
+            lambda: (
+                bool(target_database.rows("select to_regclass('t')")[0][0]) and target_database.rows(rows) == expected
+            ),
             "the load",
         )
         assert services.stop("capture") == 0

@@ -75,9 +75,15 @@ def _check(document: dict[str, Any], control: dict[str, Any], rows: Callable[[st
         publisher.load(ORDERS, [(1, 1), (2, 5000), (3, 3)])
         with Running(settings):
             until(lambda: rows("awsdms_full_load_exceptions", "TABLE_NAME") == ["orders"])
+            # A change is none of the load, although that goes on.
+            publisher.change(ORDERS, ("c", None, (7, 7000)))
+            until(lambda: rows("awsdms_apply_exceptions", "TABLE_NAME") == ["orders"])
             publisher.loaded(ORDERS)
             until(lambda: rows("awsdms_status", "TASK_STATUS") == ["CHANGE PROCESSING"])
             publisher.change(ORDERS, ("c", None, (4, 4000)), ("c", None, (5, 5)))
-            until(lambda: rows("awsdms_apply_exceptions", "TABLE_NAME") == ["orders"])
+            until(lambda: rows("awsdms_apply_exceptions", "TABLE_NAME") == ["orders"] * 2)
+            # A row that is loaded again is one of a load, although changes are what comes else.
+            publisher.load(ORDERS, [(8, 8000)])
+            until(lambda: rows("awsdms_full_load_exceptions", "TABLE_NAME") == ["orders"] * 2)
     assert apply_now(settings) == 0
-    assert rows("awsdms_full_load_exceptions", "TABLE_OWNER") == ["public"]
+    assert rows("awsdms_full_load_exceptions", "TABLE_OWNER") == ["public"] * 2

@@ -72,8 +72,13 @@ def test_full_loads_have_exceptions_of_their_own_and_slots_their_length() -> Non
     for _ in range(2):
         # By what each record is; by the phase only where that cannot be read.
         refused = [
-            (SimpleNamespace(topic=lambda: "shop.public.orders", value=partial(str, operation) if operation else lambda: None),
-             "too long", f"{operation}@7")
+            (
+                SimpleNamespace(
+                    topic=lambda: "shop.public.orders", value=partial(str, operation) if operation else lambda: None
+                ),
+                "too long",
+                f"{operation}@7",
+            )
             for operation in ("r", "u", None)
         ]
         outcome = SimpleNamespace(exceptions=refused, batch=batch)

@@ -14,6 +14,7 @@ APPLIER = "unit/apply/test_applier.py::test_"
 LOADS = "unit/capture/test_simulation.py::test_"
 EXISTING = "integration/postgresql_sink/test_ddl.py::test_"
 END_TO_END = "integration/test_task_settings.py::test_a_document_of_dms_runs_as_it_is"
+BEFORE_CHANGES = "integration/test_stop_before_changes.py::test_a_task_stops_before_the_changes_since_its_load"
 WHOLE = "unit/schemas/test_substitution.py::test_nothing_is_done_where_nothing_is_said_or_can_be"
 TO_A_TOPIC = "integration/test_task_settings.py::_before_images_reach_a_topic"
 BOUNDS = f"{LIMITS}a_batch_holds_as_much_as_settings_let_it"
@@ -100,6 +101,9 @@ HONOURED: dict[str, tuple[Meaning, ...]] = {
         ),
     ),
     "FullLoadSettings.StopTaskCachedChangesApplied": (Meaning(True, "apply.stop_after_load", True, END_TO_END),),
+    "FullLoadSettings.StopTaskCachedChangesNotApplied": (
+        Meaning(True, "apply.stop_before_changes", True, BEFORE_CHANGES),
+    ),
     "FullLoadSettings.CommitRate": (Meaning(700, "apply.batch_rows", 700, BOUNDS),),
     "ChangeProcessingTuning.BatchApplyTimeoutMin": (Meaning(3, "apply.linger_ms", 3000, LINGER, _BATCH),),
     "ChangeProcessingTuning.BatchApplyMemoryLimit": (Meaning(35, "apply.batch_bytes", 5 << 20, BOUNDS, _BATCH),),

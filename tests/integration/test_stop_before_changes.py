@@ -1,0 +1,155 @@
+"""`StopTaskCachedChangesNotApplied`: appliers end where the load ends, and go on with the changes when they are told to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.kafka import KafkaAddress
+from deploy.local.mysql import MysqlAddress
+from tests.integration.services import Services
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.servers import Database
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TABLES = ("customers", "orders")
+ROWS = "select * from {table} order by id"
+
+
+@pytest.fixture
+def mysql_target(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
+    """An empty database on MySQL."""
+    database = create_mysql_database(mysql_server)
+    yield database
+    drop_mysql_database(database)
+
+
+def _task(*, stops: bool, in_batches: bool) -> dict[str, Any]:
+    load = {"StopTaskCachedChangesNotApplied": stops, "StopTaskCachedChangesApplied": stops}
+    return {"TargetMetadata": {"BatchApplyEnabled": in_batches}, "FullLoadSettings": load}
+
+
+def _texts(rows: Any) -> list[list[str]]:
+    return [[str(value) for value in row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("engine", "in_batches"), [("postgresql", True), ("postgresql", False), ("mysql", True), ("mysql", False)]
+)
+def test_a_task_stops_before_the_changes_since_its_load(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    source_database: Database,
+    request: pytest.FixtureRequest,
+    engine: str,
+    *,
+    in_batches: bool,
+) -> None:
+    name = "target_database" if engine == "postgresql" else "mysql_target"
+    target: Any = request.getfixturevalue(name)
+    source_database.execute(
+        "create table customers (id int primary key, name text not null)",
+        "create table orders (id int primary key, customer int references customers, amount int)",
+        "insert into customers select g, 'n' || g from generate_series(1, 400) g",
+        "insert into orders select g, 1 + g % 400, g from generate_series(1, 900) g",
+    )
+    settings: dict[str, Any] = {"settings": "task.json", "topics": {"partitions": 2}, "capture": {"chunk_rows": 100}}
+    arguments: Any = (tmp_path, replication, kafka_server, source_database, target)
+
+    def at_source() -> list[list[list[str]]]:
+        return [_texts(source_database.rows(ROWS.format(table=table))) for table in TABLES]
+
+    def at_target() -> list[list[list[str]]]:
+        return [_texts(target.rows(ROWS.format(table=table))) for table in TABLES]
+
+    def say(*, stops: bool) -> None:
+        (tmp_path / "task.json").write_text(json.dumps(_task(stops=stops, in_batches=in_batches)))
+
+    say(stops=True)
+    with Services(*arguments, **settings) as services:
+        services.start("capture")
+        services.wait(lambda: services.count("capture", "table loaded") == len(TABLES), "the load")
+        services.wait(lambda: services.status().get("phase") == "streaming", "the stream")
+        loaded = at_source()
+        source_database.execute(
+            "insert into customers values (1000, 'new')",
+            "insert into orders values (1000, 1000, 1)",
+            "update orders set amount = -1 where id < 50",
+            "delete from orders where id between 100 and 200",
+        )
+        services.wait(lambda: _is_published(services), "the changes")
+        for _ in range(2):
+            # Once more: it has nothing to do, and applies none of the changes, either.
+            services.start("apply")
+            assert services.join("apply") == 0, services.log_tail("apply")
+            assert at_target() == loaded
+        source_database.execute("update customers set name = 'later' where id = 7")
+        say(stops=False)
+        services.start("apply")
+        expected = at_source()
+        services.wait(lambda: at_target() == expected, "the changes")
+        assert services.stop("apply") == 0
+        assert services.stop("capture") == 0
+
+
+def _is_published(services: Services) -> bool:
+    status = services.status()
+    return bool(status.get("position_commit", 0) and status.get("rows", 0) >= 400 + 900 + 2 + 49 + 101)
+
+
+def test_appliers_stop_where_loads_end_while_the_source_is_written(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    source_database: Database,
+    target_database: Database,
+) -> None:
+    """Two appliers, one of which is killed, beside a writer: what they end with is of one moment for each table."""
+    source_database.execute(
+        "create table t (id int primary key, v int not null)",
+        "insert into t select g, 0 from generate_series(1, 20000) g",
+    )
+    settings: dict[str, Any] = {"apply": {"stop_before_changes": True}, "topics": {"partitions": 3}, "capture": {"chunk_rows": 500}}
+    arguments: Any = (tmp_path, replication, kafka_server, source_database, target_database)
+    with Services(*arguments, **settings) as services:
+        services.start("capture")
+        services.start("apply", failpoint="apply.flush.after:2")
+        services.start("apply-2")
+        number = 0
+
+        def written(until: Callable[[], bool]) -> bool:
+            nonlocal number
+            with source_database.connect() as connection:
+                for _ in range(20):
+                    number += 1
+                    connection.execute(f"update t set v = {number} where id % 100 = {number % 100}")
+            return until()
+
+        services.wait(lambda: written(lambda: services.said("capture", "table loaded")), "the load")
+        for _ in range(5):
+            written(lambda: True)
+        services.meet("apply", "apply.flush.after:2")
+        services.start("apply")
+        for name in ("apply", "apply-2"):
+            assert services.join(name) == 0, services.log_tail(name)
+        found = "select count(*), count(distinct id) from t"
+        assert target_database.rows(found) == [(20000, 20000)]
+        # Of each row one of the source's values; the last ones came behind the end of the load.
+        ((newest,),) = target_database.rows("select max(v) from t")
+        assert isinstance(newest, int)
+        assert newest <= number - 80
+        services.configuration.write_text(
+            services.configuration.read_text().replace('"stop_before_changes": true', '"stop_before_changes": false')
+        )
+        services.start("apply")
+        rows = "select id, v from t order by id"
+        expected = source_database.rows(rows)
+        services.wait(lambda: target_database.rows(rows) == expected, "the changes")
+        assert services.stop("apply") == 0
+        assert services.stop("capture") == 0
