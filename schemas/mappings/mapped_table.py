@@ -275,7 +275,7 @@ def _added(rules: list[TransformationRule], table: TableSchema) -> list[_Target]
         wanted = meaning(rule.rule_id, rule.data_type)
         column = Column(rule.value, wanted.type, wanted.native.get(table.engine, rule.data_type.type))
         expression = None
-        if rule.expression is not None:
+        if rule.expression:
             text = rule.expression
             expression = Expression(rule.rule_id, text, table, wanted.type)
         found.append(_Target(column, None, (), expression))

@@ -16,7 +16,7 @@ def of_table(rules: Iterable[TransformationRule], name: TableName) -> TableName:
     found = [rule for rule in rules if rule.rule_action in NAMING]
     schemas = [r for r in found if r.rule_target == "schema" and matches(r.object_locator.schema_name, name.schema)]
     tables = [r for r in found if r.rule_target == "table" and concerns(r, name)]
-    return TableName(_name(schemas, name.schema, f"schema {name.schema}"), _name(tables, name.table, str(name)))
+    return TableName(_name(schemas, name.schema, f"schema {name.schema}"), _name(tables, name.table, f"table {name}"))
 
 
 def of_column(rules: Iterable[TransformationRule], table: TableName, column: str) -> str:
@@ -50,7 +50,11 @@ def sole(rules: list[TransformationRule], what: str) -> TransformationRule | Non
 def _name(rules: list[TransformationRule], name: str, what: str) -> str:
     # A prefix that is not there is left alone: such a rule does nothing, and is no second one.
     rule = sole([r for r in rules if _renamed(r, name) != name], what)
-    return _renamed(rule, name) if rule is not None else name
+    if rule is None:
+        return name
+    if not (found := _renamed(rule, name)):
+        raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule.rule_id} leaves no name of the {what}")
+    return found
 
 
 def _renamed(rule: TransformationRule, name: str) -> str:

@@ -28,6 +28,16 @@ def plain(name: str) -> str:
     return _as_glob("text", name)
 
 
+def names_one(pattern: str) -> bool:
+    """Tell whether a pattern can be the name of one table: it has no `%` but as `[%]`."""
+    return all(kind != "any" for kind, _ in _parts(pattern))
+
+
+def unescaped(text: str) -> str:
+    """Return the name that a rule for one table means: `_` is no wildcard there, and `[_]` says the same."""
+    return re.sub(r"\[([_%])\]", r"\1", text)
+
+
 def glob(pattern: str) -> str:
     """Return the pattern as `source.tables` writes it: `*`, `?` and sets."""
     return "".join(_as_glob(*part) for part in _parts(pattern))
@@ -56,7 +66,9 @@ def _as_regex(kind: str, characters: str) -> str:
 
 def _as_glob(kind: str, characters: str) -> str:
     if kind == "set":
-        return f"[{characters}]"
+        # A set that begins with `!` would be all others there.
+        first = characters.strip("!")[-1:] if characters.startswith("!") else ""
+        return f"[{first}{characters}]" if first or not characters.startswith("!") else "!"
     if kind == "text":
         return "".join(f"[{c}]" if c in "*?[" else c for c in characters)
     return {"any": "*", "one": "?"}[kind]

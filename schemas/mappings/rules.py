@@ -24,6 +24,7 @@ from schemas.mappings.object_rule import (
     PartitionKey,
 )
 from schemas.mappings.parts import BaseRule, Locator, Part
+from schemas.mappings.patterns import names_one
 
 
 class Action(StrEnum):
@@ -97,6 +98,8 @@ _NEEDS: dict[Action, tuple[str, ...]] = {
     Action.BEFORE_IMAGE: ("before_image_def",),
     Action.DIGITS_MASK: ("value",),
 }
+_NAMED = frozenset({Action.RENAME, Action.ADD_COLUMN})
+"""Actions whose value is a name."""
 _OPTIONAL: dict[Action, tuple[str, ...]] = {Action.ADD_COLUMN: ("expression",)}
 
 _WORDS = ("value", "old_value", "expression", "data_type", "primary_key_def", "before_image_def")
@@ -109,6 +112,13 @@ class Condition(Part):
     value: str | int | float | None = None
     start_value: str | int | float | None = None
     end_value: str | int | float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_compared(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("filter-operator") in ("null", "notnull"):
+            return {name: value for name, value in given.items() if value != ""}
+        return given
 
     @model_validator(mode="after")
     def _values_fit(self) -> Condition:
@@ -160,7 +170,7 @@ class SelectionRule(BaseRule):
     @model_validator(mode="after")
     def _fits_together(self) -> SelectionRule:
         locator = self.object_locator
-        if self.rule_action == "explicit" and "%" in locator.schema_name + locator.table_name:
+        if self.rule_action == "explicit" and not (names_one(locator.schema_name) and names_one(locator.table_name)):
             raise ValueError("an explicit rule names one table: no wildcards")
         if self.filters and self.rule_action == "exclude":
             raise ValueError("filters go with include and explicit")
@@ -222,7 +232,9 @@ class TransformationRule(BaseRule):
             raise ValueError(f"{action} is nothing for a {self.rule_target}; known: {known}")
         needed = _NEEDS.get(action, ())
         for name in _WORDS:
-            given = getattr(self, name) is not None
+            value = getattr(self, name)
+            # An empty text says nothing, but what a prefix or a suffix becomes.
+            given = value is not None and (value != "" or (name in needed and action not in _NAMED))
             if given and name not in (*needed, *_OPTIONAL.get(action, ())):
                 raise ValueError(f"{action} takes no {name.replace('_', '-')}")
             if not given and name in needed:
@@ -300,7 +312,7 @@ class TableSettingsRule(BaseRule):
 
     @model_validator(mode="after")
     def _is_of_one_table(self) -> TableSettingsRule:
-        if "%" in self.object_locator.schema_name + self.object_locator.table_name:
+        if not (names_one(self.object_locator.schema_name) and names_one(self.object_locator.table_name)):
             raise ValueError("table settings are of one table: schema-name and table-name without wildcards")
         return self
 

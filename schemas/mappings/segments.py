@@ -94,7 +94,7 @@ def loads_part(rules: Sequence[TableSettingsRule], name: TableName) -> bool:
 def _rule_of(rules: Sequence[TableSettingsRule], name: TableName) -> TableSettingsRule | None:
     for rule in rules:
         locator, load = rule.object_locator, rule.parallel_load
-        if load is not None and load.type != "none" and (locator.schema_name, locator.table_name) == name:
+        if load is not None and load.type != "none" and locator.sole == name:
             return rule
     return None
 

@@ -22,7 +22,7 @@ def concerns(rule: SelectionRule, name: TableName) -> bool:
     """Tell whether a rule is about a table."""
     locator = rule.object_locator
     if rule.rule_action == "explicit":
-        return (locator.schema_name, locator.table_name) == name
+        return locator.sole == name
     return matches(locator.schema_name, name.schema) and matches(locator.table_name, name.table)
 
 
@@ -30,7 +30,7 @@ def lob_max_kb(rules: Sequence[TableSettingsRule], name: TableName, otherwise: i
     """Return where a table's large values are cut off, in KB; None: nowhere. `otherwise` holds without a rule."""
     for rule in rules:
         locator, lobs = rule.object_locator, rule.lob_settings
-        if lobs is not None and lobs.mode != "none" and (locator.schema_name, locator.table_name) == name:
+        if lobs is not None and lobs.mode != "none" and locator.sole == name:
             return lobs.bulk_max_size if lobs.mode == "limited" else None
     return otherwise
 
@@ -58,8 +58,10 @@ def _patterns(mappings: Mappings, kind: str) -> list[str]:
         locator = rule.object_locator
         if locator.table_type not in (kind, "all"):
             continue
-        form = plain if rule.rule_action == "explicit" else glob
-        pattern = f"{form(locator.schema_name)}.{form(locator.table_name)}"
+        if rule.rule_action == "explicit":
+            pattern = ".".join(map(plain, locator.sole))
+        else:
+            pattern = f"{glob(locator.schema_name)}.{glob(locator.table_name)}"
         if rule.rule_action == "exclude":
             excluded.append(f"!{pattern}")
         else:

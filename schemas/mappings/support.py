@@ -46,7 +46,7 @@ def _fault(rule: TransformationRule) -> str:
             types.meaning(rule.rule_id, rule.data_type)
         except TailraceError as error:
             return error.message.removeprefix(f"rule {rule.rule_id}: ")
-    return (expressions.fault(rule.expression) if rule.expression is not None else None) or ""
+    return (expressions.fault(rule.expression) if rule.expression else None) or ""
 
 
 def check(mappings: Mappings) -> None:

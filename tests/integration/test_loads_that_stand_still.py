@@ -1,4 +1,4 @@
-"""A table whose load stands still while it is written all the time: capture goes on, and the load is right in the end."""
+"""A table whose load stands still while it is written: capture goes on, and the load is right in the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`StopTaskCachedChangesNotApplied`: appliers end where the load ends, and go on with the changes when they are told to."""
+"""`StopTaskCachedChangesNotApplied`: appliers end where the load ends, and go on with the changes when told to."""
 
 from __future__ import annotations
 
@@ -115,7 +115,11 @@ def test_appliers_stop_where_loads_end_while_the_source_is_written(
         "create table t (id int primary key, v int not null)",
         "insert into t select g, 0 from generate_series(1, 20000) g",
     )
-    settings: dict[str, Any] = {"apply": {"stop_before_changes": True}, "topics": {"partitions": 3}, "capture": {"chunk_rows": 500}}
+    settings: dict[str, Any] = {
+        "apply": {"stop_before_changes": True},
+        "topics": {"partitions": 3},
+        "capture": {"chunk_rows": 500},
+    }
     arguments: Any = (tmp_path, replication, kafka_server, source_database, target_database)
     with Services(*arguments, **settings) as services:
         services.start("capture")
