@@ -77,7 +77,7 @@ class Outcome:
     left_out: Counter[tuple[str, bool]] = field(default_factory=Counter)
     """Changes that the policy let go, each of them logged, by topic, and whether it was for a conflict."""
     exceptions: list[tuple[Record, str, str]] = field(default_factory=list)
-    """What was skipped or parked for an error: the last record of it, the error's message, and the first one's place."""
+    """What was skipped or parked for an error: its last record, the error's message, and the place of the first one."""
 
     @property
     def skipped(self) -> dict[str, int]:

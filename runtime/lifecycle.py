@@ -95,8 +95,8 @@ _requests: list[StopRequest] = []
 
 
 def pause(seconds: float, what: str) -> None:
-    """Wait in the midst of a call for something that comes by itself. Raises StoppedError as soon as the process is told
-    to end: what is not durable by then is done again by the next start.
+    """Wait in the midst of a call for something that comes by itself. Raises StoppedError as soon as the process is
+    told to end: what is not durable by then is done again by the next start.
     """
     if not _requests:
         clock.sleep(seconds)

@@ -18,9 +18,9 @@ class EndpointSection(Section):
 
     endpoint_settings: dict[str, Any] | list[Any] | str | None = Field(default=None, repr=False)
     """Settings of AWS DMS for such an endpoint: the path of a document from the configuration's directory, the document
-    (the settings alone, or what `aws dms describe-endpoints` prints), or extra connection attributes. A text with `=` is a
-    path if it ends in `.json` and has no semicolon, or begins with `./`, `../`, `/` or `~`. What the section says itself
-    stands."""
+    (the settings alone, or what `aws dms describe-endpoints` prints), or extra connection attributes. A text with `=`
+    is a path if it ends in `.json` and has no semicolon, or begins with `./`, `../`, `/` or `~`. What the section says
+    itself stands."""
 
     @model_validator(mode="before")
     @classmethod

@@ -146,8 +146,8 @@ class Holds:
         return {p.topic: h.error for p, h in self.by_partition.items() if h.why is Why.SUSPENDED and h.error}
 
     def suspension(self, partition: TopicPartition) -> TailraceError | None:
-        """Return why a partition goes no further for now: it stands still itself, or is another applier's, and its table
-        is suspended here.
+        """Return why a partition goes no further for now: it stands still itself, or is another applier's, and its
+        table is suspended here.
         """
         own = self.by_partition.get(partition)
         holds = [own] if own is not None else []

@@ -172,8 +172,8 @@ KEYS: tuple[Key, ...] = (
         "the task stops when the load is complete, before the changes since then are applied",
         _ENDS_BEFORE,
         here="appliers end with each table as it was when its load was published; changes that overtook its rows until "
-        "then are among them. Counts where StopTaskCachedChangesApplied is true as well. To go on, state false and start "
-        "them again",
+        "then are among them. Counts where StopTaskCachedChangesApplied is true as well. To go on, state false and "
+        "start them again",
     ),
     honoured(
         "FullLoadSettings.MaxFullLoadSubTasks",

@@ -75,12 +75,14 @@ def test_a_snapshot_saw_everything_before_its_place_in_the_log(any_reading: Read
     writers = [threading.Thread(target=write, args=(i,)) for i in (1, 2)]
     for writer in writers:
         writer.start()
-    seen = []
+    seen, looks = [], []
     try:
         for _ in range(20):
             (chunk,) = reading.reader.plan(table, 1_000_000)
             ids = {row[0] for batch in reading.reader.read(table, chunk, 100) for row in batch}
             seen.append((reading.reader.snapshot(), ids))
+            # One that reads nothing: what it has settled every later one sees.
+            looks.append((len(seen), reading.reader.look()))
     finally:
         stop.set()
         for writer in writers:
@@ -96,6 +98,10 @@ def test_a_snapshot_saw_everything_before_its_place_in_the_log(any_reading: Read
         before = [made for txn, made in committed if snapshot.sees(txn)]
         assert set().union(*before) <= ids
         assert snapshot.high >= reading.start.commit
+    for place, look in looks:
+        settled = set().union(*(made for txn, made in committed if look.settled(txn)))
+        assert all(settled <= ids for _, ids in seen[place:])
+    assert any(look.settled(txn) for _, look in looks for txn, _ in committed)
     assert [snapshot.high for snapshot, _ in seen] == sorted(snapshot.high for snapshot, _ in seen)
 
 

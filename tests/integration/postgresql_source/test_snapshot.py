@@ -79,20 +79,25 @@ def test_a_snapshot_sees_what_was_committed_and_its_log_position_covers_it(
             source_database.execute("insert into a values (3)")
             rows = [row for batch in reader.read(table, Chunk(0, None, None), 10) for row in batch]
             snapshot = reader.snapshot()
+            looks = [reader.look()]
             source_database.execute("insert into a values (4)")
             open_one.commit()
+            looks.append(reader.look())
         log = source.open_log(start, [table])
         try:
             changes = reading.read_to_end(source, log)
         finally:
             log.close()
-        seen = {
-            row[0]: snapshot.sees(change.txn)
+        by_id = {
+            row[0]: change.txn
             for change in changes
             if isinstance(change, RowChanges)
             for row in change.after
             if row is not None
         }
+        seen = {key: snapshot.sees(txn) for key, txn in by_id.items()}
+        # Without reading anything: what every later snapshot sees.
+        assert [look.settled(by_id[key]) for look in looks for key in (2, 4)] == [False, False, True, True]
         assert sorted(rows) == [(1,), (3,)]
         assert seen == {2: False, 3: True, 4: False}
         assert all(b.txn.commit < snapshot.high for b in changes if isinstance(b, Begin) and snapshot.sees(b.txn))
