@@ -117,8 +117,8 @@ class Applier:
     @property
     def eof(self) -> dict[TopicPartition, int]:
         """Where the ends of partitions were met of which nothing that was consumed is kept back, or read again."""
-        met = self.consumer.eof.items()
-        return self.holds.within({p: end for p, end in met if not (p in self.cursors.seeks or self.order.keeps(p))})
+        seeks, keeps = self.cursors.seeks, self.order.keeps
+        return self.holds.within({p: o for p, o in self.consumer.eof.items() if not (p in seeks or keeps(p))})
 
     @property
     def reached(self) -> dict[TopicPartition, int]:
@@ -206,7 +206,6 @@ class Applier:
             self._pending_failure(error)
             return {}
         self._is_met = True
-        self.cursors.begin(starts)
         self.holds.begin(starts)
         return {(p.topic, p.partition): offset for p, offset in starts.items()}
 
@@ -440,10 +439,9 @@ class Applier:
         starts = self.claims.claim(owned, self.order, self.consumer)
         if not self.writer.sink.capabilities.stores_offsets:
             starts = {p: self.cursors.flushed.get(p, offset) for p, offset in starts.items()}
-        self.cursors.begin(starts)
+        self.holds.begin(starts)
         self.cursors.seeks.update(starts)
         self._unclaimed.clear()
-        self.holds.begin(starts)
         self._is_met = True
         if self.trouble is not None and self.trouble.kind is ErrorKind.TARGET_CONNECTION:
             # It has just answered. Any other trouble is over when what it kept back is written.

@@ -86,9 +86,7 @@ class Completion:
 
     def is_published(self, topic: str) -> bool:
         """Tell whether the topic holds all rows of a table's newest load."""
-        known = self._catalog.topics[topic]
-        loaded = known.loaded
-        return loaded is not None and known.versions.get(loaded.version, known.newest).life == known.newest.life
+        return self._catalog.topics[topic].published is not None
 
     def attend(self, reached: Mapping[TopicPartition, int]) -> None:
         """Begin to complete what can be completed. `reached` are the offsets that the group has of partitions owned:

@@ -1,11 +1,14 @@
-"""`--stop-at now`: how far every partition was when the applier began, and whether the group has got there."""
+"""Where an applier ends by itself: where every partition was when it began (`--stop-at now`), or where loads end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from apply.sink import TopicPartition
-from schemas.errors import TailraceError
+from apply.schema_catalog import SchemaCatalog
+from apply.sink import Capabilities, TopicPartition
+from schemas.endpoints import DebeziumSource
+from schemas.errors import ErrorKind, TailraceError
+from schemas.settings import Mode, Settings
 
 Partition = tuple[str, int]
 
@@ -32,3 +35,29 @@ class Goal:
     def kept(self, suspension: Callable[[TopicPartition], TailraceError | None]) -> list[TailraceError]:
         """Return why those partitions that are left, and suspended, do not get there."""
         return [error for partition in self.left if (error := suspension(partition)) is not None]
+
+
+def ends_of_loads(
+    settings: Settings, target: str, catalog: SchemaCatalog, capabilities: Capabilities
+) -> Callable[[TopicPartition], int] | None:
+    """Return what tells where the load of a table ends in a partition: the beginning, until that is published; None
+    where no changes are to be left out. Raises CONFIGURATION for a target that cannot leave some out.
+    """
+    # Of a connector's topics nobody says where loads end.
+    loads = settings.mode is not Mode.CDC and not isinstance(settings.source, DebeziumSource)
+    if not (settings.apply.stop_before_changes and loads):
+        return None
+    if capabilities.commit_order:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"target {target!r} takes changes in the order of commits alone: `apply.stop_before_changes` cannot leave "
+            "some out",
+            remedy="set `apply.stop_after_load`",
+        )
+
+    def end(partition: TopicPartition) -> int:
+        known = catalog.topics.get(partition.topic)
+        published = known.published if known is not None and known.versions else None
+        return published.offsets.get(partition.partition, 0) if published is not None else 0
+
+    return end

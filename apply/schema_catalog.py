@@ -104,6 +104,13 @@ class TopicSchemas:
         return fresh
 
     @property
+    def published(self) -> Loaded | None:
+        """The newest load, if the topic holds all its rows."""
+        loaded = self.loaded
+        is_over = loaded is not None and self.versions.get(loaded.version, self.newest).life == self.newest.life
+        return loaded if is_over else None
+
+    @property
     def is_gone(self) -> bool:
         """Whether the source has the table no more."""
         return self.dropped is not None and self.dropped.version == self.newest.version

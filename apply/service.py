@@ -15,7 +15,7 @@ from apply.commit_order import CommitOrder, sequence_reader
 from apply.completion import Completion, ranks
 from apply.cursors import progress_of
 from apply.debezium import topics as debezium_topics
-from apply.goal import Goal
+from apply.goal import Goal, ends_of_loads
 from apply.journal import Journal, loaded
 from apply.limits import limits_of
 from apply.report import Report, component
@@ -221,17 +221,8 @@ class _Service:
         if isinstance(settings.source, DebeziumSource):
             applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self._topics)
         capabilities = sink.capabilities
-        if self._ends_before_changes:
-            if capabilities.commit_order:
-                raise TailraceError(
-                    ErrorKind.CONFIGURATION,
-                    f"target {self._target!r} takes changes in the order of commits alone: "
-                    "`apply.stop_before_changes` cannot leave some out",
-                    remedy="set `apply.stop_after_load`",
-                )
-            applier.holds.end_of = self._end_of_load
-        in_order = settings.apply.ordering == "transactional" and not self._ends_before_changes
-        if in_order or capabilities.commit_order:
+        ends = applier.holds.end_of = ends_of_loads(settings, self._target, self._catalog, capabilities)
+        if (settings.apply.ordering == "transactional" and ends is None) or capabilities.commit_order:
             if not (capabilities.stores_offsets or capabilities.commit_order):
                 raise TailraceError(
                     ErrorKind.CONFIGURATION,
@@ -399,34 +390,20 @@ class _Service:
             self._counts[topic] = self._topics.partitions(topic)
         return self._counts[topic]
 
-    @property
-    def _ends_before_changes(self) -> bool:
-        settings = self._settings
-        loads = settings.mode is not Mode.CDC and not isinstance(settings.source, DebeziumSource)
-        return settings.apply.stop_before_changes and loads
-
-    def _end_of_load(self, partition: TopicPartition) -> int:
-        """Return where the load of a table ends in a partition; the beginning, where that is not published yet."""
-        known = self._catalog.topics.get(partition.topic)
-        if known is None or known.loaded is None or not self._completion.is_published(partition.topic):
-            return 0
-        return known.loaded.offsets.get(partition.partition, 0)
-
     def _aim_once_loaded(self) -> None:
         """Let the service end, if it is to end when every table is loaded, and they are."""
         settings = self._settings
-        stops = settings.apply.stop_after_load and settings.mode is not Mode.CDC
-        stops = bool(self._subscribed) and (stops or self._ends_before_changes)
-        if not stops or not loaded(settings, self._completion, self._applier):
-            return
-        if self._ends_before_changes:
-            self._goal = Goal({}, {})
-            self._writer.patient = False
-        else:
-            self._aim()
+        before_changes = self._applier.holds.end_of is not None
+        stops = before_changes or (settings.apply.stop_after_load and settings.mode is not Mode.CDC)
+        if stops and self._subscribed and loaded(settings, self._completion, self._applier):
+            self._aim(before_changes=before_changes)
 
-    def _aim(self) -> None:
-        """Let the service end when what is published now is applied."""
+    def _aim(self, *, before_changes: bool = False) -> None:
+        """Let the service end when what is published now is applied, or at once where all of a load is."""
+        self._writer.patient = False
+        if before_changes:
+            self._goal = Goal({}, {})
+            return
         topics = [*self._subscribed]
         if not topics:
             raise TailraceError(
@@ -436,7 +413,6 @@ class _Service:
             )
         # Not the last stable offsets: a commit returns before its markers are written, and what is committed counts.
         self._goal = Goal(self._topics.end_offsets(topics, read_committed=False), self._topics.begin_offsets(topics))
-        self._writer.patient = False
 
     def _reached(self, goal: Goal) -> bool:
         """Tell whether the group has got to where the topics ended, or what is suspended keeps it from there."""

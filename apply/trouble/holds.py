@@ -239,7 +239,8 @@ class Holds:
                 self.conflicts.settle(partition, offset)
 
     def begin(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Forget what was held below the offsets at which the target stands; hold partitions where they are to end."""
+        """Take over partitions at these offsets: what was held below is forgotten, and they end where they are to."""
+        self._cursors.begin(starts)
         for partition, offset in starts.items():
             hold = self.by_partition.get(partition)
             if hold is not None and hold.offset < offset:
