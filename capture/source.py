@@ -19,6 +19,7 @@ from schemas.position import Position
 from schemas.table import TableName, TableSchema
 
 __all__ = [
+    "RELOAD",
     "Capabilities",
     "Chunk",
     "Finding",
@@ -29,6 +30,12 @@ __all__ = [
     "Source",
 ]
 
+
+RELOAD = (
+    "`tailrace reset`, empty the targets' tables (else deleted rows stay, and rows without a key double), then run "
+    "again: they are loaded anew"
+)
+"""The remedy where nothing can follow what was published."""
 
 DDL_PREFIX = "tailrace.ddl"
 """Prefix of log messages that hold a DDL statement: a JSON document with `tag`, `statement` and `objects`."""

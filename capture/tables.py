@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from capture.publishing.outbox import OutboxMessages
@@ -10,13 +10,18 @@ from capture.publishing.publisher import KEYLESS_PARTITION, Feed, Publisher
 from capture.publishing.registration import Registration
 from capture.publishing.schemas_topic import Addition, Catalogue, keeps_avro
 from capture.publishing.shapes import SHAPES, Origin, Reshaper
+from capture.source import RELOAD
+from runtime import clock
 from runtime.kafka.admin import TopicSpec
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
+from schemas.errors import ErrorKind, TailraceError
 from schemas.routing import Route, route
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
 from schemas.topic_settings import Cleanup
+
+TOPIC_SEEN_WITHIN_S = 5.0
 
 
 class TopicAdmin(Protocol):
@@ -55,11 +60,12 @@ class Tables:
         """Make or renew the feeds of (published, source's) table versions.
 
         Topics are made at once; the versions' records go into the open Kafka transaction. Raises CONFIGURATION when a
-        topic exists with other settings.
+        topic exists with other settings, SOURCE_LOG_LOST when one is gone that was published to.
         """
         existing = self._topics.list()
         specs = {table.name: table_spec(self._settings, table, self._catalogue, existing) for table, _ in pairs}
         wanted = {spec.name: spec for table, spec in specs.items() if self._way(table).outbox is None}
+        self._refuse_gone([table for table, spec in specs.items() if spec.name in wanted], existing)
         self._topics.ensure(list(wanted.values()))
         additions: list[Addition] = []
         for table, source_table in pairs:
@@ -102,6 +108,15 @@ class Tables:
         feed = self._publisher.feeds[name]
         return None if feed.shape is not None else self._registration.ids(feed.encoder, feed.topic)
 
+    def _refuse_gone(self, names: Sequence[TableName], existing: Mapping[str, int]) -> None:
+        # A broker that has just started may not know of all topics yet.
+        deadline = clock.monotonic() + TOPIC_SEEN_WITHIN_S
+        while (error := next(topics_gone(self._settings, names, self._catalogue, existing), None)) is not None:
+            if clock.monotonic() >= deadline:
+                raise error
+            clock.sleep(0.2)
+            existing = self._topics.list()
+
     def _way(self, name: TableName) -> Route:
         return route(self._settings, name)
 
@@ -140,6 +155,24 @@ class Tables:
                 self._topics.ensure([spec])
 
         return make
+
+
+def topics_gone(
+    settings: Settings, names: Iterable[TableName], catalogue: Catalogue, existing: Mapping[str, int]
+) -> Iterator[TailraceError]:
+    """Say of each topic that was published to and is not among `existing` that it is gone.
+
+    Made anew it would begin at offset 0, and appliers go on at the offset that they have of the one before.
+    """
+    for name in names:
+        topic = route(settings, name).topic
+        if topic not in existing and catalogue.has_published_to(name, topic):
+            yield TailraceError(
+                ErrorKind.SOURCE_LOG_LOST,
+                f"the topic {topic} is gone, and with it what was published",
+                remedy=RELOAD,
+                table=str(name),
+            )
 
 
 def table_spec(settings: Settings, table: TableSchema, catalogue: Catalogue, existing: Mapping[str, int]) -> TopicSpec:

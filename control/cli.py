@@ -6,7 +6,6 @@ where it is used.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from control import debug_commands, mappings_commands, service_commands, signal_commands
+from control import debug_commands, mappings_commands, parked_commands, service_commands, signal_commands
+from control.arguments import AsJson, Config, load, load_and_reach, print_json
 from runtime import exit_codes
 from schemas.errors import ErrorKind, TailraceError
 
@@ -30,15 +30,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-parked_app = typer.Typer(
-    help="Rows that a target refused, and the changes that wait behind them.", no_args_is_help=True
-)
 settings_app = typer.Typer(help="The configuration file's schema and reference.", no_args_is_help=True)
 dev_app = typer.Typer(help="Local servers to try Tailrace with.", no_args_is_help=True)
 for name, child in (
     ("capture", service_commands.capture_app),
     ("apply", service_commands.apply_app),
-    ("parked", parked_app),
+    ("parked", parked_commands.app),
     ("signal", signal_commands.app),
     ("mappings", mappings_commands.app),
     ("debug", debug_commands.app),
@@ -46,11 +43,6 @@ for name, child in (
     ("dev", dev_app),
 ):
     app.add_typer(child, name=name)
-
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file (YAML or JSON).")]
-Target = Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets` of the configuration.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Identifier = Annotated[str, typer.Argument(metavar="ID")]
 
 
 def main() -> None:
@@ -89,29 +81,6 @@ def _complain(error: TailraceError) -> None:
             typer.echo(f"  {name}: {value}", err=True)
 
 
-def _settings(path: Path, target: str | None = None) -> Settings:
-    """Load the configuration of a command; raise CONFIGURATION if it has no such target.
-
-    Only services log below errors: what a command has to say, it prints.
-    """
-    from runtime import configuration, logging
-
-    logging.configure(level="error")
-    settings = configuration.load(path)
-    if target is not None:
-        settings.target(target)
-    return settings
-
-
-def _reached(path: Path, target: str | None = None) -> Settings:
-    """Return the configuration of a command that asks Kafka, once that answers; raise TRANSPORT soon if it does not."""
-    from control import contact
-
-    settings = _settings(path, target)
-    contact.reach_kafka(settings)
-    return settings
-
-
 def _only_target(settings: Settings, target: str | None) -> str:
     """Return the target asked for, or the only one there is."""
     if target is None and len(settings.targets) == 1:
@@ -124,10 +93,6 @@ def _only_target(settings: Settings, target: str | None) -> str:
         )
     settings.target(target)
     return target
-
-
-def _print_json(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 def _print_version(asked: bool) -> None:
@@ -165,14 +130,14 @@ def plan_command(
     """Check every prerequisite and list what would be done. Changes nothing. Exit code 2 when something blocks."""
     from control import plan, render
 
-    settings = _settings(config)
+    settings = load(config)
     for is_wanted, sql in ((ddl_trigger, plan.ddl_trigger), (grants, plan.grants), (cutover, plan.cutover)):
         if is_wanted:
             typer.echo(sql(settings))
             return exit_codes.OK
     report = plan.make(settings)
     if as_json:
-        _print_json(report.to_document())
+        print_json(report.to_document())
     else:
         render.plan(report, columns=columns)
     return exit_codes.CONFIGURATION if report.blocked else exit_codes.OK
@@ -187,14 +152,14 @@ def status_command(
     ] = 2.0,
     as_json: AsJson = False,
 ) -> int:
-    """Show phase, progress, position and lag of capture and of every target."""
+    """Show phase, progress and lag of capture and of every target."""
     from control import render, status
 
-    with status.Observer(_reached(config)) as observer:
+    with status.Observer(load_and_reach(config)) as observer:
         if watch and not as_json:
             render.watch_status(observer.look, interval_s)
         elif as_json:
-            _print_json(observer.look().to_document())
+            print_json(observer.look().to_document())
         else:
             render.status(observer.look())
     return exit_codes.OK
@@ -220,16 +185,16 @@ def verify_command(
     ] = 20,
     as_json: AsJson = False,
 ) -> int:
-    """Compare source and target by checksums computed in the databases. Exit code 4: differences; 5: undecided."""
+    """Compare source and target. Both databases compute checksums. Exit code 4: differences; 5: undecided."""
     from control import render, verify
 
-    settings = _reached(config)
+    settings = load_and_reach(config)
     chosen = _only_target(settings, target)
     limits = verify.Limits(wait_s=wait_s, tries=tries, keys_max=keys_max)
     with render.verify_progress(enabled=not as_json) as progress:
         report = verify.compare(settings, chosen, tables or [], limits, progress)
     if as_json:
-        _print_json(report.to_document())
+        print_json(report.to_document())
     else:
         render.verify(report)
     if report.undecided:
@@ -245,15 +210,15 @@ def topics_command(
         str | None, typer.Option("--ddl", metavar="flink|ksql", help="Print tables of Flink SQL or ksqlDB instead.")
     ] = None,
 ) -> int:
-    """List the replication's topics and the stock commands that read them."""
+    """List the replication's topics. Prints the stock commands that read them, too."""
     from control import render, topics
 
     if ddl is not None:
-        typer.echo(topics.ddl(_reached(config), ddl), nl=False)
+        typer.echo(topics.ddl(load_and_reach(config), ddl), nl=False)
         return exit_codes.OK
-    report = topics.survey(_reached(config), config)
+    report = topics.survey(load_and_reach(config), config)
     if as_json:
-        _print_json(report.to_document())
+        print_json(report.to_document())
     else:
         render.topics(report)
     return exit_codes.OK
@@ -271,10 +236,10 @@ def reset_command(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
-    """Forget a replication: checkpoints, topics, groups, slot, and the targets' offsets. Target tables stay."""
+    """Forget a replication. Removes checkpoints, topics, groups, slot, and the targets' offsets; target tables stay."""
     from control import reset
 
-    settings = _reached(config)
+    settings = load_and_reach(config)
     steps = reset.plan(settings, keep_topics=keep_topics, keep_source=keep_source, purge=purge)
     for step in steps:
         typer.echo(f"will {step.description}")
@@ -286,75 +251,18 @@ def reset_command(
     return exit_codes.OK
 
 
-@parked_app.command("list")
-def parked_list(config: Config, target: Target, as_json: AsJson = False) -> None:
-    """List parked keys: how many records wait, and why."""
-    from control import parked, render
-
-    rows = parked.listing(_reached(config, target), target)
-    if as_json:
-        _print_json([row.to_document() for row in rows])
-    else:
-        render.parked(rows)
-
-
-@parked_app.command("show")
-def parked_show(config: Config, target: Target, identifier: Identifier) -> None:
-    """Print the records of one parked key, values included."""
-    from control import parked
-
-    _print_json(parked.show(_reached(config, target), target, identifier))
-
-
-@parked_app.command("retry")
-def parked_retry(config: Config, target: Target, identifier: Identifier) -> None:
-    """Let the appliers try a parked key's records again, in order."""
-    from control import parked
-
-    typer.echo(parked.retry(_reached(config, target), target, identifier))
-
-
-@parked_app.command("skip")
-def parked_skip(config: Config, target: Target, identifier: Identifier) -> None:
-    """Drop the record that was refused, and apply what waits behind it."""
-    from control import parked
-
-    typer.echo(parked.skip(_reached(config, target), target, identifier))
-
-
-@parked_app.command("edit")
-def parked_edit(
-    config: Config,
-    target: Target,
-    identifier: Identifier,
-    changes: Annotated[list[str], typer.Option("--set", metavar="COLUMN=JSON", help="A column of the new row.")],
-) -> None:
-    """Apply a parked record with other values, and what waits with it, in order. Bytes are in hexadecimal."""
-    from control import parked
-
-    typer.echo(parked.edit(_reached(config, target), target, identifier, changes))
-
-
-@parked_app.command("audit")
-def parked_audit(config: Config, target: Target) -> None:
-    """Print all that was ever parked, answered and released, in order, and who said so."""
-    from control import parked
-
-    _print_json(parked.audit(_reached(config, target), target))
-
-
 @settings_app.command("schema")
 def settings_schema() -> int:
     """Print the JSON schema of the configuration file."""
     from schemas.reference import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
     return exit_codes.OK
 
 
 @settings_app.command("reference")
 def settings_reference() -> int:
-    """Print every setting with its type, default and meaning, as Markdown."""
+    """Print every setting, its type, default and meaning as Markdown."""
     from schemas import reference
 
     typer.echo(reference.markdown(), nl=False)
@@ -372,8 +280,8 @@ def settings_types() -> int:
 
 @settings_app.command("check")
 def settings_check(config: Config) -> int:
-    """Read a configuration file and say what is wrong with it; connects to nothing."""
-    settings = _settings(config)
+    """Read a configuration file and say what is wrong with it. Connects to nothing."""
+    settings = load(config)
     typer.echo(f"{config}: replication {settings.name}, {len(settings.targets)} target(s)")
     return exit_codes.OK
 
@@ -385,7 +293,7 @@ def dev_up(
         typer.Option("--directory", metavar="PATH", help="Where data and logs go; default: the cache folder."),
     ] = None,
 ) -> int:
-    """Start a Kafka broker and two PostgreSQL servers on 127.0.0.1, and print a configuration for them."""
+    """Start Kafka and two PostgreSQL servers on 127.0.0.1. Prints a configuration for them."""
     from control import dev
 
     for line in dev.up(directory):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from control.contact import reach_source
 from schemas.codecs import compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
+from schemas.hints import nearest
 from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -31,13 +32,14 @@ def text(settings: Settings, table: str, *, decoder: bool) -> str:
 def _schema(settings: Settings, table: str) -> TableSchema:
     source = reach_source(settings)
     try:
-        for schema in source.tables():
-            if str(schema.name) == table:
-                return schema
+        schemas = {str(schema.name): schema for schema in source.tables()}
     finally:
         source.close()
+    if table in schemas:
+        return schemas[table]
+    near = nearest(table, schemas)
     raise TailraceError(
         ErrorKind.CONFIGURATION,
         f"no selected table is called {table}",
-        remedy="`tailrace plan CONFIG` lists the selected tables",
+        remedy=f"did you mean {near}?" if near else "`tailrace plan CONFIG` lists the selected tables",
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from control.arguments import Config, Target, load
 from runtime import exit_codes
 
 app = typer.Typer(help="Table mappings of AWS DMS: what they say, what they do.", no_args_is_help=True)
@@ -16,7 +17,7 @@ app = typer.Typer(help="Table mappings of AWS DMS: what they say, what they do."
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A table-mapping document (JSON).")],
 ) -> int:
-    """Explain each rule in words; say what is wrong or not supported, by the rule's id."""
+    """Explain each rule in words. Says what is wrong or not supported, by the rule's id."""
     from control import render
     from control.mappings import explain
     from runtime.configuration import read_json
@@ -29,20 +30,18 @@ def check(
 
 @app.command("preview")
 def preview(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file.")],
-    target: Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets`.")],
+    config: Config,
+    target: Target,
     tables: Annotated[
         list[str] | None,
         typer.Option("--table", metavar="PATTERN", help="Only these tables; left out: all that a rule concerns."),
     ] = None,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, max=100, help="How many rows of each table.")] = 5,
 ) -> int:
-    """Show tables of the source with their first rows, and what the rules make of them. Changes nothing."""
+    """Show what the rules make of the first rows of each table. Changes nothing."""
     from control import render
     from control.mappings import preview as previews
-    from runtime import configuration, logging
 
-    logging.configure(level="error")
-    for one in previews(configuration.load(config), target, tables or [], rows):
+    for one in previews(load(config, target), target, tables or [], rows):
         render.preview(one)
     return exit_codes.OK

@@ -16,7 +16,7 @@ from capture.publishing.schemas_topic import Catalogue
 from capture.publishing.shapes import check
 from capture.service import own_topics
 from capture.source import Source
-from capture.tables import table_spec
+from capture.tables import table_spec, topics_gone
 from control import debezium, table_rules
 from control.contact import reach_kafka, reach_source, waiting_for
 from control.wire_types import wire_type
@@ -304,7 +304,13 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
         if wanted is not None and wanted > brokers:
             message = f"topics.replication_factor is {wanted}, the cluster has {brokers} broker(s)"
             report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
-        specs = _table_topics(settings, cluster, tables)
+        existing = cluster.list()
+        catalogue = _catalogue(settings, existing)
+        # An outbox's topics follow from its rows.
+        with_topic = [table for table in tables if route(settings, table.name).outbox is None]
+        specs = {spec.name: spec for spec in (table_spec(settings, table, catalogue, existing) for table in with_topic)}
+        gone = topics_gone(settings, [table.name for table in with_topic], catalogue, existing)
+        report.findings += [PlacedFinding("kafka", of_error(error)) for error in gone]
         report.findings += [PlacedFinding("kafka", finding) for finding in entangled(settings, tables, specs)]
         server = settings.kafka["bootstrap.servers"]
         own = [*own_topics(settings), large_records.topic_spec(settings)]
@@ -321,16 +327,9 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
         report.findings.append(PlacedFinding("kafka", of_error(error)))
 
 
-def _table_topics(settings: Settings, cluster: Topics, tables: Sequence[TableSchema]) -> dict[str, TopicSpec]:
-    """Return what the topics of tables must be, as capture says it, by name."""
-    topic, existing = schemas_topic(settings.name), cluster.list()
-    catalogue = Catalogue.of(settings, read_all(settings.kafka, topic) if topic in existing else {})
-    specs = {}
-    for table in tables:
-        way = route(settings, table.name)
-        if way.outbox is None:
-            specs[way.topic] = table_spec(settings, table, catalogue, existing)
-    return specs
+def _catalogue(settings: Settings, existing: Mapping[str, int]) -> Catalogue:
+    topic = schemas_topic(settings.name)
+    return Catalogue.of(settings, read_all(settings.kafka, topic) if topic in existing else {})
 
 
 def entangled(settings: Settings, tables: Sequence[TableSchema], specs: Mapping[str, TopicSpec]) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from control.arguments import Config, Target, load
 from runtime import garbage
 from schemas.errors import ErrorKind, TailraceError
 
@@ -20,13 +21,20 @@ if TYPE_CHECKING:
 capture_app = typer.Typer(help="The capture service: one database into Kafka topics.", no_args_is_help=True)
 apply_app = typer.Typer(help="The apply service: Kafka topics into one target.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file (YAML or JSON).")]
-Target = Annotated[str, typer.Option("--target", metavar="NAME", help="A name under `targets` of the configuration.")]
 MetricsPort = Annotated[
     int | None,
-    typer.Option("--metrics-port", metavar="PORT", help="Serve /metrics and /healthz on this port of 127.0.0.1."),
+    typer.Option(
+        "--metrics-port",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve /metrics and /healthz on this port of 127.0.0.1; 0: one that is free.",
+    ),
 ]
-LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
+]
 
 
 @capture_app.command("run")
@@ -63,20 +71,18 @@ def apply_run(
     from apply import service
     from schemas.topics import apply_group
 
-    settings = _settings(config, log_level)
-    settings.target(target)
+    settings = _settings(config, log_level, target)
     if stop_at not in (None, "now"):
         raise TailraceError(ErrorKind.CONFIGURATION, "apply run --stop-at takes only `now`")
     with _stoppable(settings, apply_group(settings.name, target)) as stop:
         return service.run(settings, target, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
 
 
-def _settings(config: Path, log_level: str) -> Settings:
+def _settings(config: Path, log_level: str, target: str | None = None) -> Settings:
     """Load the configuration of a service; services log, commands do not."""
-    from runtime import configuration, logging
+    from runtime import logging
 
-    logging.configure(level="error")
-    settings = configuration.load(config)
+    settings = load(config, target)
     logging.configure(level=log_level)
     return settings
 

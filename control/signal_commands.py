@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from control.arguments import Config, load_and_reach
 from runtime import exit_codes
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Commands to running services, through the signals topic.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The replication's configuration file (YAML or JSON).")]
 Target = Annotated[
     str | None, typer.Option("--target", metavar="NAME", help="The appliers of this target, instead of capture.")
 ]
@@ -35,10 +34,10 @@ def pause(
     identifier: Id = None,
     wait_s: Wait = 30.0,
 ) -> int:
-    """Let capture, or a target's appliers, stand still until they are resumed, restarts included."""
+    """Let capture, or a target's appliers, stand still. They do until they are resumed, restarts included."""
     from control import signals
 
-    settings = _settings(config)
+    settings = load_and_reach(config)
     return _tell(settings, signals.pause(settings, target, at, identifier), wait_s)
 
 
@@ -47,7 +46,7 @@ def resume(config: Config, target: Target = None, identifier: Id = None, wait_s:
     """Let what was paused go on."""
     from control import signals
 
-    settings = _settings(config)
+    settings = load_and_reach(config)
     return _tell(settings, signals.resume(settings, target, identifier), wait_s)
 
 
@@ -67,21 +66,12 @@ def reload(
     identifier: Id = None,
     wait_s: Wait = 30.0,
 ) -> int:
-    """Publish a table's rows, or those of a key range, again while changes go on."""
+    """Publish a table's rows, or a range of keys, again. Changes go on meanwhile."""
     from control import signals
 
-    settings = _settings(config)
+    settings = load_and_reach(config)
     bounds = (tuple(bound) if bound else None for bound in (lower, upper))
     return _tell(settings, signals.reload(settings, table, *bounds, empty=empty, identifier=identifier), wait_s)
-
-
-def _settings(path: Path) -> Settings:
-    from control import contact
-    from runtime import configuration
-
-    settings = configuration.load(path)
-    contact.reach_kafka(settings)
-    return settings
 
 
 def _tell(settings: Settings, signal: Signal, wait_s: float) -> int:

@@ -35,7 +35,14 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
         ) from error
     except UnicodeDecodeError as error:
         raise TailraceError(ErrorKind.CONFIGURATION, f"the configuration {path} is not UTF-8") from error
-    document = resolve(_document(text, path), path.parent, os.environ if environment is None else environment)
+    found = _document(text, path)
+    if not isinstance(found, dict):
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"the configuration {path} {'is empty' if found is None else 'is no mapping of settings to their values'}",
+            remedy="docs/first-steps.md has one to begin with; `tailrace settings reference` lists every setting",
+        )
+    document = resolve(found, path.parent, os.environ if environment is None else environment)
     return parse(_with_documents(document, path.parent))
 
 

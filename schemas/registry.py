@@ -149,6 +149,8 @@ class TableVersion(NamedTuple):
     value_schema_id: int | None
     registered: tuple[int | None, int | None] | None = None
     """Where a registry has given the ids: those that the schemas' texts have of themselves, key and value."""
+    topic: str | None = None
+    """Where its records stand; None in records that say nothing of it."""
 
 
 def table_record(version: TableVersion) -> SchemaRecord:
@@ -162,6 +164,8 @@ def table_record(version: TableVersion) -> SchemaRecord:
     }
     if version.registered is not None:
         value["registered"] = version.registered
+    if version.topic is not None:
+        value["topic"] = version.topic
     return SchemaRecord(_json(key), _json(value))
 
 
@@ -185,6 +189,7 @@ def parse_table_record(value: bytes) -> TableVersion:
             document.get("key_schema_id"),
             document.get("value_schema_id"),
             None if registered is None else (registered[0], registered[1]),
+            document.get("topic"),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise TailraceError(ErrorKind.DECODE, "a record of the schemas topic is no table version") from None

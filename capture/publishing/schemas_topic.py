@@ -134,6 +134,10 @@ class Catalogue:
         follows = (newest.follows or newest.version) if is_applied else 0
         return replace(table, version=newest.version + 1, life=newest.life + void, follows=follows)
 
+    def has_published_to(self, name: TableName, topic: str) -> bool:
+        """Tell whether a version of the table was published for records on this topic."""
+        return any(version.topic == topic for version in self.versions.get(name, ()))
+
     def entry(self, table: TableSchema) -> TableVersion | None:
         """Return what is known of a version; None for a new one."""
         return next((e for e in self.versions.get(table.name, ()) if e.table.version == table.version), None)
@@ -160,7 +164,7 @@ class Catalogue:
             naming = SubjectNaming.TOPIC_RECORD if is_shared else SubjectNaming.TOPIC
             additions += self._registry(naming, topic, "key", encoder.key_schema_id, texts[0], history)
             additions += self._registry(naming, topic, "value", encoder.value_schema_id, texts[1], history)
-        entry = TableVersion(table, encoder.key_schema_id, encoder.value_schema_id, registered)
+        entry = TableVersion(table, encoder.key_schema_id, encoder.value_schema_id, registered, topic)
         history.append(entry)
         return [*additions, Addition(self.topic, *table_record(entry))]
 

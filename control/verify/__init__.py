@@ -32,6 +32,7 @@ from schemas.endpoints import (
     PostgresqlTarget,
 )
 from schemas.errors import ErrorKind, TailraceError
+from schemas.hints import nearest
 from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import map_table
 from schemas.selection import Selection
@@ -60,7 +61,12 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
         # What was loaded once, and is not followed, is compared if it is asked for.
         tables = [table for table in tables if not table.is_view]
     if not tables:
-        raise TailraceError(ErrorKind.CONFIGURATION, "no replicated table matches", remedy="see `tailrace plan CONFIG`")
+        near = next(filter(None, (nearest(pattern, (str(t.name) for t in all_tables)) for pattern in patterns)), None)
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"no replicated table matches {', '.join(patterns)}" if patterns else "no table is replicated",
+            remedy=f"did you mean {near}?" if near else "`tailrace plan CONFIG` lists the tables",
+        )
     made = _made(origin, target, all_tables)
     unlike = [TableResult(str(table.name), error=why) for table in tables if (why := _refusal(origin, table, made))]
     tables = [table for table in tables if not _refusal(origin, table, made)]

@@ -17,11 +17,11 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
+from capture.source import RELOAD
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, identifier
 from capture.sources.mysql.literals import key_condition
 from capture.sources.mysql.position import Place
-from capture.sources.mysql.refusals import RELOAD
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 
+from capture.source import RELOAD
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
 from capture.sources.mysql.packets import Packet
-from capture.sources.mysql.refusals import RELOAD
 from schemas.errors import ErrorKind, TailraceError
 
 _PLACE = re.compile(r"([^\s:]+\.(\d{1,18})):(\d{1,10})(?:@(\d{1,10}))?")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from capture.source import DDL_PREFIX
+from capture.source import DDL_PREFIX, RELOAD
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import Gtid
 from capture.sources.mysql.compression import payload_events
@@ -20,7 +20,7 @@ from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place, format_position, position_of, since_of
 from capture.sources.mysql.prepared import Prepared, PreparedTransactions, Xid
-from capture.sources.mysql.refusals import REFUSED, RELOAD, end_of_stream, lost_transaction, read_errors
+from capture.sources.mysql.refusals import REFUSED, end_of_stream, lost_transaction, read_errors
 from capture.sources.mysql.replication import LogStream
 from capture.sources.mysql.row_events import OPS, Maps, make_whole, read_rows
 from capture.sources.mysql.statements import Effect, Statement, ddl_document, read_statement, read_xid

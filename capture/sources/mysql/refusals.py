@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from struct import error as struct_error
 
+from capture.source import RELOAD
 from capture.sources.mysql import binlog
 from capture.sources.mysql.packets import error_of
 from schemas.errors import ErrorKind, TailraceError
-
-RELOAD = "`tailrace reset` and load anew"
 
 REFUSED = {
     binlog.ANONYMOUS_GTID: (

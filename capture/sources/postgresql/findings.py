@@ -288,9 +288,9 @@ def _of_relations(
 ) -> Iterator[Finding]:
     captured = {table.name: table for table in tables}
     explicit = {*Selection(settings.tables).explicit(), *Selection(settings.views).explicit()}
-    present = {str(r.name) for r in relations}
-    for pattern in sorted(explicit - present):
-        yield _blocks("table-missing", f"the table {pattern} does not exist, or this role may not see it")
+    for missing in sorted(explicit - {str(relation.name) for relation in relations}):
+        message = f"the table {missing} does not exist, or this role may not see it"
+        yield _blocks("table-missing", message, "correct `source.tables`, or grant usage on its schema")
     role = identifier(facts.role)
     for relation in relations:
         name, quoted = relation.name, table_list([relation.name])

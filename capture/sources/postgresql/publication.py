@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 
+from capture.source import RELOAD
 from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.queries import OIDS
-from capture.sources.postgresql.server import RELOAD
 from runtime.clock import monotonic, sleep
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName

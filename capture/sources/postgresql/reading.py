@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from capture.source import RELOAD
 from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.container_text import AnotherShape
 from capture.sources.postgresql.position import format_lsn
-from capture.sources.postgresql.server import RELOAD
 from capture.sources.postgresql.versions import Resolved
 from runtime.spool import SpooledMessage
 from schemas.changes import Row, RowChanges, Transaction

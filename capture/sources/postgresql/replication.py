@@ -7,6 +7,7 @@ from typing import NoReturn
 from psycopg import Error as DriverError
 from psycopg import pq
 
+from capture.source import RELOAD
 from capture.sources.postgresql.connection import (
     ReplicationConnection,
     error_of,
@@ -16,7 +17,6 @@ from capture.sources.postgresql.connection import (
 )
 from capture.sources.postgresql.pgoutput import TextNeeded
 from capture.sources.postgresql.position import format_lsn
-from capture.sources.postgresql.server import RELOAD
 from runtime.clock import monotonic
 from runtime.lifecycle import pause
 from runtime.logging import get_logger

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from capture.source import RELOAD
 from capture.sources.postgresql.connection import classified, literal
 from capture.sources.postgresql.position import format_lsn, format_position, parse_lsn
 from runtime.clock import monotonic, sleep
@@ -40,10 +41,6 @@ STANDBY = "standby"
 """Member of an identity: the server is a standby. Left out for a primary one."""
 
 _CREATE_TIMEOUT_S = 600
-RELOAD = (
-    "`tailrace reset`, empty the target's tables (else deleted rows stay, and rows without a key double), then run "
-    "again: they are loaded anew"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +182,8 @@ def check_position(
             raise _lost(
                 f"the position belongs to another {what}: {stored.get(member)}, and this is {present.get(member)}",
                 position,
+                "connect to the one that was captured, or give this replication a `name` of its own. If it is to take "
+                f"the other's place: {RELOAD}",
             )
     if STANDBY in present and STANDBY not in stored:
         raise TailraceError(
@@ -242,8 +241,8 @@ def _check_promotion(
         )
 
 
-def _lost(message: str, position: Position) -> TailraceError:
-    return TailraceError(ErrorKind.SOURCE_LOG_LOST, message, position=format_position(position), remedy=RELOAD)
+def _lost(message: str, position: Position, remedy: str = RELOAD) -> TailraceError:
+    return TailraceError(ErrorKind.SOURCE_LOG_LOST, message, position=format_position(position), remedy=remedy)
 
 
 def _creation_error(error: TailraceError, name: str) -> TailraceError:

@@ -169,6 +169,39 @@ def test_every_command_has_help() -> None:
         assert name in result.output
 
 
+@pytest.mark.parametrize("group", ["", "capture", "apply", "parked", "signal", "mappings", "debug", "settings", "dev"])
+def test_lists_of_commands_say_what_each_does_in_whole_sentences(group: str) -> None:
+    """What does not fit into a line of 80 characters ends in dots."""
+    told = CliRunner(env={"COLUMNS": "80"}).invoke(cli.app, [group, "--help"] if group else ["--help"]).output
+    assert [line for line in told.splitlines() if line.endswith("...") and not line.startswith("Usage")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--metrics-port", "99999"), "--metrics-port"),
+        (("--log-level", "loud"), "--log-level"),
+        (("--target", "replcia"), "known: replica"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_refused_by_name(
+    arguments: tuple[str, ...], said: str, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("apply", "run", str(configuration), "--target", "replica", *arguments) == exit_codes.CONFIGURATION
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "said"), [("", "is empty"), ("- a", "is no mapping"), ("# only this", "is empty")])
+def test_a_file_without_settings_is_named(
+    content: str, said: str, configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration.write_text(content)
+    assert run("plan", str(configuration)) == exit_codes.CONFIGURATION
+    told = capsys.readouterr().err
+    assert f"{configuration} {said}" in told
+    assert "remedy: docs/first-steps.md" in told
+
+
 def test_no_reference_page_shows_what_only_python_calls_so() -> None:
     inner = re.compile(r"PydanticUndefined|<class |None`")
     assert [name for name, page in reference.PAGES.items() if inner.search(page())] == []

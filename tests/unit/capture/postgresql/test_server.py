@@ -100,6 +100,8 @@ def test_a_position_that_the_log_does_not_hold_is_refused(
         check_position(IDENTITY | stored, IDENTITY, Position(position), slot, Position(end))
     assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
     assert caught.value.remedy
+    # A reset takes away what the right server goes on with: it is not the first thing to do at the wrong one.
+    assert ("`name` of its own" in caught.value.remedy) == ("another" in match)
 
 
 def test_a_position_that_the_log_holds_is_accepted() -> None:
