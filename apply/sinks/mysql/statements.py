@@ -80,6 +80,8 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """What makes lines of whole rows."""
         self.target = target
         self._only_unique = target.only_unique(frozenset(table.columns[column.index].name for column in self.key))
+        self._guard = next((c for c in self.key if self._only_unique and c.target.not_null), None)
+        """The column of the key that cannot be null, by which an upsert is kept from other rows."""
         self._replaces = not (foreign_key_checks and target.referring)
         kept = {column.name for column in target.columns.values() if not column.generated}
         harmless = {"column", "unique"} | (set() if foreign_key_checks else {"refers"})
@@ -171,16 +173,20 @@ class TablePlan(RelationalPlan[StagedColumn]):
     def upsert(self, stage: str, part: int) -> list[str]:
         """Return the statements that write staged rows whether or not their keys are there.
 
-        `on duplicate key` means any unique key: a row whose value another row has would be written over that one. So
-        it serves only where nothing but the key is unique.
+        `on duplicate key` means any unique key, so it serves only where nothing but the key is unique. An index that
+        came since would have a row written over another one, which has its value: there the key is assigned null,
+        which no key takes, and the server refuses the statement (`NULL_REFUSED`).
         """
         assigned = (*self.loose, *self.others)
-        if self._only_unique:
+        guard = self._guard
+        if guard is not None:
             order = ", ".join(column.staged for column in self.key)
             table = self.target.sql
-            noop = f"{table}.{self.key[0].sql} = {table}.{self.key[0].sql}"
-            action = ", ".join(f"{table}.{column.sql} = {column.staged}" for column in assigned) or noop
-            return [f"{self.insert(stage, part)} order by {order} on duplicate key update {action}"]
+            same = " and ".join(f"{table}.{column.sql} = {column.staged}" for column in self.key)
+            own = guard.staged if guard in self.loose else f"{table}.{guard.sql}"
+            actions = [f"{table}.{guard.sql} = if({same}, {own}, null)"]
+            actions += [f"{table}.{column.sql} = {column.staged}" for column in assigned if column is not guard]
+            return [f"{self.insert(stage, part)} order by {order} on duplicate key update {', '.join(actions)}"]
         missing = (
             f"insert into {self.target.sql} ({self._names}) select {self._staged} from {stage} s "
             f"left join {self.target.sql} t on {self.same_key()} where s.part = {part} and t.{self.key[0].sql} is null"
