@@ -145,6 +145,8 @@ class Link(RelationalLink):
         """Whose row it is: nobody waits for another's."""
         self._connection: MemoryConnection | None = None
         self._used_at = 0.0
+        self._is_held = False
+        """Whether what is done relies on the session: no other one takes its place."""
         self.is_mariadb = False
         self.version: tuple[int, ...] = ()
         self.loads_local = False
@@ -154,7 +156,7 @@ class Link(RelationalLink):
 
     @property
     def connection(self) -> MemoryConnection:
-        """The open connection. Raises TARGET_CONNECTION when it broke within a transaction."""
+        """The open connection. Raises TARGET_CONNECTION when it broke within a transaction, or while it was held."""
         found = self._connection
         if found is not None and not found.open:
             if self._begun:
@@ -167,6 +169,8 @@ class Link(RelationalLink):
             except pymysql.Error:
                 found = None
         if found is None:
+            if self._is_held:
+                raise classify(pymysql.OperationalError(), "going on in a session that is gone")
             found = connect(self._target)
             try:
                 self._look_around(found)
@@ -210,6 +214,16 @@ class Link(RelationalLink):
                 f"select writer from {self._marks} where at < utc_timestamp(6) - interval {MARKS_KEEP_DAYS} day"
             )
             cursor.executemany(f"delete from {self._marks} where writer = %s", cursor.fetchall())
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a block go on in its session only, whose locks go with it. Raises TARGET_CONNECTION once it is gone."""
+        _ = self.connection
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
 
     @property
     def lock_timeout_s(self) -> int:

@@ -64,15 +64,20 @@ class ControlTables(RelationalControlTables):
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other appliers from changing tables. Raises TARGET_THROTTLED where another one takes too long."""
+        """Keep other appliers from changing tables. Raises TARGET_THROTTLED where another one takes too long.
+
+        The lock is the session's. Where the server ends that, another applier may be at it at once: then the block ends
+        with TARGET_CONNECTION before it changes anything more.
+        """
         name = "tailrace " + hashlib.sha256(self._schema_name.encode()).hexdigest()[:32]
-        if not self._link.value("select get_lock(%s, %s)", (name, self._link.lock_timeout_s)):
-            raise TailraceError(ErrorKind.TARGET_THROTTLED, "another applier is changing tables at the target")
-        try:
-            yield
-        finally:
-            with contextlib.suppress(pymysql.Error, TailraceError):
-                self._link.rows("select release_lock(%s)", (name,))
+        with self._link.held():
+            if not self._link.value("select get_lock(%s, %s)", (name, self._link.lock_timeout_s)):
+                raise TailraceError(ErrorKind.TARGET_THROTTLED, "another applier is changing tables at the target")
+            try:
+                yield
+            finally:
+                with contextlib.suppress(pymysql.Error, TailraceError):
+                    self._link.rows("select release_lock(%s)", (name,))
 
     def announce(self, tables: Sequence[TableSchema]) -> None:
         """Say durably that tables are being brought to versions. Waits for those that are writing them."""
