@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from capture.source import RELOAD
@@ -23,6 +23,7 @@ from capture.sources.mysql.connection import Connection, identifier
 from capture.sources.mysql.literals import key_condition
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.rows import compile_cells
+from capture.sources.mysql.snapshot import settle
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic
 from runtime.lifecycle import pause
@@ -69,8 +70,7 @@ def complete(
         return
     connection = connected()
     try:
-        _begin_behind(changes.txn, connection, begin_snapshot)
-        found = _look_up_all(connection, table, [*wanted], zero_dates)
+        found = _look_up_all(connection, changes, [*wanted], begin_snapshot, zero_dates)
     finally:
         connection.run("commit")
     for condition, places in wanted.items():
@@ -82,10 +82,10 @@ def complete(
             changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
 
 
-def _begin_behind(txn: Transaction, connection: Connection, begin_snapshot: BeginSnapshot) -> None:
+def _begin_behind(txn: Transaction, begin_snapshot: BeginSnapshot, connection: Connection) -> Place:
     """Begin a snapshot that sees a transaction."""
     deadline = monotonic() + VISIBLE_S
-    while begin_snapshot(connection).size < txn.commit:
+    while (place := begin_snapshot(connection)).size < txn.commit:
         connection.run("commit")
         if monotonic() > deadline:
             raise TailraceError(
@@ -94,11 +94,24 @@ def _begin_behind(txn: Transaction, connection: Connection, begin_snapshot: Begi
                 remedy="see whether the server waits for a semi-synchronous replica",
             )
         pause(PAUSE_S, "a transaction that is in the log is not visible")
+    return place
 
 
 def _look_up_all(
-    connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str
+    connection: Connection,
+    changes: RowChanges,
+    conditions: Sequence[str],
+    begin_snapshot: BeginSnapshot,
+    zero_dates: str,
 ) -> dict[str, Row]:
+    """Return the rows that meet conditions, by condition; none of a table that is gone: the log goes on to say so."""
+    table = changes.table
+    try:
+        settle(connection, table, partial(_begin_behind, changes.txn, begin_snapshot))
+    except TailraceError as error:
+        if error.kind is not ErrorKind.SOURCE_SCHEMA or Catalog(lambda: connection).natives(table.name):
+            raise
+        return {}
     found: dict[str, Row] = {}
     for start in range(0, len(conditions), ROWS_PER_QUERY):
         part = conditions[start : start + ROWS_PER_QUERY]

@@ -413,9 +413,12 @@ def literal(text: str) -> str:
 SESSION = (
     "set session sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', character_set_results = utf8mb4, "
     "character_set_client = utf8mb4, character_set_connection = utf8mb4, autocommit = 1, "
-    "net_write_timeout = 3600, wait_timeout = 86400"
+    "net_write_timeout = 3600, wait_timeout = 86400 "
+    "/*!80000 , information_schema_stats_expiry = 0*//*!80030 , show_gipk_in_create_table_and_information_schema = 1*/"
 )
-"""How a session of ours is: the server's texts as UTF-8, its timestamps in UTC, whatever the server's defaults are."""
+"""How a session of ours is: the server's texts as UTF-8, its timestamps in UTC, whatever the server's defaults are. Of
+MySQL (MariaDB passes such comments over) numbers of rows that are not a day old, and keys that it has made by itself.
+"""
 
 
 def connect(settings: MysqlSource) -> Connection:
@@ -423,9 +426,6 @@ def connect(settings: MysqlSource) -> Connection:
     connection = Connection(settings)
     try:
         connection.run(SESSION)
-        if not connection.is_mariadb:
-            # Numbers of rows as they are, not as they were a day ago.
-            connection.run("set session information_schema_stats_expiry = 0")
     except BaseException:
         connection.close()
         raise

@@ -9,7 +9,7 @@ up the server's commits for an instant at most. What else it may see, the log br
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from capture.full_load.chunk_reader import ChunkReader
@@ -36,6 +36,9 @@ from schemas.types import Family
 
 COMMIT_S = 60.0
 """How long a transaction may take to commit until a snapshot is given up."""
+
+SNAPSHOTS_MAX = 5
+"""So many are begun for one look at a table that is rebuilt meanwhile."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,26 @@ def begin_snapshot(connection: Connection, *, by_files: bool) -> Place:
     if text is None:
         raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the server does not know its own place in the log")
     return MariadbGtids.parse(text)
+
+
+def settle(connection: Connection, table: TableSchema, begin: Callable[[Connection], Place]) -> Place:
+    """Begin a snapshot in which a table can be read, by `begin`; return its place. From then on nobody alters it.
+
+    A snapshot does not know a table that was rebuilt after it was taken (error 1412, "Table definition has changed"),
+    though its columns may be the same: then a later one is. Raises SOURCE_SCHEMA where that has no end.
+    """
+    for left in reversed(range(SNAPSHOTS_MAX)):
+        place = begin(connection)
+        try:
+            # A row is asked for, since without one the server does not look. (What a view makes of rows may take long.)
+            connection.run(f"select 1 from {quoted(table.name)} limit {0 if table.is_view else 1}")
+        except TailraceError as error:
+            if error.kind is not ErrorKind.SOURCE_SCHEMA or not left:
+                raise
+            connection.run("commit")
+        else:
+            return place
+    raise AssertionError("unreachable")
 
 
 def _committed(connection: Connection) -> Place:
@@ -156,9 +179,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
     ) -> tuple[CopiedForm, Iterable[Packet]]:
-        self._snapshot = MysqlSnapshot(self._placed(connection).size)
-        # The first touch of the table: from here on its definition cannot change under us.
-        connection.run(f"select 1 from {quoted(table.name)} limit 0")
+        self._snapshot = MysqlSnapshot(settle(connection, table, self._placed).size)
         self._check_columns(table)
         columns = ", ".join(selected(c.native, c.name) for c in table.columns)
         said = condition(where, self._settings.zero_dates) if where is not None else ""

@@ -162,17 +162,24 @@ _PARTIAL_JSON = (
     "update p set j = json_set(j, '$.d', cast('2024-02-29' as date)), k = json_set(k, '$[0].y', repeat('é', 300))",
     "update p set j = json_set(j, '$.added', json_object()), n = null where n > 2",
     "update p set k = json_array(json_extract(k, '$[0]'), 7)",
+    # Arrays within arrays: an element, one behind the last, one that goes, and what is no array taken for one.
+    "update p set v = json_set(v, '$[0][1][1][0]', json_array(4, json_array()))",
+    "update p set v = json_set(v, '$[0][2].in[0][7]', 'behind', '$[0][1][1][9]', null)",
+    "update p set v = json_remove(v, '$[0][1][0]', '$[0][2].in[0][0]')",
+    "update p set v = json_replace(v, '$[0][0][0]', -1, '$[1][0]', json_object('x', json_array(1, json_array(2))))",
+    "update p set v = json_set(v, '$[1].x[1][0]', 2e-7, '$[1].x[1][1]', true, '$[1].x[0][1]', 'wrapped')",
 )
 
 
 def test_partial_updates_of_json_are_whole_when_they_are_published(reading: Reading) -> None:
     if reading.database.is_mariadb:
         pytest.skip("MariaDB has no such option")
+    nested = '[[1, [2, [3.10, "drei"]], {"in": [[]]}], 5, "' + "n" * 400 + '"]'
     document = '{"list": ["one", "two", {"deep": 1.10}], "a b": {"ü.": 0}, "a": 1, "text": "' + "x" * 400 + '"}'
     array = '[17, {"x": 1, "y": "' + "y" * 400 + '"}, false]'
     reading.database.execute(
         "create table p (id int primary key, j json, n int, k json, v json)",
-        f"insert into p values (1, '{document}', 1, '{array}', null), (2, '{document}', 7, '{array}', '[]')",
+        f"insert into p values (1, '{document}', 1, '{array}', null), (2, '{document}', 7, '{array}', '{nested}')",
     )
     reading.begin()
     (table,) = (table for table in reading.tables if table.name.table == "p")
