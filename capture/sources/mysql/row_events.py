@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
 from capture.sources.mysql.connection import length_at
-from capture.sources.mysql.images import ImageForm
+from capture.sources.mysql.images import ImageForm, Images
 from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
 from schemas.changes import APPLIED_TABLE, UNCHANGED, RowChanges, SchemaChange, Transaction
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import PIECE_BYTES
 from schemas.table import TableSchema
 
 _BODY = 1 + binlog.HEADER_BYTES
@@ -111,7 +112,7 @@ def read_rows(
     """Return the changes in an event of a table that is wanted; unread, if the compiled twin can have them so.
 
     Where that takes more memory than such changes should, large ones stay unread in files in `directory`, each by
-    itself; but those whose images lack columns, or have JSON values in part, are read in memory.
+    itself; but those that the source must complete, inserts and changes of keys whose images lack columns, are read.
     """
     at = _BODY + 8
     if kind in _SECOND_FORM:
@@ -136,6 +137,9 @@ def read_rows(
             changes = RowChanges(table, txn)
             changes.form, changes.messages = form, form.cut(op, m, at, end)
             return (changes,)
+    elif not isinstance(m, bytes) and op != "c" and table.key:
+        form = resolved.part_form(Images(old, new, is_partial))
+        return _partly_unread(table, txn, form, form.cut_large(op, m, at, end))
     before, after = resolved.rows(old, new, is_partial=is_partial)(bytes(m), at, end)
     return (RowChanges(table, txn, [op] * len(before), before, after),)
 
@@ -152,6 +156,25 @@ def _unread(table: TableSchema, txn: Transaction, form: ImageForm, messages: Ite
             runs[-1].messages.append(message)
         else:
             runs[-1].filed = message
+    return runs
+
+
+def _partly_unread(
+    table: TableSchema, txn: Transaction, form: ImageForm, messages: Iterable[Packet]
+) -> list[RowChanges]:
+    """Return runs of changes whose images lack columns: each large one unread and alone, unless its key changes."""
+    runs: list[RowChanges] = []
+    for message in messages:
+        filed = None if isinstance(message, bytes) else message
+        change = form.read(bytes(message) if filed is None else form.take_out(filed, PIECE_BYTES)[0])
+        if filed is not None and change[0] == "u" and change[1] is not None:
+            change, filed = form.read(bytes(filed)), None
+        if not runs or filed is not None or runs[-1].filed is not None:
+            runs.append(RowChanges(table, txn))
+        if filed is None:
+            runs[-1].add(*change)
+        else:
+            runs[-1].form, runs[-1].filed = form, filed
     return runs
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import TableMap, real_type
 from capture.sources.mysql.catalog import ENGINE, Catalog, layout
-from capture.sources.mysql.images import ImageForm, image_form
+from capture.sources.mysql.images import ImageForm, Images, image_form
 from capture.sources.mysql.natives import Native, matches, of_map, parse_native
 from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
 from capture.sources.mysql.statements import Effect, Statement
@@ -34,6 +35,8 @@ class Resolved:
     """By the bitmaps of the images, and by whether JSON values may stand there in part."""
     form: ImageForm = field(init=False)
     """How rows that have all columns can be left unread."""
+    part_forms: dict[Images, ImageForm] = field(default_factory=dict)
+    """How others can."""
 
     def __post_init__(self) -> None:
         key = self.table.key if self.table is not None else ()
@@ -54,6 +57,15 @@ class Resolved:
                 whole_before=table.full_before,
                 is_partial=is_partial,
             )[0]
+        return found
+
+    def part_form(self, images: Images) -> ImageForm:
+        """Return how large rows with such images can be left unread."""
+        found = self.part_forms.get(images)
+        if found is None:
+            assert self.table is not None
+            rows = partial(self.rows, is_partial=images.is_partial)
+            found = self.part_forms[images] = ImageForm(self.columns, rows, None, self.table.key, images)
         return found
 
 

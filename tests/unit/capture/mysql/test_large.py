@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import tracemalloc
 import zlib
+from dataclasses import replace
 from struct import pack
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture.sources.mysql import binlog, compression, connection, images
+from capture.sources.mysql import binlog, compression, connection, images, row_events
 from capture.sources.mysql.compression import mariadb_unpacked, payload_events
 from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.row_events import read_rows
@@ -180,6 +181,50 @@ def test_a_change_without_its_large_values_and_they_make_its_record(
     assert caught.value.kind is ErrorKind.DECODE
     assert form.take_out(message, 1 << 20) == (message, [])
     assert STAND_IN_BYTES < LEAST
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize(("old", "new"), [({0, 4}, {1, 2}), ({0, 3, 4}, {0, 2, 4}), ({0, 1, 4}, {0, 1, 3, 4})])
+def test_large_changes_whose_images_lack_columns_make_their_records_too(
+    old: set[int], new: set[int], format_: Format, resolved: Resolved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an update has them with MINIMAL and NOBLOB. A change of the key is read, since its row is to be completed."""
+    monkeypatch.setattr(images, "HELD_BYTES_MAX", 200)
+    monkeypatch.setattr(row_events, "PIECE_BYTES", LEAST)
+    assert resolved.table is not None
+    table = resolved.table = replace(resolved.table, full_before=False)
+    moved = (9, *ROWS[0][1:])
+    pairs = [(ROWS[0], ROWS[0]), (ROWS[1], ROWS[1]), (ROWS[0], moved), (ROWS[2], ROWS[2]), (ROWS[3], ROWS[3])]
+    bodies = [image(NATIVES, before, old) + image(NATIVES, after, new) for before, after in pairs]
+    bitmaps = bytes(sum(1 << i for i in each) for each in (old, new))
+    event = bytes(28) + b"\5" + bitmaps + b"".join(bodies)
+    kind = binlog.UPDATE_ROWS_1
+    whole = _changes(read_rows(resolved, table, kind, event, len(event), TXN))
+    encoder = compile_encoder(table, format_, replication="r", connector="mysql", database="d")
+    block = encoder.block(snapshot="false", position_lsn=7, ts_us=5, txid=None, now_us=6)
+    runs = read_rows(resolved, table, kind, spooled(event, None), len(event), TXN)
+    seen = taken = 0
+    for run in runs:
+        expected = whole[seen : seen + run.count]
+        seen += run.count
+        read = RowChanges(table, TXN, *map(list, zip(*expected, strict=True)))
+        records = encoder.records(read, block, 40, False)[0]
+        if run.filed is None:
+            assert _changes([run]) == expected
+            continue
+        assert run.form is not None
+        assert expected[0][1] is None
+        small, values = run.form.take_out(run.filed, LEAST)
+        taken += len(values)
+        made = encoder.records(run.unread([small]), block, 40, False)[0]
+        pieces = [(key, b"".join(map(bytes, WholeRecord(body or b"", format_, values).pieces()))) for key, body in made]
+        assert pieces == records
+        assert _changes([run]) == expected
+    assert seen == len(whole)
+    assert taken
+    for damaged in (event[:-1], event + b"\0"):
+        with pytest.raises((ValueError, IndexError, TailraceError)):
+            read_rows(resolved, table, kind, spooled(damaged, None), len(damaged), TXN)
 
 
 @pytest.mark.parametrize("in_file", [False, True])
