@@ -161,6 +161,10 @@ def grants(settings: Settings) -> str:
         tables = source.tables()
         said = source.grants(tables) + table_rules.grants(settings, tables)
         parts = [f"-- source, {settings.source.place}: as a superuser\n{said}"]
+        if not tables:
+            parts.append(
+                "-- this login sees no table yet: run what stands above, then print this again for what follows"
+            )
     finally:
         source.close()
     for target in settings.targets:

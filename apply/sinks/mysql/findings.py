@@ -59,7 +59,8 @@ def findings(
 
 
 def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
-    """Return the lines that give the target's user what it needs and nothing more, for an administrator to run.
+    """Return the lines that make the target's user, once its password stands in them, and give it what it needs and
+    nothing more, for an administrator to run, once or more.
 
     It makes no databases: those that it will write are made here. `%` stands for the host that it comes from.
     """
@@ -67,6 +68,7 @@ def grants(target: MysqlTarget, schemas: Sequence[str]) -> list[str]:
     mapped = sorted({target.schema_map.get(schema, target.database or schema) for schema in schemas})
     control = quoted(target.control_schema)
     return [
+        f"create user if not exists {user} identified by '…';",
         *(f"create database if not exists {quoted(schema)} character set utf8mb4;" for schema in mapped),
         f"create database if not exists {control} character set utf8mb4;",
         *(f"grant {RIGHTS} on {_pattern(schema)}.* to {user};" for schema in mapped),

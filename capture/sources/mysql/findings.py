@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from capture.source import Finding, Severity
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
-from capture.sources.mysql.connection import literal
+from capture.sources.mysql.connection import identifier, literal
 from capture.sources.mysql.server import ServerFacts, are_files
 from schemas.endpoints import MysqlSource
 from schemas.selection import Selection
@@ -49,15 +49,35 @@ def undecided(names: Sequence[str]) -> list[Finding]:
 
 
 def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableName]) -> str:
-    """Return the SQL that gives the user of `settings` what capturing these tables needs, and nothing more."""
+    """Return the SQL that makes the user of `settings`, once its password stands there, and gives it what it needs to
+    capture these tables, and nothing more. Without tables: those that the patterns may mean.
+    """
     user = f"{literal(settings.user)}@'%'"
     statements = [f"grant replication slave, replication client on *.* to {user};"]
     if facts.is_mariadb:
         statements = [f"grant replication slave, binlog monitor on *.* to {user};"]
     if are_files(settings, is_mariadb=facts.is_mariadb, gtid_mode=facts.variables.get("gtid_mode", "")):
         statements.append(f"grant select on performance_schema.metadata_locks to {user};")
-    statements += [f"grant select on {quoted(name)} to {user};" for name in tables]
+    selected = [*map(quoted, tables)] or sorted(set(_asked_for(settings)))
+    statements += [f"grant select on {what} to {user};" for what in selected]
     return "\n".join([f"create user if not exists {user} identified by '…';", *statements])
+
+
+def _asked_for(settings: MysqlSource) -> Iterator[str]:
+    """Yield what patterns name, for a user who may see no table yet: where they have wildcards, the database."""
+    for pattern in (*settings.tables, *settings.views):
+        database, _, table = pattern.partition(".")
+        if pattern.startswith("!") or _has_wildcard(database):
+            continue
+        if _has_wildcard(table):
+            # (Where a database's name stands for several, `_` and `%` do.)
+            yield identifier(database.replace("_", "\\_").replace("%", "\\%")) + ".*"
+        else:
+            yield quoted(TableName(database, table))
+
+
+def _has_wildcard(text: str) -> bool:
+    return any(character in text for character in "*?[")
 
 
 def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:

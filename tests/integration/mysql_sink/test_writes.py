@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
@@ -9,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from apply.sink import TableBatch, TopicPartition
+from apply.sinks.mysql import connection
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.findings import findings, grants
 from apply.sinks.mysql.sink import MysqlSink
@@ -258,10 +260,48 @@ def test_a_session_that_the_server_ends_loses_only_what_was_not_flushed(
     assert set(people(database)) == {1, 2}
 
 
+def test_an_applier_that_loses_its_lock_changes_no_table_any_more(
+    open_sink: OpenSink, database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one holds it by then, and has done the same: the columns would have changed places twice."""
+    key = Column("id", INT, "bigint", nullable=False, number=1)
+    first = table("moving", key, Column("a", INT, "bigint", number=2), Column("b", INT, "bigint", number=3))
+    second = replace(first, columns=(key, replace(first.columns[1], name="b"), replace(first.columns[2], name="a")))
+    second = replace(second, version=2)
+    loser, other = open_sink(), open_sink()
+    loser.prepare(first)
+    loser.load_offsets([P0])
+    write(loser, TableBatch(first, upserts=[(1, 7, 8)]))
+    # As after a statement that took long.
+    monkeypatch.setattr(connection, "IDLE_S", 0.0)
+    announce = ControlTables.announce
+
+    def announced(control: ControlTables, tables: Sequence[TableSchema]) -> None:
+        announce(control, tables)
+        if control is loser._definitions.control:
+            (number,) = loser._definitions.link.rows("select connection_id()")[0]
+            database.execute(f"kill connection {number}")
+            other.prepare(second)
+            write(other, TableBatch(second, upserts=[(2, 9, 10)]))
+
+    monkeypatch.setattr(ControlTables, "announce", announced)
+    with pytest.raises(TailraceError) as caught:
+        loser.prepare(second)
+    assert caught.value.kind is ErrorKind.TARGET_CONNECTION
+    loser.rollback()
+    assert database.rows("select id, b, a from moving order by id") == [["1", "7", "8"], ["2", "9", "10"]]
+    monkeypatch.undo()
+    loser.prepare(second)
+    assert write(loser, TableBatch(second, upserts=[(3, 11, 12)])) == []
+    assert database.rows("select id, b, a from moving where id <> 2") == [["1", "7", "8"], ["3", "11", "12"]]
+
+
 def test_the_rights_that_plan_prints_are_enough(database: MysqlDatabase) -> None:
     user = f"u{database.name[-10:]}"
     section = MysqlTarget.model_validate({**database.target_settings, "user": user, "password": "a'pass wörd"})
-    database.execute(f"create user {user}@'%' identified by 'a''pass wörd'", *grants(section, ["public"]))
+    lines = grants(section, ["public"])
+    for _ in range(2):
+        database.execute(*(line.replace("'…'", "'a''pass wörd'") for line in lines))
     sink = MysqlSink("shop", "replica", section)
     try:
         found = findings("shop", "replica", section, [PEOPLE, PETS])

@@ -8,6 +8,7 @@ import pytest
 
 from capture.source import Severity
 from capture.sources.mysql.connection import connect
+from capture.sources.mysql.source import MysqlServer
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from tests.integration.mysql_source.reading import Reading, flatten, read_to
@@ -39,6 +40,26 @@ def test_the_printed_grants_are_enough_to_load_and_to_read_the_log(reading: Read
         assert caught.value.kind is ErrorKind.PREREQUISITE
         assert "an0ther" not in str(caught.value)
     finally:
+        reading.database.execute(f"drop user '{user}'@'%'")
+
+
+def test_a_login_that_sees_nothing_is_given_what_the_patterns_name(reading: Reading) -> None:
+    reading.database.execute("create table a (id int primary key)", "create table b (id int primary key)")
+    user, name = f"u{secrets.token_hex(5)}", reading.database.name
+    reading.database.execute(f"create user '{user}'@'%' identified by 's3cret'")
+    source = MysqlServer(_section(reading, user, tables=[f"{name}.a", "other%_.*", "!other.b", "x*.c"]), 1)
+    try:
+        assert source.tables() == []
+        statements = source.grants([]).split(";\n")
+        assert [s.partition(" on ")[2] for s in statements if " on `" in s] == [
+            f"`{name}`.`a` to '{user}'@'%'",
+            f"`other\\%\\_`.* to '{user}'@'%';",
+        ]
+        reading.database.execute(*(s.rstrip(";").replace("'…'", "'another'") for s in statements))
+        assert [table.name.table for table in source.tables()] == ["a"]
+        assert source.grants(source.tables()).count("grant select") == 1
+    finally:
+        source.close()
         reading.database.execute(f"drop user '{user}'@'%'")
 
 
