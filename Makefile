@@ -82,8 +82,8 @@ endif
 chaos: preflight-quiet venv ## kill everything, again and again (SEED=n repeats a run, ROUNDS=n, SOURCE=mysql, TARGET=…, ORDERING=…, FAULTS=a,b, REPORT=file)
 	SOURCE=$(SOURCE) TARGET=$(TARGET) SEED=$(SEED) FAULTS=$(FAULTS) ROUNDS=$(or $(ROUNDS),10) ORDERING=$(ORDERING) REPORT=$(REPORT) $(PYTEST) tests/integration -m chaos $(PYTEST_ARGS)
 
-large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (SOURCE=…, ORDERING=…)
-	ROWS=$(or $(ROWS),10000000) SOURCE=$(SOURCE) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)
+large-transaction: preflight-quiet venv ## one transaction of ROWS=n rows, and what memory it takes (SOURCE=…, COMPRESSED=1, ORDERING=…)
+	ROWS=$(or $(ROWS),10000000) SOURCE=$(SOURCE) COMPRESSED=$(COMPRESSED) ORDERING=$(ORDERING) $(PYTEST) tests/integration/test_large_transaction.py -s $(PYTEST_ARGS)
 
 large-values: preflight-quiet venv ## one value of SIZE=n MiB, and what memory it takes (KIND=text, SOURCE=…, TARGET=…)
 	SIZE=$(or $(SIZE),256) KIND=$(KIND) SOURCE=$(SOURCE) TARGET=$(TARGET) $(PYTEST) tests/integration/test_large_values.py -s $(PYTEST_ARGS)
