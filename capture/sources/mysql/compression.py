@@ -75,8 +75,8 @@ def payload_events(m: Packet, at: int, end: int, directory: str | None = None) -
         if field == _KIND:
             kind, _ = length_at(m, at)
         at += size
-    content: Iterable[bytes] = [m[at:end]] if isinstance(m, bytes) else m.pieces(at, end - at)
-    pieces = iter(content) if kind == _NONE else _unpacked(content)
+    content = map(bytes, sliced(memoryview(m)[at:end])) if isinstance(m, bytes) else m.pieces(at, end - at)
+    pieces = content if kind == _NONE else _unpacked(content)
     if kind not in (_NONE, _ZSTD):
         raise ValueError("a payload of an unknown compression")
     rest = b""
