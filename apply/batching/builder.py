@@ -6,6 +6,7 @@ A batch ends, for a partition, at a cut: a truncate, or a hold that something la
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -356,8 +357,10 @@ class BatchBuilder:
         """Return where records of a partition come from, and what was done. Raises DECODE."""
         facts = decoder.facts_many([record.value() for record in records])
         # A foreign writer's records bear no commit sequence: the catalogue knows another number that grows.
+        # As `Origin(…)` makes them, without Python's function around it: there is one for each record.
+        new = partial(tuple.__new__, Origin)
         return [
-            Origin(partition, record.offset(), seq or self._catalog.sequence(decoder, record), us, txid, lsn, op)
+            new((partition, record.offset(), seq or self._catalog.sequence(decoder, record), us, txid, lsn, op))
             for record, (seq, _, us, txid, lsn, _, _), op in zip(records, facts, ops, strict=True)
         ]
 

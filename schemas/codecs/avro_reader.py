@@ -21,7 +21,7 @@ from schemas.codecs.generate import (
     names,
     whole_before,
 )
-from schemas.codecs.record_twin import Stage, staged
+from schemas.codecs.record_twin import Read, rows, staged
 from schemas.format import Format
 from schemas.table import TableSchema
 from schemas.twin import built
@@ -68,23 +68,30 @@ def _decoder_functions(table: TableSchema) -> Functions:
     def read_facts(b: bytes) -> Facts:
         return _facts(b, parse(b)[3])
 
-    def by_python(form: StagedForm) -> Stage:
+    def rows_by_twin(find: Callable[[str], Any] = built) -> Read:
+        return rows(table, Format.AVRO, made["decode_many"], find)
+
+    def by_python(form: StagedForm) -> Read:
         title = "avro stager"
         return compile_staged(form, _staged_lines(table, form), title, made)
 
-    def by_twin(form: StagedForm, find: Callable[[str], Any] = built) -> Stage | None:
+    def by_twin(form: StagedForm, find: Callable[[str], Any] = built) -> Read | None:
         return staged(table, Format.AVRO, form, partial(by_python, form), find)
 
+    facts_by = partial(facts_reader, read_facts, lambda b: _places(b, parse(b)[3]), _sequence, False)
     return {
         "source_text": text,
         "decode": guarded(table, "a value", lambda b: parse(b)[:3]),
-        "decode_many": guarded_many(table, made["decode_many"]),
+        "decode_many": guarded_many(table, rows_by_twin()),
+        "rows_by_python": made["decode_many"],
+        "rows_by_twin": rows_by_twin,
         "staged": lambda form: guarded_many(table, by_twin(form) or by_python(form)),
         "staged_by_python": by_python,
         "staged_by_twin": by_twin,
         "decode_key": guarded(table, "a key", whole(made["key_at"], wire.HEADER_BYTES)),
         "facts": guarded(table, "a value", read_facts),
-        "facts_many": guarded_many(table, facts_reader(read_facts, lambda b: _places(b, parse(b)[3]), _sequence)),
+        "facts_many": guarded_many(table, facts_by()),
+        "facts_by": facts_by,
     }
 
 

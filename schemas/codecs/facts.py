@@ -8,9 +8,12 @@ for a source: the bytes are compared at the record's end, behind all rows, and h
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from schemas.codecs.codec import Facts
+from schemas.twin import built
 
 
 class Places(NamedTuple):
@@ -25,13 +28,20 @@ class Places(NamedTuple):
 
 
 def facts_reader(
-    read: Callable[[bytes], Facts], places: Callable[[bytes], Places], sequence: Callable[[bytes], int | None]
+    read: Callable[[bytes], Facts],
+    places: Callable[[bytes], Places],
+    sequence: Callable[[bytes], int | None],
+    is_json: bool,
+    find: Callable[[str], ModuleType | None] = built,
 ) -> Callable[[list[bytes], list[Facts]], None]:
     """Return a function that appends the facts of many values to a list.
 
     `read` reads those of any value, `places` raises ValueError for one that is to be read by itself, and `sequence`
-    reads the bytes of a commit sequence: None, if they are something else.
+    reads the bytes of a commit sequence: None, if they are something else. The compiled twin reads them itself.
     """
+    module = find("facts")
+    if module is not None:
+        return partial(module.facts_many, read=read, places=places, make=partial(tuple.__new__, Facts), is_json=is_json)
 
     def many(values: list[bytes], out: list[Facts]) -> None:
         append = out.append

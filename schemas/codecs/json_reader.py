@@ -25,7 +25,7 @@ from schemas.codecs.generate import (
     indent,
     names,
 )
-from schemas.codecs.record_twin import Stage, staged
+from schemas.codecs.record_twin import Read, rows, staged
 from schemas.format import Format
 from schemas.table import TableSchema
 from schemas.twin import built
@@ -84,23 +84,30 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
     # Another writer's envelope may have its fields in another order: then what stands before the source is not enough.
     made["rare"] = lambda d, b: arranged(d if {"op", "before", "after"} <= d.keys() else whole(b))
 
-    def by_python(form: StagedForm) -> Stage:
+    def rows_by_twin(find: Callable[[str], Any] = built) -> Read:
+        return rows(table, format_, made["decode_many"], find)
+
+    def by_python(form: StagedForm) -> Read:
         title = f"{format_} stager"
         return compile_staged(form, _staged_lines(table, form, wrapped=wrapped), title, made)
 
-    def by_twin(form: StagedForm, find: Callable[[str], Any] = built) -> Stage | None:
+    def by_twin(form: StagedForm, find: Callable[[str], Any] = built) -> Read | None:
         return staged(table, format_, form, partial(by_python, form), find)
 
+    facts_by = partial(facts_reader, lambda b: _facts(whole(b)), _places, _sequence, True)
     return {
         "source_text": text,
         "decode": guarded(table, "a value", lambda b: arranged(whole(b))),
-        "decode_many": guarded_many(table, made["decode_many"]),
+        "decode_many": guarded_many(table, rows_by_twin()),
+        "rows_by_python": made["decode_many"],
+        "rows_by_twin": rows_by_twin,
         "staged": lambda form: guarded_many(table, by_twin(form) or by_python(form)),
         "staged_by_python": by_python,
         "staged_by_twin": by_twin,
         "decode_key": guarded(table, "a key", lambda b: key_of(whole(b))),
         "facts": guarded(table, "a value", lambda b: _facts(whole(b))),
-        "facts_many": guarded_many(table, facts_reader(lambda b: _facts(whole(b)), _places, _sequence)),
+        "facts_many": guarded_many(table, facts_by()),
+        "facts_by": facts_by,
     }
 
 

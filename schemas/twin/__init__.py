@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 MODULES = (
-    *("words", "values", "readings", "records", "copy_lines", "load_lines", "frames"),
-    *("writer", "rows", "packed", "documents", "cutting", "images", "cells"),
+    *("words", "values", "readings", "records", "plain", "copy_lines", "load_lines", "record_rows"),
+    *("facts", "frames", "writer", "rows", "packed", "documents", "cutting", "images", "cells"),
 )
 """What is built. Each one may call those before it."""
 

@@ -16,6 +16,8 @@ CALLED = 17
 NARROW, LABEL, DOCUMENT = range(18, 21)
 """Of MySQL only. NARROW: a text in a charset that begins with ASCII; a function of the column has what goes beyond it.
 LABEL: one of a few texts, by its number. DOCUMENT: binary JSON, written as its text."""
+STAMP = 21
+"""Of texts only: a time with a blank between date and clock, and no zone behind them."""
 
 SIZES = bytes((0, 1, 2, 4, 8, 4, 4, 8, 4, 8, 8, 8, 0, 16, 0, 0, 0, 0))
 """The length of each kind's values in PostgreSQL's binary forms; 0: any."""

@@ -14,34 +14,23 @@ from schemas.twin import kinds
 from schemas.twin.odd import Odd
 
 if cython.compiled:
+    from cython.cimports.schemas.twin.plain import plain_text
     from cython.cimports.schemas.twin.records import LineWriter
-    from cython.cimports.schemas.twin.values import copy, digits, number, zoned
+    from cython.cimports.schemas.twin.values import copy
     from cython.cimports.schemas.twin.words import plain_end
 else:
+    from schemas.twin.plain import plain_text
     from schemas.twin.records import LineWriter
-    from schemas.twin.values import copy, digits, number, zoned
+    from schemas.twin.values import copy
     from schemas.twin.words import plain_end
 
-DATE = cython.declare(cython.int, kinds.DATE)
-TIME = cython.declare(cython.int, kinds.TIME)
 TIMESTAMP = cython.declare(cython.int, kinds.TIMESTAMP)
 ZONED = cython.declare(cython.int, kinds.ZONED)
-DECIMAL = cython.declare(cython.int, kinds.DECIMAL)
 UUID = cython.declare(cython.int, kinds.UUID)
+STAMP = cython.declare(cython.int, kinds.STAMP)
 BYTES = cython.declare(cython.int, kinds.BYTES)
 
-# Numbers of more than 31 bits are C's only if they are declared.
-DAY_US = cython.declare(cython.longlong, 86_400_000_000)
-NEAR_DAYS = cython.declare(cython.longlong, 1 << 22)
-"""Within this bound days are microseconds that 64 bits hold; `zoned` knows the years that there are."""
-
-DAY_BYTES = cython.declare(cython.Py_ssize_t, 10)
-STAMP_BYTES = cython.declare(cython.Py_ssize_t, 26)
-CLOCK_BYTES = cython.declare(cython.Py_ssize_t, 15)
-"""Of `2026-11-29`, `2026-11-29 12:34:56.123456`, and what stands behind its blank."""
 UUID_BYTES = cython.declare(cython.Py_ssize_t, 36)
-SCRATCH = cython.declare(cython.Py_ssize_t, 24)
-"""Where, behind `o`, the text may stand that a time is taken of."""
 
 HEX = cython.declare(bytes, b"0123456789abcdef")
 ESCAPES = cython.declare(bytes, bytes([{0: 48, 9: 116, 10: 110, 92: 92}.get(c, 0) for c in range(256)]))
@@ -70,9 +59,9 @@ class LoadLines(LineWriter):
     @cython.cfunc
     @cython.exceptval(-1)
     def _number(self, i: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.int:
-        if kind == DECIMAL:
-            return self._end_text(_decimal(self.out, self.o, n, self.scales[i]))
-        return self._end_text(_integer(self.out, self.o, kind, n))
+        if kind in (TIMESTAMP, ZONED):
+            kind = STAMP
+        return self._end_text(plain_text(self.out, self.o, kind, self.scales[i], n))
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -107,48 +96,6 @@ class LoadLines(LineWriter):
         # The line's end stands in the place of the last tab.
         self.out[self.o - 1] = 10
         return bytes(self.out[: self.o])
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _integer(out: cython.p_uchar, o: cython.Py_ssize_t, kind: cython.int, n: cython.longlong) -> cython.Py_ssize_t:
-    """Write a canonical number as its kind's text."""
-    if kind in (TIMESTAMP, ZONED):
-        zoned(out, o, n)
-        out[o + DAY_BYTES] = 32
-        return o + STAMP_BYTES
-    if kind == DATE:
-        if not -NEAR_DAYS < n < NEAR_DAYS:
-            raise Odd
-        zoned(out, o, n * DAY_US)
-        return o + DAY_BYTES
-    if kind == TIME:
-        # The day's end is a time, too.
-        if not 0 <= n < DAY_US:
-            raise Odd
-        zoned(out, o + SCRATCH, n)
-        return copy(out, o, out, o + SCRATCH + DAY_BYTES + 1, CLOCK_BYTES)
-    return number(out, o, n)
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _decimal(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, scale: cython.int) -> cython.Py_ssize_t:
-    """Write an unscaled number with its decimals."""
-    size: cython.ulonglong = n
-    unit: cython.ulonglong = 1
-    _: cython.int
-    if not scale:
-        return number(out, o, n)
-    if n < 0:
-        size = -size
-        out[o] = 45
-        o += 1
-    for _ in range(scale):
-        unit *= 10
-    o = number(out, o, size // unit)
-    out[o] = 46
-    return digits(out, o + 1, size % unit, scale)
 
 
 @cython.cfunc

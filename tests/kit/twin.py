@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 import schemas.twin
+
+Find = Callable[[str], ModuleType | None]
 
 
 def unbuilt(name: str) -> ModuleType:

@@ -12,9 +12,10 @@ import orjson
 
 from apply.frames.row_files.shape import Shape, column_text
 from schemas.changes import UNCHANGED, Row
-from schemas.codecs.plain_rows import plain_fields
+from schemas.codecs.plain_rows import plain_fields, plan
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import RowFiles
+from schemas.twin import built, kinds
 from schemas.types import Family, LogicalType
 from schemas.types.plain import Form, plain
 
@@ -95,45 +96,59 @@ class CsvFormat(_LinesFormat):
     name = "csv"
     content_type = "text/csv"
 
-    def __init__(self, shape: Shape, settings: RowFiles) -> None:
+    def __init__(self, shape: Shape, settings: RowFiles, find: Callable[[str], ModuleType | None] = built) -> None:
+        """`find` stands for what finds the compiled twin in tests."""
         super().__init__(shape, settings)
         self._null, self._unknown = settings.csv_null_value, settings.csv_no_sup_value
         self._delimiter, self._end = settings.csv_delimiter, settings.csv_row_delimiter
         self._special = {settings.csv_delimiter, *settings.csv_row_delimiter, '"', "\n", "\r"}
-        self._texts = [self._text(type_) for type_ in shape.types]
+        self._forms = [_csv_form(type_) for type_ in shape.types]
+        module = find("plain")
+        self._line = self._line_by_python if module is None else module.CsvLines(self._plan(shape)).line
         if settings.add_column_name:
             names = self._delimiter.join(self._quoted(name) for name in shape.names)
             self.head = (names + self._end).encode()
 
     def encode(self, rows: Sequence[Row]) -> tuple[Chunk, Faults]:
         """See `RowFormat`. Every value has a form."""
-        texts, join, end = self._texts, self._delimiter.join, self._end
-        return [
-            (join([text(value) for text, value in zip(texts, row, strict=True)]) + end).encode() for row in rows
-        ], {}
+        return [*map(self._line, rows)], {}
 
-    def _text(self, type_: LogicalType) -> Callable[[Any], str]:
-        null, unknown, quoted = self._null, self._unknown, self._quoted
-        form: Form = plain(type_)
-        if type_.family in (Family.TIMESTAMP, Family.TIMESTAMPTZ):
-            form = column_text
-        elif type_.family is Family.BOOLEAN:
-            form = {True: "true", False: "false"}.__getitem__
+    def _plan(self, shape: Shape) -> dict[str, Any]:
+        """Return what the twin must know, which writes times as files of CSV have them."""
+        found = plan(list(zip(shape.names, shape.types, strict=True)), self._forms)
+        times = {kinds.TIMESTAMP: kinds.STAMP, kinds.ZONED: kinds.STAMP}
+        return found | {
+            "kinds": bytes(
+                kinds.CALLED if type_.family is Family.BOOLEAN else times.get(kind, kind)
+                for type_, kind in zip(shape.types, found["kinds"], strict=True)
+            ),
+            "null": self._null,
+            "unknown": self._unknown,
+            "delimiter": self._delimiter,
+            "end": self._end,
+            "special": self._special,
+        }
 
-        def text(value: Any) -> str:
-            if value is None:
-                return null
-            if value is UNCHANGED:
-                return unknown
-            return quoted(str(form(value)))
+    def _line_by_python(self, row: Row) -> bytes:
+        texts = [self._text(form, value) for form, value in zip(self._forms, row, strict=True)]
+        return (self._delimiter.join(texts) + self._end).encode()
 
-        return text
+    def _text(self, form: Form, value: Any) -> str:
+        if value is None:
+            return self._null
+        return self._unknown if value is UNCHANGED else self._quoted(str(form(value)))
 
     def _quoted(self, text: str) -> str:
         if text in (self._null, self._unknown) or not self._special.isdisjoint(text):
             doubled = text.replace('"', '""')
             return f'"{doubled}"'
         return text
+
+
+def _csv_form(type_: LogicalType) -> Form:
+    if type_.family in (Family.TIMESTAMP, Family.TIMESTAMPTZ):
+        return column_text
+    return {True: "true", False: "false"}.__getitem__ if type_.family is Family.BOOLEAN else plain(type_)
 
 
 class JsonLinesFormat(_LinesFormat):

@@ -65,7 +65,7 @@ class Shape:
         row = after if after is not None else before
         if row is None:
             row = (None if op == "t" else UNCHANGED,) * len(self.table.columns)
-        return (*[head.value(op, origin) for head in self.heads], *row)
+        return (*[head.value(op, origin) for head in self.heads], *row) if self.heads else row
 
 
 def shape_of(table: TableSchema, settings: RowFiles, *, loads: bool) -> Shape:

@@ -8,7 +8,7 @@ out. So files never overlap, whatever the batches were and whoever else wrote th
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -121,13 +121,7 @@ class RowFilesSink(HistorySink):
         origins, table = batch.origins["sequence"], batch.table
         rejections: list[Rejection] = []
 
-        def place(index: int) -> tuple[bool, tuple[str, ...]]:
-            loads = batch.sequence[index][0] == "r"
-            dated = self._loads_by_date or not loads
-            return loads, self._folder_of(origins[index].commit_ts_us) if dated else ()
-
-        for (loads, date), group in groupby(indexes, key=place):
-            run = list(group)
+        for loads, date, run in self._runs(batch, indexes):
             shape, format_ = self._shape(table, loads=loads)
             kept = [i for i in run if batch.sequence[i][0] in shape.operations]
             chunk, faults = format_.encode([shape.values(batch.sequence[i], origins[i]) for i in kept])
@@ -149,6 +143,21 @@ class RowFilesSink(HistorySink):
             file.last = origins[run[-1]].seq
             file.byte_count += format_.size(chunk)
         return rejections
+
+    def _runs(self, batch: TableBatch, indexes: list[int]) -> Iterator[tuple[bool, tuple[str, ...], list[int]]]:
+        """Yield runs of changes that go into one folder: whether they are a load's, the folder's date, and which."""
+        are_loads = {batch.sequence[index][0] == "r" for index in indexes}
+        if len(are_loads) == 1 and not self._settings.date_partition_enabled:
+            yield are_loads.pop(), (), indexes
+            return
+
+        def place(index: int) -> tuple[bool, tuple[str, ...]]:
+            loads = batch.sequence[index][0] == "r"
+            dated = self._loads_by_date or not loads
+            return loads, self._folder_of(batch.origins["sequence"][index].commit_ts_us) if dated else ()
+
+        for (is_load, date), group in groupby(indexes, key=place):
+            yield is_load, date, list(group)
 
     def _open(self, partition: TopicPartition, shape: Shape, format_: RowFormat, folder: tuple[str, ...]) -> _File:
         """Return the partition's last file, if it may go on, or a new one."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import pytest
 
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Decoder, Format, Pair, compile_decoder, compile_encoder
+from schemas.codecs.codec import Facts
+from schemas.codecs.generate import guarded_many
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
+from schemas.twin import built
 from schemas.types import Family, LogicalType
+from tests.kit.twin import Find, unbuilt
 
 TABLE = TableSchema(
     TableName("s", "t"),
@@ -20,6 +27,7 @@ TABLE = TableSchema(
     key=(0,),
 )
 HIGH = 1 << 48
+FINDS: list[Find] = [built, cache(unbuilt), lambda _: None]
 
 
 def records(format_: Format, txn: int, rows: list[Row], seq: int, *, placed: bool = False) -> list[bytes]:
@@ -37,6 +45,11 @@ def decoder(format_: Format) -> Decoder:
     return compile_decoder(TABLE, format_)
 
 
+def many(made: Decoder, find: Find) -> Callable[[list[bytes]], list[Facts]]:
+    """Return what reads the facts of many values, by the twin that `find` finds, or without one."""
+    return guarded_many(TABLE, made._functions["facts_by"](find))
+
+
 @pytest.mark.parametrize("format_", list(Format))
 @pytest.mark.parametrize("placed", [False, True])
 def test_facts_of_many_are_those_of_each(format_: Format, placed: bool) -> None:
@@ -47,8 +60,12 @@ def test_facts_of_many_are_those_of_each(format_: Format, placed: bool) -> None:
         values += records(format_, txn, rows, seq, placed=placed)
     values += [value for pair in zip(values[:8], values[8:16], strict=True) for value in pair]
     made = decoder(format_)
-    assert made.facts_many(values) == [made.facts(value) for value in values]
-    assert made.facts_many([]) == []
+    expected = [made.facts(value) for value in values]
+    for find in FINDS:
+        found = many(made, find)(values)
+        assert found == expected
+        assert {type(facts) for facts in found} == {Facts}
+        assert many(made, find)([]) == []
 
 
 @pytest.mark.parametrize("format_", list(Format))
@@ -62,7 +79,8 @@ def test_no_row_is_taken_for_a_source(format_: Format) -> None:
     third = records(format_, 1, [(4, b"".join(second), ""), (5, first[0][-90:], first[0][-90:].decode("latin-1"))], 73)
     made = decoder(format_)
     for values in (first + second + third, second + first + third, third + second + first):
-        assert made.facts_many(values) == [made.facts(value) for value in values]
+        for find in FINDS:
+            assert many(made, find)(values) == [made.facts(value) for value in values]
 
 
 @pytest.mark.parametrize("format_", list(Format))
@@ -71,4 +89,7 @@ def test_a_damaged_record_is_told(format_: Format) -> None:
     for bad in (good[1][:-30], b"", b"\0"):
         with pytest.raises(TailraceError) as caught:
             decoder(format_).facts_many([good[0], bad, good[2]])
+        for find in FINDS:
+            with pytest.raises(TailraceError):
+                many(decoder(format_), find)([good[0], bad, good[2]])
         assert caught.value.kind is ErrorKind.DECODE

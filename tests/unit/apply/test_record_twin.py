@@ -1,4 +1,4 @@
-"""The compiled twin stages what the generated functions stage: every type and operation, every byte; damage too.
+"""The compiled twin stages, and reads, what generated functions do: every type and operation, every byte; damage too.
 
 It is held to that as it is built, if it is, and as Python runs it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,17 +22,17 @@ from apply.sinks.postgresql.types import wire_of
 from schemas.changes import UNCHANGED, Row, RowChanges, StagedForm, Transaction
 from schemas.codecs import Decoder, compile_decoder, compile_encoder
 from schemas.codecs.generate import guarded_many
+from schemas.codecs.record_twin import rows
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
 from schemas.twin.odd import LARGE_BYTES
 from schemas.types import Family, LogicalType
-from tests.kit.twin import unbuilt
+from tests.kit.twin import Find, unbuilt
 from tests.kit.type_samples import SAMPLES
 
 FINDS = [pytest.param(cache(unbuilt), id="unbuilt"), pytest.param(built, id="built")]
-Find = Callable[[str], ModuleType | None]
 SINKS: dict[str, Callable[[TableSchema], StagedForm]] = {"postgresql": postgresql_form, "mysql": mysql_form}
 TXN = Transaction("1", 1, 2, 3)
 
@@ -188,6 +187,27 @@ def test_the_twin_stages_what_the_generated_functions_stage(
     assert _outcome(decoder, twin, values) == _outcome(decoder, generated, values)
 
 
+@cache
+def _readers(decoder: Decoder, find: Find) -> tuple[Callable[..., None], Callable[..., None]]:
+    functions = decoder._functions
+    return functions["rows_by_twin"](find), functions["rows_by_python"]
+
+
+@pytest.mark.parametrize("find", FINDS)
+@given(st.data(), st.sampled_from(TABLES), st.sampled_from(list(Format)), st.booleans())
+def test_the_twin_reads_the_rows_that_the_generated_functions_read(
+    find: Find, data: st.DataObject, table: TableSchema, format_: Format, damage: bool
+) -> None:
+    if find("record_rows") is None:
+        pytest.skip("it is not built: no compiler was there")
+    values = data.draw(_values(table, format_))
+    if damage:
+        values = [data.draw(_damaged(value)) for value in values]
+    decoder = compile_decoder(table, format_)
+    twin, generated = _readers(decoder, find)
+    assert _outcome(decoder, twin, values) == _outcome(decoder, generated, values)
+
+
 USUAL: dict[Family, Any] = {
     **dict.fromkeys((Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.DECIMAL, Family.UINT64), 7),
     **dict.fromkeys((Family.FLOAT32, Family.FLOAT64), 0.5),
@@ -229,6 +249,46 @@ def test_usual_rows_are_staged_without_a_second_reading(sink: str, find: Find, f
     assert found == expected
 
 
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("find", FINDS)
+def test_usual_rows_are_read_without_a_second_reading(find: Find, format_: Format) -> None:
+    if find("record_rows") is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TABLES[0]
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    row = tuple(_usual(column) for column in COLUMNS)
+    values = [encoder.read(encoder.body(some), block, 5) for some in (row, (1, *[None] * (COUNT - 1)))]
+    found: list[Any] = []
+    read = rows(table, format_, lambda some, _: pytest.fail(f"{len(some)} were left to it"), find)
+    read(values, found)
+    assert repr(found) == repr([("r", None, row), ("r", None, (1, *[None] * (COUNT - 1)))])
+    assert [type(value) for value in found[0][2]] == [type(value) for value in row]
+
+
+@pytest.mark.parametrize("find", FINDS)
+@pytest.mark.parametrize("format_", [Format.JSON, Format.AVRO])
+@pytest.mark.parametrize(
+    ("family", "value"),
+    [(Family.INT16, 1 << 15), (Family.INT32, 1 << 31), (Family.UINT32, -1), (Family.DATE, 1 << 31), (Family.TIME, -1)],
+)
+def test_numbers_beyond_a_type_are_left_to_the_generated_function(
+    find: Find, format_: Format, family: Family, value: int
+) -> None:
+    if find("record_rows") is None:
+        pytest.skip("it is not built: no compiler was there")
+    written, read = (
+        TableSchema(TableName("s", "t"), (COLUMNS[0], Column("v", LogicalType(type_), "x")), (0,))
+        for type_ in (Family.INT64, family)
+    )
+    encoder = compile_encoder(written, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    values = [encoder.read(encoder.body((1, value)), block, 5)]
+    decoder = compile_decoder(read, format_)
+    twin, generated = _readers(decoder, find)
+    assert _outcome(decoder, twin, values) == _outcome(decoder, generated, values)
+
+
 @pytest.mark.parametrize("find", FINDS)
 @pytest.mark.parametrize("sink", SINKS)
 def test_nulls_behind_a_space_are_nulls(sink: str, find: Find) -> None:
@@ -267,6 +327,17 @@ def test_json_that_ends_behind_its_row_is_not_staged(sink: str, find: Find, form
             assert _outcome(decoder, stage, [whole]) == _outcome(decoder, stage, [whole + b"\n"])
             for end in range(whole.index(b',"source":{"version":'), len(whole)):
                 assert _outcome(decoder, stage, [whole[:end]]) is ErrorKind.DECODE
+
+
+def test_tables_of_values_that_only_python_reads_are_the_generated_functions() -> None:
+    doubles = tuple(Column(f"c{i}", LogicalType(Family.FLOAT64), "float8") for i in range(2))
+    table = TableSchema(TableName("s", "t"), (*COLUMNS[:1], *doubles), (0,))
+
+    def careful(values: list[bytes], out: list[Any]) -> None:
+        raise AssertionError
+
+    assert rows(table, Format.JSON, careful, unbuilt) is careful
+    assert rows(table, Format.AVRO, careful, unbuilt) is not careful
 
 
 def test_large_records_are_read_the_careful_way() -> None:
