@@ -244,31 +244,13 @@ class Writer:
 
     def _write(self, batch: Batch, overdue: Container[Place], outcome: Outcome, *, whole: bool, deferred: bool) -> None:
         hit("apply.write.before")
-        if not self.is_open:
-            self._prepare_new([segments[-1].target for segments in batch.segments.values()])
-        for table in batch.truncated.values():
-            self.prepare(table)
-        for segments in batch.segments.values():
-            self.prepare(segments[-1].target)
+        self._prepare_all(batch)
         if deferred:
             self.sink.defer()
         if batch.truncated:
             # Children first, for sinks that empty tables one after the other.
             self.sink.truncate(sorted(batch.truncated.values(), key=lambda t: self._rank(t.name), reverse=True))
-        rejected: list[Rejected] = []
-        contradicted: list[Contradiction] = []
-        for level in _levels(batch, self._rank):
-            for segment in level:
-                refused = refused_before(batch, segment, rejected)
-                contradicted += self._conflicts.find(self.sink, segment, refused)
-            # Deletes everywhere before the first insert, children before parents: so that keys can move.
-            halves = [(s, self._fill(s)) for s in level]
-            for segment, full in reversed(halves):
-                if full.deletes:
-                    rejected += self._apply(segment, _only_deletes(full))
-            for segment, full in halves:
-                if full.upserts or full.updates or full.sequence:
-                    rejected += self._apply(segment, _without_deletes(full), barred(batch, segment, rejected))
+        rejected, contradicted = self._write_levels(batch)
         rejected = self._try_again(batch, standing(batch, rejected))
         final = self._judge(_with_records(batch, rejected), overdue, outcome)
         if outcome.conflicts:
@@ -295,6 +277,31 @@ class Writer:
         hit("apply.flush.after")
         self._gathered_bytes = 0
         outcome.written = True
+
+    def _prepare_all(self, batch: Batch) -> None:
+        written = [segments[-1].target for segments in batch.segments.values()]
+        if not self.is_open:
+            self._prepare_new(written)
+        for table in (*batch.truncated.values(), *written):
+            self.prepare(table)
+
+    def _write_levels(self, batch: Batch) -> tuple[list[Rejected], list[Contradiction]]:
+        """Write all segments; return the rows that the target refused, and those that contradict it."""
+        rejected: list[Rejected] = []
+        contradicted: list[Contradiction] = []
+        for level in _levels(batch, self._rank):
+            for segment in level:
+                refused = refused_before(batch, segment, rejected)
+                contradicted += self._conflicts.find(self.sink, segment, refused)
+            # Deletes everywhere before the first insert, children before parents: so that keys can move.
+            halves = [(segment, self._fill(segment)) for segment in level]
+            for segment, full in reversed(halves):
+                if full.deletes:
+                    rejected += self._apply(segment, _only_deletes(full))
+            for segment, full in halves:
+                if full.upserts or full.updates or full.sequence:
+                    rejected += self._apply(segment, _without_deletes(full), barred(batch, segment, rejected))
+        return rejected, contradicted
 
     def _wants_more(self, batch: Batch) -> bool:
         wanted = self.sink.capabilities.gathering

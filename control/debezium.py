@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import orjson
 
 from apply.debezium.topics import Finder, check_start_group, open_reading, source_of
+from control import published
 from runtime.kafka.admin import Topics
-from runtime.kafka.compacted import Follower
 from runtime.registry import open_registry
 from schemas.debezium.decoder import table_schema
 from schemas.debezium.reading import Sample, table_of
@@ -16,24 +16,15 @@ from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity, of_error
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
-from schemas.topics import schemas_topic
 
 
 def known_topics(settings: Settings) -> list[str]:
     """Return the topics that appliers have taken up, sorted; none before the first of them was started."""
-    topic = schemas_topic(settings.name)
-    if not Topics(settings.kafka).exists(topic):
-        return []
-    follower = Follower(settings.kafka, topic)
-    try:
-        records = follower.catch_up()
-    finally:
-        follower.close()
     found = set()
-    for record in records:
-        key = orjson.loads(record.key or b"null")
-        if isinstance(key, list) and key[:1] == ["writer"] and record.value is not None:
-            found.add(str(orjson.loads(record.value)["topic"]))
+    for key, value in published.records(settings).items():
+        said = orjson.loads(key)
+        if isinstance(said, list) and said[:1] == ["writer"]:
+            found.add(str(orjson.loads(value)["topic"]))
     return sorted(found)
 
 

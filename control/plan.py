@@ -17,7 +17,7 @@ from capture.publishing.shapes import check
 from capture.service import own_topics
 from capture.source import Source
 from capture.tables import table_spec, topics_gone
-from control import debezium, table_rules
+from control import debezium, published, table_rules
 from control.contact import reach_kafka, reach_source, waiting_for
 from control.wire_types import wire_type
 from runtime.kafka.admin import Topics, TopicSpec
@@ -309,7 +309,7 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
             message = f"topics.replication_factor is {wanted}, the cluster has {brokers} broker(s)"
             report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
         existing = cluster.list()
-        catalogue = _catalogue(settings, existing)
+        catalogue = Catalogue.of(settings, published.records(settings))
         # An outbox's topics follow from its rows.
         with_topic = [table for table in tables if route(settings, table.name).outbox is None]
         specs = {spec.name: spec for spec in (table_spec(settings, table, catalogue, existing) for table in with_topic)}
@@ -329,11 +329,6 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
             report.findings.append(PlacedFinding("kafka", finding))
     except TailraceError as error:
         report.findings.append(PlacedFinding("kafka", of_error(error)))
-
-
-def _catalogue(settings: Settings, existing: Mapping[str, int]) -> Catalogue:
-    topic = schemas_topic(settings.name)
-    return Catalogue.of(settings, read_all(settings.kafka, topic) if topic in existing else {})
 
 
 def entangled(settings: Settings, tables: Sequence[TableSchema], specs: Mapping[str, TopicSpec]) -> Iterator[Finding]:

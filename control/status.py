@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import orjson
 
-from control import debezium
+from control import debezium, published
 from control.contact import reach_source
 from runtime import clock
 from runtime.kafka.admin import Topics
@@ -27,7 +27,7 @@ from schemas.errors import TailraceError
 from schemas.routing import Route, route
 from schemas.settings import Settings
 from schemas.table import TableName
-from schemas.topics import apply_group, schemas_topic, status_topic
+from schemas.topics import apply_group, status_topic
 
 SILENT_AFTER_S = 15.0
 LOG_LEFT_S_MIN = 3600.0
@@ -239,20 +239,8 @@ def _ways(settings: Settings) -> list[Route]:
 
 def known_tables(settings: Settings) -> list[TableName]:
     """Return the tables that the schemas topic knows, sorted; none before capture was ever started."""
-    topic = schemas_topic(settings.name)
-    if not Topics(settings.kafka).exists(topic):
-        return []
-    follower = Follower(settings.kafka, topic)
-    try:
-        records = follower.catch_up()
-    finally:
-        follower.close()
-    names = set()
-    for record in records:
-        key = _parsed(record.key or b"")
-        if isinstance(key.get("table"), list):
-            names.add(TableName(*key["table"]))
-    return sorted(names)
+    keys = map(_parsed, published.records(settings))
+    return sorted({TableName(*key["table"]) for key in keys if isinstance(key.get("table"), list)})
 
 
 def assemble(

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from control import debezium
+from control import debezium, published
 from control.program import program
 from control.status import known_tables
 from control.stream_ddl import Engine, statements
 from runtime.kafka.admin import Topics
-from runtime.kafka.compacted import read_all
 from schemas import topics as names
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
@@ -102,15 +101,14 @@ def ddl(settings: Settings, engine: str) -> str:
         raise TailraceError(ErrorKind.CONFIGURATION, f"--ddl {engine}: one of {', '.join(Engine)}")
     if isinstance(settings.source, DebeziumSource):
         raise TailraceError(ErrorKind.CONFIGURATION, "--ddl is for topics that Tailrace writes, not Debezium")
-    topic = names.schemas_topic(settings.name)
-    if not Topics(settings.kafka).exists(topic):
-        raise TailraceError(ErrorKind.PREREQUISITE, "no table is known yet", remedy="start capture first")
     newest: dict[TableName, TableSchema] = {}
-    for key, value in read_all(settings.kafka, topic).items():
+    for key, value in published.records(settings).items():
         if key.startswith(b"{"):
             table = parse_table_record(value).table
             if table.name not in newest or newest[table.name].version < table.version:
                 newest[table.name] = table
+    if not newest:
+        raise TailraceError(ErrorKind.PREREQUISITE, "no table is known yet", remedy="start capture first")
     return statements(Engine(engine), settings, [newest[name] for name in sorted(newest)])
 
 
