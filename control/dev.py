@@ -39,7 +39,7 @@ def up(directory: Path | None) -> list[str]:
         f"target  {running.target.dsn(DATABASES['target'])}",
         f"A configuration for them: {configuration}",
         *tools,
-        "Make some tables in the source, then:",
+        f"Make some tables in the source (psql {shlex.quote(running.source.dsn(DATABASES['source']))}), then:",
         *commands(configuration, directory),
     ]
 
