@@ -12,7 +12,7 @@ import json
 from typing import Any, NamedTuple
 
 from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableName, TableSchema
+from schemas.table import TableSchema
 from schemas.topic_settings import SubjectNaming
 from schemas.types.form import ConnectSchema
 
@@ -167,16 +167,6 @@ def table_record(version: TableVersion) -> SchemaRecord:
     if version.topic is not None:
         value["topic"] = version.topic
     return SchemaRecord(_json(key), _json(value))
-
-
-def table_record_key(key: bytes) -> tuple[TableName, int]:
-    """Read the key of a table version's record. Raises DECODE."""
-    try:
-        document = json.loads(key)
-        schema, table = document["table"]
-        return TableName(schema, table), int(document["version"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise TailraceError(ErrorKind.DECODE, "a key of the schemas topic names no table version") from None
 
 
 def parse_table_record(value: bytes) -> TableVersion:

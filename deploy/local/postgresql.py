@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import pwd
-import re
 import shutil
 import signal
 import socket
@@ -160,15 +159,6 @@ def programs_cache() -> Path:
         root = SHARED_CACHE
         root.mkdir(parents=True, exist_ok=True)
     return root
-
-
-def major_version(binaries: Path) -> int:
-    """Return the major version of a `postgres` program."""
-    said = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"\(PostgreSQL\) (\d+)", said)
-    if found is None:
-        raise LocalServerError(f"{binaries / 'postgres'} does not say its version")
-    return int(found.group(1))
 
 
 class PostgresqlServer(LocalServer):

@@ -37,7 +37,7 @@ RECEIVE_LARGE_BYTES = 4 << 20
 STALL_S = 600.0
 """How long the server may take to send anything at all of an answer."""
 
-COM_QUIT, COM_QUERY, COM_PING = 1, 3, 14
+COM_QUERY, COM_PING = 3, 14
 
 Cells = list[str | None]
 

@@ -18,7 +18,6 @@ from capture.sources.mysql.charsets import decoder
 from capture.sources.mysql.connection import literal
 
 UTF8 = "utf8mb4"
-BINARY_COLLATION = 63
 
 _TYPE = re.compile(r"(?P<base>[a-z0-9_]+)(?:\((?P<args>(?:'(?:[^']|'')*'|[^()'])*)\))?(?P<rest>.*)", re.DOTALL)
 _VALUE = re.compile(r"'((?:[^']|'')*)'")

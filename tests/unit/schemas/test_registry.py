@@ -18,7 +18,6 @@ from schemas.registry import (
     schema_id_of,
     subject_of,
     table_record,
-    table_record_key,
 )
 from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.topic_settings import SubjectNaming
@@ -139,16 +138,17 @@ def test_other_records_of_a_registry_are_passed_over() -> None:
 
 def test_a_table_version_comes_back_from_its_record() -> None:
     columns = tuple(Column(f"c{i}", sample.type, sample.native) for i, sample in enumerate(SAMPLES))
-    for registered in (None, (7, 8), (None, 8)):
-        version = TableVersion(TableSchema(TableName("s", "t"), columns, (0, 2), version=7), 5, 6, registered)
+    table = TableSchema(TableName("s", "t"), columns, (0, 2), version=7)
+    for registered, topic in ((None, None), ((7, 8), "shop.s.t"), ((None, 8), None)):
+        version = TableVersion(table, 5, 6, registered, topic)
         record = table_record(version)
+        assert json.loads(record.key) == {"table": ["s", "t"], "version": 7}
         assert parse_table_record(record.value) == version
-    assert table_record_key(record.key) == (TableName("s", "t"), 7)
 
 
 @pytest.mark.parametrize("noise", [b"", b"null", b"[]", b'{"table":1}', b"\xff", b'{"name":["a","b"]}', b"[" * 9999])
 def test_noise_on_the_schemas_topics_is_a_decode_error(noise: bytes) -> None:
-    for read in (parse_table_record, table_record_key, lambda b: parse_registry_record(b, b)):
+    for read in (parse_table_record, lambda b: parse_registry_record(b, b)):
         with pytest.raises(TailraceError) as caught:
             read(noise)
         assert caught.value.kind is ErrorKind.DECODE
