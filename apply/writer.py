@@ -244,7 +244,11 @@ class Writer:
 
     def _write(self, batch: Batch, overdue: Container[Place], outcome: Outcome, *, whole: bool, deferred: bool) -> None:
         hit("apply.write.before")
-        self._prepare_all(batch)
+        written = [segments[-1].target for segments in batch.segments.values()]
+        if not self.is_open:
+            self._prepare_new(written)
+        for table in (*batch.truncated.values(), *written):
+            self.prepare(table)
         if deferred:
             self.sink.defer()
         if batch.truncated:
@@ -278,17 +282,9 @@ class Writer:
         self._gathered_bytes = 0
         outcome.written = True
 
-    def _prepare_all(self, batch: Batch) -> None:
-        written = [segments[-1].target for segments in batch.segments.values()]
-        if not self.is_open:
-            self._prepare_new(written)
-        for table in (*batch.truncated.values(), *written):
-            self.prepare(table)
-
     def _write_levels(self, batch: Batch) -> tuple[list[Rejected], list[Contradiction]]:
         """Write all segments; return the rows that the target refused, and those that contradict it."""
-        rejected: list[Rejected] = []
-        contradicted: list[Contradiction] = []
+        rejected, contradicted = list[Rejected](), list[Contradiction]()
         for level in _levels(batch, self._rank):
             for segment in level:
                 refused = refused_before(batch, segment, rejected)
