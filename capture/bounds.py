@@ -64,6 +64,10 @@ class Bounds:
         self.stop = Stop(reached, is_idle)
         self.pause = Stop(reached, lambda: True)
 
+    def is_beyond(self, commit: int) -> bool:
+        """Tell whether no boundary is before a transaction with this `commit`, or before one that precedes it."""
+        return all(one.commit is None or commit < one.commit for one in (self.stop, self.pause))
+
     @property
     def has_cut(self) -> bool:
         """Whether a transaction was left out. What the log yields from then on is not to be read."""

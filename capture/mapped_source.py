@@ -38,7 +38,8 @@ class MappedSource:
         self._rules = tuple(settings.capture_transformations)
         self._map = PerSchema(partial(_mapped, self._rules))
         self._listed: dict[TableName, tuple[TableSchema, TableSchema]] = {}
-        self.capabilities: Capabilities = source.capabilities
+        # Rules look at rows and at their transactions one by one.
+        self.capabilities: Capabilities = replace(source.capabilities, joins=False)
 
     def identity(self) -> dict[str, str]:
         """Name the log, as `Source.identity` says."""

@@ -52,6 +52,8 @@ class Capabilities:
     schema_changes: bool
     counts_bytes: bool = True
     """Whether `commit` of a position counts bytes of log; else it counts transactions (MySQL: the size of a set)."""
+    joins: bool = False
+    """Whether its log readers are `JoiningLog`s."""
 
 
 class Chunk(NamedTuple):
@@ -150,6 +152,13 @@ class LogReader(Protocol):
     def close(self) -> None:
         """End the stream. May be called twice."""
         ...
+
+
+class JoiningLog(LogReader, Protocol):
+    """A log reader that can join small transactions."""
+
+    joins: bool
+    """Whether it may yield SmallTransactions. False until its caller says that it takes them."""
 
 
 class Source(Protocol):

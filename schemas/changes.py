@@ -413,5 +413,46 @@ class Heartbeat:
     position: Position
 
 
-Change = RowChanges | Truncate | SchemaChange | LogMessage | Begin | Commit | Heartbeat
+class SmallTransactions:
+    """Whole transactions that follow each other, each of one unread row of the same table: one object for all of them,
+    since what is done for a transaction costs several times what is done for its row.
+    """
+
+    __slots__ = ("facts", "form", "messages", "table")
+
+    def __init__(self, table: TableSchema, form: LoggedForm) -> None:
+        self.table = table
+        self.form = form
+        """What reads `messages`."""
+        self.messages: list[bytes] = []
+        """The row of each, as the log holds it."""
+        self.facts: list[tuple[int, int, int, int]] = []
+        """Of each `commit`, `commit_ts_us` and `xid`, as `Transaction` has them, and the `commit` of the position
+        after it."""
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    @property
+    def position(self) -> Position:
+        """The position after the last one."""
+        return Position(self.facts[-1][3])
+
+    def transaction(self, index: int) -> Transaction:
+        """Return one of the transactions."""
+        commit, commit_ts_us, xid, _ = self.facts[index]
+        return Transaction(str(xid), xid, commit, commit_ts_us)
+
+    def apart(self) -> Iterator[Begin | RowChanges | Commit]:
+        """Yield what a log yields of them one by one."""
+        for index, message in enumerate(self.messages):
+            txn = self.transaction(index)
+            run = RowChanges(self.table, txn)
+            run.form, run.messages = self.form, [message]
+            yield Begin(txn)
+            yield run
+            yield Commit(txn, Position(self.facts[index][3]))
+
+
+Change = RowChanges | Truncate | SchemaChange | LogMessage | Begin | Commit | Heartbeat | SmallTransactions
 """What a log reader yields, in log order."""

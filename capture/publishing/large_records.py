@@ -68,9 +68,12 @@ class LargeRecords:
 
     def concerns(self, changes: RowChanges) -> bool:
         """Tell whether some change of a run may hold such a value."""
-        messages = changes.messages
         if changes.filed is not None:
             return len(changes.filed) >= self._least_bytes
+        return self.holds(changes.messages)
+
+    def holds(self, messages: Sequence[bytes]) -> bool:
+        """Tell whether some of the log's messages may hold such a value."""
         return bool(messages) and max(map(len, messages)) >= self._least_bytes
 
     def apart(self, changes: RowChanges) -> Iterator[tuple[RowChanges, list[LargeValue]]]:

@@ -19,7 +19,7 @@ from capture.publishing.transactions import Transactions
 from capture.source import Snapshot
 from runtime.failpoints import hit
 from runtime.kafka.errors import OversizedError
-from schemas.changes import UNCHANGED, Row, RowChanges, Transaction, Truncate
+from schemas.changes import UNCHANGED, Row, RowChanges, SmallTransactions, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import LargeValue, lacks
@@ -152,6 +152,25 @@ class Publisher:
             feed.held_back.add(changes)
         else:
             self._rows(feed, changes)
+
+    def joined(self, changes: SmallTransactions) -> bool:
+        """Publish whole transactions of one row each at once; tell whether that can be. Else nothing is published."""
+        feed = self.feeds.get(changes.table.name)
+        if feed is None or feed.source_table is not changes.table:
+            return False
+        if feed.window is not None or feed.held_back is not None or feed.wants_whole:
+            return False
+        if self.large is not None and self.large.holds(changes.messages):
+            return False
+        made = feed.encoder.joined(changes, self.now_us, self.sequence, feed.tombstones)
+        if made is None:
+            return False
+        pairs, last = made
+        self._count(feed, last - self.sequence)
+        self.sequence = last
+        self._add(feed, pairs)
+        self.transactions.ended(changes.transaction(-1), last)
+        return True
 
     def truncate(self, change: Truncate) -> None:
         """Publish that tables were emptied, each to all partitions of its topic."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from schemas.changes import CopiedForm, LoggedForm, Row, RowChanges, StagedForm, UnreadRows
+from schemas.changes import CopiedForm, LoggedForm, Row, RowChanges, SmallTransactions, StagedForm, UnreadRows
 from schemas.errors import TailraceError
 from schemas.format import Format
 from schemas.table import TableSchema
@@ -164,10 +164,7 @@ class Encoder:
         form = changes.form
         if form is None or not changes.messages:
             return self.run(changes, block, seq, tombstones)
-        if self._logged is None or form is not self._logged[0]:
-            made = self._functions["logged_by_twin"](form) or self._functions["logged_by_python"](form)
-            self._logged = form, made
-        write = self._logged[1]
+        write = self._writer(form)
         if write is None:
             changes.read()
             return self.run(changes, block, seq, tombstones)
@@ -176,6 +173,30 @@ class Encoder:
         except TailraceError as error:
             changes.place(error)
             raise
+
+    def joined(
+        self, changes: SmallTransactions, now_us: int, seq: int, tombstones: bool
+    ) -> tuple[list[Pair], int] | None:
+        """Do what `records` does of many transactions, each with a block of its own; None where they are to be taken
+        apart: rows must be read, or one of them is in error.
+        """
+        write, make_block = self._writer(changes.form), self._functions["make_block"]
+        if write is None:
+            return None
+        pairs: list[Pair] = []
+        try:
+            for message, (commit, ts_us, xid, _) in zip(changes.messages, changes.facts, strict=True):
+                made, seq = write([message], make_block("false", commit, ts_us, xid or None, now_us), seq, tombstones)
+                pairs += made
+        except TailraceError:
+            return None
+        return pairs, seq
+
+    def _writer(self, form: LoggedForm) -> Callable[..., tuple[list[Pair], int]] | None:
+        if self._logged is None or form is not self._logged[0]:
+            made = self._functions["logged_by_twin"](form) or self._functions["logged_by_python"](form)
+            self._logged = form, made
+        return self._logged[1]
 
     @cached_property
     def read(self) -> Callable[[bytes, Block, int], bytes]:

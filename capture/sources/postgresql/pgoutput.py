@@ -80,8 +80,14 @@ class Relation:
 
 def parse_begin(m: bytes) -> Transaction:
     """Read a begin message. It tells where the transaction's commit record begins."""
+    lsn, stamp_us, xid = facts_of(m)
+    return Transaction(str(xid), xid, lsn, stamp_us)
+
+
+def facts_of(m: bytes) -> tuple[int, int, int]:
+    """Read a begin message as plain numbers: `commit`, `commit_ts_us`, `xid`."""
     lsn, stamp, xid = _begin(m, HEADER_BYTES + 1)
-    return Transaction(str(xid), xid, lsn, stamp + EPOCH_US)
+    return lsn, stamp + EPOCH_US, xid
 
 
 def parse_commit(m: bytes) -> int:

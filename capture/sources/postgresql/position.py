@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from schemas.changes import Begin, Change, Commit, LogMessage, RowChanges, Truncate
+from schemas.changes import Begin, Change, Commit, LogMessage, RowChanges, SmallTransactions, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 
@@ -71,6 +71,6 @@ def changes_since_begin(out: Sequence[Change]) -> int:
             count += change.count
         elif isinstance(change, Truncate) or (isinstance(change, LogMessage) and change.txn is not None):
             count += 1
-        elif isinstance(change, Begin | Commit):
+        elif isinstance(change, Begin | Commit | SmallTransactions):
             break
     return count

@@ -66,7 +66,7 @@ def _section(settings: Settings) -> PostgresqlSource:
 class PostgresqlDatabase:
     """One database. Its catalogue connection is opened again where it broke between two calls."""
 
-    capabilities = Capabilities("postgresql", "postgresql", truncates=True, schema_changes=True)
+    capabilities = Capabilities("postgresql", "postgresql", truncates=True, schema_changes=True, joins=True)
 
     def __init__(
         self,

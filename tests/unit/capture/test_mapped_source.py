@@ -12,7 +12,7 @@ import pytest
 
 from capture import mapped_source, schema_changes
 from capture.mapped_source import MappedReader, MappedSource
-from capture.source import LogReader
+from capture.source import Capabilities, LogReader
 from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Transaction, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import mapped_table
@@ -77,7 +77,7 @@ def settings(*rules: dict[str, Any]) -> Settings:
 class Inside:
     """The source that is mapped: its log is what a test puts into it."""
 
-    capabilities = None
+    capabilities = Capabilities("inside", "inside", truncates=True, schema_changes=True, joins=True)
 
     def __init__(self, *changes: Change, rows: Sequence[Row] = ()) -> None:
         self.changes = list(changes)
@@ -118,6 +118,10 @@ def published(inside: Inside, *rules: dict[str, Any]) -> list[Change]:
 def changes_of(*changes: tuple[str, Row | None, Row | None]) -> RowChanges:
     ops, before, after = (list(part) for part in zip(*changes, strict=True))
     return RowChanges(PEOPLE, TXN, ops, before, after)
+
+
+def test_rules_see_transactions_one_by_one() -> None:
+    assert not MappedSource(cast("Any", Inside()), settings()).capabilities.joins
 
 
 def test_a_column_that_is_masked_or_removed_is_in_no_change() -> None:
