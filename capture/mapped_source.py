@@ -38,8 +38,9 @@ class MappedSource:
         self._rules = tuple(settings.capture_transformations)
         self._map = PerSchema(partial(_mapped, self._rules))
         self._listed: dict[TableName, tuple[TableSchema, TableSchema]] = {}
-        # Rules look at rows and at their transactions one by one.
-        self.capabilities: Capabilities = replace(source.capabilities, joins=False)
+        # Rules look at rows, and so at transactions, one by one: then the reader inside is not told to join any.
+        joins = source.capabilities.joins and not self._is_filtered and not self._rules
+        self.capabilities: Capabilities = replace(source.capabilities, joins=joins)
 
     def identity(self) -> dict[str, str]:
         """Name the log, as `Source.identity` says."""
@@ -251,6 +252,7 @@ class _MappedLog:
         first: Sequence[Change],
     ) -> None:
         """`first` is what is to be known before anything that is read."""
+        self.joins = False
         self._reader = reader
         self._filters = filters
         self._map = mapped
