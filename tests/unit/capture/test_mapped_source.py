@@ -121,13 +121,15 @@ def changes_of(*changes: tuple[str, Row | None, Row | None]) -> RowChanges:
 
 
 @pytest.mark.parametrize(
-    ("at", "joins"), [({}, True), ({"at": "capture"}, False), ({"filters": GRADED["filters"]}, False)]
+    ("chosen", "joins"),
+    [
+        (rule(1, "rename", "name", value="n") | {"at": "apply"}, True),
+        (rule(1, "rename", "name", value="n"), False),
+        (GRADED, False),
+    ],
 )
-def test_transactions_are_joined_only_where_no_rule_works_in_capture(at: dict[str, Any], joins: bool) -> None:
-    chosen = GRADED | {"filters": at.get("filters", [])}
-    rules = [chosen, rule(1, "rename", "name", value="n") | {"at": at.get("at", "apply")}]
-    source = MappedSource(cast("Any", Inside()), settings(*rules))
-    assert source.capabilities.joins == joins
+def test_transactions_are_joined_only_where_no_rule_works_in_capture(chosen: dict[str, Any], joins: bool) -> None:
+    assert MappedSource(cast("Any", Inside()), settings(chosen)).capabilities.joins == joins
 
 
 def test_a_column_that_is_masked_or_removed_is_in_no_change() -> None:
