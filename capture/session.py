@@ -6,11 +6,11 @@ the checkpoint in Kafka, through the code that every start runs (Invariant 10).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from capture import checkpoints
+from capture import checkpoints, joining
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
 from capture.full_load.loader import Loader, Worker
@@ -22,24 +22,14 @@ from capture.publishing.large_records import open_large_records
 from capture.publishing.publisher import Feed, Producer, Publisher
 from capture.publishing.schemas_topic import Addition, Catalogue
 from capture.schema_changes import SchemaChanges
-from capture.source import DDL_PREFIX, JoiningLog, LogReader, Source
+from capture.source import DDL_PREFIX, LogReader, Source
 from capture.tables import Tables, TopicAdmin
 from runtime import metrics
 from runtime.failpoints import hit
 from runtime.kafka.errors import ExpiredError
 from runtime.logging import get_logger
 from runtime.registry import Registry
-from schemas.changes import (
-    Begin,
-    Change,
-    Commit,
-    Heartbeat,
-    LogMessage,
-    RowChanges,
-    SchemaChange,
-    SmallTransactions,
-    Truncate,
-)
+from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
 from schemas.position import Position
@@ -84,8 +74,7 @@ class Session:
         self._around = around
         self._checkpoint = checkpoint
         self._catalogue = catalogue
-        self._monotonic = around.monotonic
-        self._allowance = around.allowance
+        self._monotonic, self._allowance = around.monotonic, around.allowance
         self._horizon = Horizon(checkpoint.earlier)
         self.publisher = Publisher(
             around.producer,
@@ -203,8 +192,7 @@ class Session:
         self.commit()
         hit("capture.start.committed")
         self._log = source.open_log(self.position, [feed.source_table for feed in self.publisher.feeds.values()])
-        if source.capabilities.joins and not settings.topics.transaction_metadata:
-            cast("JoiningLog", self._log).joins = True
+        joining.allow(self._log, source, metadata=settings.topics.transaction_metadata)
         log.info(
             "capture runs",
             position=source.format_position(self.position),
@@ -252,7 +240,7 @@ class Session:
         """Publish what the log has, as far as the open Kafka transaction takes it."""
         assert self._log is not None
         if self._unread is None:
-            self._unread = self._each(self._log.poll(self._patience_s(timeout_s)))
+            self._unread = joining.each(self._log.poll(self._patience_s(timeout_s)), self, self._allowance)
         publisher, handlers = self.publisher, self._handlers
         # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
         rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
@@ -267,14 +255,6 @@ class Session:
             self._unread = None
         publisher.flush()
         self.position = self.bounds.passed(self.position)
-
-    def _each(self, changes: Iterable[Change]) -> Iterator[Change]:
-        """Yield changes, but for joined transactions that were published at once; such as cannot be, one by one."""
-        for change in changes:
-            if type(change) is not SmallTransactions:
-                yield change
-            elif not self._on_joined(change):
-                yield from change.apart()
 
     def take_transaction_count(self) -> int:
         """Return the source transactions since the last call."""
@@ -449,16 +429,6 @@ class Session:
         if table.name not in self.publisher.feeds:
             # The catalogue said that it was gone: renamed, and renamed back.
             self.changes.follow(SchemaChange(table.name, None, table), self.position)
-
-    def _on_joined(self, changes: SmallTransactions) -> bool:
-        commit, ts_us, *_ = changes.facts[-1]
-        fits = self.publisher.open_rows + len(changes) <= self._allowance.rows
-        if not fits or not self.bounds.is_beyond(commit) or not self.publisher.joined(changes):
-            return False
-        self.transaction_count += len(changes)
-        self.commit_ts_us = ts_us
-        self.position = changes.position
-        return True
 
     def _on_begin(self, change: Begin) -> None:
         self.transaction_count += 1

@@ -430,14 +430,6 @@ class SmallTransactions:
         """Of each `commit`, `commit_ts_us` and `xid`, as `Transaction` has them, and the `commit` of the position
         after it."""
 
-    def __len__(self) -> int:
-        return len(self.messages)
-
-    @property
-    def position(self) -> Position:
-        """The position after the last one."""
-        return Position(self.facts[-1][3])
-
     def transaction(self, index: int) -> Transaction:
         """Return one of the transactions."""
         commit, commit_ts_us, xid, _ = self.facts[index]

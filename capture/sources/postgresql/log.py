@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
-from operator import length_hint
 from struct import Struct
 
 import orjson
 
 from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.frames import Filing, take
+from capture.sources.postgresql.joining import join
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import changes_since_begin, format_lsn, format_position
 from capture.sources.postgresql.reading import add, is_read_at_once, read_shaped
@@ -39,7 +38,6 @@ from schemas.changes import (
     Heartbeat,
     LogMessage,
     RowChanges,
-    SmallTransactions,
     Transaction,
     Truncate,
 )
@@ -188,12 +186,12 @@ class PostgresqlLog:
                 heads = frozenset()
                 kind = m[25]
                 if kind not in b"IUD":
-                    if kind == pgoutput.BEGIN and self.joins:
-                        joined = self._join(messages, len(messages) - length_hint(rest) - 1, out)
-                        if joined:
-                            rows += joined
-                            next(islice(rest, 3 * joined - 2, None), None)
-                            continue
+                    is_first = kind == pgoutput.BEGIN and self.joins and not self._skip and not self._has_labels
+                    if is_first and (small := join(messages, rest, self._resolved)) is not None:
+                        rows += len(small.messages)
+                        self._ended = self._reported = small.facts[-1][3]
+                        out.append(small)
+                        continue
                     self._on_message(kind, m, out)
                     continue
                 entered = self._enter(m[26:30], out)
@@ -222,29 +220,6 @@ class PostgresqlLog:
                 self._stream.receive()
                 asked = True
         return False
-
-    def _join(self, messages: Sequence[bytes], at: int, out: list[Change]) -> int:
-        """Take the transactions from `at` on that are here as a whole, and have one row each of one known table; return
-        how many.
-        """
-        resolved = self._resolved.get(messages[at + 1][26:30]) if at + 2 < len(messages) else None
-        if resolved is None or resolved.table is None or self._skip or self._txn is not None:
-            return 0
-        if resolved.old_form is not None or resolved.narrow or self._has_labels:
-            # Its rows are looked at one by one.
-            return 0
-        heads, joined = resolved.heads, SmallTransactions(resolved.table, resolved.form)
-        add_row, add_facts = joined.messages.append, joined.facts.append
-        for place in range(at, len(messages) - 2, 3):
-            begin, row, end = messages[place : place + 3]
-            if begin[25:26] != b"B" or row[25:31] not in heads or end[25:26] != b"C":
-                break
-            add_facts((*pgoutput.facts_of(begin), pgoutput.parse_commit(end)))
-            add_row(row)
-        if joined.messages:
-            self._ended = self._reported = joined.facts[-1][3]
-            out.append(joined)
-        return len(joined)
 
     def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, Resolved] | None:
         """Begin a run of a table's rows. None: the row at hand is not to be returned."""

@@ -76,8 +76,8 @@ def test_transactions_of_one_row_of_a_table_are_one_change() -> None:
     reader.joins = True
     joined = [change for change in read_all(reader, end) if isinstance(change, SmallTransactions)]
     # The first one announces the tables, and the first row of `b` is what makes its table known.
-    assert [(one.table.name.table, len(one)) for one in joined] == [("a", 50), ("b", 2)]
-    assert joined[0].position == Position(1000 + 50 * 100 + 8)
+    assert [(one.table.name.table, len(one.messages)) for one in joined] == [("a", 50), ("b", 2)]
+    assert joined[0].facts[-1][3] == 1000 + 50 * 100 + 8
 
 
 class _Producer:
@@ -201,7 +201,7 @@ def test_joined_transactions_are_published_in_one_go_up_to_where_the_session_end
     publish = Publisher.joined
 
     def watched(self: Publisher, changes: SmallTransactions) -> bool:
-        joined.append(len(changes))
+        joined.append(len(changes.messages))
         return publish(self, changes)
 
     monkeypatch.setattr(Publisher, "joined", watched)
