@@ -70,7 +70,11 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
     def _make_plan(self, table: TableSchema) -> TablePlan:
         found = self._preparation.read(table)
         fillings = self._fillings(table, found)
-        return TablePlan(table, found, fillings, foreign_key_checks=self._checks_foreign_keys)
+        return TablePlan(
+            *(table, found, fillings),
+            foreign_key_checks=self._checks_foreign_keys,
+            is_mariadb=self._link.is_mariadb,
+        )
 
     @staticmethod
     def _filling(column: Column, found: TargetColumn, staged: Callable[[str], str]) -> str:

@@ -25,6 +25,7 @@ from schemas.table import TableSchema
 _FORMAT = "character set utf8mb4 fields terminated by x'09' escaped by x'5c' lines terminated by x'0a'"
 """Hexadecimal: in our sessions a backslash in a string is a plain character."""
 _BASE = re.compile(r"\w*")
+_BLOB = re.compile(r"(?i)(tiny|medium|long)?(text|blob)\b|json\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ class TablePlan(RelationalPlan[StagedColumn]):
         fillings: Mapping[str, str] = MappingProxyType({}),
         *,
         foreign_key_checks: bool = True,
+        is_mariadb: bool = False,
     ) -> None:
+        self._is_mariadb = is_mariadb
         columns = [
             StagedColumn(index, place, wire_of(table.columns[index], column.base), column)
             for place, (index, column) in enumerate(written_columns(table, target))
@@ -140,7 +143,10 @@ class TablePlan(RelationalPlan[StagedColumn]):
 
     def stage_load(self, stage: str, columns: Sequence[StagedColumn], part: int) -> str:
         """Return the load of a part into the staging table."""
-        return _load(f"into table {stage}", [(f"c{column.place}", column.wire) for column in columns], part)
+        keys = {column.place for column in self.key}
+        types = [stage_type(column.target, is_key=column.place in keys) for column in columns]
+        loaded = [(f"c{c.place}", c.wire.sql, self._is_mended(type_)) for c, type_ in zip(columns, types, strict=True)]
+        return _load(f"into table {stage}", loaded, part)
 
     def stage_insert(self, stage: str, columns: Sequence[StagedColumn]) -> str:
         """Return the head of an insertion of literals into the staging table."""
@@ -150,7 +156,18 @@ class TablePlan(RelationalPlan[StagedColumn]):
     def direct_load(self, *, overwriting: bool = False) -> str:
         """Return the load straight into the table, of new rows, or of any where it `overwrites`."""
         into = f"{'replace ' if overwriting else ''}into table {self.target.sql}"
-        return _load(into, [(column.sql, column.wire) for column in self.columns])
+        return _load(into, [(c.sql, c.wire.sql, self._is_mended(c.target.type)) for c in self.columns])
+
+    def _is_mended(self, type_: str) -> bool:
+        """Tell whether a value of the type is to be loaded by way of a variable.
+
+        In MariaDB a field of a text or blob remembers where the value lay that a statement copied into it (`insert …
+        select`, `update` of two tables, whoever ran them: sessions share open tables). If what a later `load data`
+        reads into happens to lie there, the field points into that instead of copying, and the next field of the line
+        is read over the value's first bytes (`Field_blob::store` in `sql/field.cc`; seen with 11.4.5). What a variable
+        holds stays until the row is written.
+        """
+        return self._is_mariadb and _BLOB.match(type_) is not None
 
     def direct_insert(self) -> str:
         """Return the head of an insertion of literals straight into the table."""
@@ -233,13 +250,14 @@ class TablePlan(RelationalPlan[StagedColumn]):
         return f"{stage} s straight_join {self.target.sql} t on {self.same_key()}"
 
 
-def _load(into: str, columns: Sequence[tuple[str, Wire]], part: int | None = None) -> str:
+def _load(into: str, columns: Sequence[tuple[str, str, bool]], part: int | None = None) -> str:
+    """Return the load of columns: what each is called, what is taken of its field, and whether by way of a variable."""
     names, values = ([], []) if part is None else (["place"], [f"part = {part}"])
-    for number, (name, wire) in enumerate(columns):
-        if wire.sql == "{v}":
+    for number, (name, sql, by_variable) in enumerate(columns):
+        if sql == "{v}" and not by_variable:
             names.append(name)
         else:
             names.append(f"@v{number}")
-            values.append(f"{name} = {wire.sql.format(v=f'@v{number}')}")
+            values.append(f"{name} = {sql.format(v=f'@v{number}')}")
     made = f" set {', '.join(values)}" if values else ""
     return f"load data local infile 'memory' {into} {_FORMAT} ({', '.join(names)}){made}"
