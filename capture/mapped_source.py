@@ -233,6 +233,16 @@ class MappedReader:
         """Take a snapshot of now."""
         return self._reader.look()
 
+    def hold(self, tables: Sequence[TableSchema], chunk_rows: int) -> list[int]:
+        """Take one snapshot for those tables that no rule cuts."""
+        inside = [table.source_form for table in tables]
+        uncut = [place for place, table in enumerate(inside) if rule_of(self._cuts, table) is None]
+        return [uncut[place] for place in self._reader.hold([inside[place] for place in uncut], chunk_rows)]
+
+    def release(self) -> None:
+        """Give up the snapshot that is held."""
+        self._reader.release()
+
     def snapshot(self) -> Snapshot:
         """Return the snapshot of the read under way or just ended."""
         return self._reader.snapshot()

@@ -13,10 +13,11 @@ from typing import Any
 from capture import checkpoints, joining
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
-from capture.full_load.loader import Loader, Worker
+from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading, why_not
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
+from capture.full_load.worker import Worker
 from capture.publishing.allowance import Allowance
 from capture.publishing.large_records import open_large_records
 from capture.publishing.publisher import Feed, Producer, Publisher
@@ -89,11 +90,7 @@ class Session:
         name = around.source.capabilities.connector
         self._tables = Tables(settings, self.publisher, catalogue, around.topics, name, around.registry, around.seal)
         self._loader = Loader(
-            around.spawn,
-            self._horizon,
-            settings.capture,
-            monotonic=around.monotonic,
-            ids=self._tables.ids,
+            around.spawn, self._horizon, settings.capture, monotonic=around.monotonic, ids=self._tables.ids
         )
         self.loading = Loading(
             self.publisher,

@@ -70,6 +70,10 @@ class Chunk(NamedTuple):
     """The part of the table that the chunk is of; None: it is not cut into parts."""
 
 
+WHOLE = Chunk(0, None, None)
+"""The only chunk of a table that is not cut."""
+
+
 class Snapshot(Protocol):
     """What a chunk's read could see of the transactions in the log. Picklable."""
 
@@ -120,6 +124,19 @@ class SnapshotReader(Protocol):
 
     def look(self) -> Snapshot:
         """Take a snapshot of now, read nothing in it, and end it. Asked between two reads."""
+        ...
+
+    def hold(self, tables: Sequence[TableSchema], chunk_rows: int) -> list[int]:
+        """Take one snapshot for several tables; return the places of those that are read WHOLE in it, one by one: none
+        that may have more than `chunk_rows` rows. An empty list is an answer, too.
+
+        It is kept until `release`, or until something else is asked for. Waits for nobody's lock, since others may wait
+        for those of ours. Raises where some table is in the way; then each is asked for alone.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give up the snapshot that is held, if one is."""
         ...
 
     def snapshot(self) -> Snapshot:

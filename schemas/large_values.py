@@ -12,7 +12,7 @@ from binascii import b2a_base64
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
 import orjson
 
@@ -20,6 +20,9 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.types import Family
 from schemas.types.varints import long
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
 
 Buffer = bytes | bytearray | memoryview
 
@@ -33,6 +36,11 @@ _PREFIX = b"tailrace.large.."
 
 
 _FAMILIES = frozenset({Family.STRING, Family.TEXT, Family.BYTES, Family.JSON, Family.XML, Family.ENUM})
+
+
+def least_bytes(settings: Settings) -> int:
+    """Return from where on a single value is more than Kafka takes: then it is kept beside its row."""
+    return int(settings.kafka.get("message.max.bytes", 1_000_000))
 
 
 class LargeValue(NamedTuple):

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 
 from capture.cutting import Cutting
 from capture.full_load.cuts import by_turns
-from capture.source import Chunk, UnreachableError
+from capture.source import WHOLE, Chunk, UnreachableError
 from schemas.changes import CopiedForm, Row, UnreadRows
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import FiledMessage, LargeValue
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
-from schemas.table import TableSchema
+from schemas.table import TableName, TableSchema
 
 BATCH_BYTES_MAX = 1 << 20
 """A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few, and one
@@ -85,7 +85,9 @@ class ChunkReader(ABC, Generic[C, S]):
     def __init__(self) -> None:
         self._connection: C | None = None
         self._snapshot: S | None = None
-        """Of the read under way or just ended."""
+        """Of the read under way or just ended, or the one that is held."""
+        self._held: frozenset[TableName] = frozenset()
+        """The tables that it is held for."""
 
     # What an engine does
 
@@ -102,6 +104,9 @@ class ChunkReader(ABC, Generic[C, S]):
         self, connection: C, table: TableSchema, chunk_rows: int, segment: Segment | None
     ) -> list[tuple[str, ...]]:
         """Return the keys that cut a segment into chunks of so many rows, each the last of its chunk, in order."""
+
+    def _check_segments(self, connection: C, table: TableSchema, of: Sequence[Segment]) -> None:
+        """Raise SOURCE_SCHEMA if the table no longer has these, where `_bounds` does not find out."""
 
     @abstractmethod
     def _partitions(self, connection: C, table: TableSchema) -> list[Partition]:
@@ -124,10 +129,20 @@ class ChunkReader(ABC, Generic[C, S]):
     def _end(self, connection: C) -> None:
         """Give up the snapshot after all rows have been read."""
 
+    def _hold(self, _connection: C, _tables: Sequence[TableSchema], _chunk_rows: int) -> list[int]:
+        """Take one snapshot for several tables, and what else `_begin` needs of each; see `SnapshotReader.hold`.
+
+        Where none is taken for any, nothing is left begun.
+        """
+        return []
+
     # The frame
 
     def plan(self, table: TableSchema, chunk_rows: int, segments: Sequence[Segment] = ()) -> list[Chunk]:
         """Cut a table by its key; see `SnapshotReader.plan`. Walks the key's index once for each segment."""
+        self.release()
+        if segments:
+            self._check_segments(self._connected(), table, segments)
         cuts = []
         for segment in segments or (None,):
             uppers = self._bounds(self._connected(), table, chunk_rows, segment) if table.key else []
@@ -136,13 +151,17 @@ class ChunkReader(ABC, Generic[C, S]):
 
     def partitions(self, table: TableSchema) -> list[Partition]:
         """Return the partitions of a table; see `SnapshotReader.partitions`."""
+        self.release()
         return self._partitions(self._connected(), table)
 
     def read(
         self, table: TableSchema, chunk: Chunk, batch_rows: int, where: RowFilter | None = None
     ) -> Iterator[Sequence[Row]]:
         """Read a chunk; see `SnapshotReader.read`."""
-        self._snapshot = None
+        is_held = table.name in self._held and chunk == WHOLE
+        if not is_held:
+            self.release()
+            self._snapshot = None
         ended = False
         try:
             connection = self._connected()
@@ -151,7 +170,8 @@ class ChunkReader(ABC, Generic[C, S]):
                 yield from _batches(form, packets, batch_rows)
             except _UNREADABLE as error:
                 raise _unreadable(error, table) from error
-            self._end(connection)
+            if not is_held:
+                self._end(connection)
             ended = True
         except TailraceError as error:
             error.table = str(table.name)
@@ -163,7 +183,29 @@ class ChunkReader(ABC, Generic[C, S]):
 
     def look(self) -> S:
         """Take a snapshot of now; see `SnapshotReader.look`."""
+        self.release()
         return self._look(self._connected())
+
+    def hold(self, tables: Sequence[TableSchema], chunk_rows: int) -> list[int]:
+        """Take one snapshot for several tables; see `SnapshotReader.hold`."""
+        self.release()
+        try:
+            places = self._hold(self._connected(), tables, chunk_rows)
+        except TailraceError:
+            self.close()
+            raise
+        self._held = frozenset(tables[place].name for place in places)
+        return places
+
+    def release(self) -> None:
+        """Give up the snapshot that is held; see `SnapshotReader.release`."""
+        if self._held:
+            self._held = frozenset()
+            try:
+                self._end(self._connected())
+            except TailraceError:
+                # All that was read in it has come.
+                self.close()
 
     def snapshot(self) -> S:
         """Return the snapshot of the read under way or just ended."""
@@ -175,6 +217,7 @@ class ChunkReader(ABC, Generic[C, S]):
         """Close the connection. May be called twice; reading again connects again."""
         connection: Any = self._connection
         self._connection = None
+        self._held = frozenset()
         if connection is not None:
             connection.close()
 

@@ -1,24 +1,26 @@
 """Hands chunks to loader processes and collects what they read, in bounded memory.
 
-The service calls `pump` in its loop; it never waits. What comes back is kept per chunk until the log has been read up
+The service calls `pump` in its loop; it never waits. A loader gets one chunk at a time, or many small tables, whose
+chunks come one behind the other. What comes back is kept per chunk until the log has been read up
 to the chunk's high watermark. A chunk with a key goes out whole, in one Kafka transaction, so that a crash never leaves
 a half that would be repeated; if it is larger than the buffer, it goes out while it is still being read.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from capture.full_load.cuts import fit
+from capture.full_load.reading import GROUP_TABLES, GROUPS_PER_PROCESS, Reading, what_next
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import (
     Answer,
     Ended,
     Failed,
+    GroupRequest,
+    Held,
     Looked,
     LookRequest,
     Opened,
@@ -27,8 +29,9 @@ from capture.full_load.worker import (
     ReadRequest,
     Request,
     Rows,
+    Worker,
 )
-from capture.source import Chunk, Snapshot
+from capture.source import WHOLE, Chunk, Snapshot
 from runtime.logging import get_logger
 from schemas.codecs import SchemaIds
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -56,54 +59,17 @@ _OF_ONE_TABLE = frozenset({ErrorKind.CONFIGURATION, ErrorKind.PREREQUISITE})
 """What an operator mends for one table: the others are loaded meanwhile."""
 
 
-class Worker(Protocol):
-    """One loader process, as its service sees it."""
-
-    def send(self, request: Request) -> None:
-        """Hand over the next request; the last one has been answered. Raises OSError if the process is gone."""
-        ...
-
-    def receive(self) -> Answer | None:
-        """Return the next answer, or None if there is none yet. Raises EOFError if the process is gone."""
-        ...
-
-    def close(self) -> None:
-        """End the process."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Reading:
-    """One chunk on its way from a loader to the topic."""
-
-    load: TableLoad
-    chunk: Chunk
-    generation: int
-    snapshot: Snapshot | None = None
-    batches: deque[Rows] = field(default_factory=deque)
-    buffered_bytes: int = 0
-    ended: bool = False
-    begun: bool = False
-    """Some of its rows are in the open Kafka transaction."""
-    cancelled: bool = False
-
-    @property
-    def is_keyed(self) -> bool:
-        """Whether its rows have keys."""
-        return bool(self.load.table.key)
-
-
 @dataclass(slots=True, eq=False)
 class _Slot:
     worker: Worker | None = None
-    planning: TableLoad | None = None
-    reading: Reading | None = None
+    readings: list[Reading] = field(default_factory=list)
+    """What it was asked for, the one that is answered now first."""
     looking: bool = False
 
     @property
     def is_free(self) -> bool:
         """Whether no answer is to come."""
-        return self.planning is None and self.reading is None and not self.looking
+        return not self.readings and not self.looking
 
 
 class Loader:
@@ -129,6 +95,8 @@ class Loader:
         self._readings: list[Reading] = []
         self._head: Reading | None = None
         self._look_at, self._looked_count = 0.0, 0
+        self._alone: set[TableName] = set()
+        """Tables that were asked for with others in vain."""
         self.row_estimates: dict[TableName, int] = {}
         self.has_answered = False
         """Whether the last `pump` met an answer of some loader."""
@@ -152,7 +120,7 @@ class Loader:
     @property
     def stuck(self) -> TailraceError | None:
         """Why one of the tables that are left stands still, where all of them do."""
-        if not self._loads or self._readings or any(slot.planning is not None for slot in self._slots):
+        if not self._loads or self._readings or any(slot.readings for slot in self._slots):
             return None
         suspensions = [load.suspension for load in self._loads.values()]
         return suspensions[0] if all(suspensions) else None
@@ -182,26 +150,23 @@ class Loader:
     def remove(self, name: TableName) -> None:
         """Stop loading a table: it is complete, or gone."""
         if self._loads.pop(name, None) is not None:
+            self._alone.discard(name)
             self.cancel(name)
 
     def cancel(self, name: TableName) -> None:
         """Give up the chunks of a table that are in flight; they will be read again."""
-        for reading in self._readings:
-            if reading.load.name == name:
-                reading.cancelled = True
-                self._close(reading)
-        self._readings = [r for r in self._readings if not r.cancelled]
+        for reading in [*self._readings, *(reading for slot in self._slots for reading in slot.readings)]:
+            if reading.load.name == name and not reading.cancelled:
+                self._drop(reading)
         for slot in self._slots:
-            # The answer, when it comes, is for nobody.
-            if slot.planning is not None and slot.planning.name == name:
+            # A table may take long to be cut, and the answer is for nobody.
+            if slot.readings and slot.readings[0].chunk is None and all(r.cancelled for r in slot.readings):
                 self._retire(slot)
 
     def reject(self, reading: Reading) -> None:
         """Read a chunk again, since its snapshot is too old."""
         reading.load.not_before_s = self._monotonic() + RETRY_PAUSE_S
-        reading.cancelled = True
-        self._close(reading)
-        self._readings.remove(reading)
+        self._drop(reading)
 
     def pump(self, reached: int) -> list[TableLoad]:
         """Collect answers and hand out requests, without waiting. Return the loads that have just got their chunks.
@@ -224,26 +189,36 @@ class Loader:
         return planned
 
     def ready(self, reached: int) -> Iterator[Reading]:
-        """Yield the chunks whose rows may go out now: all those without a key, and one with a key at a time."""
-        for reading in self._readings:
-            if not reading.is_keyed and reading.snapshot is not None:
+        """Yield the chunks whose rows may go out now: all those without a key; then those with a key, each when the one
+        before is finished or rejected.
+        """
+        for reading in [r for r in self._readings if not r.is_keyed and r.snapshot is not None]:
+            if not reading.cancelled:
                 yield reading
-        if self._head is None:
-            full = self._buffered_bytes() >= BUFFER_BYTES_MAX
-            for reading in self._readings:
-                if (
-                    reading.is_keyed
-                    and reading.snapshot is not None
-                    and reading.snapshot.high <= reached
-                    and (reading.ended or full)
-                ):
-                    self._head = reading
-                    break
-        if self._head is not None:
-            yield self._head
+        while self._head is not None or self._next_head(reached):
+            head = self._head
+            assert head is not None
+            yield head
+            if self._head is head:
+                # More of it is to come.
+                return
+
+    def _next_head(self, reached: int) -> bool:
+        full = self._buffered_bytes() >= BUFFER_BYTES_MAX
+        for reading in self._readings:
+            if (
+                reading.is_keyed
+                and reading.snapshot is not None
+                and reading.snapshot.high <= reached
+                and (reading.ended or full)
+            ):
+                self._head = reading
+                return True
+        return False
 
     def finished(self, reading: Reading) -> None:
         """The last row of a chunk is in the open Kafka transaction."""
+        assert reading.chunk is not None
         self._close(reading)
         self._readings.remove(reading)
         reading.load.done.add(reading.chunk.number)
@@ -266,7 +241,7 @@ class Loader:
 
     def _receive(self, slot: _Slot, planned: list[TableLoad]) -> None:
         while slot.worker is not None and not slot.is_free:
-            reading = slot.reading
+            reading = slot.readings[0] if slot.readings else None
             if reading is not None and reading.snapshot is not None and not reading.cancelled:
                 held = reading.buffered_bytes if reading is self._head else self._buffered_bytes()
                 if held >= BUFFER_BYTES_MAX:
@@ -277,19 +252,30 @@ class Loader:
             self.has_answered = True
             if isinstance(answer, Failed):
                 self._failed(slot, answer)
+            elif isinstance(answer, Held):
+                self._held(slot, answer, planned)
             elif isinstance(answer, Planned):
-                self._planned(slot, answer, planned)
+                slot.readings.clear()
+                if reading is not None and not reading.cancelled:
+                    self._cut(reading.load, answer.chunks, planned)
             elif isinstance(answer, Looked):
                 slot.looking = False
                 self.on_looked(answer.snapshot)
             elif reading is not None:
                 self._read(slot, reading, answer)
 
-    def _planned(self, slot: _Slot, answer: Planned, planned: list[TableLoad]) -> None:
-        load, slot.planning = slot.planning, None
-        if load is None:
-            return
-        load.chunks = list(answer.chunks)
+    def _held(self, slot: _Slot, answer: Held, planned: list[TableLoad]) -> None:
+        group, slot.readings = slot.readings, []
+        for place in answer.places:
+            reading = group[place]
+            slot.readings.append(reading)
+            if not reading.cancelled:
+                reading.chunk = WHOLE
+                self._cut(reading.load, [WHOLE], planned)
+        self._give_back([reading for reading in group if reading not in slot.readings])
+
+    def _cut(self, load: TableLoad, chunks: Sequence[Chunk], planned: list[TableLoad]) -> None:
+        load.chunks = list(chunks)
         load.state = LoadState.LOADING
         try:
             fit(load)
@@ -304,7 +290,7 @@ class Loader:
 
     def _read(self, slot: _Slot, reading: Reading, answer: Answer) -> None:
         if isinstance(answer, Ended):
-            slot.reading = None
+            del slot.readings[0]
             reading.ended = True
         elif reading.cancelled:
             return
@@ -316,28 +302,48 @@ class Loader:
             reading.buffered_bytes += answer.size_bytes
 
     def _failed(self, slot: _Slot, answer: Failed) -> None:
-        reading, load = slot.reading, slot.planning
-        slot.reading = slot.planning = None
         if slot.looking:
             slot.looking = False
             log.warning("no snapshot while all loads stand still; tried again", reason=answer.message)
-        if reading is not None:
-            if reading.cancelled:
-                return
-            load = reading.load
-            self._give_up(reading)
-        if load is not None:
-            error = TailraceError(answer.kind, answer.message, remedy=answer.remedy, table=str(load.name))
-            self._again(load, error, is_of_all=answer.is_of_all)
+        failed, slot.readings = slot.readings, []
+        self._give_up(failed, TailraceError(answer.kind, answer.message, remedy=answer.remedy), answer.is_of_all)
 
     def _died(self, slot: _Slot) -> None:
-        reading, load = slot.reading, slot.planning
+        failed = slot.readings
         self._retire(slot)
-        if reading is not None and not reading.cancelled:
-            load = reading.load
-            self._give_up(reading)
-        if load is not None:
-            self._again(load, TailraceError(ErrorKind.SOURCE_CONNECTION, "a loader process died", table=str(load.name)))
+        self._give_up(failed, TailraceError(ErrorKind.SOURCE_CONNECTION, "a loader process died"), is_of_all=True)
+
+    def _give_up(self, failed: list[Reading], error: TailraceError, is_of_all: bool) -> None:
+        """Read chunks again, for what the first of them, or a group, has met."""
+        failed = [reading for reading in failed if not reading.cancelled]
+        if not failed:
+            return
+        first = failed[0]
+        if first.begun:
+            # Rows of it are out: only an abort takes them back (or, without a key, a truncate at the next start).
+            raise TailraceError(
+                ErrorKind.SOURCE_CONNECTION,
+                "a loader failed in the middle of a chunk that was being published",
+                table=str(first.load.name),
+            )
+        if first.is_grouped and not is_of_all:
+            # The one to blame shows when each comes alone.
+            log.info("reads tables one by one", tables=len(failed), reason=str(error))
+            self._give_back(failed)
+            return
+        for reading in failed:
+            self._drop(reading)
+        error.table = str(first.load.name)
+        self._again(first.load, error, is_of_all=is_of_all)
+        for other in failed[1:]:
+            other.load.not_before_s = first.load.not_before_s
+
+    def _give_back(self, readings: Iterable[Reading]) -> None:
+        """Ask for each alone next time."""
+        for reading in readings:
+            if not reading.cancelled:
+                self._alone.add(reading.load.name)
+                self._drop(reading)
 
     def _again(self, load: TableLoad, error: TailraceError, *, is_of_all: bool = False) -> None:
         suspends = self._settings.table_errors is TableErrorPolicy.SUSPEND
@@ -357,41 +363,40 @@ class Loader:
             self.on_stale(load)
         log.warning("chunk will be read again", table=str(load.name), attempts=load.attempts, reason=str(error))
 
-    def _give_up(self, reading: Reading) -> None:
-        reading.cancelled = True
-        begun = reading.begun
-        self._close(reading)
-        self._readings.remove(reading)
-        if begun:
-            # Rows of it are out: only an abort takes them back (or, without a key, a truncate at the next start).
-            raise TailraceError(
-                ErrorKind.SOURCE_CONNECTION,
-                "a loader failed in the middle of a chunk that was being published",
-                table=str(reading.load.name),
-            )
-
     # Requests.
 
     def _assign(self, slot: _Slot, reached: int) -> None:
+        """Ask for what comes first: many small tables, one that is to be cut, or a chunk."""
+        group = list(self._group(reached))
+        if not group:
+            return
+        first = group[0]
+        if first.chunk is not None:
+            request: Request = ReadRequest(first.load.table, first.chunk, self._ids(first.load.name))
+        elif first.is_grouped:
+            tables = tuple(reading.load.table for reading in group)
+            ids = tuple(self._ids(table.name) for table in tables)
+            request = GroupRequest(tables, ids, self._settings.chunk_rows)
+        else:
+            request = PlanRequest(first.load.table, self._rows_per_chunk(first.load))
+        slot.readings = group
+        if not isinstance(request, PlanRequest):
+            for reading in group:
+                self._readings.append(reading)
+                self._horizon.dispatched(reading, reading.load.name)
+        self._send(slot, request)
+
+    def _group(self, reached: int) -> Iterator[Reading]:
         now = self._monotonic()
-        for load in self._loads.values():
-            if load.not_before_s > now or load.not_before_commit > reached:
-                continue
-            if load.state is LoadState.PLANNED:
-                if all(other.planning is not load for other in self._slots):
-                    slot.planning = load
-                    self._send(slot, PlanRequest(load.table, self._rows_per_chunk(load)))
-                    return
-                continue
-            busy = {r.chunk.number for r in self._readings if r.load is load}
-            for chunk in load.chunks:
-                if chunk.number not in load.done and chunk.number not in busy:
-                    reading = Reading(load, chunk, load.generation)
-                    slot.reading = reading
-                    self._readings.append(reading)
-                    self._horizon.dispatched(reading, load.name)
-                    self._send(slot, ReadRequest(load.table, chunk, self._ids(load.name)))
-                    return
+        asked = [reading for slot in self._slots for reading in slot.readings if not reading.cancelled]
+        return what_next(
+            (x for x in self._loads.values() if x.not_before_s <= now and x.not_before_commit <= reached),
+            {reading.load.name for reading in asked if reading.chunk is None},
+            {(r.load.name, r.chunk.number) for r in self._readings if r.chunk is not None},
+            tables_max=min(GROUP_TABLES, len(self._loads) // (GROUPS_PER_PROCESS * len(self._slots))),
+            rows_max=self._settings.chunk_rows,
+            rows_of=lambda load: None if load.name in self._alone else self.row_estimates.get(load.name),
+        )
 
     def _look(self) -> None:
         """Ask for a snapshot, now and then, if more has been published of tables that are not being read."""
@@ -412,6 +417,13 @@ class Loader:
         except OSError:
             self._died(slot)
 
+    def _drop(self, reading: Reading) -> None:
+        """Have nothing of a chunk: what still comes is for nobody."""
+        reading.cancelled = True
+        self._close(reading)
+        if reading in self._readings:
+            self._readings.remove(reading)
+
     def _close(self, reading: Reading) -> None:
         self._horizon.closed(reading)
         reading.batches.clear()
@@ -426,8 +438,7 @@ class Loader:
     def _retire(slot: _Slot) -> None:
         if slot.worker is not None:
             slot.worker.close()
-        slot.worker = slot.planning = slot.reading = None
-        slot.looking = False
+        slot.worker, slot.readings, slot.looking = None, [], False
 
 
 def _ignore(_: object) -> None:

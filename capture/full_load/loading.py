@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from capture import checkpoints
 from capture.full_load.held_back import HeldBack
-from capture.full_load.loader import Loader, Reading
+from capture.full_load.loader import Loader
+from capture.full_load.reading import Reading
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon, LoadWindow
 from capture.publishing.publisher import Feed, Publisher
@@ -275,10 +276,10 @@ class Loading:
                 self._complete(load)
         closed = False
         left = Left(min(rows_max, STEP_ROWS_MAX), STEP_BYTES_MAX)
-        for reading in list(self._loader.ready(reached)):
+        for reading in self._loader.ready(reached):
+            closed |= self._publish(reading, reached, left)
             if left.is_used_up:
                 break
-            closed |= self._publish(reading, reached, left)
         if closed:
             # It looks at all tables that are left: of thousands not after each.
             self._closed_count += 1

@@ -16,7 +16,7 @@ END_TIMEOUT_S = 2.0
 
 
 class ProcessWorker:
-    """One loader process. A `loader.Worker`."""
+    """One loader process. A `worker.Worker`."""
 
     def __init__(self, settings: Settings, connector: str) -> None:
         # Spawn, not fork: a forked child would share sockets and threads of librdkafka and libpq with the service.

@@ -181,6 +181,9 @@ class Horizon:
 
     def looked(self, snapshot: Snapshot) -> None:
         """A snapshot is known, of a chunk or none."""
+        if self._settlers and self._settlers[-1][0] == self._dispatched_count:
+            # One is enough for the same chunks, of which there may be many.
+            self._settlers.pop()
         self._settlers.append((self._dispatched_count, snapshot))
         del self._settlers[:-SETTLERS_MAX]
 

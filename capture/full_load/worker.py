@@ -1,7 +1,8 @@
 """A loader process: reads chunks of tables and encodes their rows, so that the service need not.
 
 One request at a time comes through a pipe; answers go back through it, and the pipe's own capacity is the bound on what
-is in flight. The process never outlives the service: a watchdog thread ends it when its parent dies, whatever it
+is in flight. A request may be for many small tables: what each costs is then neither a turn of the service nor a
+snapshot of its own. The process never outlives the service: a watchdog thread ends it when its parent dies, whatever it
 waits for.
 """
 
@@ -10,22 +11,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from functools import partial
 from multiprocessing import connection as channels
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
-from capture.publishing.large_records import least_bytes
-from capture.source import Chunk, Snapshot, SnapshotReader, UnreachableError
+from capture.source import WHOLE, Chunk, Snapshot, SnapshotReader, UnreachableError
 from capture.sources import open_snapshot_reader
 from runtime import garbage, logging
 from runtime.spool import Spool
 from schemas.changes import UnreadRows
-from schemas.codecs import Encoder, SchemaIds, compile_encoder
+from schemas.codecs import Encoder, SchemaIds, compile_encoder, forget_encoders
 from schemas.errors import ErrorKind, TailraceError
-from schemas.large_values import LargeValue
+from schemas.large_values import LargeValue, least_bytes
 from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -42,6 +43,16 @@ class PlanRequest(NamedTuple):
 
     table: TableSchema
     chunk_rows: int
+
+
+class GroupRequest(NamedTuple):
+    """Read whole those of several tables that one snapshot serves."""
+
+    tables: tuple[TableSchema, ...]
+    ids: tuple[SchemaIds | None, ...]
+    """Of the Avro schemas of each."""
+    chunk_rows: int
+    """Those that may have more rows are left out."""
 
 
 class ReadRequest(NamedTuple):
@@ -61,6 +72,12 @@ class Looked(NamedTuple):
     """What such a snapshot sees."""
 
     snapshot: Snapshot
+
+
+class Held(NamedTuple):
+    """Which tables of a group come, in this order. The others are to be asked for alone."""
+
+    places: list[int]
 
 
 class Planned(NamedTuple):
@@ -118,7 +135,7 @@ class Ended(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The request failed; the process is ready for another."""
+    """The request failed, with all that is left of it; the process is ready for another."""
 
     kind: ErrorKind
     message: str
@@ -133,8 +150,24 @@ class Taken(NamedTuple):
     """
 
 
-Request = PlanRequest | ReadRequest | LookRequest
-Answer = Planned | Looked | Opened | Rows | Ended | Failed
+Request = PlanRequest | GroupRequest | ReadRequest | LookRequest
+Answer = Held | Planned | Looked | Opened | Rows | Ended | Failed
+
+
+class Worker(Protocol):
+    """One loader process, as its service sees it."""
+
+    def send(self, request: Request) -> None:
+        """Hand over the next request; the last one has been answered. Raises OSError if the process is gone."""
+        ...
+
+    def receive(self) -> Answer | None:
+        """Return the next answer, or None if there is none yet. Raises EOFError if the process is gone."""
+        ...
+
+    def close(self) -> None:
+        """End the process."""
+        ...
 
 
 def main(channel: Connection, settings: Settings, connector: str) -> None:
@@ -143,37 +176,80 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    garbage.spare()
     logging.configure()
     logging.bind(replication=settings.name, role="loader")
-    reader: SnapshotReader | None = None
+    loader = _Loader(channel, settings, connector)
+    loader.warm_up()
+    garbage.spare()
     try:
         while True:
-            request: Request | Taken = channel.recv()
-            if isinstance(request, Taken):
-                # Of the last file of the chunk before.
-                continue
-            try:
-                if reader is None:
-                    reader = open_snapshot_reader(settings)
-                if isinstance(request, PlanRequest):
-                    channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
-                elif isinstance(request, LookRequest):
-                    channel.send(Looked(reader.look()))
-                else:
-                    _read(channel, reader, request, _encoder(request, settings, connector), _keeping(request, settings))
-            except TailraceError as error:
-                if reader is not None:
-                    reader.close()
-                reader = None
-                of_all = isinstance(error, UnreachableError)
-                channel.send(Failed(error.kind, error.message, error.remedy, of_all))
+            loader.serve(channel.recv())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The service is gone or has given this process up.
         return
     finally:
+        loader.close()
+
+
+class _Loader:
+    """What answers requests, by a reader that is made anew after each failure."""
+
+    def __init__(self, channel: Connection, settings: Settings, connector: str) -> None:
+        self._channel = channel
+        self._settings = settings
+        self._connector = connector
+        self._reader: SnapshotReader | None = None
+
+    def warm_up(self) -> None:
+        """Import the engine before anything is asked for. What is wrong with it is said then."""
+        with suppress(TailraceError):
+            self._opened()
+
+    def serve(self, request: Request | Taken) -> None:
+        """Answer a request. (Taken: of the last file of the chunk before.)"""
+        if isinstance(request, Taken):
+            return
+        try:
+            reader = self._opened()
+            if isinstance(request, GroupRequest):
+                self._load(request, reader)
+            elif isinstance(request, PlanRequest):
+                self._channel.send(Planned(reader.plan(request.table, request.chunk_rows)))
+            elif isinstance(request, LookRequest):
+                self._channel.send(Looked(reader.look()))
+            else:
+                self._read(request, reader)
+        except TailraceError as error:
+            self.close()
+            is_of_all = isinstance(error, UnreachableError)
+            self._channel.send(Failed(error.kind, error.message, error.remedy, is_of_all))
+
+    def close(self) -> None:
+        """Give the connection up. Asking again makes another."""
+        reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+
+    def _load(self, group: GroupRequest, reader: SnapshotReader) -> None:
+        held = reader.hold(group.tables, group.chunk_rows)
+        self._channel.send(Held(held))
+        for place in held:
+            if self._read(ReadRequest(group.tables[place], WHOLE, group.ids[place]), reader):
+                # The last file is taken: others of the group may have some.
+                self._channel.recv()
+        reader.release()
+        # None of these tables comes again: of thousands they would stay.
+        forget_encoders()
+        garbage.collect_young()
+
+    def _read(self, request: ReadRequest, reader: SnapshotReader) -> bool:
+        encoder = _encoder(request, self._settings, self._connector)
+        return _read(self._channel, reader, request, encoder, _keeping(request, self._settings))
+
+    def _opened(self) -> SnapshotReader:
+        if self._reader is None:
+            self._reader = open_snapshot_reader(self._settings)
+        return self._reader
 
 
 class _Keeping(NamedTuple):
@@ -185,7 +261,8 @@ class _Keeping(NamedTuple):
 
 def _read(
     channel: Connection, reader: SnapshotReader, request: ReadRequest, encoder: Encoder, keeping: _Keeping | None
-) -> None:
+) -> bool:
+    """Read a chunk; return whether a file was sent that is still to be taken."""
     opened = has_sent_file = False
     keyed = bool(request.table.key)
     for rows in reader.read(request.table, request.chunk, BATCH_ROWS):
@@ -217,6 +294,7 @@ def _read(
     if not opened:
         channel.send(Opened(reader.snapshot()))
     channel.send(Ended())
+    return has_sent_file
 
 
 def _keeping(request: ReadRequest, settings: Settings) -> _Keeping | None:

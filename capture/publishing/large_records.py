@@ -15,7 +15,7 @@ from runtime.kafka.producer import Headers
 from schemas.changes import RowChanges
 from schemas.codecs import Encoder, Pair, compile_decoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.large_values import LargeValue, WholeRecord
+from schemas.large_values import LargeValue, WholeRecord, least_bytes
 from schemas.parts import HEADER, PART_BYTES_MAX, Slicing, reduced
 from schemas.settings import Settings
 from schemas.topic_settings import Cleanup
@@ -116,11 +116,6 @@ class LargeRecords:
         # of its partitions.
         where = slicing.behind(self._end())
         self._producer.produce(topic, key, small, partition, [(HEADER, where.to_header())])
-
-
-def least_bytes(settings: Settings) -> int:
-    """Return from where on a single value is more than Kafka takes: then it is kept beside its row."""
-    return int(settings.kafka.get("message.max.bytes", 1_000_000))
 
 
 def open_large_records(settings: Settings, producer: RecordProducer, topics: TopicAdmin) -> LargeRecords:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.codecs.codec import Block, Decoded, Decoder, Encoder, Facts, Pair, SchemaIds
-from schemas.codecs.compile import compile_decoder, compile_encoder
+from schemas.codecs.compile import compile_decoder, compile_encoder, forget_encoders
 from schemas.format import Format
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "SchemaIds",
     "compile_decoder",
     "compile_encoder",
+    "forget_encoders",
 ]

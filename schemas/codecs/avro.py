@@ -7,6 +7,7 @@ and come from a table, the rest changes every 8,192 records.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
@@ -90,7 +91,7 @@ def _encoder_functions(
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
-        "source_text": text,
+        "source_text": sys.intern(text),
         "logged_by_twin": lambda form, module=None: row_twin.logged(table, form, _texts(extra), made["rare"], module),
         "copied_by_twin": lambda form, module=None: row_twin.copied(table, form, _texts(extra), made["rows"], module),
         "logged_by_python": lambda form: compile_logged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
@@ -80,7 +81,7 @@ def _decoder_functions(table: TableSchema) -> Functions:
 
     facts_by = partial(facts_reader, read_facts, lambda b: _places(b, parse(b)[3]), _sequence, False)
     return {
-        "source_text": text,
+        "source_text": sys.intern(text),
         "decode": guarded(table, "a value", lambda b: parse(b)[:3]),
         "decode_many": guarded_many(table, rows_by_twin()),
         "rows_by_python": made["decode_many"],

@@ -43,6 +43,11 @@ def compile_encoder(
     return encoder
 
 
+def forget_encoders() -> None:
+    """Remember none of those that were compiled. Whoever has one keeps it."""
+    _encoders.clear()
+
+
 def compile_decoder(table: TableSchema, format: Format) -> Decoder:  # noqa: A002 - as above
     """Return the decoder of a table version. Compiled once per process, then remembered."""
     key = (table.fingerprint, table.version, format)

@@ -7,6 +7,7 @@ and then `RareCases` has the change: deletes and key changes, columns that are U
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from types import CodeType
@@ -54,7 +55,8 @@ def compile_functions(text: str, title: str, extra: dict[str, Any]) -> dict[str,
     """
     namespace = {**NAMES, **extra}
     line = 0
-    for part in _TOP_LEVEL.split(text):
+    for part in map(sys.intern, _TOP_LEVEL.split(text)):
+        # (Interned: tables of equal columns share the text of what is never called.)
         name = _name_of(part)
         # Each at its own line, for tracebacks.
         namespace[name] = _late(name, partial(_code_of, part, line, title), namespace)

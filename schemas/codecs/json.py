@@ -6,6 +6,7 @@ and the run's source block.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -85,7 +86,7 @@ def _encoder_functions(
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
     made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
     return made | {
-        "source_text": text,
+        "source_text": sys.intern(text),
         "logged_by_twin": lambda form, module=None: row_twin.logged(
             table, form, _texts(extra, columns), made["rare"], module
         ),

@@ -6,6 +6,7 @@ end, so that nothing is read that was cut.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -96,7 +97,7 @@ def _decoder_functions(table: TableSchema, format_: Format) -> Functions:
 
     facts_by = partial(facts_reader, lambda b: _facts(whole(b)), _places, _sequence, True)
     return {
-        "source_text": text,
+        "source_text": sys.intern(text),
         "decode": guarded(table, "a value", lambda b: arranged(whole(b))),
         "decode_many": guarded_many(table, rows_by_twin()),
         "rows_by_python": made["decode_many"],

@@ -215,6 +215,12 @@ class LedgerReader:
     def look(self) -> LedgerSnapshot:
         return LedgerSnapshot(sum(1 for _ in _lines(self._path)))
 
+    def hold(self, tables: Sequence[TableSchema], chunk_rows: int) -> list[int]:
+        return []
+
+    def release(self) -> None:
+        return
+
     def snapshot(self) -> LedgerSnapshot:
         return self._snapshot
 

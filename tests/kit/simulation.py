@@ -14,20 +14,9 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from capture.full_load.worker import (
-    Answer,
-    Ended,
-    Failed,
-    Looked,
-    LookRequest,
-    Opened,
-    Planned,
-    PlanRequest,
-    ReadRequest,
-    Request,
-    Rows,
-)
-from capture.source import Capabilities, Chunk
+from capture.full_load import worker
+from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
+from capture.source import WHOLE, Capabilities, Chunk
 from runtime.kafka.admin import TopicSpec
 from runtime.kafka.errors import ExpiredError
 from runtime.kafka.producer import Headers
@@ -359,7 +348,7 @@ class SimSource:
         return self.tables()
 
     def row_estimates(self, tables: Sequence[TableSchema]) -> dict[TableName, int]:
-        return {}
+        return {table.name: 10 for table in tables if self.database.random.random() < 0.7}
 
     def prepare(self, tables: Sequence[TableSchema]) -> Position:
         if self.database.slot_from is None:
@@ -466,19 +455,19 @@ class SimWorker:
     def _serve(self, request: Request) -> Iterator[Answer]:
         random = self.database.random
         if isinstance(request, PlanRequest):
-            cuts = [(str(n),) for n in sorted(random.sample(range(KEYS), random.randint(0, 4)))]
-            if not request.table.key:
-                cuts = []
-            bounds = [None, *cuts, None]
-            rule = rule_of(self.rules, request.table)
-            segments = cut(rule, request.table, self.database.partitions) if rule is not None else [None]
-            pieces = [(*pair, segment) for segment in segments for pair in pairwise(bounds)]
-            random.shuffle(pieces)
-            yield Planned([Chunk(n, *piece) for n, piece in enumerate(pieces)])
+            return (yield Planned(self._plan(request.table)))
+        if isinstance(request, worker.GroupRequest):
+            uncut = [place for place, table in enumerate(request.tables) if rule_of(self.rules, table) is None]
+            held = random.sample(uncut, random.randint(0, len(uncut)))
+            yield worker.Held(held)
+            for place in held:
+                answers = [*self._serve(ReadRequest(request.tables[place], WHOLE))]
+                yield from answers
+                if isinstance(answers[-1], Failed):
+                    break
             return
-        if isinstance(request, LookRequest):
-            yield Looked(self.database.snapshot())
-            return
+        if isinstance(request, worker.LookRequest):
+            return (yield worker.Looked(self.database.snapshot()))
         assert isinstance(request, ReadRequest)
         if random.random() < self.chaos.rate:
             yield Failed(ErrorKind.SOURCE_CONNECTION, "scripted", None)
@@ -514,6 +503,18 @@ class SimWorker:
             keys: Any = [encoder.key(row) for row in part] if request.table.key else None
             yield Rows.of(keys, [encoder.body(row) for row in part])
         yield Ended()
+
+    def _plan(self, table: TableSchema) -> list[Chunk]:
+        random = self.database.random
+        cuts = [(str(n),) for n in sorted(random.sample(range(KEYS), random.randint(0, 4)))]
+        if not table.key:
+            cuts = []
+        bounds = [None, *cuts, None]
+        rule = rule_of(self.rules, table)
+        segments = cut(rule, table, self.database.partitions) if rule is not None else [None]
+        pieces = [(*pair, segment) for segment in segments for pair in pairwise(bounds)]
+        random.shuffle(pieces)
+        return [Chunk(n, *piece) for n, piece in enumerate(pieces)]
 
     def _is_of(self, row: Row, segment: Segment) -> bool:
         if segment.partition:

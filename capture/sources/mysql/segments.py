@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from capture.sources.mysql import queries
 from capture.sources.mysql.catalog import quoted
@@ -36,17 +36,22 @@ def partitions(connection: Connection, table: TableSchema) -> list[Partition]:
     return found
 
 
-def relation(connection: Connection, table: TableSchema, segment: Segment | None) -> str:
-    """Return what a segment is read from. Raises SOURCE_SCHEMA if its partition is gone, or takes other rows.
+def check(connection: Connection, table: TableSchema, segments: Iterable[Segment | None]) -> None:
+    """Raise SOURCE_SCHEMA if the partition of some segment is gone, or takes other rows.
 
-    Within a transaction that has touched the table: its partitions stay what they are.
+    Within a transaction that has touched the table its partitions stay what they are from then on.
     """
+    wanted = {s.partition: s.identity for s in segments if s is not None and s.partition}
+    present = {p.name: p.identity for p in partitions(connection, table)} if wanted else {}
+    for name, identity in wanted.items():
+        if present.get(name) != identity:
+            raise TailraceError(ErrorKind.SOURCE_SCHEMA, f"the partition {name} no longer holds the rows that it did")
+
+
+def relation(table: TableSchema, segment: Segment | None) -> str:
+    """Return what a segment is read from."""
     if segment is None or not segment.partition:
         return quoted(table.name)
-    if not any((p.name, p.identity) == (segment.partition, segment.identity) for p in partitions(connection, table)):
-        raise TailraceError(
-            ErrorKind.SOURCE_SCHEMA, f"the partition {segment.partition} no longer holds the rows that it did"
-        )
     return f"{quoted(table.name)} partition ({identifier(segment.partition)})"
 
 

@@ -9,7 +9,7 @@ up the server's commits for an instant at most. What else it may see, the log br
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from capture.full_load.chunk_reader import ChunkReader
@@ -157,10 +157,13 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     def _partitions(self, connection: Connection, table: TableSchema) -> list[Partition]:
         return segments.partitions(connection, table)
 
+    def _check_segments(self, connection: Connection, table: TableSchema, of: Sequence[Segment]) -> None:
+        segments.check(connection, table, of)
+
     def _bounds(
         self, connection: Connection, table: TableSchema, chunk_rows: int, segment: Segment | None
     ) -> list[tuple[str, ...]]:
-        source = segments.relation(connection, table, segment)
+        source = segments.relation(table, segment)
         keys = [table.columns[i] for i in table.key]
         order = ", ".join(_sorted_by(column) for column in keys)
         shown = ", ".join(_bound_of(column) for column in keys)
@@ -183,7 +186,8 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         self._check_columns(table)
         columns = ", ".join(selected(c.native, c.name) for c in table.columns)
         said = condition(where, self._settings.zero_dates) if where is not None else ""
-        source = segments.relation(connection, table, chunk.segment)
+        segments.check(connection, table, [chunk.segment])
+        source = segments.relation(table, chunk.segment)
         query = f"select {columns} from {source}{_where(table, chunk.segment, chunk.lower, chunk.upper, said)}"
         readers = [reader(c.native, self._settings.zero_dates) for c in table.columns]
         return CellForm(table, readers), connection.packets(query)

@@ -79,6 +79,18 @@ class ColumnType(NamedTuple):
     """The schema of the type, where its operators are."""
 
 
+class ReadFacts(NamedTuple):
+    """What the reading of a relation's rows needs to know."""
+
+    oid: int
+    kind: str
+    """`relkind`, as in `RelationFacts`."""
+    types: dict[str, ColumnType]
+    """By column."""
+    natives: dict[str, str]
+    """Their names, with modifiers."""
+
+
 class Catalog:
     """Reads the catalogue over a connection that `connection` returns, and keeps the types it has met."""
 
@@ -179,6 +191,20 @@ class Catalog:
         """Return the types of a relation's columns."""
         rows = self._fetch("reading columns", queries.COLUMN_TYPES, {"oid": oid})
         return {name: ColumnType(type_oid, typmod, schema) for name, type_oid, typmod, schema in rows}
+
+    def read_facts(self, names: Sequence[TableName]) -> dict[TableName, ReadFacts]:
+        """Return what reading the rows of these tables needs, and meet their types; without those that are gone."""
+        wanted = {"schemas": [n.schema for n in names], "tables": [n.table for n in names]}
+        found: dict[TableName, ReadFacts] = {}
+        for schema, table, oid, kind, name, *kind_of, native in self._fetch(
+            "reading columns", queries.READ_TABLES, wanted
+        ):
+            facts = found.setdefault(TableName(schema, table), ReadFacts(oid, kind, {}, {}))
+            if name is not None:
+                facts.types[name] = ColumnType(*kind_of)
+                facts.natives[name] = native
+        self.load_types({t.oid for facts in found.values() for t in facts.types.values()})
+        return found
 
     def load_types(self, oids: Iterable[int]) -> None:
         """Make sure that `types` knows these types and all that they are made of."""

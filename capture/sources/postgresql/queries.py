@@ -125,6 +125,16 @@ DROPPED_COLUMNS = """
 select a.attnum::int4 from pg_attribute a where a.attrelid = %(oid)s::oid and a.attnum > 0 and a.attisdropped
 """
 
+READ_TABLES = """
+select n.nspname::text, c.relname::text, c.oid::int8, c.relkind::text,
+       a.attname::text, a.atttypid::int8, a.atttypmod, tn.nspname::text, format_type(a.atttypid, a.atttypmod)
+  from unnest(%(schemas)s::text[], %(tables)s::text[]) as wanted(namespace, relation)
+  join pg_namespace n on n.nspname = wanted.namespace
+  join pg_class c on c.relnamespace = n.oid and c.relname = wanted.relation and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  left join (pg_attribute a join pg_type t on t.oid = a.atttypid join pg_namespace tn on tn.oid = t.typnamespace)
+    on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+"""
+
 COLUMN_TYPES = """
 select a.attname::text, a.atttypid::int8, a.atttypmod, n.nspname::text
   from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_namespace n on n.oid = t.typnamespace

@@ -6,7 +6,7 @@ rows show is what the snapshot shows. Columns of family TEXT are cast to text, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -14,7 +14,7 @@ import psycopg
 from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
 from capture.sources.postgresql import segments
-from capture.sources.postgresql.catalog import Catalog, ColumnType, RelationFacts
+from capture.sources.postgresql.catalog import Catalog, ReadFacts
 from capture.sources.postgresql.connection import (
     SESSION_IN_TRANSACTION,
     classified,
@@ -30,7 +30,7 @@ from runtime.clock import monotonic
 from runtime.lifecycle import pause
 from runtime.logging import get_logger
 from runtime.spool import SpooledMessage
-from schemas.changes import CopiedForm, Transaction
+from schemas.changes import Transaction
 from schemas.endpoints import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
@@ -45,9 +45,15 @@ SAID_AFTER_S = 1.0
 ROW_BYTES_MIN = 28
 """What a row takes in a page without its values: 24 bytes of header, aligned, and its pointer."""
 
+LOCK_TIMEOUT_MS = 100
+"""How long the sizes of several tables may wait for somebody's lock before each is asked for alone."""
+
 _SMALL = """
-select pg_relation_size(c.oid) <= %s from pg_class c join pg_am a on a.oid = c.relam
-where c.oid = to_regclass(%s) and c.relkind = 'r' and a.amname = 'heap'
+select wanted.place::int8 - 1
+  from unnest(%s::text[]) with ordinality as wanted(name, place)
+  join pg_class c on c.oid = to_regclass(wanted.name) join pg_am a on a.oid = c.relam
+ where c.relkind = 'r' and a.amname = 'heap' and pg_relation_size(c.oid) <= %s and has_table_privilege(c.oid, 'select')
+ order by wanted.place
 """
 
 _SNAPSHOT = """
@@ -86,9 +92,14 @@ class PostgresqlSnapshot:
         return self.xmax + ((xid - self.xmax + 0x80000000) & 0xFFFFFFFF) - 0x80000000
 
 
-def read_snapshot(connection: psycopg.Connection[tuple[object, ...]]) -> PostgresqlSnapshot:
-    """Ask for the snapshot; within a repeatable read transaction it is that of all its statements."""
-    text, lsn, is_standby = connection.execute(_SNAPSHOT).fetchall()[0]
+def read_snapshot(connection: psycopg.Connection[tuple[object, ...]], *before: str) -> PostgresqlSnapshot:
+    """Ask for the snapshot, after other statements in one go; within a repeatable read transaction it is that of all
+    its statements.
+    """
+    cursor = connection.execute(";".join([*before, _SNAPSHOT]).encode())
+    while cursor.nextset():
+        pass
+    text, lsn, is_standby = cursor.fetchall()[0]
     return parse_snapshot(str(text), str(lsn), is_exact=not is_standby)
 
 
@@ -139,6 +150,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         self._filing = Filing(directory)
         self._settings = settings
         self._catalog = Catalog(self._connected)
+        self._held_facts: dict[TableName, ReadFacts] = {}
 
     def _connect(self) -> Connection:
         return connect(self._settings)
@@ -152,10 +164,9 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
     def _bounds(
         self, connection: Connection, table: TableSchema, chunk_rows: int, segment: Segment | None
     ) -> list[tuple[str, ...]]:
-        if segment is None and self._is_small(connection, table, chunk_rows):
+        if segment is None and self._small(connection, [table], chunk_rows):
             return []
-        facts = self._facts(table)
-        types = self._catalog.column_types(facts.oid)
+        facts = self._facts([table])[table.name]
         names = [identifier(name) for name in table.key_names]
         number = identifier(_number_name(table))
         query = (
@@ -166,32 +177,42 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         )
         with classified("planning the chunks of a table", table=str(table.name)), connection.transaction():
             connection.execute(SESSION_IN_TRANSACTION)
-            connection.execute(_operators(table, types))
+            connection.execute(_operators(table, facts) or "select 1")
             return [tuple(str(v) for v in bound) for bound in connection.execute(query).fetchall()]
 
-    def _is_small(self, connection: Connection, table: TableSchema, rows: int) -> bool:
-        """Tell whether a table cannot have more rows, by the size of its heap: of thousands of tables most are so."""
-        with classified("planning the chunks of a table", table=str(table.name)):
-            found = connection.execute(_SMALL, (ROW_BYTES_MIN * rows, _quoted(table.name))).fetchall()
-        return found == [(True,)]
+    def _small(self, connection: Connection, tables: Sequence[TableSchema], rows: int) -> list[int]:
+        """Return the places of tables that cannot have more rows, by the size of their heaps: of thousands most are so.
+        None that cannot be locked is among them.
+        """
+        wanted = [_quoted(table.name) for table in tables]
+        with classified("planning the chunks of a table"):
+            found = connection.execute(_SMALL, (wanted, ROW_BYTES_MIN * rows)).fetchall()
+        return [place for (place,) in found if isinstance(place, int)]
+
+    def _hold(self, connection: Connection, tables: Sequence[TableSchema], chunk_rows: int) -> list[int]:
+        with classified("reading tables"), connection.transaction():
+            # (The size of a table that is locked is waited for.)
+            connection.execute(f"set local lock_timeout = {LOCK_TIMEOUT_MS}")
+            places = self._small(connection, tables, chunk_rows)
+        if not places:
+            return []
+        held = [tables[place] for place in places]
+        with classified("reading tables"):
+            # Without waiting: whoever waits for one of them would wait for a lock that we hold meanwhile.
+            self._snapshot = self._locked(connection, held, "nowait")
+        self._held_facts = self._facts(held)
+        # Those are left out whose comparisons need a setting of their own.
+        kept = [place for place in places if not _operators(tables[place], self._held_facts[tables[place].name])]
+        if not kept:
+            self._end(connection)
+        return kept
 
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[CopiedForm, Iterable[bytes | SpooledMessage]]:
-        with classified("reading a table", table=str(table.name)):
-            connection.execute(f"begin isolation level repeatable read read only; {SESSION_IN_TRANSACTION}")
-            # The lock that COPY takes anyway, before anything is learned about the columns: they stay so.
-            name = _quoted(table.name)
-            # (`lock table` takes no materialised view.)
-            lock = f"select from {name} limit 0" if table.is_view else f"lock table {name} in access share mode"
-            connection.execute(lock)
-            self._snapshot = read_snapshot(connection)
-        facts = self._facts(table)
-        types = self._catalog.column_types(facts.oid)
-        form = self._form(table, facts, types)
-        columns = ", ".join(selected_column(self._catalog.types, types[c.name], c) for c in table.columns)
-        with classified("reading a table", table=str(table.name)):
-            connection.execute(_operators(table, types))
+    ) -> tuple[CopyForm, Iterable[bytes | SpooledMessage]]:
+        facts = self._held_facts[table.name] if table.name in self._held else self._begun(connection, table)
+        form = self._form(table, facts)
+        columns = ", ".join(selected_column(self._catalog.types, facts.types[c.name], c) for c in table.columns)
         source = f"{_from(connection, table, facts, chunk.segment)} as t{_where(table, chunk.segment, chunk, where)}"
         statement = f"copy (select {columns} from {source}) to stdout (format binary)"
         return form, copy_rows(connection, statement, self._filing)
@@ -200,30 +221,50 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         with classified("taking a snapshot"):
             return read_snapshot(connection)
 
+    def _begun(self, connection: Connection, table: TableSchema) -> ReadFacts:
+        """Begin a transaction for one table."""
+        with classified("reading a table", table=str(table.name)):
+            self._snapshot = self._locked(connection, [table])
+        facts = self._facts([table])[table.name]
+        if operators := _operators(table, facts):
+            with classified("reading a table", table=str(table.name)):
+                connection.execute(operators)
+        return facts
+
+    def _locked(self, connection: Connection, tables: Sequence[TableSchema], patience: str = "") -> PostgresqlSnapshot:
+        """Begin a transaction, and take the locks that COPY takes anyway before anything is learned about columns: they
+        stay so. Then take the snapshot.
+        """
+        names = ", ".join(_quoted(table.name) for table in tables)
+        # (`lock table` takes no materialised view.)
+        is_view = any(table.is_view for table in tables)
+        lock = f"select from {names} limit 0" if is_view else f"lock table {names} in access share mode {patience}"
+        begin = "begin isolation level repeatable read read only"
+        return read_snapshot(connection, begin, SESSION_IN_TRANSACTION, lock)
+
     def _end(self, connection: Connection) -> None:
         with classified("reading a table"):
             connection.execute("commit")
         if self._filing.take_swollen():
             self.close()
 
-    def _facts(self, table: TableSchema) -> RelationFacts:
-        facts = self._catalog.find_relation(table.name)
-        if facts is None:
-            raise TailraceError(ErrorKind.SOURCE_SCHEMA, "the table is gone", table=str(table.name))
+    def _facts(self, tables: Sequence[TableSchema]) -> dict[TableName, ReadFacts]:
+        facts = self._catalog.read_facts([table.name for table in tables])
+        for table in tables:
+            if table.name not in facts:
+                raise TailraceError(ErrorKind.SOURCE_SCHEMA, "the table is gone", table=str(table.name))
         return facts
 
-    def _form(self, table: TableSchema, facts: RelationFacts, types: Mapping[str, ColumnType]) -> CopyForm:
+    def _form(self, table: TableSchema, facts: ReadFacts) -> CopyForm:
         """Return what reads the table's COPY tuples, by the catalogue's types."""
-        now = self._catalog.read_tables([facts])[0]
-        natives = {column.name: column.native for column in now.columns}
-        if any(natives.get(column.name) != column.native for column in table.columns):
+        if any(facts.natives.get(column.name) != column.native for column in table.columns):
             raise TailraceError(
                 ErrorKind.SOURCE_SCHEMA,
                 f"the table no longer has the columns of its version {table.version}",
                 table=str(table.name),
             )
-        readers = [reader(self._catalog.types, types[c.name].oid, types[c.name].typmod) for c in table.columns]
-        return CopyForm(table, readers)
+        types = [facts.types[column.name] for column in table.columns]
+        return CopyForm(table, [reader(self._catalog.types, each.oid, each.typmod) for each in types])
 
 
 def _where(
@@ -250,22 +291,23 @@ def _quoted(name: TableName) -> str:
     return f"{identifier(name.schema)}.{identifier(name.table)}"
 
 
-def _operators(table: TableSchema, types: Mapping[str, ColumnType]) -> str:
-    """Return the statement that lets this transaction find the comparison operators of the key's types.
+def _operators(table: TableSchema, facts: ReadFacts) -> str:
+    """Return the statement that lets this transaction find the comparison operators of the key's types, if one must.
 
     They are in the schemas of the types: without that `citext` would be sorted as `citext` and compared as `text`.
     """
+    types = facts.types
     schemas = {types[name].schema for name in table.key_names if name in types} - {"pg_catalog"}
-    return f"set local search_path = {', '.join(map(identifier, sorted(schemas)))}" if schemas else "select 1"
+    return f"set local search_path = {', '.join(map(identifier, sorted(schemas)))}" if schemas else ""
 
 
-def _from(connection: Connection, table: TableSchema, facts: RelationFacts, segment: Segment | None) -> str:
+def _from(connection: Connection, table: TableSchema, facts: ReadFacts, segment: Segment | None) -> str:
     """Return what is read: a partition, or the table; an inheritance parent without its children, which are tables of
     their own.
     """
     if segment is not None and segment.partition:
         return segments.relation(connection, table, segment)
-    name = _quoted(facts.name)
+    name = _quoted(table.name)
     return f"only {name}" if facts.kind == "r" else name
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from capture.sources.mysql import segments
+from capture.sources.mysql.connection import Connection
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.rules import parse
-from schemas.mappings.segments import Segment, cut
+from schemas.mappings.segments import Partition, Segment, cut
 from schemas.table import TableSchema
 from tests.integration.mysql_source.reading import Reading
 
@@ -83,6 +85,31 @@ def test_segments_hold_each_row_once(any_reading: Reading) -> None:
     )
     assert _stale(reading, by_range, segments) == ["p1"]
     assert _stale(reading, by_hash, hashed) == ["p0", "p1", "p2"]
+
+
+def test_partitions_are_listed_once_for_all_segments_that_are_cut(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading.database.execute(
+        "create table t (id int primary key) partition by hash (id) partitions 8",
+        f"insert into t values {', '.join(f'({n})' for n in range(40))}",
+    )
+    (table,) = reading.source.tables()
+    cuts = cut(_rule(type="partitions-auto"), table, lambda: reading.reader.partitions(table))
+    listed: list[TableSchema] = []
+    list_partitions = segments.partitions
+
+    def counted(connection: Connection, of: TableSchema) -> list[Partition]:
+        listed.append(of)
+        return list_partitions(connection, of)
+
+    monkeypatch.setattr(segments, "partitions", counted)
+    chunks = reading.reader.plan(table, 2, cuts)
+    assert len(chunks) > len(cuts) == 8
+    assert listed == [table]
+    # Each read looks again, in its transaction.
+    assert sum(len(batch) for batch in reading.reader.read(table, chunks[0], 10)) == 2
+    assert listed == [table, table]
 
 
 def _stale(reading: Reading, table: TableSchema, segments: list[Segment]) -> list[str]:

@@ -46,7 +46,7 @@ class Seen:
 
 
 class Endless:
-    """A loader process that has as many rows of a chunk as are asked for. A `loader.Worker`."""
+    """A loader process that has as many rows of a chunk as are asked for. A `worker.Worker`."""
 
     def __init__(self, rows: Rows, batches: int, high: int) -> None:
         self._rows, self._batches, self._high = rows, batches, high

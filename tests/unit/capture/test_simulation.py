@@ -433,7 +433,7 @@ def test_a_load_that_goes_on_takes_a_capture_past_the_position_to_stop_at(seed: 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_starved_capture_takes_less_into_a_transaction_until_it_is_in_time(seed: int) -> None:
     world = World(seed, crash_rate=0.0, capture={"commit_interval_ms": 60_000, "transaction_timeout_s": 5})
-    for _ in range(30):
+    for _ in range(60):
         world.database.transact()
     # Twenty records of any kind are too many.
     world.pace.record_s = 0.25
