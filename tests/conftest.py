@@ -20,7 +20,6 @@ import hypothesis
 import pytest
 
 from deploy.local.cache import DownloadError
-from deploy.local.dynalite import DynaliteServer
 from deploy.local.gremlin import GremlinServer
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
 from deploy.local.kinesis import KinesisServer
@@ -71,7 +70,7 @@ def pytest_runtest_makereport(
     return report
 
 
-IMITATIONS = {"gremlin_server", "kinesis_server", "moto_server", "dynalite_server", "secantus_server", "s3_server"}
+IMITATIONS = {"gremlin_server", "kinesis_server", "moto_server", "secantus_server", "s3_server"}
 """Fixtures of servers that are not the products which they stand for, nor made to be used for hours."""
 
 
@@ -298,14 +297,6 @@ def moto_server(servers_directory: Path) -> Iterator[MotoServer]:
 def kinesis_server(servers_directory: Path) -> Iterator[KinesisServer]:
     """A stand-in of Kinesis of the test's own, whose streams are split and merged."""
     server = KinesisServer(servers_directory / f"kinesis-{secrets.token_hex(4)}")
-    yield from _stand_in(server)
-    _forget(server.log, server.directory)
-
-
-@pytest.fixture
-def dynalite_server(servers_directory: Path) -> Iterator[DynaliteServer]:
-    """A stand-in of DynamoDB of the test's own, which keeps its tables over a kill."""
-    server = DynaliteServer(servers_directory / f"dynalite-{secrets.token_hex(4)}")
     yield from _stand_in(server)
     _forget(server.log, server.directory)
 

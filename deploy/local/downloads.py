@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 
 from deploy.local.cache import DownloadError, LocalServerError
-from deploy.local.dynalite import dynalite_package
 from deploy.local.gremlin import GremlinServer
 from deploy.local.kafka import kafka_jars, named_kafka
 from deploy.local.kinesis import kinesis_package
@@ -26,7 +25,6 @@ STAND_INS: dict[str, Callable[[], object]] = {
     "Gremlin Server": GremlinServer.jars,
     "OpenSearch": OpensearchServer.jars,
     "the schema registry": registry_programs,
-    "dynalite": dynalite_package,
     "PgBouncer": pgbouncer,
     "SecantusDB": secantus_packages,
 }

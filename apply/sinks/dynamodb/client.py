@@ -1,36 +1,25 @@
-"""Requests to DynamoDB: inserts, transactions and scans within its limits, and what its answers mean."""
+"""Requests to DynamoDB: transactions and scans within its limits, and what its answers mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from apply import aws
-from apply.frames.guarded import requests
+from apply.sink import TopicPartition
 from apply.sinks.dynamodb.items import Item
-from apply.sinks.dynamodb.values import item_size
 from runtime import clock
-from runtime.logging import get_logger
 from runtime.retry import Backoff
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 
-log = get_logger(__name__)
-
-BATCH_ITEMS_MAX = 25
-BATCH_BYTES_MAX = 16 << 20
-"""Of `BatchWriteItem`, and of `BatchExecuteStatement`, whose size the API reference leaves open. API reference."""
-
-STATEMENT_LENGTH_MAX = 8192
-"""Of a statement of PartiQL. API reference, `BatchStatementRequest`."""
-
-READ_ITEMS_MAX = 100
-"""Of `BatchGetItem`. API reference."""
-
 TRANSACTION_ACTIONS_MAX = 100
 TRANSACTION_BYTES_MAX = 4 << 20
 """Of `TransactWriteItems`. API reference."""
+
+KEY_SIZE_MAX = 4 << 10
+"""Bytes of a key with its names, about. Developer guide, "Quotas"."""
 
 BUSY_FOR_S = 30
 """How long what DynamoDB does not take for now is sent again here; then the service starts over."""
@@ -38,35 +27,13 @@ BUSY_FOR_S = 30
 BUSY = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "DuplicateItem"}
 )
-"""Reasons of a cancelled transaction, and codes of a statement, that pass. API reference, `TransactWriteItems`,
-"Cancellation reason codes"."""
+"""Reasons of a cancelled transaction that pass. API reference, `TransactWriteItems`, "Cancellation reason codes"."""
 
 _NOTHING: list[dict[str, Any]] = [{}]
-_STATEMENT = [{"Statement": "-"}]
-BULK = {
-    "TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING),
-    "BatchExecuteStatement": aws.Stand("Statements", lambda _: _STATEMENT),
-    "BatchWriteItem": aws.Stand("RequestItems", lambda tables: dict.fromkeys(tables, _NOTHING)),
-}
+BULK = {"TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING)}
 
 STALE = "ConditionalCheckFailed"
-THERE = "DuplicateItem"
 MISSING = "ResourceNotFoundException"
-
-REFUSED = frozenset({"ValidationError", "ItemCollectionSizeLimitExceeded"})
-"""Codes of statements for an item that none can be. API reference, `BatchStatementError`."""
-
-NO_STATEMENTS = frozenset({"UnknownOperationException", "AccessDeniedException", "AccessDenied"})
-"""Codes of a service without PartiQL, or of a role that may not insert by it."""
-
-_LIKE_STATEMENTS = {
-    "ConditionalCheckFailedException": THERE,
-    "ValidationException": "ValidationError",
-    "ItemCollectionSizeLimitExceededException": "ItemCollectionSizeLimitExceeded",
-    "ProvisionedThroughputExceededException": "ProvisionedThroughputExceeded",
-    "TransactionConflictException": "TransactionConflict",
-}
-"""Codes of `PutItem`, as statements have them."""
 
 
 @dataclass(slots=True)
@@ -77,6 +44,8 @@ class Write:
     index: int
     actions: list[dict[str, Any]]
     size: int
+    partition: TopicPartition | None = None
+    """Where it comes from."""
 
 
 class Client:
@@ -85,8 +54,6 @@ class Client:
     def __init__(self, target: DynamodbTarget) -> None:
         self._target = target
         self._made: Any = None
-        self._has_statements = True
-        """Whether the service takes PartiQL from us, as far as is known."""
 
     @property
     def api(self) -> Any:
@@ -112,35 +79,6 @@ class Client:
             raise classify(error, operation) from error
         return answer
 
-    def insert(self, table: str, key: str, items: list[Item]) -> tuple[list[int], list[int]]:
-        """Write items but for those of whose key one is there: never over one, however late. `key` is an attribute
-        that every item has. Return which of them DynamoDB does not take, and of which one is there.
-        """
-        refused, there = list[int](), list[int]()
-        left, backoff = [*range(len(items))], Backoff(BUSY_FOR_S)
-        while True:
-            again: list[int] = []
-            for place, code in zip(left, self._inserted(table, key, [items[i] for i in left]), strict=True):
-                if code in REFUSED:
-                    refused.append(place)
-                elif code == THERE:
-                    there.append(place)
-                elif code in BUSY:
-                    again.append(place)
-                elif code == "ResourceNotFound":
-                    raise _no_table("writing items")
-                elif code:
-                    raise TailraceError(ErrorKind.TARGET_CONNECTION, f"writing items failed ({code})")
-            if not again:
-                return refused, there
-            left = again
-            _wait(backoff)
-
-    def delete(self, table: str, keys: list[Item]) -> None:
-        """Delete items whatever they are."""
-        for some in requests(keys, item_size, BATCH_ITEMS_MAX, BATCH_BYTES_MAX):
-            self._delete_batch(table, some)
-
     def scan(self, table: str, **request: Any) -> Iterator[list[Item]]:
         """Yield the pages of a table."""
         start: dict[str, Any] = {}
@@ -151,13 +89,17 @@ class Client:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def transact(self, writes: list[Write]) -> list[Write]:
-        """Write rows on their conditions. Those whose condition fails are left as they are; return the refused ones."""
+    def transact(self, writes: list[Write], checks: Sequence[dict[str, Any]] = ()) -> list[Write]:
+        """Write rows on their conditions. Those whose condition fails are left as they are; return the refused ones.
+
+        Raises INVARIANT, and writes nothing, where one of `checks` fails.
+        """
         refused: list[Write] = []
         backoff = Backoff(BUSY_FOR_S)
         while writes:
             try:
-                self.api.transact_write_items(TransactItems=[action for write in writes for action in write.actions])
+                actions = [action for write in writes for action in write.actions]
+                self.api.transact_write_items(TransactItems=[*actions, *checks])
             except aws.AwsError as error:
                 code = aws.code_of(error)
                 if code == "TransactionCanceledException":
@@ -173,79 +115,16 @@ class Client:
                 if len(writes) == 1:
                     return [*refused, *writes]
                 # One of them is no item: which one, they tell alone.
-                return [*refused, *(bad for write in writes for bad in self.transact([write]))]
+                return [*refused, *(bad for write in writes for bad in self.transact([write], checks))]
             else:
                 break
         return refused
 
-    def find(self, table: str, keys: list[Item]) -> list[Item]:
-        """Return those items that are there, whose keys differ."""
-        found: list[Item] = []
-        for some in requests(keys, item_size, READ_ITEMS_MAX, BATCH_BYTES_MAX):
-            left: dict[str, Any] = {table: {"Keys": some, "ConsistentRead": True}}
-            backoff = Backoff(BUSY_FOR_S)
-            while left:
-                answer = self.call("batch_get_item", RequestItems=left)
-                found += answer["Responses"].get(table, ())
-                left = answer.get("UnprocessedKeys") or {}
-                if left:
-                    _wait(backoff)
-        return found
 
-    def _inserted(self, table: str, key: str, items: list[Item]) -> list[str]:
-        """Send inserts; return of each its code, empty where the item was written."""
-        statements = [_insertion(table, item) for item in items]
-        if self._has_statements and all(len(each["Statement"]) <= STATEMENT_LENGTH_MAX for each in statements):
-            try:
-                answer = self.api.batch_execute_statement(Statements=statements)
-            except aws.AwsError as error:
-                code = aws.code_of(error)
-                if code == "ProvisionedThroughputExceededException":
-                    return ["ProvisionedThroughputExceeded"] * len(items)
-                if code not in {*NO_STATEMENTS, "ValidationException"}:
-                    raise classify(error, "writing items") from error
-                codes = [code]
-            else:
-                codes = [each.get("Error", {}).get("Code", "") for each in answer["Responses"]]
-            if not NO_STATEMENTS.isdisjoint(codes):
-                self._has_statements = False
-                log.warning("rows of a load are put one by one", reason="no right or no way to insert by statements")
-            elif len(codes) == len(items) and "ValidationException" not in codes:
-                return codes
-        # Those that are written already are there now: whoever looks finds them as new.
-        return [self._put(table, key, item) for item in items]
-
-    def _put(self, table: str, key: str, item: Item) -> str:
-        new = {"ConditionExpression": "attribute_not_exists(#key)", "ExpressionAttributeNames": {"#key": key}}
-        try:
-            self.api.put_item(TableName=table, Item=item, **new)
-        except aws.AwsError as error:
-            code = _LIKE_STATEMENTS.get(aws.code_of(error))
-            if code is None:
-                raise classify(error, "writing items") from error
-            return code
-        return ""
-
-    def _delete_batch(self, table: str, keys: list[Item]) -> None:
-        left = [{"DeleteRequest": {"Key": key}} for key in keys]
-        backoff = Backoff(BUSY_FOR_S)
-        while left:
-            try:
-                answer = self.api.batch_write_item(RequestItems={table: left})
-            except aws.AwsError as error:
-                if aws.code_of(error) != "ProvisionedThroughputExceededException":
-                    raise classify(error, "removing items") from error
-                # None of them was taken.
-            else:
-                left = answer.get("UnprocessedItems", {}).get(table, [])
-            if left:
-                _wait(backoff)
-
-
-def _insertion(table: str, item: Item) -> dict[str, Any]:
-    """Return the statement of PartiQL that writes an item unless one of its key is there."""
-    names = ", ".join("'" + name.replace("'", "''") + "': ?" for name in item)
-    return {"Statement": f'insert into "{table}" value {{{names}}}', "Parameters": [*item.values()]}
+def deletions(table: str, keys: list[Item], partition: TopicPartition | None = None) -> list[Write]:
+    """Return what deletes items whatever they are, for the owner of a partition."""
+    actions = [{"Delete": {"TableName": table, "Key": key}} for key in keys]
+    return [Write("deletes", i, [action], KEY_SIZE_MAX, partition) for i, action in enumerate(actions)]
 
 
 def _wait(backoff: Backoff) -> None:
@@ -262,12 +141,20 @@ def _reasons(error: Exception) -> list[dict[str, Any]]:
 
 
 def _judged(writes: list[Write], reasons: list[dict[str, Any]], refused: list[Write]) -> tuple[list[Write], bool]:
-    """Return the rows that are to be sent again, and whether to wait before."""
+    """Return the rows that are to be sent again, and whether to wait before. Raises INVARIANT for refused claims."""
     again: list[Write] = []
-    busy = False
+    told = [reason.get("Code", "None") for reason in reasons]
+    place = sum(len(write.actions) for write in writes)
+    if STALE in told[place:]:
+        raise TailraceError(
+            ErrorKind.INVARIANT,
+            "fenced: another applier has claimed a partition of these rows",
+            remedy="none needed if another applier runs: this one must stop and give way",
+        )
+    busy = any(code != "None" for code in told[place:])
     place = 0
     for write in writes:
-        codes = {reason.get("Code", "None") for reason in reasons[place : place + len(write.actions)]} - {"None"}
+        codes = {*told[place : place + len(write.actions)]} - {"None"}
         place += len(write.actions)
         if STALE in codes:
             # It is there already, or something newer is.
@@ -282,8 +169,6 @@ def _judged(writes: list[Write], reasons: list[dict[str, Any]], refused: list[Wr
 
 def classify(error: Exception, doing: str) -> TailraceError:
     """Return what an error means."""
-    return _no_table(doing) if aws.code_of(error) == MISSING else aws.classify(error, doing)
-
-
-def _no_table(doing: str) -> TailraceError:
-    return TailraceError(ErrorKind.TARGET_SCHEMA, f"{doing}: the table is not there")
+    if aws.code_of(error) == MISSING:
+        return TailraceError(ErrorKind.TARGET_SCHEMA, f"{doing}: the table is not there")
+    return aws.classify(error, doing)

@@ -1,4 +1,4 @@
-"""The control table: barriers of replications, and the commit sequences of deleted items."""
+"""The control table: barriers and claims of replications, and the commit sequences of deleted items."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from apply.frames.guarded import brief
+from apply.frames.guarded import brief, requests
 from apply.sink import Arrival, TopicPartition
-from apply.sinks.dynamodb.client import Client
+from apply.sinks.dynamodb.client import TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX, Client, deletions
 from apply.sinks.dynamodb.items import Item, KeyPart
 from apply.sinks.dynamodb.tables import Tables
 from runtime import clock
@@ -57,20 +57,26 @@ class ControlTable:
         self._update(barrier, "set passed = :yes", {":yes": {"BOOL": True}})
 
     def forget(self) -> list[str]:
-        """Remove all barriers of this replication and target. What is known of deleted items expires by itself."""
+        """Remove all barriers and claims of this replication and target. What is known of deleted items expires."""
         if not self._tables.describe(self.name):
             return []
         condition: dict[str, Any] = {
-            "FilterExpression": "begins_with(#id, :owner)",
+            "FilterExpression": "begins_with(#id, :barriers) or begins_with(#id, :claims)",
             "ProjectionExpression": "#id",
             "ExpressionAttributeNames": {"#id": ID},
-            "ExpressionAttributeValues": {":owner": {"S": self._key("")[ID]["S"]}},
+            "ExpressionAttributeValues": {":barriers": self._key("")[ID], ":claims": self.claim_key("")[ID]},
         }
         removed = 0
         for page in self._client.scan(self.name, **condition):
-            self._client.delete(self.name, page)
+            writes = deletions(self.name, page)
+            for some in requests(writes, lambda w: w.size, TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX):
+                self._client.transact(some)
             removed += len(page)
-        return [f"removed {removed} barriers from the table {self.name}"]
+        return [f"removed {removed} barriers and claims from the table {self.name}"]
+
+    def claim_key(self, place: str) -> Item:
+        """Return the key of a claim."""
+        return {ID: {"S": f"claim/{self._owner}/{place}"}}
 
     def deleted_key(self, table: str, key: Item) -> Item:
         """Return the key of what is remembered of a deleted item."""
@@ -81,10 +87,6 @@ class ControlTable:
         """Return what is remembered of a deleted item."""
         expires = clock.now_us() // 1_000_000 + self._kept_s
         return {**key, SEQUENCE: {"N": str(seq)}, EXPIRES: {"N": str(expires)}}
-
-    def sequences(self, keys: list[Item]) -> dict[str, int]:
-        """Return the commit sequences of deletions that are known, by the ids of their keys."""
-        return {found[ID]["S"]: int(found[SEQUENCE]["N"]) for found in self._client.find(self.name, keys)}
 
     def _key(self, barrier: str) -> Item:
         return {ID: {"S": f"barrier/{self._owner}/{barrier}"}}

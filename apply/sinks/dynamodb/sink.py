@@ -1,10 +1,9 @@
 """The DynamoDB sink: an item for each row, with the commit sequence of its last change in an attribute of its own.
 
 A change is a transaction of two actions: the item is written on condition that it is not as new, and what is known of a
-deleted item of the same key, in the control table, is asked likewise. So neither what comes again nor a late writer
-overwrites what is newer, or brings back what is gone. Rows of a full load into an empty table are inserts, many in a
-request, which leave alone what is there: it goes on as a change. Whoever has inserted rows looks for later deletions of
-them, and takes these away again: others may have gone on from here while this applier stood still.
+deleted item of the same key, in the control table, is asked likewise. So what comes again overwrites nothing that is
+newer, and brings back nothing that is gone. Rows of a full load into an empty table ask for no deletions. Every
+transaction asks for the claims of its partitions as well (`fences`): an applier that has lost one writes nothing more.
 """
 
 from __future__ import annotations
@@ -12,21 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-from apply.frames.guarded import GuardedSink, needs_key, rejection, requests, sequence_of
-from apply.sink import Rejection, TableBatch, TopicPartition
+from apply.frames.guarded import GuardedSink, needs_key, rejection, sequence_of
+from apply.sink import Arrival, Rejection, TableBatch, TopicPartition
 from apply.sinks.dynamodb.client import (
-    BATCH_BYTES_MAX,
-    BATCH_ITEMS_MAX,
-    READ_ITEMS_MAX,
     TRANSACTION_ACTIONS_MAX,
     TRANSACTION_BYTES_MAX,
     Client,
     Write,
+    deletions,
 )
-from apply.sinks.dynamodb.control import ID, SEQUENCE, ControlTable
+from apply.sinks.dynamodb.control import SEQUENCE, ControlTable
+from apply.sinks.dynamodb.fences import FENCE_SIZE, Fences
 from apply.sinks.dynamodb.items import Item, Items, Paths
 from apply.sinks.dynamodb.tables import Tables, key_difference
 from apply.sinks.dynamodb.values import ITEM_BYTES_MAX, Attribute, item_size
@@ -70,6 +67,9 @@ class DynamodbSink(GuardedSink):
             self._client, self._tables, target.control_table, f"{replication}/{target_name}", target.deleted_kept_s
         )
         super().__init__(self._control)
+        self._fences = Fences(self._client, self._control.name, self._control.claim_key)
+        self._stands_at: dict[str, TopicPartition] = {}
+        """The first partition of this process at each barrier that has not been passed."""
         sequence = target.sequence_attribute
         self._items = PerTable(lambda table: Items(table, rules, target.table_name, sequence))
         self._found_empty: dict[TableName, bool] = {}
@@ -77,9 +77,23 @@ class DynamodbSink(GuardedSink):
         self._pool: ThreadPoolExecutor | None = None
 
     def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """See `Sink`. Whoever had these partitions may have written since tables were found empty."""
+        """See `Sink`. Whoever had these partitions may have written since tables were found empty, and does no more."""
+        self._control.make()
+        self._each(self._fences.claim, [*partitions])
         self._found_empty.clear()
         return super().load_offsets(partitions)
+
+    def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
+        """See `Sink`."""
+        self._stands_at[barrier] = min(partition, self._stands_at.get(barrier, partition))
+        return super().arrive(barrier, partition, partition_count)
+
+    def flush(self) -> None:
+        """See `Sink`."""
+        passed = [*self._passing]
+        super().flush()
+        for barrier in passed:
+            self._stands_at.pop(barrier, None)
 
     def prepare(self, table: TableSchema) -> None:
         """Make the table's table unless it is there. Raises TARGET_SCHEMA if its key is another one."""
@@ -109,20 +123,22 @@ class DynamodbSink(GuardedSink):
         with _said_of(batch.table):
             if batch.fresh and batch.table.name not in self._found_empty:
                 self._found_empty[batch.table.name] = self.is_empty(batch.table)
-            if batch.fresh and self._found_empty[batch.table.name]:
-                self._load(batch, items, rejections)
-            else:
-                self._found_empty[batch.table.name] = False
-                writes = [*self._deletes(batch, items, rejections)]
-                for kind in ("upserts", "updates"):
-                    writes += self._changes(batch, items, kind, rejections)
-                self._write(batch, writes, rejections)
+            is_load = batch.fresh and self._found_empty[batch.table.name]
+            self._found_empty[batch.table.name] = is_load
+            writes = [*self._deletes(batch, items, rejections)]
+            for kind in ("upserts", "updates"):
+                writes += self._changes(batch, items, kind, rejections, is_load=is_load)
+            refused = self._write(writes)
+            rejections += [_not_taken(batch.table, write.kind, write.index) for write in refused]
         return rejections
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
-        """Delete every item. Everybody waits at the barrier meanwhile."""
+        """Delete every item, as the owner of the partition that stands at the barrier. Everybody waits meanwhile."""
+        partition = self._stands_at.get(self._passing[-1]) if self._passing else None
         for table in tables:
-            self._tables.empty(self._items(table))
+            items = self._items(table)
+            for page in self._tables.keys(items):
+                self._write(deletions(items.name, page, partition))
             self._found_empty[table.name] = False
 
     def drop(self, table: TableSchema) -> None:
@@ -140,45 +156,6 @@ class DynamodbSink(GuardedSink):
             self._pool.shutdown()
             self._pool = None
         self._client.close()
-
-    def _load(self, batch: TableBatch, items: Items, rejections: list[Rejection]) -> None:
-        """Insert rows; those of which there is one already are written as changes."""
-        late: list[_Made] = []
-
-        def insert(some: list[_Made]) -> list[int]:
-            refused, there = self._client.insert(items.name, items.key[0].name, [each.item for each in some])
-            late.extend(some[i] for i in there)
-            return [some[i].place for i in refused]
-
-        made = [*self._items_of(batch, items, "upserts", rejections)]
-        try:
-            for refused in self._each(insert, [*requests(made, attrgetter("size"), BATCH_ITEMS_MAX, BATCH_BYTES_MAX)]):
-                rejections += [_not_taken(batch.table, "upserts", i) for i in refused]
-        finally:
-            # Also where some were not taken: whoever comes next finds those that were, and does not look for them.
-            looks = [made[begin : begin + READ_ITEMS_MAX] for begin in range(0, len(made), READ_ITEMS_MAX)]
-            self._each(lambda some: self._take_back(items, some), looks)
-        writes = [self._guarded(batch, items, "upserts", each, "Put", {"Item": each.item}) for each in late]
-        self._write(batch, writes, rejections)
-
-    def _take_back(self, items: Items, inserted: Sequence[_Made]) -> None:
-        """Delete inserted items again of which a later deletion is known. (A deletion that comes after this look finds
-        its item.)
-        """
-        memories = [self._control.deleted_key(items.name, made.key) for made in inserted]
-        ids = [memory[ID]["S"] for memory in memories]
-        # Rows may have one key where a rule makes it: of a question there may be one.
-        known = self._control.sequences([*dict(zip(ids, memories, strict=True)).values()])
-        for id_, made in zip(ids, inserted, strict=True) if known else ():
-            seq = made.item[self._target.sequence_attribute]
-            if known.get(id_, -1) >= int(seq["N"]):
-                same = {
-                    "ConditionExpression": "#seq = :seq",
-                    "ExpressionAttributeNames": {"#seq": self._target.sequence_attribute},
-                    "ExpressionAttributeValues": {":seq": seq},
-                }
-                absent = "ConditionalCheckFailedException"
-                self._client.call("delete_item", absent=absent, TableName=items.name, Key=made.key, **same)
 
     def _items_of(self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]) -> Iterator[_Made]:
         """Yield what is made of each row that is not refused."""
@@ -215,19 +192,22 @@ class DynamodbSink(GuardedSink):
                 # The same deletion once more: its item may have been loaded again in between.
                 {"Put": {"TableName": self._control.name, "Item": memory, **_older(SEQUENCE, seq, or_same=True)}},
             ]
-            yield Write("deletes", i, actions, item_size(key) + CONTROL_SIZE)
+            partition = batch.origins["deletes"][i].partition
+            yield Write("deletes", i, actions, item_size(key) + CONTROL_SIZE, partition)
 
-    def _changes(self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]) -> Iterator[Write]:
+    def _changes(
+        self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection], *, is_load: bool
+    ) -> Iterator[Write]:
         whole = kind == "upserts" and (self._is_whole(batch.table) or items.nests)
         for made in self._items_of(batch, items, kind, rejections):
             if whole:
-                yield self._guarded(batch, items, kind, made, "Put", {"Item": made.item})
+                yield self._guarded(batch, items, kind, made, "Put", {"Item": made.item}, is_load=is_load)
             elif len(made.known) >= OPERATORS_MAX:
                 message = f"{len(made.known)} columns are known of a row; DynamoDB changes {OPERATORS_MAX} at once"
                 rejections.append(rejection(batch.table, kind, made.place, message))
             else:
                 update = self._update(made.key, made.known, made.item)
-                yield self._guarded(batch, items, kind, made, "Update", update)
+                yield self._guarded(batch, items, kind, made, "Update", update, is_load=False)
 
     def _update(self, key: Item, known: Paths, item: Item) -> dict[str, Any]:
         """Return what writes some attributes of an item, and leaves the others."""
@@ -257,27 +237,39 @@ class DynamodbSink(GuardedSink):
         }
 
     def _guarded(
-        self, batch: TableBatch, items: Items, kind: str, made: _Made, action: str, request: dict[str, Any]
+        self,
+        batch: TableBatch,
+        items: Items,
+        kind: str,
+        made: _Made,
+        action: str,
+        request: dict[str, Any],
+        *,
+        is_load: bool,
     ) -> Write:
         """Return what is done if nothing newer is there: neither the item, nor its deletion."""
-        seq = sequence_of(batch, kind, made.place)
-        guard = _older(self._target.sequence_attribute, seq)
+        origin = batch.origins[kind][made.place]
+        guard = _older(self._target.sequence_attribute, origin.seq)
         if kind == "updates":
             # A part of a row does not bring one back that is gone: then its deletion needs not be asked for.
             guard["ConditionExpression"] = "#seq < :seq"
         for member in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
             guard[member].update(request.get(member, {}))
         actions: list[dict[str, Any]] = [{action: {"TableName": items.name, **request, **guard}}]
-        if kind == "upserts":
+        # Of a table that was empty when its partitions were claimed, and has had nothing but a load since, no deletion
+        # is known, but from owners whose changes come again behind this load.
+        if kind == "upserts" and not is_load:
             memory = {"TableName": self._control.name, "Key": self._control.deleted_key(items.name, made.key)}
-            actions.append({"ConditionCheck": {**memory, **_older(SEQUENCE, seq)}})
-        return Write(kind, made.place, actions, made.size + CONTROL_SIZE)
+            actions.append({"ConditionCheck": {**memory, **_older(SEQUENCE, origin.seq)}})
+        return Write(kind, made.place, actions, made.size + CONTROL_SIZE, origin.partition)
 
-    def _write(self, batch: TableBatch, writes: list[Write], rejections: list[Rejection]) -> None:
-        """Send transactions, several at a time: no two of them are about one item."""
-        groups = [*requests(writes, lambda w: w.size, TRANSACTION_ACTIONS_MAX // 2, TRANSACTION_BYTES_MAX)]
-        results: list[list[Write]] = self._each(self._client.transact, groups)
-        rejections += [_not_taken(batch.table, write.kind, write.index) for result in results for write in result]
+    def _write(self, writes: list[Write]) -> list[Write]:
+        """Send transactions, several at a time: no two of them are about one item. Return what is refused."""
+        return [refused for result in self._each(self._transact, [*_transactions(writes)]) for refused in result]
+
+    def _transact(self, writes: list[Write]) -> list[Write]:
+        with self._fences.asked(writes) as checks:
+            return self._client.transact(writes, checks)
 
     def _each(self, do: Callable[[T], R], groups: list[T]) -> list[R]:
         """Return what requests came to, several at a time. Where one raises, none is under way any more: it could
@@ -292,6 +284,28 @@ class DynamodbSink(GuardedSink):
         wait([future for future in left if not future.cancel()])
         # Begun in this order: the first that raised precedes those that were not begun.
         return [future.result() for future in under_way]
+
+
+def _transactions(writes: list[Write]) -> Iterator[list[Write]]:
+    """Yield rows in groups for one transaction each, with room for the claims that it asks for."""
+    some: list[Write] = []
+    partitions = set[TopicPartition | None]()
+    actions = size = 0
+    for write in sorted(writes, key=lambda w: w.partition or _NOWHERE):
+        claims = write.partition not in partitions
+        full = actions + len(write.actions) + claims > TRANSACTION_ACTIONS_MAX
+        if some and (full or size + write.size + FENCE_SIZE > TRANSACTION_BYTES_MAX):
+            yield some
+            some, partitions, actions, size, claims = [], set(), 0, 0, True
+        some.append(write)
+        partitions.add(write.partition)
+        actions += len(write.actions) + claims
+        size += write.size + claims * FENCE_SIZE
+    if some:
+        yield some
+
+
+_NOWHERE = TopicPartition("", 0)
 
 
 def _older(attribute: str, seq: int, *, or_same: bool = False) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from apply import aws
 from apply.sinks.dynamodb.client import MISSING, Client
-from apply.sinks.dynamodb.items import Items, KeyPart
+from apply.sinks.dynamodb.items import Item, Items, KeyPart
 from runtime.logging import get_logger
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
@@ -52,12 +53,10 @@ class Tables:
         found: dict[str, Any] = self._client.call("describe_table", absent=MISSING, TableName=name).get("Table", {})
         return found
 
-    def empty(self, items: Items) -> None:
-        """Delete every item of a table."""
+    def keys(self, items: Items) -> Iterator[list[Item]]:
+        """Yield the keys of a table's items, page by page."""
         names = {f"#{n}": part.name for n, part in enumerate(items.key)}
-        wanted = {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
-        for page in self._client.scan(items.name, **wanted):
-            self._client.delete(items.name, page)
+        return self._client.scan(items.name, ProjectionExpression=", ".join(names), ExpressionAttributeNames=names)
 
     def drop(self, name: str) -> None:
         """Delete a table, and wait until it is gone."""

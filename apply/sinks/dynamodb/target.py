@@ -55,12 +55,12 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
     section, rules = _section(settings, target), settings.object_mappings(target)
     names = sorted({_items(section, rules, table).name for table in tables})
     region = section.region or "*"
-    rows = ["Scan", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"]
+    rows = ["Scan", "PutItem", "UpdateItem", "DeleteItem"]
     make = ["DescribeTable", "CreateTable"]
     drop = ["DeleteTable"] if settings.ddl.dropped is DdlPolicy.APPLY else []
-    control = [*make, *rows, "GetItem", "BatchGetItem", "ConditionCheckItem", "UpdateTimeToLive"]
+    control = [*make, *rows, "GetItem", "ConditionCheckItem", "UpdateTimeToLive"]
     statements = [
-        _statement([*make, *drop, *rows, "PartiQLInsert"], region, names),
+        _statement([*make, *drop, *rows], region, names),
         _statement(control, region, [section.control_table]),
     ]
     return [json.dumps({"Version": "2012-10-17", "Statement": statements})]

@@ -13,12 +13,11 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from apply.sink import Sink, TableBatch
+from apply.sink import Sink, TableBatch, TopicPartition
 from apply.sinks import target_findings, target_grants
 from apply.sinks.dynamodb.reader import DynamodbReader
 from apply.sinks.dynamodb.sink import DynamodbSink
 from deploy.local.aws import AwsServer
-from deploy.local.dynalite import DynaliteServer
 from deploy.local.moto import MotoServer
 from schemas.changes import UNCHANGED, Row
 from schemas.dynamodb_target import DynamodbTarget
@@ -95,41 +94,98 @@ class TestDynamodb(SinkSuite):
 
     @contextlib.contextmanager
     def fault(self, sink: Sink, number: int) -> Iterator[None]:
-        """Let a request that writes be throttled, in part if it can be, or be answered with an error after all."""
+        """Let a request that writes be cancelled for a conflict, or be answered with an error after all."""
         api = cast("DynamodbSink", sink)._client.api
-        names = ("transact_write_items", "batch_execute_statement")
-        before = {name: getattr(api, name) for name in names}
-        calls = itertools.count()
+        before, calls = api.transact_write_items, itertools.count()
         throttled = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
 
         def transact_write_items(**request: Any) -> Any:
             if next(calls) != number // 2:
-                return before["transact_write_items"](**request)
+                return before(**request)
             if number % 2:
-                before["transact_write_items"](**request)
+                before(**request)
                 raise api.exceptions.ClientError(throttled, "TransactWriteItems")
             # The first action meets another transaction; the others are well.
             reasons = [{"Code": "TransactionConflict"}, *({"Code": "None"} for _ in request["TransactItems"][1:])]
             cancelled = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
             raise api.exceptions.TransactionCanceledException(cancelled, "TransactWriteItems")
 
-        def batch_execute_statement(Statements: list[Any]) -> Any:  # noqa: N803 - the service's name
-            if next(calls) != number // 2:
-                return before["batch_execute_statement"](Statements=Statements)
-            if number % 2:
-                before["batch_execute_statement"](Statements=Statements)
-                raise api.exceptions.ClientError(throttled, "BatchExecuteStatement")
-            taken = iter(())
-            if Statements[1::2]:
-                taken = iter(before["batch_execute_statement"](Statements=Statements[1::2])["Responses"])
-            busy = {"Error": {"Code": "ProvisionedThroughputExceeded"}}
-            return {"Responses": [next(taken) if place % 2 else busy for place in range(len(Statements))]}
-
-        api.transact_write_items, api.batch_execute_statement = transact_write_items, batch_execute_statement
+        api.transact_write_items = transact_write_items
         try:
             yield
         finally:
-            api.transact_write_items, api.batch_execute_statement = before.values()
+            api.transact_write_items = before
+
+    def test_who_has_lost_its_partition_writes_nothing_more(self, sink: Sink) -> None:
+        """However late its requests come, and wherever it dies: none of them is carried out."""
+        own, other_ones = TopicPartition(f"shop.{ORDERS.name}", 0), TopicPartition(f"shop.{ORDERS.name}", 1)
+        sink.prepare(ORDERS)
+        sink.load_offsets([own, other_ones])
+        self.write(sink, TableBatch(ORDERS, upserts=[(0, "a", None)], fresh=True))
+        late = [
+            TableBatch(ORDERS, upserts=[(i, "loaded", None) for i in range(1, 61)], fresh=True),
+            TableBatch(ORDERS, upserts=[(1, "changed", None)], deletes=[(4,)]),
+            TableBatch(ORDERS, updates=[(5, "late", UNCHANGED)]),
+        ]
+        for batch in late:
+            self.giver.given(batch, sink.capabilities)
+        other = self.other_sink(sink)
+        other.load_offsets([own])
+        other.prepare(ORDERS)
+        deleted = TableBatch(ORDERS, deletes=[(i,) for i in range(1, 61) if i not in (4, 5)])
+        self.write(other, *late, deleted)
+        for key in self.items(self.section.control_table):
+            if key["id"]["S"].startswith("deleted/"):
+                # As after `deleted_kept_s`.
+                self.client.delete_item(TableName=self.section.control_table, Key={"id": key["id"]})
+        expected = {(0, "a", None), (5, "late", None)}
+        assert self.rows(other, ORDERS) == expected
+        # Also what comes to an empty table, as its loads do.
+        cast("DynamodbSink", sink)._found_empty[ORDERS.name] = True
+        for batch in late:
+            with pytest.raises(TailraceError, match="fenced") as caught:
+                sink.apply(self.giver.given(batch, sink.capabilities))
+            assert caught.value.kind is ErrorKind.INVARIANT
+            assert self.rows(other, ORDERS) == expected
+        # Its other partition is its own.
+        self.write(sink, TableBatch(ORDERS, upserts=[(7, "mine", None)]), number=1)
+        assert self.rows(sink, ORDERS) == expected | {(7, "mine", None)}
+
+    def test_a_truncate_is_only_its_owners(self, sink: Sink) -> None:
+        where = TopicPartition(f"shop.{ORDERS.name}", 0)
+        sink.prepare(ORDERS)
+        sink.load_offsets([where])
+        late = TableBatch(ORDERS, upserts=[(i, "old", None) for i in range(150)])
+        self.write(sink, late)
+        sink.arrive("truncate-1", where, 1)
+        assert sink.pass_barrier("truncate-1")
+        # It stands still here; another one goes on.
+        other = self.other_sink(sink)
+        other.load_offsets([where])
+        other.prepare(ORDERS)
+        other.arrive("truncate-1", where, 1)
+        assert other.pass_barrier("truncate-1")
+        other.truncate([ORDERS])
+        other.flush()
+        assert self.rows(other, ORDERS) == set()
+        self.write(other, TableBatch(ORDERS, upserts=[(1, "new", None)]))
+        with pytest.raises(TailraceError, match="fenced"):
+            sink.truncate([ORDERS])
+        sink.rollback()
+        with pytest.raises(TailraceError, match="fenced"):
+            sink.apply(self.giver.given(late, sink.capabilities))
+        assert self.rows(other, ORDERS) == {(1, "new", None)}
+        assert sink.forget()
+        assert not [item for item in self.items(self.section.control_table) if "deleted/" not in item["id"]["S"]]
+
+    def test_many_requests_at_a_time_ask_for_their_claims(self, sink: Sink) -> None:
+        where = [TopicPartition(f"shop.{ORDERS.name}", number) for number in range(3)]
+        sink.prepare(ORDERS)
+        sink.load_offsets(where)
+        for number in range(3):
+            rows = [(i, "x", None) for i in range(number, 900, 3)]
+            self.write(sink, TableBatch(ORDERS, upserts=rows, fresh=True), number=number)
+        assert len(self.rows(sink, ORDERS)) == 900
 
     def test_what_no_item_can_be_is_refused(self, sink: Sink) -> None:
         with pytest.raises(TailraceError) as caught:
@@ -218,27 +274,22 @@ class TestDynamodb(SinkSuite):
         assert caught.value.kind is ErrorKind.TARGET_SCHEMA
 
 
-def test_a_load_keeps_to_the_limits_and_lasts(dynalite_server: DynaliteServer) -> None:
+def test_tables_that_are_made_have_the_capacity_that_is_said(moto_server: MotoServer) -> None:
     suite = TestDynamodb()
-    sinks = suite.sink_at(dynalite_server, billing_mode="provisioned", write_capacity_units=7)
+    sinks = suite.sink_at(moto_server, billing_mode="provisioned", write_capacity_units=7)
     sink = next(sinks)
     suite.giver = Giver()
     sink.prepare(SEATS)
     rows: list[Row] = [(f"h{i}", "z" * (390_000 if i % 9 == 0 else 9), i) for i in range(60)]
     suite.write(sink, TableBatch(SEATS, upserts=rows, fresh=True))
-    too_large = TableBatch(SEATS, upserts=[("c", "d", 1), ("e", "x" * (400 << 10), 2)], fresh=True)
-    (rejection,) = sink.apply(suite.giver.given(too_large, sink.capabilities))
-    assert (rejection.index, rejection.error.kind) == (1, ErrorKind.ROW_REJECTED)
-    dynalite_server.kill()
-    dynalite_server.restart()
-    assert suite.rows(sink, SEATS) == {*rows, ("c", "d", 1)}
-    assert not sink.is_empty(SEATS)
+    assert suite.rows(sink, SEATS) == {*rows}
     described = suite.client.describe_table(TableName=f"{suite.prefix}-{SEATS.name}")["Table"]
     assert described["ProvisionedThroughput"]["WriteCapacityUnits"] == 7
     sink.truncate([SEATS])
     assert sink.is_empty(SEATS)
     sink.drop(SEATS)
-    assert suite.client.list_tables()["TableNames"] == [f"{suite.prefix}-control"]
+    made = [name for name in suite.client.list_tables()["TableNames"] if name.startswith(suite.prefix)]
+    assert made == [f"{suite.prefix}-control"]
     for _ in sinks:
         pass
 
@@ -269,7 +320,8 @@ def test_plan_says_what_stands_in_the_way_and_what_the_role_needs(moto_server: M
     (policy,) = map(json.loads, target_grants(settings, "items", [ORDERS]))
     rows, control = policy["Statement"]
     assert rows["Resource"] == [f"arn:aws:dynamodb:us-east-1:*:table/{prefix}.orders"]
-    assert {"dynamodb:DeleteTable", "dynamodb:BatchWriteItem", "dynamodb:PartiQLInsert"} <= set(rows["Action"])
+    assert {"dynamodb:DeleteTable", "dynamodb:PutItem", "dynamodb:DeleteItem"} <= set(rows["Action"])
+    assert "dynamodb:ConditionCheckItem" in control["Action"]
     assert control["Resource"] == ["arn:aws:dynamodb:us-east-1:*:table/tailrace-control"]
     client.delete_table(TableName=f"{prefix}.orders")
     client.close()

@@ -1,4 +1,4 @@
-"""Rows of a load are inserts at DynamoDB: of a batch, one by one where there are no statements, and sent again."""
+"""Rows go to DynamoDB in transactions that ask for the claims of their partitions, within its limits."""
 
 from __future__ import annotations
 
@@ -9,75 +9,62 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from apply.sink import TableBatch
-from apply.sinks.dynamodb.client import BATCH_ITEMS_MAX
+from apply.sink import TableBatch, TopicPartition
+from apply.sinks.dynamodb.client import TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX
 from apply.sinks.dynamodb.sink import DynamodbSink
 from runtime import clock
 from schemas.dynamodb_target import DynamodbTarget
-from schemas.errors import TailraceError
+from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import ORDERS
 
-Items = list[dict[str, Any]]
+Actions = list[dict[str, Any]]
 
 
 class Service:
     """An empty table, and what became of the requests."""
 
     def __init__(self) -> None:
-        self.load: Callable[[list[str]], list[str]] = lambda ids: [""] * len(ids)
-        """Answers inserts, by their ids, with their codes."""
-        self.loaded: list[str] = []
-        self.changed: list[str] = []
-        self.is_deleted = False
-        """Whether a later deletion is known of every row."""
-        self.taken_back: list[str] = []
+        self.judge: Callable[[list[str], Actions], list[str]] = lambda ids, actions: [""] * len(actions)
+        """Answers the actions of a transaction with their codes."""
+        self.written: list[str] = []
+        self.requests: list[Actions] = []
         self.under_way = 0
+        self.lanes: set[str] = set()
         self._lock = threading.Lock()
 
     def scan(self, **_request: Any) -> dict[str, Any]:
         return {"Items": []}
 
-    def batch_execute_statement(self, Statements: Items) -> dict[str, Any]:  # noqa: N803 - the service's name
-        assert all(each["Statement"].startswith('insert into "public.orders" value {') for each in Statements)
-        ids = [next(value["N"] for value in each["Parameters"] if "N" in value) for each in Statements]
-        return {"Responses": [{"Error": {"Code": code}} if code else {} for code in self._loaded(ids)]}
+    def describe_table(self, **_request: Any) -> dict[str, Any]:
+        return {"Table": {"TableStatus": "ACTIVE"}}
 
-    def put_item(self, TableName: str, Item: dict[str, Any], **condition: Any) -> None:  # noqa: N803 - the service's names
-        assert (TableName, condition["ConditionExpression"]) == ("public.orders", "attribute_not_exists(#key)")
-        (code,) = self._loaded([Item["id"]["N"]])
-        if code:
-            raise ClientError({"Error": {"Code": code}}, "PutItem")
-
-    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - the service's name
-        ((table, asked),) = RequestItems.items()
-        ids = [key["id"]["S"] for key in asked["Keys"]]
-        assert len(set(ids)) == len(ids), "Provided list of item keys contains duplicates"
-        found = [{"id": {"S": id_}, "seq": {"N": str(1 << 60)}} for id_ in ids]
-        return {"Responses": {table: found if self.is_deleted else []}}
-
-    def delete_item(self, Key: dict[str, Any], **condition: Any) -> dict[str, Any]:  # noqa: N803 - the service's name
-        assert condition["ConditionExpression"] == "#seq = :seq"
-        with self._lock:
-            self.taken_back.append(Key["id"]["N"])
-        return {}
-
-    def _loaded(self, ids: list[str]) -> list[str]:
+    def transact_write_items(self, TransactItems: Actions) -> None:  # noqa: N803 - the service's name
+        puts = [action["Put"] for action in TransactItems if "Put" in action]
+        if puts and "claim" in puts[0]["Item"]:
+            return
+        assert all(put["ConditionExpression"] for put in puts)
+        ids = [put["Item"]["id"]["N"] for put in puts]
+        checks = [action["ConditionCheck"]["Key"]["id"]["S"] for action in TransactItems if "ConditionCheck" in action]
+        claims = {check for check in checks if check.startswith("claim/")}
         with self._lock:
             self.under_way += 1
-            self.loaded += ids
+            self.requests.append(TransactItems)
+            assert not claims & self.lanes, "transactions that ask for one item are in conflict"
+            self.lanes |= claims
         try:
-            return self.load(ids)
+            codes = self.judge(ids, TransactItems)
         finally:
             with self._lock:
                 self.under_way -= 1
-
-    def transact_write_items(self, TransactItems: Items) -> None:  # noqa: N803 - the service's name
-        puts = [action["Put"] for action in TransactItems if "Put" in action]
-        assert all(put["ConditionExpression"] for put in puts)
+                self.lanes -= claims
+        if any(codes):
+            reasons = [{"Code": code or "None"} for code in codes]
+            error: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            raise ClientError(error, "TransactWriteItems")
         with self._lock:
-            self.changed += [put["Item"]["id"]["N"] for put in puts]
+            self.written += ids
 
     def close(self) -> None:
         return
@@ -92,90 +79,86 @@ def service() -> Service:
 def sink(service: Service) -> Iterator[DynamodbSink]:
     made = DynamodbSink("shop", "items", DynamodbTarget.model_validate({"engine": "dynamodb"}))
     made._client._made = service
+    made.load_offsets([TopicPartition(f"shop.{ORDERS.name}", number) for number in range(200)])
     yield made
     made.close()
 
 
-def fresh(sink: DynamodbSink, group_count: int) -> TableBatch:
-    rows = [(i, "loaded", None) for i in range(group_count * BATCH_ITEMS_MAX)]
-    return Giver().given(TableBatch(ORDERS, upserts=list(rows), fresh=True), sink.capabilities)
+def fresh(sink: DynamodbSink, count: int, partitions: int = 1, status: str = "loaded") -> TableBatch:
+    """Return rows of a load, from so many partitions."""
+    giver, batches = Giver(), list[TableBatch]()
+    for number in range(partitions):
+        rows = [(i, status, None) for i in range(count) if i % partitions == number]
+        batches.append(giver.given(TableBatch(ORDERS, upserts=rows, fresh=True), sink.capabilities, number))
+    upserts = [row for batch in batches for row in batch.upserts]
+    origins = {"upserts": [origin for batch in batches for origin in batch.origins["upserts"]]}
+    return TableBatch(ORDERS, upserts=upserts, fresh=True, origins=origins)
+
+
+@pytest.mark.parametrize(("count", "partitions", "size"), [(500, 1, 5), (500, 200, 5), (40, 3, 300_000)])
+def test_transactions_keep_to_the_limits_with_their_claims(
+    service: Service, sink: DynamodbSink, count: int, partitions: int, size: int
+) -> None:
+    assert sink.apply(fresh(sink, count, partitions, "x" * size)) == []
+    assert sorted(map(int, service.written)) == [*range(count)]
+    rows = {str(i): i % partitions for i in range(count)}
+    for actions in service.requests:
+        assert len(actions) <= TRANSACTION_ACTIONS_MAX
+        assert sum("Put" in action for action in actions) * size <= TRANSACTION_BYTES_MAX
+        asked = [action["ConditionCheck"]["Key"]["id"]["S"] for action in actions if "ConditionCheck" in action]
+        owners = {rows[action["Put"]["Item"]["id"]["N"]] for action in actions if "Put" in action}
+        assert {int(key.split("/")[-2]) for key in asked} == owners
+        assert len(asked) == len(owners)
+    if partitions == 1 and size == 5:
+        assert len(service.requests) == 6, "of a load nothing else is asked for"
 
 
 def test_no_request_is_under_way_when_a_load_has_failed(service: Service, sink: DynamodbSink) -> None:
     """What follows would be applied beside it."""
     slow = threading.Event()
 
-    def load(ids: list[str]) -> list[str]:
+    def judge(ids: list[str], actions: Actions) -> list[str]:
         if "0" in ids:
             assert slow.wait(60)
-            raise ClientError({"Error": {"Code": "InternalServerError"}}, "BatchExecuteStatement")
+            raise ClientError({"Error": {"Code": "InternalServerError"}}, "TransactWriteItems")
         slow.set()
         clock.sleep(0.2)
-        return [""] * len(ids)
+        return [""] * len(actions)
 
-    service.load = load
+    service.judge = judge
     with pytest.raises(TailraceError):
-        sink.apply(fresh(sink, 40))
+        sink.apply(fresh(sink, 4000))
     assert service.under_way == 0
-    told = len(service.loaded)
-    assert told < 40 * BATCH_ITEMS_MAX
+    told = len(service.written)
+    assert told < 4000
     sink.close()
-    assert len(service.loaded) == told
+    assert len(service.written) == told
 
 
-def test_what_a_load_that_fails_has_inserted_is_looked_at_too(service: Service, sink: DynamodbSink) -> None:
-    """Its rows go as changes next, which leave alone what is there: nobody would look for their deletions."""
-
-    def load(ids: list[str]) -> list[str]:
-        if "30" in ids:
-            raise ClientError({"Error": {"Code": "InternalServerError"}}, "BatchExecuteStatement")
-        return [""] * len(ids)
-
-    service.load, service.is_deleted = load, True
-    with pytest.raises(TailraceError, match="InternalServerError"):
-        sink.apply(fresh(sink, 3))
-    assert {str(i) for i in range(BATCH_ITEMS_MAX)} <= set(service.loaded)
-    assert set(service.loaded) <= set(service.taken_back)
-
-
-def test_a_deletion_is_asked_for_once_where_rows_are_one_item(service: Service, sink: DynamodbSink) -> None:
-    """A rule of object mapping may make one key of several."""
-    service.is_deleted = True
-    rows = [(1, "a", None), (1, "b", None), (2, "c", None)]
-    batch = Giver().given(TableBatch(ORDERS, upserts=rows, fresh=True), sink.capabilities)
-    assert sink.apply(batch) == []
-    assert sorted(service.taken_back) == ["1", "1", "2"]
-
-
-def test_what_passes_is_sent_again_and_what_is_there_is_a_change(
+def test_what_passes_is_sent_again_and_what_is_there_is_left(
     service: Service, sink: DynamodbSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "sleep", lambda _seconds: None)
-    codes = {"3": "ThrottlingError", "4": "DuplicateItem", "5": "ValidationError", "6": "TransactionConflict"}
-    service.load = lambda ids: [codes.get(i, "") if service.loaded.count(i) == 1 else "" for i in ids]
-    (rejection,) = sink.apply(fresh(sink, 1))
+    codes = {"3": "ThrottlingError", "4": "ConditionalCheckFailed", "5": "ValidationError"}
+    first = iter([True])
+
+    def judge(ids: list[str], actions: Actions) -> list[str]:
+        # The claim meets another owner's question at first.
+        claim = "TransactionConflict" if (is_first := next(first, False)) else ""
+        return [*(codes.get(i, "") if is_first else "" for i in ids), claim]
+
+    service.judge = judge
+    (rejection,) = sink.apply(fresh(sink, 9))
     assert rejection.index == 5
-    assert service.changed == ["4"]
-    assert sorted(map(int, service.loaded)) == sorted([*range(BATCH_ITEMS_MAX), 3, 6])
+    assert sorted(service.written) == ["0", "1", "2", "3", "6", "7", "8"]
 
 
-@pytest.mark.parametrize("code", ["AccessDeniedException", "UnknownOperationException"])
-def test_rows_are_put_one_by_one_where_statements_are_not_taken(
-    service: Service, sink: DynamodbSink, code: str
-) -> None:
-    """A role of before may put items, and other services of this protocol have no statements."""
-
-    def load(ids: list[str]) -> list[str]:
-        if len(ids) > 1:
-            raise ClientError({"Error": {"Code": code}}, "BatchExecuteStatement")
-        return ["ConditionalCheckFailedException" if ids == ["7"] else ""]
-
-    service.load = load
-    assert sink.apply(fresh(sink, 1)) == []
-    assert service.changed == ["7"]
-    service.loaded.clear()
-    assert sink.apply(fresh(sink, 1)) == []
-    assert sorted(map(int, service.loaded)) == [*range(BATCH_ITEMS_MAX)]
+def test_a_claim_that_is_lost_ends_the_batch(service: Service, sink: DynamodbSink) -> None:
+    service.judge = lambda _, actions: ["ConditionalCheckFailed" if "ConditionCheck" in a else "" for a in actions]
+    with pytest.raises(TailraceError, match="fenced") as caught:
+        sink.apply(fresh(sink, 9))
+    assert caught.value.kind is ErrorKind.INVARIANT
+    assert service.written == []
 
 
 def test_a_document_that_no_attribute_can_be_is_the_rows_own_matter(service: Service) -> None:
@@ -201,5 +184,5 @@ def test_a_document_that_no_attribute_can_be_is_the_rows_own_matter(service: Ser
     rows = [(1, '{"a": "\\ud800"}', None), (2, '{"a": "b"}', None)]
     rejected = sink.apply(Giver().given(TableBatch(ORDERS, upserts=[*rows], fresh=True), sink.capabilities))
     assert [(rejection.kind, rejection.index) for rejection in rejected] == [("upserts", 0)]
-    assert service.loaded == ["2"]
+    assert service.written == ["2"]
     sink.close()
