@@ -13,7 +13,7 @@ from apply.schema_catalog import Known
 from schemas.errors import TailraceError
 from schemas.mappings.keys import Claims
 from schemas.mappings.mapped_table import MappedTable
-from schemas.table import Column, TableName, TableSchema
+from schemas.table import Column, Part, TableName, TableSchema
 from schemas.types import Family
 
 _PLAIN = {Family.STRING, Family.INT16, Family.INT32, Family.INT64}
@@ -59,7 +59,8 @@ class Sharing:
         versions = {name: one.newest.version for name, one in sharers.items()} | {table.name: own.version}
         # The sum: it rises whenever one of them changes. One life: that of one of them is not theirs.
         first, *others = (forms[name] for name in sorted(forms))
-        return replace(first.table, columns=_for_all(first, others), version=sum(versions.values()), life=1)
+        gone = [self._map(one.newest) for name, one in sorted(sharers.items()) if name not in forms]
+        return replace(first.table, columns=_for_all(first, others, gone), version=sum(versions.values()), life=1)
 
     def release(self, table: TableSchema) -> None:
         """Let a table of the source go nowhere any more."""
@@ -88,16 +89,26 @@ class Sharing:
             return False
 
 
-def _for_all(form: MappedTable, others: Sequence[MappedTable]) -> tuple[Column, ...]:
+def _for_all(form: MappedTable, others: Sequence[MappedTable], gone: Sequence[MappedTable]) -> tuple[Column, ...]:
     """Return a table's columns with the nulls that those of other tables of the same columns allow, and with what each
-    of these was filled with when a column was added.
+    of these was filled with when a column was added. A table that is gone by then has left rows, which have nothing.
     """
-    parts = [tuple((other.table.columns[i].name, value) for i, value in other.constants) for other in others]
+    parts = [_part_of(other) for other in others]
+    left = {part: other.table for other in gone if (part := _part_of(other)) not in (_part_of(form), *parts)}
     columns = []
     for column, *same in zip(form.table.columns, *(other.table.columns for other in others), strict=True):
         loose = [one for one in (column, *same) if one.nullable]
         is_loosened = all(one.loosened for one in loose)
-        filled = zip(parts, (one.filling for one in same), strict=True)
+        filled = [*zip(parts, (one.filling for one in same), strict=True)]
+        if any(filling is not None for filling in (column.filling, *(one.filling for one in same))):
+            had = {part: {one.name: one for one in table.columns}.get(column.name) for part, table in left.items()}
+            filled += [(part, one and one.filling) for part, one in had.items()]
+            if not loose and None in had.values():
+                loose = [column]
         column = replace(column, fillings=tuple(each for each in filled if each[1] != column.filling))
         columns.append(replace(column, nullable=True, loosened=is_loosened) if loose else column)
     return tuple(columns)
+
+
+def _part_of(form: MappedTable) -> Part:
+    return tuple((form.table.columns[i].name, value) for i, value in form.constants)

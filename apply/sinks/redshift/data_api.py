@@ -34,9 +34,14 @@ WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 _PROBE = "tailrace_probe"
 
-_PASSING = ("ResourceNotFoundException", "ActiveStatementsExceededException", "ActiveSessionsExceededException")
-_NOT_AVAILABLE = "ValidationException"
-"""What the service says of a session that it has ended, as of any request that it finds fault with."""
+SAME_FAILURES_MAX = 3
+"""What fails so often with the same words, while nothing is committed, does not pass: a missing right or table, a login
+that is refused. What passes (conflicts, trouble with the bucket) names queries, processes or moments, or is over."""
+
+_PASSING = ("ActiveStatementsExceededException", "ActiveSessionsExceededException")
+_NOT_AVAILABLE = ("ValidationException", "ResourceNotFoundException")
+"""What the service says of a session that it has ended, as of any request that it finds fault with; and of a cluster, a
+workgroup or a secret that is not there."""
 
 
 class DataApiLink(Link):
@@ -52,6 +57,9 @@ class DataApiLink(Link):
         self._made: Any = None
         self._session: str | None = None
         self._used_at = 0.0
+        self._failure: tuple[str, str] | None = None
+        """What failed last since a commit, and in which words."""
+        self._failure_count = 0
 
     def run(self, statement: str, values: Sequence[Any] = (), *, doing: str = "writing") -> int:
         """See `Link`."""
@@ -66,6 +74,7 @@ class DataApiLink(Link):
         """See `Link`."""
         if self.begun:
             self._send("commit", "committing")
+            self._failure = None
         self.begun = False
 
     def rollback(self) -> None:
@@ -140,10 +149,20 @@ class DataApiLink(Link):
         self._used_at = clock.monotonic()
         if done["Status"] == "FINISHED":
             return done
-        # There is no code, and the text may hold a value.
-        raise TailraceError(
-            ErrorKind.TARGET_CONNECTION,
-            f"{doing}: the statement {done['Id']} has {done['Status'].lower()}",
+        raise self._failed(done, doing)
+
+    def _failed(self, done: dict[str, Any], doing: str) -> TailraceError:
+        """Return what a statement that has failed means. There is no code, and the text may hold a value: it is compared
+        with what was said before, and neither read nor repeated.
+        """
+        failure = doing, str(done.get("Error"))
+        self._failure_count = self._failure_count + 1 if failure == self._failure else 1
+        self._failure = failure
+        passes = done["Status"] != "FAILED" or self._failure_count < SAME_FAILURES_MAX
+        times = "" if passes else f", {self._failure_count} times with the same words"
+        return TailraceError(
+            ErrorKind.TARGET_CONNECTION if passes else ErrorKind.PREREQUISITE,
+            f"{doing}: the statement {done['Id']} has {done['Status'].lower()}{times}",
             remedy=f"why: aws redshift-data describe-statement --id {done['Id']}",
         )
 
@@ -184,7 +203,7 @@ class DataApiLink(Link):
             try:
                 page = self._client.get_statement_result(Id=id_, **more)
             except aws.AwsError as error:
-                raise _classified(error, doing) from error
+                raise _classified(error, doing, was_open=True) from error
             rows += [tuple(map(self._value, record)) for record in page["Records"]]
             if not page.get("NextToken"):
                 return rows
@@ -194,8 +213,13 @@ class DataApiLink(Link):
 def _classified(error: Exception, doing: str, *, was_open: bool = False) -> TailraceError:
     """Return what a refused request means. A session that is gone, or too many of them: that passes."""
     found, code = aws.classify(error, doing), aws.code_of(error)
-    passes = code in _PASSING or (was_open and code == _NOT_AVAILABLE)
-    return TailraceError(ErrorKind.TARGET_CONNECTION, found.message) if passes else found
+    if code in _PASSING or (was_open and code in _NOT_AVAILABLE):
+        return TailraceError(ErrorKind.TARGET_CONNECTION, found.message)
+    if code in _NOT_AVAILABLE:
+        message = f"{doing}: the service finds no such database, or not this way ({code})"
+        remedy = "check `cluster_identifier` or `workgroup_name`, `database`, `user` and `secret_arn`"
+        return TailraceError(ErrorKind.CONFIGURATION, message, remedy=remedy)
+    return found
 
 
 def _literal(value: Any) -> str:

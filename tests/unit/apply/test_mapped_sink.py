@@ -298,7 +298,21 @@ def test_tables_that_share_one_tell_what_each_was_filled_with() -> None:
     target = MemoryTarget()
     fill(MemorySink(target), SHARDED, (EAST, WEST))
     region = next(column for column in target.tables[INTO].schema.columns if column.name == "region")
-    assert (region.filling, region.fillings) == ("it's east", (((("shard", "of west"),), "west"),))
+    west, north = (("shard", "of west"),), (("shard", "of north"),)
+    assert (region.filling, region.fillings) == ("it's east", ((west, "west"), (north, None)))
+    # One that was dropped before has left rows without a value.
+    assert region.nullable
+    assert region.loosened
+
+
+def test_a_table_that_is_gone_and_came_again_under_another_name_has_what_its_heir_was_filled_with() -> None:
+    target = MemoryTarget()
+    one = [constant("shard", "'all'"), key("shard", "id"), *one_table()]
+    text = Column("region", LogicalType(Family.TEXT), "text", nullable=False, filling="x")
+    heir = replace(EAST, columns=(*EAST.columns, text), version=2)
+    MappedSink(MemorySink(target), one, tables=lambda: [Known(heir, False), Known(WEST, True)]).prepare(heir)
+    region = next(column for column in target.tables[INTO].schema.columns if column.name == "region")
+    assert (region.filling, region.fillings, region.nullable) == ("x", (), False)
 
 
 @pytest.mark.parametrize("first", ["east", "west"])

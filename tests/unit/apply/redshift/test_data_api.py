@@ -111,11 +111,46 @@ def test_a_session_that_is_lost_is_left(service: Service, link: DataApiLink, sta
     assert service.sessions[1][4:] == ["begin", "update 2", "commit"]
 
 
-def test_a_request_that_is_refused_from_the_start_ends_it(service: Service, link: DataApiLink) -> None:
-    service.execute_statement = lambda **_: fail(refusal("ValidationException"))()  # type: ignore[method-assign]
+@pytest.mark.parametrize("code", ["ValidationException", "ResourceNotFoundException", "AccessDeniedException"])
+def test_a_request_that_is_refused_from_the_start_ends_it(service: Service, link: DataApiLink, code: str) -> None:
+    """No such cluster, database, workgroup or secret, or no right to it."""
+    service.execute_statement = lambda **_: fail(refusal(code))()  # type: ignore[method-assign]
     with pytest.raises(TailraceError) as caught:
         link.run("update 1")
     assert caught.value.action is Action.STOP
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("statement", ["begin", "update 1"])
+def test_what_fails_again_with_the_same_words_ends_it(service: Service, link: DataApiLink, statement: str) -> None:
+    """A login that is refused, before all, and a right that is missing later."""
+    actions = []
+    for _ in range(3):
+        service.trouble[statement] = lambda: {"Status": "FAILED", "Error": "ERROR: permission denied for a value"}
+        with pytest.raises(TailraceError) as caught, link.own_transaction():
+            link.run("update 1")
+        actions.append(caught.value.action)
+        assert "permission" not in str(caught.value)
+    assert actions == [Action.RETRY, Action.RETRY, Action.STOP]
+    assert "3 times" in caught.value.message
+    assert "describe-statement" in str(caught.value.remedy)
+
+
+def test_what_fails_in_other_words_or_after_a_commit_may_pass(service: Service, link: DataApiLink) -> None:
+    answers = [
+        *({"Status": "FAILED", "Error": f"ERROR: 1023 of transaction {number}"} for number in range(5)),
+        *({"Status": "ABORTED"} for _ in range(5)),
+        *({"Status": "FAILED", "Error": "ERROR: x"} for _ in range(2)),
+        {"Status": "FINISHED"},
+        *({"Status": "FAILED", "Error": "ERROR: x"} for _ in range(2)),
+    ]
+    for answer in answers:
+        service.trouble["update 1"] = lambda answer=answer: answer  # type: ignore[misc]
+        try:
+            with link.own_transaction():
+                link.run("update 1")
+        except TailraceError as error:
+            assert error.action is Action.RETRY, answer
 
 
 def test_a_statement_that_failed_is_rolled_back_in_its_session(service: Service, link: DataApiLink) -> None:
