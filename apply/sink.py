@@ -2,7 +2,8 @@
 
 Life of a sink in the service: made once per process → `load_offsets` at each assignment → per batch: `prepare` for
 tables or versions not seen before, `apply` for every table of the batch, `stage_offsets`, `flush` → `close`.
-`rollback` undoes what is not flushed. Any call may be repeated with the same rows: that changes nothing (Invariant 6).
+`rollback` undoes what is not flushed. Calls come one at a time, though not all in one thread. Any call may be repeated
+with the same rows: that changes nothing (Invariant 6).
 
 There are three kinds, told apart by `Capabilities`. A sink with transactions writes rows and offsets together
 (`stores_offsets`). One that keeps the state of tables without transactions guards each row by its commit sequence

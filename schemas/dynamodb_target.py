@@ -26,7 +26,7 @@ class DynamodbTarget(AwsTarget, TargetSection):
     sequence_attribute: Annotated[str, Field(min_length=1, max_length=255)] = "tailrace_seq"
     """Attribute with the commit sequence of an item's last change, by which stale writes are told."""
     control_table: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{3,255}$")] = "tailrace-control"
-    """Table of barriers at which appliers wait for each other, claims of partitions, and what is known of deleted items."""
+    """Table of the barriers at which appliers wait for each other, of claims, and of what is known of deleted items."""
     deleted_kept_s: Annotated[int, Field(ge=60, le=30 * 86_400)] = 86_400
     """How long the sequence of a deleted item is remembered: so far back may an applier begin again."""
     parallel_apply_threads: Annotated[int, Field(ge=1, le=32)] = 4

@@ -134,8 +134,8 @@ Most targets are stand-ins of a service, in one process on the same two cores: t
 of the whole run, the start of the process and its libraries included. "Worked" are the applier's CPU-seconds; "waited"
 the seconds in which a batch was at the target and no thread of the applier had anything to do, waits for a core not
 counted. Both are what every applier says in its status document (`cpu_s`, `waiting_s`). Where it has waited longer than
-it has worked, the server bounds; else the applier. Redshift is left out: the stand-in of the tests takes the place of
-its `COPY` within the process, and no applier can be started with it. Empty columns: measured before these were counted.
+it has worked, the server bounds; else the applier. Redshift is PostgreSQL behind a relay that reads the bucket for it
+(`deploy/local/redshift.py`): its own speed says nothing of Redshift's. Empty columns: measured before these were counted.
 """
 OPTIONS = """
 By `python -m benchmarks.options`: rules in one process on batches of rows, CPU time, the best of five; policies as

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from deploy.local.gremlin import GremlinServer
 from deploy.local.moto import MotoServer
 from deploy.local.opensearch import OpensearchServer
+from deploy.local.redshift import RedshiftServer
 from deploy.local.s3 import S3Server
 from deploy.local.secantus import SecantusServer
 from deploy.local.server import LocalServer
@@ -74,6 +75,10 @@ def _mongodb(server: SecantusServer, _: Path, __: str) -> Section:
     return {"engine": "mongodb", "host": "127.0.0.1", "port": server.port, "tls": "disable"}
 
 
+def _redshift(server: RedshiftServer, _: Path, __: str) -> Section:
+    return {"engine": "redshift", **server.settings}
+
+
 def _neptune(server: GremlinServer, _: Path, __: str) -> Section:
     return {"engine": "neptune", **server.settings}
 
@@ -86,6 +91,7 @@ KINDS: dict[str, Kind] = {
     "mongodb": Kind("MongoDB (an imitation of it)", SecantusServer, _mongodb),
     "neptune": Kind("Neptune (Gremlin Server, in memory)", GremlinServer, _neptune),
     "opensearch": Kind("OpenSearch", OpensearchServer, _opensearch),
+    "redshift": Kind("Redshift (PostgreSQL and a bucket in its place)", RedshiftServer, _redshift),
     "s3": Kind("S3 (a gateway to local files), Parquet", S3Server, _s3),
 }
 

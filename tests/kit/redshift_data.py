@@ -6,29 +6,26 @@ here, so that the sink sends what it sends to Redshift.
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
-import re
 import threading
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from deploy.local.redshift import COPY, Read, copy_from_stdin, of_postgresql
 from tests.kit.servers import Database
-
-Copy = Callable[[psycopg.Connection[Any], str], None]
-"""Carries out a statement that copies from a bucket."""
 
 
 class RedshiftData:
     """One relay, started; `close` ends it."""
 
-    def __init__(self, database: Database, copy: Copy) -> None:
+    def __init__(self, database: Database, read: Read) -> None:
         self._database = database
-        self._copy = copy
+        self._read = read
         self._ids = itertools.count(1)
         self._sessions: dict[str, psycopg.Connection[Any]] = {}
         self._statements: dict[str, dict[str, Any]] = {}
@@ -93,23 +90,17 @@ class RedshiftData:
 
     def _done(self, connection: psycopg.Connection[Any], id_: str, statement: str) -> dict[str, Any]:
         try:
-            if statement.startswith("copy "):
-                self._copy(connection, statement)
+            if copy := COPY.fullmatch(statement):
+                with connection.cursor().copy(copy_from_stdin(copy).encode()) as into:
+                    into.write(gzip.decompress(self._read(copy["bucket"], copy["key"])))
                 return {"Status": "FINISHED", "ResultRows": -1, "HasResultSet": False}
-            cursor = connection.execute(_of_postgresql(statement))
+            cursor = connection.execute(of_postgresql(statement))
         except psycopg.Error as error:
             return {"Status": "FAILED", "Error": f"ERROR: {error.sqlstate}"}
         has_rows = cursor.description is not None
         if has_rows:
             self._rows[id_] = cursor.fetchall()
         return {"Status": "FINISHED", "ResultRows": cursor.rowcount, "HasResultSet": has_rows}
-
-
-def _of_postgresql(statement: str) -> str:
-    """Return a statement without the key that Redshift holds nobody to, and with a domain's name for its type."""
-    statement = re.sub(r", primary key \([^)]*\)", "", statement)
-    statement = statement.replace("json_serialize(", '"json_serialize"(')
-    return statement.replace(" data_type,", " coalesce(domain_name, data_type),")
 
 
 def _field(value: Any) -> dict[str, Any]:

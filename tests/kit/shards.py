@@ -1,5 +1,5 @@
-"""Tables of the source that are one at the target: two get a column, filled with another value in each, when a third one
-has been dropped.
+"""Tables of the source that are one at the target: when one of them has been dropped, the others get a column that is
+filled with another value in each.
 """
 
 from __future__ import annotations

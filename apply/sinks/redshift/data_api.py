@@ -152,8 +152,8 @@ class DataApiLink(Link):
         raise self._failed(done, doing)
 
     def _failed(self, done: dict[str, Any], doing: str) -> TailraceError:
-        """Return what a statement that has failed means. There is no code, and the text may hold a value: it is compared
-        with what was said before, and neither read nor repeated.
+        """Return what a statement that has failed means. There is no code, and the text may hold a value: it is
+        compared with what was said before, and neither read nor repeated.
         """
         failure = doing, str(done.get("Error"))
         self._failure_count = self._failure_count + 1 if failure == self._failure else 1

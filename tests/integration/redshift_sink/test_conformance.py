@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
 import itertools
-import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
-import psycopg
 import pytest
 
 from apply.sink import Sink, TableBatch
@@ -27,6 +24,7 @@ from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink
 from deploy.local.aws import SECRET_ACCESS_KEY
 from deploy.local.moto import MotoServer
+from deploy.local.redshift import SETUP, RedshiftRelay, reader_of
 from deploy.local.s3 import S3Server
 from schemas.changes import Row
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -43,10 +41,6 @@ from tests.kit.type_samples import SAMPLES
 
 pytestmark = pytest.mark.integration
 
-COPY = re.compile(
-    r"copy (tailrace_stage_\d+) from 's3://(?P<bucket>[^/]+)/(?P<key>[^']+\.csv\.gz)' iam_role default format as csv "
-    r"null as '\x01null\x01' gzip dateformat 'auto' timeformat 'auto' compupdate off statupdate off"
-)
 DAY_US = 86_400_000_000
 
 
@@ -57,65 +51,31 @@ class TestRedshift(SinkSuite):
     @pytest.fixture
     def sink(self, new_database: Callable[..., Database], s3_server: S3Server) -> Iterator[Sink]:
         self.database = new_database(18, "redshift")
-        self.database.execute(
-            "create domain super as jsonb",
-            "create function json_parse(text) returns super language sql as 'select $1::jsonb'",
-            # PostgreSQL has a word of this name.
-            "create function \"json_serialize\"(super) returns text language sql as 'select $1::text'",
-            # Redshift's own, unless a database is told otherwise: who writes one table at once meets a conflict.
-            "do $$ begin execute format('alter database %I set default_transaction_isolation = serializable', "
-            "current_database()); end $$",
-        )
+        self.database.execute(*SETUP)
         self.s3, self.bucket = make_bucket(s3_server)
-        settings = {name: self.database.settings[name] for name in ("host", "port", "database", "user", "password")}
-        place = {"bucket_name": self.bucket, "bucket_folder": "staging", **s3_server.settings}
+        self.read_file = reader_of(s3_server.settings["endpoint_url"])
+        server = (str(self.database.settings["host"]), int(str(self.database.settings["port"])))
+        relay = RedshiftRelay(server, self.read_file)
+        settings = {name: self.database.settings[name] for name in ("host", "database", "user", "password")}
+        place = {"port": relay.port, "bucket_name": self.bucket, "bucket_folder": "staging", **s3_server.settings}
         self.section = RedshiftTarget.model_validate({"engine": "redshift", "tls": "disable", **settings, **place})
         self.opened: list[RedshiftSink] = []
         yield self.open()
         for sink in self.opened:
             sink.close()
+        relay.close()
         assert "Contents" not in self.s3.list_objects_v2(Bucket=self.bucket), "files stayed behind"
         self.s3.close()
 
-    def copy(self, connection: psycopg.Connection[Any], statement: str) -> None:
-        """Carry out what Redshift's COPY does."""
-        match = COPY.fullmatch(statement)
-        assert match is not None, statement
-        assert match["bucket"] == self.bucket
-        text = gzip.decompress(self.s3.get_object(Bucket=self.bucket, Key=match["key"])["Body"].read())
-        with connection.cursor().copy(f"copy {match[1]} from stdin (format csv, null '\x01null\x01')") as into:
-            into.write(text)
-
     def open(self) -> Sink:
-        sink = RedshiftSink("shop", "warehouse", self.section)
-        link, rows, run = cast("DriverLink", sink._link), sink._link.rows, sink._link.run
-
-        def copy(stage: str, key: str, statement: str) -> None:
-            assert link._made is not None
-            self.copy(link._made, statement)
-
-        def seen(statement: str, values: Any = (), **more: Any) -> list[tuple[Any, ...]]:
-            # A domain's name is what Redshift calls the type.
-            return rows(statement.replace(" data_type,", " coalesce(domain_name, data_type),"), values, **more)
-
-        def loosened(statement: str, values: Any = (), **more: Any) -> int:
-            return run(re.sub(r", primary key \([^)]*\)", "", statement), values, **more)
-
-        link.copy, link.rows, link.run = copy, seen, loosened  # type: ignore[method-assign]
-        self.opened.append(sink)
-        return cast("Sink", sink)
+        self.opened.append(RedshiftSink("shop", "warehouse", self.section))
+        return cast("Sink", self.opened[-1])
 
     def other_sink(self, sink: Sink) -> Sink:
         return self.open()
 
     def read(self, sink: Sink, table: TableSchema) -> list[Row]:
         with contextlib.closing(RedshiftReader(self.section, "test")) as reader:
-            run = reader._link.run
-
-            def quoted(statement: str, values: Any = (), **more: Any) -> int:
-                return run(statement.replace("json_serialize(", '"json_serialize"('), values, **more)
-
-            reader._link.run = quoted  # type: ignore[method-assign]
             return list(reader.rows(table))
 
     @contextlib.contextmanager
@@ -273,7 +233,7 @@ class TestRedshiftByTheDataApi(TestRedshift):
     vars().update({name: None for name in dir(TestRedshift) if name.startswith("test_") and name not in ASKED})
 
     def open(self) -> Sink:
-        self.relay = getattr(self, "relay", None) or RedshiftData(self.database, self.copy)
+        self.relay = getattr(self, "relay", None) or RedshiftData(self.database, self.read_file)
         place = {"cluster_identifier": "warehouse", "user": "loader", "redshift_endpoint_url": self.relay.url}
         document = {**self.section.model_dump(exclude_none=True, exclude={"password", "host"}), **place}
         document |= {"connect_by": "data-api", "secret_access_key": SECRET_ACCESS_KEY}
