@@ -44,7 +44,9 @@ _KEPT = ("Name", "Description", "Owner", "Retention", "PartitionKeys", "TableTyp
 """What a table that is extended keeps, whoever has set it. Glue API reference, `TableInput`."""
 
 _SEQUENCE = "tailrace_seq"
-"""The parameter of a table that keeps the commit sequence of the change which its columns' types are of."""
+_VERSION = "tailrace_version"
+"""The parameters of a table that keep a commit sequence of the newest version that was told, and this version. Columns
+that are as they were need them, too: a table may have returned to an earlier form."""
 
 _OF_JSON = {
     Family.BOOLEAN: "boolean",
@@ -107,7 +109,8 @@ class GlueCatalog:
         place = database_of(self._target, shape.table.name)
         name = shape.table.name.table.lower()
         table = self._input(name, wanted, folder, shape.table.name)
-        table["Parameters"][_SEQUENCE] = str(seq)
+        mark = {_SEQUENCE: str(seq), _VERSION: str(shape.table.version)}
+        table["Parameters"] |= mark
         for _ in range(TRIES_MAX):
             there = self._answer("get_table", DatabaseName=place, Name=name).get("Table")
             if there is None:
@@ -116,7 +119,7 @@ class GlueCatalog:
                 continue
             if _about(there) != _about(table):
                 raise _of_others(shape.table.name, f"{place}.{name}")
-            extended = _extended(there, wanted, seq)
+            extended = _extended(there, wanted, mark)
             if extended is None:
                 return
             self._client.update_table(
@@ -205,25 +208,25 @@ def _of_others(table: TableName, there: str) -> TailraceError:
     )
 
 
-def _extended(there: Mapping[str, Any], wanted: Mapping[str, str], seq: int) -> dict[str, Any] | None:
+def _extended(there: Mapping[str, Any], wanted: Mapping[str, str], mark: Mapping[str, str]) -> dict[str, Any] | None:
     """Return a table of the catalogue with columns that it lacks, with types unless they are older than those that it
-    has, and all else as it is; None: it has all.
+    has, with the mark of a version that is newer, and all else as it is; None: it has all.
     """
     columns = {column["Name"]: column for column in there["StorageDescriptor"]["Columns"]}
     parameters = there.get("Parameters", {})
     known = parameters.get(_SEQUENCE, "")
-    is_late = known.isdigit() and seq < int(known)
+    is_late = known.isdigit() and int(mark[_SEQUENCE]) < int(known)
     lacking = {
         name: type_
         for name, type_ in wanted.items()
         if name not in columns or not (is_late or columns[name].get("Type") == type_)
     }
-    if not lacking:
+    if not lacking and (is_late or parameters.get(_VERSION) == mark[_VERSION]):
         return None
     columns |= {name: {**columns.get(name, {}), "Name": name, "Type": type_} for name, type_ in lacking.items()}
     kept = {name: there[name] for name in _KEPT if name in there}
     if not is_late:
-        kept["Parameters"] = {**parameters, _SEQUENCE: str(seq)}
+        kept["Parameters"] = {**parameters, **mark}
     return {**kept, "StorageDescriptor": {**there["StorageDescriptor"], "Columns": [*columns.values()]}}
 
 

@@ -62,6 +62,7 @@ def test_what_others_set_of_a_table_is_kept_as_it_grows(glue: Any) -> None:
     tell(glue, target(), ORDERS_2)
     found = glue.get_table(**PLACE)["Table"]
     assert found["StorageDescriptor"]["Columns"] == [*columns, {"Name": "note", "Type": "string"}]
+    theirs["Parameters"]["tailrace_version"] = "2"
     assert {name: found[name] for name in theirs if name != "StorageDescriptor"} == {
         name: value for name, value in theirs.items() if name != "StorageDescriptor"
     }
@@ -84,6 +85,19 @@ def test_who_comes_late_takes_no_type_back(glue: Any) -> None:
     # What only older files have is there to be read.
     assert told(ORDERS_2, 12) == after | {"note": "string"}
     assert told(ORDERS, 30) == before | {"note": "string"}
+
+
+def test_a_table_that_returns_to_an_earlier_form_keeps_it(glue: Any) -> None:
+    """The version between is told late: by an applier whose partition is behind."""
+    retyped = replace(ORDERS, version=2, columns=(replace(ORDERS.columns[0], type=STRING), *ORDERS.columns[1:]))
+    for table, seq in ((ORDERS, 10), (replace(ORDERS, version=3), 30), (retyped, 20), (ORDERS, 15)):
+        tell(glue, target(), table, seq=seq)
+        columns = glue.get_table(**PLACE)["Table"]["StorageDescriptor"]["Columns"]
+        assert {"Name": "id", "Type": "bigint"} in columns, seq
+    # What tells nothing new of the table leaves it alone.
+    there = glue.get_table(**PLACE)["Table"]
+    tell(glue, target(), replace(ORDERS, version=3), seq=40)
+    assert glue.get_table(**PLACE)["Table"]["UpdateTime"] == there["UpdateTime"]
 
 
 @pytest.mark.parametrize(
