@@ -18,8 +18,9 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import boto3
 import psycopg
@@ -106,7 +107,7 @@ class RedshiftRelay:
 class _Session:
     """One client's connection, and the one to PostgreSQL that belongs to it."""
 
-    def __init__(self, client: socket.socket, sent: BinaryIO, postgresql: tuple[str, int], read: Read) -> None:
+    def __init__(self, client: socket.socket, sent: BufferedIOBase, postgresql: tuple[str, int], read: Read) -> None:
         self._client = client
         self._sent = sent
         self._read = read
@@ -163,7 +164,7 @@ class _Session:
             self._client.shutdown(socket.SHUT_RDWR)
 
 
-def _message(stream: BinaryIO) -> tuple[bytes, bytes]:
+def _message(stream: BufferedIOBase) -> tuple[bytes, bytes]:
     kind, length = struct.unpack(">ci", _exactly(stream, 5))
     return kind, _exactly(stream, length - 4)
 
@@ -172,7 +173,7 @@ def _framed(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">ci", kind, len(body) + 4) + body
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def _exactly(stream: BufferedIOBase, size: int) -> bytes:
     found = stream.read(size)
     if len(found) < size:
         raise EOFError

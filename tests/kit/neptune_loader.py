@@ -2,12 +2,13 @@
 
 Loads wait in a queue and are carried out one after the other, in a thread that goes on whatever becomes of who asked.
 Files are read from the bucket by Python's CSV module, by the rules of the Neptune user guide ("Gremlin load data
-format"), and written without any condition. Gremlin is passed on.
+format"), and written without any condition. Gremlin is passed on. What is not signed as IAM has it is refused.
 """
 
 from __future__ import annotations
 
 import csv
+import hmac
 import io
 import itertools
 import json
@@ -20,9 +21,15 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 
 ROLE = "arn:aws:iam::123456789012:role/load"
 STATEMENTS_MAX = 100
+_REFUSED = (403, b'{"code": "AccessDeniedException"}')
 _COLUMN = re.compile(r"((?:[^:\\]|\\:)+):(Bool|Int|Long|Double|String|Date)(\(single\))?")
 _LITERALS = {"Bool": "{}", "Int": "{}", "Long": "{}L", "Double": "{}d", "Date": "datetime('{}')"}
 
@@ -106,14 +113,20 @@ class NeptuneLoader:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path == "/gremlin":
+                if not self._is_signed(body):
+                    self._say(*_REFUSED)
+                elif self.path == "/gremlin":
                     passed = relay._pass_on(body, self.headers["Accept"])
                     self._say(passed.status_code, passed.content)
                 else:
                     self._say(*relay._begin(json.loads(body)))
 
             def do_GET(self) -> None:
-                self._say(*relay._tell(self.path))
+                self._say(*(relay._tell(self.path) if self._is_signed(b"") else _REFUSED))
+
+            def _is_signed(self, body: bytes) -> bool:
+                url = f"http://{self.headers['Host']}{self.path}"
+                return is_signed(self.command, url, dict(self.headers.items()), body)
 
             def _say(self, status: int, text: bytes) -> None:
                 self.send_response(status)
@@ -242,6 +255,29 @@ class NeptuneLoader:
             if "already exists" in said:
                 return Fault("ID_ASSIGNED_TO_MULTIPLE_EDGES", "insertErrors")
             raise AssertionError(said)
+
+
+def is_signed(method: str, url: str, headers: dict[str, str], body: bytes) -> bool:
+    """Tell whether a request that has come has the signature of whoever may ask: what has come is signed once more, by
+    the AWS library's signer, as of the moment that it names.
+    """
+    told = _SIGNED.fullmatch(headers.get("Authorization", ""))
+    if told is None or told["scope"].split("/")[::2] != [ACCESS_KEY_ID, REGION, "aws4_request"]:
+        return False
+    names = told["headers"].split(";")
+    given = {name.lower(): value for name, value in headers.items()}
+    if not {"host", "x-amz-date"} <= set(names) or not set(names) <= given.keys():
+        return False
+    request = AWSRequest(method, url, {name: given[name] for name in names}, body)
+    request.context["timestamp"] = given["x-amz-date"]
+    signer = SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET_ACCESS_KEY), "neptune-db", REGION)
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    return hmac.compare_digest(signer.signature(text, request), told["signature"])
+
+
+_SIGNED = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<scope>[^,]+), SignedHeaders=(?P<headers>[^,]+), Signature=(?P<signature>\w+)"
+)
 
 
 def _statements(file: Rows, row: dict[str, str]) -> Iterator[str]:
