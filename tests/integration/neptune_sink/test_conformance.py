@@ -59,8 +59,8 @@ class Loading:
         self._kept_open = _KeptOpen(self.s3)
         self.loader = NeptuneLoader(server.url, self.s3)
         place = {"s3_bucket_name": self.bucket, "s3_bucket_folder": "loads", "load_role_arn": ROLE}
-        place["iam_auth_enabled"] = True
-        self._settings = {**server.settings, **bucket_server.settings, **place, "url": self.loader.url}
+        login = {**bucket_server.settings, "iam_auth_enabled": True}
+        self._settings: dict[str, Any] = {**server.settings, **login, **place, "url": self.loader.url}
         self.opened: list[NeptuneSink] = []
 
     def open(self, **more: Any) -> NeptuneSink:
