@@ -1,5 +1,7 @@
 """What "works" means for sinks: suites that a sink's own tests subclass, wherever they are."""
 
+from __future__ import annotations
+
 import pytest
 
 # So that a failure shows what was compared, also where the tests of another package import the suite.
