@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,6 +23,7 @@ from schemas.codecs import Pair
 from schemas.position import Position
 from schemas.settings import parse
 from schemas.table import TableSchema
+from schemas.transactions import mark_of
 from tests.kit import simulation as sim
 from tests.unit.capture.postgresql.scripted import (
     TABLES,
@@ -189,7 +191,21 @@ def test_the_same_records_are_published_of_what_is_joined(
         _published(log, end, joins=joins, stop=min(stop, end), rows=rows, format=form, transaction_metadata=metadata)
         for joins in (False, True)
     )
-    assert apart == joined
+    assert apart[1:] == joined[1:]
+    assert _said(apart[0]) == _said(joined[0])
+
+
+def _said(records: list[Any]) -> tuple[list[Any], Counter[str], int]:
+    """Return each topic's records but for marks, and what all marks together count, up to which sequence.
+
+    Where Kafka transactions are small, one may end between a transaction's row and its end, unless these come at once.
+    """
+    marks = [mark for _, key, value, _ in records if (mark := mark_of(key, value)) is not None]
+    counts = sum((Counter(mark.counts) for mark in marks), Counter[str]())
+    assert [mark.after for mark in marks[1:]] == [mark.seq for mark in marks[:-1]]
+    others = [record for record in records if mark_of(*record[1:3]) is None]
+    # In each topic in their order: what is flushed together, table by table, differs likewise.
+    return sorted(others, key=lambda record: record[0]), counts, marks[-1].seq if marks else 0
 
 
 @pytest.mark.parametrize(("stop", "count"), [(21_000, 200), (5_990, 50), (6_000, 51), (6_050, 51)])
