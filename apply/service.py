@@ -68,13 +68,14 @@ def run(
     target: str,
     *,
     stop_at: str | None = None,
-    metrics_port: int | None = None,
+    metrics_at: tuple[str, int] | None = None,
     stop: StopRequest,
 ) -> int:
     """Apply a replication's topics to one target until told to stop; return the exit code.
 
-    With `stop_at` `now` it ends when the group has applied what the topics held at the start. Raises TailraceError for
-    what an operator must see to; everything durable is left as it is, and the next start goes on from there.
+    With `stop_at` `now` it ends when the group has applied what the topics held at the start. `metrics_at` is an
+    address and a port. Raises TailraceError for what an operator must see to; everything durable is left as it is, and
+    the next start goes on from there.
     """
     failpoints.arm_from_environment()
     garbage.spare()
@@ -84,8 +85,8 @@ def run(
     bind(replication=settings.name, target=target)
     with ExitStack() as stack:
         health = metrics.Liveness()
-        if metrics_port is not None:
-            stack.enter_context(metrics.serve(metrics_port, health))
+        if metrics_at is not None:
+            stack.enter_context(metrics.serve(*metrics_at, health))
         backoff = Backoff.of(settings.retry, settings.apply.retry_for_s, pause_s_max=2.0)
 
         def retried(error: TailraceError, pause_s: float) -> None:

@@ -50,11 +50,16 @@ POLL_TIMEOUT_S = 0.1
 
 
 def run(
-    settings: Settings, *, stop_at: str | None = None, metrics_port: int | None = None, stop: StopRequest | None = None
+    settings: Settings,
+    *,
+    stop_at: str | None = None,
+    metrics_at: tuple[str, int] | None = None,
+    stop: StopRequest | None = None,
 ) -> int:
     """Capture until a stop is requested or the work is done; return an exit code of `runtime.exit_codes`.
 
-    `stop_at` is `now` or a position as the source prints it. Raises TailraceError for what an operator must see.
+    `stop_at` is `now` or a position as the source prints it, `metrics_at` an address and a port. Raises
+    TailraceError for what an operator must see.
     """
     failpoints.arm_from_environment()
     garbage.spare()
@@ -62,8 +67,8 @@ def run(
     stop = stop or StopRequest()
     liveness = metrics.Liveness()
     with ExitStack() as stack:
-        if metrics_port is not None:
-            stack.enter_context(metrics.serve(metrics_port, liveness))
+        if metrics_at is not None:
+            stack.enter_context(metrics.serve(*metrics_at, liveness))
         return _Service(settings, stop_at, stop, liveness).run()
 
 

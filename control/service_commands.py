@@ -28,7 +28,15 @@ MetricsPort = Annotated[
         metavar="PORT",
         min=0,
         max=65535,
-        help="Serve /metrics and /healthz on this port of 127.0.0.1; 0: one that is free.",
+        help="Serve /metrics and /healthz on this port; 0: one that is free.",
+    ),
+]
+MetricsAddress = Annotated[
+    str,
+    typer.Option(
+        "--metrics-address",
+        metavar="ADDRESS",
+        help="The address to serve them on, 127.0.0.1 by default. All of a machine's: 0.0.0.0, or :: with IPv6.",
     ),
 ]
 LogLevel = Annotated[
@@ -44,6 +52,7 @@ def capture_run(
         str | None, typer.Option("--stop-at", metavar="now|POSITION", help="End when the log is published up to here.")
     ] = None,
     metrics_port: MetricsPort = None,
+    metrics_address: MetricsAddress = "127.0.0.1",
     log_level: LogLevel = "info",
 ) -> int:
     """Publish the source's rows and changes until stopped. A second instance waits as a standby."""
@@ -53,7 +62,8 @@ def capture_run(
 
     settings = _settings(config, log_level)
     with _stoppable(settings, capture_group(settings.name)) as stop:
-        return service.run(settings, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
+        metrics_at = _place(metrics_address, metrics_port)
+        return service.run(settings, stop_at=stop_at, metrics_at=metrics_at, stop=stop)
 
 
 @apply_app.command("run")
@@ -64,6 +74,7 @@ def apply_run(
         str | None, typer.Option("--stop-at", metavar="now", help="End when what the topics hold now is applied.")
     ] = None,
     metrics_port: MetricsPort = None,
+    metrics_address: MetricsAddress = "127.0.0.1",
     log_level: LogLevel = "info",
 ) -> int:
     """Write the topics' changes to a target until stopped. Several instances share the work."""
@@ -75,7 +86,12 @@ def apply_run(
     if stop_at not in (None, "now"):
         raise TailraceError(ErrorKind.CONFIGURATION, "apply run --stop-at takes only `now`")
     with _stoppable(settings, apply_group(settings.name, target)) as stop:
-        return service.run(settings, target, stop_at=stop_at, metrics_port=metrics_port, stop=stop)
+        metrics_at = _place(metrics_address, metrics_port)
+        return service.run(settings, target, stop_at=stop_at, metrics_at=metrics_at, stop=stop)
+
+
+def _place(address: str, port: int | None) -> tuple[str, int] | None:
+    return None if port is None else (address, port)
 
 
 def _settings(config: Path, log_level: str, target: str | None = None) -> Settings:

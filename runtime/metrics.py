@@ -7,6 +7,8 @@ kinds. Updates happen once per batch or Kafka transaction, never per row.
 from __future__ import annotations
 
 import json
+import socket
+import socketserver
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -201,21 +203,35 @@ class MetricsServer:
         self.close()
 
 
-def serve(port: int, health: Liveness, *, address: str = "127.0.0.1") -> MetricsServer:
-    """Serve metrics and liveness on `address`; `port` 0 takes a free one. Raises CONFIGURATION if it is taken."""
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            # `::` takes what comes over IPv4, too, whatever the machine's default.
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Not HTTPServer's own, which looks up this machine's name: a wait where DNS does not answer.
+        socketserver.TCPServer.server_bind(self)
+
+
+def serve(address: str, port: int, health: Liveness) -> MetricsServer:
+    """Serve metrics and liveness on `address`; `port` 0 takes a free one. Raises CONFIGURATION where it cannot."""
 
     class Handler(_Handler):
         liveness = health
 
     try:
-        server = ThreadingHTTPServer((address, port), Handler)
+        server = _Server(address, port, Handler)
     except OSError as error:
         raise TailraceError(
             ErrorKind.CONFIGURATION,
             f"cannot serve metrics on {address}:{port}: {error.strerror}",
-            remedy="choose another --metrics-port",
+            remedy="choose another --metrics-port, or --metrics-address",
         ) from error
-    server.daemon_threads = True
     BUILD.info({"version": version("tailrace")})
     log.info("metrics served", address=address, port=server.server_address[1])
     return MetricsServer(server)
@@ -256,7 +272,8 @@ def markdown() -> str:
         "",
         "Made from `runtime/metrics.py`; do not edit. Served at `/metrics` with `--metrics-port`, beside the usual",
         "`process_…` and `python_…` ones. A counter's sample is called `…_total`, a histogram has `…_bucket`, `…_sum`",
-        "and `…_count`. `/healthz` answers 200 while the service makes progress, else 503, and says why.",
+        "and `…_count`. Alert rules to begin with: `deploy/prometheus/alerts.yaml`. `/healthz` answers 200 while the service",
+        "makes progress, else 503, and says why.",
         "",
         "| metric | type | labels | meaning |",
         "|---|---|---|---|",

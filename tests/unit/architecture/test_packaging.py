@@ -17,7 +17,7 @@ from tests.unit.architecture.tree import ROOT, files, text
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 
-def _commands() -> set[str]:
+def commands() -> set[str]:
     """Return all commands of `tailrace`: `capture run`, `plan`."""
     root = typer.main.get_command(app)
     found = set()
@@ -31,9 +31,9 @@ def _documents() -> list[Path]:
 
 
 def test_the_compose_file_runs_commands_that_exist() -> None:
-    commands = _commands()
+    there = commands()
     for name in ("capture", "apply"):
-        assert " ".join(COMPOSE["services"][name]["command"][:2]) in commands
+        assert " ".join(COMPOSE["services"][name]["command"][:2]) in there
     for name in ("sample", "writer"):
         module = COMPOSE["services"][name]["entrypoint"][2]
         assert (ROOT / Path(*module.split("."))).with_suffix(".py").is_file()
@@ -63,15 +63,15 @@ def test_documents_name_make_targets_that_exist() -> None:
 
 
 def test_documents_name_commands_that_exist() -> None:
-    commands = _commands()
-    known = commands | {command.split()[0] for command in commands}
+    there = commands()
+    known = there | {command.split()[0] for command in there}
     faults = []
     for path in _documents():
         for words in re.findall(
             r"^ *(?:\$ )?tailrace ([a-z-]+(?: [a-z-]+)?)|`tailrace ([a-z-]+(?: [a-z-]+)?)", text(path), re.MULTILINE
         ):
             named = words[0] or words[1]
-            if named not in known and named.split()[0] not in {c for c in commands if " " not in c}:
+            if named not in known and named.split()[0] not in {c for c in there if " " not in c}:
                 faults.append(f"{path}: tailrace {named}")
     assert faults == []
 

@@ -56,6 +56,9 @@ RUN_BY: dict[str, tuple[str, ...]] = {
 
 OTHERS: dict[str, str] = {
     "docker compose up": "tests/unit/architecture/test_packaging.py reads the file; no containers run where tests do",
+    "docker build": "tests/unit/architecture/test_packaging.py reads the container file",
+    "docker push": "to a registry of the reader's",
+    "kubectl": "tests/unit/architecture/test_kubernetes.py reads the files that are applied; there is no cluster",
     "java": TOOLING,
     "kafka-consumer-groups.sh --describe": TOOLING,
     "kafka-consumer-groups.sh --reset-offsets": "tests/integration/mongodb_sink/test_offsets.py: goes by them; "

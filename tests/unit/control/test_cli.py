@@ -191,6 +191,17 @@ def test_an_argument_that_cannot_be_is_refused_by_name(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("service", [("capture",), ("apply", "--target", "replica")])
+def test_metrics_are_served_at_the_address_that_is_asked_for(
+    service: tuple[str, ...], configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that no machine has: a service says so before it asks for Kafka."""
+    name, *target = service
+    arguments = (name, "run", str(configuration), *target, "--metrics-port", "0", "--metrics-address", "192.0.2.1")
+    assert run(*arguments) == exit_codes.CONFIGURATION
+    assert "cannot serve metrics on 192.0.2.1:0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("content", "said"), [("", "is empty"), ("- a", "is no mapping"), ("# only this", "is empty")])
 def test_a_file_without_settings_is_named(
     content: str, said: str, configuration: Path, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 
@@ -63,7 +64,7 @@ def test_the_endpoint_serves_metrics_and_liveness() -> None:
     clock = Clock()
     liveness = metrics.Liveness(limit_s=30, monotonic=clock)
     metrics.CAPTURE_ROWS.labels("public.orders", "log").inc(3)
-    with metrics.serve(0, liveness) as server:
+    with metrics.serve("127.0.0.1", 0, liveness) as server:
         status, text = get(server.port, "/metrics")
         assert status == 200
         assert 'tailrace_capture_rows_total{phase="log",table="public.orders"} 3.0' in text
@@ -77,8 +78,23 @@ def test_the_endpoint_serves_metrics_and_liveness() -> None:
 
 
 def test_a_port_that_is_taken_is_a_configuration_error() -> None:
-    with metrics.serve(0, metrics.Liveness()) as server, pytest.raises(TailraceError) as caught:
-        metrics.serve(server.port, metrics.Liveness())
+    with metrics.serve("127.0.0.1", 0, metrics.Liveness()) as server, pytest.raises(TailraceError) as caught:
+        metrics.serve("127.0.0.1", server.port, metrics.Liveness())
+    assert caught.value.kind is ErrorKind.CONFIGURATION
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_all_addresses_of_a_machine_can_be_served(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda _: pytest.fail("a look-up of the machine's name"))
+    if address == "::" and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with metrics.serve(address, 0, metrics.Liveness()) as server:
+        assert get(server.port, "/healthz")[0] == 200
+
+
+def test_an_address_of_another_machine_is_a_configuration_error() -> None:
+    with pytest.raises(TailraceError, match=r"192\.0\.2\.1:0") as caught:
+        metrics.serve("192.0.2.1", 0, metrics.Liveness())
     assert caught.value.kind is ErrorKind.CONFIGURATION
 
 
