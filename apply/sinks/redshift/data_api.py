@@ -34,9 +34,10 @@ WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 _PROBE = "tailrace_probe"
 
-SAME_FAILURES_MAX = 3
-"""What fails so often with the same words, while nothing is committed, does not pass: a missing right or table, a login
-that is refused. What passes (conflicts, trouble with the bucket) names queries, processes or moments, or is over."""
+SAME_FAILURES_MAX, SAME_FAILURES_S = 3, 60.0
+"""What fails so often, and for so long, with the same words, while nothing is committed, does not pass: a missing right
+or table, a login that is refused. What passes (conflicts, trouble with the bucket) names queries, processes or moments,
+or is over."""
 
 _PASSING = ("ActiveStatementsExceededException", "ActiveSessionsExceededException")
 _NOT_AVAILABLE = ("ValidationException", "ResourceNotFoundException")
@@ -59,7 +60,7 @@ class DataApiLink(Link):
         self._used_at = 0.0
         self._failure: tuple[str, str] | None = None
         """What failed last since a commit, and in which words."""
-        self._failure_count = 0
+        self._failure_count, self._failing_since = 0, 0.0
 
     def run(self, statement: str, values: Sequence[Any] = (), *, doing: str = "writing") -> int:
         """See `Link`."""
@@ -155,10 +156,12 @@ class DataApiLink(Link):
         """Return what a statement that has failed means. There is no code, and the text may hold a value: it is
         compared with what was said before, and neither read nor repeated.
         """
-        failure = doing, str(done.get("Error"))
-        self._failure_count = self._failure_count + 1 if failure == self._failure else 1
-        self._failure = failure
-        passes = done["Status"] != "FAILED" or self._failure_count < SAME_FAILURES_MAX
+        failure, now = (doing, str(done.get("Error"))), clock.monotonic()
+        if failure != self._failure:
+            self._failure, self._failure_count, self._failing_since = failure, 0, now
+        self._failure_count += 1
+        is_short = self._failure_count < SAME_FAILURES_MAX or now - self._failing_since < SAME_FAILURES_S
+        passes = done["Status"] != "FAILED" or is_short
         times = "" if passes else f", {self._failure_count} times with the same words"
         return TailraceError(
             ErrorKind.TARGET_CONNECTION if passes else ErrorKind.PREREQUISITE,

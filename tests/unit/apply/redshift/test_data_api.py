@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from apply.sinks.redshift.data_api import DataApiLink
+from runtime import clock
 from schemas.errors import Action, TailraceError
 from schemas.redshift_target import RedshiftTarget
 
@@ -122,18 +123,38 @@ def test_a_request_that_is_refused_from_the_start_ends_it(service: Service, link
 
 
 @pytest.mark.parametrize("statement", ["begin", "update 1"])
-def test_what_fails_again_with_the_same_words_ends_it(service: Service, link: DataApiLink, statement: str) -> None:
-    """A login that is refused, before all, and a right that is missing later."""
-    actions = []
-    for _ in range(3):
+def test_what_fails_again_with_the_same_words_ends_it(
+    service: Service, link: DataApiLink, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that is refused, before all, and a right that is missing later. Conflicts of a moment have no other words
+    each time, either: "could not complete because of conflict with concurrent transaction".
+    """
+    actions, now = [], 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    for pause_s in (1, 1, 1, 56, 1, 1):
+        now += pause_s
         service.trouble[statement] = lambda: {"Status": "FAILED", "Error": "ERROR: permission denied for a value"}
         with pytest.raises(TailraceError) as caught, link.own_transaction():
             link.run("update 1")
         actions.append(caught.value.action)
         assert "permission" not in str(caught.value)
-    assert actions == [Action.RETRY, Action.RETRY, Action.STOP]
-    assert "3 times" in caught.value.message
+    assert actions == [Action.RETRY] * 5 + [Action.STOP]
+    assert "6 times" in caught.value.message
     assert "describe-statement" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_has_failed_once_or_twice_may_pass_however_late(
+    service: Service, link: DataApiLink, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    for _ in range(times):
+        now += 3600
+        service.trouble["update 1"] = lambda: {"Status": "FAILED", "Error": "ERROR: x"}
+        with pytest.raises(TailraceError) as caught, link.own_transaction():
+            link.run("update 1")
+        assert caught.value.action is Action.RETRY
 
 
 def test_what_fails_in_other_words_or_after_a_commit_may_pass(service: Service, link: DataApiLink) -> None:
