@@ -312,7 +312,7 @@ class Applier:
     def _try_waiting(self) -> None:
         """Let the batch in the making hold what waits, if it is time, or if it ends where all partitions are whole."""
         now = self._monotonic()
-        self.waiting.survey(self.cursors.positions, self.eof, self.holds.by_partition, now)
+        self.waiting.survey(self.cursors.positions, self.eof, self.holds.standing(), now)
         if self.idle and self.healthy and not self.cursors.seeks and (self.waiting.due(now) or self.order.exact):
             self.builder.again(self.waiting.take(now, whole=self.order.exact))
 

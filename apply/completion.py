@@ -88,6 +88,13 @@ class Completion:
         """Tell whether the topic holds all rows of a table's newest load."""
         return self._catalog.topics[topic].published is not None
 
+    def is_over(self, topic: str) -> bool:
+        """Tell whether no load of a table comes to its end any more: the source dropped it, before that was published,
+        or as it is dropped here.
+        """
+        known = self._catalog.topics[topic]
+        return known.is_gone and (self._drops or known.published is None)
+
     def attend(self, reached: Mapping[TopicPartition, int]) -> None:
         """Begin to complete what can be completed. `reached` are the offsets that the group has of partitions owned:
         whoever takes one over after it has arrived at a barrier must not read again what stands before that.

@@ -39,9 +39,9 @@ class Goal:
 
 def ends_of_loads(
     settings: Settings, target: str, catalog: SchemaCatalog, capabilities: Capabilities
-) -> Callable[[TopicPartition], int] | None:
-    """Return what tells where the load of a table ends in a partition: the beginning, until that is published; None
-    where no changes are to be left out. Raises CONFIGURATION for a target that cannot leave some out.
+) -> Callable[[TopicPartition], int | None] | None:
+    """Return what tells where the load of a table ends in a partition: None, until that is published. None where no
+    changes are to be left out. Raises CONFIGURATION for a target that cannot leave some out.
     """
     # Of a connector's topics nobody says where loads end.
     loads = settings.mode is not Mode.CDC and not isinstance(settings.source, DebeziumSource)
@@ -55,9 +55,9 @@ def ends_of_loads(
             remedy="set `apply.stop_after_load`",
         )
 
-    def end(partition: TopicPartition) -> int:
+    def end(partition: TopicPartition) -> int | None:
         known = catalog.topics.get(partition.topic)
         published = known.published if known is not None and known.versions else None
-        return published.offsets.get(partition.partition, 0) if published is not None else 0
+        return published.offsets.get(partition.partition, 0) if published is not None else None
 
     return end

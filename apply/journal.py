@@ -197,7 +197,7 @@ def loaded(settings: Settings, completion: Completion, applier: Applier) -> bool
     Only who has some of a table's partitions learns when it is complete: of tables that others have, capture's word
     counts that all is published.
     """
-    topics = [topic for topic, known in applier.catalog.topics.items() if known.versions]
+    topics = [t for t, known in applier.catalog.topics.items() if known.versions and not completion.is_over(t)]
     own = {partition.topic for partition in applier.cursors.positions}
     return settings.mode is Mode.CDC or all(
         completion.is_done(topic) or (own and topic not in own and completion.is_published(topic)) for topic in topics

@@ -223,13 +223,14 @@ class _Service:
             applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self._topics)
         capabilities = sink.capabilities
         ends = applier.holds.end_of = ends_of_loads(settings, self._target, self._catalog, capabilities)
-        if (settings.apply.ordering == "transactional" and ends is None) or capabilities.commit_order:
-            if not (capabilities.stores_offsets or capabilities.commit_order):
-                raise TailraceError(
-                    ErrorKind.CONFIGURATION,
-                    f"target {self._target!r} has no transactions: `apply.ordering: transactional` needs them",
-                    remedy="set `apply.ordering: per-key`",
-                )
+        transactional = settings.apply.ordering == "transactional"
+        if transactional and not (capabilities.stores_offsets or capabilities.commit_order):
+            raise TailraceError(
+                ErrorKind.CONFIGURATION,
+                f"target {self._target!r} has no transactions: `apply.ordering: transactional` needs them",
+                remedy="set `apply.ordering: per-key`",
+            )
+        if (transactional and ends is None) or capabilities.commit_order:
             if not self._topics.exists(marks.topic):
                 raise TailraceError(
                     ErrorKind.PREREQUISITE,
@@ -394,17 +395,15 @@ class _Service:
     def _aim_once_loaded(self) -> None:
         """Let the service end, if it is to end when every table is loaded, and they are."""
         settings = self._settings
-        before_changes = self._applier.holds.end_of is not None
-        stops = before_changes or (settings.apply.stop_after_load and settings.mode is not Mode.CDC)
+        after_load = settings.apply.stop_after_load and settings.mode is not Mode.CDC
+        stops = after_load or self._applier.holds.end_of is not None
         if stops and self._subscribed and loaded(settings, self._completion, self._applier):
-            self._aim(before_changes=before_changes)
+            self._aim()
 
-    def _aim(self, *, before_changes: bool = False) -> None:
-        """Let the service end when what is published now is applied, or at once where all of a load is."""
-        self._writer.patient = False
-        if before_changes:
-            self._goal = Goal({}, {})
-            return
+    def _aim(self) -> None:
+        """Let the service end when what is published now is applied, but for what is behind the ends of loads, where it
+        is to end there.
+        """
         topics = [*self._subscribed]
         if not topics:
             raise TailraceError(
@@ -413,7 +412,9 @@ class _Service:
                 remedy="start capture first",
             )
         # Not the last stable offsets: a commit returns before its markers are written, and what is committed counts.
-        self._goal = Goal(self._topics.end_offsets(topics, read_committed=False), self._topics.begin_offsets(topics))
+        ends = self._applier.holds.bounded(self._topics.end_offsets(topics, read_committed=False))
+        self._goal = Goal(ends, self._topics.begin_offsets(topics))
+        self._writer.patient = False
 
     def _reached(self, goal: Goal) -> bool:
         """Tell whether the group has got to where the topics ended, or what is suspended keeps it from there."""

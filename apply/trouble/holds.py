@@ -7,7 +7,7 @@ A held partition is read up to the hold's offset and paused there; all others fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -117,8 +117,8 @@ class Holds:
         self._lot = lot
         self._suspended_retry_s = limits.suspended_retry_s
         self._truncate: Callable[[], None] | None = None
-        self.end_of: Callable[[TopicPartition], int] | None = None
-        """Where a partition ends for this service, as far as it is known yet; None: it goes on for ever."""
+        self.end_of: Callable[[TopicPartition], int | None] | None = None
+        """Where a partition ends for this service, if that is known yet; None: it goes on for ever."""
 
     def stands(self, partition: TopicPartition) -> bool:
         """Tell whether a partition has come to its hold."""
@@ -134,12 +134,24 @@ class Holds:
         """Partitions that are held for another reason than that they are to end there."""
         return [p for p, hold in self.by_partition.items() if hold.why is not Why.LOADED]
 
+    def standing(self) -> Iterator[TopicPartition]:
+        """Yield the partitions that are not waited for: held, but for those that have yet to come to their ends."""
+        for partition, hold in self.by_partition.items():
+            if hold.why is not Why.LOADED or self._has_ended(partition):
+                yield partition
+
     def within(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the ends of partitions, none behind where it is to end here."""
         if self.end_of is None:
             return dict(ends)
         ended = {p: hold.offset for p, hold in self.by_partition.items() if hold.why is Why.LOADED}
         return {p: min(end, ended.get(p, end)) for p, end in ends.items()}
+
+    def bounded(self, ends: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Return the ends of any partitions, none behind where it is to end by what is known of that now."""
+        if (end_of := self.end_of) is None:
+            return dict(ends)
+        return {p: min(end, end_of(TopicPartition(*p)) or 0) for p, end in ends.items()}
 
     def suspended(self) -> dict[str, TailraceError]:
         """Return the suspended topics and why."""
@@ -261,12 +273,16 @@ class Holds:
 
     def _bound(self, partition: TopicPartition) -> None:
         if self.end_of is not None and partition not in self.by_partition:
-            self.by_partition[partition] = Hold(Why.LOADED, self.end_of(partition))
+            self.by_partition[partition] = Hold(Why.LOADED, self.end_of(partition) or 0)
+
+    def _has_ended(self, partition: TopicPartition) -> bool:
+        end = self.end_of(partition) if self.end_of is not None else None
+        return end is not None and self._cursors.positions[partition] >= end
 
     def _extend(self, partition: TopicPartition, hold: Hold) -> None:
         """Let a partition go on to where it is to end, by what is known of that now."""
         assert self.end_of is not None, "somebody holds it there"
-        end = self.end_of(partition)
+        end = self.end_of(partition) or 0
         if end > hold.offset:
             hold.offset = end
             self._cursors.jump(partition, self._cursors.positions[partition])

@@ -89,6 +89,10 @@ def test_a_task_stops_before_the_changes_since_its_load(
             services.start("apply")
             assert services.join("apply") == 0, services.log_tail("apply")
             assert at_target() == loaded
+        # What is published now ends there, too.
+        services.start("apply", "--stop-at", "now")
+        assert services.join("apply") == 0, services.log_tail("apply")
+        assert at_target() == loaded
         source_database.execute("update customers set name = 'later' where id = 7")
         say(stops=False)
         services.start("apply")

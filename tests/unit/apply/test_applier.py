@@ -82,6 +82,26 @@ def test_one_partition_that_stands_still_keeps_no_other_from_the_end() -> None:
     assert goal.kept(suspension) == [error] * 3
 
 
+def test_who_ends_with_loads_waits_for_nothing_behind_them() -> None:
+    rig = Rig([ORDERS], partition_count=3)
+    partitions = [TopicPartition("shop.public.orders", number) for number in range(3)]
+    for key in range(60):
+        rig.topics.put(ORDERS, "c", None, (key, "a", None))
+    holds = (member := rig.member()).applier.holds
+    ends: dict[tuple[str, int], int] = {(p.topic, p.partition): end for p, end in rig.topics.ends.items()}
+    assert holds.bounded(ends) == ends
+    load_ends: dict[TopicPartition, int | None] = dict(zip(partitions, (2, 1000, None), strict=True))
+    holds.end_of = load_ends.__getitem__
+    member.consumer.rebalance("assign", partitions)
+    goal = Goal(holds.bounded(ends), {})
+    assert goal.left == {partitions[0]: 2, partitions[1]: rig.topics.ends[partitions[1]]}
+    for _ in range(100):
+        rig.clock.now += 0.05
+        member.applier.step()
+    goal.pass_own(member.applier.reached)
+    assert goal.left == {}
+
+
 def test_nobody_has_reached_an_end_behind_what_could_not_be_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig([ORDERS], partition_count=1)
     partition = TopicPartition("shop.public.orders", 0)

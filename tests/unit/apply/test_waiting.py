@@ -199,6 +199,30 @@ def test_a_truncate_waits_for_that_of_the_table_that_refers_to_it(tables: tuple[
     assert (rig.target.read(PARENTS.name), rig.target.read(CHILDREN.name)) == ([(2,)], [])
 
 
+def test_a_row_waits_for_a_partition_that_is_to_end_further_on() -> None:
+    """What stands before that end has yet to come, also while it is not said where it is."""
+    rig = rig_of(PARENTS, CHILDREN)
+    parents, children = (TopicPartition(f"shop.{table.name}", 0) for table in (PARENTS, CHILDREN))
+    ends: dict[TopicPartition, int | None] = {parents: None, children: 1}
+    rig.topics.put(PARENTS, "c", None, (1,))
+    rig.topics.put(CHILDREN, "c", None, (7, 1, None))
+    member = rig.member(limits=Limits(conflict_wait_s=5))
+    member.applier.holds.end_of = ends.__getitem__
+    member.consumer.rebalance("assign", [parents, children])
+    step(rig, member, 1000)
+    assert rig.dead_letters.records == []
+    ends[parents] = 1
+    rig.settle(member)
+    assert rig.target.read(CHILDREN.name) == [(7, 1, None)]
+    # What would come behind the end does not come here.
+    ends[children] = 2
+    rig.topics.put(CHILDREN, "c", None, (8, 2, None))
+    rig.topics.put(PARENTS, "c", None, (2,))
+    step(rig, member, 1000)
+    assert len(rig.dead_letters.records) == 1
+    assert rig.target.read(PARENTS.name) == [(1,)]
+
+
 def test_a_truncate_that_stays_forbidden_suspends_its_table_alone() -> None:
     rig = rig_of(PARENTS, CHILDREN)
     rig.topics.put(PARENTS, "c", None, (1,))
