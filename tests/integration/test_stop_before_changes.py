@@ -127,7 +127,7 @@ def test_appliers_stop_where_loads_end_while_the_source_is_written(
     arguments: Any = (tmp_path, replication, kafka_server, source_database, target_database)
     with Services(*arguments, **settings) as services:
         services.start("capture")
-        services.start("apply", failpoint="apply.flush.after:2")
+        services.start("apply", failpoint="apply.flush.after:1")
         services.start("apply-2")
         number = 0
 
@@ -142,7 +142,7 @@ def test_appliers_stop_where_loads_end_while_the_source_is_written(
         services.wait(lambda: written(lambda: services.said("capture", "table loaded")), "the load")
         for _ in range(5):
             written(lambda: True)
-        services.meet("apply", "apply.flush.after:2")
+        services.meet("apply", "apply.flush.after:1")
         services.start("apply")
         for name in ("apply", "apply-2"):
             assert services.join(name) == 0, services.log_tail(name)
