@@ -303,7 +303,7 @@ class Loader:
 
     def _failed(self, slot: _Slot, answer: Failed) -> None:
         if slot.looking:
-            slot.looking = False
+            slot.looking, self._looked_count = False, 0
             log.warning("no snapshot while all loads stand still; tried again", reason=answer.message)
         failed, slot.readings = slot.readings, []
         self._give_up(failed, TailraceError(answer.kind, answer.message, remedy=answer.remedy), answer.is_of_all)

@@ -217,10 +217,12 @@ def test_while_all_loads_stand_still_snapshots_tell_what_need_not_be_named_any_m
             assert isinstance(request, LookRequest)
             asked.append(request)
             snapshot: Any = SimpleNamespace(high=1, sees=lambda txn: txn.xid % 10, settled=lambda txn: txn.xid % 10)
-            self._answers = iter([Failed(ErrorKind.SOURCE_CONNECTION, "gone", None) if fails else Looked(snapshot)])
+            self._answers = iter(
+                [Failed(ErrorKind.SOURCE_CONNECTION, "gone", None) if fails.pop() else Looked(snapshot)]
+            )
 
     asked: list[Request] = []
-    fails: list[bool] = [True]
+    fails = [False, True, True]
     now = [0.0]
     feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
     publisher, loader, load = loads(feed, Discarding(), lambda: Looking(rows(1, 1), 1, 1), monotonic=lambda: now[0])
@@ -239,18 +241,19 @@ def test_while_all_loads_stand_still_snapshots_tell_what_need_not_be_named_any_m
     assert len(load.unsettled) == count
     load.step(1)  # the answer, which is none
     assert len(load.unsettled) == count
-    fails.clear()
     publish(1 + count)
     load.step(1)
     assert len(asked) == 1, "not each time"
-    now[0] = loaders.LOOK_INTERVAL_S
-    load.step(1)
-    load.step(1)
+    for again in (1, 2):
+        now[0] = again * loaders.LOOK_INTERVAL_S
+        load.step(1)
+        load.step(1)
+    assert len(asked) == 3, "again after one that failed, though nothing has been published since"
     assert [txn.xid for txn in load.unsettled] == [*range(10, 1 + 2 * count, 10)]
     assert load.window_key_count == count // 5
     now[0] *= 2
     load.step(1)
-    assert len(asked) == 2, "nothing has been published since"
+    assert len(asked) == 3, "nothing has been published since"
     assert loader.stuck is stands.suspension
 
 
