@@ -13,6 +13,7 @@ from capture.publishing.shapes import SHAPES, Origin, Reshaper
 from capture.source import RELOAD
 from runtime import clock
 from runtime.kafka.admin import TopicSpec
+from runtime.lifecycle import pause
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -114,7 +115,7 @@ class Tables:
         while (error := next(topics_gone(self._settings, names, self._catalogue, existing), None)) is not None:
             if clock.monotonic() >= deadline:
                 raise error
-            clock.sleep(0.2)
+            pause(0.2, "a table's topic is looked for")
             existing = self._topics.list()
 
     def _way(self, name: TableName) -> Route:
