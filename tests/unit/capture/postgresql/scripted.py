@@ -119,8 +119,9 @@ def row_of(key: int, value: str | None = "x", *, binary: bool = True) -> bytes:
 
 
 def transactions_of(scripts: Sequence[Sequence[str]]) -> tuple[list[tuple[int, list[bytes]]], int]:
-    """Make a log: a letter a change (a, b: a row of that table; h: of a table that is not selected; t: truncate of a
-    and h; m: a message; l: the mark of an applier), a word a transaction.
+    """Make a log: a letter a change (a, b: a row of that table; u, k, d: an update of a row of a, of its key, and a
+    delete; h: a row of a table that is not selected; t: truncate of a and h; m: a message; l: the mark of an applier),
+    a word a transaction.
     """
     log: list[tuple[int, list[bytes]]] = []
     lsn = 1000
@@ -129,7 +130,7 @@ def transactions_of(scripts: Sequence[Sequence[str]]) -> tuple[list[tuple[int, l
         messages = [wire.begin(lsn, number + 1)]
         for letter in script:
             key += 1
-            oid = {"a": A, "b": B, "h": HIDDEN, "t": A, "m": A, "l": A}[letter]
+            oid = {"b": B, "h": HIDDEN}.get(letter, A)
             if letter not in "ml":
                 name = {A: "a", B: "b", HIDDEN: "hidden"}[oid]
                 messages += [wire.relation(oid, name, COLUMNS)] if number == 0 or letter == "t" else []
@@ -139,6 +140,12 @@ def transactions_of(scripts: Sequence[Sequence[str]]) -> tuple[list[tuple[int, l
                 messages.append(wire.message("p", b"%d" % key))
             elif letter == "l":
                 messages.append(wire.message(APPLIED_PREFIX, b"other"))
+            elif letter == "u":
+                messages.append(wire.update(oid, row_of(key)))
+            elif letter == "k":
+                messages.append(wire.update(oid, row_of(key), row_of(key - 1, None)))
+            elif letter == "d":
+                messages.append(wire.delete(oid, row_of(key, None)))
             else:
                 messages.append(wire.insert(oid, row_of(key)))
         messages.append(wire.commit(lsn, lsn + 8))

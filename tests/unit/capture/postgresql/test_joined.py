@@ -34,7 +34,9 @@ from tests.unit.capture.postgresql.scripted import (
     with_announcements,
 )
 
-SCRIPTS = st.lists(st.sampled_from(["a", "a", "a", "b", "aa", "ab", "h", "m", "t", "al", "la", ""]), max_size=30)
+SCRIPTS = st.lists(
+    st.sampled_from(["a", "a", "u", "d", "k", "b", "aa", "ad", "ab", "h", "m", "t", "al", "la", ""]), max_size=30
+)
 
 
 def _log_of(scripts: Sequence[str], commit: int = 0) -> tuple[list[tuple[int, list[bytes]]], int]:
@@ -73,7 +75,7 @@ def test_what_is_joined_is_what_each_transaction_would_be(scripts: list[str], st
 
 
 def test_transactions_of_one_row_of_a_table_are_one_change() -> None:
-    log, end = _log_of(["a", *["a"] * 50, "aa", *["b"] * 3])
+    log, end = _log_of(["a", *["a", "u", "a", "d", "a"] * 10, "aa", "k", *["b"] * 3])
     reader = open_log(FakeStream(log, end), Position(0))
     reader.joins = True
     joined = [change for change in read_all(reader, end) if isinstance(change, SmallTransactions)]
@@ -180,16 +182,20 @@ def _published(
     SCRIPTS,
     st.sampled_from([0, 950, 1000, 1008, 1100, 1208, 1500, 10**9]),
     st.sampled_from([3, 100_000]),
-    st.sampled_from(["json", "avro"]),
-    st.booleans(),
+    st.fixed_dictionaries(
+        {
+            "format": st.sampled_from(["json", "avro"]),
+            "transaction_metadata": st.booleans(),
+            "tombstones": st.booleans(),
+        }
+    ),
 )
 def test_the_same_records_are_published_of_what_is_joined(
-    scripts: list[str], stop: int, rows: int, form: str, metadata: bool
+    scripts: list[str], stop: int, rows: int, topics: dict[str, Any]
 ) -> None:
     log, end = _log_of(scripts)
     apart, joined = (
-        _published(log, end, joins=joins, stop=min(stop, end), rows=rows, format=form, transaction_metadata=metadata)
-        for joins in (False, True)
+        _published(log, end, joins=joins, stop=min(stop, end), rows=rows, **topics) for joins in (False, True)
     )
     assert apart[1:] == joined[1:]
     assert _said(apart[0]) == _said(joined[0])
