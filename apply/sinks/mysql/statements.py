@@ -83,8 +83,6 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """What makes lines of whole rows."""
         self.target = target
         self._only_unique = target.only_unique(frozenset(table.columns[column.index].name for column in self.key))
-        self._guard = next((c for c in self.key if self._only_unique and c.target.not_null), None)
-        """The column of the key that cannot be null, by which an upsert is kept from other rows."""
         self._replaces = not (foreign_key_checks and target.referring)
         kept = {column.name for column in target.columns.values() if not column.generated}
         harmless = {"column", "unique"} | (set() if foreign_key_checks else {"refers"})
@@ -191,18 +189,19 @@ class TablePlan(RelationalPlan[StagedColumn]):
         """Return the statements that write staged rows whether or not their keys are there.
 
         `on duplicate key` means any unique key, so it serves only where nothing but the key is unique. An index that
-        came since would have a row written over another one, which has its value: there the key is assigned null,
-        which no key takes, and the server refuses the statement (`NULL_REFUSED`).
+        came since would have a row written over another one, which has its value: there a number is divided by zero,
+        and the server refuses the statement (`DIVISION_BY_ZERO`). (A null for the key would not do: with
+        `auto_increment` it is taken for 0 there.)
         """
         assigned = (*self.loose, *self.others)
-        guard = self._guard
-        if guard is not None:
+        if self._only_unique:
             order = ", ".join(column.staged for column in self.key)
             table = self.target.sql
             same = " and ".join(f"{table}.{column.sql} = {column.staged}" for column in self.key)
-            own = guard.staged if guard in self.loose else f"{table}.{guard.sql}"
-            actions = [f"{table}.{guard.sql} = if({same}, {own}, null)"]
-            actions += [f"{table}.{column.sql} = {column.staged}" for column in assigned if column is not guard]
+            first = self.key[0]
+            own = first.staged if first in self.loose else f"{table}.{first.sql}"
+            actions = [f"{table}.{first.sql} = if({same} or s.part div 0, {own}, {own})"]
+            actions += [f"{table}.{column.sql} = {column.staged}" for column in assigned if column is not first]
             return [f"{self.insert(stage, part)} order by {order} on duplicate key update {', '.join(actions)}"]
         missing = (
             f"insert into {self.target.sql} ({self._names}) select {self._staged} from {stage} s "

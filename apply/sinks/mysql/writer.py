@@ -10,7 +10,7 @@ import pymysql
 from apply.frames.relational.writer import Attempt, Group, RelationalWriter
 from apply.sinks.mysql.catalog import referring, traits
 from apply.sinks.mysql.connection import Link
-from apply.sinks.mysql.errors import DUPLICATE, NULL_REFUSED, code_of, refusal
+from apply.sinks.mysql.errors import DIVISION_BY_ZERO, DUPLICATE, code_of, refusal
 from apply.sinks.mysql.keyless import deletion, net_counts
 from apply.sinks.mysql.rows import numbered
 from apply.sinks.mysql.stages import Stages
@@ -59,8 +59,8 @@ class Writer(RelationalWriter[TablePlan]):
     def _try(self, plan: TablePlan, groups: Sequence[Group], *, replace: bool = False) -> TailraceError | None:
         refused = super()._try(plan, groups, replace=replace)
         violation = self._violation
-        given = isinstance(violation, pymysql.Error) and code_of(violation) == NULL_REFUSED
-        # Perhaps no row's null but the one that upserts give (`TablePlan.upsert`): then the table has changed.
+        given = isinstance(violation, pymysql.Error) and code_of(violation) == DIVISION_BY_ZERO
+        # Unless a trigger divides, upserts do (`TablePlan.upsert`): then the table has changed.
         if given and traits(self._link, plan.target.name) != plan.target.traits:
             raise _altered(plan)
         return refused

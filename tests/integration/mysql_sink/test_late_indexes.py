@@ -25,6 +25,11 @@ KEYS = {
     "labels": ("id set('z','a')", ("''", "'z,a'")),
     "bits": ("id bit(9)", ("b'0'", "b'100000001'")),
     "year_": ("id year", ("1999", "2024")),
+    "counted": ("id bigint auto_increment", ("1", "2")),
+    "single_": ("id float", ("0.1", "-1e30")),
+    "padded": ("id binary(4)", ("'ab'", "'b'")),
+    "fixed": ("id char(4)", ("'ab'", "'b'")),
+    "stamp": ("id timestamp(3)", ("'2024-01-01 00:00:00.001'", "'2030-01-01'")),
     "pair": ("more int not null, id varchar(9)", ("1, 'x'", "1, 'y'")),
     "mariadbs": ("id uuid", ("'123e4567-e89b-12d3-a456-426655440000'", "'00000000-0000-0000-0000-000000000000'")),
 }
