@@ -181,6 +181,10 @@ def _default_value(family: Family, native: str, default: str, zero_dates: str) -
         cell = int(bits[1], 2).to_bytes(8, "big")
     elif _NUMBER.fullmatch(default):
         cell = default.encode()
+    elif _HEXADECIMAL.fullmatch(default):
+        cell = bytes.fromhex(default[2:].strip("'"))
+    elif default.startswith("_binary '"):
+        cell = _unquoted(default.removeprefix("_binary ")).encode()
     elif default[:1] != "'":
         return None
     elif family is Family.STRING:
@@ -200,4 +204,6 @@ def _unquoted(text: str) -> str:
 
 
 _BITS = re.compile("b'([01]+)'")
+_HEXADECIMAL = re.compile("0x[0-9A-Fa-f]*|x''")
+"""Bytes, as the catalogue has them of MySQL; of MariaDB they are `_binary '…'`."""
 _NUMBER = re.compile(r"-?[0-9.]+(e[-+]?[0-9]+)?", re.IGNORECASE)
