@@ -152,9 +152,9 @@ KEYS: tuple[Key, ...] = (
         FLAG,
         False,
         "keys and unique indexes are made when the load is complete",
-        "a load that is repeated after a crash, and changes that come while it goes on, find their rows by the key: it "
-        "is made with the table; all other indexes, unique ones too, and foreign keys are made when the load is "
-        "complete in any case",
+        "rows that come again, as by a reload in the midst of a load, and changes that come meanwhile find their rows "
+        "by the key: it is made with the table. All other indexes, unique ones too, and foreign keys are made when the "
+        "load is complete in any case",
     ),
     honoured(
         "FullLoadSettings.StopTaskCachedChangesApplied",

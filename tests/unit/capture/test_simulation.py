@@ -373,6 +373,32 @@ def test_a_reload_brings_every_row_to_targets_that_leave_out_updates_of_rows_tha
     assert Counter(rows) == Counter(world.database.rows(name))
 
 
+def test_a_load_that_begins_again_repeats_rows_and_nothing_in_the_topic_says_so() -> None:
+    # Why targets have the key from the start: docs/decisions/20261130-the-key-comes-with-the-table.md.
+    world = World(2, crash_rate=0.0)
+    for _ in range(60):
+        world.database.transact()
+    world.database.settle()
+    name = next(iter(world.database.tables))
+    session = world.current = world.session()
+    session.start()
+    load = session.loading.loads[name]
+    while not load.done:
+        session.step(0)
+    assert not load.is_complete
+    assert session.reload(Signal("1", "reload", table=str(name))).startswith("reloads")
+    session.commit()
+    world.live(0)
+    world.check()
+    history = Catalogue.of(world.settings, world.broker.read_all(schemas_topic(sim.REPLICATION))).versions[name]
+    (decoder,) = (compile_decoder(entry.table, sim.FORMAT) for entry in history)
+    partitions = world.broker.topics[data_topic(sim.REPLICATION, name)]
+    values = [value for records in partitions for _, value in records if value is not None]
+    keys = [key for records in partitions for key, _ in records]
+    assert {op for op, _, _ in decoder.decode_many(values)} == {"r"}
+    assert len(keys) > len(set(keys))
+
+
 def test_a_full_load_by_itself_ends_with_the_error_of_the_tables_that_are_left() -> None:
     world = World(1, crash_rate=0.0, mode="full-load")
     _, items, _ = world.database.tables
