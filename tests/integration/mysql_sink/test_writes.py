@@ -81,12 +81,13 @@ def people(database: MysqlDatabase) -> dict[int, tuple[str | None, str | None]]:
 def test_rows_that_a_load_brings_again_are_found_before_the_load_is_complete(
     sink: MysqlSink, database: MysqlDatabase
 ) -> None:
-    sink.prepare(PEOPLE)
+    notes = table("notes", Column("id", INT, "bigint", nullable=False), Column("text", TEXT, "text"))
+    sink.prepare(notes)
     sink.load_offsets([P0])
-    for rows in ([(1, "a", 1), (2, "b", 2)], [(2, "later", 2), (3, "c", 3)]):
+    for rows in ([(1, "a"), (2, "b")], [(2, "later"), (3, "c")]):
         # As `signal reload` has it in the midst of a load: nothing in the topic tells that a row comes again.
-        assert write(sink, TableBatch(PEOPLE, upserts=rows, fresh=True)) == []
-    assert database.rows("select id, mail from people order by id") == [["1", "a"], ["2", "later"], ["3", "c"]]
+        assert write(sink, TableBatch(notes, upserts=rows, fresh=True)) == []
+    assert database.rows("select id, text from notes order by id") == [["1", "a"], ["2", "later"], ["3", "c"]]
 
 
 def test_a_row_whose_unique_value_is_taken_overwrites_nobody(sink: MysqlSink, database: MysqlDatabase) -> None:
