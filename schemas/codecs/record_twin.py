@@ -38,7 +38,8 @@ def staged(
     """
     module = find(WRITERS[form.writer])
     fields = form.plan([column.type for column in table.columns])
-    if module is None or fields is None:
+    if module is None or not fields:
+        # A row without columns has no field whose end could be the line's.
         return None
     plan = _plan(table, format_, [kind for kind, _ in fields], form.field)
     writer = getattr(module, form.writer)(plan | {"sizes": bytes(size for _, size in fields)})

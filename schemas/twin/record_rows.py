@@ -6,9 +6,7 @@ What has no value of C's is read by a function of the column, as elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from struct import unpack_from
-from typing import Any
 
 import cython
 
@@ -44,22 +42,6 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 @cython.cclass
 class RowReader(RecordReader):
     """Reads the rows of one table version, in one format."""
-
-    row: list
-
-    def __init__(self, plan: dict[str, Any]) -> None:
-        """`plan`: see `schemas.codecs.record_twin`."""
-        RecordReader.__init__(self, plan)
-        self.row = []
-
-    def run(self, values: list[bytes], out: list[Any], careful: Callable[[list[bytes], list[Any]], None]) -> None:
-        """See `RecordReader`. Nothing is kept of the last row, which may be large: tables may be thousands."""
-        # Each record sets all of them.
-        self.row = [None] * self.count
-        try:
-            RecordReader.run(self, values, out, careful)
-        finally:
-            self.row = []
 
     @cython.cfunc
     @cython.exceptval(-1)

@@ -19,6 +19,8 @@ cdef class RecordReader:
     cdef unsigned char* out
     cdef Py_ssize_t o
     cdef Py_ssize_t end
+    cdef list row
+    cdef bint is_running
 
     cdef int _null(self, Py_ssize_t i) except? -1
     cdef int _number(self, Py_ssize_t i, int kind, long long n) except? -1

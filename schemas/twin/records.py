@@ -108,9 +108,15 @@ class RecordReader:
         # What stands before the envelope in the record read last: most often, it is the same in the next one.
         self.schema = b""
         self.o = self.end = 0
+        self.row: list[Any] = []
+        self.is_running = False
 
     def run(self, values: list[bytes], out: list[Any], careful: Callable[[list[bytes], list[Any]], None]) -> None:
         """Append what is made of each record to `out`; `careful([record], out)` has those that are not usual."""
+        if self.is_running:
+            # Python runs within a run, so another thread may come: its memory would be taken for this one's.
+            careful(values, out)
+            return
         longest: cython.Py_ssize_t = min(max(map(len, values), default=0), RECORD_BYTES_MAX)
         scratch: bytearray = bytearray(longest + FIELD_BYTES)
         self.scratch = scratch
@@ -118,17 +124,25 @@ class RecordReader:
         self.end = (self.growth + 1) * (longest + self.margin) if self.growth else 0
         buffer: bytearray = bytearray(self.end)
         self.out = buffer
+        # Each record that is read to values sets all of them.
+        self.row = [None] * self.count
+        self.is_running = True
         record: bytes
         made: object
-        for record in values:
-            try:
-                made = self._record(record)
-            except Exception:  # noqa: BLE001 - as in generated code: any exception means an unusual record
-                made = None
-            if made is None:
-                careful([record], out)
-            else:
-                out.append(made)
+        try:
+            for record in values:
+                try:
+                    made = self._record(record)
+                except Exception:  # noqa: BLE001 - as in generated code: any exception means an unusual record
+                    made = None
+                if made is None:
+                    careful([record], out)
+                else:
+                    out.append(made)
+        finally:
+            # Of the last row, which may be large, nothing is kept: tables may be thousands.
+            self.row = []
+            self.is_running = False
 
     @cython.cfunc
     @cython.exceptval(-1)

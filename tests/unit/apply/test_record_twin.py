@@ -340,6 +340,40 @@ def test_tables_of_values_that_only_python_reads_are_the_generated_functions() -
     assert rows(table, Format.AVRO, careful, unbuilt) is not careful
 
 
+@pytest.mark.parametrize("find", FINDS)
+def test_a_run_within_a_run_is_left_to_the_generated_function(find: Find) -> None:
+    if find("record_rows") is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TableSchema(TableName("public", "t"), (COLUMNS[0],), (0,))
+    encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    usual, odd = encoder.read(encoder.body((1,)), block, 5), b""
+    within: list[Any] = []
+
+    def careful(values: list[bytes], out: list[Any]) -> None:
+        # As another thread would, which comes while Python runs.
+        if values == [odd]:
+            read([usual], within)
+        out.append(len(values))
+
+    read = rows(table, Format.AVRO, careful, find)
+    out: list[Any] = []
+    for _ in range(2):
+        read([odd, usual], out)
+    assert out == [1, ("r", None, (1,))] * 2
+    assert within == [1] * 2
+
+
+@pytest.mark.parametrize("find", FINDS)
+@pytest.mark.parametrize("sink", SINKS)
+@pytest.mark.parametrize("format_", Format)
+def test_rows_without_columns_are_left_to_the_generated_function(format_: Format, sink: str, find: Find) -> None:
+    if find("records") is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TableSchema(TableName("public", "t"), (), ())
+    assert compile_decoder(table, format_)._functions["staged_by_twin"](SINKS[sink](table), find) is None
+
+
 def test_large_records_are_read_the_careful_way() -> None:
     module = unbuilt("copy_lines")
     table = TableSchema(TableName("public", "t"), (COLUMNS[0], Column("v", LogicalType(Family.STRING), "text")), (0,))
