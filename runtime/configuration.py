@@ -6,7 +6,6 @@ literal `${`. A relative path in `${file:…}` is taken from the configuration's
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from schemas import json_text
 from schemas.endpoint_settings.attributes import is_like
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings, parse
@@ -71,11 +71,9 @@ def read_json(path: Path, what: str) -> Any:
 
 def _json(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        message = f"the {what} are no JSON document in line {error.lineno}, column {error.colno}"
-        # Not chained: the error holds the text, and secrets may be in it.
-        raise TailraceError(ErrorKind.CONFIGURATION, message) from None
+        return json_text.read(text)
+    except ValueError as error:
+        raise TailraceError(ErrorKind.CONFIGURATION, f"the document of {what} {error}") from None
 
 
 _DOCUMENTS = {"mappings": "table mappings", "settings": "task settings", "endpoint_settings": "endpoint settings"}

@@ -6,12 +6,12 @@ takes, R2RML for RDF, is refused by its name.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from schemas import json_text
 from schemas.section import Section
 
 RESERVED = "tailrace_"
@@ -139,13 +139,13 @@ def _parsed(document: Any) -> Any:
     if not isinstance(document, str):
         return document
     try:
-        return json.loads(document)
-    except ValueError:
+        return json_text.read(document)
+    except ValueError as error:
         if "@prefix" in document or "rr:" in document or "/ns/r2rml#" in document:
             raise ValueError(
                 "this is R2RML, which makes RDF: Tailrace writes property graphs alone; map the tables by rules in JSON"
             ) from None
-        raise ValueError("a graph mapping is a JSON document with `rules`") from None
+        raise ValueError(f"a graph mapping is a JSON document with `rules`, and this {error}") from None
 
 
 GraphMappingDocument = Annotated[GraphMapping, BeforeValidator(_parsed)]

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from schemas import json_text
 
 _AROUND = (
     "ReplicationTasks",
@@ -85,9 +86,9 @@ def _read(value: Any, name: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{name}: is no JSON (line {error.lineno}, column {error.colno})") from None
+        return json_text.read(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _names(tasks: list[Any]) -> str:

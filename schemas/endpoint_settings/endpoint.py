@@ -7,11 +7,11 @@ capitals: CloudFormation's are other ones than the API's, and extra connection a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from schemas import json_text
 from schemas.endpoint_settings import attributes
 from schemas.hints import nearest
 
@@ -155,9 +155,10 @@ def _read(document: Any) -> Any:
     if attributes.is_like(document):
         return document
     try:
-        return json.loads(document)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is no JSON (line {error.lineno}), nor NAME=VALUE;…") from None
+        return json_text.read(document)
+    except ValueError as error:
+        nor = "" if document.lstrip().startswith(("{", "[")) else ", nor NAME=VALUE;…"
+        raise ValueError(f"{error}{nor}") from None
 
 
 def _the_one(document: Any, role: Role) -> Mapping[str, Any]:

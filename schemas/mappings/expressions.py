@@ -42,6 +42,10 @@ HEADERS = {
 """What expressions may say of a change, and the attribute of `Headers` that holds it."""
 
 
+_OF_COLUMNS = frozenset({"AR_M_SOURCE_COLUMN_NAME", "AR_M_SOURCE_COLUMN_DATATYPE"})
+"""What the guide lists beside the names of schema and table, without saying of which column."""
+
+
 class Headers(NamedTuple):
     """The facts of one change."""
 
@@ -106,6 +110,8 @@ class Expression:
         if name.startswith('"'):
             name = name[1:-1].replace('""', '"')
         metadata = {"AR_M_SOURCE_SCHEMA": self._table.name.schema, "AR_M_SOURCE_TABLE_NAME": self._table.name.table}
+        if name in _OF_COLUMNS and name not in self._table.column_names:
+            raise self._refused(_no_column(name))
         if name in metadata:
             return "'" + metadata[name].replace("'", "''") + "'"
         if name.upper() in HEADERS and name not in self._table.column_names:
@@ -150,12 +156,19 @@ def fault(text: str) -> str | None:
         return match[0] if match[1] is None else "?"
 
     plain = text.translate(_QUOTES)
+    of_columns = sorted(_OF_COLUMNS.intersection(match[1] for match in _VARIABLE.finditer(plain)))
+    if of_columns:
+        return _no_column(of_columns[0])
     unknowns = sum(match[1] is not None or match[2] is not None for match in _VARIABLE.finditer(plain))
     try:
         _database().execute("select " + _VARIABLE.sub(unknown, plain), [None] * unknowns).fetchone()
     except sqlite3.Error as error:
         return f"SQLite says of the expression: {error}"
     return None
+
+
+def _no_column(name: str) -> str:
+    return f"${name} is not supported: a column that is added is made of no column of the source"
 
 
 def _database() -> sqlite3.Connection:

@@ -104,8 +104,8 @@ def object_table(rules: Sequence[ObjectMappingRule], table: TableSchema) -> Obje
         made = {a.mapping.target_attribute_name: a.render for a in attributes}
         key = made.get(parameters.partition_key_name)
         key = key or _renderer(rule, table, "${" + parameters.partition_key_name + "}")
-    excluded = set(parameters.exclude_columns)
-    columns = tuple(i for i, column in enumerate(table.columns) if column.name not in excluded)
+    excluded = {_place(table.column_names, name) for name in parameters.exclude_columns}
+    columns = tuple(i for i in range(len(table.columns)) if i not in excluded)
     return ObjectTable(rule, table.column_names, columns, rule.rule_action == "map-record-to-document", attributes, key)
 
 
@@ -142,9 +142,19 @@ def _whole(tree: Any) -> Any:
     return UNCHANGED if UNCHANGED in (tree.values() if isinstance(tree, dict) else tree) else tree
 
 
+def _place(names: Sequence[str], name: str) -> int | None:
+    """Return which column a name means: just this one, or else the only one that differs in capitals alone.
+
+    The guide's rules say `homephone` for a column that it calls HomePhone: not heeded, it would be let through.
+    """
+    alike = [i for i, known in enumerate(names) if known.casefold() == name.casefold()]
+    return names.index(name) if name in names else alike[0] if len(alike) == 1 else None
+
+
 def _cell(rule: ObjectMappingRule, table: TableSchema, name: str) -> Render:
     names = table.column_names
-    if name not in names:
+    index = _place(names, name)
+    if index is None:
         near = nearest(name, names)
         hint = f"did you mean {near}?" if near else f"it has {', '.join(names)}"
         raise TailraceError(
@@ -152,7 +162,6 @@ def _cell(rule: ObjectMappingRule, table: TableSchema, name: str) -> Render:
             f"rule {rule.rule_id}: ${{{name}}} is no column of {table.name}; {hint}",
             table=str(table.name),
         )
-    index = names.index(name)
     form = plain(table.columns[index].type)
 
     def cell(row: Row) -> Any:

@@ -369,6 +369,13 @@ def parse(document: Any) -> Mappings:
         document = task_document.member(document, task_document.MAPPINGS)
     except ValueError as error:
         raise TailraceError(ErrorKind.CONFIGURATION, f"the table mappings cannot be found: {error}") from error
+    if isinstance(document, list) or (isinstance(document, dict) and "rule-type" in document):
+        what = "a list of rules" if isinstance(document, list) else "one rule alone"
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"the table mappings are {what}",
+            remedy='put it in a document: {"rules": [ … ]}',
+        )
     try:
         return Mappings.model_validate(document)
     except ValidationError as error:

@@ -54,7 +54,7 @@ _VALIDATION = (
     ),
     ("RecordFailureDelayInMinutes", integer(), 5, "how long a row may differ before it is told", _WAITS),
     ("RecordFailureDelayLimitInMinutes", integer(), 0, "the same, whatever the lag", _WAITS),
-    ("RecordSuspendDelayInMinutes", integer(), 30, "how long before validation is suspended", _WAITS),
+    ("RecordSuspendDelayInMinutes", integer(), 30, "how long before validation is suspended", _TO_THE_END),
     ("MaxKeyColumnSize", integer(), 8096, "longest key that is compared, in bytes", "keys of any length are compared"),
     (
         "HandleCollationDiff",

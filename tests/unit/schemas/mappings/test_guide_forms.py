@@ -295,6 +295,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (_added("n", "$a + 1", "int64"), "rule 7: data-type int64 is unknown; did you mean int4?"),
     (_change("change-data-type", data_type={"type": "numeric", "precision": 2, "scale": 3}), "rule 7: data-type: a"),
     (_added("n", "upper($a", "string"), "rule 7: SQLite says of the expression: incomplete input"),
+    (_added("n", "upper($AR_M_SOURCE_COLUMN_NAME)", "string"), "rule 7: $AR_M_SOURCE_COLUMN_NAME is not supported"),
     (_added("n", "lowercase($a)", "string"), "rule 7: SQLite says of the expression: no such function: lowercase"),
 ]
 

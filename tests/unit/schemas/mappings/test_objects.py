@@ -70,6 +70,19 @@ def test_columns_that_are_not_excluded_stay_and_attributes_are_made_of_templates
     assert made.shape({"StoreId": 5, "Income": "10.50"}, partial) == {"StoreId": 5, "Income": "10.50", "Last": None}
 
 
+def test_names_may_have_other_capitals_as_in_the_guide() -> None:
+    attributes = [{"attribute-name": "Name", "value": "${lastname}, ${firstname}"}]
+    made = compiled(exclude_columns=["firstname", "LASTNAME", "none"], attribute_mappings=attributes)
+    fields = {"StoreId": 5, "FirstName": "Randy", "LastName": None, "Income": "10.50", "Member": True}
+    assert made.shape(fields, ROW) == {"StoreId": 5, "Income": "10.50", "Member": True, "Name": ", Randy"}
+    # Where two columns differ in capitals alone, each is meant by its own name, and none by a third one.
+    twins = TableSchema(TABLE.name, (*TABLE.columns[:1], Column("a", TEXT, "text"), Column("A", TEXT, "text")), (0,))
+    rules = parse({"rules": [document(exclude_columns=["A"])]}).object_mappings
+    found = object_table(rules, twins)
+    assert found is not None
+    assert found.columns == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("parameters", "key"),
     [

@@ -83,6 +83,12 @@ def test_a_rule_that_is_none_is_refused_by_its_id(rule: dict[str, Any], message:
         parse({"rules": [rule]})
 
 
+@pytest.mark.parametrize(("document", "what"), [(selection(), "one rule alone"), ([selection()], "a list of rules")])
+def test_rules_without_a_document_around_them_are_told_in_one_line(document: Any, what: str) -> None:
+    with pytest.raises(TailraceError, match=f"the table mappings are {what} Remedy"):
+        parse(document)
+
+
 def test_every_problem_is_told_at_once_and_ids_are_unique() -> None:
     with pytest.raises(TailraceError) as caught:
         parse({"rules": [transformation("rename", "table", "1"), transformation("renam", "table", "2")], "ruls": []})
