@@ -86,7 +86,9 @@ def run(
     with ExitStack() as stack:
         health = metrics.Liveness()
         if metrics_at is not None:
-            stack.enter_context(metrics.serve(*metrics_at, health))
+            stack.enter_context(
+                metrics.serve(*metrics_at, health, replication=settings.name, service="apply", target=target)
+            )
         backoff = Backoff.of(settings.retry, settings.apply.retry_for_s, pause_s_max=2.0)
 
         def retried(error: TailraceError, pause_s: float) -> None:

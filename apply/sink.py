@@ -332,3 +332,23 @@ class FindingSink(Sink, Protocol):
         Keys are values in key order. Not asked of tables without one.
         """
         ...
+
+
+OPTIONAL: Mapping[str, type] = {
+    "stages": StagingSink,
+    "shares": SharingSink,
+    "finds": FindingSink,
+    "clears": ClearingSink,
+    "streams": StreamingSink,
+    "groups": GroupingSink,
+}
+"""What a sink is, too, by the capability that says so."""
+
+
+def lacking(sink: Sink) -> list[str]:
+    """Return the methods that a sink should have by its capabilities, and has not: it was made for another version."""
+    if not isinstance(getattr(sink, "capabilities", None), Capabilities):
+        return ["capabilities"]
+    protocols = [Sink, *(protocol for name, protocol in OPTIONAL.items() if getattr(sink.capabilities, name))]
+    methods = [name for protocol in protocols for name in vars(protocol) if name[0] != "_"]
+    return [name for name in methods if not callable(getattr(sink, name, None))]

@@ -68,7 +68,7 @@ def run(
     liveness = metrics.Liveness()
     with ExitStack() as stack:
         if metrics_at is not None:
-            stack.enter_context(metrics.serve(*metrics_at, liveness))
+            stack.enter_context(metrics.serve(*metrics_at, liveness, replication=settings.name, service="capture"))
         return _Service(settings, stop_at, stop, liveness).run()
 
 

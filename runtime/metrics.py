@@ -10,7 +10,7 @@ import json
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import Any, NamedTuple, Self
@@ -21,6 +21,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    Metric,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
@@ -61,6 +62,32 @@ def _gauge(name: str, text: str, *labels: str) -> Gauge:
     return Gauge(_described(name, "gauge", text, labels), text, labels, registry=REGISTRY)
 
 
+class Measured:
+    """A gauge that is absent until it is set: 0 would be a measurement, of a process that makes none."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._is_set = False
+        REGISTRY.register(self)
+
+    def set(self, value: float) -> None:
+        """Set the gauge."""
+        self._gauge.set(value)
+        self._is_set = True
+
+    def describe(self) -> Iterable[Metric]:
+        """Return what there may be, for the registry to refuse the same name twice."""
+        return self._gauge.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return what the registry shows."""
+        return self._gauge.collect() if self._is_set else ()
+
+
+def _measured(name: str, text: str) -> Measured:
+    return Measured(Gauge(_described(name, "gauge", text, ()), text, registry=None))
+
+
 def _seconds(name: str, text: str, *labels: str) -> Histogram:
     full = _described(name, "histogram", text, labels)
     return Histogram(full, text, labels, registry=REGISTRY, buckets=_SECONDS)
@@ -72,7 +99,13 @@ def _described(name: str, kind: str, text: str, labels: tuple[str, ...]) -> str:
     return full
 
 
-BUILD = Info(_described("build", "info", "What runs here", ()), "What runs here", registry=REGISTRY)
+def _info(name: str, text: str, *labels: str) -> Info:
+    """Return a metric that is 1 and says something by its labels, which `info` gives all at once."""
+    return Info(_described(name, "info", text, labels), text, registry=REGISTRY)
+
+
+BUILD = _info("build", "What runs here", "version")
+SERVICE = _info("service", "Whose metrics these are; `target` of an applier only", "replication", "service", "target")
 
 CAPTURE_ROWS = _counter(
     "capture_rows", "Row changes handed to Kafka; an aborted transaction's count, too", "table", "phase"
@@ -82,18 +115,20 @@ CAPTURE_SOURCE_TRANSACTIONS = _counter(
     "capture_source_transactions", "Transactions of the source whose changes were read"
 )
 CAPTURE_COMMITS = _seconds("capture_commit_seconds", "Duration of a commit of a Kafka transaction")
-CAPTURE_LAG_BYTES = _gauge("capture_lag_bytes", "Source log that is not published yet")
-CAPTURE_LAG_TRANSACTIONS = _gauge(
+CAPTURE_LAG_BYTES = _measured("capture_lag_bytes", "Source log that is not published yet")
+CAPTURE_LAG_TRANSACTIONS = _measured(
     "capture_lag_transactions", "Source transactions not published yet, where the log's positions count these (MySQL)"
 )
-CAPTURE_LAG_SECONDS = _gauge("capture_lag_seconds", "Age of the last change published when it was committed to Kafka")
-CAPTURE_RETAINED_BYTES = _gauge("capture_retained_bytes", "Log that the source keeps for this replication")
-CAPTURE_LOG_LEFT_BYTES = _gauge(
+CAPTURE_LAG_SECONDS = _measured(
+    "capture_lag_seconds", "Age of the last change published when it was committed to Kafka"
+)
+CAPTURE_RETAINED_BYTES = _measured("capture_retained_bytes", "Log that the source keeps for this replication")
+CAPTURE_LOG_LEFT_BYTES = _measured(
     "capture_log_left_bytes", "Log that may still be written until the source gives up what it keeps; absent: no bound"
 )
 CAPTURE_LOAD_CHUNKS = _gauge("capture_load_chunks", "Chunks of a table's full load", "table", "state")
-CAPTURE_SUSPENDED = _gauge("capture_suspended_tables", "Tables whose full load stands still")
-CAPTURE_WINDOW_KEYS = _gauge("capture_window_keys", "Changed keys remembered while chunks are being read")
+CAPTURE_SUSPENDED = _measured("capture_suspended_tables", "Tables whose full load stands still")
+CAPTURE_WINDOW_KEYS = _measured("capture_window_keys", "Changed keys remembered while chunks are being read")
 CAPTURE_ACTIVE = _gauge("capture_active", "1 where this process captures, 0 where it is a standby")
 
 APPLY_RECORDS = _counter("apply_records", "Records taken from topics and flushed to the target", "target", "table")
@@ -218,8 +253,11 @@ class _Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
 
-def serve(address: str, port: int, health: Liveness) -> MetricsServer:
-    """Serve metrics and liveness on `address`; `port` 0 takes a free one. Raises CONFIGURATION where it cannot."""
+def serve(address: str, port: int, health: Liveness, **whose: str) -> MetricsServer:
+    """Serve metrics and liveness on `address`; `port` 0 takes a free one. `whose` are the labels of `SERVICE`.
+
+    Raises CONFIGURATION where it cannot.
+    """
 
     class Handler(_Handler):
         liveness = health
@@ -233,6 +271,7 @@ def serve(address: str, port: int, health: Liveness) -> MetricsServer:
             remedy="choose another --metrics-port, or --metrics-address",
         ) from error
     BUILD.info({"version": version("tailrace")})
+    SERVICE.info(whose)
     log.info("metrics served", address=address, port=server.server_address[1])
     return MetricsServer(server)
 
@@ -274,6 +313,9 @@ def markdown() -> str:
         "`process_…` and `python_…` ones. A counter's sample is called `…_total`, a histogram has `…_bucket`, `…_sum`",
         "and `…_count`. Alert rules to begin with: `deploy/prometheus/alerts.yaml`. `/healthz` answers 200 while the",
         "service makes progress, else 503, and says why.",
+        "",
+        "A process serves one replication, and says which by `tailrace_service_info`; it is joined to the others:",
+        "`tailrace_capture_lag_bytes * on (job, instance) group_left (replication) tailrace_service_info`.",
         "",
         "| metric | type | labels | meaning |",
         "|---|---|---|---|",

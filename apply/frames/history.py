@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from apply.sink import Arrival, TopicPartition
+from apply.sink import Arrival, Capabilities, TopicPartition
 from schemas.errors import TailraceError
 from schemas.table import TableSchema
+
+HISTORY = Capabilities(stores_offsets=False, truncates=True, alters=True, keyless=True, history=True, origins=True)
+"""What every such sink can do."""
+
+AT_LEAST_ONCE = replace(HISTORY, exactly_once=False)
+"""What one can do that cannot tell what comes again from what is new."""
 
 
 class HistorySink:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import cast
 
@@ -19,7 +19,7 @@ from apply.journal import Tables
 from apply.mapped_sink import MappedSink, mapped_tables
 from apply.reading import RowReader
 from apply.schema_catalog import Known
-from apply.sink import Sink
+from apply.sink import Sink, lacking
 from apply.values import Values
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
@@ -27,6 +27,8 @@ from schemas.settings import Settings
 from schemas.table import TableSchema
 
 ENTRY_POINT_GROUP = "tailrace.sinks"
+FUNCTIONS = ("open_sink", "findings", "grants")
+"""What a target's module must have."""
 
 _ENGINES = {
     "postgresql": "apply.sinks.postgresql.target",
@@ -52,6 +54,8 @@ def open_sink(settings: Settings, target: str, tables: Callable[[], Iterable[Kno
     `tables` returns what is known of the source: what several go into is not for one of them to drop or to empty.
     """
     sink = cast("Sink", _engine(settings, target).open_sink(settings, target))
+    if missing := lacking(sink):
+        raise _unfit(settings.target(target).engine, f"its sink has no {', '.join(missing)}")
     rules = settings.transformations(target)
     lobs = settings.lob_rules(target)
     values = Values(settings.apply.values, target, lobs) if settings.apply.values.any or lobs else None
@@ -128,6 +132,26 @@ def _engine(settings: Settings, target: str) -> ModuleType:
                 remedy=f"pip install 'tailrace[{name}]'",
             ) from error
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return cast("ModuleType", entry_point.load())
+        return _plugin(entry_point)
     known = ", ".join(sorted({*_ENGINES, *entry_points(group=ENTRY_POINT_GROUP).names}))
     raise TailraceError(ErrorKind.CONFIGURATION, f"there is no target engine {name!r}; known: {known}")
+
+
+def _plugin(entry_point: EntryPoint) -> ModuleType:
+    """Return what a package brings. Raises PREREQUISITE where it was made for another version of the interfaces."""
+    try:
+        module = cast("ModuleType", entry_point.load())
+    except (ImportError, AttributeError, TypeError) as error:
+        # What it imports is not there, or `Capabilities` has other fields.
+        raise _unfit(entry_point.name, f"{type(error).__name__}: {error}") from error
+    if missing := [name for name in FUNCTIONS if not hasattr(module, name)]:
+        raise _unfit(entry_point.name, f"its module has no {', '.join(missing)}")
+    return module
+
+
+def _unfit(engine: str, why: str) -> TailraceError:
+    return TailraceError(
+        ErrorKind.PREREQUISITE,
+        f"the plug-in of the engine {engine} was made for another version of Tailrace ({why})",
+        remedy="install a version of it that fits; docs/plugins.md says what one has",
+    )

@@ -17,8 +17,8 @@ import orjson
 from apply import aws
 from apply.frames.documents import KeyMaker, key_maker, reshape, told
 from apply.frames.folding import folded
-from apply.frames.history import HistorySink
-from apply.sink import Capabilities, Rejection, TableBatch
+from apply.frames.history import AT_LEAST_ONCE, HistorySink
+from apply.sink import Rejection, TableBatch
 from runtime import clock
 from runtime.retry import Backoff
 from schemas.before_image import BeforeImageSettings
@@ -102,15 +102,7 @@ def _section(settings: Settings, target: str) -> KinesisTarget:
 class KinesisSink(HistorySink):
     """One stream, as one appliers' process sees it."""
 
-    capabilities = Capabilities(
-        stores_offsets=False,
-        truncates=True,
-        alters=True,
-        keyless=True,
-        history=True,
-        origins=True,
-        exactly_once=False,
-    )
+    capabilities = AT_LEAST_ONCE
 
     def __init__(
         self,

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from apply.frames.documents import Documents
-from apply.frames.history import HistorySink
-from apply.sink import Capabilities, Rejection, TableBatch
+from apply.frames.history import AT_LEAST_ONCE, HistorySink
+from apply.sink import Rejection, TableBatch
 from schemas.before_image import BeforeImageSettings
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
@@ -38,15 +38,7 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
 class StdoutSink(HistorySink):
     """At least once: after a crash the last lines come again, with the same `commit-sequence`."""
 
-    capabilities = Capabilities(
-        stores_offsets=False,
-        truncates=True,
-        alters=True,
-        keyless=True,
-        history=True,
-        origins=True,
-        exactly_once=False,
-    )
+    capabilities = AT_LEAST_ONCE
 
     def __init__(self, descriptor: int, image: BeforeImageSettings | None = None) -> None:
         self._descriptor = descriptor

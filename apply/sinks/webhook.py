@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import Any
 
 from apply.frames.documents import Documents
-from apply.frames.history import HistorySink
-from apply.sink import Capabilities, Origin, Rejection, TableBatch
+from apply.frames.history import AT_LEAST_ONCE, HistorySink
+from apply.sink import Origin, Rejection, TableBatch
 from schemas.before_image import BeforeImageSettings
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import WebhookTarget
@@ -51,15 +51,7 @@ class WebhookSink(HistorySink):
     again in other requests, each with its `commit-sequence`.
     """
 
-    capabilities = Capabilities(
-        stores_offsets=False,
-        truncates=True,
-        alters=True,
-        keyless=True,
-        history=True,
-        origins=True,
-        exactly_once=False,
-    )
+    capabilities = AT_LEAST_ONCE
 
     def __init__(self, target: WebhookTarget, image: BeforeImageSettings | None = None) -> None:
         self._target = target

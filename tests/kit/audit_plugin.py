@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from apply.frames.history import HistorySink
-from apply.sink import Capabilities, Rejection, TableBatch
+from apply.frames.history import HISTORY, HistorySink
+from apply.sink import Rejection, TableBatch
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
@@ -50,9 +50,7 @@ def _path(settings: Settings, target: str) -> str:
 class AuditSink(HistorySink):
     """Exactly once: a change that comes again has the same commit sequence, and is there already."""
 
-    capabilities = Capabilities(
-        stores_offsets=False, truncates=True, alters=True, keyless=True, history=True, origins=True
-    )
+    capabilities = HISTORY
 
     def __init__(self, path: str) -> None:
         self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from apply.frames.history import HistorySink
+from apply.frames.history import HISTORY, HistorySink
 from apply.frames.row_files.formats import Chunk, CsvFormat, RowFormat, format_of
 from apply.frames.row_files.shape import Shape, shape_of
 from apply.frames.row_files.store import Catalog, FileName, Store
 from apply.frames.row_files.transactions import TransactionFiles
-from apply.sink import Capabilities, Gathering, Origin, Rejection, TableBatch, TopicPartition
+from apply.sink import Gathering, Origin, Rejection, TableBatch, TopicPartition
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.file_targets import RowFiles
@@ -67,13 +67,8 @@ class RowFilesSink(HistorySink):
         )
         self._reached: dict[TopicPartition, int] = {}
         """Where a file was met that goes further than what came until then: how far."""
-        self.capabilities = Capabilities(
-            stores_offsets=False,
-            truncates=True,
-            alters=True,
-            keyless=True,
-            history=True,
-            origins=True,
+        self.capabilities = replace(
+            HISTORY,
             gathering=Gathering(settings.cdc_min_file_size * KB, settings.cdc_max_batch_interval),
             commit_order=settings.preserve_transactions,
         )

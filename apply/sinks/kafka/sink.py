@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from apply.frames.history import HistorySink
-from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
+from apply.frames.history import HISTORY, HistorySink
+from apply.sink import Origin, Rejection, TableBatch, TopicPartition
 from apply.sinks.kafka.claims import Claims
 from apply.sinks.kafka.names import positions_topic, topic_of, transactional_prefix
 from apply.sinks.kafka.records import DmsWriter, Writer, envelope_writer
@@ -49,9 +50,7 @@ OVERHEAD_BYTES = 16_384
 class KafkaSink(HistorySink):
     """One cluster's topics, as one appliers' process sees them."""
 
-    capabilities = Capabilities(
-        stores_offsets=True, truncates=True, alters=True, keyless=True, history=True, origins=True
-    )
+    capabilities = replace(HISTORY, stores_offsets=True)
 
     def __init__(
         self,

@@ -8,12 +8,13 @@ twice, with one commit sequence. A column that the log did not hold is not in th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from apply.frames.history import HistorySink
-from apply.sink import Capabilities, Origin, Rejection, TableBatch
+from apply.frames.history import AT_LEAST_ONCE, HistorySink
+from apply.sink import Origin, Rejection, TableBatch
 from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line
 from apply.sinks.opensearch.mapping import FIELDS_MAX, Documents, index_name, properties
@@ -42,16 +43,7 @@ TEMPLATE_PRIORITY = 500
 class DataStreamSink(HistorySink):
     """One domain with a data stream for each table, as one appliers' process sees it."""
 
-    capabilities = Capabilities(
-        stores_offsets=False,
-        truncates=True,
-        alters=True,
-        keyless=True,
-        history=True,
-        origins=True,
-        rolls_back=False,
-        exactly_once=False,
-    )
+    capabilities = replace(AT_LEAST_ONCE, rolls_back=False)
 
     def __init__(self, target: OpensearchTarget) -> None:
         self._target = target

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from typing import Any
 
+import pytest
 import yaml
 
 from runtime import metrics
@@ -28,10 +31,26 @@ def test_rules_ask_for_metrics_and_labels_that_there_are() -> None:
         assert names
         assert set(names) <= SAMPLES.keys(), rule["alert"]
         known = set.union(*(SAMPLES[name] for name in names)) | OF_PROMETHEUS
-        asked = re.findall(r"\b(?:by|on) \(([^)]*)\)", rule["expr"])
+        asked = re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", rule["expr"])
         asked += re.findall(r"(\w+)=", "".join(re.findall(r"\{(.*?)\}", rule["expr"])))
         asked += re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))
         assert {label for list_ in asked for label in list_.split(", ")} <= known, rule["alert"]
+
+
+def test_every_alert_says_which_replication_it_is_about() -> None:
+    for rule in RULES:
+        assert "tailrace_service_info" in rule["expr"], rule["alert"]
+        assert "{{ $labels.replication }}" in rule["annotations"]["summary"], rule["alert"]
+
+
+def test_rules_do_what_their_own_tests_say() -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("no promtool here")
+    command = [promtool, "test", "rules", "alerts.test.yaml"]
+    done = subprocess.run(
+        command, cwd=ROOT / "deploy/prometheus", capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_rules_say_what_is_wrong_and_what_to_do_by_commands_that_exist() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -77,6 +79,34 @@ def test_the_endpoint_serves_metrics_and_liveness() -> None:
         assert get(server.port, "/")[0] == 404
 
 
+def test_what_was_never_measured_is_absent_and_not_0() -> None:
+    # In a process of its own: in this one another test may have measured.
+    program = (
+        "from prometheus_client import generate_latest\n"
+        "from runtime import metrics\n"
+        "print(generate_latest(metrics.REGISTRY).decode())\n"
+        "metrics.CAPTURE_LOG_LEFT_BYTES.set(5)\n"
+        "print('measured')\n"
+        "print(generate_latest(metrics.REGISTRY).decode())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    before, after = done.stdout.split("measured\n")
+    assert "tailrace_capture_active 0.0" in before
+    assert "tailrace_capture_log_left_bytes" not in before
+    assert "tailrace_capture_lag" not in before
+    assert "\ntailrace_capture_log_left_bytes 5.0\n" in after
+    assert "# TYPE tailrace_capture_log_left_bytes gauge" in after
+
+
+def test_the_endpoint_says_whose_metrics_it_has() -> None:
+    whose = {"replication": "shop", "service": "apply", "target": "replica"}
+    with metrics.serve("127.0.0.1", 0, metrics.Liveness(), **whose) as server:
+        text = get(server.port, "/metrics")[1]
+    assert 'tailrace_service_info{replication="shop",service="apply",target="replica"} 1.0' in text
+    described = next(d for d in metrics.DESCRIBED if d.name == "tailrace_service")
+    assert whose.keys() == {*described.labels}
+
+
 def test_a_port_that_is_taken_is_a_configuration_error() -> None:
     with metrics.serve("127.0.0.1", 0, metrics.Liveness()) as server, pytest.raises(TailraceError) as caught:
         metrics.serve("127.0.0.1", server.port, metrics.Liveness())
@@ -114,6 +144,8 @@ def test_every_metric_is_named_and_described_alike() -> None:
         if not family.name.startswith(("python_", "process_")):
             assert family.name.startswith("tailrace_")
             assert family.documentation
+    for measured in (one for one in vars(metrics).values() if isinstance(one, metrics.Measured)):
+        measured.set(0)
     own = [family.name for family in metrics.REGISTRY.collect() if family.name.startswith("tailrace_")]
     assert sorted(d.name for d in metrics.DESCRIBED) == sorted(own)
     assert all(f"| `{name}` |" in metrics.markdown() for name in own)
