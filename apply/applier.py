@@ -12,6 +12,7 @@ from functools import partial
 
 from apply.batching.batch import Batch, Cut, Record, size_of
 from apply.batching.builder import BatchBuilder
+from apply.batching.versions import Versions
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
 from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
@@ -20,7 +21,6 @@ from apply.flow import Flow
 from apply.limits import DEFAULT_LIMITS, Limits, Room
 from apply.order import KeyOrder
 from apply.outcome import EVERYTHING, Outcome, check_parked
-from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from apply.trouble.holds import Holds
 from apply.trouble.parking import ParkingLot
@@ -32,7 +32,6 @@ from runtime.kafka.errors import SupplantedError
 from runtime.logging import get_logger
 from runtime.retry import Backoff
 from schemas.errors import Action, ErrorKind, TailraceError
-from schemas.policies import DdlPolicy
 
 log = get_logger(__name__)
 
@@ -53,7 +52,7 @@ class Applier:
     def __init__(
         self,
         writer: Writer,
-        catalog: SchemaCatalog,
+        versions: Versions,
         lot: ParkingLot,
         waiting: Waiting,
         executor: Executor,
@@ -61,20 +60,18 @@ class Applier:
         partition_count: Callable[[str], int],
         *,
         limits: Limits = DEFAULT_LIMITS,
-        ddl: DdlPolicy = DdlPolicy.APPLY,
-        comes_again: bool = True,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
         self.writer = writer
-        self.catalog = catalog
+        self.versions = versions
+        self.catalog = versions.catalog
         self.lot = lot
         self.waiting = waiting
         self.cursors = Cursors()
         self.builder = BatchBuilder(
-            catalog, self.cursors.positions, lot, writer.sink, waiting, ddl=ddl, decode_policy=writer.policies.decode,
-            comes_again=comes_again,
-        )  # fmt: skip
-        self.holds = Holds(self.cursors, waiting, writer, catalog, self.builder.target, partition_count, limits, lot)
+            versions, self.cursors.positions, lot, writer.sink, waiting, decode_policy=writer.policies.decode
+        )
+        self.holds = Holds(self.cursors, waiting, writer, versions, partition_count, limits, lot)
         self.builder.limits, self.builder.superseded = self.holds.by_partition, self.holds.superseded
         self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None

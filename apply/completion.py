@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from apply.batching.versions import Versions
 from apply.grouping import Load
-from apply.schema_catalog import Dropped, Loaded, SchemaCatalog, TopicSchemas
+from apply.schema_catalog import Dropped, Loaded, TopicSchemas
 from apply.sink import Arrival, Arriving, TopicPartition
 from apply.trouble.holds import barrier_of_drop, barrier_of_load, barrier_of_version
 from apply.writer import Writer
@@ -48,9 +49,8 @@ class Completion:
 
     def __init__(
         self,
-        catalog: SchemaCatalog,
+        versions: Versions,
         writer: Writer,
-        target: Callable[[str], TableSchema],
         in_background: Callable[[Callable[[], None]], None],
         monotonic: Callable[[], float] = clock.monotonic,
         *,
@@ -64,9 +64,9 @@ class Completion:
         """
         self._drops = drops
         self._end_parked = end_parked
-        self._catalog = catalog
+        self._versions = versions
+        self._catalog = versions.catalog
         self._writer = writer
-        self._target = target
         self._in_background = in_background
         self._monotonic = monotonic
         self._retry_at: dict[str, float] = {}
@@ -142,7 +142,7 @@ class Completion:
         if loaded is None or not self.is_published(topic):
             # It is to be loaded anew, or never was.
             return self._attend_columns(topic, known) if newest.life == known.oldest.life else None
-        table = self._target(topic)
+        table = self._versions.target(topic)
         if not self.is_done(topic):
             barrier = barrier_of_load(topic, loaded.generation)
             arrivals = _arriving(barrier, loaded.offsets, reached)
@@ -205,11 +205,11 @@ class Completion:
             else:
                 return
         for load in loads:
-            self._job(load.topic, self._target(load.topic), partial(self._complete, [load]))()
+            self._job(load.topic, self._versions.target(load.topic), partial(self._complete, [load]))()
 
     def _attend_columns(self, topic: str, known: TopicSchemas) -> Job | None:
         """Let the target's table have other columns before a row comes that is written with them: none may come."""
-        table = self._target(topic)
+        table = self._versions.target(topic)
         is_altered = table.version != known.oldest.version and not known.is_gone
         if not is_altered or self._writer.sink.capabilities.history or self._writer.has_prepared(table):
             return None
@@ -263,7 +263,7 @@ class Completion:
 
     def _complete(self, loads: Sequence[_Loaded]) -> None:
         self._writer.complete_loads(
-            [Load(load.barrier, self._target(load.topic), self._waiting_for(load.topic)) for load in loads]
+            [Load(load.barrier, self._versions.target(load.topic), self._waiting_for(load.topic)) for load in loads]
         )
         for load in loads:
             self._done[load.topic] = load.loaded.generation
@@ -272,12 +272,12 @@ class Completion:
     def _waiting_for(self, topic: str) -> list[TableSchema]:
         """Return the complete tables with a foreign key to this one: it could not be made before."""
         referring = self._referring.get(self._catalog.topics[topic].name, ())
-        return [self._target(other) for other in referring if other != topic and self.is_done(other)]
+        return [self._versions.target(other) for other in referring if other != topic and self.is_done(other)]
 
     def _read_references(self) -> dict[TableName, list[str]]:
         found: dict[TableName, list[str]] = {}
         for topic, known in self._catalog.topics.items():
-            for name in {key.target for key in self._target(topic).foreign_keys} if known.versions else ():
+            for name in {key.target for key in self._versions.target(topic).foreign_keys} if known.versions else ():
                 found.setdefault(name, []).append(topic)
         return found
 
@@ -291,9 +291,9 @@ def _arriving(barrier: str, offsets: Mapping[int, int], reached: Mapping[TopicPa
     ]
 
 
-def ranks(catalog: SchemaCatalog, target: Callable[[str], TableSchema]) -> dict[object, int]:
+def ranks(versions: Versions) -> dict[object, int]:
     """Number the tables so that each comes after those that its foreign keys refer to; circles are cut anywhere."""
-    tables = {known.name: target(topic) for topic, known in catalog.topics.items() if known.versions}
+    tables = {known.name: versions.target(topic) for topic, known in versions.catalog.topics.items() if known.versions}
     found: dict[object, int] = {}
     for start in sorted(tables):
         stack = [(start, False)]

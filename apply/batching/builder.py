@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, cast
 from apply.batching.batch import Batch, Cut, Record, Segment, by_partition
 from apply.batching.course import Course
 from apply.batching.net_change import NetChanges
-from apply.batching.projection import Projection, same_shape
+from apply.batching.parked_keys import ParkedKeys
 from apply.batching.staged_rows import Staging, Stagings
-from apply.errors import FinalError
-from apply.schema_catalog import SchemaCatalog
+from apply.batching.versions import Versions
 from apply.sink import Origin, Sink, StreamingSink, TopicPartition
 from apply.trouble.conflicts import NEVER, Boundaries
 from apply.trouble.parking import ParkingLot
 from runtime.kafka.whole_records import SpooledRecord
 from schemas.codecs import Decoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.policies import DdlPolicy
 from schemas.table import TableSchema
 
 if TYPE_CHECKING:
@@ -36,29 +34,24 @@ class BatchBuilder:
 
     def __init__(
         self,
-        catalog: SchemaCatalog,
+        versions: Versions,
         positions: dict[TopicPartition, int],
         lot: ParkingLot,
         sink: Sink,
         waiting: Waiting | None = None,
         *,
-        ddl: DdlPolicy = DdlPolicy.APPLY,
         decode_policy: str = "stop",
-        comes_again: bool = True,
     ) -> None:
-        """Changes of `waiting` keys queue there. `comes_again`: what the source rewrites is published again (not so in
-        mode `cdc`).
-        """
+        """Changes of `waiting` keys queue there."""
         self._history = sink.capabilities.history
         self._origins = sink.capabilities.origins
         self._stagings = Stagings(sink)
         self._streaming = cast("StreamingSink", sink) if sink.capabilities.streams else None
-        self._comes_again = comes_again
-        self._catalog = catalog
+        self._versions = versions
+        self._catalog = versions.catalog
         self._positions = positions
-        self._lot = lot
+        self._parked = ParkedKeys(lot, versions.catalog, keeps_history=self._history)
         self._waiting = waiting
-        self._ddl = ddl
         self._decode_policy = decode_policy
         self.boundaries: Boundaries | None = None
         """From where on conflicts with the target's rows are looked for; None: nowhere."""
@@ -84,10 +77,10 @@ class BatchBuilder:
             for segment in segments:
                 # A newer version may have come since the segment was begun: its names, not the former ones, count.
                 written = segment.net.table
-                target = self.target(topic, written.version)
+                target = self._versions.target(topic, written.version)
                 if target is not segment.target:
                     segment.target = target
-                    segment.projection = Projection(written, target, comes_again=self._comes_again)
+                    segment.projection = self._versions.projection(written, target)
         return batch
 
     def _begin(self, offsets: dict[TopicPartition, int]) -> Batch:
@@ -96,19 +89,6 @@ class BatchBuilder:
         self._stagings.begin()
         self._floor, self._truncates, self._truncates_met = {}, {}, {}
         return batch
-
-    def target(self, topic: str, version: int | None = None) -> TableSchema:
-        """Return the version of a topic's table that the target is to have, for rows that `version` wrote.
-
-        Not one of a later life: the truncate between the two has yet to be reached by all partitions. A history has
-        each change as its own version has it.
-        """
-        known = self._catalog.topics[topic]
-        if self._history and version is not None:
-            return known.versions[version]
-        if self._ddl is not DdlPolicy.APPLY:
-            return known.oldest
-        return known.wanted(version)
 
     def add(self, records: Sequence[Record]) -> dict[TopicPartition, Cut]:
         """Take in records, each partition's in order. Return the partitions that must not go on for now.
@@ -197,7 +177,7 @@ class BatchBuilder:
         if not records:
             return None
         topic = partition.topic
-        if self.batch.blocked or self._lot.holds(topic):
+        if self._parked.concern(self.batch, topic):
             return self._one_by_one(partition, records)
         done = 0
         try:
@@ -221,35 +201,34 @@ class BatchBuilder:
         """Let records be whole whose large values are in files, where the sink does not take them so."""
         for record in records:
             if isinstance(record, SpooledRecord):
-                try:
-                    table = self._catalog.decoder(
-                        topic, self._catalog.mark_of(topic, record.value(), record.key())
-                    ).table
-                    takes = bool(table.key) and sink.takes_values(table)
-                except TailraceError:
-                    # That it cannot be read is said where it is.
-                    takes = False
-                if not takes:
+                if not self._streams(sink, topic, record):
                     record.make_whole()
                 self.batch.values[topic] |= {value.stand_in: value for value in record.values}
                 # Files are bounded as memory is.
                 self.batch.byte_count += sum(value.size for value in record.values)
 
+    def _streams(self, sink: StreamingSink, topic: str, record: Record) -> bool:
+        try:
+            table = self._catalog.decoder(topic, self._catalog.mark_of(topic, record.value(), record.key())).table
+            return bool(table.key) and sink.takes_values(table)
+        except TailraceError:
+            # That it cannot be read is said where it is.
+            return False
+
     def _one_by_one(self, partition: TopicPartition, records: list[Record]) -> Cut | None:
         """The careful way: some keys are parked, or some record cannot be read."""
         batch, topic = self.batch, partition.topic
         for record in records:
-            key = record.key()
+            key, value = record.key(), record.value()
             is_judged = True
-            if self._is_parked(topic, key) or (topic, key) in batch.blocked:
-                if self._lot.has(topic, partition.partition, record.offset()):
+            if self._parked.queues(batch, record):
+                if self._parked.lot.has(topic, partition.partition, record.offset()):
                     continue
-                if not self._begins_anew(topic, record):
+                if not self._parked.begins_anew(record):
                     batch.queued.append(record)
                     continue
                 is_judged = False
-                self._end_parked((topic, key), record.offset())
-            value = record.value()
+                self._parked.end(batch, record)
             try:
                 if (lost := getattr(record, "lost", None)) is not None:
                     if lost.kind is ErrorKind.TRANSPORT:
@@ -272,26 +251,6 @@ class BatchBuilder:
                 return cut
         return None
 
-    def _is_parked(self, topic: str, key: bytes | None) -> bool:
-        """Tell whether later changes of this key must queue: some of what is parked of it counts still."""
-        if not self._lot.is_parked(topic, key):
-            return False
-        through = self.batch.over.get((topic, key))
-        return through is None or self._lot.keys[topic, key].records[-1].offset > through.offset
-
-    def _begins_anew(self, topic: str, record: Record) -> bool:
-        """Tell whether nothing counts of a row that precedes this record: it is deleted, or loaded anew."""
-        if self._history or getattr(record, "lost", None) is not None:
-            return False
-        return self._catalog.operation(topic, record) in {"r", "d"}
-
-    def _end_parked(self, identity: tuple[str, Any], offset: int) -> None:
-        """Let nothing that was refused of a key before an offset count."""
-        through = self._lot.last_before(identity, offset)
-        if through is not None:
-            self.batch.over[identity] = through
-        self.batch.forget_refused(lambda record: (record.topic(), record.key()) == identity)
-
     def _run(
         self,
         partition: TopicPartition,
@@ -304,7 +263,7 @@ class BatchBuilder:
         """Take in records that one version of the table wrote. Not judged: the target's rows may contradict them."""
         topic = partition.topic
         decoder = self._catalog.decoder(topic, mark)
-        unfit = self._unfit(topic, decoder.table)
+        unfit = self._versions.unfit(topic, decoder.table)
         if unfit is not None:
             return Cut(records[0].offset(), error=unfit)
         staging = self._stagings.of(decoder)
@@ -367,31 +326,16 @@ class BatchBuilder:
     def _truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Let a truncate take the place of all that the batch holds of its table from before."""
         topic = partition.topic
-        self.batch.over |= self._lot.before(topic, partition.partition, offset)
+        self.batch.over |= self._parked.lot.before(topic, partition.partition, offset)
         self.batch.forget_refused(lambda record: (record.topic(), record.partition()) == partition)
         self._truncates_met[partition] = sequence
         self.clean.discard(partition)
         if sequence <= self._truncates.get(topic, -1):
             return
         self._truncates[topic] = sequence
-        self.batch.truncated[topic] = self.target(topic, version)
+        self.batch.truncated[topic] = self._versions.target(topic, version)
         self.batch.segments.pop(topic, None)
         self._floor = {p: floor for p, floor in self._floor.items() if p.topic != topic}
-
-    def _unfit(self, topic: str, table: TableSchema) -> TailraceError | None:
-        """Return why rows of this version may not be written, where the policy forbids them."""
-        oldest = self._catalog.topics[topic].oldest
-        if self._ddl in {DdlPolicy.APPLY, DdlPolicy.IGNORE} or same_shape(table, oldest):
-            return None
-        error = TailraceError(
-            ErrorKind.TARGET_SCHEMA,
-            f"the source changed the table (version {table.version}); `ddl: {self._ddl}` does not let it change here",
-            table=str(table.name),
-            remedy="set `ddl` to `apply` or `ignore`, and start the applier again",
-        )
-        if self._ddl is DdlPolicy.STOP:
-            raise FinalError(error.kind, error.message, remedy=error.remedy, table=error.table)
-        return error
 
     def _segment(self, partition: TopicPartition, table: TableSchema, staging: Staging | None) -> Segment:
         segments = self.batch.segments.setdefault(partition.topic, [])
@@ -400,11 +344,11 @@ class BatchBuilder:
             if segments[index].net.table is table:
                 self._floor[partition] = index
                 return segments[index]
-        target = self.target(partition.topic, table.version)
+        target = self._versions.target(partition.topic, table.version)
         segment = Segment(
             partition.topic,
             target,
-            Projection(table, target, comes_again=self._comes_again),
+            self._versions.projection(table, target),
             NetChanges(table, history=self._history, staging=staging),
             values=self.batch.values[partition.topic],
         )

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from apply.batching.versions import Versions
 from apply.cursors import Cursors
 from apply.errors import SuspendingError, Suspensions
 from apply.limits import Limits
 from apply.outcome import Place
-from apply.schema_catalog import SchemaCatalog
 from apply.sink import Arrival, TopicPartition
 from apply.trouble.parking import ParkingLot
 from apply.trouble.superseded import Superseded
@@ -98,21 +98,19 @@ class Holds:
         cursors: Cursors,
         waiting: Waiting,
         writer: Writer,
-        catalog: SchemaCatalog,
-        target: Callable[[str, int], TableSchema],
+        versions: Versions,
         partition_count: Callable[[str], int],
         limits: Limits,
         lot: ParkingLot,
     ) -> None:
-        """`target` says which version of a topic's table the target is to have for what a version wrote."""
         self.by_partition: dict[TopicPartition, Hold] = {}
         self.conflicts = Conflicts(limits.conflict_wait_s)
-        self.superseded = Superseded(catalog, writer.stays, drops=limits.drops)
+        self.superseded = Superseded(versions.catalog, writer.stays, drops=limits.drops)
         self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
         self._cursors = cursors
         self._waiting = waiting
         self._writer = writer
-        self._target = target
+        self._versions = versions
         self._partition_count = partition_count
         self._lot = lot
         self._suspended_retry_s = limits.suspended_retry_s
@@ -305,7 +303,7 @@ class Holds:
                 if h.barrier == hold.barrier and self._cursors.flushed.get(p) == h.offset
             }
             is_over = self.superseded.covers(partition.topic, hold.version)
-            table = None if is_over else self._target(partition.topic, hold.version)
+            table = None if is_over else self._versions.target(partition.topic, hold.version)
             self._truncate = partial(self._empty, hold, table, here)
         return arrival is Arrival.PASSED
 

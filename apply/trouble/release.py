@@ -6,14 +6,12 @@ from apply.applier import Applier
 from apply.batching.batch import Batch
 from apply.batching.builder import BatchBuilder
 from apply.outcome import Place
-from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from apply.trouble.dead_letters import DeadLettersTopic, Letter
 from apply.trouble.parking import REFUSED, RELEASED, SKIP, Identity, ParkingLot
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import Action, ErrorKind, TailraceError
-from schemas.policies import DdlPolicy
 
 log = get_logger(__name__)
 
@@ -21,13 +19,9 @@ log = get_logger(__name__)
 class Releases:
     """Looks for commands on the dead-letters topic and carries them out between two batches."""
 
-    def __init__(
-        self, applier: Applier, catalog: SchemaCatalog, dead_letters: DeadLettersTopic, ddl: DdlPolicy
-    ) -> None:
+    def __init__(self, applier: Applier, dead_letters: DeadLettersTopic) -> None:
         self._applier = applier
-        self._catalog = catalog
         self._dead_letters = dead_letters
-        self._ddl = ddl
 
     def attend(self) -> None:
         """Carry out what waits for partitions owned. Called with nothing unflushed.
@@ -82,7 +76,7 @@ class Releases:
 
     def _batch(self, letters: list[Letter]) -> Batch:
         positions = {TopicPartition(letter.topic(), letter.partition()): 0 for letter in letters}
-        builder = BatchBuilder(self._catalog, positions, ParkingLot(), self._applier.writer.sink, ddl=self._ddl)
+        builder = BatchBuilder(self._applier.versions, positions, ParkingLot(), self._applier.writer.sink)
         cuts = builder.add(letters)
         for cut in cuts.values():
             if cut.error is not None:

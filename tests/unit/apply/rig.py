@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from apply.applier import Applier
 from apply.batching.batch import Record, size_of
+from apply.batching.versions import Versions
 from apply.commit_order import CommitOrder, sequence_reader
 from apply.cursors import progress_of
 from apply.limits import Limits
@@ -415,7 +416,11 @@ class Rig:
         backoff = Backoff(retry_for_s, monotonic=self.clock)
         applier = Applier(
             writer,
-            PlainCatalog(self.topics),  # type: ignore[arg-type]
+            Versions(
+                PlainCatalog(self.topics),  # type: ignore[arg-type]
+                ddl=ddl,
+                keeps_history=writer.sink.capabilities.history,
+            ),
             self.dead_letters.lot(),
             Waiting(
                 (limits or Limits()).conflict_wait_s,
@@ -426,7 +431,6 @@ class Rig:
             backoff,
             self.topics.partitions,
             limits=limits or Limits(batch_rows=10_000),
-            ddl=ddl,
             monotonic=self.clock,
         )
         if policies.contradictions.looks:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from apply.batching.versions import Versions
 from apply.completion import GROUP_RECORDS_MAX, RETRY_S, Completion, ranks
 from apply.grouping import GROUP_TABLES_MAX, Load
 from apply.journal import loaded
@@ -35,9 +36,8 @@ class _Forgetful(MemorySink):
 
 def completion(rig: Rig, member: Member, *, drops: bool = True) -> Completion:
     return Completion(
-        PlainCatalog(rig.topics),  # type: ignore[arg-type]
+        member.applier.versions,
         member.applier.writer,
-        member.applier.builder.target,
         lambda job: job(),
         rig.clock,
         drops=drops,
@@ -185,7 +185,7 @@ def test_tables_rank_behind_those_that_they_refer_to() -> None:
         ),
     )
     rig = Rig([events, seats, ORDERS])
-    found = ranks(PlainCatalog(rig.topics), lambda topic: rig.topics.schemas[topic].newest)  # type: ignore[arg-type]
+    found = ranks(Versions(PlainCatalog(rig.topics)))  # type: ignore[arg-type]
     assert sorted(found, key=lambda name: found[name]) == [ORDERS.name, SEATS.name, EVENTS.name]
 
 
@@ -193,7 +193,7 @@ def test_circles_of_foreign_keys_are_ranked_somehow() -> None:
     seats = replace(SEATS, foreign_keys=(ForeignKey("a", ("number",), ORDERS.name, ("id",)),))
     orders = replace(ORDERS, foreign_keys=(ForeignKey("b", ("id",), SEATS.name, ("number",)),))
     rig = Rig([seats, orders])
-    found = ranks(PlainCatalog(rig.topics), lambda topic: rig.topics.schemas[topic].newest)  # type: ignore[arg-type]
+    found = ranks(Versions(PlainCatalog(rig.topics)))  # type: ignore[arg-type]
     assert set(found) == {ORDERS.name, SEATS.name}
 
 
@@ -227,9 +227,8 @@ def test_a_table_is_not_altered_ahead_of_its_truncate_or_its_end(is_gone: bool) 
     member = rig.member(take_all=True)
     rig.settle(member)
     done = Completion(
-        PlainCatalog(rig.topics),  # type: ignore[arg-type]
+        member.applier.versions,
         member.applier.writer,
-        member.applier.builder.target,
         lambda job: job(),
         rig.clock,
         drops=False,
@@ -258,9 +257,8 @@ def test_what_is_parked_of_a_dropped_table_is_over_unless_its_rows_stay(
     monkeypatch.setattr(member.applier.writer, "stays", lambda _table, *, is_gone: is_gone and stays)
     ended: list[tuple[TopicPartition, int]] = []
     done = Completion(
-        PlainCatalog(rig.topics),  # type: ignore[arg-type]
+        member.applier.versions,
         member.applier.writer,
-        member.applier.builder.target,
         lambda job: job(),
         rig.clock,
         end_parked=lambda *place: ended.append(place),

@@ -47,7 +47,7 @@ def test_an_applier_says_what_the_reference_names() -> None:
     rig.topics.put(ORDERS, "c", None, (1, "new", None))
     member = rig.member(take_all=True)
     rig.settle(member)
-    completion = Completion(member.applier.catalog, member.applier.writer, lambda _: ORDERS, lambda job: job())
+    completion = Completion(member.applier.versions, member.applier.writer, lambda job: job())
     Report("replica", member.applier, completion, writer).write("running", {})
     assert {*writer.last} | ADDED == {*status.EVERY, *status.APPLY}
     assert {name for table in writer.last["tables"].values() for name in table} == {*status.APPLY_TABLE}
