@@ -430,7 +430,7 @@ class Applier:
         if self._monotonic() < self._retry_at:
             return
         self.writer.abandon()
-        self.writer.forget()
+        self.writer.prepared.forget()
         if isinstance(self.order, CommitOrder):
             self._forget_batch()
         starts = self.claims.claim(owned, self.order, self.consumer)

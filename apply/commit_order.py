@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from apply.batching.batch import Record, by_partition, size_of
+from apply.batching.batch import Record, by_partition
+from apply.batching.counts import Counts
+from apply.batching.kept import Kept
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import TopicPartition
 from runtime.logging import get_logger
@@ -28,9 +30,6 @@ MARKS_MAX = 5_000
 """Marks that wait; then the transactions topic is paused."""
 STEP_RECORDS_MAX = 2_000
 """Marks that count so many records are gone through at once; then it is looked how large the batch has become."""
-STALL_S = 1.0
-"""After so long without what a mark counts, the topics' ends are asked for: compaction may have removed records."""
-STALL_LOG_S = 30.0
 
 
 class CommitOrder:
@@ -43,24 +42,11 @@ class CommitOrder:
     _waiting: deque[tuple[Mark, int]]
     """Marks that are read, with their offsets, and not reached."""
     _next_mark: int
-    _kept: dict[TopicPartition, list[Record]]
-    _heads: dict[TopicPartition, int]
-    """The commit sequence of the first record kept of each partition."""
-    _kept_count: int
-    _kept_bytes: int
-    _standing: set[TopicPartition]
     _reached: int | None
     """The commit sequence of the last mark that was a goal."""
     _marks_end: int | None
     _goal: Mark | None
     """What the batch in the making goes up to."""
-    _needed: dict[str, int]
-    _counted: dict[str, int]
-    _passed: set[str]
-    """Topics of which nothing up to the goal is missing, whatever the counts say."""
-    _ends: dict[str, dict[TopicPartition, int]]
-    _stalled_at: float | None
-    _logged_at: float
 
     def __init__(
         self,
@@ -83,11 +69,9 @@ class CommitOrder:
         self.marks = marks
         self._positions = positions
         self._reach = reach
-        self._sequence_of = sequence_of
         self._read_ends = ends
-        self._monotonic = monotonic
-        self._records_max = kept_records_max
-        self._bytes_max = kept_bytes_max
+        self._kept = Kept(sequence_of, kept_records_max, kept_bytes_max)
+        self._counts = Counts(positions, self._kept, ends, monotonic)
         self.exact = True
         self.forget()
 
@@ -104,13 +88,9 @@ class CommitOrder:
         """See `apply.order.Order`."""
         self._waiting = deque()
         self._next_mark = -1
-        self._kept = {}
-        self._heads = {}
-        self._kept_count = 0
-        self._kept_bytes = 0
-        self._standing = set()
         self._reached = None
         self._marks_end = None
+        self._kept.clear()
         self._clear()
 
     def drop(self, partition: TopicPartition) -> None:
@@ -118,20 +98,17 @@ class CommitOrder:
         if partition == self.marks:
             self._waiting.clear()
             self._next_mark = -1
-        group = self._kept.pop(partition, [])
-        self._heads.pop(partition, None)
-        self._kept_count -= len(group)
-        self._kept_bytes -= _size(group)
+        self._kept.drop(partition)
 
     def taken(self) -> None:
         """See `apply.order.Order`."""
-        if self.exact and not self._missing():
+        if self.exact and not self._counts.missing():
             self._clear()
 
     @property
     def ready(self) -> bool:
         """See `apply.order.Order`."""
-        return self._goal is not None and (not self.exact or not self._missing())
+        return self._goal is not None and (not self.exact or not self._counts.missing())
 
     @property
     def whole(self) -> bool:
@@ -154,15 +131,8 @@ class CommitOrder:
     def standing(self) -> Collection[TopicPartition]:
         """See `apply.order.Order`."""
         # Only partitions that have passed the goal already: nobody waits for them.
-        if self._kept_count > self._records_max or self._kept_bytes > self._bytes_max:
-            self._standing = set(self._kept)
-        elif self._kept_count <= self._records_max // 2 and self._kept_bytes <= self._bytes_max // 2:
-            self._standing = set()
-        else:
-            self._standing.intersection_update(self._kept)
-        if len(self._waiting) > MARKS_MAX:
-            self._standing.add(self.marks)
-        return self._standing
+        standing = self._kept.standing()
+        return {*standing, self.marks} if len(self._waiting) > MARKS_MAX else standing
 
     def admit(self, records: list[Record]) -> list[Record]:
         """See `apply.order.Order`."""
@@ -174,22 +144,24 @@ class CommitOrder:
             if partition == self.marks:
                 self._take_marks(max(position, self._next_mark), group)
                 continue
-            kept = self._kept.get(partition)
-            position = kept[-1].offset() + 1 if kept else position
+            end_of_kept = self._kept.end_of(partition)
+            position = position if end_of_kept is None else end_of_kept
             if group[0].offset() < position:
                 group = [r for r in group if r.offset() >= position]
-            if kept:
-                self._keep(partition, group)
+            if end_of_kept is not None or self._goal is None:
+                self._kept.add(partition, group)
             elif group:
-                admitted += self._split(partition, group)
+                group = self._kept.split(partition, group, self._goal.seq)
+                self._counts.count(partition.topic, group)
+                admitted += group
         return admitted
 
     def advance(self, eof: Mapping[Any, int], room: int) -> list[Record] | None:
         """See `apply.order.Order`."""
         if not self.exact:
             return self._catch_up(eof)
-        if self._goal is not None and self._missing():
-            self._look_for_ends(eof)
+        if self._goal is not None and self._counts.missing():
+            self._counts.look_for_ends(eof)
             return None
         goal, left = self._goal, min(room, STEP_RECORDS_MAX)
         while self._waiting and left > 0:
@@ -208,8 +180,7 @@ class CommitOrder:
             self._waiting.popleft()
             self._reach(self.marks, offset + 1)
             self._reached = mark.seq
-            for topic, count in mark.counts.items():
-                self._needed[topic] = self._needed.get(topic, 0) + count
+            self._counts.need(mark.counts)
             goal = mark
         return None if goal is self._goal or goal is None else self._aim(goal)
 
@@ -236,9 +207,9 @@ class CommitOrder:
             for _ in range(whole[-1]):
                 self._waiting.popleft()
             return self._aim(self._waiting[0][0])
-        self._needed.update(dict.fromkeys({p.topic for p in self._positions if p != self.marks}, 1 << 62))
-        self._look_for_ends(eof, at_once=True)
-        if self._missing():
+        self._counts.need_all({p.topic for p in self._positions if p != self.marks})
+        self._counts.look_for_ends(eof, at_once=True)
+        if self._counts.missing():
             return None
         mark, offset = self._waiting.popleft()
         self._reach(self.marks, offset + 1)
@@ -250,33 +221,16 @@ class CommitOrder:
     def _aim(self, mark: Mark) -> list[Record]:
         """Make a mark the goal; return what is kept and may be let through now."""
         self._goal = mark
-        self._stalled_at = None
-        self._passed.clear()
-        self._ends.clear()
+        self._counts.begin()
         admitted: list[Record] = []
-        for partition, head in list(self._heads.items()):
-            if head <= mark.seq:
-                kept = self._kept[partition]
-                cut = self._cut(kept, mark.seq)
-                self._count(partition.topic, kept[:cut])
-                self._kept_count -= cut
-                self._kept_bytes -= _size(kept[:cut])
-                admitted += kept[:cut]
-                del kept[:cut]
-                if kept:
-                    self._heads[partition] = self._known(kept, 0)
-                else:
-                    del self._kept[partition], self._heads[partition]
+        for partition, records in self._kept.take(mark.seq):
+            self._counts.count(partition.topic, records)
+            admitted += records
         return admitted
 
     def _clear(self) -> None:
         self._goal = None
-        self._needed = {}
-        self._counted = {}
-        self._stalled_at = None
-        self._logged_at = 0.0
-        self._ends = {}
-        self._passed = set()
+        self._counts.clear()
 
     def _take_marks(self, position: int, records: Sequence[Record]) -> None:
         for record in records:
@@ -298,92 +252,6 @@ class CommitOrder:
         # The first one after a start: all before it is applied, unless it is the first of all.
         return self._positions[self.marks] == 0 and mark.after != first_sequence(max(1, epoch_of(mark.after)))
 
-    def _split(self, partition: TopicPartition, group: list[Record]) -> list[Record]:
-        """Return what of a partition's next records is up to the goal, and keep the rest."""
-        cut = 0 if self._goal is None else self._cut(group, self._goal.seq)
-        admitted = group[:cut]
-        self._count(partition.topic, admitted)
-        self._keep(partition, group[cut:])
-        return admitted
-
-    def _count(self, topic: str, records: Sequence[Record]) -> None:
-        values = sum([1 for r in records if r.value() is not None])
-        self._counted[topic] = self._counted.get(topic, 0) + values
-
-    def _keep(self, partition: TopicPartition, records: list[Record]) -> None:
-        if records:
-            if partition not in self._kept:
-                self._kept[partition] = []
-                self._heads[partition] = self._known(records, 0)
-            self._kept[partition] += records
-            self._kept_count += len(records)
-            self._kept_bytes += _size(records)
-
-    def _cut(self, records: Sequence[Record], goal: int) -> int:
-        """Return how many of a partition's records stand before or at a commit sequence: few, or all, mostly."""
-        low, high, step = 0, len(records), 1
-        if self._known(records, high - 1) <= goal:
-            return high
-        while low + step < high and self._known(records, low + step) <= goal:
-            low, step = low + step + 1, 2 * step
-        high = min(high, low + step)
-        while low < high:
-            middle = (low + high) // 2
-            if self._known(records, middle) <= goal:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def _known(self, records: Sequence[Record], index: int) -> int:
-        """Return a record's commit sequence; a tombstone, or what cannot be read, goes with the record before it."""
-        while index >= 0:
-            if records[index].value() is not None:
-                try:
-                    return self._sequence_of(records[index])
-                except TailraceError as error:
-                    if error.kind is not ErrorKind.DECODE:
-                        raise
-            index -= 1
-        return 0
-
-    def _missing(self) -> list[str]:
-        """Return the topics of which not everything up to the goal is here."""
-        counted = self._counted
-        return [
-            topic
-            for topic, needed in self._needed.items()
-            if counted.get(topic, 0) < needed and topic not in self._passed
-        ]
-
-    def _look_for_ends(self, eof: Mapping[Any, int], *, at_once: bool = False) -> None:
-        """Find by the topics' ends that nothing more is to come, where counts do not tell.
-
-        The goal's mark is visible, so what it counts was in the topics before their ends are asked for.
-        """
-        now = self._monotonic()
-        self._stalled_at = now if self._stalled_at is None else self._stalled_at
-        if not at_once and now - self._stalled_at < STALL_S:
-            return
-        known = {p.topic for p in self._positions}
-        missing = [topic for topic in self._missing() if topic in known]
-        unknown = [topic for topic in missing if topic not in self._ends]
-        if unknown:
-            for (topic, number), end in self._read_ends(unknown).items():
-                self._ends.setdefault(topic, {})[TopicPartition(topic, number)] = end
-        for topic in missing:
-            if all(self._has_passed(p, end, eof) for p, end in self._ends.get(topic, {}).items()):
-                self._passed.add(topic)
-        if now - self._stalled_at > STALL_LOG_S and now - self._logged_at > STALL_LOG_S and self._missing():
-            self._logged_at = now
-            log.warning("waits for records that are committed", topics=sorted(self._missing())[:8])
-
-    def _has_passed(self, partition: TopicPartition, end: int, eof: Mapping[Any, int]) -> bool:
-        position = self._positions.get(partition)
-        if position is None:
-            return False
-        return partition in self._kept or max(position, eof.get(partition, 0)) >= end
-
 
 def sequence_reader(catalog: SchemaCatalog) -> Callable[[Record], int]:
     """Return what reads a record's commit sequence. It raises DECODE."""
@@ -393,7 +261,3 @@ def sequence_reader(catalog: SchemaCatalog) -> Callable[[Record], int]:
         return catalog.decoder(topic, catalog.mark_of(topic, value)).facts(value).seq
 
     return sequence_of
-
-
-def _size(records: Sequence[Record]) -> int:
-    return sum(map(size_of, records))

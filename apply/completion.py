@@ -211,7 +211,7 @@ class Completion:
         """Let the target's table have other columns before a row comes that is written with them: none may come."""
         table = self._versions.target(topic)
         is_altered = table.version != known.oldest.version and not known.is_gone
-        if not is_altered or self._writer.sink.capabilities.history or self._writer.has_prepared(table):
+        if not is_altered or self._writer.sink.capabilities.history or self._writer.prepared.has(table):
             return None
         # Whoever owns partitions does it: to repeat it changes nothing, and the target lets one at a time.
         return self._job(topic, table, lambda: self._follow(topic, table))

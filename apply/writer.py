@@ -6,20 +6,19 @@ It never decides what to do about an error: it rolls back and tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from itertools import groupby
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from apply.batching.batch import Batch, Record, Segment
 from apply.grouping import Grouping, Load
 from apply.outcome import Outcome, Place, Wait, place_of
-from apply.sink import Rejection, SharingSink, Sink, TableBatch, TopicPartition
+from apply.prepared import PreparedTables
+from apply.rows import Rows
+from apply.sink import SharingSink, Sink, TopicPartition
 from apply.trouble.answers import Answers, DeadLetters, Policies
 from apply.trouble.conflicts import Conflicts, Contradiction
 from apply.trouble.parking import QUEUED, Identity, ParkedRecord
-from apply.trouble.succession import Rejected, barred, followers, keys_of, places, refused_before, standing
+from apply.trouble.succession import Rejected, keys_of
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -49,7 +48,8 @@ class Writer:
         self.policies = policies = policies.without_parking() if sink.capabilities.commit_order else policies
         """What holds at this sink."""
         self._answers = Answers(policies)
-        self._conflicts = Conflicts(policies.contradictions)
+        self.prepared = PreparedTables(sink, self.grouping)
+        self._rows = Rows(sink, self.prepared, Conflicts(policies.contradictions), rank)
         self._rank = rank
         self._carried: dict[TopicPartition, int] = {}
         self.is_open = False
@@ -58,8 +58,6 @@ class Writer:
         """Whether batches are gathered for a sink that likes many of them at once."""
         self._gathered_bytes = 0
         self._gathering_since = 0.0
-        self._prepared: dict[TableName, int] = {}
-        self._empty_at_first: dict[TableName, bool] = {}
 
     @property
     def gathering(self) -> bool:
@@ -135,41 +133,14 @@ class Writer:
         self.is_open = False
         self._roll_back()
 
-    def prepare(self, table: TableSchema) -> None:
-        """Let the target take rows of this version. Called with nothing unflushed."""
-        if self.has_prepared(table):
-            return
-        self.sink.prepare(table)
-        self._note(table, partial(self.sink.is_empty, table))
-
-    def _note(self, table: TableSchema, is_empty: Callable[[], bool]) -> None:
-        hit("apply.prepare.after")
-        if table.name not in self._prepared:
-            self._empty_at_first[table.name] = is_empty()
-        self._prepared[table.name] = table.version
-        log.debug("table ready", table=str(table.name), version=table.version)
-
-    def _prepare_new(self, tables: Iterable[TableSchema]) -> None:
-        """Prepare tables that this process has never prepared, many at once. What is left is prepared one by one."""
-        for table, is_empty in self.grouping.prepare([t for t in tables if t.name not in self._prepared]):
-            self._note(table, partial(bool, is_empty))
-
-    def has_prepared(self, table: TableSchema) -> bool:
-        """Tell whether rows of this version can be written, as far as this process knows."""
-        return self._prepared.get(table.name, 0) >= table.version
-
     def follow(self, table: TableSchema) -> None:
         """Let the target's table be as a version has it of which there may be no row."""
         try:
-            self.prepare(table)
+            self.prepared.prepare(table)
             self.sink.flush()
         except BaseException:
             self._roll_back()
             raise
-
-    def forget(self) -> None:
-        """Prepare every table anew: the connection may be another one, the target may have been restored."""
-        self._prepared.clear()
 
     def stays(self, table: TableSchema, *, is_gone: bool) -> bool:
         """Tell whether a table's rows are left at the target although the source has dropped it, or begun it anew."""
@@ -185,7 +156,7 @@ class Writer:
         """
         try:
             if table is not None:
-                self.prepare(table)
+                self.prepared.prepare(table)
             if self.sink.pass_barrier(barrier):
                 if table is not None:
                     self.sink.truncate([table])
@@ -210,9 +181,9 @@ class Writer:
         All or none; several at a sink that groups.
         """
         try:
-            self._prepare_new([load.table for load in loads])
+            self.prepared.prepare_new([load.table for load in loads])
             for load in loads:
-                self.prepare(load.table)
+                self.prepared.prepare(load.table)
             ours = self.grouping.pass_all([load.barrier for load in loads])
             if not ours:
                 self.sink.rollback()
@@ -239,23 +210,21 @@ class Writer:
         except BaseException:
             self._roll_back()
             raise
-        self._prepared.pop(table.name, None)
-        self._empty_at_first.pop(table.name, None)
+        self.prepared.drop(table.name)
 
     def _write(self, batch: Batch, overdue: Container[Place], outcome: Outcome, *, whole: bool, deferred: bool) -> None:
         hit("apply.write.before")
         written = [segments[-1].target for segments in batch.segments.values()]
         if not self.is_open:
-            self._prepare_new(written)
+            self.prepared.prepare_new(written)
         for table in (*batch.truncated.values(), *written):
-            self.prepare(table)
+            self.prepared.prepare(table)
         if deferred:
             self.sink.defer()
         if batch.truncated:
             # Children first, for sinks that empty tables one after the other.
             self.sink.truncate(sorted(batch.truncated.values(), key=lambda t: self._rank(t.name), reverse=True))
-        rejected, contradicted = self._write_levels(batch)
-        rejected = self._try_again(batch, standing(batch, rejected))
+        rejected, contradicted = self._rows.write(batch)
         final = self._judge(_with_records(batch, rejected), overdue, outcome)
         if outcome.conflicts:
             return
@@ -282,23 +251,6 @@ class Writer:
         self._gathered_bytes = 0
         outcome.written = True
 
-    def _write_levels(self, batch: Batch) -> tuple[list[Rejected], list[Contradiction]]:
-        """Write all segments; return the rows that the target refused, and those that contradict it."""
-        rejected, contradicted = list[Rejected](), list[Contradiction]()
-        for level in _levels(batch, self._rank):
-            for segment in level:
-                refused = refused_before(batch, segment, rejected)
-                contradicted += self._conflicts.find(self.sink, segment, refused)
-            # Deletes everywhere before the first insert, children before parents: so that keys can move.
-            halves = [(segment, self._fill(segment)) for segment in level]
-            for segment, full in reversed(halves):
-                if full.deletes:
-                    rejected += self._apply(segment, _only_deletes(full))
-            for segment, full in halves:
-                if full.upserts or full.updates or full.sequence:
-                    rejected += self._apply(segment, _without_deletes(full), barred(batch, segment, rejected))
-        return rejected, contradicted
-
     def _wants_more(self, batch: Batch) -> bool:
         wanted = self.sink.capabilities.gathering
         if wanted is None or not self.patient or not batch.next:
@@ -309,60 +261,6 @@ class Writer:
             self._gathering_since = clock.monotonic()
         self._gathered_bytes += batch.byte_count
         return self._gathered_bytes < wanted.bytes and clock.monotonic() - self._gathering_since < wanted.interval_s
-
-    def _try_again(self, batch: Batch, rejected: list[Rejected]) -> list[Rejected]:
-        """Write rows again that only conflicted: what stood in their way may have been written after them, as when a
-        parent goes whose child moves to another one.
-        """
-        while True:
-            conflicts = [one for one in rejected if _may_pass(*one)]
-            if not conflicts:
-                return rejected
-            left = [one for one in rejected if not _may_pass(*one)]
-            left += self._again(conflicts)
-            left += followers(batch, rejected, left)
-            if places(left) == places(rejected):
-                return left
-            rejected = left
-
-    def _again(self, rejected: list[Rejected]) -> list[Rejected]:
-        """Write some rows once more; return those that are refused again."""
-        left: list[Rejected] = []
-        for segment, group in groupby(rejected, key=lambda one: one[0]):
-            full, chosen = self._fill(segment), dict[str, list[int]]()
-            for _, rejection in group:
-                chosen.setdefault(rejection.kind, []).append(rejection.index)
-            some = TableBatch(full.table, values=full.values)
-            for kind, indexes in chosen.items():
-                getattr(some, kind).extend(getattr(full, kind)[i] for i in indexes)
-                if full.origins:
-                    some.origins[kind] = [full.origins[kind][i] for i in indexes]
-            left += [
-                (s, replace(again, index=chosen[again.kind][again.index])) for s, again in self._apply(segment, some)
-            ]
-        return left
-
-    def _fill(self, segment: Segment) -> TableBatch:
-        fresh = (
-            segment.fresh
-            and segment.net.only_reads
-            and not segment.net.sequential
-            and self._empty_at_first.get(segment.target.name, False)
-        )
-        full = segment.projection.batch(segment.net.batch(fresh=fresh))
-        if self.sink.capabilities.origins:
-            full.origins = segment.origins()
-        full.values = tuple(segment.values.values())
-        return full
-
-    def _apply(self, segment: Segment, batch: TableBatch, closed: Collection[int] = ()) -> list[Rejected]:
-        """Write all but those updates that are closed."""
-        if not closed:
-            return [(segment, rejection) for rejection in self.sink.apply(batch)]
-        free = [i for i in range(len(batch.updates)) if i not in closed]
-        origins = {k: [o[i] for i in free] if k == "updates" else o for k, o in batch.origins.items()}
-        some = replace(batch, updates=[batch.updates[i] for i in free], origins=origins)
-        return [(segment, replace(r, index=free[r.index]) if r.kind == "updates" else r) for r in self.sink.apply(some)]
 
     def _judge(self, refused: list[_Refused], overdue: Container[Place], outcome: Outcome) -> list[_Refused]:
         """Find the conflicts that may pass; return what is refused for good."""
@@ -411,33 +309,6 @@ class Writer:
         except TailraceError as error:
             # The connection is gone, and with it the transaction.
             log.warning("rollback failed", reason=error.message)
-
-
-def _levels(batch: Batch, rank: Callable[[TableName], int]) -> list[list[Segment]]:
-    """Return the segments in rounds: the first of every table, then the second ones; referred-to tables first."""
-    rounds: list[list[Segment]] = []
-    for segments in batch.segments.values():
-        for i, segment in enumerate(segments):
-            while len(rounds) <= i:
-                rounds.append([])
-            rounds[i].append(segment)
-    for one in rounds:
-        one.sort(key=lambda s: rank(s.target.name))
-    return rounds
-
-
-def _without_deletes(full: TableBatch) -> TableBatch:
-    if not full.deletes:
-        return full
-    return replace(full, deletes=[])
-
-
-def _only_deletes(full: TableBatch) -> TableBatch:
-    return TableBatch(full.table, deletes=full.deletes, origins=full.origins)
-
-
-def _may_pass(segment: Segment, rejection: Rejection) -> bool:
-    return rejection.error.kind is ErrorKind.ROW_CONFLICT and not segment.net.sequential
 
 
 def _with_records(batch: Batch, rejected: list[Rejected]) -> list[_Refused]:

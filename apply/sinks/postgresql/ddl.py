@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -97,43 +97,76 @@ def shortened(name: str, ending: str) -> str:
     return name.encode()[:room].decode(errors="ignore") + ending
 
 
-def alter_table(
-    new: TableSchema, change: Difference, target: TargetTable, spelling: Spelling, primary_key: str | None
-) -> list[str]:
-    """Return the statements that lead the target's table to the new version. May be repeated where that is possible.
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """What leads the target's table from one version to a later one."""
 
-    `primary_key` names the target's primary key constraint, which goes when the key changes.
-    """
-    table = target.sql
-    present = set(target.columns)
-    statements = [
-        f"alter table {table} drop constraint if exists {quoted(name)}" for name in change.foreign_keys_dropped
-    ]
-    for index in change.indexes_dropped:
-        # Renamed columns change the definition, and the index is the same: it is made anew after the table's change.
-        own = quoted(index.name)
-        statements.append(
-            f"alter table {table} drop constraint if exists {own}"
-            if index.constraint
-            else f"drop index if exists {quoted(target.name.schema)}.{own}"
-        )
-    if change.key_changed and primary_key:
-        statements.append(f"alter table {table} drop constraint {quoted(primary_key)}")
-    statements += [f"alter table {table} drop column {quoted(name)}" for name in change.dropped if name in present]
-    present -= set(change.dropped)
-    for number, (before, _) in enumerate(change.renamed):
+    new: TableSchema
+    change: Difference
+    target: TargetTable
+    primary_key: str | None
+    """The target's primary key constraint, which goes when the key changes."""
+
+    def statements(self, spelling: Spelling) -> list[str]:
+        """Return the statements, in order. They may be repeated where that is possible."""
+        added, fillings = self._added(spelling)
+        return [
+            *self._constraints_dropped(),
+            *self._columns_dropped(),
+            *self._renamed(),
+            *added,
+            *self._changed(spelling),
+            *self._key_made(),
+            # Behind all definitions, which constraints that wait to be checked would not let pass.
+            *fillings,
+        ]
+
+    def _constraints_dropped(self) -> Iterator[str]:
+        alter = f"alter table {self.target.sql}"
+        for name in self.change.foreign_keys_dropped:
+            yield f"{alter} drop constraint if exists {quoted(name)}"
+        for index in self.change.indexes_dropped:
+            # Renamed columns change the definition, and the index is the same: it is made anew afterwards.
+            if index.constraint:
+                yield f"{alter} drop constraint if exists {quoted(index.name)}"
+            else:
+                yield f"drop index if exists {quoted(self.target.name.schema)}.{quoted(index.name)}"
+        if self.change.key_changed and self.primary_key:
+            yield f"{alter} drop constraint {quoted(self.primary_key)}"
+
+    def _columns_dropped(self) -> Iterator[str]:
+        for name in self.change.dropped:
+            if name in self.target.columns:
+                yield f"alter table {self.target.sql} drop column {quoted(name)}"
+
+    def _renames(self) -> list[tuple[str, str]]:
+        """Return the renames that are still to be done."""
+        return [
+            (before, after)
+            for before, after in self.change.renamed
+            if before in self.target.columns and before not in self.change.dropped
+        ]
+
+    def _renamed(self) -> Iterator[str]:
         # In two steps, so that two columns can swap their names.
-        if before in present:
-            statements.append(f"alter table {table} rename column {quoted(before)} to tailrace_renamed_{number}")
-            present.discard(before)
-    for number, (before, after) in enumerate(change.renamed):
-        if before in target.columns and before not in change.dropped:
-            statements.append(f"alter table {table} rename column tailrace_renamed_{number} to {quoted(after)}")
-            present.add(after)
-    keys = set(new.key_names) if new.primary_key else set()
-    fillings: list[str] = []
-    for column in change.added:
-        if column.name not in present:
+        rename = f"alter table {self.target.sql} rename column"
+        for number, (before, _) in enumerate(self._renames()):
+            yield f"{rename} {quoted(before)} to tailrace_renamed_{number}"
+        for number, (_, after) in enumerate(self._renames()):
+            yield f"{rename} tailrace_renamed_{number} to {quoted(after)}"
+
+    def _present(self) -> set[str]:
+        """Return the columns that the table has once some are dropped and renamed."""
+        renames = dict(self._renames())
+        return {renames.get(name, name) for name in self.target.columns if name not in self.change.dropped}
+
+    def _added(self, spelling: Spelling) -> tuple[list[str], list[str]]:
+        """Return what adds columns, and what fills them in the rows that are there."""
+        present, table = self._present(), self.target.sql
+        statements, fillings = list[str](), list[str]()
+        for column in self.change.added:
+            if column.name in present:
+                continue
             # Not null only with a value for the rows that are there; other appliers may still write older versions.
             filled = column.filling is not None or (column.default is not None and spelling.with_defaults)
             definition = column_definition(column, spelling, not_null=filled and not column.nullable, is_added=True)
@@ -143,19 +176,23 @@ def alter_table(
             if column.fillings:
                 said = filling_of(column, partial(typed, type_=spelling.types[column.native]), quoted, literal)
                 fillings.append(f"update {table} set {quoted(column.name)} = {said}")
-    for before_column, after_column in change.changed:
-        statements += _alter_column(table, before_column, after_column, spelling, is_key=after_column.name in keys)
-    for generated in change.generated_added:
-        if generated.name not in present:
-            statements.append(f"alter table {table} add column {generated_definition(generated, spelling)}")
-    if change.key_changed and new.key:
-        statements.append(
-            f"alter table {table} add primary key ({listed(new.key_names)})"
-            if new.primary_key
-            else identity_index(new, table)
-        )
-    # Behind all definitions, which constraints that wait to be checked would not let pass.
-    return statements + fillings
+        return statements, fillings
+
+    def _changed(self, spelling: Spelling) -> Iterator[str]:
+        keys = set(self.new.key_names) if self.new.primary_key else set()
+        for before, after in self.change.changed:
+            yield from _alter_column(self.target.sql, before, after, spelling, is_key=after.name in keys)
+        present = self._present()
+        for generated in self.change.generated_added:
+            if generated.name not in present:
+                yield f"alter table {self.target.sql} add column {generated_definition(generated, spelling)}"
+
+    def _key_made(self) -> Iterator[str]:
+        if self.change.key_changed and self.new.key:
+            if self.new.primary_key:
+                yield f"alter table {self.target.sql} add primary key ({listed(self.new.key_names)})"
+            else:
+                yield identity_index(self.new, self.target.sql)
 
 
 def _alter_column(table: str, before: Column, after: Column, spelling: Spelling, *, is_key: bool) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import psycopg
@@ -16,8 +16,8 @@ from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
 from apply.sinks.postgresql.ddl import (
     IDENTIFIER_BYTES_MAX,
+    Alteration,
     Spelling,
-    alter_table,
     create_table,
     create_type,
     mapped_type,
@@ -124,11 +124,12 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
             self._link.run(f"create schema if not exists {quoted(schema)}")
 
     def _alter(self, old: TableSchema, new: TableSchema, target: TargetTable, spelling: Spelling) -> None:
-        change = difference(old, new)
         primary_key = self._link.value(
             "select conname from pg_constraint where contype = 'p' and conrelid = to_regclass(%s)", (target.sql,)
         )
-        self._with_and_without_defaults(new, spelling, lambda s: alter_table(new, change, target, s, primary_key))
+        self._with_and_without_defaults(
+            new, spelling, Alteration(new, difference(old, new), target, primary_key).statements
+        )
 
     def _empty(self, table: TableSchema, target: TargetTable) -> None:
         for child in self._control.loaded_referring_to(table.name):
@@ -172,13 +173,14 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         )
         return [(str(child), str(key)) for child, key in found]
 
-    def _with_and_without_defaults(self, table: TableSchema, spelling: Spelling, statements: object) -> None:
+    def _with_and_without_defaults(
+        self, table: TableSchema, spelling: Spelling, statements: Callable[[Spelling], list[str]]
+    ) -> None:
         """Run statements; where a default or a conversion needs what the target lacks, run them without.
 
         Without a default, rows bring values. Without a conversion the column's values are lost until the rows come
         again: where values do not keep their text, the source has rewritten its rows, and capture loads them anew.
         """
-        assert callable(statements)
         while wanted := statements(spelling):
             try:
                 self._link.run("savepoint tailrace_ddl", *wanted, "release savepoint tailrace_ddl")

@@ -11,8 +11,8 @@ from apply.frames.relational.difference import difference
 from apply.sinks.postgresql.catalog import TargetColumn, TargetTable, UniqueIndex
 from apply.sinks.postgresql.compatibility import holds
 from apply.sinks.postgresql.ddl import (
+    Alteration,
     Spelling,
-    alter_table,
     create_table,
     create_type,
     mapped_type,
@@ -116,7 +116,7 @@ def test_columns_can_swap_their_names() -> None:
     swapped = replace(
         ORDERS, version=2, key=(0,), columns=(one, replace(two, name="tags"), replace(three, name="code"))
     )
-    statements = alter_table(swapped, difference(ORDERS, swapped), TARGET, SPELLING, "orders_pkey")
+    statements = Alteration(swapped, difference(ORDERS, swapped), TARGET, "orders_pkey").statements(SPELLING)
     alter = 'alter table "shop"."orders"'
     assert statements == [
         f'{alter} drop constraint "orders_pkey"',
@@ -133,7 +133,7 @@ def test_a_column_is_added_under_a_name_that_another_one_had() -> None:
     one, two, three = ORDERS.columns
     columns = (one, replace(two, name="tags"), replace(three, name="code", number=9, filling=None, default=None))
     changed = replace(ORDERS, version=2, key=(0,), columns=columns)
-    statements = alter_table(changed, difference(ORDERS, changed), TARGET, SPELLING, None)
+    statements = Alteration(changed, difference(ORDERS, changed), TARGET, None).statements(SPELLING)
     alter = 'alter table "shop"."orders"'
     assert statements[:4] == [
         f'{alter} drop column "tags"',
@@ -144,7 +144,7 @@ def test_a_column_is_added_under_a_name_that_another_one_had() -> None:
 
 
 def test_equal_versions_need_no_statement() -> None:
-    assert alter_table(ORDERS, difference(ORDERS, ORDERS), TARGET, SPELLING, "orders_pkey") == []
+    assert Alteration(ORDERS, difference(ORDERS, ORDERS), TARGET, "orders_pkey").statements(SPELLING) == []
 
 
 def test_user_types_as_text() -> None:
