@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
+from apply.mapped_rows import MappedBatch, changed
 from apply.schema_catalog import Known
 from apply.sharing import Sharing
 from apply.sink import (
@@ -21,7 +22,6 @@ from apply.sink import (
     ClearingSink,
     FindingSink,
     GroupingSink,
-    Origin,
     Rejection,
     Sink,
     StagingSink,
@@ -30,16 +30,14 @@ from apply.sink import (
 )
 from apply.values import Values
 from runtime.logging import get_logger
-from schemas.changes import UNCHANGED, Row, StagedForm
+from schemas.changes import Row, StagedForm
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
-from schemas.mappings.expressions import Headers
 from schemas.mappings.keys import Claims
-from schemas.mappings.mapped_table import Change, MappedTable, Rows, map_table
+from schemas.mappings.mapped_table import map_table
 from schemas.mappings.rules import TransformationRule
 from schemas.per_table import PerSchema
 from schemas.table import TableName, TableSchema
-from schemas.types.calendar import zoned_text
 
 log = get_logger(__name__)
 
@@ -115,39 +113,17 @@ class MappedSink:
         if mapped.rows is None:
             with self._said_of_source(batch.table):
                 return self._sink.apply(replace(batch, table=mapped.table))
-        refused: list[Rejection] = []
-        places: dict[str, list[int] | None] = {}
-        rows: dict[str, Sequence[Row]] = {}
-        for kind, change in (("upserts", mapped.rows), ("updates", mapped.rows), ("deletes", mapped.keys)):
-            beside = _changes(batch, kind) if mapped.needs_changes and kind != "deletes" else ()
-            rows[kind], places[kind] = self._changed(kind, batch, change, beside, refused)
-        sequence, places["sequence"] = self._sequence(batch, mapped, refused)
-        origins = {kind: _kept(given, places[kind]) for kind, given in batch.origins.items()}
-        upserts, updates, deletes = rows["upserts"], rows["updates"], rows["deletes"]
-        made = TableBatch(mapped.table, upserts, updates, deletes, sequence, batch.fresh, origins)
-        if mapped.indicators and not self._keeps_history:
-            made = flag(made, mapped)
-        folded = None
-        if mapped.gains_key and not self._keeps_history:
-            made, folded = fold(made)
+        made = MappedBatch(batch, mapped, keeps_history=self._keeps_history)
         with self._said_of_source(batch.table):
-            rejections = self._sink.apply(made)
-        for rejection in rejections:
-            kind, index = rejection.kind, rejection.index
-            if folded is not None:
-                kind, index = "sequence", folded[kind][index]
-            elif kind == "updates" and index >= len(updates):
-                kind, index = "deletes", index - len(updates)
-            kept = places[kind]
-            refused.append(replace(rejection, kind=kind, index=index if kept is None else kept[index]))
-        return refused
+            rejections = self._sink.apply(made.batch)
+        return made.refused + [made.of_source(rejection) for rejection in rejections]
 
     def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
         """Tell of keys whether the target has their rows, as `FindingSink.present` says."""
         mapped, batch = self._map(table), TableBatch(table, deletes=keys)
         if self._values is not None:
             batch = self._values.batch(batch)
-        made, kept = self._changed("deletes", batch, mapped.keys, (), [])
+        made, kept = changed("deletes", batch, mapped.keys, (), [])
         with self._said_of_source(table):
             found = cast("FindingSink", self._sink).present(mapped.table, made)
         answers: list[bool | None] = [None] * len(keys)
@@ -273,106 +249,6 @@ class MappedSink:
             remedy="give it a name of its own in the mappings, start the applier again, and reload the table",
         )
 
-    def _changed(
-        self, kind: str, batch: TableBatch, change: Rows | None, beside: Sequence[Change], refused: list[Rejection]
-    ) -> tuple[Sequence[Row], list[int] | None]:
-        """Return the rows as they should be, and which ones they were; None: all, in order."""
-        rows: Sequence[Row] = getattr(batch, kind)
-        table = batch.table.name
-        if change is None or not rows:
-            return rows, None
-        try:
-            return change(rows, beside), None
-        except ValueError:
-            pass
-        made, kept = [], []
-        for index, row in enumerate(rows):
-            try:
-                made += change([row], beside[index : index + 1])
-                kept.append(index)
-            except ValueError as error:
-                refused.append(Rejection(table, kind, index, _rejected(error, table)))
-        return made, kept
-
-    def _sequence(
-        self, batch: TableBatch, mapped: MappedTable, refused: list[Rejection]
-    ) -> tuple[list[tuple[str, Row | None, Row | None]], list[int] | None]:
-        made, kept = [], []
-        change, change_old = mapped.rows, mapped.old_rows
-        assert change is not None
-        assert change_old is not None
-        changes = _changes(batch, "sequence") if mapped.needs_changes else None
-        for index, (op, before, after) in enumerate(batch.sequence):
-            beside = changes[index : index + 1] if changes is not None else ()
-            try:
-                # An old row has no older one.
-                old = None if before is None else change_old([before], [c._replace(before=None) for c in beside])[0]
-                new = None if after is None else change([after], beside)[0]
-            except ValueError as error:
-                refused.append(Rejection(batch.table.name, "sequence", index, _rejected(error, batch.table.name)))
-                continue
-            made.append((op, old, new))
-            kept.append(index)
-        return made, kept
-
-
-def fold(batch: TableBatch) -> tuple[TableBatch, dict[str, list[int]]]:
-    """Return the net changes of a sequence by the key that its table has, and from where in it each item comes.
-
-    Of rows with equal keys the last one counts: who gave the table its key says that there are none.
-    """
-    key = batch.table.key
-    last: dict[Row, tuple[Row | None, int]] = {}
-    for index, (_, before, after) in enumerate(batch.sequence):
-        if before is not None:
-            last[tuple([before[i] for i in key])] = (None, index)
-        if after is not None:
-            # A large value that did not change stands in the old row.
-            known = before if before is not None else after
-            row = tuple([k if a is UNCHANGED else a for a, k in zip(after, known, strict=True)])
-            last[tuple([row[i] for i in key])] = (row, index)
-    kept = [(row, index) for row, index in last.values() if row is not None]
-    gone = [(key_values, index) for key_values, (row, index) in last.items() if row is None]
-    made = TableBatch(batch.table, upserts=[row for row, _ in kept], deletes=[row for row, _ in gone])
-    places = {"upserts": [place for _, place in kept], "deletes": [place for _, place in gone]}
-    if batch.origins:
-        origins = batch.origins["sequence"]
-        made.origins = {kind: [origins[place] for place in found] for kind, found in places.items()}
-        made.origins |= {"updates": [], "sequence": []}
-    return made, places
-
-
-def flag(batch: TableBatch, mapped: MappedTable) -> TableBatch:
-    """Return a batch in which deleted rows are updates of those columns that say so. A missing row stays missing."""
-    # Of a part of a batch the origins are those of all of it where the part has no item of a kind, or those it has.
-    told = batch.origins.get("updates", [])[: len(batch.updates)]
-    gone = batch.origins.get("deletes", [])[: len(batch.deletes)]
-    flags = [mapped.flagged(k, _headers(o, "DELETE")) for k, o in zip(batch.deletes, gone, strict=True)]
-    origins = {**batch.origins, "updates": [*told, *gone], "deletes": []}
-    return replace(batch, updates=[*batch.updates, *flags], deletes=[], origins=origins)
-
-
-_OPERATIONS = {"r": "INSERT", "c": "INSERT", "u": "UPDATE", "d": "DELETE"}
-
-
-def _changes(batch: TableBatch, kind: str) -> list[Change]:
-    """Return what is known of the changes that a list of the batch comes from."""
-    origins = batch.origins.get(kind, [])
-    if kind != "sequence":
-        return [Change(_headers(origin, _OPERATIONS.get(origin.op))) for origin in origins]
-    pairs = zip(batch.sequence, origins, strict=True)
-    return [Change(_headers(origin, _OPERATIONS.get(op)), before) for (op, before, _), origin in pairs]
-
-
-def _headers(origin: Origin, operation: str | None) -> Headers:
-    time = zoned_text(origin.commit_ts_us).replace("T", " ").removesuffix("Z")
-    return Headers(operation, time, origin.seq, str(origin.lsn) if origin.lsn is not None else None)
-
-
-def _kept(origins: list[Origin], places: list[int] | None) -> list[Origin]:
-    """Return the origins of the items that are left."""
-    return origins if places is None else [origins[place] for place in places]
-
 
 def mapped_tables(
     rules: Sequence[TransformationRule], tables: Sequence[TableSchema], *, keeps_history: bool = False
@@ -395,7 +271,3 @@ def mapped_tables(
             found.append(Finding(Severity.WARNS, "mapping-leaves-out", message, table.name))
         made.append(mapped.table)
     return made, found
-
-
-def _rejected(error: ValueError, table: TableName) -> TailraceError:
-    return TailraceError(ErrorKind.ROW_REJECTED, f"the table mappings cannot be followed: {error}", table=str(table))

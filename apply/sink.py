@@ -120,8 +120,10 @@ class TableBatch:
     sequence: list[tuple[str, Row | None, Row | None]] = field(default_factory=list)
     """(op, before, after) in order. Of a table without a key one delete removes exactly one equal row."""
     fresh: bool = False
-    """True only if no row of this batch can be in the target yet: straight into the bulk loader. Where offsets are not
-    stored, an earlier owner may have written some before its first checkpoint, and do so even now if it lives."""
+    """Rows of a full load, none of which is in the target as far as one applier can tell: worth a try by the bulk
+    loader. Some may be there nevertheless, and are overwritten like any others: a load that was begun again beside its
+    rows sends each once more; and where offsets are not stored, an earlier owner may have written some before its first
+    checkpoint, and do so even now if it lives."""
     origins: dict[str, list[Origin]] = field(default_factory=dict)
     """For sinks that ask for them: by list, the origin of each item's last change."""
     values: Sequence[LargeValue] = ()

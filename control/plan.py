@@ -27,7 +27,7 @@ from schemas.endpoints import AnySource, AnyTarget, DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity, of_error
 from schemas.routing import Route, check_routes, route
-from schemas.settings import Settings
+from schemas.settings import Mode, Settings
 from schemas.table import TableName, TableSchema
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
@@ -315,7 +315,8 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
         specs = {spec.name: spec for spec in (table_spec(settings, table, catalogue, existing) for table in with_topic)}
         gone = topics_gone(settings, [table.name for table in with_topic], catalogue, existing)
         report.findings += [PlacedFinding("kafka", of_error(error)) for error in gone]
-        report.findings += [PlacedFinding("kafka", finding) for finding in entangled(settings, tables, specs)]
+        beside = [*entangled(settings, tables, specs), *orphaned(settings, tables)]
+        report.findings += [PlacedFinding("kafka", finding) for finding in beside]
         server = settings.kafka["bootstrap.servers"]
         own = [*own_topics(settings), large_records.topic_spec(settings)]
         for wrong in cluster.differences([*own, *specs.values()]):
@@ -366,6 +367,26 @@ def entangled(settings: Settings, tables: Sequence[TableSchema], specs: Mapping[
                 "keys, a transaction that gives a row's unique value and its children to a new row needs one applier",
                 table.name,
                 "set `apply.ordering: transactional`, or run one applier, or set `disable_triggers` of the target",
+            )
+
+
+def orphaned(settings: Settings, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    """Say of which tables rows may lack their parents where appliers end before the changes since the loads."""
+    if not settings.apply.stop_before_changes or settings.mode is Mode.CDC:
+        return
+    planned = {table.name for table in tables}
+    for table in tables:
+        parents = sorted({str(k.target) for k in table.foreign_keys if k.target != table.name and k.target in planned})
+        if parents:
+            yield Finding(
+                Severity.WARNS,
+                "load-before-parents",
+                f"rows of its load whose parents in {', '.join(parents)} were inserted since those were loaded are "
+                "parked, where a foreign key that the target had before enforces that there are parents: "
+                "`apply.stop_before_changes` leaves these out",
+                table.name,
+                "drop such foreign keys at the target until the changes are applied, or set `disable_triggers` "
+                "(PostgreSQL) or `foreign_key_checks: false` (MySQL); or `tailrace parked retry` once they are applied",
             )
 
 

@@ -54,7 +54,7 @@ class Segment:
     projection: Projection
     net: NetChanges
     fresh: bool = True
-    """No row of it can be in the target, unless the table held rows before this replication began."""
+    """Whether its partitions have held nothing but rows of a full load: see `TableBatch.fresh`."""
     records: list[Record] = field(default_factory=list)
     """Where each change is kept: its record."""
     places: list[Origin] = field(default_factory=list)

@@ -405,10 +405,12 @@ class Rig:
         retry_for_s: float = 1e9,
         loads: bool = True,
         compacts: bool = False,
+        comes_again: bool = True,
     ) -> Member:
         """Start an applier. With `take_all` it is given every partition; `other` is written to instead of memory.
 
         `loads`: tables are loaded before their changes are judged. `compacts`: topics are compacted.
+        `comes_again`: what the source rewrites is published again.
         """
         sink = MemorySink(self.target)
         policies = policies or Policies()
@@ -419,6 +421,7 @@ class Rig:
             Versions(
                 PlainCatalog(self.topics),  # type: ignore[arg-type]
                 ddl=ddl,
+                comes_again=comes_again,
                 keeps_history=writer.sink.capabilities.history,
             ),
             self.dead_letters.lot(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from capture.publishing.schemas_topic import Catalogue
 from capture.tables import table_spec
-from control.plan import PlacedFinding, Report, check_target, entangled, planned_table
+from control.plan import PlacedFinding, Report, check_target, entangled, orphaned, planned_table
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity, of_error
 from schemas.settings import parse
@@ -82,3 +82,21 @@ def test_tables_whose_rows_depend_on_each_other_are_named() -> None:
     # One that had a topic before keeps it.
     assert table_spec(settings, tables[1], catalogue, {"shop.public.together": 4}).partitions == 4
     assert not list(entangled(parse({**DOCUMENT, "apply": {"ordering": "transactional"}}), tables, specs))
+
+
+def test_tables_whose_rows_may_lack_their_parents_before_the_changes_are_named() -> None:
+    def table(name: str, *parents: str) -> TableSchema:
+        column = Column("id", LogicalType(Family.INT64), "bigint", nullable=False)
+        keys = tuple(ForeignKey(f"fk_{p}", ("id",), TableName("public", p), ("id",)) for p in parents)
+        return TableSchema(TableName("public", name), (column,), key=(0,), foreign_keys=keys)
+
+    tables = [table("customers", "customers"), table("orders", "customers", "regions"), table("stock", "regions")]
+
+    def named(**more: object) -> list[tuple[str, str]]:
+        apply = {"apply": {"stop_before_changes": True}}
+        found = orphaned(parse({**DOCUMENT, **apply, **more}), tables)
+        return [(finding.code, str(finding.table)) for finding in found]
+
+    # Neither a table that refers to itself alone, nor one whose parents are not replicated: those are there, or never.
+    assert named() == [("load-before-parents", "public.orders")]
+    assert named(mode="cdc") == named(apply={}) == []
