@@ -1,11 +1,9 @@
-# Two functions of libpq, and what the build says of itself (`setup.py`).
+# A function of libpq, and what the build says of itself (`setup.py`).
 
-ctypedef int (*GetCopyData)(void* connection, char** data, int is_async) noexcept
-ctypedef void (*FreeMemory)(void* data) noexcept
+ctypedef int (*GetLine)(void* connection, char* buffer, int size) noexcept
 
 cdef extern from "Python.h":
-    object PyMemoryView_FromMemory(char* data, Py_ssize_t size, int flags)
-    int PyBUF_READ
+    bytearray PyByteArray_FromStringAndSize(char* data, Py_ssize_t size)
 
 cdef extern from *:
     const char* TWIN_SOURCES

@@ -2,8 +2,9 @@
 """Messages of COPY out of libpq's buffer, many in one call.
 
 The compiled twin of a loop over the driver's `get_copy_data`, which makes a view for each message, of which bytes are
-made then. It touches no socket: asked in its asynchronous way, libpq hands out what has been received. Its functions
-are called by their addresses: those of the very library that the driver has loaded.
+made then. It touches no socket: libpq's `PQgetlineAsync` hands out what has been received, out of its own buffer, where
+`PQgetCopyData` makes a copy of the whole message first. It is called by its address: that of the very library that the
+driver has loaded.
 
 Unlike the others, this module does nothing unless it is built: Python calls no addresses.
 
@@ -25,13 +26,13 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 class Frames:
     """Takes the messages of connections."""
 
-    get: GetCopyData  # noqa: F821 - C's, see the .pxd
-    free: FreeMemory  # noqa: F821
+    line: GetLine  # noqa: F821 - C's, see the .pxd
+    room: bytearray
 
-    def __init__(self, get: cython.size_t, free: cython.size_t) -> None:
-        """`get` and `free` are the addresses of `PQgetCopyData` and `PQfreemem`."""
-        self.get = cython.cast(GetCopyData, get)  # noqa: F821
-        self.free = cython.cast(FreeMemory, free)  # noqa: F821
+    def __init__(self, line: cython.size_t) -> None:
+        """`line` is the address of `PQgetlineAsync`."""
+        self.line = cython.cast(GetLine, line)  # noqa: F821
+        self.room = bytearray()
 
     def take(
         self,
@@ -39,30 +40,33 @@ class Frames:
         out: list[bytes],
         count_max: cython.longlong,
         bytes_max: cython.longlong,
-        held_max: cython.longlong,
+        held_max: cython.int,
         put: Callable[[memoryview], None],
     ) -> int:
         """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes, or one
-        of more than `held_max` has come, which `put` is given to look at.
+        of more than `held_max` has come: `put` is given that many and one more of it, and asks for the rest by `more`.
 
         `connection` is the address of a `PGconn`. Return what libpq said last: a length, if there may be more; 0, if
-        nothing more has arrived; -1 where the copy has ended, -2 for an error.
+        nothing more has arrived; -1 where the copy has ended, or for an error.
         """
-        data: cython.p_char = cython.NULL
+        if len(self.room) != held_max + 1:
+            self.room = PyByteArray_FromStringAndSize(cython.NULL, held_max + 1)  # noqa: F821
+        room: cython.p_char = self.room
         size: cython.int = 1
         while count_max > 0 and bytes_max > 0:
-            size = self.get(cython.cast(cython.p_void, connection), cython.address(data), 1)
+            size = self.line(cython.cast(cython.p_void, connection), room, held_max + 1)
             if size <= 0:
                 break
-            try:
-                if size > held_max:
-                    # It is libpq's own copy: nothing makes another one.
-                    with PyMemoryView_FromMemory(data, size, PyBUF_READ) as content:  # noqa: F821
-                        put(content)
-                    break
-                out.append(data[:size])
-            finally:
-                self.free(data)
+            if size > held_max:
+                put(memoryview(self.room))
+                break
+            out.append(room[:size])
             count_max -= 1
             bytes_max -= size
         return size
+
+    def more(self, connection: cython.size_t, count: cython.int) -> memoryview:
+        """Return up to so many bytes of what follows, until the next call: no more than `put` was given at once."""
+        room: cython.p_char = self.room
+        size: cython.int = self.line(cython.cast(cython.p_void, connection), room, min(count, len(self.room)))
+        return memoryview(self.room)[: max(0, size)]

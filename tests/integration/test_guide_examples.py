@@ -13,8 +13,10 @@ from deploy.local.kafka import KafkaAddress
 from deploy.local.mysql import MysqlAddress
 from tests.integration.services import TARGET, Services
 from tests.kit.guide import EXAMPLES, Example, rules
+from tests.kit.guide_objects import CUSTOMER, OBJECTS, WRITTEN
 from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
+from tests.kit.topics import read_raw
 
 
 class _Postgresql:
@@ -123,5 +125,54 @@ def test_the_target_has_what_the_guide_says(
             services.wait(lambda: _differing(target, examples) == {}, "what the guide says")
         finally:
             assert _differing(target, examples) == {}
+        assert services.stop("capture") == 0
+        assert services.stop("apply") == 0
+
+
+class _Topics:
+    """Kafka as a target: one topic for all tables, unless a rule says another."""
+
+    def __init__(self, kafka: KafkaAddress, topic: str) -> None:
+        self.target_settings = {"engine": "kafka", "kafka": kafka.settings, "topic": topic}
+
+
+def test_records_at_kafka_are_what_the_guide_says(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+) -> None:
+    source = _Postgresql(new_database(18, "source"))
+    columns = ", ".join(f'"{name}" {kind}' for name, kind, _ in CUSTOMER)
+    values = ", ".join(f"'{value}'" for *_, value in CUSTOMER)
+    for table in WRITTEN:
+        source.execute(OBJECTS, [f'create table "{table}" ({columns})', f'insert into "{table}" values ({values})'])
+    said = json.dumps({"rules": rules([OBJECTS])}).replace("{}", f"{replication}.out")
+    (tmp_path / "mappings.json").write_text(said)
+    target = _Topics(kafka_server, f"{replication}.out")
+    with Services(
+        tmp_path, replication, kafka_server, source.place, target, mappings="mappings.json"
+    ) as services:  # fmt: skip
+        document = json.loads(services.configuration.read_text())
+        del document["source"]["tables"]
+        services.configuration.write_text(json.dumps(document))
+        plan = services.run("plan")
+        assert plan.returncode == 0, plan.stdout + plan.stderr
+        services.start("capture")
+        services.start("apply")
+        place = f"{replication}.out"
+        expected: dict[str, Any] = {
+            table: (topic.replace("{}", place), *rest) for table, (topic, *rest) in WRITTEN.items()
+        }
+        topics = sorted({topic for topic, *_ in expected.values()})
+
+        def found() -> dict[str, Any]:
+            taken: dict[str, Any] = {}
+            for topic, _, _, key, value in read_raw(kafka_server.bootstrap, topics):
+                record = json.loads(value or b"{}")
+                taken[record["metadata"]["table-name"]] = (topic, (key or b"").decode(), record["data"])
+            return taken
+
+        try:
+            services.wait(lambda: len(found()) == len(expected), "a record of each table")
+        finally:
+            assert found() == expected
         assert services.stop("capture") == 0
         assert services.stop("apply") == 0

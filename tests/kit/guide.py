@@ -32,7 +32,7 @@ def take(table: str = "%", action: str = "include", **more: Any) -> Rule:
     locator = {"table-name": table}
     if "table_type" in more:
         locator["table-type"] = more.pop("table_type")
-    return {"rule-type": "selection", "rule-action": action, "object-locator": locator, **_hyphens(more)}
+    return {"rule-type": "selection", "rule-action": action, "object-locator": locator, **hyphens(more)}
 
 
 def change(
@@ -41,7 +41,7 @@ def change(
     """Return a transformation rule."""
     locator = {name: value for name, value in (("table-name", table), ("column-name", column)) if value is not None}
     rule = {"rule-type": "transformation", "rule-target": target, "rule-action": action, "object-locator": locator}
-    return rule | _hyphens(more)
+    return rule | hyphens(more)
 
 
 def added(name: str, expression: str | None, kind: str, table: str = "%", **size: int) -> Rule:
@@ -52,7 +52,7 @@ def added(name: str, expression: str | None, kind: str, table: str = "%", **size
 
 def settings(table: str, **more: Any) -> Rule:
     """Return a rule of table settings."""
-    return {"rule-type": "table-settings", "object-locator": {"table-name": table}, **_hyphens(more)}
+    return {"rule-type": "table-settings", "object-locator": {"table-name": table}, **hyphens(more)}
 
 
 def rules(examples: list[Example]) -> list[Rule]:
@@ -66,7 +66,7 @@ def rules(examples: list[Example]) -> list[Rule]:
     return found
 
 
-def _hyphens(given: dict[str, Any]) -> dict[str, Any]:
+def hyphens(given: dict[str, Any]) -> dict[str, Any]:
     return {name.replace("_", "-"): value for name, value in given.items()}
 
 
@@ -132,7 +132,7 @@ def _lobs(name: str, kept: int, **lob_settings: str) -> Example:
     """Return an example of a table with large values, of 3000 and 40 characters."""
     return Example(
         name,
-        [take(), settings("ITEMS", lob_settings=_hyphens(lob_settings))],
+        [take(), settings("ITEMS", lob_settings=hyphens(lob_settings))],
         [
             'create table "ITEMS" (id int primary key, body text)',
             """insert into "ITEMS" values (1, repeat('x', 3000)), (2, repeat('y', 40))""",

@@ -14,6 +14,8 @@ import psycopg
 from capture.sources.postgresql.catalog import ATTEMPTS_MAX, Catalog
 from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.copying import compile_copy_reader, copy_rows, selected_column
+from capture.sources.postgresql.extents import copy_tuple
+from capture.sources.postgresql.frames import Filing
 from capture.sources.postgresql.literals import text_of
 from capture.sources.postgresql.snapshot import wait_until_visible
 from capture.sources.postgresql.types import reader
@@ -25,9 +27,16 @@ ROWS_PER_QUERY = 500
 
 
 def complete(
-    connected: Callable[[], psycopg.Connection[tuple[object, ...]]], catalog: Catalog, changes: RowChanges
+    connected: Callable[[], psycopg.Connection[tuple[object, ...]]],
+    catalog: Catalog,
+    changes: RowChanges,
+    directory: str | None,
 ) -> None:
-    """Fill in UNCHANGED of the new rows whose old row is known, in place; None where it cannot be found."""
+    """Fill in UNCHANGED of the new rows whose old row is known, in place; None where it cannot be found.
+
+    What comes of large ones is in a file in `directory` for a moment.
+    """
+    filing = Filing(directory, copy_tuple)
     table = changes.table
     wanted: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for i, (before, after) in enumerate(zip(changes.before, changes.after, strict=True)):
@@ -40,7 +49,7 @@ def complete(
         for start in range(0, len(places), ROWS_PER_QUERY):
             part = places[start : start + ROWS_PER_QUERY]
             keys = [_key(table, changes.after[i]) for i in part]
-            found = _fetch(connected(), catalog, changes, gaps, keys)
+            found = _fetch(connected(), catalog, changes, gaps, keys, filing)
             for i, key in zip(part, keys, strict=True):
                 row = list(changes.after[i] or ())
                 for c, value in zip(gaps, found.get(key, (None,) * len(gaps)), strict=True):
@@ -59,12 +68,13 @@ def _fetch(
     changes: RowChanges,
     gaps: tuple[int, ...],
     keys: list[Row],
+    filing: Filing,
 ) -> dict[Row, Row]:
     # Without that the row would be looked for under a key that it does not have yet.
     wait_until_visible(connection, changes.txn)
     for attempt in range(ATTEMPTS_MAX):
         try:
-            return _look_up(connection, catalog, changes.table, gaps, keys)
+            return _look_up(connection, catalog, changes.table, gaps, keys, filing)
         except TailraceError as error:
             # The table has changed between two questions: asked again, the catalogue says so.
             if error.kind is not ErrorKind.SOURCE_SCHEMA or attempt + 1 == ATTEMPTS_MAX:
@@ -78,6 +88,7 @@ def _look_up(
     table: TableSchema,
     gaps: tuple[int, ...],
     keys: list[Row],
+    filing: Filing,
 ) -> dict[Row, Row]:
     oid = catalog.oids([table.name]).get(table.name)
     types = catalog.column_types(oid) if oid is not None else {}
@@ -106,4 +117,4 @@ def _look_up(
     query = f"copy (select {selected} from {name} as t where ({names}) in ({values})) to stdout (format binary)"
     width = len(table.key)
     with classified("completing rows"):
-        return {row[:width]: row[width:] for row in map(read, map(bytes, copy_rows(connection, query)))}
+        return {row[:width]: row[width:] for row in map(read, map(bytes, copy_rows(connection, query, filing)))}

@@ -85,9 +85,9 @@ def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
 
 
 def copy_rows(
-    connection: psycopg.Connection[tuple[object, ...]], statement: str, filing: Filing | None = None
+    connection: psycopg.Connection[tuple[object, ...]], statement: str, filing: Filing
 ) -> Iterator[bytes | SpooledMessage]:
-    """Run a binary `copy … to stdout` and yield its tuples; large ones in files, with `filing`. Raises by kind.
+    """Run a binary `copy … to stdout` and yield its tuples, large ones in `filing`. Raises by kind.
 
     The server sends one tuple in each message, with the header before the first (`copyto.c`).
     """
@@ -101,7 +101,7 @@ def copy_rows(
     is_first, state = True, 1
     while state >= 0:
         state = take(raw, messages, TAKEN_MAX, TAKEN_BYTES_MAX, filing)
-        large = filing.pop() if filing is not None else None
+        large = filing.pop()
         if is_first and (messages or large is not None):
             is_first = False
             first = messages[0] if messages else large

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import psycopg
 from psycopg import pq
 
 from capture.sources.postgresql.connection import classified
+from capture.sources.postgresql.extents import Arriving, Extent
 from runtime.clock import monotonic
-from runtime.spool import HELD_BYTES_MAX, SpooledMessage, spooled
+from runtime.spool import HELD_BYTES_MAX, Spool, SpooledMessage, spooled
+from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import Buffer
 from schemas.twin import built
 
@@ -26,9 +29,10 @@ log again from where its oldest open transaction began.
 class Filing:
     """Where messages go that are too large to be held."""
 
-    def __init__(self, directory: str | None) -> None:
-        """They stand in temporary files there."""
+    def __init__(self, directory: str | None, extent: Extent) -> None:
+        """They stand in temporary files there. `extent` tells where one ends."""
         self._directory = directory
+        self._extent = extent
         self._message: SpooledMessage | None = None
         self._began_at = monotonic()
         self.is_swollen = False
@@ -36,8 +40,24 @@ class Filing:
 
     def put(self, content: Buffer) -> None:
         """Keep a message, of which nothing is held."""
-        self._message = spooled(content, self._directory)
-        self.is_swollen = self.is_swollen or len(self._message) >= SWOLLEN_BYTES
+        self._keep(spooled(content, self._directory))
+
+    def put_by_pieces(self, first: Buffer, more: Callable[[int], Buffer]) -> None:
+        """Keep a message that begins so; `more` gives up to so many bytes of what follows. Raises DECODE."""
+        spool = Spool.make(self._directory)
+        spool.write([first])
+        message = Arriving(spool, more)
+        try:
+            self._extent(message)
+            if message.at != spool.size:
+                raise ValueError("a message that goes on behind its end")
+        except ValueError as error:
+            raise TailraceError(ErrorKind.DECODE, f"the server sent {error}") from None
+        self._keep(SpooledMessage.of(spool))
+
+    def _keep(self, message: SpooledMessage) -> None:
+        self._message = message
+        self.is_swollen = self.is_swollen or len(message) >= SWOLLEN_BYTES
 
     def pop(self) -> SpooledMessage | None:
         """Return the message that came last, if it is such a one."""
@@ -58,38 +78,36 @@ class Filing:
         self._message, self.is_swollen, self._began_at = None, False, monotonic()
 
 
-def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing | None) -> int:
+def take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:
     """Append the messages that have arrived to `out`, at most `count_max`, until they are `bytes_max` bytes, or a large
-    one has come, which is put into `filing`, if there is one: the driver has it twice at that moment.
+    one has come, which is put into `filing`. Libpq has it whole then; without the twin, twice.
 
-    Return a number greater than 0, if there may be more; 0, if nothing more has arrived; -1 where the copy has ended.
-    Raises SOURCE_CONNECTION: no memory for a message, or no copy.
+    Return a number greater than 0, if there may be more; 0, if nothing more has arrived; -1 where the copy has ended,
+    or where no memory was there for a message: `get_result` tells. Raises SOURCE_CONNECTION: no copy.
     """
     frames = _frames()
     # A closed connection has no address: then the driver raises what it has to say.
     is_ours = frames is not None and isinstance(connection, pq.PGconn)
     address = connection.pgconn_ptr if is_ours else None  # type: ignore[attr-defined]  # psycopg's protocol lacks it
-    held_max, filing = (sys.maxsize, Filing(None)) if filing is None else (HELD_BYTES_MAX, filing)
     size: int
     with classified("taking the server's messages"):
         if frames is None or address is None:
-            size = _take(connection, out, count_max, bytes_max, held_max, filing)
+            size = _take(connection, out, count_max, bytes_max, filing)
         else:
-            size = frames.take(address, out, count_max, bytes_max, held_max, filing.put)
+            put = partial(filing.put_by_pieces, more=partial(frames.more, address))
+            size = frames.take(address, out, count_max, bytes_max, HELD_BYTES_MAX, put)
         if size < -1:
             raise psycopg.OperationalError(connection.get_error_message())
     return size
 
 
-def _take(
-    connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, held_max: int, filing: Filing
-) -> int:
+def _take(connection: pq.abc.PGconn, out: list[bytes], count_max: int, bytes_max: int, filing: Filing) -> int:
     size = 1
     while count_max > 0 and bytes_max > 0:
         size, data = connection.get_copy_data(1)
         if size <= 0:
             break
-        if size > held_max:
+        if size > HELD_BYTES_MAX:
             filing.put(data)
             break
         out.append(bytes(data))
@@ -100,7 +118,7 @@ def _take(
 
 @cache
 def _frames() -> Any:
-    """Return the twin, with the functions of the libpq that the driver is linked with; None: there is none such."""
+    """Return the twin, with the function of the libpq that the driver is linked with; None: there is none such."""
     module = built("frames")
     if module is None or pq.__impl__ == "python":
         return None
@@ -110,7 +128,7 @@ def _frames() -> Any:
         # But for one that was loaded before all others: the driver would call that.
         if driver.PQlibVersion() != pq.version():
             return None
-        found = [ctypes.cast(function, ctypes.c_void_p).value for function in (driver.PQgetCopyData, driver.PQfreemem)]
+        address = ctypes.cast(driver.PQgetlineAsync, ctypes.c_void_p).value
     except (OSError, AttributeError):
         return None
-    return module.Frames(*found)
+    return module.Frames(address)

@@ -17,6 +17,7 @@ from struct import Struct
 import orjson
 
 from capture.sources.postgresql import pgoutput
+from capture.sources.postgresql.extents import log_message
 from capture.sources.postgresql.frames import Filing, take
 from capture.sources.postgresql.joining import join
 from capture.sources.postgresql.labels import Labels
@@ -80,7 +81,7 @@ class PostgresqlLog:
     ) -> None:
         """Messages that are too large to be held are kept in `directory` while they are handled."""
         self._stream = stream
-        self._filing = Filing(directory)
+        self._filing = Filing(directory, log_message)
         self._versions = versions
         self._labels = Labels(versions.renewed)
         self._has_labels = False

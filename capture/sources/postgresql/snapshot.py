@@ -22,6 +22,7 @@ from capture.sources.postgresql.connection import (
     identifier,
 )
 from capture.sources.postgresql.copying import CopyForm, copy_rows, selected_column
+from capture.sources.postgresql.extents import copy_tuple
 from capture.sources.postgresql.filters import condition
 from capture.sources.postgresql.frames import Filing
 from capture.sources.postgresql.position import last_record_end, parse_lsn
@@ -147,7 +148,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
     def __init__(self, settings: PostgresqlSource, directory: str | None = None) -> None:
         """Large rows wait in files in `directory`."""
         super().__init__()
-        self._filing = Filing(directory)
+        self._filing = Filing(directory, copy_tuple)
         self._settings = settings
         self._catalog = Catalog(self._connected)
         self._held_facts: dict[TableName, ReadFacts] = {}

@@ -276,7 +276,7 @@ class PostgresqlDatabase:
 
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of key changes; see `Source.complete`."""
-        complete(self._connected, self._catalog, changes)
+        complete(self._connected, self._catalog, changes, self._directory)
 
     def format_position(self, position: Position) -> str:
         """Print a position: `0/16B3748+12`."""
