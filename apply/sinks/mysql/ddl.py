@@ -7,6 +7,8 @@ Definition Statement Support"). So each may be repeated after a crash: what is d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from apply.frames.relational.difference import Difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetTable
@@ -53,56 +55,89 @@ def column_definition(column: Column, *, not_null: bool, with_default: bool = Tr
     return text
 
 
-def alter_table(
-    new: TableSchema,
-    change: Difference,
-    target: TargetTable,
-    present_keys: frozenset[str],
-    *,
-    with_defaults: bool = True,
-) -> list[str]:
-    """Return the clauses that lead the target's table to the new version.
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """What leads the target's table from one version to a later one."""
 
-    `present_keys` names the target's foreign keys and indexes.
-    """
-    clauses = [f"drop foreign key {quoted(name)}" for name in change.foreign_keys_dropped if name in present_keys]
-    clauses += [
-        f"drop index {quoted(shortened(index.name))}"
-        for index in change.indexes_dropped
-        if shortened(index.name) in present_keys
-    ]
-    present = dict.fromkeys(target.columns)
-    primary = next((index.columns for index in target.unique if index.name == PRIMARY), frozenset[str]())
-    # The catalogue does not say in which order the key is; a column that counts must be its first.
-    counts = any(after.identity and not before.identity for before, after in change.changed)
-    rekeys = change.key_changed and (counts or primary != frozenset(new.key_names))
-    if rekeys and primary:
-        clauses.append("drop primary key")
-    clauses += [f"drop column {quoted(name)}" for name in change.dropped if name in present]
-    renames = {after: before for before, after in change.renamed if before in present}
-    # A key is the primary key here, whatever it is at the source; MySQL takes none over columns that may be null.
-    keys = set(new.key_names)
-    by_name = {column.name: column for column in new.columns}
-    changed = {after.name: before for before, after in change.changed}
-    # A name may be free only by this statement: another column had it.
-    freed = {*change.dropped, *renames.values()}
-    missing = {column.name for column in change.added if column.name not in present or column.name in freed}
-    kept = [name for name in new.key_names if name in present and name not in missing]
-    loose = [name for name in kept if rekeys and not target.columns[name].not_null]
-    for name in dict.fromkeys([*changed, *renames, *loose]):
-        before = renames.get(name, name)
-        if before in present:
-            clauses.append(_change(by_name[name], changed.get(name), before, target, name in keys, with_defaults))
-    for column in change.added:
-        if column.name in missing:
-            # Not null only with a value for the rows that are there; other appliers may still write older versions.
-            # With another key there are none: see `Preparation`.
-            fills = column.default is not None and with_defaults and not column.nullable
-            fills = fills or (rekeys and column.name in keys)
-            clauses.append(f"add column {column_definition(column, not_null=fills, with_default=with_defaults)}")
-    if rekeys and new.key:
-        clauses.append(f"add {_key(new)}")
-    return clauses
+    new: TableSchema
+    change: Difference
+    target: TargetTable
+    present_keys: frozenset[str]
+    """Names of the target's foreign keys and indexes."""
+
+    def clauses(self, *, with_defaults: bool = True) -> list[str]:
+        """Return the clauses of the statement, in order."""
+        return [
+            *self._constraints_dropped(),
+            *(f"drop column {quoted(name)}" for name in self.change.dropped if name in self.target.columns),
+            *self._changed(with_defaults=with_defaults),
+            *self._added(with_defaults=with_defaults),
+            *([f"add {_key(self.new)}"] if self._rekeys and self.new.key else []),
+        ]
+
+    def _constraints_dropped(self) -> Iterator[str]:
+        for name in self.change.foreign_keys_dropped:
+            if name in self.present_keys:
+                yield f"drop foreign key {quoted(name)}"
+        for index in self.change.indexes_dropped:
+            if shortened(index.name) in self.present_keys:
+                yield f"drop index {quoted(shortened(index.name))}"
+        if self._rekeys and self._primary:
+            yield "drop primary key"
+
+    @property
+    def _primary(self) -> frozenset[str]:
+        """The columns of the target's primary key. The catalogue does not say in which order it has them."""
+        return next((index.columns for index in self.target.unique if index.name == PRIMARY), frozenset())
+
+    @property
+    def _rekeys(self) -> bool:
+        """Whether the table is to get another primary key."""
+        # A column that counts must be the key's first.
+        counts = any(after.identity and not before.identity for before, after in self.change.changed)
+        return self.change.key_changed and (counts or self._primary != frozenset(self.new.key_names))
+
+    @property
+    def _renames(self) -> dict[str, str]:
+        """By new name, the old one of columns that are to be renamed."""
+        return {after: before for before, after in self.change.renamed if before in self.target.columns}
+
+    @property
+    def _missing(self) -> set[str]:
+        """The columns that are to be added."""
+        # A name may be free only by this statement: another column had it.
+        freed = {*self.change.dropped, *self._renames.values()}
+        present = self.target.columns
+        return {column.name for column in self.change.added if column.name not in present or column.name in freed}
+
+    def _changed(self, *, with_defaults: bool) -> Iterator[str]:
+        present, renames, missing = self.target.columns, self._renames, self._missing
+        # A key is the primary key here, whatever it is at the source; MySQL takes none over columns that may be null.
+        keys = set(self.new.key_names)
+        by_name = {column.name: column for column in self.new.columns}
+        changed = {after.name: before for before, after in self.change.changed}
+        kept = [name for name in self.new.key_names if name in present and name not in missing]
+        loose = [name for name in kept if self._rekeys and not present[name].not_null]
+        for name in dict.fromkeys([*changed, *renames, *loose]):
+            found = present.get(renames.get(name, name))
+            if found is not None:
+                after, before = by_name[name], changed.get(name)
+                # Never made stricter: rows of other partitions may still be on their way with nulls; looser where
+                # types change.
+                retyped = before is not None and before.native != after.native
+                not_null = name in keys or (found.not_null and not after.nullable and not retyped)
+                definition = column_definition(after, not_null=not_null, with_default=with_defaults)
+                yield f"change column {quoted(renames.get(name, name))} {definition}"
+
+    def _added(self, *, with_defaults: bool) -> Iterator[str]:
+        missing = self._missing
+        for column in self.change.added:
+            if column.name in missing:
+                # Not null only with a value for the rows that are there; other appliers may still write older
+                # versions. With another key there are none: see `Preparation`.
+                fills = column.default is not None and with_defaults and not column.nullable
+                fills = fills or (self._rekeys and column.name in self.new.key_names)
+                yield f"add column {column_definition(column, not_null=fills, with_default=with_defaults)}"
 
 
 def filling(column: Column, text: str | None) -> str:
@@ -117,17 +152,6 @@ def filling(column: Column, text: str | None) -> str:
     if family is Family.TIMESTAMPTZ:
         return literal(re.sub(r"[-+]00(:00)?$", "", text))
     return literal(text)
-
-
-def _change(
-    after: Column, before: Column | None, present_name: str, target: TargetTable, is_key: bool, with_defaults: bool
-) -> str:
-    found = target.columns[present_name]
-    # Never made stricter: rows of other partitions may still be on their way with nulls; looser where types change.
-    retyped = before is not None and before.native != after.native
-    not_null = is_key or (found.not_null and not after.nullable and not retyped)
-    definition = column_definition(after, not_null=not_null, with_default=with_defaults)
-    return f"change column {quoted(present_name)} {definition}"
 
 
 def _key(table: TableSchema) -> str:

@@ -19,7 +19,7 @@ from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table, spe
 from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
-from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, alter_table, create_table, filling
+from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, Alteration, create_table, filling
 from apply.sinks.mysql.errors import code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, translated
 from apply.sinks.mysql.names import folded, literal, problems_of_names, qualified, quoted
@@ -170,7 +170,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
 
         def alter(change: Difference) -> None:
             def make(with_defaults: bool) -> None:
-                clauses = alter_table(new, change, target, present, with_defaults=with_defaults)
+                clauses = Alteration(new, change, target, present).clauses(with_defaults=with_defaults)
                 if clauses:
                     self._link.define(f"alter table {target.sql} {', '.join([*clauses, *more])}")
 

@@ -8,7 +8,7 @@ import pytest
 
 from apply.frames.relational.difference import difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetColumn, TargetTable, UniqueIndex
-from apply.sinks.mysql.ddl import alter_table
+from apply.sinks.mysql.ddl import Alteration
 from apply.sinks.mysql.errors import refusal
 from schemas.errors import ErrorKind
 from schemas.table import Column, TableName, TableSchema
@@ -29,7 +29,7 @@ def test_another_keys_columns_are_not_null(is_there: bool) -> None:
         for column in before.columns
     }
     target = TargetTable(NAME, kind="table", storage="InnoDB", columns=columns, unique=(), referring=())
-    clauses = alter_table(after, difference(before, after), target, frozenset())
+    clauses = Alteration(after, difference(before, after), target, frozenset()).clauses()
     assert clauses[-1] == "add primary key (`v`)"
     (clause,) = [clause for clause in clauses if "column `v`" in clause]
     assert "not null" in clause
@@ -48,7 +48,7 @@ def test_a_column_is_added_under_a_name_that_another_one_had(is_key: bool) -> No
     target = TargetTable(NAME, kind="table", storage="InnoDB", columns=columns, unique=(), referring=())
     change = difference(before, after)
     assert change.reused == {"id", "v"}
-    assert alter_table(after, change, target, frozenset()) == [
+    assert Alteration(after, change, target, frozenset()).clauses() == [
         "drop column `v`",
         "change column `id` `v` int null default null",
         "add column `id` int not null" if is_key else "add column `id` int null default null",
@@ -66,7 +66,7 @@ def test_a_column_that_counts_becomes_the_keys_first() -> None:
     }
     primary = UniqueIndex(PRIMARY, frozenset(columns), whole=True)
     target = TargetTable(NAME, kind="table", storage="InnoDB", columns=columns, unique=(primary,), referring=())
-    assert alter_table(after, difference(before, after), target, frozenset()) == [
+    assert Alteration(after, difference(before, after), target, frozenset()).clauses() == [
         "drop primary key",
         f"change column `{key[1].name}` `{key[1].name}` int not null auto_increment",
         f"add primary key (`{key[1].name}`, `{key[0].name}`)",
