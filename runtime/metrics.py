@@ -316,6 +316,7 @@ def markdown() -> str:
         "",
         "A process serves one replication, and says which by `tailrace_service_info`; it is joined to the others:",
         "`tailrace_capture_lag_bytes * on (job, instance) group_left (replication) tailrace_service_info`.",
+        "Gauges of what a capture measures are absent where it has not been measured.",
         "",
         "| metric | type | labels | meaning |",
         "|---|---|---|---|",
