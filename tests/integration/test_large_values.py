@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from deploy.local.kafka import KafkaAddress
+from schemas.twin import built
 from tests.integration.services import Services
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
@@ -23,7 +24,8 @@ SIZE_MIB = int(os.environ.get("SIZE") or 0)
 KIND = os.environ.get("KIND") or "bytes"
 SOURCE = os.environ.get("SOURCE") or "postgresql"
 TARGET = os.environ.get("TARGET") or "postgresql"
-TIMES_MAX = {"loader": 3, "capture": 3, "apply": 0}
+DRIVER_COPIES = 1.25 if built("frames") is not None else 2.25
+TIMES_MAX = {"loader": DRIVER_COPIES, "capture": DRIVER_COPIES, "apply": 0}
 """A process takes at most so many times the value, beside what it takes without; of MySQL and MariaDB pieces alone."""
 FIXED_MIB = 200
 LOOK_S = 0.2
