@@ -60,6 +60,12 @@ wait for writers. A client that is gone is noticed by TCP; one that hangs, by it
 own time-out ends what the server cannot: a session that was told to end, and cannot send its last message to a client
 that does not read, keeps its slot, and a checkpoint waits for it."""
 
+RECEIVED_BYTES = 256 << 10
+_WIDENING = f"select pg_catalog.repeat(' ', {RECEIVED_BYTES})"
+"""Libpq receives into a buffer of 16 KiB, which a row of 10 kB fills: each such row would be waited for, and received,
+by itself. The buffer doubles until the longest message fits that has come (`pqCheckInBufferSpace` in `fe-misc.c`), and
+stays so until the connection is closed."""
+
 _CLASSES = {
     "08": ErrorKind.SOURCE_CONNECTION,
     "28": ErrorKind.CONFIGURATION,
@@ -113,14 +119,21 @@ def classified(doing: str, *, table: str | None = None, remedy: str | None = Non
         raise TailraceError(kind, f"{doing} failed{code}: {message}", table=table, remedy=remedy) from error
 
 
-def connect(settings: PostgresqlSource, *, lock_timeout_s: int = 0) -> psycopg.Connection[tuple[object, ...]]:
-    """Open a connection in autocommit mode that prints values our way. 0: it waits for locks. Raises by kind."""
+def connect(
+    settings: PostgresqlSource, *, lock_timeout_s: int = 0, is_wide: bool = False
+) -> psycopg.Connection[tuple[object, ...]]:
+    """Open a connection in autocommit mode that prints values our way. 0: it waits for locks. Raises by kind.
+
+    A wide one may receive RECEIVED_BYTES at once, and more: for many rows.
+    """
     connection = _log_in(settings, "connecting to", _conninfo(settings))
     # A pooler in transaction mode moves a session between servers: a prepared statement would be lost.
     connection.prepare_threshold = None
     try:
         with classified("preparing a connection to the source"):
             connection.execute(f"{SESSION}; set lock_timeout = '{lock_timeout_s}s'")
+            if is_wide:
+                connection.execute(_WIDENING)
     except TailraceError:
         connection.close()
         raise
@@ -133,8 +146,8 @@ _WARNINGS_MAX = 16
 class ReplicationConnection:
     """A connection in replication mode. `raw` is libpq's, for what psycopg has no words for."""
 
-    def __init__(self, settings: PostgresqlSource) -> None:
-        """Connect (`replication=database`). Raises by kind."""
+    def __init__(self, settings: PostgresqlSource, *, is_wide: bool = False) -> None:
+        """Connect (`replication=database`); `is_wide` as in `connect`. Raises by kind."""
         direct = {"host": settings.replication_host, "port": settings.replication_port}
         conninfo = _conninfo(
             settings, replication="database", **{name: str(value) for name, value in direct.items() if value}
@@ -146,6 +159,8 @@ class ReplicationConnection:
         self._connection.add_notice_handler(self._on_notice)
         try:
             self.command(_REPLICATION_SESSION)
+            if is_wide:
+                self.command(_WIDENING)
         except TailraceError:
             self.close()
             raise

@@ -63,7 +63,7 @@ class LogStream:
         may_terminate = True
         while True:
             self.close()
-            self._connection = ReplicationConnection(self._settings)
+            self._connection = ReplicationConnection(self._settings, is_wide=True)
             result = self.raw.exec_(self._command(lsn, binary=binary).encode())
             if result.status == pq.ExecStatus.COPY_BOTH:
                 self.raw.nonblocking = 1

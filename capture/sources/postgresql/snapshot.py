@@ -154,7 +154,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         self._held_facts: dict[TableName, ReadFacts] = {}
 
     def _connect(self) -> Connection:
-        return connect(self._settings)
+        return connect(self._settings, is_wide=True)
 
     def _is_closed(self, connection: Connection) -> bool:
         return connection.closed
