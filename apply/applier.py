@@ -38,7 +38,7 @@ log = get_logger(__name__)
 IDLE_WAIT_S = 0.2
 HELD_WAIT_S = 0.05
 BUSY_WAIT_S = 0.005
-"""While the writer works and nothing comes in: how soon its answer is noticed."""
+"""How long it is waited for the writer's answer at once, or for the rest of what cannot be handed over in parts."""
 CONGESTION_S = 1.0
 """After so long behind a slow target the consumer is served with everything paused: the group must hear from us."""
 FENCES_MAX = 5
@@ -89,7 +89,7 @@ class Applier:
         self._group, self._unclaimed = GroupOffsets(), set[TopicPartition]()
         self._future: Future[Outcome] | None = None
         # Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once.
-        self._more = self._each_row = self._is_met = False
+        self._more = self._each_row = self._is_met = self._is_kept = False
         self._flow = Flow(self.cursors, self.holds, waiting, self._unclaimed)
         self.claims = Claims(writer.sink, self.builder.clean, self.cursors.ahead)
         self._touched, self._retry_at, self._fences = set[TopicPartition](), 0.0, 0
@@ -237,8 +237,11 @@ class Applier:
         batch = self.builder.batch
         # What is missing may stand behind any number of records that are kept for later.
         room = min(max(1, self._room.left(batch)), CONSUME_RECORDS_MAX) if self.order.ready else CONSUME_RECORDS_MAX
+        if self._future is not None and not self._more:
+            # Its answer is noticed at once: what has come meanwhile follows without a pause.
+            wait([self._future], BUSY_WAIT_S)
         if batch.next or self._future is not None or (self.writer.is_open and not self.writer.gathering):
-            self._consume(room, BUSY_WAIT_S)
+            self._consume(room, BUSY_WAIT_S if self._is_kept else 0.0)
             return
         # The first record is not kept waiting for a second one longer than the linger says; it may fill a batch.
         wait_s = HELD_WAIT_S if self.holds.by_partition or not self.healthy else IDLE_WAIT_S
@@ -314,6 +317,8 @@ class Applier:
             self.builder.again(self.waiting.take(now, whole=self.order.exact))
 
     def _submit(self) -> None:
+        # Until it is handed over: the writer is idle, and yet it has to wait for more.
+        self._is_kept = self._future is None
         due = self.order.ready if self.builder.batch.next else self.writer.due
         rests = self.resting and not self.writer.is_open
         if self._future is not None or not self.healthy or self.cursors.seeks or rests or not due:
@@ -323,7 +328,7 @@ class Applier:
             return
         if not self._full() and (not self.order.whole or self._flow.gathering(self._monotonic())):
             return
-        self._congested_since = None
+        self._congested_since, self._is_kept = None, False
         whole, exact = self.order.whole, self.order.exact
         now, batch = self._monotonic(), self.builder.take()
         self.waiting.keep_before(batch)
@@ -376,9 +381,7 @@ class Applier:
             self.holds.settle(outcome.batch.next)
             self.waiting.settle(outcome.batch.next)
             self._backoff.reset()
-            self._fences = 0
-            self._each_row = False
-            self.trouble = None
+            self._fences, self._each_row, self.trouble = 0, False, None
         is_changed = self.lot.settle(outcome.batch.over, outcome.parked, self.builder.batch.queued)
         self.on_written(outcome)
         if is_changed:

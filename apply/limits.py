@@ -18,7 +18,7 @@ class Limits:
 
     batch_rows: int = 20_000
     batch_bytes: int = 10 << 20
-    linger_s: float = 0.005
+    linger_s: float = 0.001
     suspended_retry_s: float = 30.0
     conflict_wait_s: float = 60.0
     parked_keys_max: int = 10_000

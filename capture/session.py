@@ -18,6 +18,7 @@ from capture.full_load.loading import Loading, why_not
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import Worker
+from capture.pace import Pace
 from capture.publishing.allowance import Allowance
 from capture.publishing.large_records import open_large_records
 from capture.publishing.publisher import Feed, Producer, Publisher
@@ -44,11 +45,6 @@ log = get_logger(__name__)
 
 IDLE_COMMIT_INTERVAL_S = 5.0
 """Without changes the position is committed, and so the source's log released, this often."""
-
-COMMIT_INTERVAL_MIN_S = 0.005
-COMMIT_SHARE = 4
-"""A transaction stays open so many times as long as the last commit took, within the configured interval: light traffic
-is committed at once, heavy traffic in large transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +106,8 @@ class Session:
         )
         self._unannounced: list[TableLoad] = []
         self._gone = catalogue.to_announce()  # as a committed transaction says
-        self._in_transaction = False
-        self._opened_at_s = 0.0
-        self._committed_at_s = around.monotonic()
-        self._interval_s = COMMIT_INTERVAL_MIN_S
+        self._pace = Pace(settings.capture.commit_interval_ms / 1000, around.monotonic())
+        self._is_drained = False  # of the log: the last look at it brought no row
         self.bounds = Bounds(lambda: self.position, lambda: self.loading.is_idle)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RowChanges: self._on_rows,
@@ -130,8 +124,6 @@ class Session:
         """Up to where it is committed to Kafka."""
         self.acknowledged = checkpoint.position
         """Up to where the source was told so."""
-        self.commit_s = 0.0
-        """How long the last commit took."""
         self.commit_ts_us: int | None = None
         """When the last change published was committed at the source."""
         self.row_count = 0
@@ -239,6 +231,7 @@ class Session:
         if self._unread is None:
             self._unread = joining.each(self._log.poll(self._patience_s(timeout_s)), self, self._allowance)
         publisher, handlers = self.publisher, self._handlers
+        rows_before = publisher.open_rows
         # A transaction that is held for a chunk takes so many more with each step, until it was held long enough.
         rows_max = self._allowance.rows + (publisher.open_rows if self.loading.holds_transaction else 0)
         for change in self._unread:
@@ -250,6 +243,7 @@ class Session:
                 break
         else:
             self._unread = None
+        self._is_drained = publisher.open_rows == rows_before
         publisher.flush()
         self.position = self.bounds.passed(self.position)
 
@@ -342,16 +336,13 @@ class Session:
         self._tables.committed()
         hit("capture.commit.after")
         now_s = self._monotonic()
-        self._allowance.committed(publisher, now_s - self._committed_at_s)
-        self._committed_at_s, self.commit_s = now_s, now_s - began_s
-        self._in_transaction = False
-        limit_s = self._settings.capture.commit_interval_ms / 1000
-        self._interval_s = min(limit_s, max(COMMIT_INTERVAL_MIN_S, COMMIT_SHARE * self.commit_s))
+        self._allowance.committed(publisher, self._pace.since_s(now_s))
+        self._pace.committed(began_s, now_s)
         safe, self.committed = self.committed, self.position
         row_count, byte_count = publisher.take_committed()
         self.row_count += row_count
         metrics.CAPTURE_BYTES.inc(byte_count)
-        metrics.CAPTURE_COMMITS.observe(self.commit_s)
+        metrics.CAPTURE_COMMITS.observe(now_s - began_s)
         self._unannounced, self.loading.completed = self.loading.completed, []
         self._gone = self._catalogue.to_announce()
         if self._log is not None:
@@ -387,24 +378,23 @@ class Session:
 
     def _patience_s(self, timeout_s: float) -> float:
         if self._around.producer.in_transaction:
-            timeout_s = min(timeout_s, max(0.0, self._opened_at_s + self._interval_s - self._monotonic()))
+            now_s = self._monotonic()
+            timeout_s = min(timeout_s, max(0.0, self._pace.due_s(now_s, is_drained=self.loading.is_idle) - now_s))
         return timeout_s if self.loading.is_idle else min(timeout_s, self.loading.pause_s)
 
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()
         if not self._around.producer.in_transaction:
-            since_s = now_s - self._committed_at_s
+            since_s = self._pace.since_s(now_s)
             if self.owes_records or self.publisher.transactions.owes_mark:
                 # While tables are loaded, what there is to say of many of them goes together.
-                return self.loading.is_idle or since_s >= self._interval_s
+                return self.loading.is_idle or since_s >= self._pace.interval_s
             return self.position != self.acknowledged and since_s >= IDLE_COMMIT_INTERVAL_S
-        if not self._in_transaction:
-            self._in_transaction = True
-            self._opened_at_s = now_s
-        age_s = now_s - self._opened_at_s
-        if self.loading.holds_transaction and age_s < self._allowance.hold_s:
+        if self.loading.holds_transaction and now_s - self._pace.opened(now_s) < self._allowance.hold_s:
             return False
-        return self.bounds.has_cut or self._allowance.met(self.publisher) or age_s >= self._interval_s
+        if self.bounds.has_cut or self._allowance.met(self.publisher):
+            return True
+        return now_s >= self._pace.due_s(now_s, is_drained=self._is_drained and self.loading.is_idle)
 
     # Changes.
 

@@ -56,7 +56,8 @@ class CaptureSettings(Section):
     """The capture service. The defaults suit a 2-core machine; memory stays below 300 MiB with them."""
 
     commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
-    """How long a Kafka transaction stays open at most before it commits: the larger part of the latency."""
+    """How long a Kafka transaction stays open at most before it commits, while the log has more. Where it has no more,
+    what was read is committed at once."""
     commit_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
     """Rows after which a Kafka transaction commits sooner."""
     commit_bytes: Annotated[int, Field(ge=65_536, le=1 << 32)] = 64 << 20
@@ -93,8 +94,9 @@ class ApplySettings(Section):
     """Most records of one batch, which is one transaction at the target."""
     batch_bytes: Annotated[int, Field(ge=65_536, le=1 << 30)] = 10 << 20
     """Most bytes of one batch, as they stand on the topic. An applier takes some seven times as much memory."""
-    linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 5
-    """How long a batch waits for more records once it has some."""
+    linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 1
+    """How long a batch waits for more records once it has some and the target is idle. While the target works, the next
+    batch grows anyway."""
     linger_rows: Annotated[int, Field(ge=2, le=1_000_000)] = 1_000_000
     """Records with which a batch waits no longer."""
     ordering: Literal["per-key", "transactional"] = "per-key"

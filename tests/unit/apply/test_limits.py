@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from apply.trouble.answers import policies_of
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import parse
 from tests.conformance.sink_suite import ORDERS
-from tests.unit.apply.rig import Rig
+from tests.unit.apply.rig import LateFuture, Rig
 
 CONFIGURATION: dict[str, Any] = {
     "name": "shop",
@@ -126,3 +127,31 @@ def test_too_many_rows_that_were_left_out_end_the_service_where_the_policy_says_
     assert caught.value.kind is kind
     assert {row[0] for row in rig.target.read(ORDERS.name)} >= {1, 2}
     assert not {row[0] for row in rig.target.read(ORDERS.name)} & {901, 902, 903}
+
+
+def test_what_came_while_the_writer_worked_follows_its_answer_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig([ORDERS], partition_count=1)
+    member = rig.member(take_all=True, limits=_limits(linger_ms=0))
+    applier, waits = member.applier, list[float]()
+    consume = member.consumer.consume
+
+    def listen(max_records: int, timeout_s: float, *, bytes_max: int) -> Any:
+        waits.append(timeout_s)
+        return consume(max_records, timeout_s, bytes_max=bytes_max)
+
+    monkeypatch.setattr(member.consumer, "consume", listen)
+    monkeypatch.setattr(applier._executor, "submit", lambda job, *given: LateFuture(partial(job, *given), looks=40))
+    applier.step()
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    while applier._future is None:
+        applier.step()
+    first = applier._future
+    rig.topics.put(ORDERS, "c", None, (2, "a", None))
+    while not applier.builder.batch.next:
+        applier.step()
+    waits.clear()
+    while applier._future is first:
+        applier.step()
+    # Settled and handed over in one step.
+    assert applier._future is not None
+    assert not any(waits)
