@@ -34,6 +34,11 @@ BULK = {"TransactWriteItems": aws.Stand("TransactItems", lambda _: _NOTHING)}
 
 STALE = "ConditionalCheckFailed"
 MISSING = "ResourceNotFoundException"
+CHANGING = "ResourceInUseException"
+"""Of a table that is being made, changed or deleted, by somebody else: it passes."""
+
+
+NOWHERE = TopicPartition("", 0)
 
 
 @dataclass(slots=True)
@@ -44,8 +49,8 @@ class Write:
     index: int
     actions: list[dict[str, Any]]
     size: int
-    partition: TopicPartition | None = None
-    """Where it comes from."""
+    partition: TopicPartition = NOWHERE
+    """Where it comes from; what is done about claims and barriers themselves comes from nowhere."""
 
 
 class Client:
@@ -121,10 +126,19 @@ class Client:
         return refused
 
 
-def deletions(table: str, keys: list[Item], partition: TopicPartition | None = None) -> list[Write]:
+def deletions(table: str, keys: list[Item], partition: TopicPartition = NOWHERE) -> list[Write]:
     """Return what deletes items whatever they are, for the owner of a partition."""
     actions = [{"Delete": {"TableName": table, "Key": key}} for key in keys]
     return [Write("deletes", i, [action], KEY_SIZE_MAX, partition) for i, action in enumerate(actions)]
+
+
+def fenced() -> TailraceError:
+    """Return what ends an applier that has lost a partition."""
+    return TailraceError(
+        ErrorKind.INVARIANT,
+        "fenced: another applier has claimed a partition of these rows",
+        remedy="none needed if another applier runs: this one must stop and give way",
+    )
 
 
 def _wait(backoff: Backoff) -> None:
@@ -146,11 +160,7 @@ def _judged(writes: list[Write], reasons: list[dict[str, Any]], refused: list[Wr
     told = [reason.get("Code", "None") for reason in reasons]
     place = sum(len(write.actions) for write in writes)
     if STALE in told[place:]:
-        raise TailraceError(
-            ErrorKind.INVARIANT,
-            "fenced: another applier has claimed a partition of these rows",
-            remedy="none needed if another applier runs: this one must stop and give way",
-        )
+        raise fenced()
     busy = any(code != "None" for code in told[place:])
     place = 0
     for write in writes:
@@ -171,4 +181,6 @@ def classify(error: Exception, doing: str) -> TailraceError:
     """Return what an error means."""
     if aws.code_of(error) == MISSING:
         return TailraceError(ErrorKind.TARGET_SCHEMA, f"{doing}: the table is not there")
+    if aws.code_of(error) == CHANGING:
+        return TailraceError(ErrorKind.TARGET_THROTTLED, f"{doing}: the table is being changed")
     return aws.classify(error, doing)

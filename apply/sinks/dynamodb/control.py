@@ -35,7 +35,7 @@ class ControlTable:
     def make(self) -> None:
         """Make the table unless it is there."""
         if not self._made:
-            self._tables.make(self.name, [KEY_PART], expires=EXPIRES)
+            self._tables.make(self.name, [KEY_PART], expires=EXPIRES, is_ours=True)
             self._made = True
 
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:

@@ -1,7 +1,8 @@
 """Claims of partitions, kept in the control table. Each transaction that writes rows asks for those of its partitions.
 
-So whoever has lost a partition writes nothing more of it, however late its requests come. Transactions that ask for the
-same item at the same time are in conflict: a claim is an item for each of the requests that may be under way.
+So whoever has lost a partition writes nothing more of it, however late its requests come; nor does who never had it.
+Transactions that ask for the same item at the same time are in conflict: a claim is an item for each of the requests
+that may be under way.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from apply.sink import TopicPartition
-from apply.sinks.dynamodb.client import Client, Write
+from apply.sinks.dynamodb.client import Client, Write, fenced
 from apply.sinks.dynamodb.items import Item
 from schemas.errors import ErrorKind, TailraceError
 
@@ -47,13 +48,19 @@ class Fences:
             raise TailraceError(ErrorKind.TARGET_SCHEMA, f"the table {self._table} takes no claims of partitions")
         self._claims[partition] = claim[CLAIM]["S"]
 
+    def ask(self, partition: TopicPartition) -> None:
+        """Raise INVARIANT if a partition is another applier's by now."""
+        key = self._key(partition, 0)
+        found = self._client.call("get_item", TableName=self._table, Key=key, ConsistentRead=True).get("Item", {})
+        if found.get(CLAIM) != {"S": self._claim_of(partition)}:
+            raise fenced()
+
     @contextmanager
     def asked(self, writes: Sequence[Write]) -> Iterator[list[dict[str, Any]]]:
         """Give the actions that ask for the claims of rows, for one transaction."""
         lane = self._free.get()
         try:
-            partitions = sorted({write.partition for write in writes if write.partition is not None})
-            yield [self._check(partition, lane) for partition in partitions if partition in self._claims]
+            yield [self._check(partition, lane) for partition in sorted({write.partition for write in writes})]
         finally:
             self._free.put(lane)
 
@@ -61,9 +68,15 @@ class Fences:
         condition = {
             "ConditionExpression": "#claim = :claim",
             "ExpressionAttributeNames": {"#claim": CLAIM},
-            "ExpressionAttributeValues": {":claim": {"S": self._claims[partition]}},
+            "ExpressionAttributeValues": {":claim": {"S": self._claim_of(partition)}},
         }
         return {"ConditionCheck": {"TableName": self._table, "Key": self._key(partition, lane), **condition}}
+
+    def _claim_of(self, partition: TopicPartition) -> str:
+        if partition not in self._claims:
+            message = f"partition {partition.partition} of {partition.topic} is written by who has not claimed it"
+            raise TailraceError(ErrorKind.INVARIANT, message)
+        return self._claims[partition]
 
     def _key(self, partition: TopicPartition, lane: int) -> Item:
         return self._key_of(f"{partition.topic}/{partition.partition}/{lane}")

@@ -58,18 +58,25 @@ class DynamodbSink(GuardedSink):
     """One account's tables, as one appliers' process sees them."""
 
     def __init__(
-        self, replication: str, target_name: str, target: DynamodbTarget, rules: Sequence[ObjectMappingRule] = ()
+        self,
+        replication: str,
+        target_name: str,
+        target: DynamodbTarget,
+        rules: Sequence[ObjectMappingRule] = (),
+        *,
+        drops: bool = False,
     ) -> None:
+        """`drops`: whether `drop` is ever called."""
         self._target = target
         self._client = Client(target)
-        self._tables = Tables(self._client, target)
+        self._tables = Tables(self._client, target, drops=drops)
         self._control = ControlTable(
             self._client, self._tables, target.control_table, f"{replication}/{target_name}", target.deleted_kept_s
         )
         super().__init__(self._control)
         self._fences = Fences(self._client, self._control.name, self._control.claim_key)
-        self._stands_at: dict[str, TopicPartition] = {}
-        """The first partition of this process at each barrier that has not been passed."""
+        self._stand_at: dict[str, set[TopicPartition]] = {}
+        """The partitions of this process at each barrier that has not been passed."""
         sequence = target.sequence_attribute
         self._items = PerTable(lambda table: Items(table, rules, target.table_name, sequence))
         self._found_empty: dict[TableName, bool] = {}
@@ -83,9 +90,14 @@ class DynamodbSink(GuardedSink):
         self._found_empty.clear()
         return super().load_offsets(partitions)
 
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `Sink`. Their claims are still asked for: what is under way of them is to be refused."""
+        for standing in self._stand_at.values():
+            standing.difference_update(partitions)
+
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
         """See `Sink`."""
-        self._stands_at[barrier] = min(partition, self._stands_at.get(barrier, partition))
+        self._stand_at.setdefault(barrier, set()).add(partition)
         return super().arrive(barrier, partition, partition_count)
 
     def flush(self) -> None:
@@ -93,7 +105,7 @@ class DynamodbSink(GuardedSink):
         passed = [*self._passing]
         super().flush()
         for barrier in passed:
-            self._stands_at.pop(barrier, None)
+            self._stand_at.pop(barrier, None)
 
     def prepare(self, table: TableSchema) -> None:
         """Make the table's table unless it is there. Raises TARGET_SCHEMA if its key is another one."""
@@ -101,14 +113,15 @@ class DynamodbSink(GuardedSink):
         items = self._items(table)
         self._control.make()
         self._tables.make(items.name, items.key)
-        different = key_difference(self._tables.describe(items.name), items.key)
-        if different:
+        found = self._tables.describe(items.name)
+        if different := key_difference(found, items.key):
             raise TailraceError(
                 ErrorKind.TARGET_SCHEMA,
                 f"the table {items.name} is there, and {different}",
                 table=str(table.name),
                 remedy="delete it, or set `table_name`",
             )
+        self._tables.protect(items.name, found)
         self._know(table)
 
     def is_empty(self, table: TableSchema) -> bool:
@@ -134,7 +147,7 @@ class DynamodbSink(GuardedSink):
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """Delete every item, as the owner of the partition that stands at the barrier. Everybody waits meanwhile."""
-        partition = self._stands_at.get(self._passing[-1]) if self._passing else None
+        partition = self._standing()
         for table in tables:
             items = self._items(table)
             for page in self._tables.keys(items):
@@ -142,8 +155,9 @@ class DynamodbSink(GuardedSink):
             self._found_empty[table.name] = False
 
     def drop(self, table: TableSchema) -> None:
-        """Delete the table."""
-        self._tables.drop(self._items(table).name)
+        """Delete the table, as the owner of a partition that stands at the barrier (`Tables`)."""
+        partition = self._standing()
+        self._tables.drop(self._items(table).name, lambda: self._fences.ask(partition))
         self._columns.pop(table.name, None)
         self._found_empty.pop(table.name, None)
 
@@ -156,6 +170,13 @@ class DynamodbSink(GuardedSink):
             self._pool.shutdown()
             self._pool = None
         self._client.close()
+
+    def _standing(self) -> TopicPartition:
+        """Return a partition that stands at the barrier whose work is done. Whoever claims it has the work then."""
+        standing = self._stand_at.get(self._passing[-1]) if self._passing else None
+        if not standing:
+            raise TailraceError(ErrorKind.INVARIANT, "a table is emptied or dropped, and no partition waits for it")
+        return min(standing)
 
     def _items_of(self, batch: TableBatch, items: Items, kind: str, rejections: list[Rejection]) -> Iterator[_Made]:
         """Yield what is made of each row that is not refused."""
@@ -289,9 +310,9 @@ class DynamodbSink(GuardedSink):
 def _transactions(writes: list[Write]) -> Iterator[list[Write]]:
     """Yield rows in groups for one transaction each, with room for the claims that it asks for."""
     some: list[Write] = []
-    partitions = set[TopicPartition | None]()
+    partitions = set[TopicPartition]()
     actions = size = 0
-    for write in sorted(writes, key=lambda w: w.partition or _NOWHERE):
+    for write in sorted(writes, key=lambda w: w.partition):
         claims = write.partition not in partitions
         full = actions + len(write.actions) + claims > TRANSACTION_ACTIONS_MAX
         if some and (full or size + write.size + FENCE_SIZE > TRANSACTION_BYTES_MAX):
@@ -303,9 +324,6 @@ def _transactions(writes: list[Write]) -> Iterator[list[Write]]:
         size += write.size + claims * FENCE_SIZE
     if some:
         yield some
-
-
-_NOWHERE = TopicPartition("", 0)
 
 
 def _older(attribute: str, seq: int, *, or_same: bool = False) -> dict[str, Any]:

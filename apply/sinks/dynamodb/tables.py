@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from apply import aws
-from apply.sinks.dynamodb.client import MISSING, Client
+from apply.sinks.dynamodb.client import CHANGING, MISSING, Client
 from apply.sinks.dynamodb.items import Item, Items, KeyPart
 from runtime.logging import get_logger
 from schemas.dynamodb_target import DynamodbTarget
@@ -20,16 +20,22 @@ WAIT_ATTEMPTS_MAX = 300
 
 
 class Tables:
-    """The tables of one target."""
+    """The tables of one target.
 
-    def __init__(self, client: Client, target: DynamodbTarget) -> None:
+    `DeleteTable` takes no condition, and a table that is made anew has its predecessor's name and ARN. So where tables
+    are to be dropped, each is protected from deletion from before its first row, and who drops one lifts that first: a
+    late `DeleteTable` finds it in place again.
+    """
+
+    def __init__(self, client: Client, target: DynamodbTarget, *, drops: bool = False) -> None:
         self._client = client
         self._target = target
+        self._drops = drops
 
-    def make(self, name: str, key: list[KeyPart], *, expires: str | None = None) -> None:
+    def make(self, name: str, key: list[KeyPart], *, expires: str | None = None, is_ours: bool = False) -> None:
         """Make a table unless it is there, whatever its key, and wait until it can be used.
 
-        Items of `expires` in the past vanish.
+        Items of `expires` in the past vanish. `is_ours`: no table of rows, which is never dropped.
         """
         kinds = ("HASH", "RANGE")
         found = self.describe(name)
@@ -37,10 +43,11 @@ class Tables:
             # Another appliers' process may make it at the same moment.
             self._client.call(
                 "create_table",
-                absent="ResourceInUseException",
+                absent=CHANGING,
                 TableName=name,
                 KeySchema=[{"AttributeName": p.name, "KeyType": kind} for p, kind in zip(key, kinds, strict=False)],
                 AttributeDefinitions=[{"AttributeName": p.name, "AttributeType": p.type} for p in key],
+                DeletionProtectionEnabled=self._drops and not is_ours,
                 **self._billing(),
             )
         if found.get("TableStatus") not in ("ACTIVE", "UPDATING"):
@@ -58,9 +65,35 @@ class Tables:
         names = {f"#{n}": part.name for n, part in enumerate(items.key)}
         return self._client.scan(items.name, ProjectionExpression=", ".join(names), ExpressionAttributeNames=names)
 
-    def drop(self, name: str) -> None:
-        """Delete a table, and wait until it is gone."""
-        self._client.call("delete_table", absent=MISSING, TableName=name)
+    def protect(self, name: str, found: dict[str, Any]) -> None:
+        """Protect a table from deletion, unless it is, or tables are not dropped. `found`: what is said of it."""
+        if self._drops and found and not found.get("DeletionProtectionEnabled"):
+            self._client.call("update_table", TableName=name, DeletionProtectionEnabled=True)
+
+    def drop(self, name: str, ask: Callable[[], None]) -> None:
+        """Delete a table, and wait until it is gone. `ask` raises where it is not ours to delete.
+
+        What it has answered holds: who goes on after us claims our partition, and then has the table protected, before
+        a row of another table of this name is written.
+        """
+        if not self.describe(name):
+            return
+        self._wait("table_exists", name)
+        self._client.call("update_table", TableName=name, DeletionProtectionEnabled=False)
+        try:
+            ask()
+        except BaseException:
+            self.protect(name, self.describe(name))
+            raise
+        self._wait("table_exists", name)
+        try:
+            self._client.call("delete_table", absent=MISSING, TableName=name)
+        except TailraceError as error:
+            if error.kind is not ErrorKind.INVARIANT:
+                raise
+            # Somebody has prepared it meanwhile: whose it is shows when this is done again.
+            message = f"the table {name} is protected from deletion again"
+            raise TailraceError(ErrorKind.TARGET_THROTTLED, message) from error
         self._wait("table_not_exists", name)
 
     def _billing(self) -> dict[str, Any]:

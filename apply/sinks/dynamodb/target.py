@@ -21,7 +21,8 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> DynamodbSink:
     """Return the sink of a target. Connects when it is first used."""
-    return DynamodbSink(settings.name, target, _section(settings, target), settings.object_mappings(target))
+    section, rules = _section(settings, target), settings.object_mappings(target)
+    return DynamodbSink(settings.name, target, section, rules, drops=_drops(settings))
 
 
 def open_reader(settings: Settings, target: str) -> DynamodbReader:
@@ -57,7 +58,7 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
     region = section.region or "*"
     rows = ["Scan", "PutItem", "UpdateItem", "DeleteItem"]
     make = ["DescribeTable", "CreateTable"]
-    drop = ["DeleteTable"] if settings.ddl.dropped is DdlPolicy.APPLY else []
+    drop = ["UpdateTable", "DeleteTable"] if _drops(settings) else []
     control = [*make, *rows, "GetItem", "ConditionCheckItem", "UpdateTimeToLive"]
     statements = [
         _statement([*make, *drop, *rows], region, names),
@@ -85,6 +86,10 @@ def _of_table(table: TableSchema, name: str, different: str) -> Finding:
 def _statement(actions: list[str], region: str, names: list[str]) -> dict[str, object]:
     resources = [f"arn:aws:dynamodb:{region}:*:table/{name}" for name in names]
     return {"Effect": "Allow", "Action": [f"dynamodb:{action}" for action in actions], "Resource": resources}
+
+
+def _drops(settings: Settings) -> bool:
+    return settings.ddl.dropped is DdlPolicy.APPLY
 
 
 def _section(settings: Settings, target: str) -> DynamodbTarget:

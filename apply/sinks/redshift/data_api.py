@@ -37,12 +37,13 @@ _PROBE = "tailrace_probe"
 SAME_FAILURES_MAX, SAME_FAILURES_S = 3, 60.0
 """What fails so often, and for so long, with the same words, while nothing is committed, does not pass: a missing right
 or table, a login that is refused. What passes (conflicts, trouble with the bucket) names queries, processes or moments,
-or is over."""
+or is over. But where new sessions answer nothing any more, and have before, the database is lost, as by a restart: that
+passes, in whatever words it is said."""
 
 _PASSING = ("ActiveStatementsExceededException", "ActiveSessionsExceededException")
 _NOT_AVAILABLE = ("ValidationException", "ResourceNotFoundException")
 """What the service says of a session that it has ended, as of any request that it finds fault with; and of a cluster, a
-workgroup or a secret that is not there."""
+workgroup or a secret that is not there, or not now."""
 
 
 class DataApiLink(Link):
@@ -58,6 +59,8 @@ class DataApiLink(Link):
         self._made: Any = None
         self._session: str | None = None
         self._used_at = 0.0
+        self._was_answered = self._is_answered = False
+        """Whether a statement was ever done here, and whether one was in the open session."""
         self._failure: tuple[str, str] | None = None
         """What failed last since a commit, and in which words."""
         self._failure_count, self._failing_since = 0, 0.0
@@ -112,7 +115,7 @@ class DataApiLink(Link):
 
     def _open_session(self) -> None:
         """Open a session, and make sure that it keeps a transaction. Raises PREREQUISITE."""
-        self._session = None
+        self._session, self._is_answered = None, False
         try:
             self._try_out()
         except BaseException:
@@ -144,12 +147,15 @@ class DataApiLink(Link):
             self._session = asked.get("SessionId", self._session)
             done = self._await(asked["Id"], doing)
         except aws.AwsError as error:
-            was_open = self._session is not None
             self._session, self.begun = None, False
-            raise _classified(error, doing, was_open=was_open) from error
+            raise _classified(error, doing, was_answered=self._was_answered) from error
         self._used_at = clock.monotonic()
         if done["Status"] == "FINISHED":
+            self._was_answered = self._is_answered = True
             return done
+        if statement == "begin":
+            # What it has not begun it is not asked for again.
+            self._session = None
         raise self._failed(done, doing)
 
     def _failed(self, done: dict[str, Any], doing: str) -> TailraceError:
@@ -161,7 +167,8 @@ class DataApiLink(Link):
             self._failure, self._failure_count, self._failing_since = failure, 0, now
         self._failure_count += 1
         is_short = self._failure_count < SAME_FAILURES_MAX or now - self._failing_since < SAME_FAILURES_S
-        passes = done["Status"] != "FAILED" or is_short
+        is_lost = self._was_answered and not self._is_answered
+        passes = done["Status"] != "FAILED" or is_short or is_lost
         times = "" if passes else f", {self._failure_count} times with the same words"
         return TailraceError(
             ErrorKind.TARGET_CONNECTION if passes else ErrorKind.PREREQUISITE,
@@ -206,17 +213,17 @@ class DataApiLink(Link):
             try:
                 page = self._client.get_statement_result(Id=id_, **more)
             except aws.AwsError as error:
-                raise _classified(error, doing, was_open=True) from error
+                raise _classified(error, doing, was_answered=True) from error
             rows += [tuple(map(self._value, record)) for record in page["Records"]]
             if not page.get("NextToken"):
                 return rows
             more = {"NextToken": page["NextToken"]}
 
 
-def _classified(error: Exception, doing: str, *, was_open: bool = False) -> TailraceError:
-    """Return what a refused request means. A session that is gone, or too many of them: that passes."""
+def _classified(error: Exception, doing: str, *, was_answered: bool) -> TailraceError:
+    """Return what a refused request means. A session or a database that is gone, or too many sessions: that passes."""
     found, code = aws.classify(error, doing), aws.code_of(error)
-    if code in _PASSING or (was_open and code in _NOT_AVAILABLE):
+    if code in _PASSING or (was_answered and code in _NOT_AVAILABLE):
         return TailraceError(ErrorKind.TARGET_CONNECTION, found.message)
     if code in _NOT_AVAILABLE:
         message = f"{doing}: the service finds no such database, or not this way ({code})"

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar, cast
@@ -21,7 +21,7 @@ from deploy.local.aws import AwsServer
 from deploy.local.moto import MotoServer
 from schemas.changes import UNCHANGED, Row
 from schemas.dynamodb_target import DynamodbTarget
-from schemas.errors import ErrorKind, TailraceError
+from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.findings import Severity
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.settings import parse
@@ -74,12 +74,20 @@ class TestDynamodb(SinkSuite):
             sink.close()
         for name in self.client.list_tables()["TableNames"]:
             if name.startswith(self.prefix):
+                self.client.update_table(TableName=name, DeletionProtectionEnabled=False)
                 self.client.delete_table(TableName=name)
         self.client.close()
 
     def open(self, rules: Sequence[ObjectMappingRule] = ()) -> Sink:
-        self.opened.append(DynamodbSink("shop", "items", self.section, rules))
+        self.opened.append(DynamodbSink("shop", "items", self.section, rules, drops=True))
         return self.opened[-1]
+
+    def give(self, sink: Sink, batch: TableBatch, number: int = 0) -> None:
+        """As the service does: who has no claim yet gets one before it writes."""
+        partition = TopicPartition(f"shop.{batch.table.name}", number)
+        if partition not in cast("DynamodbSink", sink)._fences._claims:
+            sink.load_offsets([partition])
+        super().give(sink, batch, number)
 
     def other_sink(self, sink: Sink) -> Sink:
         return self.open()
@@ -178,6 +186,74 @@ class TestDynamodb(SinkSuite):
         assert sink.forget()
         assert not [item for item in self.items(self.section.control_table) if "deleted/" not in item["id"]["S"]]
 
+    @pytest.mark.parametrize("when", ["before it lifts the protection", "before it asks", "before it deletes"])
+    def test_a_drop_that_comes_late_takes_no_other_table(self, sink: Sink, when: str) -> None:
+        """It stands still on its way; another one has its partition, drops the table, and makes it anew, by then."""
+        where = TopicPartition(f"shop.{ORDERS.name}", 0)
+        name = f"{self.prefix}-{ORDERS.name}"
+        sink.load_offsets([where])
+        sink.prepare(ORDERS)
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "old", None)]))
+        other = self.other_sink(sink)
+
+        def others_go_on() -> None:
+            other.load_offsets([where])
+            other.arrive("drop-1", where, 1)
+            assert other.pass_barrier("drop-1")
+            other.drop(ORDERS)
+            other.flush()
+            assert name not in self.client.list_tables()["TableNames"]
+            other.prepare(ORDERS)
+            self.write(other, TableBatch(ORDERS, upserts=[(2, "new", None)]))
+
+        def first(do: Callable[..., Any]) -> Callable[..., Any]:
+            turns = iter([others_go_on])
+
+            def late(*given: Any, **named: Any) -> Any:
+                next(turns, lambda: None)()
+                return do(*given, **named)
+
+            return late
+
+        late = cast("DynamodbSink", sink)
+        sink.arrive("drop-1", where, 1)
+        assert sink.pass_barrier("drop-1")
+        if when == "before it asks":
+            late._fences.ask = first(late._fences.ask)  # type: ignore[method-assign]
+        else:
+            api, operation = late._client.api, "delete_table" if "deletes" in when else "update_table"
+            setattr(api, operation, first(getattr(api, operation)))
+        with pytest.raises(TailraceError) as caught:
+            sink.drop(ORDERS)
+        assert caught.value.action is (Action.RETRY if "deletes" in when else Action.STOP)
+        assert self.rows(other, ORDERS) == {(2, "new", None)}
+        assert self.client.describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]
+
+    def test_a_table_that_is_there_is_protected_where_tables_are_dropped(self, sink: Sink) -> None:
+        name, where = f"{self.prefix}-{ORDERS.name}", TopicPartition(f"shop.{ORDERS.name}", 0)
+        key = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+        self.client.create_table(
+            TableName=name, AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "N"}], **key
+        )
+        sink.prepare(ORDERS)
+        assert self.client.describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]
+        sink.load_offsets([where])
+        sink.arrive("drop-1", where, 1)
+        assert sink.pass_barrier("drop-1")
+        sink.drop(ORDERS)
+        assert name not in self.client.list_tables()["TableNames"]
+
+    def test_a_partition_that_nobody_has_claimed_is_not_written(self, sink: Sink) -> None:
+        sink.prepare(ORDERS)
+        sink.load_offsets([TopicPartition(f"shop.{ORDERS.name}", 0)])
+        with pytest.raises(TailraceError, match="not claimed") as caught:
+            sink.apply(self.giver.given(TableBatch(ORDERS, upserts=[(1, "a", None)]), sink.capabilities, 1))
+        assert caught.value.kind is ErrorKind.INVARIANT
+        for work in (sink.truncate, lambda tables: sink.drop(tables[0])):
+            with pytest.raises(TailraceError, match="no partition waits"):
+                work([ORDERS])
+        assert self.rows(sink, ORDERS) == set()
+
     def test_many_requests_at_a_time_ask_for_their_claims(self, sink: Sink) -> None:
         where = [TopicPartition(f"shop.{ORDERS.name}", number) for number in range(3)]
         sink.prepare(ORDERS)
@@ -192,6 +268,7 @@ class TestDynamodb(SinkSuite):
             sink.prepare(EVENTS)
         assert caught.value.kind is ErrorKind.TARGET_SCHEMA
         sink.prepare(SEATS)
+        sink.load_offsets([TopicPartition(f"shop.{SEATS.name}", 0)])
         rows: list[Row] = [("", None, 1), ("h" * 1025, None, 2), ("a", "x" * (400 << 10), 3), ("b", "y" * 300_000, 4)]
         batch = TableBatch(SEATS, upserts=rows)
         rejections = sink.apply(self.giver.given(batch, sink.capabilities))
@@ -208,6 +285,7 @@ class TestDynamodb(SinkSuite):
         columns = (Column("a", decimal, "numeric(38,2)"), Column("b", LogicalType(Family.BYTES), "bytea"))
         table = TableSchema(TableName("public", "keys"), columns, (0, 1))
         sink.prepare(table)
+        sink.load_offsets([TopicPartition(f"shop.{table.name}", 0)])
         rows = [(10**38 - 1, b"\0"), (-(10**38) + 1, b"\xff" * 1024), (NAN, b"x")]
         rejections = sink.apply(self.giver.given(TableBatch(table, upserts=list(rows)), sink.capabilities))
         assert [r.index for r in rejections] == [2]
@@ -285,6 +363,8 @@ def test_tables_that_are_made_have_the_capacity_that_is_said(moto_server: MotoSe
     assert suite.rows(sink, SEATS) == {*rows}
     described = suite.client.describe_table(TableName=f"{suite.prefix}-{SEATS.name}")["Table"]
     assert described["ProvisionedThroughput"]["WriteCapacityUnits"] == 7
+    sink.arrive("drop", TopicPartition(f"shop.{SEATS.name}", 0), 1)
+    assert sink.pass_barrier("drop")
     sink.truncate([SEATS])
     assert sink.is_empty(SEATS)
     sink.drop(SEATS)
@@ -320,7 +400,9 @@ def test_plan_says_what_stands_in_the_way_and_what_the_role_needs(moto_server: M
     (policy,) = map(json.loads, target_grants(settings, "items", [ORDERS]))
     rows, control = policy["Statement"]
     assert rows["Resource"] == [f"arn:aws:dynamodb:us-east-1:*:table/{prefix}.orders"]
-    assert {"dynamodb:DeleteTable", "dynamodb:PutItem", "dynamodb:DeleteItem"} <= set(rows["Action"])
+    assert {"dynamodb:UpdateTable", "dynamodb:DeleteTable", "dynamodb:PutItem", "dynamodb:DeleteItem"} <= set(
+        rows["Action"]
+    )
     assert "dynamodb:ConditionCheckItem" in control["Action"]
     assert control["Resource"] == ["arn:aws:dynamodb:us-east-1:*:table/tailrace-control"]
     client.delete_table(TableName=f"{prefix}.orders")

@@ -181,6 +181,7 @@ def test_a_document_that_no_attribute_can_be_is_the_rows_own_matter(service: Ser
     target = DynamodbTarget.model_validate({"engine": "dynamodb"})
     sink = DynamodbSink("shop", "items", target, [ObjectMappingRule.model_validate(rule)])
     sink._client._made = service
+    sink.load_offsets([TopicPartition(f"shop.{ORDERS.name}", 0)])
     rows = [(1, '{"a": "\\ud800"}', None), (2, '{"a": "b"}', None)]
     rejected = sink.apply(Giver().given(TableBatch(ORDERS, upserts=[*rows], fresh=True), sink.capabilities))
     assert [(rejection.kind, rejection.index) for rejection in rejected] == [("upserts", 0)]

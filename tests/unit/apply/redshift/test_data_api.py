@@ -143,6 +143,51 @@ def test_what_fails_again_with_the_same_words_ends_it(
     assert "describe-statement" in str(caught.value.remedy)
 
 
+@pytest.mark.parametrize("by_code", [False, True])
+@pytest.mark.parametrize("idle_s", [1, 100])
+def test_a_database_that_is_restarted_is_waited_for_whatever_it_says(
+    service: Service, link: DataApiLink, by_code: bool, idle_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the open session, and then in new ones, with one text, or one code: for as long as `retry` says."""
+    now = 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    with link.own_transaction():
+        link.run("update 1")
+    now += idle_s
+    for _ in range(90):
+        now += 10
+        said: Told = {"Status": "FAILED", "Error": "ERROR: the cluster is restarting"}
+        service.trouble["begin"] = fail(refusal("ValidationException")) if by_code else lambda said=said: said
+        with pytest.raises(TailraceError) as caught, link.own_transaction():
+            link.run("update 2")
+        assert caught.value.action is Action.RETRY
+    with link.own_transaction():
+        link.run("update 2")
+    assert service.sessions[-1] == [*PROBE, service.sessions[-1][3], "begin", "update 2", "commit"]
+
+
+def test_a_right_that_is_taken_away_meanwhile_ends_it(
+    service: Service, link: DataApiLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actions, now = [], 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    with link.own_transaction():
+        link.run("update 1")
+    for statement in ("update 2", PROBE[1]):
+        actions.clear()
+        for _ in range(4):
+            now += 40
+            service.trouble[statement] = lambda: {"Status": "FAILED", "Error": "ERROR: permission denied"}
+            with pytest.raises(TailraceError) as caught, link.own_transaction():
+                link.run("update 2")
+            actions.append(caught.value.action)
+        assert actions == [Action.RETRY, Action.RETRY, Action.STOP, Action.STOP], statement
+    service.execute_statement = lambda **_: fail(refusal("AccessDeniedException"))()  # type: ignore[method-assign]
+    with pytest.raises(TailraceError) as caught:
+        link.run("update 2")
+    assert caught.value.action is Action.STOP
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_what_has_failed_once_or_twice_may_pass_however_late(
     service: Service, link: DataApiLink, times: int, monkeypatch: pytest.MonkeyPatch
