@@ -66,6 +66,8 @@ def configure(*, json: bool | None = None, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
+    # It tells of each request, which is not worth more than what others tell at their lowest level.
+    logging.getLogger("httpx").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

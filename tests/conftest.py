@@ -25,9 +25,11 @@ from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer, named_kafka
 from deploy.local.kinesis import KinesisServer
 from deploy.local.moto import MotoServer
 from deploy.local.mysql import MysqlAddress, MysqlServer, named_mysql
+from deploy.local.neptune import NeptuneServer
 from deploy.local.opensearch import OpensearchServer
 from deploy.local.postgresql import PostgresqlAddress, PostgresqlServer, named_postgresql
 from deploy.local.process import log_tail
+from deploy.local.redshift import RedshiftServer
 from deploy.local.registry import RegistryServer
 from deploy.local.s3 import S3Server
 from deploy.local.secantus import SecantusServer
@@ -285,6 +287,18 @@ def opensearch_server(servers_directory: Path) -> Iterator[OpensearchServer]:
 def gremlin_server(servers_directory: Path) -> Iterator[GremlinServer]:
     """A stand-in of Amazon Neptune."""
     yield from _stand_in(GremlinServer(servers_directory / "gremlin"))
+
+
+@pytest.fixture(scope="session")
+def neptune_server(servers_directory: Path) -> Iterator[NeptuneServer]:
+    """A stand-in of Amazon Neptune with its bulk loader, and a bucket."""
+    yield from _stand_in(NeptuneServer(servers_directory / "neptune"))
+
+
+@pytest.fixture(scope="session")
+def redshift_server(servers_directory: Path) -> Iterator[RedshiftServer]:
+    """What stands where Redshift would, and a bucket."""
+    yield from _stand_in(RedshiftServer(servers_directory / "redshift"))
 
 
 @pytest.fixture(scope="session")

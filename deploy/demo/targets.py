@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from deploy.local.gremlin import GremlinServer
 from deploy.local.moto import MotoServer
+from deploy.local.neptune import NeptuneServer
 from deploy.local.opensearch import OpensearchServer
 from deploy.local.redshift import RedshiftServer
 from deploy.local.s3 import S3Server
@@ -83,6 +84,10 @@ def _neptune(server: GremlinServer, _: Path, __: str) -> Section:
     return {"engine": "neptune", **server.settings}
 
 
+def _neptune_files(server: NeptuneServer, _: Path, __: str) -> Section:
+    return {"engine": "neptune", "load_interval_s": GATHER_S, **server.settings}
+
+
 KINDS: dict[str, Kind] = {
     "dynamodb": Kind("DynamoDB (an imitation of it)", MotoServer, _dynamodb),
     "files": Kind("files of JSON lines", None, _files),
@@ -90,6 +95,7 @@ KINDS: dict[str, Kind] = {
     "kinesis": Kind("Kinesis (an imitation of it)", MotoServer, _kinesis),
     "mongodb": Kind("MongoDB (an imitation of it)", SecantusServer, _mongodb),
     "neptune": Kind("Neptune (Gremlin Server, in memory)", GremlinServer, _neptune),
+    "neptune-files": Kind("Neptune, loaded by files (a loader before Gremlin Server)", NeptuneServer, _neptune_files),
     "opensearch": Kind("OpenSearch", OpensearchServer, _opensearch),
     "redshift": Kind("Redshift (PostgreSQL and a bucket in its place)", RedshiftServer, _redshift),
     "s3": Kind("S3 (a gateway to local files), Parquet", S3Server, _s3),

@@ -209,10 +209,15 @@ class RedshiftServer(LocalServer):
         login = {"user": SUPERUSER, "password": PASSWORD}
         return {**place, **login, "bucket_name": BUCKET, **self._s3.settings}
 
+    @property
+    def database(self) -> PostgresqlAddress:
+        """The PostgreSQL behind the relay."""
+        return self._postgresql.address
+
     def _prepare(self) -> None:
         self._postgresql.start()
         self._s3.start()
-        with psycopg.connect(PostgresqlAddress("127.0.0.1", self._postgresql.port).dsn(), autocommit=True) as made:
+        with psycopg.connect(self.database.dsn(), autocommit=True) as made:
             if made.execute("select to_regtype('super')").fetchone() == (None,):
                 for statement in SETUP:
                     made.execute(statement.encode())

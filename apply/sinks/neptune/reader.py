@@ -33,13 +33,15 @@ class NeptuneReader:
         after = ""
         while True:
             which = f"g.V().has({element.own}){after}.order().by(T.id).limit({PAGE_VERTICES})"
-            page = self._client.send([f"{which}.valueMap(true)"], f"reading rows of {table.name}")
+            # Apart: a column may be called id.
+            asked = f"{which}.project('vertex','row').by(T.id).by(__.valueMap())"
+            page = self._client.send([asked], f"reading rows of {table.name}")
             for found in page:
-                values = ((found.get(name, [None])[0], form) for name, form in forms)
+                values = ((found["row"].get(name, [None])[0], form) for name, form in forms)
                 yield tuple(None if value is None else form(value) for value, form in values)
             if len(page) < PAGE_VERTICES:
                 return
-            after = f".hasId(gt({text(page[-1]['id'])}))"
+            after = f".hasId(gt({text(page[-1]['vertex'])}))"
 
     def close(self) -> None:
         """See `RowReader`."""

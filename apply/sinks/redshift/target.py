@@ -111,17 +111,26 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
 
 def _to_connect(section: RedshiftTarget) -> list[dict[str, Any]]:
     """Return what the role needs to log in, where that is by IAM."""
-    actions: list[str] = []
+    found: list[dict[str, Any]] = []
+
+    def allow(resource: str | list[str], *actions: str) -> None:
+        found.append({"Effect": "Allow", "Action": [*actions], "Resource": resource})
+
     if section.connect_by == "data-api":
         done = ("ExecuteStatement", "DescribeStatement", "GetStatementResult", "CancelStatement")
-        actions += [f"redshift-data:{action}" for action in done]
-        if section.secret_arn:
-            actions.append("secretsmanager:GetSecretValue")
-    if section.iam_auth_enabled or (actions and not section.secret_arn):
-        group = section.workgroup_name
-        actions.append("redshift-serverless:GetCredentials" if group else "redshift:GetClusterCredentials")
-    # Sessions and statements of the Data API have no names that could be known before.
-    return [{"Effect": "Allow", "Action": actions, "Resource": "*"}] if actions else []
+        # Sessions and statements have no names that could be known before.
+        allow("*", *(f"redshift-data:{action}" for action in done))
+    place = f"{section.region or '*'}:*"
+    if section.secret_arn:
+        allow(section.secret_arn, "secretsmanager:GetSecretValue")
+    elif section.workgroup_name and (found or section.iam_auth_enabled):
+        # A workgroup's ARN has its id in the place of its name.
+        allow(f"arn:aws:redshift-serverless:{place}:workgroup/*", "redshift-serverless:GetCredentials")
+    elif found or section.iam_auth_enabled:
+        cluster, arn = section.cluster_identifier, f"arn:aws:redshift:{place}"
+        names = [f"{arn}:dbuser:{cluster}/{section.user}", f"{arn}:dbname:{cluster}/{section.database}"]
+        allow(names, "redshift:GetClusterCredentials")
+    return found
 
 
 def _user(section: RedshiftTarget) -> str:

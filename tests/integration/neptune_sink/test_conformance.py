@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from apply.sink import Rejection, Sink, TableBatch
+from apply.sinks.neptune import reader
 from apply.sinks.neptune.sink import NeptuneSink
 from deploy.local.gremlin import GremlinServer
+from deploy.local.neptune import ROLE, NeptuneLoader
 from deploy.local.s3 import S3Server
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
@@ -23,7 +25,6 @@ from schemas.types.plain import canonical
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import EVENTS, INT64, STRING, SinkSuite
 from tests.integration.s3_sink.test_conformance import make_bucket
-from tests.kit.neptune_loader import ROLE, NeptuneLoader
 
 pytestmark = pytest.mark.integration
 
@@ -135,6 +136,18 @@ class TestNeptune(SinkSuite):
             yield
         finally:
             client._answer = answer  # type: ignore[method-assign]
+
+    def test_rows_are_read_back_page_by_page(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever columns are called: vertices have an id and a label of their own."""
+        monkeypatch.setattr(reader, "PAGE_VERTICES", 2)
+        columns = (Column("id", INT64, "bigint", nullable=False), Column("label", STRING, "text"))
+        table = TableSchema(TableName("public", "labels"), columns, (0,))
+        sink.prepare(table)
+        rows: list[Row] = [(i, f"l{i}" if i % 2 else None) for i in range(7)]
+        self.write(sink, TableBatch(table, upserts=rows))
+        section = NeptuneTarget.model_validate({"engine": "neptune", **self.server.settings})
+        with contextlib.closing(reader.NeptuneReader(section)) as reading:
+            assert sorted(reading.rows(table)) == rows
 
     def test_a_table_without_a_key_is_refused(self, sink: Sink) -> None:
         with pytest.raises(TailraceError) as caught:

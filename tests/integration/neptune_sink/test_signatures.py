@@ -10,9 +10,9 @@ import pytest
 from apply import aws
 from apply.sinks.neptune.client import Client
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
+from deploy.local.neptune import NeptuneLoader, is_signed
 from schemas.errors import ErrorKind, TailraceError
 from schemas.neptune_target import NeptuneTarget
-from tests.kit.neptune_loader import NeptuneLoader, is_signed
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,10 @@ from runtime.logging import bind, configure, get_logger
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
+    requests = logging.getLogger("httpx")
+    of_requests = requests.level
     yield
+    requests.setLevel(of_requests)
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -53,6 +56,15 @@ def test_libraries_lines_look_the_same(capsys: pytest.CaptureFixture[str]) -> No
     logging.getLogger("urllib3").warning("retrying %s", "x")
     (line,) = lines(capsys)
     assert (line["event"], line["logger"], line["level"]) == ("retrying x", "urllib3", "warning")
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_requests_are_told_of_where_all_is(level: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not between the events of an applier that makes thousands of them."""
+    configure(json=True, level=level)
+    logging.getLogger("httpx").info("HTTP Request: POST /gremlin")
+    logging.getLogger("httpx").warning("a warning")
+    assert [line["level"] for line in lines(capsys)] == (["info", "warning"] if level == "debug" else ["warning"])
 
 
 def test_fields_with_secret_names_are_blanked(capsys: pytest.CaptureFixture[str]) -> None:

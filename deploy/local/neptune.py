@@ -1,8 +1,10 @@
-"""A relay in Neptune's place: its loader's API in front of a Gremlin Server, which has none.
+"""What stands where Neptune would: a Gremlin Server, a bucket, and a relay with the loader's API, which it lacks.
 
 Loads wait in a queue and are carried out one after the other, in a thread that goes on whatever becomes of who asked.
 Files are read from the bucket by Python's CSV module, by the rules of the Neptune user guide ("Gremlin load data
 format"), and written without any condition. Gremlin is passed on. What is not signed as IAM has it is refused.
+
+`python -m deploy.local.neptune PORT URL_OF_GREMLIN URL_OF_THE_BUCKETS` serves until it is ended.
 """
 
 from __future__ import annotations
@@ -14,19 +16,29 @@ import itertools
 import json
 import queue
 import re
+import socket
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import httpx
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
+from deploy.local.gremlin import GremlinServer
+from deploy.local.s3 import S3Server
+from deploy.local.server import LocalServer
 
+ROOT = Path(__file__).resolve().parents[2]
+BUCKET = "shop-graph"
 ROLE = "arn:aws:iam::123456789012:role/load"
 STATEMENTS_MAX = 100
 _REFUSED = (403, b'{"code": "AccessDeniedException"}')
@@ -89,7 +101,7 @@ def _column(text: str) -> Column:
 class NeptuneLoader:
     """One relay, started; `close` ends it."""
 
-    def __init__(self, gremlin_url: str, s3: Any) -> None:
+    def __init__(self, gremlin_url: str, s3: Any, port: int = 0) -> None:
         """`s3` is a client of the bucket's service. It stays open."""
         self._gremlin = gremlin_url
         self._s3 = s3
@@ -138,7 +150,7 @@ class NeptuneLoader:
             def log_message(self, *args: Any) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._threads = [
@@ -147,6 +159,11 @@ class NeptuneLoader:
         ]
         for thread in self._threads:
             thread.start()
+
+    def join(self) -> None:
+        """Serve until the process ends."""
+        for thread in self._threads:
+            thread.join()
 
     def close(self) -> None:
         """End it; a load that goes on ends first."""
@@ -307,3 +324,51 @@ def _failed(code: str, count: str, file: str) -> dict[str, Any]:
 
 def _answer(status: int, document: dict[str, Any]) -> tuple[int, bytes]:
     return status, json.dumps(document).encode()
+
+
+class NeptuneServer(LocalServer):
+    """A Gremlin Server, an object store with a bucket, and the relay in a process of its own."""
+
+    title = "what stands where Neptune would"
+
+    def __init__(self, directory: Path, *, port: int | None = None, detached: bool = False) -> None:
+        super().__init__(directory, port=port, detached=detached)
+        self.gremlin = GremlinServer(self.directory / "gremlin", detached=detached)
+        self.s3 = S3Server(self.directory / "s3", detached=detached)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a target's section needs to reach it, and to load by files."""
+        place = {"s3_bucket_name": BUCKET, "s3_bucket_folder": "loads", "load_role_arn": ROLE}
+        url = {"url": f"http://127.0.0.1:{self.port}", "iam_auth_enabled": True}
+        return {**self.gremlin.settings, **url, **self.s3.settings, **place}
+
+    def _prepare(self) -> None:
+        self.gremlin.start()
+        self.s3.start()
+        client = self.s3.client("s3")
+        with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=BUCKET)
+        client.close()
+
+    def _forget(self) -> None:
+        self.s3.stop()
+        self.gremlin.stop()
+
+    def _command(self) -> list[str]:
+        urls = [self.gremlin.url, self.s3.settings["endpoint_url"]]
+        return [sys.executable, "-m", "deploy.local.neptune", str(self.port), *urls]
+
+    def _environment(self) -> Mapping[str, str]:
+        return {"PYTHONPATH": str(ROOT)}
+
+    def _ready(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
+        return False
+
+
+if __name__ == "__main__":
+    keys = {"aws_access_key_id": ACCESS_KEY_ID, "aws_secret_access_key": SECRET_ACCESS_KEY}
+    buckets = boto3.client("s3", endpoint_url=sys.argv[3], region_name=REGION, **keys)
+    NeptuneLoader(sys.argv[2], buckets, int(sys.argv[1])).join()
