@@ -76,16 +76,16 @@ class Tables:
         What it has answered holds: who goes on after us claims our partition, and then has the table protected, before
         a row of another table of this name is written.
         """
-        if not self.describe(name):
+        found = self.describe(name)
+        if not found:
             return
-        self._wait("table_exists", name)
-        self._client.call("update_table", TableName=name, DeletionProtectionEnabled=False)
+        if found.get("DeletionProtectionEnabled"):
+            self._client.call("update_table", absent=MISSING, TableName=name, DeletionProtectionEnabled=False)
         try:
             ask()
         except BaseException:
             self.protect(name, self.describe(name))
             raise
-        self._wait("table_exists", name)
         try:
             self._client.call("delete_table", absent=MISSING, TableName=name)
         except TailraceError as error:

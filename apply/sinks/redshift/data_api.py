@@ -147,8 +147,9 @@ class DataApiLink(Link):
             self._session = asked.get("SessionId", self._session)
             done = self._await(asked["Id"], doing)
         except aws.AwsError as error:
+            was_open = self._was_answered or self._session is not None
             self._session, self.begun = None, False
-            raise _classified(error, doing, was_answered=self._was_answered) from error
+            raise _classified(error, doing, was_open=was_open) from error
         self._used_at = clock.monotonic()
         if done["Status"] == "FINISHED":
             self._was_answered = self._is_answered = True
@@ -213,17 +214,17 @@ class DataApiLink(Link):
             try:
                 page = self._client.get_statement_result(Id=id_, **more)
             except aws.AwsError as error:
-                raise _classified(error, doing, was_answered=True) from error
+                raise _classified(error, doing, was_open=True) from error
             rows += [tuple(map(self._value, record)) for record in page["Records"]]
             if not page.get("NextToken"):
                 return rows
             more = {"NextToken": page["NextToken"]}
 
 
-def _classified(error: Exception, doing: str, *, was_answered: bool) -> TailraceError:
+def _classified(error: Exception, doing: str, *, was_open: bool) -> TailraceError:
     """Return what a refused request means. A session or a database that is gone, or too many sessions: that passes."""
     found, code = aws.classify(error, doing), aws.code_of(error)
-    if code in _PASSING or (was_answered and code in _NOT_AVAILABLE):
+    if code in _PASSING or (was_open and code in _NOT_AVAILABLE):
         return TailraceError(ErrorKind.TARGET_CONNECTION, found.message)
     if code in _NOT_AVAILABLE:
         message = f"{doing}: the service finds no such database, or not this way ({code})"
