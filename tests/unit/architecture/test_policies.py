@@ -170,6 +170,19 @@ def test_the_page_of_a_target_names_each_action_of_its_policy(engine: str) -> No
     assert sorted(action for action in wanted if action.partition(":")[2] not in page) == []
 
 
+def test_opensearch_is_asked_by_the_methods_that_its_policy_allows() -> None:
+    policy, role = map(
+        json.loads, _grants({"engine": "opensearch", "url": "https://domain", "index_kind": "data-stream"})
+    )
+    (statement,) = policy["Statement"]
+    texts = {name for path in python_files("apply") if "opensearch" in path.parts for name in _names(parsed(path))}
+    methods = texts & {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+    assert set(statement["Action"]) == {f"es:ESHttp{method.title()}" for method in methods}
+    page = text(Path("docs/targets/opensearch.md"))
+    names = [*statement["Action"], *role["cluster_permissions"], *role["index_permissions"][0]["allowed_actions"]]
+    assert [name for name in names if name not in page] == []
+
+
 def test_redshift_lets_the_role_log_in_as_nobody_else() -> None:
     """Of all clusters, users and secrets of an account those of the configuration."""
     for section in SECTIONS["redshift"]:
