@@ -157,7 +157,7 @@ def test_a_database_that_is_restarted_is_waited_for_whatever_it_says(
     for _ in range(90):
         now += 10
         said: Told = {"Status": "FAILED", "Error": "ERROR: the cluster is restarting"}
-        service.trouble["begin"] = fail(refusal("ValidationException")) if by_code else lambda said=said: said
+        service.trouble["begin"] = fail(refusal("ValidationException")) if by_code else said.copy
         with pytest.raises(TailraceError) as caught, link.own_transaction():
             link.run("update 2")
         assert caught.value.action is Action.RETRY
@@ -169,7 +169,7 @@ def test_a_database_that_is_restarted_is_waited_for_whatever_it_says(
 def test_a_right_that_is_taken_away_meanwhile_ends_it(
     service: Service, link: DataApiLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    actions, now = [], 1000.0
+    actions, now = list[Action](), 1000.0
     monkeypatch.setattr(clock, "monotonic", lambda: now)
     with link.own_transaction():
         link.run("update 1")
