@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
+from apply.schema_catalog import Dropped
 from apply.sink import Sink, TableBatch, TopicPartition
 from apply.sinks import target_findings, target_grants
 from apply.sinks.dynamodb.reader import DynamodbReader
@@ -31,6 +32,8 @@ from schemas.types.numbers import NAN
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import EVENTS, INT64, ORDERS, SEATS, STRING, SinkSuite
 from tests.kit.type_samples import SAMPLES, TypeSample
+from tests.unit.apply.rig import Rig
+from tests.unit.apply.test_completion import completion
 
 pytestmark = pytest.mark.integration
 
@@ -228,6 +231,20 @@ class TestDynamodb(SinkSuite):
         assert caught.value.action is (Action.RETRY if "deletes" in when else Action.STOP)
         assert self.rows(other, ORDERS) == {(2, "new", None)}
         assert self.client.describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]
+
+    def test_an_applier_drops_what_the_source_has_dropped(self, sink: Sink) -> None:
+        rig, name = Rig([ORDERS]), f"{self.prefix}-{ORDERS.name}"
+        rig.topics.put(ORDERS, "c", None, (1, "a", None))
+        rig.topics.put(ORDERS, "c", None, (2, "b", None))
+        member = rig.member(take_all=True, other=sink)
+        rig.settle(member)
+        assert self.rows(sink, ORDERS) == {(1, "a", None), (2, "b", None)}
+        rig.topics.schemas[f"shop.{ORDERS.name}"].dropped = Dropped(ORDERS.version, {0: 1, 1: 1})
+        done = completion(rig, member)
+        for _ in range(2):
+            assert member.applier.checkpoint()
+            done.attend(member.applier.reached)
+        assert name not in self.client.list_tables()["TableNames"]
 
     def test_a_table_that_is_there_is_protected_where_tables_are_dropped(self, sink: Sink) -> None:
         name, where = f"{self.prefix}-{ORDERS.name}", TopicPartition(f"shop.{ORDERS.name}", 0)
