@@ -127,6 +127,21 @@ class TestDynamodb(SinkSuite):
         finally:
             api.transact_write_items = before
 
+    @pytest.fixture
+    def _truncates_at_barriers(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+        truncate = sink.truncate
+
+        def at_a_barrier(tables: Sequence[TableSchema]) -> None:
+            sink.arrive("truncate", TopicPartition(f"shop.{ORDERS.name}", 0), 1)
+            assert sink.pass_barrier("truncate")
+            truncate(tables)
+
+        monkeypatch.setattr(sink, "truncate", at_a_barrier)
+
+    @pytest.mark.usefixtures("_truncates_at_barriers")
+    def test_truncate_empties_within_the_transaction(self, sink: Sink) -> None:
+        super().test_truncate_empties_within_the_transaction(sink)
+
     def test_who_has_lost_its_partition_writes_nothing_more(self, sink: Sink) -> None:
         """However late its requests come, and wherever it dies: none of them is carried out."""
         own, other_ones = TopicPartition(f"shop.{ORDERS.name}", 0), TopicPartition(f"shop.{ORDERS.name}", 1)
