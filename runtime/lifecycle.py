@@ -86,7 +86,8 @@ class StopRequest:
         if self.stopping:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-            return
+            # Still here: the first process of a container has no default actions.
+            os._exit(128 + number)
         self.request(signal.Signals(number).name)
 
 

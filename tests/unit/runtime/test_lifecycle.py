@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+
+import pytest
 
 from runtime.lifecycle import StopRequest
 
@@ -40,17 +43,29 @@ def test_sigterm_becomes_a_request_and_the_old_handlers_come_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+TOLD_TWICE = (
+    "import os, signal\n"
+    "from runtime.lifecycle import StopRequest\n"
+    "with StopRequest() as stop:\n"
+    "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    "    stop.wait(60)\n"
+    "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    "    stop.wait(60)\n"
+    "    print('still here')\n"
+)
+
+
 def test_a_second_signal_ends_the_process() -> None:
-    code = (
-        "import os, signal\n"
-        "from runtime.lifecycle import StopRequest\n"
-        "with StopRequest() as stop:\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    stop.wait(60)\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    stop.wait(60)\n"
-        "    print('still here')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", TOLD_TWICE], capture_output=True, timeout=120, check=False)
     assert done.returncode == -signal.SIGTERM
+    assert done.stdout == b""
+
+
+def test_a_second_signal_ends_the_first_process_of_a_container() -> None:
+    # The kernel gives it no default actions.
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no process namespaces here")
+    done = subprocess.run([*alone, sys.executable, "-c", TOLD_TWICE], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
     assert done.stdout == b""
