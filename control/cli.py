@@ -95,6 +95,18 @@ def _only_target(settings: Settings, target: str | None) -> str:
     return target
 
 
+def _agrees(question: str) -> bool:
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        typer.echo(err=True)
+        raise TailraceError(
+            ErrorKind.CONFIGURATION, "nothing was changed: there is no terminal to answer at", remedy="give --yes"
+        ) from None
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
@@ -243,7 +255,7 @@ def reset_command(
     steps = reset.plan(settings, keep_topics=keep_topics, keep_source=keep_source, purge=purge)
     for step in steps:
         typer.echo(f"will {step.description}")
-    if not yes and not typer.confirm("Go on?"):
+    if not yes and not _agrees("Go on?"):
         typer.echo("nothing was changed")
         return exit_codes.OK
     for line in reset.run(steps):

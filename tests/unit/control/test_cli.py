@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import logging
 import re
@@ -129,6 +130,18 @@ def test_a_reset_that_is_not_confirmed_changes_nothing(configuration: Path, monk
     assert "nothing was changed" in refused.output
     agreed = CliRunner().invoke(cli.app, ["reset", str(configuration)], input="y\n", standalone_mode=False)
     assert (agreed.return_value, done) == (exit_codes.OK, ["done"])
+
+
+def test_a_reset_that_nobody_answers_says_what_to_give(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(contact, "reach_kafka", lambda _: None)
+    monkeypatch.setattr(reset, "plan", lambda *_, **__: [])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert run("reset", str(configuration)) == exit_codes.CONFIGURATION
+    said = capsys.readouterr().err
+    assert "give --yes" in said
+    assert "Interrupted" not in said
 
 
 def test_printed_commands_are_called_as_this_one_was(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
