@@ -236,12 +236,16 @@ class MappedReader:
     def hold(self, tables: Sequence[TableSchema], chunk_rows: int) -> list[int]:
         """Take one snapshot for those tables that no rule cuts."""
         inside = [table.source_form for table in tables]
+        if not hasattr(self._reader, "hold"):
+            # Of a plug-in that is older than this method.
+            return []
         uncut = [place for place, table in enumerate(inside) if rule_of(self._cuts, table) is None]
         return [uncut[place] for place in self._reader.hold([inside[place] for place in uncut], chunk_rows)]
 
     def release(self) -> None:
         """Give up the snapshot that is held."""
-        self._reader.release()
+        if hasattr(self._reader, "release"):
+            self._reader.release()
 
     def snapshot(self) -> Snapshot:
         """Return the snapshot of the read under way or just ended."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from capture.mapped_source import MappedReader, MappedSource
+from capture.source import SnapshotReader, Source
 from schemas.errors import ErrorKind, TailraceError
 
 if TYPE_CHECKING:
-    from capture.source import SnapshotReader, Source
     from schemas.settings import Settings
 
 ENTRY_POINT_GROUP = "tailrace.sources"
@@ -26,24 +26,28 @@ _ENGINES = {
     "postgresql": "capture.sources.postgresql.source",
     "mysql": "capture.sources.mysql.source",
 }
+_OPTIONAL = frozenset({"hold", "release"})
+"""What older plug-ins lack, and is done without."""
 
 
 def open_source(settings: Settings) -> Source:
     """Connect to the source that `settings` names. Raises CONFIGURATION for an unknown engine."""
-    return MappedSource(cast("Source", _engine(settings.source.engine).open_source(settings)), settings)
+    engine = settings.source.engine
+    return MappedSource(_whole(Source, _engine(engine).open_source(settings), engine), settings)
 
 
 def open_snapshot_reader(settings: Settings) -> MappedReader:
     """Connect one loader to the source that `settings` names. Raises CONFIGURATION for an unknown engine."""
-    reader = cast("SnapshotReader", _engine(settings.source.engine).open_snapshot_reader(settings))
-    return MappedReader(reader, settings)
+    engine = settings.source.engine
+    return MappedReader(_whole(SnapshotReader, _engine(engine).open_snapshot_reader(settings), engine), settings)
 
 
 def _engine(name: str) -> ModuleType:
     if name in _ENGINES:
         return import_module(_ENGINES[name])
     for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return cast("ModuleType", entry_point.load())
+        module: ModuleType = entry_point.load()
+        return module
     if name == "debezium":
         raise TailraceError(
             ErrorKind.CONFIGURATION,
@@ -52,3 +56,17 @@ def _engine(name: str) -> ModuleType:
         )
     known = ", ".join(sorted({*_ENGINES, *entry_points(group=ENTRY_POINT_GROUP).names}))
     raise TailraceError(ErrorKind.CONFIGURATION, f"there is no source engine {name!r}; known: {known}")
+
+
+def _whole(protocol: type, found: Any, engine: str) -> Any:
+    """Return what an engine has opened. Raises CONFIGURATION where methods are missing: it may be older than they."""
+    wanted = (name for name in vars(protocol) if not name.startswith("_"))
+    missing = [name for name in wanted if not hasattr(found, name) and name not in _OPTIONAL]
+    if missing:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"the plug-in of source engine {engine} is not made for this version of Tailrace: its "
+            f"{protocol.__name__} has no {', '.join(missing)}",
+            remedy="install a version of it that is; docs/plugins.md says what each method is for",
+        )
+    return found
