@@ -90,6 +90,17 @@ class Tables:
             self._publisher.record(*addition)
             self._is_unsealed |= addition.topic == self._settings.topics.registry_topic
 
+    def look_for_topics(self) -> None:
+        """Raise SOURCE_LOG_LOST if the topic of a table is gone. Asked while a commit waits: for that it may."""
+        try:
+            existing = self._topics.list()
+        except TailraceError:
+            # The brokers do not answer: that is what the commit waits for.
+            return
+        names = [name for name in self._publisher.feeds if self._way(name).outbox is None]
+        if any(True for _ in topics_gone(self._settings, names, self._catalogue, existing)):
+            self._refuse_gone(names, existing)
+
     def committed(self) -> None:
         """Note that the Kafka transaction with the versions' records is committed."""
         if self._is_unsealed:

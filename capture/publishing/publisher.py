@@ -40,6 +40,7 @@ class Producer(RecordProducer, Protocol):
     """What is needed of `runtime.kafka.producer.TransactionalProducer`."""
 
     in_transaction: bool
+    on_wait: Callable[[], None]
 
     def begin(self) -> None: ...
     def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None: ...

@@ -49,6 +49,10 @@ _FIXED: dict[str, Any] = {
 }
 
 
+def _ignore() -> None:
+    return
+
+
 class TransactionalProducer:
     """Produces records in transactions under one transactional id.
 
@@ -87,6 +91,8 @@ class TransactionalProducer:
             raise of_exception(error, "making a Kafka producer") from error
         self.in_transaction = False
         """Whether a transaction is open."""
+        self.on_wait: Callable[[], None] = _ignore
+        """Called now and then while a commit waits for brokers. What it raises ends the wait."""
 
     @property
     def disconnections(self) -> int:
@@ -163,7 +169,8 @@ class TransactionalProducer:
 
         After TRANSPORT the outcome is unknown or the transaction cannot be committed any more: see the module's text.
         """
-        self._repeat(self._producer.commit_transaction, "committing a transaction", timeout_s or self._timeout_s * 1.5)
+        patience_s = timeout_s or self._timeout_s * 1.5
+        self._repeat(self._producer.commit_transaction, "committing a transaction", patience_s, self.on_wait)
         self.in_transaction = False
 
     def abort(self, timeout_s: float | None = None) -> None:
@@ -225,7 +232,9 @@ class TransactionalProducer:
             else:
                 return
 
-    def _repeat(self, call: Callable[[float], None], doing: str, timeout_s: float) -> None:
+    def _repeat(
+        self, call: Callable[[float], None], doing: str, timeout_s: float, on_wait: Callable[[], None] = _ignore
+    ) -> None:
         """Make a transactional call until it succeeds, its error is final, or the time is over."""
         deadline = clock.monotonic() + timeout_s
         while True:
@@ -238,6 +247,7 @@ class TransactionalProducer:
                 failure = self._explain(error, doing)
                 if not retriable(error) or clock.monotonic() >= deadline or failure.action is not Action.RETRY:
                     raise failure from error
+                on_wait()
             else:
                 return
 

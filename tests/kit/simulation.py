@@ -8,7 +8,7 @@ is random comes from one generator, so a seed replays exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
@@ -596,6 +596,7 @@ class SimProducer:
         self._began_s = 0.0
         self._open: list[tuple[str, int, bytes | None, bytes | None]] = []
         self.in_transaction = False
+        self.on_wait: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
         assert not self.in_transaction

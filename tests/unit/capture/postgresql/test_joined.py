@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -89,6 +89,7 @@ class _Producer:
 
     def __init__(self) -> None:
         self.in_transaction = False
+        self.on_wait: Callable[[], None] = lambda: None
         self.records: list[tuple[str, bytes | None, bytes | None, int | None]] = []
 
     def begin(self) -> None:
