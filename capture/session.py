@@ -6,7 +6,7 @@ the checkpoint in Kafka, through the code that every start runs (Invariant 10).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from capture.full_load.loading import Loading, why_not
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import Worker
+from capture.named_tables import look_for_named
 from capture.pace import Pace
 from capture.publishing.allowance import Allowance
 from capture.publishing.large_records import open_large_records
@@ -32,9 +33,7 @@ from runtime.kafka.errors import ExpiredError
 from runtime.logging import get_logger
 from runtime.registry import Registry
 from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
-from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
-from schemas.position import Position
 from schemas.routing import check_routes, route
 from schemas.settings import Mode, Settings
 from schemas.signals import Signal
@@ -85,6 +84,7 @@ class Session:
         self.publisher.large = open_large_records(settings, around.producer, around.topics)
         name = around.source.capabilities.connector
         self._tables = Tables(settings, self.publisher, catalogue, around.topics, name, around.registry, around.seal)
+        around.producer.on_wait = self._tables.look_for_topics
         self._loader = Loader(
             around.spawn, self._horizon, settings.capture, monotonic=around.monotonic, ids=self._tables.ids
         )
@@ -139,42 +139,18 @@ class Session:
 
         Raises SOURCE_LOG_LOST, PREREQUISITE and CONFIGURATION as the source and Kafka do.
         """
-        source, settings, checkpoint = self._around.source, self._settings, self._checkpoint
-        checkpoints.check_selection(checkpoint, settings.source.tables)
+        source, settings = self._around.source, self._settings
+        checkpoints.check_selection(self._checkpoint, settings.source.tables)
         tables = source.tables()
-        if not tables:
-            raise TailraceError(
-                ErrorKind.CONFIGURATION, "no table matches `source.tables`", remedy="see `tailrace plan`"
-            )
+        look_for_named(settings, source, tables)
         check_routes(settings, [table.name for table in tables])
-        in_force = [t for n, v in checkpoint.versions.items() if settings.source.takes(t := self._catalogue.find(n, v))]
+        versions = self._checkpoint.versions.items()
+        in_force = [table for n, v in versions if settings.source.takes(table := self._catalogue.find(n, v))]
         # Before anything is made at the source: a start that is refused leaves nothing there.
         if stop_at is not None and stop_at != "now":
             self.bounds.stop.commit = source.parse_position(stop_at).commit
-        wanted: Position | None = None
-        self._identity = source.identity()
-        if checkpoint.identity is not None:
-            source.check_position(checkpoint.identity, checkpoint.position)
-            source.check_published(in_force, checkpoint.marks)
-        else:
-            wanted = first_position(settings, source, self._identity)
-        begin = source.prepare(tables)
-        if checkpoint.identity is None:
-            self.position = wanted or begin
-        known_names = {table.name for table in in_force}
-        added = [table for table in tables if table.name not in known_names]
-        if checkpoint.identity is not None and settings.loopback_prevention:
-            # The log says of each whether an applier has made it; the catalogue is looked at once it is read up to now.
-            added = []
-        published = [self._tables.as_published(table) for table in in_force]
-        pairs = [*zip(published, in_force, strict=True), *((self.changes.number(table), table) for table in added)]
-        self._tables.add(pairs)
-        self.changes.is_dirty = bool(added) or published != in_force or len(in_force) < len(checkpoint.versions)
-        self.row_estimates = self._loader.row_estimates = source.row_estimates(tables)
-        for table in sorted(published, key=settings.load_rank):
-            self._restore_load(self.publisher.feeds[table.name])
-        for table in sorted(added, key=settings.load_rank):
-            self.changes.begin(self.publisher.feeds[table.name], self.position)
+        self._find_place(tables, in_force)
+        self._take_up(tables, in_force)
         if stop_at == "now":
             self.bounds.stop.commit = source.current_position().commit
         hit("capture.start.prepared")
@@ -189,6 +165,38 @@ class Session:
             tables=len(self.publisher.feeds),
             loading=sum(1 for load in self.loading.loads.values() if load.state != "loaded"),
         )
+
+    def _find_place(self, tables: Sequence[TableSchema], in_force: Sequence[TableSchema]) -> None:
+        """Make what the log needs, and make sure that it goes on where the checkpoint ends, or find where to begin."""
+        source, checkpoint = self._around.source, self._checkpoint
+        self._identity = source.identity()
+        if checkpoint.identity is not None:
+            source.check_position(checkpoint.identity, checkpoint.position)
+            # Before the tables that are missing are put back, which would hide it.
+            source.check_published(in_force, checkpoint.marks)
+            source.prepare(tables)
+            return
+        wanted = first_position(self._settings, source, self._identity)
+        begin = source.prepare(tables)
+        self.position = wanted or begin
+
+    def _take_up(self, tables: Sequence[TableSchema], in_force: Sequence[TableSchema]) -> None:
+        """Make the feeds of tables that were captured before and of those that are new, and go on with their loads."""
+        source, settings, checkpoint = self._around.source, self._settings, self._checkpoint
+        known_names = {table.name for table in in_force}
+        added = [table for table in tables if table.name not in known_names]
+        if checkpoint.identity is not None and settings.loopback_prevention:
+            # The log says of each whether an applier has made it; the catalogue is looked at once it is read up to now.
+            added = []
+        published = [self._tables.as_published(table) for table in in_force]
+        pairs = [*zip(published, in_force, strict=True), *((self.changes.number(table), table) for table in added)]
+        self._tables.add(pairs)
+        self.changes.is_dirty = bool(added) or published != in_force or len(in_force) < len(checkpoint.versions)
+        self.row_estimates = self._loader.row_estimates = source.row_estimates(tables)
+        for table in sorted(published, key=settings.load_rank):
+            self._restore_load(self.publisher.feeds[table.name])
+        for table in sorted(added, key=settings.load_rank):
+            self.changes.begin(self.publisher.feeds[table.name], self.position)
 
     def _restore_load(self, feed: Feed) -> None:
         name = feed.table.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,6 +29,27 @@ class Finding:
     table: TableName | None = None
     remedy: str | None = None
     """The exact statement, or the sentence, that repairs it."""
+
+
+def blocks(code: str, message: str, remedy: str | None = None, table: TableName | None = None) -> Finding:
+    """Return a finding that prevents a run."""
+    return Finding(Severity.BLOCKS, code, message, table, remedy)
+
+
+def warns(code: str, message: str, remedy: str | None = None, table: TableName | None = None) -> Finding:
+    """Return a finding that will be regretted."""
+    return Finding(Severity.WARNS, code, message, table, remedy)
+
+
+def note(code: str, message: str, remedy: str | None = None, table: TableName | None = None) -> Finding:
+    """Return a finding that is good to know."""
+    return Finding(Severity.NOTE, code, message, table, remedy)
+
+
+def listed(names: Sequence[TableName]) -> str:
+    """Return the first of several names, and how many more there are."""
+    shown = ", ".join(str(name) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
 def of_error(error: TailraceError) -> Finding:

@@ -29,4 +29,14 @@ class Selection:
 
     def explicit(self) -> list[str]:
         """Return the included patterns without a wildcard: tables that must exist."""
-        return [p for include, p in self._rules if include and not any(c in p for c in "*?[")]
+        return [p for include, p in self._rules if include and not has_wildcard(p)]
+
+    def schemas(self) -> set[str]:
+        """Return the schemas that included patterns name, of whose tables they leave something open."""
+        split = (p.partition(".") for include, p in self._rules if include)
+        return {schema for schema, _, table in split if has_wildcard(table) and not has_wildcard(schema)}
+
+
+def has_wildcard(text: str) -> bool:
+    """Tell whether a pattern, or a part of one, may mean several names."""
+    return any(character in text for character in "*?[")

@@ -64,6 +64,10 @@ class Catalog:
         selected = (r for r in found if selection.takes(r.name) or (r.is_view and views.takes(r.name)))
         return sorted(selected, key=lambda r: r.name)
 
+    def names(self) -> list[TableName]:
+        """Return the names of all relations, selected or not."""
+        return [_relation(row).name for row in self._connection().rows(queries.TABLES.format(condition=""))]
+
     def read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
         """Return the schemas of these relations, in their order, version 1 each. Raises SOURCE_SCHEMA."""
         if not relations:

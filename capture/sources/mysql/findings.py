@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from capture.source import Finding, Severity
+from capture.source import Finding
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
 from capture.sources.mysql.connection import identifier, literal
 from capture.sources.mysql.server import ServerFacts, are_files
 from schemas.endpoints import MysqlSource
-from schemas.selection import Selection
+from schemas.findings import blocks, note, warns
+from schemas.selection import has_wildcard
 from schemas.table import TableName, TableSchema
 
 DAY_S = 86_400
@@ -27,7 +28,7 @@ def find(
     return [
         *_server(settings, facts),
         *_not_logged(facts, logged),
-        *_tables(settings, relations, views),
+        *_relations(relations, views),
         *_keys(facts, logged),
         *_cascades(facts, logged),
     ]
@@ -39,7 +40,7 @@ def undecided(names: Sequence[str]) -> list[Finding]:
         return []
     listed = "; ".join(names[:NAMED_MAX]) + ("; …" if len(names) > NAMED_MAX else "")
     return [
-        _warns(
+        warns(
             "xa-prepared",
             f"{len(names)} transaction(s) of XA are prepared and not decided: {listed}. The log is needed from them on "
             "as long as they may commit",
@@ -67,25 +68,21 @@ def _asked_for(settings: MysqlSource) -> Iterator[str]:
     """Yield what patterns name, for a user who may see no table yet: where they have wildcards, the database."""
     for pattern in (*settings.tables, *settings.views):
         database, _, table = pattern.partition(".")
-        if pattern.startswith("!") or _has_wildcard(database):
+        if pattern.startswith("!") or has_wildcard(database):
             continue
-        if _has_wildcard(table):
+        if has_wildcard(table):
             # (Where a database's name stands for several, `_` and `%` do.)
             yield identifier(database.replace("_", "\\_").replace("%", "\\%")) + ".*"
         else:
             yield quoted(TableName(database, table))
 
 
-def _has_wildcard(text: str) -> bool:
-    return any(character in text for character in "*?[")
-
-
 def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
     have = facts.variables
     if have.get("log_bin") != "on":
-        yield _blocks("log-bin", "the server keeps no binary log", "start it with `log_bin`")
+        yield blocks("log-bin", "the server keeps no binary log", "start it with `log_bin`")
     if have.get("binlog_format", "row") != "row":
-        yield _blocks(
+        yield blocks(
             "binlog-format",
             f"binlog_format is {have['binlog_format']}: statements are no rows",
             "set global binlog_format = 'ROW'; sessions that are connected keep theirs",
@@ -97,49 +94,49 @@ def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
         )
         state = f"gtid_mode is {have.get('gtid_mode')}"
         if settings.positions == "gtid":
-            yield _blocks("gtid-mode", f"{state}, and source.positions is `gtid`", how)
+            yield blocks("gtid-mode", f"{state}, and source.positions is `gtid`", how)
         else:
-            yield _warns("gtid-mode", f"{state}: positions are files and offsets, which no replica can go on from", how)
+            yield warns("gtid-mode", f"{state}: positions are files and offsets, which no replica can go on from", how)
     if not facts.is_mariadb and have.get("binlog_order_commits", "on") != "on":
-        yield _blocks(
+        yield blocks(
             "binlog-order-commits",
             "binlog_order_commits is off: the log's order says nothing of what a snapshot sees",
             "set global binlog_order_commits = ON",
         )
     if have.get("binlog_row_value_options", "") not in ("", "none") and have.get("binlog_row_image") != "full":
-        yield _blocks(
+        yield blocks(
             "partial-json",
             "binlog_row_value_options is set, and binlog_row_image is not FULL: what a partial update of a JSON value "
             "makes of it is not in the log",
             "set global binlog_row_image = 'FULL', or binlog_row_value_options = ''",
         )
     if have.get("binlog_row_metadata") != "full":
-        yield _warns(
+        yield warns(
             "row-metadata",
             "binlog_row_metadata is not FULL: the log does not name its columns, and a renamed column cannot be told",
             "set global binlog_row_metadata = 'FULL'",
         )
     if have.get("binlog_row_image") not in (None, "full"):
-        yield _warns(
+        yield warns(
             "row-image",
             f"binlog_row_image is {have['binlog_row_image']}: values that a statement leaves alone are not in the log",
             "set global binlog_row_image = 'FULL', if consumers need whole rows",
         )
     if facts.is_mariadb and have.get("gtid_strict_mode") != "on":
-        yield _warns(
+        yield warns(
             "gtid-strict-mode",
             "gtid_strict_mode is off: a domain may count backwards, which would stop the capture",
             "set global gtid_strict_mode = ON",
         )
     expires = have.get("binlog_expire_logs_seconds")
     if expires is not None and 0 < int(float(expires)) < DAY_S:
-        yield _warns(
+        yield warns(
             "log-retention",
             f"the server keeps its log for {int(float(expires))} s only: a longer stop of the capture loses changes",
             "set global binlog_expire_logs_seconds = 604800",
         )
     if not is_available() and not facts.is_mariadb:
-        yield _warns(
+        yield warns(
             "zstd", "the system's zstd library is missing: compressed transactions cannot be read", "install libzstd"
         )
 
@@ -147,52 +144,37 @@ def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
 def _not_logged(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding]:
     for database in sorted({table.name.schema for table in tables}):
         if not facts.logs(database):
-            yield _blocks(
+            yield blocks(
                 "binlog-filter",
                 f"the server does not log the changes of database {database} (binlog_do_db, binlog_ignore_db)",
                 "take the database out of binlog_ignore_db, or into binlog_do_db, and start the server again",
             )
 
 
-def _tables(
-    settings: MysqlSource, relations: Sequence[RelationFacts], views: Collection[TableName]
-) -> Iterator[Finding]:
-    names = {str(r.name) for r in relations}
-    explicit = {*Selection(settings.tables).explicit(), *Selection(settings.views).explicit()}
-    for pattern in sorted(explicit):
-        if pattern not in names:
-            yield Finding(
-                Severity.BLOCKS,
-                "no-table",
-                f"there is no table {pattern}, or the user may not read it",
-                remedy="correct `source.tables`, or grant select on it",
-            )
+def _relations(relations: Sequence[RelationFacts], views: Collection[TableName]) -> Iterator[Finding]:
     for relation in relations:
         if relation.name in views:
-            yield Finding(
-                Severity.NOTE,
+            yield note(
                 "view",
                 "the rows of the view are loaded once, and not followed: no log tells how they change",
-                relation.name,
                 f"to have them anew: tailrace signal reload CONFIG --table {relation.name}",
+                relation.name,
             )
         elif not relation.is_table:
             leave = f"exclude it: `!{relation.name}`"
             once = f'"{relation.name}" in source.views loads its rows once, unless the mode is cdc; or {leave}'
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "not-a-table",
                 f"a {relation.kind.lower()} has no changes in the log, and is left out",
-                relation.name,
                 once if relation.is_view else leave,
+                relation.name,
             )
         elif relation.storage.lower() not in ("innodb", "myrocks", "rocksdb"):
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "storage-engine",
                 f"{relation.storage} has no transactions: a reader may see half a statement until the log completes it",
-                relation.name,
                 "alter table … engine = InnoDB",
+                relation.name,
             )
 
 
@@ -201,19 +183,15 @@ def _keys(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding
         if table.key:
             continue
         if facts.variables.get("binlog_row_image") not in (None, "full"):
-            yield Finding(
-                Severity.BLOCKS,
+            yield blocks(
                 "no-key",
                 "the table has no key, and the log not the whole of its old rows",
-                table.name,
                 "give it a primary key, or set global binlog_row_image = 'FULL'",
+                table.name,
             )
         else:
-            yield Finding(
-                Severity.NOTE,
-                "no-key",
-                "the table has no key: its rows are told apart by all of their values",
-                table.name,
+            yield note(
+                "no-key", "the table has no key: its rows are told apart by all of their values", table=table.name
             )
 
 
@@ -224,19 +202,10 @@ def _cascades(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Fin
     for table in tables:
         acting = [k.name for k in table.foreign_keys if {k.on_delete, k.on_update} & {"cascade", "set null"}]
         if acting:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "cascades",
                 f"foreign keys that act by themselves ({', '.join(acting)}): what they delete or change is done by the "
                 "storage engine, and does not stand in the log",
-                table.name,
                 "delete and update the rows of this table by statements of your own",
+                table.name,
             )
-
-
-def _blocks(code: str, message: str, remedy: str) -> Finding:
-    return Finding(Severity.BLOCKS, code, message, remedy=remedy)
-
-
-def _warns(code: str, message: str, remedy: str) -> Finding:
-    return Finding(Severity.WARNS, code, message, remedy=remedy)

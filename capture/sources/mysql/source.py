@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from capture.source import Capabilities, Finding, SnapshotReader, Source
+from capture.named_tables import missing
+from capture.source import Capabilities, Finding, Severity, SnapshotReader, Source
 from capture.sources.mysql import findings as checks
 from capture.sources.mysql import server
 from capture.sources.mysql.catalog import NO_VIEWS, Catalog, RelationFacts, capturable
@@ -89,6 +90,7 @@ class MysqlServer:
         """Check every prerequisite; see `Source.findings`."""
         relations = self._relations()
         found = checks.find(self._settings, self._facts(), relations, tables)
+        found += missing(self._settings, {relation.name for relation in relations}, self._catalog.names)
         return [*found, *checks.undecided(server.prepared_transactions(self._connected()))]
 
     def tables(self) -> list[TableSchema]:
@@ -106,15 +108,14 @@ class MysqlServer:
 
     def prepare(self, tables: Sequence[TableSchema]) -> Position:
         """Return where the log begins for a new replication: what every later snapshot surely sees. Makes nothing."""
-        blocking = [f for f in checks.find(self._settings, self._facts(), [], tables) if f.severity == "blocks"]
-        for finding in blocking:
-            if finding.code != "no-table":
-                raise TailraceError(
-                    ErrorKind.PREREQUISITE,
-                    finding.message,
-                    remedy=finding.remedy,
-                    table=str(finding.table) if finding.table else None,
-                )
+        found = checks.find(self._settings, self._facts(), [], tables)
+        if (finding := next((f for f in found if f.severity is Severity.BLOCKS), None)) is not None:
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                finding.message,
+                remedy=finding.remedy,
+                table=str(finding.table) if finding.table else None,
+            )
         connection = self._connected()
         seen = self._begin_snapshot(connection)
         connection.run("commit")

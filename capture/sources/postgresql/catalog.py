@@ -139,6 +139,10 @@ class Catalog:
         selected = (r for r in found if selection.takes(r.name) or (r.is_view and views.takes(r.name)))
         return sorted(selected, key=lambda r: r.name)
 
+    def names(self) -> list[TableName]:
+        """Return the names of all relations, selected or not."""
+        return [_relation(row).name for row in self._fetch("reading the catalogue", queries.RELATIONS)]
+
     def read_relation(self, oid: int) -> RelationFacts | None:
         """Return one relation, or None where it is gone."""
         rows = self._fetch("reading the catalogue", queries.RELATIONS + " and c.oid = %(oid)s", {"oid": oid})

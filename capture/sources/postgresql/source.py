@@ -7,8 +7,9 @@ from typing import Any
 
 import psycopg
 
+from capture.named_tables import missing
 from capture.source import Capabilities, Finding, SnapshotReader, Source
-from capture.sources.postgresql import ddl_trigger, server
+from capture.sources.postgresql import ddl_trigger, facts, grants, server
 from capture.sources.postgresql import findings as checks
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.completion import complete
@@ -119,8 +120,9 @@ class PostgresqlDatabase:
     def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
         """Check every prerequisite; see `Source.findings`."""
         relations = self._relations()
-        facts = checks.read_facts(self._connected(), self._slot, self._publication.name, relations)
-        found = checks.find(self._settings, self._slot, self._publication.name, facts, relations, tables)
+        asked = facts.read_facts(self._connected(), self._slot, self._publication.name, relations)
+        found = checks.find(self._settings, self._slot, self._publication.name, asked, relations, tables)
+        found += missing(self._settings, {relation.name for relation in relations}, self._catalog.names)
         if self._skips_applied and self._connected().info.server_version < 140000:
             message = "loopback_prevention needs PostgreSQL 14: older ones do not let marks into the log's stream"
             found.append(Finding(Severity.BLOCKS, "loopback", message))
@@ -191,7 +193,7 @@ class PostgresqlDatabase:
         kinds: dict[bool, list[TableName]] = {False: [], True: []}
         for table in tables:
             kinds[table.is_view].append(table.name)
-        return checks.grants(self._settings, self._publication.name, kinds[False], kinds[True])
+        return grants.grants(self._settings, self._publication.name, kinds[False], kinds[True])
 
     def find_position(self, committed_from_us: int) -> Position:
         """Read the slot's log for the place; see `Source.find_position`.

@@ -1,0 +1,78 @@
+"""Tables that the configuration names and the source does not have: each is told with the one that it is near to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from runtime.logging import get_logger
+from schemas.endpoints import SourceSection, ViewsSection
+from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Finding, blocks, warns
+from schemas.hints import nearest
+from schemas.selection import Selection
+from schemas.table import TableName, TableSchema
+
+if TYPE_CHECKING:
+    from capture.source import Source
+    from schemas.settings import Settings
+
+log = get_logger(__name__)
+
+_TABLE, _SCHEMA = "table-missing", "schema-missing"
+
+
+def missing(
+    section: SourceSection, found: Collection[TableName], everything: Callable[[], Iterable[TableName]]
+) -> list[Finding]:
+    """Return what is named and not among the relations `found`; `everything` is asked for only where something is."""
+    patterns = _patterns(section)
+    lost = sorted(set(patterns.explicit()) - {str(name) for name in found})
+    elsewhere = sorted(patterns.schemas() - {name.schema for name in found})
+    if not lost and not elsewhere:
+        return []
+    known = list(everything())
+    schemas = {name.schema for name in known}
+    return [
+        *(
+            blocks(
+                _TABLE,
+                f"there is no table {name}, or this role may not see it{_near(name, map(str, known))}",
+                "correct `source.tables`, or run what `tailrace plan --grants` prints",
+            )
+            for name in lost
+        ),
+        *(
+            warns(
+                _SCHEMA,
+                f"there is no table in {schema}, or this role may see none{_near(schema, schemas)}",
+                "correct `source.tables`: patterns are schema.table, spelt as the database does",
+            )
+            for schema in elsewhere
+            if schema not in schemas
+        ),
+    ]
+
+
+def look_for_named(settings: Settings, source: Source, tables: Sequence[TableSchema]) -> None:
+    """Say why something that is named is not among the `tables` to be captured. Raises CONFIGURATION without any."""
+    named = _patterns(settings.source).explicit()
+    if tables and set(named) <= {str(table.source_form.name) for table in tables}:
+        return
+    reasons = [finding for finding in source.findings(tables) if finding.code in (_TABLE, _SCHEMA)]
+    if not tables:
+        why = "".join(f"; {finding.message}" for finding in reasons)
+        raise TailraceError(
+            ErrorKind.CONFIGURATION, f"no table matches `source.tables`{why}", remedy="see `tailrace plan`"
+        )
+    for finding in reasons:
+        log.warning("named and not captured", reason=finding.message, remedy=finding.remedy)
+
+
+def _patterns(section: SourceSection) -> Selection:
+    return Selection([*section.tables, *(section.views if isinstance(section, ViewsSection) else ())])
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
