@@ -169,5 +169,7 @@ def _tables(session: Session) -> dict[str, Any]:
                 "chunks_done": len(load.done),
                 "generation": load.generation,
             }
+            if load.waits_for is not None:
+                document["waits_for"] = load.waits_for
         documents[str(name)] = document
     return documents

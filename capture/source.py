@@ -94,6 +94,10 @@ class UnreachableError(TailraceError):
     """A snapshot reader gets no connection: whatever the kind, it is no matter of one table."""
 
 
+class LockedError(TailraceError):
+    """Somebody else's lock is in the way: of one table, where a snapshot reader meets it. It says whose."""
+
+
 class SnapshotReader(Protocol):
     """Reads tables in chunks. One instance per loader process, with a connection of its own.
 
@@ -118,7 +122,8 @@ class SnapshotReader(Protocol):
         A batch may be unread (`UnreadRows`); looking at its rows raises DECODE then where they cannot be read.
 
         Rows that `where` does not take may be left out; whoever asks looks at those that come.
-        Raises SOURCE_SCHEMA when the table no longer has the columns of `table`, or the partition of the chunk.
+        Raises SOURCE_SCHEMA when the table no longer has the columns of `table`, or the partition of the chunk;
+        LockedError where it cannot be read yet, after some seconds: other tables are asked for meanwhile.
         """
         ...
 

@@ -257,7 +257,9 @@ def assemble(
         names = {"position": "position", "end": "source_end", "lag_bytes": "lag_bytes", "lag_ms": "lag_ms"}
         names |= {name: name for name in ("lag_transactions", "retained_bytes", "log_left_bytes", "log_bytes_per_s")}
         report.source = {name: facts[member] for name, member in names.items() if facts.get(member) is not None}
-        report.tables = [_table(name, d) for name, d in sorted((facts.get("tables") or {}).items())]
+        tables = sorted((facts.get("tables") or {}).items())
+        report.tables = [_table(name, d) for name, d in tables]
+        report.notes += [f"{name} waits to be loaded: {d['waits_for']}" for name, d in tables if d.get("waits_for")]
     for target, by_topic in lags.items():
         prefix = f"apply.{target}."
         instances = [_component(n, d, now_us) for n, d in documents.items() if f"{n}.".startswith(prefix)]

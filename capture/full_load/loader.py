@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from capture.full_load.cuts import fit
 from capture.full_load.reading import GROUP_TABLES, GROUPS_PER_PROCESS, Reading, what_next
+from capture.full_load.retries import Retries
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
 from capture.full_load.worker import (
@@ -34,8 +35,7 @@ from capture.full_load.worker import (
 from capture.source import WHOLE, Chunk, Snapshot
 from runtime.logging import get_logger
 from schemas.codecs import SchemaIds
-from schemas.errors import Action, ErrorKind, TailraceError
-from schemas.policies import TableErrorPolicy
+from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import CaptureSettings
 from schemas.table import TableName
 
@@ -49,14 +49,9 @@ may take as much again, since the others wait for it.
 CHUNKS_PER_TABLE = 5_000
 """A larger table gets larger chunks: the plan is one Kafka record (1 MB by default), whatever the table's size."""
 
-RETRY_PAUSE_S = 0.5
-
 LOOK_INTERVAL_S = 5.0
 """How often a snapshot is taken, while changes of tables go on whose loads all stand still: it tells which of them
 every later one sees."""
-
-_OF_ONE_TABLE = frozenset({ErrorKind.CONFIGURATION, ErrorKind.PREREQUISITE})
-"""What an operator mends for one table: the others are loaded meanwhile."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +86,7 @@ class Loader:
         self._slots = [_Slot() for _ in range(settings.load_processes)]
         self._settings = settings
         self._monotonic = monotonic
+        self.retries = Retries(settings, monotonic)
         self._loads: dict[TableName, TableLoad] = {}
         self._readings: list[Reading] = []
         self._head: Reading | None = None
@@ -100,10 +96,6 @@ class Loader:
         self.row_estimates: dict[TableName, int] = {}
         self.has_answered = False
         """Whether the last `pump` met an answer of some loader."""
-        self.on_stale: Callable[[TableLoad], None] = _ignore
-        """Called with a load whose table no longer has the columns that it should."""
-        self.on_suspended: Callable[[TableLoad], None] = _ignore
-        """Called with a load that stands still from now on."""
         self.on_looked: Callable[[Snapshot], None] = _ignore
         """Called with a snapshot that was taken for no chunk."""
 
@@ -165,7 +157,7 @@ class Loader:
 
     def reject(self, reading: Reading) -> None:
         """Read a chunk again, since its snapshot is too old."""
-        reading.load.not_before_s = self._monotonic() + RETRY_PAUSE_S
+        self.retries.soon(reading.load)
         self._drop(reading)
 
     def pump(self, reached: int) -> list[TableLoad]:
@@ -281,10 +273,10 @@ class Loader:
             fit(load)
         except TailraceError as error:
             load.chunks, load.state = [], LoadState.PLANNED
-            self._again(load, error)
+            self.retries.failed(load, error, is_of_all=False)
             return
         load.attempts = 0
-        load.suspension = None
+        load.suspension = load.waits_for = None
         planned.append(load)
         log.info("table cut into chunks", table=str(load.name), chunks=len(load.chunks))
 
@@ -295,7 +287,7 @@ class Loader:
         elif reading.cancelled:
             return
         elif isinstance(answer, Opened):
-            reading.snapshot = answer.snapshot
+            reading.snapshot, reading.load.waits_for = answer.snapshot, None
             self._horizon.opened(reading, answer.snapshot)
         elif isinstance(answer, Rows):
             reading.batches.append(answer)
@@ -306,14 +298,17 @@ class Loader:
             slot.looking, self._looked_count = False, 0
             log.warning("no snapshot while all loads stand still; tried again", reason=answer.message)
         failed, slot.readings = slot.readings, []
-        self._give_up(failed, TailraceError(answer.kind, answer.message, remedy=answer.remedy), answer.is_of_all)
+        error = TailraceError(answer.kind, answer.message, remedy=answer.remedy)
+        self._give_up(failed, error, is_of_all=answer.is_of_all, is_locked=answer.is_locked)
 
     def _died(self, slot: _Slot) -> None:
         failed = slot.readings
         self._retire(slot)
         self._give_up(failed, TailraceError(ErrorKind.SOURCE_CONNECTION, "a loader process died"), is_of_all=True)
 
-    def _give_up(self, failed: list[Reading], error: TailraceError, is_of_all: bool) -> None:
+    def _give_up(
+        self, failed: list[Reading], error: TailraceError, *, is_of_all: bool, is_locked: bool = False
+    ) -> None:
         """Read chunks again, for what the first of them, or a group, has met."""
         failed = [reading for reading in failed if not reading.cancelled]
         if not failed:
@@ -334,7 +329,10 @@ class Loader:
         for reading in failed:
             self._drop(reading)
         error.table = str(first.load.name)
-        self._again(first.load, error, is_of_all=is_of_all)
+        if is_locked:
+            self.retries.locked(first.load, error)
+        else:
+            self.retries.failed(first.load, error, is_of_all=is_of_all)
         for other in failed[1:]:
             other.load.not_before_s = first.load.not_before_s
 
@@ -344,24 +342,6 @@ class Loader:
             if not reading.cancelled:
                 self._alone.add(reading.load.name)
                 self._drop(reading)
-
-    def _again(self, load: TableLoad, error: TailraceError, *, is_of_all: bool = False) -> None:
-        suspends = self._settings.table_errors is TableErrorPolicy.SUSPEND
-        if error.kind in _OF_ONE_TABLE and suspends and not is_of_all:
-            load.suspension = error
-            load.not_before_s = self._monotonic() + self._settings.suspended_retry_s
-            log.error("load of a table suspended", table=str(load.name), reason=str(error))
-            self.on_suspended(load)
-            return
-        load.attempts += 1
-        # A table whose columns are no longer the known ones waits for the log, which tells the new ones at their place.
-        retriable = error.action is Action.RETRY or error.kind is ErrorKind.SOURCE_SCHEMA
-        if not retriable or load.attempts >= self._settings.load_attempts:
-            raise error
-        load.not_before_s = self._monotonic() + RETRY_PAUSE_S * 2 ** min(load.attempts, 6)
-        if error.kind is ErrorKind.SOURCE_SCHEMA:
-            self.on_stale(load)
-        log.warning("chunk will be read again", table=str(load.name), attempts=load.attempts, reason=str(error))
 
     # Requests.
 

@@ -96,8 +96,8 @@ class Loading:
         self._publisher = publisher
         self._horizon = horizon
         self._loader = loader
-        loader.on_stale = self.on_stale
-        loader.on_suspended = self.on_suspended
+        loader.retries.on_stale = self.on_stale
+        loader.retries.on_suspended = self.on_suspended
         loader.on_looked = self.on_looked
         self._window_keys_max = window_keys_max
         self._state_directory = state_directory

@@ -52,6 +52,9 @@ class TableLoad:
     suspension: TailraceError | None = None
     """Why it stands still, where it does: it is tried again now and then."""
 
+    waits_for: str | None = None
+    """Whose lock is in the way of it, where one was when it was to be read last."""
+
     @property
     def name(self) -> TableName:
         """The table's name."""

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import NamedTuple, Protocol, cast
 
-from capture.source import WHOLE, Chunk, Snapshot, SnapshotReader, UnreachableError
+from capture.source import WHOLE, Chunk, LockedError, Snapshot, SnapshotReader, UnreachableError
 from capture.sources import open_snapshot_reader
 from runtime import garbage, logging
 from runtime.spool import Spool
@@ -142,6 +142,8 @@ class Failed(NamedTuple):
     remedy: str | None
     is_of_all: bool = False
     """Whether it is no matter of the table that was asked for."""
+    is_locked: bool = False
+    """Whether somebody's lock is in the way of that table."""
 
 
 class Taken(NamedTuple):
@@ -221,8 +223,8 @@ class _Loader:
                 self._read(request, reader)
         except TailraceError as error:
             self.close()
-            is_of_all = isinstance(error, UnreachableError)
-            self._channel.send(Failed(error.kind, error.message, error.remedy, is_of_all))
+            of_all, locked = isinstance(error, UnreachableError), isinstance(error, LockedError)
+            self._channel.send(Failed(error.kind, error.message, error.remedy, of_all, locked))
 
     def close(self) -> None:
         """Give the connection up. Asking again makes another."""

@@ -9,6 +9,7 @@ import psycopg
 
 from capture.source import RELOAD
 from capture.sources.postgresql.connection import classified, identifier, literal
+from capture.sources.postgresql.locks import TO_PUBLISH, WRITERS, locking
 from capture.sources.postgresql.queries import OIDS
 from runtime.clock import monotonic, sleep
 from schemas.errors import ErrorKind, TailraceError
@@ -23,24 +24,6 @@ select pubviaroot, pubinsert and pubupdate and pubdelete and pubtruncate
 _OWNED = "select from pg_publication where pubname = %(name)s and pg_has_role(pubowner, 'usage')"
 OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
 
-_WRITERS = """
-with recursive tree(oid) as (
-    select c.oid
-      from unnest(%(schemas)s::text[], %(tables)s::text[]) as w(s, t)
-      join pg_namespace n on n.nspname = w.s
-      join pg_class c on c.relnamespace = n.oid and c.relname = w.t
-    union all
-    select i.inhrelid from tree t join pg_class p on p.oid = t.oid and p.relkind = 'p'
-      join pg_inherits i on i.inhparent = t.oid
-)
-select distinct l.virtualtransaction, l.pid
-  from tree
-  join pg_locks l on l.locktype = 'relation' and l.granted and l.relation = tree.oid and l.database = (
-           select d.oid from pg_database d where d.datname = current_database())
- where l.mode in ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-   and l.pid is distinct from pg_backend_pid()
-"""
-"""Virtual transactions that may have written to tables (`pg_locks`); a prepared one has no process."""
 _WRITERS_WAIT_S = 60
 
 _MEMBERS = """
@@ -100,14 +83,14 @@ class Publication:
         """
         rows = self._fetch(_PUBLICATION)
         if not rows:
-            self._run(create_statement(self.name, tables))
+            self._run(create_statement(self.name, tables), tables)
             return list(tables)
         via_root, publishes_all = rows[0]
         if not via_root or not publishes_all:
             self._run(f"alter publication {identifier(self.name)} set ({OPTIONS})")
         missing = self.missing(tables)
         if missing:
-            self._run(f"alter publication {identifier(self.name)} add table {table_list(missing)}")
+            self._run(f"alter publication {identifier(self.name)} add table {table_list(missing)}", missing)
             self._settle(missing)
         return missing
 
@@ -186,10 +169,10 @@ class Publication:
         everyone after (repaired in the minor releases of 2025); another alteration, after it has ended, renews that.
         """
         parameters = {"schemas": [t.schema for t in tables], "tables": [t.table for t in tables]}
-        writers = {str(row[0]) for row in self._fetch(_WRITERS, parameters)}
+        writers = {str(row[0]) for row in self._fetch(WRITERS, parameters)}
         deadline = monotonic() + _WRITERS_WAIT_S
         while writers:
-            present = {str(virtual): pid for virtual, pid in self._fetch(_WRITERS, parameters)}
+            present = {str(virtual): pid for virtual, pid in self._fetch(WRITERS, parameters)}
             writers &= present.keys()
             if writers and monotonic() >= deadline:
                 pids = ", ".join(str(present[w] or "a prepared transaction") for w in sorted(writers))
@@ -203,15 +186,18 @@ class Publication:
                 sleep(0.1)
         self._run(f"alter publication {identifier(self.name)} set (publish_via_partition_root = true)")
 
-    def _run(self, statement: str) -> None:
+    def _run(self, statement: str, tables: Sequence[TableName] = ()) -> None:
+        """Run a statement that locks these tables."""
         if not self._may_manage:
             raise TailraceError(
                 ErrorKind.PREREQUISITE,
                 f"the publication {self.name} does not publish what is selected, and source.manage_publication is off",
                 remedy=f"{statement};",
             )
-        with classified(f"managing the publication {self.name}", remedy=f"{statement}; as the owner of the tables"):
-            self._connection().execute(statement)
+        connection = self._connection()
+        doing, remedy = f"managing the publication {self.name}", f"{statement}; as the owner of the tables"
+        with locking(connection, tables, TO_PUBLISH), classified(doing, remedy=remedy):
+            connection.execute(statement)
 
     def _fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with classified("reading the publication"):

@@ -25,6 +25,7 @@ from capture.sources.postgresql.copying import CopyForm, copy_rows, selected_col
 from capture.sources.postgresql.extents import copy_tuple
 from capture.sources.postgresql.filters import condition
 from capture.sources.postgresql.frames import Filing
+from capture.sources.postgresql.locks import TO_READ, locking
 from capture.sources.postgresql.position import last_record_end, parse_lsn
 from capture.sources.postgresql.types import reader
 from runtime.clock import monotonic
@@ -45,6 +46,9 @@ SAID_AFTER_S = 1.0
 
 ROW_BYTES_MIN = 28
 """What a row takes in a page without its values: 24 bytes of header, aligned, and its pointer."""
+
+LOCK_TIMEOUT_S = 5
+"""How long one table's lock is waited for, until others are read."""
 
 LOCK_TIMEOUT_MS = 100
 """How long the sizes of several tables may wait for somebody's lock before each is asked for alone."""
@@ -154,7 +158,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
         self._held_facts: dict[TableName, ReadFacts] = {}
 
     def _connect(self) -> Connection:
-        return connect(self._settings, is_wide=True)
+        return connect(self._settings, lock_timeout_s=LOCK_TIMEOUT_S, is_wide=True)
 
     def _is_closed(self, connection: Connection) -> bool:
         return connection.closed
@@ -165,8 +169,14 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
     def _bounds(
         self, connection: Connection, table: TableSchema, chunk_rows: int, segment: Segment | None
     ) -> list[tuple[str, ...]]:
-        if segment is None and self._small(connection, [table], chunk_rows):
-            return []
+        with locking(connection, [table.name], TO_READ):
+            if segment is None and self._small(connection, [table], chunk_rows):
+                return []
+            return self._cut(connection, table, chunk_rows, segment)
+
+    def _cut(
+        self, connection: Connection, table: TableSchema, chunk_rows: int, segment: Segment | None
+    ) -> list[tuple[str, ...]]:
         facts = self._facts([table])[table.name]
         names = [identifier(name) for name in table.key_names]
         number = identifier(_number_name(table))
@@ -223,8 +233,9 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
             return read_snapshot(connection)
 
     def _begun(self, connection: Connection, table: TableSchema) -> ReadFacts:
-        """Begin a transaction for one table."""
-        with classified("reading a table", table=str(table.name)):
+        """Begin a transaction for one table. Raises LockedError."""
+        locks = locking(connection, [table.name], TO_READ)
+        with locks, classified("reading a table", table=str(table.name)):
             self._snapshot = self._locked(connection, [table])
         facts = self._facts([table])[table.name]
         if operators := _operators(table, facts):

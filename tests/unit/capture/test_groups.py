@@ -193,3 +193,17 @@ def test_rows_of_a_group_wait_for_the_log_and_in_bounded_memory(monkeypatch: pyt
     assert [*case.loader.ready(6)] == []
     assert case.loader.high_max == 7
     assert isinstance(next(case.workers[-1].answers), Ended), "others are not taken before there is room"
+
+
+def test_a_table_that_is_locked_waits_and_is_held_against_nobody() -> None:
+    case = Case(2)
+    case.loader.row_estimates = {}
+    locked = Failed(ErrorKind.SOURCE_CONNECTION, "process 7 holds it", None, is_locked=True)
+    for load in case.loads:
+        assert case.asked() == PlanRequest(load.table, 1000)
+        case.answer(locked)
+    assert [(load.waits_for, load.attempts) for load in case.loads] == [("process 7 holds it", 0)] * 2
+    case.now_s += 10
+    assert case.asked() == PlanRequest(case.loads[0].table, 1000)
+    case.answer(Planned([WHOLE]))
+    assert [load.waits_for for load in case.loads] == [None, "process 7 holds it"]

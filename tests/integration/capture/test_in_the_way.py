@@ -1,0 +1,107 @@
+"""What stands in the way of a capture: it says what, who, and goes on with the rest."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.kafka import KafkaAddress
+from tests.integration.services import Services
+from tests.kit.servers import Database
+from tests.kit.topics import data_topics
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def services(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+) -> Iterator[Services]:
+    """Two tables, of which capture loads one at a time."""
+    for name in ("a", "b"):
+        source_database.execute(f"create table {name} (id int primary key)", f"insert into {name} values (1), (2)")
+    # The brokers' own time-out would end it, too, much later.
+    capture = {"load_processes": 1, "transaction_timeout_s": 900}
+    with Services(tmp_path, replication, kafka_server, source_database, target_database, capture=capture) as found:
+        yield found
+
+
+def loaded(services: Services) -> set[str]:
+    """Return the tables that capture says are loaded."""
+    tables = services.status().get("tables", {})
+    return {name for name, table in tables.items() if table.get("state") == "loaded"}
+
+
+def locked(source: Database, table: str) -> psycopg.Connection[tuple[object, ...]]:
+    """Return a session that holds a table for itself."""
+    session = source.connect()
+    session.execute("set application_name = 'migration'")
+    session.execute("begin")
+    session.execute(f"lock table {table} in access exclusive mode")
+    return session
+
+
+def test_a_table_that_somebody_holds_is_loaded_behind_the_others(services: Services, source_database: Database) -> None:
+    services.start("capture", "--stop-at", "now")
+    assert services.join("capture") == 0, services.log_tail("capture")
+    source_database.execute("create table c (id int primary key)", "insert into c values (1)")
+    services.start("capture", failpoint="capture.start.committed:1:stop")
+    services.wait(lambda: services.said("capture", "failpoint"), "capture has published what there is")
+    with locked(source_database, "c") as holder:
+        services.signal("capture", signal.SIGCONT)
+        services.wait(lambda: "waits_for" in services.status().get("tables", {}).get("public.c", {}), "it says so")
+        (pid,) = holder.execute("select pg_backend_pid()").fetchall()[0]
+        why = services.status()["tables"]["public.c"]["waits_for"]
+        assert f"public.c is held by process {pid} (" in why
+        assert "migration, " in why
+        assert services.said("capture", "load of a table waits for a lock")
+        assert f"public.c waits to be loaded: {why}" in services.run("status", "--json").stdout
+        source_database.execute("create table d (id int primary key)", "insert into d values (1)")
+        services.wait(lambda: "public.d" in loaded(services), "another table is loaded meanwhile")
+        holder.execute("rollback")
+    services.wait(lambda: "public.c" in loaded(services), "the table is loaded at last")
+    assert "waits_for" not in services.status()["tables"]["public.c"]
+    assert services.stop("capture") == 0
+
+
+def test_a_start_that_waits_for_a_lock_says_whose_it_is(services: Services, source_database: Database) -> None:
+    with locked(source_database, "b") as holder:
+        (pid,) = holder.execute("select pg_backend_pid()").fetchall()[0]
+        services.start("capture")
+        services.wait(lambda: services.said("capture", f"public.b is held by process {pid} ("), "the log says whom")
+        services.wait(lambda: f"process {pid}" in str(services.status().get("error")), "the status says whom")
+        holder.execute("rollback")
+    services.wait(lambda: loaded(services) == {"public.a", "public.b"}, "both are loaded")
+    assert services.stop("capture") == 0
+
+
+def test_a_topic_that_is_deleted_is_missed_while_its_records_wait(
+    services: Services, source_database: Database, kafka_server: KafkaAddress, replication: str
+) -> None:
+    services.start("capture")
+    services.wait(lambda: loaded(services) == {"public.a", "public.b"}, "both are loaded")
+    topic = f"{replication}.public.a"
+    assert topic in data_topics(kafka_server.bootstrap, replication)
+    admin = AdminClient({"bootstrap.servers": kafka_server.bootstrap})
+    admin.delete_topics([topic], operation_timeout=60)[topic].result(120)
+    source_database.execute("insert into a values (3)")
+    # Far below the transaction's time-out.
+    assert services.join("capture") == 3, services.log_tail("capture")
+    assert services.said("capture", f"the topic {topic} is gone")
+
+
+def test_a_misspelt_table_is_told_with_the_one_that_is_near(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+) -> None:
+    source_database.execute("create table customers (id int primary key)")
+    named = {"tables": ["public.custmers"]}
+    with Services(tmp_path, replication, kafka_server, source_database, target_database, at_source=named) as services:
+        services.start("capture")
+        assert services.join("capture") == 2, services.log_tail("capture")
+        assert services.said("capture", "did you mean public.customers?")
+        assert "did you mean public.customers?" in services.run("plan").stdout.replace("\n", " ")
