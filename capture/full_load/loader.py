@@ -1,9 +1,8 @@
-"""Hands chunks to loader processes and collects what they read, in bounded memory.
+"""Hands chunks to loader processes and collects what they read.
 
 The service calls `pump` in its loop; it never waits. A loader gets one chunk at a time, or many small tables, whose
-chunks come one behind the other. What comes back is kept per chunk until the log has been read up
-to the chunk's high watermark. A chunk with a key goes out whole, in one Kafka transaction, so that a crash never leaves
-a half that would be repeated; if it is larger than the buffer, it goes out while it is still being read.
+chunks come one behind the other. What comes back is kept per chunk (`in_flight`) until the log has been read up to the
+chunk's high watermark. What a failure means for the next try is `retries`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from capture.full_load.cuts import fit
+from capture.full_load.in_flight import InFlight
 from capture.full_load.reading import GROUP_TABLES, GROUPS_PER_PROCESS, Reading, what_next
 from capture.full_load.retries import Retries
 from capture.full_load.state import LoadState, TableLoad
@@ -40,11 +40,6 @@ from schemas.settings import CaptureSettings
 from schemas.table import TableName
 
 log = get_logger(__name__)
-
-BUFFER_BYTES_MAX = 32 << 20
-"""Memory of the rows of chunks that wait for the log. Beyond, loaders wait in their pipes. The chunk that is going out
-may take as much again, since the others wait for it.
-"""
 
 CHUNKS_PER_TABLE = 5_000
 """A larger table gets larger chunks: the plan is one Kafka record (1 MB by default), whatever the table's size."""
@@ -88,8 +83,7 @@ class Loader:
         self._monotonic = monotonic
         self.retries = Retries(settings, monotonic)
         self._loads: dict[TableName, TableLoad] = {}
-        self._readings: list[Reading] = []
-        self._head: Reading | None = None
+        self._in_flight = InFlight(horizon)
         self._look_at, self._looked_count = 0.0, 0
         self._alone: set[TableName] = set()
         """Tables that were asked for with others in vain."""
@@ -112,7 +106,7 @@ class Loader:
     @property
     def stuck(self) -> TailraceError | None:
         """Why one of the tables that are left stands still, where all of them do."""
-        if not self._loads or self._readings or any(slot.readings for slot in self._slots):
+        if not self._loads or self._in_flight or any(slot.readings for slot in self._slots):
             return None
         suspensions = [load.suspension for load in self._loads.values()]
         return suspensions[0] if all(suspensions) else None
@@ -120,17 +114,17 @@ class Loader:
     @property
     def is_reading(self) -> bool:
         """Whether some chunk with a key is in flight."""
-        return any(reading.is_keyed for reading in self._readings)
+        return self._in_flight.has_keyed
 
     @property
     def holds_transaction(self) -> bool:
         """Whether a chunk with a key has gone out in part: the open Kafka transaction should wait for the rest."""
-        return self._head is not None and self._head.begun
+        return self._in_flight.has_begun
 
     @property
     def high_max(self) -> int:
         """The highest position that some chunk with a key waits for; 0 if none does."""
-        return max((r.snapshot.high for r in self._readings if r.snapshot is not None and r.is_keyed), default=0)
+        return self._in_flight.high_max
 
     def add(self, load: TableLoad) -> None:
         """Load a table, behind those that were added before."""
@@ -147,9 +141,9 @@ class Loader:
 
     def cancel(self, name: TableName) -> None:
         """Give up the chunks of a table that are in flight; they will be read again."""
-        for reading in [*self._readings, *(reading for slot in self._slots for reading in slot.readings)]:
+        for reading in [*self._in_flight, *(reading for slot in self._slots for reading in slot.readings)]:
             if reading.load.name == name and not reading.cancelled:
-                self._drop(reading)
+                self._in_flight.drop(reading)
         for slot in self._slots:
             # A table may take long to be cut, and the answer is for nobody.
             if slot.readings and slot.readings[0].chunk is None and all(r.cancelled for r in slot.readings):
@@ -158,7 +152,7 @@ class Loader:
     def reject(self, reading: Reading) -> None:
         """Read a chunk again, since its snapshot is too old."""
         self.retries.soon(reading.load)
-        self._drop(reading)
+        self._in_flight.drop(reading)
 
     def pump(self, reached: int) -> list[TableLoad]:
         """Collect answers and hand out requests, without waiting. Return the loads that have just got their chunks.
@@ -181,38 +175,13 @@ class Loader:
         return planned
 
     def ready(self, reached: int) -> Iterator[Reading]:
-        """Yield the chunks whose rows may go out now: all those without a key; then those with a key, each when the one
-        before is finished or rejected.
-        """
-        for reading in [r for r in self._readings if not r.is_keyed and r.snapshot is not None]:
-            if not reading.cancelled:
-                yield reading
-        while self._head is not None or self._next_head(reached):
-            head = self._head
-            assert head is not None
-            yield head
-            if self._head is head:
-                # More of it is to come.
-                return
-
-    def _next_head(self, reached: int) -> bool:
-        full = self._buffered_bytes() >= BUFFER_BYTES_MAX
-        for reading in self._readings:
-            if (
-                reading.is_keyed
-                and reading.snapshot is not None
-                and reading.snapshot.high <= reached
-                and (reading.ended or full)
-            ):
-                self._head = reading
-                return True
-        return False
+        """Yield the chunks whose rows may go out now; see `InFlight.ready`. One that is not `finished` comes again."""
+        return self._in_flight.ready(reached)
 
     def finished(self, reading: Reading) -> None:
         """The last row of a chunk is in the open Kafka transaction."""
         assert reading.chunk is not None
-        self._close(reading)
-        self._readings.remove(reading)
+        self._in_flight.finish(reading)
         reading.load.done.add(reading.chunk.number)
         reading.load.attempts = 0
         reading.load.suspension = None
@@ -221,8 +190,7 @@ class Loader:
         """End all loader processes."""
         for slot in self._slots:
             self._retire(slot)
-        self._readings.clear()
-        self._head = None
+        self._in_flight.clear()
 
     def release_idle(self) -> None:
         """End the processes if nothing is left to load: each holds memory and a connection."""
@@ -234,10 +202,8 @@ class Loader:
     def _receive(self, slot: _Slot, planned: list[TableLoad]) -> None:
         while slot.worker is not None and not slot.is_free:
             reading = slot.readings[0] if slot.readings else None
-            if reading is not None and reading.snapshot is not None and not reading.cancelled:
-                held = reading.buffered_bytes if reading is self._head else self._buffered_bytes()
-                if held >= BUFFER_BYTES_MAX:
-                    return
+            if reading is not None and not self._in_flight.has_room(reading):
+                return
             answer = slot.worker.receive()
             if answer is None:
                 return
@@ -287,11 +253,10 @@ class Loader:
         elif reading.cancelled:
             return
         elif isinstance(answer, Opened):
-            reading.snapshot, reading.load.waits_for = answer.snapshot, None
-            self._horizon.opened(reading, answer.snapshot)
+            reading.load.waits_for = None
+            self._in_flight.opened(reading, answer.snapshot)
         elif isinstance(answer, Rows):
-            reading.batches.append(answer)
-            reading.buffered_bytes += answer.size_bytes
+            self._in_flight.take(reading, answer)
 
     def _failed(self, slot: _Slot, answer: Failed) -> None:
         if slot.looking:
@@ -327,7 +292,7 @@ class Loader:
             self._give_back(failed)
             return
         for reading in failed:
-            self._drop(reading)
+            self._in_flight.drop(reading)
         error.table = str(first.load.name)
         if is_locked:
             self.retries.locked(first.load, error)
@@ -341,7 +306,7 @@ class Loader:
         for reading in readings:
             if not reading.cancelled:
                 self._alone.add(reading.load.name)
-                self._drop(reading)
+                self._in_flight.drop(reading)
 
     # Requests.
 
@@ -362,8 +327,7 @@ class Loader:
         slot.readings = group
         if not isinstance(request, PlanRequest):
             for reading in group:
-                self._readings.append(reading)
-                self._horizon.dispatched(reading, reading.load.name)
+                self._in_flight.add(reading)
         self._send(slot, request)
 
     def _group(self, reached: int) -> Iterator[Reading]:
@@ -372,7 +336,7 @@ class Loader:
         return what_next(
             (x for x in self._loads.values() if x.not_before_s <= now and x.not_before_commit <= reached),
             {reading.load.name for reading in asked if reading.chunk is None},
-            {(r.load.name, r.chunk.number) for r in self._readings if r.chunk is not None},
+            self._in_flight.busy,
             tables_max=min(GROUP_TABLES, len(self._loads) // (GROUPS_PER_PROCESS * len(self._slots))),
             rows_max=self._settings.chunk_rows,
             rows_of=lambda load: None if load.name in self._alone else self.row_estimates.get(load.name),
@@ -396,23 +360,6 @@ class Loader:
             slot.worker.send(request)
         except OSError:
             self._died(slot)
-
-    def _drop(self, reading: Reading) -> None:
-        """Have nothing of a chunk: what still comes is for nobody."""
-        reading.cancelled = True
-        self._close(reading)
-        if reading in self._readings:
-            self._readings.remove(reading)
-
-    def _close(self, reading: Reading) -> None:
-        self._horizon.closed(reading)
-        reading.batches.clear()
-        reading.buffered_bytes = 0
-        if self._head is reading:
-            self._head = None
-
-    def _buffered_bytes(self) -> int:
-        return sum(reading.buffered_bytes for reading in self._readings)
 
     @staticmethod
     def _retire(slot: _Slot) -> None:

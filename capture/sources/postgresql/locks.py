@@ -107,7 +107,7 @@ def _told(
     age_s: int | None,
     query: str | None,
 ) -> str:
-    """Say who holds a table: `public.t is held by process 4711 (bob, psql, idle in transaction, ALTER TABLE, since 35 s)`."""
+    """Say who holds a table: `public.t is held by process 4711 (bob, psql, ALTER TABLE, since 35 s)`."""
     if pid is None:
         return f"{table} is held by a prepared transaction"
     words = re.match(r"\s*([A-Za-z]+(?:\s+[A-Za-z]+)?)\b", query or "")

@@ -186,7 +186,7 @@ def test_a_table_that_is_given_up_takes_nothing_with_it() -> None:
 
 
 def test_rows_of_a_group_wait_for_the_log_and_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("capture.full_load.loader.BUFFER_BYTES_MAX", 1)
+    monkeypatch.setattr("capture.full_load.in_flight.BUFFER_BYTES_MAX", 1)
     case = Case(8)
     assert len(names(case.asked())) == 4
     case.answer(Held([0, 1, 2, 3]), *[answer for _ in range(4) for answer in whole()])

@@ -13,6 +13,7 @@ import pytest
 
 from capture.full_load import loader as loaders
 from capture.full_load import loading
+from capture.full_load.in_flight import BUFFER_BYTES_MAX
 from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
 from capture.full_load.state import LoadState, TableLoad
@@ -118,7 +119,7 @@ def loads(
 def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> None:
     assert batch.keys
     assert batch.size_bytes >= sum(map(len, batch.bodies)) + 33 * 2 * len(batch.bodies), "Python's headers count, too"
-    per_chunk = loaders.BUFFER_BYTES_MAX // batch.size_bytes * 3
+    per_chunk = BUFFER_BYTES_MAX // batch.size_bytes * 3
     high, producer = 7, Discarding()
     feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
     publisher, loader, load = loads(feed, producer, lambda: Endless(batch, per_chunk, high))
@@ -128,8 +129,8 @@ def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> No
     for _ in range(4):
         load.step(high - 1)
     assert publisher.open_rows == 0
-    held = loader._buffered_bytes()
-    assert loaders.BUFFER_BYTES_MAX <= held < loaders.BUFFER_BYTES_MAX + batch.size_bytes
+    held = loader._in_flight._buffered_bytes()
+    assert BUFFER_BYTES_MAX <= held < BUFFER_BYTES_MAX + batch.size_bytes
     published = 0
     while not load.is_idle:
         load.step(high)
@@ -137,7 +138,7 @@ def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> No
         assert step <= loading.STEP_ROWS_MAX + len(batch.bodies)
         assert step // len(batch.bodies) <= loading.STEP_BYTES_MAX // batch.size_bytes + 1
         # Loaders are never too slow here: the chunk that is going out is bounded, too.
-        assert loader._buffered_bytes() < 2 * loaders.BUFFER_BYTES_MAX + batch.size_bytes
+        assert loader._in_flight._buffered_bytes() < 2 * BUFFER_BYTES_MAX + batch.size_bytes
     assert published == 2 * per_chunk * len(batch.bodies), "every row, once"
     # Envelopes are made of one batch at a time.
     assert producer.largest <= 2 * batch.size_bytes + 1000 * len(batch.bodies)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from capture import checkpoints
-from capture.full_load import loader
+from capture.full_load import in_flight
 from capture.publishing.allowance import Allowance
 from capture.publishing.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
@@ -246,7 +246,7 @@ def test_the_topics_replay_to_the_source_when_few_keys_may_be_remembered(seed: i
 
 @pytest.mark.parametrize("seed", range(5))
 def test_chunks_larger_than_the_buffer_go_out_in_parts(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "BUFFER_BYTES_MAX", 200)
+    monkeypatch.setattr(in_flight, "BUFFER_BYTES_MAX", 200)
     world = World(seed, crash_rate=0.04)
     for _ in range(60):
         world.database.transact()
