@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capture import checkpoints, joining
+from capture.announcing import announcements
 from capture.bounds import Bounds, first_position
 from capture.checkpoints import Checkpoint
 from capture.full_load.loader import Loader
@@ -34,7 +35,7 @@ from runtime.logging import get_logger
 from runtime.registry import Registry
 from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
 from schemas.hints import nearest
-from schemas.routing import check_routes, route
+from schemas.routing import check_routes
 from schemas.settings import Mode, Settings
 from schemas.signals import Signal
 from schemas.table import TableName, TableSchema
@@ -368,21 +369,7 @@ class Session:
         self._unannounced, self._gone = [], []
         if not loads and not gone:
             return []
-        hit("capture.load.announce")
-        names = {load.name for load in loads} | {table.name for table in gone}
-        topics = {name: route(self._settings, name).topic for name in names}
-        # Not the ends of what is committed: a commit returns before its markers are written, so they may still stand
-        # in front of the last transaction.
-        ends: dict[str, dict[int, int]] = {}
-        for (topic, number), end in self._around.topics.end_offsets(topics.values(), read_committed=False).items():
-            ends.setdefault(topic, {})[number] = end
-        return [
-            *(
-                self._catalogue.announce_loaded(load.table, load.generation, ends.get(topics[load.name], {}))
-                for load in loads
-            ),
-            *(self._catalogue.announce_dropped(table, ends.get(topics[table.name], {})) for table in gone),
-        ]
+        return announcements(self._settings, self._catalogue, self._around.topics, loads, gone)
 
     def _patience_s(self, timeout_s: float) -> float:
         if self._around.producer.in_transaction:

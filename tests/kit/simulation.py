@@ -603,8 +603,7 @@ class SimProducer:
         self.in_transaction = True
         self._began_s = self._pace.now_s
 
-    def flush(self) -> None:
-        pass
+    def flush(self) -> None: ...
 
     def produce(
         self,

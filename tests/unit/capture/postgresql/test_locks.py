@@ -29,14 +29,14 @@ def refused(cause: Exception, *holders: tuple[Any, ...]) -> TailraceError:
 
 
 def test_a_holder_is_named_and_of_its_statement_two_words() -> None:
-    query = "ALTER TABLE t ADD COLUMN secret text DEFAULT 'swordfish'"
+    query = "alter table t add column secret text default 'swordfish'"
     idle = (4712, "public.t", None, "", None, None, "<insufficient privilege>")
     error = refused(
         psycopg.errors.LockNotAvailable(), (4711, "public.t", "bob", "psql", "idle in transaction", 35, query), idle
     )
     assert isinstance(error, LockedError)
     assert (error.kind, error.table) == (ErrorKind.SOURCE_CONNECTION, "public.t")
-    assert "public.t is held by process 4711 (bob, psql, idle in transaction, ALTER TABLE, since 35 s)" in error.message
+    assert "public.t is held by process 4711 (bob, psql, idle in transaction, alter table, since 35 s)" in error.message
     assert "public.t is held by process 4712" in error.message
     assert "swordfish" not in str(error)
     assert "pg_terminate_backend(4711)" in str(error.remedy)
