@@ -9,7 +9,7 @@ import psycopg
 
 from capture.source import RELOAD
 from capture.sources.postgresql.connection import classified, identifier, literal
-from capture.sources.postgresql.locks import TO_PUBLISH, WRITERS, locking
+from capture.sources.postgresql.locks import TO_PUBLISH, TO_READ, WRITERS, locking
 from capture.sources.postgresql.queries import OIDS
 from runtime.clock import monotonic, sleep
 from schemas.errors import ErrorKind, TailraceError
@@ -200,8 +200,10 @@ class Publication:
             connection.execute(statement)
 
     def _fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        with classified("reading the publication"):
-            return self._connection().execute(query, {"name": self.name, **(parameters or {})}).fetchall()
+        connection = self._connection()
+        # The server's view of published tables locks each of them for a moment.
+        with locking(connection, (), TO_READ), classified("reading the publication"):
+            return connection.execute(query, {"name": self.name, **(parameters or {})}).fetchall()
 
 
 def _mark(ids: Sequence[int]) -> str:

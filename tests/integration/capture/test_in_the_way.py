@@ -49,7 +49,8 @@ def locked(source: Database, table: str) -> psycopg.Connection[tuple[object, ...
 def test_a_table_that_somebody_holds_is_loaded_behind_the_others(services: Services, source_database: Database) -> None:
     services.start("capture", "--stop-at", "now")
     assert services.join("capture") == 0, services.log_tail("capture")
-    source_database.execute("create table c (id int primary key)", "insert into c values (1)")
+    for name in ("c", "d"):
+        source_database.execute(f"create table {name} (id int primary key)", f"insert into {name} values (1)")
     services.start("capture", failpoint="capture.start.committed:1:stop")
     services.wait(lambda: services.said("capture", "failpoint"), "capture has published what there is")
     with locked(source_database, "c") as holder:
@@ -61,8 +62,9 @@ def test_a_table_that_somebody_holds_is_loaded_behind_the_others(services: Servi
         assert "migration, " in why
         assert services.said("capture", "load of a table waits for a lock")
         assert f"public.c waits to be loaded: {why}" in services.run("status", "--json").stdout
-        source_database.execute("create table d (id int primary key)", "insert into d values (1)")
         services.wait(lambda: "public.d" in loaded(services), "another table is loaded meanwhile")
+        source_database.execute("insert into d values (2)")
+        services.wait(lambda: services.said("capture", "the publication is looked at later"), "capture goes on")
         holder.execute("rollback")
     services.wait(lambda: "public.c" in loaded(services), "the table is loaded at last")
     assert "waits_for" not in services.status()["tables"]["public.c"]
