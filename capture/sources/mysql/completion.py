@@ -3,7 +3,8 @@
 An insert lacks no value but a literal default, or null: expressions are logged. It is looked up all the same, since the
 catalogue that a version was read from may be later than the insert. Where nothing is left to look up, the version's
 default stands: what the row is deleted by, or its column dropped by, follows in the log; but a target takes no null for
-a column that has none, and would have parked the row.
+a column that has none, and would have parked the row. In a row whose key was changed nobody can tell what such a
+column held: where it has no default, anything that its type takes stands for it.
 
 A transaction stands in the log before others can see it. So rows are looked up in a snapshot that surely sees theirs:
 else one would seem to be gone, or be the one that had its key before.
@@ -21,6 +22,7 @@ from capture.source import RELOAD
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, identifier
 from capture.sources.mysql.literals import key_condition
+from capture.sources.mysql.natives import GEOMETRIES, parse_native
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.snapshot import settle
@@ -29,8 +31,9 @@ from runtime.clock import monotonic
 from runtime.lifecycle import pause
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableSchema
+from schemas.table import Column, TableSchema
 from schemas.types import Family
+from schemas.types.blank import BLANK
 
 ROWS_PER_QUERY = 100
 """Each row that is found is compared with so many keys."""
@@ -171,7 +174,28 @@ def _without_columns(changes: RowChanges, place: int, values: Row, zero_dates: s
 
 
 def _defaults(table: TableSchema, zero_dates: str) -> Row:
-    return tuple(_default_value(c.type.family, c.native, c.default or "", zero_dates) for c in table.columns)
+    return tuple(_standing(c, zero_dates) for c in table.columns)
+
+
+def _standing(column: Column, zero_dates: str) -> Any:
+    """Return what stands for a value that is nowhere left to be looked up; None where nothing does."""
+    value = _default_value(column.type.family, column.native, column.default or "", zero_dates)
+    return _blank(column.type.family, column.native) if value is None and not column.nullable else value
+
+
+@lru_cache(maxsize=4096)
+def _blank(family: Family, native_text: str) -> Any:
+    """Return a value that a column takes which takes no null; None for shapes other than points."""
+    native = parse_native(native_text)
+    if native.base == "enum":
+        return native.values[0]
+    if native.base == "bit":
+        return False if native.length == 1 else "0" * native.length
+    if native.base in GEOMETRIES:
+        return _POINT if native.base in ("geometry", "point") else None
+    if native.base in _WIDTHS:
+        return bytes(_WIDTHS[native.base] * native.length)
+    return _ADDRESSES.get(native.base, BLANK.get(family))
 
 
 @lru_cache(maxsize=4096)
@@ -202,6 +226,12 @@ def _default_value(family: Family, native: str, default: str, zero_dates: str) -
 def _unquoted(text: str) -> str:
     return text[1:-1].replace("''", "'")
 
+
+_WIDTHS = {"binary": 1, "vector": 4}
+"""Bytes of each unit of a type's length."""
+_ADDRESSES = {"inet4": "0.0.0.0", "inet6": "::"}  # noqa: S104 - a value
+_POINT = bytes.fromhex("00000000 01 01000000") + bytes(16)
+"""Zero, zero, as the log has it: the reference system, the byte order, the shape."""
 
 _BITS = re.compile("b'([01]+)'")
 _HEXADECIMAL = re.compile("0x[0-9A-Fa-f]*|x''")

@@ -1,7 +1,8 @@
 """Values that the log left out because they did not change, fetched for rows whose key did.
 
 A key change is published as a delete and an insert, and an insert must be whole. The value may have changed since:
-then its own change follows in the log and settles it, and so does the delete of a row that is gone.
+then its own change follows in the log and settles it, and so does the delete of a row that is gone. Until then a column
+that takes no null has something else: a target would have refused the row.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from capture.sources.postgresql.snapshot import wait_until_visible
 from capture.sources.postgresql.types import reader
 from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableSchema
+from schemas.table import Column, TableSchema
+from schemas.types.blank import BLANK
 
 ROWS_PER_QUERY = 500
 
@@ -32,7 +34,7 @@ def complete(
     changes: RowChanges,
     directory: str | None,
 ) -> None:
-    """Fill in UNCHANGED of the new rows whose old row is known, in place; None where it cannot be found.
+    """Fill in UNCHANGED of the new rows whose old row is known, in place; what stands for it where there is none.
 
     What comes of large ones is in a file in `directory` for a moment.
     """
@@ -50,11 +52,18 @@ def complete(
             part = places[start : start + ROWS_PER_QUERY]
             keys = [_key(table, changes.after[i]) for i in part]
             found = _fetch(connected(), catalog, changes, gaps, keys, filing)
+            unknown = tuple(_blank(table.columns[c]) for c in gaps)
             for i, key in zip(part, keys, strict=True):
                 row = list(changes.after[i] or ())
-                for c, value in zip(gaps, found.get(key, (None,) * len(gaps)), strict=True):
+                for c, value in zip(gaps, found.get(key, unknown), strict=True):
                     row[c] = value
                 changes.after[i] = tuple(row)
+
+
+def _blank(column: Column) -> object:
+    if column.nullable:
+        return None
+    return "{}" if column.native.endswith("[]") else BLANK.get(column.type.family)
 
 
 def _key(table: TableSchema, row: Row | None) -> Row:

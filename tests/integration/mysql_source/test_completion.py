@@ -14,7 +14,8 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.topics import dead_letters_topic
 from tests.integration.mysql_source.reading import Reading
 from tests.integration.services import TARGET, Services
-from tests.kit.mysql import MysqlDatabase
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
@@ -111,4 +112,55 @@ def test_a_target_takes_a_row_that_was_gone_when_it_was_read(
         services.wait(lambda: has(2), "the last one is there")
         for name in ("capture", "apply"):
             assert services.stop(name) == 0, services.log_tail(name)
-    assert not [*read_raw(kafka_server.bootstrap, [dead_letters_topic(replication, TARGET)])]
+    _nothing_is_parked(kafka_server, replication)
+
+
+def test_a_target_takes_a_row_that_went_after_its_key_was_changed(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, mysql_database: MysqlDatabase
+) -> None:
+    """Nobody can tell what it held; null was refused, and the row parked until its delete came."""
+    samples = BOTH + (MARIADB if mysql_database.is_mariadb else MYSQL)
+    # Of each type with such a value, one that is not null.
+    columns = {
+        native.replace(" null", ""): literal for native, values in samples for literal, v in values if v is not None
+    }
+    definitions = ", ".join(f"c{i} {native} not null" for i, native in enumerate(columns))
+    values = ", ".join(columns.values())
+    mysql_database.execute(f"create table a (id int primary key, {definitions})")
+    target = create_mysql_database(mysql_database.address)
+
+    def has(*keys: str) -> bool:
+        try:
+            return target.rows(f"select id from {target.name}.a order by id") == [[key] for key in keys]
+        except TailraceError:
+            return False
+
+    try:
+        with Services(
+            *(tmp_path, replication, kafka_server, mysql_database, target),
+            topics={"partitions": 1},
+            apply={"batch_rows": 1},
+            capture={"commit_rows": 1},
+        ) as services:
+            services.start("capture")
+            services.start("apply")
+            _write(mysql_database, *(f"insert into a values ({key}, {values})" for key in (1, 2)))
+            services.wait(lambda: has("1", "2"), "two rows are there")
+            services.kill("capture")
+            _write(
+                mysql_database,
+                "update a set id = 3 where id = 2",
+                "delete from a where id = 3",
+                f"insert into a values (4, {values})",
+            )
+            services.start("capture")
+            services.wait(lambda: has("1", "4"), "the last one is there")
+            for name in ("capture", "apply"):
+                assert services.stop(name) == 0, services.log_tail(name)
+    finally:
+        drop_mysql_database(target)
+    _nothing_is_parked(kafka_server, replication)
+
+
+def _nothing_is_parked(kafka: KafkaAddress, replication: str) -> None:
+    assert not [*read_raw(kafka.bootstrap, [dead_letters_topic(replication, TARGET)])]

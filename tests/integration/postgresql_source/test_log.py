@@ -140,16 +140,20 @@ def test_unchanged_toast_is_marked_and_filled_where_the_old_row_has_it(capture: 
     assert key_change.after == [(2, big, 1)]
 
 
-def test_values_of_a_row_that_is_gone_are_completed_with_null(capture: Capture) -> None:
+def test_values_of_a_row_that_is_gone_are_completed_with_what_a_target_takes(capture: Capture) -> None:
     c = capture(
-        "create table a (id numeric(8,2), at timestamptz, big text, primary key (at, id))",
-        "alter table a alter big set storage external",
-        "insert into a select i, '2024-01-01', repeat('x', 10000) from generate_series(1, 2) i",
+        "create table a (id numeric(8,2), at timestamptz, big text, primary key (at, id),"
+        " t text not null, b bytea not null, j jsonb not null, l text[] not null)",
+        *(f"alter table a alter {column} set storage external" for column in ("big", "t", "b", "j", "l")),
+        "insert into a select i, '2024-01-01', x, x, x::bytea, to_jsonb(x), array[x]"
+        " from generate_series(1, 2) i, repeat('x', 10000) x",
     )
     c.database.execute("update a set at = '0044-03-15 12:00:00.5+00 BC'", "delete from a where id = 1")
     (updates,) = [r for r in c.changes() if isinstance(r, RowChanges) and "u" in r.ops]
     c.source.complete(updates)
-    assert [row[2] for row in updates.after if row] == [None, "x" * 10000]
+    gone, there = (row for row in updates.after if row)
+    assert gone[2:] == (None, "", b"", "null", "{}")
+    assert there[2:4] == ("x" * 10000, "x" * 10000)
 
 
 def test_identities_give_the_old_rows_that_they_promise(capture: Capture) -> None:
