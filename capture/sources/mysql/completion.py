@@ -6,8 +6,9 @@ default stands: what the row is deleted by, or its column dropped by, follows in
 a column that has none, and would have parked the row. In a row whose key was changed nobody can tell what such a
 column held: where it has no default, anything that its type takes stands for it.
 
-A transaction stands in the log before others can see it. So rows are looked up in a snapshot that surely sees theirs:
-else one would seem to be gone, or be the one that had its key before.
+A transaction stands in the log before others can see it. So rows are looked up only when theirs can surely be seen:
+else one would seem to be gone, or be the one that had its key before. What a snapshot saw every later statement sees as
+well, so one is enough for all that the log held when it began: of a capture that is behind, for very much.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from capture.source import RELOAD
@@ -25,7 +26,6 @@ from capture.sources.mysql.literals import key_condition
 from capture.sources.mysql.natives import GEOMETRIES, parse_native
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.rows import compile_cells
-from capture.sources.mysql.snapshot import settle
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic
 from runtime.lifecycle import pause
@@ -42,99 +42,98 @@ VISIBLE_S = 60.0
 """How long a transaction of the log may take until it can be seen; semi-synchronous replication may hold it up."""
 PAUSE_S = 0.01
 
+LOOKS_MAX = 5
+"""So often a table is looked at that is altered meanwhile."""
+
 BeginSnapshot = Callable[[Connection], Place]
 """Begins a consistent snapshot; returns a place in the log that it sees everything before."""
 
 _PLACE = identifier("tailrace: place")
 
 
-def complete(
-    connected: Callable[[], Connection], begin_snapshot: BeginSnapshot, changes: RowChanges, zero_dates: str
-) -> None:
-    """Replace UNCHANGED in new rows of inserts and key changes by the source's present values, in place.
+class Completion:
+    """Replaces UNCHANGED in new rows; see `Source.complete`."""
 
-    Those of a row that is gone become what the columns have by default: its delete follows in the log. Raises
-    SOURCE_CONNECTION where it cannot be seen in time whether it is gone.
-    """
-    table = changes.table
-    wanted: dict[str, list[int]] = defaultdict(list)
-    for i, (before, after) in enumerate(zip(changes.before, changes.after, strict=True)):
-        if after is None or UNCHANGED not in after or (before is None and changes.ops[i] != "c"):
-            continue
-        if any(after[k] is UNCHANGED for k in table.key) or not table.key:
-            raise TailraceError(
-                ErrorKind.PREREQUISITE,
-                "the log has an insert without its key's values",
-                remedy="set global binlog_row_image = 'FULL'",
-                table=str(table.name),
-            )
-        wanted[key_condition(table, after)].append(i)
-    if not wanted:
-        return
-    connection = connected()
-    try:
-        found = _look_up_all(connection, changes, [*wanted], begin_snapshot, zero_dates)
-    finally:
+    def __init__(self, connected: Callable[[], Connection], begin_snapshot: BeginSnapshot, zero_dates: str) -> None:
+        self._connected, self._begin_snapshot = connected, begin_snapshot
+        self._zero_dates = zero_dates
+        self._visible_at: Connection | None = None
+        self._visible = 0
+        """How far the log is surely visible at the server that this connection leads to."""
+
+    def complete(self, changes: RowChanges) -> None:
+        """Replace UNCHANGED in new rows of inserts and key changes by the source's present values, in place.
+
+        Those of a row that is gone become what the columns have by default: its delete follows in the log. Raises
+        SOURCE_CONNECTION where it cannot be seen in time whether it is gone.
+        """
+        table = changes.table
+        wanted: dict[str, list[int]] = defaultdict(list)
+        for i, (before, after) in enumerate(zip(changes.before, changes.after, strict=True)):
+            if after is None or UNCHANGED not in after or (before is None and changes.ops[i] != "c"):
+                continue
+            if any(after[k] is UNCHANGED for k in table.key) or not table.key:
+                raise TailraceError(
+                    ErrorKind.PREREQUISITE,
+                    "the log has an insert without its key's values",
+                    remedy="set global binlog_row_image = 'FULL'",
+                    table=str(table.name),
+                )
+            wanted[key_condition(table, after)].append(i)
+        if not wanted:
+            return
+        connection = self._connected()
+        self._wait_until_visible(connection, changes.txn)
+        conditions = [*wanted]
+        found: dict[str, Row] = {}
+        for start in range(0, len(conditions), ROWS_PER_QUERY):
+            part = conditions[start : start + ROWS_PER_QUERY]
+            rows = _look_up(connection, table, part, self._zero_dates)
+            found |= {part[place]: row for place, row in rows.items()}
+        for condition, places in wanted.items():
+            row = found.get(condition)
+            for i in places:
+                after, values = changes.after[i] or (), row or _defaults(table, self._zero_dates)
+                if UNCHANGED in values:
+                    values = _without_columns(changes, i, values, self._zero_dates)
+                changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
+
+    def _wait_until_visible(self, connection: Connection, txn: Transaction) -> None:
+        if self._visible_at is connection and txn.commit <= self._visible:
+            return
+        deadline = monotonic() + VISIBLE_S
+        while (place := self._begin_snapshot(connection)).size < txn.commit:
+            connection.run("commit")
+            if monotonic() > deadline:
+                raise TailraceError(
+                    ErrorKind.SOURCE_CONNECTION,
+                    f"transaction {txn.id} is in the log, and has not become visible for {VISIBLE_S:.0f} s",
+                    remedy="see whether the server waits for a semi-synchronous replica",
+                )
+            pause(PAUSE_S, "a transaction that is in the log is not visible")
         connection.run("commit")
-    for condition, places in wanted.items():
-        row = found.get(condition)
-        for i in places:
-            after, values = changes.after[i] or (), row or _defaults(table, zero_dates)
-            if UNCHANGED in values:
-                values = _without_columns(changes, i, values, zero_dates)
-            changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
-
-
-def _begin_behind(txn: Transaction, begin_snapshot: BeginSnapshot, connection: Connection) -> Place:
-    """Begin a snapshot that sees a transaction."""
-    deadline = monotonic() + VISIBLE_S
-    while (place := begin_snapshot(connection)).size < txn.commit:
-        connection.run("commit")
-        if monotonic() > deadline:
-            raise TailraceError(
-                ErrorKind.SOURCE_CONNECTION,
-                f"transaction {txn.id} is in the log, and has not become visible for {VISIBLE_S:.0f} s",
-                remedy="see whether the server waits for a semi-synchronous replica",
-            )
-        pause(PAUSE_S, "a transaction that is in the log is not visible")
-    return place
-
-
-def _look_up_all(
-    connection: Connection,
-    changes: RowChanges,
-    conditions: Sequence[str],
-    begin_snapshot: BeginSnapshot,
-    zero_dates: str,
-) -> dict[str, Row]:
-    """Return the rows that meet conditions, by condition; none of a table that is gone: the log goes on to say so."""
-    table = changes.table
-    try:
-        settle(connection, table, partial(_begin_behind, changes.txn, begin_snapshot))
-    except TailraceError as error:
-        if error.kind is not ErrorKind.SOURCE_SCHEMA or Catalog(lambda: connection).natives(table.name):
-            raise
-        return {}
-    found: dict[str, Row] = {}
-    for start in range(0, len(conditions), ROWS_PER_QUERY):
-        part = conditions[start : start + ROWS_PER_QUERY]
-        found |= {part[place]: row for place, row in _look_up(connection, table, part, zero_dates).items()}
-    return found
+        self._visible_at, self._visible = connection, place.size
 
 
 def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str) -> dict[int, Row]:
     """Return the rows that meet conditions, by the place of the condition. One row may meet several: collations.
 
-    Columns that the table no longer has are UNCHANGED.
+    Columns that the table no longer has are UNCHANGED. Of a table that is gone there are no rows: the log goes on to
+    say so.
     """
-    try:
-        return _query(connection, table, conditions, zero_dates, frozenset())
-    except TailraceError as error:
+    gone: frozenset[str] = frozenset()
+    for left in reversed(range(LOOKS_MAX)):
+        try:
+            return _query(connection, table, conditions, zero_dates, gone)
+        except TailraceError as error:
+            # The table has changed since its rows were logged, or between two looks.
+            if error.kind is not ErrorKind.SOURCE_SCHEMA or not left:
+                raise
         present = {name.lower() for name in Catalog(lambda: connection).natives(table.name)}
-        gone = {column.name for column in table.columns if column.name.lower() not in present}
-        if error.kind is not ErrorKind.SOURCE_SCHEMA or not present or not gone:
-            raise
-    return _query(connection, table, conditions, zero_dates, gone)
+        if not present:
+            return {}
+        gone = frozenset(column.name for column in table.columns if column.name.lower() not in present)
+    raise AssertionError("unreachable")
 
 
 def _query(

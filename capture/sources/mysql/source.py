@@ -10,7 +10,7 @@ from capture.source import Capabilities, Finding, Severity, SnapshotReader, Sour
 from capture.sources.mysql import findings as checks
 from capture.sources.mysql import server
 from capture.sources.mysql.catalog import NO_VIEWS, Catalog, RelationFacts, capturable
-from capture.sources.mysql.completion import complete
+from capture.sources.mysql.completion import Completion
 from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.log import MysqlLog
 from capture.sources.mysql.position import Place, format_position, parse_position, place_of, position_of, read_place
@@ -72,6 +72,7 @@ class MysqlServer:
         self._views = Selection(settings.views) if loads else NO_VIEWS
         self._connection: Connection | None = connect(settings)
         self._catalog = Catalog(self._connected)
+        self._completion = Completion(self._connected, self._begin_snapshot, settings.zero_dates)
         self.capabilities = Capabilities(
             "mysql",
             "mariadb" if self._connection.is_mariadb else "mysql",
@@ -179,7 +180,7 @@ class MysqlServer:
 
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of inserts and key changes; see `Source.complete`."""
-        complete(self._connected, self._begin_snapshot, changes, self._settings.zero_dates)
+        self._completion.complete(changes)
 
     def _begin_snapshot(self, connection: Connection) -> Place:
         return begin_snapshot(connection, by_files=self._by_files(connection))

@@ -11,7 +11,7 @@ import pytest
 
 from capture.source import Severity
 from capture.sources.mysql import prepared
-from capture.sources.mysql.completion import complete
+from capture.sources.mysql.completion import Completion
 from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.snapshot import begin_snapshot
 from deploy.local.mysql import MysqlAddress
@@ -235,9 +235,10 @@ def test_many_values_are_looked_up_by_few_questions(reading: Reading) -> None:
         return session
 
     session = reading.database.connect()
+    completion = Completion(connected, partial(begin_snapshot, by_files=False), "null")
     rows: dict[object, object] = {}
     for changes in [c for c in reading.changes() if isinstance(c, RowChanges)]:
-        complete(connected, partial(begin_snapshot, by_files=False), changes, "null")
+        completion.complete(changes)
         rows |= {after[0]: after for after in changes.after if after is not None}
     session.close()
     assert asked <= 2
