@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from capture.sources.mysql import source
 from capture.sources.mysql.completion import Completion
 from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.snapshot import MysqlSnapshotReader, begin_snapshot
-from capture.sources.mysql.source import MysqlServer
 from schemas.changes import UNCHANGED, RowChanges
 from tests.integration.mysql_source.reading import Reading
 
@@ -65,13 +65,13 @@ def test_one_snapshot_tells_that_all_is_visible_which_the_log_held(
     session.run("set session binlog_row_image = 'MINIMAL'")
     for key in range(5):
         session.run(f"insert into a (id) values ({key})")
-    begin, begun = MysqlServer._begin_snapshot, []
+    begun: list[Place] = []
 
-    def counted(source: MysqlServer, connection: Connection) -> Place:
-        begun.append(begin(source, connection))
+    def counted(connection: Connection, *, by_files: bool) -> Place:
+        begun.append(begin_snapshot(connection, by_files=by_files))
         return begun[-1]
 
-    monkeypatch.setattr(MysqlServer, "_begin_snapshot", counted)
+    monkeypatch.setattr(source, "begin_snapshot", counted)
     assert [after for *_, after in reading.flat()] == [(key, 7) for key in range(5)]
     assert len(begun) == 1
     session.run("insert into a (id) values (5)")
