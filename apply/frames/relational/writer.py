@@ -220,6 +220,7 @@ class RelationalWriter(ABC, Generic[P]):
                 # They are only in each other's way.
                 refusal = self._try(plan, _grouped(items), replace=True)
                 if refusal is None:
+                    self._taken += len(items)
                     return []
         middle = len(items) // 2
         return self._narrow(plan, items[:middle]) + self._narrow(plan, items[middle:])

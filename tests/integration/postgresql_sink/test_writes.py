@@ -119,6 +119,18 @@ def test_whatever_an_error_is_it_is_of_the_row_if_the_table_takes_others(
     assert caught.value.kind is ErrorKind.TARGET_SCHEMA
 
 
+def test_a_table_that_takes_rows_only_as_they_swap_values_takes_rows(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    people(sink, (10, "a", None, 1), (20, "b", None, 1))
+    target_database.execute(POISON)
+    target_database.execute("create trigger poison before insert on people for each row execute function poison()")
+    rejections = sink.apply(TableBatch(PEOPLE, upserts=[(10, "b", None, 1), (20, "a", None, 1), (3, "c", None, 1)]))
+    assert [(r.index, r.error.kind) for r in rejections] == [(2, ErrorKind.ROW_REJECTED)]
+    sink.flush()
+    assert target_database.rows("select id, email from people order by id") == [(10, "b"), (20, "a")]
+
+
 def test_rows_that_a_load_brings_again_are_found_before_the_load_is_complete(
     sink: PostgresqlSink, target_database: Database
 ) -> None:
