@@ -92,6 +92,19 @@ def test_a_record_that_nobody_asks_for_any_more_makes_room(records: WholeRecords
     assert whole.value() == VALUE
 
 
+def test_so_many_bytes_are_put_together_at_once_and_a_record_that_is_larger_alone(
+    records: WholeRecords, topic: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_records, "WHOLE_BYTES_MAX", 2 * len(VALUE) - 1)
+    topic.here = [list(parts(VALUE, PART_BYTES))] * 2
+    other = message(2, 1, b"small", first=90)
+    (whole, beside), left = records.whole([LARGE, other, BESIDE])
+    assert (whole.value(), beside, left) == (VALUE, BESIDE, [other])
+    monkeypatch.setattr(whole_records, "WHOLE_BYTES_MAX", 1)
+    ((whole,), left) = records.whole([other])
+    assert (whole.value(), whole.offset(), left) == (VALUE, 1, [])
+
+
 def test_parts_that_do_not_come_are_an_error_that_passes(records: WholeRecords, topic: Parts) -> None:
     topic.here = [list(parts(VALUE, PART_BYTES))[:4]]
     records.whole([LARGE])
