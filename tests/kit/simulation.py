@@ -112,6 +112,8 @@ class Database:
         self.visible: set[int] = set()
         self.readable = 0
         self.slot_from: int | None = None
+        self.discarded = 0
+        """Up to where captures have said that the log may be given up: it is."""
         self._values = 0
         self.truncates = random.choice((0.0, 0.002, 0.02))
         self.ddl_at: dict[TableName, int] = {}
@@ -255,6 +257,7 @@ class SimLog:
         self._skip = position.row
         self._pieces: list[Change] = []
         self.acknowledged = position
+        assert position.commit >= database.discarded, "the log is gone"
 
     def poll(self, timeout_s: float) -> Sequence[Change]:
         random = self._database.random
@@ -273,6 +276,7 @@ class SimLog:
     def acknowledge(self, position: Position) -> None:
         assert position >= self.acknowledged
         self.acknowledged = position
+        self._database.discarded = position.commit
         self._chaos.strike("acknowledge")
 
     def close(self) -> None:
@@ -549,6 +553,20 @@ class Broker:
 
     def __init__(self) -> None:
         self.topics: dict[str, list[list[tuple[bytes | None, bytes | None]]]] = {}
+        self._last: list[tuple[str, int]] = []
+        """Where the records of the last transaction are."""
+
+    def commit(self, records: list[tuple[str, int, bytes | None, bytes | None]]) -> None:
+        """Take in a transaction: now the one before it stands for ever."""
+        self._last = [(topic, partition) for topic, partition, _, _ in records]
+        for topic, partition, key, value in records:
+            self.topics[topic][partition].append((key, value))
+
+    def undo(self) -> None:
+        """Lose the last transaction, as brokers can that die before another one follows it."""
+        for topic, partition in self._last:
+            self.topics[topic][partition].pop()
+        self._last = []
 
     def ensure(self, specs: Sequence[TopicSpec]) -> list[str]:
         made = []
@@ -634,8 +652,7 @@ class SimProducer:
         open_s, timeout_s = self._pace.now_s - self._began_s, self._pace.transaction_timeout_s
         if open_s >= timeout_s:
             raise ExpiredError("committing", open_s, timeout_s)
-        for topic, partition, key, value in self._open:
-            self._broker.topics[topic][partition].append((key, value))
+        self._broker.commit(self._open)
         self._open.clear()
         self.in_transaction = False
         self._chaos.strike("after commit")

@@ -39,7 +39,7 @@ class World:
         rules: list[Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.random = Random(seed)
+        self.random, self.undone = Random(seed), Random(seed)
         self.chaos = sim.Chaos(self.random)
         self.crash_rate = crash_rate
         self.database = sim.Database(
@@ -136,6 +136,7 @@ class World:
         else:
             pytest.fail("the session does not come to the position")
         session.drain()
+        assert session.acknowledged == session.committed, "the source keeps log that nobody needs"
         session.close()
         self.current = None
         return session
@@ -166,6 +167,8 @@ class World:
             # What the death of a process does to its files and children.
             self.current.close()
             self.current = None
+            if self.undone.random() < 0.2:
+                self.broker.undo()
 
     def check(self) -> None:
         catalogue = Catalogue.of(self.settings, self.broker.read_all(schemas_topic(sim.REPLICATION)))
