@@ -31,6 +31,12 @@ LINES = TableSchema(
 )
 
 
+class Offsetless(MemorySink):
+    """The group has its offsets."""
+
+    capabilities = replace(MemorySink.capabilities, stores_offsets=False)
+
+
 def test_changes_reach_the_target_and_the_offsets_with_them() -> None:
     rig = Rig([ORDERS])
     for i in range(50):
@@ -121,9 +127,6 @@ def test_nothing_is_fresh_for_an_applier_that_did_not_see_the_beginning() -> Non
 
 
 def test_rows_are_fresh_until_the_first_checkpoint_where_the_group_has_the_offsets() -> None:
-    class Offsetless(MemorySink):
-        capabilities = replace(MemorySink.capabilities, stores_offsets=False)
-
     rig = Rig([ORDERS])
     found: list[list[bool]] = []
     for i in range(2):
@@ -135,6 +138,68 @@ def test_rows_are_fresh_until_the_first_checkpoint_where_the_group_has_the_offse
         member.applier.checkpoint()
         found.append([batch.fresh for batch in sink.batches])
     assert found == [[True] * len(found[0]), [False] * len(found[1])]
+
+
+def test_what_is_taken_in_of_a_partition_that_is_lost_is_left_to_its_next_owner() -> None:
+    rig = Rig([EVENTS], partition_count=1)
+    one = rig.member(take_all=True, other=Offsetless(rig.target))
+    one.applier.step()
+    rig.topics.put(EVENTS, "c", None, ("a", 1))
+    one.applier.resting = True
+    while not one.applier.builder.batch.next:
+        one.applier.step()
+    one.consumer.rebalance("lose", rig.topics.logs)
+    one.applier.step()
+    one.applier.resting = False
+    rig.settle(rig.member(take_all=True, other=Offsetless(rig.target)))
+    for _ in range(10):
+        one.applier.step()
+    assert rig.target.read(EVENTS.name) == [("a", 1)]
+
+
+def test_what_was_gathered_is_undone_before_it_is_read_again() -> None:
+    rig = Rig([EVENTS], partition_count=1)
+    sink = MemorySink(rig.target)
+    sink.capabilities = replace(sink.capabilities, gathering=Gathering(1 << 30, 3600))
+    member = rig.member(take_all=True, other=sink)
+    rig.topics.put(EVENTS, "c", None, ("a", 1))
+    while not member.applier.writer.is_open:
+        member.applier.step()
+    member.applier.fail(TailraceError(ErrorKind.TRANSPORT, "Kafka does not answer"))
+    rig.clock.now += 60
+    member.applier.writer.patient = False
+    rig.settle(member)
+    assert rig.target.read(EVENTS.name) == [("a", 1)]
+
+
+def test_tables_are_prepared_anew_where_the_target_may_have_been_restored() -> None:
+    rig = Rig([ORDERS])
+    member = rig.member(take_all=True)
+    rig.topics.put(ORDERS, "c", None, (1, "a", None))
+    rig.settle(member)
+    del rig.target.tables[ORDERS.name]
+    member.applier.fail(TailraceError(ErrorKind.TARGET_CONNECTION, "cut"))
+    rig.topics.put(ORDERS, "c", None, (2, "b", None))
+    rig.clock.now += 60
+    rig.settle(member)
+    assert rig.target.read(ORDERS.name) == [(2, "b", None)]
+
+
+def test_trouble_repeats_nothing_that_was_written_where_the_group_has_the_offsets() -> None:
+    rig = Rig([EVENTS], partition_count=1)
+    member = rig.member(take_all=True, other=Offsetless(rig.target))
+    member.applier.step()
+    member.applier.checkpoint()
+    rig.topics.put(EVENTS, "c", None, ("a", 1))
+    # The group is not told yet when the connection breaks.
+    while not rig.target.read(EVENTS.name):
+        member.applier.step()
+    assert not any(one.durable for one in rig.group.values())
+    member.applier.fail(TailraceError(ErrorKind.TARGET_CONNECTION, "cut"))
+    rig.topics.put(EVENTS, "c", None, ("a", 2))
+    rig.clock.now += 60
+    rig.settle(member)
+    assert rig.target.read(EVENTS.name) == [("a", 1), ("a", 2)]
 
 
 def test_the_offsets_of_the_target_win_over_those_of_the_group() -> None:
