@@ -84,13 +84,8 @@ class Rows:
         return left
 
     def _fill(self, segment: Segment) -> TableBatch:
-        fresh = (
-            segment.fresh
-            and segment.net.only_reads
-            and not segment.net.sequential
-            and self._prepared.was_empty(segment.target.name)
-        )
-        full = segment.projection.batch(segment.net.batch(fresh=fresh))
+        is_new = segment.fresh and not segment.net.sequential and self._prepared.was_empty(segment.target.name)
+        full = segment.projection.batch(segment.net.batch(fresh=is_new))
         if self._sink.capabilities.origins:
             full.origins = segment.origins()
         full.values = tuple(segment.values.values())

@@ -29,8 +29,8 @@ class NetChanges:
     """
 
     __slots__ = (
-        "_key_of", "_records", "deletes", "has_reads", "only_reads", "sequence", "sequential", "staging", "table",
-        "updates", "upserts",
+        "_key_of", "_records", "deletes", "has_reads", "sequence", "sequential", "staging", "table", "updates",
+        "upserts",
     )  # fmt: skip
 
     def __init__(self, table: TableSchema, *, history: bool = False, staging: Staging | None = None) -> None:
@@ -45,10 +45,8 @@ class NetChanges:
         self.updates: dict[bytes, Row] = {}
         self.deletes: dict[bytes, Row] = {}
         self.sequence: list[Change] = []
-        self.only_reads = True
-        """Whether every change so far was a row of the full load."""
         self.has_reads = False
-        """Whether any was."""
+        """Whether any change so far was a row of the full load."""
         self._key_of = _key_getter(table.key)
 
     def add(
@@ -59,8 +57,6 @@ class NetChanges:
 
         The order within one key counts, the order between keys does not: a key's changes all come from one partition.
         """
-        if ops != {"r"}:
-            self.only_reads = False
         if "r" in ops:
             self.has_reads = True
         if self.sequential:

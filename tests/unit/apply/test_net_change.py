@@ -135,9 +135,9 @@ def test_a_table_without_a_key_keeps_every_change_in_order() -> None:
     assert net(*changes, table=EVENTS).batch().sequence == changes
 
 
-def test_only_rows_of_the_full_load_count_as_reads() -> None:
-    assert net(("r", None, (1, "a", None))).only_reads
-    assert not net(("r", None, (1, "a", None)), ("c", None, (2, "a", None))).only_reads
+def test_rows_of_the_full_load_count_as_reads() -> None:
+    assert net(("c", None, (2, "a", None)), ("r", None, (1, "a", None))).has_reads
+    assert not net(("c", None, (2, "a", None)), ("u", None, (2, "b", None))).has_reads
 
 
 def test_a_rejected_row_leads_back_to_its_key() -> None:

@@ -121,6 +121,20 @@ def test_after_a_restart_a_chunk_must_see_what_was_published_before() -> None:
     assert horizon.accepts(ITEMS, SeenUpTo(0))
 
 
+def test_after_a_restart_a_chunk_that_was_opened_before_is_held_to_it_whatever_others_see() -> None:
+    horizon = Horizon([txn(3), txn(4)])
+    horizon.raise_barrier(ORDERS)
+    horizon.dispatched("old", ORDERS)
+    horizon.opened("old", SeenUpTo(3))
+    horizon.dispatched("new", ITEMS)
+    horizon.opened("new", SeenUpTo(5))
+    horizon.forget({})
+    assert not horizon.accepts(ORDERS, SeenUpTo(3))
+    horizon.closed("old")
+    horizon.forget({})
+    assert horizon.accepts(ORDERS, SeenUpTo(3)), "a snapshot that is still to come sees all of it"
+
+
 def test_what_a_later_snapshot_might_not_see_is_kept_and_bounded() -> None:
     horizon = Horizon()
     for number in range(1, 2 * UNSETTLED_MAX + 10):
