@@ -1,4 +1,4 @@
-"""An in-memory source, broker and loader for capture sessions, driven by one seeded random generator.
+"""An in-memory source and loader for capture sessions, driven by one seeded random generator.
 
 The source is multi-versioned: a committed transaction stands in the log at once, is readable there a little later, and
 is seen by snapshots later or earlier still, as in PostgreSQL with asynchronous commit or a synchronous standby. What
@@ -8,7 +8,7 @@ is random comes from one generator, so a seed replays exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
@@ -17,9 +17,6 @@ from typing import Any
 from capture.full_load import worker
 from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
 from capture.source import WHOLE, Capabilities, Chunk
-from runtime.kafka.admin import TopicSpec
-from runtime.kafka.errors import ExpiredError
-from runtime.kafka.producer import Headers
 from schemas.changes import (
     UNCHANGED,
     Begin,
@@ -40,6 +37,7 @@ from schemas.mappings.segments import Partition, Segment, cut, rule_of
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.kit.simulated_kafka import Broker, Chaos
 
 FORMAT = Format.AVRO
 REPLICATION = "sim"
@@ -51,10 +49,6 @@ INVISIBLE_MAX = 30
 """Transactions that can be in the log and invisible: the sessions of a server."""
 KEYS = 24
 """Keys that rows fight for."""
-
-
-class Crash(Exception):
-    """The process is gone: nothing of it goes on."""
 
 
 def table_schema(table: str, *, keyed: bool, extra: int = 0, version: int = 1) -> TableSchema:
@@ -267,7 +261,8 @@ class SimLog:
                 self._pieces = list(self._unpack(self._database.log[self._next]))
                 self._next += 1
             if not self._pieces:
-                changes.append(Heartbeat(Position(self._next * STEP)))
+                # Some were sent before what came last, and say less.
+                changes.append(Heartbeat(Position((self._next - self._next % 2) * STEP)))
                 break
             changes.append(self._pieces.pop(0))
         self._chaos.strike("poll")
@@ -530,136 +525,6 @@ class SimWorker:
 def _within(key: int, chunk: Chunk) -> bool:
     above = chunk.lower is None or key > int(chunk.lower[0])
     return above and (chunk.upper is None or key <= int(chunk.upper[0]))
-
-
-@dataclass(slots=True)
-class Chaos:
-    """Decides when the process crashes, and when a call fails."""
-
-    random: Random
-    rate: float = 0.0
-    idleness: float = 0.8
-    """How often a loader has nothing to say."""
-
-    def strike(self, where: str) -> None:
-        if self.random.random() < self.rate / 4:
-            if self.random.random() < 0.5:
-                raise Crash(where)
-            raise TailraceError(ErrorKind.TRANSPORT, f"scripted failure at {where}")
-
-
-class Broker:
-    """Topics with transactions; also the admin client."""
-
-    def __init__(self) -> None:
-        self.topics: dict[str, list[list[tuple[bytes | None, bytes | None]]]] = {}
-        self._last: list[tuple[str, int]] = []
-        """Where the records of the last transaction are."""
-
-    def commit(self, records: list[tuple[str, int, bytes | None, bytes | None]]) -> None:
-        """Take in a transaction: now the one before it stands for ever."""
-        self._last = [(topic, partition) for topic, partition, _, _ in records]
-        for topic, partition, key, value in records:
-            self.topics[topic][partition].append((key, value))
-
-    def undo(self) -> None:
-        """Lose the last transaction, as brokers can that die before another one follows it."""
-        for topic, partition in self._last:
-            self.topics[topic][partition].pop()
-        self._last = []
-
-    def ensure(self, specs: Sequence[TopicSpec]) -> list[str]:
-        made = []
-        for spec in specs:
-            if spec.name not in self.topics:
-                self.topics[spec.name] = [[] for _ in range(spec.partitions)]
-                made.append(spec.name)
-            assert len(self.topics[spec.name]) == spec.partitions
-        return made
-
-    def list(self, prefix: str = "") -> dict[str, int]:
-        return {name: len(parts) for name, parts in self.topics.items() if name.startswith(prefix)}
-
-    def end_offsets(self, topics: Iterable[str], *, read_committed: bool) -> Mapping[tuple[str, int], int]:
-        return {(t, n): len(records) for t in topics for n, records in enumerate(self.topics[t])}
-
-    def read_all(self, topic: str) -> dict[bytes, bytes]:
-        latest: dict[bytes, bytes] = {}
-        for partition in self.topics.get(topic, []):
-            for key, value in partition:
-                assert key is not None
-                if value is None:
-                    latest.pop(key, None)
-                else:
-                    latest[key] = value
-        return latest
-
-
-@dataclass(slots=True)
-class Pace:
-    """The time of a simulation, what a record takes of it, and how long brokers let a transaction be open."""
-
-    now_s: float = 0.0
-    record_s: float = 0.0
-    transaction_timeout_s: float = 60.0
-
-
-class SimProducer:
-    """A transactional producer of a `Broker`."""
-
-    def __init__(self, broker: Broker, chaos: Chaos, pace: Pace) -> None:
-        self._broker = broker
-        self._chaos = chaos
-        self._pace = pace
-        self._began_s = 0.0
-        self._open: list[tuple[str, int, bytes | None, bytes | None]] = []
-        self.in_transaction = False
-        self.on_wait: Callable[[], None] = lambda: None
-
-    def begin(self) -> None:
-        assert not self.in_transaction
-        self.in_transaction = True
-        self._began_s = self._pace.now_s
-
-    def flush(self) -> None: ...
-
-    def produce(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None = None,
-        headers: Headers | None = None,
-    ) -> None:
-        assert self.in_transaction
-        if topic not in self._broker.topics:
-            self._broker.topics[topic] = [[]]
-        if partition is None:
-            partition = sum(key or b"") % len(self._broker.topics[topic])
-        self._open.append((topic, partition, key, value))
-        self._pace.now_s += self._pace.record_s
-
-    def produce_run(
-        self, topic: str, pairs: list[tuple[bytes | None, bytes | None]], partition: int | None = None
-    ) -> None:
-        self._chaos.strike("produce")
-        for key, value in pairs:
-            self.produce(topic, key, value, partition)
-
-    def commit(self) -> None:
-        assert self.in_transaction
-        self._chaos.strike("before commit")
-        open_s, timeout_s = self._pace.now_s - self._began_s, self._pace.transaction_timeout_s
-        if open_s >= timeout_s:
-            raise ExpiredError("committing", open_s, timeout_s)
-        self._broker.commit(self._open)
-        self._open.clear()
-        self.in_transaction = False
-        self._chaos.strike("after commit")
-
-    def close(self) -> None:
-        self._open.clear()
-        self.in_transaction = False
 
 
 def replay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -26,6 +27,7 @@ from schemas.signals import Signal
 from schemas.topics import checkpoints_topic, data_topic, schemas_topic, transactions_topic
 from schemas.transactions import mark_of
 from tests.kit import simulation as sim
+from tests.kit.simulated_kafka import Broker, Chaos, Crash, Pace, SimProducer
 
 
 class World:
@@ -40,7 +42,7 @@ class World:
         **settings: Any,
     ) -> None:
         self.random, self.undone = Random(seed), Random(seed)
-        self.chaos = sim.Chaos(self.random)
+        self.chaos = Chaos(self.random)
         self.crash_rate = crash_rate
         self.database = sim.Database(
             self.random,
@@ -50,7 +52,7 @@ class World:
                 sim.table_schema("notes", keyed=False),
             ],
         )
-        self.broker = sim.Broker()
+        self.broker = Broker()
         self.settings: Settings = parse(
             {
                 "name": sim.REPLICATION,
@@ -62,7 +64,7 @@ class World:
                 **settings,
             }
         )
-        self.pace = sim.Pace(transaction_timeout_s=self.settings.capture.transaction_timeout_s)
+        self.pace = Pace(transaction_timeout_s=self.settings.capture.transaction_timeout_s)
         self.allowance = Allowance(self.settings.capture)
         self.window_keys_max: int | None = None
         self.crashes = 0
@@ -78,7 +80,7 @@ class World:
         catalogue = Catalogue.of(self.settings, self.broker.read_all(schemas_topic(sim.REPLICATION)))
         around = Surroundings(
             source=sim.SimSource(self.database, self.chaos),
-            producer=sim.SimProducer(self.broker, self.chaos, self.pace),
+            producer=SimProducer(self.broker, self.chaos, self.pace),
             topics=self.broker,
             spawn=lambda: sim.SimWorker(self.database, self.chaos, self.settings.load_rules),
             allowance=self.allowance,
@@ -157,7 +159,7 @@ class World:
                 self._start()
             else:
                 self.current.step(0)
-        except (sim.Crash, TailraceError) as error:
+        except (Crash, TailraceError) as error:
             self.crashes += 1
             if isinstance(error, ExpiredError):
                 self.expired += 1
@@ -313,6 +315,22 @@ def test_a_table_that_cannot_be_loaded_stands_still_alone(seed: int) -> None:
     world.database.modulus, world.database.forbidden = 3, set()
     world.live(60)
     world.check()
+
+
+def test_a_kafka_transaction_holds_what_it_may_and_what_more_a_poll_brought_follows() -> None:
+    world = World(1, crash_rate=0.0, capture={"commit_rows": 2})
+    world.live(1)
+    for _ in range(60):
+        world.database.transact()
+    world.database.settle()
+    session, committed = world.session(), [0]
+    session.start()
+    while session.committed.commit < world.database.end():
+        session.step(0)
+        committed.append(session.row_count)
+    largest = max(after - before for before, after in itertools.pairwise(committed))
+    # One transaction of the source has eight changes at most.
+    assert largest < 2 + 8
 
 
 def test_a_table_that_cannot_be_loaded_stops_capture_where_the_policy_says_so() -> None:

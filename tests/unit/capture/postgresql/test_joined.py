@@ -24,7 +24,7 @@ from schemas.position import Position
 from schemas.settings import parse
 from schemas.table import TableSchema
 from schemas.transactions import mark_of
-from tests.kit import simulation as sim
+from tests.kit.simulated_kafka import Broker
 from tests.unit.capture.postgresql.scripted import (
     TABLES,
     FakeStream,
@@ -140,14 +140,14 @@ def _source(log: list[tuple[int, list[bytes]]], end: int, *, joins: bool) -> Any
     )
 
 
-def _published(
-    log: list[tuple[int, list[bytes]]], end: int, *, joins: bool, stop: int, rows: int, **topics: Any
-) -> tuple[list[Any], Position, int]:
-    """Return what a session publishes of tables, its transactions topic, where it ends, and what it counts."""
+def _session(
+    log: list[tuple[int, list[bytes]]], end: int, *, joins: bool, rows: int, mode: str = "cdc", **topics: Any
+) -> tuple[Session, _Producer]:
+    """Return a session, and to whom it gives records. Its loaders never answer."""
     configuration = parse(
         {
             "name": "r",
-            "mode": "cdc",
+            "mode": mode,
             "kafka": {"bootstrap.servers": "nowhere"},
             "source": {"database": "d", "user": "nobody", "tables": ["public.*", "!public.hidden"]},
             "topics": {"partitions": 2, **topics},
@@ -158,13 +158,20 @@ def _published(
     around = Surroundings(
         source=_source(log, end, joins=joins),
         producer=producer,
-        topics=sim.Broker(),
-        spawn=lambda: cast("Any", None),
+        topics=Broker(),
+        spawn=lambda: cast("Any", SimpleNamespace(send=lambda _: None, receive=lambda: None, close=lambda: None)),
         allowance=allowance,
         now_us=lambda: 10**15,
         monotonic=lambda: 0.0,
     )
-    session = Session(configuration, around, checkpoints.decode({}), Catalogue.of(configuration, {}))
+    return Session(configuration, around, checkpoints.decode({}), Catalogue.of(configuration, {})), producer
+
+
+def _published(
+    log: list[tuple[int, list[bytes]]], end: int, *, joins: bool, stop: int, rows: int, **topics: Any
+) -> tuple[list[Any], Position, int]:
+    """Return what a session publishes of tables, its transactions topic, where it ends, and what it counts."""
+    session, producer = _session(log, end, joins=joins, rows=rows, **topics)
     session.start(stop_at=str(stop))
     counted = 0
     for _ in range(200):
@@ -234,3 +241,19 @@ def test_joined_transactions_are_published_in_one_go_up_to_where_the_session_end
     assert (records, position, counted) == _published(log, end, joins=False, stop=stop, rows=100_000)
     # The others go one by one: such as a poll brings in two pieces, and around the end.
     assert sum(joined) > count / 2
+
+
+def test_what_is_joined_of_a_table_that_is_being_loaded_is_remembered() -> None:
+    """Else a row of a chunk that was read before it would go out behind it."""
+    remembered = []
+    for joins in (False, True):
+        log, end = _log_of(["a"] * 50)
+        session, _ = _session(log, end, joins=joins, rows=100_000, mode="full-load-and-cdc")
+        session.start()
+        for _ in range(200):
+            session.step(0.0)
+        remembered.append((session.position.commit >= 6_000, session.loading.window_key_count))
+        session.close()
+    assert remembered[0][0]
+    assert remembered[0][1] > 0
+    assert remembered[1] == remembered[0]
