@@ -559,6 +559,16 @@ def test_rows_of_both_versions_arrive_whatever_the_order() -> None:
     assert set(rig.target.read(ORDERS.name)) == {(1, False, "n"), (2, True, None), (3, True, None)}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rows_newer_version_wins_where_another_partition_has_begun_with_it(seed: int) -> None:
+    rig = Rig([ORDERS], seed)
+    rig.topics.add(ORDERS_2)
+    for table, row in ((ORDERS_2, (1, False, "n")), (ORDERS, (2, "b", True)), (ORDERS_2, (2, False, "m"))):
+        rig.topics.put(table, "u", None, row)
+    rig.settle(rig.member(take_all=True))
+    assert set(rig.target.read(ORDERS.name)) == {(1, False, "n"), (2, False, "m")}
+
+
 def test_ddl_ignore_keeps_the_table_as_it_was() -> None:
     rig = Rig([ORDERS])
     rig.topics.put(ORDERS, "c", None, (1, "a", True))

@@ -296,6 +296,29 @@ def test_a_target_that_was_written_by_key_comes_to_one_commit_sequence(seed: int
     assert {table.name: rig.target.read(table.name) for table in TABLES} == source.state()
 
 
+def test_offsets_that_were_written_by_key_are_not_taken_for_one_moment() -> None:
+    rig = rig_of(3)
+    rig.target.foreign_keys, rig.target.unique = False, {}
+    source = Source(rig)
+    for _ in range(30):
+        source._family()
+        source._event()
+        rig.topics.put_mark(whole=True)
+    by_key = rig.member(limits=Limits(batch_rows=7), take_all=True)
+    while not by_key.applier.reached or not any(by_key.applier.reached.values()):
+        rig.clock.now += 0.2
+        by_key.applier.step()
+    by_key.consumer.rebalance("lose", [p for p in rig.topics.logs if p != MARKS])
+    by_key.applier.step()
+    member = rig.member(take_all=True, by_commit=True)
+    member.applier.step()
+    assert not member.applier.order.exact
+    source.transact()
+    rig.topics.put_mark(whole=True)
+    rig.settle(member)
+    assert {table.name: rig.target.read(table.name) for table in TABLES} == source.state()
+
+
 class HotSource(Source):
     """Few parents, which change places all the time: what waits is hardly ever at rest."""
 

@@ -9,6 +9,7 @@ import pytest
 from capture.session import Session
 from schemas.changes import Change
 from tests.kit import simulation as sim
+from tests.kit.simulated_kafka import SimProducer
 from tests.unit.capture.test_simulation import World
 
 COMMIT_S = 0.01
@@ -26,13 +27,13 @@ class StillWorld(World):
 def world(monkeypatch: pytest.MonkeyPatch) -> StillWorld:
     world = StillWorld(1, 0.0, {"commit_interval_ms": 1000}, mode="cdc")
     world.pace.record_s = 0.0
-    commit = sim.SimProducer.commit
+    commit = SimProducer.commit
 
-    def slowly(producer: sim.SimProducer) -> None:
+    def slowly(producer: SimProducer) -> None:
         commit(producer)
         world.pace.now_s += COMMIT_S
 
-    monkeypatch.setattr(sim.SimProducer, "commit", slowly)
+    monkeypatch.setattr(SimProducer, "commit", slowly)
     return world
 
 
