@@ -12,7 +12,7 @@ from tests.kit.random_tables import quoted
 from tests.kit.servers import Database
 
 _MOMENTS = frozenset({"datetime", "timestamp"})
-_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector", "geometry", "point"})
+_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector", "geometry"})
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "json"})
 _SHOWN = 2
 
@@ -86,13 +86,13 @@ def _printed(name: str, kind: str) -> str:
         return f"date_format({column}, '%Y-%m-%d %H:%i:%s.%f')"
     if kind == "time":
         return f"timestampdiff(microsecond, '2000-01-01', addtime(cast('2000-01-01' as datetime(6)), {column}))"
+    if kind in _BYTES or kind.endswith(("point", "string", "polygon", "collection")):
+        return f"hex({column})"
     if kind in ("bit", "year") or kind.endswith("int"):
         # The number: `zerofill`, which says how it is printed, does not travel.
         return f"{column} + 0"
     if kind in ("float", "double"):
         return f"{column} + 0e0"
-    if kind in _BYTES or kind.endswith(("string", "polygon", "collection")):
-        return f"hex({column})"
     if kind in _TEXTS:
         return f"hex(convert({column} using utf8mb4))"
     return f"cast({column} as char)"
