@@ -57,7 +57,7 @@ def test_shapes_are_compared_by_their_bytes(mysql_database: MysqlDatabase) -> No
     """Those whose names end in `int` were added to, as numbers are: MariaDB refused."""
     mysql_database.execute(
         "create table t (p point, m multipoint, l linestring)",
-        "insert into t values (point(1, 2), st_geomfromtext('multipoint(1 2)'), st_geomfromtext('linestring(1 2, 3 4)'))",
+        "insert into t select point(1, 2), st_geomfromtext('multipoint(1 2)'), st_geomfromtext('linestring(1 2, 3 4)')",
     )
     with open_session(mysql_database) as session:
         assert mysql_differences(session, session) == []
