@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from schemas.table import TableName
 
@@ -17,15 +18,17 @@ class Selection:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._rules = [(not p.startswith("!"), p.removeprefix("!")) for p in patterns]
+        numbered = [(number, pattern) for number, (_, pattern) in enumerate(self._rules)]
+        # Found, not compared one by one: a thousand tables may be named by themselves.
+        self._names = {pattern: number for number, pattern in numbered if not has_wildcard(pattern)}
+        self._last_first = [(n, re.compile(translate(p)).match) for n, p in reversed(numbered) if has_wildcard(p)]
 
     def takes(self, name: TableName | str) -> bool:
         """Tell whether a table, or whatever else has such a name, is selected."""
-        taken = False
         text = str(name)
-        for include, pattern in self._rules:
-            if fnmatchcase(text, pattern):
-                taken = include
-        return taken
+        named = self._names.get(text, -1)
+        decides = next((n for n, matches in self._last_first if n > named and matches(text)), named)
+        return decides >= 0 and self._rules[decides][0]
 
     def explicit(self) -> list[str]:
         """Return the included patterns without a wildcard: tables that must exist."""
