@@ -111,10 +111,8 @@ class Progress:
         (metrics.CAPTURE_LAG_BYTES if in_bytes else metrics.CAPTURE_LAG_TRANSACTIONS).set(lag)
         metrics.CAPTURE_LAG_SECONDS.set(lag_ms / 1000)
         metrics.CAPTURE_WINDOW_KEYS.set(session.loading.window_key_count)
-        if self._retained_bytes is not None:
-            metrics.CAPTURE_RETAINED_BYTES.set(self._retained_bytes)
-        if self._log_left_bytes is not None:
-            metrics.CAPTURE_LOG_LEFT_BYTES.set(self._log_left_bytes)
+        metrics.CAPTURE_RETAINED_BYTES.set(self._retained_bytes)
+        metrics.CAPTURE_LOG_LEFT_BYTES.set(self._log_left_bytes)
         metrics.CAPTURE_SOURCE_TRANSACTIONS.inc(session.take_transaction_count())
         self._count_loads(loads)
         for feed in session.publisher.feeds.values():

@@ -63,17 +63,18 @@ def _gauge(name: str, text: str, *labels: str) -> Gauge:
 
 
 class Measured:
-    """A gauge that is absent until it is set: 0 would be a measurement, of a process that makes none."""
+    """A gauge that is absent while there is nothing to measure: 0 would be a measurement."""
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self._is_set = False
         REGISTRY.register(self)
 
-    def set(self, value: float) -> None:
-        """Set the gauge."""
-        self._gauge.set(value)
-        self._is_set = True
+    def set(self, value: float | None) -> None:
+        """Set the gauge; None: there is nothing to measure any more."""
+        self._is_set = value is not None
+        if value is not None:
+            self._gauge.set(value)
 
     def describe(self) -> Iterable[Metric]:
         """Return what there may be, for the registry to refuse the same name twice."""

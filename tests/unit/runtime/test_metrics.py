@@ -88,14 +88,20 @@ def test_what_was_never_measured_is_absent_and_not_0() -> None:
         "metrics.CAPTURE_LOG_LEFT_BYTES.set(5)\n"
         "print('measured')\n"
         "print(generate_latest(metrics.REGISTRY).decode())\n"
+        "metrics.CAPTURE_LOG_LEFT_BYTES.set(None)\n"
+        "print('unbounded')\n"
+        "print(generate_latest(metrics.REGISTRY).decode())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
-    before, after = done.stdout.split("measured\n")
+    before, more = done.stdout.split("measured\n")
+    after, unbounded = more.split("unbounded\n")
     assert "tailrace_capture_active 0.0" in before
     assert "tailrace_capture_log_left_bytes" not in before
     assert "tailrace_capture_lag" not in before
     assert "\ntailrace_capture_log_left_bytes 5.0\n" in after
     assert "# TYPE tailrace_capture_log_left_bytes gauge" in after
+    # As an operator does who is told that the log fills up.
+    assert "tailrace_capture_log_left_bytes" not in unbounded
 
 
 def test_the_endpoint_says_whose_metrics_it_has() -> None:
