@@ -18,16 +18,19 @@ from tests.unit.apply.rig import Rig
 PLACE = TopicPartition("shop.public.orders", 0)
 
 
-@pytest.mark.parametrize(("comes_again", "found"), [(False, (1, "held", None)), (True, (1, None, None))])
+@pytest.mark.parametrize("changes", [1, 2])
+@pytest.mark.parametrize(("comes_again", "found"), [(False, (1, "held", True)), (True, (1, None, True))])
 def test_a_value_of_an_earlier_type_is_left_out_only_where_it_comes_again(
-    comes_again: bool, found: tuple[object, ...]
+    comes_again: bool, found: tuple[object, ...], changes: int
 ) -> None:
     rig = Rig([ORDERS], partition_count=1)
     member = rig.member(take_all=True, comes_again=comes_again)
-    rig.topics.put(ORDERS, "c", None, (1, "held", None))
+    rig.topics.put(ORDERS, "c", None, (1, "held", True))
     parked = rig.topics.logs[PLACE].pop()
     number, status, paid = ORDERS.columns
-    rig.topics.add(replace(ORDERS, version=2, columns=(number, replace(status, native="varchar(9)"), paid)))
+    for change in range(changes):
+        altered = replace(status, native=f"varchar({9 - change})")
+        rig.topics.add(replace(ORDERS, version=2 + change, columns=(number, altered, paid)))
     rig.settle(member)
     answers: list[str] = []
     lot = SimpleNamespace(
