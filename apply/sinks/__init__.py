@@ -29,6 +29,8 @@ from schemas.table import TableSchema
 ENTRY_POINT_GROUP = "tailrace.sinks"
 FUNCTIONS = ("open_sink", "findings", "grants")
 """What a target's module must have."""
+INTERFACES = ("apply", "runtime", "schemas")
+"""The packages that plug-ins import of Tailrace."""
 
 _ENGINES = {
     "postgresql": "apply.sinks.postgresql.target",
@@ -138,11 +140,17 @@ def _engine(settings: Settings, target: str) -> ModuleType:
 
 
 def _plugin(entry_point: EntryPoint) -> ModuleType:
-    """Return what a package brings. Raises PREREQUISITE where it was made for another version of the interfaces."""
+    """Return what a package brings. Raises PREREQUISITE where it was made for another version, or lacks a library."""
     try:
         module = cast("ModuleType", entry_point.load())
     except (ImportError, AttributeError, TypeError) as error:
-        # What it imports is not there, or `Capabilities` has other fields.
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in INTERFACES:
+            raise TailraceError(
+                ErrorKind.PREREQUISITE,
+                f"the plug-in of the engine {entry_point.name} needs a library that is not installed: {error.name}",
+                remedy="install it, or the plug-in again together with all that it depends on",
+            ) from error
+        # What it imports of ours is not there, or `Capabilities` has other fields.
         raise _unfit(entry_point.name, f"{type(error).__name__}: {error}") from error
     if missing := [name for name in FUNCTIONS if not hasattr(module, name)]:
         raise _unfit(entry_point.name, f"its module has no {', '.join(missing)}")

@@ -61,6 +61,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (HEAD + "Capabilities(stores_offsets=True, merges=True)\n" + FUNCTIONS, "unexpected keyword argument 'merges'"),
         ("from apply.sink import Gone\n", "ImportError: cannot import name 'Gone'"),
+        ("import apply.gone\n", "ModuleNotFoundError: No module named 'apply.gone'"),
         (SINK + FUNCTIONS.replace("def grants", "def rights"), "its module has no grants"),
     ],
 )
@@ -71,6 +72,13 @@ def test_one_made_for_another_version_is_named_with_what_it_lacks(package: Path,
     assert why in caught.value.message
     assert caught.value.kind is ErrorKind.PREREQUISITE
     assert caught.value.remedy
+
+
+def test_a_library_that_one_needs_is_named_instead_of_a_version(package: Path) -> None:
+    package.write_text("import driver_of_oldsink.client\n")
+    with pytest.raises(TailraceError, match="library that is not installed: driver_of_oldsink") as caught:
+        open_sink(settings(), "old")
+    assert caught.value.kind is ErrorKind.PREREQUISITE
 
 
 def test_one_without_newer_capabilities_works(package: Path) -> None:
