@@ -35,7 +35,7 @@ WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 _PROBE = "tailrace_probe"
 
 SAME_FAILURES_MAX, SAME_FAILURES_S = 3, 60.0
-"""What fails so often, and for so long, with the same words, while nothing is committed, does not pass: a missing right
+"""What fails so often, and for so long, with the same words, and is not done meanwhile, does not pass: a missing right
 or table, a login that is refused. What passes (conflicts, trouble with the bucket) names queries, processes or moments,
 or is over. But where new sessions answer nothing any more, and have before, the database is lost, as by a restart: that
 passes, in whatever words it is said."""
@@ -62,8 +62,10 @@ class DataApiLink(Link):
         self._was_answered = self._is_answered = False
         """Whether a statement was ever done here, and whether one was in the open session."""
         self._failure: tuple[str, str] | None = None
-        """What failed last since a commit, and in which words."""
+        """What failed last and was not committed since, and in which words."""
         self._failure_count, self._failing_since = 0, 0.0
+        self._done = set[str]()
+        """What was done in the open transaction."""
 
     def run(self, statement: str, values: Sequence[Any] = (), *, doing: str = "writing") -> int:
         """See `Link`."""
@@ -78,7 +80,9 @@ class DataApiLink(Link):
         """See `Link`."""
         if self.begun:
             self._send("commit", "committing")
-            self._failure = None
+            # Who tries again claims its partitions before, and commits that: it does not say that the rest would pass.
+            if self._failure is not None and self._failure[0] in self._done:
+                self._failure = None
         self.begun = False
 
     def rollback(self) -> None:
@@ -107,6 +111,7 @@ class DataApiLink(Link):
 
     def _in_transaction(self, statement: str, values: Sequence[Any], doing: str) -> dict[str, Any]:
         if not self.begun:
+            self._done.clear()
             if self._session is None or clock.monotonic() - self._used_at > RENEWED_AFTER_S:
                 self._open_session()
             self._send("begin", doing)
@@ -153,6 +158,7 @@ class DataApiLink(Link):
         self._used_at = clock.monotonic()
         if done["Status"] == "FINISHED":
             self._was_answered = self._is_answered = True
+            self._done.add(doing)
             return done
         if statement == "begin":
             # What it has not begun it is not asked for again.
@@ -164,12 +170,12 @@ class DataApiLink(Link):
         compared with what was said before, and neither read nor repeated.
         """
         failure, now = (doing, str(done.get("Error"))), clock.monotonic()
-        if failure != self._failure:
+        is_lost = self._was_answered and not self._is_answered
+        if is_lost or failure != self._failure:
             self._failure, self._failure_count, self._failing_since = failure, 0, now
         self._failure_count += 1
         is_short = self._failure_count < SAME_FAILURES_MAX or now - self._failing_since < SAME_FAILURES_S
-        is_lost = self._was_answered and not self._is_answered
-        passes = done["Status"] != "FAILED" or is_short or is_lost
+        passes = done["Status"] != "FAILED" or is_short
         times = "" if passes else f", {self._failure_count} times with the same words"
         return TailraceError(
             ErrorKind.TARGET_CONNECTION if passes else ErrorKind.PREREQUISITE,

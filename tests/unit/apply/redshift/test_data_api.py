@@ -143,6 +143,32 @@ def test_what_fails_again_with_the_same_words_ends_it(
     assert "describe-statement" in str(caught.value.remedy)
 
 
+def test_claims_between_do_not_hide_what_fails_again(
+    service: Service, link: DataApiLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tries a batch again claims its partitions before, and commits that."""
+    actions, now = list[Action](), 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    for _ in range(4):
+        now += 25
+        with link.own_transaction():
+            link.run("claim", doing="claiming")
+        service.trouble["insert 1"] = lambda: {"Status": "FAILED", "Error": "ERROR: permission denied"}
+        with pytest.raises(TailraceError) as caught, link.own_transaction():
+            link.run("insert 1", doing="merging")
+        actions.append(caught.value.action)
+    assert actions == [Action.RETRY] * 3 + [Action.STOP]
+    # What is done in between has passed.
+    for _ in range(4):
+        now += 100
+        with link.own_transaction():
+            link.run("insert 1", doing="merging")
+        service.trouble["insert 1"] = lambda: {"Status": "FAILED", "Error": "ERROR: permission denied"}
+        with pytest.raises(TailraceError) as caught, link.own_transaction():
+            link.run("insert 1", doing="merging")
+        assert caught.value.action is Action.RETRY
+
+
 @pytest.mark.parametrize("by_code", [False, True])
 @pytest.mark.parametrize("idle_s", [1, 100])
 def test_a_database_that_is_restarted_is_waited_for_whatever_it_says(
@@ -161,6 +187,11 @@ def test_a_database_that_is_restarted_is_waited_for_whatever_it_says(
         with pytest.raises(TailraceError) as caught, link.own_transaction():
             link.run("update 2")
         assert caught.value.action is Action.RETRY
+    # The first session that answers again may meet its last moment.
+    service.trouble[PROBE[1]] = said.copy
+    with pytest.raises(TailraceError) as caught, link.own_transaction():
+        link.run("update 2")
+    assert caught.value.action is Action.RETRY
     with link.own_transaction():
         link.run("update 2")
     assert service.sessions[-1] == [*PROBE, service.sessions[-1][3], "begin", "update 2", "commit"]
