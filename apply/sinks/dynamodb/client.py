@@ -81,7 +81,7 @@ class Client:
         except aws.AwsError as error:
             if absent is not None and aws.code_of(error) == absent:
                 return {}
-            raise classify(error, operation) from error
+            raise classify(error, f"{operation} {request['TableName']}") from error
         return answer
 
     def scan(self, table: str, **request: Any) -> Iterator[list[Item]]:

@@ -98,7 +98,11 @@ class DynamodbSink(GuardedSink):
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
         """See `Sink`."""
         self._stand_at.setdefault(barrier, set()).add(partition)
-        return super().arrive(barrier, partition, partition_count)
+        arrival = super().arrive(barrier, partition, partition_count)
+        if arrival is Arrival.PASSED:
+            # By another process.
+            self._stand_at.pop(barrier, None)
+        return arrival
 
     def flush(self) -> None:
         """See `Sink`."""

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from apply import aws
-from apply.sinks.dynamodb.client import CHANGING, MISSING, Client
+from apply.sinks.dynamodb.client import BUSY_FOR_S, CHANGING, MISSING, Client
 from apply.sinks.dynamodb.items import Item, Items, KeyPart
+from runtime import clock
 from runtime.logging import get_logger
+from runtime.retry import Backoff
 from schemas.dynamodb_target import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 
@@ -68,7 +70,7 @@ class Tables:
     def protect(self, name: str, found: dict[str, Any]) -> None:
         """Protect a table from deletion, unless it is, or tables are not dropped. `found`: what is said of it."""
         if self._drops and found and not found.get("DeletionProtectionEnabled"):
-            self._client.call("update_table", TableName=name, DeletionProtectionEnabled=True)
+            self._change("update_table", name, DeletionProtectionEnabled=True)
 
     def drop(self, name: str, ask: Callable[[], None]) -> None:
         """Delete a table, and wait until it is gone. `ask` raises where it is not ours to delete.
@@ -80,14 +82,14 @@ class Tables:
         if not found:
             return
         if found.get("DeletionProtectionEnabled"):
-            self._client.call("update_table", absent=MISSING, TableName=name, DeletionProtectionEnabled=False)
+            self._change("update_table", name, DeletionProtectionEnabled=False)
         try:
             ask()
         except BaseException:
             self.protect(name, self.describe(name))
             raise
         try:
-            self._client.call("delete_table", absent=MISSING, TableName=name)
+            self._change("delete_table", name)
         except TailraceError as error:
             if error.kind is not ErrorKind.INVARIANT:
                 raise
@@ -95,6 +97,20 @@ class Tables:
             message = f"the table {name} is protected from deletion again"
             raise TailraceError(ErrorKind.TARGET_THROTTLED, message) from error
         self._wait("table_not_exists", name)
+
+    def _change(self, operation: str, name: str, **request: Any) -> None:
+        """Change a table, unless it is gone, once the change before is through: each takes DynamoDB a moment."""
+        backoff = Backoff(BUSY_FOR_S)
+        while True:
+            try:
+                self._client.call(operation, absent=MISSING, TableName=name, **request)
+            except TailraceError as error:
+                pause_s = backoff.next_s() if error.kind is ErrorKind.TARGET_THROTTLED else None
+                if pause_s is None:
+                    raise
+                clock.sleep(pause_s)
+            else:
+                return
 
     def _billing(self) -> dict[str, Any]:
         target = self._target

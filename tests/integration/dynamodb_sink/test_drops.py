@@ -1,0 +1,116 @@
+"""Tables of DynamoDB are dropped and protected where the service, or another applier, is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from apply.sink import Arrival, TopicPartition
+from apply.sinks.dynamodb.sink import DynamodbSink
+from deploy.local.moto import MotoServer
+from schemas.errors import Action, TailraceError
+from tests.conformance.sink_suite import ORDERS
+from tests.integration.dynamodb_sink import test_conformance as conformance
+
+pytestmark = pytest.mark.integration
+
+HERE = TopicPartition(f"shop.{ORDERS.name}", 0)
+
+
+class Place:
+    """Where tables are made."""
+
+    def __init__(self, suite: conformance.TestDynamodb) -> None:
+        self._suite = suite
+        self.client = suite.client
+        self.table = f"{suite.prefix}-{ORDERS.name}"
+
+    def open(self) -> DynamodbSink:
+        return cast("DynamodbSink", self._suite.open())
+
+    def standing(self) -> DynamodbSink:
+        """Return a sink whose partition stands where its table is dropped."""
+        sink = self.open()
+        sink.load_offsets([HERE])
+        sink.prepare(ORDERS)
+        sink.arrive("drop-1", HERE, 1)
+        assert sink.pass_barrier("drop-1")
+        return sink
+
+    def is_there(self) -> bool:
+        return self.table in self.client.list_tables()["TableNames"]
+
+
+@pytest.fixture
+def place(moto_server: MotoServer) -> Iterator[Place]:
+    suite = conformance.TestDynamodb()
+    sinks = suite.sink_at(moto_server)
+    next(sinks)
+    yield Place(suite)
+    assert next(sinks, None) is None
+
+
+def fail_once(sink: DynamodbSink, operation: str, code: str) -> None:
+    """Let the next request of a kind be refused."""
+    api = sink._client.api
+    do = getattr(api, operation)
+    refusal = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    answers = iter([api.exceptions.ClientError(refusal, operation)])
+
+    def once(**request: Any) -> Any:
+        if error := next(answers, None):
+            raise error
+        return do(**request)
+
+    setattr(api, operation, once)
+
+
+@pytest.mark.parametrize("code", ["ResourceInUseException", "LimitExceededException"])
+def test_a_table_is_dropped_once_the_change_before_is_through(place: Place, code: str) -> None:
+    """A table is being updated for a moment once its protection is lifted."""
+    sink = place.standing()
+    for operation in ("update_table", "delete_table"):
+        fail_once(sink, operation, code)
+    sink.drop(ORDERS)
+    assert not place.is_there()
+
+
+def test_who_may_not_protect_a_table_is_told_so(place: Place) -> None:
+    place.open().prepare(ORDERS)
+    place.client.update_table(TableName=place.table, DeletionProtectionEnabled=False)
+    sink = place.open()
+    fail_once(sink, "update_table", "AccessDeniedException")
+    with pytest.raises(TailraceError) as caught:
+        sink.prepare(ORDERS)
+    assert caught.value.action is Action.STOP
+    assert f"update_table {place.table}" in caught.value.message
+    assert "policy" in str(caught.value.remedy)
+
+
+def test_who_is_fenced_learns_it_though_the_table_goes_meanwhile(place: Place) -> None:
+    sink = place.standing()
+    place.open().load_offsets([HERE])
+    api = sink._client.api
+    update = api.update_table
+
+    def update_table(**request: Any) -> Any:
+        if request["DeletionProtectionEnabled"]:
+            place.client.delete_table(TableName=place.table)
+        return update(**request)
+
+    api.update_table = update_table
+    with pytest.raises(TailraceError, match="fenced"):
+        sink.drop(ORDERS)
+
+
+def test_barriers_that_others_have_passed_are_forgotten(place: Place) -> None:
+    sink, other = place.open(), place.open()
+    for one in (sink, other):
+        one.load_offsets([HERE])
+        one.arrive("load-1", HERE, 1)
+    assert other.pass_barrier("load-1")
+    other.flush()
+    assert sink.arrive("load-1", HERE, 1) is Arrival.PASSED
+    assert not sink._stand_at
