@@ -339,24 +339,24 @@ EXAMPLES = [
         [
             take(),
             added(
-                "emp_seniority",
-                " CASE WHEN round($emp_salary)>=20000 THEN \u2018SENIOR\u2019 ELSE \u2018JUNIOR\u2019 END",
+                "pay_band",
+                " case when round($emp_salary) >= 20000 then \u2018above\u2019 else \u2018below\u2019 end",
                 "string", "employee", length=50,
             ),
             added("createdate", "datetime ()", "datetime", "employee", precision=6),
-            added("rounded_emp_salary", "round($emp_salary)", "int8", "employee"),
-            added("hashed_emp_number", "hash_sha256($emp_number)", "string", "employee", length=64),
+            added("whole_salary", "round($emp_salary)", "int8", "employee"),
+            added("hidden_number", "hash_sha256($emp_number)", "string", "employee", length=64),
             added("schema_name", "$AR_M_SOURCE_SCHEMA", "string", length=50),
             added("transact_id", "$AR_H_CHANGE_SEQ", "string", length=50),
         ],
         _EMPLOYEES, _EMPLOYEE_CHANGES,
         {
-            "select emp_number, emp_seniority, rounded_emp_salary, schema_name from {}.employee order by 1": [
-                ("1", "SENIOR", "25001", "g_computed"),
-                ("2", "SENIOR", "20000", "g_computed"),
-                ("4", "JUNIOR", None, "g_computed"),
+            "select emp_number, pay_band, whole_salary, schema_name from {}.employee order by 1": [
+                ("1", "above", "25001", "g_computed"),
+                ("2", "above", "20000", "g_computed"),
+                ("4", "below", None, "g_computed"),
             ],
-            "select hashed_emp_number from {}.employee where emp_number = 4": [(hashlib.sha256(b"4").hexdigest(),)],
+            "select hidden_number from {}.employee where emp_number = 4": [(hashlib.sha256(b"4").hexdigest(),)],
             "select count(*) from {}.employee where createdate > '2020-01-01' and transact_id::numeric > 0": [("3",)],
         },
     ),
