@@ -259,8 +259,10 @@ class _Check:
             yield Finding(
                 Severity.NOTE,
                 "target-table-columns",
-                f"{found.name} lacks {', '.join(lacking)} at the target: the first row adds them",
+                f"{found.name} lacks {', '.join(lacking)} at the target: the table's first row adds them;"
+                " in a table that was applied before nothing does, and their values are left out",
                 table.name,
+                "where the table was applied before: add them, start the appliers again, then `tailrace signal reload`",
             )
         json = [c.name for c in table.columns if c.native == "json" and c.name in found.columns]
         changed = [name for name in json if found.columns[name].base == "jsonb"]
