@@ -38,7 +38,7 @@ def missing(
             blocks(
                 _TABLE,
                 f"there is no table {name}, or this role may not see it{_near(name, map(str, known))}",
-                "correct `source.tables`, or run what `tailrace plan --grants` prints",
+                "correct `source.tables` or the rule of `mappings`, or run what `tailrace plan --grants` prints",
             )
             for name in lost
         ),
@@ -46,7 +46,7 @@ def missing(
             warns(
                 _SCHEMA,
                 f"there is no table in {schema}, or this role may see none{_near(schema, schemas)}",
-                "correct `source.tables`: patterns are schema.table, spelt as the database does",
+                "correct `source.tables` (schema.table) or the rule of `mappings`: spelt as the database does",
             )
             for schema in elsewhere
             if schema not in schemas
@@ -63,7 +63,9 @@ def look_for_named(settings: Settings, source: Source, tables: Sequence[TableSch
     if not tables:
         why = "".join(f"; {finding.message}" for finding in reasons)
         raise TailraceError(
-            ErrorKind.CONFIGURATION, f"no table matches `source.tables`{why}", remedy="see `tailrace plan`"
+            ErrorKind.CONFIGURATION,
+            f"no table matches `source.tables` or `mappings`{why}",
+            remedy="see `tailrace plan`",
         )
     for finding in reasons:
         log.warning("named and not captured", reason=finding.message, remedy=finding.remedy)

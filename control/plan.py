@@ -295,8 +295,9 @@ def _nothing_selected() -> Finding:
     return Finding(
         Severity.BLOCKS,
         "no-tables",
-        "no table matches `source.tables`",
-        remedy="patterns are schema.table with * and ?; names stand as the database spells them, unquoted",
+        "no table matches `source.tables` or a selection rule of `mappings`",
+        remedy="patterns are schema.table with * and ?, in rules % and _; names stand as the database spells them,"
+        " unquoted; a role sees only what it has a right to: `tailrace plan --grants`",
     )
 
 

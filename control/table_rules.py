@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from capture.sources import open_snapshot_reader
 from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
+from schemas.hints import nearest
 from schemas.mappings.filters import row_filter
+from schemas.mappings.names import concerns
+from schemas.mappings.patterns import matches
 from schemas.mappings.segments import rule_of
 from schemas.settings import Mode, Settings
 from schemas.table import TableSchema
@@ -15,7 +18,38 @@ from schemas.table import TableSchema
 
 def findings(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
     """Return what stops capture, and where a rule does nothing. Asks the source for partitions only."""
-    return [*_of_filters(settings, tables), *_of_segments(settings, tables)]
+    return [*_of_filters(settings, tables), *_of_segments(settings, tables), *_of_nothing(settings, tables)]
+
+
+def _of_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Return the transformations that are about no captured table, or none of its columns.
+
+    They are no error, since such a table may come. A misspelt one leaves as it is what it was to mask or remove.
+    """
+    documents = [settings.mappings, *(target.mappings for target in settings.targets.values())]
+    found: dict[str, None] = {}
+    for rule in (rule for document in documents if document is not None for rule in document.transformations):
+        locator = rule.object_locator
+        if rule.rule_target == "schema":
+            if not any(matches(locator.schema_name, table.source_form.name.schema) for table in tables):
+                found[f"rule {rule.rule_id} is about no captured schema: {locator.schema_name}"] = None
+            continue
+        place = f"{locator.schema_name}.{locator.table_name}"
+        meant = [table for table in tables if concerns(rule, table.name)]
+        columns = {name for table in meant for name in (*table.source_form.column_names, *table.column_names)}
+        column = locator.column_name
+        if not meant:
+            known = [str(table.name) for table in tables]
+            found[f"rule {rule.rule_id} is about no captured table: {place}{_near(place, known)}"] = None
+        elif column is not None and not any(matches(column, name) for name in columns):
+            found[f"rule {rule.rule_id} is about no column of {place}: {column}{_near(column, columns)}"] = None
+    remedy = "correct the rule's object-locator; `tailrace mappings preview` shows what the rules make of the tables"
+    return [Finding(Severity.WARNS, "mapping-rule", message, remedy=remedy) for message in found]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _of_filters(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:

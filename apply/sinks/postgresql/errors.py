@@ -26,7 +26,10 @@ _ROW_CODES = frozenset({"23502", "23514", "23000", "23001", "44000", "54000", "P
 _CODES: dict[str, tuple[ErrorKind, str | None]] = {
     "25006": (ErrorKind.PREREQUISITE, "the target is read-only: connect to the primary server"),
     "28000": (ErrorKind.CONFIGURATION, "check the target's `user`, and pg_hba.conf at the server"),
-    "28P01": (ErrorKind.CONFIGURATION, "check the target's `password`"),
+    "28P01": (
+        ErrorKind.CONFIGURATION,
+        "check the target's `user` and `password`; where there is no such role yet: create role … login password '…'",
+    ),
     "3D000": (ErrorKind.CONFIGURATION, "create the target database, or correct `database`"),
     "3F000": (ErrorKind.TARGET_SCHEMA, "create the schema at the target"),
     "40001": (ErrorKind.TARGET_THROTTLED, None),
