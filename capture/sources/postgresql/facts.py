@@ -10,6 +10,7 @@ import psycopg
 
 from capture.sources.postgresql.catalog import RelationFacts
 from capture.sources.postgresql.connection import classified
+from capture.sources.postgresql.queries import published
 from capture.sources.postgresql.server import Slot, read_slot
 from schemas.table import TableName
 
@@ -25,13 +26,7 @@ select current_setting('server_version_num')::int4, current_setting('server_vers
        current_setting('server_encoding')
 """
 _PUBLICATION = """
-select pubviaroot, pubinsert and pubupdate and pubdelete and pubtruncate, pg_has_role(pubowner, 'usage'),
-       (select coalesce(array_agg(array[t.schemaname::text, t.tablename::text]), '{}')
-          from pg_publication_tables t where t.pubname = p.pubname),
-       (select coalesce(array_agg(array[n.nspname::text, c.relname::text]), '{}')
-          from pg_publication_rel r join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
-         where r.prpubid = p.oid
-           and (to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null))
+select pubviaroot, pubinsert and pubupdate and pubdelete and pubtruncate, pg_has_role(pubowner, 'usage')
   from pg_publication p where p.pubname = %(name)s
 """
 _ROW_SECURITY = """
@@ -87,14 +82,17 @@ def read_facts(
     """Ask the server."""
     with classified("asking the source for its settings"):
         row: Any = connection.execute(_SERVER).fetchall()[0]
-        published: list[tuple[Any, ...]] = connection.execute(_PUBLICATION, {"name": publication}).fetchall()
+        found: list[tuple[Any, ...]] = connection.execute(_PUBLICATION, {"name": publication}).fetchall()
+        query = published(connection.info.server_version)
+        named: list[tuple[Any, ...]] = connection.execute(query, {"name": publication}).fetchall()
         secured: list[tuple[Any, ...]] = connection.execute(
             _ROW_SECURITY, {"oids": [r.oid for r in relations if r.kind in "rp"]}
         ).fetchall()
     facts = None
-    if published:
-        via_root, rows, is_owner, *lists = published[0]
-        members, partial = (frozenset(TableName(*member) for member in names) for names in lists)
-        facts = PublicationFacts(via_root, rows, is_owner, members, partial)
+    if found:
+        of_tables = {TableName(schema, table): is_partial for schema, table, _, is_partial in named}
+        partial = frozenset(name for name, is_partial in of_tables.items() if is_partial)
+        via_root, rows, is_owner = found[0]
+        facts = PublicationFacts(via_root, rows, is_owner, frozenset(of_tables), partial)
     values: Any = (*row, read_slot(connection, slot), facts, frozenset(TableName(s, t) for s, t in secured))
     return ServerFacts(*values)

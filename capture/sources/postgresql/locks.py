@@ -47,16 +47,7 @@ select distinct l.virtualtransaction, l.pid from locks l
 """
 """Virtual transactions that may have written to tables."""
 
-_ALL_LOCKS = """
-with locks as (
-    select l.* from pg_locks l
-     where l.locktype = 'relation' and l.granted and l.database = (
-               select d.oid from pg_database d where d.datname = current_database())
-       and l.pid is distinct from pg_backend_pid()
-)
-"""
-
-_HOLDERS = """
+_HOLDERS = f"""{_LOCKS}
 select distinct on (l.pid) l.pid, n.nspname::text || '.' || c.relname::text, a.usename::text, a.application_name,
        a.state, extract(epoch from now() - a.xact_start)::int8, left(a.query, 60)
   from locks l
@@ -76,7 +67,7 @@ TO_PUBLISH = [*_EXCLUSIVE, "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"
 
 @contextmanager
 def locking(connection: Connection, tables: Sequence[TableName], modes: Sequence[str]) -> Iterator[None]:
-    """Turn the end of a wait for a lock on one of these tables, or of any, into LockedError, which says who holds it.
+    """Turn the end of a wait for a lock on one of these tables into LockedError, which says who holds it now.
 
     The transaction that waited is over afterwards.
     """
@@ -91,8 +82,7 @@ def locking(connection: Connection, tables: Sequence[TableName], modes: Sequence
         with suppress(TailraceError), classified("looking for locks"):
             connection.execute("rollback")
             names = {"schemas": [t.schema for t in tables], "tables": [t.table for t in tables]}
-            query = (_LOCKS if tables else _ALL_LOCKS) + _HOLDERS
-            holders = connection.execute(query, {**names, "modes": [*modes]}).fetchall()
+            holders = connection.execute(_HOLDERS, {**names, "modes": [*modes]}).fetchall()
         raise _locked(error, waited_s, holders) from error.__cause__
 
 

@@ -26,7 +26,6 @@ from capture.sources.postgresql.reading import add, is_read_at_once, read_shaped
 from capture.sources.postgresql.replication import LogStream
 from capture.sources.postgresql.temporals import EPOCH_US
 from capture.sources.postgresql.versions import Resolved, Versions
-from capture.sources.postgresql.watching import PublicationWatch
 from runtime.clock import monotonic, now_us
 from runtime.logging import get_logger
 from runtime.spool import SpooledMessage
@@ -54,6 +53,8 @@ STATUS_INTERVAL_S = 5.0
 """How often the server hears of us at least."""
 ASK_INTERVAL_S = 0.2
 """How often an idle log is asked how far it goes."""
+CHECK_INTERVAL_S = 10.0
+"""How often the publication is looked at: nothing in the log tells that a table was taken out of it."""
 HEARTBEAT_INTERVAL_S = 5.0
 """How often an idle log yields a heartbeat although its position is the same."""
 
@@ -87,7 +88,8 @@ class PostgresqlLog:
         """Whether there is anything to watch in the tables seen so far."""
         self.joins = False
         """See `JoiningLog`."""
-        self._watch = PublicationWatch(check, monotonic())
+        self._check = check
+        """Raises unless the publication has these tables, as long as they exist under these oids."""
         self._binary = binary
         self._relations: dict[bytes, pgoutput.Relation] = {}
         self._resolved: dict[bytes, Resolved] = {}
@@ -108,7 +110,7 @@ class PostgresqlLog:
         self._counted = 0
         """How many elements of the present poll's list are in `_returned` already."""
         self._reported = 0
-        self._sent_at = self._asked_at = self._heartbeat_at = monotonic()
+        self._sent_at = self._asked_at = self._heartbeat_at = self._checked_at = monotonic()
         stream.start(position.commit, binary=binary)
 
     @property
@@ -131,7 +133,9 @@ class PostgresqlLog:
                 raise pgoutput.unreadable(error, format_lsn(self._txn.commit if self._txn else self._ended)) from error
             self._stream.check_warnings()
             now = monotonic()
-            self._watch.look(now, self._versions.oids)
+            if now - self._checked_at >= CHECK_INTERVAL_S:
+                self._checked_at = now
+                self._check(self._versions.oids())
             self._keep_alive(now, is_idle=not out)
             self._beat(out, now)
             if self._filing.is_to_be_renewed(now) and is_drained and not out and self._txn is None:

@@ -9,8 +9,8 @@ import psycopg
 
 from capture.source import RELOAD
 from capture.sources.postgresql.connection import classified, identifier, literal
-from capture.sources.postgresql.locks import TO_PUBLISH, TO_READ, WRITERS, locking
-from capture.sources.postgresql.queries import OIDS
+from capture.sources.postgresql.locks import TO_PUBLISH, WRITERS, locking
+from capture.sources.postgresql.queries import OIDS, published
 from runtime.clock import monotonic, sleep
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
@@ -25,18 +25,6 @@ _OWNED = "select from pg_publication where pubname = %(name)s and pg_has_role(pu
 OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
 
 _WRITERS_WAIT_S = 60
-
-_MEMBERS = """
-select t.schemaname::text, t.tablename::text, array[c.oid, p.oid, coalesce(r.oid, 0)]::int8[],
-       to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null
-  from pg_publication_tables t
-  join pg_publication p on p.pubname = t.pubname
-  join pg_namespace n on n.nspname = t.schemaname
-  join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-  left join pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
- where t.pubname = %(name)s
-"""
-"""Published tables: what makes each a member, and whether only some of its rows or columns are published (15+)."""
 
 
 _ENSURE = """\
@@ -73,7 +61,7 @@ class Publication:
 
     def missing(self, tables: Sequence[TableName]) -> list[TableName]:
         """Return which of these tables the publication does not publish."""
-        members = {TableName(str(s), str(t)) for s, t, *_ in self._fetch(_MEMBERS)}
+        members = {TableName(str(s), str(t)) for s, t, *_ in self._members()}
         return [table for table in tables if table not in members]
 
     def ensure(self, tables: Sequence[TableName]) -> list[TableName]:
@@ -96,7 +84,7 @@ class Publication:
 
     def marks(self, tables: Mapping[TableName, int]) -> dict[TableName, str]:
         """Return by which rows of the catalogue tables, named with their oids, are members, as it was seen first."""
-        members = {TableName(str(s), str(t)): ids for s, t, ids, _ in self._fetch(_MEMBERS)}
+        members = {TableName(str(s), str(t)): ids for s, t, ids, _ in self._members()}
         return {
             name: self._memberships.setdefault(members[name][0], _mark(members[name]))
             for name, oid in tables.items()
@@ -109,7 +97,7 @@ class Publication:
 
         A table of the same name with another oid is another table: it was never published, and nothing is missing.
         """
-        members = {TableName(str(s), str(t)): (ids, partial) for s, t, ids, partial in self._fetch(_MEMBERS)}
+        members = {TableName(str(s), str(t)): (ids, partial) for s, t, ids, partial in self._members()}
         for name, mark in (marks or {}).items():
             if name in members and tables.get(name) in (0, members[name][0][0]):
                 self._memberships.setdefault(members[name][0][0], mark)
@@ -199,11 +187,12 @@ class Publication:
         with locking(connection, tables, TO_PUBLISH), classified(doing, remedy=remedy):
             connection.execute(statement)
 
+    def _members(self) -> list[tuple[Any, ...]]:
+        return self._fetch(published(self._connection().info.server_version))
+
     def _fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        connection = self._connection()
-        # The server's view of published tables locks each of them for a moment.
-        with locking(connection, (), TO_READ), classified("reading the publication"):
-            return connection.execute(query, {"name": self.name, **(parameters or {})}).fetchall()
+        with classified("reading the publication"):
+            return self._connection().execute(query, {"name": self.name, **(parameters or {})}).fetchall()
 
 
 def _mark(ids: Sequence[int]) -> str:

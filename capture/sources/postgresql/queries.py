@@ -304,3 +304,36 @@ select c.oid::int8, n.nspname::text, c.relname::text, pn.nspname::text, p.relnam
 """
 """The partitions of one table, and theirs, each with what it is a part of, whether we may read it by itself, and
 whether policies of its own, which do not count where the table is read, would hide rows of it then."""
+
+_OF_SCHEMAS = """
+    union
+    select c.oid
+      from p join pg_publication_namespace s on s.pnpubid = p.oid join pg_class c on c.relnamespace = s.pnnspid
+     where c.relkind in ('r', 'p') and pg_relation_is_publishable(c.oid)
+"""
+_PUBLISHED = """
+with p as (select oid, puballtables from pg_publication where pubname = %(name)s), named(oid) as (
+    select r.prrelid from p join pg_publication_rel r on r.prpubid = p.oid {of_schemas}
+    union
+    select c.oid from p join pg_class c on p.puballtables
+     where c.relkind in ('r', 'p') and pg_relation_is_publishable(c.oid)
+)
+select n.nspname::text, c.relname::text, array[c.oid, p.oid, coalesce(r.oid, 0)]::int8[],
+       coalesce(to_jsonb(r) ->> 'prqual', to_jsonb(r) ->> 'prattrs') is not null
+  from p
+ cross join named m
+  join pg_class c on c.oid = m.oid
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
+ where not c.relispartition or not exists (
+           select from pg_partition_ancestors(c.oid) a join named x on x.oid = a.relid where x.oid <> c.oid)
+"""
+
+
+def published(version: int) -> str:
+    """Return the query of what a server of this version publishes, partitions under their root: what makes each table a
+    member, and whether only some of its rows or columns are published (15+).
+
+    `pg_publication_tables` tells it, too, and waits for whoever has locked one of the tables (16+).
+    """
+    return _PUBLISHED.format(of_schemas=_OF_SCHEMAS if version >= 150000 else "")

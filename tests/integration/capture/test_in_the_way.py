@@ -63,8 +63,14 @@ def test_a_table_that_somebody_holds_is_loaded_behind_the_others(services: Servi
         assert services.said("capture", "load of a table waits for a lock")
         assert f"public.c waits to be loaded: {why}" in services.run("status", "--json").stdout
         services.wait(lambda: "public.d" in loaded(services), "another table is loaded meanwhile")
-        source_database.execute("insert into d values (2)")
-        services.wait(lambda: services.said("capture", "the publication is looked at later"), "capture goes on")
+        source_database.execute("alter table d add column n int", "insert into d values (2, 2)")
+        source_database.execute("create table e (id int primary key)", "insert into e values (1)")
+        services.wait(lambda: "public.e" in loaded(services), "versions and tables come and are published meanwhile")
+        assert services.stop("capture") == 0
+        services.start("capture")
+        source_database.execute("create table f (id int primary key)")
+        services.wait(lambda: "public.f" in loaded(services), "a capture starts meanwhile")
+        assert not services.said("capture", "reading the publication")
         holder.execute("rollback")
     services.wait(lambda: "public.c" in loaded(services), "the table is loaded at last")
     assert "waits_for" not in services.status()["tables"]["public.c"]

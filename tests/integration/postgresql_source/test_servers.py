@@ -229,7 +229,7 @@ def _write_log(database: Database, until: Callable[[], bool]) -> None:
 def test_a_publication_that_is_changed_by_hand_is_noticed(
     source_database: Database, replication: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("capture.sources.postgresql.watching.INTERVAL_S", 0.0)
+    monkeypatch.setattr("capture.sources.postgresql.log.CHECK_INTERVAL_S", 0.0)
     source_database.execute("create table a (id int primary key, n int)", "create table b (id int primary key)")
     settings = settings_for(source_database, replication)
     alter = f'alter publication "{settings.publication}"'

@@ -10,7 +10,6 @@ import pytest
 
 from capture.source import LockedError
 from capture.sources.postgresql.locks import TO_READ, locking
-from capture.sources.postgresql.watching import PublicationWatch
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
 
@@ -53,22 +52,3 @@ def test_a_prepared_transaction_has_no_process_and_one_that_ended_is_nobody() ->
 
 def test_another_error_stays_what_it_is() -> None:
     assert not isinstance(refused(psycopg.errors.DeadlockDetected()), LockedError)
-
-
-def test_a_look_at_the_publication_that_meets_a_lock_is_put_off() -> None:
-    looked: list[float] = []
-    now = 0.0
-
-    def check(_: object) -> None:
-        looked.append(now)
-        if now < 100:
-            raise LockedError(ErrorKind.SOURCE_CONNECTION, "process 7 holds it")
-        raise TailraceError(ErrorKind.PREREQUISITE, "it was taken out")
-
-    watch = PublicationWatch(check, now)
-    for now in (5.0, 11.0, 60.0, 72.0):
-        watch.look(now, dict)
-    assert looked == [11.0, 72.0]
-    now = 140.0
-    with pytest.raises(TailraceError, match="taken out"):
-        watch.look(now, dict)
