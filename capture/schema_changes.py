@@ -18,7 +18,7 @@ from capture.full_load.loading import Loading
 from capture.full_load.state import TableLoad
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.schemas_topic import Catalogue
-from capture.source import Source
+from capture.source import LockedError, Source
 from capture.tables import Tables
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -164,13 +164,18 @@ class SchemaChanges:
         tables = [table for table in tables if table.name not in self._leaving]
         known: dict[TableName, TableSchema | None] = {n: feed.table for n, feed in self._publisher.feeds.items()}
         present = {table.name: table for table in tables}
-        if any(_is_another(known.get(table.name), table) for table in tables):
+        waiting: set[TableName] = set()
+        if new := {table.name for table in tables if _is_another(known.get(table.name), table)}:
             # Their log from now on, and what is in them.
             check_routes(self._settings, list(present))
-            self._source.prepare(tables)
+            try:
+                self._source.prepare(tables)
+            except LockedError as error:
+                log.warning("new tables wait for a lock", tables=len(new), reason=str(error))
+                waiting = new
         found = [
             SchemaChange(name, known.get(name), present.get(name))
-            for name in sorted(known.keys() | present.keys())
+            for name in sorted((known.keys() | present.keys()) - waiting)
             if not _same(known.get(name), present.get(name))
         ]
         # Not of those found just now: they are followed later.

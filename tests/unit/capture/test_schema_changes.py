@@ -11,7 +11,9 @@ import pytest
 
 from capture import checkpoints
 from capture.schema_changes import SchemaChanges, changes_key, rewrites_rows
+from capture.source import LockedError
 from schemas.changes import SchemaChange
+from schemas.errors import ErrorKind
 from schemas.policies import DdlPolicies
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema, UserType
@@ -125,6 +127,27 @@ def test_a_table_that_an_applier_is_about_to_drop_is_not_taken_for_a_new_one(mon
     changes.look_around(900.0)
     changes.follow_catalogue(Position(9))
     assert made == [another]
+
+
+def test_a_new_table_that_is_locked_is_waited_for_and_the_others_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table("ab")
+    altered, new = replace(_table("abc"), number=7), replace(table, name=TableName("public", "new"), number=8)
+    changes = _watched([altered, new], table)
+    followed: list[TableName] = []
+    monkeypatch.setattr(changes, "follow", lambda change, _: followed.append(change.name))
+    monkeypatch.setattr("capture.schema_changes.check_routes", lambda *_: None)
+
+    def locked(_: object) -> None:
+        raise LockedError(ErrorKind.SOURCE_CONNECTION, "process 7 holds it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(changes._source, "prepare", locked)
+        changes.look_around(0.0)
+        changes.follow_catalogue(Position(9))
+    assert followed == [table.name]
+    changes.look_around(100.0)
+    changes.follow_catalogue(Position(9))
+    assert followed[1:] == [new.name, table.name]
 
 
 def test_a_statement_that_is_told_lets_the_catalogue_be_read_soon() -> None:
