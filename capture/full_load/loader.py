@@ -333,9 +333,11 @@ class Loader:
     def _group(self, reached: int) -> Iterator[Reading]:
         now = self._monotonic()
         asked = [reading for slot in self._slots for reading in slot.readings if not reading.cancelled]
+        # One process is enough to wait for a lock.
+        alone = {r.load.name for r in asked if r.chunk is None or r.load.waits_for is not None}
         return what_next(
             (x for x in self._loads.values() if x.not_before_s <= now and x.not_before_commit <= reached),
-            {reading.load.name for reading in asked if reading.chunk is None},
+            alone,
             self._in_flight.busy,
             tables_max=min(GROUP_TABLES, len(self._loads) // (GROUPS_PER_PROCESS * len(self._slots))),
             rows_max=self._settings.chunk_rows,

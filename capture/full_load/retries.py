@@ -47,6 +47,7 @@ class Retries:
 
         `is_of_all`: it is no matter of this table.
         """
+        load.waits_for = None
         suspends = self._settings.table_errors is TableErrorPolicy.SUSPEND
         if error.kind in _OF_ONE_TABLE and suspends and not is_of_all:
             load.suspension = error

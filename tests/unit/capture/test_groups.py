@@ -53,12 +53,12 @@ class Scripted:
 
 
 class Case:
-    """A loader with one process, and tables of ten rows."""
+    """A loader, and tables of ten rows."""
 
-    def __init__(self, count: int, chunk_rows: int = 1000) -> None:
+    def __init__(self, count: int, chunk_rows: int = 1000, processes: int = 1) -> None:
         self.workers: list[Scripted] = []
         self.now_s = 0.0
-        settings = CaptureSettings(load_processes=1, chunk_rows=chunk_rows)
+        settings = CaptureSettings(load_processes=processes, chunk_rows=chunk_rows)
         self.horizon = Horizon(())
         self.loader = Loader(self._spawn, self.horizon, settings, monotonic=lambda: self.now_s)
         names = [TableName("public", f"t{n}") for n in range(count)]
@@ -207,3 +207,32 @@ def test_a_table_that_is_locked_waits_and_is_held_against_nobody() -> None:
     assert case.asked() == PlanRequest(case.loads[0].table, 1000)
     case.answer(Planned([WHOLE]))
     assert [load.waits_for for load in case.loads] == [None, "process 7 holds it"]
+
+
+def test_one_process_waits_for_a_lock_and_the_others_go_on() -> None:
+    case = Case(2, processes=2)
+    case.loader.row_estimates = {}
+    first, other = case.loads
+    first.state, first.chunks = LoadState.LOADING, [Chunk(number, None, None) for number in range(4)]
+    first.waits_for = "process 7 holds it"
+    case.asked()
+    assert [worker.asked[-1] for worker in case.workers] == [
+        ReadRequest(first.table, first.chunks[0], None),
+        PlanRequest(other.table, 1000),
+    ]
+    case.workers[0].answers = iter(whole()[:1])
+    case.loader.pump(0)
+    assert first.waits_for is None
+
+
+def test_a_load_that_meets_another_error_waits_for_no_lock() -> None:
+    case = Case(1)
+    case.loader.row_estimates = {}
+    case.asked()
+    case.answer(Failed(ErrorKind.SOURCE_CONNECTION, "process 7 holds it", None, is_locked=True))
+    assert case.loads[0].waits_for is not None
+    case.now_s += 10
+    case.asked()
+    case.answer(Failed(ErrorKind.PREREQUISITE, "permission denied", None))
+    assert case.loads[0].suspension is not None
+    assert case.loads[0].waits_for is None
