@@ -13,7 +13,7 @@ from capture.publishing.shapes import SHAPES, Origin, Reshaper
 from capture.source import RELOAD
 from runtime import clock
 from runtime.kafka.admin import TopicSpec
-from runtime.lifecycle import pause
+from runtime.lifecycle import StoppedError, pause
 from runtime.registry import Registry
 from schemas.codecs import Encoder, SchemaIds, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -92,14 +92,13 @@ class Tables:
 
     def look_for_topics(self) -> None:
         """Raise SOURCE_LOG_LOST if the topic of a table is gone. Asked while a commit waits: for that it may."""
-        try:
-            existing = self._topics.list()
-        except TailraceError:
-            # The brokers do not answer: that is what the commit waits for.
-            return
         names = [name for name in self._publisher.feeds if self._way(name).outbox is None]
-        if any(True for _ in topics_gone(self._settings, names, self._catalogue, existing)):
-            self._refuse_gone(names, existing)
+        try:
+            self._refuse_gone(names, self._topics.list())
+        except TailraceError as error:
+            # Else the brokers do not answer: that is what the commit waits for.
+            if error.kind is ErrorKind.SOURCE_LOG_LOST or isinstance(error, StoppedError):
+                raise
 
     def committed(self) -> None:
         """Note that the Kafka transaction with the versions' records is committed."""

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from capture import tables
 from capture.session import Session
 from schemas.changes import Change
+from schemas.errors import TailraceError
 from tests.kit import simulation as sim
 from tests.kit.simulated_kafka import SimProducer
 from tests.unit.capture.test_simulation import World
@@ -91,3 +93,12 @@ def test_while_the_log_has_more_transactions_grow(world: StillWorld) -> None:
         world.pace.now_s += COMMIT_S / 4
     # Each stays open four times as long as a commit takes: 16 of the steps.
     assert commits == 2
+
+
+def test_topics_are_looked_for_while_a_commit_waits(world: StillWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    around = _begin(world)._around
+    around.producer.on_wait()
+    monkeypatch.setattr(tables, "TOPIC_SEEN_WITHIN_S", 0)
+    monkeypatch.setattr(around.topics, "list", dict)
+    with pytest.raises(TailraceError, match="is gone"):
+        around.producer.on_wait()
