@@ -21,6 +21,9 @@ log = get_logger(__name__)
 
 _TABLE, _SCHEMA = "table-missing", "schema-missing"
 
+HINTS_MAX = 20
+"""Of so many names it is said what they are near to: that takes 0.2 s for each where there are 10,000 tables."""
+
 
 def missing(
     section: SourceSection, found: Collection[TableName], everything: Callable[[], Iterable[TableName]]
@@ -32,15 +35,16 @@ def missing(
     if not lost and not elsewhere:
         return []
     known = list(everything())
-    schemas = {name.schema for name in known}
+    names, schemas = [str(name) for name in known], {name.schema for name in known}
+    hints = [_near(name, names) if place < HINTS_MAX else "" for place, name in enumerate(lost)]
     return [
         *(
             blocks(
                 _TABLE,
-                f"there is no table {name}, or this role may not see it{_near(name, map(str, known))}",
+                f"there is no table {name}, or this role may not see it{hint}",
                 "correct `source.tables` or the rule of `mappings`, or run what `tailrace plan --grants` prints",
             )
-            for name in lost
+            for name, hint in zip(lost, hints, strict=True)
         ),
         *(
             warns(

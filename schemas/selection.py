@@ -31,8 +31,8 @@ class Selection:
         return decides >= 0 and self._rules[decides][0]
 
     def explicit(self) -> list[str]:
-        """Return the included patterns without a wildcard: tables that must exist."""
-        return [p for include, p in self._rules if include and not has_wildcard(p)]
+        """Return the included patterns without a wildcard that no later one excludes: tables that must exist."""
+        return [p for include, p in self._rules if include and not has_wildcard(p) and self.takes(p)]
 
     def schemas(self) -> set[str]:
         """Return the schemas that included patterns name, of whose tables they leave something open."""

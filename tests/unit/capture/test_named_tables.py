@@ -34,6 +34,15 @@ def test_a_misspelt_table_or_view_is_told_with_the_one_that_is_near() -> None:
     assert "did you mean" not in finding.message
 
 
+def test_what_is_excluded_again_is_not_missed_and_of_many_names_the_first_get_a_hint() -> None:
+    assert (
+        found(CUSTOMERS, tables=["public.orders", "public.custmers", "public.customers", "!public.o*", "!*.custmers"])
+        == []
+    )
+    lost = found(tables=[f"public.order{n:03}" for n in range(30)])
+    assert [f.message.endswith("did you mean public.orders?") for f in lost] == [True] * 20 + [False] * 10
+
+
 def test_a_misspelt_schema_is_told_and_one_that_may_get_tables_is_not() -> None:
     (finding,) = found(tables=["publik.*"])
     assert (finding.severity, finding.code) == (Severity.WARNS, "schema-missing")
