@@ -98,8 +98,8 @@ def _only_target(settings: Settings, target: str | None) -> str:
 def _agrees(question: str) -> bool:
     try:
         return typer.confirm(question)
-    except typer.Abort:
-        if sys.stdin.isatty():
+    except (typer.Abort, RuntimeError):
+        if sys.stdin is not None and sys.stdin.isatty():
             raise
         typer.echo(err=True)
         raise TailraceError(

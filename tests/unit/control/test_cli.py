@@ -132,12 +132,16 @@ def test_a_reset_that_is_not_confirmed_changes_nothing(configuration: Path, monk
     assert (agreed.return_value, done) == (exit_codes.OK, ["done"])
 
 
+@pytest.mark.parametrize("stdin", [io.StringIO(), None], ids=["empty", "closed"])
 def test_a_reset_that_nobody_answers_says_what_to_give(
-    configuration: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    configuration: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stdin: io.StringIO | None,
 ) -> None:
     monkeypatch.setattr(contact, "reach_kafka", lambda _: None)
     monkeypatch.setattr(reset, "plan", lambda *_, **__: [])
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys, "stdin", stdin)
     assert run("reset", str(configuration)) == exit_codes.CONFIGURATION
     said = capsys.readouterr().err
     assert "give --yes" in said
