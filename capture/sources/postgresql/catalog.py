@@ -191,10 +191,10 @@ class Catalog:
         """Return the numbers of a relation's columns that were dropped: they are never given again."""
         return {number for (number,) in self._fetch("reading columns", queries.DROPPED_COLUMNS, {"oid": oid})}
 
-    def column_types(self, oid: int) -> dict[str, ColumnType]:
-        """Return the types of a relation's columns."""
+    def column_types(self, oid: int) -> dict[int, tuple[str, ColumnType]]:
+        """Return the names and types of a relation's columns, by their lasting numbers."""
         rows = self._fetch("reading columns", queries.COLUMN_TYPES, {"oid": oid})
-        return {name: ColumnType(type_oid, typmod, schema) for name, type_oid, typmod, schema in rows}
+        return {number: (name, ColumnType(*kind)) for number, name, *kind in rows}
 
     def read_facts(self, names: Sequence[TableName]) -> dict[TableName, ReadFacts]:
         """Return what reading the rows of these tables needs, and meet their types; without those that are gone."""

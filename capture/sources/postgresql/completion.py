@@ -8,11 +8,12 @@ that takes no null has something else: a target would have refused the row.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import psycopg
 
-from capture.sources.postgresql.catalog import ATTEMPTS_MAX, Catalog
+from capture.sources.postgresql.catalog import ATTEMPTS_MAX, Catalog, ColumnType
 from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.copying import compile_copy_reader, copy_rows, selected_column
 from capture.sources.postgresql.extents import copy_tuple
@@ -52,11 +53,11 @@ def complete(
             part = places[start : start + ROWS_PER_QUERY]
             keys = [_key(table, changes.after[i]) for i in part]
             found = _fetch(connected(), catalog, changes, gaps, keys, filing)
-            unknown = tuple(_blank(table.columns[c]) for c in gaps)
+            unknown = (UNCHANGED,) * len(gaps)
             for i, key in zip(part, keys, strict=True):
                 row = list(changes.after[i] or ())
                 for c, value in zip(gaps, found.get(key, unknown), strict=True):
-                    row[c] = value
+                    row[c] = _blank(table.columns[c]) if value is UNCHANGED else value
                 changes.after[i] = tuple(row)
 
 
@@ -100,24 +101,24 @@ def _look_up(
     filing: Filing,
 ) -> dict[Row, Row]:
     oid = catalog.oids([table.name]).get(table.name)
-    types = catalog.column_types(oid) if oid is not None else {}
-    columns = [table.columns[i] for i in (*table.key, *gaps)]
-    present = [types[column.name] for column in columns if column.name in types]
-    if catalog.natives([(kind.oid, kind.typmod) for kind in present]) != [column.native for column in columns]:
-        # The table or a column is gone, or of another type: what follows in the log says so, and brings the rows again.
+    present = catalog.column_types(oid) if oid is not None else {}
+    keys_now = [_as_now(catalog, present, table.columns[i]) for i in table.key]
+    gaps_now = [_as_now(catalog, present, table.columns[i]) for i in gaps]
+    there = [found for found in (*keys_now, *gaps_now) if found is not None]
+    if None in keys_now:
+        # The table or its key is gone, or of another type: what follows in the log says so, and brings the rows again.
         return {}
-    catalog.load_types(types[column.name].oid for column in columns)
-    read = compile_copy_reader(
-        [reader(catalog.types, types[column.name].oid, types[column.name].typmod) for column in columns]
-    )
-    selected = ", ".join(selected_column(catalog.types, types[column.name], column) for column in columns)
-    key_columns = [table.columns[i] for i in table.key]
-    names = ", ".join(f"t.{identifier(column.name)}" for column in key_columns)
+    read = compile_copy_reader([reader(catalog.types, kind.oid, kind.typmod) for _, kind in there])
+    selected = ", ".join(selected_column(catalog.types, kind, column) for column, kind in there)
+    key_columns = there[: len(keys_now)]
+    names = ", ".join(f"t.{identifier(column.name)}" for column, _ in key_columns)
+    # Without lengths and the like: one that has become less would be held against the values.
+    natives = catalog.natives([(kind.oid, -1) for _, kind in key_columns])
     values = ", ".join(
         "("
         + ", ".join(
-            f"{literal(text_of(value, column.type))}::{column.native}"
-            for value, column in zip(key, key_columns, strict=True)
+            f"{literal(text_of(value, column.type))}::{native}"
+            for value, (column, _), native in zip(key, key_columns, natives, strict=True)
         )
         + ")"
         for key in keys
@@ -125,5 +126,27 @@ def _look_up(
     name = f"{identifier(table.name.schema)}.{identifier(table.name.table)}"
     query = f"copy (select {selected} from {name} as t where ({names}) in ({values})) to stdout (format binary)"
     width = len(table.key)
+    found: dict[Row, Row] = {}
     with classified("completing rows"):
-        return {row[:width]: row[width:] for row in map(read, map(bytes, copy_rows(connection, query, filing)))}
+        for row in map(read, map(bytes, copy_rows(connection, query, filing))):
+            cells = iter(row[width:])
+            found[row[:width]] = tuple(UNCHANGED if gap is None else next(cells) for gap in gaps_now)
+    return found
+
+
+def _as_now(
+    catalog: Catalog, present: Mapping[int, tuple[str, ColumnType]], column: Column
+) -> tuple[Column, ColumnType] | None:
+    """Return a column as it is called now, and its type; None where it is gone, or its values are of another form.
+
+    By its number: a column that has another name, or a length, is not sent again.
+    """
+    numbers = {name: number for number, (name, _) in present.items()}
+    found = present.get(column.number or numbers.get(column.name, 0))
+    if found is None:
+        return None
+    name, kind = found
+    catalog.load_types([kind.oid])
+    logical = reader(catalog.types, kind.oid, kind.typmod).type
+    is_same = (logical.family, logical.scale) == (column.type.family, column.type.scale)
+    return (replace(column, name=name), kind) if is_same else None

@@ -136,7 +136,7 @@ select n.nspname::text, c.relname::text, c.oid::int8, c.relkind::text,
 """
 
 COLUMN_TYPES = """
-select a.attname::text, a.atttypid::int8, a.atttypmod, n.nspname::text
+select a.attnum::int4, a.attname::text, a.atttypid::int8, a.atttypmod, n.nspname::text
   from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_namespace n on n.oid = t.typnamespace
  where a.attrelid = %(oid)s::oid and a.attnum > 0 and not a.attisdropped
 """

@@ -156,6 +156,24 @@ def test_values_of_a_row_that_is_gone_are_completed_with_what_a_target_takes(cap
     assert there[2:4] == ("x" * 10000, "x" * 10000)
 
 
+def test_values_are_looked_up_in_columns_that_are_called_otherwise(capture: Capture) -> None:
+    """They were taken for gone, and what stood for them stayed: neither a name nor a length brings rows again."""
+    c = capture(
+        "create table a (id varchar(4) primary key, t varchar(20000) not null, b bytea not null, d text not null)",
+        *(f"alter table a alter {column} set storage external" for column in "tbd"),
+        "insert into a select 'k', x, x::bytea, x from repeat('x', 10000) x",
+    )
+    c.database.execute(
+        "update a set id = 'l'",
+        "alter table a rename id to name",
+        "alter table a rename b to bytes",
+        "alter table a alter name type text, alter t type text, drop d",
+    )
+    update = next(r for r in c.changes() if isinstance(r, RowChanges) and "u" in r.ops)
+    c.source.complete(update)
+    assert update.after == [("l", "x" * 10000, b"x" * 10000, "")]
+
+
 def test_identities_give_the_old_rows_that_they_promise(capture: Capture) -> None:
     c = capture(
         "create table u (a int, b text not null unique, c int)",
