@@ -118,8 +118,8 @@ class Completion:
 def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str) -> dict[int, Row]:
     """Return the rows that meet conditions, by the place of the condition. One row may meet several: collations.
 
-    Columns that the table no longer has are UNCHANGED. Of a table that is gone there are no rows: the log goes on to
-    say so.
+    Columns that the table no longer has, or whose values are no longer of their type, are UNCHANGED, and so are all
+    where the key is among them. Of a table that is gone there are no rows: the log goes on to say so.
     """
     gone: frozenset[str] = frozenset()
     for left in reversed(range(LOOKS_MAX)):
@@ -129,10 +129,12 @@ def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[st
             # The table has changed since its rows were logged, or between two looks.
             if error.kind is not ErrorKind.SOURCE_SCHEMA or not left:
                 raise
-        present = {name.lower() for name in Catalog(lambda: connection).natives(table.name)}
+        present = {name.lower(): native for name, native in Catalog(lambda: connection).natives(table.name).items()}
         if not present:
             return {}
-        gone = frozenset(column.name for column in table.columns if column.name.lower() not in present)
+        gone = frozenset(column.name for column in table.columns if column.native != present.get(column.name.lower()))
+        if not gone.isdisjoint(table.key_names):
+            return dict.fromkeys(range(len(conditions)), (UNCHANGED,) * len(table.columns))
     raise AssertionError("unreachable")
 
 
@@ -147,7 +149,13 @@ def _query(
         f" where ({' or '.join(f'({condition})' for condition in conditions)}) and case {_PLACE} {meets} end"
     )
     read = compile_cells([reader("int", zero_dates), *(reader(c.native, zero_dates) for c in table.columns)])
-    found = {row[0]: row[1:] for row in map(read, map(bytes, connection.packets(query)))}
+    packets = connection.packets(query)
+    try:
+        found = {row[0]: row[1:] for row in map(read, map(bytes, packets))}
+    except (ValueError, OverflowError) as error:
+        for _ in packets:
+            pass  # The session goes on.
+        raise TailraceError(ErrorKind.SOURCE_SCHEMA, "values are no longer of their columns' types") from error
     if not gone:
         return found
     columns_gone = [column.name in gone for column in table.columns]
@@ -164,7 +172,8 @@ def _without_columns(changes: RowChanges, place: int, values: Row, zero_dates: s
     if changes.ops[place] != "c":
         raise TailraceError(
             ErrorKind.SOURCE_SCHEMA,
-            "a key was changed in a row of which the log does not have all values, and a column of it is gone since",
+            "a key was changed in a row of which the log does not have all values, and a column of it is gone since, "
+            "or of another type",
             remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
             table=str(changes.table.name),
         )

@@ -62,14 +62,45 @@ def test_an_insert_has_the_default_of_a_column_that_is_gone(reading: Reading) ->
     assert second == ("a", "c", None, (2, 7, 8, None))
 
 
-def test_what_a_changed_key_lacks_is_not_made_up(reading: Reading) -> None:
+def test_an_insert_has_the_default_of_a_column_whose_type_is_another(reading: Reading) -> None:
+    """Text was read as a number, and capture ended by an error of Python's."""
+    reading.database.execute("create table a (id int primary key, v int not null default 7, w text)")
+    reading.begin()
+    _write(
+        reading.database,
+        "insert into a (id, w) values (1, 'a'), (2, 'b')",
+        "alter table a modify v varchar(9) not null",
+        "update a set v = 'abc'",
+    )
+    first, second, *_ = reading.flat()
+    assert first == ("a", "c", None, (1, 7, "a"))
+    assert second == ("a", "c", None, (2, 7, "b"))
+
+
+def test_an_insert_has_its_defaults_where_its_key_has_another_name(reading: Reading) -> None:
+    """It could not be looked up any more, and capture ended."""
+    reading.database.execute("create table a (id int primary key, v int not null default 7)")
+    reading.begin()
+    _write(reading.database, "insert into a (id) values (1)", f"alter table a change id {identifier('renamed')} int")
+    first, *_ = reading.flat()
+    assert first == ("a", "c", None, (1, 7))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        ["alter table a change v renamed int default 7"],
+        ["alter table a modify v varchar(9)", "update a set v = 'abc'"],
+        ["alter table a change id renamed int"],
+    ],
+)
+def test_what_a_changed_key_lacks_is_not_made_up(reading: Reading, later: list[str]) -> None:
     """Its column may have another name now, and a value that no default tells."""
     reading.database.execute("create table a (id int primary key, v int default 7, w int)")
     reading.begin()
     _write(reading.database, "insert into a values (1, 8, 9)", "update a set id = 2")
-    reading.database.execute(f"alter table a change v {identifier('renamed')} int default 7")
-    changes = reading.changes()
-    (update,) = [c for c in changes if isinstance(c, RowChanges) and c.ops[-1] == "u"]
+    reading.database.execute(*later)
+    update = next(c for c in reading.changes() if isinstance(c, RowChanges) and c.ops[-1] == "u")
     assert UNCHANGED in (update.after[-1] or ())
     with pytest.raises(TailraceError, match="a column of it is gone") as caught:
         reading.source.complete(update)
