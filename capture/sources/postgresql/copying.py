@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -128,6 +129,10 @@ def copy_rows(
     result = raw.get_result()
     if result is None or result.status != pq.ExecStatus.COMMAND_OK:
         raise _ended(raw, result)
+    _finish(raw)
+
+
+def _finish(raw: pq.abc.PGconn) -> None:
     _await(raw)
     while raw.get_result() is not None:
         _await(raw)
@@ -152,6 +157,9 @@ def _receive(raw: pq.abc.PGconn) -> None:
 def _ended(raw: pq.abc.PGconn, result: pq.abc.PGresult | None) -> TailraceError:
     if result is None:
         return TailraceError(ErrorKind.SOURCE_CONNECTION, "the connection ended while a table was read")
+    with suppress(TailraceError):
+        # Whoever asks again on this connection, if it is still there, would be told that it is in use.
+        _finish(raw)
     return error_of(result, "reading a table")
 
 

@@ -8,9 +8,13 @@ import fcntl
 import termios
 import time
 
+import pytest
+
+from capture.sources.postgresql.copying import copy_rows
 from capture.sources.postgresql.frames import take
 from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
+from schemas.errors import TailraceError
 from tests.integration.postgresql_source.reading import DEADLINE_S, Capture, section, settings_for
 from tests.kit.servers import Database
 
@@ -38,6 +42,18 @@ def test_rows_of_a_load_are_received_many_at_once(source_database: Database, rep
         messages: list[bytes] = []
         take(raw, messages, 100, 1 << 20, reader._filing)
         assert list(map(len, messages)) == [ROW_BYTES + 3] * ROW_COUNT
+
+
+@pytest.mark.parametrize("failing", ["select lacking from pg_class", "select 1 / (3 - n) from generate_series(1, 5) n"])
+def test_a_connection_can_be_asked_again_after_an_error(
+    source_database: Database, replication: str, failing: str
+) -> None:
+    reader = PostgresqlSnapshotReader(section(settings_for(source_database, replication)))
+    with contextlib.closing(reader):
+        connection = reader._connected()
+        with pytest.raises(TailraceError, match="reading a table failed"):
+            list(copy_rows(connection, f"copy ({failing}) to stdout (format binary)", reader._filing))
+        assert connection.execute("select 1").fetchall() == [(1,)]
 
 
 def test_rows_of_the_log_are_received_many_at_once(capture: Capture) -> None:
