@@ -31,6 +31,14 @@ class Arriving:
             if not self._spool.write([self._more(min(lacking, PIECE_BYTES))]):
                 raise ValueError("a message that ends before its end")
 
+    def skip_text(self) -> None:
+        """Pass over what ends with a zero byte, before a length: a prefix can be as long as its message's content."""
+        found = b""
+        while b"\0" not in found:
+            # Of what is not there yet, only the zero and a length behind it are known to come.
+            found = self.take(min(PIECE_BYTES, max(5, self._spool.size - self.at)))
+        self.at -= len(found) - found.index(b"\0") - 1
+
     def take(self, count: int) -> bytes:
         """Return the bytes that follow."""
         self.skip(count)
@@ -51,8 +59,7 @@ def log_message(m: Arriving) -> None:
     kind = m.take(1)
     if kind == b"M":
         m.skip(9)
-        while m.take(1) != b"\0":
-            pass
+        m.skip_text()
         m.skip(m.number(4))
         return
     if kind not in (b"I", b"U", b"D"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from capture.sources.postgresql import frames
 from capture.sources.postgresql.extents import Extent, copy_tuple, log_message
+from runtime.spool import Spool
 from schemas.errors import ErrorKind, TailraceError
 
 HEADER = b"w" + bytes(24)
@@ -70,6 +71,20 @@ def test_a_message_ends_where_it_ends(
     for extent, message in _messages(old, new, content):
         first = data.draw(st.integers(1, len(message)))
         assert _kept(extent, message, first, b"next") == (message, b"next")
+
+
+def test_a_long_prefix_is_not_looked_through_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read = Spool.read
+
+    def count(spool: Spool, begin: int, size: int) -> bytes:
+        reads.append(size)
+        return read(spool, begin, size)
+
+    monkeypatch.setattr(Spool, "read", count)
+    message = HEADER + b"M\1" + bytes(8) + b"p" * 100_000 + b"\0" + pack(">i", 3) + b"abc"
+    assert _kept(log_message, message, len(message) - 2, b"next") == (message, b"next")
+    assert len(reads) < 9
 
 
 @pytest.mark.parametrize(
