@@ -171,7 +171,7 @@ class SchemaChanges:
             try:
                 self._source.prepare(tables)
             except LockedError as error:
-                log.warning("new tables wait for a lock", tables=len(new), reason=str(error))
+                log.warning("new tables wait", tables=len(new), reason=str(error))
                 waiting = new
         found = [
             SchemaChange(name, known.get(name), present.get(name))

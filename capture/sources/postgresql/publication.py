@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from capture.source import RELOAD
+from capture.source import RELOAD, LockedError
 from capture.sources.postgresql.connection import classified, identifier, literal
 from capture.sources.postgresql.locks import TO_PUBLISH, WRITERS, locking
 from capture.sources.postgresql.queries import OIDS, published
@@ -58,6 +58,10 @@ class Publication:
         self._may_manage = may_manage
         self._memberships: dict[int, str] = {}
         """By which rows of the catalogue a table was a member when it was looked at last, by its oid."""
+        self._waited_for: set[int] = set()
+        """Tables, by oid, of which it is known who may have written them before they were published."""
+        self._writers: set[str] = set()
+        """Those, as virtual transactions."""
 
     def missing(self, tables: Sequence[TableName]) -> list[TableName]:
         """Return which of these tables the publication does not publish."""
@@ -79,7 +83,6 @@ class Publication:
         missing = self.missing(tables)
         if missing:
             self._run(f"alter publication {identifier(self.name)} add table {table_list(missing)}", missing)
-            self._settle(missing)
         return missing
 
     def marks(self, tables: Mapping[TableName, int]) -> dict[TableName, str]:
@@ -149,30 +152,41 @@ class Publication:
         self._run(f"drop publication {identifier(self.name)}")
         return True
 
-    def _settle(self, tables: Sequence[TableName]) -> None:
-        """Wait until whoever was writing these tables when they were added has ended. Raises PREREQUISITE.
+    def settle(self, tables: Sequence[TableName]) -> None:
+        """Wait until whoever may have written tables before they were added to the publication has ended, of those that
+        are not captured yet: whoever added them, a predecessor of ours that died before it could wait, or the user.
 
+        Raises LockedError after a minute; where it is asked again for the same tables, at once while they still write.
         The server decodes a change with the publication as it was at the change: what such a writer did before is in no
         log, so the load's snapshots have to see it. It may also leave the server's cache of published tables stale for
         everyone after (repaired in the minor releases of 2025); another alteration, after it has ended, renews that.
         """
-        parameters = {"schemas": [t.schema for t in tables], "tables": [t.table for t in tables]}
-        writers = {str(row[0]) for row in self._fetch(WRITERS, parameters)}
-        deadline = monotonic() + _WRITERS_WAIT_S
-        while writers:
-            present = {str(virtual): pid for virtual, pid in self._fetch(WRITERS, parameters)}
-            writers &= present.keys()
-            if writers and monotonic() >= deadline:
-                pids = ", ".join(str(present[w] or "a prepared transaction") for w in sorted(writers))
-                raise TailraceError(
+        # What all tables, or those of a schema, are published by was there before they were.
+        added = {TableName(str(s), str(t)): ids[0] for s, t, ids, _ in self._members() if ids[2]}
+        oids = {name: added[name] for name in tables if name in added and added[name] not in self._memberships}
+        fresh = [name for name, oid in oids.items() if oid not in self._waited_for]
+        self._writers |= self._writing(fresh).keys()
+        self._waited_for |= {oids[name] for name in fresh}
+        deadline = monotonic() + (_WRITERS_WAIT_S if fresh else 0)
+        while present := {writer: pid for writer, pid in self._writing([*oids]).items() if writer in self._writers}:
+            if monotonic() >= deadline:
+                pids = ", ".join(sorted(str(pid or "a prepared transaction") for pid in present.values()))
+                raise LockedError(
                     ErrorKind.PREREQUISITE,
-                    f"transactions that were writing when tables were added to the publication {self.name} have not "
-                    f"ended within {_WRITERS_WAIT_S} s (server processes: {pids})",
-                    remedy="let them end, or end them: select pg_terminate_backend(…); then start again",
+                    f"tables wait for transactions that may have written them before they were added to the "
+                    f"publication {self.name} (server processes: {pids})",
+                    remedy="let them end, or end them: select pg_terminate_backend(…)",
                 )
-            if writers:
-                sleep(0.1)
-        self._run(f"alter publication {identifier(self.name)} set (publish_via_partition_root = true)")
+            sleep(0.1)
+        if oids and self._may_manage:
+            self._run(f"alter publication {identifier(self.name)} set (publish_via_partition_root = true)")
+
+    def _writing(self, tables: Sequence[TableName]) -> dict[str, int | None]:
+        """Return the virtual transactions that may have written tables, with their processes."""
+        if not tables:
+            return {}
+        parameters = {"schemas": [t.schema for t in tables], "tables": [t.table for t in tables]}
+        return {str(virtual): pid for virtual, pid in self._fetch(WRITERS, parameters)}
 
     def _run(self, statement: str, tables: Sequence[TableName] = ()) -> None:
         """Run a statement that locks these tables."""
