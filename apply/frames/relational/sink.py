@@ -40,6 +40,10 @@ class TablePreparation(Protocol):
         """Create or alter tables. A version older than the prepared one changes nothing."""
         ...
 
+    def read(self, table: TableSchema) -> FoundTable:
+        """Return the table as the target has it. Raises TARGET_SCHEMA if it is gone."""
+        ...
+
     def translated(self, table: TableSchema) -> TableSchema:
         """Return a version in the target's own types."""
         ...
@@ -107,8 +111,8 @@ class RelationalSink(ABC, Generic[P, L]):
         """Return a column's name in quotes."""
 
     @abstractmethod
-    def _make_plan(self, table: TableSchema) -> P:
-        """Return how rows of a version are written to the table that the target has. Raises TARGET_SCHEMA."""
+    def _make_plan(self, table: TableSchema, found: Any, fillings: Mapping[str, str]) -> P:
+        """Return how rows of a version are written to the table that the target has, as `found`."""
 
     @staticmethod
     @abstractmethod
@@ -330,15 +334,31 @@ class RelationalSink(ABC, Generic[P, L]):
         key = plan_key(table)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._make_plan(table)
+            found = self._definitions.preparation.read(table)
+            self._refuse_loss(table, found)
+            plan = self._make_plan(table, found, self._fillings(table, found))
             if not plan.whole_key:
                 raise TailraceError(
-                    ErrorKind.TARGET_SCHEMA, "the target's table lacks a column of the key", table=str(table.name)
+                    ErrorKind.TARGET_SCHEMA, "the target computes a column of the key itself", table=str(table.name)
                 )
             if len(self._plans) >= _PLANS_MAX:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = plan
         return plan
+
+    def _refuse_loss(self, table: TableSchema, found: FoundTable) -> None:
+        """Raise TARGET_SCHEMA if the target's table lacks a column that it had: its values would be left out, and
+        nobody told. What a later version has dropped, but for the key, is no loss.
+        """
+        prepared = self._prepared.get(table.name, table)
+        needed = {*table.key_names, *(name for name in table.column_names if name in prepared.column_names)}
+        if lost := sorted(needed - found.columns.keys()):
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA,
+                f"the target's table lacks {', '.join(map(repr, lost))}: somebody else has dropped it",
+                remedy="add it again as it was: the next try goes on. Or leave it out by a transformation rule",
+                table=str(table.name),
+            )
 
     def _forget_plans(self, *names: TableName) -> None:
         for key in [key for key in self._plans if key[0] in names]:

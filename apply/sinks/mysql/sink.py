@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from apply.frames.relational.plan import filling_of
 from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
-from apply.sinks.mysql.catalog import Reference, TargetColumn, referring
+from apply.sinks.mysql.catalog import Reference, TargetColumn, TargetTable, referring
 from apply.sinks.mysql.completion import Completion
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
@@ -67,9 +67,7 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
     def _quoted(column: str) -> str:
         return quoted(column)
 
-    def _make_plan(self, table: TableSchema) -> TablePlan:
-        found = self._preparation.read(table)
-        fillings = self._fillings(table, found)
+    def _make_plan(self, table: TableSchema, found: TargetTable, fillings: Mapping[str, str]) -> TablePlan:
         return TablePlan(
             *(table, found, fillings),
             foreign_key_checks=self._checks_foreign_keys,

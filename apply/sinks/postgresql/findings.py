@@ -260,9 +260,9 @@ class _Check:
                 Severity.NOTE,
                 "target-table-columns",
                 f"{found.name} lacks {', '.join(lacking)} at the target: the table's first row adds them;"
-                " in a table that was applied before nothing does, and their values are left out",
+                " a table that was applied before is suspended until they are there again",
                 table.name,
-                "where the table was applied before: add them, start the appliers again, then `tailrace signal reload`",
+                "where the table was applied before: add them as they were, then `tailrace signal reload`",
             )
         json = [c.name for c in table.columns if c.native == "json" and c.name in found.columns]
         changed = [name for name in json if found.columns[name].base == "jsonb"]

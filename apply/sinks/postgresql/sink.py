@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +11,7 @@ import psycopg
 
 from apply.frames.relational.plan import filling_of
 from apply.frames.relational.sink import Definitions, RelationalSink, plan_key
-from apply.sinks.postgresql.catalog import TargetColumn
+from apply.sinks.postgresql.catalog import TargetColumn, TargetTable
 from apply.sinks.postgresql.completion import Completion
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.control_tables import ControlTables
@@ -70,10 +70,9 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
     def _quoted(column: str) -> str:
         return quoted(column)
 
-    def _make_plan(self, table: TableSchema) -> TablePlan:
-        found = self._preparation.read(table)
+    def _make_plan(self, table: TableSchema, found: TargetTable, fillings: Mapping[str, str]) -> TablePlan:
         found = replace(found, acts_on_delete=False) if self._triggers_disabled else found
-        return TablePlan(table, found, self._fillings(table, found))
+        return TablePlan(table, found, fillings)
 
     @staticmethod
     def _filling(column: Column, found: TargetColumn, staged: Callable[[str], str]) -> str:

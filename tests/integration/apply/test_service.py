@@ -91,6 +91,29 @@ def test_a_load_and_the_changes_behind_it_arrive(
     assert ("orders_status",) in indexes
 
 
+def test_a_table_waits_whose_column_somebody_drops_at_the_target(
+    document: dict[str, Any], target_database: Database
+) -> None:
+    settings = parse({**document, "apply": {"suspended_retry_s": 1}})
+    with Publisher(settings) as publisher:
+        publisher.add(ORDERS, EVENTS)
+        publisher.load(ORDERS, [(1, "new", False)])
+        publisher.loaded(ORDERS)
+        publisher.change(EVENTS, ("c", None, ("a", 1)))
+        assert apply_now(settings) == 0
+        with Running(settings):
+            publisher.change(ORDERS, ("u", None, (1, "old", UNCHANGED)))
+            until(lambda: target_database.rows("select status from public.orders") == [("old",)])
+            target_database.execute("alter table public.orders drop column status")
+            publisher.change(ORDERS, ("c", None, (2, "kept", True)), ("u", None, (1, "kept", UNCHANGED)))
+            publisher.change(EVENTS, ("c", None, ("b", 2)))
+            until(lambda: target_database.rows("select count(*) from public.events") == [(2,)])
+            assert target_database.rows("select id from public.orders") == [(1,)]
+            target_database.execute("alter table public.orders add column status text")
+            kept = {(1, "kept", False), (2, "kept", True)}
+            until(lambda: set(target_database.rows("select id, status, paid from public.orders")) == kept)
+
+
 @pytest.mark.parametrize("encoding", ["json", "json-with-schema"])
 def test_json_topics_arrive_too(document: dict[str, Any], encoding: str, target_database: Database) -> None:
     settings = parse({**document, "topics": {"partitions": 2, "format": encoding}})

@@ -431,6 +431,21 @@ def test_a_filling_that_has_no_place_suspends_the_table_and_says_so(sink: MysqlS
     assert database.rows("select id from filled order by id") == [["1"], ["2"]]
 
 
+def test_values_of_a_column_that_somebody_dropped_are_not_left_out(sink: MysqlSink, database: MysqlDatabase) -> None:
+    sink.prepare(PEOPLE)
+    sink.load_offsets([P0])
+    write(sink, TableBatch(PEOPLE, upserts=[(1, "a", 1)]))
+    database.execute("alter table people drop column age")
+    for _ in range(2):
+        with pytest.raises(TailraceError, match="lacks 'age'") as caught:
+            write(sink, TableBatch(PEOPLE, upserts=[(1, "b", 2)]))
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+        sink.rollback()
+    database.execute("alter table people add column age smallint")
+    write(sink, TableBatch(PEOPLE, upserts=[(1, "b", 2)]))
+    assert database.rows("select mail, age from people") == [["b", "2"]]
+
+
 def test_tables_that_share_one_have_each_what_it_was_filled_with(sink: MysqlSink, database: MysqlDatabase) -> None:
     fill(sink, SHARDED, (EAST, WEST))
     found = database.rows("select cast(id as char), shard, region from all_customers order by id, shard")

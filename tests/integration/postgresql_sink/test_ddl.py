@@ -165,6 +165,26 @@ def test_a_table_that_somebody_dropped_is_not_made_empty_again(sink: PostgresqlS
     sink.prepare(replace(ITEMS, name=TableName("public", "others")))
 
 
+def test_values_of_a_column_that_somebody_dropped_are_not_left_out(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    sink.prepare(ITEMS)
+    row = (1, "one", 1, "happy")
+    assert sink.apply(TableBatch(ITEMS, upserts=[row])) == []
+    sink.flush()
+    lost = ITEMS.columns[-1].name
+    target_database.execute(f"alter table items drop column {lost}")
+    # With the plan that it had, and with one of its own.
+    for _ in range(2):
+        with pytest.raises(TailraceError, match=f"lacks '{lost}'") as caught:
+            sink.apply(TableBatch(ITEMS, upserts=[row]))
+        assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+        sink.rollback()
+    # The source drops it, too.
+    sink.prepare(later := replace(ITEMS, columns=ITEMS.columns[:-1], version=ITEMS.version + 1))
+    assert sink.apply(TableBatch(later, upserts=[row[:-1]])) == []
+
+
 def test_schemas_are_mapped_with_their_types(open_sink: OpenSink, target_database: Database) -> None:
     sink = open_sink(schema_map={"public": "Copy of public"})
     sink.prepare(ITEMS)
