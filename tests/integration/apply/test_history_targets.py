@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -75,12 +76,17 @@ def _read_files(directory: Path, table: TableSchema) -> list[Seen]:
 def _kafka(bootstrap: str, replication: str) -> tuple[Section, Read]:
     def read_records(table: TableSchema) -> list[Seen]:
         topic = f"{replication}.copy.{table.name.table}"
-        told = [json.loads(value or b"") for *_, value in read_raw(bootstrap, [topic])]
-        changes = [document for document in told if "control" not in document]
-        found = documents.history(changes, table)
+        partitions: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for _, partition, *_, value in read_raw(bootstrap, [topic]):
+            if "control" not in (document := json.loads(value or b"")):
+                partitions[partition].append(document)
+        # The order is that of each partition: a truncate may be read from one of them before what it empties.
+        found: list[Seen] = []
+        for part in partitions.values():
+            found += [seen for seen in documents.history(part, table) if seen not in found]
         # Nothing is there twice, but for truncates: they come once for each partition of the source.
         truncates = [seen for seen in found if seen.op == "t"] * (PARTITIONS - 1)
-        assert len(found) + len(truncates) == len(changes)
+        assert len(found) + len(truncates) == sum(map(len, partitions.values()))
         return found + truncates
 
     section = {"engine": "kafka", "kafka": {"bootstrap.servers": bootstrap}, "topic": "{name}.copy.{table}"}
