@@ -152,9 +152,11 @@ class Publication:
         self._run(f"drop publication {identifier(self.name)}")
         return True
 
-    def settle(self, tables: Sequence[TableName]) -> None:
-        """Wait until whoever may have written tables before they were added to the publication has ended, of those that
-        are not captured yet: whoever added them, a predecessor of ours that died before it could wait, or the user.
+    def settle(self, tables: Sequence[TableName], added: Sequence[TableName]) -> None:
+        """Wait until whoever may have written tables before they were added to the publication has ended: those that
+        `ensure` has `added`, and once anything is captured all that are not captured yet, since a predecessor may have
+        died before it could wait, or the user have added them. (For what was there before the slot, the server waited
+        when it was made.)
 
         Raises LockedError after a minute; where it is asked again for the same tables, at once while they still write.
         The server decodes a change with the publication as it was at the change: what such a writer did before is in no
@@ -162,8 +164,9 @@ class Publication:
         everyone after (repaired in the minor releases of 2025); another alteration, after it has ended, renews that.
         """
         # What all tables, or those of a schema, are published by was there before they were.
-        added = {TableName(str(s), str(t)): ids[0] for s, t, ids, _ in self._members() if ids[2]}
-        oids = {name: added[name] for name in tables if name in added and added[name] not in self._memberships}
+        members = {TableName(str(s), str(t)): ids[0] for s, t, ids, _ in self._members() if ids[2]}
+        wanted = tables if self._memberships else added
+        oids = {name: members[name] for name in wanted if name in members and members[name] not in self._memberships}
         fresh = [name for name, oid in oids.items() if oid not in self._waited_for]
         self._writers |= self._writing(fresh).keys()
         self._waited_for |= {oids[name] for name in fresh}

@@ -147,7 +147,7 @@ class PostgresqlDatabase:
     def prepare(self, tables: Sequence[TableSchema]) -> Position:
         """Make the publication and the slot; see `Source.prepare`. Raises PREREQUISITE with the statement to run."""
         published = [table.name for table in tables if not table.is_view]
-        self._publication.ensure(published)
+        added = self._publication.ensure(published)
         slot = server.read_slot(self._connected(), self._slot)
         if slot is None:
             if not self._settings.manage_slot:
@@ -156,9 +156,8 @@ class PostgresqlDatabase:
                     f"the replication slot {self._slot} does not exist, and source.manage_slot is off",
                     remedy=f"select pg_create_logical_replication_slot('{self._slot}', 'pgoutput')",
                 )
-            # The server waits for all who write before it makes one.
             return Position(server.create_slot(self._connected(), self._slot, failover=self._settings.failover))
-        self._publication.settle(published)
+        self._publication.settle(published, added)
         server.check_slot(slot, self._settings.database)
         # A slot that is being read cannot be altered: a predecessor's still is; the next start does it.
         ours = self._settings.failover and self._settings.manage_slot and slot.active_pid is None
