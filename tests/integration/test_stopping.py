@@ -69,7 +69,9 @@ def test_a_capture_that_waits_for_a_transaction_to_be_visible_ends_at_once(
             # It stands in the log, with the new column, and nobody sees it before its commit is confirmed.
             writer = Thread(target=_insert_and_wait, args=(source_database,), daemon=True)
             writer.start()
-            waits = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
+            # (The applier may wait as well, at the same server.)
+            of_source = "wait_event = 'SyncRep' and datname = current_database()"
+            waits = f"select count(*) from pg_stat_activity where {of_source}"
             services.wait(lambda: source_database.rows(waits) == [(1,)], "the commit that waits")
             services.wait(lambda: services.said("capture", "is not visible"), "capture waits, too")
             began = time.monotonic()
