@@ -203,9 +203,10 @@ class Comparison:
                 None if topic_bytes is None else topic_bytes / cost.whole_events,
             )
         )
+        short = "; too short, so with its start: give more --rows" if cost.has_start else ""
         self._tell(
             f"{self._name} {stage}, {self._shape.name}, {encoding.name}, {side}: {cost.events_per_s:,.0f}/s, "
-            f"{cost.events_per_cpu_s:,.0f} per CPU-second, {cost.memory_peak_bytes / report.MIB:.0f} MiB"
+            f"{cost.events_per_cpu_s:,.0f} per CPU-second, {cost.memory_peak_bytes / report.MIB:.0f} MiB{short}"
         )
 
 

@@ -60,6 +60,11 @@ class Cost:
         """Events for one second of one core: what stays comparable on a machine that does other things, too."""
         return self.events / self.cpu_s if self.cpu_s else 0.0
 
+    @property
+    def has_start(self) -> bool:
+        """Whether it ended too soon for a window of its own, so that the service's start is part of it."""
+        return self.events == self.whole_events
+
 
 def cost(samples: Sequence[Sample]) -> Cost:
     """Return the cost between the first sample with events and the first with all of them.

@@ -29,6 +29,7 @@ def test_a_rate_runs_from_the_first_progress_to_the_last() -> None:
     assert (measured.events, measured.seconds, measured.cpu_s) == (600, 2.0, 1.5)
     assert measured.events_per_s == 300
     assert measured.events_per_cpu_s == 400
+    assert not measured.has_start
 
 
 def test_the_whole_run_stands_beside_the_rate() -> None:
@@ -46,6 +47,7 @@ def test_events_that_come_too_fast_for_the_samples_count_for_the_whole_run() -> 
     measured = cost(_samples((1.0, 0, 0.5, 1), (3.0, 100, 1.0, 1), (3.9, 500, 1.5, 1), (9.0, 500, 2.0, 1)))
     assert (measured.events, measured.cpu_s) == (500, 1.0)
     assert measured.seconds == pytest.approx(2.9)
+    assert measured.has_start
 
 
 @pytest.mark.parametrize("samples", [[], SAMPLES[:2]])
