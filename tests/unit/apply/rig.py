@@ -10,7 +10,7 @@ import random
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from apply.applier import Applier
@@ -21,7 +21,7 @@ from apply.cursors import progress_of
 from apply.limits import Limits
 from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Loaded, SchemaCatalog, TopicSchemas
-from apply.sink import Sink, TopicPartition
+from apply.sink import Gathering, Sink, TopicPartition
 from apply.trouble.answers import Policies
 from apply.trouble.conflicts import Boundaries
 from apply.trouble.parking import Identity, ParkedRecord, ParkingLot
@@ -461,6 +461,12 @@ class Rig:
         if take_all:
             consumer.rebalance("assign", [p for p in self.topics.logs if by_commit or p != MARKS])
         return Member(applier, consumer, sink)
+
+    def gathering(self, *, reads_only: bool = False) -> Member:
+        """Start an applier of every partition whose sink gathers for an hour unless it is told to end."""
+        sink = MemorySink(self.target)
+        sink.capabilities = replace(sink.capabilities, gathering=Gathering(1 << 30, 3600, reads_only=reads_only))
+        return self.member(take_all=True, other=sink)
 
     def settle(self, *members: Member, steps: int = 2000) -> None:
         """Step members until all that is published is durable; fail if that takes too long."""

@@ -10,7 +10,7 @@ import pytest
 
 from apply.limits import Limits
 from apply.memory import MemorySink
-from apply.sink import Gathering, TopicPartition
+from apply.sink import TopicPartition
 from apply.trouble.answers import Escalation, Policies
 from apply.trouble.holds import Why
 from apply.trouble.survey import Progress
@@ -98,9 +98,7 @@ def test_rows_of_a_full_load_are_fresh_until_anything_else_comes() -> None:
 def test_where_only_reads_are_gathered_changes_wait_for_nothing_else() -> None:
     rig = Rig([ORDERS])
     rig.topics.put(ORDERS, "c", None, (1, "new", None))
-    sink = MemorySink(rig.target)
-    sink.capabilities = replace(sink.capabilities, gathering=Gathering(1 << 30, 3600, reads_only=True))
-    member = rig.member(take_all=True, other=sink)
+    member = rig.gathering(reads_only=True)
     writer = member.applier.writer
     rig.settle(member)
     assert not writer.is_open
@@ -159,9 +157,7 @@ def test_what_is_taken_in_of_a_partition_that_is_lost_is_left_to_its_next_owner(
 
 def test_what_was_gathered_is_undone_before_it_is_read_again() -> None:
     rig = Rig([EVENTS], partition_count=1)
-    sink = MemorySink(rig.target)
-    sink.capabilities = replace(sink.capabilities, gathering=Gathering(1 << 30, 3600))
-    member = rig.member(take_all=True, other=sink)
+    member = rig.gathering()
     rig.topics.put(EVENTS, "c", None, ("a", 1))
     while not member.applier.writer.is_open:
         member.applier.step()

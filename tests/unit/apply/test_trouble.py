@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from apply.applier import FENCES_MAX
-from apply.memory import MemorySink
-from apply.sink import Gathering
 from runtime.kafka.errors import FencedError
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import EVENTS, ORDERS
@@ -80,9 +76,7 @@ def test_what_is_being_written_when_another_table_is_suspended_is_written_once()
 
 def test_who_stands_still_holds_nothing_open_at_the_target() -> None:
     rig = Rig([EVENTS], partition_count=1)
-    sink = MemorySink(rig.target)
-    sink.capabilities = replace(sink.capabilities, gathering=Gathering(1 << 30, 3600))
-    member = rig.member(take_all=True, other=sink)
+    member = rig.gathering()
     rig.topics.put(EVENTS, "c", None, ("a", 1))
     while not member.applier.writer.is_open:
         member.applier.step()
