@@ -16,11 +16,9 @@ import itertools
 import json
 import queue
 import re
-import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +32,8 @@ from botocore.credentials import Credentials
 
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from deploy.local.gremlin import GremlinServer
-from deploy.local.s3 import S3Server
-from deploy.local.server import LocalServer
+from deploy.local.relay import RelayServer
 
-ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "shop-graph"
 ROLE = "arn:aws:iam::123456789012:role/load"
 STATEMENTS_MAX = 100
@@ -326,15 +322,16 @@ def _answer(status: int, document: dict[str, Any]) -> tuple[int, bytes]:
     return status, json.dumps(document).encode()
 
 
-class NeptuneServer(LocalServer):
-    """A Gremlin Server, an object store with a bucket, and the relay in a process of its own."""
+class NeptuneServer(RelayServer):
+    """A Gremlin Server, an object store with a bucket, and the relay."""
 
     title = "what stands where Neptune would"
+    module = "deploy.local.neptune"
+    bucket = BUCKET
 
     def __init__(self, directory: Path, *, port: int | None = None, detached: bool = False) -> None:
         super().__init__(directory, port=port, detached=detached)
         self.gremlin = GremlinServer(self.directory / "gremlin", detached=detached)
-        self.s3 = S3Server(self.directory / "s3", detached=detached)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -343,29 +340,16 @@ class NeptuneServer(LocalServer):
         url = {"url": f"http://127.0.0.1:{self.port}", "iam_auth_enabled": True}
         return {**self.gremlin.settings, **url, **self.s3.settings, **place}
 
+    def _arguments(self) -> list[str]:
+        return [self.gremlin.url, self.s3.settings["endpoint_url"]]
+
     def _prepare(self) -> None:
         self.gremlin.start()
-        self.s3.start()
-        client = self.s3.client("s3")
-        with suppress(client.exceptions.BucketAlreadyOwnedByYou):
-            client.create_bucket(Bucket=BUCKET)
-        client.close()
+        super()._prepare()
 
     def _forget(self) -> None:
-        self.s3.stop()
+        super()._forget()
         self.gremlin.stop()
-
-    def _command(self) -> list[str]:
-        urls = [self.gremlin.url, self.s3.settings["endpoint_url"]]
-        return [sys.executable, "-m", "deploy.local.neptune", str(self.port), *urls]
-
-    def _environment(self) -> Mapping[str, str]:
-        return {"PYTHONPATH": str(ROOT)}
-
-    def _ready(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
-            return True
-        return False
 
 
 if __name__ == "__main__":

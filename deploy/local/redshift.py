@@ -16,7 +16,7 @@ import socketserver
 import struct
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
@@ -28,10 +28,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from deploy.local.postgresql import PASSWORD, SUPERUSER, PostgresqlAddress, PostgresqlServer
-from deploy.local.s3 import S3Server
-from deploy.local.server import LocalServer
+from deploy.local.relay import RelayServer
 
-ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "shop-staging"
 
 SETUP = (
@@ -192,55 +190,43 @@ def reader_of(url: str) -> Read:
     return read
 
 
-class RedshiftServer(LocalServer):
-    """PostgreSQL, an object store with a bucket, and the relay in a process of its own."""
+class RedshiftServer(RelayServer):
+    """PostgreSQL, an object store with a bucket, and the relay."""
 
     title = "what stands where Redshift would"
+    module = "deploy.local.redshift"
+    bucket = BUCKET
 
     def __init__(self, directory: Path, *, port: int | None = None, detached: bool = False) -> None:
         super().__init__(directory, port=port, detached=detached)
         self._postgresql = PostgresqlServer(self.directory / "postgresql", detached=detached)
-        self._s3 = S3Server(self.directory / "s3", detached=detached)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a target's section needs to reach it."""
         place = {"host": "127.0.0.1", "port": self.port, "database": "postgres", "tls": "disable"}
         login = {"user": SUPERUSER, "password": PASSWORD}
-        return {**place, **login, "bucket_name": BUCKET, **self._s3.settings}
+        return {**place, **login, "bucket_name": BUCKET, **self.s3.settings}
 
     @property
     def database(self) -> PostgresqlAddress:
         """The PostgreSQL behind the relay."""
         return self._postgresql.address
 
+    def _arguments(self) -> list[str]:
+        return [str(self._postgresql.port), self.s3.settings["endpoint_url"]]
+
     def _prepare(self) -> None:
         self._postgresql.start()
-        self._s3.start()
         with psycopg.connect(self.database.dsn(), autocommit=True) as made:
             if made.execute("select to_regtype('super')").fetchone() == (None,):
                 for statement in SETUP:
                     made.execute(statement.encode())
-        client = self._s3.client("s3")
-        with suppress(client.exceptions.BucketAlreadyOwnedByYou):
-            client.create_bucket(Bucket=BUCKET)
-        client.close()
+        super()._prepare()
 
     def _forget(self) -> None:
-        self._s3.stop()
+        super()._forget()
         self._postgresql.stop()
-
-    def _command(self) -> list[str]:
-        url = self._s3.settings["endpoint_url"]
-        return [sys.executable, "-m", "deploy.local.redshift", str(self.port), str(self._postgresql.port), url]
-
-    def _environment(self) -> Mapping[str, str]:
-        return {"PYTHONPATH": str(ROOT)}
-
-    def _ready(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
-            return True
-        return False
 
 
 if __name__ == "__main__":
