@@ -116,16 +116,20 @@ class _Session:
 
     def run(self) -> None:
         back = threading.Thread(target=self._bring_back, daemon=True)
-        with suppress(OSError, EOFError), self._server:
+        with suppress(OSError, EOFError):
             while self._start_up():
                 pass
             back.start()
             while True:
                 kind, body = _message(self._sent)
                 self._server.sendall(self._asked(body) if kind == b"Q" else _framed(kind, body))
+        # Who is killed says no word of farewell: PostgreSQL has to see the end itself, or keeps a dead client's locks.
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_WR)
         if back.ident is not None:
             back.join()
         self._told.close()
+        self._server.close()
 
     def _start_up(self) -> bool:
         """Pass on what a client begins with; tell whether it begins anew after an answer about encryption."""

@@ -44,7 +44,7 @@ class Place:
 
 @pytest.fixture
 def redshift(redshift_server: RedshiftServer) -> Iterator[Place]:
-    with psycopg.connect(redshift_server.database.dsn(), autocommit=True) as reading:
+    with psycopg.connect(redshift_server.database.dsn(), autocommit=True, options="-c lock_timeout=60s") as reading:
 
         def customers() -> set[tuple[int, str]]:
             there = reading.execute("select to_regclass('public.customers') is not null").fetchone()
