@@ -69,6 +69,11 @@ class Checkpoint:
     signals: dict[str, Any] = field(default_factory=dict)
     """What `capture.signals` remembers."""
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether tables are known, and every one is loaded."""
+        return bool(self.plans) and all(plan["state"] == LoadState.LOADED for plan in self.plans.values())
+
     def transactions(self, *, metadata: bool) -> Transactions:
         """Return what counts the transactions from here on."""
         is_cut = bool(self.position.row)

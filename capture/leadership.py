@@ -21,6 +21,9 @@ POLL_INTERVAL_S = 300.0
 
 CHECK_INTERVAL_S = 1.0
 
+ELECTION_POLL_S = 0.05
+"""How often it is looked whether the group has chosen: a poll that brings no record does not end with the election."""
+
 
 class Leadership:
     """Membership in the group. Used by one thread."""
@@ -48,7 +51,7 @@ class Leadership:
         """Wait until this process is the one, at most `seconds` or until a stop is requested; tell whether it is."""
         deadline_s = clock.monotonic() + seconds
         while not self.is_held and not stop.stopping and clock.monotonic() < deadline_s:
-            self._poll(0.2)
+            self._poll(ELECTION_POLL_S)
         return self.is_held
 
     def check(self) -> None:

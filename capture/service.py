@@ -14,7 +14,6 @@ from functools import partial
 
 from capture import checkpoints
 from capture.full_load.process import ProcessWorker
-from capture.full_load.state import LoadState
 from capture.leadership import Leadership
 from capture.progress import Progress
 from capture.publishing import hanging
@@ -26,7 +25,7 @@ from capture.publishing.schemas_topic import Catalogue
 from capture.session import Session, Surroundings
 from capture.signals import CaptureSignals
 from capture.source import Source
-from capture.sources import open_source
+from capture.sources import open_source, preload
 from runtime import clock, exit_codes, failpoints, garbage, metrics
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
@@ -108,6 +107,8 @@ class _Service:
         topics.ensure(own_topics(settings))
         leadership = Leadership(settings)
         try:
+            # The group takes its time to choose.
+            preload(settings)
             if not self._stand_by(leadership):
                 return True
             status = StatusWriter(settings.kafka, settings.name, "capture")
@@ -198,7 +199,7 @@ class _Service:
             catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
             if checkpoint.identity is None and catalogue.versions:
                 _begin_anew(checkpoint, hanging.last_sequence(settings, topics))
-            if settings.mode is Mode.FULL_LOAD and _is_loaded(checkpoint):
+            if settings.mode is Mode.FULL_LOAD and checkpoint.is_loaded:
                 log.info("everything is loaded already", tables=len(checkpoint.plans))
                 progress.phase("loaded")
                 return True
@@ -335,11 +336,6 @@ def _begin_anew(checkpoint: checkpoints.Checkpoint, last: int) -> None:
         epoch = min(epoch_of(last) + 1, EPOCH_MAX)
         checkpoint.sequence = first_sequence(epoch)
         log.warning("the topics are older than the checkpoint, which is empty: begins anew", epoch=epoch)
-
-
-def _is_loaded(checkpoint: checkpoints.Checkpoint) -> bool:
-    plans = checkpoint.plans.values()
-    return bool(plans) and all(plan["state"] == LoadState.LOADED for plan in plans)
 
 
 def own_topics(settings: Settings) -> list[TopicSpec]:

@@ -142,6 +142,9 @@ class Session:
         """
         source, settings = self._around.source, self._settings
         checkpoints.check_selection(self._checkpoint, settings.source.tables)
+        if settings.mode is not Mode.CDC and not self._checkpoint.is_loaded:
+            # Before the slot is made, and topics of thousands of tables.
+            self._loader.warm_up()
         tables = source.tables()
         look_for_named(settings, source, tables)
         check_routes(settings, [table.name for table in tables])
@@ -152,6 +155,7 @@ class Session:
             self.bounds.stop.commit = source.parse_position(stop_at).commit
         self._find_place(tables, in_force)
         self._take_up(tables, in_force)
+        self._loader.release_idle()
         if stop_at == "now":
             self.bounds.stop.commit = source.current_position().commit
         hit("capture.start.prepared")

@@ -10,7 +10,16 @@ import logging
 import sys
 from typing import Any
 
-import structlog
+# structlog imports rich wherever it is installed, for a look of tracebacks that nobody here asks for: a tenth of what a
+# service does before it runs. Commands that draw with rich import it themselves.
+_HIDES_RICH = "rich" not in sys.modules
+if _HIDES_RICH:
+    sys.modules["rich"] = None  # type: ignore[assignment]  # what makes an import fail
+try:
+    import structlog
+finally:
+    if _HIDES_RICH:
+        del sys.modules["rich"]
 
 _SECRET_WORDS = ("password", "secret", "token", "credential")
 _BLANK = "***"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import ssl
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import httpx
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.registry import subject_of
 from schemas.topic_settings import RegistrySettings
+
+if TYPE_CHECKING:
+    import httpx
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 
@@ -30,6 +32,9 @@ class Registry:
     """A client of one registry. `close` it; any method raises TRANSPORT while the registry does not answer."""
 
     def __init__(self, settings: RegistrySettings) -> None:
+        # Only where there is a registry: all services import this module.
+        import httpx
+
         self._settings = settings
         self._ids: dict[tuple[str, str], int] = {}
         self._texts: dict[int, str] = {}
@@ -69,7 +74,7 @@ class Registry:
         found = self._texts.get(schema_id)
         if found is None:
             answer = self._ask("GET", f"/schemas/ids/{schema_id}")
-            if answer.status_code == httpx.codes.NOT_FOUND:
+            if answer.status_code == HTTPStatus.NOT_FOUND:
                 raise TailraceError(
                     ErrorKind.DECODE,
                     f"the registry {self._settings.url} has no schema with the id {schema_id}",
@@ -88,13 +93,13 @@ class Registry:
     def _register(self, subject: str, text: str) -> int:
         self._set_level(subject)
         answer = self._ask("POST", f"/subjects/{_quoted(subject)}/versions", {"schema": text})
-        if answer.status_code == httpx.codes.CONFLICT:
+        if answer.status_code == HTTPStatus.CONFLICT:
             raise self._incompatible(subject, text, _said(answer))
         return int(self._document(answer)["id"])
 
     def _find(self, subject: str, text: str) -> int:
         answer = self._ask("POST", f"/subjects/{_quoted(subject)}", {"schema": text})
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             raise TailraceError(
                 ErrorKind.PREREQUISITE,
                 f"the registry has no such schema under the subject {subject}, and `registry.auto_register` is off",
@@ -148,6 +153,8 @@ class Registry:
         )
 
     def _ask(self, method: str, path: str, document: dict[str, Any] | None = None) -> httpx.Response:
+        import httpx
+
         content = None if document is None else json.dumps(document).encode()
         try:
             answer = self._client.request(method, path, content=content)
@@ -163,15 +170,15 @@ class Registry:
                 f"the schema registry {self._settings.url} does not answer ({type(error).__name__})",
                 remedy="see that it runs, and that `registry.url` and `registry.tls` are right",
             ) from None
-        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise TailraceError(
                 ErrorKind.CONFIGURATION,
                 f"the schema registry {self._settings.url} refuses {method} {path} ({answer.status_code})",
                 remedy="see `registry.user` and `registry.password`, or `registry.token`, and what they may do",
             )
         if answer.is_server_error or answer.status_code in {
-            httpx.codes.REQUEST_TIMEOUT,
-            httpx.codes.TOO_MANY_REQUESTS,
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.TOO_MANY_REQUESTS,
         }:
             raise TailraceError(
                 ErrorKind.TRANSPORT,

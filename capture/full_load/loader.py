@@ -129,8 +129,13 @@ class Loader:
     def add(self, load: TableLoad) -> None:
         """Load a table, behind those that were added before."""
         self._loads[load.name] = load
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """Start a process if there is none: it takes half a second to be ready, which others can use. It asks the
+        source for nothing.
+        """
         if self._slots[0].worker is None:
-            # It takes a second to be ready, which the service needs for other things when it starts.
             self._slots[0].worker = self._spawn()
 
     def remove(self, name: TableName) -> None:

@@ -8,6 +8,7 @@ and rules that work in capture stand before every engine: what is opened here is
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -28,6 +29,13 @@ _ENGINES = {
 }
 _OPTIONAL = frozenset({"hold", "release"})
 """What older plug-ins lack, and is done without."""
+
+
+def preload(settings: Settings) -> None:
+    """Import the engine that `settings` names, if it is ours. What is wrong with it is said when it is opened."""
+    if (module := _ENGINES.get(settings.source.engine)) is not None:
+        with suppress(ImportError):
+            import_module(module)
 
 
 def open_source(settings: Settings) -> Source:
