@@ -6,7 +6,6 @@ What the service alone does (completing loads, parking, releasing) is walked by 
 from __future__ import annotations
 
 import random
-from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
@@ -15,15 +14,16 @@ from apply.sink import Sink
 from runtime import failpoints
 from schemas.changes import UNCHANGED, Row
 from schemas.table import Column, TableName, TableSchema
-from schemas.types import Family, LogicalType
+from tests.conformance.frame import Frame
+from tests.conformance.tables import BOOLEAN, INT64, STRING
 from tests.unit.apply.rig import MARKS, Member, Rig
 
 TRIPS = TableSchema(
     name=TableName("public", "trips"),
     columns=(
-        Column("id", LogicalType(Family.INT64), "bigint", nullable=False),
-        Column("note", LogicalType(Family.STRING), "text"),
-        Column("done", LogicalType(Family.BOOLEAN), "boolean"),
+        Column("id", INT64, "bigint", nullable=False),
+        Column("note", STRING, "text"),
+        Column("done", BOOLEAN, "boolean"),
     ),
     key=(0,),
 )
@@ -35,14 +35,8 @@ class Died(BaseException):
     """What SIGKILL is here: nothing of the process goes on."""
 
 
-class UnderDeath(ABC):
+class UnderDeath(Frame):
     """A part of `SinkSuite`."""
-
-    @abstractmethod
-    def other_sink(self, sink: Sink) -> Sink: ...
-
-    @abstractmethod
-    def rows(self, sink: Sink, table: TableSchema) -> set[Row]: ...
 
     def test_appliers_may_die_at_every_failpoint(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
         rig, model = Rig([TRIPS], 3), _Model()

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, ClassVar
-
-import pytest
+from typing import Any
 
 from apply.applier import CONGESTION_S
 from apply.limits import Limits
 from apply.sink import Sink, TableBatch
-from schemas.changes import Row
 from schemas.table import Column, TableName, TableSchema
-from schemas.types import Family, LogicalType
-from tests.conformance.changes import Giver
+from tests.conformance.frame import Frame, needs
+from tests.conformance.tables import INT64, STRING
 from tests.unit.apply.rig import Rig
 
 NOTES = TableSchema(
     name=TableName("public", "notes"),
     columns=(
-        Column("id", LogicalType(Family.INT64), "bigint", nullable=False),
-        Column("text", LogicalType(Family.STRING), "text"),
+        Column("id", INT64, "bigint", nullable=False),
+        Column("text", STRING, "text"),
     ),
     key=(0,),
 )
@@ -33,23 +29,11 @@ ROW_BYTES = 6_000
 BATCHES = 6
 
 
-class UnderLoad(ABC):
+class UnderLoad(Frame):
     """A part of `SinkSuite`."""
 
-    keeps_in_process: ClassVar[bool] = False
-    """Whether the test's target is in this process: then its memory says nothing of the sink's."""
-
-    giver: Giver
-
-    @abstractmethod
-    def write(self, sink: Sink, *batches: TableBatch, number: int = 0) -> None: ...
-
-    @abstractmethod
-    def rows(self, sink: Sink, table: TableSchema) -> set[Row]: ...
-
     def test_memory_does_not_grow_with_what_was_written(self, sink: Sink) -> None:
-        if self.keeps_in_process:
-            pytest.skip("the target is in this process")
+        needs(not self.keeps_in_process, "the target is in this process")
         sink.prepare(NOTES)
         self._write_much(sink, 0)
         tracemalloc.start()
