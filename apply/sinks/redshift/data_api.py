@@ -36,9 +36,9 @@ _PROBE = "tailrace_probe"
 
 SAME_FAILURES_MAX, SAME_FAILURES_S = 3, 60.0
 """What fails so often, and for so long, with the same words, and is not done meanwhile, does not pass: a missing right
-or table, a login that is refused. What passes (conflicts, trouble with the bucket) names queries, processes or moments,
-or is over. But where new sessions answer nothing any more, and have before, the database is lost, as by a restart: that
-passes, in whatever words it is said."""
+or table. What passes (conflicts, trouble with the bucket) names queries, processes or moments,
+or is over. But where new sessions answer nothing, the database is away, as in a restart: that passes, in whatever words
+it is said, and a login that is refused looks no other."""
 
 _PASSING = ("ActiveStatementsExceededException", "ActiveSessionsExceededException")
 _NOT_AVAILABLE = ("ValidationException", "ResourceNotFoundException")
@@ -170,8 +170,9 @@ class DataApiLink(Link):
         compared with what was said before, and neither read nor repeated.
         """
         failure, now = (doing, str(done.get("Error"))), clock.monotonic()
-        is_lost = self._was_answered and not self._is_answered
-        if is_lost or failure != self._failure:
+        # Of an applier that is started meanwhile as of one that runs.
+        is_away = not self._is_answered
+        if is_away or failure != self._failure:
             self._failure, self._failure_count, self._failing_since = failure, 0, now
         self._failure_count += 1
         is_short = self._failure_count < SAME_FAILURES_MAX or now - self._failing_since < SAME_FAILURES_S

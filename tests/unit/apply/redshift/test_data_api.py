@@ -122,18 +122,17 @@ def test_a_request_that_is_refused_from_the_start_ends_it(service: Service, link
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("statement", ["begin", "update 1"])
 def test_what_fails_again_with_the_same_words_ends_it(
-    service: Service, link: DataApiLink, statement: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, link: DataApiLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A login that is refused, before all, and a right that is missing later. Conflicts of a moment have no other words
-    each time, either: "could not complete because of conflict with concurrent transaction".
+    """A right that is missing. Conflicts of a moment have no other words each time, either: "could not complete because
+    of conflict with concurrent transaction".
     """
     actions, now = [], 1000.0
     monkeypatch.setattr(clock, "monotonic", lambda: now)
     for pause_s in (1, 1, 1, 56, 1, 1):
         now += pause_s
-        service.trouble[statement] = lambda: {"Status": "FAILED", "Error": "ERROR: permission denied for a value"}
+        service.trouble["update 1"] = lambda: {"Status": "FAILED", "Error": "ERROR: permission denied for a value"}
         with pytest.raises(TailraceError) as caught, link.own_transaction():
             link.run("update 1")
         actions.append(caught.value.action)
@@ -167,6 +166,28 @@ def test_claims_between_do_not_hide_what_fails_again(
         with pytest.raises(TailraceError) as caught, link.own_transaction():
             link.run("insert 1", doing="merging")
         assert caught.value.action is Action.RETRY
+
+
+def test_an_applier_that_is_started_while_the_database_is_restarted_waits_as_one_that_runs(
+    service: Service, link: DataApiLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    said: Told = {"Status": "FAILED", "Error": "ERROR: the cluster is restarting"}
+    for _ in range(90):
+        now += 10
+        service.trouble["begin"] = said.copy
+        with pytest.raises(TailraceError) as caught, link.own_transaction():
+            link.run("update 1")
+        assert caught.value.action is Action.RETRY
+        assert "describe-statement" in str(caught.value.remedy)
+    # What fails once it answers was not failing all the while.
+    service.trouble[PROBE[1]] = said.copy
+    with pytest.raises(TailraceError) as caught, link.own_transaction():
+        link.run("update 1")
+    assert caught.value.action is Action.RETRY
+    with link.own_transaction():
+        assert link.run("update 1") == 1
 
 
 @pytest.mark.parametrize("by_code", [False, True])
