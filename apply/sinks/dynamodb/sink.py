@@ -116,8 +116,7 @@ class DynamodbSink(GuardedSink):
         needs_key(table, "an item")
         items = self._items(table)
         self._control.make()
-        self._tables.make(items.name, items.key)
-        found = self._tables.describe(items.name)
+        found = self._tables.make(items.name, items.key)
         if different := key_difference(found, items.key):
             raise TailraceError(
                 ErrorKind.TARGET_SCHEMA,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from apply import aws
 from apply.sinks.dynamodb.client import BUSY_FOR_S, CHANGING, MISSING, Client
 from apply.sinks.dynamodb.items import Item, Items, KeyPart
 from runtime import clock
@@ -16,9 +15,13 @@ from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
 
-WAIT_DELAY_S = 1
-WAIT_ATTEMPTS_MAX = 300
+CHANGES_FOR_S = 300
 """How long a table may take to be made or dropped."""
+LOOK_S_MAX = 1
+"""The longest pause between looks at it."""
+
+Described = dict[str, Any]
+"""What DynamoDB says of a table."""
 
 
 class Tables:
@@ -34,32 +37,26 @@ class Tables:
         self._target = target
         self._drops = drops
 
-    def make(self, name: str, key: list[KeyPart], *, expires: str | None = None, is_ours: bool = False) -> None:
-        """Make a table unless it is there, whatever its key, and wait until it can be used.
+    def make(self, name: str, key: list[KeyPart], *, expires: str | None = None, is_ours: bool = False) -> Described:
+        """Make a table unless it is there, whatever its key; return what is said of it once it can be used.
 
         Items of `expires` in the past vanish. `is_ours`: no table of rows, which is never dropped.
         """
-        kinds = ("HASH", "RANGE")
-        found = self.describe(name)
-        if not found:
-            # Another appliers' process may make it at the same moment.
-            self._client.call(
-                "create_table",
-                absent=CHANGING,
-                TableName=name,
-                KeySchema=[{"AttributeName": p.name, "KeyType": kind} for p, kind in zip(key, kinds, strict=False)],
-                AttributeDefinitions=[{"AttributeName": p.name, "AttributeType": p.type} for p in key],
-                DeletionProtectionEnabled=self._drops and not is_ours,
-                **self._billing(),
-            )
-        if found.get("TableStatus") not in ("ACTIVE", "UPDATING"):
-            self._wait("table_exists", name)
-        if expires is not None and not found:
+        made = False
+        for found in self._looks(name):
+            if found.get("TableStatus") in ("ACTIVE", "UPDATING"):
+                break
+            # One that another applier is deleting, or deletes while it is being made, is made once it is gone.
+            if not found:
+                self._create(name, key, protected=self._drops and not is_ours)
+                made = True
+        if expires is not None and made:
             self._let_expire(name, expires)
+        return found
 
-    def describe(self, name: str) -> dict[str, Any]:
+    def describe(self, name: str) -> Described:
         """Return what DynamoDB says of a table; nothing if it is not there."""
-        found: dict[str, Any] = self._client.call("describe_table", absent=MISSING, TableName=name).get("Table", {})
+        found: Described = self._client.call("describe_table", absent=MISSING, TableName=name).get("Table", {})
         return found
 
     def keys(self, items: Items) -> Iterator[list[Item]]:
@@ -67,13 +64,13 @@ class Tables:
         names = {f"#{n}": part.name for n, part in enumerate(items.key)}
         return self._client.scan(items.name, ProjectionExpression=", ".join(names), ExpressionAttributeNames=names)
 
-    def protect(self, name: str, found: dict[str, Any]) -> None:
+    def protect(self, name: str, found: Described) -> None:
         """Protect a table from deletion, unless it is, or tables are not dropped. `found`: what is said of it."""
         if self._drops and found and not found.get("DeletionProtectionEnabled"):
             self._change("update_table", name, DeletionProtectionEnabled=True)
 
     def drop(self, name: str, ask: Callable[[], None]) -> None:
-        """Delete a table, and wait until it is gone. `ask` raises where it is not ours to delete.
+        """Delete a table; wait until it is gone, or another has its name. `ask` raises where it is not ours to delete.
 
         What it has answered holds: who goes on after us claims our partition, and then has the table protected, before
         a row of another table of this name is written.
@@ -96,7 +93,22 @@ class Tables:
             # Somebody has prepared it meanwhile: whose it is shows when this is done again.
             message = f"the table {name} is protected from deletion again"
             raise TailraceError(ErrorKind.TARGET_THROTTLED, message) from error
-        self._wait("table_not_exists", name)
+        for left in self._looks(name):
+            if left.get("CreationDateTime") != found["CreationDateTime"]:
+                return
+
+    def _create(self, name: str, key: list[KeyPart], *, protected: bool) -> None:
+        kinds = ("HASH", "RANGE")
+        # Another appliers' process may make it at the same moment.
+        self._client.call(
+            "create_table",
+            absent=CHANGING,
+            TableName=name,
+            KeySchema=[{"AttributeName": p.name, "KeyType": kind} for p, kind in zip(key, kinds, strict=False)],
+            AttributeDefinitions=[{"AttributeName": p.name, "AttributeType": p.type} for p in key],
+            DeletionProtectionEnabled=protected,
+            **self._billing(),
+        )
 
     def _change(self, operation: str, name: str, **request: Any) -> None:
         """Change a table, unless it is gone, once the change before is through: each takes DynamoDB a moment."""
@@ -137,15 +149,18 @@ class Tables:
                 raise
             log.warning("items of this table will not expire", table=name, reason=error.message)
 
-    def _wait(self, state: str, name: str) -> None:
-        waiter = self._client.api.get_waiter(state)
-        try:
-            waiter.wait(TableName=name, WaiterConfig={"Delay": WAIT_DELAY_S, "MaxAttempts": WAIT_ATTEMPTS_MAX})
-        except aws.AwsError as error:
-            raise TailraceError(ErrorKind.TARGET_CONNECTION, f"waiting for the table {name}: it takes long") from error
+    def _looks(self, name: str) -> Iterator[Described]:
+        """Yield what is said of a table, again and again. Raises if whoever looks has not seen enough for long."""
+        backoff = Backoff(CHANGES_FOR_S, pause_s_max=LOOK_S_MAX)
+        while True:
+            yield self.describe(name)
+            pause_s = backoff.next_s()
+            if pause_s is None:
+                raise TailraceError(ErrorKind.TARGET_CONNECTION, f"waiting for the table {name}: it takes long")
+            clock.sleep(pause_s)
 
 
-def key_difference(found: dict[str, Any], key: list[KeyPart]) -> str:
+def key_difference(found: Described, key: list[KeyPart]) -> str:
     """Say how the key of a table that is there differs; empty: not at all."""
     types = {each["AttributeName"]: each["AttributeType"] for each in found["AttributeDefinitions"]}
     order = sorted(found["KeySchema"], key=lambda each: each["KeyType"] != "HASH")

@@ -10,6 +10,7 @@ import pytest
 from apply.sink import Arrival, TopicPartition
 from apply.sinks.dynamodb.sink import DynamodbSink
 from deploy.local.moto import MotoServer
+from runtime import clock
 from schemas.errors import Action, TailraceError
 from tests.conformance.sink_suite import ORDERS
 from tests.integration.dynamodb_sink import test_conformance as conformance
@@ -67,6 +68,18 @@ def fail_once(sink: DynamodbSink, operation: str, code: str) -> None:
     setattr(api, operation, once)
 
 
+def let_sleep(monkeypatch: pytest.MonkeyPatch, seconds_max: float) -> None:
+    """Let no more be slept than this."""
+    sleeps, sleep = list[float](), clock.sleep
+
+    def sleep_less(seconds: float) -> None:
+        sleeps.append(seconds)
+        assert sum(sleeps) < seconds_max, "it waits for what does not come"
+        sleep(seconds)
+
+    monkeypatch.setattr(clock, "sleep", sleep_less)
+
+
 @pytest.mark.parametrize("code", ["ResourceInUseException", "LimitExceededException"])
 def test_a_table_is_dropped_once_the_change_before_is_through(place: Place, code: str) -> None:
     """A table is being updated for a moment once its protection is lifted."""
@@ -75,6 +88,42 @@ def test_a_table_is_dropped_once_the_change_before_is_through(place: Place, code
         fail_once(sink, operation, code)
     sink.drop(ORDERS)
     assert not place.is_there()
+
+
+def test_a_table_that_comes_back_at_once_is_not_waited_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was thought dead goes on in a drop: the next life of the table is there when it looks whether it is gone."""
+    let_sleep(monkeypatch, 5)
+    sink, other = place.standing(), place.open()
+    api = sink._client.api
+    delete = api.delete_table
+
+    def delete_table(**request: Any) -> Any:
+        answer = delete(**request)
+        other.prepare(ORDERS)
+        return answer
+
+    api.delete_table = delete_table
+    sink.drop(ORDERS)
+    assert place.is_there()
+
+
+def test_a_table_that_is_being_deleted_is_made_once_it_is_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an applier that died in its drop: the service says so for a while, and takes no other table of the name."""
+    sink = place.open()
+    sink.load_offsets([HERE])
+    let_sleep(monkeypatch, 5)
+    api = sink._client.api
+    describe, left = api.describe_table, iter(range(3))
+
+    def describe_table(**request: Any) -> Any:
+        if request["TableName"] == place.table and next(left, None) is not None:
+            return {"Table": {"TableStatus": "DELETING"}}
+        return describe(**request)
+
+    api.describe_table = describe_table
+    fail_once(sink, "create_table", "ResourceInUseException")
+    sink.prepare(ORDERS)
+    assert place.is_there()
 
 
 def test_who_may_not_protect_a_table_is_told_so(place: Place) -> None:
