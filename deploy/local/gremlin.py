@@ -13,7 +13,8 @@ class GremlinServer(LauncherServer):
 
     title = "Gremlin Server"
     name = "gremlin"
-    heap = "-Xmx256m"
+    heap = "-Xmx1g"
+    """A vertex with its properties takes kilobytes."""
 
     @property
     def settings(self) -> dict[str, str]:

@@ -45,5 +45,7 @@ class LauncherServer(LocalServer):
         self.jars()
 
     def _command(self) -> list[str]:
-        options = [self.heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{self.jars()}/*"]
+        # A server whose memory is full would go on, and answer nothing.
+        virtual_machine = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError"]
+        options = [self.heap, *virtual_machine, "-cp", f"{self.jars()}/*"]
         return [find_java(), *options, str(self.home() / "Launcher.java"), *self._arguments()]
