@@ -126,7 +126,7 @@ def fold(batch: TableBatch) -> tuple[TableBatch, dict[str, list[int]]]:
 
 def flag(batch: TableBatch, mapped: MappedTable) -> TableBatch:
     """Return a batch in which deleted rows are updates of those columns that say so. A missing row stays missing."""
-    # Of a part of a batch the origins are those of all of it where the part has no item of a kind, or those it has.
+    # As in `_changes`.
     told = batch.origins.get("updates", [])[: len(batch.updates)]
     gone = batch.origins.get("deletes", [])[: len(batch.deletes)]
     flags = [mapped.flagged(k, _headers(o, "DELETE")) for k, o in zip(batch.deletes, gone, strict=True)]
@@ -139,11 +139,20 @@ _OPERATIONS = {"r": "INSERT", "c": "INSERT", "u": "UPDATE", "d": "DELETE"}
 
 def _changes(batch: TableBatch, kind: str) -> list[Change]:
     """Return what is known of the changes that a list of the batch comes from."""
-    origins = batch.origins.get(kind, [])
+    items, key = getattr(batch, kind), batch.table.key
+    # Of a part of a batch they may be the origins of all of it, where the part has no item of a kind.
+    origins = batch.origins.get(kind, [])[: len(items)]
     if kind != "sequence":
-        return [Change(_headers(origin, _OPERATIONS.get(origin.op))) for origin in origins]
-    pairs = zip(batch.sequence, origins, strict=True)
-    return [Change(_headers(origin, _OPERATIONS.get(op)), before) for (op, before, _), origin in pairs]
+        items = [(origin.op, origin.before, row) for row, origin in zip(items, origins, strict=True)]
+    return [
+        Change(_headers(origin, _OPERATIONS.get(op)), _same_key(after, key) if op == "u" and before is None else before)
+        for (op, before, after), origin in zip(items, origins, strict=True)
+    ]
+
+
+def _same_key(after: Row, key: tuple[int, ...]) -> Row:
+    """Return what is known of the old row where the log holds none: an update whose key changes is no update here."""
+    return tuple([value if i in key else UNCHANGED for i, value in enumerate(after)])
 
 
 def _headers(origin: Origin, operation: str | None) -> Headers:

@@ -47,6 +47,8 @@ class Origin(NamedTuple):
     """Its place in the source's log, where the engine has such numbers."""
     op: str = ""
     """What was done, as envelopes say it."""
+    before: Row | None = None
+    """The old row, as far as the log held it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,10 @@ class Values:
             updates=change(batch.updates),
             deletes=keys(batch.deletes) if keys is not None else batch.deletes,
             sequence=[(op, b and change([b])[0], a and change([a])[0]) for op, b, a in batch.sequence],
+            origins={
+                kind: [o if o.before is None else o._replace(before=change([o.before])[0]) for o in origins]
+                for kind, origins in batch.origins.items()
+            },
         )
         for column, count in self._cut.items():
             log.warning("large values cut off", table=str(batch.table.name), column=column, values=count)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from capture.sources import open_snapshot_reader
+from schemas.before_image import has_image
 from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
 from schemas.hints import nearest
 from schemas.mappings.filters import row_filter
+from schemas.mappings.mapped_table import map_table
 from schemas.mappings.names import concerns
 from schemas.mappings.patterns import matches
+from schemas.mappings.rules import TransformationRule
 from schemas.mappings.segments import rule_of
 from schemas.settings import Mode, Settings
 from schemas.table import TableSchema
@@ -18,7 +21,13 @@ from schemas.table import TableSchema
 
 def findings(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
     """Return what stops capture, and where a rule does nothing. Asks the source for partitions only."""
-    return [*_of_filters(settings, tables), *_of_segments(settings, tables), *_of_nothing(settings, tables)]
+    return [
+        *_of_filters(settings, tables),
+        *_of_segments(settings, tables),
+        *_of_nothing(settings, tables),
+        *_of_objects(settings, tables),
+        *_of_earlier_values(settings, tables),
+    ]
 
 
 def _of_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -43,8 +52,78 @@ def _of_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
             found[f"rule {rule.rule_id} is about no captured table: {place}{_near(place, known)}"] = None
         elif column is not None and not any(matches(column, name) for name in columns):
             found[f"rule {rule.rule_id} is about no column of {place}: {column}{_near(column, columns)}"] = None
-    remedy = "correct the rule's object-locator; `tailrace mappings preview` shows what the rules make of the tables"
-    return [Finding(Severity.WARNS, "mapping-rule", message, remedy=remedy) for message in found]
+    for setting in (one for document in documents if document is not None for one in document.table_settings):
+        place = setting.object_locator.sole
+        if not any(table.source_form.name == place for table in tables):
+            near = _near(str(place), [str(table.name) for table in tables])
+            found[f"rule {setting.rule_id} is about no captured table: {place}{near}"] = None
+    return _about_nothing(found)
+
+
+def _about_nothing(messages: Iterable[str]) -> list[Finding]:
+    remedy = "correct the rule; `tailrace mappings preview` shows what the rules make of the tables"
+    return [Finding(Severity.WARNS, "mapping-rule", message, remedy=remedy) for message in messages]
+
+
+def _of_objects(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Return what rules of object mapping say in vain: of tables and columns that are not there, or to other targets.
+
+    What they make attributes of must be there: that is the targets' to check. What they exclude need not.
+    """
+    found: dict[str, None] = {}
+    idle: list[Finding] = []
+    for target, section in settings.targets.items():
+        rules = settings.transformations(target)
+        for rule in settings.object_mappings(target):
+            meant = [table for table in tables if concerns(rule, table.name)]
+            if not meant:
+                place = f"{rule.object_locator.schema_name}.{rule.object_locator.table_name}"
+                near = _near(place, [str(table.name) for table in tables])
+                found[f"rule {rule.rule_id} is about no captured table: {place}{near}"] = None
+            columns = [name for table in meant for name in _column_names(rules, table)]
+            known = {name.casefold() for name in columns}
+            for name in rule.mapping_parameters.exclude_columns:
+                if known and name.casefold() not in known:
+                    found[f"rule {rule.rule_id} excludes no column: {name}{_near(name, columns)}"] = None
+            for word in sorted(rule.said & section.idle_object_words):
+                message = f"rule {rule.rule_id}: {word} does nothing at target {target} ({section.engine})"
+                idle.append(Finding(Severity.NOTE, "mapping-rule", message))
+    return [*_about_nothing(found), *idle]
+
+
+def _of_earlier_values(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Return where columns of earlier values stay null, since the log holds none but the key's."""
+    rules = {
+        rule.rule_id: rule
+        for target in settings.targets
+        for rule in settings.transformations(target)
+        if rule.before_image_def is not None
+    }
+    found = []
+    for table in tables:
+        if table.full_before or table.is_view:
+            continue
+        for rule in rules.values():
+            named = [c.name for i, c in enumerate(table.columns) if i not in table.key and _has_image(rule, table, i)]
+            if named:
+                message = f"rule {rule.rule_id}: the log holds no earlier values of {', '.join(named)}: they are null"
+                remedy = f"alter table {table.name} replica identity full" if table.engine == "postgresql" else None
+                found.append(Finding(Severity.WARNS, "mapping-rule", message, table.name, remedy))
+    return found
+
+
+def _has_image(rule: TransformationRule, table: TableSchema, place: int) -> bool:
+    image = rule.before_image_def
+    is_meant = concerns(rule, table.name, table.columns[place].name)
+    return is_meant and image is not None and has_image(table, place, image.column_filter)
+
+
+def _column_names(rules: Sequence[TransformationRule], table: TableSchema) -> tuple[str, ...]:
+    """Return a table's columns as the target has them; none where rules that do not fit are told by others."""
+    try:
+        return map_table(rules, table, keeps_history=True).table.column_names
+    except TailraceError:
+        return ()
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,10 @@ class DynamodbTarget(AwsTarget, TargetSection):
     parallel_apply_threads: Annotated[int, Field(ge=1, le=32)] = 4
     """Requests of one applier that are under way at the same time (DMS: `ParallelLoadThreads`,
     `ParallelApplyThreads`)."""
+
+    idle_object_words: ClassVar[frozenset[str]] = frozenset(
+        {"kafka-target-topic", "partition-key", "partition-key-type schema-table"}
+    )
 
     @property
     def maps_objects(self) -> bool:

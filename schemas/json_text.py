@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+_CURLY = "\u201c\u201d\u201e\u2018\u2019"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 
 
@@ -34,7 +35,10 @@ def read(text: str) -> Any:
         document = json.loads(text, object_pairs_hook=members)
     except json.JSONDecodeError as error:
         # Not chained: the error holds the text, and secrets may be in it.
-        raise ValueError(f"is no JSON (line {error.lineno}, column {error.colno})") from None
+        if not text.strip():
+            raise ValueError("is empty") from None
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"is no JSON ({where}): {_reason(text, error)}") from None
     if found:
         end, name = found[0]
         places = next(islice(_objects(text), end, None))
@@ -42,6 +46,20 @@ def read(text: str) -> Any:
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
         raise ValueError(f"says {json.dumps(name)} twice, with different values (line {line}, column {column})")
     return document
+
+
+def _reason(text: str, error: json.JSONDecodeError) -> str:
+    """Return what is wrong, without any value: as what people write by hand, or as the decoder says it."""
+    found, before = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
+    if found in "}]" and before == ",":
+        return "a comma with nothing behind it"
+    if found and found in "/#":
+        return "JSON has no comments"
+    if found and found in _CURLY:
+        return "typographic quotation marks instead of straight ones"
+    if error.msg == "Extra data":
+        return "something stands behind the document's end"
+    return error.msg[0].lower() + error.msg[1:]
 
 
 def _form(value: Any) -> str:

@@ -6,7 +6,7 @@ case with underscores. How to reach the cluster is said in librdkafka's own word
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -84,6 +84,10 @@ class KafkaTarget(AwsTarget, TargetSection):
     def is_dms(self) -> bool:
         """Whether records are DMS's documents."""
         return self.message_format in ("json", "json-unformatted")
+
+    idle_object_words: ClassVar[frozenset[str]] = frozenset(
+        {"target-table-name", "sort-key-name", "condition-expression"}
+    )
 
     @property
     def maps_objects(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,10 @@ class KinesisTarget(AwsTarget, TargetSection):
     """Let the metadata hold the record's partition key (`partition-key-value`)."""
     partition_include_schema_table: bool = False
     """Put schema and table before the key in partition keys: equal keys of several tables go to different shards."""
+
+    idle_object_words: ClassVar[frozenset[str]] = frozenset(
+        {"target-table-name", "kafka-target-topic", "sort-key-name", "condition-expression"}
+    )
 
     @property
     def maps_objects(self) -> bool:

@@ -16,6 +16,9 @@ class TargetSection(EndpointSection):
 
     role: ClassVar[Role] = Role.TARGET
 
+    idle_object_words: ClassVar[frozenset[str]] = frozenset()
+    """What a rule of object mapping may say (`ObjectMappingRule.said`) that its sink does not look at."""
+
     mappings: TableMappings | None = None
     """What to make of tables and rows at this target alone, instead of what the mappings of all targets say: a document
     like theirs, without selection rules."""

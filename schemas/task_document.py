@@ -36,7 +36,7 @@ def member(document: Any, names: tuple[str, ...]) -> Any:
     """
     task = whole(document)
     if task is None:
-        return document
+        return _opened(document)
     for name in names:
         if task.get(name) is not None:
             return _read(task[name], name)
@@ -45,7 +45,7 @@ def member(document: Any, names: tuple[str, ...]) -> Any:
 
 def whole(document: Any) -> Mapping[str, Any] | None:
     """Return a document as a task, if it is one. Raises ValueError, with their names, where there are several."""
-    inner = document
+    inner = document = _opened(document)
     for name in _AROUND:
         inner = inner[name] if isinstance(inner, Mapping) and name in inner else inner
     if isinstance(inner, list) and inner is not document:
@@ -79,6 +79,12 @@ def problems(document: Any, *, follows: bool, has_start: bool) -> list[str]:
     if task.get(_SUPPLEMENTAL) and _read(task[_SUPPLEMENTAL], _SUPPLEMENTAL):
         found.append(f"{_SUPPLEMENTAL}: AWS documents nothing that can stand in it; leave it out")
     return found
+
+
+def _opened(document: Any) -> Any:
+    """Return the document that a text is, as `aws dms … --query` prints one of a task's. Raises ValueError."""
+    is_text = isinstance(document, str) and document.lstrip()[:1] in ("{", "[")
+    return json_text.read(document) if is_text else document
 
 
 def _read(value: Any, name: str) -> Any:

@@ -75,7 +75,7 @@ class Segment:
         net, latest = self.net, self.latest
         lists = {"upserts": net.upserts, "updates": net.updates, "deletes": net.deletes}
         found = {kind: [latest[key] for key in keys] for kind, keys in lists.items()}
-        return {**found, "sequence": self.places}
+        return self.projection.origins({**found, "sequence": self.places})
 
 
 @dataclass(slots=True)

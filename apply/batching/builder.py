@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from apply.batching.batch import Batch, Cut, Record, Segment, by_partition
 from apply.batching.course import Course
-from apply.batching.net_change import NetChanges
+from apply.batching.net_change import Change, NetChanges
 from apply.batching.parked_keys import ParkedKeys
 from apply.batching.staged_rows import Staging, Stagings
 from apply.batching.versions import Versions
@@ -269,7 +269,7 @@ class BatchBuilder:
         staging = self._stagings.of(decoder)
         changes = decoder.decode_many(values) if staging is None else decoder.staged(values, staging.form)
         # Here already: where one cannot be read, none of the run is taken in.
-        origins = self._origins_of(decoder, partition, records, [c[0] for c in changes]) if self._origins else []
+        origins = self._origins_of(decoder, partition, records, changes) if self._origins else []
         ops = {change[0] for change in changes}
         version = decoder.table.version
         cut: Cut | None = None
@@ -311,7 +311,7 @@ class BatchBuilder:
         return cut
 
     def _origins_of(
-        self, decoder: Decoder, partition: TopicPartition, records: list[Record], ops: Sequence[str]
+        self, decoder: Decoder, partition: TopicPartition, records: list[Record], changes: Sequence[Change]
     ) -> list[Origin]:
         """Return where records of a partition come from, and what was done. Raises DECODE."""
         facts = decoder.facts_many([record.value() for record in records])
@@ -319,8 +319,8 @@ class BatchBuilder:
         # As `Origin(…)` makes them, without Python's function around it: there is one for each record.
         new = partial(tuple.__new__, Origin)
         return [
-            new((partition, record.offset(), seq or self._catalog.sequence(decoder, record), us, txid, lsn, op))
-            for record, (seq, _, us, txid, lsn, _, _), op in zip(records, facts, ops, strict=True)
+            new((partition, record.offset(), seq or self._catalog.sequence(decoder, record), us, txid, lsn, op, before))
+            for record, (seq, _, us, txid, lsn, _, _), (op, before, _) in zip(records, facts, changes, strict=True)
         ]
 
     def _truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
-from apply.sink import TableBatch
+from apply.sink import Origin, TableBatch
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.matching import matches
@@ -67,6 +67,16 @@ class Projection:
             [(op, b and row(b), a and row(a)) for op, b, a in batch.sequence],
             batch.fresh,
         )
+
+    def origins(self, origins: dict[str, list[Origin]]) -> dict[str, list[Origin]]:
+        """Return the origins of a batch with their old rows cut down."""
+        if self.plain:
+            return origins
+        row = self._row
+        return {
+            kind: [one if one.before is None else one._replace(before=row(one.before)) for one in some]
+            for kind, some in origins.items()
+        }
 
 
 def same_shape(one: TableSchema, other: TableSchema) -> bool:

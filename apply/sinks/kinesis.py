@@ -138,7 +138,7 @@ class KinesisSink(HistorySink):
         ):
             if op == "t" and not says_truncates:
                 continue
-            place, _, seq, commit_ts_us, txid, _, _ = origin
+            place, _, seq, commit_ts_us, txid, *_ = origin
             document = write(op, before, after, seq, commit_ts_us, txid)
             row = after if after is not None else before
             key = None

@@ -46,7 +46,8 @@ class MappedTable:
     rows: Rows | None
     """Whole or partial rows in the source's column order to the target's; None: as they are."""
     old_rows: Rows | None
-    """The same for old rows, of which the log may hold the key alone: what is made of what it lacks is UNCHANGED."""
+    """The same for old rows, of which the log may hold the key alone: what is made of what it lacks is UNCHANGED; and,
+    but for targets that keep every change, so is what is `unsteady`."""
     keys: Rows | None
     """Values of the key, in key order; None: as they are."""
     read: tuple[int, ...]
@@ -86,6 +87,8 @@ class _Target:
     earlier: int | None = None
     """The column of the old row that it is."""
     is_random: bool = False
+    is_unknown: bool = False
+    """Whether its value is UNCHANGED in all rows."""
 
     @property
     def is_steady(self) -> bool:
@@ -107,7 +110,7 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     # Where there is no key, a row that goes is found by all its values.
     by_all = not table.key and table.full_before and not keeps_history and keying is None
     targets = [_target(concerned, table, i, by_all=by_all) for i in kept] + _added(concerned, table)
-    targets += _earlier(concerned, table, targets, keeps_history=keeps_history)
+    targets += _earlier(concerned, table, targets)
     _check_names(table, targets)
     renamed = {table.columns[t.source].name: t.column.name for t in targets if t.source is not None}
     touched = {
@@ -143,7 +146,9 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     rows = old_rows = None
     if changed or keying is not None:
         rows = _row_function(targets, len(table.columns))
-        old_rows = _row_function(targets, len(table.columns), is_old=True)
+        # By an old row a row without a key is found: what it was given then is told by nothing that comes later.
+        sought = targets if keeps_history else [t if t.is_steady else replace(t, is_unknown=True) for t in targets]
+        old_rows = _row_function(sought, len(table.columns), is_old=True)
     left_out = _left_out(table, mapped)
     if mapped == table:
         mapped = table
@@ -282,9 +287,7 @@ def _added(rules: list[TransformationRule], table: TableSchema) -> list[_Target]
     return found
 
 
-def _earlier(
-    rules: list[TransformationRule], table: TableSchema, targets: Sequence[_Target], *, keeps_history: bool
-) -> list[_Target]:
+def _earlier(rules: list[TransformationRule], table: TableSchema, targets: Sequence[_Target]) -> list[_Target]:
     """Return the columns that hold what others held before the change."""
     found: list[_Target] = []
     for target in targets:
@@ -296,13 +299,6 @@ def _earlier(
         image = rule.before_image_def if rule is not None else None
         if rule is None or image is None or not has_image(table, target.source, image.column_filter):
             continue
-        if not keeps_history:
-            raise TailraceError(
-                ErrorKind.CONFIGURATION,
-                f"rule {rule.rule_id}: earlier values are for targets that keep every change",
-                remedy="take the rule out: this target is given the last state of rows",
-                table=str(table.name),
-            )
         named = f"{image.column_prefix}{target.column.name}{image.column_suffix}"
         column = replace(target.column, name=named, nullable=True, default=None, identity="", filling=None, number=0)
         found.append(_Target(column, None, target.steps, None, target.source))
@@ -324,7 +320,9 @@ def _row_function(targets: list[_Target], width: int, *, is_old: bool = False) -
     scope: dict[str, Any] = {"UNCHANGED": UNCHANGED}
     cells = []
     for place, target in enumerate(targets):
-        if target.expression is not None and _is_constant(target):
+        if target.is_unknown:
+            cells.append("UNCHANGED")
+        elif target.expression is not None and _is_constant(target):
             scope[f"k{place}"] = target.expression()
             cells.append(f"k{place}")
         elif target.expression is not None:

@@ -92,6 +92,20 @@ class ObjectMappingRule(BaseRule):
     mapping_parameters: MappingParameters = MappingParameters()
 
     @property
+    def said(self) -> set[str]:
+        """What it says that not every target heeds, in its own words."""
+        parameters = self.mapping_parameters
+        words = {
+            "target-table-name": self.target_table_name,
+            "kafka-target-topic": self.kafka_target_topic,
+            "partition-key": self.key_template,
+            f"partition-key-type {parameters.partition_key_type}": parameters.partition_key_type,
+            "sort-key-name": parameters.sort_key_name,
+            "condition-expression": parameters.condition_expression,
+        }
+        return {word for word, value in words.items() if value is not None}
+
+    @property
     def key_template(self) -> str | None:
         """The partition key that the rule states as a text; None: none."""
         given = self.mapping_parameters.partition_key or self.partition_key

@@ -15,7 +15,6 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 from schemas import task_document
 from schemas.before_image import Columns
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
 from schemas.mappings.object_rule import (
     AttributeMapping,
     ConditionExpression,
@@ -25,6 +24,7 @@ from schemas.mappings.object_rule import (
 )
 from schemas.mappings.parts import BaseRule, Locator, Part
 from schemas.mappings.patterns import names_one
+from schemas.mappings.problems import line
 
 
 class Action(StrEnum):
@@ -376,18 +376,27 @@ def parse(document: Any) -> Mappings:
             f"the table mappings are {what}",
             remedy='put it in a document: {"rules": [ … ]}',
         )
+    if isinstance(document, dict) and not document.keys().isdisjoint(_OF_SETTINGS):
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            "the table mappings are a document of task settings",
+            remedy="name it at `settings`; table mappings have `rules`",
+        )
     try:
         return Mappings.model_validate(document)
     except ValidationError as error:
-        problems = list(dict.fromkeys(_problem(document, problem) for problem in error.errors(include_url=False)))
+        found = (line(document, problem, MODELS, Mappings) for problem in error.errors(include_url=False))
+        problems = list(dict.fromkeys(found))
     # Not chained: what pydantic says is in the problems.
     raise TailraceError(
         ErrorKind.CONFIGURATION,
         f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the table mappings:\n"
         + "\n".join(f"  {problem}" for problem in problems),
-        remedy="`tailrace mappings check FILE` explains each rule",
+        remedy="docs/reference/table-mappings.md lists what rules may say",
     )
 
+
+_OF_SETTINGS = ("TargetMetadata", "FullLoadSettings", "ErrorBehavior", "ChangeProcessingTuning")
 
 MODELS: dict[str, type[Part]] = {
     "selection": SelectionRule,
@@ -407,35 +416,3 @@ MODELS: dict[str, type[Part]] = {
     "condition-expression": ConditionExpression,
     "partition-key": PartitionKey,
 }
-
-
-_REFUSED = {
-    "post-processing": "objects in S3 get no tags by tables",
-    "validation": "`tailrace verify` compares values in one form, and by no functions of one's own",
-}
-"""Types of rules that DMS knows, and why they are refused."""
-
-
-def _problem(document: Any, problem: Any) -> str:
-    """Return one line: the rule, the setting in it, and what is wrong."""
-    path = [step for step in problem["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
-    where, inside, rule = "the document", path, None
-    if path[:1] == ["rules"] and len(path) > 1 and isinstance(path[1], int):
-        rule = document["rules"][path[1]]
-        named = rule.get("rule-id") if isinstance(rule, dict) else None
-        where = f"rule {named}" if named is not None else f"the rule at place {path[1] + 1}"
-        inside = path[2:]
-    kind, message = problem["type"], problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(rule, dict) and rule.get("rule-type") in _REFUSED:
-        return f"{where}: {rule['rule-type']} is not supported: {_REFUSED[rule['rule-type']]}"
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{where}: rule-type must be one of {', '.join(list(MODELS)[:4])}"
-    model = next((MODELS[str(step)] for step in reversed(inside[:-1]) if step in MODELS), None)
-    steps = ".".join(str(step) for step in inside if step not in list(MODELS)[:4])
-    if kind == "extra_forbidden":
-        known = [str(field.alias) for field in (model or Mappings).model_fields.values()]
-        near = nearest(str(path[-1]), known)
-        return f"{where}: {steps} is unknown; " + (f"did you mean {near}?" if near else f"known: {', '.join(known)}")
-    if kind == "missing":
-        return f"{where}: {steps} is missing"
-    return f"{where}: {steps + ': ' if steps else ''}{message}"

@@ -61,7 +61,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
 }
 _NOTES = {
     "transformation.at": "ours: `capture` lets a column rule work before anything reaches Kafka",
-    "column.add-before-image-columns": "at targets that are given every change",
+    "column.add-before-image-columns": "the values before a row's last change, as far as the log holds them",
     "column.data-masking-digits-randomize": "texts, not of a key, nor of a table where rows go by all their values",
     "column.add-column": "expressions of SQLite; without one it holds null",
     "lob-settings.mode=limited": "at `bulk-max-size` KB, by load and by log",
@@ -71,6 +71,7 @@ _NOTES = {
     "parallel-load.type=subpartitions-auto": "the lowest level there is, of all sources",
     "parallel-load.subpartitions": "of all sources",
     "parallel-load.columns": "up to ten, but floating-point numbers and what filters cannot compare",
+    "object-mapping.target-table-name": "of DynamoDB; other targets have no name to give: `plan` says so",
     "object-mapping.kafka-target-topic": "of Kafka targets in DMS's JSON",
     "lob-settings.mode=none": "as the task settings say",
     "object-locator.schema-name": "of table settings without wildcards, as at DMS",

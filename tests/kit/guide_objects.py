@@ -6,11 +6,13 @@ from typing import Any
 
 from tests.kit.guide import Example, Rule, hyphens, take
 
-_CONTACT = {
+CONTACT = {
     "Home": {"Address": "${homeaddress}", "Phone": "${homephone}"},
     "Work": {"Address": "${workaddress}", "Phone": "${workphone}"},
 }
-_SPLIT = ["firstname", "lastname", "homeaddress", "homephone", "workaddress", "workphone"]
+"""A document made of the customer's columns."""
+SPLIT = ["firstname", "lastname", "homeaddress", "homephone", "workaddress", "workphone"]
+"""The columns that go into it, and into the name."""
 CUSTOMER = (
     ("StoreId", "int primary key", 5),
     ("FirstName", "text", "Randy"),
@@ -22,10 +24,11 @@ CUSTOMER = (
     ("DateOfBirth", "date", "1988-02-29"),
 )
 """The guide's customer: columns, types and values. Its rules name some of the columns in other capitals."""
-_CONTACTED = {
+CONTACTED = {
     "Home": {"Address": "221B Baker Street", "Phone": "1234567890"},
     "Work": {"Address": "31 Spooner Street, Quahog", "Phone": "9876543210"},
 }
+"""What `CONTACT` becomes."""
 
 
 def objects(table: str, action: str = "map-record-to-record", **more: Any) -> Rule:
@@ -44,7 +47,7 @@ OBJECTS = Example(
             mapping_parameters={
                 "partition-key-type": "attribute-name",
                 "partition-key-name": "CustomerName",
-                "exclude-columns": _SPLIT,
+                "exclude-columns": SPLIT,
                 "attribute-mappings": [
                     {
                         "target-attribute-name": "CustomerName",
@@ -56,7 +59,7 @@ OBJECTS = Example(
                         "target-attribute-name": "ContactDetails",
                         "attribute-type": "document",
                         "attribute-sub-type": "json",
-                        "value": _CONTACT,
+                        "value": CONTACT,
                     },
                 ],
             },
@@ -67,10 +70,10 @@ OBJECTS = Example(
             kafka_target_topic="{}_customer_topic",
             mapping_parameters={
                 "partition-key": {"value": "ConstantPartitionKey"},
-                "exclude-columns": _SPLIT,
+                "exclude-columns": SPLIT,
                 "attribute-mappings": [
                     {"attribute-name": "CustomerName", "value": "${FirstName},${LastName}"},
-                    {"attribute-name": "ContactDetails", "value": _CONTACT},
+                    {"attribute-name": "ContactDetails", "value": CONTACT},
                     {"attribute-name": "DateOfBirth", "value": "${DateOfBirth}"},
                 ],
             },
@@ -90,7 +93,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
             "StoreId": 5,
             "DateOfBirth": "1988-02-29",
             "CustomerName": "Marsh, Randy",
-            "ContactDetails": _CONTACTED,
+            "ContactDetails": CONTACTED,
         },
     ),
     "Customer": (
@@ -99,7 +102,7 @@ WRITTEN: dict[str, tuple[str, str, dict[str, Any]]] = {
         {
             "_doc": {"StoreId": 5, "DateOfBirth": "1988-02-29"},
             "CustomerName": "Randy,Marsh",
-            "ContactDetails": _CONTACTED,
+            "ContactDetails": CONTACTED,
             "DateOfBirth": "1988-02-29",
         },
     ),

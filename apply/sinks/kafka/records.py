@@ -60,7 +60,7 @@ class DmsWriter:
         op, before, after = change
         if op == "t" and not self._says_truncates:
             return []
-        _, _, seq, commit_ts_us, txid, _, _ = origin
+        _, _, seq, commit_ts_us, txid, *_ = origin
         document = self._write(op, before, after, seq, commit_ts_us, txid)
         row = after if after is not None else before
         key = None if op == "t" else self._key(row)

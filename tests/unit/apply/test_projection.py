@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from apply.batching.projection import Projection, same_shape
-from apply.sink import TableBatch
+from apply.sink import Origin, TableBatch, TopicPartition
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column
@@ -60,3 +60,12 @@ def test_rows_of_tables_without_a_key_are_cut_before_and_after() -> None:
 def test_versions_of_one_shape_need_no_alteration() -> None:
     assert same_shape(ORDERS, replace(ORDERS, version=5, comment="x"))
     assert not same_shape(ORDERS, ORDERS_2)
+
+
+def test_old_rows_beside_a_batch_are_cut_like_its_rows() -> None:
+    origin = Origin(TopicPartition("shop.orders", 0), 1, 1, 1, None, before=(2, "old", UNCHANGED))
+    other = origin._replace(before=None)
+    found = {"updates": [origin, other], "deletes": [origin]}
+    cut = Projection(ORDERS, ORDERS_2).origins(found)
+    assert [[one.before for one in origins] for origins in cut.values()] == [[(2, UNCHANGED), None], [(2, UNCHANGED)]]
+    assert Projection(ORDERS, ORDERS).origins(found) is found

@@ -72,3 +72,92 @@ def test_a_rule_that_is_about_something_is_not_told() -> None:
         "expression": "'a'",
     }
     assert _found("column", {"table-name": "customers"}, **added) == []
+
+
+def _of_objects(rule: dict[str, Any], **target: Any) -> list[tuple[Severity, str]]:
+    place = {"schema-name": "public", "table-name": "customers"}
+    rules = [
+        {"rule-type": "selection", "rule-id": "1", "rule-action": "include", "object-locator": place},
+        {"rule-id": "2", "object-locator": place, **rule},
+    ]
+    settings = parse(
+        {
+            "name": "shop",
+            "kafka": {"bootstrap.servers": "nowhere"},
+            "source": {"database": "shop", "user": "shop"},
+            "targets": {"out": target},
+            "mappings": {"rules": rules},
+        }
+    )
+    return [(finding.severity, finding.message) for finding in findings(settings, [TABLE])]
+
+
+STREAM = {"engine": "kinesis", "stream_arn": "arn:aws:kinesis:us-east-1:123456789012:stream/s", "region": "us-east-1"}
+TOPIC = {"engine": "kafka", "kafka": {"bootstrap.servers": "there"}, "topic": "t"}
+ITEMS = {"engine": "dynamodb", "region": "us-east-1"}
+
+
+def test_an_object_mapping_that_is_about_nothing_is_told() -> None:
+    rule: dict[str, Any] = {"rule-type": "object-mapping"}
+    astray = {"schema-name": "public", "table-name": "custmers"}
+    near = "public.custmers; did you mean public.customers?"
+    assert _of_objects({**rule, "object-locator": astray}, **STREAM) == [
+        (Severity.WARNS, f"rule 2 is about no captured table: {near}")
+    ]
+    rule["mapping-parameters"] = {"exclude-columns": ["emial", "EMAIL", "id", "secret"]}
+    assert _of_objects(rule, **STREAM) == [
+        (Severity.WARNS, "rule 2 excludes no column: emial; did you mean email?"),
+        (Severity.WARNS, "rule 2 excludes no column: secret"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "idle"),
+    [
+        (STREAM, {"target-table-name", "kafka-target-topic", "sort-key-name", "condition-expression"}),
+        (TOPIC, {"target-table-name", "sort-key-name", "condition-expression"}),
+        (ITEMS, {"kafka-target-topic", "partition-key", "partition-key-type schema-table"}),
+    ],
+    ids=["kinesis", "kafka", "dynamodb"],
+)
+def test_what_an_object_mapping_says_to_other_targets_is_told(target: dict[str, Any], idle: set[str]) -> None:
+    rule: dict[str, Any] = {
+        "rule-type": "object-mapping",
+        "target-table-name": "t",
+        "kafka-target-topic": "t",
+        "mapping-parameters": {
+            "partition-key-type": "schema-table",
+            "partition-key": {"value": "one"},
+            "sort-key-name": "id",
+            "condition-expression": {"expression": "attribute_not_exists(id)"},
+        },
+    }
+    assert _of_objects(rule, **target) == [
+        (Severity.NOTE, f"rule 2: {word} does nothing at target out ({target['engine']})") for word in sorted(idle)
+    ]
+    assert _of_objects({"rule-type": "object-mapping"}, **target) == []
+
+
+def test_table_settings_of_no_table_are_told() -> None:
+    lobs = {"rule-type": "table-settings", "lob-settings": {"mode": "unlimited"}}
+    astray = {"schema-name": "public", "table-name": "custmers"}
+    near = "public.custmers; did you mean public.customers?"
+    assert _of_objects({**lobs, "object-locator": astray}, **TOPIC) == [
+        (Severity.WARNS, f"rule 2 is about no captured table: {near}")
+    ]
+    assert _of_objects(lobs, **TOPIC) == []
+
+
+@pytest.mark.parametrize("columns", ["pk-only", "non-lob", "all"])
+def test_earlier_values_that_the_log_does_not_hold_are_told(columns: str) -> None:
+    image: dict[str, Any] = {
+        "rule-type": "transformation",
+        "rule-target": "column",
+        "rule-action": "add-before-image-columns",
+        "object-locator": {"schema-name": "public", "table-name": "customers", "column-name": "%"},
+        "before-image-def": {"column-filter": columns},
+    }
+    found = _of_objects(image, **TOPIC)
+    told = [(Severity.WARNS, "rule 2: the log holds no earlier values of email: they are null")]
+    # A text of any length is a large value.
+    assert found == (told if columns == "all" else [])

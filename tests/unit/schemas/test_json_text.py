@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,21 @@ def test_so_are_task_settings_and_a_task_that_holds_such_as_a_text(tmp_path: Pat
         (tmp_path / "settings.json").write_text(text)
         with pytest.raises(TailraceError, match='"FullLoadSettings" twice'):
             load(_configuration(tmp_path, mappings=mappings, settings="settings.json"), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        (" ", "is empty"),
+        ('{"a": 1,}', "is no JSON (line 1, column 9): a comma with nothing behind it"),
+        ('["a",\n]', "is no JSON (line 2, column 1): a comma with nothing behind it"),
+        ('{ // b\n"a": 1}', "is no JSON (line 1, column 3): JSON has no comments"),
+        ("{\u201ca\u201d: 1}", "is no JSON (line 1, column 2): typographic quotation marks instead of straight ones"),
+        ('{"a": 1}, {"b": 2}', "is no JSON (line 1, column 9): something stands behind the document's end"),
+        ('{"a" 1}', "is no JSON (line 1, column 6): expecting ':' delimiter"),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_told(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        read(text)

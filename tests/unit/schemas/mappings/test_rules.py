@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -232,3 +233,33 @@ def test_the_selection_rules_stand_for_the_tables_of_the_source() -> None:
 def test_a_configuration_with_wrong_mappings_is_refused(document: dict[str, Any], message: str) -> None:
     with pytest.raises(TailraceError, match=message):
         parse_settings(document)
+
+
+def _found_in(document: Any) -> str:
+    with pytest.raises(TailraceError) as caught:
+        parse(document)
+    return caught.value.message
+
+
+def test_what_was_meant_is_told() -> None:
+    place = {"schema-name": "shop", "table-name": "%"}
+    include = {"rule-type": "selection", "rule-id": "1", "rule-action": "include", "object-locator": place}
+    assert "rule-type must be one of selection" in _found_in({"rules": [{"rule_type": "selection"}]})
+    assert "rule_type is unknown: did you mean rule-type?" in _found_in({"rules": [{"rule_type": "selection"}]})
+    assert _found_in({"rules": [{**include, "rule-type": "Selection"}]}).endswith("; did you mean selection?")
+    assert "rule-action: did you mean include? It should be" in _found_in(
+        {"rules": [{**include, "rule-action": "Inclde"}]}
+    )
+    assert "rules: is empty" in _found_in({"rules": []})
+    assert "document: should be an object" in _found_in("table-mappings")
+    assert _found_in({"TargetMetadata": {}}) == "the table mappings are a document of task settings"
+
+
+def test_a_document_within_a_text_is_one() -> None:
+    """As `aws dms describe-replication-tasks --query …` prints it."""
+    place = {"schema-name": "shop", "table-name": "%"}
+    include = {"rule-type": "selection", "rule-id": "1", "rule-action": "include", "object-locator": place}
+    text = json.dumps({"rules": [include]})
+    assert [rule.rule_id for rule in parse(text).rules] == ["1"]
+    assert [rule.rule_id for rule in parse(json.dumps({"TableMappings": text})).rules] == ["1"]
+    assert "line 1, column 2" in _found_in("{,}")
