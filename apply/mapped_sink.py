@@ -110,6 +110,7 @@ class MappedSink:
         mapped = self._map(batch.table)
         if self._values is not None:
             batch = self._values.batch(batch)
+            batch = self._values.old_rows(batch) if mapped.needs_old_rows and not self._keeps_history else batch
         if mapped.rows is None:
             with self._said_of_source(batch.table):
                 return self._sink.apply(replace(batch, table=mapped.table))

@@ -45,15 +45,23 @@ class Values:
             updates=change(batch.updates),
             deletes=keys(batch.deletes) if keys is not None else batch.deletes,
             sequence=[(op, b and change([b])[0], a and change([a])[0]) for op, b, a in batch.sequence],
-            origins={
-                kind: [o if o.before is None else o._replace(before=change([o.before])[0]) for o in origins]
-                for kind, origins in batch.origins.items()
-            },
         )
         for column, count in self._cut.items():
             log.warning("large values cut off", table=str(batch.table.name), column=column, values=count)
             metrics.APPLY_CUT_VALUES.labels(self._target, str(batch.table.name)).inc(count)
         return made
+
+    def old_rows(self, batch: TableBatch) -> TableBatch:
+        """Return the batch with the old rows in its origins as they should be, too: for whom looks at them."""
+        rows, _ = self._functions(batch.table)
+        if rows is None:
+            return batch
+        # What is cut off of them was counted when it was the row.
+        origins = {
+            kind: [one if one.before is None else one._replace(before=rows([one.before])[0]) for one in origins]
+            for kind, origins in batch.origins.items()
+        }
+        return replace(batch, origins=origins)
 
     def _compiled(self, table: TableSchema) -> tuple[Rows | None, Rows | None]:
         size = lob_max_kb(self._rules, table.name, self._settings.lob_max_kb)

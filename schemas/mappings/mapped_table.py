@@ -56,6 +56,8 @@ class MappedTable:
     """The target's columns, by place, that are other ones each time: at random, of facts of changes, of old rows."""
     needs_changes: bool
     """Whether the functions look at the changes that are given beside the rows."""
+    needs_old_rows: bool
+    """Whether these changes' old rows are looked at."""
     constants: tuple[tuple[int, Any], ...]
     """The columns of the target's key, by place, that have one value for all rows, and the value."""
     gains_key: bool
@@ -139,7 +141,8 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     if table.key and (keying is not None or any(t.steps for t in key_targets)):
         key_rows = _key_function(key_targets, table.key)
     constants = tuple((i, targets[i].expression()) for i in key if _is_constant(targets[i]))  # type: ignore[misc]
-    needs = any(t.earlier is not None or (t.expression and t.expression.reads_headers) for t in targets)
+    needs_old = any(t.earlier is not None for t in targets)
+    needs = needs_old or any(t.expression and t.expression.reads_headers for t in targets)
     read = tuple(sorted({i for t in targets if t.expression is not None for i in t.expression.columns}))
     changed = any(t.steps or t.source is None for t in targets) or kept != list(range(len(table.columns)))
     # Rows are made anew, as they are, where a key is to be found in them.
@@ -156,7 +159,7 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     gains_key = bool(key and not table.key)
     indicators = tuple((i, t.expression) for i, t in enumerate(targets) if t.expression and t.expression.indicates)
     return MappedTable(
-        mapped, rows, old_rows, key_rows, read, unsteady, needs, constants, gains_key, indicators, left_out
+        mapped, rows, old_rows, key_rows, read, unsteady, needs, needs_old, constants, gains_key, indicators, left_out
     )
 
 

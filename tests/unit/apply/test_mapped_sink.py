@@ -14,10 +14,12 @@ from apply.memory import MemorySink, MemoryTarget
 from apply.schema_catalog import Known
 from apply.sink import Capabilities, Origin, Rejection, TableBatch, TopicPartition
 from apply.trouble.answers import Policies
+from apply.values import Values
 from apply.writer import Writer
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import TailraceError
 from schemas.mappings.rules import TransformationRule, parse
+from schemas.substitution import ValueSettings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.kit.shards import fill
@@ -215,6 +217,18 @@ def test_a_target_of_rows_has_the_values_before_each_rows_last_change() -> None:
         (3, "c", "q", 3, None, None),
         (4, "d", "z", 4, None, None),
     ]
+
+
+def test_values_before_are_cut_off_and_substituted_as_rows_are() -> None:
+    target = MemoryTarget()
+    settings = ValueSettings.model_validate({"characters": {"61": "62"}, "lob_max_kb": 1})
+    sink = MappedSink(MemorySink(target), [before_image("all")], Values(settings, "replica"))
+    sink.prepare(TABLE)
+    batch = TableBatch(TABLE, [(1, "ca", "x")])
+    batch.origins = {"upserts": [Origin(PLACE, 1, 1, 1, None, None, "u", (1, "da", "y" * 3000))]}
+    assert sink.apply(batch) == []
+    sink.flush()
+    assert target.read(TABLE.name) == [(1, "cb", "x", 1, "db", "y" * 1024)]
 
 
 def test_a_row_without_a_key_is_found_by_what_the_log_tells_of_it() -> None:
