@@ -53,10 +53,10 @@ def _of_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
         elif column is not None and not any(matches(column, name) for name in columns):
             found[f"rule {rule.rule_id} is about no column of {place}: {column}{_near(column, columns)}"] = None
     for setting in (one for document in documents if document is not None for one in document.table_settings):
-        place = setting.object_locator.sole
-        if not any(table.source_form.name == place for table in tables):
-            near = _near(str(place), [str(table.name) for table in tables])
-            found[f"rule {setting.rule_id} is about no captured table: {place}{near}"] = None
+        sole = setting.object_locator.sole
+        if not any(table.source_form.name == sole for table in tables):
+            near = _near(str(sole), [str(table.name) for table in tables])
+            found[f"rule {setting.rule_id} is about no captured table: {sole}{near}"] = None
     return _about_nothing(found)
 
 

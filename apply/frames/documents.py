@@ -34,7 +34,7 @@ class Documents:
         write, dumps = self._writers(batch.table), orjson.dumps
         return [
             dumps(write(op, before, after, seq, us, txid))
-            for (op, before, after), (_, _, seq, us, txid, _, _) in zip(
+            for (op, before, after), (_, _, seq, us, txid, *_) in zip(
                 batch.sequence, batch.origins["sequence"], strict=True
             )
         ]
