@@ -64,7 +64,7 @@ def test_rows_move_by_a_document_of_the_guide(
         services.start("capture")
         services.start("apply")
 
-        def tables() -> set[str]:
+        def tables() -> set[object]:
             return {table for (table,) in target.rows("select tablename from pg_tables where schemaname = 'public'")}
 
         def loaded() -> bool:
