@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
+from typing import Any
 
 from apply.applier import Applier
 from apply.batching.versions import Versions
@@ -18,6 +19,7 @@ from apply.journal import Journal, loaded
 from apply.limits import limits_of
 from apply.report import Report, component
 from apply.schema_catalog import Records, SchemaCatalog
+from apply.schema_stand_ins import SchemaStandIns
 from apply.sink import Capabilities, TopicPartition
 from apply.sinks import open_dms_tables, open_sink
 from apply.subscription import Subscription
@@ -29,7 +31,7 @@ from apply.trouble.waiting import Waiting
 from apply.writer import Writer
 from runtime import clock
 from runtime.kafka.compacted import Follower
-from runtime.kafka.consumer import GroupConsumer
+from runtime.kafka.consumer import GroupConsumer, Whole
 from runtime.kafka.sole_consumer import SoleConsumer
 from runtime.kafka.whole_records import WholeRecords
 from runtime.registry import open_registry
@@ -38,6 +40,7 @@ from runtime.signals import Signals
 from runtime.status import StatusWriter
 from schemas.endpoints import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
+from schemas.format import Format
 from schemas.mappings.segments import loads_part
 from schemas.mappings.selection import concerns
 from schemas.policies import DdlPolicy
@@ -149,6 +152,11 @@ class Assembly:
             applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self.brokers.topics)
         whole = stack.enter_context(closing(WholeRecords(settings.kafka, parts_topic(settings.name))))
         whole.spools = capabilities.streams
+        read = whole.whole
+        if _brings_schemas(settings):
+            stand_ins = SchemaStandIns()
+            self._dead_letters.restore = stand_ins.whole
+            read = partial(_shortened, stand_ins, read)
         marks = TopicPartition(transactions_topic(settings.name), 0)
         make: Callable[..., GroupConsumer | SoleConsumer] = GroupConsumer
         if self._is_by_commit(capabilities):
@@ -167,7 +175,7 @@ class Assembly:
             instance_id=settings.apply.instance_id,
             session_timeout_s=settings.apply.session_timeout_s,
             poll_interval_s=settings.apply.batch_timeout_s,
-            whole=whole.whole,
+            whole=read,
         )
         stack.callback(consumer.close)
         applier.connect(consumer)
@@ -223,6 +231,17 @@ class Assembly:
             self.is_loaded,
         )
         return stack.enter_context(closing(journal))
+
+
+def _brings_schemas(settings: Settings) -> bool:
+    """Tell whether records of ours may bring their schemas. Those of Debezium are told apart by theirs."""
+    formats = {settings.topics.format, *(override.format for override in settings.topics.overrides)}
+    return Format.JSON_WITH_SCHEMA in formats and not isinstance(settings.source, DebeziumSource)
+
+
+def _shortened(stand_ins: SchemaStandIns, read: Whole, messages: list[Any]) -> tuple[list[Any], list[Any]]:
+    stand_ins.shorten(messages)
+    return read(messages)
 
 
 def _reader(follower: Follower) -> Callable[[], Records]:

@@ -93,7 +93,8 @@ class ApplySettings(Section):
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """Most records of one batch, which is one transaction at the target."""
     batch_bytes: Annotated[int, Field(ge=65_536, le=1 << 30)] = 10 << 20
-    """Most bytes of one batch, as they stand on the topic. An applier takes some seven times as much memory."""
+    """Most bytes of one batch, as they stand on the topic but for schemas that records of ours bring. An applier takes
+    some seven times as much memory."""
     linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 1
     """How long a batch waits for more records once it has some and the target is idle. While the target works, the next
     batch grows anyway."""

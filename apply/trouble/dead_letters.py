@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from apply.batching.batch import Record
@@ -81,6 +81,8 @@ class DeadLettersTopic:
         taken = int(topics.config(self.name).get("max.message.bytes", 1 << 20))
         sent = int(self._kafka.get("message.max.bytes", 1_000_000))
         self._whole = WholeRecords(self._kafka, parts_topic(settings.name))
+        self.restore: Callable[[bytes | None], bytes | None] = lambda value: value
+        """Returns a record's value as it stands on its topic."""
         self._value_bytes_max = min(taken, sent, FLUSH_BYTES) - OVERHEAD_BYTES
         self.lot = ParkingLot()
         self._producer = PlainProducer(self._kafka)
@@ -102,7 +104,7 @@ class DeadLettersTopic:
         for record, kind, message in records:
             topic, partition, offset, key = record.topic(), record.partition(), record.offset(), record.key()
             about = headers(PARK, topic, partition, offset, error=kind, message=message, sink=self._target)
-            value = record.value()
+            value = self.restore(record.value())
             if (
                 isinstance(record, LostRecord | SpooledRecord)
                 or len(key or b"") + len(value or b"") > self._value_bytes_max

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from apply.service import run
 from apply.trouble import dead_letters
 from apply.trouble.parking import COMMANDS
 from control import parked as parked_commands
+from runtime.kafka.ranges import read_ranges
 from runtime.lifecycle import StopRequest
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
@@ -178,6 +180,27 @@ def test_a_refused_row_is_parked_and_released_when_the_operator_says_so(
     audit = parked_commands.audit(settings, "replica")
     assert [entry["action"] for entry in audit] == ["park", "park", "retry", "refused", "retry", "released"]
     assert all(bool(entry["by"]) is (entry["action"] in COMMANDS) for entry in audit)
+
+
+def test_a_parked_record_keeps_the_schema_that_it_brought(document: dict[str, Any], target_database: Database) -> None:
+    settings = parse({**document, "topics": {"partitions": 1, "format": "json-with-schema"}})
+    with Publisher(settings) as publisher:
+        publisher.add(ORDERS)
+        publisher.load(ORDERS, [(i, "ok", None) for i in range(10)])
+        assert apply_now(settings) == 0
+        target_database.execute("alter table public.orders add constraint tame check (status <> 'wild')")
+        publisher.change(ORDERS, ("u", None, (1, "wild", None)))
+        assert apply_now(settings) == 0
+    [parked] = dead_letters.read_lot(settings, "replica").keys.values()
+    topic, partition, offset = parked.records[0][:3]
+    [records] = read_ranges(settings.kafka, {(topic, partition): (offset, offset + 1)}).values()
+    with closing(dead_letters.DeadLettersTopic(settings, "replica")) as letters:
+        [letter] = letters.letters(parked)
+    assert letter.value() == records[0].value
+    target_database.execute("alter table public.orders drop constraint tame")
+    dead_letters.command(settings, "replica", parked.records[0].reference, "retry")
+    assert apply_now(settings) == 0
+    assert target_database.rows("select status from public.orders where id = 1") == [("wild",)]
 
 
 def test_rows_are_parked_whatever_their_size_and_number(
