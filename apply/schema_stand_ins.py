@@ -39,23 +39,26 @@ class SchemaStandIns:
         """By what precedes the content in a record: what precedes it instead."""
         self._heads: dict[bytes, bytes] = {}
         """The other way round."""
+        self._last = b"", b""
+        """Head and stand-in of the record before: most often, they are those of the next one."""
         self._latest: dict[str, tuple[bytes, bytes]] = {}
-        """By topic, head and stand-in of the record before: most often, they are those of the next one."""
+        """The same by topic."""
 
     def shorten(self, records: Iterable[Received]) -> None:
         """Let stand-ins take the place of schemas."""
-        latest = self._latest
+        head, stand_in = self._last
         for record in records:
             value = record.value()
             if value is None:
                 continue
-            pair = latest.get(record.topic())
-            if pair is None or not value.startswith(pair[0]):
-                pair = self._pair(value)
+            rest = value.removeprefix(head)
+            if rest is value:
+                pair = self._pair(record.topic(), value)
                 if pair is None:
                     continue
-                latest[record.topic()] = pair
-            record.set_value(pair[1] + value[len(pair[0]) :])
+                head, stand_in = self._last = pair
+                rest = value.removeprefix(head)
+            record.set_value(stand_in + rest)
 
     def whole(self, value: bytes | None) -> bytes | None:
         """Return a record's value as it stands on its topic."""
@@ -65,8 +68,11 @@ class SchemaStandIns:
         head = self._heads.get(value[:size])
         return value if head is None else head + value[size:]
 
-    def _pair(self, value: bytes) -> tuple[bytes, bytes] | None:
+    def _pair(self, topic: str, value: bytes) -> tuple[bytes, bytes] | None:
         """Return what precedes the envelope in a record, and its stand-in; None where it is to stay."""
+        pair = self._latest.get(topic)
+        if pair is not None and value.startswith(pair[0]):
+            return pair
         end = value.find(ENVELOPE) if value.startswith(HEAD) else -1
         if end < 0:
             return None
@@ -79,4 +85,5 @@ class SchemaStandIns:
             # Random: no record holds it by chance.
             stand_in = b'%b"%b"%b' % (HEAD, secrets.token_hex(STAND_IN_BYTES).encode(), PAYLOAD)
             self._stand_ins[head], self._heads[stand_in] = stand_in, head
+        self._latest[topic] = head, stand_in
         return head, stand_in
