@@ -90,14 +90,7 @@ class Session:
             around.spawn, self._horizon, settings.capture, monotonic=around.monotonic, ids=self._tables.ids
         )
         self.loading = Loading(
-            self.publisher,
-            self._horizon,
-            self._loader,
-            window_keys_max=settings.capture.window_keys_max,
-            state_directory=settings.capture.state_directory,
-            source_end=lambda: around.source.visible_position().commit,
-            load_rules=settings.load_rules,
-            judged_from=settings.judged_from,
+            self.publisher, self._horizon, self._loader, settings, lambda: around.source.visible_position().commit
         )
         self._log: LogReader | None = None
         self._unread: Iterator[Change] | None = None  # of a poll that was more than a transaction may hold

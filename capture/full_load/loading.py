@@ -7,7 +7,7 @@ checkpoint in the same Kafka transaction as the rows, so a crash repeats what wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from capture import checkpoints
@@ -23,8 +23,8 @@ from runtime.logging import get_logger
 from schemas import key_bounds
 from schemas.changes import RowChanges, Transaction
 from schemas.errors import TailraceError
-from schemas.mappings.rules import TableSettingsRule
 from schemas.mappings.segments import leaves_key, loads_part, rule_of
+from schemas.settings import Settings
 from schemas.signals import Bound, Signal
 from schemas.table import TableName, TableSchema
 
@@ -81,29 +81,20 @@ class Loading:
     """All tables' loads."""
 
     def __init__(
-        self,
-        publisher: Publisher,
-        horizon: Horizon,
-        loader: Loader,
-        *,
-        window_keys_max: int,
-        state_directory: str | None,
-        source_end: Callable[[], int],
-        load_rules: Sequence[TableSettingsRule] = (),
-        judged_from: int | None = None,
+        self, publisher: Publisher, horizon: Horizon, loader: Loader, settings: Settings, source_end: Callable[[], int]
     ) -> None:
-        """`load_rules` say how tables are cut. `judged_from`: see `Settings.judged_from`."""
+        """`source_end` returns where the source's log ends."""
         self._publisher = publisher
         self._horizon = horizon
         self._loader = loader
         loader.retries.on_stale = self.on_stale
         loader.retries.on_suspended = self.on_suspended
         loader.on_looked = self.on_looked
-        self._window_keys_max = window_keys_max
-        self._state_directory = state_directory
         self._source_end = source_end
-        self._load_rules = load_rules
-        self._judged_from = judged_from
+        self._window_keys_max = settings.capture.window_keys_max
+        self._state_directory = settings.capture.state_directory
+        self._load_rules = settings.load_rules
+        self._judged_from = settings.judged_from
         self._plans: set[TableName] = set()
         self._progress: set[TableName] = set()
         self._stale: dict[TableName, TableLoad] = {}

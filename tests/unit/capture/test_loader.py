@@ -25,7 +25,7 @@ from capture.source import Chunk
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import CaptureSettings
+from schemas.settings import CaptureSettings, parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
@@ -108,11 +108,15 @@ def loads(
         now_us=lambda: 1,
     )
     publisher.feeds[feed.table.name] = feed
-    loader = Loader(spawn, horizon, CaptureSettings(load_processes=2), monotonic=monotonic)
-    load = Loading(
-        publisher, horizon, loader, window_keys_max=1, state_directory=None, source_end=lambda: 0, load_rules=()
+    settings = parse(
+        {
+            "name": "shop",
+            "kafka": {"bootstrap.servers": "nowhere"},
+            "source": {"database": "shop", "user": "nobody", "tables": ["public.*"]},
+        }
     )
-    return publisher, loader, load
+    loader = Loader(spawn, horizon, settings.capture, monotonic=monotonic)
+    return publisher, loader, Loading(publisher, horizon, loader, settings, lambda: 0)
 
 
 @pytest.mark.parametrize("batch", [rows(1000, 5), rows(1000, 300), rows(100, 10_000), rows(1, 1 << 20)])
