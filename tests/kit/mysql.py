@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from capture.sources.mysql.connection import Cells, Connection, connect, identifier
-from deploy.local.mysql import MysqlAddress
+from deploy.local.mysql import MysqlAddress, MysqlServer
 from schemas.endpoints import MysqlSource
 
 FORGET_S = 120.0
@@ -110,6 +113,15 @@ def drop_mysql_database(database: MysqlDatabase) -> None:
         connection.run(f"drop database if exists {database.name}")
     finally:
         connection.close()
+
+
+@contextmanager
+def folding_database(directory: Path, series: str) -> Iterator[MysqlDatabase]:
+    """Make a database on a server of its own, which takes names of tables for equal that differ in case only."""
+    with MysqlServer(directory, series=series, settings={"lower-case-table-names": "1"}) as server:
+        database = create_mysql_database(server.address)
+        yield database
+        drop_mysql_database(database)
 
 
 def _administrator(address: MysqlAddress) -> Connection:

@@ -11,13 +11,12 @@ import pytest
 from apply.sink import TableBatch
 from apply.sinks.mysql.findings import findings
 from apply.sinks.mysql.sink import MysqlSink
-from deploy.local.mysql import MysqlServer
 from schemas.endpoints import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase, folding_database
 
 INT, TEXT = LogicalType(Family.INT64), LogicalType(Family.STRING)
 ID, NOTE = Column("id", INT, "bigint", nullable=False), Column("note", TEXT, "text")
@@ -97,11 +96,8 @@ def test_a_users_table_may_spell_its_columns_in_another_case(sink: MysqlSink, da
 @pytest.fixture(scope="module", params=["11.4", "mysql"])
 def folding(request: pytest.FixtureRequest, servers_directory: Path) -> Iterator[MysqlDatabase]:
     """A database on a server that takes names of tables for equal which differ in case only."""
-    directory = servers_directory / f"folding-{request.param}"
-    with MysqlServer(directory, series=request.param, settings={"lower-case-table-names": "1"}) as server:
-        found = create_mysql_database(server.address)
-        yield found
-        drop_mysql_database(found)
+    with folding_database(servers_directory / f"folding-{request.param}", request.param) as database:
+        yield database
 
 
 def test_tables_that_a_target_takes_for_one_are_refused(folding: MysqlDatabase) -> None:
