@@ -8,6 +8,7 @@ from typing import Any
 
 import pymysql
 
+from tests.kit.compare import list_tables
 from tests.kit.random_tables import quoted
 from tests.kit.servers import Database
 
@@ -59,11 +60,13 @@ def count_differences(source: pymysql.Connection, target: Database) -> list[str]
 
 
 def count_differences_from(source: Database, target: pymysql.Connection) -> list[str]:
-    """Return which tables of a PostgreSQL source's schema `public` have another number of rows."""
+    """Return which tables of a PostgreSQL source have another number of rows."""
     found = []
     there = _tables(target)
-    for (table,) in source.rows("select tablename::text from pg_tables where schemaname = 'public'"):
-        ((wanted,),) = source.rows(f'select count(*) from "public".{quoted(str(table))}')
+    with source.connect() as connection:
+        tables = list_tables(connection)
+    for schema, table in tables:
+        ((wanted,),) = source.rows(f"select count(*) from {quoted(schema)}.{quoted(table)}")
         have = _rows(target, f"select count(*) from {quoted(str(table))}")[0][0] if table in there else None
         if wanted != have:
             found.append(f"{table}: {wanted} rows at the source, {have} at the target")
