@@ -1,7 +1,7 @@
 """Every failpoint is walked once: a service dies there, and the next one, to die at the next, goes on rightly.
 
 Those of `capture.settle` need a broker that leaves transactions hanging: tests/integration/capture/test_hanging.py.
-`SOURCE=` and `TARGET=mysql` or `mariadb` take such servers for PostgreSQL.
+From PostgreSQL to PostgreSQL, and from MySQL and MariaDB to each other; `SOURCE=` and `TARGET=` ask for another pair.
 """
 
 from __future__ import annotations
@@ -60,21 +60,28 @@ APPLY_STREAMING = ("apply.truncate.before", "apply.park.after", "apply.release.a
 BROKERS = tuple(name for name in FAILPOINTS if name.startswith("capture.settle."))
 
 
-@pytest.fixture
+def _pairs() -> list[str]:
+    source, target = (os.environ.get(end) or "" for end in ("SOURCE", "TARGET"))
+    if source or target:
+        return [f"{source or 'postgresql'}-{target or 'postgresql'}"]
+    return ["postgresql-postgresql", "mysql-mariadb", "mariadb-mysql"]
+
+
+@pytest.fixture(params=_pairs())
 def walk(
     tmp_path: Path, kafka_server: KafkaAddress, request: pytest.FixtureRequest, replication: str
 ) -> Iterator[_Walk]:
     with contextlib.ExitStack() as stack:
 
-        def side(end: str, postgresql: str) -> Side:
-            kind = os.environ.get(end) or "postgresql"
+        def side(kind: str, postgresql: str) -> Side:
             if kind == "postgresql":
                 return PostgresqlSide(request.getfixturevalue(postgresql))
             database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
             stack.callback(drop_mysql_database, database)
             return MysqlSide(database)
 
-        source, target = side("SOURCE", "source_database"), side("TARGET", "target_database_16")
+        source_kind, target_kind = request.param.split("-")
+        source, target = side(source_kind, "source_database"), side(target_kind, "target_database_16")
         found = _Walk(tmp_path, kafka_server, source, target, replication)
         with found.services, found.second:
             yield found
