@@ -1,15 +1,15 @@
 """The servers' charsets as functions from bytes to `str`.
 
 What a server converts to UTF-8 when rows are read, this does when they come in the log: so both must be the same
-function. Unicode's encodings are Python's own. Of the others `tests/integration/mysql_source/test_charsets.py`
-compares every code with the server's conversion; where a codec of Python's differs, the difference is listed here.
+function. Unicode's encodings are Python's own. Of the others `tests/integration/mysql_source/test_types.py` compares
+every code with the server's conversion; where a codec of Python's differs, the difference is listed here.
 """
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 _CODECS = {
     "utf8mb4": "utf-8",
@@ -23,6 +23,12 @@ _CODECS = {
     "latin2": "iso8859_2",
     "latin5": "iso8859_9",
     "latin7": "iso8859_13",
+    "armscii8": "latin-1",
+    "dec8": "latin-1",
+    "geostd8": "latin-1",
+    "hp8": "hp_roman8",
+    "keybcs2": "cp437",
+    "swe7": "ascii",
     "greek": "iso8859_7",
     "hebrew": "iso8859_8",
     "cp1250": "cp1250",
@@ -44,25 +50,41 @@ _CODECS = {
     "sjis": "shift_jis",
     "cp932": "cp932",
     "ujis": "euc_jp",
+    "eucjpms": "euc_jp",
     "euckr": "cp949",
 }
 
-_DIFFERENCES: dict[str, dict[int, int | str]] = {
+
+def _from(first: int, characters: str) -> dict[int, int]:
+    return {first + i: ord(character) for i, character in enumerate(characters)}
+
+
+_NOTHING = 0xFFFE
+"""Stands for no character: decoding it is an error."""
+
+_DIFFERENCES: dict[str, dict[int, int]] = {
+    "armscii8": _from(
+        0xA1, "❁§։)(»«—.՝,-՟…՜՛՞ԱաԲբԳգԴդԵեԶզԷէԸըԹթԺժԻիԼլԽխԾծԿկՀհՁձՂղՃճՄմՅյՆնՇշՈոՉչՊպՋջՌռՍսՎվՏտՐրՑցՒւՓփՔքՕօՖֆ’'"
+    ),
+    "dec8": str.maketrans("¨×Ý÷ý¤¦¬\xad®¯´¸¾ÐÞðþÿ", "¤ŒŸœÿ" + 14 * chr(_NOTHING)),
+    "geostd8": dict.fromkeys((*range(0x80, 0xA0), *range(0xE6, 0x100)), _NOTHING)
+    | str.maketrans("\x80\x82\x84\x85\x86\x87\x89\x8b\x91\x92\x93\x94\x95\x96\x97\x9b\xfd", "€‚„…†‡‰‹‘’“”•–—›№")
+    | _from(0xC0, "აბგდევზჱთიკლმნჲოპჟრსტჳუფქღყშჩცძწჭხჴჯჰჵ"),
+    "keybcs2": str.maketrans("ÇâàåçêëèïîìÅæÆòûùÿ¢£¥₧ƒñÑªº¿⌐¬½", "ČďĎŤčěĚĹÍľĺÁžŽÓůÚýŠĽÝŘťňŇŮÔšřŕŔ"),
+    "swe7": str.maketrans("@[\\]^`{|}~\x7f", "ÉÄÖÅÜéäöåü" + chr(_NOTHING)),
     "greek": {0x2018: 0x2BD, 0x2019: 0x2BC},
     "hebrew": {0xAF: 0x203E},
     "cp866": {0x2116: 0x207F, 0xA4: 0xB2},
     "koi8u": {0x2219: 0x2022},
     "sjis": {0xFF3C: 0x5C},
     "ujis": {0xFF3C: 0x5C},
+    "eucjpms": str.maketrans("〜‖−¢£¬¦", "～∥－￠￡￢￤"),
     "gb18030": {0xE7C7: 0x1E3F, 0x1E3F: 0xE7C7},
 }
 """Characters of the codec, and what the servers have in their place."""
 
 _CONTROLS = "latin1"
 """The servers' latin1 is cp1252 with the five codes that it leaves out as control characters."""
-
-UNSUPPORTED = frozenset({"armscii8", "dec8", "geostd8", "hp8", "keybcs2", "swe7", "eucjpms"})
-"""Charsets that have no codec here: a table that uses one is refused by name."""
 
 Decode = Callable[[bytes], str]
 
@@ -72,14 +94,76 @@ def decoder(charset: str) -> Decode:
     """Return the function that decodes a charset. It raises UnicodeDecodeError. Raises ValueError if there is none."""
     if charset not in _CODECS:
         raise ValueError(f"the charset {charset} is not supported")
-    codec, differences = _CODECS[charset], _DIFFERENCES.get(charset)
-    if charset == _CONTROLS:
-        table = "".join(bytes([i]).decode(codec, "replace") for i in range(256))
-        table = "".join(chr(i) if c == "\ufffd" else c for i, c in enumerate(table))
+    codec, differences = _CODECS[charset], _DIFFERENCES.get(charset, {})
+    if codec == "euc_jp":
+        return partial(_japanese, errors=charset, differences=differences)
+    if charset == _CONTROLS or _NOTHING in differences.values():
+        table = "".join(bytes([i]).decode(codec, "replace") for i in range(256)).translate(differences)
+        table = "".join(
+            chr(i if charset == _CONTROLS else _NOTHING) if c == "\ufffd" else c for i, c in enumerate(table)
+        )
         return lambda content: codecs.charmap_decode(content, "strict", table)[0]
     if differences:
         return lambda content: content.decode(codec).translate(differences)
     return lambda content: content.decode(codec)
+
+
+def _japanese(content: bytes, errors: str, differences: dict[int, int]) -> str:
+    if errors == "eucjpms":
+        # A tilde twice as wide, which the codec takes for ASCII's.
+        content = content.replace(b"\x8f\xa2\xb7", b"\xa1\xc1")
+    return content.decode("euc_jp", errors).translate(differences)
+
+
+def _users(error: UnicodeError) -> tuple[str, int]:
+    """Return the character that a code of EUC means to whom it is left to (Unicode's private use), and its end."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    at = error.start
+    is_long = error.object[at] == 0x8F
+    row, column = error.object[at + is_long : at + is_long + 2].ljust(2, b"\0")
+    if not (0xF5 <= row <= 0xFE and 0xA1 <= column <= 0xFE):
+        raise error
+    return chr((0xE3AC if is_long else 0xE000) + 94 * (row - 0xF5) + column - 0xA1), at + is_long + 2
+
+
+def _vendors(error: UnicodeError) -> tuple[str, int]:
+    """The same with NEC's and IBM's characters of Microsoft's Shift JIS, where they are in EUC."""
+    if isinstance(error, UnicodeDecodeError):
+        at = error.start
+        if error.object[at] == 0xAD and (character := _nec(error.object[at + 1 : at + 2])):
+            return character, at + 2
+        number = int.from_bytes(error.object[at + 1 : at + 3], "big") if error.object[at] == 0x8F else 0
+        row, column = divmod(number - 0xF3A1, 256)
+        if 0 <= 94 * row + column - 82 < len(_ibm()) and column < 94:
+            return _ibm()[94 * row + column - 82], at + 3
+    return _users(error)
+
+
+def _nec(column: bytes) -> str:
+    """Return the character of row 13 with this column, or nothing."""
+    code = column[0] - 0xA1 + 0x40 if column >= b"\xa1" else 0
+    return _microsofts(0x87, code + (code >= 0x7F))
+
+
+@cache
+def _ibm() -> str:
+    """Return IBM's characters in their order, but for those that the Japanese standards have."""
+    found = "".join(_microsofts(row, column) for row in range(0xFA, 0xFD) for column in range(0x40, 0xFD))
+    standard = {0xFFE2: 0xAC, 0xFFE4: 0xA6}
+    return "".join(c for c in found if c == "№" or not c.translate(standard).encode("euc_jp", "ignore"))
+
+
+def _microsofts(row: int, column: int) -> str:
+    try:
+        character = bytes([row, column]).decode("cp932")
+    except UnicodeDecodeError:
+        return ""
+    return character if len(character) == 1 else ""
+
+
+codecs.register_error("ujis", _users)
+codecs.register_error("eucjpms", _vendors)
 
 
 def expression(charset: str, content: str) -> tuple[str, dict[str, Decode]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capture.sources.mysql.charsets import UNSUPPORTED, decoder
+from capture.sources.mysql.charsets import decoder
 from capture.sources.mysql.connection import Cells, Connection
 from schemas.errors import TailraceError
 from tests.integration.mysql_source.reading import Reading
@@ -45,13 +45,19 @@ def test_charsets_decode_as_the_server_converts(reading: Reading) -> None:
     }
     unknown = set()
     for charset, width in sorted(widths.items()):
-        if charset in UNSUPPORTED or charset.startswith(("utf", "ucs")) or charset == "binary":
+        if charset.startswith(("utf", "ucs")) or charset == "binary":
             continue
         decode = decoder(charset)
         codes = [bytes([i]) for i in range(256)]
         if width > 1:
             codes += [bytes([i, j]) for i in range(0x81, 0xFF) for j in range(0x40, 0xFF)]
+        if charset in ("ujis", "eucjpms"):
+            codes += [bytes([0x8F, i, j]) for i in range(0xA1, 0xFF) for j in range(0xA1, 0xFF)]
+        refused = [code for code in codes if not _is_character(decode, code)]
         codes = [code for code in codes if _is_character(decode, code)]
+        if width == 1:
+            texts = [_converted(connection, charset, [code])[0] for code in refused]
+            assert set(texts) <= {None, "?", "�"}, f"{charset}: {refused}"
         for at in range(0, len(codes), 2000):
             part = codes[at : at + 2000]
             for code, text in zip(part, _converted(connection, charset, part), strict=True):
