@@ -51,7 +51,7 @@ def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(
         assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
         source.execute(
             "alter table a add column code varchar(9) not null default '007', add quoted varchar(9) default '''q''', "
-            "add word varchar(9) default 'NULL', add label enum('2','1') default '1'",
+            "add word varchar(9) default 'NULL', add label enum('2','1') default '1', add note text default ('noted')",
             "insert into a (id) values (3)",
         )
         assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")

@@ -95,7 +95,8 @@ NOTES: dict[Family, str] = {
 _JSON_NOTE = "as the server prints it: names sorted, each once, numbers with a fraction as doubles"
 _MARIADB_JSON_NOTE = "its text; nested deeper than 32 it is refused"
 _OF_TEXT = re.compile(r"(char|varchar|tinytext|text|mediumtext|longtext|enum|set)\b")
-_NO_DEFAULT = re.compile(r"(\w*text|\w*blob|json|geometry|vector)\b")
+_NO_LITERAL = re.compile(r"(\w*text|\w*blob|json|geometry|vector)\b")
+"""Types whose default may be an expression only."""
 _CONSTANT = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?|'(?:[^'\\]|'')*'")
 _NOW = re.compile(r"current_timestamp(\(\d?\))?|now\(\)", re.IGNORECASE)
 _CAST = re.compile(r"('(?:[^'\\]|'')*'|-?\d+(?:\.\d+)?)::[\w \"().]+")
@@ -271,7 +272,7 @@ def _collation(native: str, server: Server) -> str | None:
 
 def _default(column: Column, native: str) -> str | None:
     text = column.default
-    if text is None or _NO_DEFAULT.match(native):
+    if text is None:
         return None
     cast = _CAST.fullmatch(text)
     if cast is not None and column.type.family in (Family.STRING, Family.ENUM, *_EXACT):
@@ -282,7 +283,9 @@ def _default(column: Column, native: str) -> str | None:
         is_stamp = re.fullmatch(r"(?:datetime|timestamp)(\(\d\))?", native)
         # In what zone another engine's `now()` would be meant nobody can say here.
         return f"current_timestamp{is_stamp[1] or ''}" if is_stamp and text.lower() != "now()" else None
-    return text if _CONSTANT.fullmatch(text) else None
+    if not _CONSTANT.fullmatch(text):
+        return None
+    return f"({text})" if _NO_LITERAL.match(native) else text
 
 
 _EXACT = (Family.INT16, Family.INT32, Family.INT64, Family.DECIMAL, Family.NUMERIC)

@@ -85,6 +85,17 @@ def test_a_default_is_kept_or_named(family: Family, native: str, default: str, i
     assert to_postgresql.losses(table) == ([] if is_kept else [f"c: the default {default} is left out"])
 
 
+@pytest.mark.parametrize("server", [MYSQL, MARIADB], ids=["mysql", "mariadb"])
+@pytest.mark.parametrize(
+    ("native", "kept"), [("text", "('it''s')"), ("longtext", "('it''s')"), ("varchar(9)", "'it''s'")]
+)
+def test_a_long_text_has_its_default_as_an_expression(server: Server, native: str, kept: str) -> None:
+    """It was left out, and rows that were there had null where the source had the default of a new column."""
+    table = _table("mysql", Family.STRING, native, default="'it''s'")
+    assert [column.default for column in to_mysql.translated(table, server).columns] == [kept]
+    assert to_mysql.losses(table, server) == []
+
+
 def test_precision_json_and_words_of_the_two_servers() -> None:
     numeric = _table("postgresql", Family.DECIMAL, "numeric(5,2)", precision=5, scale=2)
     assert to_mysql.losses(numeric, MYSQL) == ["c: numeric(5,2) becomes decimal(5,2); NaN is refused"]
