@@ -285,7 +285,12 @@ def _default(column: Column, native: str) -> str | None:
         return f"current_timestamp{is_stamp[1] or ''}" if is_stamp and text.lower() != "now()" else None
     if not _CONSTANT.fullmatch(text):
         return None
-    return f"({text})" if _NO_LITERAL.match(native) else text
+    if not _NO_LITERAL.match(native):
+        return text
+    # In the mode `NO_BACKSLASH_ESCAPES`, which is the session's, MySQL 9.7 prints a quote in an expression as it then
+    # cannot read it (1064).
+    octets = text[1:-1].replace("''", "'").encode().hex()
+    return f"(convert(unhex('{octets}') using utf8mb4))" if "''" in text[1:-1] else f"({text})"
 
 
 _EXACT = (Family.INT16, Family.INT32, Family.INT64, Family.DECIMAL, Family.NUMERIC)

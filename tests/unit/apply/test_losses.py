@@ -87,11 +87,18 @@ def test_a_default_is_kept_or_named(family: Family, native: str, default: str, i
 
 @pytest.mark.parametrize("server", [MYSQL, MARIADB], ids=["mysql", "mariadb"])
 @pytest.mark.parametrize(
-    ("native", "kept"), [("text", "('it''s')"), ("longtext", "('it''s')"), ("varchar(9)", "'it''s'")]
+    ("native", "default", "kept"),
+    [
+        ("text", "'it'", "('it')"),
+        ("longtext", "''", "('')"),
+        # MySQL does not read a quote that it has printed itself.
+        ("longtext", "'it''s'", "(convert(unhex('69742773') using utf8mb4))"),
+        ("varchar(9)", "'it''s'", "'it''s'"),
+    ],
 )
-def test_a_long_text_has_its_default_as_an_expression(server: Server, native: str, kept: str) -> None:
+def test_a_long_text_has_its_default_as_an_expression(server: Server, native: str, default: str, kept: str) -> None:
     """It was left out, and rows that were there had null where the source had the default of a new column."""
-    table = _table("mysql", Family.STRING, native, default="'it''s'")
+    table = _table("mysql", Family.STRING, native, default=default)
     assert [column.default for column in to_mysql.translated(table, server).columns] == [kept]
     assert to_mysql.losses(table, server) == []
 
