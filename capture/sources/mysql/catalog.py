@@ -109,7 +109,7 @@ class Catalog:
         rows = self._connection().rows(
             queries.COLUMNS.format(condition=_condition("table_schema", "table_name", [name]))
         )
-        return {str(row[2]): of_catalogue(str(row[3]), row[4]) for row in rows}
+        return {str(row[2]): _native(str(row[3]), row[4]) for row in rows}
 
     @property
     def charsets(self) -> Charsets:
@@ -229,6 +229,14 @@ def _table(
         engine=ENGINE,
         is_view=relation.is_view,
     )
+
+
+def _native(column_type: str, charset: str | None) -> str:
+    """Return a native type; as the catalogue prints it where it is none that we know."""
+    try:
+        return of_catalogue(column_type, charset)
+    except ValueError:
+        return column_type
 
 
 def _default(default: str | None, extra: str, column_type: LogicalType, native: str, *, is_mariadb: bool) -> str | None:

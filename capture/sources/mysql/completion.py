@@ -15,23 +15,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from capture.source import RELOAD
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import Connection, identifier
 from capture.sources.mysql.literals import key_condition
-from capture.sources.mysql.natives import GEOMETRIES, parse_native
+from capture.sources.mysql.natives import GEOMETRIES, Native, parse_native
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.rows import compile_cells
-from capture.sources.mysql.types import reader, selected
+from capture.sources.mysql.types import logical_type, reader, selected
 from runtime.clock import monotonic
 from runtime.lifecycle import pause
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
-from schemas.table import Column, TableSchema
+from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 from schemas.types.blank import BLANK
 
@@ -42,13 +42,22 @@ VISIBLE_S = 60.0
 """How long a transaction of the log may take until it can be seen; semi-synchronous replication may hold it up."""
 PAUSE_S = 0.01
 
-LOOKS_MAX = 5
-"""So often a table is looked at that is altered meanwhile."""
-
 BeginSnapshot = Callable[[Connection], Place]
 """Begins a consistent snapshot; returns a place in the log that it sees everything before."""
 
 _PLACE = identifier("tailrace: place")
+
+Fits = Callable[[Any], bool]
+"""Tells whether a value, or null, is one of a type."""
+
+_WHOLE = {
+    Family.INT16: (-(2**15), 2**15 - 1),
+    Family.INT32: (-(2**31), 2**31 - 1),
+    Family.INT64: (-(2**63), 2**63 - 1),
+    Family.UINT32: (0, 2**32 - 1),
+    Family.UINT64: (0, 2**64 - 1),
+}
+"""Whole numbers are read alike: the least and the greatest of each family."""
 
 
 class Completion:
@@ -60,6 +69,8 @@ class Completion:
         self._visible_at: Connection | None = None
         self._visible = 0
         """How far the log is surely visible at the server that this connection leads to."""
+        self._plans: dict[TableName, tuple[TableSchema, dict[str, str], _Plan | None]] = {}
+        """With what each was made of."""
 
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in new rows of inserts and key changes by the source's present values, in place.
@@ -84,19 +95,56 @@ class Completion:
             return
         connection = self._connected()
         self._wait_until_visible(connection, changes.txn)
-        conditions = [*wanted]
-        found: dict[str, Row] = {}
-        for start in range(0, len(conditions), ROWS_PER_QUERY):
-            part = conditions[start : start + ROWS_PER_QUERY]
-            rows = _look_up(connection, table, part, self._zero_dates)
-            found |= {part[place]: row for place, row in rows.items()}
+        found = self._look_up(connection, table, [*wanted])
         for condition, places in wanted.items():
             row = found.get(condition)
             for i in places:
-                after, values = changes.after[i] or (), row or _defaults(table, self._zero_dates)
+                after = changes.after[i] or ()
+                values = _merged(after, row or _defaults(table, self._zero_dates))
                 if UNCHANGED in values:
-                    values = _without_columns(changes, i, values, self._zero_dates)
-                changes.after[i] = tuple(v if a is UNCHANGED else a for a, v in zip(after, values, strict=True))
+                    values = _merged(values, _of_lost_columns(changes, i, self._zero_dates))
+                changes.after[i] = values
+
+    def _look_up(self, connection: Connection, table: TableSchema, conditions: Sequence[str]) -> dict[str, Row]:
+        """Return the rows that meet conditions. One row may meet several: collations.
+
+        Columns that the table no longer has, or whose values are not of their type, are UNCHANGED, and so are all
+        where the key is among them. Of a table that is gone there are no rows: the log goes on to say so.
+        """
+        found: dict[str, Row] = {}
+        connection.run("start transaction read only")
+        try:
+            # A transaction that has opened a table keeps it as it is until its end: what the catalogue says from here
+            # on holds for the rows. Else values would be read by types that they are no longer of.
+            connection.run(f"select 1 from {quoted(table.name)} limit 0")
+            plan = self._plan(connection, table)
+            if plan is None:
+                return dict.fromkeys(conditions, (UNCHANGED,) * len(table.columns))
+            for start in range(0, len(conditions), ROWS_PER_QUERY):
+                part = conditions[start : start + ROWS_PER_QUERY]
+                packets = connection.packets(_query(table, plan, part))
+                try:
+                    for place, *values in map(plan.read, map(bytes, packets)):
+                        found[part[place]] = plan.fitting(values)
+                finally:
+                    for _ in packets:
+                        pass  # The session goes on.
+        except TailraceError as error:
+            if error.kind is not ErrorKind.SOURCE_SCHEMA or Catalog(lambda: connection).natives(table.name):
+                raise
+        finally:
+            if not connection.is_closed:
+                connection.run("commit")
+        return found
+
+    def _plan(self, connection: Connection, table: TableSchema) -> _Plan | None:
+        """Return the plan for the table as it is, made once for as long as it stays so."""
+        natives = Catalog(lambda: connection).natives(table.name)
+        known = self._plans.get(table.name)
+        if known is None or known[0] is not table or known[1] != natives:
+            present = {name.lower(): native for name, native in natives.items()}
+            known = self._plans[table.name] = (table, natives, _plan(table, present, self._zero_dates))
+        return known[2]
 
     def _wait_until_visible(self, connection: Connection, txn: Transaction) -> None:
         if self._visible_at is connection and txn.commit <= self._visible:
@@ -115,59 +163,111 @@ class Completion:
         self._visible_at, self._visible = connection, place.size
 
 
-def _look_up(connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str) -> dict[int, Row]:
-    """Return the rows that meet conditions, by the place of the condition. One row may meet several: collations.
+class _Plan(NamedTuple):
+    """How the rows of a version are looked up in the table as it is."""
 
-    Columns that the table no longer has, or whose values are no longer of their type, are UNCHANGED, and so are all
-    where the key is among them. Of a table that is gone there are no rows: the log goes on to say so.
-    """
-    gone: frozenset[str] = frozenset()
-    for left in reversed(range(LOOKS_MAX)):
-        try:
-            return _query(connection, table, conditions, zero_dates, gone)
-        except TailraceError as error:
-            # The table has changed since its rows were logged, or between two looks.
-            if error.kind is not ErrorKind.SOURCE_SCHEMA or not left:
-                raise
-        present = {name.lower(): native for name, native in Catalog(lambda: connection).natives(table.name).items()}
-        if not present:
-            return {}
-        gone = frozenset(column.name for column in table.columns if column.native != present.get(column.name.lower()))
-        if not gone.isdisjoint(table.key_names):
-            return dict.fromkeys(range(len(conditions)), (UNCHANGED,) * len(table.columns))
-    raise AssertionError("unreachable")
+    columns: str
+    read: Callable[[bytes], Row]
+    fits: Sequence[Fits | None]
+    """By column what tells whether the version has such a value; None: it has."""
+
+    def fitting(self, values: Sequence[Any]) -> Row:
+        """Return a row with UNCHANGED where a value is none of the version's."""
+        pairs = zip(values, self.fits, strict=True)
+        return tuple(v if fits is None or fits(v) else UNCHANGED for v, fits in pairs)
 
 
-def _query(
-    connection: Connection, table: TableSchema, conditions: Sequence[str], zero_dates: str, gone: Collection[str]
-) -> dict[int, Row]:
-    columns = ", ".join("null" if c.name in gone else selected(c.native, c.name) for c in table.columns)
+def _plan(table: TableSchema, present: Mapping[str, str], zero_dates: str) -> _Plan | None:
+    """Return how to look rows up; None where they cannot be found by their key any more."""
+    then = [parse_native(column.native) for column in table.columns]
+    now = [_supported(present.get(column.name.lower())) for column in table.columns]
+    if not all(_compares(then[i], now[i]) for i in table.key):
+        return None
+    expressions, readers = [_PLACE], [reader("int", zero_dates)]
+    fits: list[Fits | None] = []
+    for column, earlier, later in zip(table.columns, then, now, strict=True):
+        if later is None or not _reads_alike(earlier, later):
+            expressions.append("null")
+            readers.append(reader("int", zero_dates))
+            fits.append(_never)
+        else:
+            expressions.append(selected(later.text(), column.name))
+            readers.append(reader(later.text(), zero_dates))
+            fits.append(None if earlier == later else _fits(earlier))
+    return _Plan(", ".join(expressions), compile_cells(readers), fits)
+
+
+def _supported(native: str | None) -> Native | None:
+    """Return a type that the table has now; None where its values cannot be read."""
+    try:
+        found = None if native is None else parse_native(native)
+        if found is not None:
+            logical_type(found)
+    except ValueError:
+        return None
+    return found
+
+
+def _compares(then: Native, now: Native | None) -> bool:
+    """Tell whether a key's value is equal to itself in the column as it is, and to no other."""
+    if now is None or then == now:
+        return now is not None
+    if "binary" in (then.base, now.base):
+        # Zeros that fill a value up are part of it.
+        return False
+    return _reads_alike(then, now) or {_family(then), _family(now)} <= {*_WHOLE, Family.DECIMAL}
+
+
+def _reads_alike(then: Native, now: Native) -> bool:
+    """Tell whether what a column holds now may be a value of the type that it had."""
+    if then == now:
+        return True
+    earlier, later = logical_type(then), logical_type(now)
+    if {earlier.family, later.family} <= _WHOLE.keys():
+        return True
+    if earlier.family is Family.TEXT or "binary" in (then.base, now.base):
+        # Printed, or filled up, by their length.
+        return False
+    return (earlier.family, earlier.scale) == (later.family, later.scale)
+
+
+def _family(native: Native) -> Family:
+    return logical_type(native).family
+
+
+def _fits(then: Native) -> Fits | None:
+    """Return what tells whether a value of a type like it is one of this type, too."""
+    if then.base == "enum":
+        return {*then.values, "", None}.__contains__
+    if then.base == "set":
+        labels = {*then.values, ""}
+        return lambda value: value is None or labels.issuperset(value.split(","))
+    if _family(then) in _WHOLE:
+        least, most = _WHOLE[_family(then)]
+        return lambda value: value is None or least <= value <= most
+    return None
+
+
+def _never(_value: Any) -> bool:
+    return False
+
+
+def _query(table: TableSchema, plan: _Plan, conditions: Sequence[str]) -> str:
     places = " union all ".join(f"select {place} as {_PLACE}" for place in range(len(conditions)))
     meets = " ".join(f"when {place} then {condition}" for place, condition in enumerate(conditions))
-    query = (
-        f"select {_PLACE}, {columns} from {quoted(table.name)} join ({places}) as places"
+    return (
+        f"select {plan.columns} from {quoted(table.name)} join ({places}) as places"
         f" where ({' or '.join(f'({condition})' for condition in conditions)}) and case {_PLACE} {meets} end"
     )
-    read = compile_cells([reader("int", zero_dates), *(reader(c.native, zero_dates) for c in table.columns)])
-    packets = connection.packets(query)
-    try:
-        found = {row[0]: row[1:] for row in map(read, map(bytes, packets))}
-    except (ValueError, OverflowError) as error:
-        for _ in packets:
-            pass  # The session goes on.
-        raise TailraceError(ErrorKind.SOURCE_SCHEMA, "values are no longer of their columns' types") from error
-    if not gone:
-        return found
-    columns_gone = [column.name in gone for column in table.columns]
-    return {
-        place: tuple(UNCHANGED if is_gone else value for is_gone, value in zip(columns_gone, row, strict=True))
-        for place, row in found.items()
-    }
 
 
-def _without_columns(changes: RowChanges, place: int, values: Row, zero_dates: str) -> Row:
-    """Return the values of a row whose table has lost columns since. They may have been renamed, not dropped: only of
-    an insert it is known what they held.
+def _merged(row: Row, values: Row) -> Row:
+    return tuple(v if a is UNCHANGED else a for a, v in zip(row, values, strict=True))
+
+
+def _of_lost_columns(changes: RowChanges, place: int, zero_dates: str) -> Row:
+    """Return what stands in a row for columns that its table has lost since. They may have been renamed, not dropped:
+    only of an insert it is known what they held.
     """
     if changes.ops[place] != "c":
         raise TailraceError(
@@ -177,8 +277,7 @@ def _without_columns(changes: RowChanges, place: int, values: Row, zero_dates: s
             remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
             table=str(changes.table.name),
         )
-    defaults = _defaults(changes.table, zero_dates)
-    return tuple(default if v is UNCHANGED else v for v, default in zip(values, defaults, strict=True))
+    return _defaults(changes.table, zero_dates)
 
 
 def _defaults(table: TableSchema, zero_dates: str) -> Row:
