@@ -258,8 +258,10 @@ class MemorySink:
         self._deferring = False
 
     def forget(self) -> list[str]:
-        """See `Sink`."""
-        return []
+        """See `Sink`. Fences stay: who still writes is refused."""
+        for kept in (self.target.offsets, self.target.arrived, self.target.passed):
+            kept.clear()
+        return ["removed offsets and barriers"]
 
     def close(self) -> None:
         """See `Sink`."""

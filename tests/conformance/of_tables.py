@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from apply.sink import ClearingSink, Sink, TableBatch
+from apply.sink import Arrival, ClearingSink, Sink, TableBatch
 from schemas.changes import UNCHANGED, Row
 from schemas.table import TableName
 from tests.conformance.frame import Frame, needs
-from tests.conformance.tables import EVENTS, ORDERS, ORDERS_2, SEATS
+from tests.conformance.tables import EVENTS, ORDERS, ORDERS_2, P0, SEATS
 
 
 class OfTables(Frame):
@@ -103,3 +103,43 @@ class OfTables(Frame):
         self.write(sink, TableBatch(ORDERS, sequence=[("t", None, None), ("c", None, (2, "b", None))]))
         assert [seen.op for seen in sorted(self.read_history(sink, ORDERS))] == ["c", "t", "c"]
         assert self.rows(sink, ORDERS) == {(2, "b", None)}
+
+    def test_a_dropped_table_is_gone_and_begins_anew(self, sink: Sink) -> None:
+        needs(not sink.capabilities.history, "a history outlives its tables")
+        sink.load_offsets([P0])
+        for table in (ORDERS, SEATS):
+            sink.prepare(table)
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", None), (2, "b", None)]))
+        self.write(sink, TableBatch(SEATS, upserts=[("h", "g", 1)]))
+        for life in (1, 2):
+            # The second time there is no table any more, as where somebody has dropped it by hand.
+            sink.arrive(f"drop-{life}", P0, 1)
+            assert sink.pass_barrier(f"drop-{life}")
+            sink.drop(ORDERS)
+            sink.flush()
+        assert sink.arrive("drop-2", P0, 1) is Arrival.PASSED
+        sink.prepare(ORDERS_2)
+        assert sink.is_empty(ORDERS_2)
+        late = TableBatch(ORDERS_2, upserts=[(2, True, "new")], updates=[(1, UNCHANGED, "no row")])
+        self.write(sink, late)
+        assert self.rows(sink, ORDERS_2) == {(2, True, "new")}
+        assert self.rows(sink, SEATS) == {("h", "g", 1)}
+
+    def test_what_is_kept_about_a_replication_can_be_forgotten(self, sink: Sink) -> None:
+        sink.load_offsets([P0])
+        sink.prepare(ORDERS)
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "a", None)]))
+        if sink.capabilities.stores_offsets:
+            sink.stage_offsets({P0: 17})
+            sink.flush()
+        if not sink.capabilities.history:
+            sink.arrive("b", P0, 1)
+            assert sink.pass_barrier("b")
+            sink.flush()
+        said = sink.forget()
+        assert said or sink.capabilities.history
+        other = self.other_sink(sink)
+        assert other.load_offsets([P0]) == {}
+        if not sink.capabilities.history:
+            assert other.arrive("b", P0, 1) is Arrival.READY
+        assert self.rows(sink, ORDERS) == {(1, "a", None)}
