@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from apply.sink import TopicPartition
@@ -26,16 +30,22 @@ PLACE = TopicPartition("shop.public.orders", 0)
 
 
 class GuardedKafka(KafkaServer):
-    """A broker with a second listener that wants a login: SCRAM, or a token that is not signed."""
+    """A broker with a listener that wants a login, by SCRAM or a token that is not signed, and one that wants a
+    client's certificate.
+    """
 
     guarded_port: int
+    mutual_port: int
 
     def _write_properties(self) -> Path:
-        self.guarded_port = free_port()
+        self.guarded_port, self.mutual_port = free_port(), free_port()
         path = super()._write_properties()
-        extra = {"listeners": f"GUARDED://127.0.0.1:{self.guarded_port}"}
+        extra = {"listeners": f"GUARDED://127.0.0.1:{self.guarded_port},MUTUAL://127.0.0.1:{self.mutual_port}"}
         extra["advertised.listeners"] = extra["listeners"]
-        extra["listener.security.protocol.map"] = "GUARDED:SASL_PLAINTEXT"
+        extra["listener.security.protocol.map"] = "GUARDED:SASL_PLAINTEXT,MUTUAL:SSL"
+        broker, client = certificate(self.directory, "broker"), certificate(self.directory, "client", PASSWORD)
+        keys = self.directory / "broker.keys"
+        keys.write_text(broker.with_suffix(".key").read_text() + broker.read_text())
         lines = []
         for line in path.read_text().splitlines():
             name = line.partition("=")[0].strip()
@@ -46,9 +56,28 @@ class GuardedKafka(KafkaServer):
             "listener.name.guarded.sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER",
             f"listener.name.guarded.scram-sha-512.sasl.jaas.config={scram}",
             f"listener.name.guarded.oauthbearer.sasl.jaas.config={bearer}",
+            "listener.name.mutual.ssl.client.auth=required",
+            "listener.name.mutual.ssl.keystore.type=PEM",
+            f"listener.name.mutual.ssl.keystore.location={keys}",
+            "listener.name.mutual.ssl.truststore.type=PEM",
+            f"listener.name.mutual.ssl.truststore.location={client}",
         ]
         path.write_text("\n".join(lines) + "\n")
         return path
+
+
+def certificate(directory: Path, name: str, password: str | None = None) -> Path:
+    """Make a certificate that signs itself, and beside it its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make certificates with")
+    found = directory / f"{name}.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", f"/CN={name}"]
+    locked = ["-passout", f"pass:{password}"] if password else ["-nodes"]
+    files = ["-keyout", str(found.with_suffix(".key")), "-out", str(found)]
+    made = [openssl, *words, *locked, *files, "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(made, check=True, capture_output=True)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +112,23 @@ def test_scram_is_a_matter_of_properties(guarded: GuardedKafka) -> None:
         "sasl.password": PASSWORD,
     }
     write_and_claim_again(guarded, KafkaTarget.model_validate({"engine": "kafka", "kafka": kafka}))
+
+
+def test_a_client_is_known_by_its_certificate(guarded: GuardedKafka) -> None:
+    kafka = {
+        "bootstrap.servers": f"127.0.0.1:{guarded.mutual_port}",
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(guarded.directory / "broker.pem"),
+        "ssl.certificate.location": str(guarded.directory / "client.pem"),
+        "ssl.key.location": str(guarded.directory / "client.key"),
+        "ssl.key.password": PASSWORD,
+    }
+    write_and_claim_again(guarded, KafkaTarget.model_validate({"engine": "kafka", "kafka": kafka}))
+    nobody: dict[str, Any] = {
+        name: value for name, value in kafka.items() if not name.startswith(("ssl.cert", "ssl.key"))
+    }
+    with pytest.raises(KafkaException):
+        AdminClient(nobody).list_topics(timeout=5)
 
 
 def iam_target(bootstrap: str) -> KafkaTarget:
