@@ -234,9 +234,11 @@ class SchemaChanges:
         if gone := set(before.partitions) - set(table.partitions):
             log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
         is_uncertain = table.is_view or not change.is_certain or rewrites_rows(before, table, storage)
-        is_rewritten = is_uncertain and not is_applied
-        if self._settings.ddl.altered is DdlPolicy.APPLY and is_rewritten and not is_void:
-            log.info("loads the table again: its rows were rewritten", table=str(table.name), version=table.version)
+        has_more = is_uncertain or (
+            fills_rows(before, table) and any(t.leaves_new_columns_empty for t in self._settings.targets.values())
+        )
+        if self._settings.ddl.altered is DdlPolicy.APPLY and has_more and not is_applied and not is_void:
+            log.info("loads the table again: its rows have other values", table=str(table.name), version=table.version)
             self._loading.reload(feed, position.commit)
 
     def _storage_known(self, before: TableSchema) -> int:
@@ -343,6 +345,19 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
             # It shows when the storage is known again.
             continue
         elif column.identity or (not _CONSTANT.fullmatch(column.default) if column.default else not column.nullable):
+            return True
+    return False
+
+
+def fills_rows(before: TableSchema, after: TableSchema) -> bool:
+    """Tell whether rows that were there have values under names that are new: of a column that has come with one value
+    for all of them, which the source has filled in, or of one that was renamed.
+    """
+    for column, earlier in zip(after.columns, matches(after, before), strict=True):
+        if earlier is not None and earlier.name != column.name:
+            return True
+        # Where no storage is known, nothing tells what rows were filled with but the default.
+        if earlier is None and (column.filling is not None or (column.default is not None and not after.storage)):
             return True
     return False
 

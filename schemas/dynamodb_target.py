@@ -43,6 +43,11 @@ class DynamodbTarget(AwsTarget, TargetSection):
         return True
 
     @property
+    def leaves_new_columns_empty(self) -> bool:
+        """See `TargetSection`."""
+        return True
+
+    @property
     def place(self) -> str:
         """Where the tables are, in words."""
         return f"DynamoDB in {self.endpoint_url or self.region or 'the default region'}"

@@ -382,6 +382,11 @@ class PluginTarget(Plugin, TargetSection):
         """See `TargetSection`."""
         return True
 
+    @property
+    def leaves_new_columns_empty(self) -> bool:
+        """See `TargetSection`."""
+        return True
+
 
 def _told_apart_by(engines: tuple[str, ...], role: Role) -> Discriminator:
     """Return what tells the member of a union that a document or a model is of."""

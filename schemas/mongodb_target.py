@@ -58,6 +58,11 @@ class MongodbTarget(TargetSection):
     """What becomes of JSON columns."""
 
     @property
+    def leaves_new_columns_empty(self) -> bool:
+        """See `TargetSection`."""
+        return True
+
+    @property
     def place(self) -> str:
         """Where the server is, in words."""
         return f"{self.host}:{self.port}"

@@ -76,6 +76,11 @@ class NeptuneTarget(Encryption, AwsTarget, TargetSection):
         return self.load_role_arn or self.service_access_role_arn or ""
 
     @property
+    def leaves_new_columns_empty(self) -> bool:
+        """See `TargetSection`."""
+        return True
+
+    @property
     def place(self) -> str:
         """Where the cluster is, in words."""
         return self.url

@@ -47,6 +47,11 @@ class OpensearchTarget(AwsTarget, TargetSection):
     small instances, 100 MiB on others (its developer guide, "Quotas")."""
 
     @property
+    def leaves_new_columns_empty(self) -> bool:
+        """See `TargetSection`."""
+        return self.index_kind == "index"
+
+    @property
     def place(self) -> str:
         """Where the domain is, in words."""
         return self.url

@@ -81,6 +81,11 @@ class RedshiftTarget(Encryption, AwsTarget, TargetSection):
         return self
 
     @property
+    def leaves_new_columns_empty(self) -> bool:
+        """See `TargetSection`."""
+        return True
+
+    @property
     def place(self) -> str:
         """Where the database is, in words."""
         if self.connect_by == "driver":

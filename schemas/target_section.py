@@ -28,6 +28,13 @@ class TargetSection(EndpointSection):
         """Whether its sink heeds rules of object mapping (`Settings.object_mappings`)."""
         return False
 
+    @property
+    def leaves_new_columns_empty(self) -> bool:
+        """Whether rows that are there get a new column's value only as they come again. (Others fill it in, as the
+        source did, or keep changes and no rows.)
+        """
+        return False
+
     @field_validator("mappings")
     @classmethod
     def _mappings_select_nothing(cls, mappings: TableMappings | None) -> TableMappings | None:

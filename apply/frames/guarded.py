@@ -57,7 +57,8 @@ class GuardedSink:
     def __init__(self, barriers: BarrierStore) -> None:
         self._barriers = barriers
         self._passing: list[str] = []
-        self._columns: dict[TableName, set[str]] = {}
+        self._newest: dict[TableName, TableSchema] = {}
+        """The newest version of each table that this process has prepared."""
 
     def load_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """See `Sink`. The group's offsets are the checkpoint."""
@@ -102,12 +103,14 @@ class GuardedSink:
         return self._barriers.forget()
 
     def _know(self, table: TableSchema) -> None:
-        """Remember the columns of a version: rows that lack some leave them alone from now on."""
-        self._columns.setdefault(table.name, set()).update(table.column_names)
+        """Remember a version: rows that lack some of the newest one's columns leave them alone from now on."""
+        known = self._newest.get(table.name)
+        if known is None or known.version < table.version:
+            self._newest[table.name] = table
 
     def _is_whole(self, table: TableSchema) -> bool:
-        """Tell whether rows of this version have every column that the target has."""
-        return self._columns.get(table.name, set()) <= set(table.column_names)
+        """Tell whether rows of this version have every column that the table has now: nothing else is to be left."""
+        return {*self._newest.get(table.name, table).column_names} <= {*table.column_names}
 
 
 def needs_key(table: TableSchema, what: str) -> None:

@@ -161,7 +161,7 @@ class DynamodbSink(GuardedSink):
         """Delete the table, as the owner of a partition that stands at the barrier (`Tables`)."""
         partition = self._standing()
         self._tables.drop(self._items(table).name, lambda: self._fences.ask(partition))
-        self._columns.pop(table.name, None)
+        self._newest.pop(table.name, None)
         self._found_empty.pop(table.name, None)
 
     def complete_load(self, table: TableSchema) -> None:

@@ -99,7 +99,7 @@ class MongodbSink(GuardedSink):
         """Drop the collection."""
         with told(f"dropping the collection of {table.name}"):
             self._collection(self._documents(table)).drop()
-        self._columns.pop(table.name, None)
+        self._newest.pop(table.name, None)
         self._found_empty.pop(table.name, None)
 
     def complete_load(self, table: TableSchema) -> None:

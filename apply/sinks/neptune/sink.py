@@ -122,7 +122,7 @@ class NeptuneSink(GuardedSink):
     def drop(self, table: TableSchema) -> None:
         """Remove every element of the table's rows."""
         self.truncate([table])
-        self._columns.pop(table.name, None)
+        self._newest.pop(table.name, None)
 
     def complete_load(self, table: TableSchema) -> None:
         """Let rows that are read again go by Gremlin. Neptune has every property in an index."""

@@ -8,6 +8,7 @@ indexed (`ignore_malformed`).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -53,6 +54,11 @@ _FIELDS: dict[Family, dict[str, Any]] = {
 }
 """All other families are keywords."""
 
+_TAKE_ALL = frozenset({"text", "keyword"})
+"""Types of fields that have a place for any value of a column."""
+_MAY_IGNORE = frozenset({"short", "integer", "long", "unsigned_long", "float", "double", "scaled_float", "date"})
+"""Types of fields that leave out what is not of them, if they are told to, also later (`ignore_malformed`)."""
+
 
 def index_name(pattern: str, name: TableName) -> str:
     """Return the index of a table. Raises TARGET_SCHEMA if OpenSearch cannot have it."""
@@ -79,6 +85,24 @@ def properties(table: TableSchema) -> dict[str, Any]:
             remedy="rename them, or leave the table out",
         )
     return {column.name: _FIELDS.get(column.type.family, _KEYWORD) for column in table.columns}
+
+
+def changed_fields(fields: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be made of the fields that an index has, so that it takes documents with `fields`.
+
+    A field keeps the type that it has, since none can get another one: values that are not of it are in documents all
+    the same, and not indexed. Raises KeyError for one of a type that refuses them.
+    """
+    changed: dict[str, Any] = {}
+    for name, field in fields.items():
+        found = there.get(name)
+        if found is None:
+            changed[name] = field
+        elif found.get("type") != field["type"] and found.get("type") not in _TAKE_ALL:
+            if found.get("type") not in _MAY_IGNORE:
+                raise KeyError(name)
+            changed[name] = {**found, "ignore_malformed": True}
+    return changed
 
 
 class Documents:

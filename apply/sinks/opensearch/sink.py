@@ -17,7 +17,7 @@ from apply.sink import Rejection, TableBatch
 from apply.sinks.opensearch.barriers import Barriers
 from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line
-from apply.sinks.opensearch.mapping import FIELDS_MAX, ID_BYTES_MAX, Documents, index_name, properties
+from apply.sinks.opensearch.mapping import FIELDS_MAX, ID_BYTES_MAX, Documents, changed_fields, index_name, properties
 from schemas.errors import ErrorKind, TailraceError
 from schemas.opensearch_target import OpensearchTarget
 from schemas.per_table import PerTable
@@ -48,10 +48,9 @@ class OpensearchSink(GuardedSink):
         }
         body = {"settings": settings, "mappings": {"dynamic": False, "properties": fields}}
         # One request that looks and one that makes: two appliers may do so at the same moment.
-        if self._client.request("GET", f"/{index}/_mapping", absent=NOT_FOUND) or not self._client.request(
-            "PUT", f"/{index}", body, absent=400
-        ):
-            self._add_fields(table, index, fields)
+        is_there = self._client.request("GET", f"/{index}/_mapping", absent=NOT_FOUND)
+        if is_there or not self._client.request("PUT", f"/{index}", body, absent=400):
+            self._add_fields(table, index, fields, is_there or self._client.request("GET", f"/{index}/_mapping"))
         self._know(table)
 
     def is_empty(self, table: TableSchema) -> bool:
@@ -82,7 +81,7 @@ class OpensearchSink(GuardedSink):
     def drop(self, table: TableSchema) -> None:
         """Delete the index."""
         self._client.request("DELETE", f"/{self._index(table)}", absent=NOT_FOUND)
-        self._columns.pop(table.name, None)
+        self._newest.pop(table.name, None)
 
     def complete_load(self, table: TableSchema) -> None:
         """Let searches see what was loaded."""
@@ -95,11 +94,12 @@ class OpensearchSink(GuardedSink):
     def _index(self, table: TableSchema) -> str:
         return quote(index_name(self._target.index_name, table.name), safe="")
 
-    def _add_fields(self, table: TableSchema, index: str, fields: dict[str, Any]) -> None:
+    def _add_fields(self, table: TableSchema, index: str, fields: dict[str, Any], found: dict[str, Any]) -> None:
+        there = {name: field for one in found.values() for name, field in one["mappings"].get("properties", {}).items()}
         try:
-            self._client.request("PUT", f"/{index}/_mapping", {"properties": fields})
-        except TailraceError as error:
-            if error.kind is not ErrorKind.TARGET_SCHEMA:
+            self._client.request("PUT", f"/{index}/_mapping", {"properties": changed_fields(fields, there)})
+        except (KeyError, TailraceError) as error:
+            if isinstance(error, TailraceError) and error.kind is not ErrorKind.TARGET_SCHEMA:
                 raise
             raise TailraceError(
                 ErrorKind.TARGET_SCHEMA,

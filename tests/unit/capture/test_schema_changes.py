@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from capture import checkpoints
-from capture.schema_changes import SchemaChanges, changes_key, rewrites_rows
+from capture.schema_changes import SchemaChanges, changes_key, fills_rows, rewrites_rows
 from capture.source import LockedError
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind
@@ -170,3 +170,23 @@ def test_a_statement_that_is_told_lets_the_catalogue_be_read_soon() -> None:
             changes.tell(b'{"tag": "ALTER TABLE", "statement": "alter table t ...", "objects": []}', Position(7))
         changes.look_around(now)
     assert looks == [0.0, 12.0, 14.1, 34.1]
+
+
+def test_a_column_that_came_with_values_is_told_from_one_that_is_empty() -> None:
+    def with_column(**more: Any) -> TableSchema:
+        table = _table("ab")
+        return replace(
+            table, columns=(*table.columns, Column("n", LogicalType(Family.INT32), "integer", number=3, **more))
+        )
+
+    before = _table("ab")
+    assert fills_rows(before, with_column(filling="5", default="5"))
+    assert fills_rows(before, with_column(filling="5"))
+    assert not fills_rows(before, with_column())
+    # PostgreSQL says what rows were filled with: a default that came later is none of theirs.
+    assert not fills_rows(before, with_column(default="5"))
+    assert fills_rows(replace(before, storage=0), replace(with_column(default="5"), storage=0))
+    # It was there.
+    assert not fills_rows(with_column(), with_column(filling="5"))
+    renamed = replace(before, columns=(before.columns[0], replace(before.columns[1], name="temper")))
+    assert fills_rows(before, renamed)
