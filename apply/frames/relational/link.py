@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
-from schemas.errors import TailraceError
+from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import LargeValue
 from schemas.table import TableName
 
@@ -27,6 +27,10 @@ class RelationalLink(ABC):
         self.generation = 0
         """Counts the connections: what lives in a session (temporary tables) is gone when it changes."""
         self._values: Sequence[LargeValue] = ()
+        self.is_doubtful = False
+        """Whether another connection is to take the place of this one, although it may be whole: after a failover it
+        leads to a server that takes no rows any more.
+        """
 
     @property
     def begun(self) -> bool:
@@ -81,7 +85,13 @@ class RelationalLink(ABC):
         try:
             yield
         except self.driver_error as error:
-            raise self.classify(error, doing, str(table) if table is not None else None) from error
+            raise self.refusal(error, doing, table) from error
+
+    def refusal(self, error: Any, doing: str, table: TableName | None = None) -> TailraceError:
+        """Return the error to raise for one of the driver's."""
+        found = self.classify(error, doing, str(table) if table is not None else None)
+        self.is_doubtful |= found.kind is ErrorKind.TARGET_CONNECTION
+        return found
 
     @staticmethod
     @abstractmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -227,7 +227,7 @@ class RelationalSink(ABC, Generic[P, L]):
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write a batch within the open transaction; return the rows that the target refuses."""
-        with self._link.classified("writing rows", batch.table.name):
+        with self._of_table("writing rows", batch.table.name):
             self._guard(batch.table)
             try:
                 return self._writer.write(self._plan(batch.table), batch)
@@ -244,7 +244,7 @@ class RelationalSink(ABC, Generic[P, L]):
 
     def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
         """Tell of each key whether the target has its row; None where its type cannot hold it."""
-        with self._link.classified("looking for rows", table.name):
+        with self._of_table("looking for rows", table.name):
             self._guard(table)
             return self._writer.present(self._plan(table), keys)
 
@@ -254,7 +254,7 @@ class RelationalSink(ABC, Generic[P, L]):
         # A percent sign in a name is none of a parameter.
         into, *columns = (name.replace("%", "%%") for name in names)
         equal = " and ".join(f"{column} = %s" for column in columns)
-        with self._link.classified("emptying a part of the table", table.name):
+        with self._of_table("emptying a part of the table", table.name):
             self._guard(table)
             self._link.begin()
             self._link.execute(f"delete from {into} where {equal}", list(values.values()))
@@ -277,6 +277,10 @@ class RelationalSink(ABC, Generic[P, L]):
     def rollback(self) -> None:
         """Undo everything since the last flush."""
         self._guarded.clear()
+        for link in (self._link, self._definitions.link):
+            if link.is_doubtful:
+                link.discard()
+                link.is_doubtful = False
         self._link.rollback()
         self._definitions.preparation.ended()
         self._stages.rolled_back()
@@ -310,6 +314,17 @@ class RelationalSink(ABC, Generic[P, L]):
                 table=str(name),
             )
         self._guarded.add(name)
+
+    @contextlib.contextmanager
+    def _of_table(self, doing: str, name: TableName) -> Iterator[None]:
+        """Raise the driver's errors in Tailrace's kinds: a right that was taken away is one table's trouble."""
+        try:
+            with self._link.classified(doing, name):
+                yield
+        except TailraceError as error:
+            if error.kind is ErrorKind.PREREQUISITE:
+                error.kind = ErrorKind.TARGET_SCHEMA
+            raise
 
     # Plans
 

@@ -166,7 +166,7 @@ class RelationalWriter(ABC, Generic[P]):
             link.begin(then=_SAVEPOINT)
             link.run(*attempt(), f"release {_SAVEPOINT}")
         except link.driver_error as error:
-            refusal: TailraceError = link.classify(error, "writing rows", str(name))
+            refusal: TailraceError = link.refusal(error, "writing rows", name)
             if refusal.kind not in _OF_A_ROW + _PERHAPS_OF_A_ROW:
                 raise refusal from error
             self._undo(plan)

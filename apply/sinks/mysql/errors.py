@@ -64,6 +64,9 @@ _CONNECTION: dict[int, str | None] = {
     1203: "raise `max_user_connections` at the target, or run fewer appliers",
     1129: "the server refuses the host after many errors: run `flush hosts` at the target",
     **dict.fromkeys((1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 1042, 1043, 2006, 2013, 2014)),
+    **dict.fromkeys(
+        (1290, 1836, 1792), "the target is read-only: connect to the primary server, or wait for the failover"
+    ),
     **dict.fromkeys((2002, 2003, 2005, 2055, 4031), "check host and port of the target, and that the server runs"),
 }
 
@@ -80,9 +83,6 @@ _CODES: dict[int, tuple[ErrorKind, str | None]] = {
     2026: (ErrorKind.CONFIGURATION, "correct the target's `tls`"),
     2059: (ErrorKind.CONFIGURATION, "give the user an authentication method that is supported"),
     1049: (ErrorKind.TARGET_SCHEMA, "create the database at the target"),
-    1290: (ErrorKind.PREREQUISITE, "the target is read-only: connect to the primary server"),
-    1836: (ErrorKind.PREREQUISITE, "the target is read-only: connect to the primary server"),
-    1792: (ErrorKind.PREREQUISITE, "the target's transactions are read-only: connect to the primary server"),
     1153: (ErrorKind.ROW_REJECTED, "raise `max_allowed_packet` at the target"),
     1059: (
         ErrorKind.TARGET_SCHEMA,

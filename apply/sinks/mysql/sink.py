@@ -85,7 +85,7 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
         refer to these.
         """
         names = [self._preparation.target_name(table.name) for table in tables]
-        with self._link.classified("truncating", tables[0].name):
+        with self._of_table("truncating", tables[0].name):
             for table in tables:
                 self._guard(table)
             self._link.begin()

@@ -24,7 +24,10 @@ _ROW_CODES = frozenset({"23502", "23514", "23000", "23001", "44000", "54000", "P
 """Of the row at hand: not null, check, restrict, view check, row too big, raised by a trigger of the user."""
 
 _CODES: dict[str, tuple[ErrorKind, str | None]] = {
-    "25006": (ErrorKind.PREREQUISITE, "the target is read-only: connect to the primary server"),
+    "25006": (
+        ErrorKind.TARGET_CONNECTION,
+        "the target is read-only: connect to the primary server, or wait for the failover",
+    ),
     "28000": (ErrorKind.CONFIGURATION, "check the target's `user`, and pg_hba.conf at the server"),
     "28P01": (
         ErrorKind.CONFIGURATION,

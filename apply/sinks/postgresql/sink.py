@@ -84,7 +84,7 @@ class PostgresqlSink(RelationalSink[TablePlan, Link]):
         Raises ROW_CONFLICT while rows of other tables refer to these.
         """
         names = [self._qualified(table.name) for table in tables]
-        with self._link.classified("truncating", tables[0].name), self._definable(tables[0]):
+        with self._of_table("truncating", tables[0].name), self._definable(tables[0]):
             self._link.begin()
             self._link.run("savepoint tailrace_truncate")
             try:

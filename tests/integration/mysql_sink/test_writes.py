@@ -333,6 +333,18 @@ def test_the_rights_that_plan_prints_are_enough(database: MysqlDatabase) -> None
         database.execute(f"drop user {user}@'%'")
 
 
+def test_a_server_that_takes_no_rows_any_more_gets_another_connection(sink: MysqlSink, database: MysqlDatabase) -> None:
+    """As after a failover: the name may lead to another server by now."""
+    loaded(sink, PEOPLE)
+    sink._link.run("set session transaction read only")
+    with pytest.raises(TailraceError) as caught:
+        sink.apply(TableBatch(PEOPLE, upserts=[(1, "one", 1)]))
+    assert caught.value.kind is ErrorKind.TARGET_CONNECTION
+    sink.rollback()
+    assert write(sink, TableBatch(PEOPLE, upserts=[(1, "one", 1)])) == []
+    assert people(database) == {1: ("one", "1")}
+
+
 def test_a_table_is_emptied_without_the_rows_of_others(database: MysqlDatabase) -> None:
     database.execute(
         "create table people (id bigint primary key, mail longtext, age smallint)",

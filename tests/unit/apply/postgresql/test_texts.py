@@ -246,7 +246,7 @@ def test_names_and_literals_are_quoted() -> None:
         (psycopg.errors.CannotConnectNow(), ErrorKind.TARGET_CONNECTION, False),
         (psycopg.OperationalError(), ErrorKind.TARGET_CONNECTION, False),
         (psycopg.errors.InsufficientPrivilege(), ErrorKind.PREREQUISITE, False),
-        (psycopg.errors.ReadOnlySqlTransaction(), ErrorKind.PREREQUISITE, False),
+        (psycopg.errors.ReadOnlySqlTransaction(), ErrorKind.TARGET_CONNECTION, False),
         (psycopg.errors.InvalidPassword(), ErrorKind.CONFIGURATION, False),
         (psycopg.errors.UndefinedTable(), ErrorKind.TARGET_SCHEMA, False),
         (psycopg.errors.UndefinedColumn(), ErrorKind.TARGET_SCHEMA, False),
