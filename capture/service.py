@@ -26,7 +26,7 @@ from capture.session import Session, Surroundings
 from capture.signals import CaptureSignals
 from capture.source import Source
 from capture.sources import open_source, preload
-from runtime import clock, exit_codes, failpoints, garbage, metrics
+from runtime import clock, exit_codes, failpoints, garbage, heap, metrics
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.errors import FencedError
@@ -62,6 +62,7 @@ def run(
     """
     failpoints.arm_from_environment()
     garbage.spare()
+    heap.keep()
     bind(replication=settings.name)
     stop = stop or StopRequest()
     liveness = metrics.Liveness()

@@ -376,6 +376,7 @@ class Session:
 
     def _is_commit_due(self) -> bool:
         now_s = self._monotonic()
+        self._pace.looked(now_s, row_count=self.publisher.open_rows, is_drained=self._is_drained)
         if not self._around.producer.in_transaction:
             since_s = self._pace.since_s(now_s)
             if self.owes_records or self.publisher.transactions.owes_mark:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
 from capture import tables
+from capture.pace import BULK_ROWS, INTERVAL_MIN_S, INTERVAL_SHARE, Pace
 from capture.session import Session
 from schemas.changes import Change
 from schemas.errors import TailraceError
@@ -84,15 +86,44 @@ def test_commits_of_a_quiet_log_rest_as_long_as_one_takes(world: StillWorld) -> 
 
 def test_while_the_log_has_more_transactions_grow(world: StillWorld) -> None:
     session = _begin(world)
-    commits = 0
-    for _ in range(40):
+    lengths, began_s = [], world.pace.now_s
+    for _ in range(500):
         before = session.committed
         _write(world)
         session.step(1.0)
-        commits += session.committed != before
-        world.pace.now_s += COMMIT_S / 4
-    # Each stays open four times as long as a commit takes: 16 of the steps.
-    assert commits == 2
+        if session.committed != before:
+            lengths.append(world.pace.now_s - COMMIT_S - began_s)
+            began_s = world.pace.now_s
+        world.pace.now_s += COMMIT_S / 2
+    # The first stays open four times as long as a commit takes, the others as long as the log has had more, up to
+    # what the settings say.
+    assert lengths[0] == pytest.approx(4 * COMMIT_S, abs=COMMIT_S / 2)
+    assert all(1.4 < second / first < 2.5 for first, second in pairwise(lengths[:5]))
+    assert max(lengths) == pytest.approx(1.0, abs=COMMIT_S)
+
+
+def test_a_log_that_has_brought_much_has_no_more_once_it_was_quiet_for_a_while() -> None:
+    pace = Pace(limit_s=1.0, now_s=0.0)
+    pace.committed(0.0, 0.01)
+    pace.opened(0.02)
+    pace.looked(0.04, row_count=BULK_ROWS, is_drained=False)
+    pace.looked(0.041, row_count=BULK_ROWS, is_drained=True)
+    assert pace.due_s(0.041, is_drained=True) == pytest.approx(0.04 + INTERVAL_MIN_S)
+    # Of little, one look is enough: the rest between two commits is over.
+    pace.looked(0.042, row_count=BULK_ROWS - 1, is_drained=True)
+    assert pace.due_s(0.042, is_drained=True) <= 0.042
+
+
+def test_transactions_are_short_again_once_the_log_had_no_more() -> None:
+    pace = Pace(limit_s=1.0, now_s=0.0)
+    pace.looked(0.0, row_count=1, is_drained=False)
+    pace.committed(0.49, 0.5)
+    assert pace.due_s(0.5, is_drained=False) == pytest.approx(1.0)
+    pace.committed(0.99, 1.0)
+    pace.looked(1.0, row_count=0, is_drained=True)
+    # Nothing comes for long: that is not being behind.
+    pace.looked(1.9, row_count=1, is_drained=False)
+    assert pace.due_s(1.9, is_drained=False) == pytest.approx(1.9 + INTERVAL_SHARE * 0.01)
 
 
 def test_topics_are_looked_for_while_a_commit_waits(world: StillWorld, monkeypatch: pytest.MonkeyPatch) -> None:
