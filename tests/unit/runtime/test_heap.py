@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 
@@ -44,11 +45,11 @@ def _faults(*, keep: bool) -> int:
 
 @pytest.mark.skipif(not heap.is_glibc(), reason="another C library")
 def test_memory_of_records_is_used_again() -> None:
-    # 12 MB have 2,930 pages, which are cleared anew each time otherwise. (Smaller blocks are kept by threads, a few each.)
+    # 12 MB have 2,930 pages, which are cleared anew each time otherwise. (Of smaller blocks a thread keeps a few.)
     assert _faults(keep=False) > 10 * _faults(keep=True)
 
 
 def test_another_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap, "is_glibc", lambda: False)
-    monkeypatch.setattr(heap.ctypes, "CDLL", None)
+    monkeypatch.setattr(ctypes, "CDLL", None)
     heap.keep()
