@@ -1,4 +1,4 @@
-"""The AWS DMS user guide's examples of object mapping, in a pipeline, at the stand-in of the target they are for."""
+"""The AWS DMS user guide's examples of object mapping, in a pipeline, at the stand-in of the targets they are for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.local.kafka import KafkaAddress
 from deploy.local.moto import MotoServer
 from tests.integration.services import Services
 from tests.kit.guide import rules
-from tests.kit.guide_items import STREAM, STREAMED
+from tests.kit.guide_items import ITEMS, KEPT, KEYED, STREAM, STREAMED
 from tests.kit.guide_objects import CUSTOMER
 from tests.kit.servers import Database
 
@@ -96,5 +96,50 @@ def test_records_at_kinesis_are_what_the_guide_says(
             services.wait(lambda: len(found()) == len(STREAMED), "a record of each table")
         finally:
             assert found() == STREAMED
+        assert services.stop("capture") == 0
+        assert services.stop("apply") == 0
+
+
+def test_items_at_dynamodb_are_what_the_guide_says(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    new_database: Callable[..., Database],
+    moto_server: MotoServer,
+    client: Callable[[str], Any],
+) -> None:
+    source, dynamodb = new_database(18, "source"), client("dynamodb")
+    _fill(source, ITEMS.name, list(KEPT), KEYED)
+    target = _Section(engine="dynamodb", control_table=f"{replication}-control", **moto_server.settings)
+    said = json.dumps({"rules": rules([ITEMS])}).replace("{}", replication)
+    with _moves(tmp_path, replication, kafka_server, source, target, said) as services:
+        plan = services.run("plan")
+        assert plan.returncode == 0, plan.stdout + plan.stderr
+        services.start("capture")
+        services.start("apply")
+
+        def found() -> dict[str, Any]:
+            made = set(dynamodb.list_tables()["TableNames"])
+            items = {
+                table: dynamodb.scan(TableName=f"{replication}-{table}")["Items"]
+                for table in KEPT
+                if f"{replication}-{table}" in made
+            }
+            return {
+                table: {name: value for name, value in item.items() if name != "tailrace_seq"}
+                for table, found in items.items()
+                for item in found
+            }
+
+        try:
+            services.wait(lambda: found() == KEPT, "an item of each table")
+        finally:
+            assert found() == KEPT
+        # What the log says of the rows becomes of the items.
+        for table in KEPT:
+            source.execute(f'delete from {ITEMS.name}."{table}"')
+        services.wait(
+            lambda: not any(dynamodb.scan(TableName=f"{replication}-{table}")["Items"] for table in KEPT), "no item"
+        )
         assert services.stop("capture") == 0
         assert services.stop("apply") == 0

@@ -142,6 +142,44 @@ def _lobs(name: str, kept: int, **lob_settings: str) -> Example:
     )
 
 
+def _before(columns: str) -> Rule:
+    """Return a rule that adds columns of the values before."""
+    image = {"column-prefix": "BI_", "column-suffix": "", "column-filter": columns}
+    return change("add-before-image-columns", column="%", before_image_def=image)
+
+
+_WHOLE = "alter table {} replica identity full"
+
+
+def _earlier(name: str, columns: str, whole: str, rows: list[tuple[str | None, ...]]) -> Example:
+    """Return an example of columns of the values before."""
+    said = ", ".join(f'"{column}"' for column in ("emp_no", "title", "BI_emp_no", *(["BI_title"] if whole else [])))
+    return Example(
+        name,
+        [take(), _before(columns)],
+        [
+            "create table employees (emp_no int primary key, title varchar(20))",
+            *([whole.format("employees")] if whole else []),
+            "insert into employees values (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (6, 'f')",
+        ],
+        [
+            "update employees set title = 'then' where emp_no = 1",
+            "update employees set title = 'new' where emp_no = 1",
+            "delete from employees where emp_no = 6",
+            "insert into employees values (5, 'e')",
+            "update employees set title = '4' where emp_no = 4",
+            "update employees set emp_no = 7 where emp_no = 3",
+        ],
+        {
+            f"select {said} from {{}}.employees order by 1": rows,
+            "select count(*) from information_schema.columns where table_schema = '{}' and column_name like 'BI%'": [
+                ("2" if whole else "1",)
+            ],
+        },
+        only="postgresql" if whole else "",
+    )
+
+
 _SALES = [
     """insert into "SALES" values ('ABEL', 1000), ('EVE', 2000), ('FAY', 3000), ('IDA', 4000), ('ZOE', 5000)""",
 ]
@@ -370,6 +408,22 @@ EXAMPLES = [
         [take(), *(added(f"f{n}", expression, "string", length=99) for n, expression in enumerate(FUNCTIONS))],
         [_one_column("a"), "insert into a values (1)"], ["insert into a values (2)"],
         {"select * from {}.a order by 1": [("1", *FUNCTIONS.values()), ("2", *FUNCTIONS.values())]},
+    ),
+    _earlier("g_before", "pk-only", "", [
+        ("1", "new", "1"), ("2", "b", None), ("4", "4", "4"), ("5", "e", None), ("7", "c", None)]),
+    _earlier("g_before_all", "all", _WHOLE, [
+        ("1", "new", "1", "then"), ("2", "b", None, None), ("4", "4", "4", "d"), ("5", "e", None, None),
+        ("7", "c", None, None)]),
+    Example(
+        # A row without a key is found by its values, which what it was before is none of.
+        "g_before_bag", [take(), _before("all"), added("changed", "$AR_H_OPERATION", "string", length=9)],
+        ["create table bag (a int, b text)", _WHOLE.format("bag"),
+         "insert into bag values (1, 'x'), (1, 'x'), (2, 'y'), (3, 'z')"],
+        ["update bag set b = 'then' where a = 2", "update bag set b = 'now' where a = 2",
+         "update bag set b = 'zz' where a = 3", "delete from bag where a = 3", "update bag set a = 4 where b = 'now'"],
+        {"select * from {}.bag order by a": [
+            ("1", "x", "INSERT", None, None), ("1", "x", "INSERT", None, None), ("4", "now", "UPDATE", "2", "now")]},
+        only="postgresql",
     ),
     _segmented("g_parts", _partitioned(), "postgresql", {"type": "partitions-auto"}, _ALL_SALES),
     _segmented("g_parts", _AT_MYSQL, "mysql", {"type": "partitions-auto"}, _ALL_SALES),
