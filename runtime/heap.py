@@ -12,7 +12,7 @@ import ctypes
 import os
 
 KEPT_BYTES = 32 << 20
-"""So much free memory at the end of a heap is kept."""
+"""So much free memory at the end of a heap is kept. (Threads may have heaps of their own.)"""
 APART_BYTES = 4 << 20
 """From this size on an allocation is a mapping of its own, which is given back when it is freed. A request to Kafka is
 smaller. (glibc's own bound moves with what is freed, up to 32 MiB, unless one of the two is set.)"""
@@ -31,5 +31,8 @@ def keep() -> None:
 
 def is_glibc() -> bool:
     """Tell whether the C library is glibc."""
-    names = getattr(os, "confstr_names", {})
-    return "CS_GNU_LIBC_VERSION" in names and (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, OSError, ValueError):
+        # Another system knows no such name; musl knows the name, and refuses it.
+        return False

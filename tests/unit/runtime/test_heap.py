@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
 import subprocess
 import sys
 
@@ -49,7 +51,14 @@ def test_memory_of_records_is_used_again() -> None:
     assert _faults(keep=False) > 10 * _faults(keep=True)
 
 
-def test_another_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap, "is_glibc", lambda: False)
+@pytest.mark.parametrize("answer", [OSError(errno.EINVAL, "Invalid argument"), ValueError("unrecognized"), None])
+def test_another_library_is_left_alone(monkeypatch: pytest.MonkeyPatch, answer: Exception | None) -> None:
+    """The first is what musl says."""
+
+    def confstr(_name: str) -> None:
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(os, "confstr", confstr)
     monkeypatch.setattr(ctypes, "CDLL", None)
     heap.keep()
