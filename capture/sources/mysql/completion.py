@@ -90,7 +90,7 @@ class Completion:
                     remedy="set global binlog_row_image = 'FULL'",
                     table=str(table.name),
                 )
-            wanted[key_condition(table, after)].append(i)
+            wanted[key_condition(table, after, self._zero_dates)].append(i)
         if not wanted:
             return
         connection = self._connected()
@@ -125,7 +125,9 @@ class Completion:
                 packets = connection.packets(_query(table, plan, part))
                 try:
                     for place, *values in map(plan.read, map(bytes, packets)):
-                        found[part[place]] = plan.fitting(values)
+                        # Of several rows, whose dates `zero_dates` makes the same, it is not known which it was.
+                        is_one = part[place] not in found
+                        found[part[place]] = plan.fitting(values) if is_one else (UNCHANGED,) * len(values)
                 finally:
                     for _ in packets:
                         pass  # The session goes on.
@@ -273,7 +275,7 @@ def _of_lost_columns(changes: RowChanges, place: int, zero_dates: str) -> Row:
         raise TailraceError(
             ErrorKind.SOURCE_SCHEMA,
             "a key was changed in a row of which the log does not have all values, and a column of it is gone since, "
-            "or of another type",
+            "or of another type, or `zero_dates` makes its key that of other rows",
             remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
             table=str(changes.table.name),
         )

@@ -36,13 +36,23 @@ def sql_value(column: Column, value: Any) -> str:
     return repr(value)
 
 
-def key_condition(table: TableSchema, row: tuple[Any, ...]) -> str:
-    """Return the condition that a row with this key meets."""
-    parts = []
-    for i in table.key:
-        column = table.columns[i]
-        parts.append(f"{identifier(column.name)} = {sql_value(column, row[i])}")
-    return " and ".join(parts)
+def key_condition(table: TableSchema, row: tuple[Any, ...], zero_dates: str) -> str:
+    """Return the condition that rows with this key meet: one, but where `zero_dates` makes several dates the same."""
+    return " and ".join(_equals(table.columns[i], row[i], zero_dates) for i in table.key)
+
+
+def _equals(column: Column, value: Any, zero_dates: str) -> str:
+    name = identifier(column.name)
+    if value is None:
+        return _NO_DAY.format(name)
+    equal = f"{name} = {sql_value(column, value)}"
+    if zero_dates in ("error", "null") or column.type.family not in _DATES:
+        return equal
+    if (text := _TEMPORAL[column.type.family](value))[:10] != zero_dates:
+        return equal
+    # Of its text: MySQL has no time of day of such a date.
+    clock = f" and cast(substr({name}, 12) as time(6)) = {literal(text[11:])}" if len(text) > 10 else ""
+    return f"({equal} or {_NO_DAY.format(name)}{clock})"
 
 
 def _date(days: int) -> str:
@@ -72,3 +82,9 @@ _TEMPORAL: dict[Family, Callable[[Any], str]] = {
     Family.TIMESTAMPTZ: _timestamp,
     Family.INTERVAL: _interval,
 }
+_DATES = (Family.DATE, Family.TIMESTAMP, Family.TIMESTAMPTZ)
+_NO_DAY = (
+    "(year({0}) = 0 or month({0}) = 0 or day({0}) = 0"
+    " or day({0}) > day(last_day(concat(year({0}), '-', month({0}), '-01'))))"
+)
+"""What dates meet in whose place `source.zero_dates` stands; see `temporals`."""

@@ -11,6 +11,7 @@ from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
 from tests.integration.mysql_source.reading import Reading
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
 from tests.kit.random_mysql import KEYS, begin_writer, open_session
 
@@ -142,6 +143,49 @@ def test_rows_are_not_looked_up_by_keys_of_another_type(
     (moved,) = _moves(reading)
     with pytest.raises(TailraceError, match="a column of it is gone"):
         reading.source.complete(moved)
+
+
+ZERO = [
+    ("date", "0000-00-00"),
+    ("date", "2024-00-10"),
+    ("date", "2024-02-31"),
+    ("date", "0000-01-01"),
+    ("datetime(3)", "2024-05-00 01:02:03.004"),
+    ("timestamp", "0000-00-00 00:00:00"),
+]
+
+
+@pytest.mark.parametrize("policy", ["null", "1970-01-02"])
+@pytest.mark.parametrize(("native", "value"), ZERO)
+def test_rows_are_found_by_keys_with_dates_that_no_calendar_has(
+    mysql_database: MysqlDatabase, policy: str, native: str, value: str
+) -> None:
+    """Nulls were no value to look up by, and the date that stands for such a one is in no row."""
+    writer = mysql_database.connect()
+    writer.run("set session sql_mode = 'ALLOW_INVALID_DATES', binlog_row_image = 'MINIMAL'")
+    writer.run(f"create table a (k {native} not null, i int, v int, primary key (i, k))")
+    reading = Reading(mysql_database, zero_dates=policy)
+    writer.run(f"insert into a values ('{value}', 1, 5), ('2024-02-29 01:02:03', 2, 6), ('2024-02-28', 3, 7)")
+    writer.run("update a set i = i + 2 order by i desc")
+    writer.close()
+    (moved,) = _moves(reading)
+    reading.source.complete(moved)
+    reading.close()
+    assert sorted(row[1:] for row in moved.after if row) == [(3, 5), (4, 6), (5, 7)]
+
+
+def test_rows_whose_dates_become_the_same_are_not_taken_for_each_other(reading: Reading) -> None:
+    writer = reading.database.connect()
+    writer.run("set session sql_mode = '', binlog_row_image = 'MINIMAL'")
+    writer.run("create table a (k date primary key, v int)")
+    reading.begin()
+    writer.run("insert into a values ('0000-00-00', 5), ('2024-01-01', 6)")
+    writer.run("update a set k = '2024-00-10' where v = 6")
+    writer.close()
+    (moved,) = _moves(reading)
+    with pytest.raises(TailraceError, match="that of other rows") as caught:
+        reading.source.complete(moved)
+    assert caught.value.kind is ErrorKind.SOURCE_SCHEMA
 
 
 def test_another_column_than_what_is_looked_up_may_have_become_anything(reading: Reading) -> None:
