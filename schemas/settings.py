@@ -57,7 +57,7 @@ class CaptureSettings(Section):
 
     commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
     """How long a Kafka transaction stays open at most before it commits, while the log has more. Where it has no more,
-    what was read is committed at once. A capture that is behind comes near to it the longer it is."""
+    what was read is committed at once. The longer the log has had more without a break, the nearer to it."""
     commit_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
     """Rows after which a Kafka transaction commits sooner."""
     commit_bytes: Annotated[int, Field(ge=65_536, le=1 << 32)] = 64 << 20
