@@ -17,7 +17,8 @@ PAYLOAD = b',"payload":'
 ENVELOPE = PAYLOAD + b'{"op":"'
 """Where a schema ends and an envelope of ours begins. Within a schema these bytes cannot stand: quotes in strings are
 escaped, and no member of a schema is called so."""
-STAND_IN_BYTES = 16
+RANDOM_BYTES = 16
+STAND_IN_BYTES = len(HEAD) + 2 * RANDOM_BYTES + len('""') + len(PAYLOAD)
 SCHEMA_BYTES_MAX = 16 << 20
 """Schemas that are remembered, for as long as the process lives. Records with further ones stay as they are."""
 
@@ -35,12 +36,12 @@ class SchemaStandIns:
 
     def __init__(self, *, bytes_max: int = SCHEMA_BYTES_MAX) -> None:
         self._bytes_left = bytes_max
-        self._stand_ins: dict[bytes, bytes] = {}
-        """By what precedes the content in a record: what precedes it instead."""
+        self._pairs: dict[bytes, tuple[bytes, bytes]] = {}
+        """What precedes the envelope in a record, and its stand-in, by the former."""
         self._heads: dict[bytes, bytes] = {}
-        """The other way round."""
+        """The former by the latter."""
         self._last = b"", b""
-        """Head and stand-in of the record before: most often, they are those of the next one."""
+        """The pair of the record before: most often, it is that of the next one."""
         self._latest: dict[str, tuple[bytes, bytes]] = {}
         """The same by topic."""
 
@@ -52,7 +53,7 @@ class SchemaStandIns:
             if value is None:
                 continue
             rest = value.removeprefix(head)
-            if rest is value:
+            if len(rest) == len(value):
                 pair = self._pair(record.topic(), value)
                 if pair is None:
                     continue
@@ -64,9 +65,8 @@ class SchemaStandIns:
         """Return a record's value as it stands on its topic."""
         if value is None:
             return None
-        size = len(HEAD) + 2 * STAND_IN_BYTES + 2 + len(PAYLOAD)
-        head = self._heads.get(value[:size])
-        return value if head is None else head + value[size:]
+        head = self._heads.get(value[:STAND_IN_BYTES])
+        return value if head is None else head + value[STAND_IN_BYTES:]
 
     def _pair(self, topic: str, value: bytes) -> tuple[bytes, bytes] | None:
         """Return what precedes the envelope in a record, and its stand-in; None where it is to stay."""
@@ -77,13 +77,14 @@ class SchemaStandIns:
         if end < 0:
             return None
         head = value[: end + len(PAYLOAD)]
-        stand_in = self._stand_ins.get(head)
-        if stand_in is None:
+        pair = self._pairs.get(head)
+        if pair is None:
             if self._bytes_left < len(head):
                 return None
             self._bytes_left -= len(head)
             # Random: no record holds it by chance.
-            stand_in = b'%b"%b"%b' % (HEAD, secrets.token_hex(STAND_IN_BYTES).encode(), PAYLOAD)
-            self._stand_ins[head], self._heads[stand_in] = stand_in, head
-        self._latest[topic] = head, stand_in
-        return head, stand_in
+            stand_in = b'%b"%b"%b' % (HEAD, secrets.token_hex(RANDOM_BYTES).encode(), PAYLOAD)
+            pair = self._pairs[head] = head, stand_in
+            self._heads[stand_in] = head
+        self._latest[topic] = pair
+        return pair

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from confluent_kafka import Message
 
+from apply.assembly import _brings_schemas
 from apply.schema_stand_ins import SchemaStandIns
 from schemas.changes import UNCHANGED, RowChanges, Transaction
 from schemas.codecs import compile_decoder, compile_encoder, wire
 from schemas.format import Format
+from schemas.settings import parse
 from schemas.table import TableName, TableSchema
 from tests.conformance.sink_suite import ORDERS, ORDERS_2
 
@@ -69,6 +72,15 @@ def test_each_schema_has_a_stand_in_of_its_own() -> None:
     assert [*map(stand_ins.whole, mixed)] == values
 
 
+def test_each_schema_is_in_memory_once() -> None:
+    stand_ins = SchemaStandIns()
+    values = [_pairs(table)[0][1] for table in (ORDERS, ORDERS_2, ORDERS)]
+    for topic in ("one", "other"):
+        _shortened(stand_ins, values, topic)
+    heads = [head for head, _ in (stand_ins._last, *stand_ins._latest.values(), *stand_ins._pairs.values())]
+    assert len({*map(id, heads), *map(id, stand_ins._pairs), *map(id, stand_ins._heads.values())}) == 2
+
+
 def test_what_brings_no_schema_of_an_envelope_stays_as_it_is() -> None:
     stand_ins = SchemaStandIns()
     key, value = _pairs(ORDERS)[0]
@@ -79,6 +91,25 @@ def test_what_brings_no_schema_of_an_envelope_stays_as_it_is() -> None:
     others = [None, b"", b"noise", key, value[:200], mark, *plain]
     assert _shortened(stand_ins, [value, *others, value])[1:-1] == others
     assert [*map(stand_ins.whole, others)] == others
+
+
+@pytest.mark.parametrize(
+    ("topics", "brings"),
+    [
+        ({}, False),
+        ({"format": "json"}, False),
+        ({"format": "json-with-schema"}, True),
+        ({"overrides": [{"tables": ["public.orders"], "partitions": 1}]}, False),
+        ({"overrides": [{"tables": ["public.orders"], "format": "json-with-schema"}]}, True),
+    ],
+)
+def test_they_are_looked_for_where_some_table_has_them(topics: dict[str, Any], brings: bool) -> None:
+    document = {
+        "name": "shop",
+        "kafka": {"bootstrap.servers": "nowhere"},
+        "source": {"database": "shop", "user": "nobody", "tables": ["public.*"]},
+    }
+    assert _brings_schemas(parse({**document, "topics": topics})) is brings
 
 
 def test_a_record_that_was_cut_behind_its_schema_is_no_less_broken() -> None:
