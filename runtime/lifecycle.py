@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock, Thread
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -18,6 +20,10 @@ from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)
+
+
+WATCH_S = 0.2
+"""For so long at most a thread is left that watches over a call which has ended."""
 
 
 class StoppedError(TailraceError):
@@ -102,4 +108,37 @@ def pause(seconds: float, what: str) -> None:
     if not _requests:
         clock.sleep(seconds)
     elif _requests[-1].wait(seconds):
+        raise StoppedError(what)
+
+
+@contextmanager
+def cancelling(cancel: Callable[[], object], what: str) -> Iterator[None]:
+    """Call `cancel`, in another thread, as soon as the process is told to end in the midst of a call that does not hear
+    of it. Then StoppedError is raised, whatever has become of that call.
+    """
+    if not _requests:
+        yield
+        return
+    request, is_over, lock = _requests[-1], False, Lock()
+
+    def watch() -> None:
+        while not is_over:
+            if request.wait(WATCH_S):
+                with lock:
+                    if not is_over:
+                        cancel()
+                return
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except TailraceError as error:
+        if not request.stopping:
+            raise
+        raise StoppedError(what) from error
+    finally:
+        with lock:
+            # What is called from here on is not to be cancelled.
+            is_over = True
+    if request.stopping:
         raise StoppedError(what)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,6 +14,7 @@ from capture.source import RELOAD
 from capture.sources.postgresql.connection import classified, literal
 from capture.sources.postgresql.position import format_lsn, format_position, parse_lsn
 from runtime.clock import monotonic, sleep
+from runtime.lifecycle import cancelling, pause
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
@@ -41,6 +44,8 @@ STANDBY = "standby"
 """Member of an identity: the server is a standby. Left out for a primary one."""
 
 _CREATE_TIMEOUT_S = 600
+_CANCEL_TIMEOUT_S = 5
+_END_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,11 @@ class Slot:
     """Whether standbys may take it along when they are promoted; None: the server (before 17) has no such slots."""
     retained_bytes: int | None = None
     """How much log the server keeps for it."""
+
+    @property
+    def is_in_the_making(self) -> bool:
+        """Whether a session is making it, and has yet to find where it starts. It goes if that session ends."""
+        return bool(self.plugin) and not self.confirmed_lsn
 
     @property
     def is_at_risk(self) -> bool:
@@ -123,7 +133,11 @@ def create_slot(connection: Connection, name: str, *, failover: bool) -> int:
     more = ", failover => not pg_is_in_recovery()" if failover and connection.info.server_version >= 170000 else ""
     log.info("makes the replication slot; waits for the transactions that are running now", slot=name)
     try:
-        with classified(f"making the replication slot {name}"), connection.transaction():
+        with (
+            cancelling(partial(_cancel, connection), "the replication slot is made"),
+            classified(f"making the replication slot {name}"),
+            connection.transaction(),
+        ):
             # It waits for the locks of transactions themselves.
             connection.execute(f"set local statement_timeout = '{_CREATE_TIMEOUT_S}s'; set local lock_timeout = 0")
             rows = connection.execute(
@@ -132,6 +146,32 @@ def create_slot(connection: Connection, name: str, *, failover: bool) -> int:
     except TailraceError as error:
         raise _creation_error(error, name) from error.__cause__
     return parse_lsn(str(rows[0][0]))
+
+
+def end_making(connection: Connection, name: str) -> None:
+    """End the session of a predecessor that makes the slot, and wait until the slot is gone, or is made after all.
+
+    Whoever captures is the only one (`capture.leadership`): that one was killed, of which its session hears nothing
+    while it waits for transactions, or hangs. Raises SOURCE_CONNECTION where it goes on.
+    """
+    deadline = monotonic() + _END_TIMEOUT_S
+    while (slot := read_slot(connection, name)) is not None and slot.is_in_the_making:
+        if monotonic() >= deadline:
+            raise TailraceError(
+                ErrorKind.SOURCE_CONNECTION,
+                f"the replication slot {name} is being made by the server process {slot.active_pid}",
+                remedy=f"select pg_terminate_backend({slot.active_pid}), if it is a capture's that is gone",
+            )
+        with classified(f"ending the session that makes the replication slot {name}"):
+            connection.execute("select pg_terminate_backend(%s)", [slot.active_pid])
+        log.warning("ended the session that made the slot", slot=name)
+        pause(0.2, "the replication slot is made by another session")
+
+
+def _cancel(connection: Connection) -> None:
+    # A server that does not take it goes on until the statement's own time is up.
+    with suppress(psycopg.Error):
+        connection.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
 
 
 def drop_slot(connection: Connection, name: str, wait_s: float) -> bool:

@@ -149,6 +149,10 @@ class PostgresqlDatabase:
         published = [table.name for table in tables if not table.is_view]
         added = self._publication.ensure(published)
         slot = server.read_slot(self._connected(), self._slot)
+        if slot is not None and slot.is_in_the_making and self._settings.manage_slot:
+            server.check_slot(slot, self._settings.database)
+            server.end_making(self._connected(), self._slot)
+            slot = server.read_slot(self._connected(), self._slot)
         if slot is None:
             if not self._settings.manage_slot:
                 raise TailraceError(

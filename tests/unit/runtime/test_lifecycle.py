@@ -11,7 +11,8 @@ import threading
 
 import pytest
 
-from runtime.lifecycle import StopRequest
+from runtime.lifecycle import WATCH_S, StoppedError, StopRequest, cancelling
+from schemas.errors import ErrorKind, TailraceError
 
 
 def test_nothing_is_requested_at_first_and_waiting_ends_by_itself() -> None:
@@ -69,3 +70,30 @@ def test_a_second_signal_ends_the_first_process_of_a_container() -> None:
     done = subprocess.run([*alone, sys.executable, "-c", TOLD_TWICE], capture_output=True, timeout=120, check=False)
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stdout == b""
+
+
+def test_what_a_process_is_in_the_midst_of_is_cancelled_when_it_is_told_to_end() -> None:
+    cancelled = threading.Event()
+
+    def call() -> None:
+        assert cancelled.wait(60)
+        raise TailraceError(ErrorKind.PREREQUISITE, "cancelled")
+
+    with StopRequest() as stop:
+        threading.Timer(0.05, stop.request, ["test"]).start()
+        with pytest.raises(StoppedError, match="told to end while it waits"), cancelling(cancelled.set, "it waits"):
+            call()
+        # What has ended well by then is followed by nothing else.
+        with pytest.raises(StoppedError), cancelling(cancelled.set, "it waits"):
+            pass
+
+
+def test_nothing_is_cancelled_that_has_ended_and_its_errors_are_its_own() -> None:
+    cancelled = threading.Event()
+    with StopRequest() as stop:
+        with cancelling(cancelled.set, "it waits"):
+            pass
+        with pytest.raises(TailraceError, match="its own"), cancelling(cancelled.set, "it waits"):
+            raise TailraceError(ErrorKind.PREREQUISITE, "its own")
+        stop.request("test")
+        assert not cancelled.wait(3 * WATCH_S)
