@@ -110,8 +110,11 @@ def completed(
 
 
 def _has_doubtful_nulls(table: TableSchema) -> bool:
-    """Tell whether old rows may have nulls where nothing is known: a partition may keep less than its table."""
-    return bool(table.partitions) and bool(table.key)
+    """Tell whether old rows may have nulls where nothing is known.
+
+    A partition may keep less than its table, and a session of MySQL may log less than the old row.
+    """
+    return bool(table.key) and (bool(table.partitions) or table.engine == "mysql")
 
 
 def _was_taken(found: RowFilter, before: Row | None, after: Row, *, is_told: bool) -> bool:

@@ -25,6 +25,7 @@ from schemas.hints import explain
 from schemas.kafka_properties import check_properties
 from schemas.mappings import selection
 from schemas.mappings.field import TableMappings, checked
+from schemas.mappings.names import concerns
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.rules import SelectionRule, TableSettingsRule, TransformationRule
 from schemas.policies import (
@@ -37,7 +38,7 @@ from schemas.policies import (
 )
 from schemas.section import Section
 from schemas.substitution import ValueSettings
-from schemas.table import TableSchema
+from schemas.table import TableName, TableSchema
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
 from schemas.task_settings.document import TaskSettingsDocument
@@ -331,6 +332,17 @@ class Settings(Section):
         mappings = self.target(target).mappings or self.mappings
         rules = mappings.transformations if mappings is not None else []
         return [*translation.schema_rules(self.settings), *(rule for rule in rules if rule.at == "apply")]
+
+    def asks_for_old_rows(self, table: TableName) -> bool:
+        """Whether a target is to have what more of a table's columns than the key's held before a change."""
+        image = self.apply.before_image
+        rules = (rule for target in self.targets for rule in self.transformations(target))
+        return (image is not None and image.columns != "pk-only") or any(
+            rule.before_image_def is not None
+            and rule.before_image_def.column_filter != "pk-only"
+            and concerns(rule, table)
+            for rule in rules
+        )
 
     @property
     def capture_transformations(self) -> list[TransformationRule]:

@@ -151,15 +151,18 @@ def _before(columns: str) -> Rule:
 _WHOLE = "alter table {} replica identity full"
 
 
-def _earlier(name: str, columns: str, whole: str, rows: list[tuple[str | None, ...]]) -> Example:
-    """Return an example of columns of the values before."""
+def _earlier(
+    name: str, columns: str, rows: list[tuple[str | None, ...]], *, only: str = "", keeping: tuple[str, ...] = ()
+) -> Example:
+    """Return an example of columns of the values before; `keeping` makes the source keep them."""
+    whole = columns == "all"
     said = ", ".join(f'"{column}"' for column in ("emp_no", "title", "BI_emp_no", *(["BI_title"] if whole else [])))
     return Example(
         name,
         [take(), _before(columns)],
         [
             "create table employees (emp_no int primary key, title varchar(20))",
-            *([whole.format("employees")] if whole else []),
+            *keeping,
             "insert into employees values (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (6, 'f')",
         ],
         [
@@ -176,10 +179,14 @@ def _earlier(name: str, columns: str, whole: str, rows: list[tuple[str | None, .
                 ("2" if whole else "1",)
             ],
         },
-        only="postgresql" if whole else "",
+        only=only,
     )
 
 
+_EARLIER: list[tuple[str | None, ...]] = [
+    ("1", "new", "1", "then"), ("2", "b", None, None), ("4", "4", "4", "d"), ("5", "e", None, None),
+    ("7", "c", None, None),
+]  # fmt: skip
 _SALES = [
     """insert into "SALES" values ('ABEL', 1000), ('EVE', 2000), ('FAY', 3000), ('IDA', 4000), ('ZOE', 5000)""",
 ]
@@ -409,11 +416,10 @@ EXAMPLES = [
         [_one_column("a"), "insert into a values (1)"], ["insert into a values (2)"],
         {"select * from {}.a order by 1": [("1", *FUNCTIONS.values()), ("2", *FUNCTIONS.values())]},
     ),
-    _earlier("g_before", "pk-only", "", [
+    _earlier("g_before", "pk-only", [
         ("1", "new", "1"), ("2", "b", None), ("4", "4", "4"), ("5", "e", None), ("7", "c", None)]),
-    _earlier("g_before_all", "all", _WHOLE, [
-        ("1", "new", "1", "then"), ("2", "b", None, None), ("4", "4", "4", "d"), ("5", "e", None, None),
-        ("7", "c", None, None)]),
+    _earlier("g_before_all", "all", _EARLIER, only="postgresql", keeping=(_WHOLE.format("employees"),)),
+    _earlier("g_before_all", "all", _EARLIER, only="mysql"),
     Example(
         # A row without a key is found by its values, which what it was before is none of.
         "g_before_bag", [take(), _before("all"), added("changed", "$AR_H_OPERATION", "string", length=9)],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from capture.sources.mysql import queries
@@ -53,8 +53,12 @@ class RelationFacts:
 class Catalog:
     """Reads the catalogue over a connection that `connection` returns."""
 
-    def __init__(self, connection: Callable[[], Connection]) -> None:
+    def __init__(
+        self, connection: Callable[[], Connection], keeps_old: Callable[[TableName], bool] | None = None
+    ) -> None:
+        """`keeps_old`: of which tables with a key, too, the whole old rows are read."""
         self._connection = connection
+        self._keeps_old = keeps_old or (lambda _: False)
         self._charsets: Charsets | None = None
 
     def read_relations(self, selection: Selection, views: Selection = NO_VIEWS) -> list[RelationFacts]:
@@ -67,6 +71,10 @@ class Catalog:
     def names(self) -> list[TableName]:
         """Return the names of all relations, selected or not."""
         return [_relation(row).name for row in self._connection().rows(queries.TABLES.format(condition=""))]
+
+    def keeps_old(self, name: TableName, key: Sequence[int]) -> bool:
+        """Tell whether the whole old rows of a table are read: the key alone tells rows apart, if there is one."""
+        return not key or self._keeps_old(name)
 
     def read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
         """Return the schemas of these relations, in their order, version 1 each. Raises SOURCE_SCHEMA."""
@@ -85,15 +93,18 @@ class Catalog:
         )
         is_mariadb = self._connection().is_mariadb
         return [
-            _table(
-                r,
-                columns.get(r.name, []),
-                indexes.get(r.name, []),
-                foreign_keys.get(r.name, []),
-                is_mariadb=is_mariadb,
+            replace(table, full_before=self.keeps_old(table.name, table.key))
+            for table in (
+                _table(
+                    r,
+                    columns.get(r.name, []),
+                    indexes.get(r.name, []),
+                    foreign_keys.get(r.name, []),
+                    is_mariadb=is_mariadb,
+                )
+                for r in relations
+                if columns.get(r.name)
             )
-            for r in relations
-            if columns.get(r.name)
         ]
 
     def find_table(self, name: TableName) -> TableSchema | None:
@@ -220,7 +231,6 @@ def _table(
         tuple(columns),
         key,
         primary_key=is_primary,
-        full_before=not key,
         generated=tuple(generated),
         indexes=tuple(indexes),
         foreign_keys=tuple(_foreign_keys(foreign_key_rows)),

@@ -67,8 +67,12 @@ class MysqlLog:
         read_place: Callable[[str], Place],
         *,
         skips_applied: bool = False,
+        first: Sequence[SchemaChange] = (),
     ) -> None:
-        """`read_place` reads what a place prints; an empty text stands for the log's beginning."""
+        """`read_place` reads what a place prints; an empty text stands for the log's beginning. `first` is returned
+        before anything that is read.
+        """
+        self._first = list(first)
         self._stream = stream
         self._versions = versions
         self._place = place
@@ -109,7 +113,8 @@ class MysqlLog:
 
     def poll(self, timeout_s: float) -> Sequence[Change]:
         """Return the next changes; see `LogReader.poll`. Raises SOURCE_CONNECTION, SOURCE_LOG_LOST, DECODE and more."""
-        out: list[Change] = []
+        out: list[Change] = [*self._first]
+        self._first.clear()
         deadline = monotonic() + timeout_s
         while True:
             with read_errors(lambda: format_position(self._ended)):

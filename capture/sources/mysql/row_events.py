@@ -11,7 +11,7 @@ from capture.sources.mysql.images import ImageForm, Images
 from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
-from schemas.changes import APPLIED_TABLE, UNCHANGED, RowChanges, SchemaChange, Transaction
+from schemas.changes import APPLIED_TABLE, UNCHANGED, Row, RowChanges, SchemaChange, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import PIECE_BYTES
 from schemas.table import TableSchema
@@ -167,7 +167,7 @@ def _partly_unread(
     for message in messages:
         filed = None if isinstance(message, bytes) else message
         change = form.read(bytes(message) if filed is None else form.take_out(filed, PIECE_BYTES)[0])
-        if filed is not None and change[0] == "u" and change[1] is not None:
+        if filed is not None and change[0] == "u" and _moves(table, *change[1:]):
             change, filed = form.read(bytes(filed)), None
         if not runs or filed is not None or runs[-1].filed is not None:
             runs.append(RowChanges(table, txn))
@@ -178,6 +178,11 @@ def _partly_unread(
     return runs
 
 
+def _moves(table: TableSchema, before: Row | None, after: Row | None) -> bool:
+    """Tell whether an update changes the key."""
+    return before is not None and after is not None and any(before[i] != after[i] for i in table.key)
+
+
 def make_whole(changes: RowChanges, complete: Callable[[RowChanges], None]) -> None:
     """See to it that the changes of an event have the rows that they must have; inserts are completed by the source.
 
@@ -186,7 +191,7 @@ def make_whole(changes: RowChanges, complete: Callable[[RowChanges], None]) -> N
     if changes.messages or changes.filed is not None:
         return
     is_insert = changes.ops[0] == "c"
-    rows = changes.after if is_insert else changes.before if changes.table.full_before else ()
+    rows = changes.after if is_insert else () if changes.table.key else changes.before
     if not any(UNCHANGED in row for row in rows if row is not None):
         return
     if is_insert:

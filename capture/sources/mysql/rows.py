@@ -58,7 +58,8 @@ def compile_rows(
     """Generate the reader of a row event, and return it with its source text.
 
     `before`/`after` are the images that each row has: an insert has only the latter, a delete only the former. Of old
-    rows the key is read, with UNCHANGED elsewhere, or everything (`whole_before`). What the new image of an update
+    rows the key is read, with UNCHANGED elsewhere, or everything (`whole_before`): what an image lacks is null
+    there, and UNCHANGED in a table without a key, which needs it. What the new image of an update
     lacks is taken from the old one, and is UNCHANGED where that lacks it too. With `is_partial` a JSON value may stand
     there as the changes that make it of the old one. Raises ValueError for images that hold nothing: how many such
     rows an event has, it does not say.
@@ -72,6 +73,7 @@ def compile_rows(
     filled = set() if after is None else {columns[i].place for i in after.present} - {None}
     is_update = before is not None and after is not None
     wanted = set(range(width)) if whole_before else set(key)
+    lost: set[int] = set()
     if before is not None:
         needed = wanted | (set(range(width)) - filled if is_update else set())
         if is_partial:
@@ -79,13 +81,14 @@ def compile_rows(
         have = {columns[i].place for i in before.present} - {None}
         lines += _image_lines(columns, before, needed, "b", names)
         lines += [f"  b{place} = U" for place in sorted(needed - have)]
+        lost = wanted - have if key else lost
     if after is not None:
         if is_partial:
             columns, begin = _partly(columns)
             lines += begin
         lines += _image_lines(columns, after, set(range(width)), "a", names)
         lines += [f"  a{place} = {f'b{place}' if is_update else 'U'}" for place in range(width) if place not in filled]
-    old = "(" + "".join(f"b{i}, " if i in wanted else "U, " for i in range(width)) + ")"
+    old = "(" + "".join("None, " if i in lost else f"b{i}, " if i in wanted else "U, " for i in range(width)) + ")"
     new = "(" + "".join(f"a{i}, " for i in range(width)) + ")"
     if before is None:
         old = "None"

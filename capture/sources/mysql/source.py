@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from capture.named_tables import missing
@@ -20,7 +21,7 @@ from capture.sources.mysql.snapshot import MysqlSnapshotReader, begin_snapshot
 from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import find_time
 from runtime.clock import now_us
-from schemas.changes import RowChanges
+from schemas.changes import RowChanges, SchemaChange
 from schemas.endpoints import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
@@ -41,6 +42,7 @@ def open_source(settings: Settings) -> Source:
         skips_applied=settings.loopback_prevention,
         directory=settings.capture.state_directory,
         loads=settings.mode != "cdc",
+        keeps_old=settings.asks_for_old_rows,
     )
 
 
@@ -60,9 +62,11 @@ class MysqlServer:
         skips_applied: bool = False,
         directory: str | None = None,
         loads: bool = True,
+        keeps_old: Callable[[TableName], bool] | None = None,
     ) -> None:
         """`skips_applied`: leave out the transactions that appliers have marked. Large events wait in files in
-        `directory`. `loads`: whether tables are loaded; views are captured only then.
+        `directory`. `loads`: whether tables are loaded; views are captured only then. `keeps_old`: of which tables with
+        a key, too, the whole old rows are read.
         """
         self._directory = directory
         self._settings = settings
@@ -71,7 +75,7 @@ class MysqlServer:
         self._selection = Selection(settings.tables)
         self._views = Selection(settings.views) if loads else NO_VIEWS
         self._connection: Connection | None = connect(settings)
-        self._catalog = Catalog(self._connected)
+        self._catalog = Catalog(self._connected, keeps_old)
         self._completion = Completion(self._connected, self._begin_snapshot, settings.zero_dates)
         self.capabilities = Capabilities(
             "mysql",
@@ -150,11 +154,25 @@ class MysqlServer:
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> MysqlLog:
         """Start reading after `position`; see `Source.open_log`."""
         folds_names = self._facts().folds_names
-        logged = [table for table in tables if not table.is_view]
+        known = [table for table in tables if not table.is_view]
+        logged = [replace(table, full_before=self._catalog.keeps_old(table.name, table.key)) for table in known]
+        # The configuration asks for other old rows than those that capture was started with before.
+        others = [
+            SchemaChange(now.name, table, now)
+            for table, now in zip(known, logged, strict=True)
+            if now.full_before != table.full_before
+        ]
         versions = Versions(self._catalog, self._selection, logged, self._settings.zero_dates, folds_names=folds_names)
         place = place_of(position, is_mariadb=self._connected().is_mariadb)
         return MysqlLog(
-            self._stream(), versions, place, position, self.complete, self._place, skips_applied=self._skips_applied
+            self._stream(),
+            versions,
+            place,
+            position,
+            self.complete,
+            self._place,
+            skips_applied=self._skips_applied,
+            first=others,
         )
 
     def current_position(self) -> Position:

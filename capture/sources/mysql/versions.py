@@ -249,7 +249,7 @@ class Versions:
             tuple(columns),
             key,
             primary_key=is_primary,
-            full_before=not key,
+            full_before=self._catalog.keeps_old(name, key),
             generated=tuple(generated),
             comment=base.comment if base is not None else None,
             engine=ENGINE,

@@ -168,3 +168,13 @@ def test_whoever_sees_the_filtered_stream_ends_with_the_filtered_rows(
                     target[new[0]] = tuple(k if n is U else n for n, k in zip(new, known, strict=True))
     index = table.column_names.index(column)
     assert target == {k: row for k, row in source.items() if row[index] is not None and row[index] >= 5}
+
+
+def test_a_null_in_an_old_row_of_mysql_may_be_a_value_that_a_session_did_not_log() -> None:
+    """The row may have been taken: targets are told that it goes."""
+    stream = Stream(replace(WHOLE, engine="mysql"))
+    assert stream.kept(("u", (1, None, None), (1, 4, "x")), ("d", (2, None, None), None)) == [
+        ("d", (1, None, None), None),
+        ("d", (2, None, None), None),
+    ]
+    assert Stream(WHOLE).kept(("u", (1, None, None), (1, 4, "x")), ("d", (2, None, None), None)) == []

@@ -111,6 +111,7 @@ def test_overrides_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
             NOT_NULL,
             "delete",
         ),
+        ({"key": ["b"]}, replace(NOT_NULL, full_before=True, engine="mysql"), "delete"),
         ({"shape": "row"}, replace(TABLE, key=()), "tombstone"),
         ({"outbox": {}}, TABLE, "aggregatetype"),
     ],

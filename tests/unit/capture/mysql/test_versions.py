@@ -21,7 +21,9 @@ def test_a_virtual_column_stands_where_the_map_has_it() -> None:
     """A column has come before it, and its type has changed: rows were read by the columns beside theirs."""
     number = Column("id", LogicalType(Family.INT32), "int", nullable=False)
     before = TableSchema(NAME, (number,), (0,), generated=(GeneratedColumn("v", "int", "id * 2", 1),))
-    catalog = SimpleNamespace(find_table=lambda name: None, charsets=SimpleNamespace(widths={45: 4}))
+    catalog = SimpleNamespace(
+        find_table=lambda name: None, charsets=SimpleNamespace(widths={45: 4}), keeps_old=lambda name, key: not key
+    )
     versions = Versions(cast("Catalog", catalog), Selection(["shop.*"]), [before], "error", folds_names=False)
     columns = [
         MappedColumn(kind, 0, name != "id", name=name)
