@@ -64,7 +64,8 @@ DOCUMENTS: dict[str, Document] = {
             "CharacterReplacements": [
                 {"SourceCharacterCodePoint": 62, "TargetCharacterCodePoint": 61},
                 {"SourceCharacterCodePoint": 42, "TargetCharacterCodePoint": 41},
-            ]
+            ],
+            "CharacterSetSupport": {"CharacterSet": "UTF16_PlatformEndian", "ReplaceWithCharacterCodePoint": 0},
         },
         "ChangeProcessingDdlHandlingPolicy": SAVED["ChangeProcessingDdlHandlingPolicy"],
         "ValidationSettings": {
@@ -83,11 +84,6 @@ DOCUMENTS: dict[str, Document] = {
             "CloudWatchLogGroup": None,
             "CloudWatchLogStream": None,
         },
-    },
-    "character set": {
-        "CharacterSetSettings": {
-            "CharacterSetSupport": {"CharacterSet": "UTF16_PlatformEndian", "ReplaceWithCharacterCodePoint": 0}
-        }
     },
 }
 """By page: what runs."""
