@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from capture.sources import open_snapshot_reader
+from capture.sources.postgresql.publication import table_list
 from schemas.before_image import has_image
 from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
@@ -92,30 +93,33 @@ def _of_objects(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
 
 
 def _of_earlier_values(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
-    """Return where columns of earlier values stay null, since the log holds none but the key's."""
-    rules = {
-        rule.rule_id: rule
-        for target in settings.targets
-        for rule in settings.transformations(target)
-        if rule.before_image_def is not None
-    }
-    found = []
+    """Return where earlier values are asked for, by rules or for documents, and the log holds none but the key's."""
+    rules = [rule for target in settings.targets for rule in settings.transformations(target)]
+    image = settings.apply.before_image
+    found: dict[str, Finding] = {}
     for table in tables:
         if table.full_before or table.is_view:
             continue
-        for rule in rules.values():
-            named = [c.name for i, c in enumerate(table.columns) if i not in table.key and _has_image(rule, table, i)]
-            if named:
-                message = f"rule {rule.rule_id}: the log holds no earlier values of {', '.join(named)}: they are null"
-                remedy = f"alter table {table.name} replica identity full" if table.engine == "postgresql" else None
-                found.append(Finding(Severity.WARNS, "mapping-rule", message, table.name, remedy))
-    return found
+        places = [i for i in range(len(table.columns)) if i not in table.key]
+        wanted = [(f"rule {r.rule_id}", [i for i in places if _has_image(r, table, i)], "they are null") for r in rules]
+        if image is not None:
+            documented = [i for i in places if has_image(table, i, image.columns)]
+            wanted.append(("before_image", documented, "documents do not have them"))
+        place = table.source_form.name
+        remedy = f"alter table {table_list([place])} replica identity full" if table.engine == "postgresql" else None
+        for asking, columns, outcome in wanted:
+            if columns:
+                named = ", ".join(table.columns[i].name for i in columns)
+                message = f"{asking}: the log holds no earlier values of {named}: {outcome}"
+                found[f"{table.name} {message}"] = Finding(Severity.WARNS, "mapping-rule", message, table.name, remedy)
+    return [*found.values()]
 
 
 def _has_image(rule: TransformationRule, table: TableSchema, place: int) -> bool:
     image = rule.before_image_def
-    is_meant = concerns(rule, table.name, table.columns[place].name)
-    return is_meant and image is not None and has_image(table, place, image.column_filter)
+    if image is None or not has_image(table, place, image.column_filter):
+        return False
+    return concerns(rule, table.name, table.columns[place].name)
 
 
 def _column_names(rules: Sequence[TransformationRule], table: TableSchema) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from control.table_rules import findings
 from schemas.findings import Severity
-from schemas.settings import parse
+from schemas.settings import Settings, parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
@@ -161,3 +162,50 @@ def test_earlier_values_that_the_log_does_not_hold_are_told(columns: str) -> Non
     told = [(Severity.WARNS, "rule 2: the log holds no earlier values of email: they are null")]
     # A text of any length is a large value.
     assert found == (told if columns == "all" else [])
+
+
+def _asking(**more: Any) -> Settings:
+    """Return settings of two targets, whose rules have the same number."""
+
+    def rule(columns: str, table: str) -> dict[str, Any]:
+        image = {
+            "rule-type": "transformation",
+            "rule-id": "2",
+            "rule-target": "column",
+            "rule-action": "add-before-image-columns",
+            "object-locator": {"schema-name": "public", "table-name": table, "column-name": "%"},
+            "before-image-def": {"column-filter": columns},
+        }
+        return {"mappings": {"rules": [image]}}
+
+    return parse(
+        {
+            "name": "shop",
+            "kafka": {"bootstrap.servers": "nowhere"},
+            "source": {"database": "shop", "user": "shop", "tables": ["*.*"]},
+            "targets": {"first": {**TOPIC, **rule("all", "customers")}, "last": {**TOPIC, **rule("pk-only", "%")}},
+            **more,
+        }
+    )
+
+
+def test_each_targets_own_rules_are_looked_at_and_statements_quote_names() -> None:
+    published = replace(TABLE, at_source=replace(TABLE, name=TableName("public", "Customers of 1")))
+    (found,) = findings(_asking(), [published])
+    assert found.message == "rule 2: the log holds no earlier values of email: they are null"
+    assert found.remedy == 'alter table "public"."Customers of 1" replica identity full'
+
+
+def test_earlier_values_for_documents_that_the_log_does_not_hold_are_told() -> None:
+    one: dict[str, Any] = {"apply": {"before_image": {"columns": "all"}}, "targets": {"out": TOPIC}}
+    (found,) = findings(_asking(**one), [TABLE])
+    assert found.message == "before_image: the log holds no earlier values of email: documents do not have them"
+    assert findings(_asking(**one), [replace(TABLE, full_before=True)]) == []
+
+
+def test_old_rows_are_asked_for_where_more_than_the_key_is_wanted() -> None:
+    customers, orders = TABLE.name, TableName("public", "orders")
+    assert [_asking().asks_for_old_rows(name) for name in (customers, orders)] == [True, False]
+    for columns, is_asked in (("pk-only", False), ("non-lob", True), ("all", True)):
+        settings = _asking(apply={"before_image": {"columns": columns}})
+        assert settings.asks_for_old_rows(orders) is is_asked
