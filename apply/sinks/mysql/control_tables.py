@@ -47,6 +47,11 @@ class ControlTables(RelationalControlTables):
     )
     _link: Link
 
+    @property
+    def probe(self) -> str:
+        """The name of a temporary table to try something with. In this database the user may make such ones."""
+        return f"{self._schema}.probe"
+
     def _create_schema(self) -> str:
         return f"create database if not exists {self._schema}"
 

@@ -19,11 +19,11 @@ from schemas.types import Family
 COMMENT_CHARACTERS_MAX = 2048
 
 
-def create_table(table: TableSchema, sql_name: str, collation: str, *, with_defaults: bool = True) -> str:
+def create_table(table: TableSchema, sql_name: str, collation: str) -> str:
     """Return the statement that makes a table with its key, not-null constraints and defaults."""
     keys = set(table.key)
     parts = [
-        column_definition(column, not_null=not column.nullable or index in keys, with_default=with_defaults)
+        column_definition(column, not_null=not column.nullable or index in keys)
         for index, column in enumerate(table.columns)
     ]
     if table.key:
@@ -36,7 +36,7 @@ def create_table(table: TableSchema, sql_name: str, collation: str, *, with_defa
     )
 
 
-def column_definition(column: Column, *, not_null: bool, with_default: bool = True) -> str:
+def column_definition(column: Column, *, not_null: bool) -> str:
     """Return a column as `create table`, `add column` and `change column` take it."""
     text = f"{quoted(column.name)} {column.native}"
     if column.collation:
@@ -45,11 +45,11 @@ def column_definition(column: Column, *, not_null: bool, with_default: bool = Tr
     text += " not null" if not_null else " null"
     if column.identity:
         return text + " auto_increment"
-    if column.default is not None and with_default:
+    if column.default is not None:
         text += f" default {column.default}"
     elif not not_null:
         text += " default null"
-    elif with_default and column.native.startswith("timestamp"):
+    elif column.native.startswith("timestamp"):
         # Else the first one would be set by every update.
         text += " default '1970-01-01 00:00:01'"
     return text
@@ -60,18 +60,19 @@ class Alteration:
     """What leads the target's table from one version to a later one."""
 
     new: TableSchema
+    """Its columns are made as they are here; `change` says which."""
     change: Difference
     target: TargetTable
     present_keys: frozenset[str]
     """Names of the target's foreign keys and indexes."""
 
-    def clauses(self, *, with_defaults: bool = True) -> list[str]:
+    def clauses(self) -> list[str]:
         """Return the clauses of the statement, in order."""
         return [
             *self._constraints_dropped(),
             *(f"drop column {quoted(name)}" for name in self.change.dropped if name in self.target.columns),
-            *self._changed(with_defaults=with_defaults),
-            *self._added(with_defaults=with_defaults),
+            *self._changed(),
+            *self._added(),
             *([f"add {_key(self.new)}"] if self._rekeys and self.new.key else []),
         ]
 
@@ -110,7 +111,7 @@ class Alteration:
         present = self.target.columns
         return {column.name for column in self.change.added if column.name not in present or column.name in freed}
 
-    def _changed(self, *, with_defaults: bool) -> Iterator[str]:
+    def _changed(self) -> Iterator[str]:
         present, renames, missing = self.target.columns, self._renames, self._missing
         # A key is the primary key here, whatever it is at the source; MySQL takes none over columns that may be null.
         keys = set(self.new.key_names)
@@ -126,18 +127,18 @@ class Alteration:
                 # types change.
                 retyped = before is not None and before.native != after.native
                 not_null = name in keys or (found.not_null and not after.nullable and not retyped)
-                definition = column_definition(after, not_null=not_null, with_default=with_defaults)
+                definition = column_definition(after, not_null=not_null)
                 yield f"change column {quoted(renames.get(name, name))} {definition}"
 
-    def _added(self, *, with_defaults: bool) -> Iterator[str]:
+    def _added(self) -> Iterator[str]:
         missing = self._missing
-        for column in self.change.added:
+        for column in self.new.columns:
             if column.name in missing:
                 # Not null only with a value for the rows that are there; other appliers may still write older
                 # versions. With another key there are none: see `Preparation`.
-                fills = column.default is not None and with_defaults and not column.nullable
+                fills = column.default is not None and not column.nullable
                 fills = fills or (self._rekeys and column.name in self.new.key_names)
-                yield f"add column {column_definition(column, not_null=fills, with_default=with_defaults)}"
+                yield f"add column {column_definition(column, not_null=fills)}"
 
 
 def filling(column: Column, text: str | None) -> str:

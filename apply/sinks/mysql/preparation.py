@@ -8,6 +8,7 @@ between leaves an announced version that the next applier brings to its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 
 import pymysql
@@ -19,7 +20,7 @@ from apply.sinks.mysql.catalog import TargetColumn, TargetTable, read_table, spe
 from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
-from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, Alteration, create_table, filling
+from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, Alteration, column_definition, create_table, filling
 from apply.sinks.mysql.errors import code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, translated
 from apply.sinks.mysql.names import folded, literal, problems_of_names, qualified, quoted
@@ -45,6 +46,8 @@ union select index_name from information_schema.statistics where table_schema = 
 
 class Preparation(RelationalPreparation[TargetTable, Server]):
     """Prepares tables over a link of its own. Driver errors pass through."""
+
+    _control: ControlTables
 
     def __init__(
         self,
@@ -110,11 +113,8 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
 
     def _create(self, table: TableSchema, name: TableName, spelling: Server) -> None:
         self._make_database(name.schema)
-        self._with_and_without_defaults(
-            table,
-            lambda with_defaults: self._link.define(
-                create_table(table, qualified(name), spelling.collation, with_defaults=with_defaults)
-            ),
+        self._with_possible_defaults(
+            table, lambda possible: self._link.define(create_table(possible, qualified(name), spelling.collation))
         )
 
     def _make_database(self, database: str) -> None:
@@ -169,12 +169,12 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
         more = [f"comment = {literal(mark)}"] if mark else []
 
         def alter(change: Difference) -> None:
-            def make(with_defaults: bool) -> None:
-                clauses = Alteration(new, change, target, present).clauses(with_defaults=with_defaults)
+            def make(possible: TableSchema) -> None:
+                clauses = Alteration(possible, change, target, present).clauses()
                 if clauses:
                     self._link.define(f"alter table {target.sql} {', '.join([*clauses, *more])}")
 
-            self._with_and_without_defaults(new, make)
+            self._with_possible_defaults(new, make)
 
         try:
             alter(change)
@@ -221,16 +221,34 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
     def _problems(self, table: TableSchema, target: TargetTable, spelling: Server) -> list[str]:
         return problems_of(table, target)
 
-    def _with_and_without_defaults(self, table: TableSchema, make: Callable[[bool], object]) -> None:
-        """Run statements; where the target does not take a default, run them without: rows bring values."""
+    def _with_possible_defaults(self, table: TableSchema, make: Callable[[TableSchema], object]) -> None:
+        """Make a table, or alter it; without the defaults that the target does not take: rows bring values."""
+        while True:
+            try:
+                make(table)
+                return
+            except pymysql.Error as error:
+                given = [column for column in table.columns if column.default is not None and not column.identity]
+                if code_of(error) not in _DEFAULT_FAILURES or not given:
+                    raise
+                # None that is refused by itself: it is some of them together, or what the statement does with them.
+                refused = {column.name for column in given if not self._takes_default(column)} or {
+                    column.name for column in given
+                }
+                log.warning("defaults left out", table=str(table.name), columns=sorted(refused), code=code_of(error))
+                columns = [replace(c, default=None) if c.name in refused else c for c in table.columns]
+                table = replace(table, columns=tuple(columns))
+
+    def _takes_default(self, column: Column) -> bool:
+        definition = column_definition(column, not_null=not column.nullable)
         try:
-            make(True)
+            self._link.run(f"create temporary table {self._control.probe} ({definition})")
         except pymysql.Error as error:
-            has_defaults = any(column.default is not None for column in table.columns)
-            if code_of(error) not in _DEFAULT_FAILURES or not has_defaults:
+            if code_of(error) not in _DEFAULT_FAILURES:
                 raise
-            log.warning("defaults left out", table=str(table.name), code=code_of(error))
-            make(False)
+            return False
+        self._link.run(f"drop temporary table {self._control.probe}")
+        return True
 
 
 def problems_of(table: TableSchema, target: TargetTable) -> list[str]:

@@ -425,6 +425,28 @@ def test_rows_of_an_earlier_version_get_what_a_column_was_filled_with(sink: Mysq
     assert database.rows("select * from bag") == [["5", "x", "it's", moved]]
 
 
+def test_a_default_that_is_refused_takes_no_other_with_it(sink: MysqlSink, database: MysqlDatabase) -> None:
+    """Rows that were there had null for all, and so had rows that others add to the target."""
+    key = Column("id", INT, "bigint", nullable=False, number=1)
+    short = LogicalType(Family.STRING, length=3)
+    long = "'abcdef'::character varying"
+
+    def columns(prefix: str, number: int) -> tuple[Column, ...]:
+        return (
+            Column(f"{prefix}_ten", INT, "bigint", default="10", number=number),
+            Column(f"{prefix}_long", short, "character varying(3)", default=long, number=number + 1),
+            Column(f"{prefix}_note", TEXT, "text", nullable=False, default="'it''s'::text", number=number + 2),
+            Column(f"{prefix}_longer", short, "character varying(3)", nullable=False, default=long, number=number + 3),
+        )
+
+    first = table("refused", key, *columns("a", 2))
+    sink.prepare(first)
+    sink.load_offsets([P0])
+    database.execute("insert into refused (id, a_longer) values (1, 'x')")
+    sink.prepare(table("refused", *first.columns, *columns("b", 6), version=2))
+    assert database.rows("select * from refused") == [["1", "10", None, "it's", "x", "10", None, "it's", None]]
+
+
 def test_a_filling_that_has_no_place_suspends_the_table_and_says_so(sink: MysqlSink, database: MysqlDatabase) -> None:
     key = Column("id", INT, "bigint", nullable=False, number=1)
     first = table("filled", key)
