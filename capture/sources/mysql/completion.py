@@ -50,14 +50,9 @@ _PLACE = identifier("tailrace: place")
 Fits = Callable[[Any], bool]
 """Tells whether a value, or null, is one of a type."""
 
-_WHOLE = {
-    Family.INT16: (-(2**15), 2**15 - 1),
-    Family.INT32: (-(2**31), 2**31 - 1),
-    Family.INT64: (-(2**63), 2**63 - 1),
-    Family.UINT32: (0, 2**32 - 1),
-    Family.UINT64: (0, 2**64 - 1),
-}
-"""Whole numbers are read alike: the least and the greatest of each family."""
+_WHOLE = frozenset({Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.UINT64})
+"""Whole numbers are read alike."""
+_BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 
 
 class Completion:
@@ -225,7 +220,7 @@ def _reads_alike(then: Native, now: Native) -> bool:
     if then == now:
         return True
     earlier, later = logical_type(then), logical_type(now)
-    if {earlier.family, later.family} <= _WHOLE.keys():
+    if {earlier.family, later.family} <= _WHOLE:
         return True
     if earlier.family is Family.TEXT or "binary" in (then.base, now.base):
         # Printed, or filled up, by their length.
@@ -244,9 +239,11 @@ def _fits(then: Native) -> Fits | None:
     if then.base == "set":
         labels = {*then.values, ""}
         return lambda value: value is None or labels.issuperset(value.split(","))
-    if _family(then) in _WHOLE:
-        least, most = _WHOLE[_family(then)]
-        return lambda value: value is None or least <= value <= most
+    if then.base == "year":
+        return lambda value: not value or 1901 <= value <= 2155
+    if then.base in _BYTES:
+        least, count = (0 if then.unsigned else -(256 ** _BYTES[then.base] // 2)), 256 ** _BYTES[then.base]
+        return lambda value: value is None or least <= value < least + count
     return None
 
 

@@ -117,6 +117,33 @@ def test_values_are_never_read_by_another_type_than_theirs(
 
 
 @pytest.mark.parametrize(
+    ("native", "later", "number"),
+    [
+        ("tinyint", "int", -129),
+        ("tinyint unsigned", "int", 256),
+        ("mediumint", "bigint", 8_388_608),
+        ("int unsigned", "bigint", 4_294_967_296),
+        ("year", "int", 1900),
+    ],
+)
+def test_a_number_that_the_logged_type_does_not_hold_is_none_of_its_row(
+    reading: Reading, native: str, later: str, number: int
+) -> None:
+    """The target's column would have refused it."""
+    reading.database.execute(f"create table a (id int primary key, v {native} default '3')")
+    reading.begin()
+    writer = reading.database.connect()
+    writer.run("set session binlog_row_image = 'MINIMAL'")
+    writer.run("insert into a (id) values (1), (2)")
+    writer.run(f"alter table a modify v {later}")
+    writer.run(f"update a set v = {number} where id = 1")
+    writer.run("update a set v = 100 where id = 2" if native != "year" else "update a set v = 2100 where id = 2")
+    writer.close()
+    inserted = next(c for c in reading.changes() if isinstance(c, RowChanges))
+    assert inserted.after == [(1, 2003 if native == "year" else 3), (2, 2100 if native == "year" else 100)]
+
+
+@pytest.mark.parametrize(
     ("native", "value", "later", "other"),
     [
         ("varchar(9)", "'x'", "int", "0"),
