@@ -8,8 +8,11 @@ every code with the server's conversion; where a codec of Python's differs, the 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from itertools import product
 
 _CODECS = {
     "utf8mb4": "utf-8",
@@ -103,6 +106,8 @@ def decoder(charset: str) -> Decode:
             chr(i if charset == _CONTROLS else _NOTHING) if c == "\ufffd" else c for i, c in enumerate(table)
         )
         return lambda content: codecs.charmap_decode(content, "strict", table)[0]
+    if charset == "big5":
+        return lambda content: content.decode(codec, charset)
     if differences:
         return lambda content: content.decode(codec).translate(differences)
     return lambda content: content.decode(codec)
@@ -162,6 +167,16 @@ def _microsofts(row: int, column: int) -> str:
     return character if len(character) == 1 else ""
 
 
+def _eten(error: UnicodeError) -> tuple[str, int]:
+    """Return the character that ETEN added to Big5 at a code, and its end."""
+    assert isinstance(error, UnicodeDecodeError)
+    row, column = error.object[error.start : error.start + 2].ljust(2, b"\0")
+    if row != 0xF9 or not 0xD6 <= column <= 0xDC:
+        raise error
+    return "碁銹裏墻恒粧嫺"[column - 0xD6], error.start + 2
+
+
+codecs.register_error("big5", _eten)
 codecs.register_error("ujis", _users)
 codecs.register_error("eucjpms", _vendors)
 
@@ -171,6 +186,36 @@ def expression(charset: str, content: str) -> tuple[str, dict[str, Decode]]:
     if _CODECS.get(charset) == "utf-8":
         return f"{content}.decode()", {}
     return f"decode_{charset}({content})", {f"decode_{charset}": decoder(charset)}
+
+
+SPELLINGS_MAX = 64
+"""More than texts that people write have."""
+
+
+def spellings(charset: str, text: str) -> list[bytes]:
+    """Return all bytes that mean a text, where some of its characters have several codes in a charset; else nothing."""
+    codes = _codes(charset)
+    if any(character not in codes for character in text):
+        return []
+    options = [codes[character] for character in text]
+    return [b"".join(parts) for parts in product(*options)] if 1 < math.prod(map(len, options)) <= SPELLINGS_MAX else []
+
+
+@cache
+def _codes(charset: str) -> Mapping[str, Sequence[bytes]]:
+    """Return the codes of each character, of charsets that have several of some; of others nothing."""
+    decode = decoder(charset)
+    codes = [bytes([i]) for i in range(256)]
+    codes += [bytes([i, j]) for i in range(0x81, 0xFF) for j in range(0x40, 0xFF)]
+    if _CODECS[charset] == "euc_jp":
+        codes += [bytes([0x8F, i, j]) for i in range(0xA1, 0xFF) for j in range(0xA1, 0xFF)]
+    found: dict[str, list[bytes]] = {}
+    for code in codes:
+        with contextlib.suppress(UnicodeDecodeError):
+            text = decode(code)
+            if len(text) == 1:
+                found.setdefault(text, []).append(code)
+    return found if any(len(several) > 1 for several in found.values()) else {}
 
 
 @cache

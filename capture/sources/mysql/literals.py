@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
+from capture.sources.mysql.charsets import spellings
 from capture.sources.mysql.connection import identifier, literal
 from capture.sources.mysql.natives import parse_native
 from schemas.table import Column, TableSchema
@@ -38,14 +39,14 @@ def sql_value(column: Column, value: Any) -> str:
 
 def key_condition(table: TableSchema, row: tuple[Any, ...], zero_dates: str) -> str:
     """Return the condition that rows with this key meet: one, but where `zero_dates` makes several dates the same."""
-    return " and ".join(_equals(table.columns[i], row[i], zero_dates) for i in table.key)
+    return " and ".join(_met(table.columns[i], row[i], zero_dates) for i in table.key)
 
 
-def _equals(column: Column, value: Any, zero_dates: str) -> str:
+def _met(column: Column, value: Any, zero_dates: str) -> str:
     name = identifier(column.name)
     if value is None:
         return _NO_DAY.format(name)
-    equal = f"{name} = {sql_value(column, value)}"
+    equal = f"{name} {_equals(column, value)}"
     if zero_dates in ("error", "null") or column.type.family not in _DATES:
         return equal
     if (text := _TEMPORAL[column.type.family](value))[:10] != zero_dates:
@@ -53,6 +54,15 @@ def _equals(column: Column, value: Any, zero_dates: str) -> str:
     # Of its text: MySQL has no time of day of such a date.
     clock = f" and cast(substr({name}, 12) as time(6)) = {literal(text[11:])}" if len(text) > 10 else ""
     return f"({equal} or {_NO_DAY.format(name)}{clock})"
+
+
+def _equals(column: Column, value: Any) -> str:
+    charset = parse_native(column.native).charset
+    if charset and isinstance(value, str) and (texts := spellings(charset, value)):
+        # The server would write each character by one of its codes, and not find the row that has another.
+        codes = [f"_{charset} x'{text.hex()}'" for text in texts]
+        return f"in ({', '.join(codes)})"
+    return f"= {sql_value(column, value)}"
 
 
 def _date(days: int) -> str:
