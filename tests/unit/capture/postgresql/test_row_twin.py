@@ -31,6 +31,8 @@ MODULES = [pytest.param(unbuilt("rows"), id="unbuilt"), pytest.param(built("rows
 EDGES = (-(2**63), -(2**63) + 1, -1, 0, 1, 8191, 8192, 2**62, 2**63 - 946_684_800_000_000, 2**63 - 2, 2**63 - 1)
 EIGHT = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from(EDGES), st.integers(-(10**15), 10**15))
 ORDINARY_STAMP = st.integers(-63_082_281_600_000_000, 252_455_616_000_000_000)
+DAYS = st.one_of(st.integers(-2_451_545, 2_145_031_948), st.sampled_from([-(2**31), 2**31 - 1]))
+"""Of 4713 BC to 5874897 AD, what PostgreSQL has ("Date/Time Types", Table 8.9), from 2000 on, and both infinities."""
 PLAIN = st.integers(0, 17) | st.integers(60, 140)
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=90),
@@ -84,7 +86,7 @@ COLUMNS: list[tuple[str, int, st.SearchStrategy[bytes]]] = [
     ("numeric", -1, NUMERIC),
     ("varchar", 24, TEXTS),
     ("bytea", -1, st.binary(max_size=70)),
-    ("date", -1, _n(4)),
+    ("date", -1, _n(4, DAYS)),
     ("time", -1, _n(8, st.integers(0, 86_400_000_000))),
     ("timetz", -1, st.integers(0, 86_400_000_000).map(lambda n: pack(">qi", n, -19800))),
     ("timestamp", -1, _n(8, EIGHT)),
