@@ -26,6 +26,9 @@ OPTIONS = "publish = 'insert, update, delete, truncate', publish_via_partition_r
 
 _WRITERS_WAIT_S = 60
 
+_GONE = psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName
+"""What names a table that was there a moment ago, or its schema. PostgreSQL, "Error Codes", 42P01 and 3F000."""
+
 
 _ENSURE = """\
 do $$
@@ -71,8 +74,18 @@ class Publication:
     def ensure(self, tables: Sequence[TableName]) -> list[TableName]:
         """Make the publication, or add the tables that it lacks; return those. May be repeated.
 
+        A table that is dropped meanwhile is left out.
         Raises PREREQUISITE with the statement to run where the role, or `manage_publication`, does not allow it.
         """
+        try:
+            return self._ensure(tables)
+        except TailraceError as error:
+            left = [*self._oids(tables)] if isinstance(error.__cause__, _GONE) else tables
+            if len(left) == len(tables):
+                raise
+            return self.ensure(left)
+
+    def _ensure(self, tables: Sequence[TableName]) -> list[TableName]:
         rows = self._fetch(_PUBLICATION)
         if not rows:
             self._run(create_statement(self.name, tables), tables)
@@ -108,11 +121,7 @@ class Publication:
         missing = tables.keys() - members.keys()
         if not missing:
             return
-        parameters = {"schemas": [t.schema for t in missing], "tables": [t.table for t in missing]}
-        with classified("looking tables up"):
-            rows = self._connection().execute(OIDS, parameters).fetchall()
-        found = {TableName(str(schema), str(table)): oid for schema, table, oid in rows}
-        gone = sorted(name for name, oid in found.items() if tables[name] in (0, oid))
+        gone = sorted(name for name, oid in self._oids([*missing]).items() if tables[name] in (0, oid))
         if not gone:
             return
         if not self._fetch(_PUBLICATION):
@@ -203,6 +212,13 @@ class Publication:
         doing, remedy = f"managing the publication {self.name}", f"{statement}; as the owner of the tables"
         with locking(connection, tables, TO_PUBLISH), classified(doing, remedy=remedy):
             connection.execute(statement)
+
+    def _oids(self, tables: Sequence[TableName]) -> dict[TableName, Any]:
+        """Return the oids of those tables that are there."""
+        parameters = {"schemas": [t.schema for t in tables], "tables": [t.table for t in tables]}
+        with classified("looking tables up"):
+            rows = self._connection().execute(OIDS, parameters).fetchall()
+        return {TableName(str(schema), str(table)): oid for schema, table, oid in rows}
 
     def _members(self) -> list[tuple[Any, ...]]:
         return self._fetch(published(self._connection().info.server_version))

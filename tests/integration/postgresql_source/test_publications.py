@@ -94,3 +94,24 @@ def test_a_table_is_not_waited_for_that_was_published_before_it_was_made(
             writer.execute("begin")
             writer.execute("insert into b values (1)")
             source.prepare(source.tables())
+
+
+def test_a_table_that_is_dropped_before_it_is_published_is_left_out(
+    source_database: Database, replication: str
+) -> None:
+    source_database.execute("create schema other", *(f"create table {t} (id int primary key)" for t in "abcd"))
+    source_database.execute("create table other.e (id int primary key)")
+    settings = reading.settings_for(source_database, replication)
+    query = f"select tablename from pg_publication_tables where pubname = '{settings.publication}' order by 1"
+    with closing(reading.database_of(settings)) as source:
+        first, later = source.tables(), reading.settings_for(source_database, replication)
+        source_database.execute("drop table b")
+        source.prepare([table for table in first if table.name.table in "ab"])
+        assert source_database.rows(query) == [("a",)]
+    with closing(reading.database_of(later)) as source:
+        source_database.execute("drop table c", "drop schema other cascade")
+        source.prepare(first)
+        assert source_database.rows(query) == [("a",), ("d",)]
+        source_database.execute("drop table d")
+        # Nothing is left to publish: nothing is wrong.
+        source.prepare([table for table in first if table.name.table == "d"])
