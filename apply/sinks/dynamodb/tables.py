@@ -78,6 +78,7 @@ class Tables:
         found = self.describe(name)
         if not found:
             return
+        made_at = found.get("CreationDateTime")
         if found.get("DeletionProtectionEnabled"):
             self._change("update_table", name, DeletionProtectionEnabled=False)
         try:
@@ -94,7 +95,9 @@ class Tables:
             message = f"the table {name} is protected from deletion again"
             raise TailraceError(ErrorKind.TARGET_THROTTLED, message) from error
         for left in self._looks(name):
-            if left.get("CreationDateTime") != found["CreationDateTime"]:
+            # What is being deleted may not tell any more when it was made.
+            is_left = left.get("TableStatus") == "DELETING" or left.get("CreationDateTime") == made_at
+            if not left or not is_left:
                 return
 
     def _create(self, name: str, key: list[KeyPart], *, protected: bool) -> None:

@@ -126,6 +126,29 @@ def test_a_table_that_is_being_deleted_is_made_once_it_is_gone(place: Place, mon
     assert place.is_there()
 
 
+def test_a_drop_waits_for_a_table_that_is_being_deleted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that was begun by an applier that died in it. What the service says then may leave out nearly all."""
+    sink = place.standing()
+    let_sleep(monkeypatch, 5)
+    api = sink._client.api
+    place.client.update_table(TableName=place.table, DeletionProtectionEnabled=False)
+    describe, delete, answers, deletions = api.describe_table, api.delete_table, iter(range(4)), list[str]()
+
+    def describe_table(**request: Any) -> Any:
+        if next(answers, None) is not None:
+            return {"Table": {"TableName": place.table, "TableStatus": "DELETING"}}
+        if not deletions:
+            deletions.append("once")
+            delete(TableName=place.table)
+        return describe(**request)
+
+    api.describe_table = describe_table
+    fail_once(sink, "delete_table", "ResourceNotFoundException")
+    sink.drop(ORDERS)
+    assert deletions
+    assert not place.is_there()
+
+
 def test_who_may_not_protect_a_table_is_told_so(place: Place) -> None:
     place.open().prepare(ORDERS)
     place.client.update_table(TableName=place.table, DeletionProtectionEnabled=False)
