@@ -227,8 +227,7 @@ class RelationalSink(ABC, Generic[P, L]):
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write a batch within the open transaction; return the rows that the target refuses."""
-        with self._of_table("writing rows", batch.table.name):
-            self._guard(batch.table)
+        with self._of_table("writing rows", batch.table.name, batch.table):
             try:
                 return self._writer.write(self._plan(batch.table), batch)
             except TailraceError as error:
@@ -244,8 +243,7 @@ class RelationalSink(ABC, Generic[P, L]):
 
     def present(self, table: TableSchema, keys: Sequence[Row]) -> list[bool | None]:
         """Tell of each key whether the target has its row; None where its type cannot hold it."""
-        with self._of_table("looking for rows", table.name):
-            self._guard(table)
+        with self._of_table("looking for rows", table.name, table):
             return self._writer.present(self._plan(table), keys)
 
     def clear(self, table: TableSchema, values: Mapping[int, str | int]) -> None:
@@ -254,8 +252,7 @@ class RelationalSink(ABC, Generic[P, L]):
         # A percent sign in a name is none of a parameter.
         into, *columns = (name.replace("%", "%%") for name in names)
         equal = " and ".join(f"{column} = %s" for column in columns)
-        with self._of_table("emptying a part of the table", table.name):
-            self._guard(table)
+        with self._of_table("emptying a part of the table", table.name, table):
             self._link.begin()
             self._link.execute(f"delete from {into} where {equal}", list(values.values()))
 
@@ -277,8 +274,10 @@ class RelationalSink(ABC, Generic[P, L]):
     def rollback(self) -> None:
         """Undo everything since the last flush."""
         self._guarded.clear()
-        for link in (self._link, self._definitions.link):
-            if link.is_doubtful:
+        links = (self._link, self._definitions.link)
+        if any(link.is_doubtful for link in links):
+            # Both, whichever it was: they lead to the same server.
+            for link in links:
                 link.discard()
                 link.is_doubtful = False
         self._link.rollback()
@@ -316,8 +315,13 @@ class RelationalSink(ABC, Generic[P, L]):
         self._guarded.add(name)
 
     @contextlib.contextmanager
-    def _of_table(self, doing: str, name: TableName) -> Iterator[None]:
-        """Raise the driver's errors in Tailrace's kinds: a right that was taken away is one table's trouble."""
+    def _of_table(self, doing: str, name: TableName, *guarded: TableSchema) -> Iterator[None]:
+        """Guard tables, then raise the driver's errors in Tailrace's kinds: a right to a table that was taken away is
+        this table's trouble. One to our own tables is everybody's.
+        """
+        with self._link.classified(doing, name):
+            for table in guarded:
+                self._guard(table)
         try:
             with self._link.classified(doing, name):
                 yield

@@ -85,9 +85,7 @@ class MysqlSink(RelationalSink[TablePlan, Link]):
         refer to these.
         """
         names = [self._preparation.target_name(table.name) for table in tables]
-        with self._of_table("truncating", tables[0].name):
-            for table in tables:
-                self._guard(table)
+        with self._of_table("truncating", tables[0].name, *tables):
             self._link.begin()
             references = [r for name in names for r in referring(self._link, name) if r.child not in names]
             # The tables may refer to each other, and to themselves: what is left is asked for afterwards.

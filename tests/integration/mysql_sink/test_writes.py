@@ -345,6 +345,18 @@ def test_a_server_that_takes_no_rows_any_more_gets_another_connection(sink: Mysq
     assert people(database) == {1: ("one", "1")}
 
 
+def test_a_server_that_takes_no_definitions_any_more_gets_another_connection(sink: MysqlSink) -> None:
+    """Tables are made by a connection of its own, which leads to the same server."""
+    loaded(sink, PETS)
+    sink._definitions.link.run("set session transaction read only")
+    with pytest.raises(TailraceError) as caught:
+        sink.prepare(PEOPLE)
+    assert caught.value.kind is ErrorKind.TARGET_CONNECTION
+    sink.rollback()
+    loaded(sink, PEOPLE)
+    assert write(sink, TableBatch(PEOPLE, upserts=[(1, "one", 1)])) == []
+
+
 def test_a_table_is_emptied_without_the_rows_of_others(database: MysqlDatabase) -> None:
     database.execute(
         "create table people (id bigint primary key, mail longtext, age smallint)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 
 import pytest
@@ -447,3 +448,26 @@ def test_a_value_that_names_what_the_target_has_not_is_a_refused_row(
         sink.apply(batch)
     assert caught.value.kind is ErrorKind.TARGET_SCHEMA
     sink.rollback()
+
+
+def test_a_right_to_one_table_is_told_from_one_to_the_control_tables(
+    sink: PostgresqlSink, target_database: Database
+) -> None:
+    people(sink)
+    role = f"r{secrets.token_hex(5)}"
+    target_database.execute(f"create role {role}", f"grant select on people to {role}")
+    try:
+        sink._link.run(f"set role {role}")
+        kinds = []
+        for _ in range(2):
+            with pytest.raises(TailraceError) as caught:
+                sink.apply(TableBatch(PEOPLE, upserts=[(1, "a", None, 1)]))
+            kinds.append(caught.value.kind)
+            sink.rollback()
+            target_database.execute(
+                f"grant usage on schema tailrace to {role}", f"grant select on tailrace.tables to {role}"
+            )
+        assert kinds == [ErrorKind.PREREQUISITE, ErrorKind.TARGET_SCHEMA]
+    finally:
+        sink._link.discard()
+        target_database.execute(f"drop owned by {role}", f"drop role {role}")
