@@ -98,9 +98,13 @@ def changed_fields(fields: Mapping[str, Any], there: Mapping[str, Any]) -> dict[
         found = there.get(name)
         if found is None:
             changed[name] = field
-        elif found.get("type") != field["type"] and found.get("type") not in _TAKE_ALL:
-            if found.get("type") not in _MAY_IGNORE:
+            continue
+        kind, may_not_fit = found.get("type"), "ignore_malformed" in field
+        if kind != field["type"]:
+            may_not_fit = kind not in _TAKE_ALL
+            if may_not_fit and kind not in _MAY_IGNORE:
                 raise KeyError(name)
+        if may_not_fit and not found.get("ignore_malformed"):
             changed[name] = {**found, "ignore_malformed": True}
     return changed
 

@@ -48,9 +48,18 @@ class OpensearchSink(GuardedSink):
         }
         body = {"settings": settings, "mappings": {"dynamic": False, "properties": fields}}
         # One request that looks and one that makes: two appliers may do so at the same moment.
-        is_there = self._client.request("GET", f"/{index}/_mapping", absent=NOT_FOUND)
-        if is_there or not self._client.request("PUT", f"/{index}", body, absent=400):
-            self._add_fields(table, index, fields, is_there or self._client.request("GET", f"/{index}/_mapping"))
+        found = self._client.request("GET", f"/{index}/_mapping", absent=NOT_FOUND)
+        if not found and not self._client.request("PUT", f"/{index}", body, absent=400):
+            found = self._client.request("GET", f"/{index}/_mapping", absent=NOT_FOUND)
+            if not found:
+                raise TailraceError(
+                    ErrorKind.TARGET_SCHEMA,
+                    f"OpenSearch does not make the index {index}",
+                    table=str(table.name),
+                    remedy="look at `index_settings`, at its index templates, and at how many shards it may have",
+                )
+        if found:
+            self._add_fields(table, index, fields, found)
         self._know(table)
 
     def is_empty(self, table: TableSchema) -> bool:

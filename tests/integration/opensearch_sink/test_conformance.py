@@ -100,6 +100,13 @@ class TestOpensearch(SinkSuite):
         assert (rejection.index, rejection.error.kind) == (0, ErrorKind.ROW_REJECTED)
         assert self.rows(sink, SEATS) == {("b", None, 2)}
 
+    def test_an_index_that_is_not_made_is_one_tables_trouble(self, sink: Sink) -> None:
+        section = sectioned(self.url, self.prefix, index_settings={"index.number_of_shards": 0})
+        self.opened.append(OpensearchSink("shop", "search", section))
+        with pytest.raises(TailraceError, match="does not make") as caught:
+            self.opened[-1].prepare(ORDERS)
+        assert (caught.value.kind, caught.value.table) == (ErrorKind.TARGET_SCHEMA, str(ORDERS.name))
+
     def test_a_busy_cluster_is_waited_for(self, sink: Sink) -> None:
         sink.prepare(ORDERS)
         context = self.fault(sink, 2)

@@ -8,12 +8,23 @@ from apply.sinks.opensearch.mapping import changed_fields
 
 
 def test_a_field_keeps_its_type_and_takes_what_it_can() -> None:
-    there = {"id": {"type": "integer"}, "word": {"type": "keyword", "boost": 2}, "at": {"type": "date", "format": "x"}}
-    wanted = {"id": {"type": "long"}, "word": {"type": "text"}, "at": {"type": "date"}, "new": {"type": "double"}}
+    there = {"id": {"type": "integer"}, "word": {"type": "keyword", "boost": 2}, "at": {"type": "short"}}
+    wanted = {"id": {"type": "long"}, "word": {"type": "text"}, "at": {"type": "short"}, "new": {"type": "double"}}
     assert changed_fields(wanted, there) == {
         "id": {"type": "integer", "ignore_malformed": True},
         "new": {"type": "double"},
     }
+
+
+def test_a_field_of_a_template_leaves_out_what_is_not_of_it() -> None:
+    """It has the column's type, and would refuse documents with `NaN`, or a date of another format."""
+    wanted = {"n": {"type": "double", "ignore_malformed": True}, "at": {"type": "date", "ignore_malformed": True}}
+    there = {"n": {"type": "double"}, "at": {"type": "date", "format": "yyyy"}}
+    assert changed_fields(wanted, there) == {
+        "n": {"type": "double", "ignore_malformed": True},
+        "at": {"type": "date", "format": "yyyy", "ignore_malformed": True},
+    }
+    assert changed_fields(wanted, changed_fields(wanted, there)) == {}
 
 
 @pytest.mark.parametrize("found", [{"type": "boolean"}, {"type": "binary"}, {"properties": {}}])
