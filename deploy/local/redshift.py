@@ -116,13 +116,18 @@ class _Session:
 
     def run(self) -> None:
         back = threading.Thread(target=self._bring_back, daemon=True)
-        with suppress(OSError, EOFError):
-            while self._start_up():
-                pass
-            back.start()
-            while True:
-                kind, body = _message(self._sent)
-                self._server.sendall(self._asked(body) if kind == b"Q" else _framed(kind, body))
+        try:
+            with suppress(OSError, EOFError):
+                while self._start_up():
+                    pass
+                back.start()
+                while True:
+                    kind, body = _message(self._sent)
+                    self._server.sendall(self._asked(body) if kind == b"Q" else _framed(kind, body))
+        finally:
+            self._end(back)
+
+    def _end(self, back: threading.Thread) -> None:
         # Who is killed says no word of farewell: PostgreSQL has to see the end itself, or keeps a dead client's locks.
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_WR)
