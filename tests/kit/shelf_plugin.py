@@ -112,7 +112,8 @@ class Barriers:
 
     def set_passed(self, barrier: str) -> None:
         """Mark a barrier as passed."""
-        self._shelf.ask("insert or ignore into passed values (?, ?)", self._owner, barrier)
+        with self._shelf.transaction():
+            self._shelf.ask("insert or ignore into passed values (?, ?)", self._owner, barrier)
 
     def forget(self) -> list[str]:
         """Remove what is kept about the replication; return what was removed, in words."""
@@ -153,8 +154,9 @@ class ShelfSink(GuardedSink):
 
     def truncate(self, tables: Sequence[TableSchema]) -> None:
         """See `Sink`. Sequences stay: what comes late is older."""
-        for table in tables:
-            self._shelf.ask("update documents set document = null where place = ?", str(table.name))
+        with self._shelf.transaction():
+            for table in tables:
+                self._shelf.ask("update documents set document = null where place = ?", str(table.name))
 
     def drop(self, table: TableSchema) -> None:
         """See `Sink`."""
