@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import orjson
@@ -223,7 +223,7 @@ class SchemaChanges:
         # Another key sends rows to other partitions, out of order with what stands there: the table begins anew. Not
         # if the other side did so: that would empty what the rows here came from.
         is_void = not is_applied and changes_key(before, source_table) and before.name in self._loading.loads
-        storage = self._storage_known(before)
+        storage, former = self._storage_known(before), self._former_names(before)
         table = self._catalogue.numbered(source_table, void=is_void, is_applied=is_applied)
         hit("capture.schema.before")
         self._tables.add([(table, source_table)])
@@ -235,7 +235,8 @@ class SchemaChanges:
             log.warning("partitions were detached: their rows stay in targets", table=str(table.name), count=len(gone))
         is_uncertain = table.is_view or not change.is_certain or rewrites_rows(before, table, storage)
         has_more = is_uncertain or (
-            fills_rows(before, table) and any(t.leaves_new_columns_empty for t in self._settings.targets.values())
+            fills_rows(before, table, former)
+            and any(t.leaves_new_columns_empty for t in self._settings.targets.values())
         )
         if self._settings.ddl.altered is DdlPolicy.APPLY and has_more and not is_applied and not is_void:
             log.info("loads the table again: its rows have other values", table=str(table.name), version=table.version)
@@ -245,6 +246,11 @@ class SchemaChanges:
         """Return the number of the rows' storage as it was known last; 0: never."""
         versions = (version.table for version in reversed(self._catalogue.versions[before.name]))
         return next((table.storage for table in versions if table.number == before.number and table.storage), 0)
+
+    def _former_names(self, before: TableSchema) -> set[str]:
+        """Return the names of all columns that a table has had since targets were empty."""
+        versions = (version.table for version in self._catalogue.versions[before.name])
+        return {name for table in versions if table.life == before.life for name in table.column_names}
 
     def takes(self, change: Truncate, position: Position) -> bool:
         """Tell whether a truncate is published. Raises SOURCE_SCHEMA where the policy is to stop before it."""
@@ -349,12 +355,15 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
     return False
 
 
-def fills_rows(before: TableSchema, after: TableSchema) -> bool:
+def fills_rows(before: TableSchema, after: TableSchema, former: Collection[str]) -> bool:
     """Tell whether rows that were there have values under names that are new: of a column that has come with one value
-    for all of them, which the source has filled in, or of one that was renamed.
+    for all of them, which the source has filled in, or of one that was renamed. Or none under a name that is new again:
+    `former` are those of columns that were dropped, whose values a target may still have.
     """
     for column, earlier in zip(after.columns, matches(after, before), strict=True):
         if earlier is not None and earlier.name != column.name:
+            return True
+        if earlier is None and column.name in former:
             return True
         # Where no storage is known, nothing tells what rows were filled with but the default.
         if earlier is None and (column.filling is not None or (column.default is not None and not after.storage)):

@@ -30,8 +30,8 @@ class TargetSection(EndpointSection):
 
     @property
     def leaves_new_columns_empty(self) -> bool:
-        """Whether rows that are there get a new column's value only as they come again. (Others fill it in, as the
-        source did, or keep changes and no rows.)
+        """Whether rows that are there get a new column's value, and lose a dropped one's, only as they come again.
+        (Others do to them as the source did, or keep changes and no rows.)
         """
         return False
 
