@@ -6,6 +6,8 @@ Retries of the library are few: whoever waits longer is the service, which tells
 from __future__ import annotations
 
 import json
+import logging
+import re
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,10 +23,13 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
+    InvalidConfigError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
 )
 
 from schemas.errors import ErrorKind, TailraceError
@@ -62,6 +67,11 @@ REFUSALS = frozenset(
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",
         "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "MissingAuthenticationTokenException",
         "NoSuchBucket",
         "AllAccessDisabled",
         "PermanentRedirect",
@@ -74,6 +84,47 @@ REFUSALS = frozenset(
 )
 """Error codes that an operator must see to."""
 
+_UNSIGNED = tuple(
+    (re.compile(words, re.IGNORECASE), reason, remedy)
+    for words, reason, remedy in (
+        (
+            "signature expired|signature not yet current|RequestTimeTooSkewed",
+            "this machine's clock is wrong",
+            "set it, by NTP",
+        ),
+        (
+            "token.* (is|has) expired|ExpiredToken",
+            "the credentials' session has expired",
+            "renew them and start again; those of `service_access_role_arn` are renewed by themselves",
+        ),
+        (
+            "scoped to",
+            "it was signed for another region or service",
+            "see `region` of the target, and `service` if it has one",
+        ),
+        (
+            "signature.* does not match|SignatureDoesNotMatch",
+            "the signature is wrong",
+            "see `secret_access_key` of the target, or whence its credentials come",
+        ),
+        (
+            "token.* is invalid|UnrecognizedClient|InvalidClientTokenId|InvalidAccessKeyId",
+            "the access key is not known",
+            "see `access_key_id` of the target, or whence its credentials come",
+        ),
+    )
+)
+"""What services say of requests that they do not take for anybody's: AWS user guide, "Troubleshoot Signature Version 4
+signed requests for AWS APIs", and codes of each."""
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
+
+# That a role's credentials were not renewed is worth a warning; the service's answer may quote a session's token.
+logging.getLogger("botocore.credentials").addFilter(_without_trace)
 
 CONNECTIONS_MAX = 10
 """Kept by one client; botocore's default."""
@@ -156,10 +207,7 @@ def _base64(value: object) -> str:
 
 def credentials(target: AwsTarget) -> Any:
     """Return what signs requests; renewed by itself where it is a role's. Raises CONFIGURATION."""
-    found = _session(target).get_credentials()
-    if found is None:
-        raise classify(NoCredentialsError(), "signing")
-    return found
+    return _found(_session(target))
 
 
 def region(target: AwsTarget) -> str:
@@ -170,11 +218,25 @@ def region(target: AwsTarget) -> str:
     return str(found)
 
 
-def signed(target: AwsTarget, service: str, method: str, url: str, body: bytes) -> dict[str, str]:
-    """Return the headers by which a service takes a request for the target's (SigV4). Raises CONFIGURATION."""
-    request = AWSRequest(method=method, url=url, data=body)
-    SigV4Auth(credentials(target), service, region(target)).add_auth(request)
-    return dict(request.headers.items())
+class Signer:
+    """Signs requests for one service (SigV4), with credentials that are found once, and renewed."""
+
+    def __init__(self, target: AwsTarget, service: str) -> None:
+        """Raises CONFIGURATION."""
+        self._credentials = credentials(target)
+        self._region = region(target)
+        self._service = service
+
+    def headers(self, method: str, url: str, body: bytes) -> dict[str, str]:
+        """Return the headers by which the service takes a request for the target's. Raises what keeps a role away."""
+        request = AWSRequest(method=method, url=url, data=body)
+        try:
+            # All three of one moment: they may be renewed in between.
+            frozen = self._credentials.get_frozen_credentials()
+        except AwsError as error:
+            raise classify(error, "signing") from error
+        SigV4Auth(frozen, self._service, self._region).add_auth(request)
+        return dict(request.headers.items())
 
 
 def _no_region() -> TailraceError:
@@ -183,13 +245,26 @@ def _no_region() -> TailraceError:
     )
 
 
+def _found(session: boto3.Session) -> Any:
+    try:
+        found = session.get_credentials()
+    except BotoCoreError as error:
+        raise classify(error, "signing") from error
+    if found is None:
+        raise classify(NoCredentialsError(), "signing")
+    return found
+
+
 def _session(target: AwsTarget) -> boto3.Session:
     secret = target.secret_access_key
-    session = boto3.Session(
-        aws_access_key_id=target.access_key_id,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
-        region_name=target.region,
-    )
+    try:
+        session = boto3.Session(
+            aws_access_key_id=target.access_key_id,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            region_name=target.region,
+        )
+    except BotoCoreError as error:
+        raise classify(error, "signing") from error
     if target.service_access_role_arn is None:
         return session
     role: dict[str, Any] = {"RoleSessionName": "tailrace"}
@@ -199,7 +274,7 @@ def _session(target: AwsTarget) -> boto3.Session:
     base = botocore.session.get_session()
     fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
         session._session.create_client,
-        session.get_credentials(),
+        _found(session),
         target.service_access_role_arn,
         extra_args=role,
     )
@@ -245,11 +320,9 @@ def classify(error: Exception, doing: str) -> TailraceError:
         if code in THROTTLES or status == 429:
             return TailraceError(ErrorKind.TARGET_THROTTLED, f"{doing}: the service is throttling ({code})")
         if code in REFUSALS or status in (401, 403):
-            return TailraceError(
-                ErrorKind.PREREQUISITE,
-                f"{doing}: the service refuses ({code})",
-                remedy="`tailrace plan` shows the policy that the role needs",
-            )
+            said = f"{code} {error.response.get('Error', {}).get('Message', '')}"
+            policy = "`tailrace plan` shows the policy that the role needs"
+            return refusal(f"{doing}: the service refuses ({code})", said, policy)
         if 400 <= status < 500 and status not in (408, 409, 412):
             return TailraceError(ErrorKind.INVARIANT, f"{doing}: the service does not understand ({code})")
         return TailraceError(ErrorKind.TARGET_CONNECTION, f"{doing}: the service failed ({code or status})")
@@ -257,11 +330,24 @@ def classify(error: Exception, doing: str) -> TailraceError:
         return TailraceError(
             ErrorKind.CONFIGURATION, "no AWS credentials are found", remedy="see `access_key_id` of the target"
         )
+    if isinstance(error, ProfileNotFound | ConfigParseError | InvalidConfigError):
+        message = f"the AWS libraries' configuration is not valid ({type(error).__name__})"
+        return TailraceError(ErrorKind.CONFIGURATION, message, remedy="see AWS_PROFILE and AWS_CONFIG_FILE")
     if isinstance(error, ParamValidationError):
         return TailraceError(ErrorKind.INVARIANT, f"{doing}: the request is not valid ({type(error).__name__})")
     return TailraceError(
         ErrorKind.TARGET_CONNECTION, f"{doing}: the service cannot be reached ({type(error).__name__})"
     )
+
+
+def refusal(message: str, said: str, remedy: str) -> TailraceError:
+    """Return that a service has refused a request: with the reason and its remedy, if what was `said` tells whose
+    request it took it for, else with `remedy`. What was said is left out: it may quote what was sent.
+    """
+    for words, reason, help_ in _UNSIGNED:
+        if words.search(said):
+            return TailraceError(ErrorKind.PREREQUISITE, f"{message}: {reason}", remedy=help_)
+    return TailraceError(ErrorKind.PREREQUISITE, message, remedy=remedy)
 
 
 AwsError = (ClientError, BotoCoreError)

@@ -10,7 +10,6 @@ format"), and written without any condition. Gremlin is passed on. What is not s
 from __future__ import annotations
 
 import csv
-import hmac
 import io
 import itertools
 import json
@@ -26,13 +25,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import httpx
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from deploy.local.gremlin import GremlinServer
 from deploy.local.relay import RelayServer
+from deploy.local.signatures import SignatureChecker
 
 BUCKET = "shop-graph"
 ROLE = "arn:aws:iam::123456789012:role/load"
@@ -101,6 +98,7 @@ class NeptuneLoader:
         """`s3` is a client of the bucket's service. It stays open."""
         self._gremlin = gremlin_url
         self._s3 = s3
+        self.signatures = SignatureChecker("neptune-db")
         self._http = httpx.Client(timeout=120, verify=False)
         self._numbers = itertools.count(1)
         self._queue: queue.Queue[str | None] = queue.Queue()
@@ -134,7 +132,7 @@ class NeptuneLoader:
 
             def _is_signed(self, body: bytes) -> bool:
                 url = f"http://{self.headers['Host']}{self.path}"
-                return is_signed(self.command, url, dict(self.headers.items()), body)
+                return relay.signatures.refusal(self.command, url, dict(self.headers.items()), body) is None
 
             def _say(self, status: int, text: bytes) -> None:
                 self.send_response(status)
@@ -268,29 +266,6 @@ class NeptuneLoader:
             if "already exists" in said:
                 return Fault("ID_ASSIGNED_TO_MULTIPLE_EDGES", "insertErrors")
             raise AssertionError(said)
-
-
-def is_signed(method: str, url: str, headers: dict[str, str], body: bytes) -> bool:
-    """Tell whether a request that has come has the signature of whoever may ask: what has come is signed once more, by
-    the AWS library's signer, as of the moment that it names.
-    """
-    told = _SIGNED.fullmatch(headers.get("Authorization", ""))
-    if told is None or told["scope"].split("/")[::2] != [ACCESS_KEY_ID, REGION, "aws4_request"]:
-        return False
-    names = told["headers"].split(";")
-    given = {name.lower(): value for name, value in headers.items()}
-    if not {"host", "x-amz-date"} <= set(names) or not set(names) <= given.keys():
-        return False
-    request = AWSRequest(method, url, {name: given[name] for name in names}, body)
-    request.context["timestamp"] = given["x-amz-date"]
-    signer = SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET_ACCESS_KEY), "neptune-db", REGION)
-    text = signer.string_to_sign(request, signer.canonical_request(request))
-    return hmac.compare_digest(signer.signature(text, request), told["signature"])
-
-
-_SIGNED = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<scope>[^,]+), SignedHeaders=(?P<headers>[^,]+), Signature=(?P<signature>\w+)"
-)
 
 
 def _statements(file: Rows, row: dict[str, str]) -> Iterator[str]:

@@ -46,6 +46,7 @@ class Client:
     def __init__(self, target: NeptuneTarget) -> None:
         self._target = target
         self._made: httpx.Client | None = None
+        self._signer: aws.Signer | None = None
 
     def send(self, statements: list[str], doing: str) -> list[Any]:
         """Carry out statements in one transaction; return what the last one yields. Raises what an answer means."""
@@ -77,7 +78,7 @@ class Client:
         """Return the answer to a request, one that says what is not there if that may be `missing`."""
         url = f"{self._target.url}{path}"
         if self._target.iam_auth_enabled:
-            headers |= aws.signed(self._target, SERVICE, method, url, body)
+            headers |= self._signed_by().headers(method, url, body)
         try:
             answer = self._connection().request(method, url, content=body, headers=headers)
         except httpx.TransportError as error:
@@ -93,6 +94,11 @@ class Client:
         if self._made is not None:
             self._made.close()
             self._made = None
+
+    def _signed_by(self) -> aws.Signer:
+        if self._signer is None:
+            self._signer = aws.Signer(self._target, SERVICE)
+        return self._signer
 
     def _connection(self) -> httpx.Client:
         if self._made is None:
@@ -116,11 +122,8 @@ def _refusal(answer: httpx.Response, doing: str) -> TailraceError:
     if code in BUSY or code == CONFLICT or status in (429, 503):
         return TailraceError(ErrorKind.TARGET_THROTTLED, f"{doing}: Neptune is busy ({code or status})")
     if status in (401, 403):
-        return TailraceError(
-            ErrorKind.PREREQUISITE,
-            f"{doing}: Neptune refuses ({code or status})",
-            remedy="`tailrace plan` shows what the role needs; see `iam_auth_enabled`",
-        )
+        remedy = "`tailrace plan` shows what the role needs; see `iam_auth_enabled`"
+        return aws.refusal(f"{doing}: Neptune refuses ({code or status})", answer.text, remedy)
     if code == READER:
         # After a failover too: the endpoint's name then leads to the new writer soon.
         return TailraceError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from apply.frames.guarded import rejection, requests
 from apply.sink import Rejection
-from apply.sinks.opensearch.client import BUSY, Client
+from apply.sinks.opensearch.client import BUSY, REFUSALS, Client, refused
 from schemas.errors import ErrorKind, TailraceError
 from schemas.opensearch_target import OpensearchTarget
 from schemas.table import TableSchema
@@ -29,7 +29,7 @@ class Write:
 def send(client: Client, table: TableSchema, writes: Iterable[Write], target: OpensearchTarget) -> list[Rejection]:
     """Send operations by requests of the target's size; return what OpenSearch does not take.
 
-    Raises TARGET_THROTTLED, TARGET_SCHEMA, TARGET_CONNECTION.
+    Raises TARGET_THROTTLED, TARGET_SCHEMA, TARGET_CONNECTION, PREREQUISITE.
     """
     rejections: list[Rejection] = []
     for some in requests(writes, _size, target.bulk_documents, target.bulk_bytes):
@@ -43,6 +43,9 @@ def send(client: Client, table: TableSchema, writes: Iterable[Write], target: Op
                 continue
             if status in BUSY or status >= 500:
                 raise TailraceError(ErrorKind.TARGET_THROTTLED, f"OpenSearch is busy ({kind})", table=str(table.name))
+            if status in REFUSALS:
+                # Of the index, not of the row.
+                raise refused(f"writing {table.name}", status, kind)
             if kind == "index_not_found_exception":
                 raise TailraceError(ErrorKind.TARGET_SCHEMA, "the table's index is gone", table=str(table.name))
             message = f"OpenSearch does not take a document ({kind})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ logging.getLogger("opensearch").setLevel(logging.CRITICAL)
 BUSY = frozenset({429, 502, 503, 504})
 """OpenSearch rejects with 429 what its queues and its memory breakers do not take; the others come from in between."""
 
+UNKNOWN_USER = 401
+REFUSALS = frozenset({UNKNOWN_USER, 403})
 
 GZIP_LEVEL = 1
 """Of bulk requests. The library would take 9: several times the time, for some percent of the bytes."""
@@ -91,10 +94,13 @@ class Client:
         if self._made is None:
             target = self._target
             login: Any = None
+            headers = {"accept-encoding": "gzip,deflate"}
             if target.authentication == "basic":
                 assert target.user is not None
                 assert target.password is not None
-                login = (target.user, target.password.get_secret_value())
+                # The library would write Latin-1; OpenSearch reads UTF-8.
+                pair = f"{target.user}:{target.password.get_secret_value()}".encode()
+                headers["authorization"] = f"Basic {b64encode(pair).decode()}"
             elif target.authentication == "aws":
                 login = Urllib3AWSV4SignerAuth(aws.credentials(target), aws.region(target), target.service)
             self._made = OpenSearch(
@@ -105,7 +111,7 @@ class Client:
                 timeout=target.timeout_s,
                 max_retries=0,
                 # Bulk requests, which are the large ones, are compressed here, faster.
-                headers={"accept-encoding": "gzip,deflate"},
+                headers=headers,
             )
         return self._made
 
@@ -114,6 +120,9 @@ def classify(error: OpenSearchException, doing: str) -> TailraceError:
     """Return what an error means. Its text is left out: it may quote a document."""
     if isinstance(error, SSLError):
         return TailraceError(ErrorKind.PREREQUISITE, f"{doing}: TLS failed", remedy="see `ca` of the target")
+    if isinstance(error, LostConnection) and isinstance(error.info, aws.AwsError):
+        # A role's credentials are got when a request is signed.
+        return aws.classify(error.info, f"{doing}: signing")
     if isinstance(error, LostConnection | ConnectionTimeout) or not isinstance(error, TransportError):
         return TailraceError(
             ErrorKind.TARGET_CONNECTION, f"{doing}: OpenSearch cannot be reached ({type(error).__name__})"
@@ -121,14 +130,24 @@ def classify(error: OpenSearchException, doing: str) -> TailraceError:
     status = error.status_code
     if status in BUSY:
         return TailraceError(ErrorKind.TARGET_THROTTLED, f"{doing}: OpenSearch is busy (status {status})")
-    if status in (401, 403):
-        return TailraceError(
-            ErrorKind.PREREQUISITE,
-            f"{doing}: OpenSearch refuses (status {status})",
-            remedy="`tailrace plan` shows what the role needs",
-        )
+    if status in REFUSALS:
+        return refused(doing, status, str(error.error), f"{error.error} {error.info}")
     kind = ErrorKind.TARGET_SCHEMA if status in (400, 404, 409) else ErrorKind.TARGET_CONNECTION
     return TailraceError(kind, f"{doing}: OpenSearch says {error.error} (status {status})")
+
+
+def refused(doing: str, status: int, kind: str, said: str = "") -> TailraceError:
+    """Return what a refusal means."""
+    if kind == "cluster_block_exception":
+        return TailraceError(
+            ErrorKind.TARGET_THROTTLED,
+            f"{doing}: OpenSearch blocks writes",
+            remedy="lift the block, or free disk space",
+        )
+    remedy = "`tailrace plan` shows what the role needs"
+    if status == UNKNOWN_USER:
+        remedy = "see `authentication`, `user` and `password` of the target"
+    return aws.refusal(f"{doing}: OpenSearch refuses (status {status})", said, remedy)
 
 
 def line(document: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from apply.sinks import open_sink
 from capture.sources import open_snapshot_reader, open_source
 from control.verify import Limits, open_sides
 from control.verify.comparison import compare_tables
+from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
+from deploy.local.signatures import SignatureChecker
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.producer import TransactionalProducer
 from schemas.changes import UNCHANGED
@@ -26,6 +28,7 @@ from schemas.topics import schemas_topic
 from tests.conformance.changes import Giver
 from tests.integration.control.test_verify_across_engines import COLUMNS, Applied, Silent
 from tests.integration.s3_sink.test_conformance import make_bucket
+from tests.kit.gate import Gate
 from tests.kit.servers import Database
 
 Fixture = Callable[[str], Any]
@@ -56,6 +59,18 @@ def _opensearch(fixture: Fixture) -> dict[str, Any]:
     name = f"t{secrets.token_hex(5)}-{{schema}}.{{table}}"
     url = fixture("opensearch_server").url
     return {"engine": "opensearch", "url": url, "index_name": name, "index_settings": settings}
+
+
+@pytest.fixture
+def signed_opensearch(opensearch_server: Any) -> Iterator[str]:
+    """Return the URL of a gate that lets nobody pass who does not sign as a domain of AWS asks for it."""
+    with Gate(opensearch_server.url, signatures=SignatureChecker("es")) as gate:
+        yield gate.url
+
+
+def _signed_opensearch(fixture: Fixture) -> dict[str, Any]:
+    keys = {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "region": REGION}
+    return {**_opensearch(fixture), "url": fixture("signed_opensearch"), "authentication": "aws", **keys}
 
 
 def _mongodb(fixture: Fixture) -> dict[str, Any]:
@@ -99,6 +114,7 @@ TARGETS: dict[str, Callable[[Fixture], dict[str, Any]]] = {
     "json files": lambda f: _files(f, data_format="json", include_op_for_full_load=True),
     "s3": _s3,
     "opensearch": _opensearch,
+    "opensearch, signed": _signed_opensearch,
     "mongodb": _mongodb,
     "neptune": _neptune,
     "kinesis": _kinesis,

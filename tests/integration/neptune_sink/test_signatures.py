@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from apply import aws
 from apply.sinks.neptune.client import Client
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
-from deploy.local.neptune import NeptuneLoader, is_signed
+from deploy.local.neptune import ROLE, NeptuneLoader
+from deploy.local.signatures import SignatureChecker
 from schemas.errors import ErrorKind, TailraceError
 from schemas.neptune_target import NeptuneTarget
+from tests.kit.roles import TokenService
 
 pytestmark = pytest.mark.integration
 
@@ -55,13 +61,40 @@ def test_any_other_one_is_refused(loader: NeptuneLoader, wrong: dict[str, Any]) 
     assert caught.value.kind is ErrorKind.PREREQUISITE
 
 
+def test_a_role_is_assumed_once_and_its_refusal_is_told(loader: NeptuneLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TokenService(ROLE, loader.signatures) as tokens:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", tokens.url)
+        section = {"engine": "neptune", "url": loader.url, "iam_auth_enabled": True, **RIGHT}
+        client = Client(NeptuneTarget.model_validate({**section, "service_access_role_arn": ROLE}))
+        for _ in range(3):
+            assert client.loads("?limit=5&details=true", "asking") == {"loadIds": []}
+        client.close()
+        assert len(tokens.given) == 1
+        with pytest.raises(TailraceError) as caught:
+            asked(loader, service_access_role_arn=f"{ROLE}-of-others")
+        assert caught.value.kind is ErrorKind.PREREQUISITE
+
+
 def test_a_signature_is_of_one_request_alone() -> None:
     target = NeptuneTarget.model_validate({"engine": "neptune", "url": "http://127.0.0.1:1", **RIGHT})
     url, body = "http://127.0.0.1:8182/loader?limit=5", b"{}"
-    headers = {"Host": "127.0.0.1:8182", **aws.signed(target, "neptune-db", "POST", url, body)}
-    assert is_signed("POST", url, headers, body)
-    assert not is_signed("GET", url, headers, body)
-    assert not is_signed("POST", url.replace("5", "6"), headers, body)
-    assert not is_signed("POST", url, headers | {"Host": "other"}, body)
-    assert not is_signed("POST", url, headers | {"X-Amz-Date": "20200101T000000Z"}, body)
-    assert not is_signed("POST", url, headers, b"[]")
+    headers = {"Host": "127.0.0.1:8182", **aws.Signer(target, "neptune-db").headers("POST", url, body)}
+    refusal = SignatureChecker("neptune-db").refusal
+    assert refusal("POST", url, headers, body) is None
+    assert refusal("GET", url, headers, body)
+    assert refusal("POST", url.replace("5", "6"), headers, body)
+    assert refusal("POST", url, headers | {"Host": "other"}, body)
+    assert refusal("POST", url, headers | {"X-Amz-Date": "20200101T000000Z"}, body)
+    assert refusal("POST", url, headers | {"X-Amz-Security-Token": "other"}, body)
+    assert refusal("POST", url, headers | {"X-Amz-Content-SHA256": hashlib.sha256(body).hexdigest()}, body)
+    assert refusal("POST", url, headers, b"[]")
+
+
+def test_a_payload_that_is_named_is_the_one_that_came() -> None:
+    url, body = "http://127.0.0.1:8182/loader", b"{}"
+    named = {"Host": "127.0.0.1:8182", "X-Amz-Content-SHA256": hashlib.sha256(body).hexdigest()}
+    request = AWSRequest("POST", url, named, body)
+    SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET_ACCESS_KEY), "neptune-db", REGION).add_auth(request)
+    refusal = SignatureChecker("neptune-db", names_payload=True).refusal
+    assert refusal("POST", url, dict(request.headers.items()), body) is None
+    assert refusal("POST", url, dict(request.headers.items()), b"[]")

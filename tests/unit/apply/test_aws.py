@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ClientError
 
 from apply import aws
 from apply.sinks import kinesis
 from apply.sinks.dynamodb import client as dynamodb
 from schemas.dynamodb_target import DynamodbTarget
+from schemas.errors import ErrorKind
 
 TARGET = DynamodbTarget.model_validate(
     {
@@ -131,3 +133,25 @@ def test_halves_of_surrogate_pairs_go_as_the_library_sends_them() -> None:
     request = {"RequestItems": {"t": [{"PutRequest": {"Item": item}}]}}
     own, ours = (sent("dynamodb", "batch_write_item", request, bulk) for bulk in (None, dynamodb.BULK))
     assert json.loads(ours.body) == json.loads(own.body)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "status", "reason"),
+    [
+        # As DynamoDB and Kinesis answer, as S3 does, and as STS does.
+        ("ExpiredTokenException", "The security token included in the request is expired", 400, "session has expired"),
+        ("InvalidSignatureException", "Signature expired: T is now earlier than T (T - 5 min.)", 400, "clock is wrong"),
+        ("InvalidSignatureException", "The request signature we calculated does not match", 400, "signature is wrong"),
+        ("UnrecognizedClientException", "The security token included in the request is invalid.", 400, "not known"),
+        ("ExpiredToken", "The provided token has expired.", 400, "session has expired"),
+        ("RequestTimeTooSkewed", "The difference between the times is too large.", 403, "clock is wrong"),
+        ("SignatureDoesNotMatch", "Signature not yet current: T is still later than T", 403, "clock is wrong"),
+        ("AccessDeniedException", "User: arn is not authorized to perform: es:ESHttpPut", 403, "refuses (Acc"),
+    ],
+)
+def test_who_is_not_taken_for_anybody_is_told_why(code: str, message: str, status: int, reason: str) -> None:
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error = aws.classify(ClientError(cast("Any", answer), "PutItem"), "writing")
+    assert (error.kind, reason in error.message) == (ErrorKind.PREREQUISITE, True)
+    assert error.remedy
+    assert message not in str(error)

@@ -66,6 +66,18 @@ def test_what_is_refused_is_told_of_its_row_and_a_conflict_is_none(monkeypatch: 
     assert (rejected.kind, rejected.index) == ("upserts", 1)
 
 
+@pytest.mark.parametrize(
+    ("type_", "kind"),
+    [("security_exception", ErrorKind.PREREQUISITE), ("cluster_block_exception", ErrorKind.TARGET_THROTTLED)],
+)
+def test_a_refusal_of_the_index_parks_no_row(monkeypatch: pytest.MonkeyPatch, type_: str, kind: ErrorKind) -> None:
+    refused = {"index": {"status": 403, "error": {"type": type_}}}
+    sink, _, batch = opened(monkeypatch, {"errors": True, "items": [DONE, DONE, refused]})
+    with pytest.raises(TailraceError) as caught:
+        sink.apply(batch)
+    assert caught.value.kind is kind
+
+
 @pytest.mark.parametrize("items", [[], [DONE] * 2])
 def test_an_answer_that_does_not_tell_of_all_is_no_success(
     monkeypatch: pytest.MonkeyPatch, items: list[dict[str, Any]]
