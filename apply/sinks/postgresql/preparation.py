@@ -18,6 +18,7 @@ from apply.sinks.postgresql.ddl import (
     IDENTIFIER_BYTES_MAX,
     Alteration,
     Spelling,
+    column_definition,
     create_table,
     create_type,
     mapped_type,
@@ -42,10 +43,14 @@ _OWN_OIDS_END = 16384
 
 _COLLATION = r'("[^"]+"|[a-z_][a-z0-9_$]*)(\.("[^"]+"|[a-z_][a-z0-9_$]*))?'
 
-_DEFAULT_FAILURES = frozenset({"42883", "42704", "42P01", "42703", "42501", "3F000"})
-"""Undefined function, object, table, column; no right; undefined schema: what a default may need and a target lack."""
+_DEFAULT_FAILURES = frozenset(
+    {"42883", "42704", "42P01", "42703", "42501", "3F000", "22003", "22007", "22008", "22P02"}
+)
+"""Undefined function, object, table, column; no right; undefined schema: what a default may need and a target lack. A
+value that its type does not have: a constant of another engine, as MySQL's `'0000-00-00'`."""
 
-_CONVERSION_FAILURES = frozenset({"22", "23", "42"})
+_DATA_EXCEPTION = "22"
+_CONVERSION_FAILURES = frozenset({_DATA_EXCEPTION, "23", "42"})
 """Data exceptions, violated constraints, no such cast."""
 
 
@@ -117,7 +122,7 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         if problems := unfit_for_all(table):
             raise schema_error(table, "; ".join(problems), "rename by a mapping rule, or leave the table out")
         self._make_schema(name.schema)
-        self._with_and_without_defaults(table, spelling, lambda s: create_table(table, qualified(name), s))
+        self._run_as_possible(table, spelling, lambda s: create_table(table, qualified(name), s))
 
     def _make_schema(self, schema: str) -> None:
         if self._link.value("select to_regnamespace(%s) is null", (quoted(schema),)):
@@ -127,9 +132,7 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         primary_key = self._link.value(
             "select conname from pg_constraint where contype = 'p' and conrelid = to_regclass(%s)", (target.sql,)
         )
-        self._with_and_without_defaults(
-            new, spelling, Alteration(new, difference(old, new), target, primary_key).statements
-        )
+        self._run_as_possible(new, spelling, Alteration(new, difference(old, new), target, primary_key).statements)
 
     def _empty(self, table: TableSchema, target: TargetTable) -> None:
         for child in self._control.loaded_referring_to(table.name):
@@ -173,7 +176,7 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
         )
         return [(str(child), str(key)) for child, key in found]
 
-    def _with_and_without_defaults(
+    def _run_as_possible(
         self, table: TableSchema, spelling: Spelling, statements: Callable[[Spelling], list[str]]
     ) -> None:
         """Run statements; where a default or a conversion needs what the target lacks, run them without.
@@ -186,16 +189,44 @@ class Preparation(RelationalPreparation[TargetTable, Spelling]):
                 self._link.run("savepoint tailrace_ddl", *wanted, "release savepoint tailrace_ddl")
                 return
             except psycopg.Error as error:
-                has_defaults = spelling.with_defaults and any(c.default is not None for c in table.columns)
-                if has_defaults and error.sqlstate in _DEFAULT_FAILURES:
-                    spelling = replace(spelling, with_defaults=False)
-                    log.warning("defaults left out", table=str(table.name), sqlstate=error.sqlstate)
-                elif spelling.with_values and (error.sqlstate or "")[:2] in _CONVERSION_FAILURES:
-                    spelling = replace(spelling, with_values=False)
-                    log.warning("values await the reload", table=str(table.name), sqlstate=error.sqlstate)
-                else:
+                state = error.sqlstate or ""
+                may_be_conversion = state[:2] in _CONVERSION_FAILURES
+                if state not in _DEFAULT_FAILURES and not may_be_conversion:
                     raise
                 self._link.run("rollback to savepoint tailrace_ddl", "release savepoint tailrace_ddl")
+                if refused := self._refused_defaults(table, spelling, state):
+                    spelling = replace(spelling, refused=spelling.refused | refused)
+                    log.warning("defaults left out", table=str(table.name), columns=sorted(refused), sqlstate=state)
+                elif spelling.with_values and may_be_conversion:
+                    spelling = replace(spelling, with_values=False)
+                    log.warning("values await the reload", table=str(table.name), sqlstate=state)
+                else:
+                    raise
+
+    def _refused_defaults(self, table: TableSchema, spelling: Spelling, state: str) -> set[str]:
+        """Return the columns whose defaults may be why statements failed; none where values are, more likely."""
+        if state not in _DEFAULT_FAILURES:
+            return set()
+        given = [column for column in table.columns if spelling.has_default(column) and not column.identity]
+        refused = {column.name for column in given if not self._takes_default(column, spelling)}
+        if refused or (spelling.with_values and state[:2] == _DATA_EXCEPTION):
+            return refused
+        # None that is refused by itself: it is what the statements do with them.
+        return {column.name for column in given}
+
+    def _takes_default(self, column: Column, spelling: Spelling) -> bool:
+        definition = column_definition(column, spelling, not_null=False)
+        self._link.run("savepoint tailrace_default")
+        try:
+            self._link.run(f"create temporary table tailrace_default ({definition})")
+        except psycopg.Error as error:
+            if error.sqlstate not in _DEFAULT_FAILURES:
+                raise
+            is_taken = False
+        else:
+            is_taken = True
+        self._link.run("rollback to savepoint tailrace_default", "release savepoint tailrace_default")
+        return is_taken
 
     # Types
 

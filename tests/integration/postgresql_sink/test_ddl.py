@@ -83,7 +83,7 @@ def test_a_table_is_made_as_the_source_has_it(sink: PostgresqlSink, target_datab
     target_database.execute(f"insert into {name} (\"C\") values ('next')")
     assert target_database.rows(f'select "select", "🎉"::text, "C", twice, tags from {name} order by 1') == [
         (7, "it's", "d", 14, ["b"]),
-        (8, None, "next", 16, None),
+        (8, "so so", "next", 16, []),
     ]
 
 
@@ -143,6 +143,33 @@ def test_a_table_follows_its_source(sink: PostgresqlSink, target_database: Datab
     sink.flush()
     assert target_database.rows("select id, added, title from items") == [(2, "two", "z")]
     assert [column[0] for column in columns_of(target_database, "items")] == ["id", "added", "title"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "native", "default"),
+    [("postgresql", "text", "public.only_at_the_source()"), ("mysql", "datetime", "'0000-00-00 00:00:00'")],
+)
+def test_a_default_that_is_refused_takes_no_other_with_it(
+    sink: PostgresqlSink, target_database: Database, engine: str, native: str, default: str
+) -> None:
+    """Rows that were there had null for all, and so had rows that others add to the target."""
+    refused = LogicalType(Family.STRING if native == "text" else Family.TIMESTAMP)
+
+    def columns(prefix: str, number: int) -> tuple[Column, ...]:
+        return (
+            Column(f"{prefix}_ten", INT32, "integer", default="10", number=number),
+            Column(f"{prefix}_refused", refused, native, default=default, number=number + 1),
+            Column(f"{prefix}_note", STRING, "text", nullable=False, default="'it''s'", number=number + 2),
+            Column(f"{prefix}_more", refused, native, nullable=False, default=default, number=number + 3),
+        )
+
+    name, key = TableName("public", "refused"), Column("id", INT32, "integer", nullable=False, number=1)
+    first = TableSchema(name, (key, *columns("a", 2)), (0,), engine=engine)
+    sink.prepare(first)
+    target_database.execute("insert into refused (id, a_more) values (1, now())")
+    sink.prepare(replace(first, version=2, columns=(*first.columns, *columns("b", 6))))
+    kept = "select a_ten, a_refused, a_note, b_ten, b_refused, b_note, b_more from refused"
+    assert target_database.rows(kept) == [(10, None, "it's", 10, None, "it's", None)]
 
 
 def test_a_missing_type_stops_the_table_with_a_remedy(sink: PostgresqlSink) -> None:
