@@ -3,61 +3,114 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from apply.sinks.mysql.findings import CONTROL_RIGHTS
+from apply.trouble.dead_letters import read_lot
 from schemas.settings import parse
 from tests.conformance.sink_suite import EVENTS, ORDERS
 from tests.integration.apply.publishing import Publisher
 from tests.integration.apply.test_service import Running
 from tests.integration.apply.waiting import until
+from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def role(target_database: Database) -> Iterator[str]:
-    """A role that may make tables at the target, and owns nothing yet."""
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whoever writes a target, whose right to write `orders` is taken away and given again there."""
+
+    database: Database | MysqlDatabase
+    settings: Mapping[str, Any]
+    taking: Sequence[str]
+    giving: Sequence[str]
+
+    def take(self) -> None:
+        """Take the right away."""
+        self.database.execute(*self.taking)
+
+    def give(self) -> None:
+        """Give it back."""
+        self.database.execute(*self.giving)
+
+
+@pytest.fixture(params=["postgresql", "mysql", "mariadb"])
+def user(request: pytest.FixtureRequest) -> Iterator[User]:
+    """One that may make tables at the target, and owns nothing yet."""
+    if request.param == "postgresql":
+        yield from _role(request.getfixturevalue("target_database"))
+    else:
+        yield from _account(create_mysql_database(request.getfixturevalue(f"{request.param}_server")))
+
+
+def _role(database: Database) -> Iterator[User]:
     name = f"r{secrets.token_hex(5)}"
-    target_database.execute(
+    database.execute(
         f"create role {name} login password 'p'",
-        f"grant create on database {target_database.name} to {name}",
+        f"grant create on database {database.name} to {name}",
         f"grant create on schema public to {name}",
     )
-    yield name
-    target_database.execute(f"drop owned by {name} cascade", f"drop role {name}")
-
-
-def test_a_right_that_is_taken_away_is_one_tables_trouble(
-    document: dict[str, Any], target_database: Database, role: str
-) -> None:
-    """Rows wait, as truncates do; other tables go on, and so does this one once the right is there again."""
-    target = {**target_database.settings, "user": role, "password": "p"}
-    settings = parse({**document, "targets": {"replica": target}, "apply": {"suspended_retry_s": 1}})
     owned = "alter table public.orders owner to {}"
+    yield User(
+        database,
+        {**database.settings, "user": name, "password": "p"},
+        taking=(owned.format("current_user"), f"revoke all on public.orders from {name}"),
+        giving=(f"grant all on public.orders to {name}", owned.format(name)),
+    )
+    database.execute(f"drop owned by {name} cascade", f"drop role {name}")
+
+
+def _account(database: MysqlDatabase) -> Iterator[User]:
+    name, control, rights = f"u{secrets.token_hex(5)}", f"{database.name}_control", "insert, update, delete, drop"
+    database.execute(
+        f"create user {name}@'%' identified by 'p'",
+        f"create database {control}",
+        f"grant {CONTROL_RIGHTS} on {control}.* to {name}@'%'",
+        # A table is made with the rights to it that there are already.
+        f"grant select, create, alter, index, references, trigger on {database.name}.* to {name}@'%'",
+        *(f"grant create, {rights} on {database.name}.{table} to {name}@'%'" for table in ("orders", "events")),
+    )
+    yield User(
+        database,
+        {**database.target_settings, "control_schema": control, "user": name, "password": "p"},
+        taking=(f"revoke {rights} on {database.name}.orders from {name}@'%'",),
+        giving=(f"grant {rights} on {database.name}.orders to {name}@'%'",),
+    )
+    database.execute(f"drop user {name}@'%'", f"drop database {control}")
+    drop_mysql_database(database)
+
+
+def test_a_right_that_is_taken_away_is_one_tables_trouble(document: dict[str, Any], user: User) -> None:
+    """Rows wait, as truncates do; other tables go on, and so does this one once the right is there again."""
+    target = user.database
+    settings = parse({**document, "targets": {"replica": user.settings}, "apply": {"suspended_retry_s": 1}})
     with Publisher(settings) as publisher, Running(settings):
         publisher.add(ORDERS, EVENTS)
         publisher.load(ORDERS, [(n, "new", False) for n in range(10)])
         publisher.loaded(ORDERS)
         publisher.loaded(EVENTS)
-        until(lambda: _rows(target_database, "orders") == 10)
-        target_database.execute(owned.format("current_user"), f"revoke all on public.orders from {role}")
+        until(lambda: _rows(target, "orders") == 10)
+        user.take()
         publisher.change(ORDERS, ("c", None, (20, "kept", True)))
         publisher.change(EVENTS, ("c", None, ("a", 1)))
-        until(lambda: _rows(target_database, "events") == 1)
-        assert _rows(target_database, "orders") == 10
-        target_database.execute(f"grant all on public.orders to {role}", owned.format(role))
-        until(lambda: _rows(target_database, "orders") == 11)
-        target_database.execute(owned.format("current_user"), f"revoke all on public.orders from {role}")
+        until(lambda: _rows(target, "events") == 1)
+        assert _rows(target, "orders") == 10
+        user.give()
+        until(lambda: _rows(target, "orders") == 11)
+        user.take()
         publisher.truncate(ORDERS)
         publisher.change(EVENTS, ("c", None, ("b", 2)))
-        until(lambda: _rows(target_database, "events") == 2)
-        assert _rows(target_database, "orders") == 11
-        target_database.execute(owned.format(role))
-        until(lambda: _rows(target_database, "orders") == 0)
+        until(lambda: _rows(target, "events") == 2)
+        assert _rows(target, "orders") == 11
+        user.give()
+        until(lambda: _rows(target, "orders") == 0)
+    assert read_lot(settings, "replica").keys == {}
 
 
 def test_a_server_that_takes_no_rows_any_more_is_waited_for(
@@ -86,9 +139,10 @@ def test_a_server_that_takes_no_rows_any_more_is_waited_for(
         until(lambda: _rows(target_database, "events") == 2)
 
 
-def _rows(database: Database, table: str) -> int:
-    if database.rows(f"select to_regclass('public.{table}')") == [(None,)]:
+def _rows(database: Database | MysqlDatabase, table: str) -> int:
+    schema = database.name if isinstance(database, MysqlDatabase) else "public"
+    is_made = f"select 1 from information_schema.tables where table_schema = '{schema}' and table_name = '{table}'"
+    if not database.rows(is_made):
         return 0
-    [(count,)] = database.rows(f"select count(*) from public.{table}")
-    assert isinstance(count, int)
-    return count
+    [(count,)] = database.rows(f"select count(*) from {schema}.{table}")
+    return int(str(count))
