@@ -115,7 +115,9 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
         source_database.execute(*OVER["halted"][1:])
         signals.reload(settings, "public.reloaded", None, None, empty=False, identifier=None)
         services.wait(lambda: _parked(settings) == set(KEPT), "what counts no more is over")
-        assert services.stop("apply") == 0, services.log_tail("apply")
+        services.wait(lambda: services.said("apply-2", "partitions assigned"), "the other one is there again")
+        for name in ("apply", "apply-2"):
+            assert services.stop(name) == 0, services.log_tail(name)
         services.start("apply")
         copy.execute(
             f"{at_target}suspended add column number integer",
@@ -130,7 +132,7 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
         # What the suspended table lost with its column is brought again.
         signals.reload(settings, "public.suspended", None, None, empty=False, identifier=None)
         assert wait_until_alike(source, target, DEADLINE_S) == []
-        for name in ("capture", "apply", "apply-2"):
+        for name in ("capture", "apply"):
             assert services.stop(name) == 0, services.log_tail(name)
 
 
