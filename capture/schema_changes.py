@@ -371,9 +371,10 @@ def fills_rows(before: TableSchema, after: TableSchema, former: Collection[str])
     return False
 
 
-_CONSTANT = re.compile(r"\(?(-?[\d.]+|'(?:[^'\\]|'')*'|true|false|null)\)?(::[^']*)?", re.IGNORECASE)
-"""A literal with or without casts; with a backslash, targets leave it out. (Not null without a default: a serial's,
-which is left out of schemas.)"""
+_ZERO_DATE = r"(?:0000-|\d{4}-00-|\d{4}-\d\d-00)"
+_CONSTANT = re.compile(rf"\(?(-?[\d.]+|'(?!{_ZERO_DATE})(?:[^'\\]|'')*'|true|false|null)\)?(::[^']*)?", re.IGNORECASE)
+"""A literal with or without casts; with a backslash, targets leave it out, and what a date with a zero part becomes
+says `source.zero_dates`. (Not null without a default: a serial's, which is left out of schemas.)"""
 
 
 def _same(one: TableSchema | None, other: TableSchema | None) -> bool:

@@ -59,3 +59,36 @@ def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(
         assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
         source.execute("alter table a add column raw binary(4) default 'ab'", "insert into a (id) values (5)")
         assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+
+
+@pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql"])
+def test_a_default_that_is_a_zero_date_holds_nothing_up(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
+) -> None:
+    """Targets may refuse it, and rows that are there hold what `zero_dates` makes of it, as those do that come."""
+    source, target = map(make, pair.split("-"))
+    source.execute(
+        "create table a (id int primary key, made datetime not null default '0000-00-00 00:00:00', n int default 5)",
+        "insert into a (id) values (1)",
+    )
+    copy = _side(target)
+    days = f"select id, cast(made as char(10)){{}}, n from {copy.copy_of(_side(source))}.a order by id"
+
+    def holds(query: str, *rows: tuple[Any, ...]) -> bool:
+        try:
+            return list(copy.rows(query)) == list(rows)
+        except Exception as error:
+            if not copy.is_missing(error):
+                raise
+            return False
+
+    day = "1970-01-02"
+    with Services(tmp_path, replication, kafka_server, source, target, at_source={"zero_dates": day}) as services:
+        services.start("capture")
+        services.start("apply")
+        services.wait(lambda: holds(days.format(""), (1, day, 5)), "the table is there")
+        source.execute(
+            "alter table a add column seen date not null default '0000-00-00'", "insert into a (id) values (2)"
+        )
+        both = days.format(", cast(seen as char(10))")
+        services.wait(lambda: holds(both, (1, day, day, 5), (2, day, day, 5)), "so is the column")

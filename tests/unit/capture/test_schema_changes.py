@@ -52,6 +52,28 @@ def test_another_composite_is_a_rewriting_and_another_domain_is_none() -> None:
     assert not rewrites_rows(made_of("domain", "text"), made_of("domain", "text not null"), 5)
 
 
+@pytest.mark.parametrize(
+    ("default", "comes_again"),
+    [
+        (None, False),
+        ("'2024-01-01'", False),
+        ("'it''s'", False),
+        ("now()", True),
+        ("'a\\'", True),
+        # What they become says `source.zero_dates`; targets know nothing of it.
+        ("'0000-00-00 00:00:00'", True),
+        ("'2024-00-01'", True),
+        ("'2024-01-00'", True),
+    ],
+)
+def test_rows_come_again_with_a_new_column_of_which_targets_cannot_tell_the_value(
+    default: str | None, *, comes_again: bool
+) -> None:
+    before = replace(_table("ab"), storage=0)
+    added = Column("added", LogicalType(Family.TIMESTAMP), "datetime", default=default, number=3)
+    assert rewrites_rows(before, replace(before, columns=(*before.columns, added)), 0) is comes_again
+
+
 def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:
     """The catalogue may have told of a later one, which no row in the log has followed: it must not be taken back."""
     told, known = _table("ab"), replace(_table("abc"), version=2)
