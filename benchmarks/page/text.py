@@ -135,7 +135,7 @@ of the whole run, the start of the process and its libraries included. "Worked" 
 the seconds in which a batch was at the target and no thread of the applier had anything to do, waits for a core not
 counted. Both are what every applier says in its status document (`cpu_s`, `waiting_s`). Where it has waited longer than
 it has worked, the server bounds; else the applier. Redshift is PostgreSQL behind a relay that reads the bucket for it
-(`deploy/local/redshift.py`), whose speed is not Redshift's. Empty columns: measured before these were counted.
+(`deploy/local/redshift.py`), whose speed is not Redshift's.
 """
 OPTIONS = """
 By `python -m benchmarks.options`: rules in one process on batches of rows, CPU time, the best of five; policies as
