@@ -8,10 +8,9 @@ import json
 from typing import Any
 
 from tests.kit.guide import Example, take
-from tests.kit.guide_objects import CONTACT, CONTACTED, CUSTOMER, SPLIT, objects
+from tests.kit.guide_objects import ATTRIBUTES, CONTACT, CONTACTED, CUSTOMER, DOCUMENT, SPLIT, objects
 
 _WHOLE = {name: value for name, _, value in CUSTOMER}
-_NAME = {"attribute-name": "CustomerName", "value": "${FirstName},${LastName}"}
 
 STREAM = Example(
     "g_stream",
@@ -22,38 +21,12 @@ STREAM = Example(
         objects(
             "Attributes",
             target_table_name="CustomerData",
-            mapping_parameters={
-                "partition-key-type": "attribute-name",
-                "partition-key-name": "CustomerName",
-                "exclude-columns": SPLIT,
-                "attribute-mappings": [
-                    {
-                        "target-attribute-name": "CustomerName",
-                        "attribute-type": "scalar",
-                        "attribute-sub-type": "string",
-                        "value": "${lastname}, ${firstname}",
-                    },
-                    {
-                        "target-attribute-name": "ContactDetails",
-                        "attribute-type": "document",
-                        "attribute-sub-type": "json",
-                        "value": CONTACT,
-                    },
-                ],
-            },
+            mapping_parameters=ATTRIBUTES,
         ),
         objects(
             "Constant",
             "map-record-to-document",
-            mapping_parameters={
-                "partition-key": {"value": "ConstantPartitionKey"},
-                "exclude-columns": SPLIT,
-                "attribute-mappings": [
-                    _NAME,
-                    {"attribute-name": "ContactDetails", "value": CONTACT},
-                    {"attribute-name": "DateOfBirth", "value": "${DateOfBirth}"},
-                ],
-            },
+            mapping_parameters=DOCUMENT,
         ),
     ],
     [],

@@ -29,6 +29,36 @@ CONTACTED = {
     "Work": {"Address": "31 Spooner Street, Quahog", "Phone": "9876543210"},
 }
 """What `CONTACT` becomes."""
+ATTRIBUTES: dict[str, Any] = {
+    "partition-key-type": "attribute-name",
+    "partition-key-name": "CustomerName",
+    "exclude-columns": SPLIT,
+    "attribute-mappings": [
+        {
+            "target-attribute-name": "CustomerName",
+            "attribute-type": "scalar",
+            "attribute-sub-type": "string",
+            "value": "${lastname}, ${firstname}",
+        },
+        {
+            "target-attribute-name": "ContactDetails",
+            "attribute-type": "document",
+            "attribute-sub-type": "json",
+            "value": CONTACT,
+        },
+    ],
+}
+"""Parameters of a rule: a name made of two columns, by which records are spread, and a document."""
+DOCUMENT: dict[str, Any] = {
+    "partition-key": {"value": "ConstantPartitionKey"},
+    "exclude-columns": SPLIT,
+    "attribute-mappings": [
+        {"attribute-name": "CustomerName", "value": "${FirstName},${LastName}"},
+        {"attribute-name": "ContactDetails", "value": CONTACT},
+        {"attribute-name": "DateOfBirth", "value": "${DateOfBirth}"},
+    ],
+}
+"""Parameters of a rule: one document, and all records in one partition."""
 
 
 def objects(table: str, action: str = "map-record-to-record", **more: Any) -> Rule:
@@ -44,39 +74,13 @@ OBJECTS = Example(
         objects(
             "Customers",
             target_table_name="CustomerData",
-            mapping_parameters={
-                "partition-key-type": "attribute-name",
-                "partition-key-name": "CustomerName",
-                "exclude-columns": SPLIT,
-                "attribute-mappings": [
-                    {
-                        "target-attribute-name": "CustomerName",
-                        "attribute-type": "scalar",
-                        "attribute-sub-type": "string",
-                        "value": "${lastname}, ${firstname}",
-                    },
-                    {
-                        "target-attribute-name": "ContactDetails",
-                        "attribute-type": "document",
-                        "attribute-sub-type": "json",
-                        "value": CONTACT,
-                    },
-                ],
-            },
+            mapping_parameters=ATTRIBUTES,
         ),
         objects(
             "Customer",
             "map-record-to-document",
             kafka_target_topic="{}_customer_topic",
-            mapping_parameters={
-                "partition-key": {"value": "ConstantPartitionKey"},
-                "exclude-columns": SPLIT,
-                "attribute-mappings": [
-                    {"attribute-name": "CustomerName", "value": "${FirstName},${LastName}"},
-                    {"attribute-name": "ContactDetails", "value": CONTACT},
-                    {"attribute-name": "DateOfBirth", "value": "${DateOfBirth}"},
-                ],
-            },
+            mapping_parameters=DOCUMENT,
         ),
         objects("Address", kafka_target_topic="{}_address_topic", partition_key={"value": "HomeAddress"}),
         objects("Bills"),
