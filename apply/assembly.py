@@ -38,7 +38,7 @@ from runtime.registry import open_registry
 from runtime.retry import Backoff
 from runtime.signals import Signals
 from runtime.status import StatusWriter
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.mappings.segments import loads_part

@@ -32,8 +32,8 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from schemas.endpoints.files import AwsTarget, Encryption
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import AwsTarget, Encryption
 from schemas.findings import Finding, Severity
 
 CONNECT_TIMEOUT_S = 10

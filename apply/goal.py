@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import Capabilities, TopicPartition
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode, Settings
 

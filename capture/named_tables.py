@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from runtime.logging import get_logger
-from schemas.endpoints import SourceSection, ViewsSection
+from schemas.endpoints.section import SourceSection, ViewsSection
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, blocks, warns
 from schemas.hints import nearest

@@ -23,7 +23,8 @@ from control.wire_types import wire_type
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from schemas.endpoint_settings import document as endpoint_settings
-from schemas.endpoints import AnySource, AnyTarget, DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
+from schemas.endpoints.engines import AnySource, AnyTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity, of_error
 from schemas.routing import Route, check_routes, route

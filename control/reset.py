@@ -14,7 +14,7 @@ from control.contact import reach_source
 from control.status import data_topics
 from runtime.kafka.admin import Topics
 from schemas import topics as names
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import TailraceError
 from schemas.settings import Settings
 

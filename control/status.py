@@ -22,7 +22,7 @@ from runtime import clock
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
 from runtime.kafka.group_offsets import GroupOffsets
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import TailraceError
 from schemas.routing import Route, route
 from schemas.settings import Settings

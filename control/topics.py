@@ -13,7 +13,7 @@ from control.status import known_tables
 from control.stream_ddl import Engine, statements
 from runtime.kafka.admin import Topics
 from schemas import topics as names
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.registry import parse_table_record

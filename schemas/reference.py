@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from schemas.endpoints import Plugin
+from schemas.endpoints.engines import Plugin
 from schemas.mappings.rules import Mappings
 from schemas.section import Section
 from schemas.settings import Settings

@@ -18,7 +18,9 @@ from schemas import task_document
 from schemas.before_image import BeforeImageSettings
 from schemas.control_tables import ControlTableSettings
 from schemas.endpoint_settings.endpoint import Role, engine_of
-from schemas.endpoints import AnySource, AnyTarget, DebeziumSource, PostgresqlSource
+from schemas.endpoints.debezium import DebeziumSource
+from schemas.endpoints.engines import AnySource, AnyTarget
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.hints import explain

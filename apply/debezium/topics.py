@@ -24,7 +24,7 @@ from runtime.logging import get_logger
 from runtime.registry import Registry
 from schemas.debezium.reading import Reading, Sample, reading, table_of
 from schemas.debezium.stated import Stated
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.selection import Selection

@@ -11,8 +11,8 @@ from pathlib import Path
 from apply.frames.row_files.reading import FilesReader
 from apply.frames.row_files.sink import RowFilesSink
 from apply.frames.row_files.store import FileName, path_part
+from schemas.endpoints.files import FilesTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import FilesTarget
 from schemas.findings import Finding, Severity
 from schemas.settings import Settings
 from schemas.table import TableSchema

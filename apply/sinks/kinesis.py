@@ -24,9 +24,9 @@ from runtime.retry import Backoff
 from schemas.before_image import BeforeImageSettings
 from schemas.changes import Row
 from schemas.dms_json import Write, add_transaction, document_writer, without_nulls
+from schemas.endpoints.kinesis import KinesisTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
-from schemas.kinesis_target import KinesisTarget
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import ObjectTable, check_comparable, object_table
 from schemas.per_table import PerTable

@@ -14,8 +14,8 @@ from apply.frames.documents import Documents
 from apply.frames.history import AT_LEAST_ONCE, HistorySink
 from apply.sink import Origin, Rejection, TableBatch
 from schemas.before_image import BeforeImageSettings
+from schemas.endpoints.files import WebhookTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import WebhookTarget
 from schemas.findings import Finding
 from schemas.settings import Settings
 from schemas.table import TableSchema

@@ -21,16 +21,10 @@ from control.verify.debezium import Delivered, check_origin
 from control.verify.gate import CatchUp
 from control.verify.read_back import ReadBackSide
 from control.verify.side import Side
-from schemas.endpoints import (
-    AnyTarget,
-    DebeziumSource,
-    MysqlConnection,
-    MysqlSource,
-    MysqlTarget,
-    PostgresqlConnection,
-    PostgresqlSource,
-    PostgresqlTarget,
-)
+from schemas.endpoints.debezium import DebeziumSource
+from schemas.endpoints.engines import AnyTarget
+from schemas.endpoints.mysql import MysqlConnection, MysqlSource, MysqlTarget
+from schemas.endpoints.postgresql import PostgresqlConnection, PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
 from schemas.mappings.filters import row_filter

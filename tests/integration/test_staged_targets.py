@@ -21,7 +21,7 @@ from apply.sinks.neptune.client import Client
 from deploy.local.kafka import KafkaAddress
 from deploy.local.neptune import BUCKET, NeptuneServer
 from deploy.local.redshift import RedshiftServer
-from schemas.neptune_target import NeptuneTarget
+from schemas.endpoints.neptune import NeptuneTarget
 from tests.integration.services import TARGET, Services
 from tests.kit.servers import Database
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from capture.sources.mysql.connection import Cells, Connection, connect, identifier
 from deploy.local.mysql import MysqlAddress, MysqlServer
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 
 FORGET_S = 120.0
 

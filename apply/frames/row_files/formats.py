@@ -13,8 +13,8 @@ import orjson
 from apply.frames.row_files.shape import Shape, column_text
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.plain_rows import plain_fields, plan
+from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import RowFiles
 from schemas.twin import built, kinds
 from schemas.types import Family, LogicalType
 from schemas.types.plain import Form, plain

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from apply.frames.row_files.formats import Chunk, Faults
 from apply.frames.row_files.shape import Shape
 from schemas.changes import UNCHANGED, Row, Unchanged
-from schemas.file_targets import RowFiles
+from schemas.endpoints.files import RowFiles
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import INFINITY_US, MINUS_INFINITY_US, WRAPPED_BELOW_US
 from schemas.types.numbers import EXACT, NAN

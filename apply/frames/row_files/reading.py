@@ -15,8 +15,8 @@ from apply.frames.row_files.formats import parquet_library
 from apply.frames.row_files.shape import INT64, LETTERS, OPERATION, SCHEMA, TABLE, shape_of
 from apply.frames.row_files.store import Store
 from schemas.changes import Row
+from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import RowFiles
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.plain import canonical

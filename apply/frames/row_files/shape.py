@@ -12,8 +12,8 @@ from typing import Any
 
 from apply.sink import Origin
 from schemas.changes import UNCHANGED, Row
+from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import RowFiles
 from schemas.table import TableSchema
 from schemas.types import LogicalType
 from schemas.types.logical import Family

@@ -22,8 +22,8 @@ from apply.frames.row_files.store import Catalog, FileName, Store
 from apply.frames.row_files.transactions import TransactionFiles
 from apply.sink import Gathering, Origin, Rejection, TableBatch, TopicPartition
 from schemas.changes import Row
+from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import RowFiles
 from schemas.table import TableName, TableSchema
 
 KB = 1024

@@ -17,7 +17,7 @@ from operator import itemgetter
 from apply.frames.row_files.formats import CsvFormat
 from apply.frames.row_files.store import FileName, Store
 from apply.sink import Origin
-from schemas.file_targets import RowFiles
+from schemas.endpoints.files import RowFiles
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from apply.sink import TopicPartition
 from apply.sinks.dynamodb.items import Item
 from runtime import clock
 from runtime.retry import Backoff
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 
 TRANSACTION_ACTIONS_MAX = 100

@@ -8,7 +8,7 @@ from apply.sinks.dynamodb.client import Client
 from apply.sinks.dynamodb.items import Items
 from apply.sinks.dynamodb.values import decoder
 from schemas.changes import Row
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import check_comparable
 from schemas.table import TableSchema

@@ -27,7 +27,7 @@ from apply.sinks.dynamodb.fences import FENCE_SIZE, Fences
 from apply.sinks.dynamodb.items import Item, Items, Paths
 from apply.sinks.dynamodb.tables import Tables, key_difference
 from apply.sinks.dynamodb.values import ITEM_BYTES_MAX, Attribute, item_size
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.per_table import PerTable

@@ -10,7 +10,7 @@ from apply.sinks.dynamodb.items import Item, Items, KeyPart
 from runtime import clock
 from runtime.logging import get_logger
 from runtime.retry import Backoff
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 
 log = get_logger(__name__)

@@ -11,7 +11,7 @@ from apply.sinks.dynamodb.items import Items
 from apply.sinks.dynamodb.reader import DynamodbReader
 from apply.sinks.dynamodb.sink import DynamodbSink
 from apply.sinks.dynamodb.tables import Tables, key_difference
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.findings import Finding, Severity
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.policies import DdlPolicy

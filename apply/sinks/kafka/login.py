@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.endpoints.kafka import KafkaTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.kafka_target import KafkaTarget
 
 
 def properties(target: KafkaTarget) -> dict[str, Any]:

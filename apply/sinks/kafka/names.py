@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.kafka_target import KafkaTarget
+from schemas.endpoints.kafka import KafkaTarget
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import rule_for
 from schemas.table import TableSchema

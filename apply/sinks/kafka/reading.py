@@ -14,9 +14,9 @@ from runtime.kafka.compacted import Follower
 from runtime.registry import Registry
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs import Decoder, compile_decoder, wire
+from schemas.endpoints.kafka import KafkaTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
-from schemas.kafka_target import KafkaTarget
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import check_comparable
 from schemas.table import TableSchema

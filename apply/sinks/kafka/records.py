@@ -14,8 +14,8 @@ from schemas.before_image import BeforeImageSettings
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Block, Encoder, Pair, SchemaIds, compile_encoder
 from schemas.dms_json import add_transaction, document_writer, table_definition, without_nulls
+from schemas.endpoints.kafka import KafkaTarget
 from schemas.format import Format
-from schemas.kafka_target import KafkaTarget
 from schemas.mappings.objects import ObjectTable
 from schemas.table import TableSchema
 

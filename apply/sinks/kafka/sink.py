@@ -25,8 +25,8 @@ from runtime.registry import Registry
 from schemas.before_image import BeforeImageSettings
 from schemas.codecs import Pair
 from schemas.dms_json import table_operations
+from schemas.endpoints.kafka import KafkaTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.kafka_target import KafkaTarget
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import object_table
 from schemas.per_table import PerTable

@@ -11,8 +11,8 @@ from apply.sinks.kafka.sink import KafkaSink
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import read_all
 from runtime.registry import open_registry
+from schemas.endpoints.kafka import KafkaTarget
 from schemas.findings import Finding, Severity
-from schemas.kafka_target import KafkaTarget
 from schemas.mappings.mapped_table import map_table
 from schemas.mappings.objects import object_table
 from schemas.registry import parse_table_record

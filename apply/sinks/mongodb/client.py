@@ -18,8 +18,8 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
+from schemas.endpoints.mongodb import MongodbTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mongodb_target import MongodbTarget
 
 Documents = Collection[dict[str, Any]]
 

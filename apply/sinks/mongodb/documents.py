@@ -15,8 +15,8 @@ from apply.frames.guarded import KeyTexts
 from apply.sinks.mongodb.values import TIMES, form, microseconds, nested
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.plain_rows import fields_maker
+from schemas.endpoints.mongodb import MongodbTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mongodb_target import MongodbTarget
 from schemas.table import TableName, TableSchema
 from schemas.types import Family
 

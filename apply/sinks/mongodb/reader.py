@@ -14,8 +14,8 @@ from apply.sinks.mongodb.client import Client, told
 from apply.sinks.mongodb.documents import MICROSECONDS, Documents
 from apply.sinks.mongodb.values import MS_PER_DAY
 from schemas.changes import Row
+from schemas.endpoints.mongodb import MongodbTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mongodb_target import MongodbTarget
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.numbers import EXACT, NAN

@@ -22,8 +22,8 @@ from apply.sink import Rejection, TableBatch
 from apply.sinks.mongodb.client import BUSY, DUPLICATE_KEY, REFUSALS, Client, of_code, told
 from apply.sinks.mongodb.control import ControlDatabase
 from apply.sinks.mongodb.documents import SEQUENCE, Documents, change, whole
+from schemas.endpoints.mongodb import MongodbTarget
 from schemas.errors import TailraceError
-from schemas.mongodb_target import MongodbTarget
 from schemas.per_table import PerTable
 from schemas.table import TableName, TableSchema
 from schemas.types.numbers import key_decimal

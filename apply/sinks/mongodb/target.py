@@ -10,8 +10,8 @@ from apply.sinks.mongodb.client import Client, told
 from apply.sinks.mongodb.documents import Documents, place_of
 from apply.sinks.mongodb.reader import MongodbReader
 from apply.sinks.mongodb.sink import MongodbSink
+from schemas.endpoints.mongodb import MongodbTarget
 from schemas.findings import Finding, Severity
-from schemas.mongodb_target import MongodbTarget
 from schemas.settings import Settings
 from schemas.table import TableSchema
 

@@ -23,7 +23,8 @@ from apply.sinks.mysql.memory_load import MemoryConnection, streamed
 from apply.sinks.mysql.names import literal, quoted
 from runtime import clock
 from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
-from schemas.endpoints import MysqlTarget, TlsMode
+from schemas.endpoints.mysql import MysqlTarget
+from schemas.endpoints.section import TlsMode
 from schemas.errors import ErrorKind, TailraceError
 
 SQL_MODE = (

@@ -24,7 +24,7 @@ from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.foreign import losses, translated
 from apply.sinks.mysql.names import folded, listed, literal, problems_of_names, quoted
 from apply.sinks.mysql.preparation import RENAME, Preparation, problems_of
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from schemas.findings import Finding, Severity
 from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema

@@ -10,7 +10,7 @@ from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.names import quoted
 from apply.sinks.mysql.sink import MysqlSink
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from schemas.findings import Finding
 from schemas.settings import Settings
 from schemas.table import TableSchema

@@ -13,8 +13,8 @@ import httpx
 import orjson
 
 from apply import aws
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 
 SERVICE = "neptune-db"
 """What requests are signed for."""

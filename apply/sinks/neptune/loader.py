@@ -14,8 +14,8 @@ from apply import aws
 from apply.sinks.neptune.client import Client
 from runtime import clock
 from runtime.logging import get_logger
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 
 log = get_logger(__name__)
 

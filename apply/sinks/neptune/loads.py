@@ -29,8 +29,8 @@ from apply.sinks.neptune.load_files import ENDS_HEADER, FileForm, Line, can_load
 from apply.sinks.neptune.loader import Loader, Refusal
 from apply.sinks.neptune.staging import Staged, Staging, part_of_partition, part_of_table
 from runtime.logging import get_logger
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.per_table import PerTable
 from schemas.table import TableName, TableSchema
 

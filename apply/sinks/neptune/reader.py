@@ -8,8 +8,8 @@ from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.gremlin import text
 from schemas.changes import Row
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.table import TableSchema
 from schemas.types.plain import canonical
 

@@ -19,8 +19,8 @@ from apply.sinks.neptune.elements import Change, Element, Elements, Statements
 from apply.sinks.neptune.load_files import can_load
 from apply.sinks.neptune.loads import KB, Loads
 from runtime import clock
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.per_table import PerTable
 from schemas.table import TableSchema
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from apply import aws
 from apply.sink import TopicPartition
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.table import TableName
 
 _SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}")

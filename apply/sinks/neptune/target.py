@@ -12,8 +12,8 @@ from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.reader import NeptuneReader
 from apply.sinks.neptune.sink import NeptuneSink
 from apply.sinks.neptune.staging import Staging
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.findings import Finding, Severity
-from schemas.neptune_target import NeptuneTarget
 from schemas.settings import Settings
 from schemas.table import TableSchema
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from apply.frames.guarded import rejection, requests
 from apply.sink import Rejection
 from apply.sinks.opensearch.client import BUSY, REFUSALS, Client, refused
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 from schemas.table import TableSchema
 
 CONFLICT = 409

@@ -17,8 +17,8 @@ from opensearchpy.exceptions import ConnectionError as LostConnection
 from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLError, TransportError
 
 from apply import aws
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 
 # What a request came to is told by the service, once; the library would write each answer of 404, which are none.
 logging.getLogger("opensearch").setLevel(logging.CRITICAL)

@@ -11,8 +11,8 @@ from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name
 from apply.sinks.opensearch.streams import OPERATION, PARTITION, SEQUENCE
 from schemas.changes import Row
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 from schemas.table import TableSchema
 from schemas.types.plain import canonical
 

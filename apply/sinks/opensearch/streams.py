@@ -19,8 +19,8 @@ from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line
 from apply.sinks.opensearch.mapping import FIELDS_MAX, Documents, index_name, properties
 from schemas.changes import Row
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 from schemas.per_table import PerTable
 from schemas.table import TableSchema
 from schemas.types.plain import timestamp_text

@@ -12,8 +12,8 @@ from apply.sinks.opensearch.mapping import index_name, properties
 from apply.sinks.opensearch.reading import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
 from apply.sinks.opensearch.streams import DataStreamSink, fields_of, names_of
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.findings import Finding, Severity
-from schemas.opensearch_target import OpensearchTarget
 from schemas.settings import Settings
 from schemas.table import TableSchema
 

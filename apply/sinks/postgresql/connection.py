@@ -20,7 +20,7 @@ from apply.sinks.postgresql.rows import gathered, streamed
 from runtime.postgresql_login import TLS_REFUSED, why_refused
 from runtime.waiting import wait_for
 from schemas.changes import APPLIED_PREFIX
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 
 _COPY_BLOCK_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from apply.sinks.postgresql.catalog import TargetTable, read_table
 from apply.sinks.postgresql.connection import Link
 from apply.sinks.postgresql.names import listed, literal, qualified, quoted
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.table import Column, ForeignKey, TableName, TableSchema
 from schemas.types import Family
 

@@ -22,7 +22,7 @@ from apply.sinks.postgresql.ddl import mapped_type
 from apply.sinks.postgresql.foreign import losses, translated
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.preparation import Preparation, problems_of, unfit_for_all
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.findings import Finding, Severity
 from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema

@@ -23,7 +23,7 @@ from apply.sinks.postgresql.stages import Stages
 from apply.sinks.postgresql.statements import TablePlan, usual_form
 from apply.sinks.postgresql.writer import Writer
 from schemas.changes import StagedForm
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ExistingTables
 from schemas.table import Column, TableName, TableSchema

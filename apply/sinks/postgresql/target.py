@@ -14,7 +14,7 @@ from apply.sinks.postgresql.cutover import statements
 from apply.sinks.postgresql.errors import classify
 from apply.sinks.postgresql.names import quoted
 from apply.sinks.postgresql.sink import PostgresqlSink
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.findings import Finding
 from schemas.settings import Settings
 from schemas.table import TableSchema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apply.sinks.redshift.data_api import DataApiLink
 from apply.sinks.redshift.driver import DriverLink
 from apply.sinks.redshift.link import Link
-from schemas.redshift_target import RedshiftTarget
+from schemas.endpoints.redshift import RedshiftTarget
 
 
 def open_link(target: RedshiftTarget, application: str, *, as_text: bool = False) -> Link:

@@ -15,8 +15,8 @@ from apply.sinks.redshift.link import Link
 from apply.sinks.redshift.logins import of_redshift
 from apply.sinks.redshift.statements import literal
 from runtime import clock
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.redshift_target import RedshiftTarget
 
 STATEMENT_BYTES_MAX = 100_000
 """Management guide, "Considerations when calling the Amazon Redshift Data API": query statement size."""

@@ -11,8 +11,8 @@ from psycopg.types.string import TextLoader
 
 from apply.sinks.redshift.link import Link
 from apply.sinks.redshift.logins import login
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.redshift_target import RedshiftTarget
 
 _CODES: dict[str, tuple[ErrorKind, str | None]] = {
     "28000": (ErrorKind.CONFIGURATION, "check the target's `user`"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apply import aws
-from schemas.redshift_target import RedshiftTarget
+from schemas.endpoints.redshift import RedshiftTarget
 
 LIFETIME_S = 900
 """Of a password, the shortest that can be had: it is used once, when a connection is made.

@@ -8,8 +8,8 @@ from typing import Any
 from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.statements import TablePlan, quoted
 from schemas.changes import Row
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.redshift_target import RedshiftTarget
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.plain import canonical

@@ -18,9 +18,9 @@ from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.control import ControlTables
 from apply.sinks.redshift.statements import DELETED, WHOLE, TablePlan, copy, csv_text
 from schemas.changes import UNCHANGED, Row
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.per_table import PerTable
-from schemas.redshift_target import RedshiftTarget
 from schemas.table import TableName, TableSchema
 
 

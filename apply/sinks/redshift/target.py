@@ -12,8 +12,8 @@ from apply.sinks.redshift.link import Link
 from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink
 from apply.sinks.redshift.statements import TablePlan, quoted
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.findings import Finding, Severity
-from schemas.redshift_target import RedshiftTarget
 from schemas.settings import Settings
 from schemas.table import TableSchema
 from schemas.types import Family

@@ -14,8 +14,8 @@ from apply import aws
 from apply.frames.row_files.formats import parquet_library
 from apply.frames.row_files.shape import Shape
 from apply.frames.row_files.store import path_part
+from schemas.endpoints.files import S3Target
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import S3Target
 from schemas.table import TableName
 from schemas.types import Family, LogicalType
 

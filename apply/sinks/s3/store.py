@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from apply import aws
 from apply.frames.row_files.store import FileName, path_part
+from schemas.endpoints.files import S3Target
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import S3Target
 
 LAST = "tailrace-last-seq"
 """Metadata of each object (`x-amz-meta-…`): the commit sequence of its last change."""

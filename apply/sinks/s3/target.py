@@ -10,7 +10,7 @@ from apply.frames.row_files.reading import FilesReader
 from apply.frames.row_files.sink import RowFilesSink
 from apply.sinks.s3.catalog import GlueCatalog, database_of
 from apply.sinks.s3.store import BucketStore
-from schemas.file_targets import S3Target
+from schemas.endpoints.files import S3Target
 from schemas.findings import Finding
 from schemas.settings import Settings
 from schemas.table import TableSchema

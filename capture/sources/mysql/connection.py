@@ -20,7 +20,8 @@ from capture.sources.mysql.packets import LargeMessage, Packet, error_of
 from runtime.clock import monotonic
 from runtime.spool import Spool
 from runtime.waiting import wait_for
-from schemas.endpoints import MysqlSource, TlsMode
+from schemas.endpoints.mysql import MysqlSource
+from schemas.endpoints.section import TlsMode
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import FiledMessage
 

@@ -9,7 +9,7 @@ from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
 from capture.sources.mysql.connection import identifier, literal
 from capture.sources.mysql.server import ServerFacts, are_files
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 from schemas.findings import blocks, note, warns
 from schemas.selection import has_wildcard
 from schemas.table import TableName, TableSchema

@@ -11,7 +11,7 @@ from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
 from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place
 from runtime.clock import monotonic
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 
 COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID, COM_REGISTER = 0x12, 0x1E, 0x15

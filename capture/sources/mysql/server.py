@@ -14,7 +14,7 @@ from capture.sources.mysql.position import Place, format_position, place_of
 from capture.sources.mysql.prepared import print_xid
 from capture.sources.mysql.replication import LogStream
 from runtime.clock import monotonic
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 

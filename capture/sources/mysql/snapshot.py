@@ -27,7 +27,7 @@ from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
 from schemas.changes import CopiedForm, Transaction
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment

@@ -22,7 +22,7 @@ from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import find_time
 from runtime.clock import now_us
 from schemas.changes import RowChanges, SchemaChange
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection

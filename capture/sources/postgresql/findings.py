@@ -13,7 +13,7 @@ from capture.sources.postgresql.catalog import RelationFacts
 from capture.sources.postgresql.connection import identifier, literal
 from capture.sources.postgresql.facts import ServerFacts
 from capture.sources.postgresql.publication import create_statement, table_list
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.findings import blocks, listed, note, warns
 from schemas.table import TableSchema
 

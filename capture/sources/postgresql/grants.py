@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from capture.sources.postgresql.connection import identifier
 from capture.sources.postgresql.publication import ensure_statement, table_list
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.table import TableName
 
 

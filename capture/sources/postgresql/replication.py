@@ -20,7 +20,7 @@ from capture.sources.postgresql.position import format_lsn
 from runtime.clock import monotonic
 from runtime.lifecycle import pause
 from runtime.logging import get_logger
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 
 _OBJECT_IN_USE = "55006"

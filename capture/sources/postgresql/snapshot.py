@@ -33,7 +33,7 @@ from runtime.lifecycle import pause
 from runtime.logging import get_logger
 from runtime.spool import SpooledMessage
 from schemas.changes import Transaction
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment

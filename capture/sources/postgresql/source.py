@@ -23,7 +23,7 @@ from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader, wait_u
 from capture.sources.postgresql.versions import Versions
 from runtime.logging import get_logger
 from schemas.changes import RowChanges
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
 from schemas.position import Position

@@ -21,7 +21,7 @@ from apply.sinks.dynamodb.sink import DynamodbSink
 from deploy.local.aws import AwsServer
 from deploy.local.moto import MotoServer
 from schemas.changes import UNCHANGED, Row
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.findings import Severity
 from schemas.mappings.object_rule import ObjectMappingRule

@@ -17,8 +17,8 @@ from deploy.local.kafka import KafkaAddress
 from runtime.registry import open_registry
 from schemas.changes import UNCHANGED
 from schemas.codecs import Format, compile_decoder, wire
+from schemas.endpoints.kafka import KafkaTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.kafka_target import KafkaTarget
 from schemas.table import TableSchema
 from tests.conformance.changes import Giver, Seen
 from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, P0, SinkSuite

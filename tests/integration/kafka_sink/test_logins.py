@@ -21,7 +21,7 @@ from apply.sinks.kafka import login
 from apply.sinks.kafka.sink import KafkaSink
 from deploy.local.kafka import KafkaServer
 from deploy.local.process import free_port
-from schemas.kafka_target import KafkaTarget
+from schemas.endpoints.kafka import KafkaTarget
 
 pytestmark = pytest.mark.integration
 

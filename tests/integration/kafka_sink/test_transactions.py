@@ -13,7 +13,7 @@ import pytest
 from apply.limits import Limits
 from apply.sinks.kafka.sink import KafkaSink
 from deploy.local.kafka import KafkaAddress
-from schemas.kafka_target import KafkaTarget
+from schemas.endpoints.kafka import KafkaTarget
 from tests.conformance.sink_suite import ORDERS, SEATS
 from tests.kit.topics import read_raw
 from tests.unit.apply.rig import Rig

@@ -17,8 +17,8 @@ from apply.sinks.kinesis import KinesisReader, KinesisSink
 from deploy.local.kinesis import KinesisServer
 from deploy.local.moto import MotoServer
 from schemas.changes import UNCHANGED
+from schemas.endpoints.kinesis import KinesisTarget
 from schemas.errors import ErrorKind
-from schemas.kinesis_target import KinesisTarget
 from schemas.table import TableSchema
 from schemas.types.plain import canonical
 from tests.conformance.changes import Giver, Seen

@@ -22,8 +22,8 @@ from apply.sinks.mongodb.reader import MongodbReader
 from apply.sinks.mongodb.sink import MongodbSink
 from deploy.local.secantus import SecantusServer
 from schemas.changes import UNCHANGED, Row
+from schemas.endpoints.mongodb import MongodbTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mongodb_target import MongodbTarget
 from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType

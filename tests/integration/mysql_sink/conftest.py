@@ -10,7 +10,7 @@ import pytest
 from apply.sinks.mysql import writer
 from apply.sinks.mysql.sink import MysqlSink
 from deploy.local.mysql import MysqlAddress, MysqlServer
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 
 OpenSink = Callable[..., MysqlSink]

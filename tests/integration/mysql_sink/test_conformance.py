@@ -10,7 +10,7 @@ import pytest
 from apply.sink import Sink
 from apply.sinks.mysql.sink import MysqlSink
 from schemas.changes import Row
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from schemas.table import Column, TableSchema
 from schemas.types import Family, LogicalType
 from tests.conformance.sink_suite import SinkSuite

@@ -11,7 +11,7 @@ import pytest
 from apply.sink import TableBatch
 from apply.sinks.mysql.findings import findings
 from apply.sinks.mysql.sink import MysqlSink
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
 from schemas.table import Column, TableName, TableSchema

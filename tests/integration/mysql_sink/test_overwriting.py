@@ -12,7 +12,7 @@ from apply.sinks.mysql.catalog import Trait, traits
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.memory_load import MemoryConnection
 from apply.sinks.mysql.sink import MysqlSink
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import TailraceError
 from schemas.large_values import Buffer
 from schemas.table import Column, TableName, TableSchema

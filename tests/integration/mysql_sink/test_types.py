@@ -11,7 +11,7 @@ import pytest
 from apply.sink import TableBatch
 from apply.sinks.mysql.sink import MysqlSink
 from deploy.local.mysql import MysqlAddress
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType

@@ -15,7 +15,7 @@ from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.findings import findings, grants
 from apply.sinks.mysql.sink import MysqlSink
 from schemas.changes import UNCHANGED, Row
-from schemas.endpoints import MysqlTarget
+from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
 from schemas.policies import ExistingTables

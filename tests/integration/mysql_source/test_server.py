@@ -9,7 +9,7 @@ import pytest
 from capture.source import Severity
 from capture.sources.mysql.connection import connect
 from capture.sources.mysql.source import MysqlServer
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from tests.integration.mysql_source.reading import Reading, flatten, read_to
 

@@ -17,8 +17,8 @@ from deploy.local.gremlin import GremlinServer
 from deploy.local.neptune import ROLE, NeptuneLoader
 from deploy.local.s3 import S3Server
 from schemas.changes import UNCHANGED, Row
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.plain import canonical

@@ -16,8 +16,8 @@ from apply.sinks.neptune.client import Client
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from deploy.local.neptune import ROLE, NeptuneLoader
 from deploy.local.signatures import SignatureChecker
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from tests.kit.roles import TokenService
 
 pytestmark = pytest.mark.integration

@@ -23,8 +23,8 @@ from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from deploy.local.opensearch import OpensearchServer
 from deploy.local.signatures import Key, SignatureChecker
 from schemas.changes import UNCHANGED
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 from schemas.table import TableName
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import ORDERS, ORDERS_2, P0

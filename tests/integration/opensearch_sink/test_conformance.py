@@ -18,8 +18,8 @@ from apply.sinks.opensearch.sink import OpensearchSink
 from apply.sinks.opensearch.streams import DataStreamSink
 from deploy.local.opensearch import OpensearchServer
 from schemas.changes import UNCHANGED, Row
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 from schemas.table import TableSchema
 from schemas.types.plain import canonical
 from tests.conformance.changes import Seen

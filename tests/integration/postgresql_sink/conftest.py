@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from apply.sinks.postgresql.sink import PostgresqlSink
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from tests.kit.servers import Database
 
 OpenSink = Callable[..., PostgresqlSink]

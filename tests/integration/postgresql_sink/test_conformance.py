@@ -10,7 +10,7 @@ import pytest
 from apply.sink import Sink, TableBatch
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.changes import Row
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import Action, TailraceError
 from schemas.table import TableSchema
 from tests.conformance.sink_suite import ORDERS, ORDERS_2, SinkSuite

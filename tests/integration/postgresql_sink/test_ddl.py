@@ -14,7 +14,7 @@ from apply.sinks.postgresql.cutover import statements
 from apply.sinks.postgresql.findings import findings, grants
 from apply.sinks.postgresql.sink import PostgresqlSink
 from schemas.changes import UNCHANGED
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Severity
 from schemas.policies import ExistingTables

@@ -14,7 +14,7 @@ import pytest
 from apply.sink import TableBatch
 from apply.sinks.postgresql.sink import PostgresqlSink
 from deploy.local.postgresql import PostgresqlServer, server_user
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType

@@ -12,7 +12,7 @@ from apply.sinks.postgresql.sink import PostgresqlSink
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
 from capture.sources.postgresql.source import PostgresqlDatabase
 from schemas.changes import Row
-from schemas.endpoints import PostgresqlSource, PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlSource, PostgresqlTarget
 from schemas.table import TableSchema
 from tests.kit.postgresql_samples import SAMPLES, NativeSample
 from tests.kit.servers import Database

@@ -12,7 +12,7 @@ import pytest
 
 from apply.sink import TableBatch
 from apply.sinks.postgresql.sink import PostgresqlSink
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import INFINITY_US, MINUS_INFINITY_US

@@ -10,7 +10,7 @@ from apply.sink import TableBatch
 from apply.sinks.postgresql.findings import findings
 from apply.sinks.postgresql.sink import PostgresqlSink
 from apply.sinks.postgresql.user_types import Part, parts
-from schemas.endpoints import PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType

@@ -10,7 +10,7 @@ from capture.source import LogReader, Source
 from capture.sources.postgresql.snapshot import PostgresqlSnapshotReader
 from capture.sources.postgresql.source import PostgresqlDatabase
 from schemas.changes import Change, Commit, Heartbeat, LogMessage, Row, RowChanges, Truncate
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.position import Position
 from schemas.settings import Settings, parse
 from schemas.table import TableSchema

@@ -25,7 +25,7 @@ from capture.sources.postgresql.source import PostgresqlDatabase
 from deploy.local.cache import DownloadError
 from deploy.local.pgbouncer import PgbouncerServer
 from deploy.local.postgresql import PostgresqlServer, server_user
-from schemas.endpoints import PostgresqlSource, PostgresqlTarget
+from schemas.endpoints.postgresql import PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
 from tests.integration.postgresql_source.reading import (

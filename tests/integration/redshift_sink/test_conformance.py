@@ -27,8 +27,8 @@ from deploy.local.moto import MotoServer
 from deploy.local.redshift import SETUP, RedshiftRelay, reader_of
 from deploy.local.s3 import S3Server
 from schemas.changes import Row
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import Action, ErrorKind, TailraceError
-from schemas.redshift_target import RedshiftTarget
 from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType

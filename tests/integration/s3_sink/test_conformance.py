@@ -20,8 +20,8 @@ from apply.sinks.s3.store import BucketStore
 from deploy.local.moto import MotoServer
 from deploy.local.s3 import S3Server
 from schemas.changes import UNCHANGED
+from schemas.endpoints.files import S3Target
 from schemas.errors import Action, TailraceError
-from schemas.file_targets import S3Target
 from schemas.settings import parse
 from schemas.table import TableSchema
 from schemas.types import LogicalType

@@ -12,8 +12,8 @@ import pytest
 
 from apply.limits import Limits
 from apply.sinks.webhook import WebhookSink
+from schemas.endpoints.files import WebhookTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import WebhookTarget
 from tests.conformance.changes import folded
 from tests.conformance.sink_suite import ORDERS
 from tests.kit.documents import history

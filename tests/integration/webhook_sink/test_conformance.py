@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from apply.sink import Sink, TableBatch
 from apply.sinks.webhook import WebhookSink
 from runtime.logging import configure, get_logger
+from schemas.endpoints.files import WebhookTarget
 from schemas.errors import Action, ErrorKind, TailraceError
-from schemas.file_targets import WebhookTarget
 from schemas.table import TableSchema
 from tests.conformance.changes import Giver, Seen
 from tests.conformance.sink_suite import ORDERS, SinkSuite

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from apply import aws
 from apply.sinks import kinesis
 from apply.sinks.dynamodb import client as dynamodb
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.errors import ErrorKind
 
 TARGET = DynamodbTarget.model_validate(

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from runtime import metrics
-from schemas.endpoints import TARGET_ENGINES
+from schemas.endpoints.engines import TARGET_ENGINES
 from schemas.errors import ErrorKind
 from schemas.settings import Settings
 from tests.unit.architecture.tree import ROOT, files, text

@@ -9,7 +9,7 @@ import pytest
 
 from capture.named_tables import look_for_named, missing
 from capture.source import Source
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.settings import Settings

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.configuration import load, resolve
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 
 TEXT = """\

@@ -19,7 +19,7 @@ from schemas.debezium import stated
 from schemas.debezium.decoder import PLACEHOLDER, table_schema
 from schemas.debezium.reading import Reading, Sample, reading, table_of
 from schemas.debezium.writer import avro_schema, envelope_fields, json_schema, json_start, plain_avro
-from schemas.endpoints import DebeziumSource
+from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.registry import avro_schema as registered_schema

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.endpoints import TARGET_ENGINES, PluginSource, PluginTarget, PostgresqlSource
+from schemas.endpoints.engines import TARGET_ENGINES, PluginSource, PluginTarget
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.policies import DdlPolicies, DdlPolicy, TruncatePolicy

@@ -13,7 +13,7 @@ from apply.sink import TableBatch, TopicPartition
 from apply.sinks.dynamodb.client import TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX
 from apply.sinks.dynamodb.sink import DynamodbSink
 from runtime import clock
-from schemas.dynamodb_target import DynamodbTarget
+from schemas.endpoints.dynamodb import DynamodbTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.object_rule import ObjectMappingRule
 from tests.conformance.changes import Giver

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from apply.sinks.neptune.elements import Change, Element, Elements
 from apply.sinks.neptune.load_files import ENDS_HEADER, FileForm, can_load, line_of
 from deploy.local.neptune import parsed
-from schemas.neptune_target import NeptuneTarget
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 

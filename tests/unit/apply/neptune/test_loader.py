@@ -9,8 +9,8 @@ import pytest
 from apply.sinks.neptune import target
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.loader import Loader, Refusal
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.settings import Settings
 
 ROLE = "arn:aws:iam::123456789012:role/load"

@@ -13,8 +13,8 @@ from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.loads import Loads
 from apply.sinks.neptune.sink import NeptuneSink
 from apply.sinks.neptune.staging import Staged, part_of_partition, part_of_table
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.table import TableName, TableSchema
 from tests.conformance.changes import Giver
 from tests.conformance.under_death import TRIPS

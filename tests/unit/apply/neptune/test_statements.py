@@ -16,8 +16,8 @@ from apply.sinks.neptune.control import SWEEPS_MAX, ControlVertices
 from apply.sinks.neptune.elements import Change, Elements, Statements
 from apply.sinks.neptune.gremlin import text
 from schemas.changes import UNCHANGED
+from schemas.endpoints.neptune import NeptuneTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.neptune_target import NeptuneTarget
 from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType

@@ -11,8 +11,8 @@ import pytest
 
 from apply.sink import TableBatch
 from apply.sinks.opensearch.sink import OpensearchSink
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import ORDERS
 

@@ -10,8 +10,8 @@ import pytest
 
 from apply.sink import TableBatch
 from apply.sinks.opensearch.streams import DataStreamSink
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.opensearch_target import OpensearchTarget
 from schemas.position import first_sequence
 from tests.conformance.changes import Giver
 from tests.conformance.sink_suite import ORDERS

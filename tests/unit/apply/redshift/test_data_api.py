@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from apply.sinks.redshift.data_api import DataApiLink
 from runtime import clock
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import Action, TailraceError
-from schemas.redshift_target import RedshiftTarget
 
 PROBE = ["begin", "create temporary table tailrace_probe (one integer)", "rollback"]
 

@@ -9,8 +9,8 @@ from apply.sinks.redshift.statements import TablePlan, copy, csv_text, literal
 from apply.sinks.redshift.target import grants
 from apply.sinks.redshift.types import NULL, column_type
 from schemas.changes import UNCHANGED
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.redshift_target import RedshiftTarget
 from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from apply.frames.row_files.formats import CsvFormat
 from apply.frames.row_files.shape import shape_of
 from schemas.changes import UNCHANGED, Row
-from schemas.file_targets import FilesTarget
+from schemas.endpoints.files import FilesTarget
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built
 from schemas.types import Family, LogicalType

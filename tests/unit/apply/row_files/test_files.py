@@ -15,8 +15,8 @@ from apply.sink import Origin, Sink, TableBatch, TopicPartition
 from apply.sinks import files
 from apply.sinks.files import DirectoryStore
 from schemas.changes import UNCHANGED
+from schemas.endpoints.files import FilesTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import FilesTarget
 from schemas.table import TableSchema
 from schemas.types import LogicalType
 from tests.conformance.changes import Seen

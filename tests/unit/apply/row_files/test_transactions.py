@@ -18,8 +18,8 @@ from apply.sinks import files
 from apply.sinks.files import DirectoryStore
 from apply.trouble.answers import Policies
 from apply.trouble.survey import Progress
+from schemas.endpoints.files import FilesTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.file_targets import FilesTarget
 from tests.conformance.sink_suite import SEATS
 from tests.unit.apply.rig import MARKS, Member, Rig
 from tests.unit.apply.row_files.test_files import ORIGIN, batch

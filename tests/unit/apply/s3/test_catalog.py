@@ -14,8 +14,8 @@ from moto import mock_aws
 
 from apply.frames.row_files.shape import Shape, shape_of
 from apply.sinks.s3.catalog import GlueCatalog
+from schemas.endpoints.files import S3Target
 from schemas.errors import Action, ErrorKind, TailraceError
-from schemas.file_targets import S3Target
 from schemas.table import TableName, TableSchema
 from tests.conformance.sink_suite import ORDERS, ORDERS_2, STRING
 

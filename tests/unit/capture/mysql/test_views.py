@@ -9,7 +9,7 @@ from capture.sources.mysql import findings
 from capture.sources.mysql.catalog import Catalog, capturable
 from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.server import ServerFacts
-from schemas.endpoints import MysqlSource
+from schemas.endpoints.mysql import MysqlSource
 from schemas.selection import Selection
 from schemas.table import TableName
 

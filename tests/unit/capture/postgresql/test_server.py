@@ -21,7 +21,7 @@ from capture.sources.postgresql.server import STANDBY, Slot, check_position, che
 from capture.sources.postgresql.snapshot import parse_snapshot
 from capture.sources.postgresql.source import capturable
 from schemas.changes import Transaction
-from schemas.endpoints import PostgresqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.position import Position
 from schemas.selection import Selection

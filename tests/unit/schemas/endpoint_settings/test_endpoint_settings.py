@@ -13,7 +13,7 @@ from schemas.endpoint_settings.document import findings
 from schemas.endpoint_settings.endpoint import Role
 from schemas.endpoint_settings.keys import EndpointKey
 from schemas.endpoint_settings.table import GROUPS, SOURCES, groups
-from schemas.endpoints import AnySource, AnyTarget
+from schemas.endpoints.engines import AnySource, AnyTarget
 from schemas.task_settings.keys import Standing
 
 ADAPTERS: dict[Role, TypeAdapter[Any]] = {Role.TARGET: TypeAdapter(AnyTarget), Role.SOURCE: TypeAdapter(AnySource)}

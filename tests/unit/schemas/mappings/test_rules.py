@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.endpoints import MysqlSource, PostgresqlSource
+from schemas.endpoints.mysql import MysqlSource
+from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import TailraceError
 from schemas.mappings import patterns, support
 from schemas.mappings.rules import parse

@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.file_targets import AwsTarget
+from schemas.endpoints.files import AwsTarget
+from schemas.endpoints.section import TargetSection
 from schemas.kafka_properties import check_properties
-from schemas.target_section import TargetSection
 from schemas.topic_settings import RegistrySettings
 
 

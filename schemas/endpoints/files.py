@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from schemas.endpoints.section import TargetSection
 from schemas.section import Section
-from schemas.target_section import TargetSection
 
 # RFC 9110, "Field Names" and "Field Values".
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from schemas.target_section import TargetSection
+from schemas.endpoints.section import TargetSection
 
 
 class MongodbTarget(TargetSection):

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from schemas.file_targets import AwsTarget, Encryption
+from schemas.endpoints.files import AwsTarget, Encryption
+from schemas.endpoints.section import TargetSection
 from schemas.table import TableName
-from schemas.target_section import TargetSection
 
 
 class RedshiftTarget(Encryption, AwsTarget, TargetSection):

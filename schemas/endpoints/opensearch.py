@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from schemas.file_targets import AwsTarget
-from schemas.target_section import TargetSection
+from schemas.endpoints.files import AwsTarget
+from schemas.endpoints.section import TargetSection
 
 
 class OpensearchTarget(AwsTarget, TargetSection):

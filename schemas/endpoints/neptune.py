@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.file_targets import AwsTarget, Encryption
+from schemas.endpoints.files import AwsTarget, Encryption
+from schemas.endpoints.section import TargetSection
 from schemas.graph_mapping import GraphMappingDocument
-from schemas.target_section import TargetSection
 
 
 class NeptuneTarget(Encryption, AwsTarget, TargetSection):

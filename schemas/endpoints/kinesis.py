@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.file_targets import AwsTarget
-from schemas.target_section import TargetSection
+from schemas.endpoints.files import AwsTarget
+from schemas.endpoints.section import TargetSection
 
 
 class KinesisTarget(AwsTarget, TargetSection):
