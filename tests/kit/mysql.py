@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capture.sources.mysql.connection import Cells, Connection, connect, identifier
+from capture.sources.mysql.connection import Cells, Connection, connect
+from capture.sources.mysql.quoting import identifier
 from deploy.local.mysql import MysqlAddress, MysqlServer
 from schemas.endpoints.mysql import MysqlSource
 

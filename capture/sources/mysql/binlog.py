@@ -12,7 +12,7 @@ from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 
-from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.packets import length_at
 
 HEADER_BYTES = 19
 

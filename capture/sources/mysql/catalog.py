@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from capture.sources.mysql import queries
-from capture.sources.mysql.connection import Cells, Connection, identifier, literal
+from capture.sources.mysql.connection import Cells, Connection
 from capture.sources.mysql.natives import Charsets, of_catalogue, parse_native
+from capture.sources.mysql.quoting import identifier, literal
 from capture.sources.mysql.types import logical_type, reader
 from schemas.errors import ErrorKind, TailraceError
 from schemas.selection import Selection

@@ -7,7 +7,7 @@ from typing import Any
 
 from capture.cutting import Cutting
 from capture.full_load.chunk_reader import ReadForm
-from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.packets import length_at
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import NAMES, Reader
 from schemas.large_values import STAND_IN_BYTES

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 from capture.source import RELOAD
 from capture.sources.mysql.catalog import Catalog, quoted
-from capture.sources.mysql.connection import Connection, identifier
+from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.literals import key_condition
 from capture.sources.mysql.natives import GEOMETRIES, Native, parse_native
 from capture.sources.mysql.position import Place
+from capture.sources.mysql.quoting import identifier
 from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import logical_type, reader, selected
 from runtime.clock import monotonic

@@ -11,8 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from capture.sources.mysql.connection import length_at
-from capture.sources.mysql.packets import Packet
+from capture.sources.mysql.packets import Packet, length_at
 from runtime.spool import HELD_BYTES_MAX, Spool, SpooledMessage
 from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import Buffer, sliced

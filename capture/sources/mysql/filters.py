@@ -6,8 +6,8 @@ charsets that we decode ourselves, UUIDs (which MariaDB sorts by their parts).
 
 from __future__ import annotations
 
-from capture.sources.mysql.connection import identifier, literal
 from capture.sources.mysql.natives import parse_native
+from capture.sources.mysql.quoting import identifier, literal
 from schemas.mappings.filters import RowFilter
 from schemas.table import Column
 from schemas.types import Family

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from capture.source import Finding
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
-from capture.sources.mysql.connection import identifier, literal
+from capture.sources.mysql.quoting import identifier, literal
 from capture.sources.mysql.server import ServerFacts, are_files
 from schemas.endpoints.mysql import MysqlSource
 from schemas.findings import blocks, note, warns

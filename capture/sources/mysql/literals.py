@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from capture.sources.mysql.charsets import spellings
-from capture.sources.mysql.connection import identifier, literal
 from capture.sources.mysql.natives import parse_native
+from capture.sources.mysql.quoting import identifier, literal
 from schemas.table import Column, TableSchema
 from schemas.types import Family
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import MappedColumn
 from capture.sources.mysql.charsets import decoder
-from capture.sources.mysql.connection import literal
+from capture.sources.mysql.quoting import literal
 
 UTF8 = "utf8mb4"
 

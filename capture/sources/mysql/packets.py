@@ -1,9 +1,12 @@
-"""Messages of a server: one or more packets of the protocol, and what those say that tell of an error."""
+"""Messages of a server: one or more packets of the protocol, lengths within them, and what those say that tell of an
+error.
+"""
 
 from __future__ import annotations
 
 from runtime.spool import Spool, SpooledMessage
 from schemas.errors import ErrorKind, TailraceError
+from schemas.large_values import FiledMessage
 
 _ACCESS = frozenset({1044, 1045, 1698, 1142, 1143, 1227, 1370, 3118, 1820, 4151})
 _REFUSED = frozenset({1045, 1698})
@@ -13,6 +16,9 @@ _GONE = frozenset(
 )
 _SCHEMA = frozenset({1051, 1054, 1146, 1109, 1049, 1412, 1735})
 _LOST = frozenset({1236, 1371, 1373, 1781, 1789, 1950, 1951, 1952, 1953, 1955})
+
+PACKET_MAX = 0xFFFFFF
+"""A packet of so many bytes is followed by another one of the same message."""
 
 Packet = bytes | SpooledMessage
 """A message of the server's. One of several packets of 16 MiB may be in a file."""
@@ -40,6 +46,15 @@ class LargeMessage:
     def whole(self) -> Packet:
         """Return the message, which has come."""
         return SpooledMessage.of(self._spool) if self._spool is not None else b"".join(self._parts)
+
+
+def length_at(m: bytes | FiledMessage, at: int) -> tuple[int, int]:
+    """Read a length-encoded integer: its value and where it ends."""
+    first = m[at]
+    if first < 0xFB:
+        return first, at + 1
+    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}[first]
+    return int.from_bytes(m[at + 1 : at + 1 + size], "little"), at + 1 + size
 
 
 def error_of(packet: bytes, doing: str) -> TailraceError:

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from capture.sources.mysql.binary_json import json_text
-from capture.sources.mysql.connection import length_at
+from capture.sources.mysql.packets import length_at
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.compression import mariadb_unpacked
-from capture.sources.mysql.connection import length_at
 from capture.sources.mysql.images import ImageForm, Images
-from capture.sources.mysql.packets import Packet
+from capture.sources.mysql.packets import Packet, length_at
 from capture.sources.mysql.statements import Statement
 from capture.sources.mysql.versions import Resolved, Versions
 from schemas.changes import APPLIED_TABLE, UNCHANGED, Row, RowChanges, SchemaChange, Transaction

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from capture.sources.mysql import queries
 from capture.sources.mysql.catalog import quoted
-from capture.sources.mysql.connection import Cells, Connection, identifier, literal
+from capture.sources.mysql.connection import Cells, Connection
 from capture.sources.mysql.filters import literal_of
+from capture.sources.mysql.quoting import identifier, literal
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.segments import Partition, Segment, columns_of
 from schemas.table import Column, TableSchema

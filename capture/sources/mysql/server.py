@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from capture.source import RELOAD
 from capture.sources.mysql import binlog
-from capture.sources.mysql.connection import Cells, Connection, literal
+from capture.sources.mysql.connection import Cells, Connection
 from capture.sources.mysql.files import FileOffset
 from capture.sources.mysql.gtid import MariadbGtids, MysqlGtids
 from capture.sources.mysql.packets import error_of
 from capture.sources.mysql.position import Place, format_position, place_of
 from capture.sources.mysql.prepared import print_xid
+from capture.sources.mysql.quoting import literal
 from capture.sources.mysql.replication import LogStream
 from runtime.clock import monotonic
 from schemas.endpoints.mysql import MysqlSource

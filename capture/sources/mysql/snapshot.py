@@ -17,12 +17,13 @@ from capture.source import Chunk
 from capture.sources.mysql import segments
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.cells import CellForm
-from capture.sources.mysql.connection import Connection, connect, identifier, literal
+from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.filters import condition
 from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place
+from capture.sources.mysql.quoting import identifier, literal
 from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from capture.sources.mysql import temporals
 from capture.sources.mysql.binary_json import json_text
 from capture.sources.mysql.charsets import begins_with_ascii, expression
-from capture.sources.mysql.connection import identifier
 from capture.sources.mysql.natives import BLOBS, GEOMETRIES, TEXTS, Native, parse_native
 from capture.sources.mysql.numerics import decimal_bytes, decimal_reader
+from capture.sources.mysql.quoting import identifier
 from capture.sources.mysql.temporals import ZeroDates
 from schemas.twin import kinds
 from schemas.types import Family, LogicalType

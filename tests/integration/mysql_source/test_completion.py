@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from capture.sources.mysql.connection import identifier
+from capture.sources.mysql.quoting import identifier
 from deploy.local.kafka import KafkaAddress
 from schemas.changes import UNCHANGED, RowChanges
 from schemas.errors import ErrorKind, TailraceError

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture.sources.mysql import binlog, compression, connection, images, row_events
+from capture.sources.mysql import binlog, channel, compression, images, row_events
+from capture.sources.mysql.channel import Channel
 from capture.sources.mysql.compression import mariadb_unpacked, payload_events
-from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.row_events import read_rows
 from capture.sources.mysql.versions import Resolved
 from runtime.spool import Spool, SpooledMessage, spooled
@@ -32,22 +32,20 @@ LEAST = 60
 
 
 class Wire:
-    """A connection whose other end the test holds."""
+    """A channel whose other end the test holds."""
 
     def __init__(self, *, files: bool) -> None:
         ours, self._theirs = socket.socketpair()
-        self.connection = Connection.__new__(Connection)
-        self.connection.__dict__.update(
-            {"_buffer": b"", "_at": 0, "_sequence": 0, "_large": None, "_socket": ours, "is_closed": False}
-        )
-        self.connection.__dict__.update({"_directory": None, "_files_large": files})
+        self.channel = Channel(ours)
+        if files:
+            self.channel.file_large(None)
 
     def send(self, content: bytes) -> None:
         self._theirs.sendall(content)
 
     def close(self) -> None:
         self._theirs.close()
-        self.connection.close()
+        self.channel.close()
 
 
 def _packets(message: bytes, size: int) -> bytes:
@@ -70,21 +68,21 @@ def test_messages_of_many_packets_come_whole_however_they_arrive(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # (A mask that is also the size of a full packet.)
-        patch.setattr(connection, "PACKET_MAX", 7)
+        patch.setattr(channel, "PACKET_MAX", 7)
         wire = Wire(files=files)
         stream = b"".join(_packets(message, 7) for message in messages)
         found: list[Any] = []
         if waits:
             wire.send(stream)
-            found = [wire.connection._packet() for _ in messages]
+            found = [wire.channel.next() for _ in messages]
         else:
-            wire.connection.set_blocking(blocking=False)
+            wire.channel.set_blocking(blocking=False)
             at = 0
             while at < len(stream):
                 step = steps[at % len(steps)]
                 wire.send(stream[at : at + step])
                 at += step
-                while (packet := wire.connection.poll()) is not None:
+                while (packet := wire.channel.poll()) is not None:
                     found.append(packet)
         wire.close()
     assert [bytes(packet) for packet in found] == messages
