@@ -24,6 +24,7 @@ from apply.outcome import EVERYTHING, Outcome, check_parked
 from apply.sink import TopicPartition
 from apply.trouble.holds import Holds
 from apply.trouble.parking import ParkingLot
+from apply.trouble.truncates import Truncates
 from apply.trouble.waiting import Waiting
 from apply.writer import Writer
 from runtime import clock
@@ -53,26 +54,24 @@ class Applier:
         self,
         writer: Writer,
         versions: Versions,
+        *,
         lot: ParkingLot,
         waiting: Waiting,
         executor: Executor,
         backoff: Backoff,
         partition_count: Callable[[str], int],
-        *,
         limits: Limits = DEFAULT_LIMITS,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
-        self.writer = writer
-        self.versions = versions
-        self.catalog = versions.catalog
-        self.lot = lot
-        self.waiting = waiting
+        self.writer, self.lot, self.waiting = writer, lot, waiting
+        self.versions, self.catalog = versions, versions.catalog
         self.cursors = Cursors()
         self.builder = BatchBuilder(
             versions, self.cursors.positions, lot, writer.sink, waiting, decode_policy=writer.policies.decode
         )
-        self.holds = Holds(self.cursors, waiting, writer, versions, partition_count, limits, lot)
-        self.builder.limits, self.builder.superseded = self.holds.by_partition, self.holds.superseded
+        truncates = Truncates(writer, versions, lot, partition_count, drops=limits.drops)
+        self.holds = Holds(self.cursors, waiting, truncates, limits)
+        self.builder.limits, self.builder.superseded = self.holds.by_partition, truncates.superseded
         self.order: KeyOrder | CommitOrder = KeyOrder()
         self.on_written: Callable[[Outcome], None] = lambda _outcome: None
         """Told of each batch that is durable."""
@@ -140,7 +139,7 @@ class Applier:
             if self.idle and self.healthy and self.checkpoint(float("inf") if self.holds.meets(now) else now):
                 # Whoever succeeds one that arrived at a barrier does not begin before it. Staged with the next batch.
                 self.builder.batch.next.update(self.holds.attend(now))
-                if (job := self.holds.take_job()) is not None:
+                if (job := self.holds.truncates.take_job()) is not None:
                     self.in_background(job)
             self._flow.seek(self.order)
             if self._full() and self.order.ready:

@@ -79,15 +79,15 @@ class Assembly:
             self.applier = Applier(
                 self.writer,
                 versions,
-                self._dead_letters.lot,
-                Waiting(
+                lot=self._dead_letters.lot,
+                waiting=Waiting(
                     settings.apply.conflict_wait_s,
                     lambda: self.brokers.ends(self.subscription.topics),
                     self.brokers.progress,
                 ),
-                stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="writer")),
-                Backoff.of(settings.retry, settings.apply.retry_for_s),
-                self.brokers.partition_count,
+                executor=stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="writer")),
+                backoff=Backoff.of(settings.retry, settings.apply.retry_for_s),
+                partition_count=self.brokers.partition_count,
                 limits=limits_of(settings),
             )
             if policies.contradictions.looks and sink.capabilities.finds:
@@ -97,7 +97,7 @@ class Assembly:
                 versions,
                 self.writer,
                 self.applier.in_background,
-                end_parked=self.applier.holds.end_parked,
+                end_parked=self.applier.holds.truncates.end_parked,
                 drops=settings.ddl.dropped is DdlPolicy.APPLY,
             )
             self.releases = Releases(self.applier, self._dead_letters)

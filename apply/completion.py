@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from apply.barriers import barrier_of_drop, barrier_of_load, barrier_of_version
 from apply.batching.versions import Versions
 from apply.grouping import Load
 from apply.schema_catalog import Dropped, Loaded, TopicSchemas
 from apply.sink import Arrival, Arriving, TopicPartition
-from apply.trouble.holds import barrier_of_drop, barrier_of_load, barrier_of_version
 from apply.writer import Writer
 from runtime import clock
 from runtime.logging import get_logger

@@ -1,4 +1,4 @@
-"""What keeps a partition from going on: a truncate that waits for the others, a suspension, or a conflict that may pass
+"""What keeps a partition from going on: a truncate (see `truncates`), a suspension, or a conflict that may pass
 where it is not enough that one key waits (a table without a key; all others: `apply.trouble.waiting`). Also the end of
 its load, where the service is to end before the changes since then.
 
@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from apply.batching.versions import Versions
+from apply.barriers import barrier_of_truncate
 from apply.cursors import Cursors
 from apply.errors import SuspendingError, Suspensions
 from apply.limits import Limits
 from apply.outcome import Place
-from apply.sink import Arrival, TopicPartition
-from apply.trouble.parking import ParkingLot
-from apply.trouble.superseded import Superseded
+from apply.sink import TopicPartition
+from apply.trouble.truncates import Truncate, Truncates
 from apply.trouble.waiting import Waiting
-from apply.writer import Writer
 from runtime.logging import get_logger
-from schemas.errors import ErrorKind, TailraceError
-from schemas.table import TableSchema
+from schemas.errors import TailraceError
 
 log = get_logger(__name__)
 
@@ -50,11 +47,10 @@ class Hold:
     offset: int
     retry_at: float = 0.0
     """When to let it go on (conflict, suspended), or to ask the barrier again (truncate), by the monotonic clock."""
-    barrier: str = ""
-    version: int = 0
-    """Of a truncate: the version of the table that wrote it."""
+    truncate: Truncate | None = None
+    """The one that waits for the others."""
     error: TailraceError | None = None
-    """Why it is held; of a truncate, why the target refused it last."""
+    """Of a conflict or a suspension: why."""
     of_table: bool = False
     """Of a suspension: whether it is one of the table, and not of this partition alone."""
 
@@ -93,28 +89,15 @@ class Conflicts:
 class Holds:
     """The holds of the partitions owned. Mapping-like for whoever only asks: `get`, `in`, iteration."""
 
-    def __init__(
-        self,
-        cursors: Cursors,
-        waiting: Waiting,
-        writer: Writer,
-        versions: Versions,
-        partition_count: Callable[[str], int],
-        limits: Limits,
-        lot: ParkingLot,
-    ) -> None:
+    def __init__(self, cursors: Cursors, waiting: Waiting, truncates: Truncates, limits: Limits) -> None:
         self.by_partition: dict[TopicPartition, Hold] = {}
         self.conflicts = Conflicts(limits.conflict_wait_s)
-        self.superseded = Superseded(versions.catalog, writer.stays, drops=limits.drops)
+        self.truncates = truncates
+        self.superseded = truncates.superseded
         self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
         self._cursors = cursors
         self._waiting = waiting
-        self._writer = writer
-        self._versions = versions
-        self._partition_count = partition_count
-        self._lot = lot
         self._suspended_retry_s = limits.suspended_retry_s
-        self._truncate: Callable[[], None] | None = None
         self.end_of: Callable[[TopicPartition], int | None] | None = None
         """Where a partition ends for this service, if that is known yet; None: it goes on for ever."""
 
@@ -167,9 +150,8 @@ class Holds:
 
     def truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Hold a partition at a truncate until every partition of its topic has come to it."""
-        self.by_partition[partition] = Hold(
-            Why.TRUNCATE, offset, barrier=barrier_of_truncate(partition.topic, sequence), version=version
-        )
+        truncate = Truncate(barrier_of_truncate(partition.topic, sequence), version)
+        self.by_partition[partition] = Hold(Why.TRUNCATE, offset, truncate=truncate)
 
     def conflict(self, found: Mapping[TopicPartition, tuple[int, TailraceError]], now: float) -> None:
         """Hold partitions before records that violate a key, while the others go on."""
@@ -192,12 +174,12 @@ class Holds:
     def attend(self, now: float) -> dict[TopicPartition, int]:
         """Let go what may go on. Return offsets that truncates have led partitions to, not yet staged at the target.
 
-        A truncate that is to be done is left for `take_job`. Raises SuspendingError for a table that others' rows have
-        kept from being emptied for too long.
+        A truncate that is to be done is left for `truncates`. Raises SuspendingError for a table that others' rows
+        have kept from being emptied for too long.
         """
         passed: dict[TopicPartition, int] = {}
         # One that an error has kept from being taken is found again.
-        self.take_job()
+        self.truncates.take_job()
         for partition, hold in list(self.by_partition.items()):
             if hold.why is Why.LOADED:
                 self._extend(partition, hold)
@@ -206,22 +188,23 @@ class Holds:
                 continue
             if hold.why is Why.SUSPENDED:
                 self.superseded.look(partition.topic)
-            if hold.why is not Why.TRUNCATE:
+            if hold.truncate is None:
                 self._let_go(partition, hold.offset)
             elif self.stands(partition) and self._waiting.supersede(partition):
                 # The table is emptied next.
                 passed[partition] = self._cursors.positions[partition]
             elif self._cursors.flushed[partition] >= hold.offset:
-                self.end_parked(partition, hold.offset)
-                refused, hold.error = hold.error, None
+                truncate = hold.truncate
+                self.truncates.end_parked(partition, hold.offset)
+                refused, truncate.refused = truncate.refused, None
                 if refused is not None:
                     self._wait_for_others(partition, hold, refused, now)
-                elif self._ask_barrier(partition, hold):
+                elif self.truncates.is_passed(partition, truncate, partial(self._met, truncate)):
                     passed[partition] = self._cursors.flushed[partition] = hold.offset + 1
                     self._let_go(partition, hold.offset + 1)
                 else:
                     # Asked again as soon as the writer is idle, where that is who is waited for.
-                    hold.retry_at = now + (BARRIER_PAUSE_S if self._truncate is None else 0.0)
+                    hold.retry_at = now + (0.0 if self.truncates.has_job else BARRIER_PAUSE_S)
         return passed
 
     def _wait_for_others(self, partition: TopicPartition, hold: Hold, error: TailraceError, now: float) -> None:
@@ -230,17 +213,6 @@ class Holds:
         if place in self.conflicts.overdue(now):
             raise SuspendingError(partition.topic, error) from error
         hold.retry_at = now + self.conflicts.note(place, now)
-
-    def end_parked(self, partition: TopicPartition, offset: int) -> None:
-        """Let nothing be parked of a partition from before an offset where its table is emptied, or was dropped.
-
-        A target that keeps every change may have it still.
-        """
-        if self._writer.sink.capabilities.history:
-            return
-        over = self._lot.before(partition.topic, partition.partition, offset)
-        self._writer.end_parked(over)
-        self._lot.settle(over, ())
 
     def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Forget the conflicts of what was written."""
@@ -285,52 +257,10 @@ class Holds:
             hold.offset = end
             self._cursors.jump(partition, self._cursors.positions[partition])
 
-    def take_job(self) -> Callable[[], None] | None:
-        """Return the truncate that is to be done next, for the writer's thread: it can take very long."""
-        job, self._truncate = self._truncate, None
-        return job
-
-    def _ask_barrier(self, partition: TopicPartition, hold: Hold) -> bool:
-        sink, count = self._writer.sink, self._partition_count(partition.topic)
-        arrival = sink.arrive(hold.barrier, partition, count)
-        does = sink.capabilities.stores_offsets or partition.partition == 0
-        if arrival is Arrival.READY and does and self._truncate is None:
-            # Without transactions two might empty it, and the slower one take away what the other has written since:
-            # the owner of the first partition does it.
-            here = {
-                p: h.offset + 1
-                for p, h in self.by_partition.items()
-                if h.barrier == hold.barrier and self._cursors.flushed.get(p) == h.offset
-            }
-            is_over = self.superseded.covers(partition.topic, hold.version)
-            table = None if is_over else self._versions.target(partition.topic, hold.version)
-            self._truncate = partial(self._empty, hold, table, here)
-        return arrival is Arrival.PASSED
-
-    def _empty(self, hold: Hold, table: TableSchema | None, offsets: Mapping[TopicPartition, int]) -> None:
-        try:
-            self._writer.truncate(hold.barrier, table, offsets)
-        except TailraceError as error:
-            if error.kind is not ErrorKind.ROW_CONFLICT:
-                raise
-            hold.error = error
-
-
-def barrier_of_truncate(topic: str, sequence: int) -> str:
-    """Return the barrier's name: the same in every process and at every repetition."""
-    return f"t:{topic}:{sequence}"
-
-
-def barrier_of_load(topic: str, generation: int) -> str:
-    """Return the name of the barrier behind which a load is complete."""
-    return f"l:{topic}:{generation}"
-
-
-def barrier_of_version(topic: str, version: int) -> str:
-    """Return the name of the barrier behind which the indexes and foreign keys of a version are made."""
-    return f"c:{topic}:{version}"
-
-
-def barrier_of_drop(topic: str, version: int) -> str:
-    """Return the name of the barrier behind which a table is dropped whose last version it was."""
-    return f"d:{topic}:{version}"
+    def _met(self, truncate: Truncate) -> dict[TopicPartition, int]:
+        """Return the partitions of ours that have come to a truncate, with the offsets behind it."""
+        return {
+            p: h.offset + 1
+            for p, h in self.by_partition.items()
+            if h.truncate and h.truncate.barrier == truncate.barrier and self._cursors.flushed.get(p) == h.offset
+        }

@@ -424,15 +424,15 @@ class Rig:
                 comes_again=comes_again,
                 keeps_history=writer.sink.capabilities.history,
             ),
-            self.dead_letters.lot(),
-            Waiting(
+            lot=self.dead_letters.lot(),
+            waiting=Waiting(
                 (limits or Limits()).conflict_wait_s,
                 lambda: {p: end for p, end in self.topics.ends.items() if p != MARKS},
                 lambda partitions: {p: self.group[p] for p in partitions if p in self.group},
             ),
-            LateExecutor(self.chance),
-            backoff,
-            self.topics.partitions,
+            executor=LateExecutor(self.chance),
+            backoff=backoff,
+            partition_count=self.topics.partitions,
             limits=limits or Limits(batch_rows=10_000),
             monotonic=self.clock,
         )
