@@ -97,7 +97,7 @@ class Report:
             self._rate_from = (now, self._total)
         lags = self._lags(ends)
         suspended = applier.holds.suspended()
-        held = {p.topic for p, hold in applier.holds.by_partition.items() if hold.truncate}
+        held = {p.topic for p, hold in applier.holds.by_partition.items() if hold.truncate is not None}
         lag = self.lag_records = sum(lags.values())
         if not lag:
             self.lag_ms = 0

@@ -262,5 +262,5 @@ class Holds:
         return {
             p: h.offset + 1
             for p, h in self.by_partition.items()
-            if h.truncate and h.truncate.barrier == truncate.barrier and self._cursors.flushed.get(p) == h.offset
+            if h.truncate == truncate and self._cursors.flushed.get(p) == h.offset
         }

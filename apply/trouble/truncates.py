@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from apply.batching.versions import Versions
@@ -17,12 +17,12 @@ from schemas.table import TableSchema
 
 @dataclass(slots=True)
 class Truncate:
-    """A truncate as one partition has it."""
+    """A truncate as one partition has it. It equals that of any other partition."""
 
     barrier: str
-    version: int
+    version: int = field(compare=False)
     """Of the table that wrote it."""
-    refused: TailraceError | None = None
+    refused: TailraceError | None = field(default=None, compare=False)
     """Why the target refused it last."""
 
 

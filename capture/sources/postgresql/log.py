@@ -4,15 +4,13 @@ Which changes count for `Position.row`: each row change of a selected table, eac
 each message that belongs to the transaction; in the order in which they are returned. Transactions without such changes
 are not returned at all, they only move the position on.
 
-Protocol: PostgreSQL documentation, "Streaming Replication Protocol". Keepalives are answered and the position is
-confirmed from within `poll` and `acknowledge`: there is no thread. The server's patience is `wal_sender_timeout`.
+Keepalives are answered and the position is confirmed from within `poll` and `acknowledge`: there is no thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from struct import Struct
 
 import orjson
 
@@ -24,9 +22,9 @@ from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import changes_since_begin, format_lsn, format_position
 from capture.sources.postgresql.reading import add, is_read_at_once, read_shaped
 from capture.sources.postgresql.replication import LogStream
-from capture.sources.postgresql.temporals import EPOCH_US
+from capture.sources.postgresql.status_updates import ASK_INTERVAL_S, StatusUpdates, read_keepalive
 from capture.sources.postgresql.versions import Resolved, Versions
-from runtime.clock import monotonic, now_us
+from runtime.clock import monotonic
 from runtime.logging import get_logger
 from runtime.spool import SpooledMessage
 from runtime.waiting import wait_for
@@ -39,6 +37,7 @@ from schemas.changes import (
     Heartbeat,
     LogMessage,
     RowChanges,
+    SmallTransactions,
     Transaction,
     Truncate,
 )
@@ -49,18 +48,16 @@ from schemas.table import TableName
 
 POLL_ROWS_MAX = 5_000
 POLL_BYTES_MAX = 8 << 20
-STATUS_INTERVAL_S = 5.0
-"""How often the server hears of us at least."""
-ASK_INTERVAL_S = 0.2
-"""How often an idle log is asked how far it goes."""
 CHECK_INTERVAL_S = 10.0
 """How often the publication is looked at: nothing in the log tells that a table was taken out of it."""
 HEARTBEAT_INTERVAL_S = 5.0
 """How often an idle log yields a heartbeat although its position is the same."""
 
 _WAL_DATA, _KEEPALIVE = b"wk"
-_keepalive = Struct(">qqB").unpack_from
-_status = Struct(">cqqqqB").pack
+
+_Open = tuple[frozenset[bytes], Callable[[bytes], None]]
+"""The run that rows go on in as they come: what their messages begin with, and what adds them."""
+_NO_RUN: _Open = frozenset(), [].append
 
 log = get_logger(__name__)
 
@@ -95,7 +92,7 @@ class PostgresqlLog:
         self._resolved: dict[bytes, Resolved] = {}
         self._ended = position.commit
         """Everything before it is behind us."""
-        self._flushed = position.commit
+        self._updates = StatusUpdates(stream, position.commit)
         self._skip = position.row
         """Changes of the next transaction that are behind us too."""
         self._txn: Transaction | None = None
@@ -110,7 +107,8 @@ class PostgresqlLog:
         self._counted = 0
         """How many elements of the present poll's list are in `_returned` already."""
         self._reported = 0
-        self._sent_at = self._asked_at = self._heartbeat_at = self._checked_at = monotonic()
+        self._open = _NO_RUN
+        self._heartbeat_at = self._checked_at = monotonic()
         stream.start(position.commit, binary=binary)
 
     @property
@@ -136,7 +134,7 @@ class PostgresqlLog:
             if now - self._checked_at >= CHECK_INTERVAL_S:
                 self._checked_at = now
                 self._check(self._versions.oids())
-            self._keep_alive(now, is_idle=not out)
+            self._updates.keep_alive(self._ended, now, is_idle=not out and self._txn is None)
             self._beat(out, now)
             if self._filing.is_to_be_renewed(now) and is_drained and not out and self._txn is None:
                 self._begin_anew()
@@ -154,63 +152,28 @@ class PostgresqlLog:
 
     def acknowledge(self, position: Position) -> None:
         """Confirm a position to the server; see `LogReader.acknowledge`."""
-        if position.commit > self._flushed:
-            self._flushed = position.commit
-            self._send_status(monotonic(), ask=False)
+        if position.commit > self._updates.flushed:
+            self._updates.flushed = position.commit
+            self._updates.send(self._ended)
 
     def close(self) -> None:
         """End the stream. May be called twice."""
         self._stream.close()
 
     def _drain(self, out: list[Change]) -> bool:
-        """Read what has arrived, up to a bound; tell whether that was all. The loop of the log: all that is rare is
-        elsewhere.
-        """
+        """Read what has arrived, up to a bound; tell whether that was all."""
         rows = size = 0
         asked = False
-        heads: frozenset[bytes] = frozenset()
-        append = list[bytes]().append
+        self._open = _NO_RUN
         messages: list[bytes] = []
         while rows < POLL_ROWS_MAX and size < POLL_BYTES_MAX:
             messages.clear()
             state = take(self._stream.raw, messages, POLL_ROWS_MAX - rows, POLL_BYTES_MAX - size, self._filing)
             size += sum(map(len, messages))
-            rest = iter(messages)
-            for m in rest:
-                if m[25:31] in heads:
-                    append(m)
-                    rows += 1
-                    continue
-                if m[0] != _WAL_DATA:
-                    self._on_keepalive(m)
-                    continue
-                heads = frozenset()
-                kind = m[25]
-                if kind not in b"IUD":
-                    is_first = kind == pgoutput.BEGIN and self.joins and not self._skip and not self._has_labels
-                    if is_first and (small := join(messages, rest, self._resolved)) is not None:
-                        rows += len(small.messages)
-                        self._ended = self._reported = small.facts[-1][3]
-                        out.append(small)
-                        continue
-                    self._on_message(kind, m, out)
-                    continue
-                entered = self._enter(m[26:30], out)
-                if entered is None:
-                    continue
-                run, resolved = entered
-                rows += 1
-                if resolved.old_form is not None:
-                    self._add_shaped(m, resolved, out)
-                elif is_read_at_once(m, resolved):
-                    add(m, run, resolved, resolved.form)
-                else:
-                    append = run.messages.append
-                    append(m)
-                    heads = resolved.heads
+            rows += self._on_messages(messages, out)
             if (large := self._filing.pop()) is not None:
                 # The next row must not be added to the run before this one.
-                heads = frozenset()
+                self._open = _NO_RUN
                 size += len(large)
                 rows += self._on_large(large, out)
             if state < 0:
@@ -221,6 +184,49 @@ class PostgresqlLog:
                 self._stream.receive()
                 asked = True
         return False
+
+    def _on_messages(self, messages: list[bytes], out: list[Change]) -> int:
+        """Handle messages; return how many rows they brought. The loop of the log: all that is rare is elsewhere."""
+        rows = 0
+        heads, append = self._open
+        rest = iter(messages)
+        for m in rest:
+            if m[25:31] in heads:
+                append(m)
+                rows += 1
+                continue
+            if m[0] != _WAL_DATA:
+                self._on_keepalive(m)
+                continue
+            heads = frozenset()
+            if (kind := m[25]) not in b"IUD":
+                if kind == pgoutput.BEGIN and (small := self._join(messages, rest)) is not None:
+                    rows += len(small.messages)
+                    out.append(small)
+                else:
+                    self._on_message(kind, m, out)
+            elif (entered := self._enter(m[26:30], out)) is not None:
+                run, resolved = entered
+                rows += 1
+                if resolved.old_form is not None:
+                    self._add_shaped(m, resolved, out)
+                elif is_read_at_once(m, resolved):
+                    add(m, run, resolved, resolved.form)
+                else:
+                    append = run.messages.append
+                    append(m)
+                    heads = resolved.heads
+        self._open = heads, append
+        return rows
+
+    def _join(self, messages: list[bytes], rest: Iterator[bytes]) -> SmallTransactions | None:
+        """Take the small transactions from the Begin on that `rest` has yielded last, if they may be joined."""
+        if not self.joins or self._skip or self._has_labels:
+            return None
+        small = join(messages, rest, self._resolved)
+        if small is not None:
+            self._ended = self._reported = small.facts[-1][3]
+        return small
 
     def _enter(self, oid: bytes, out: list[Change]) -> tuple[RowChanges, Resolved] | None:
         """Begin a run of a table's rows. None: the row at hand is not to be returned."""
@@ -392,11 +398,11 @@ class PostgresqlLog:
     def _on_keepalive(self, m: bytes) -> None:
         if m[0] != _KEEPALIVE:
             raise ValueError("a message of an unknown kind")
-        end_lsn, _, wants_reply = _keepalive(m, 1)
+        end_lsn, wants_reply = read_keepalive(m)
         if self._txn is None and end_lsn > self._ended:
             self._ended = end_lsn
         if wants_reply:
-            self._send_status(monotonic(), ask=False)
+            self._updates.send(self._ended)
 
     def _beat(self, out: list[Change], now: float) -> None:
         if self._txn is not None:
@@ -409,19 +415,6 @@ class PostgresqlLog:
             self._reported = self._ended
             # A stream that was begun anew, or goes on within a transaction, has yet to come to what is behind us of it.
             out.append(Heartbeat(Position(self._ended, self._skip)))
-
-    def _keep_alive(self, now: float, *, is_idle: bool) -> None:
-        if is_idle and self._txn is None and now - self._asked_at >= ASK_INTERVAL_S:
-            self._asked_at = now
-            self._send_status(now, ask=True)
-        elif now - self._sent_at >= STATUS_INTERVAL_S:
-            self._send_status(now, ask=False)
-
-    def _send_status(self, now: float, *, ask: bool) -> None:
-        # Standby status update: written, flushed, applied, clock, whether to answer at once.
-        self._sent_at = now
-        written = max(self._ended, self._flushed)
-        self._stream.send(_status(b"r", written, self._flushed, self._flushed, now_us() - EPOCH_US, int(ask)))
 
     def _count(self, out: list[Change]) -> None:
         if self._txn is not None:

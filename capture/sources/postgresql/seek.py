@@ -9,25 +9,20 @@ moment.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from struct import Struct
 
 from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.position import format_lsn
 from capture.sources.postgresql.replication import LogStream
-from capture.sources.postgresql.temporals import EPOCH_US
-from runtime.clock import monotonic, now_us
+from capture.sources.postgresql.status_updates import ASK_INTERVAL_S, StatusUpdates, read_keepalive
+from runtime.clock import monotonic
 from runtime.logging import get_logger
 from runtime.waiting import wait_for
 from schemas.errors import ErrorKind, TailraceError
 
-ASK_INTERVAL_S = 0.2
 TELL_INTERVAL_S = 10.0
 
 _LOOKED_AT_BYTES = 256
 """Of a message that may be very large; those that are read are shorter."""
-
-_keepalive = Struct(">qqB").unpack_from
-_status = Struct(">cqqqqB").pack
 
 log = get_logger(__name__)
 
@@ -50,7 +45,9 @@ class _Search:
         """Whether a transaction has begun and not ended."""
         self._has_earlier = False
         """Whether a transaction from before the moment was seen."""
-        self._asked_at = self._told_at = monotonic()
+        self._told_at = monotonic()
+        self._updates = StatusUpdates(stream, begin_lsn)
+        """Nothing is flushed: all of it is read again."""
 
     def run(self, end_lsn: int) -> int:
         try:
@@ -61,7 +58,7 @@ class _Search:
 
     def _read(self, end_lsn: int, *, binary: bool) -> int:
         self._stream.start(self._begin_lsn, binary=binary)
-        self._answer(ask=True)
+        self._updates.send(self._passed_lsn, ask=True)
         while self._is_inside or self._passed_lsn < end_lsn:
             length, data = self._stream.raw.get_copy_data(1)
             if length < 0:
@@ -76,11 +73,11 @@ class _Search:
 
     def _is_found(self, m: bytes) -> bool:
         if m[:1] == b"k":
-            lsn, _, wants_reply = _keepalive(m, 1)
+            lsn, wants_reply = read_keepalive(m)
             if not self._is_inside:
                 self._passed_lsn = max(self._passed_lsn, lsn)
             if wants_reply:
-                self._answer(ask=False)
+                self._updates.send(self._passed_lsn)
         elif m[pgoutput.HEADER_BYTES] == pgoutput.BEGIN:
             committed_us = pgoutput.parse_begin(m).commit_ts_us
             if committed_us >= self._committed_from_us:
@@ -95,20 +92,13 @@ class _Search:
 
     def _wait(self) -> None:
         now = monotonic()
-        if now - self._asked_at >= ASK_INTERVAL_S:
-            self._asked_at = now
-            self._answer(ask=True)
+        self._updates.keep_alive(self._passed_lsn, now, is_idle=True)
         if now - self._told_at >= TELL_INTERVAL_S:
             self._told_at = now
             log.info("looks for the start position in the log", passed=format_lsn(self._passed_lsn))
         wait_for(self._stream.socket, ASK_INTERVAL_S)
         self._stream.receive()
         self._stream.check_warnings()
-
-    def _answer(self, *, ask: bool) -> None:
-        # Written, flushed, applied, clock, whether to answer at once. Nothing is flushed: all of it is read again.
-        position = (self._passed_lsn, self._begin_lsn, self._begin_lsn)
-        self._stream.send(_status(b"r", *position, now_us() - EPOCH_US, int(ask)))
 
     def _unknown(self, reason: str) -> TailraceError:
         return TailraceError(
