@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
+
+from tests.kit.http_service import HttpService
 
 WAIT_S = 60
 
@@ -41,8 +42,16 @@ class Reply:
     """The body goes on for as long as somebody listens."""
 
 
-class Receiver:
+class _Server(ThreadingHTTPServer):
+    def shutdown_request(self, request: Any) -> None:
+        # Without saying goodbye, so that what lingers for no time is reset.
+        self.close_request(request)
+
+
+class Receiver(HttpService):
     """Answers each request as the next of `script` says, and by 200 when there is none."""
+
+    server = _Server
 
     def __init__(self) -> None:
         self.script: deque[Reply] = deque()
@@ -51,77 +60,52 @@ class Receiver:
         """Requests that came, taken or not."""
         self.arrived = threading.Event()
         self.go_on = threading.Event()
-        receiver = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver._serve(self)
-
-            def do_GET(self) -> None:
-                receiver._serve(self)
-
-            def log_message(self, *args: Any) -> None:
-                return
-
-        class Server(ThreadingHTTPServer):
-            def shutdown_request(self, request: Any) -> None:
-                # Without saying goodbye, so that what lingers for no time is reset.
-                self.close_request(request)
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the receiver, and what hangs."""
         self.go_on.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().close()
 
     @property
     def documents(self) -> list[dict[str, Any]]:
         """All changes that were taken, as they came."""
         return [document for post in self.posts for document in post.documents]
 
-    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        """Do what the script says."""
         reply = self.script.popleft() if self.script else Reply()
         self.request_count += 1
-        length = int(handler.headers.get("Content-Length", 0))
+        length = int(request.headers.get("Content-Length", 0))
         if reply.cut == "request":
-            handler.rfile.read(length // 2)
-            _reset(handler.connection)
+            request.rfile.read(length // 2)
+            _reset(request.connection)
             return
-        body = handler.rfile.read(length)
+        body = request.rfile.read(length)
         if reply.taken if reply.taken is not None else reply.status < 300:
-            self.posts.append(Post(dict(handler.headers), json.loads(body)))
+            self.posts.append(Post(dict(request.headers), json.loads(body)))
         self.arrived.set()
         if reply.hangs:
             self.go_on.wait()
         if reply.cut == "before":
-            _reset(handler.connection)
+            _reset(request.connection)
             return
         with contextlib.suppress(OSError):
             # A careless service quotes what it was sent.
             said = reply.body + body
-            handler.send_response(reply.status)
+            request.send_response(reply.status)
             for name, value in reply.headers.items():
-                handler.send_header(name, value)
+                request.send_header(name, value)
             if not reply.endless:
-                handler.send_header("Content-Length", str(len(said)))
-            handler.end_headers()
+                request.send_header("Content-Length", str(len(said)))
+            request.end_headers()
             if reply.cut == "answer":
-                handler.wfile.write(said[: len(said) // 2])
-                _reset(handler.connection)
+                request.wfile.write(said[: len(said) // 2])
+                _reset(request.connection)
                 return
-            handler.wfile.write(said)
+            request.wfile.write(said)
             while reply.endless:
-                handler.wfile.write(said)
+                request.wfile.write(said)
 
 
 def _reset(connection: socket.socket) -> None:

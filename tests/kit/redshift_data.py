@@ -9,19 +9,19 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from deploy.local.redshift import COPY, Read, copy_from_stdin, of_postgresql
+from tests.kit.http_service import HttpService, content_of, respond
 from tests.kit.servers import Database
 
 
-class RedshiftData:
-    """One relay, started; `close` ends it."""
+class RedshiftData(HttpService):
+    """One relay."""
 
     def __init__(self, database: Database, read: Read) -> None:
         self._database = database
@@ -30,36 +30,21 @@ class RedshiftData:
         self._sessions: dict[str, psycopg.Connection[Any]] = {}
         self._statements: dict[str, dict[str, Any]] = {}
         self._rows: dict[str, list[Any]] = {}
-        relay = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                operation = self.headers["X-Amz-Target"].partition(".")[2]
-                try:
-                    status, answer = 200, getattr(relay, f"_{operation}")(body)
-                except KeyError:
-                    status, answer = 400, {"__type": "ResourceNotFoundException", "Message": "not found"}
-                text = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/x-amz-json-1.1")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *args: Any) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        """Carry out an operation."""
+        body = json.loads(content_of(request))
+        operation = request.headers["X-Amz-Target"].partition(".")[2]
+        try:
+            status, said = 200, getattr(self, f"_{operation}")(body)
+        except KeyError:
+            status, said = 400, {"__type": "ResourceNotFoundException", "Message": "not found"}
+        respond(request, status, "application/x-amz-json-1.1", json.dumps(said).encode())
 
     def close(self) -> None:
         """End the relay and its sessions."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().close()
         self.end_sessions()
 
     def end_sessions(self) -> None:

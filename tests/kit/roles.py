@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from deploy.local.signatures import Key, SignatureChecker
+from tests.kit.http_service import HttpService, content_of, respond
 
 _GIVEN = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
 <AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey><SessionToken>{}</SessionToken>
@@ -20,7 +18,7 @@ _REFUSED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><
 <Code>AccessDenied</Code><Message>{}</Message></Error></ErrorResponse>"""
 
 
-class TokenService:
+class TokenService(HttpService):
     """Gives keys for `role` to whoever signs rightly; what it gave stands in `given`, and in the checker's keys."""
 
     def __init__(self, role: str, checker: SignatureChecker) -> None:
@@ -29,35 +27,12 @@ class TokenService:
         self.given: list[str] = []
         self._checker = checker
         self._signatures = SignatureChecker("sts")
-        service = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status, text = service._answer(self, body)
-                self.send_response(status)
-                self.send_header("Content-Type", "text/xml")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        """Give a key, or refuse it."""
+        status, text = self._answer(request, content_of(request))
+        respond(request, status, "text/xml", text)
 
     def _answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
         refusal = self._signatures.refusal("POST", f"{self.url}{request.path}", dict(request.headers.items()), body)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
 import pytest
@@ -21,6 +20,7 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
+from tests.kit.http_service import HttpService, content_of, respond
 
 TABLE = TableSchema(
     name=TableName("public", "nodes"),
@@ -193,38 +193,18 @@ def test_old_memories_of_deletions_are_swept_until_there_are_none() -> None:
     assert left == [1], "ten minutes have not passed"
 
 
-class _Recorder(BaseHTTPRequestHandler):
-    answer: tuple[int, dict[str, Any]] = (200, {})
-    seen: list[tuple[dict[str, str], bytes]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.seen.append((dict(self.headers), body))
-        status, document = self.answer
-        said = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *args: Any) -> None:
-        return
-
-
-class Service:
+class Service(HttpService):
     """Answers each request as it was last told."""
 
     def __init__(self) -> None:
-        self.handler: type[_Recorder] = type("Handler", (_Recorder,), {"seen": []})
-        self._server = HTTPServer(("127.0.0.1", 0), self.handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self.answer: tuple[int, dict[str, Any]] = (200, {})
+        self.seen: list[tuple[dict[str, str], bytes]] = []
+        super().__init__()
 
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        self.seen.append((dict(request.headers), content_of(request)))
+        status, document = self.answer
+        respond(request, status, "application/json", json.dumps(document).encode())
 
 
 def test_requests_are_signed_and_answers_mean_something() -> None:
@@ -232,9 +212,9 @@ def test_requests_are_signed_and_answers_mean_something() -> None:
     keys = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "secret", "region": "eu-central-1"}
     client = Client(section(url=service.url, iam_auth_enabled=True, **keys))
     try:
-        service.handler.answer = (200, {"result": {"data": [1]}})
+        service.answer = (200, {"result": {"data": [1]}})
         assert client.send(["g.V().count()"], "counting") == [1]
-        headers, body = service.handler.seen[0]
+        headers, body = service.seen[0]
         assert json.loads(body) == {"gremlin": "g.V().count()"}
         assert headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
         assert "/eu-central-1/neptune-db/aws4_request" in headers["Authorization"]
@@ -247,14 +227,14 @@ def test_requests_are_signed_and_answers_mean_something() -> None:
             (400, "MalformedQueryException", ErrorKind.INVARIANT),
             (500, "InternalFailureException", ErrorKind.TARGET_CONNECTION),
         ):
-            service.handler.answer = (status, {"code": code, "detailedMessage": "'a value'"})
+            service.answer = (status, {"code": code, "detailedMessage": "'a value'"})
             with pytest.raises(TailraceError) as caught:
                 client.send(["g.V()"], "asking")
             assert caught.value.kind is kind
             assert "a value" not in str(caught.value)
     finally:
         client.close()
-        service.stop()
+        service.close()
     with pytest.raises(TailraceError) as caught:
         client.send(["g.V()"], "asking")
     assert caught.value.kind is ErrorKind.TARGET_CONNECTION
