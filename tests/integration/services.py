@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -52,16 +52,17 @@ class Services:
         at_target: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """`at_source` and `at_target` are added to the databases' own settings."""
+        """`at_source` and `at_target` are added to the databases' own settings; None takes one away."""
         self.configuration = directory / f"{replication}.json"
         self._directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log_began: dict[str, int] = {}
         self._supervised: set[str] = set()
+        at_source = {"tables": ["public.*"], **source.settings, **(at_source or {})}
         document = {
             "name": replication,
             "kafka": kafka.settings,
-            "source": {"tables": ["public.*"], **source.settings, **(at_source or {})},
+            "source": {name: value for name, value in at_source.items() if value is not None},
             "targets": {TARGET: {**target.target_settings, **(at_target or {})}},
             **settings,
         }
@@ -97,6 +98,17 @@ class Services:
                 stderr=log,
                 env=environment,
             )
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[str]:
+        """Run both services once `plan` finds nothing in their way, and yield what it said. Both must end well."""
+        plan = self.run("plan")
+        assert plan.returncode == 0, plan.stdout + plan.stderr
+        self.start("capture")
+        self.start("apply")
+        yield plan.stdout
+        for name in ("capture", "apply"):
+            assert self.stop(name) == 0, self.log_tail(name)
 
     @property
     def names(self) -> list[str]:

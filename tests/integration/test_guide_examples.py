@@ -107,10 +107,8 @@ def test_the_target_has_what_the_guide_says(
     for example in examples:
         source.execute(example, example.tables)
     (tmp_path / "mappings.json").write_text(json.dumps({"rules": rules(examples)}))
-    with Services(tmp_path, replication, kafka_server, source.place, target, mappings="mappings.json") as services:
-        document = json.loads(services.configuration.read_text())
-        del document["source"]["tables"]
-        services.configuration.write_text(json.dumps(document))
+    more: dict[str, Any] = {"at_source": {"tables": None}, "mappings": "mappings.json"}
+    with Services(tmp_path, replication, kafka_server, source.place, target, **more) as services:
         preview = services.run("mappings preview", "--target", TARGET)
         assert preview.returncode == 0, preview.stdout + preview.stderr
         services.start("capture")
@@ -147,16 +145,8 @@ def test_records_at_kafka_are_what_the_guide_says(
     said = json.dumps({"rules": rules([OBJECTS])}).replace("{}", f"{replication}.out")
     (tmp_path / "mappings.json").write_text(said)
     target = _Topics(kafka_server, f"{replication}.out")
-    with Services(
-        tmp_path, replication, kafka_server, source.place, target, mappings="mappings.json"
-    ) as services:  # fmt: skip
-        document = json.loads(services.configuration.read_text())
-        del document["source"]["tables"]
-        services.configuration.write_text(json.dumps(document))
-        plan = services.run("plan")
-        assert plan.returncode == 0, plan.stdout + plan.stderr
-        services.start("capture")
-        services.start("apply")
+    more: dict[str, Any] = {"at_source": {"tables": None}, "mappings": "mappings.json"}
+    with Services(tmp_path, replication, kafka_server, source.place, target, **more) as services, services.moving():
         place = f"{replication}.out"
         expected: dict[str, Any] = {
             table: (topic.replace("{}", place), *rest) for table, (topic, *rest) in WRITTEN.items()
@@ -174,5 +164,3 @@ def test_records_at_kafka_are_what_the_guide_says(
             services.wait(lambda: len(found()) == len(expected), "a record of each table")
         finally:
             assert found() == expected
-        assert services.stop("capture") == 0
-        assert services.stop("apply") == 0

@@ -282,13 +282,9 @@ def test_a_document_of_dms_runs_as_it_is(
     source.execute(*SCHEMA, "alter table shop.customer replica identity full")
     (tmp_path / "mappings.json").write_text(json.dumps({"rules": RULES}))
     with Services(
-        tmp_path, replication, kafka_server, source, target, mappings="mappings.json", topics={"partitions": 3},
-        capture={"chunk_rows": 250},
+        tmp_path, replication, kafka_server, source, target, at_source={"tables": None}, mappings="mappings.json",
+        topics={"partitions": 3}, capture={"chunk_rows": 250},
     ) as services:  # fmt: skip
-        document = json.loads(services.configuration.read_text())
-        del document["source"]["tables"]
-        services.configuration.write_text(json.dumps(document))
-
         _plan_and_preview(services)
         # Killed with segments half read: what they were cut by goes on.
         services.start("capture", failpoint="capture.load.finished:6")
@@ -394,10 +390,8 @@ def test_shards_become_one_table_and_a_table_without_a_key_gets_one(
         "insert into shard1.loose select g, 0, 'c' || g from generate_series(1, 1500) g",
     )
     (tmp_path / "mappings.json").write_text(json.dumps({"rules": SHARDS}))
-    with Services(tmp_path, replication, kafka_server, source, target, mappings="mappings.json") as services:
-        document = json.loads(services.configuration.read_text())
-        del document["source"]["tables"]
-        services.configuration.write_text(json.dumps(document))
+    more: dict[str, Any] = {"at_source": {"tables": None}, "mappings": "mappings.json"}
+    with Services(tmp_path, replication, kafka_server, source, target, **more) as services:
         plan = services.run("plan", "--json")
         assert plan.returncode == 0, plan.stdout + plan.stderr
         services.start("capture")

@@ -164,10 +164,8 @@ def test_documents_of_dms_run_as_they_are(
     (tmp_path / "mappings.json").write_text(json.dumps(_mappings(source.name)))
     (tmp_path / "task.json").write_text(json.dumps(_task(target.name, stops=True)))
     documents: dict[str, Any] = {"mappings": "mappings.json", "settings": "task.json", "capture": {"chunk_rows": 100}}
+    documents["at_source"] = {"tables": None}
     with Services(tmp_path, replication, kafka_server, source, target, **documents) as services:
-        document = json.loads(services.configuration.read_text())
-        del document["source"]["tables"]
-        services.configuration.write_text(json.dumps(document))
         plan = services.run("plan")
         assert plan.returncode == 0, plan.stdout + plan.stderr
         assert "[view]" in plan.stdout
