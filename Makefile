@@ -17,6 +17,8 @@ STAMP := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 PYTEST_ARGS ?=
+# Containers like to set it. Tests start services by the hundred, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 # A machine of unknown load decides over whole changes: what fails there is run once more, and listed to be looked into.
 RERUNS = $(if $(CI),--reruns 1 --reruns-delay 5 -rR)
 # Tests mostly wait for servers, so three at a time are three times as fast even on two cores; each worker starts its own.
