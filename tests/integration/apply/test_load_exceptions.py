@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from apply import journal
 from deploy.local.mysql import MysqlAddress
 from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
@@ -27,6 +28,12 @@ ORDERS = TableSchema(
 MADE = "(id bigint primary key, amount bigint, constraint small check (amount < 1000))"
 CONTROL = {"FullLoadExceptionTableEnabled": True, "StatusTableEnabled": True}
 BEHAVIOUR = {"DataErrorPolicy": "LOG_ERROR"}
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tables be written every second."""
+    monkeypatch.setattr(journal, "INTERVAL_S", 1.0)
 
 
 @pytest.fixture
