@@ -72,6 +72,7 @@ def test_tables_change_in_every_way(
     kafka_server: KafkaAddress,
     replication: str,
 ) -> None:
+    source_database.tell_statements()
     for table in CHANGES:
         source_database.execute(
             f"create table {table} (id bigint primary key, number integer not null, word text)",

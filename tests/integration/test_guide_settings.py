@@ -51,6 +51,7 @@ def test_rows_move_by_a_document_of_the_guide(
 ) -> None:
     source, target = new_database(18, "source"), new_database(18, "target")
     source.execute(*AT_SOURCE)
+    source.tell_statements()
     (tmp_path / "settings.json").write_text(json.dumps(DOCUMENTS[name]))
     with Services(tmp_path, replication, kafka_server, source, target, settings="settings.json") as services:
         document = json.loads(services.configuration.read_text())

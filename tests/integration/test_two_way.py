@@ -126,8 +126,7 @@ def test_two_databases_that_replicate_to_each_other_do_not_echo(
         pair = Pair(stack, tmp_path, replication, kafka_server, *sides)
         for way, source in zip(pair.ways, sides, strict=True):
             if isinstance(source, Database):
-                # So that a drop shows at once.
-                source.execute(way.services.run("plan", "--ddl-trigger").stdout)
+                source.tell_statements()
             way.start()
         _move_rows(pair)
         _make_a_table(pair)

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from capture.sources.postgresql import ddl_trigger
 from deploy.local.postgresql import PostgresqlAddress
 
 DROP_TIMEOUT_S = 60.0
@@ -65,6 +66,10 @@ class Database:
         with self.connect() as connection:
             for statement in statements:
                 connection.execute(statement)
+
+    def tell_statements(self) -> None:
+        """Let the log tell of DDL: a capture looks at the catalogue then, and by itself every 20 seconds."""
+        self.execute(ddl_trigger.statements())
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Return the rows of a query."""

@@ -49,6 +49,7 @@ def locked(source: Database, table: str) -> psycopg.Connection[tuple[object, ...
 def test_a_table_that_somebody_holds_is_loaded_behind_the_others(services: Services, source_database: Database) -> None:
     services.start("capture", "--stop-at", "now")
     assert services.join("capture") == 0, services.log_tail("capture")
+    source_database.tell_statements()
     for name in ("c", "d"):
         source_database.execute(f"create table {name} (id int primary key)", f"insert into {name} values (1)")
     services.start("capture", failpoint="capture.start.committed:1:stop")

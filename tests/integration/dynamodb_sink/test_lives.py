@@ -67,6 +67,7 @@ def test_tables_live_again_and_again_under_two_appliers(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, place: Place
 ) -> None:
     chance = random.Random(SEED)
+    source_database.tell_statements()
     arguments = (tmp_path, replication, kafka_server, source_database, place)
     with Services(*arguments, topics={"partitions": 4}, capture={"chunk_rows": 100}) as services:
         for table in TABLES:
@@ -82,8 +83,8 @@ def test_tables_live_again_and_again_under_two_appliers(
             else:
                 source_database.execute(f"drop table {table}")
             if victim := chance.choice([*APPLIERS, None]):
-                # On the way to the drop, in it, or behind it.
-                time.sleep(chance.random() * 2)
+                # Capture looks at the catalogue after two seconds: on the way to the drop, in it, or behind it.
+                time.sleep(chance.random() * 4)
                 services.kill(victim)
                 services.start(victim)
             if how == "dropped":
