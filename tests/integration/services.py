@@ -20,6 +20,8 @@ from runtime.failpoints import VARIABLE
 from runtime.status import read_status
 
 DEADLINE_S = 480.0
+SESSION_TIMEOUT_S = 3
+"""So long a group waits for a service that was killed: short, since it is waited for after each kill."""
 TARGET = "replica"
 
 
@@ -68,8 +70,8 @@ class Services:
         }
         self._kafka = kafka
         self._replication = replication
-        document["capture"] = {"session_timeout_s": 6, **settings.get("capture", {})}
-        document["apply"] = {"session_timeout_s": 6, **settings.get("apply", {})}
+        document["capture"] = {"session_timeout_s": SESSION_TIMEOUT_S, **settings.get("capture", {})}
+        document["apply"] = {"session_timeout_s": SESSION_TIMEOUT_S, **settings.get("apply", {})}
         self.configuration.write_text(json.dumps(document))
 
     def __enter__(self) -> Self:

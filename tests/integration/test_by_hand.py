@@ -25,7 +25,7 @@ class Shift:
         self, directory: Path, kafka: KafkaAddress, source: Database, target: Database, replication: str
     ) -> None:
         self.kafka, self.source, self.target, self.replication = kafka, source, target, replication
-        self.services = Services(directory, replication, kafka, source, target, capture={"session_timeout_s": 3})
+        self.services = Services(directory, replication, kafka, source, target)
         self.workload = Workload(source.dsn, seed=5)
         self.workload.create(rows=500)
 

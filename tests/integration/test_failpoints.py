@@ -211,7 +211,7 @@ class _Walk:
                 kafka,
                 source.database,
                 target.database,
-                capture={"chunk_rows": 2_000, "session_timeout_s": 3, "commit_interval_ms": 20},
+                capture={"chunk_rows": 2_000, "session_timeout_s": 2, "commit_interval_ms": 20},
                 apply={"instance_id": name, "session_timeout_s": 10},
             )
 

@@ -127,7 +127,7 @@ def test_groups_of_tables_survive_every_crash_within_them(
     with source.connect() as connection:
         # Of tables of which nothing is known no group is made.
         connection.execute("analyze")
-    capture = {"session_timeout_s": 6}
+    capture = {"session_timeout_s": 2}
     with Services(tmp_path, replication, kafka_server, source, target_database, capture=capture) as services:
         with _writer(source):
             for failpoint in CRASHES:

@@ -13,6 +13,7 @@ from typing import Any
 
 from deploy.local.kafka import KafkaAddress
 from schemas.table import TableName
+from tests.integration.services import SESSION_TIMEOUT_S
 from tests.kit import ledger_plugin
 
 ENTRIES = 1000
@@ -44,8 +45,8 @@ def test_a_plugins_source_is_applied_to_a_plugins_target(
         "kafka": kafka_server.settings,
         "source": {"engine": "ledger", "database": "books", "tables": ["*.*"], "options": {"path": str(ledger)}},
         "targets": {"copy": {"engine": "ledger", "options": {"path": str(copy)}}},
-        "capture": {"session_timeout_s": 6},
-        "apply": {"session_timeout_s": 6},
+        "capture": {"session_timeout_s": SESSION_TIMEOUT_S},
+        "apply": {"session_timeout_s": SESSION_TIMEOUT_S},
     }
 
     def run(*words: str, code: int = 0, path: str = str(tmp_path / "site")) -> str:

@@ -10,6 +10,7 @@ import pytest
 from deploy.local.kafka import KafkaAddress
 from schemas.settings import Settings, parse
 from tests.integration.apply.publishing import Publisher
+from tests.integration.services import SESSION_TIMEOUT_S
 from tests.kit.servers import Database
 
 
@@ -22,7 +23,7 @@ def document(kafka_server: KafkaAddress, replication: str, target_database: Data
         "source": {"database": "unused", "user": "unused", "tables": ["public.*"]},
         "targets": {"replica": target_database.settings},
         "topics": {"partitions": 3},
-        "apply": {"session_timeout_s": 6},
+        "apply": {"session_timeout_s": SESSION_TIMEOUT_S},
     }
 
 

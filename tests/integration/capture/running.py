@@ -17,6 +17,7 @@ from typing import Any
 from deploy.local.kafka import KafkaAddress
 from runtime.status import read_status
 from schemas.topics import schemas_topic
+from tests.integration.services import SESSION_TIMEOUT_S
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics, key_faults, read_raw, read_topics, replay, sequence_faults
 from tests.kit.workload import TABLES
@@ -41,7 +42,7 @@ class Capture:
             "source": {**source.settings, "tables": ["public.wl_*"]},
             **settings,
         }
-        document["capture"] = {"chunk_rows": 500, "session_timeout_s": 6, **settings.get("capture", {})}
+        document["capture"] = {"chunk_rows": 500, "session_timeout_s": SESSION_TIMEOUT_S, **settings.get("capture", {})}
         self.config.write_text(json.dumps(document))
 
     @contextlib.contextmanager
