@@ -77,7 +77,7 @@ IMITATIONS = {"gremlin_server", "kinesis_server", "moto_server", "secantus_serve
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test below tests/integration as what it is.
+    """Mark every test below tests/integration as what it is, and put the long ones first.
 
     No test is run again when it fails, since that hides faults: what a rerun let pass were defects. But for those on
     imitations, whose own failures say nothing of us; the summary shows them.
@@ -87,6 +87,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("integration")
         if IMITATIONS.intersection(getattr(item, "fixturenames", ())) and item.get_closest_marker("flaky") is None:
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=5))
+    items[:] = _long_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1))
+
+
+def _long_first(items: list[pytest.Item], worker_count: int) -> list[pytest.Item]:
+    """Deal out the tests of whole replications: each worker begins with its share of them.
+
+    Workers share what is left, but for the last two tests of each: if these take a minute, all others wait for it.
+    """
+    whole = [item for item in items if item.path.parent.name == "integration" or item.get_closest_marker("slow")]
+    others = [item for item in items if item not in whole]
+    share = -(-len(others) // worker_count)
+    return [
+        item
+        for worker in range(worker_count)
+        for item in (*whole[worker::worker_count], *others[worker * share : (worker + 1) * share])
+    ]
 
 
 @pytest.fixture(scope="session")

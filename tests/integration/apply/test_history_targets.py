@@ -29,7 +29,7 @@ from tests.kit import documents, row_files
 from tests.kit.topics import read_raw
 
 # A failure here breaks a promise: it is never run again in the hope of a better result.
-pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.flaky(reruns=0)]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow, pytest.mark.flaky(reruns=0)]
 
 DEADLINE_S = 240
 PARTITIONS = 3

@@ -20,7 +20,7 @@ from tests.integration.apply.publishing import Publisher
 from tests.kit.servers import Database
 
 # A failure here breaks a promise: it is never run again in the hope of a better result.
-pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 
 APPLIER = """
 import sys

@@ -18,7 +18,7 @@ from tests.integration.apply.waiting import until
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ORDERS = TableSchema(
     TableName("public", "orders"),

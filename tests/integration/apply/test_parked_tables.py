@@ -18,7 +18,7 @@ from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_dat
 from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, Side, wait_until_alike
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 COLUMNS = "(id bigint primary key, word text, number integer)"
 

@@ -29,7 +29,7 @@ from schemas.topics import checkpoints_topic, data_topic
 from tests.kit.simulation import table_schema
 from tests.kit.topics import read_topics
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TABLE = table_schema("orders", keyed=True)
 TIMEOUT_S = 2.0

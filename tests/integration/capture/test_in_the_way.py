@@ -15,7 +15,7 @@ from tests.integration.services import Services
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from runtime import exit_codes
 from tests.integration.services import Services
 from tests.kit.servers import Database
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 END_S_MAX = 30.0
 

@@ -27,7 +27,7 @@ LIFE_S_MAX = 120.0
 """How long a table may take to be as the source has it; a stalled drop takes minutes more."""
 
 # A failure here breaks a promise: it is never run again in the hope of a better result.
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.flaky(reruns=0)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.flaky(reruns=0)]
 
 
 @dataclass(frozen=True, slots=True)
