@@ -1,1 +1,16 @@
-"""The apply service: topics consumed into one target, with consumer offsets as checkpoints."""
+"""The apply service: topics consumed into one target, with consumer offsets as checkpoints.
+
+In the order in which to read it:
+
+- `service`: the rhythm of one group's member. `assembly` puts its parts together, with `limits` and `subscription`.
+- `applier`: one step after the other. `claims` says what is its own, `cursors` and `flow` where it reads, `order` and
+  `commit_order` what may follow what, `brokers` what Kafka knows beside the records.
+- `batching`: from records to batches, by `schema_catalog` and `schema_stand_ins`; of Debezium's topics by `debezium`.
+- `writer`: a batch in one transaction, by `rows`, `grouping` and `prepared`. `outcome` is what became of it.
+- `trouble`: what the target refused, or cannot take yet. `errors` are those of which more than their kind decides.
+- `completion`: ends of loads, at `barriers` of all appliers. `goal`: the end of the service. `report` and `journal`:
+  what it says of itself.
+- `sink`: what a target must offer, and `reading` to be compared. `sinks`: the targets, made of `frames`; `memory` is
+  the reference, `aws` what several share. Before a sink may stand `mapped_sink` with `mapped_rows` and `sharing`, and
+  `values`.
+"""

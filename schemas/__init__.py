@@ -2,14 +2,14 @@
 
 Pure Python without I/O. Every other room may import this one; it imports none of them.
 
-What moves:    `table`, `types/`, `changes`, `position`, `matching`, `large_values`
-How it is      `envelope`, `codecs/` with their compiled `twin/`, `registry`, `parts`; as others write it:
-written:       `debezium/`, `dms_json`
-Topics:        `topics`; of other records: `ddl`, `transactions`, `signals`, `status`
-What users     `settings` with `endpoints/`, an engine each, `topic_settings`, `policies`, `kafka_properties`, and what
-write:         follows from them: `selection`, `routing`, `substitution`, `before_image`; `reference` makes their page
-DMS's own      `mappings/`, `task_settings/`, `endpoint_settings/`, `graph_mapping`, `control_tables`;
-documents:     `task_document` takes them out of what its API says
-What is said   `errors`, `findings`, `hints`
-of trouble:
+- What moves: `table`, `types`, `changes`, `position`, `matching` columns of two versions, `large_values`.
+- How it is written: `envelope`, `format`, `codecs` made `per_table` and their compiled `twin`, `registry`, `parts`.
+  How others write it: `debezium`, `dms_json`.
+- Where: `topics`. Records of Tailrace's own: `ddl`, `transactions`, `signals`, `status`.
+- What users write: `settings` in each `section`; `endpoints`, an engine each; `topic_settings`, `kafka_properties`,
+  `policies`; `json_text` and `key_bounds` read what they wrote, `reference` makes their page.
+- What follows from that for a table: `selection`, `routing`, `substitution`, `before_image`.
+- Documents of AWS DMS: `mappings`, `graph_mapping`, `task_settings`, `endpoint_settings`, `control_tables`, and
+  `task_document`, which finds them in what its commands print.
+- What is said of trouble: `errors`, `findings`, `hints`.
 """

@@ -85,6 +85,15 @@ def test_every_module_says_what_it_is() -> None:
     _report(faults)
 
 
+def test_a_room_that_tells_of_its_modules_tells_of_all() -> None:
+    faults = []
+    for room in ("schemas", "capture", "apply"):
+        told = set(re.findall(r"`(\w+)`", ast.get_docstring(parsed(Path(room, "__init__.py"))) or ""))
+        there = {path.with_suffix("").parts[1] for path in python_files(room)} - {"__init__"}
+        faults += [f"{room}/__init__.py: {name}" for name in sorted(told ^ there)]
+    _report(faults)
+
+
 def test_shipped_code_avoids_what_has_a_better_form() -> None:
     faults = []
     for path in python_files(*ROOMS):
