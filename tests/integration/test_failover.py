@@ -75,7 +75,9 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
     mover = {"user": "mover", "password": "mover"}
     at_source = {**mover, "parameters": both, "views": ["public.slow"]}
     arguments = (tmp_path, replication, kafka_server, source, target)
-    with Services(*arguments, at_source=at_source, at_target=mover) as services:
+    # Pauses would grow to a multiple of what a server takes to come back.
+    retry = {"interval_max_s": 1}
+    with Services(*arguments, at_source=at_source, at_target=mover, retry=retry) as services:
 
         def more_is_written() -> None:
             """Wait until the writer has gone on, and the target with it."""

@@ -178,6 +178,7 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
 ) -> None:
     source, target = source_database, target_database
+    source.tell_statements()
     with source.connect() as connection:
         for statement in SETUP:
             connection.execute(statement)

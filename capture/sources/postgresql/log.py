@@ -57,7 +57,7 @@ _WAL_DATA, _KEEPALIVE = b"wk"
 
 _Open = tuple[frozenset[bytes], Callable[[bytes], None]]
 """The run that rows go on in as they come: what their messages begin with, and what adds them."""
-_NO_RUN: _Open = frozenset(), [].append
+_NO_RUN: _Open = frozenset(), list[bytes]().append
 
 log = get_logger(__name__)
 
