@@ -70,7 +70,14 @@ class MemorySink:
     """One connection to a `MemoryTarget`."""
 
     capabilities = Capabilities(
-        stores_offsets=True, truncates=True, alters=True, keyless=True, finds=True, clears=True, groups=True
+        stores_offsets=True,
+        truncates=True,
+        alters=True,
+        keyless=True,
+        finds=True,
+        clears=True,
+        refers=True,
+        groups=True,
     )
 
     def __init__(self, target: MemoryTarget) -> None:

@@ -95,6 +95,8 @@ class Capabilities:
     """It is a `ClearingSink`."""
     streams: bool = False
     """It is a `StreamingSink`."""
+    refers: bool = False
+    """Rows may refer to rows of other tables: one is there until its end even where its values must be made up."""
     groups: bool = False
     """It is a `GroupingSink`."""
     commit_order: bool = False

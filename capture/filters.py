@@ -11,7 +11,8 @@
 
 The old row is known where the log keeps whole ones, or where the key alone decides. Nothing that may have been taken is
 lost, whatever the log keeps (Invariant 4). Values that the log left out and that are needed are asked of the source;
-they may be newer than the change, whose own change then follows and settles it.
+they may be newer than the change, whose own change then follows and settles it. Where the row is gone, so that nobody
+can tell them, it is not taken: all that follows is its delete.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _kept(changes: RowChanges, found: RowFilter, complete: Callable[[RowChanges]
 
     afters = completed(changes, is_due, complete)
     for op, before, after in zip(changes.ops, changes.before, afters, strict=True):
-        stays = after is not None and matches(after)
+        stays = after is not None and found.knows(after) and matches(after)
         if op == "c":
             if stays:
                 kept.add(op, before, after)

@@ -299,7 +299,7 @@ class _MappedLog:
             return _renamed(changes, mapped)
         afters = completed(changes, partial(_is_due, mapped), self._complete)
         befores = _made(mapped, mapped.old_rows, changes.before)
-        made = RowChanges(mapped.table, changes.txn, changes.ops, befores, _made(mapped, mapped.rows, afters))
+        made = RowChanges(mapped.table, changes.txn, changes.ops, befores, _made_new(mapped, afters))
         made.left_out = changes.left_out
         return made
 
@@ -339,6 +339,17 @@ def _renamed(changes: RowChanges, mapped: MappedTable) -> RowChanges:
 def _is_due(mapped: MappedTable, before: Row | None, after: Row) -> bool:
     """Tell whether a new row that lacks values must have them: its key has changed, or an expression reads them."""
     return before is not None or any(after[place] is UNCHANGED for place in mapped.read)
+
+
+def _made_new(mapped: MappedTable, rows: Sequence[Row | None]) -> list[Any]:
+    """Return new rows as rules have them; one that is gone, and lacks what is read, like an old one."""
+
+    def lacks(row: Row | None) -> bool:
+        return row is not None and any(row[place] is UNCHANGED for place in mapped.read)
+
+    if not any(map(lacks, rows)):
+        return _made(mapped, mapped.rows, rows)
+    return [_made(mapped, mapped.old_rows if lacks(row) else mapped.rows, [row])[0] for row in rows]
 
 
 def _made(mapped: MappedTable, make: Any, rows: Sequence[Row | None]) -> list[Any]:

@@ -277,8 +277,8 @@ class Source(Protocol):
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of key changes by the source's present values, in place.
 
-        A key change becomes a delete and an insert, and an insert must be whole. A row that is gone has None there, or
-        anything where the column takes no null: its delete follows in the log.
+        A key change becomes a delete and an insert, and an insert should be whole. That of a row that is gone keeps
+        UNCHANGED: nobody can tell what it held, and its delete follows in the log. No other may: targets do without it.
         """
         ...
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -255,6 +257,11 @@ class TableSchema:
             key_made_by=document.get("key_made_by", ""),
             follows=document.get("follows", 0),
         )
+
+
+def mentions(text: str, columns: Collection[str]) -> bool:
+    """Tell whether a piece of SQL, an index's definition or an expression, may speak of any of these columns."""
+    return any(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text, re.IGNORECASE) for column in columns)
 
 
 _NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "follows", "_fingerprint"})

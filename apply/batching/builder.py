@@ -15,6 +15,7 @@ from apply.batching.course import Course
 from apply.batching.net_change import Change, NetChanges
 from apply.batching.parked_keys import ParkedKeys
 from apply.batching.staged_rows import Staging, Stagings
+from apply.batching.untold import Untold
 from apply.batching.versions import Versions
 from apply.sink import Origin, Sink, StreamingSink, TopicPartition
 from apply.trouble.conflicts import NEVER, Boundaries
@@ -45,6 +46,7 @@ class BatchBuilder:
         """Changes of `waiting` keys queue there."""
         self._history = sink.capabilities.history
         self._origins = sink.capabilities.origins
+        self._untold = Untold(refers=sink.capabilities.refers)
         self._stagings = Stagings(sink)
         self._streaming = cast("StreamingSink", sink) if sink.capabilities.streams else None
         self._versions = versions
@@ -293,7 +295,11 @@ class BatchBuilder:
             return cut
         segment = self._segment(partition, decoder.table, staging)
         keys = [r.key() for r in records]
-        segment.net.add(keys, changes, ops, () if staging is None else values)
+        written = changes
+        if "c" in ops and not segment.net.sequential:
+            written = self._untold.settled(topic, decoder.table, keys, changes)
+        written_ops = ops if written is changes else {change[0] for change in written}
+        segment.net.add(keys, written, written_ops, () if staging is None else values)
         if segment.net.sequential:
             segment.records.extend(records)
             segment.places += origins
@@ -302,7 +308,7 @@ class BatchBuilder:
         if segment.course is not None and self.boundaries is not None:
             segment.read_key = decoder.decode_key
             begin = self.boundaries.of(partition, decoder.table) if is_judged else NEVER
-            segment.course.add(keys, changes, records, begin)
+            segment.course.add(keys, changes, records, begin, self._untold.left_out[topic])
         if ops != {"r"} or decoder.table.version != self._catalog.topics[topic].oldest.version:
             # Rows that a later version wrote may be loaded for the second time.
             self.clean.discard(partition)

@@ -6,7 +6,7 @@ one. Where the target holds otherwise, a policy may have the change left out; wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from typing import Any, NamedTuple
 
 from apply.batching.net_change import Change, NetChanges, merge
@@ -41,15 +41,21 @@ class Course:
         """By key, what updates have changed since its insert, if none of them wrote the whole row."""
 
     def add(
-        self, keys: Sequence[bytes | None], changes: Sequence[Change], records: Sequence[Any], begin: float
+        self,
+        keys: Sequence[bytes | None],
+        changes: Sequence[Change],
+        records: Sequence[Any],
+        begin: float,
+        unjudged: Container[bytes | None] = (),
     ) -> None:
-        """Take in a run of changes. Those before the offset `begin` say nothing of the target's rows."""
+        """Take in a run of changes. Those before the offset `begin`, and of `unjudged` keys, say nothing of the target."""
         starts, again, born, parts, ops = self.starts, self._again, self._born, self._parts, self._ops
         for key, (op, _, after), record in zip(keys, changes, records, strict=True):
             assert key is not None, "a table with a key has records with keys"
             start = starts.get(key)
             if start is None:
-                starts[key] = Start(op if op in ops and record.offset() >= begin else "", [record], [])
+                is_judged = op in ops and record.offset() >= begin and key not in unjudged
+                starts[key] = Start(op if is_judged else "", [record], [])
                 continue
             if op == "u" and after.__class__ is not bytes and UNCHANGED in after:
                 if key in parts:

@@ -48,9 +48,12 @@ class OutboxMessages(Reshaper):
         return None
 
     def _change(self, op: str, row: Row, value: bytes, out: list[Shaped]) -> None:
-        if op == "u":
+        if op == "d":
+            return
+        if op == "u" or UNCHANGED in row:
+            # (Of a row that is new all is known: one that lacks values has another key, and is gone.)
             self._updated()
-        elif op != "d":
+        else:
             out.append(self._message(row))
 
     def _message(self, row: Row) -> Shaped:

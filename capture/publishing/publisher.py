@@ -425,8 +425,9 @@ def _remember(window: LoadWindow, encoder: Encoder, changes: RowChanges, pairs: 
         return
     for op, before, after in zip(changes.ops, changes.before, changes.after, strict=True):
         keys = [_key(encoder, row) for row in (before, after) if row is not None]
-        # An update of the key is a delete and an insert of the whole row.
-        if after is not None and (UNCHANGED in after or (keeps_updates and op == "u" and len(set(keys)) == 1)):
+        # An update of the key is a delete and an insert, of the whole row or of one that is gone: what a chunk has
+        # under these keys, and was read before, is another row.
+        if op == "u" and after is not None and len(set(keys)) == 1 and (keeps_updates or UNCHANGED in after):
             window.changed_in_part(keys[-1], after, changes.txn)
         else:
             window.changed(keys, changes.txn)

@@ -234,8 +234,8 @@ class _Rare:
         if op not in ("c", "r", "u") or after is None:
             raise ValueError
         # `unavailable` is ours: a capture of Tailrace may have taken the topic over.
-        missing = {name for name, value in after.items() if self._is_unavailable(value)}
-        missing |= set(envelope.get("unavailable") or ())
+        untold = set(envelope.get("unavailable") or ())
+        missing = untold | {name for name, value in after.items() if self._is_unavailable(value)}
         if before is not None:
             # With whole old rows the log has what the new row leaves out.
             known = {n: before[n] for n in missing if before.get(n) is not None}
@@ -243,7 +243,7 @@ class _Rare:
             after, missing = {**after, **found}, missing - found.keys()
         row = self._row_of({**after, **dict.fromkeys(missing)}) if missing else self._row_of(after)
         if missing:
-            if op != "u":
+            if op != "u" and missing - untold:
                 self._refuse(len(missing))
             row = tuple(
                 UNCHANGED if column.name in missing else value

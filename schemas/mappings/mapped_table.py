@@ -6,7 +6,6 @@ name. A table that no rule touches has none, and costs nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +18,7 @@ from schemas.mappings.expressions import Expression, Headers
 from schemas.mappings.rules import MASKING, Action, TransformationRule
 from schemas.mappings.types import Meaning, meaning
 from schemas.mappings.values import Convert, converter, digits_mask, digits_randomize, hash_mask, to_text
-from schemas.table import Column, ForeignKey, Index, TableSchema
+from schemas.table import Column, ForeignKey, Index, TableSchema, mentions
 from schemas.types import Family, LogicalType
 
 
@@ -132,9 +131,9 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
         columns=tuple(t.column for t in targets),
         key=key,
         primary_key=primary,
-        indexes=tuple(i for i in table.indexes if not _mentions(i.definition, touched)),
+        indexes=tuple(i for i in table.indexes if not mentions(i.definition, touched)),
         foreign_keys=tuple(k for k in (_reference(rules, table, key, renamed) for key in table.foreign_keys) if k),
-        generated=tuple(g for g in table.generated if not _mentions(g.expression, touched)),
+        generated=tuple(g for g in table.generated if not mentions(g.expression, touched)),
     )
     key_targets = [targets[i] for i in key]
     key_rows = None
@@ -390,11 +389,6 @@ def _reference(
         target=names.of_table(rules, key.target),
         target_columns=tuple(names.of_column(rules, key.target, column) for column in key.target_columns),
     )
-
-
-def _mentions(text: str, columns: set[str]) -> bool:
-    """Tell whether a piece of SQL may speak of any of these columns."""
-    return any(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text, re.IGNORECASE) for column in columns)
 
 
 def _left_out(table: TableSchema, mapped: TableSchema) -> tuple[str, ...]:

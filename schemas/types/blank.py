@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -29,3 +30,15 @@ BLANK: dict[Family, Any] = {
     Family.XML: "",
 }
 """By family, in canonical form. What is missing depends on the native type."""
+
+_TAKES_NO_BYTES = re.compile(r"bytea|(tiny|medium|long)?blob|(var)?binary")
+
+
+def blank(family: Family, native: str) -> Any:
+    """Return a value that every column of a type takes; None where there is none, or not for all engines."""
+    if native.endswith("[]"):
+        return "{}"
+    if family is Family.BYTES and not _TAKES_NO_BYTES.match(native):
+        # A shape, or a vector.
+        return None
+    return BLANK.get(family)

@@ -395,8 +395,8 @@ class SimSource:
             if before is None or after is None or UNCHANGED not in after:
                 continue
             row = present.get(after[0])
-            filled = (None,) * len(after) if row is None else row
-            changes.after[index] = tuple(f if v is UNCHANGED else v for v, f in zip(after, filled, strict=False))
+            if row is not None:
+                changes.after[index] = tuple(f if v is UNCHANGED else v for v, f in zip(after, row, strict=False))
 
     def format_position(self, position: Position) -> str:
         return f"{position.commit}+{position.row}"
@@ -573,6 +573,9 @@ def replay(
                 state.pop(before[0], None)
             elif misses and op == "u" and after[0] not in state:
                 continue
+            elif op == "c" and UNCHANGED in after:
+                # Nobody can tell the row: it is gone.
+                state.pop(after[0], None)
             elif UNCHANGED not in after:
                 state[after[0]] = after
             elif after[0] in state:

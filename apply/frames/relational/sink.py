@@ -82,6 +82,7 @@ class RelationalSink(ABC, Generic[P, L]):
         finds=True,
         clears=True,
         streams=True,
+        refers=True,
         groups=True,
     )
 

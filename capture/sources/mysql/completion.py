@@ -1,10 +1,9 @@
 """Looking up values that a row image left out: of inserts, whose columns had their default, and of key changes.
 
-An insert lacks no value but a literal default, or null: expressions are logged. It is looked up all the same, since the
-catalogue that a version was read from may be later than the insert. Where nothing is left to look up, the version's
-default stands: what the row is deleted by, or its column dropped by, follows in the log; but a target takes no null for
-a column that has none, and would have parked the row. In a row whose key was changed nobody can tell what such a
-column held: where it has no default, anything that its type takes stands for it.
+An insert lacks no value but a literal default, null, or what the server takes where there is neither: expressions are
+logged. It is looked up all the same, since the catalogue that a version was read from may be later than the insert.
+Where nothing is left to look up, the version's default stands: what the row is deleted by, or its column dropped by,
+follows in the log. What a row held whose key was changed, and which is gone since, nobody can tell: it stays UNCHANGED.
 
 A transaction stands in the log before others can see it. So rows are looked up only when theirs can surely be seen:
 else one would seem to be gone, or be the one that had its key before. What a snapshot saw every later statement sees as
@@ -71,8 +70,8 @@ class Completion:
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in new rows of inserts and key changes by the source's present values, in place.
 
-        Those of a row that is gone become what the columns have by default: its delete follows in the log. Raises
-        SOURCE_CONNECTION where it cannot be seen in time whether it is gone.
+        Of an insert whose row is gone they become what the columns have by default, of a changed key they stay: the
+        row's delete follows in the log. Raises SOURCE_CONNECTION where it cannot be seen in time whether it is gone.
         """
         table = changes.table
         wanted: dict[str, list[int]] = defaultdict(list)
@@ -96,9 +95,11 @@ class Completion:
             row = found.get(condition)
             for i in places:
                 after = changes.after[i] or ()
-                values = _merged(after, row or _defaults(table, self._zero_dates))
-                if UNCHANGED in values:
-                    values = _merged(values, _of_lost_columns(changes, i, self._zero_dates))
+                values = after if row is None else _merged(after, row)
+                if changes.ops[i] == "c":
+                    values = _merged(values, _defaults(table, self._zero_dates))
+                elif row is not None and UNCHANGED in values:
+                    raise _lost(table)
                 changes.after[i] = values
 
     def _look_up(self, connection: Connection, table: TableSchema, conditions: Sequence[str]) -> dict[str, Row]:
@@ -265,19 +266,17 @@ def _merged(row: Row, values: Row) -> Row:
     return tuple(v if a is UNCHANGED else a for a, v in zip(row, values, strict=True))
 
 
-def _of_lost_columns(changes: RowChanges, place: int, zero_dates: str) -> Row:
-    """Return what stands in a row for columns that its table has lost since. They may have been renamed, not dropped:
-    only of an insert it is known what they held.
+def _lost(table: TableSchema) -> TailraceError:
+    """Return the error for a row that is there, and columns that its table has lost. They may have been renamed, not
+    dropped: only of an insert it is known what they held.
     """
-    if changes.ops[place] != "c":
-        raise TailraceError(
-            ErrorKind.SOURCE_SCHEMA,
-            "a key was changed in a row of which the log does not have all values, and a column of it is gone since, "
-            "or of another type, or `zero_dates` makes its key that of other rows",
-            remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
-            table=str(changes.table.name),
-        )
-    return _defaults(changes.table, zero_dates)
+    return TailraceError(
+        ErrorKind.SOURCE_SCHEMA,
+        "a key was changed in a row of which the log does not have all values, and a column of it is gone since, "
+        "or of another type, or `zero_dates` makes its key that of other rows",
+        remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
+        table=str(table.name),
+    )
 
 
 def _defaults(table: TableSchema, zero_dates: str) -> Row:
@@ -285,14 +284,14 @@ def _defaults(table: TableSchema, zero_dates: str) -> Row:
 
 
 def _standing(column: Column, zero_dates: str) -> Any:
-    """Return what stands for a value that is nowhere left to be looked up; None where nothing does."""
+    """Return what an insert that does not name it gives a column; None where nothing does."""
     value = _default_value(column.type.family, column.native, column.default or "", zero_dates)
     return _blank(column.type.family, column.native) if value is None and not column.nullable else value
 
 
 @lru_cache(maxsize=4096)
 def _blank(family: Family, native_text: str) -> Any:
-    """Return a value that a column takes which takes no null; None for shapes other than points."""
+    """Return what a column without a default has, about as the server fills it; None for shapes other than points."""
     native = parse_native(native_text)
     if native.base == "enum":
         return native.values[0]

@@ -1,8 +1,8 @@
 """Values that the log left out because they did not change, fetched for rows whose key did.
 
 A key change is published as a delete and an insert, and an insert must be whole. The value may have changed since:
-then its own change follows in the log and settles it, and so does the delete of a row that is gone. Until then a column
-that takes no null has something else: a target would have refused the row.
+then its own change follows in the log and settles it. What a row held that is gone nobody can tell: it stays UNCHANGED,
+and its delete follows. So does what becomes of a column that a row has lost, which is empty until then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas.changes import UNCHANGED, Row, RowChanges
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableSchema
 from schemas.types import Family, LogicalType
-from schemas.types.blank import BLANK
+from schemas.types.blank import blank
 
 ROWS_PER_QUERY = 500
 
@@ -38,7 +38,7 @@ def complete(
     changes: RowChanges,
     directory: str | None,
 ) -> None:
-    """Fill in UNCHANGED of the new rows whose old row is known, in place; what stands for it where there is none.
+    """Fill in UNCHANGED of the new rows whose old row is known, in place, except where the row is gone.
 
     What comes of large ones is in a file in `directory` for a moment.
     """
@@ -56,18 +56,16 @@ def complete(
             part = places[start : start + ROWS_PER_QUERY]
             keys = [_key(table, changes.after[i]) for i in part]
             found = _fetch(connected(), catalog, changes, gaps, keys, filing)
-            unknown = (UNCHANGED,) * len(gaps)
             for place, i in enumerate(part):
-                row = list(changes.after[i] or ())
-                for c, value in zip(gaps, found.get(place, unknown), strict=True):
-                    row[c] = _blank(table.columns[c]) if value is UNCHANGED else value
-                changes.after[i] = tuple(row)
+                if place in found:
+                    row = list(changes.after[i] or ())
+                    for c, value in zip(gaps, found[place], strict=True):
+                        row[c] = _empty(table.columns[c]) if value is UNCHANGED else value
+                    changes.after[i] = tuple(row)
 
 
-def _blank(column: Column) -> object:
-    if column.nullable:
-        return None
-    return "{}" if column.native.endswith("[]") else BLANK.get(column.type.family)
+def _empty(column: Column) -> object:
+    return None if column.nullable else blank(column.type.family, column.native)
 
 
 def _key(table: TableSchema, row: Row | None) -> Row:
@@ -83,7 +81,7 @@ def _fetch(
     keys: list[Row],
     filing: Filing,
 ) -> dict[int, Row]:
-    """Return the values of the rows that are there, by the place of the key."""
+    """Return the values of the rows that are there, by the place of the key; UNCHANGED of a column that is lost."""
     # Without that the row would be looked for under a key that it does not have yet.
     wait_until_visible(connection, changes.txn)
     for attempt in range(ATTEMPTS_MAX):
@@ -147,7 +145,9 @@ def _look_up(
         taken = [place for place in every if _takes(connection, words[place])]
         if len(taken) == len(keys):
             raise
-        return found(taken) if taken else {}
+        # Nothing tells whether the others are gone.
+        others = {place: (UNCHANGED,) * len(gaps) for place in every if place not in taken}
+        return others | (found(taken) if taken else {})
 
 
 def _takes(connection: psycopg.Connection[tuple[object, ...]], words: Sequence[str]) -> bool:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.quoting import identifier
+from capture.sources.mysql.types import logical_type
 from deploy.local.kafka import KafkaAddress
 from schemas.changes import UNCHANGED, RowChanges
 from schemas.errors import ErrorKind, TailraceError
 from schemas.topics import dead_letters_topic
+from schemas.types import Family
+from schemas.types.blank import blank
 from tests.integration.mysql_source.reading import Reading
 from tests.integration.services import TARGET, Services
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.mysql_samples import BOTH, MARIADB, MYSQL
 from tests.kit.servers import Database
-from tests.kit.topics import read_raw
+from tests.kit.topics import data_topics, read_raw, read_topics
 
 COLUMNS = (
     "v int not null default 7, price decimal(9,2) not null default -1.5, word varchar(9) not null default 'it''s', "
@@ -152,19 +158,26 @@ def test_a_target_takes_a_row_that_went_after_its_key_was_changed(
     """Nobody can tell what it held; null was refused, and the row parked until its delete came."""
     samples = BOTH + (MARIADB if mysql_database.is_mariadb else MYSQL)
     # Of each type with such a value, one that is not null.
-    columns = {
+    every = {
         native.replace(" null", ""): literal for native, values in samples for literal, v in values if v is not None
     }
-    definitions = ", ".join(f"c{i} {native} not null" for i, native in enumerate(columns))
-    values = ", ".join(columns.values())
-    mysql_database.execute(f"create table a (id int primary key, {definitions})")
+    # Without such a value the row is left out; so that is one table, and those that have one are another.
+    tables = {
+        "a": every,
+        "b": {native: literal for native, literal in every.items() if blank(_family(native), native) is not None},
+    }
+    rows = {table: ", ".join(columns.values()) for table, columns in tables.items()}
+    for table, columns in tables.items():
+        definitions = ", ".join(f"c{i} {native} not null" for i, native in enumerate(columns))
+        mysql_database.execute(f"create table {table} (id int primary key, {definitions})")
     target = create_mysql_database(mysql_database.address)
 
     def has(*keys: str) -> bool:
         try:
-            return target.rows(f"select id from {target.name}.a order by id") == [[key] for key in keys]
+            found = [target.rows(f"select id from {target.name}.{table} order by id") for table in tables]
         except TailraceError:
             return False
+        return found == [[[key] for key in keys]] * 2
 
     try:
         with Services(
@@ -175,15 +188,19 @@ def test_a_target_takes_a_row_that_went_after_its_key_was_changed(
         ) as services:
             services.start("capture")
             services.start("apply")
-            _write(mysql_database, *(f"insert into a values ({key}, {values})" for key in (1, 2)))
-            services.wait(lambda: has("1", "2"), "two rows are there")
-            services.kill("capture")
             _write(
                 mysql_database,
-                "update a set id = 3 where id = 2",
-                "delete from a where id = 3",
-                f"insert into a values (4, {values})",
+                *(f"insert into {table} values ({key}, {row})" for table, row in rows.items() for key in (1, 2)),
             )
+            services.wait(lambda: has("1", "2"), "two rows are there")
+            services.kill("capture")
+            for table, row in rows.items():
+                _write(
+                    mysql_database,
+                    f"update {table} set id = 3 where id = 2",
+                    f"delete from {table} where id = 3",
+                    f"insert into {table} values (4, {row})",
+                )
             services.start("capture")
             services.wait(lambda: has("1", "4"), "the last one is there")
             for name in ("capture", "apply"):
@@ -191,6 +208,101 @@ def test_a_target_takes_a_row_that_went_after_its_key_was_changed(
     finally:
         drop_mysql_database(target)
     _nothing_is_parked(kafka_server, replication)
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def target(request: pytest.FixtureRequest, mysql_database: MysqlDatabase) -> Iterator[Database | MysqlDatabase]:
+    """A database of the other engine, and of the source's own."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("target_database")
+        return
+    database = create_mysql_database(mysql_database.address)
+    yield database
+    drop_mysql_database(database)
+
+
+def test_rows_that_went_keep_no_true_row_out_and_no_topic_tells_what_they_held(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    mysql_database: MysqlDatabase,
+    target: Database | MysqlDatabase,
+) -> None:
+    """Both had the empty code, which is unique: the second one was parked, and so was the row that truly has it."""
+    mysql_database.execute(
+        "create table a (id int primary key, code varchar(20) not null, n int not null, unique key (code))",
+        "create table parent (id int primary key, word varchar(20) not null)",
+        "create table child (id int primary key, parent int not null, foreign key (parent) references parent (id))",
+    )
+    schema = target.name if isinstance(target, MysqlDatabase) else mysql_database.name
+
+    def has(table: str, *rows: tuple[object, ...]) -> bool:
+        try:
+            found = target.rows(f"select * from {schema}.{table} order by id")
+        except (TailraceError, psycopg.Error):
+            return False
+        return [[*map(str, row)] for row in found] == [[*map(str, row)] for row in rows]
+
+    with Services(
+        *(tmp_path, replication, kafka_server, mysql_database, target),
+        topics={"partitions": 1, "format": "json"},
+        # Each change goes alone, and by this order none waits for one to come.
+        apply={"batch_rows": 1, "ordering": "transactional"},
+        capture={"commit_rows": 1},
+    ) as services:
+        services.start("capture")
+        services.start("apply")
+        _write(
+            mysql_database,
+            "insert into a values (1, 'one', 1), (2, 'two', 2), (3, 'three', 3)",
+            "insert into parent values (1, 'one'), (2, 'two')",
+            "insert into child values (2, 2)",
+        )
+        services.wait(lambda: has("a", (1, "one", 1), (2, "two", 2), (3, "three", 3)), "rows are there")
+        services.wait(lambda: has("child", (2, 2)), "so are those that refer to others")
+        services.wait(lambda: _is_constrained(target, schema), "the target has its constraints")
+        services.kill("capture")
+        _write(
+            mysql_database,
+            "update a set id = 11 where id = 1",
+            "update a set id = 12 where id = 2",
+            "insert into a values (4, '', 4)",
+            "update a set n = 13 where id = 12",
+            "update parent set id = 11 where id = 1",
+            "insert into child values (1, 11)",
+            "delete from child where id = 1",
+            "delete from parent where id = 11",
+            "delete from a where id in (11, 12)",
+            "insert into a values (5, 'one', 5)",
+        )
+        services.start("capture")
+        services.wait(lambda: has("a", (3, "three", 3), (4, "", 4), (5, "one", 5)), "the true rows are there")
+        services.wait(lambda: has("child", (2, 2)), "what referred to a row that went has gone")
+        for name in ("capture", "apply"):
+            assert services.stop(name) == 0, services.log_tail(name)
+    _nothing_is_parked(kafka_server, replication)
+    topics = [topic for topic in data_topics(kafka_server.bootstrap, replication) if not topic.endswith("child")]
+    envelopes = [record.envelope or {} for record in read_topics(kafka_server.bootstrap, topics)]
+    told = [(e["after"], e["unavailable"]) for e in envelopes if e.get("op") == "c" and e["after"]["id"] > 10]
+    assert sorted(told, key=lambda one: (len(one[1]), one[0]["id"])) == [
+        ({"id": 11, "word": None}, ["word"]),
+        ({"id": 11, "code": None, "n": None}, ["code", "n"]),
+        ({"id": 12, "code": None, "n": None}, ["code", "n"]),
+    ]
+
+
+def _is_constrained(target: Database | MysqlDatabase, schema: str) -> bool:
+    """Tell whether the target has the unique index, beside the key's, and the foreign key."""
+    indexes = f"(distinct index_name) from information_schema.statistics where table_schema = '{schema}' and table_name"
+    if isinstance(target, Database):
+        indexes = f"(*) from pg_indexes where schemaname = '{schema}' and tablename"
+    keys = f"(*) from information_schema.table_constraints where table_schema = '{schema}' and constraint_type"
+    counts = [target.rows(f"select count{of}") for of in (f"{indexes} = 'a'", f"{keys} = 'FOREIGN KEY'")]
+    return [str(count) for ((count,),) in counts] == ["2", "1"]
+
+
+def _family(native: str) -> Family:
+    return logical_type(parse_native(native)).family
 
 
 def _nothing_is_parked(kafka: KafkaAddress, replication: str) -> None:

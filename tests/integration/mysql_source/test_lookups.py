@@ -301,9 +301,10 @@ def _replayed(reading: Reading, before: dict[TableName, list[Row]]) -> dict[Tabl
                 del rows[key_of(name, old)]
                 continue
             at = key_of(name, new)
-            known = rows.get(at) if old is None else rows.pop(key_of(name, old))
             if old is not None and key_of(name, old) != at:
-                assert UNCHANGED not in new, "a changed key comes with a whole row"
+                # What it lacks, of a row that is gone, stays unknown: it may not be there in the end.
+                del rows[key_of(name, old)]
+            known = rows.get(at)
             rows[at] = (
                 new if known is None else tuple(k if n is UNCHANGED else n for k, n in zip(known, new, strict=True))
             )

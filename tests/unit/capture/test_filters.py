@@ -47,7 +47,7 @@ class Stream:
             assert before is not None
             assert after is not None
             self.asked.append(after[0])
-            present = self.now.get(after[0], (None, None, None))
+            present = self.now.get(after[0], after)
             changes.after[i] = tuple(p if a is U else a for a, p in zip(after, present, strict=True))
 
 
@@ -102,6 +102,24 @@ def test_a_filter_on_the_key_needs_no_old_rows() -> None:
         ("d", (6, U, U), None),
     ]
     assert stream.asked == []
+
+
+def test_a_row_that_is_gone_is_taken_where_what_decides_is_known() -> None:
+    stream = Stream()
+    assert stream.kept(
+        ("u", (1, U, U), (2, U, "x")),
+        ("u", None, (2, U, "y")),
+        ("u", None, (2, 7, U)),
+        ("u", (2, U, U), (3, 5, U)),
+        ("d", (3, U, U), None),
+    ) == [
+        ("d", (1, U, U), None),
+        ("d", (2, U, U), None),
+        ("u", None, (2, 7, U)),
+        ("u", (2, U, U), (3, 5, U)),
+        ("d", (3, U, U), None),
+    ]
+    assert stream.asked == [2, 2, 2, 3]
 
 
 def test_what_the_log_left_out_is_asked_of_the_source_where_it_matters() -> None:

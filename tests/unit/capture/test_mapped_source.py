@@ -84,6 +84,8 @@ class Inside:
         self.held = list(rows)
         self.given: list[TableSchema] = []
         self.completed = 0
+        self.gone: set[Any] = set()
+        """Keys of rows that are not there any more."""
 
     def tables(self) -> list[TableSchema]:
         return [PEOPLE, OTHERS]
@@ -96,7 +98,7 @@ class Inside:
         assert changes.table is PEOPLE
         for i, after in enumerate(changes.after):
             assert changes.before[i] is not None
-            if after is not None and U in after:
+            if after is not None and U in after and after[0] not in self.gone:
                 self.completed += 1
                 changes.after[i] = tuple("now" if v is U else v for v in after)
 
@@ -155,6 +157,22 @@ def test_a_column_that_is_masked_or_removed_is_in_no_change() -> None:
     ]
     assert inside.given == [PEOPLE, OTHERS]
     assert inside.completed == 2
+
+
+def test_what_is_made_of_values_that_nobody_can_tell_is_not_known_either() -> None:
+    """An expression of which some values were known stopped capture; others made something of null."""
+    inside = Inside(
+        changes_of(
+            ("u", ("k", U, U, U), ("l", "m", U, 3)),
+            ("u", None, ("k", "o", U, 4)),
+            ("c", None, ("p", "n", "x", 5)),
+            ("d", ("l", U, U, U), None),
+        )
+    )
+    inside.gone = {"l"}
+    (found,) = published(inside, *RULES)
+    assert isinstance(found, RowChanges)
+    assert found.after == [(hashed("l"), "m", 3, U), (hashed("k"), "o", 4, "onow"), (hashed("p"), "n", 5, "nx"), None]
 
 
 def test_a_new_key_is_a_whole_row_where_rules_change_nothing_but_names() -> None:

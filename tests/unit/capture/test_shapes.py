@@ -185,6 +185,8 @@ def test_rows_of_an_outbox_are_messages_and_nothing_else_is() -> None:
     assert (
         records(shape(OUTBOX, outbox={"tombstones": True}), ("c", None, ("2", "x", "1", None, None)))[0].value is None
     )
+    # Another key of a row that is gone by now is no new message, though it is a create.
+    assert records(made, ("u", row, ("3", *(UNCHANGED,) * 4))) == []
     assert made.topics == {"outbox.event.or_der", "outbox.event.x"}
     assert outbox_topics(settings({"tables": ["s.t"], "outbox": {}}), ["outbox.event.x", "outbox.event.", "other"]) == [
         "outbox.event.x"

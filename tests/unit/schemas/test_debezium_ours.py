@@ -277,6 +277,14 @@ def test_whatever_happens_to_a_row() -> None:
         assert (delete[0], delete[1][0]) == ("d", 1)
 
 
+def test_a_new_row_that_nobody_could_tell_says_so_itself() -> None:
+    """Debezium's, of which it only did not look, is refused: its row is there."""
+    version = version_of(Column("m", TEXT, "money"), Column("big", LogicalType(Family.STRING), "text"))
+    reads = reader("postgresql", Stated({str(NAME): {"m": "money"}}), version)
+    samples = written(version, "postgresql", ("c", None, (1, UNCHANGED, "small")))
+    assert read(reads, "postgresql", *samples)[1] == [("c", None, (1, UNCHANGED, "small"))]
+
+
 def test_a_version_of_another_life_of_the_capture_is_another_writer() -> None:
     version = version_of(Column("c", TEXT, "inet"))
     (sample,) = written(version, "postgresql", ("c", None, (1, "10.0.0.1")))

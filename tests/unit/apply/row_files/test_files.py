@@ -117,6 +117,10 @@ def written(tmp_path: Path) -> Callable[..., dict[str, str]]:
     return write
 
 
+def test_an_insert_that_nobody_could_tell_says_what_is_not_known(written: Callable[..., dict[str, str]]) -> None:
+    assert written(batch(("c", None, (1, UNCHANGED, True))))[CHANGES] == "I,1,__debezium_unavailable_value,true\n"
+
+
 LOAD = "public/orders/LOAD0001000000000005-3-0001000000000005.csv"
 CHANGES = "public/orders/20250101-021436444-0001000000000005-3-0001000000000008.csv"
 

@@ -1,0 +1,72 @@
+"""Inserts of which the log did not hold all, while nobody could tell the rest: the row was gone when capture looked.
+
+Its end follows in the log. Until then a target does without the row, since whatever stood for its values would be made
+up; but where rows of other tables may refer to it, it is there, with null or an empty value in each such column. Not
+where that could be in the way of a row that is true, or refer to none: a row that never was must keep nothing out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from apply.batching.net_change import Change
+from schemas.changes import UNCHANGED, Row
+from schemas.table import TableSchema, mentions
+from schemas.types.blank import blank
+
+
+LEFT_OUT_MAX = 10_000
+"""Keys of a topic that are remembered."""
+
+
+class Untold:
+    """Sees to it that inserts are whole, or are none."""
+
+    def __init__(self, *, refers: bool) -> None:
+        """`refers`: rows of the target may refer to others."""
+        self._refers = refers
+        self.left_out: defaultdict[str, set[bytes | None]] = defaultdict(set)
+        """By topic, keys of rows that the target lacks for it: what follows them does not contradict the target."""
+
+    def settled(
+        self, topic: str, table: TableSchema, keys: Sequence[bytes | None], changes: Sequence[Change]
+    ) -> Sequence[Change]:
+        """Return changes whose inserts are whole: where values lack, the insert has some, or is the row's deletion."""
+        lacking = [
+            place
+            for place, (op, _, after) in enumerate(changes)
+            if op == "c" and after.__class__ is not bytes and UNCHANGED in after
+        ]
+        if not lacking:
+            return changes
+        made, left_out = list(changes), self.left_out[topic]
+        for place in lacking:
+            after = made[place][2]
+            row = _stand_in(table, after) if self._refers else None
+            made[place] = ("d", after, None) if row is None else ("c", None, row)
+            if row is None:
+                if len(left_out) >= LEFT_OUT_MAX:
+                    left_out.clear()
+                left_out.add(keys[place])
+        return made
+
+
+def _stand_in(table: TableSchema, row: Row) -> Row | None:
+    """Return the row with what its columns take; None where there is none that fits."""
+    columns = [column for column, value in zip(table.columns, row, strict=True) if value is UNCHANGED]
+    unique = [index.definition for index in table.indexes if index.unique]
+    if unique:
+        # One may be of a computed column.
+        unique += [column.expression for column in table.generated]
+    names = {column.name for column in columns}
+    if any(mentions(text, names) for text in unique):
+        return None
+    full = [column for column in columns if not column.nullable]
+    made = {column.name: blank(column.type.family, column.native) for column in full}
+    if None in made.values() or not made.keys().isdisjoint(name for key in table.foreign_keys for name in key.columns):
+        return None
+    return tuple(
+        made.get(column.name) if value is UNCHANGED else value
+        for column, value in zip(table.columns, row, strict=True)
+    )
