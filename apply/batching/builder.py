@@ -295,7 +295,7 @@ class BatchBuilder:
             return cut
         segment = self._segment(partition, decoder.table, staging)
         keys = [r.key() for r in records]
-        written = changes
+        written: Sequence[Change] = changes
         if "c" in ops and not segment.net.sequential:
             written = self._untold.settled(topic, decoder.table, keys, changes)
         written_ops = ops if written is changes else {change[0] for change in written}

@@ -48,7 +48,7 @@ class Course:
         begin: float,
         unjudged: Container[bytes | None] = (),
     ) -> None:
-        """Take in a run of changes. Those before the offset `begin`, and of `unjudged` keys, say nothing of the target."""
+        """Take in a run of changes. Those before the offset `begin`, and of `unjudged` keys, contradict nothing."""
         starts, again, born, parts, ops = self.starts, self._again, self._born, self._parts, self._ops
         for key, (op, _, after), record in zip(keys, changes, records, strict=True):
             assert key is not None, "a table with a key has records with keys"

@@ -15,7 +15,6 @@ from schemas.changes import UNCHANGED, Row
 from schemas.table import TableSchema, mentions
 from schemas.types.blank import blank
 
-
 LEFT_OUT_MAX = 10_000
 """Keys of a topic that are remembered."""
 
@@ -67,6 +66,5 @@ def _stand_in(table: TableSchema, row: Row) -> Row | None:
     if None in made.values() or not made.keys().isdisjoint(name for key in table.foreign_keys for name in key.columns):
         return None
     return tuple(
-        made.get(column.name) if value is UNCHANGED else value
-        for column, value in zip(table.columns, row, strict=True)
+        made.get(column.name) if value is UNCHANGED else value for column, value in zip(table.columns, row, strict=True)
     )
