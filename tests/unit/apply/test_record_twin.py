@@ -251,6 +251,27 @@ def test_usual_rows_are_staged_without_a_second_reading(sink: str, find: Find, f
 
 @pytest.mark.parametrize("format_", Format)
 @pytest.mark.parametrize("find", FINDS)
+@pytest.mark.parametrize("sink", SINKS)
+def test_an_insert_that_nobody_could_tell_is_a_row_whoever_reads_it(sink: str, find: Find, format_: Format) -> None:
+    """Among whole ones, and where null is no value of its columns."""
+    if find("records") is None:
+        pytest.skip("it is not built: no compiler was there")
+    table = TABLES[0]
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
+    decoder = compile_decoder(table, format_)
+    row, untold = tuple(_usual(column) for column in COLUMNS), (2, *[UNCHANGED] * (COUNT - 1))
+    run = RowChanges(table, TXN, ["c", "u", "c"], [None, (1, *[UNCHANGED] * (COUNT - 1)), None], [row, untold, row])
+    values = [value or b"" for _, value in encoder.run(run, block, 5, False)[0]]
+    for read in (*_stages(decoder, find, sink), *_readers(decoder, find)):
+        out: list[Any] = []
+        read(values, out)
+        assert out[2] == ("c", None, untold)
+        assert [(op, type(after)) for op, _, after in out[::3]] == [("c", type(out[0][2]))] * 2
+
+
+@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("find", FINDS)
 def test_usual_rows_are_read_without_a_second_reading(find: Find, format_: Format) -> None:
     if find("record_rows") is None:
         pytest.skip("it is not built: no compiler was there")

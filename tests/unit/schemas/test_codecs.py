@@ -459,23 +459,6 @@ def assert_read(
 
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.native)
-def test_an_insert_names_what_nobody_could_tell_of_it(format_: Format, sample: TypeSample) -> None:
-    """Of whatever type, null or not: a row that was gone when it was looked up, under its new key."""
-    id_, word = (Column(name, LogicalType(Family.STRING), "text", nullable=False) for name in ("id", "word"))
-    table = table_of(id_, word, Column("v", sample.type, sample.native, nullable=False))
-    encoder, decoder = encoder_of(table, format_), compile_decoder(table, format_)
-    run = RowChanges(table, TXN, ["u"], [("a", UNCHANGED, UNCHANGED)], [("b", "w", UNCHANGED)])
-    records, _ = encoder.run(run, block_of(encoder), SEQ, False)
-    values = [value or b"" for _, value in records]
-    expected = [("d", ("a", UNCHANGED, UNCHANGED), None), ("c", None, ("b", "w", UNCHANGED))]
-    assert [decoder.decode(value) for value in values] == decoder.decode_many(values) == expected
-    assert decoder.staged(values, form_of(table)) == expected
-    names = avro_names(table.column_names)
-    assert_written(encoder, values[1], reference_envelope(table, "c", None, ("b", "w", UNCHANGED), SEQ + 2, names))
-
-
-@pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.native)
 def test_every_sample_of_every_type_comes_back(format_: Format, sample: TypeSample) -> None:
     table = table_of(Column("id", sample.type, sample.native), Column("v", sample.type, sample.native))
     encoder, decoder = encoder_of(table, format_), compile_decoder(table, format_)
