@@ -34,6 +34,7 @@ from deploy.local.registry import RegistryServer
 from deploy.local.s3 import S3Server
 from deploy.local.secantus import SecantusServer
 from deploy.local.server import LocalServer
+from tests.kit.certificates import make_certificates
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database, drop_database
 from tests.kit.topics import delete_topics
@@ -149,6 +150,12 @@ def mariadb_server(servers_directory: Path) -> Iterator[MysqlAddress]:
 
 
 @pytest.fixture(scope="session")
+def newest_mariadb_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """The MariaDB server that Debian has, with its plug-ins."""
+    yield from _mysql(servers_directory, "mariadb")
+
+
+@pytest.fixture(scope="session")
 def mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     """A MySQL 9 server; tests that want one are skipped where its packages cannot be had."""
     yield from _mysql(servers_directory, "mysql")
@@ -192,6 +199,16 @@ def mysql_database(request: pytest.FixtureRequest) -> Iterator[MysqlDatabase]:
     database = create_mysql_database(request.getfixturevalue(f"{request.param}_server"))
     yield database
     drop_mysql_database(database)
+
+
+@pytest.fixture
+def certificates(servers_directory: Path) -> Iterator[Path]:
+    """A directory with certificates: see `tests/kit/certificates.py`."""
+    directory = servers_directory / "certificates"
+    directory.mkdir()
+    make_certificates(directory)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture

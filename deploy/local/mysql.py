@@ -1,7 +1,8 @@
 """A real MariaDB or MySQL server on this machine, with a binary log, on 127.0.0.1 and a socket of its own only.
 
-MariaDB's programs come in a jar by Maven, MySQL 9's from Debian's packages, and MySQL 8.0's from a jar that Presto's
-tests use, with libraries from Debian's packages. What cannot be had is a `DownloadError`.
+MariaDB's programs come in a jar by Maven, MySQL 9's and those of the newest MariaDB, plug-ins and all, from Debian's
+packages, and MySQL 8.0's from a jar that Presto's tests use, with libraries from Debian's packages. What cannot be had
+is a `DownloadError`.
 """
 
 from __future__ import annotations
@@ -96,13 +97,20 @@ class Programs:
 
     initialise: tuple[str, ...]
     serve: tuple[str, ...]
+    statements: str = ""
+    """What makes the system's tables, where `initialise` reads them."""
 
 
 def programs(series: str) -> Programs:
-    """Return the programs of `11.4` or `10.11` (MariaDB), `mysql` (MySQL 9) or `8.0`, downloaded if need be."""
+    """Return the programs of `11.4`, `10.11` or `mariadb` (MariaDB), `mysql` (MySQL 9) or `8.0`, downloaded if need be.
+
+    `mariadb` and `mysql` are what Debian has.
+    """
     if series in MYSQL_SERIES:
         root = _mysql() if series == "mysql" else _mysql_8()
         return _mysql_programs(root, root / "usr" / "share" / ("mysql" if series == "mysql" else ""))
+    if series == "mariadb":
+        return _newest_mariadb()
     if series not in MARIADB_VERSIONS:
         raise LocalServerError(f"MariaDB {', '.join(MARIADB_VERSIONS)}, `mysql` and MySQL 8.0 can be had, not {series}")
     root = _mariadb(MARIADB_VERSIONS[series])
@@ -129,6 +137,23 @@ def _mariadb(version: str) -> Path:
                         path.chmod(0o755 if inner[1].startswith(("bin/", "scripts/")) else 0o644)
 
     return cached(f"mariadb-{version}", make)
+
+
+def _newest_mariadb() -> Programs:
+    packages = ("mariadb-server", "mariadb-server-core", "mariadb-client-core")
+    root = cached("mariadb-newest", lambda directory: debian.unpack(packages, directory))
+    share = next(root.glob("usr/share/*/mariadb_system_tables.sql")).parent
+    command = (*debian.command(root, "mariadbd"), "--no-defaults")
+    words = (
+        f"--basedir={root / 'usr'}",
+        f"--lc-messages-dir={share}",
+        f"--character-sets-dir={share / 'charsets'}",
+        f"--plugin-dir={next(root.glob('usr/lib/**/plugin'))}",
+    )
+    files = ("mariadb_system_tables.sql", "mariadb_performance_tables.sql", "mariadb_system_tables_data.sql")
+    begin = "create database mysql;\nuse mysql;\nset @skip_auth_anonymous = null, @auth_root_socket = null;\n"
+    made = begin + "\n".join((share / name).read_text() for name in files)
+    return Programs((*command, *words, "--bootstrap", "--log-warnings=0"), (*command, *words), made)
 
 
 def mariadb_client(name: str, series: str = "11.4") -> Path:
@@ -233,7 +258,9 @@ class MysqlServer(LocalServer):
         said = ""
         for _ in range(START_ATTEMPTS):
             data.mkdir(mode=0o700)
-            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.directory)
+            done = subprocess.run(
+                command, input=found.statements, capture_output=True, text=True, check=False, cwd=self.directory
+            )
             if not done.returncode:
                 return
             said = (done.stdout + done.stderr)[-2000:]

@@ -191,6 +191,7 @@ def _report(stage: Stage) -> None:
                 _TITLES.get(kind) or f"PostgreSQL {version}" for kind, version in zip(ENDS, VERSIONS, strict=True)
             ],
             "compiled": _is_read_compiled(),
+            **({} if ENDS[0] == "postgresql" else {"row_image": ROW_IMAGE}),
             "transactions": stage.workload.written.transaction_count,
             "changes": stage.workload.written.change_count,
             "recoveries_s": {

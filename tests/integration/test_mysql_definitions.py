@@ -57,7 +57,13 @@ def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(
         assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
         source.execute(r"alter table a add column slash varchar(9) default 'a\b'", "insert into a (id) values (4)")
         assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
-        source.execute("alter table a add column raw binary(4) default 'ab'", "insert into a (id) values (5)")
+        source.execute(
+            "set time_zone = '+05:30'",
+            "alter table a add column seen timestamp not null default '2024-01-01 00:00:00'",
+            "insert into a (id) values (5)",
+        )
+        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        source.execute("alter table a add column raw binary(4) default 'ab'", "insert into a (id) values (6)")
         assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
 
 
@@ -92,3 +98,42 @@ def test_a_default_that_is_a_zero_date_holds_nothing_up(
         )
         both = days.format(", cast(seen as char(10))")
         services.wait(lambda: holds(both, (1, day, day, 5), (2, day, day, 5)), "so is the column")
+
+
+@pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql"])
+def test_a_log_without_names_whose_tables_went_on_costs_a_load(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
+) -> None:
+    """It ended capture, and with it every table."""
+    source, target = map(make, pair.split("-"))
+    ((before,),) = source.rows("select @@global.binlog_row_metadata")
+    source.execute("set global binlog_row_metadata = 'MINIMAL'")
+    try:
+        source.execute(
+            "create table a (id int primary key, v varchar(9))",
+            "create table b (id int primary key)",
+            "insert into a values (1, 'x'), (2, 'y')",
+        )
+        with Services(tmp_path, replication, kafka_server, source, target) as services:
+            services.start("capture")
+            services.start("apply")
+            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
+            services.kill("capture")
+            source.execute(
+                "insert into a values (3, 'z')",
+                "alter table a add column w int default 5 first",
+                "insert into a values (6, 4, 'with w')",
+                "insert into b values (1)",
+                "update a set v = 'both'",
+                "alter table a drop column w, add column u datetime",
+                "delete from a where id = 1",
+                "insert into a values (5, 'last', now())",
+            )
+            services.start("capture")
+            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("capture")
+            source.execute("insert into a values (6, 'after', null)", "delete from a where id = 2")
+            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+            assert services.said("capture", "rows left out whose columns nothing tells")
+            assert services.stop("capture") == 0, services.log_tail("capture")
+    finally:
+        source.execute(f"set global binlog_row_metadata = '{before}'")

@@ -59,7 +59,7 @@ class MysqlDatabase:
     def connect(self) -> Connection:
         """Return a new session in this database, for the administrator."""
         connection = connect(self.source())
-        connection.run("set session sql_mode = 'NO_BACKSLASH_ESCAPES,ALLOW_INVALID_DATES'")
+        connection.run("set session sql_mode = 'NO_BACKSLASH_ESCAPES,ALLOW_INVALID_DATES', sql_safe_updates = 0")
         connection.run(f"use {identifier(self.name)}")
         return connection
 

@@ -54,6 +54,8 @@ def _run(run: dict[str, Any]) -> str:
     source, target = run.get("ends") or [f"PostgreSQL {version}" for version in run.get("versions", (18, 16))]
     count = sum(map(len, run["recoveries_s"].values()))
     reader = "compiled twin" if run.get("compiled") else "Python"
+    if (image := run.get("row_image", "FULL")) != "FULL":
+        reader += f", {image} images"
     ordering = run.get("ordering", "per-key")
     cells = (run["seed"], run["brokers"], ordering, f"{source} → {target}", reader, run["rounds"], count)
     return f"| {' | '.join(map(str, cells))} |"

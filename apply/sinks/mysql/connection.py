@@ -10,7 +10,6 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self
 
@@ -22,6 +21,7 @@ from apply.sinks.mysql.errors import HARMLESS, LOAD_DISABLED, TRUNCATED, classif
 from apply.sinks.mysql.memory_load import MemoryConnection, streamed
 from apply.sinks.mysql.names import literal, quoted
 from runtime import clock
+from runtime.tls import client_context
 from schemas.changes import APPLIED_COMMENT, APPLIED_TABLE
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.endpoints.section import TlsMode
@@ -75,10 +75,6 @@ def connect(target: MysqlTarget) -> MemoryConnection:
         )
     except pymysql.Error as error:
         raise _unreachable(error, target) from error
-    except OSError as error:
-        raise TailraceError(
-            ErrorKind.CONFIGURATION, f"the target's TLS files cannot be read ({type(error).__name__})"
-        ) from error
     if "host" in where:
         for option, value in KEEPALIVE:
             connection._sock.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -98,6 +94,8 @@ def _session(target: MysqlTarget) -> list[str]:
         "set names utf8mb4 collate utf8mb4_bin",
         "set session transaction isolation level read committed",
         "set session time_zone = '+00:00', session autocommit = 1, session unique_checks = 1",
+        # Values that are bent are told as notes; and what is read or emptied is meant to be, whole.
+        "set session sql_notes = 1, session sql_safe_updates = 0, session sql_select_limit = 18446744073709551615",
         f"set session foreign_key_checks = {int(target.foreign_key_checks)}",
         f"set session innodb_lock_wait_timeout = {lock_s}, session lock_wait_timeout = {lock_s}",
         f"set session wait_timeout = {SESSION_IDLE_S}",
@@ -110,18 +108,7 @@ def _tls(target: MysqlTarget) -> dict[str, Any]:
         return {"ssl_disabled": True}
     if tls.mode is TlsMode.PREFER and not tls.ca and not tls.cert:
         return {}
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = tls.mode is TlsMode.VERIFY_FULL
-    if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL):
-        context.verify_mode = ssl.CERT_NONE
-    elif tls.ca and tls.ca != "system":
-        context.load_verify_locations(tls.ca)
-    else:
-        context.load_default_certs()
-    if tls.cert:
-        secret = tls.key_password.get_secret_value() if tls.key_password else None
-        context.load_cert_chain(Path(tls.cert), tls.key, secret)
-    return {"ssl": context}
+    return {"ssl": client_context(tls)}
 
 
 def _unreachable(error: pymysql.Error, target: MysqlTarget) -> TailraceError:

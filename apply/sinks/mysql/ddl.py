@@ -17,6 +17,8 @@ from schemas.table import Column, TableSchema
 from schemas.types import Family
 
 COMMENT_CHARACTERS_MAX = 2048
+MADE_BY_SERVER = "my_row_id"
+"""The key's column that MySQL adds where `sql_generate_invisible_primary_key` is on: the key does not go without it."""
 
 
 def create_table(table: TableSchema, sql_name: str, collation: str) -> str:
@@ -85,6 +87,8 @@ class Alteration:
                 yield f"drop index {quoted(shortened(index.name))}"
         if self._rekeys and self._primary:
             yield "drop primary key"
+            if self._primary == {MADE_BY_SERVER} and MADE_BY_SERVER not in self.new.column_names:
+                yield f"drop column {MADE_BY_SERVER}"
 
     @property
     def _primary(self) -> frozenset[str]:

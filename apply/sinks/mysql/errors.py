@@ -24,6 +24,9 @@ CONFLICTS = DUPLICATE | {PARENT_MISSING, STILL_REFERRED, 1216, 1217, 1761, 1762}
 HARMLESS = frozenset({1287, 1681, 3719, 3778})
 """Warnings of what later versions will not have, or mean something else by: they are of no row."""
 
+KEY_DEMANDED = (3750, 1173)
+"""MySQL's `sql_require_primary_key`, MariaDB's `innodb_force_primary_key`."""
+
 LOAD_DISABLED = frozenset({1148, 3948, 4166, 2068})
 
 _ROW = frozenset(
@@ -81,6 +84,10 @@ _CODES: dict[int, tuple[ErrorKind, str | None]] = {
     3118: (ErrorKind.CONFIGURATION, "the user's account is locked at the target"),
     1820: (ErrorKind.CONFIGURATION, "the user's password has expired at the target"),
     2026: (ErrorKind.CONFIGURATION, "correct the target's `tls`"),
+    3159: (
+        ErrorKind.CONFIGURATION,
+        "the server takes no connection without TLS: set `tls.mode` to `require` or better",
+    ),
     2059: (ErrorKind.CONFIGURATION, "give the user an authentication method that is supported"),
     1049: (ErrorKind.TARGET_SCHEMA, "create the database at the target"),
     1153: (ErrorKind.ROW_REJECTED, "raise `max_allowed_packet` at the target"),
@@ -92,6 +99,16 @@ _CODES: dict[int, tuple[ErrorKind, str | None]] = {
     1051: (ErrorKind.TARGET_SCHEMA, "the table is gone at the target: create it, or reload it"),
     1054: (ErrorKind.TARGET_SCHEMA, "the table at the target lacks a column: add it"),
     1665: (ErrorKind.PREREQUISITE, "set `binlog_format` to ROW at the target"),
+    **dict.fromkeys(
+        KEY_DEMANDED,
+        (
+            ErrorKind.TARGET_SCHEMA,
+            (
+                "the target takes no tables without a key: give it one by a mapping rule (`define-primary-key`), or at "
+                "MySQL `set global sql_generate_invisible_primary_key = ON`"
+            ),
+        ),
+    ),
 }
 
 _VALUES = "correct the row at the source, or widen the column at the target"

@@ -21,6 +21,7 @@ from apply.frames.relational.findings import (
 from apply.sinks.mysql.catalog import TargetTable, has_triggers, read_table, spelled
 from apply.sinks.mysql.connection import SQL_MODE, Link
 from apply.sinks.mysql.control_tables import ControlTables
+from apply.sinks.mysql.errors import KEY_DEMANDED, classified
 from apply.sinks.mysql.foreign import losses, translated
 from apply.sinks.mysql.names import folded, listed, literal, problems_of_names, quoted
 from apply.sinks.mysql.preparation import RENAME, Preparation, problems_of
@@ -39,6 +40,10 @@ CONTROL_RIGHTS = "select, insert, update, delete, create, drop, create temporary
 _SERVER = """
 select @@global.read_only, @@global.sql_mode, @@local_infile, @@max_allowed_packet, @@lower_case_table_names,
        @@log_bin, @@binlog_format, current_user()
+"""
+_DEMANDS = """
+show global variables where variable_name in
+  ('sql_require_primary_key', 'sql_generate_invisible_primary_key', 'innodb_force_primary_key')
 """
 _PACKET_BYTES_WANTED = 16 << 20
 
@@ -144,6 +149,8 @@ class _Check:
             "target-sql-mode",
             f"the target's sql_mode is {mode or 'empty'}; sessions here set their own: {','.join(SQL_MODE)}",
         )
+        demands = {name for name, value in self._link.rows(_DEMANDS) if value == "ON"}
+        self._demands_keys = bool(demands) and "sql_generate_invisible_primary_key" not in demands
         self._user = str(user)
 
     def marks(self) -> Iterator[Finding]:
@@ -226,6 +233,14 @@ class _Check:
         name = self._preparation.target_name(table.name)
         found = read_table(self._link, name)
         if found is None:
+            if self._demands_keys and not table.key:
+                _, remedy = classified(KEY_DEMANDED[0])
+                yield blocks(
+                    "target-key",
+                    "the table has no key, and the target takes no such tables",
+                    table=source.name,
+                    remedy=remedy,
+                )
             return
         found = spelled(found, table.column_names)
         if found.kind != "table":

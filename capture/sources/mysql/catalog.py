@@ -98,7 +98,7 @@ class Catalog:
             for table in (
                 _table(
                     r,
-                    columns.get(r.name, []),
+                    self._with_moments(r, columns.get(r.name, [])),
                     indexes.get(r.name, []),
                     foreign_keys.get(r.name, []),
                     is_mariadb=is_mariadb,
@@ -137,6 +137,25 @@ class Catalog:
             widths.setdefault("utf8mb3", 3)
             self._charsets = Charsets(names, widths)
         return self._charsets
+
+    def _with_moments(self, relation: RelationFacts, rows: list[Cells]) -> list[Cells]:
+        """Return the rows with each default of a timestamp in UTC, as our sessions have it.
+
+        MySQL's catalogue has it in the zone of the session that made the column; the statement that it shows does not.
+        """
+        if self._connection().is_mariadb or relation.is_view or not any(map(_is_moment, rows)):
+            return rows
+        try:
+            ((_, statement),) = self._connection().rows(f"show create table {quoted(relation.name)}")
+        except TailraceError as error:
+            if error.kind is not ErrorKind.SOURCE_SCHEMA:
+                raise
+            return rows  # It is gone by now.
+        moments = dict(_MOMENT.findall(statement or ""))
+        return [
+            [*row[:6], moments.get(identifier(str(row[2])), row[6]), *row[7:]] if _is_moment(row) else row
+            for row in rows
+        ]
 
     def _by_table(self, query: str) -> dict[TableName, list[Cells]]:
         found: dict[TableName, list[Cells]] = defaultdict(list)
@@ -189,6 +208,13 @@ def _table(
     *,
     is_mariadb: bool,
 ) -> TableSchema:
+    if relation.kind == "SYSTEM VERSIONED":
+        raise TailraceError(
+            ErrorKind.SOURCE_SCHEMA,
+            "the table is system-versioned: its log holds the rows of its history among those that are there",
+            remedy=f"leave it out: `!{relation.name}`",
+            table=str(relation.name),
+        )
     columns: list[Column] = []
     generated: list[GeneratedColumn] = []
     for position, row in enumerate(column_rows):
@@ -248,6 +274,21 @@ def _native(column_type: str, charset: str | None) -> str:
         return of_catalogue(column_type, charset)
     except ValueError:
         return column_type
+
+
+def _is_moment(row: Cells) -> bool:
+    """Tell whether a column's default is a moment that the catalogue may have in any zone."""
+    _, _, _, column_type, _, _, default, extra, _ = row
+    return (
+        str(column_type).startswith("timestamp")
+        and default is not None
+        and not default.startswith("0000-")
+        and "DEFAULT_GENERATED" not in (extra or "").upper()
+    )
+
+
+_MOMENT = re.compile(r"^ +(`(?:[^`]|``)+`) timestamp\b.*? DEFAULT '([^']*)'", re.MULTILINE)
+"""A timestamp's name and default in what `show create table` shows."""
 
 
 def _default(default: str | None, extra: str, column_type: LogicalType, native: str, *, is_mariadb: bool) -> str | None:

@@ -6,12 +6,12 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from capture.sources.mysql import authentication
 from capture.sources.mysql.channel import Channel
 from capture.sources.mysql.packets import PACKET_MAX, error_of
+from runtime.tls import client_context
 from schemas.endpoints.mysql import MysqlSource
 from schemas.endpoints.section import Tls, TlsMode
 from schemas.errors import ErrorKind, TailraceError
@@ -115,17 +115,7 @@ def _is_to_be_encrypted(mode: TlsMode, greeting: Greeting) -> bool:
 
 
 def _encrypt(channel: Channel, tls: Tls, host: str) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = tls.mode is TlsMode.VERIFY_FULL
-    if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_FULL):
-        context.verify_mode = ssl.CERT_NONE
-    elif tls.ca and tls.ca != "system":
-        context.load_verify_locations(tls.ca)
-    else:
-        context.load_default_certs()
-    if tls.cert:
-        secret = tls.key_password.get_secret_value() if tls.key_password else None
-        context.load_cert_chain(Path(tls.cert), tls.key, secret)
+    context = client_context(tls)
     try:
         channel.encrypt(context, host)
     except (ssl.SSLError, OSError) as error:

@@ -9,8 +9,8 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.large_values import FiledMessage
 
 _ACCESS = frozenset({1044, 1045, 1698, 1142, 1143, 1227, 1370, 3118, 1820, 4151})
-_REFUSED = frozenset({1045, 1698})
 _LOGIN = "check `source.user` and `source.password`, and the host that the server sees"
+_REMEDIES = {1045: _LOGIN, 1698: _LOGIN, 3159: "set `source.tls.mode` to `require` or better"}
 _GONE = frozenset(
     {1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1205, 1213, 1317, 1927, 2006, 2013, 3024}
 )
@@ -62,7 +62,7 @@ def error_of(packet: bytes, doing: str) -> TailraceError:
     code = int.from_bytes(packet[1:3], "little")
     at = 9 if packet[3:4] == b"#" else 3
     message = " ".join(packet[at:].decode("utf-8", "replace").split())
-    return TailraceError(kind_of(code), f"{doing}: {message} ({code})", remedy=_LOGIN if code in _REFUSED else None)
+    return TailraceError(kind_of(code), f"{doing}: {message} ({code})", remedy=_REMEDIES.get(code))
 
 
 def kind_of(code: int) -> ErrorKind:

@@ -73,6 +73,7 @@ class MysqlServer:
         self._skips_applied = skips_applied
         self._server_id = server_id
         self._selection = Selection(settings.tables)
+        self._loads = loads
         self._views = Selection(settings.views) if loads else NO_VIEWS
         self._connection: Connection | None = connect(settings)
         self._catalog = Catalog(self._connected, keeps_old)
@@ -162,7 +163,14 @@ class MysqlServer:
             for table, now in zip(known, logged, strict=True)
             if now.full_before != table.full_before
         ]
-        versions = Versions(self._catalog, self._selection, logged, self._settings.zero_dates, folds_names=folds_names)
+        versions = Versions(
+            self._catalog,
+            self._selection,
+            logged,
+            self._settings.zero_dates,
+            folds_names=folds_names,
+            loads=self._loads,
+        )
         place = place_of(position, is_mariadb=self._connected().is_mariadb)
         return MysqlLog(
             self._stream(),

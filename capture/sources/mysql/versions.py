@@ -1,8 +1,10 @@
 """Which version of a table the log goes on with: table maps compared with the versions in force and the catalogue.
 
 A map with full metadata is the authority: names, types, charsets and values are those of the rows that follow. One
-without is taken as the version in force, else as the catalogue has it now, if that looks the same column by column;
-where neither does, the table's columns have drifted, and reading stops before a value goes out under a wrong name.
+without is taken as the version in force, else as the catalogue has it now, if that looks the same column by column.
+Where neither does, nothing tells what its rows hold: they are left out, and the table begins anew with what the
+catalogue has, whose load sees all of them. Where nothing is loaded, reading stops. No value goes out under a wrong
+name.
 """
 
 from __future__ import annotations
@@ -19,10 +21,20 @@ from capture.sources.mysql.natives import Native, matches, of_map, parse_native
 from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
 from capture.sources.mysql.statements import Effect, Statement
 from capture.sources.mysql.types import logical_type, reader
+from runtime.logging import get_logger
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind, TailraceError
 from schemas.selection import Selection
 from schemas.table import Column, TableName, TableSchema
+
+log = get_logger(__name__)
+
+_FULL = "set global binlog_row_metadata = 'FULL'"
+_SEQUENCE = (
+    *("next_not_cached_value", "minimum_value", "maximum_value", "start_value"),
+    *("increment", "cache_size", "cycle_option", "cycle_count"),
+)
+"""The columns of a sequence of MariaDB, which is logged as a table is."""
 
 
 @dataclass(slots=True)
@@ -80,12 +92,17 @@ class Versions:
         zero_dates: str,
         *,
         folds_names: bool,
+        loads: bool = True,
     ) -> None:
+        """`loads`: whether a table that begins anew is loaded."""
         self._catalog = catalog
         self._selection = selection
         self._folds_names = folds_names
         self._tables = {table.name: table for table in tables}
         self._zero_dates = zero_dates
+        self._loads = loads
+        self._left_out: set[TableName] = set()
+        """Tables that have begun anew for rows that nothing tells the columns of, until a statement concerns them."""
         self._is_of_map = False
         """Whether the version that was made last is a map's, and not the catalogue's."""
         self._leaving: set[TableName] = set()
@@ -114,6 +131,8 @@ class Versions:
 
     def follow(self, effect: Effect, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
         """Return what to announce of a table that a statement concerns, which may be an applier's (`is_applied`)."""
+        # Rows behind it may be behind the load, too, that those before it have led to.
+        self._left_out.discard(name)
         if effect is Effect.TRUNCATE:
             return []
         if effect is Effect.LEAVE and is_applied:
@@ -152,14 +171,18 @@ class Versions:
     def resolve(self, shown: TableMap) -> tuple[Resolved, list[SchemaChange]]:
         """Return how rows behind a map are read, and what to announce before them. Raises SOURCE_SCHEMA."""
         name = TableName(shown.database, shown.table)
-        if not self._selection.takes(name):
+        if not self._selection.takes(name) or tuple(column.name for column in shown.columns) == _SEQUENCE:
             return Resolved(None), []
         before = self._tables.get(name)
         if before is None or name in self._stale or not self._fits(shown, before):
-            table = self._version(name, shown, before)
+            found = self._version(name, shown, before)
+            if found is None:
+                return Resolved(None), self._leave_out(name)
+            table = found
             self._stale.discard(name)
         else:
             table = before
+        self._left_out.discard(name)
         if before is not None and (table is before or table.fingerprint == before.fingerprint):
             return Resolved(before, self._readers(shown, before)), []
         self._tables[name] = table
@@ -167,7 +190,23 @@ class Versions:
         is_certain = before is None or not self._is_of_map or set(table.column_names) <= set(before.column_names)
         return Resolved(table, self._readers(shown, table)), [SchemaChange(name, before, table, is_certain=is_certain)]
 
-    def _version(self, name: TableName, shown: TableMap, before: TableSchema | None) -> TableSchema:
+    def _leave_out(self, name: TableName) -> list[SchemaChange]:
+        """Return what to announce in the place of rows that cannot be read: once, for as many as follow each other.
+
+        The catalogue has other columns: so all of them stand before a statement that is in the log by now, and whatever
+        load begins now sees them.
+        """
+        if name in self._left_out:
+            return []
+        self._left_out.add(name)
+        changes = [*self._forget(name, is_applied=False), *self._appeared(name, is_applied=False)]
+        if changes:
+            said = "rows left out whose columns nothing tells: the table is loaded again"
+            log.warning(said, table=str(name), remedy=_FULL)
+        return changes
+
+    def _version(self, name: TableName, shown: TableMap, before: TableSchema | None) -> TableSchema | None:
+        """Return the version whose rows follow a map; None where nothing tells, and a load will see them."""
         now = self._catalog.find_table(name)
         self._is_of_map = False
         if now is not None and self._fits(shown, now):
@@ -177,11 +216,13 @@ class Versions:
             return self._of_map(name, shown, before or now)
         if before is not None and self._fits(shown, before):
             return before
+        if self._loads or (before is None and name in self._catalog.names()):
+            # What is there and no table is a sequence.
+            return None
         raise TailraceError(
             ErrorKind.SOURCE_SCHEMA,
             "the log's rows have other columns than the table had before and has now, and the log has no names",
-            remedy="set global binlog_row_metadata = 'FULL', so that the log describes its rows; then reset the "
-            "replication, or leave the table out",
+            remedy=f"{_FULL}, so that the log describes its rows; then reset the replication, or leave the table out",
             table=str(name),
         )
 

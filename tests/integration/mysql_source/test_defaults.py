@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from tests.integration.mysql_source.reading import Reading
 
 LITERALS = (
@@ -33,6 +35,33 @@ def test_a_default_is_the_value_that_rows_got(reading: Reading) -> None:
     for default in found[len(LITERALS) :]:
         assert default is not None
         assert not default.startswith("'")
+
+
+def test_the_default_of_a_timestamp_is_a_moment(reading: Reading) -> None:
+    """MySQL's catalogue has it in the zone of whoever made the column: rows that were there held another moment."""
+    session = reading.database.connect()
+    for statement in (
+        "set time_zone = '+05:30'",
+        "create table a (id int primary key, day timestamp null default '2024-01-01 05:30:00')",
+        "insert into a values (1, null)",
+        "alter table a add `a``t` timestamp(3) not null default '2024-06-01 12:00:00.5' comment 'a DEFAULT ''x'' b'",
+        "alter table a add zero timestamp not null default 0, add now_ timestamp default current_timestamp",
+    ):
+        session.run(statement)
+    session.close()
+    (table,) = reading.source.tables()
+    assert [c.default for c in table.columns[1:4]] == [
+        "'2024-01-01 00:00:00'",
+        "'2024-06-01 06:30:00.500'",
+        "'0000-00-00 00:00:00'",
+    ]
+    ((_, day, at, zero, _),) = reading.rows(table)
+    moment = datetime(2024, 6, 1, 6, 30, 0, 500_000, tzinfo=UTC)
+    assert (day, at, zero) == (None, int(moment.timestamp() * 1_000_000), None)
+    reading.database.execute("create view seen as select * from a")
+    viewing = Reading(reading.database, views=[f"{reading.database.name}.seen"])
+    assert [table.column_names for table in viewing.tables if table.is_view] == [table.column_names]
+    viewing.close()
 
 
 def test_an_expression_is_no_value_though_it_begins_and_ends_with_quotes(reading: Reading) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from capture.sources.mysql.charsets import Decode, decoder
 from capture.sources.mysql.connection import Connection
 from tests.integration.mysql_source.reading import Reading
@@ -13,7 +15,11 @@ def _samples(reading: Reading) -> list[Sample]:
 
 
 def test_values_arrive_as_they_were_by_full_load_and_by_log(reading: Reading) -> None:
-    samples = _samples(reading)
+    same_by_full_load_and_by_log(reading, _samples(reading))
+
+
+def same_by_full_load_and_by_log(reading: Reading, samples: Sequence[Sample]) -> None:
+    """Write samples, and compare what comes of them."""
     statements = []
     for number, (native, values) in enumerate(samples):
         null = "" if "null" in native else " null"

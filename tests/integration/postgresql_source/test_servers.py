@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import socketserver
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +21,7 @@ from capture.sources.postgresql.position import parse_lsn
 from capture.sources.postgresql.source import PostgresqlDatabase
 from deploy.local.cache import DownloadError
 from deploy.local.pgbouncer import PgbouncerServer
-from deploy.local.postgresql import PostgresqlServer, server_user
+from deploy.local.postgresql import PostgresqlServer
 from schemas.endpoints.postgresql import PostgresqlSource, PostgresqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName
@@ -37,19 +34,10 @@ from tests.integration.postgresql_source.reading import (
     section,
     settings_for,
 )
+from tests.kit.refusals import refused
 from tests.kit.servers import Database
 
 StartServer = Callable[..., PostgresqlServer]
-
-
-@contextlib.contextmanager
-def refused(kind: ErrorKind, *words: str) -> Iterator[None]:
-    """Expect an error of a kind whose text, remedy included, holds all these words, and no secret."""
-    with pytest.raises(TailraceError) as caught:
-        yield
-    assert caught.value.kind is kind, caught.value
-    assert all(word in str(caught.value) for word in words), caught.value
-    assert "wrong-password" not in str(caught.value)
 
 
 def test_a_refused_login_says_why_on_every_connection(own_postgresql: StartServer) -> None:
@@ -262,47 +250,6 @@ def test_a_publication_that_is_changed_by_hand_is_noticed(
         with refused(ErrorKind.PREREQUISITE, "public.b", "put back", "tailrace reset"):
             source.check_published(tables, marks)
         assert source.marks(tables)[tables[0].name] == marks[tables[0].name]
-
-
-@pytest.fixture
-def certificates(servers_directory: Path) -> Iterator[Path]:
-    """A directory with an authority, another one, a server's certificate for `localhost`, and one of `certified`."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make certificates with")
-    directory = servers_directory / "certificates"
-    directory.mkdir()
-
-    def run(*words: str) -> None:
-        subprocess.run([openssl, *words], cwd=directory, check=True, capture_output=True)
-
-    new = ("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for authority in ("ca", "other"):
-        run(
-            *new,
-            "-x509",
-            "-days",
-            "30",
-            "-subj",
-            f"/CN={authority}",
-            "-keyout",
-            f"{authority}.key",
-            "-out",
-            f"{authority}.pem",
-        )
-    (directory / "names").write_text("subjectAltName = DNS:localhost")
-    for name, subject in (("server", "localhost"), ("client", "certified")):
-        run(*new, "-subj", f"/CN={subject}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        run(
-            *("x509", "-req", "-in", f"{name}.csr", "-days", "30", "-CA", "ca.pem", "-CAkey", "ca.key"),
-            *("-CAcreateserial", "-extfile", "names", "-out", f"{name}.pem"),
-        )
-        (directory / f"{name}.key").chmod(0o600)
-    user = server_user()
-    if user is not None:
-        os.chown(directory / "server.key", user, -1)
-    yield directory
-    shutil.rmtree(directory)
 
 
 def test_tls_is_as_strict_as_configured_on_every_connection(certificates: Path, own_postgresql: StartServer) -> None:
