@@ -34,11 +34,12 @@ def document_writer(table: TableSchema, image: BeforeImageSettings | None = None
     """Return what makes documents of a table version's changes.
 
     `image` says which values before an update they hold; None: all that the log held, as `before`. Those of the key are
-    known where the log held none: an update leaves it as it is (a key that changes is a delete and an insert).
+    known where the log held none: an update leaves it as it is. A key that changes is a delete and an insert, which has
+    values before it, too.
     """
     chosen = {i for i in range(len(table.columns)) if image is not None and has_image(table, i, image.columns)}
     fields = plain_fields([(column.name, column.type) for column in table.columns])
-    names = table.column_names
+    names, key_places = table.column_names, set(table.key)
     key = {"schema-name": table.name.schema, "table-name": table.name.table}
 
     def write(
@@ -58,12 +59,12 @@ def document_writer(table: TableSchema, image: BeforeImageSettings | None = None
             return {"metadata": metadata}
         data = fields(row)
         document: Document = {"data": data, "metadata": metadata}
-        if op == "u" and image is not None:
-            known = row if before is None else before
-            places = chosen & set(table.key) if before is None else chosen
-            document[image.field] = fields(tuple(v if i in places else UNCHANGED for i, v in enumerate(known or ())))
-        elif op == "u" and before is not None:
-            document["before"] = fields(before)
+        if after is not None and (op == "u" or before is not None):
+            known, places = (after, chosen & key_places) if before is None else (before, chosen)
+            if image is not None:
+                document[image.field] = fields(tuple(v if i in places else UNCHANGED for i, v in enumerate(known)))
+            elif before is not None:
+                document["before"] = fields(before)
         if op != "d" and len(data) < len(names):
             document["unavailable"] = [name for name in names if name not in data]
         return document

@@ -173,8 +173,8 @@ def reduced(
 ) -> bytes:
     """Return the record that stands in the place of a large one. (`transaction` is in the whole one only.)
 
-    Large old values of updates are null in it, and so are all values that `stand_ins` are for. It has more than
-    `bytes_max` only if its key alone has. Raises DECODE.
+    Large old values of updates and creates are null in it, and so are all values that `stand_ins` are for. It has more
+    than `bytes_max` only if its key alone has. Raises DECODE.
     """
     absent = {*stand_ins, *(name.decode() for name in stand_ins)}
     small = b""
@@ -199,7 +199,7 @@ def _reduced(encoder: Encoder, decoder: Decoder, value: bytes, least: int, absen
         encoder.table,
         Transaction("", 0, facts.lsn or 0, facts.source_ts_us),
         [op],
-        [without_large(before, None if op == "u" else UNCHANGED)],
+        [without_large(before, UNCHANGED if op == "d" else None)],
         [without_large(after, UNCHANGED)],
     )
     block = encoder.block(

@@ -165,8 +165,10 @@ class RareCases:
                     assert before is not None
                     self._delete(before, block, seq, append, tombstones)
                     seq += 1
-                    op, before = "c", None
-                self._write(op, before if op == "u" else None, new, after, block, seq, append)
+                    op = "c"
+                elif op == "u" and not whole_before(self._table):
+                    before = None
+                self._write(op, before, new, after, block, seq, append)
             else:
                 raise ValueError
         except Exception as error:  # noqa: BLE001 - generated code: any exception means a wrong value
@@ -196,19 +198,23 @@ class RareCases:
         seq: int,
         append: Callable[[Pair], None],
     ) -> None:
-        old = self._body(before) if before is not None and whole_before(self._table) else None
+        # What is not known of it is null: `unavailable` speaks of the new row.
+        old = self._body(self._old(before)[0]) if before is not None else None
         row, missing = _without_unchanged(after)
         append((key, self._envelope(op, old, self._body(row), missing, block, seq)))
 
     def _delete(self, before: Row, block: Block, seq: int, append: Callable[[Pair], None], tombstones: bool) -> None:
         key = self._key(before)
-        if whole_before(self._table):
-            row, missing = _without_unchanged(before)
-        else:
-            row, missing = tuple(v if i in self._table.key else None for i, v in enumerate(before)), []
+        row, missing = self._old(before)
         append((key, self._envelope("d", self._body(row), None, missing, block, seq)))
         if tombstones and key is not None:
             append((key, None))
+
+    def _old(self, row: Row) -> tuple[Row, list[int]]:
+        """Return what is published of an old row, and which of its columns are not known where whole ones are."""
+        if whole_before(self._table):
+            return _without_unchanged(row)
+        return tuple(v if i in self._table.key else None for i, v in enumerate(row)), []
 
 
 def _without_unchanged(row: Row) -> tuple[Row, list[int]]:

@@ -226,8 +226,8 @@ KEYS: tuple[Key, ...] = (
         "documents for streams hold the values before an update",
         _before_image,
         here="at Kafka and Kinesis in DMS's JSON, webhooks and standard output. Values of the key in any case, others "
-        "where the source logs old rows; a key that changes is a delete and an insert. False: `before` holds what the "
-        "source logs",
+        "where the source logs old rows; a key that changes is a delete, and an insert that has them, too. False: "
+        "`before` holds what the source logs",
     ),
     honoured(
         "BeforeImageSettings.FieldName",

@@ -208,21 +208,42 @@ def _before_images_reach_a_topic(
     services: Services, source: Database, target: Database, kafka: KafkaAddress, topic: str
 ) -> None:
     """Of the columns that `ColumnFilter` says, as far as the log holds them, under the name that `FieldName` says."""
-    source.execute("update customers set name = '7th' where id = 7", "update orders set amount = 70 where id = 7")
+    source.execute(
+        "update customers set name = '7th' where id = 7",
+        "update orders set amount = 70 where id = 7",
+        "insert into customers values (8000, 'moves')",
+        "update customers set id = 8001 where id = 8000",
+        "update orders set id = 8001 where id = 8",
+    )
     found = "select (select amount from landing.orders where id = 7), (select name from landing.customers where id = 7)"
     services.wait(lambda: target.rows(found) == [(70, "7th")], "both updates")
+    moved = """select (select count(*) from landing.orders where id = 8001)
+                    + (select count(*) from landing.customers where id = 8001)"""
+    services.wait(lambda: target.rows(moved) == [(2,)], "both changed keys")
     services.start("apply-stream", "--target", "stream", "--stop-at", "now")
     assert services.join("apply-stream") == 0, services.log_tail("apply-stream")
 
-    def updated(table: str) -> list[Any]:
+    def changed(table: str) -> list[Any]:
         records = [json.loads(value or b"") for *_, value in read_raw(kafka.bootstrap, [f"{topic}.{table}"])]
-        updates = [record for record in records if record["metadata"]["operation"] == "update"]
-        assert not any("before" in record or ("old" in record) is not (record in updates) for record in records)
-        return [(record["data"], record["old"]) for record in updates if record["data"]["id"] == 7]
+        changes = [
+            record
+            for record in records
+            if record["metadata"]["operation"] == "update"
+            or (record["metadata"]["operation"] == "insert" and record["data"]["id"] == 8001)
+        ]
+        assert not any("before" in record or ("old" in record) is not (record in changes) for record in records)
+        return [(record["data"], record["old"]) for record in changes if record["data"]["id"] in {7, 8001}]
 
-    assert updated("orders") == [({"id": 7, "customer": 7, "amount": 70}, {"id": 7, "customer": 7, "amount": 7})]
+    # A key that changes is a delete, and an insert that holds the values before it.
+    assert sorted(changed("orders"), key=str) == [
+        ({"id": 7, "customer": 7, "amount": 70}, {"id": 7, "customer": 7, "amount": 7}),
+        ({"id": 8001, "customer": 8, "amount": 8}, {"id": 8, "customer": 8, "amount": 8}),
+    ]
     # The name is a text of any length, and so a large value.
-    assert updated("customers") == [({"id": 7, "name": "7th"}, {"id": 7})]
+    assert sorted(changed("customers"), key=str) == [
+        ({"id": 7, "name": "7th"}, {"id": 7}),
+        ({"id": 8001, "name": "moves"}, {"id": 8000}),
+    ]
 
 
 def test_a_document_of_dms_runs_as_it_is(

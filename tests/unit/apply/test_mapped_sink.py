@@ -171,10 +171,12 @@ def test_a_target_of_changes_is_told_the_operation_and_the_values_before() -> No
         ("u", (1, "a1", "x"), (1, "b2", "x")),
         ("u", None, (1, "b2", "y")),
         ("d", (1, UNCHANGED, UNCHANGED), None),
+        # Its key has changed.
+        ("c", (1, UNCHANGED, UNCHANGED), (2, "b2", "y")),
         ("t", None, None),
     ]
     batch = TableBatch(TABLE, sequence=changes)
-    batch.origins = {"sequence": [Origin(PLACE, n, n, n, None) for n in range(5)]}
+    batch.origins = {"sequence": [Origin(PLACE, n, n, n, None) for n in range(6)]}
     assert sink.apply(batch) == []
     (made,) = recorder.batches
     assert made.table.column_names == ("id", "called", "essay", "ar_h_operation", "BI_id", "BI_called")
@@ -184,6 +186,7 @@ def test_a_target_of_changes_is_told_the_operation_and_the_values_before() -> No
         ("u", (1, "a#", "x", "UPDATE", None, None), (1, "b#", "x", "UPDATE", 1, "a#")),
         ("u", None, (1, "b#", "y", "UPDATE", 1, None)),
         ("d", (1, UNCHANGED, UNCHANGED, "DELETE", None, None), None),
+        ("c", (1, UNCHANGED, UNCHANGED, "INSERT", None, None), (2, "b#", "y", "INSERT", 1, None)),
         ("t", None, None),
     ]
 

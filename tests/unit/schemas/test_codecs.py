@@ -378,7 +378,7 @@ def expected_records(run: RowChanges) -> list[tuple[str, Row | None, Row | None]
             if table.key:
                 result.append(("", None, None))
         if moved:
-            result.append(("c", None, after))
+            result.append(("c", before, after))
         elif op != "d":
             result.append((op, before if whole_before(table) else None, after))
     return result

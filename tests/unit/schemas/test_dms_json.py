@@ -46,6 +46,9 @@ def test_an_update_holds_the_values_before_it_under_the_name_that_is_said(
     assert document["before-image"] == expected
     assert "before" not in document
     assert document["data"] == {"id": 1, "word": "new", "essay": "longer"}
+    moved = write("c", (7, "old", UNCHANGED), NEW, 7, 0, None)
+    assert moved["before-image"] == ({"id": 7} if columns == "pk-only" else {"id": 7, "word": "old"})
+    assert "before" not in moved
     for op, old, new in (("c", None, NEW), ("r", None, NEW), ("d", OLD, None), ("t", None, None)):
         assert "before-image" not in write(op, old, new, 7, 0, None)
 
@@ -54,5 +57,8 @@ def test_without_settings_all_that_the_log_held_is_there() -> None:
     write = document_writer(TABLE)
     assert write("u", OLD, NEW, 7, 0, None)["before"] == {"id": 1, "word": "old", "essay": "long"}
     assert "before" not in write("u", None, NEW, 7, 0, None)
+    # Another key makes an insert of it, which tells the old one.
+    assert write("c", (7, UNCHANGED, UNCHANGED), NEW, 7, 0, None)["before"] == {"id": 7}
+    assert "before" not in write("c", None, NEW, 7, 0, None)
     with pytest.raises(ValidationError, match="another member"):
         BeforeImageSettings(field="data")
