@@ -185,6 +185,7 @@ class Assembly:
         """Tell whether changes are applied in the order of the source's commits. Raises CONFIGURATION."""
         settings, target = self._settings, self._target
         ends = self.applier.holds.end_of = ends_of_loads(settings, target, self.applier.catalog, capabilities)
+        self.writer.ends_early = ends is not None
         if capabilities.commit_order:
             return True
         transactional = settings.apply.ordering == "transactional"

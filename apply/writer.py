@@ -56,6 +56,8 @@ class Writer:
         """Whether the target holds batches that a later one commits. Nobody else may use the sink then."""
         self.patient = True
         """Whether batches are gathered for a sink that likes many of them at once."""
+        self.ends_early = False
+        """Whether what may settle a conflict is left out for now: it is parked then, whatever the policy says."""
         self._gathered_bytes = 0
         self._gathering_since = 0.0
 
@@ -286,7 +288,10 @@ class Writer:
         for one in contradicted:
             self._answers.answer(*one, parked, outcome)
         for _, error, records in refused:
-            self._answers.answer(self.policies.of(error), error, records, parked, outcome)
+            if self.ends_early and error.kind is ErrorKind.ROW_CONFLICT:
+                self._answers.leave(error, records, parked)
+            else:
+                self._answers.answer(self.policies.of(error), error, records, parked, outcome)
         for record, error in batch.refused:
             self._answers.answer(self.policies.decode, error, [record], parked, outcome)
         parked += [(record, QUEUED, "") for record in batch.queued]

@@ -384,11 +384,11 @@ def orphaned(settings: Settings, tables: Sequence[TableSchema]) -> Iterator[Find
                 Severity.WARNS,
                 "load-before-parents",
                 f"rows of its load whose parents in {', '.join(parents)} were inserted since those were loaded are "
-                "parked, where a foreign key that the target had before enforces that there are parents: "
-                "`apply.stop_before_changes` leaves these out",
+                "parked until the changes are applied, where a foreign key that the target had before enforces that "
+                "there are parents: `apply.stop_before_changes` leaves these out",
                 table.name,
-                "drop such foreign keys at the target until the changes are applied, or set `disable_triggers` "
-                "(PostgreSQL) or `foreign_key_checks: false` (MySQL); or `tailrace parked retry` once they are applied",
+                "to have these rows before, too, drop such foreign keys at the target until the changes are applied, or "
+                "set `disable_triggers` (PostgreSQL) or `foreign_key_checks: false` (MySQL)",
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from apply.frames.folding import Told
+from apply.frames.folding import Told, fitting
 from apply.sink import TableBatch
 from schemas.before_image import BeforeImageSettings
 from schemas.changes import UNCHANGED, Row
@@ -83,7 +83,7 @@ def told(table: TableSchema, documents: Iterable[bytes]) -> Iterator[Told]:
 
     Raises TARGET_SCHEMA for what is no document of ours.
     """
-    forms = [(column.name, canonical(column.type)) for column in table.columns]
+    forms = [(column.name, fitting(canonical(column.type))) for column in table.columns]
     for content in documents:
         try:
             document = orjson.loads(content)

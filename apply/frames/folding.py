@@ -7,14 +7,41 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from enum import Enum
 from typing import Any, NamedTuple
 
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from schemas.types.numbers import key_decimal
+
+
+Form = Callable[[Any], Any]
+
+
+class _Misfit(Enum):
+    # A member is itself when it comes out of the file.
+    VALUE = "misfit"
+
+
+MISFIT = _Misfit.VALUE
+"""Stands for a value of another type than its column has now: from before a change of the table, behind which the rows
+come again, or stay as they are where nothing is loaded.
+"""
+
+
+def fitting(form: Form) -> Form:
+    """Return what reads a value of a column's type as `form` does, and MISFIT for any other."""
+
+    def read(value: Any) -> Any:
+        try:
+            return form(value)
+        except (ValueError, KeyError, TypeError, ArithmeticError):
+            return MISFIT
+
+    return read
 
 
 class Told(NamedTuple):
@@ -31,7 +58,10 @@ class Told(NamedTuple):
 
 
 def folded(table: TableSchema, changes: Iterable[Told]) -> Iterator[Row]:
-    """Yield the rows of a table after all changes, those of each key in order. Raises TARGET_SCHEMA."""
+    """Yield the rows of a table after all changes, those of each key in order.
+
+    Raises TARGET_SCHEMA, also where a row still has a value that is not of its column's type.
+    """
     if not table.key:
         raise TailraceError(
             ErrorKind.TARGET_SCHEMA,
@@ -44,7 +74,12 @@ def folded(table: TableSchema, changes: Iterable[Told]) -> Iterator[Row]:
         fold = _Fold(table, connection)
         for change in changes:
             fold.take(change)
-        yield from fold.rows()
+        for row in fold.rows():
+            if MISFIT in row:
+                name = table.column_names[row.index(MISFIT)]
+                message = f"the column {name} has a value of another type than it has now, from before it was changed"
+                raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name))
+            yield row
     finally:
         connection.close()
 

@@ -11,7 +11,7 @@ from apply.batching.batch import Record
 from apply.errors import FinalError, SuspendingError
 from apply.outcome import Outcome, place_of
 from apply.trouble.conflicts import NOBODY_LOOKS, ConflictPolicies
-from apply.trouble.parking import QUEUED, Identity, ParkedRecord
+from apply.trouble.parking import EARLY, QUEUED, Identity, ParkedRecord
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.policies import ConflictPolicy, ErrorPolicies
@@ -125,5 +125,15 @@ class Answers:
             log.warning("record skipped", reason=error.message, kind=str(error.kind), position=position)
             return
         log.warning("key parked", reason=error.message, kind=str(error.kind), position=position)
-        parked.append((records[0], str(error.kind), error.message))
-        parked += [(record, QUEUED, "") for record in records[1:]]
+        _park(records, str(error.kind), error, parked)
+
+    def leave(self, error: TailraceError, records: Sequence[Record], parked: list[tuple[Record, str, str]]) -> None:
+        """Park records that violate a key before the changes which may settle it, whatever the policy says."""
+        log.info("key parked until the changes are applied", reason=error.message, topic=records[0].topic())
+        _park(records, EARLY, error, parked)
+
+
+def _park(records: Sequence[Record], kind: str, error: TailraceError, parked: list[tuple[Record, str, str]]) -> None:
+    """Add the records of one key to those to park."""
+    parked.append((records[0], kind, error.message))
+    parked += [(record, QUEUED, "") for record in records[1:]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from apply.batching.batch import Record
@@ -145,7 +145,12 @@ class DeadLettersTopic:
 
         Reads the topic anew: values are not kept in memory.
         """
-        wanted = {record[:3] for record in parked.records}
+        (letters,) = self.letters_of([parked])
+        return letters
+
+    def letters_of(self, keys: Sequence[ParkedKey]) -> list[list[Letter]]:
+        """Read the records of several keys back at once, as `letters` does."""
+        wanted = {record[:3] for parked in keys for record in parked.records}
         found: dict[tuple[str, int, int], Letter] = {}
         in_place: set[tuple[str, int, int]] = set()
         reader = Follower(self._kafka, self.name)
@@ -163,11 +168,13 @@ class DeadLettersTopic:
                     (in_place.add if IN_PLACE in record.headers else in_place.discard)(place)
         finally:
             reader.close()
-        letters = [
-            self._in_place(parked, place) if place in in_place or place not in found else found[place]
-            for place in wanted
+        return [
+            [
+                self._in_place(parked, place) if place in in_place or place not in found else found[place]
+                for place in sorted(record[:3] for record in parked.records)
+            ]
+            for parked in keys
         ]
-        return sorted(letters, key=lambda letter: letter.place[2])
 
     def _in_place(self, parked: ParkedKey, place: tuple[str, int, int]) -> Letter:
         """Read a record where it stands in its own topic."""

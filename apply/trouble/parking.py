@@ -5,6 +5,9 @@ is there with its original key and value, and headers that say where it stood an
 (`retry`, `skip`, `edit`) and the applier's (`released`, `refused`) are records of the same topic. A record is
 identified by where it stood in its own topic, so that parking it twice, after a crash, is parking it once.
 
+A row that violates a key where appliers are to end before the changes which may settle it (`apply.stop_before_changes`)
+is parked, too, so that the load has an end; the appliers that go on with the changes try it again by themselves.
+
 A key is over by itself when nothing that was refused of it counts any more: its row is deleted, or comes again with a
 full load, or the table is emptied or dropped.
 """
@@ -65,6 +68,9 @@ RELEASED_MAX = 100_000
 
 QUEUED = "queued"
 """The kind of a record that waits only for the one before it."""
+
+EARLY = "before-changes"
+"""The kind of a record that violates a key, and that appliers which end before the changes since the load have left."""
 
 
 class ParkingLot:
@@ -203,6 +209,15 @@ class ParkingLot:
             (identity, parked)
             for identity, parked in self.keys.items()
             if parked.command is not None and (parked.topic, parked.partition) in partitions
+        ]
+
+    def early(self, owned: Iterable[tuple[str, int]]) -> list[tuple[Identity, ParkedKey]]:
+        """Return the keys of owned partitions that are to be tried again by themselves."""
+        partitions = set(owned)
+        return [
+            (identity, parked)
+            for identity, parked in self.keys.items()
+            if parked.records[0].kind == EARLY and (parked.topic, parked.partition) in partitions
         ]
 
     def find(self, reference: str) -> tuple[Identity, ParkedKey] | None:

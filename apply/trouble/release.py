@@ -1,6 +1,11 @@
-"""Carries out an operator's command on a parked key: its records are applied in order, or the first one is dropped."""
+"""Carries out an operator's command on a parked key: its records are applied in order, or the first one is dropped.
+
+What appliers left that ended before the changes is tried again without a command, by those that go on with these.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from apply.applier import Applier
 from apply.batching.batch import Batch
@@ -8,7 +13,8 @@ from apply.batching.builder import BatchBuilder
 from apply.outcome import Place
 from apply.sink import TopicPartition
 from apply.trouble.dead_letters import DeadLettersTopic, Letter
-from apply.trouble.parking import REFUSED, RELEASED, SKIP, Identity, ParkingLot
+from apply.trouble.parking import REFUSED, RELEASED, SKIP, Identity, ParkedKey, ParkingLot
+from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas.errors import Action, ErrorKind, TailraceError
@@ -16,12 +22,27 @@ from schemas.errors import Action, ErrorKind, TailraceError
 log = get_logger(__name__)
 
 
+PAUSE_S = 1.0
+PAUSE_S_MAX = 60.0
+"""Between two tries of what was left before the changes: what it needs is on its way."""
+KEYS_MAX = 1000
+"""So many keys are read back at once."""
+
+
 class Releases:
     """Looks for commands on the dead-letters topic and carries them out between two batches."""
 
-    def __init__(self, applier: Applier, dead_letters: DeadLettersTopic) -> None:
+    def __init__(
+        self,
+        applier: Applier,
+        dead_letters: DeadLettersTopic,
+        monotonic: Callable[[], float] = clock.monotonic,
+    ) -> None:
         self._applier = applier
         self._dead_letters = dead_letters
+        self._monotonic = monotonic
+        self._early_at = 0.0
+        self._pause_s = PAUSE_S
 
     def attend(self) -> None:
         """Carry out what waits for partitions owned. Called with nothing unflushed.
@@ -29,7 +50,10 @@ class Releases:
         A crash between the flush and the word `released` repeats the same changes: later ones of the key still queue.
         """
         self._dead_letters.follow()
-        for identity, parked in self._dead_letters.lot.commands(self._applier.cursors.positions):
+        lot, owned = self._dead_letters.lot, self._applier.cursors.positions
+        if self._applier.holds.end_of is None and (early := lot.early(owned)) and self._monotonic() >= self._early_at:
+            self._try_again(early)
+        for identity, parked in lot.commands(owned):
             # Later changes of the key that are taken in already were taken in as parked.
             self._applier.rewind()
             command, skipping = parked.command, parked.command == SKIP
@@ -47,21 +71,39 @@ class Releases:
             self._dead_letters.answer(REFUSED, letters[0].original_key, letters[0].place)
             log.warning("parked key still refused", reference=reference, reason=refused.message)
 
+    def _try_again(self, early: Sequence[tuple[Identity, ParkedKey]]) -> None:
+        self._applier.rewind()
+        count = 0
+        for begin in range(0, len(early), KEYS_MAX):
+            some = early[begin : begin + KEYS_MAX]
+            for (identity, _), letters in zip(
+                some, self._dead_letters.letters_of([parked for _, parked in some]), strict=True
+            ):
+                if self._apply(letters, may_wait=True) is None:
+                    hit("apply.release.applied")
+                    self._release(identity, letters[-1])
+                    count += 1
+        log.info("what was left before the changes was tried again", released=count, left=len(early) - count)
+        self._pause_s = PAUSE_S if count else min(2 * self._pause_s, PAUSE_S_MAX)
+        self._early_at = self._monotonic() + self._pause_s
+
     def _release(self, identity: Identity, through: Letter) -> None:
         self._dead_letters.answer(RELEASED, through.original_key, through.place)
         self._dead_letters.lot.release(identity, through.offset())
 
-    def _apply(self, letters: list[Letter]) -> TailraceError | None:
-        """Write the records in one transaction; return why the target refuses them, if it does."""
+    def _apply(self, letters: list[Letter], *, may_wait: bool = False) -> TailraceError | None:
+        """Write the records in one transaction; return why the target refuses them, if it does.
+
+        A conflict is an error, with which the policy deals, unless they may wait.
+        """
         try:
             batch = self._batch(letters)
         except TailraceError as error:
             if error.kind is ErrorKind.DECODE:
                 return error
             raise
-        overdue = frozenset(
-            Place(TopicPartition(letter.topic(), letter.partition()), letter.offset()) for letter in letters
-        )
+        places = (Place(TopicPartition(letter.topic(), letter.partition()), letter.offset()) for letter in letters)
+        overdue = frozenset(() if may_wait else places)
         outcome = self._applier.writer.write(batch, overdue)
         if outcome.error is not None:
             if outcome.error.action in (Action.PARK, Action.SUSPEND):

@@ -161,3 +161,70 @@ def test_appliers_stop_where_loads_end_while_the_source_is_written(
         services.wait(lambda: target_database.rows(rows) == expected, "the changes")
         assert services.stop("apply") == 0
         assert services.stop("capture") == 0
+
+
+@pytest.mark.parametrize(("engine", "policy"), [("postgresql", "park"), ("postgresql", "skip"), ("mysql", "park")])
+def test_children_of_later_parents_come_with_the_changes(
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    source_database: Database,
+    request: pytest.FixtureRequest,
+    engine: str,
+    policy: str,
+) -> None:
+    """Rows of a load whose parents are changes, where the target has the foreign key before: over kills, none is lost."""
+    target: Any = request.getfixturevalue("target_database" if engine == "postgresql" else "mysql_target")
+    parents = "create table customers (id int primary key, name varchar(40) not null)"
+    children = """create table orders (id int primary key, customer int, amount int,
+                  foreign key (customer) references customers (id))"""
+    source_database.execute(parents, "insert into customers select g, 'n' || g from generate_series(1, 100) g")
+    target.execute(parents, children)
+    settings: dict[str, Any] = {
+        "apply": {"stop_before_changes": True, "conflict_wait_s": 1, "errors": {"row_conflict": policy}},
+        "topics": {"partitions": 2},
+    }
+    arguments: Any = (tmp_path, replication, kafka_server, source_database, target)
+
+    def at_target(query: str) -> list[list[str]]:
+        return _texts(target.rows(query))
+
+    with Services(*arguments, **settings) as services:
+        services.start("capture")
+        services.wait(lambda: services.count("capture", "table loaded") == 1, "the parents' load")
+        services.wait(lambda: services.status().get("phase") == "streaming", "the stream")
+        source_database.execute("insert into customers values (1000, 'late'), (1001, 'late')")
+        with source_database.connect() as connection:
+            connection.execute(children)
+            connection.execute("insert into orders select g, g, g from generate_series(1, 100) g")
+            connection.execute("insert into orders values (1000, 1000, 1), (1001, 1001, 1), (1002, 1001, 1)")
+        services.wait(lambda: services.count("capture", "table loaded") == 2, "the children's load")
+        loaded = _texts(source_database.rows("select * from orders where id <= 100 order by id"))
+        # Killed when what was left is said, and its partition's offsets are not durable.
+        services.start("apply", failpoint="apply.park.after")
+        services.meet("apply", "apply.park.after")
+        for _ in range(2):
+            services.start("apply")
+            assert services.join("apply") == 0, services.log_tail("apply")
+            assert at_target("select * from orders order by id") == loaded
+            assert at_target("select count(*) from customers") == [["100"]]
+        parked = json.loads(services.run("parked list", "--target", "replica", "--json").stdout)
+        assert len(parked) == 3
+        assert all(key["error"].startswith("before-changes: ") for key in parked)
+        # What comes of them meanwhile waits behind them.
+        source_database.execute("update orders set amount = 77 where id = 1000", "delete from orders where id = 1002")
+        services.configuration.write_text(
+            services.configuration.read_text().replace('"stop_before_changes": true', '"stop_before_changes": false')
+        )
+        # Killed when a row is written, which is still said to wait.
+        services.start("apply", failpoint="apply.release.applied")
+        services.meet("apply", "apply.release.applied")
+        services.start("apply")
+        expected = _texts(source_database.rows("select * from orders order by id"))
+        services.wait(lambda: at_target("select * from orders order by id") == expected, "the children")
+        services.wait(
+            lambda: services.run("parked list", "--target", "replica", "--json").stdout.strip() == "[]",
+            "nothing is parked",
+        )
+        assert services.stop("apply") == 0
+        assert services.stop("capture") == 0

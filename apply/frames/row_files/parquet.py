@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from apply.frames.folding import MISFIT, fitting
 from apply.frames.row_files.formats import Chunk, Faults
 from apply.frames.row_files.shape import Shape
 from schemas.changes import UNCHANGED, Row, Unchanged
@@ -156,7 +157,7 @@ def read_parquet(
 ) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Yield each row of a file, in canonical values, with the columns that it does not know; others are left out.
 
-    Raises ValueError for columns of other types than these would have.
+    What stands in columns of other types than these would have is MISFIT.
     """
     with pq.ParquetFile(io.BytesIO(content)) as file:
         there = set(file.schema_arrow.names)
@@ -171,11 +172,15 @@ def read_parquet(
                 yield dict(zip(columns, row, strict=True)), (unavailable[place] if unavailable else None) or []
 
 
+_ALIKE = (pa.types.is_integer, pa.types.is_decimal)
+"""Tests of types whose values are read alike, whatever their sizes: tables are changed so without a rewriting, too."""
+
+
 def _canonical(column: Any, type_: LogicalType) -> list[Any]:
     """Return a column's canonical values. Times are read as numbers: Python's own calendar ends with the year 9999."""
     wanted = arrow_type(type_)
-    if column.type != wanted:
-        raise ValueError
+    if column.type != wanted and not any(is_one(column.type) and is_one(wanted) for is_one in _ALIKE):
+        return [None if value is None else MISFIT for value in column.to_pylist()]
     if pa.types.is_date32(wanted):
         return list(column.cast(pa.int32()).to_pylist())
     if pa.types.is_timestamp(wanted):
@@ -185,7 +190,7 @@ def _canonical(column: Any, type_: LogicalType) -> list[Any]:
         return [None if value is None else int(value.scaleb(type_.scale or 0, EXACT)) for value in values]
     if not pa.types.is_string(wanted):
         return list(values)
-    form = canonical(type_)
+    form = fitting(canonical(type_))
     return [None if value is None else form(value) for value in values]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
-from apply.frames.folding import Told, folded
+from apply.frames.folding import Form, Told, fitting, folded
 from apply.frames.row_files.formats import parquet_library
-from apply.frames.row_files.shape import INT64, LETTERS, OPERATION, SCHEMA, TABLE, shape_of
+from apply.frames.row_files.shape import LETTERS, OPERATION, SCHEMA, TABLE, shape_of
 from apply.frames.row_files.store import Store
 from schemas.changes import Row
 from schemas.endpoints.files import RowFiles
@@ -29,8 +29,6 @@ _NAME = re.compile(
 
 Record = dict[str, Any]
 """Canonical values by column, and the operation's letter under `Op`, where there is one."""
-
-Form = Callable[[Any], Any]
 
 
 class FilesReader:
@@ -89,15 +87,13 @@ def _records(
     TARGET_SCHEMA for what is none of ours.
     """
     types = {column.name: column.type for column in table.columns}
-    if sequence is not None:
-        types[sequence] = INT64
     with _readable(path, table):
         path, content = _unzipped(path, content)
         match path.rpartition(".")[2]:
             case "csv":
                 loads = path.rpartition("/")[2].startswith("LOAD")
                 names = None if settings.add_column_name else shape_of(table, settings, loads=loads).names
-                yield from _csv(content.decode(), names, types, settings)
+                yield from _csv(content.decode(), names, _text_forms(table, sequence), settings)
             case "json":
                 yield from _json(content, types)
             case _:
@@ -110,7 +106,7 @@ def _of_transactions(
     """Yield the table's rows of a file of several tables. Raises TARGET_SCHEMA for what is none of ours."""
     heads = [head.name for head in shape_of(table, settings, loads=False).heads]
     mine = tuple(map(heads.index, (TABLE, SCHEMA)))
-    forms = {column.name: _text_form(column.type) for column in table.columns}
+    forms = _text_forms(table, sequence)
     with _readable(path, table):
         path, content = _unzipped(path, content)
         for row in _csv_rows(content.decode(), settings):
@@ -138,7 +134,7 @@ def _unzipped(path: str, content: bytes) -> tuple[str, bytes]:
 
 
 def _json(content: bytes, types: dict[str, LogicalType]) -> Iterator[Record]:
-    forms = {name: canonical(type_) for name, type_ in types.items()}
+    forms = {name: fitting(canonical(type_)) for name, type_ in types.items()}
     for line in content.splitlines():
         said = orjson.loads(line)
         record = {n: None if said[n] is None else form(said[n]) for n, form in forms.items() if n in said}
@@ -147,11 +143,10 @@ def _json(content: bytes, types: dict[str, LogicalType]) -> Iterator[Record]:
         yield record
 
 
-def _csv(text: str, names: Sequence[str] | None, types: dict[str, LogicalType], settings: RowFiles) -> Iterator[Record]:
+def _csv(text: str, names: Sequence[str] | None, forms: dict[str, Form], settings: RowFiles) -> Iterator[Record]:
     """Yield the rows of a CSV file, whose columns are `names`, or are named in its first line."""
     rows = _csv_rows(text, settings)
     columns = names or [value for value, _ in next(rows)]
-    forms: dict[str, Form] = {OPERATION: str, **{name: _text_form(type_) for name, type_ in types.items()}}
     for row in rows:
         yield _valued(columns, row, forms, settings)
 
@@ -183,6 +178,12 @@ def _csv_rows(text: str, settings: RowFiles) -> Iterator[list[tuple[str, bool]]]
         if separator == settings.csv_row_delimiter:
             yield row
             row = []
+
+
+def _text_forms(table: TableSchema, sequence: str | None) -> dict[str, Form]:
+    """Return what reads the values of CSV files: of the table's columns, the operation, and the commit sequence."""
+    forms: dict[str, Form] = {column.name: fitting(_text_form(column.type)) for column in table.columns}
+    return forms | {OPERATION: str} | ({} if sequence is None else {sequence: int})
 
 
 def _text_form(type_: LogicalType) -> Form:

@@ -15,6 +15,7 @@ from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Block, Encoder, Pair, SchemaIds, compile_encoder
 from schemas.dms_json import add_transaction, document_writer, table_definition, without_nulls
 from schemas.endpoints.kafka import KafkaTarget
+from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.mappings.objects import ObjectTable
 from schemas.table import TableSchema
@@ -126,11 +127,22 @@ class EnvelopeWriter:
 def envelope_writer(
     table: TableSchema, topic: str, target: KafkaTarget, replication: str, database: str, registry: Registry | None
 ) -> EnvelopeWriter:
-    """Return the writer of a version, whose Avro schemas are registered for the topic."""
+    """Return the writer of a version, whose Avro schemas are registered for the topic.
+
+    Raises TARGET_SCHEMA for those that the registry does not take: its level says how types may change.
+    """
     made = encoder_of(table, target, replication, database)
     if registry is not None and made.value_schema_text is not None:
-        key = registry.identify(topic, "key", made.key_schema_text) if made.key_schema_text else None
-        ids = SchemaIds(key, registry.identify(topic, "value", made.value_schema_text))
+        try:
+            key = registry.identify(topic, "key", made.key_schema_text) if made.key_schema_text else None
+            ids = SchemaIds(key, registry.identify(topic, "value", made.value_schema_text))
+        except TailraceError as error:
+            if error.kind not in {ErrorKind.SOURCE_SCHEMA, ErrorKind.PREREQUISITE}:
+                raise
+            # What the registry does not take, or does not have, is one table's trouble here.
+            raise TailraceError(
+                ErrorKind.TARGET_SCHEMA, error.message, remedy=error.remedy, table=str(table.name)
+            ) from error
         made = encoder_of(table, target, replication, database, ids)
     return EnvelopeWriter(made, tombstones=target.tombstones)
 

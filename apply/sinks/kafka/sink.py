@@ -122,6 +122,8 @@ class KafkaSink(HistorySink):
                 table=str(table.name),
                 remedy="leave the table out, or let the topic be another one",
             )
+        # Before rows come: a registry may not take the schema of a changed table.
+        self._writers(table)
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Take in changes; return those that are too large for a record."""

@@ -109,6 +109,23 @@ def changed_fields(fields: Mapping[str, Any], there: Mapping[str, Any]) -> dict[
     return changed
 
 
+def grown_fields(fields: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the next index of a stream, for documents with `fields` behind such with `known` ones.
+
+    Changes of the version before may come into it yet, from other partitions. So a field of another type than it had
+    takes all values, or those that are not of its type are in documents, and not indexed.
+    """
+    grown = dict(known)
+    for name, field in fields.items():
+        if name not in known:
+            grown[name] = field
+        elif known[name].get("type") != (kind := field["type"]):
+            if kind in _MAY_IGNORE:
+                field = {**field, "ignore_malformed": True}
+            grown[name] = field if kind in _MAY_IGNORE | _TAKE_ALL else _KEYWORD
+    return grown
+
+
 class Documents:
     """Makes the documents of one version's rows, and the lines of bulk requests that they stand in.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
-from apply.frames.folding import Told, folded
+from apply.frames.folding import Told, fitting, folded
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name
 from apply.sinks.opensearch.streams import OPERATION, PARTITION, SEQUENCE
@@ -35,7 +35,7 @@ class OpensearchReader:
             raise TailraceError(ErrorKind.TARGET_SCHEMA, f"there is no index {index}", table=str(table.name))
         forms = [(column.name, canonical(column.type)) for column in table.columns]
         if self._target.index_kind == "data-stream":
-            yield from folded(table, self._changes(index, forms))
+            yield from folded(table, self._changes(index, [(name, fitting(form)) for name, form in forms]))
             return
         for source in self._sources(index, {"sort": ["_doc"], "_source": list(table.column_names)}):
             values = ((source.get(name), form) for name, form in forms)

@@ -7,17 +7,27 @@ twice, with one commit sequence. A column that the log did not hold is not in th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import orjson
 
 from apply.frames.history import AT_LEAST_ONCE, HistorySink
 from apply.sink import Origin, Rejection, TableBatch
 from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line
-from apply.sinks.opensearch.mapping import FIELDS_MAX, Documents, index_name, properties
+from apply.sinks.opensearch.mapping import (
+    FIELDS_MAX,
+    Documents,
+    changed_fields,
+    grown_fields,
+    index_name,
+    properties,
+)
 from schemas.changes import Row
 from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
@@ -39,6 +49,21 @@ HEADS: dict[str, Any] = {
 TEMPLATE_PRIORITY = 500
 """Above those that are made for patterns: ours is for one name."""
 
+_VERSIONS = "tailrace_versions"
+"""The member of a template's `_meta` that lists the versions whose fields it knows."""
+
+VERSIONS_MAX = 50
+"""So many are listed."""
+
+
+class _Stream(NamedTuple):
+    """A data stream that is there."""
+
+    template: str
+    """The name of the template that its next index is made by."""
+    index: str
+    """The index that takes what is written now."""
+
 
 class DataStreamSink(HistorySink):
     """One domain with a data stream for each table, as one appliers' process sees it."""
@@ -51,27 +76,30 @@ class DataStreamSink(HistorySink):
         self._documents = PerTable(partial(Documents, pattern=target.index_name))
 
     def prepare(self, table: TableSchema) -> None:
-        """Make the table's stream, or add the fields that it lacks. Raises TARGET_SCHEMA.
+        """Make the table's stream, add the fields that it lacks, or let it go on in an index with other types.
 
-        What was made by somebody else gets fields, and keeps its template.
+        What was made by somebody else gets fields, and keeps its template. Raises TARGET_SCHEMA.
         """
         fields = fields_of(table)
         name = self._name(table)
-        template = f"/_index_template/tailrace-{name}"
-        found = self._client.request("GET", template, absent=NOT_FOUND)
-        is_there = self._is_there(name)
-        if found or not is_there:
-            mappings = found["index_templates"][0]["index_template"]["template"]["mappings"] if found else {}
-            known = mappings.get("properties", {})
-            # A stream that was removed, since a column had another type by then, is made with the new one.
-            told = fields | known if is_there else known | fields
-            self._client.request("PUT", template, self._template(table, told))
-        if not is_there and self._client.request("PUT", f"/_data_stream/{name}", absent=400):
+        stream = self._stream(name)
+        is_ours = stream is None or stream.template == self._template_name(table)
+        if is_ours:
+            fields = self._keep_template(table, name, fields, is_there=stream is not None)
+        if stream is None:
+            if self._client.request("PUT", f"/_data_stream/{name}", absent=400):
+                return
+            # Two appliers may make it at the same moment; an index of that name would take changes among its rows.
+            stream = self._stream(name)
+            if stream is None:
+                raise _unfit(table, name, "there is no data stream of that name, but something else")
+        answer = self._client.request("GET", f"/{quote(stream.index, safe='')}/_mapping")
+        there = answer[stream.index]["mappings"].get("properties", {})
+        if is_ours and any(there[one].get("type") != fields[one]["type"] for one in fields.keys() & there.keys()):
+            # No index has another type for a field that it has. (Two appliers at the same moment make two: no harm.)
+            self._client.request("POST", f"/{name}/_rollover")
             return
-        # Two appliers may make it at the same moment; an index of that name would take changes among its rows.
-        if not is_there and not self._is_there(name):
-            raise _unfit(table, name, "there is no data stream of that name, but something else")
-        self._add_fields(table, name, fields)
+        self._add_fields(table, name, fields, there)
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write changes; return those that OpenSearch does not take. What was written is durable."""
@@ -87,8 +115,37 @@ class DataStreamSink(HistorySink):
     def _name(self, table: TableSchema) -> str:
         return quote(index_name(self._target.index_name, table.name), safe="")
 
-    def _is_there(self, name: str) -> bool:
-        return bool(self._client.request("GET", f"/_data_stream/{name}", absent=NOT_FOUND))
+    def _template_name(self, table: TableSchema) -> str:
+        return f"tailrace-{index_name(self._target.index_name, table.name)}"
+
+    def _stream(self, name: str) -> _Stream | None:
+        found = self._client.request("GET", f"/_data_stream/{name}", absent=NOT_FOUND)
+        if not found:
+            return None
+        (stream,) = found["data_streams"]
+        return _Stream(stream.get("template", ""), stream["indices"][-1]["index_name"])
+
+    def _keep_template(
+        self, table: TableSchema, name: str, fields: dict[str, Any], *, is_there: bool
+    ) -> dict[str, Any]:
+        """Let the template know a version's fields; return those of the next index."""
+        place = f"/_index_template/tailrace-{name}"
+        found = self._client.request("GET", place, absent=NOT_FOUND)
+        kept = found["index_templates"][0]["index_template"] if found else {}
+        known = kept.get("template", {}).get("mappings", {}).get("properties", {})
+        versions = kept.get("_meta", {}).get(_VERSIONS, [])
+        version = f"{table.version}:{hashlib.sha256(orjson.dumps(fields)).hexdigest()[:16]}"
+        if not is_there:
+            # One that was removed is made with the types of now.
+            fields = known | fields
+        elif version in versions:
+            # Who is behind does not bring back what a later version had made another.
+            fields = fields | known
+        else:
+            fields = grown_fields(fields, known)
+        versions = [*(one for one in versions if one != version), version][-VERSIONS_MAX:]
+        self._client.request("PUT", place, self._template(table, fields) | {"_meta": {_VERSIONS: versions}})
+        return fields
 
     def _template(self, table: TableSchema, fields: dict[str, Any]) -> dict[str, Any]:
         limit = {"index.mapping.total_fields.limit": max(FIELDS_MAX, 3 * len(fields))}
@@ -102,13 +159,16 @@ class DataStreamSink(HistorySink):
             },
         }
 
-    def _add_fields(self, table: TableSchema, name: str, fields: dict[str, Any]) -> None:
+    def _add_fields(self, table: TableSchema, name: str, fields: dict[str, Any], there: dict[str, Any]) -> None:
         try:
-            self._client.request("PUT", f"/{name}/_mapping", {"properties": fields})
-        except TailraceError as error:
-            if error.kind is not ErrorKind.TARGET_SCHEMA:
+            changed = {"properties": changed_fields(fields, there)}
+            # Indices behind it are written no more, and may have other types.
+            self._client.request("PUT", f"/{name}/_mapping", changed, write_index_only="true")
+        except (KeyError, TailraceError) as error:
+            if isinstance(error, TailraceError) and error.kind is not ErrorKind.TARGET_SCHEMA:
                 raise
-            raise _unfit(table, name, "the data stream has a field of another type than the table's column") from error
+            message = "the data stream has a field that takes no values of the table's column, by another's template"
+            raise _unfit(table, name, message) from error
 
     def _writes(self, batch: TableBatch) -> Iterator[Write]:
         documents = self._documents(batch.table)

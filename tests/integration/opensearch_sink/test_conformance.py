@@ -21,11 +21,15 @@ from schemas.changes import UNCHANGED, Row
 from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
+from schemas.types import Family, LogicalType
 from schemas.types.plain import canonical
 from tests.conformance.changes import Seen
-from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, SEATS, STRING, SinkSuite
+from tests.conformance.sink_suite import EVENTS, ORDERS, ORDERS_2, SEATS, SinkSuite
+from tests.conformance.tables import BOOLEAN, INT64, STRING
 
 pytestmark = pytest.mark.integration
+
+BYTES = LogicalType(Family.BYTES)
 
 
 def sectioned(url: str, prefix: str, **more: Any) -> OpensearchTarget:
@@ -56,6 +60,31 @@ def faulty(client: Client, number: int) -> Iterator[None]:
         yield
     finally:
         client.bulk = send  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def cut_before(sink: Sink, word: str) -> Iterator[None]:
+    """Let requests whose path has a word be lost."""
+    client = cast("DataStreamSink", sink)._client
+    request = client.request
+
+    def cut(method: str, path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
+        if word in path:
+            raise TailraceError(ErrorKind.TARGET_CONNECTION, "the connection was cut")
+        return request(method, path, *arguments, **named)
+
+    client.request = cut  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        client.request = request  # type: ignore[method-assign]
+
+
+def retyped(version: int, *, status: LogicalType, paid: LogicalType) -> TableSchema:
+    """Return a version of the orders whose columns have other types."""
+    identity, *others = ORDERS.columns
+    columns = [replace(c, type=t, native=t.family) for c, t in zip(others, (status, paid), strict=True)]
+    return replace(ORDERS, version=version, columns=(identity, *columns))
 
 
 class TestOpensearch(SinkSuite):
@@ -175,6 +204,18 @@ class TestDataStreams(SinkSuite):
     def fault(self, sink: Sink, number: int) -> contextlib.AbstractContextManager[None]:
         return faulty(cast("DataStreamSink", sink)._client, number)
 
+    def types(self) -> list[tuple[str, str]]:
+        """Return the types of two fields in each index of the stream of orders, the oldest first."""
+        answer = httpx.get(f"{self.section.url}/{self.prefix}-{ORDERS.name}/_mapping", timeout=60).raise_for_status()
+        found = [one["mappings"]["properties"] for _, one in sorted(answer.json().items())]
+        return [(fields["status"]["type"], fields["paid"]["type"]) for fields in found]
+
+    def found(self, query: dict[str, Any]) -> list[Any]:
+        stream = f"{self.section.url}/{self.prefix}-{ORDERS.name}"
+        httpx.post(f"{stream}/_refresh", timeout=60).raise_for_status()
+        answer = httpx.post(f"{stream}/_search", json={"query": query}, timeout=60).raise_for_status().json()
+        return [hit["_source"]["status"] for hit in answer["hits"]["hits"]]
+
     def test_a_stream_grows_and_rolls_over_and_is_read_back(self, sink: Sink) -> None:
         sink.prepare(ORDERS)
         first = TableBatch(ORDERS, upserts=[(1, "a", True), (2, "b", None)])
@@ -199,8 +240,53 @@ class TestDataStreams(SinkSuite):
         with pytest.raises(TailraceError, match="tailrace_op") as caught:
             sink.prepare(replace(ORDERS, columns=(*ORDERS.columns, column)))
         assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+
+    def test_a_column_of_another_type_goes_on_in_an_index_of_its_own(self, sink: Sink) -> None:
         sink.prepare(ORDERS)
-        retyped = replace(ORDERS, version=2, columns=(replace(ORDERS.columns[0], type=STRING), *ORDERS.columns[1:]))
-        with pytest.raises(TailraceError) as caught:
-            sink.prepare(retyped)
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "3", True), (2, "x", None)]))
+        numbers, words, booleans = (
+            retyped(version, status=status, paid=paid)
+            for version, status, paid in ((2, INT64, STRING), (3, STRING, BOOLEAN), (4, BOOLEAN, BYTES))
+        )
+        sink.prepare(numbers)
+        self.write(sink, TableBatch(numbers, upserts=[(1, 3_000_000_000, "yes")]))
+        assert self.types() == [("text", "boolean"), ("long", "text")]
+        assert self.found({"range": {"status": {"gt": 2_999_999_999}}}) == [3_000_000_000]
+        # Another partition has changes of the version before; who comes late makes no index of the former types.
+        late = self.open()
+        late.prepare(ORDERS)
+        self.write(late, TableBatch(ORDERS, upserts=[(7, "late", False)]))
+        assert len(self.types()) == 2
+        for table, row in ((words, (1, "4", True)), (booleans, (1, False, b"\x00\xff"))):
+            # Somebody died before the stream went on, and comes again.
+            with cut_before(sink, "_rollover"), pytest.raises(TailraceError):
+                sink.prepare(table)
+            sink.prepare(table)
+            late.prepare(table)
+            self.write(sink, TableBatch(table, upserts=[row]))
+            self.write(sink, TableBatch(ORDERS, upserts=[(8, "late", True)]))
+        # What OpenSearch takes nothing else for than values of its own is a keyword, which takes all.
+        assert self.types() == [("text", "boolean"), ("long", "text"), ("text", "keyword"), ("keyword", "keyword")]
+        assert [d["status"] for d in self.documents(ORDERS)] == [
+            "3", "x", 3_000_000_000, "late", "4", "late", False, "late",
+        ]  # fmt: skip
+        self.write(sink, TableBatch(booleans, upserts=[(2, True, None), (7, None, None), (8, None, None)]))
+        rows = set(OpensearchReader(self.section).rows(booleans))
+        assert rows == {(1, False, b"\x00\xff"), (2, True, None), (7, None, None), (8, None, None)}
+
+    def test_a_stream_by_anothers_template_keeps_its_types(self, sink: Sink) -> None:
+        stream = f"{self.prefix}-{ORDERS.name}"
+        fields = {"status": {"type": "keyword"}, "paid": {"type": "boolean"}}
+        template = {"index_patterns": [stream], "data_stream": {}, "priority": 900}
+        template["template"] = {"mappings": {"properties": fields}}
+        place = f"{self.section.url}/_index_template/tailrace-{self.prefix}-theirs"
+        httpx.put(place, json=template, timeout=60).raise_for_status()
+        httpx.put(f"{self.section.url}/_data_stream/{stream}", timeout=60).raise_for_status()
+        sink.prepare(ORDERS)
+        number = retyped(2, status=INT64, paid=BOOLEAN)
+        sink.prepare(number)
+        self.write(sink, TableBatch(number, upserts=[(1, 3, True)]))
+        assert self.types() == [("keyword", "boolean")]
+        with pytest.raises(TailraceError, match="another's template") as caught:
+            sink.prepare(retyped(3, status=INT64, paid=STRING))
         assert caught.value.kind is ErrorKind.TARGET_SCHEMA

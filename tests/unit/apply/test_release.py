@@ -35,6 +35,7 @@ def test_a_value_of_an_earlier_type_is_left_out_only_where_it_comes_again(
     answers: list[str] = []
     lot = SimpleNamespace(
         commands=lambda _owned: [((PLACE.topic, parked.key()), SimpleNamespace(command=RETRY))],
+        early=lambda _owned: [],
         release=lambda _identity, _through: None,
     )
     letter = Letter((*PLACE, parked.offset()), parked.key(), parked.value())
