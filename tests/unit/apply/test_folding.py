@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from apply.frames.folding import Told, folded
+from apply.frames.folding import MISFIT, Told, fitting, folded
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column
 from schemas.types import Family, LogicalType
@@ -74,3 +74,14 @@ def test_a_table_without_a_key_cannot_be_told() -> None:
     with pytest.raises(TailraceError) as caught:
         list(folded(EVENTS, []))
     assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+
+
+def test_a_value_of_a_former_type_counts_only_where_none_of_the_present_one_has_come() -> None:
+    number = fitting(int)
+    assert [number(value) for value in ("7", "x", None)] == [7, MISFIT, MISFIT]
+    story = [Told("c", {**whole(1, None), "paid": MISFIT}, 0, 1), Told("u", {"id": 1, "status": "a"}, 0, 2)]
+    with pytest.raises(TailraceError, match="paid has a value of another type") as caught:
+        list(folded(ORDERS, story))
+    assert caught.value.kind is ErrorKind.TARGET_SCHEMA
+    assert list(folded(ORDERS, [*story, Told("u", {"id": 1, "paid": True}, 0, 3)])) == [(1, "a", True)]
+    assert list(folded(ORDERS, [*story, Told("d", {"id": 1}, 0, 3)])) == []

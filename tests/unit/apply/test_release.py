@@ -8,12 +8,15 @@ from typing import cast
 
 import pytest
 
+from apply.limits import Limits
 from apply.sink import TopicPartition
+from apply.trouble.answers import Policies
 from apply.trouble.dead_letters import DeadLettersTopic, Letter
-from apply.trouble.parking import RETRY
+from apply.trouble.parking import EARLY, RETRY
 from apply.trouble.release import Releases
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Rig
+from tests.unit.apply.test_waiting import CHILDREN, PARENTS, rig_of
 
 PLACE = TopicPartition("shop.public.orders", 0)
 
@@ -48,3 +51,44 @@ def test_a_value_of_an_earlier_type_is_left_out_only_where_it_comes_again(
     Releases(member.applier, cast("DeadLettersTopic", letters)).attend()
     assert answers == ["released"]
     assert rig.target.read(ORDERS.name) == [found]
+
+
+def test_what_was_left_before_the_changes_is_tried_again_by_who_goes_on_with_them() -> None:
+    """Whatever the policy says: a row that lacks its parent then is not in error."""
+    rig = rig_of(PARENTS, CHILDREN)
+    member = rig.member(take_all=True, policies=Policies(row_conflict="skip"), limits=Limits(conflict_wait_s=1))
+    applier = member.applier
+    applier.writer.ends_early = True
+    rig.topics.put(CHILDREN, "c", None, (1, 7, "red"))
+    rig.settle(member)
+    ((identity, parked),) = applier.lot.keys.items()
+    assert [record.kind for record in parked.records] == [EARLY]
+    place = TopicPartition(*parked.records[0][:2])
+    entry = rig.topics.logs[place][0]
+    answers: list[str] = []
+    letters = SimpleNamespace(
+        lot=applier.lot,
+        follow=lambda: None,
+        letters_of=lambda keys: [[Letter((*place, entry.at), entry.key(), entry.value())] for _ in keys],
+        answer=lambda word, _key, _place: answers.append(word),
+    )
+    releases = Releases(applier, cast("DeadLettersTopic", letters), rig.clock)
+
+    def attend(after_s: float) -> bool:
+        rig.clock.now += after_s
+        releases.attend()
+        rig.settle(member)
+        return identity in applier.lot.keys
+
+    applier.holds.end_of = lambda _partition: None
+    assert attend(0)
+    applier.holds.end_of, applier.writer.ends_early = None, False
+    assert attend(0)
+    rig.topics.put(PARENTS, "c", None, (7,))
+    rig.settle(member)
+    # Not without a pause: what it lacks comes when it comes.
+    assert attend(0.1)
+    assert answers == []
+    assert not attend(1)
+    assert answers == ["released"]
+    assert rig.target.read(CHILDREN.name) == [(1, 7, "red")]

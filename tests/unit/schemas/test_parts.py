@@ -44,6 +44,9 @@ SMALL = (1, "n", U, U)
         (TABLE, "u", None, (1, "n", U, DATA), (None, SMALL)),
         (WHOLE, "u", ROW, (1, "m", LARGE, None), ((1, "n", None, None), (1, "m", U, None))),
         (WHOLE, "d", ROW, None, (SMALL, None)),
+        # What another key makes of an update.
+        (TABLE, "c", (9, U, U, U), ROW, ((9, U, U, U), SMALL)),
+        (WHOLE, "c", (9, "n", LARGE, DATA), ROW, ((9, "n", None, None), SMALL)),
         (TABLE, "r", None, ROW, (None, SMALL)),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apply.sinks.opensearch.mapping import changed_fields
+from apply.sinks.opensearch.mapping import changed_fields, grown_fields
 
 
 def test_a_field_keeps_its_type_and_takes_what_it_can() -> None:
@@ -31,3 +31,18 @@ def test_a_field_of_a_template_leaves_out_what_is_not_of_it() -> None:
 def test_a_field_that_refuses_other_values_is_told(found: dict[str, object]) -> None:
     with pytest.raises(KeyError):
         changed_fields({"paid": {"type": "long"}}, {"paid": found})
+
+
+def test_the_next_index_of_a_stream_has_the_new_types_and_takes_what_comes_late() -> None:
+    known = {"id": {"type": "long"}, "word": {"type": "text"}, "at": {"type": "text"}, "paid": {"type": "text"}}
+    date = {"type": "date", "format": "strict_date"}
+    wanted = {"id": {"type": "long"}, "word": {"type": "long"}, "at": date, "paid": {"type": "boolean"}}
+    grown = grown_fields({**wanted, "new": {"type": "double"}}, known)
+    assert grown == {
+        "id": {"type": "long"},
+        "word": {"type": "long", "ignore_malformed": True},
+        "at": {**date, "ignore_malformed": True},
+        "paid": {"type": "keyword", "ignore_above": 8191},
+        "new": {"type": "double"},
+    }
+    assert grown_fields(wanted, grown) == grown
