@@ -387,8 +387,8 @@ def orphaned(settings: Settings, tables: Sequence[TableSchema]) -> Iterator[Find
                 "parked until the changes are applied, where a foreign key that the target had before enforces that "
                 "there are parents: `apply.stop_before_changes` leaves these out",
                 table.name,
-                "to have these rows before, too, drop such foreign keys at the target until the changes are applied, or "
-                "set `disable_triggers` (PostgreSQL) or `foreign_key_checks: false` (MySQL)",
+                "to have these rows before, too, drop such foreign keys at the target until the changes are applied, "
+                "or set `disable_triggers` (PostgreSQL) or `foreign_key_checks: false` (MySQL)",
             )
 
 

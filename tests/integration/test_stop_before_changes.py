@@ -173,7 +173,7 @@ def test_children_of_later_parents_come_with_the_changes(
     engine: str,
     policy: str,
 ) -> None:
-    """Rows of a load whose parents are changes, where the target has the foreign key before: over kills, none is lost."""
+    """Rows of a load whose parents are changes, where the target has the foreign key before: none is lost by kills."""
     target: Any = request.getfixturevalue("target_database" if engine == "postgresql" else "mysql_target")
     parents = "create table customers (id int primary key, name varchar(40) not null)"
     children = """create table orders (id int primary key, customer int, amount int,
