@@ -136,7 +136,8 @@ class Tables:
         shape, wire = self._unregistered(table, way)
         ids = self._registration.ids(wire, way.topic)
         if shape is None:
-            return compile_encoder(table, way.format, **self._origin(table)._asdict(), ids=ids), None
+            moved = self._settings.asks_for_old_rows(table.name, of_keys=True)
+            return compile_encoder(table, way.format, **self._origin(table)._asdict(), ids=ids, tells_moved=moved), None
         if ids is not None:
             shape.identify(ids)
         return shape.inner, shape

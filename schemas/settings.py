@@ -335,13 +335,15 @@ class Settings(Section):
         rules = mappings.transformations if mappings is not None else []
         return [*translation.schema_rules(self.settings), *(rule for rule in rules if rule.at == "apply")]
 
-    def asks_for_old_rows(self, table: TableName) -> bool:
-        """Whether a target is to have what more of a table's columns than the key's held before a change."""
+    def asks_for_old_rows(self, table: TableName, *, of_keys: bool = False) -> bool:
+        """Whether a target is to have what more of a table's columns than the key's held before a change, or
+        (`of_keys`) what any of them did.
+        """
         image = self.apply.before_image
         rules = (rule for target in self.targets for rule in self.transformations(target))
-        return (image is not None and image.columns != "pk-only") or any(
+        return (image is not None and (of_keys or image.columns != "pk-only")) or any(
             rule.before_image_def is not None
-            and rule.before_image_def.column_filter != "pk-only"
+            and (of_keys or rule.before_image_def.column_filter != "pk-only")
             and concerns(rule, table)
             for rule in rules
         )

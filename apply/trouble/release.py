@@ -84,8 +84,8 @@ class Releases:
                     self._release(identity, letters[-1])
                     count += 1
         log.info("what was left before the changes was tried again", released=count, left=len(early) - count)
-        self._pause_s = PAUSE_S if count else min(2 * self._pause_s, PAUSE_S_MAX)
         self._early_at = self._monotonic() + self._pause_s
+        self._pause_s = PAUSE_S if count else min(2 * self._pause_s, PAUSE_S_MAX)
 
     def _release(self, identity: Identity, through: Letter) -> None:
         self._dead_letters.answer(RELEASED, through.original_key, through.place)

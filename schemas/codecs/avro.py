@@ -39,7 +39,13 @@ LOW = CONTINUED[::2]
 
 
 def encoder(
-    table: TableSchema, replication: str, connector: str, database: str, ids: SchemaIds | None = None
+    table: TableSchema,
+    replication: str,
+    connector: str,
+    database: str,
+    ids: SchemaIds | None = None,
+    *,
+    tells_moved: bool,
 ) -> Encoder:
     """Return the encoder of a table version."""
     columns = envelope.avro_names(table.column_names)
@@ -53,12 +59,18 @@ def encoder(
         Format.AVRO,
         keys,
         values,
-        lambda: _encoder_functions(table, keys, values, replication, connector, database),
+        lambda: _encoder_functions(table, keys, values, replication, connector, database, tells_moved),
     )
 
 
 def _encoder_functions(
-    table: TableSchema, keys: Registered, values: Registered, replication: str, connector: str, database: str
+    table: TableSchema,
+    keys: Registered,
+    values: Registered,
+    replication: str,
+    connector: str,
+    database: str,
+    tells_moved: bool,
 ) -> Functions:
     columns = envelope.avro_names(table.column_names)
     assert values.schema_id is not None
@@ -89,7 +101,7 @@ def _encoder_functions(
     }
     made = compile_functions(text, "avro encoder", extra)
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
-    made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
+    made["rare"] = RareCases(table, made["key"], made["body"], enclose, tells_moved=tells_moved).encode
     return made | {
         "source_text": sys.intern(text),
         "logged_by_twin": lambda form, module=None: row_twin.logged(table, form, _texts(extra), made["rare"], module),

@@ -154,8 +154,8 @@ class Encoder:
         """`run(changes, block, seq, tombstones)`: the records of a run of changes, and the last commit sequence used.
 
         The first record gets `seq + 1`. A change of the key becomes a delete of the old key and a create of the new
-        one, with a sequence each; both hold what the log has of the old row. A tombstone, if asked for, follows each
-        delete and has no sequence. Columns that are UNCHANGED are named in `unavailable`.
+        one, with a sequence each. A tombstone, if asked for, follows each delete and has no sequence. Columns that are
+        UNCHANGED are named in `unavailable`.
         """
         return self._functions["run"]  # type: ignore[no-any-return]
 

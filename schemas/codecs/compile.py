@@ -25,20 +25,22 @@ def compile_encoder(
     connector: str,
     database: str,
     ids: SchemaIds | None = None,
+    tells_moved: bool = False,
 ) -> Encoder:
     """Return the encoder of a table version. Compiled once per process, then remembered.
 
-    `ids` are those of its Avro schemas. None: the hashes of their texts.
+    `ids` are those of its Avro schemas. None: the hashes of their texts. `tells_moved`: the create that a change of the
+    key becomes has what the log holds of the old row, as the delete has.
     """
-    key = (table.fingerprint, table.version, format, replication, connector, database, ids)
+    key = (table.fingerprint, table.version, format, replication, connector, database, ids, tells_moved)
     encoder = _encoders.get(key)
     if encoder is None:
         if len(_encoders) >= CACHE_MAX:
             _encoders.clear()
         if format is Format.AVRO:
-            encoder = avro_encoder(table, replication, connector, database, ids)
+            encoder = avro_encoder(table, replication, connector, database, ids, tells_moved=tells_moved)
         else:
-            encoder = json_encoder(table, format, replication, connector, database)
+            encoder = json_encoder(table, format, replication, connector, database, tells_moved=tells_moved)
         _encoders[key] = encoder
     return encoder
 

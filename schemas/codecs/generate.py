@@ -138,7 +138,11 @@ class RareCases:
         key: Callable[[Row], bytes | None],
         body: Callable[[Row], bytes],
         envelope: Envelope,
+        *,
+        tells_moved: bool,
     ) -> None:
+        """`tells_moved`: the create of a changed key has the old row, too."""
+        self._tells_moved = tells_moved
         self._table = table
         self._key = key
         self._body = body
@@ -165,7 +169,7 @@ class RareCases:
                     assert before is not None
                     self._delete(before, block, seq, append, tombstones)
                     seq += 1
-                    op = "c"
+                    op, before = "c", before if self._tells_moved else None
                 elif op == "u" and not whole_before(self._table):
                     before = None
                 self._write(op, before, new, after, block, seq, append)

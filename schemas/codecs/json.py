@@ -36,16 +36,22 @@ dumps = orjson.dumps
 loads = orjson.loads
 
 
-def encoder(table: TableSchema, format_: Format, replication: str, connector: str, database: str) -> Encoder:
+def encoder(
+    table: TableSchema, format_: Format, replication: str, connector: str, database: str, *, tells_moved: bool
+) -> Encoder:
     """Return the encoder of a table version."""
     none = Registered(None, None)
     return Encoder(
-        table, format_, none, none, lambda: _encoder_functions(table, format_, replication, connector, database)
+        table,
+        format_,
+        none,
+        none,
+        lambda: _encoder_functions(table, format_, replication, connector, database, tells_moved),
     )
 
 
 def _encoder_functions(
-    table: TableSchema, format_: Format, replication: str, connector: str, database: str
+    table: TableSchema, format_: Format, replication: str, connector: str, database: str, tells_moved: bool
 ) -> Functions:
     columns = table.column_names
     key_head, value_head, close = b"", b"", b""
@@ -84,7 +90,7 @@ def _encoder_functions(
     }
     made = compile_functions(text, f"{format_} encoder", extra)
     # The rare cases need the key and the body, and the generated `run` needs the rare cases.
-    made["rare"] = RareCases(table, made["key"], made["body"], enclose).encode
+    made["rare"] = RareCases(table, made["key"], made["body"], enclose, tells_moved=tells_moved).encode
     return made | {
         "source_text": sys.intern(text),
         "logged_by_twin": lambda form, module=None: row_twin.logged(
