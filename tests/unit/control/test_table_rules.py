@@ -210,4 +210,5 @@ def test_old_rows_are_asked_for_where_more_than_the_key_is_wanted() -> None:
         settings = _asking(apply={"before_image": {"columns": columns}})
         assert settings.asks_for_old_rows(orders) is is_asked
         assert settings.asks_for_old_rows(orders, of_keys=True)
-    assert not _asking().asks_for_old_rows(orders, of_keys=True)
+    assert _asking().asks_for_old_rows(orders, of_keys=True)
+    assert not _asking().asks_for_old_rows(TableName("other", "orders"), of_keys=True)
