@@ -17,7 +17,6 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from schemas.types.numbers import key_decimal
 
-
 Form = Callable[[Any], Any]
 
 

@@ -81,8 +81,7 @@ def test_conflicts_are_counted_from_each_start_and_too_many_are_their_tables_tro
         for statement in statements:
             behind += 1
             source.execute(statement, f"insert into items values ({1000 + behind}, 'behind')")
-            reached = [(str(1000 + behind),)]
-            services.wait(lambda reached=reached: at_target("select max(id) from items") == reached, statement)
+            services.wait(lambda: at_target("select max(id) from items") == [(str(1000 + behind),)], statement)
 
     def others_go_on() -> None:
         nonlocal behind

@@ -61,7 +61,7 @@ class _Stream(NamedTuple):
 
     template: str
     """The name of the template that its next index is made by."""
-    index: str
+    head: str
     """The index that takes what is written now."""
 
 
@@ -93,8 +93,8 @@ class DataStreamSink(HistorySink):
             stream = self._stream(name)
             if stream is None:
                 raise _unfit(table, name, "there is no data stream of that name, but something else")
-        answer = self._client.request("GET", f"/{quote(stream.index, safe='')}/_mapping")
-        there = answer[stream.index]["mappings"].get("properties", {})
+        answer = self._client.request("GET", f"/{quote(stream.head, safe='')}/_mapping")
+        there = answer[stream.head]["mappings"].get("properties", {})
         if is_ours and any(there[one].get("type") != fields[one]["type"] for one in fields.keys() & there.keys()):
             # No index has another type for a field that it has. (Two appliers at the same moment make two: no harm.)
             self._client.request("POST", f"/{name}/_rollover")

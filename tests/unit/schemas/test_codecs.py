@@ -41,8 +41,9 @@ TXN = Transaction("777", 777, 5, COMMITTED_US)
 
 
 def encoder_of(table: TableSchema, format_: Format, *, tells_moved: bool = False) -> Encoder:
-    names = {"replication": "shop", "connector": "postgresql", "database": "bench"}
-    return compile_encoder(table, format_, **names, tells_moved=tells_moved)
+    return compile_encoder(
+        table, format_, replication="shop", connector="postgresql", database="bench", tells_moved=tells_moved
+    )
 
 
 def block_of(encoder: Encoder, snapshot: str = "false") -> Block:
