@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,16 @@ def test_conflicts_are_counted_from_each_start_and_too_many_are_their_tables_tro
     def at_target(query: str) -> list[tuple[str, ...]]:
         return [tuple(map(str, row)) for row in target.rows(query)]
 
+    def has_reached(number: int) -> bool:
+        return at_target("select max(id) from items") == [(str(number),)]
+
     def change(*statements: str) -> None:
         """Let what was changed so far be applied or left out, one statement after the other."""
         nonlocal behind
         for statement in statements:
             behind += 1
             source.execute(statement, f"insert into items values ({1000 + behind}, 'behind')")
-            services.wait(lambda: at_target("select max(id) from items") == [(str(1000 + behind),)], statement)
+            services.wait(partial(has_reached, 1000 + behind), statement)
 
     def others_go_on() -> None:
         nonlocal behind
