@@ -61,8 +61,7 @@ class Releases:
             reference = ":".join(map(str, letters[0].place))
             refused = self._apply(letters[1:] if skipping else letters)
             if refused is None:
-                hit("apply.release.applied")
-                self._release(identity, letters[-1])
+                self._settle(identity, letters)
                 log.info("parked key released", command=command, reference=reference, records=len(letters))
                 continue
             if skipping:
@@ -80,12 +79,16 @@ class Releases:
                 some, self._dead_letters.letters_of([parked for _, parked in some]), strict=True
             ):
                 if self._apply(letters, may_wait=True) is None:
-                    hit("apply.release.applied")
-                    self._release(identity, letters[-1])
+                    self._settle(identity, letters)
                     count += 1
         log.info("what was left before the changes was tried again", released=count, left=len(early) - count)
         self._early_at = self._monotonic() + self._pause_s
         self._pause_s = PAUSE_S if count else min(2 * self._pause_s, PAUSE_S_MAX)
+
+    def _settle(self, identity: Identity, letters: list[Letter]) -> None:
+        """Say of a key that all of it is applied."""
+        hit("apply.release.applied")
+        self._release(identity, letters[-1])
 
     def _release(self, identity: Identity, through: Letter) -> None:
         self._dead_letters.answer(RELEASED, through.original_key, through.place)
