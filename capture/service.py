@@ -46,6 +46,8 @@ log = get_logger(__name__)
 
 POLL_TIMEOUT_S = 0.1
 """How long the log is waited for when it has nothing: what a stop, a status or a check of leadership waits at most."""
+NAMED_TRANSACTIONS = 10
+"""After a failure, records are named that are not delivered, in so many full Kafka transactions."""
 
 
 def run(
@@ -185,6 +187,8 @@ class _Service:
             settings.kafka,
             checkpoints.transactional_id(settings.name),
             transaction_timeout_s=settings.capture.transaction_timeout_s,
+            # What has failed is read and published again: the second time the record is named that was not delivered.
+            reported=NAMED_TRANSACTIONS * settings.capture.commit_rows if self._backoff.attempts else 0,
         )
         session: Session | None = None
         source: Source | None = None

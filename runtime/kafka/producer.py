@@ -9,7 +9,7 @@ and read the checkpoint.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -17,10 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, library_logger, producer_properties
 from runtime.kafka.errors import ExpiredError, FencedError, OversizedError, classify, of_exception, retriable
+from runtime.kafka.queues import Pair, queue_of
 from schemas.errors import Action, ErrorKind, TailraceError
-
-Pair = tuple[bytes | None, bytes | None]
-"""A record's key and value."""
 
 Headers = list[tuple[str, str | bytes | None]]
 
@@ -67,7 +65,11 @@ class TransactionalProducer:
         *,
         overrides: Properties | None = None,
         transaction_timeout_s: float = 60,
+        reported: int | None = None,
     ) -> None:
+        """Of the first `reported` records of runs, or of all, one that is not delivered is named in the error; of those
+        behind them only what librdkafka says of the whole transaction, which costs less. See `runtime.kafka.queues`.
+        """
         self._timeout_s = transaction_timeout_s
         self._began_at = 0.0
         self._undelivered_for: KafkaError | None = None
@@ -87,6 +89,8 @@ class TransactionalProducer:
         try:
             properties = {**producer_properties(kafka, _defaults(kafka), fixed), **(overrides or {})}
             self._producer = Producer(properties, logger=library_logger(properties))
+            self._reported_left = reported or 0
+            self._queue = None if reported is None else queue_of(self._producer, properties)
         except (KafkaException, ValueError, TypeError) as error:
             raise of_exception(error, "making a Kafka producer") from error
         self.in_transaction = False
@@ -125,26 +129,34 @@ class TransactionalProducer:
         number = ANY_PARTITION if partition is None else partition
         self._enqueue(topic, key, value, number, headers)
 
-    def produce_run(self, topic: str, pairs: Sequence[Pair], partition: int | None = None) -> None:
+    def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None:
         """Add the records of a run, in order. Waits while the queue is full, at most the transaction's time-out.
 
         Raises OversizedError for a record that is too large; what follows it is not added.
         """
         produce = self._producer.produce
         number = ANY_PARTITION if partition is None else partition
+        queue = self._queue if self._reported_left <= 0 else None
+        self._reported_left -= len(pairs)
+        at = 0
+        key, value = pairs[-1] if pairs else (None, None)
         try:
-            for key, value in pairs:
-                try:
-                    produce(topic, value, key, number)
-                except BufferError:
-                    self._enqueue(topic, key, value, number, None)
+            while at < len(pairs):
+                if queue is not None:
+                    at = queue.add(topic, number, pairs, at)
+                # All, or what the queue did not take.
+                for key, value in pairs if queue is None else pairs[at : at + 1]:
+                    try:
+                        produce(topic, value, key, number)
+                    except BufferError:
+                        self._enqueue(topic, key, value, number, None)
+                    at += 1
             # Raises, as produce does, once the producer is fenced.
             self._producer.poll(0)
         except KafkaException as error:
             failure = self._failure(error, f"producing to {topic}, {_size(key, value)}")
             if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                # The very object: equal records stand in other places.
-                raise OversizedError(failure, next(i for i, pair in enumerate(pairs) if pair[1] is value)) from error
+                raise OversizedError(failure, at) from error
             raise failure from error
 
     def poll(self) -> None:
@@ -157,7 +169,9 @@ class TransactionalProducer:
             raise classify(self._complaints.fatal, "producing")
 
     def flush(self) -> None:
-        """Wait until every record of the transaction is acknowledged. Raises TRANSPORT for any that is not."""
+        """Wait until every record of the transaction is acknowledged. Raises TRANSPORT for any that is not, as far as
+        that is reported: the rest fails the commit.
+        """
         self._producer.flush(self._timeout_s)
         if self._undelivered_for is not None:
             raise classify(self._undelivered_for, f"delivering {self._undelivered_what}", self._complaints.last)
@@ -208,6 +222,7 @@ class TransactionalProducer:
             with contextlib.suppress(KafkaException):
                 self._producer.abort_transaction(2.0)
         # The client ends with its last reference. Its own `close` would abort once more, with a time-out of its own.
+        self._queue = None
         del self._producer
 
     def _enqueue(

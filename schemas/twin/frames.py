@@ -22,6 +22,26 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 """What it was built of (`schemas.twin.sources_digest`)."""
 
 
+def alike(messages: list[bytes], first: cython.Py_ssize_t, heads: frozenset[bytes]) -> int:
+    """Return how many messages, from `first` on and one behind the other, have one of `heads` as bytes 25 to 30."""
+    at: cython.Py_ssize_t = first
+    message: bytes
+    m: cython.p_const_uchar
+    # Of the message before: most are of its kind.
+    head: cython.p_const_uchar = cython.NULL
+    while at < len(messages):
+        message = messages[at]
+        if len(message) < 31:
+            break
+        m = message
+        if head == cython.NULL or memcmp(m + 25, head, 6):  # noqa: F821
+            if message[25:31] not in heads:
+                break
+            head = m + 25
+        at += 1
+    return at - first
+
+
 @cython.cclass
 class Frames:
     """Takes the messages of connections."""

@@ -16,7 +16,7 @@ import orjson
 
 from capture.sources.postgresql import pgoutput
 from capture.sources.postgresql.extents import log_message
-from capture.sources.postgresql.frames import Filing, take
+from capture.sources.postgresql.frames import Filing, follow, take
 from capture.sources.postgresql.joining import join
 from capture.sources.postgresql.labels import Labels
 from capture.sources.postgresql.position import changes_since_begin, format_lsn, format_position
@@ -55,9 +55,9 @@ HEARTBEAT_INTERVAL_S = 5.0
 
 _WAL_DATA, _KEEPALIVE = b"wk"
 
-_Open = tuple[frozenset[bytes], Callable[[bytes], None]]
-"""The run that rows go on in as they come: what their messages begin with, and what adds them."""
-_NO_RUN: _Open = frozenset(), list[bytes]().append
+_Open = tuple[frozenset[bytes], list[bytes]]
+"""The run that rows go on in as they come: what their messages begin with, and those that it has."""
+_NO_RUN: _Open = frozenset(), []
 
 log = get_logger(__name__)
 
@@ -187,12 +187,12 @@ class PostgresqlLog:
 
     def _on_messages(self, messages: list[bytes], out: list[Change]) -> int:
         """Handle messages; return how many rows they brought. The loop of the log: all that is rare is elsewhere."""
-        rows = 0
-        heads, append = self._open
+        heads, last = self._open
         rest = iter(messages)
+        rows = follow(last, messages, rest, heads)
         for m in rest:
             if m[25:31] in heads:
-                append(m)
+                last.append(m)
                 rows += 1
                 continue
             if m[0] != _WAL_DATA:
@@ -213,10 +213,11 @@ class PostgresqlLog:
                 elif is_read_at_once(m, resolved):
                     add(m, run, resolved, resolved.form)
                 else:
-                    append = run.messages.append
-                    append(m)
+                    last = run.messages
+                    last.append(m)
                     heads = resolved.heads
-        self._open = heads, append
+                    rows += follow(last, messages, rest, heads)
+        self._open = heads, last
         return rows
 
     def _join(self, messages: list[bytes], rest: Iterator[bytes]) -> SmallTransactions | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from deploy.local.kafka import KafkaAddress
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
-from runtime.kafka.errors import FencedError
+from runtime.kafka.errors import FencedError, OversizedError
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
 from schemas.errors import ErrorKind, TailraceError
+from schemas.twin import built
 from tests.kit.topics import read_raw
 
 pytestmark = pytest.mark.integration
@@ -28,9 +30,19 @@ def topic(kafka_server: KafkaAddress, replication: str) -> str:
     return name
 
 
+@pytest.fixture(params=[None, 0], ids=["reported", "unreported"])
+def reported(request: pytest.FixtureRequest) -> int | None:
+    """Of how many records failures are reported."""
+    number: int | None = request.param
+    if number is not None and built("producing") is None:
+        pytest.skip("it is not built: no compiler was there")
+    return number
+
+
 @pytest.fixture
-def producer(kafka_server: KafkaAddress, replication: str) -> Iterator[TransactionalProducer]:
-    producer = TransactionalProducer(kafka_server.settings, f"{replication}.capture")
+def producer(kafka_server: KafkaAddress, replication: str, reported: int | None) -> Iterator[TransactionalProducer]:
+    producer = TransactionalProducer(kafka_server.settings, f"{replication}.capture", reported=reported)
+    assert (producer._queue is None) == (reported is None)
     producer.init()
     yield producer
     producer.close()
@@ -147,9 +159,11 @@ def _go_on(producer: TransactionalProducer, topic: str, records: int) -> None:
     producer.commit()
 
 
-def test_a_full_queue_is_waited_for_and_loses_nothing(kafka_server: KafkaAddress, topic: str, replication: str) -> None:
+def test_a_full_queue_is_waited_for_and_loses_nothing(
+    kafka_server: KafkaAddress, topic: str, replication: str, reported: int | None
+) -> None:
     small = {"queue.buffering.max.messages": 100, "linger.ms": 0}
-    producer = TransactionalProducer(kafka_server.settings, f"{replication}.small", overrides=small)
+    producer = TransactionalProducer(kafka_server.settings, f"{replication}.small", overrides=small, reported=reported)
     try:
         producer.init()
         producer.begin()
@@ -166,10 +180,11 @@ def test_a_record_that_the_topic_refuses_fails_the_transaction_with_the_setting_
     name = f"{replication}.small"
     Topics(kafka_server.settings).ensure([TopicSpec(name, config={"max.message.bytes": 10_000})])
     producer.begin()
-    producer.produce(name, b"k", secrets.token_bytes(100_000))
+    producer.produce_run(name, [(b"k", b"small"), (b"k", secrets.token_bytes(100_000)), (b"k", b"small")])
     with pytest.raises(TailraceError) as caught:
         producer.commit()
     assert caught.value.kind is ErrorKind.CONFIGURATION
+    assert f"ProduceRequest for {name} " in caught.value.message
     assert "max.message.bytes" in (caught.value.remedy or "")
     producer.close()
     # After a refused record the client's sequence numbers are no longer the broker's: the way on is a new producer.
@@ -180,6 +195,44 @@ def test_a_record_that_the_topic_refuses_fails_the_transaction_with_the_setting_
     again.commit()
     again.close()
     assert values(kafka_server, name) == [b"small"]
+
+
+def test_a_record_that_the_client_refuses_is_told_and_what_follows_it_is_not_taken(
+    kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer
+) -> None:
+    large = secrets.token_bytes(1_000_001)
+    producer.begin()
+    with pytest.raises(OversizedError, match="1,000,002 bytes") as caught:
+        producer.produce_run(topic, [(b"k", b"1"), (b"k", None), (None, b""), (b"k", large), (b"k", b"5")])
+    assert caught.value.index == 3
+    producer.produce_run(topic, [(b"k", b"4")])
+    producer.commit()
+    found = records(kafka_server, topic)
+    assert [value for _, key, value in found if key] == [b"1", None, b"4"]
+    assert [value for _, key, value in found if not key] == [b""]
+
+
+def test_what_is_not_delivered_is_named_as_far_as_it_is_reported(
+    kafka_server: KafkaAddress, topic: str, replication: str
+) -> None:
+    def failure(reported: int | None) -> TailraceError:
+        too_soon = {"message.timeout.ms": 1, "linger.ms": 0}
+        producer = TransactionalProducer(
+            kafka_server.settings, f"{replication}.capture", overrides=too_soon, reported=reported
+        )
+        with closing(producer):
+            producer.init()
+            producer.begin()
+            producer.produce_run(topic, [(b"k", b"123")])
+            with pytest.raises(TailraceError) as caught:
+                producer.commit()
+        return caught.value
+
+    of_all, of_none, of_some = failure(None), failure(0), failure(1)
+    assert of_all.message == of_some.message
+    assert f"delivering a record to {topic}, 4 bytes failed" in of_all.message
+    assert of_all.kind is of_none.kind is ErrorKind.TRANSPORT
+    assert f"1 message(s) timed out on {topic} " in of_none.message or built("producing") is None
 
 
 def test_closing_in_the_middle_of_a_transaction_aborts_it(

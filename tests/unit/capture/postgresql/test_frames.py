@@ -140,3 +140,24 @@ def test_an_error_is_one_of_the_connection(take: Any, request: pytest.FixtureReq
     with pytest.raises(TailraceError, match="it broke") as caught:
         take(Connection([b"a", -2]), 100, 100)
     assert caught.value.kind is ErrorKind.SOURCE_CONNECTION
+
+
+def test_messages_that_are_read_alike_follow_the_last_one_together() -> None:
+    def message(head: bytes, number: int) -> bytes:
+        return b"w" + bytes(24) + head + bytes([number])
+
+    heads = frozenset({b"I1234N", b"D1234K"})
+    alike = [message(b"I1234N", 1), message(b"I1234N", 2), message(b"D1234K", 3), message(b"I1234N", 4)]
+    others = [message(b"I1235N", 5), b"w" + bytes(24) + b"I1234", message(b"C0000N", 6), b""]
+    is_built = built("frames") is not None
+    for other in others:
+        messages = [message(b"B0000N", 0), *alike, other, alike[0]]
+        rest, last = iter(messages), [b"before"]
+        next(rest)
+        assert frames.follow(last, messages, rest, heads) == len(alike) * is_built
+        assert last == [b"before", *alike * is_built]
+        assert [*rest] == [*(alike * (not is_built)), other, alike[0]]
+        assert frames.follow(last, messages, rest, heads) == 0
+    rest = iter(alike)
+    assert frames.follow(last, alike, rest, frozenset()) == 0
+    assert [*rest] == alike

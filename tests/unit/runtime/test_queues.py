@@ -1,0 +1,152 @@
+"""Records are added to the client's queue many at once, in their order, up to one that it refuses."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from runtime.kafka import queues
+from runtime.kafka.queues import Pair, Queue, queue_of
+from schemas.twin import built
+
+twin = built("producing")
+pytestmark = pytest.mark.skipif(twin is None, reason="it is not built: no compiler was there")
+
+CLIENT, TOPIC = 4711, 42
+
+
+class Message(ctypes.Structure):
+    """`rd_kafka_message_t` of `rdkafka.h`."""
+
+    _fields_ = (
+        ("err", ctypes.c_int),
+        ("topic", ctypes.c_void_p),
+        ("partition", ctypes.c_int32),
+        ("payload", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+        ("key", ctypes.c_void_p),
+        ("key_size", ctypes.c_size_t),
+        ("offset", ctypes.c_int64),
+        ("opaque", ctypes.c_void_p),
+    )
+
+
+class Library:
+    """Functions of librdkafka over a queue with room for so many records, which refuses those of `refused`."""
+
+    def __init__(self, room: int = 1_000_000, refused: bytes = b"refused") -> None:
+        self.room = room
+        self.refused = refused
+        self.taken: list[Pair] = []
+        self.calls: list[object] = []
+        types = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
+        self.functions = (
+            ctypes.CFUNCTYPE(ctypes.c_void_p, *types)(self._topic_new),
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._topic_destroy),
+            ctypes.CFUNCTYPE(
+                ctypes.c_int, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int, ctypes.POINTER(Message), ctypes.c_int
+            )(self._produce_batch),
+        )
+
+    def _topic_new(self, client: int, name: bytes, _configuration: int) -> int | None:
+        self.calls.append((client, name))
+        return TOPIC if name != b"none" else None
+
+    def _topic_destroy(self, topic: int) -> None:
+        self.calls.append(topic)
+
+    def _produce_batch(self, topic: int, partition: int, flags: int, messages: Any, count: int) -> int:
+        assert (topic, flags) == (TOPIC, 2)
+        self.calls.append((partition, count))
+        good = 0
+        for message in messages[:count]:
+            assert message.opaque is None
+            value = None if message.payload is None else ctypes.string_at(message.payload, message.size)
+            message.err = 10 if value == self.refused else -184 if len(self.taken) == self.room else 0
+            if not message.err:
+                self.taken.append(
+                    (None if message.key is None else ctypes.string_at(message.key, message.key_size), value)
+                )
+                good += 1
+        return good
+
+
+def queue(library: Library, bytes_max: int = 100) -> Queue:
+    assert twin is not None
+    addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in library.functions]
+    # What a client's object begins with, and its handle.
+    client = Producer({"log_level": 0})
+    found = Queue(twin.Queues(*addresses), client, bytes_max)
+    found._client = CLIENT
+    return found
+
+
+def test_all_are_added_in_order() -> None:
+    library = Library()
+    pairs: list[Pair] = [(b"%d" % i, b"v%d" % i) for i in range(1200)]
+    assert queue(library).add("t", -1, pairs, 0) == 1200
+    assert library.taken == pairs
+    assert library.calls == [(CLIENT, b"t"), (-1, 512), (-1, 512), (-1, 176), TOPIC]
+
+
+def test_nothing_and_no_bytes_are_told_apart() -> None:
+    library = Library()
+    pairs: list[Pair] = [(None, None), (b"", b""), (b"k", None), (None, b"v")]
+    assert queue(library).add("t", 3, pairs, 1) == 4
+    assert library.taken == pairs[1:]
+
+
+def test_a_full_queue_takes_what_it_has_room_for() -> None:
+    library = Library(room=700)
+    pairs: list[Pair] = [(None, b"%d" % i) for i in range(1200)]
+    assert queue(library).add("t", 0, pairs, 100) == 800
+    assert library.taken == pairs[100:800]
+    assert library.calls[-1] == TOPIC
+
+
+def test_none_follow_one_that_is_too_large() -> None:
+    library = Library()
+    pairs: list[Pair] = [(b"k", b"a" * 99), (b"k", b"a" * 100), (b"k", b"b")]
+    assert queue(library).add("t", 0, pairs, 0) == 1
+    assert library.taken == pairs[:1]
+    assert queue(library).add("t", 0, pairs, 1) == 1
+    assert queue(library).add("t", 0, pairs, 2) == 3
+
+
+def test_a_topic_that_the_client_does_not_know_takes_nothing() -> None:
+    library = Library()
+    assert queue(library).add("none", 0, [(b"k", b"v")], 0) == 0
+    assert library.calls == [(CLIENT, b"none")]
+
+
+def test_a_client_that_takes_others_behind_one_that_it_refuses_is_an_error() -> None:
+    library = Library()
+    with pytest.raises(RuntimeError, match="behind one that it refused"):
+        queue(library).add("t", 0, [(b"k", b"refused"), (b"k", b"v")], 0)
+    assert library.calls[-1] == TOPIC
+
+
+def test_the_queue_is_that_of_the_client() -> None:
+    client = Producer({"log_level": 0})
+    found = queue_of(client, {})
+    assert found is not None, "this release of the client is not known: see queues.KNOWN"
+    pairs: list[Pair] = [(b"k", b"v")] * 3
+    assert found.add("t", -1, pairs, 0) == 3
+    assert len(client) == 3
+    # librdkafka refuses from its own bound on.
+    assert found.add("t", -1, [(b"k", bytes(999_999)), (b"k", b"v")], 0) == 0
+    client.purge()
+
+
+def test_small_and_unknown_clients_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Producer({"log_level": 0})
+    assert queue_of(client, {"message.max.bytes": "200"}) is None
+    monkeypatch.setattr(queues, "__version__", "9.9.9")
+    queues._queues.cache_clear()
+    try:
+        assert queue_of(client, {}) is None
+    finally:
+        queues._queues.cache_clear()
