@@ -7,6 +7,7 @@ or expressions, as InnoDB chooses it.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,13 @@ from schemas.types import Family, LogicalType
 ENGINE = "mysql"
 
 NO_VIEWS = Selection(())
+
+READS_MAX = 10
+"""So often the catalogue is read where a table is altered between two of its queries."""
+
+
+class _TornError(Exception):
+    """An index is over a column that the table did not have a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +87,14 @@ class Catalog:
 
     def read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
         """Return the schemas of these relations, in their order, version 1 each. Raises SOURCE_SCHEMA."""
-        if not relations:
-            return []
+        for _ in range(READS_MAX):
+            with contextlib.suppress(_TornError):
+                return self._read_tables(relations) if relations else []
+        raise TailraceError(
+            ErrorKind.SOURCE_CONNECTION, "tables are altered while the catalogue is read, again and again"
+        )
+
+    def _read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
         names = [r.name for r in relations]
         condition = _condition("table_schema", "table_name", names)
         columns = self._by_table(queries.COLUMNS.format(condition=condition))
@@ -252,6 +266,9 @@ def _table(
                 "by default" if is_identity else "",
             )
         )
+    known = {column.name for column in (*columns, *generated)}
+    if any(row[4] not in known for row in index_rows if row[4] is not None):
+        raise _TornError
     indexes, key, is_primary = _indexes(index_rows, columns)
     return TableSchema(
         relation.name,
