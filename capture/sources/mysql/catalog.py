@@ -266,7 +266,7 @@ def _table(
                 "by default" if is_identity else "",
             )
         )
-    known = {column.name for column in (*columns, *generated)}
+    known = {column.name for column in columns} | {column.name for column in generated}
     if any(row[4] not in known for row in index_rows if row[4] is not None):
         raise _TornError
     indexes, key, is_primary = _indexes(index_rows, columns)
