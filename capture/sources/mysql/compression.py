@@ -1,4 +1,4 @@
-"""Compressed parts of the log: MySQL's transaction payloads (zstd) and MariaDB's events (zlib).
+"""Compressed parts of the log: MySQL's transaction payloads (zstd), MariaDB's events and columns (zlib).
 
 zstd is the system's `libzstd`, called directly: Python has no module for it before 3.14. A payload is unpacked piece
 by piece, so that a transaction of any size needs little memory.
@@ -142,13 +142,9 @@ def mariadb_unpacked(m: Packet, at: int, end: int, directory: str | None = None)
         raise ValueError("an event of an unknown compression")
     begin = at + 1 + (m[at] & 7)
     length = int.from_bytes(m[at + 1 : begin], "big")
-    unpacking = zlib.decompressobj()
     if isinstance(m, bytes) and length <= HELD_BYTES_MAX:
-        # (A byte more than it says: of what is longer no more is unpacked.)
-        content = unpacking.decompress(m[begin:end], length + 1)
-        if len(content) != length or not unpacking.eof:
-            raise ValueError(_OTHER_LENGTH)
-        return content
+        return _inflated(m[begin:end], length)
+    unpacking = zlib.decompressobj()
     spool = Spool.make(directory)
     for piece in sliced(memoryview(m)[begin:end]) if isinstance(m, bytes) else m.pieces(begin, end - begin):
         rest: Buffer = piece
@@ -164,4 +160,31 @@ def mariadb_unpacked(m: Packet, at: int, end: int, directory: str | None = None)
     return SpooledMessage.of(spool)
 
 
-_OTHER_LENGTH = "an event that unpacks to another length"
+def unpacked_value(x: bytes, limit: int) -> bytes:
+    """Return a value of a compressed column of MariaDB's, which holds `limit` bytes at most: none at all; behind a byte
+    below 16 as it is; or as `mariadb_unpacked` says, where bit 3 says that zlib's data have no frame.
+    """
+    if not x:
+        return x
+    method, begin = x[0] & 0xF0, 1 + (x[0] & 7)
+    if not method:
+        return x[1:]
+    length = int.from_bytes(x[1:begin], "big")
+    if method != 0x80 or length > limit:
+        raise ValueError("a value of an unknown compression")
+    return _inflated(x[begin:], length, -zlib.MAX_WBITS if x[0] & 8 else zlib.MAX_WBITS)
+
+
+def _inflated(data: bytes, length: int, bits: int = zlib.MAX_WBITS) -> bytes:
+    unpacking = zlib.decompressobj(bits)
+    try:
+        # (A byte more than it says: of what is longer no more is unpacked.)
+        content = unpacking.decompress(data, length + 1)
+    except zlib.error:
+        raise ValueError("bytes that zlib cannot unpack") from None
+    if len(content) != length or not unpacking.eof:
+        raise ValueError(_OTHER_LENGTH)
+    return content
+
+
+_OTHER_LENGTH = "what is compressed unpacks to another length"

@@ -2,7 +2,8 @@
 
 A native type's text is all that decoding needs: `int unsigned`, `varchar(20) character set latin1`, `enum('a','b')`.
 `utf8mb4` is not named. Display widths, `zerofill`, and the digits of `float(7,4)`, which say nothing of the values, are
-left out. What the log cannot tell apart (`uuid` is `binary(16)` there) is reconciled by `matches`.
+left out; so is MariaDB's `compressed`, which a map tells of its rows. What the log cannot tell apart (`uuid` is
+`binary(16)` there) is reconciled by `matches`.
 """
 
 from __future__ import annotations
@@ -102,8 +103,6 @@ def parse_native(text: str) -> Native:
 
 def of_catalogue(column_type: str, charset: str | None) -> str:
     """Return the native type of a column that the catalogue describes so. Raises ValueError."""
-    if "COMPRESSED" in column_type:
-        raise ValueError("MariaDB's compressed columns are not supported")
     native = parse_native(column_type)
     return (native._replace(charset=_SYNONYMS.get(charset, charset)) if charset else native).text()
 
@@ -122,6 +121,9 @@ def of_map(column: MappedColumn, charsets: Charsets, known: Native | None) -> Na
     Raises ValueError for a type that is not supported.
     """
     kind, meta = binlog.real_type(column.type, column.meta)
+    if kind == binlog.VARCHAR_COMPRESSED:
+        # A byte of it tells how a value is compressed.
+        kind, meta = binlog.VARCHAR, meta - 1
     charset = charsets.by_collation.get(column.collation, "") if column.collation else ""
     if column.collation and not charset:
         raise ValueError(f"a collation that the server does not list ({column.collation})")
@@ -147,7 +149,7 @@ def of_map(column: MappedColumn, charsets: Charsets, known: Native | None) -> Na
         if charset == "binary":
             return Native("binary" if is_fixed else "varbinary", (meta,))
         return Native("char" if is_fixed else "varchar", (meta // charsets.widths[charset],), False, charset)
-    if kind == binlog.BLOB:
+    if kind in (binlog.BLOB, binlog.BLOB_COMPRESSED):
         names = BLOBS if charset == "binary" else TEXTS
         name = next(name for name, size in names.items() if size == meta)
         return Native(name, (), False, "" if charset == "binary" else charset)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache, partial
 from itertools import count
 from struct import Struct
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from capture.sources.mysql import temporals
 from capture.sources.mysql.binary_json import json_text
 from capture.sources.mysql.charsets import begins_with_ascii, expression
+from capture.sources.mysql.compression import unpacked_value
 from capture.sources.mysql.natives import BLOBS, GEOMETRIES, TEXTS, Native, parse_native
 from capture.sources.mysql.numerics import decimal_bytes, decimal_reader
 from capture.sources.mysql.quoting import identifier
@@ -85,6 +86,13 @@ def logical_type(native: Native) -> LogicalType:
 def reader(native_text: str, zero_dates: str) -> Reader:
     """Return how values of a column of this native type are read. Raises ValueError for one that is not supported."""
     return _reader(native_text, zero_dates)
+
+
+def compressed(read: Reader, limit: int) -> Reader:
+    """Return how the values of a compressed column are read, which hold `limit` bytes at most: in the log only."""
+    name = f"unpacked_{limit}"
+    names = {**read.names, name: partial(unpacked_value, limit=limit)}
+    return replace(read, log=f"(lambda x: {read.log})({name}(x))", names=names, packing=_CALLED)
 
 
 def selected(native_text: str, name: str) -> str:

@@ -20,7 +20,7 @@ from capture.sources.mysql.images import ImageForm, Images, image_form
 from capture.sources.mysql.natives import Native, matches, of_map, parse_native
 from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
 from capture.sources.mysql.statements import Effect, Statement
-from capture.sources.mysql.types import logical_type, reader
+from capture.sources.mysql.types import compressed, logical_type, reader
 from runtime.logging import get_logger
 from schemas.changes import SchemaChange
 from schemas.errors import ErrorKind, TailraceError
@@ -302,10 +302,12 @@ class Versions:
             read = reader(native, self._zero_dates)
             prefix = read.prefix
             kind, meta = real_type(column.type, column.meta)
-            if kind in (binlog.VARCHAR, binlog.VAR_STRING, binlog.STRING):
+            if kind in (binlog.VARCHAR, binlog.VAR_STRING, binlog.STRING, binlog.VARCHAR_COMPRESSED):
                 prefix = 1 if meta < 256 else 2
-            elif kind in (binlog.BLOB, binlog.GEOMETRY, binlog.JSON, binlog.VECTOR):
+            elif kind in (binlog.BLOB, binlog.GEOMETRY, binlog.JSON, binlog.VECTOR, binlog.BLOB_COMPRESSED):
                 prefix = meta
+            if kind in (binlog.VARCHAR_COMPRESSED, binlog.BLOB_COMPRESSED):
+                read = compressed(read, meta if kind == binlog.VARCHAR_COMPRESSED else 256**meta - 1)
             found.append(MappedReader(read, place, prefix))
         return tuple(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from capture.sources.mysql.natives import parse_native
 from capture.sources.mysql.rows import MappedReader
-from capture.sources.mysql.types import reader
+from capture.sources.mysql.types import compressed, reader
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Write = Callable[[Any], bytes]
@@ -19,6 +20,25 @@ Write = Callable[[Any], bytes]
 
 def _counted(prefix: int) -> Write:
     return lambda content: len(content).to_bytes(prefix, "little") + content
+
+
+def packed(content: bytes, *, framed: bool) -> bytes:
+    """Return what a compressed column of MariaDB's holds of bytes, with zlib's frame or without."""
+    compressing = zlib.compressobj(wbits=zlib.MAX_WBITS if framed else -zlib.MAX_WBITS)
+    size = max(1, (len(content).bit_length() + 7) // 8)
+    head = bytes([0x80 | size | (0 if framed else 8)]) + len(content).to_bytes(size, "big")
+    return head + compressing.compress(content) + compressing.flush()
+
+
+def _compressed(prefix: int) -> Write:
+    """Write some as they are, some with a frame, and some without."""
+
+    def write(value: str | bytes) -> bytes:
+        content = value.encode() if isinstance(value, str) else value
+        form = len(content) % 3
+        return _counted(prefix)((content and b"\0" + content) if not form else packed(content, framed=form == 1))
+
+    return write
 
 
 def _date(days: int) -> bytes:
@@ -138,6 +158,8 @@ COLUMNS: dict[str, tuple[st.SearchStrategy[Any], Write, int]] = {
         lambda v: bytes([sum(1 << "xyz".index(label) for label in v.split(",") if label)]),
         0,
     ),
+    "varchar(300) compressed": (TEXTS, _compressed(2), 2),
+    "blob compressed": (st.binary(max_size=40), _compressed(2), 2),
 }
 """By native type: canonical values, what writes them, and the bytes of the length before one."""
 
@@ -160,8 +182,11 @@ def mapped(
     """Return the columns as the log has them, and which of them rows have."""
     kept = [i for i in range(len(natives)) if i not in virtual]
     places = {i: place for place, i in enumerate(kept)}
+    readers = [reader(native, zero_dates) for native in natives]
+    readers = [compressed(r, 999) if "compressed" in native else r for r, native in zip(readers, natives, strict=True)]
     columns = [
-        MappedReader(reader(native, zero_dates), places.get(i), COLUMNS[native][2]) for i, native in enumerate(natives)
+        MappedReader(r, places.get(i), COLUMNS[native][2])
+        for i, (r, native) in enumerate(zip(readers, natives, strict=True))
     ]
     return columns, kept
 
