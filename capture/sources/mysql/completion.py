@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from capture.source import RELOAD
 from capture.sources.mysql.catalog import Catalog, quoted
-from capture.sources.mysql.connection import Connection
+from capture.sources.mysql.connection import PATIENCE, Connection
 from capture.sources.mysql.literals import key_condition
 from capture.sources.mysql.natives import GEOMETRIES, Native, parse_native
 from capture.sources.mysql.position import Place
@@ -43,6 +43,10 @@ VISIBLE_S = 60.0
 PAUSE_S = 0.01
 
 BeginSnapshot = Callable[[Connection], Place]
+IDLE_S = 30
+"""How long the server waits for us in the middle of a look: whoever alters the table waits for its end."""
+_END = f"set session autocommit = 1, {PATIENCE}"
+
 """Begins a consistent snapshot; returns a place in the log that it sees everything before."""
 
 _PLACE = identifier("tailrace: place")
@@ -109,7 +113,7 @@ class Completion:
         where the key is among them. Of a table that is gone there are no rows: the log goes on to say so.
         """
         found: dict[str, Row] = {}
-        connection.run("start transaction read only")
+        connection.run(f"set session autocommit = 0, net_write_timeout = {IDLE_S}, wait_timeout = {IDLE_S}")
         try:
             # A transaction that has opened a table keeps it as it is until its end: what the catalogue says from here
             # on holds for the rows. Else values would be read by types that they are no longer of.
@@ -133,7 +137,7 @@ class Completion:
                 raise
         finally:
             if not connection.is_closed:
-                connection.run("commit")
+                connection.run(_END)
         return found
 
     def _plan(self, connection: Connection, table: TableSchema) -> _Plan | None:

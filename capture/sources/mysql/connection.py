@@ -15,11 +15,13 @@ from capture.sources.mysql.packets import Packet, error_of, length_at
 from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 
+PATIENCE = "net_write_timeout = 3600, wait_timeout = 86400"
+"""How many seconds the server waits for a client of ours: loaders may have to wait for Kafka."""
+
 SESSION = (
     "set session sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', character_set_results = utf8mb4, "
     "character_set_client = utf8mb4, character_set_connection = utf8mb4, autocommit = 1, "
-    "net_write_timeout = 3600, wait_timeout = 86400, sql_select_limit = 18446744073709551615, sql_big_selects = 1, "
-    "sql_quote_show_create = 1 "
+    f"{PATIENCE}, sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_quote_show_create = 1 "
     "/*M! , max_statement_time = 0*//*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0*/"
     "/*!80030 , show_gipk_in_create_table_and_information_schema = 1*/"
 )

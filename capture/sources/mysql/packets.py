@@ -12,7 +12,7 @@ _ACCESS = frozenset({1044, 1045, 1698, 1142, 1143, 1227, 1370, 3118, 1820, 4151}
 _LOGIN = "check `source.user` and `source.password`, and the host that the server sees"
 _REMEDIES = {1045: _LOGIN, 1698: _LOGIN, 3159: "set `source.tls.mode` to `require` or better"}
 _GONE = frozenset(
-    {1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1205, 1213, 1317, 1927, 2006, 2013, 3024}
+    {1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1205, 1213, 1317, 1927, 2006, 2013, 3024, 4031}
 )
 _SCHEMA = frozenset({1051, 1054, 1146, 1109, 1049, 1412, 1735})
 _LOST = frozenset({1236, 1371, 1373, 1781, 1789, 1950, 1951, 1952, 1953, 1955})

@@ -60,6 +60,9 @@ wait for writers. A client that is gone is noticed by TCP; one that hangs, by it
 own time-out ends what the server cannot: a session that was told to end, and cannot send its last message to a client
 that does not read, keeps its slot, and a checkpoint waits for it."""
 
+PATIENCE_S = 30
+"""How long the server waits for a client that is frozen, or gone without a word, where it keeps locks for it."""
+
 RECEIVED_BYTES = 256 << 10
 _WIDENING = f"select pg_catalog.repeat(' ', {RECEIVED_BYTES})"
 """Libpq receives into a buffer of 16 KiB, which a row of 10 kB fills: each such row would be waited for, and received,
@@ -84,8 +87,10 @@ _CODES = {
     "55006": ErrorKind.SOURCE_CONNECTION,
     "55P03": ErrorKind.SOURCE_CONNECTION,
     "58P01": ErrorKind.SOURCE_LOG_LOST,
+    "25P03": ErrorKind.SOURCE_CONNECTION,
 }
-"""PostgreSQL, appendix A. 58P01 (undefined file) is what a walsender says of a log segment that is gone."""
+"""PostgreSQL, appendix A. 58P01 (undefined file) is what a walsender says of a log segment that is gone; 25P03, of a
+session that was idle in a transaction."""
 
 _PROTOCOL_VIOLATION = "08P01"
 _LOGIN_REMEDIES = {
@@ -120,11 +125,12 @@ def classified(doing: str, *, table: str | None = None, remedy: str | None = Non
 
 
 def connect(
-    settings: PostgresqlSource, *, lock_timeout_s: int = 0, is_wide: bool = False
+    settings: PostgresqlSource, *, lock_timeout_s: int = 0, patience_s: int = 0, is_wide: bool = False
 ) -> psycopg.Connection[tuple[object, ...]]:
     """Open a connection in autocommit mode that prints values our way. 0: it waits for locks. Raises by kind.
 
-    A wide one may receive RECEIVED_BYTES at once, and more: for many rows.
+    `patience_s`: how long the server waits for us in a transaction, or until we take what it sends; 0: for ever. A wide
+    one may receive RECEIVED_BYTES at once, and more: for many rows.
     """
     connection = _log_in(settings, "connecting to", _conninfo(settings))
     # A pooler in transaction mode moves a session between servers: a prepared statement would be lost.
@@ -132,6 +138,11 @@ def connect(
     try:
         with classified("preparing a connection to the source"):
             connection.execute(f"{SESSION}; set lock_timeout = '{lock_timeout_s}s'")
+            if patience_s:
+                # The latter is TCP's to end: a server that cannot send heeds no time-out of its own.
+                connection.execute(
+                    f"set idle_in_transaction_session_timeout = '{patience_s}s'; set tcp_user_timeout = '{patience_s}s'"
+                )
             if is_wide:
                 connection.execute(_WIDENING)
     except TailraceError:

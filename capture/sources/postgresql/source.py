@@ -13,7 +13,13 @@ from capture.sources.postgresql import ddl_trigger, facts, grants, server
 from capture.sources.postgresql import findings as checks
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
 from capture.sources.postgresql.completion import complete
-from capture.sources.postgresql.connection import ReplicationConnection, classified, connect, identifier
+from capture.sources.postgresql.connection import (
+    PATIENCE_S,
+    ReplicationConnection,
+    classified,
+    connect,
+    identifier,
+)
 from capture.sources.postgresql.log import PostgresqlLog
 from capture.sources.postgresql.position import format_position, last_record_end, parse_lsn, parse_position
 from capture.sources.postgresql.publication import Publication
@@ -64,6 +70,10 @@ def _section(settings: Settings) -> PostgresqlSource:
     return settings.source
 
 
+def _connect(settings: PostgresqlSource) -> Connection:
+    return connect(settings, lock_timeout_s=LOCK_TIMEOUT_S, patience_s=PATIENCE_S)
+
+
 class PostgresqlDatabase:
     """One database. Its catalogue connection is opened again where it broke between two calls."""
 
@@ -90,7 +100,7 @@ class PostgresqlDatabase:
         self._slot = slot
         self._selection = Selection(settings.tables)
         self._views = Selection(settings.views) if loads else NO_VIEWS
-        self._connection: Connection | None = connect(settings, lock_timeout_s=LOCK_TIMEOUT_S)
+        self._connection: Connection | None = _connect(settings)
         self._catalog = Catalog(self._connected)
         self._publication = Publication(self._connected, publication, may_manage=settings.manage_publication)
         self._left_out: set[TableName] = set()
@@ -332,7 +342,7 @@ class PostgresqlDatabase:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._settings, lock_timeout_s=LOCK_TIMEOUT_S)
+            self._connection = _connect(self._settings)
         return self._connection
 
     def _value(self, query: str, parameters: dict[str, Any] | None = None) -> Any:
