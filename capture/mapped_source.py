@@ -8,7 +8,7 @@ reader where there is neither a filter nor a rule.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -125,6 +125,11 @@ class MappedSource:
         elif self._map(inside).rows is None:
             # They are the source's, under other names: its own lists are completed in place.
             self._source.complete(RowChanges(inside, changes.txn, changes.ops, changes.before, changes.after))
+
+    def untold(self) -> Collection[TableName]:
+        """Return the tables that are to be loaded again, as `Source.untold` says."""
+        # A plug-in may be older than this method.
+        return self._source.untold() if hasattr(self._source, "untold") else ()
 
     def format_position(self, position: Position) -> str:
         """Print a position."""

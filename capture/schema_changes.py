@@ -144,6 +144,15 @@ class SchemaChanges:
             log.info("loads the table again: its segments are others", table=str(load.name))
             self._loading.reload(feed, position.commit)
 
+    def load_untold(self, position: Position) -> None:
+        """Load tables again of which the source could not tell values: a key was changed, and a column since."""
+        for name in self._source.untold():
+            if (feed := self._publisher.feeds.get(name)) is not None:
+                log.warning(
+                    "loads the table again: a key was changed beside columns that are others now", table=str(name)
+                )
+                self._loading.load_again(feed, position.commit)
+
     def look_around(self, now_s: float) -> None:
         """Read the catalogue if it is time. What it says is followed once the log is read up to now: older rows go out
         before.

@@ -251,6 +251,7 @@ class Session:
             self._unread = None
         self._is_drained = publisher.open_rows == rows_before
         publisher.flush()
+        self.changes.load_untold(self.position)
         self.position = self.bounds.passed(self.position)
 
     def take_transaction_count(self) -> int:

@@ -6,7 +6,7 @@ Life of a source in the service: `connect` → `identity` → `findings` → `ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -278,7 +278,14 @@ class Source(Protocol):
         """Replace UNCHANGED in the new rows of key changes by the source's present values, in place.
 
         A key change becomes a delete and an insert, and an insert should be whole. That of a row that is gone keeps
-        UNCHANGED: nobody can tell what it held, and its delete follows in the log. No other may: targets do without it.
+        UNCHANGED: nobody can tell what it held, and its delete follows in the log. No other may, save in a table that
+        is `untold` then: targets do without it.
+        """
+        ...
+
+    def untold(self) -> Collection[TableName]:
+        """Return, once, the tables of which `complete` could not tell values though their rows may be there: they are
+        to be loaded again.
         """
         ...
 

@@ -208,6 +208,12 @@ class Loading:
             return f"reloads the listed partitions of {name}, and no others, generation {load.generation}"
         return f"reloads {name}, generation {load.generation}"
 
+    def load_again(self, feed: Feed, reached: int) -> None:
+        """Publish every row again, in mode `cdc` too: the log did not tell all of them."""
+        self.order(feed, reached, None, None, empty=False)
+        # Not before the log is where the table is now: until then each row may ask for it once more.
+        self.loads[feed.table.name].not_before_commit = self._source_end()
+
     def table_changed(self, feed: Feed, reached: int, *, is_void: bool) -> None:
         """Go on with a new version of a table: chunks in flight are read again. `is_void`: so is the whole table."""
         # What could not be read is read again as it is now: if it still cannot, it is no matter of this change.

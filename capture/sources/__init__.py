@@ -27,7 +27,7 @@ _ENGINES = {
     "postgresql": "capture.sources.postgresql.source",
     "mysql": "capture.sources.mysql.source",
 }
-_OPTIONAL = frozenset({"hold", "release"})
+_OPTIONAL = frozenset({"hold", "release", "untold"})
 """What older plug-ins lack, and is done without."""
 
 

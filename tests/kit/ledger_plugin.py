@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,10 @@ class LedgerSource:
 
     def complete(self, changes: RowChanges) -> None:
         return
+
+    def untold(self) -> Collection[TableName]:
+        """Nothing is looked up; see `Source.untold`."""
+        return ()
 
     def format_position(self, position: Position) -> str:
         return f"line {position.commit}"

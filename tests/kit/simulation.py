@@ -8,7 +8,7 @@ is random comes from one generator, so a seed replays exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
@@ -49,6 +49,8 @@ INVISIBLE_MAX = 30
 """Transactions that can be in the log and invisible: the sessions of a server."""
 KEYS = 24
 """Keys that rows fight for."""
+UNTOLD_SHARE = 0.1
+"""Of the rows that are looked up where there is chaos: what they hold cannot be told."""
 
 
 def table_schema(table: str, *, keyed: bool, extra: int = 0, version: int = 1) -> TableSchema:
@@ -333,6 +335,7 @@ class SimSource:
     def __init__(self, database: Database, chaos: Chaos) -> None:
         self.database = database
         self._chaos = chaos
+        self._untold: set[TableName] = set()
 
     def identity(self) -> dict[str, str]:
         return {"system": "simulated"}
@@ -395,8 +398,14 @@ class SimSource:
             if before is None or after is None or UNCHANGED not in after:
                 continue
             row = present.get(after[0])
-            if row is not None:
+            if row is not None and self._chaos.rate and self.database.random.random() < UNTOLD_SHARE:
+                self._untold.add(changes.table.name)
+            elif row is not None:
                 changes.after[index] = tuple(f if v is UNCHANGED else v for v, f in zip(after, row, strict=False))
+
+    def untold(self) -> Collection[TableName]:
+        untold, self._untold = self._untold, set()
+        return untold
 
     def format_position(self, position: Position) -> str:
         return f"{position.commit}+{position.row}"

@@ -4,6 +4,8 @@ An insert lacks no value but a literal default, null, or what the server takes w
 logged. It is looked up all the same, since the catalogue that a version was read from may be later than the insert.
 Where nothing is left to look up, the version's default stands: what the row is deleted by, or its column dropped by,
 follows in the log. What a row held whose key was changed, and which is gone since, nobody can tell: it stays UNCHANGED.
+So does the value of a column that is gone, or became another one; but there the row may be, and its table is loaded
+again.
 
 A transaction stands in the log before others can see it. So rows are looked up only when theirs can surely be seen:
 else one would seem to be gone, or be the one that had its key before. What a snapshot saw every later statement sees as
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -42,11 +44,11 @@ VISIBLE_S = 60.0
 """How long a transaction of the log may take until it can be seen; semi-synchronous replication may hold it up."""
 PAUSE_S = 0.01
 
-BeginSnapshot = Callable[[Connection], Place]
 IDLE_S = 30
 """How long the server waits for us in the middle of a look: whoever alters the table waits for its end."""
 _END = f"set session autocommit = 1, {PATIENCE}"
 
+BeginSnapshot = Callable[[Connection], Place]
 """Begins a consistent snapshot; returns a place in the log that it sees everything before."""
 
 _PLACE = identifier("tailrace: place")
@@ -56,6 +58,8 @@ Fits = Callable[[Any], bool]
 
 _WHOLE = frozenset({Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.UINT64})
 """Whole numbers are read alike."""
+_SEVERAL: Row = ()
+"""Rows whose dates `zero_dates` makes the same: it is not known which of them it was."""
 _BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 
 
@@ -70,12 +74,20 @@ class Completion:
         """How far the log is surely visible at the server that this connection leads to."""
         self._plans: dict[TableName, tuple[TableSchema, dict[str, str], _Plan | None]] = {}
         """With what each was made of."""
+        self._untold: set[TableName] = set()
+
+    def take_untold(self) -> Collection[TableName]:
+        """See `Source.untold`."""
+        untold, self._untold = self._untold, set()
+        return untold
 
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in new rows of inserts and key changes by the source's present values, in place.
 
         Of an insert whose row is gone they become what the columns have by default, of a changed key they stay: the
-        row's delete follows in the log. Raises SOURCE_CONNECTION where it cannot be seen in time whether it is gone.
+        row's delete follows in the log. So it is with columns that are gone: they may have been renamed, not dropped,
+        so of a changed key the table is `untold`. Raises SOURCE_CONNECTION where it cannot be seen in time whether a
+        row is gone, and SOURCE_SCHEMA where it cannot be told from others.
         """
         table = changes.table
         wanted: dict[str, list[int]] = defaultdict(list)
@@ -98,12 +110,14 @@ class Completion:
         for condition, places in wanted.items():
             row = found.get(condition)
             for i in places:
-                after = changes.after[i] or ()
-                values = after if row is None else _merged(after, row)
-                if changes.ops[i] == "c":
+                after, is_insert = changes.after[i] or (), changes.ops[i] == "c"
+                if row == _SEVERAL and not is_insert:
+                    raise _one_of_several(table)
+                values = _merged(after, row) if row else after
+                if is_insert:
                     values = _merged(values, _defaults(table, self._zero_dates))
                 elif row is not None and UNCHANGED in values:
-                    raise _lost(table)
+                    self._untold.add(table.name)
                 changes.after[i] = values
 
     def _look_up(self, connection: Connection, table: TableSchema, conditions: Sequence[str]) -> dict[str, Row]:
@@ -126,9 +140,7 @@ class Completion:
                 packets = connection.packets(_query(table, plan, part))
                 try:
                     for place, *values in map(plan.read, map(bytes, packets)):
-                        # Of several rows, whose dates `zero_dates` makes the same, it is not known which it was.
-                        is_one = part[place] not in found
-                        found[part[place]] = plan.fitting(values) if is_one else (UNCHANGED,) * len(values)
+                        found[part[place]] = _SEVERAL if part[place] in found else plan.fitting(values)
                 finally:
                     for _ in packets:
                         pass  # The session goes on.
@@ -270,14 +282,11 @@ def _merged(row: Row, values: Row) -> Row:
     return tuple(v if a is UNCHANGED else a for a, v in zip(row, values, strict=True))
 
 
-def _lost(table: TableSchema) -> TailraceError:
-    """Return the error for a row that is there, and columns that its table has lost. They may have been renamed, not
-    dropped: only of an insert it is known what they held.
-    """
+def _one_of_several(table: TableSchema) -> TailraceError:
     return TailraceError(
         ErrorKind.SOURCE_SCHEMA,
-        "a key was changed in a row of which the log does not have all values, and a column of it is gone since, "
-        "or of another type, or `zero_dates` makes its key that of other rows",
+        "a key was changed in a row of which the log does not have all values, and `zero_dates` makes its key that of "
+        "other rows",
         remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
         table=str(table.name),
     )

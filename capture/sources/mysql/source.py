@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -207,6 +207,10 @@ class MysqlServer:
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of inserts and key changes; see `Source.complete`."""
         self._completion.complete(changes)
+
+    def untold(self) -> Collection[TableName]:
+        """Return the tables that are to be loaded again; see `Source.untold`."""
+        return self._completion.take_untold()
 
     def _begin_snapshot(self, connection: Connection) -> Place:
         return begin_snapshot(connection, by_files=self._by_files(connection))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -295,6 +295,10 @@ class PostgresqlDatabase:
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of key changes; see `Source.complete`."""
         complete(self._connected, self._catalog, changes, self._directory)
+
+    def untold(self) -> Collection[TableName]:
+        """Return nothing: a column that has become another one makes a version that is loaded again."""
+        return ()
 
     def format_position(self, position: Position) -> str:
         """Print a position: `0/16B3748+12`."""

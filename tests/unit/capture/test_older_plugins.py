@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from capture import sources
-from capture.source import SnapshotReader
+from capture.source import Capabilities, SnapshotReader, Source
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import parse
 from schemas.table import TableName, TableSchema
@@ -41,3 +41,11 @@ def test_a_reader_that_lacks_more_is_refused_with_what_it_lacks(monkeypatch: pyt
     with pytest.raises(TailraceError, match=r"engine ledger .* SnapshotReader has no partitions, look") as raised:
         reader(monkeypatch, "look", "partitions")
     assert raised.value.kind is ErrorKind.CONFIGURATION
+
+
+def test_a_source_that_knows_no_doubt_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = {name for name in [*vars(Source), "capabilities"] if not name.startswith("_")} - {"untold"}
+    capabilities = Capabilities("ledger", "ledger", truncates=False, schema_changes=False)
+    made = SimpleNamespace(**dict.fromkeys(methods, capabilities))
+    monkeypatch.setattr(sources, "_engine", lambda _: SimpleNamespace(open_source=lambda _: made))
+    assert not sources.open_source(SETTINGS).untold()

@@ -215,3 +215,15 @@ def test_a_column_that_came_with_values_is_told_from_one_that_is_empty() -> None
     assert not fills_rows(with_column(), with_column(filling="5"), {*former, "n"})
     renamed = replace(before, columns=(before.columns[0], replace(before.columns[1], name="temper")))
     assert fills_rows(before, renamed, former)
+
+
+def test_a_table_is_loaded_again_of_which_values_could_not_be_told() -> None:
+    table = _table("ab")
+    feeds = {table.name: SimpleNamespace(table=table)}
+    source: Any = SimpleNamespace(untold=lambda: {table.name, TableName("public", "gone")})
+    publisher: Any = SimpleNamespace(feeds=feeds)
+    asked: list[tuple[Any, ...]] = []
+    loading: Any = SimpleNamespace(load_again=lambda *given: asked.append(given))
+    nobody: Any = SimpleNamespace()
+    SchemaChanges(nobody, source, publisher, nobody, nobody, loading).load_untold(Position(7))
+    assert asked == [(feeds[table.name], 7)]
