@@ -82,7 +82,7 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
         def more_is_written() -> None:
             """Wait until the writer has gone on, and the target with it."""
             mark = next(writes)
-            services.wait(lambda: next(writes) > mark + 200, "the writer goes on")
+            services.wait(lambda: next(writes) > mark + 80, "the writer goes on")
 
         _refuses_the_wal_level(services)
         primary.change(wal_level="logical")
