@@ -7,23 +7,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from apply.sinks import open_sink
+from capture.named_tables import look_for_named
 from capture.source import Chunk, SnapshotReader
 from capture.sources import open_snapshot_reader
 from control.contact import reach_source
+from control.table_rules import about_nothing
 from runtime import clock
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
+from schemas.findings import Finding
+from schemas.hints import nearest
 from schemas.mappings import support
 from schemas.mappings.expressions import Headers
 from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import Change, map_table
 from schemas.mappings.parts import Locator
 from schemas.mappings.rules import Action, Filter, Mappings, Rule, SelectionRule, TransformationRule
+from schemas.mappings.tags import TaggingRule
 from schemas.mappings.values import to_text
 from schemas.selection import Selection
 from schemas.settings import Settings
 from schemas.table import TableSchema
 from schemas.types.calendar import zoned_text
+
+VALUE_LENGTH_MAX = 200
+"""Characters of a value that a preview shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +69,31 @@ def explain(mappings: Mappings) -> list[Explanation]:
     return explained
 
 
-def preview(settings: Settings, target: str, patterns: Sequence[str], row_count: int) -> Iterator[Preview]:
-    """Yield the tables that rules concern, or those of `patterns`, with their first rows.
+def preview(settings: Settings, target: str, patterns: Sequence[str], row_count: int) -> Iterator[Preview | Finding]:
+    """Yield the tables that rules concern, or those of `patterns`, with their first rows; then the rules that are about
+    none of the captured tables.
 
-    Raises CONFIGURATION for rules that a table cannot follow, and if no table matches.
+    Raises CONFIGURATION for rules that a table cannot follow, and if no table matches. Raises ROW_REJECTED for a value
+    that cannot become what a rule says.
     """
     rules = settings.transformations(target)
     source = reach_source(settings)
     try:
         tables = source.tables()
+        look_for_named(settings, source, tables)
     finally:
         source.close()
+    nothing = about_nothing(settings, tables)
     chosen = Selection(patterns) if patterns else None
+    known = [str(table.name) for table in tables]
     tables = [table for table in tables if chosen is None or chosen.takes(table.name)]
     if not tables:
-        raise TailraceError(ErrorKind.CONFIGURATION, "no captured table matches", remedy="see `tailrace plan CONFIG`")
+        near = nearest(patterns[0], known)
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"no captured table matches {', '.join(patterns)}" + (f"; did you mean {near}?" if near else ""),
+            remedy="see `tailrace plan CONFIG`",
+        )
     sink = open_sink(settings, target)
     keeps_history = sink.capabilities.history
     sink.close()
@@ -92,10 +110,16 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
             try:
                 after = mapped.rows(rows, [read] * len(rows)) if mapped.rows is not None else rows
             except ValueError as error:
-                raise TailraceError(ErrorKind.ROW_REJECTED, str(error), table=str(table.name)) from error
+                raise TailraceError(
+                    ErrorKind.ROW_REJECTED,
+                    str(error),
+                    table=str(table.name),
+                    remedy="correct the rule, or the row; an applier would do with the row as `apply.errors` says",
+                ) from error
             yield Preview(table, mapped.table, _texts(table, rows), _texts(mapped.table, after), mapped.left_out)
     finally:
         reader.close()
+    yield from nothing
 
 
 def _first_rows(reader: SnapshotReader, table: TableSchema, row_count: int) -> list[Row]:
@@ -115,7 +139,14 @@ def _texts(table: TableSchema, rows: Sequence[Row]) -> list[list[str]]:
 def _text(column: Any, value: Any) -> str:
     if value is None:
         return "∅"
-    return "…" if value is UNCHANGED else str(to_text(column.type)(value))
+    return "…" if value is UNCHANGED else _shown(str(to_text(column.type)(value)))
+
+
+def _shown(text: str) -> str:
+    """Return a value as one can look at it: not all of a large one, and nothing that a terminal would obey."""
+    rest = f"… ({len(text):,} characters)" if len(text) > VALUE_LENGTH_MAX else ""
+    head = text[: VALUE_LENGTH_MAX - len(rest)] if rest else text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in head) + rest
 
 
 def _in_words(rule: Rule) -> str:
@@ -126,6 +157,9 @@ def _in_words(rule: Rule) -> str:
         return f"{verb} the {kind} {_place(rule.object_locator)}{limits}"
     if isinstance(rule, TransformationRule):
         return f"{_subject(rule)}: {_deed(rule)}{', before Kafka' if rule.at == 'capture' else ''}"
+    if isinstance(rule, TaggingRule):
+        said = ", ".join(f"{tag.key}={tag.value}" for tag in rule.tag_set)
+        return f"objects in S3 of {_place(rule.object_locator)} get the tags {said}"
     return f"{rule.rule_type} for {_place(rule.object_locator)}"
 
 
@@ -142,7 +176,8 @@ def _subject(rule: TransformationRule) -> str:
     if target == "schema":
         return f"schema {locator.schema_name}"
     if target == "column" and rule.rule_action is not Action.ADD_COLUMN:
-        return f"column {locator.column_name or '%'} of {_place(locator)}"
+        kind = f" of the type {locator.data_type}" if locator.data_type is not None else ""
+        return f"column {locator.column_name or '%'}{kind} of {_place(locator)}"
     return f"{target if target != 'column' else 'table'} {_place(locator)}"
 
 

@@ -42,6 +42,10 @@ def preview(
     from control import render
     from control.mappings import preview as previews
 
+    is_any = False
     for one in previews(load(config, target), target, tables or [], rows):
+        is_any = True
         render.preview(one)
+    if not is_any:
+        typer.echo("no rule concerns a captured table: all go as they are (`--table '*.*'` shows them)")
     return exit_codes.OK

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from control.status import ENDED
 from schemas.errors import TailraceError
-from schemas.findings import Severity
+from schemas.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from control.mappings import Explanation, Preview
@@ -304,8 +304,11 @@ def mappings(explained: Sequence[Explanation]) -> None:
     console.print(table)
 
 
-def preview(one: Preview) -> None:
-    """Print a table's rows before and after its mappings."""
+def preview(one: Preview | Finding) -> None:
+    """Print a table's rows before and after its mappings, or a rule that is about none."""
+    if isinstance(one, Finding):
+        console.print(Text(f"{one.severity} {one.message}", style=_STYLES[one.severity]), soft_wrap=True)
+        return
     for schema, rows in ((one.source, one.before), (one.target, one.after)):
         table = _table(*(escape(f"{column.name}\n{column.native}") for column in schema.columns))
         table.title = escape(f"{'from' if schema is one.source else 'to'} {schema.name}")

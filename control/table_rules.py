@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from capture.sources import open_snapshot_reader
 from capture.sources.postgresql.publication import table_list
 from schemas.before_image import has_image
+from schemas.endpoints.files import S3Target
 from schemas.errors import TailraceError
 from schemas.findings import Finding, Severity
 from schemas.hints import nearest
@@ -16,6 +17,8 @@ from schemas.mappings.names import concerns
 from schemas.mappings.patterns import matches
 from schemas.mappings.rules import TransformationRule
 from schemas.mappings.segments import rule_of
+from schemas.mappings.tags import rule_for, tags
+from schemas.mappings.types import means
 from schemas.settings import Mode, Settings
 from schemas.table import TableSchema
 
@@ -25,14 +28,15 @@ def findings(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]
     return [
         *_of_filters(settings, tables),
         *_of_segments(settings, tables),
-        *_of_nothing(settings, tables),
+        *about_nothing(settings, tables),
         *_of_objects(settings, tables),
+        *_of_tags(settings, tables),
         *_of_earlier_values(settings, tables),
     ]
 
 
-def _of_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
-    """Return the transformations that are about no captured table, or none of its columns.
+def about_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Return the rules that are about no captured table, or none of its columns.
 
     They are no error, since such a table may come. A misspelt one leaves as it is what it was to mask or remove.
     """
@@ -46,22 +50,25 @@ def _of_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
             continue
         place = f"{locator.schema_name}.{locator.table_name}"
         meant = [table for table in tables if concerns(rule, table.name)]
-        columns = {name for table in meant for name in (*table.source_form.column_names, *table.column_names)}
+        forms = [form for table in meant for form in (table.source_form, table)]
+        columns = {column.name for form in forms for column in form.columns}
         column = locator.column_name
         if not meant:
             known = [str(table.name) for table in tables]
             found[f"rule {rule.rule_id} is about no captured table: {place}{_near(place, known)}"] = None
         elif column is not None and not any(matches(column, name) for name in columns):
             found[f"rule {rule.rule_id} is about no column of {place}: {column}{_near(column, columns)}"] = None
+        elif locator.data_type is not None and not any(means(rule, form, c) for form in forms for c in form.columns):
+            found[f"rule {rule.rule_id} is about no column of {place}: none is {locator.data_type}"] = None
     for setting in (one for document in documents if document is not None for one in document.table_settings):
         sole = setting.object_locator.sole
         if not any(table.source_form.name == sole for table in tables):
             near = _near(str(sole), [str(table.name) for table in tables])
             found[f"rule {setting.rule_id} is about no captured table: {sole}{near}"] = None
-    return _about_nothing(found)
+    return _in_vain(found)
 
 
-def _about_nothing(messages: Iterable[str]) -> list[Finding]:
+def _in_vain(messages: Iterable[str]) -> list[Finding]:
     remedy = "correct the rule; `tailrace mappings preview` shows what the rules make of the tables"
     return [Finding(Severity.WARNS, "mapping-rule", message, remedy=remedy) for message in messages]
 
@@ -89,7 +96,34 @@ def _of_objects(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
             for word in sorted(rule.said & section.idle_object_words):
                 message = f"rule {rule.rule_id}: {word} does nothing at target {target} ({section.engine})"
                 idle.append(Finding(Severity.NOTE, "mapping-rule", message))
-    return [*_about_nothing(found), *idle]
+    return [*_in_vain(found), *idle]
+
+
+def _of_tags(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
+    """Return what rules for tags say in vain, or of tables whose tags S3 does not take."""
+    found: list[Finding] = []
+    for target, section in settings.targets.items():
+        mappings = section.mappings or settings.mappings
+        said = mappings.taggings if mappings is not None else []
+        rules = settings.taggings(target)
+        for rule in said if not rules else []:
+            message = (
+                f"rule {rule.rule_id} does nothing at target {target} ({section.engine}): only S3's objects have tags"
+            )
+            found.append(Finding(Severity.NOTE, "mapping-rule", message))
+        if rules and isinstance(section, S3Target) and section.preserve_transactions:
+            message = f"target {target}: files of transactions are of several tables, and get no tags"
+            found.append(Finding(Severity.NOTE, "mapping-rule", message))
+        heeded = [rule_for(rules, table.source_form.name) for table in tables]
+        found += _in_vain(
+            f"rule {rule.rule_id} gives no object of a captured table its tags" for rule in rules if rule not in heeded
+        )
+        for table in tables:
+            try:
+                tags(rules, table.source_form.name)
+            except TailraceError as error:
+                found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
+    return found
 
 
 def _of_earlier_values(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -119,7 +153,7 @@ def _has_image(rule: TransformationRule, table: TableSchema, place: int) -> bool
     image = rule.before_image_def
     if image is None or not has_image(table, place, image.column_filter):
         return False
-    return concerns(rule, table.name, table.columns[place].name)
+    return means(rule, table, table.columns[place])
 
 
 def _column_names(rules: Sequence[TransformationRule], table: TableSchema) -> tuple[str, ...]:

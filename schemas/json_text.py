@@ -59,7 +59,7 @@ def _reason(text: str, error: json.JSONDecodeError) -> str:
         return "typographic quotation marks instead of straight ones"
     if error.msg == "Extra data":
         return "something stands behind the document's end"
-    return error.msg[0].lower() + error.msg[1:]
+    return (error.msg[0].lower() + error.msg[1:]).removesuffix(" at")
 
 
 def _form(value: Any) -> str:

@@ -20,6 +20,7 @@ from schemas.control_tables import ControlTableSettings
 from schemas.endpoint_settings.endpoint import Role, engine_of
 from schemas.endpoints.debezium import DebeziumSource
 from schemas.endpoints.engines import AnySource, AnyTarget
+from schemas.endpoints.files import S3Target
 from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
@@ -30,6 +31,7 @@ from schemas.mappings.field import TableMappings, checked
 from schemas.mappings.names import concerns
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.rules import SelectionRule, TableSettingsRule, TransformationRule
+from schemas.mappings.tags import TaggingRule
 from schemas.policies import (
     AnyDdlPolicies,
     DdlPolicies,
@@ -380,6 +382,12 @@ class Settings(Section):
         section = self.target(target)
         mappings = section.mappings or self.mappings
         return mappings.object_mappings if mappings is not None and section.maps_objects else []
+
+    def taggings(self, target: str) -> list[TaggingRule]:
+        """Return the rules for tags of a target's objects; none but S3 has any."""
+        section = self.target(target)
+        mappings = section.mappings or self.mappings
+        return mappings.taggings if mappings is not None and isinstance(section, S3Target) else []
 
     def target(self, name: str) -> AnyTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""

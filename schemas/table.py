@@ -157,12 +157,19 @@ class TableSchema:
     follows: int = 0
     """The version since which appliers alone have altered the table, or made it, after the side that the targets are
     on; 0: it is the source's own. Given by capture, not part of the fingerprint."""
+    renamed_from: TableName | None = field(default=None, compare=False)
+    """How the source calls a table to which a target's mapping rules give another name. No part of the table."""
     _fingerprint: list[str] = field(default_factory=list, init=False, repr=False, compare=False, hash=False)
 
     @property
     def source_form(self) -> TableSchema:
         """The table as the source has it."""
         return self.at_source or self
+
+    @property
+    def source_name(self) -> TableName:
+        """How the source calls the table."""
+        return self.renamed_from or self.name
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -264,7 +271,7 @@ def mentions(text: str, columns: Collection[str]) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text, re.IGNORECASE) for column in columns)
 
 
-_NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "follows", "_fingerprint"})
+_NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "follows", "renamed_from", "_fingerprint"})
 
 
 def _plain(value: Any) -> Any:

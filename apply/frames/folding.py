@@ -104,6 +104,10 @@ class _Fold:
         if seq is not None and seq < self._truncated:
             return
         key = pickle.dumps([_comparable(values[name]) for name in self._key])
+        if seq is None:
+            # Under another key of the table a row may have been in another partition: a truncate stands between, which
+            # is found by its place in each.
+            key += partition.to_bytes(4)
         if seq is not None or op == "u":
             found = self._execute("select seq, row from t where k = ?", (key,)).fetchone()
             if found is not None and seq is not None and found[0] >= seq:

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
+from schemas.hints import nearest
 from schemas.mappings.values import converter, from_text, to_text
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
 
 _VARIABLE = re.compile(
-    r"'(?:[^']|'')*'|\$([A-Za-z_][A-Za-z0-9_$#]*|\"(?:[^\"]|\"\")+\")|(\boperation_indicator\s*\()", re.IGNORECASE
+    r"'(?:[^']|'')*'|\$([^\W\d][\w$#]*|\"(?:[^\"]|\"\")+\")|(\boperation_indicator\s*\()", re.IGNORECASE
 )
 _QUOTES = str.maketrans({"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'"})
 """What word processors make of apostrophes, in the guide's own examples too."""
@@ -77,7 +78,7 @@ class Expression:
         if self.indicates and (self.columns or not table.key):
             why = "of a table with a key" if self.columns == [] else "with texts and `$AR_H_…`, and no columns"
             raise self._refused(f"operation_indicator stands in expressions {why}")
-        self._result = _result_reader(result)
+        self._result = _result_reader(result, rule_id)
         self._database = _database()
         try:
             self._database.execute(self._sql, [None] * len(self.arguments)).fetchone()
@@ -117,7 +118,8 @@ class Expression:
         if name.upper() in HEADERS and name not in self._table.column_names:
             return self._fact(HEADERS[name.upper()])
         if name not in self._table.column_names:
-            raise self._refused(f"the table has no column {name}")
+            near = nearest(name, self._table.column_names)
+            raise self._refused(f"the table has no column {name}" + (f"; did you mean {near}?" if near else ""))
         index = self._table.column_names.index(name)
         self.arguments.append(index)
         self._readers.append(_argument_writer(self._table.columns[index].type))
@@ -144,7 +146,12 @@ class Expression:
         return any(isinstance(argument, str) for argument in self.arguments)
 
     def _refused(self, why: str) -> TailraceError:
-        return TailraceError(ErrorKind.CONFIGURATION, f"rule {self._rule_id}: {why}", table=str(self._table.name))
+        return TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"rule {self._rule_id}: {why}",
+            table=str(self._table.name),
+            remedy="correct the expression; `$NAME` is a column of the source, spelt as there",
+        )
 
 
 def fault(text: str) -> str | None:
@@ -206,7 +213,7 @@ def _number(text: str) -> float | int | str:
     return float(text) if "." in text else int(text)
 
 
-def _result_reader(type_: LogicalType) -> Callable[[Any], Any]:
+def _result_reader(type_: LogicalType, rule_id: str) -> Callable[[Any], Any]:
     family = type_.family
     of_text = from_text(type_)
     of_float = converter(LogicalType(Family.FLOAT64), type_)
@@ -221,7 +228,7 @@ def _result_reader(type_: LogicalType) -> Callable[[Any], Any]:
         except (ValueError, ArithmeticError):
             pass
         # Not chained: the error of a conversion quotes what it could not convert.
-        raise ValueError(f"what the expression gives is no {family}")
+        raise ValueError(f"rule {rule_id}: what the expression gives is no {family}")
 
     return read
 

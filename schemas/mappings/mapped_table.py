@@ -16,8 +16,8 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings import keys, names
 from schemas.mappings.expressions import Expression, Headers
 from schemas.mappings.rules import MASKING, Action, TransformationRule
-from schemas.mappings.types import Meaning, meaning
-from schemas.mappings.values import Convert, converter, digits_mask, digits_randomize, hash_mask, to_text
+from schemas.mappings.types import Meaning, meaning, means
+from schemas.mappings.values import Convert, converter, digits_mask, digits_randomizer, hash_mask, to_text
 from schemas.table import Column, ForeignKey, Index, TableSchema, mentions
 from schemas.types import Family, LogicalType
 
@@ -112,7 +112,7 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     by_all = not table.key and table.full_before and not keeps_history and keying is None
     targets = [_target(concerned, table, i, by_all=by_all) for i in kept] + _added(concerned, table)
     targets += _earlier(concerned, table, targets)
-    _check_names(table, targets)
+    _check_names(concerned, table, targets)
     renamed = {table.columns[t.source].name: t.column.name for t in targets if t.source is not None}
     touched = {
         column.name
@@ -128,6 +128,7 @@ def map_table(rules: Sequence[TransformationRule], table: TableSchema, *, keeps_
     mapped = replace(
         table,
         name=name,
+        renamed_from=table.name if name != table.name else None,
         columns=tuple(t.column for t in targets),
         key=key,
         primary_key=primary,
@@ -182,8 +183,8 @@ def _kept(rules: list[TransformationRule], table: TableSchema) -> list[int]:
     removes = [rule for rule in rules if rule.rule_action is Action.REMOVE_COLUMN]
     kept = []
     for i, column in enumerate(table.columns):
-        gone = next((r for r in removes if names.concerns(r, table.name, column.name)), None)
-        if gone is None and includes and not any(names.concerns(r, table.name, column.name) for r in includes):
+        gone = next((r for r in removes if means(r, table, column)), None)
+        if gone is None and includes and not any(means(r, table, column) for r in includes):
             gone = includes[0]
         if gone is None:
             kept.append(i)
@@ -198,7 +199,7 @@ def _kept(rules: list[TransformationRule], table: TableSchema) -> list[int]:
 
 def _target(rules: list[TransformationRule], table: TableSchema, index: int, *, by_all: bool) -> _Target:
     column = table.columns[index]
-    here = [r for r in rules if r.rule_target == "column" and names.concerns(r, table.name, column.name)]
+    here = [r for r in rules if r.rule_target == "column" and means(r, table, column)]
     what = f"column {column.name} of {table.name}"
     name = names.of_column(rules, table.name, column.name)
     steps: list[Convert] = []
@@ -213,18 +214,32 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int, *, 
                 f"rule {mask.rule_id}: {column.name} identifies rows; at random they would be other rows each time",
                 table=str(table.name),
             )
-        found = _mask(mask, type_)
-        steps.append(found.convert)
-        if found.meaning is not None:
-            type_, native = found.meaning.type, found.meaning.native.get(table.engine, native)
     retype = names.sole([r for r in here if r.rule_action is Action.CHANGE_DATA_TYPE], what)
+    wanted = None
     if retype is not None:
         assert retype.data_type is not None
         wanted = meaning(retype.rule_id, retype.data_type)
-        convert = converter(type_, wanted.type)
-        if convert is not None:
-            steps.append(convert)
-        type_, native = wanted.type, wanted.native.get(table.engine, native)
+    for rule in sorted(filter(None, (mask, retype)), key=_rank):
+        if rule is mask:
+            found = _mask(rule, type_, native)
+            steps.append(found.convert)
+            # What is a text by another rule stays as long as that one says.
+            if found.meaning is not None and not (wanted is not None and type_ == wanted.type and _is_text(type_)):
+                type_, native = found.meaning.type, found.meaning.native.get(table.engine, native)
+        elif wanted is not None:
+            convert = converter(type_, wanted.type, f"rule {rule.rule_id}: column {column.name}: ")
+            if convert is not None:
+                steps.append(convert)
+            type_, native = wanted.type, wanted.native.get(table.engine, native)
+    if mask is not None and mask.rule_action is Action.HASH_MASK and (type_.length or HASH_LENGTH) < HASH_LENGTH:
+        assert retype is not None
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            f"rule {retype.rule_id}: {column.name} gets {type_.length} characters, and rule {mask.rule_id} makes "
+            f"{HASH_LENGTH} of it",
+            table=str(table.name),
+            remedy=f"a length of {HASH_LENGTH} or more",
+        )
     if not steps and retype is None:
         return _Target(replace(column, name=name), index)
     column = replace(column, name=name, type=type_, native=native, default=None, identity="", collation=None)
@@ -242,6 +257,18 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int, *, 
     )
 
 
+def _rank(rule: TransformationRule) -> tuple[bool, int]:
+    """Return by what rules of one column are sorted: a mask comes first, but behind another type of a lower rule-id.
+
+    AWS DMS user guide, "Using data masking to hide sensitive information".
+    """
+    return (rule.number is None, rule.number or 0)
+
+
+def _is_text(type_: LogicalType) -> bool:
+    return type_.family in _STRINGS
+
+
 @dataclass(frozen=True, slots=True)
 class _Mask:
     convert: Convert
@@ -249,25 +276,30 @@ class _Mask:
 
 
 _STRINGS = (Family.STRING, Family.TEXT)
+HASH_LENGTH = 64
+"""Characters of a SHA-256 in hexadecimal."""
 
 
-def _mask(rule: TransformationRule, type_: LogicalType) -> _Mask:
+def _mask(rule: TransformationRule, type_: LogicalType, native: str) -> _Mask:
     """Return what a mask does. A text stays of its type where it can; the rest becomes a text, or stays a number."""
     action = rule.rule_action
     if action is Action.HASH_MASK:
-        length = 64
         meaning_ = Meaning(
-            LogicalType(Family.STRING, length=length),
-            {"postgresql": f"character varying({length})", "mysql": f"varchar({length})"},
+            LogicalType(Family.STRING, length=HASH_LENGTH),
+            {"postgresql": f"character varying({HASH_LENGTH})", "mysql": f"varchar({HASH_LENGTH})"},
         )
         text = to_text(type_)
         return _Mask(lambda value: hash_mask(text(value)), meaning_)
-    digits = digits_mask(rule.value or "") if action is Action.DIGITS_MASK else digits_randomize
-    if type_.family is Family.STRING:
+    if action is Action.DIGITS_MASK:
+        digits = digits_mask(rule.value or "")
+    elif (found := digits_randomizer(type_, native)) is not None:
+        digits = found
+    else:
+        why = f"{action} is for texts, whole numbers and decimals, not {native}"
+        raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule.rule_id}: {why}")
+    if type_.family is Family.STRING or (action is Action.DIGITS_RANDOMIZE and not _is_text(type_)):
         return _Mask(digits)
     text = to_text(type_)
-    if action is Action.DIGITS_RANDOMIZE and type_.family not in _STRINGS:
-        raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule.rule_id}: {action} is for texts, not {type_.family}")
     wide = Meaning(LogicalType(Family.STRING), {"postgresql": "text", "mysql": "longtext"})
     return _Mask(lambda value: digits(text(value)), wide)
 
@@ -295,9 +327,9 @@ def _earlier(rules: list[TransformationRule], table: TableSchema, targets: Seque
     for target in targets:
         if target.source is None:
             continue
-        name = table.columns[target.source].name
-        here = [r for r in rules if r.rule_action is Action.BEFORE_IMAGE and names.concerns(r, table.name, name)]
-        rule = names.sole(here, f"column {name} of {table.name}")
+        source = table.columns[target.source]
+        here = [r for r in rules if r.rule_action is Action.BEFORE_IMAGE and means(r, table, source)]
+        rule = names.sole(here, f"column {source.name} of {table.name}")
         image = rule.before_image_def if rule is not None else None
         if rule is None or image is None or not has_image(table, target.source, image.column_filter):
             continue
@@ -307,12 +339,16 @@ def _earlier(rules: list[TransformationRule], table: TableSchema, targets: Seque
     return found
 
 
-def _check_names(table: TableSchema, targets: list[_Target]) -> None:
+def _check_names(rules: list[TransformationRule], table: TableSchema, targets: list[_Target]) -> None:
     seen: set[str] = set()
     for name in [t.column.name for t in targets] + [g.name for g in table.generated]:
         if name in seen:
+            ids = [rule.rule_id for rule in rules if names.gives(rule, table.name, table.column_names, name)]
             raise TailraceError(
-                ErrorKind.CONFIGURATION, f"the rules give two columns the name {name}", table=str(table.name)
+                ErrorKind.CONFIGURATION,
+                f"{'rules' if len(ids) > 1 else 'rule'} {' and '.join(ids)} give two columns the name {name}",
+                table=str(table.name),
+                remedy="make the locator of one narrower, or give another name",
             )
         seen.add(name)
 

@@ -35,14 +35,28 @@ def concerns(rule: TransformationRule | ObjectMappingRule, table: TableName, col
     )
 
 
+def gives(rule: TransformationRule, table: TableName, columns: Iterable[str], name: str) -> bool:
+    """Tell whether a rule lets a column of a table have a name."""
+    if rule.rule_action is Action.ADD_COLUMN:
+        return rule.value == name
+    if image := rule.before_image_def:
+        return name.startswith(image.column_prefix) and name.endswith(image.column_suffix)
+    if rule.rule_action not in NAMING or rule.rule_target != "column":
+        return False
+    return any(column != name == _renamed(rule, column) for column in columns if concerns(rule, table, column))
+
+
 def sole(rules: list[TransformationRule], what: str) -> TransformationRule | None:
     """Return the one rule that does something to an object. Raises CONFIGURATION if there are several."""
     if len(rules) > 1:
         ids = " and ".join(rule.rule_id for rule in rules)
+        numbers = {rule.number for rule in rules}
+        first = min((n for n in numbers if n is not None), default=None) if None not in numbers else None
+        dms = f"; AWS DMS heeds rule {first} alone, of the lowest rule-id" if first is not None else ""
         raise TailraceError(
             ErrorKind.CONFIGURATION,
             f"rules {ids} both concern the {what}",
-            remedy="one transformation of a kind for each object: make the locators of one narrower",
+            remedy=f"one transformation of a kind for each object: make the locators of one narrower{dms}",
         )
     return rules[0] if rules else None
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
-from schemas.mappings.parts import BaseRule, Locator, Part
+from schemas.mappings.parts import BaseRule, Part
 
 
 class PartitionKey(Part):
@@ -85,7 +85,6 @@ class ObjectMappingRule(BaseRule):
     rule_action: Literal["map-record-to-record", "map-record-to-document"] = "map-record-to-record"
     """Columns become attributes of their own, or members of one, `_doc`."""
     rule_target: Literal["table"] | None = None
-    object_locator: Locator
     target_table_name: str | None = None
     kafka_target_topic: str | None = None
     partition_key: PartitionKey | None = None

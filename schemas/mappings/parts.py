@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,6 +44,8 @@ class Locator(Part):
     schema_name: str
     table_name: str = "%"
     column_name: str | None = None
+    data_type: str | None = None
+    """Of columns: those of this type of AWS DMS alone."""
     table_type: Literal["table", "view", "all"] = "table"
     table_tablespace_name: str | None = None
     index_tablespace_name: str | None = None
@@ -57,5 +59,22 @@ class Locator(Part):
 class BaseRule(Part):
     """What all rules have."""
 
+    about_columns: ClassVar[bool] = False
+    """Whether a locator may name columns."""
+
     rule_id: Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
     rule_name: Annotated[str, Field(coerce_numbers_to_str=True)] = ""
+    object_locator: Locator
+
+    @model_validator(mode="after")
+    def _means_tables(self) -> Self:
+        if not self.about_columns and (self.object_locator.column_name or "%") != "%":
+            raise ValueError("object-locator: column-name is for transformations: include-column, for one")
+        if not self.about_columns and self.object_locator.data_type is not None:
+            raise ValueError("object-locator: data-type is for transformations of columns")
+        return self
+
+    @property
+    def number(self) -> int | None:
+        """The id, where it is a number, as at DMS."""
+        return int(self.rule_id) if self.rule_id.isdecimal() else None

@@ -10,7 +10,6 @@ from schemas.hints import nearest
 from schemas.mappings.parts import Part
 
 _REFUSED = {
-    "post-processing": "objects in S3 get no tags by tables",
     "validation": "`tailrace verify` compares values in one form, and by no functions of one's own",
 }
 """Types of rules that DMS knows, and why they are refused."""
@@ -21,7 +20,7 @@ def line(document: Any, problem: Any, models: Mapping[str, type[Part]], root: ty
 
     `models` are those of a document's parts, by where they stand: first the rules', by their types. `root` is its own.
     """
-    types = list(models)[:4]
+    types = list(models)[:5]
     path = [step for step in problem["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
     where, inside, rule = "the document", path, None
     if path[:1] == ["rules"] and len(path) > 1 and isinstance(path[1], int):

@@ -8,7 +8,7 @@ than none. What is understood and not done here yet is refused by `unsupported`,
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
@@ -25,6 +25,7 @@ from schemas.mappings.object_rule import (
 from schemas.mappings.parts import BaseRule, Locator, Part
 from schemas.mappings.patterns import names_one
 from schemas.mappings.problems import line
+from schemas.mappings.tags import ObjectTag, TaggingRule
 
 
 class Action(StrEnum):
@@ -100,6 +101,8 @@ _NEEDS: dict[Action, tuple[str, ...]] = {
 }
 _NAMED = frozenset({Action.RENAME, Action.ADD_COLUMN})
 """Actions whose value is a name."""
+_OF_TYPES = MASKING | {Action.INCLUDE_COLUMN, Action.REMOVE_COLUMN, Action.CHANGE_DATA_TYPE, Action.BEFORE_IMAGE}
+"""Actions for which a locator may name the type of the columns that it means."""
 _OPTIONAL: dict[Action, tuple[str, ...]] = {Action.ADD_COLUMN: ("expression",)}
 
 _WORDS = ("value", "old_value", "expression", "data_type", "primary_key_def", "before_image_def")
@@ -161,7 +164,6 @@ class SelectionRule(BaseRule):
 
     rule_type: Literal["selection"]
     rule_action: Literal["include", "exclude", "explicit"]
-    object_locator: Locator
     load_order: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     filters: list[Filter] = Field(default=[])
     is_auto_segmentation_checked: bool | None = Field(default=None, alias="isAutoSegmentationChecked")
@@ -199,7 +201,7 @@ class BeforeImage(Part):
 
     column_prefix: str = "BI_"
     column_suffix: str = ""
-    column_filter: Columns
+    column_filter: Columns = "pk-only"
 
     @model_validator(mode="after")
     def _names_are_others(self) -> BeforeImage:
@@ -211,10 +213,11 @@ class BeforeImage(Part):
 class TransformationRule(BaseRule):
     """Makes something else of a schema, a table or a column at the target."""
 
+    about_columns: ClassVar[bool] = True
+
     rule_type: Literal["transformation"]
     rule_action: Action
     rule_target: Literal["schema", "table", "column", "table-tablespace", "index-tablespace"]
-    object_locator: Locator
     value: str | None = None
     old_value: str | None = None
     expression: str | None = None
@@ -223,6 +226,13 @@ class TransformationRule(BaseRule):
     before_image_def: BeforeImage | None = None
     at: Literal["apply", "capture"] = "apply"
     """Where it works: not of DMS, which has one place."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_values_are_of_the_key(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("rule-action") == Action.BEFORE_IMAGE:
+            return given | {"before-image-def": given.get("before-image-def") or {"column-filter": "pk-only"}}
+        return given
 
     @model_validator(mode="after")
     def _fits_together(self) -> TransformationRule:
@@ -239,6 +249,8 @@ class TransformationRule(BaseRule):
                 raise ValueError(f"{action} takes no {name.replace('_', '-')}")
             if not given and name in needed:
                 raise ValueError(f"{action} needs {name.replace('_', '-')}")
+        if self.object_locator.data_type is not None and action not in _OF_TYPES:
+            raise ValueError(f"object-locator: {action} takes no data-type: it is for {', '.join(sorted(_OF_TYPES))}")
         if action is Action.DIGITS_MASK and not (self.value and len(self.value) == 1 and "!" <= self.value <= "~"):
             raise ValueError("value is one printable ASCII character")
         if self.at == "capture" and (self.rule_target != "column" or self.speaks_of_changes):
@@ -306,7 +318,6 @@ class TableSettingsRule(BaseRule):
     """How one table is loaded, and how its large values travel."""
 
     rule_type: Literal["table-settings"]
-    object_locator: Locator
     parallel_load: ParallelLoad | None = None
     lob_settings: LobSettings | None = None
 
@@ -321,7 +332,8 @@ Rule = Annotated[
     Annotated[SelectionRule, Tag("selection")]
     | Annotated[TransformationRule, Tag("transformation")]
     | Annotated[TableSettingsRule, Tag("table-settings")]
-    | Annotated[ObjectMappingRule, Tag("object-mapping")],
+    | Annotated[ObjectMappingRule, Tag("object-mapping")]
+    | Annotated[TaggingRule, Tag("post-processing")],
     Discriminator(lambda rule: rule.get("rule-type") if isinstance(rule, dict) else None),
 ]
 
@@ -361,6 +373,11 @@ class Mappings(Part):
     def object_mappings(self) -> list[ObjectMappingRule]:
         """The rules for targets that are no tables, in order."""
         return [rule for rule in self.rules if isinstance(rule, ObjectMappingRule)]
+
+    @property
+    def taggings(self) -> list[TaggingRule]:
+        """The rules for tags of objects in S3, in order."""
+        return [rule for rule in self.rules if isinstance(rule, TaggingRule)]
 
 
 def parse(document: Any) -> Mappings:
@@ -403,6 +420,7 @@ MODELS: dict[str, type[Part]] = {
     "transformation": TransformationRule,
     "table-settings": TableSettingsRule,
     "object-mapping": ObjectMappingRule,
+    "post-processing": TaggingRule,
     "object-locator": Locator,
     "filters": Filter,
     "filter-conditions": Condition,
@@ -415,4 +433,5 @@ MODELS: dict[str, type[Part]] = {
     "attribute-mappings": AttributeMapping,
     "condition-expression": ConditionExpression,
     "partition-key": PartitionKey,
+    "tag-set": ObjectTag,
 }

@@ -45,7 +45,8 @@ MEANINGLESS: dict[str, tuple[str, ...]] = {
     ),
     "the target names its key": ("primary-key-def.name",),
     "a name for whoever reads the document": tuple(
-        f"{kind}.rule-name" for kind in ("selection", "transformation", "table-settings", "object-mapping")
+        f"{kind}.rule-name"
+        for kind in ("selection", "transformation", "table-settings", "object-mapping", "post-processing")
     ),
 }
 REFUSED: dict[str, tuple[str, ...]] = {
@@ -62,7 +63,9 @@ REFUSED: dict[str, tuple[str, ...]] = {
 _NOTES = {
     "transformation.at": "ours: `capture` lets a column rule work before anything reaches Kafka",
     "column.add-before-image-columns": "the values before a row's last change, as far as the log holds them",
-    "column.data-masking-digits-randomize": "texts, not of a key, nor of a table where rows go by all their values",
+    "column.data-masking-digits-randomize": "not of a key, nor of a table where rows go by all their values",
+    "object-locator.data-type": "of columns, by their type at the source: `change-data-type`, masks and others",
+    "post-processing.tag-set": "of objects of S3; of files of whole transactions, none",
     "column.add-column": "expressions of SQLite; without one it holds null",
     "lob-settings.mode=limited": "at `bulk-max-size` KB, by load and by log",
     "table-settings.parallel-load": "segments are the outer cut; what is large in one is cut by the key, too",
@@ -163,9 +166,16 @@ HONOURED: frozenset[str] = frozenset(
         "object-mapping.kafka-target-topic",
         "object-mapping.partition-key",
         "object-mapping.mapping-parameters",
+        "post-processing.rule-action",
+        "post-processing.rule-action=add-tag",
+        "post-processing.object-locator",
+        "post-processing.tag-set",
+        "tag-set.key",
+        "tag-set.value",
         "object-locator.schema-name",
         "object-locator.table-name",
         "object-locator.column-name",
+        "object-locator.data-type",
         "object-locator.table-type",
         "object-locator.table-type=table",
         "filters.filter-type",

@@ -7,6 +7,7 @@ from schemas.findings import Finding, Severity
 from schemas.mappings import expressions, types
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.rules import NAMING, Mappings, SelectionRule, TableSettingsRule, TransformationRule
+from schemas.mappings.tags import TaggingRule
 
 
 def findings(mappings: Mappings) -> list[Finding]:
@@ -19,7 +20,7 @@ def findings(mappings: Mappings) -> list[Finding]:
     ]
     for rule in mappings.rules:
         severity, message = Severity.BLOCKS, ""
-        if isinstance(rule, SelectionRule | TableSettingsRule):
+        if isinstance(rule, SelectionRule | TableSettingsRule | TaggingRule):
             continue
         if isinstance(rule, ObjectMappingRule):
             # Sinks know tables by their names at the target: which one a locator means would depend on the target.
@@ -41,6 +42,8 @@ def findings(mappings: Mappings) -> list[Finding]:
 
 def _fault(rule: TransformationRule) -> str:
     """Return what is wrong with a rule whatever table it is for; empty: nothing."""
+    if rule.object_locator.data_type is not None and (fault := types.unknown(rule.object_locator.data_type)):
+        return f"object-locator: {fault}"
     if rule.data_type is not None:
         try:
             types.meaning(rule.rule_id, rule.data_type)

@@ -1,16 +1,21 @@
-"""The data types of AWS DMS, by which rules name the type of a column at the target, in ours and the engines' terms.
+"""The data types of AWS DMS, by which rules name the type of a column at the target and mean columns of the source, in
+ours and the engines' terms.
 
-Source: AWS DMS user guide, "Data types for AWS Database Migration Service".
+Source: AWS DMS user guide, "Data types for AWS Database Migration Service", and "Source data types for" PostgreSQL and
+MySQL.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
-from schemas.mappings.rules import DataType
+from schemas.mappings.names import concerns
+from schemas.mappings.rules import DataType, TransformationRule
+from schemas.table import Column, TableSchema
 from schemas.types import Family, LogicalType
 
 
@@ -81,12 +86,78 @@ _TYPES: dict[str, Callable[[DataType], Meaning]] = {
 
 def meaning(rule_id: str, wanted: DataType) -> Meaning:
     """Return what a rule's data type is. Raises CONFIGURATION for an unknown one, with the nearest known."""
-    make = _TYPES.get(wanted.type.lower())
-    if make is None:
-        near = nearest(wanted.type, _TYPES)
-        hint = f"did you mean {near}?" if near else f"known: {', '.join(_TYPES)}"
-        raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule_id}: data-type {wanted.type} is unknown; {hint}")
+    if fault := unknown(wanted.type):
+        raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule_id}: {fault}")
     try:
-        return make(wanted)
+        return _TYPES[wanted.type.lower()](wanted)
     except ValueError as error:
         raise TailraceError(ErrorKind.CONFIGURATION, f"rule {rule_id}: data-type: {error}") from error
+
+
+_SAME = {"wstring": "string", "nclob": "clob"}
+"""Texts are Unicode here, and one type is as good as the other."""
+
+_OF_FAMILY = {
+    Family.BOOLEAN: "boolean",
+    Family.INT16: "int2",
+    Family.INT32: "int4",
+    Family.INT64: "int8",
+    Family.UINT32: "uint4",
+    Family.UINT64: "uint8",
+    Family.FLOAT32: "real4",
+    Family.FLOAT64: "real8",
+    Family.DECIMAL: "numeric",
+    Family.NUMERIC: "numeric",
+    Family.BYTES: "blob",
+    Family.DATE: "date",
+    Family.TIME: "time",
+    Family.TIMESTAMP: "datetime",
+    Family.TIMESTAMPTZ: "datetime",
+    Family.JSON: "clob",
+    Family.XML: "clob",
+}
+"""What DMS calls a source's type of a family. All others are `string`."""
+
+_OF_NATIVE = {
+    "postgresql": dict.fromkeys(("text", "tsvector", "tsquery", "path", "polygon", "hstore"), "clob"),
+    "mysql": {
+        "tinyint": "int1",
+        "smallint": "int2",
+        "mediumint": "int4",
+        "longtext": "clob",
+        "mediumtext": "clob",
+        "time": "string",
+        **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "bit"), "bytes"),
+    },
+}
+"""The engines' types for which that is another one."""
+
+_WORD = re.compile(r"\w+")
+
+
+def kind(column: Column, engine: str) -> str:
+    """Return what DMS calls the type of a source's column; `string` and `clob` stand for `wstring` and `nclob`, too."""
+    family = column.type.family
+    found = _WORD.match(column.native)
+    named = _OF_NATIVE.get(engine, {}).get(found[0], "") if found is not None and family is not Family.BOOLEAN else ""
+    if column.native.endswith("[]"):
+        return "clob"
+    if named.startswith("int") and "unsigned" in column.native:
+        return f"u{named}"
+    return named or _OF_FAMILY.get(family, "string")
+
+
+def means(rule: TransformationRule, table: TableSchema, column: Column) -> bool:
+    """Tell whether a rule's locator means this column: by its name, and by its type where it says one."""
+    wanted = rule.object_locator.data_type
+    if not concerns(rule, table.name, column.name):
+        return False
+    return wanted is None or _SAME.get(wanted.lower(), wanted.lower()) == kind(column, table.engine)
+
+
+def unknown(name: str) -> str:
+    """Return what is to be said of the name of a data type; empty: it is known."""
+    if name.lower() in _TYPES:
+        return ""
+    near = nearest(name, _TYPES)
+    return f"data-type {name} is unknown; " + (f"did you mean {near}?" if near else f"known: {', '.join(_TYPES)}")

@@ -28,7 +28,8 @@ RANGES = {
 }
 _FLOATS = (Family.FLOAT32, Family.FLOAT64)
 _DAY_EXTREMES = {(1 << 31) - 1: "infinity", -(1 << 31): "-infinity"}
-_DATE = re.compile(r"(\d{4,6})-(\d\d)-(\d\d)")
+_DATE = re.compile(r"(\d{4,6})([-:])(\d\d)\2(\d\d)")
+"""With hyphens or colons. AWS DMS user guide, "Transformation rules and actions", of `data-type`."""
 _TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?")
 _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "n", "no", "off"})
@@ -82,8 +83,11 @@ def from_text(type_: LogicalType) -> Convert:
     return str
 
 
-def converter(source: LogicalType, target: LogicalType) -> Convert | None:
-    """Return the function from one type's values to another's; None where they are the same values."""
+def converter(source: LogicalType, target: LogicalType, of: str = "") -> Convert | None:
+    """Return the function from one type's values to another's; None where they are the same values.
+
+    `of` stands before what its errors say.
+    """
     if source == target:
         return None
     text, value = to_text(source), from_text(target)
@@ -94,7 +98,7 @@ def converter(source: LogicalType, target: LogicalType) -> Convert | None:
         text = repr
     if source.family is target.family is Family.BYTES:
         return None
-    return lambda given: _guarded(value, text(given), target)
+    return lambda given: _guarded(value, text(given), target, of)
 
 
 def digits_mask(character: str) -> Convert:
@@ -108,18 +112,49 @@ def digits_randomize(text: str) -> str:
     return "".join(random.choice("0123456789") if "0" <= c <= "9" else c for c in text)
 
 
+def digits_randomizer(type_: LogicalType, native: str) -> Convert | None:
+    """Return the function that puts random digits into whole numbers or decimals of a type, and into texts; None: it
+    knows no such values.
+    """
+    if type_.family in (Family.STRING, Family.TEXT):
+        return digits_randomize
+    if type_.family not in _DIGITS or native.startswith("year"):
+        return None
+    text, value = to_text(type_), from_text(type_)
+    bits = next((bits for start, bits in _BITS.items() if native.startswith(start)), 0)
+    bounds = range(1 << bits) if "unsigned" in native else range(-(1 << bits >> 1), 1 << bits >> 1)
+
+    def randomize(given: Any) -> Any:
+        said = digits_randomize(text(given))
+        try:
+            found = value(said)
+            if not bits or found in bounds:
+                return found
+        except ValueError:
+            pass
+        # Larger than the type: with as many digits, of which the first is none, it is not.
+        return value(re.sub("[0-9]", "0", said, count=1))
+
+    return randomize
+
+
+_DIGITS = frozenset({*RANGES, Family.DECIMAL, Family.NUMERIC})
+_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24}
+"""Whole numbers that may have fewer bits than their family."""
+
+
 def hash_mask(text: str) -> str:
-    """Return the SHA-256 of a text, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the SHA-256 of a text, in hexadecimal, in the guide's capitals ("Using data masking")."""
+    return hashlib.sha256(text.encode()).hexdigest().upper()
 
 
-def _guarded(value: Convert, text: str, target: LogicalType) -> Any:
+def _guarded(value: Convert, text: str, target: LogicalType, of: str) -> Any:
     try:
         return value(text)
     except (ValueError, ArithmeticError):
         pass
     # Not chained: the error of a conversion quotes what it could not convert.
-    raise ValueError(f"a value has no like in {target.family}")
+    raise ValueError(f"{of}a value has no like in {target.family}")
 
 
 def _boolean(text: str) -> bool:
@@ -163,7 +198,8 @@ def _date(text: str) -> int:
     found = _DATE.match(text)
     if found is None:
         raise ValueError("no date")
-    return days_of(*map(int, found.groups()))
+    year, _, month, day = found.groups()
+    return days_of(int(year), int(month), int(day))
 
 
 def _time(text: str) -> int:
@@ -177,7 +213,7 @@ def _time(text: str) -> int:
 
 
 def _timestamp(text: str) -> int:
-    text = text.strip().replace(" ", "T", 1)
+    text = _DATE.sub(r"\1-\3-\4", text.strip(), count=1).replace(" ", "T", 1)
     if "T" not in text and text.lstrip("-") != "infinity":
         text += "T00:00:00"
     if not re.search(r"(Z|[+-]\d\d(:?\d\d)*)$", text.partition("T")[2]):

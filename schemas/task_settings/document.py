@@ -43,6 +43,12 @@ def parse(document: Any) -> TaskSettings:
         raise TailraceError(
             ErrorKind.CONFIGURATION, f"task settings are groups of settings, not {type(document).__name__}"
         )
+    if "rules" in document:
+        raise TailraceError(
+            ErrorKind.CONFIGURATION,
+            "the task settings are a document of table mappings",
+            remedy="name it at `mappings`; task settings have groups as `TargetMetadata`",
+        )
     reading = _Reading()
     for name, value in document.items():
         _read(str(name), str(name), value, reading)
@@ -99,7 +105,8 @@ def _read_list(path: str, where: str, value: Any, reading: _Reading) -> None:
             _read(f"{path}.{name}", f"{where}[{index}].{name}", inner, reading)
 
 
-def _take(key: Key, where: str, value: Any, reading: _Reading) -> None:
+def _take(key: Key, where: str, given: Any, reading: _Reading) -> None:
+    value = key.kind.read(given)
     if not key.kind.takes(value):
         reading.problems.append(f"{where}: should be {key.kind.name}")
     elif key.refuses(value):

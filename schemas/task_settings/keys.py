@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 _CODE_POINT = re.compile(r"[0-9A-Fa-f]{1,6}")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 Stated = Mapping[str, Any]
 """The keys that a document states, by their paths (`Group.Key`). A null states nothing, as at DMS."""
@@ -36,9 +37,19 @@ class Kind:
     name: str
     """In words, for the documentation."""
     takes: Callable[[Any], bool]
+    read: Callable[[Any], Any] = lambda value: value
+    """A value as people write it, to that which it is: tools write numbers and truths as texts."""
 
 
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+def _flag(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
+
+
+FLAG = Kind("true or false", lambda value: isinstance(value, bool), _flag)
 TEXT = Kind("text", lambda value: isinstance(value, str))
 
 
@@ -56,6 +67,7 @@ def integer(least: int = 0, most: int | None = None) -> Kind:
             and value >= least
             and (most is None or value <= most)
         ),
+        _whole,
     )
 
 

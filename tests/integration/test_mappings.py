@@ -113,7 +113,7 @@ for number, rule in enumerate(RULES):
 EXPECTED = {
     "customer": """
         select id, name full_name, translate(passport, '0123456789', '##########') passport,
-               encode(sha256(convert_to(email, 'utf8')), 'hex') email, score::int score,
+               upper(encode(sha256(convert_to(email, 'utf8')), 'hex')) email, score::int score,
                upper(name) || '-' || id as label
         from shop.customer order by id""",
     "orders": "select id, customer_id::varchar(20) customer_id, at from shop.orders order by id",

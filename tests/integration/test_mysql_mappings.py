@@ -94,7 +94,7 @@ def _task(control: str, *, stops: bool) -> dict[str, Any]:
     }
 
 
-EXPECTED = """select id, name, regexp_replace(phone, '[0-9]', '#'), sha2(email, 256), cast(grade as char),
+EXPECTED = """select id, name, regexp_replace(phone, '[0-9]', '#'), upper(sha2(email, 256)), cast(grade as char),
               concat(name, '-', id) from person where grade >= 5 order by id"""
 LARGE = ("memo", "essay", "scan")
 LENGTHS = {table: f"select id, char_length(body), length(data) from {table} order by id" for table in LARGE}

@@ -87,10 +87,11 @@ def _records(
     TARGET_SCHEMA for what is none of ours.
     """
     types = {column.name: column.type for column in table.columns}
-    with _readable(path, table):
+    with _readable(path, table, is_named=settings.add_column_name):
         path, content = _unzipped(path, content)
         match path.rpartition(".")[2]:
             case "csv":
+                # By their places columns are those of one version.
                 loads = path.rpartition("/")[2].startswith("LOAD")
                 names = None if settings.add_column_name else shape_of(table, settings, loads=loads).names
                 yield from _csv(content.decode(), names, _text_forms(table, sequence), settings)
@@ -118,7 +119,7 @@ def _of_transactions(
 
 
 @contextmanager
-def _readable(path: str, table: TableSchema) -> Iterator[None]:
+def _readable(path: str, table: TableSchema, *, is_named: bool = True) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError, ArithmeticError, IndexError) as error:
@@ -126,6 +127,7 @@ def _readable(path: str, table: TableSchema) -> Iterator[None]:
             ErrorKind.TARGET_SCHEMA,
             f"{path} cannot be read as a file of the table ({type(error).__name__})",
             table=str(table.name),
+            remedy=None if is_named else "CSV of several versions of a table can be read with `add_column_name`",
         ) from error
 
 

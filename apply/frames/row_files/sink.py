@@ -8,7 +8,7 @@ out. So files never overlap, whatever the batches were and whoever else wrote th
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -52,9 +52,17 @@ class _File:
 class RowFilesSink(HistorySink):
     """Writes changes to files of a store."""
 
-    def __init__(self, store: Store, settings: RowFiles, catalog: Catalog | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: RowFiles,
+        catalog: Catalog | None = None,
+        tags_of: Callable[[TableName], Mapping[str, str]] = lambda _: {},
+    ) -> None:
+        """`tags_of` says which tags files of a table of the source have, or raises TARGET_SCHEMA."""
         self._store = store
         self._catalog = catalog
+        self._tags_of = tags_of
         self._settings = settings
         self._size_max = settings.max_file_size * KB
         self._folder_of = _folder_maker(settings)
@@ -167,7 +175,8 @@ class RowFilesSink(HistorySink):
     def _write(self, partition: TopicPartition, file: _File) -> None:
         while file.origins and file.origins[-1].seq > self._reached.get(partition, -1):
             _cut(file, self._reached.pop(partition, -1))
-            name = FileName(file.folder, _stem(file), file.format.extension, file.last)
+            tags = self._tags_of(file.shape.table.source_name)
+            name = FileName(file.folder, _stem(file), file.format.extension, file.last, tags)
             there = self._store.create(name, file.format.content(file.chunks), file.format.content_type)
             if self._catalog is not None:
                 # Of one that was there, too: whoever wrote it may not have come so far.
@@ -177,12 +186,13 @@ class RowFilesSink(HistorySink):
             self._reached[partition] = there
 
     def _shape(self, table: TableSchema, *, loads: bool) -> tuple[Shape, RowFormat]:
-        key = (table.name, table.version, loads)
+        key = (table.source_name, table.version, loads)
         found = self._shapes.get(key)
         if found is None:
             if len(self._shapes) >= SHAPES_MAX:
                 self._shapes.pop(next(iter(self._shapes)))
             shape = shape_of(table, self._settings, loads=loads)
+            self._tags_of(table.source_name)
             if self._catalog is not None:
                 self._catalog.check(shape)
             together = self._transactions is not None and not loads

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from apply.frames.row_files.shape import Shape
@@ -19,6 +19,8 @@ class FileName:
     extension: str
     last: int
     """Commit sequence of the last change that the file answers for."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What a store that knows tags is to say of it."""
 
 
 class Store(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 from botocore.exceptions import ClientError
 
@@ -114,6 +115,8 @@ class BucketStore:
         headers |= aws.encryption(target)
         if target.canned_acl_for_objects != "none":
             headers["ACL"] = target.canned_acl_for_objects
+        if name.tags:
+            headers["Tagging"] = urlencode(name.tags)
         return headers
 
     def _put(self, where: dict[str, Any], content: bytes, headers: dict[str, Any]) -> bool:

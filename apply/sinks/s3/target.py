@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from apply import aws
 from apply.frames.row_files.reading import FilesReader
@@ -12,6 +13,7 @@ from apply.sinks.s3.catalog import GlueCatalog, database_of
 from apply.sinks.s3.store import BucketStore
 from schemas.endpoints.files import S3Target
 from schemas.findings import Finding
+from schemas.mappings.tags import tags
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -20,7 +22,7 @@ def open_sink(settings: Settings, target: str) -> RowFilesSink:
     """Return the sink of a target. Connects when it is first used."""
     section = _section(settings, target)
     catalog = GlueCatalog(section) if section.glue_catalog_generation else None
-    return RowFilesSink(BucketStore(section), section, catalog)
+    return RowFilesSink(BucketStore(section), section, catalog, partial(tags, settings.taggings(target)))
 
 
 def open_reader(settings: Settings, target: str) -> FilesReader:
@@ -48,6 +50,8 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
     objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload"]
     if section.canned_acl_for_objects != "none":
         objects.append("s3:PutObjectAcl")
+    if settings.taggings(target):
+        objects.append("s3:PutObjectTagging")
     statements: list[dict[str, object]] = [
         {"Effect": "Allow", "Action": objects, "Resource": f"{bucket}/{folder}/*" if folder else f"{bucket}/*"},
         {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": bucket},

@@ -75,6 +75,7 @@ def reach(settings: MysqlSource) -> socket.socket:
         raise TailraceError(
             ErrorKind.SOURCE_CONNECTION,
             f"no connection to {settings.host}:{settings.port}: {error.strerror or type(error).__name__}",
+            remedy="check `source.host` and `source.port`, and that the server runs",
         ) from error
     return found
 

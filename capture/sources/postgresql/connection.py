@@ -238,7 +238,11 @@ def _refused(error: psycopg.Error, settings: PostgresqlSource, doing: str, conni
     refusal = None if is_silent else why_refused(conninfo, settings.connect_timeout_s)
     if refusal is None:
         said = " ".join(str(error).split()) or type(error).__name__
-        return TailraceError(ErrorKind.SOURCE_CONNECTION, f"{where} failed: {said}")
+        return TailraceError(
+            ErrorKind.SOURCE_CONNECTION,
+            f"{where} failed: {said}",
+            remedy="check `source.host` and `source.port`, and that the server runs",
+        )
     if refusal.code == TLS_REFUSED:
         return TailraceError(
             ErrorKind.CONFIGURATION, f"{where} failed: {refusal.reason}", remedy="correct `source.tls`"

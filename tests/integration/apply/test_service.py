@@ -61,6 +61,14 @@ class Running:
         self._thread.join(480)
         assert self._result == [0]
 
+    def failure(self) -> TailraceError:
+        """Wait until it ends by itself; return the error that it ends with."""
+        self._thread.join(480)
+        (error,) = self._result
+        assert isinstance(error, TailraceError), error
+        self._result[:] = [0]
+        return error
+
     def _run(self, settings: Settings) -> None:
         try:
             self._result.append(run(settings, "replica", stop=self._stop))

@@ -11,6 +11,7 @@ import pytest
 
 from apply.sinks.mysql.findings import CONTROL_RIGHTS
 from apply.trouble.dead_letters import read_lot
+from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import parse
 from tests.conformance.sink_suite import EVENTS, ORDERS
 from tests.integration.apply.publishing import Publisher
@@ -28,8 +29,16 @@ class User:
 
     database: Database | MysqlDatabase
     settings: Mapping[str, Any]
+    making: Sequence[str]
     taking: Sequence[str]
     giving: Sequence[str]
+    password: str
+    """The statement that gives it another password, which stands for `{}`."""
+    dropping: Sequence[str]
+    making_again: Sequence[str]
+    """What makes it the owner again of what it had, once it is there."""
+    sessions: str
+    """The query for statements that end its sessions."""
 
     def take(self) -> None:
         """Take the right away."""
@@ -38,6 +47,11 @@ class User:
     def give(self) -> None:
         """Give it back."""
         self.database.execute(*self.giving)
+
+    def end_sessions(self) -> None:
+        """Let it log in anew."""
+        for (statement,) in self.database.rows(self.sessions):
+            self.database.execute(str(statement))
 
 
 @pytest.fixture(params=["postgresql", "mysql", "mariadb"])
@@ -51,36 +65,53 @@ def user(request: pytest.FixtureRequest) -> Iterator[User]:
 
 def _role(database: Database) -> Iterator[User]:
     name = f"r{secrets.token_hex(5)}"
-    database.execute(
-        f"create role {name} login password 'p'",
+    making = (
+        f"create role {name} login password 'secret-p'",
         f"grant create on database {database.name} to {name}",
         f"grant create on schema public to {name}",
     )
+    database.execute(*making)
     owned = "alter table public.orders owner to {}"
     yield User(
         database,
-        {**database.settings, "user": name, "password": "p"},
+        {**database.settings, "user": name, "password": "secret-p"},
+        making,
         taking=(owned.format("current_user"), f"revoke all on public.orders from {name}"),
         giving=(f"grant all on public.orders to {name}", owned.format(name)),
+        password=f"alter role {name} password '{{}}'",
+        dropping=(
+            f"create role keeper_{name}",
+            f"reassign owned by {name} to keeper_{name}",
+            f"drop owned by {name}",
+            f"drop role {name}",
+        ),
+        making_again=(f"reassign owned by keeper_{name} to {name}", f"drop role keeper_{name}"),
+        sessions="select format('select pg_terminate_backend(%s)', pid) from pg_stat_activity "
+        f"where usename = '{name}'",
     )
     database.execute(f"drop owned by {name} cascade", f"drop role {name}")
 
 
 def _account(database: MysqlDatabase) -> Iterator[User]:
     name, control, rights = f"u{secrets.token_hex(5)}", f"{database.name}_control", "insert, update, delete, drop"
-    database.execute(
-        f"create user {name}@'%' identified by 'p'",
-        f"create database {control}",
+    making = (
+        f"create user {name}@'%' identified by 'secret-p'",
         f"grant {CONTROL_RIGHTS} on {control}.* to {name}@'%'",
         # A table is made with the rights to it that there are already.
         f"grant select, create, alter, index, references, trigger on {database.name}.* to {name}@'%'",
         *(f"grant create, {rights} on {database.name}.{table} to {name}@'%'" for table in ("orders", "events")),
     )
+    database.execute(f"create database {control}", *making)
     yield User(
         database,
-        {**database.target_settings, "control_schema": control, "user": name, "password": "p"},
+        {**database.target_settings, "control_schema": control, "user": name, "password": "secret-p"},
+        making,
         taking=(f"revoke {rights} on {database.name}.orders from {name}@'%'",),
         giving=(f"grant {rights} on {database.name}.orders to {name}@'%'",),
+        password=f"alter user {name}@'%' identified by '{{}}'",
+        dropping=(f"drop user {name}@'%'",),
+        making_again=(),
+        sessions=f"select concat('kill ', id) from information_schema.processlist where user = '{name}'",
     )
     database.execute(f"drop user {name}@'%'", f"drop database {control}")
     drop_mysql_database(database)
@@ -110,6 +141,47 @@ def test_a_right_that_is_taken_away_is_one_tables_trouble(document: dict[str, An
         assert _rows(target, "orders") == 11
         user.give()
         until(lambda: _rows(target, "orders") == 0)
+    assert read_lot(settings, "replica").keys == {}
+
+
+@pytest.mark.parametrize("user", ["postgresql"], indirect=True)
+def test_whoever_can_log_in_no_more_says_so_and_goes_on_when_mended(document: dict[str, Any], user: User) -> None:
+    """The applier ends, says who could not log in and what to do, and has parked nothing."""
+    target = user.database
+    settings = parse({**document, "targets": {"replica": user.settings}, "apply": {"suspended_retry_s": 1}})
+
+    def fails(seq: int, happening: Sequence[str], *, ends_sessions: bool) -> TailraceError:
+        """Let it happen to an applier that is at work, beside a change; return what this ends with."""
+        with Running(settings) as running:
+            until(lambda: _rows(target, "events") == seq)
+            target.execute(*happening)
+            if ends_sessions:
+                user.end_sessions()
+            publisher.change(EVENTS, ("c", None, (f"e{seq}", seq)))
+            found = running.failure()
+        assert "secret" not in f"{found.message}{found.remedy}"
+        return found
+
+    with Publisher(settings) as publisher:
+        publisher.add(ORDERS, EVENTS)
+        publisher.loaded(ORDERS)
+        publisher.loaded(EVENTS)
+        refused = fails(0, [user.password.format("secret-q")], ends_sessions=True)
+        assert refused.kind is ErrorKind.CONFIGURATION
+        assert str(user.settings["user"]) in refused.message
+        assert "`password`" in (refused.remedy or "")
+        target.execute(user.password.format("secret-p"))
+        # MySQL lets sessions of a user that is gone go on.
+        dropped = fails(1, user.dropping, ends_sessions=isinstance(target, MysqlDatabase))
+        assert dropped.kind in (ErrorKind.PREREQUISITE, ErrorKind.CONFIGURATION)
+        assert dropped.remedy
+        user.end_sessions()
+        again = fails(1, [], ends_sessions=False)
+        assert again.kind is ErrorKind.CONFIGURATION
+        assert "`user`" in (again.remedy or "")
+        target.execute(*user.making, *user.making_again)
+        with Running(settings):
+            until(lambda: _rows(target, "events") == 3)
     assert read_lot(settings, "replica").keys == {}
 
 

@@ -7,6 +7,7 @@ import io
 import random
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -15,15 +16,15 @@ from pyarrow import parquet
 
 from apply.frames.row_files.sink import RowFilesSink
 from apply.sink import Sink, TableBatch
-from apply.sinks import open_sink
+from apply.sinks import open_sink, target_grants
 from apply.sinks.s3.store import BucketStore
 from deploy.local.moto import MotoServer
 from deploy.local.s3 import S3Server
-from schemas.changes import UNCHANGED
+from schemas.changes import UNCHANGED, Row
 from schemas.endpoints.files import S3Target
 from schemas.errors import Action, TailraceError
 from schemas.settings import parse
-from schemas.table import TableSchema
+from schemas.table import TableName, TableSchema
 from schemas.types import LogicalType
 from tests.conformance.changes import Giver, Seen
 from tests.conformance.sink_suite import ORDERS, ORDERS_2, SinkSuite
@@ -186,6 +187,65 @@ class TestJsonOnTheImitation(_S3Suite):
     @pytest.fixture
     def sink(self, moto_server: MotoServer) -> Iterator[Sink]:
         yield from self.begin(moto_server)
+
+
+@pytest.mark.parametrize("store", ["s3_server", "moto_server"])
+def test_objects_have_the_tags_of_their_table(store: str, request: pytest.FixtureRequest) -> None:
+    """In one piece or in parts, by the source's names, and by the one rule that means the table best."""
+    server = request.getfixturevalue(store)
+    client, bucket = make_bucket(server)
+    every = {"schema-name": "%", "table-name": "%"}
+    shared = {"rule-type": "post-processing", "rule-action": "add-tag"}
+    both = [{"key": "origin", "value": "${schema-name}/${table-name}"}, {"key": "${table-name} kind", "value": "a=b"}]
+    rules = [
+        {"rule-type": "selection", "rule-id": 1, "rule-action": "include", "object-locator": every},
+        {**shared, "rule-id": 2, "object-locator": every, "tag-set": both},
+        {
+            **shared,
+            "rule-id": 3,
+            "object-locator": {"schema-name": "public", "table-name": "single"},
+            "tag-set": [{"key": "only", "value": ""}],
+        },
+        {
+            "rule-type": "transformation",
+            "rule-id": 4,
+            "rule-action": "add-prefix",
+            "rule-target": "table",
+            "object-locator": every,
+            "value": "new_",
+        },
+    ]
+    section = {"engine": "s3", "bucket_name": bucket, **server.settings}
+    settings = parse(
+        {
+            "name": "shop",
+            "kafka": {"bootstrap.servers": "127.0.0.1:9"},
+            "source": {"host": "127.0.0.1", "user": "u", "database": "d"},
+            "mappings": {"rules": rules},
+            "targets": {"lake": section},
+        }
+    )
+    giver = Giver()
+    tables = [ORDERS, replace(ORDERS, name=TableName("public", "single"))]
+    wide = [(i, random.Random(i).randbytes(6_000_000).hex(), None) for i in (1, 2)]
+    given: list[list[Row]] = [[(1, "a", True), *wide], [(1, "a", True)]]
+    with contextlib.closing(open_sink(settings, "lake")) as sink:
+        for table, rows in zip(tables, given, strict=True):
+            assert sink.apply(giver.given(TableBatch(table, upserts=rows), sink.capabilities)) == []
+        sink.flush()
+    found: dict[str, list[dict[str, str]]] = {}
+    for item in client.list_objects_v2(Bucket=bucket)["Contents"]:
+        tagged = client.get_object_tagging(Bucket=bucket, Key=item["Key"])["TagSet"]
+        found[item["Key"].rpartition("/")[0]] = sorted(tagged, key=lambda tag: str(tag["Key"]))
+    assert found == {
+        "public/new_orders": [
+            {"Key": "orders kind", "Value": "a=b"},
+            {"Key": "origin", "Value": "public/orders"},
+        ],
+        "public/new_single": [{"Key": "only", "Value": ""}],
+    }
+    assert "s3:PutObjectTagging" in target_grants(settings, "lake", tables)[0]
+    client.close()
 
 
 def test_the_glue_catalogue_leads_readers_to_every_file(moto_server: MotoServer) -> None:

@@ -43,6 +43,17 @@ def test_what_comes_again_changes_nothing() -> None:
         assert set(folded(ORDERS, [*story, *story[begin:]])) == {(2, "c", True)}
 
 
+def test_a_row_that_another_key_took_to_another_partition_is_not_lost() -> None:
+    """Partitions are read one after the other: the old row, and the truncate behind it, are met after the new one."""
+    changes = [
+        Told("t", {}, 0),
+        Told("r", whole(1, "new"), 0),
+        Told("r", whole(1, "old"), 1),
+        Told("t", {}, 1),
+    ]
+    assert list(folded(ORDERS, changes)) == [(1, "new", None)]
+
+
 def test_equal_keys_are_one_row() -> None:
     key = Column("id", LogicalType(Family.NUMERIC), "numeric")
     table = replace(ORDERS, columns=(key, *ORDERS.columns[1:]))

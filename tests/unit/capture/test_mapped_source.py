@@ -108,7 +108,7 @@ class Inside:
 
 
 def hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest().upper()
 
 
 def published(inside: Inside, *rules: dict[str, Any]) -> list[Change]:

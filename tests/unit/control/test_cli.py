@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import json
-import logging
 import re
 import shlex
 import sys
@@ -13,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 import typer
 from typer.testing import CliRunner
 
@@ -22,6 +19,7 @@ from runtime import exit_codes
 from runtime.configuration import load
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
+from tests.kit.command_line import process_restored, run
 
 CONFIGURATION = """
 name: shop
@@ -34,13 +32,8 @@ targets:
 
 @pytest.fixture(autouse=True)
 def _process_restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    gc.enable()  # a service that is refused ends before it does
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    with process_restored():
+        yield
 
 
 @pytest.fixture
@@ -48,10 +41,6 @@ def configuration(tmp_path: Path) -> Path:
     path = tmp_path / "shop.yaml"
     path.write_text(CONFIGURATION)
     return path
-
-
-def run(*arguments: str) -> int:
-    return cli.guarded(lambda: cli.app(list(arguments), standalone_mode=False))
 
 
 @pytest.mark.parametrize("kind", ErrorKind)

@@ -17,7 +17,7 @@ TABLE = TableSchema(
     TableName("public", "customers"),
     (
         Column("id", LogicalType(Family.INT64), "bigint", nullable=False),
-        Column("email", LogicalType(Family.TEXT), "text"),
+        Column("email", LogicalType(Family.STRING), "text"),
     ),
     (0,),
 )
@@ -60,6 +60,19 @@ def test_a_rule_that_is_about_nothing_is_told_with_what_it_is_near_to(at_target:
     ]
     assert _found("schema", {"schema-name": "publik"}, at_target=at_target) == [
         "rule 2 is about no captured schema: publik"
+    ]
+
+
+def test_a_rule_about_columns_of_a_type_that_none_has_is_told() -> None:
+    more: dict[str, Any] = {
+        "rule-action": "change-data-type",
+        "value": None,
+        "data-type": {"type": "string", "length": 9},
+    }
+    locator = {"table-name": "customers", "column-name": "%"}
+    assert _found("column", {**locator, "data-type": "clob"}, **more) == []
+    assert _found("column", {**locator, "data-type": "date"}, **more) == [
+        "rule 2 is about no column of public.customers: none is date"
     ]
 
 
@@ -110,6 +123,29 @@ def test_an_object_mapping_that_is_about_nothing_is_told() -> None:
         (Severity.WARNS, "rule 2 excludes no column: emial; did you mean email?"),
         (Severity.WARNS, "rule 2 excludes no column: secret"),
     ]
+
+
+LAKE = {"engine": "s3", "bucket_name": "landing", "region": "us-east-1"}
+
+
+def test_tags_that_no_object_has_are_told() -> None:
+    rule: dict[str, Any] = {
+        "rule-type": "post-processing",
+        "rule-action": "add-tag",
+        "tag-set": [{"key": "k", "value": "${table-name}"}],
+    }
+    assert _of_objects(rule, **LAKE) == []
+    assert _of_objects(rule, **ITEMS) == [
+        (Severity.NOTE, "rule 2 does nothing at target out (dynamodb): only S3's objects have tags")
+    ]
+    assert _of_objects({**rule, "object-locator": {"schema-name": "x", "table-name": "%"}}, **LAKE) == [
+        (Severity.WARNS, "rule 2 gives no object of a captured table its tags")
+    ]
+    assert _of_objects(rule, **LAKE, preserve_transactions=True, cdc_path="cdc") == [
+        (Severity.NOTE, "target out: files of transactions are of several tables, and get no tags")
+    ]
+    rule["tag-set"] = [{"key": "${table-name}", "value": ""}, {"key": "customers", "value": ""}]
+    assert _of_objects(rule, **LAKE) == [(Severity.BLOCKS, "rule 2: two tags have the key customers")]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ transformation rule expressions to define column content", "Using data masking" 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, NamedTuple
 
 import pytest
@@ -130,7 +131,7 @@ FACTS = (
         "data-masking-hash-mask",
         "column",
         {"column-name": "first_name"},
-        columns={"first_name": hashlib.sha256(b"Ada").hexdigest()},
+        columns={"first_name": hashlib.sha256(b"Ada").hexdigest().upper()},
     ),
 )
 
@@ -185,6 +186,43 @@ def test_a_filter_takes_what_the_guide_says(
     place = TABLE.column_names.index("col1")
     rows = [tuple(value if i == place else v for i, v in enumerate(ROW)) for value in (*taken, *not_taken)]
     assert [found.matches(row) for row in rows] == [True] * len(taken) + [False] * len(not_taken)
+
+
+def _made(rules: list[dict[str, Any]], column: str, value: Any) -> Any:
+    locator = {"schema-name": "test", "table-name": "%", "column-name": column}
+    shared = {"rule-type": "transformation", "rule-target": "column", "object-locator": locator}
+    parsed = parse({"rules": [{"rule-id": str(n), **shared, **rule} for n, rule in enumerate(rules, 2)]})
+    mapped = map_table(parsed.transformations, TABLE)
+    assert mapped.rows is not None
+    row = tuple(value if name == column else v for name, v in zip(TABLE.column_names, ROW, strict=True))
+    return mapped.rows([row])[0][TABLE.column_names.index(column)]
+
+
+def test_a_hash_is_the_guides_own() -> None:
+    """In capitals, and behind a `change-data-type` that makes room for it."""
+    retype = {"rule-action": "change-data-type", "data-type": {"type": "string", "length": "100", "scale": ""}}
+    expected = "7CB06784764C9030CCC41E25C15339FEB293FFE9B329A72B5FED564E99900C75"
+    assert _made([retype, {"rule-action": "data-masking-hash-mask"}], "last_name", "C6BGJ566669K") == expected
+    assert _made([{"rule-action": "data-masking-hash-mask"}], "last_name", "C6BGJ566669K") == expected
+
+
+def test_random_digits_are_in_the_places_of_digits() -> None:
+    mask = {"rule-action": "data-masking-digits-randomize"}
+    found = {_made([mask], "last_name", "C6BGJ566669K") for _ in range(8)}
+    assert len(found) > 1
+    assert all(re.fullmatch(r"C\dBGJ\d{6}K", text) for text in found)
+    # Of a number that has become a text before, as rule-ids say, all digits stay; the number itself has none in front.
+    retype = {"rule-action": "change-data-type", "data-type": {"type": "string", "length": 20}}
+    assert all(re.fullmatch(r"\d{6}", _made([retype, mask], "col1", 123_456)) for _ in range(40))
+    assert min(_made([mask], "col1", 123_456) for _ in range(200)) < 100_000
+
+
+@pytest.mark.parametrize("text", ["2002-01-31", "2002:01:31"])
+def test_dates_have_either_form_of_the_guide(text: str) -> None:
+    day = {"rule-action": "change-data-type", "data-type": {"type": "date"}}
+    moment = {"rule-action": "change-data-type", "data-type": {"type": "datetime"}}
+    assert _made([day], "first_name", text) == 11_718
+    assert _made([moment], "first_name", f"{text} 01:02:03") == (11_718 * 86_400 + 3_723) * 1_000_000
 
 
 @pytest.mark.parametrize("origin", ["primary-key", "unique-index"])

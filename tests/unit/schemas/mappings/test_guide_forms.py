@@ -57,6 +57,11 @@ def _objects(action: str = "map-record-to-record", **more: Any) -> dict[str, Any
     return {"rule-type": "object-mapping", "rule-action": action, "object-locator": ONE, **_hyphens(more)}
 
 
+def _tagged(*tags: tuple[str, str], locator: dict[str, str] = ONE) -> dict[str, Any]:
+    found = [{"key": key, "value": value} for key, value in tags]
+    return {"rule-type": "post-processing", "rule-action": "add-tag", "object-locator": locator, "tag-set": found}
+
+
 def _hyphens(given: dict[str, Any]) -> dict[str, Any]:
     return {name.replace("_", "-"): value for name, value in given.items()}
 
@@ -109,6 +114,8 @@ TAKEN: dict[str, list[dict[str, Any]]] = {
             primary_key_def={"name": "pk", "origin": "unique-index", "columns": ["a", "b", "c"]},
         ),
         _change("change-data-type", column="amount", data_type={"type": "int8"}),
+        _change("change-data-type", column="note", data_type={"type": "string", "length": "4092"}),
+        _change("change-data-type", locator=ALL | {"data-type": "nclob"}, column="%", data_type={"type": "string"}),
     ],
     "Using transformation rule expressions to define column content": [
         _added("whole", "$FIRST||'_'||$LAST", "string", ONE, length=50),
@@ -154,6 +161,11 @@ TAKEN: dict[str, list[dict[str, Any]]] = {
         _settings(lob_settings={"mode": "limited", "bulk-max-size": "16"}),
         _settings(lob_settings={"mode": "unlimited", "bulk-max-size": "0"}),
         _settings(lob_settings={"mode": "none", "bulk-max-size": "16"}),
+    ],
+    "Amazon S3 object tagging": [
+        _tagged(("t1", "v1"), ("t2", "v2"), ("t3", "v3")),
+        _tagged(("schema", "${schema-name}"), ("table", "own_${table-name}"), locator=ALL),
+        _tagged(("schema", "${schema-name}"), ("${schema-name}_t1", "v1"), locator=ALL | {"table-name": "person"}),
     ],
     "Using object mapping to migrate data": [
         _objects(),
@@ -262,15 +274,6 @@ TAKEN["Words of the reference that no example has"] = [
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {
-            "rule-type": "post-processing",
-            "rule-action": "add-tag",
-            "object-locator": ONE,
-            "tag-set": [{"key": "k", "value": "${table-name}"}],
-        },
-        "rule 7: post-processing is not supported: objects in S3 get no tags",
-    ),
-    (
-        {
             "rule-type": "validation",
             "rule-target": "column",
             "rule-action": "override-validation-function",
@@ -327,7 +330,7 @@ def _parts(name: str, tree: dict[str, Any]) -> Iterator[str]:
         yield f"{name}.{attribute}"
         if isinstance(value, str):
             yield f"{name}.{attribute}={value}"
-        if attribute in MODELS and value is not None:
+        if attribute in MODELS and isinstance(value, dict | list):
             for inner in value if isinstance(value, list) else [value]:
                 yield from _parts(attribute, inner)
 

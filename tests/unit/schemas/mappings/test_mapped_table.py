@@ -141,8 +141,15 @@ def test_an_expression_that_cannot_be_is_refused(expression: str, message: str) 
         added(expression)
 
 
+def test_columns_of_an_expression_have_any_letters() -> None:
+    table = replace(TABLE, columns=(*TABLE.columns[:-1], Column("größe_名", LogicalType(Family.INT32), "integer")))
+    mapped = map_table([rule("add-column", value="x", expression="$größe_名+1", data_type={"type": "int4"})], table)
+    assert mapped.rows is not None
+    assert mapped.rows([(*ROW[:-1], 41)])[0][-1] == 42
+
+
 def test_values_of_an_expression_that_fit_no_type_say_nothing_of_the_value() -> None:
-    with pytest.raises(ValueError, match="what the expression gives is no int32") as caught:
+    with pytest.raises(ValueError, match="rule add-column-None: what the expression gives is no int32") as caught:
         added("$passport", "int4")
     assert "C6BGJ" not in str(caught.value)
 
@@ -205,9 +212,82 @@ def test_nothing_is_rounded_or_cut_off(column: str, type_: dict[str, Any], value
     row = list(ROW)
     row[TABLE.column_names.index(column)] = value
     assert mapped.rows is not None
-    with pytest.raises(ValueError, match="a value has no like") as caught:
+    with pytest.raises(ValueError, match=f"rule change-data-type-{column}: column {column}: a value has no") as caught:
         mapped.rows([tuple(row)])
     assert str(value) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("native", "type_", "value"),
+    [
+        ("tinyint", LogicalType(Family.INT16), -128),
+        ("tinyint unsigned", LogicalType(Family.INT16), 255),
+        ("smallint", LogicalType(Family.INT16), 32_767),
+        ("mediumint", LogicalType(Family.INT32), 8_388_607),
+        ("mediumint unsigned", LogicalType(Family.INT32), 16_777_215),
+        ("int", LogicalType(Family.INT32), -2_147_483_648),
+        ("bigint unsigned", LogicalType(Family.UINT64), (1 << 64) - 1),
+        ("decimal(3,2)", LogicalType(Family.DECIMAL, 3, 2), 999),
+        ("decimal(2,2)", LogicalType(Family.DECIMAL, 2, 2), 99),
+        ("numeric", LogicalType(Family.NUMERIC), Decimal("NaN")),
+    ],
+)
+def test_random_numbers_are_of_the_columns_type(native: str, type_: LogicalType, value: Any) -> None:
+    table = replace(TABLE, columns=(*TABLE.columns[:-1], Column("passport", type_, native)))
+    mapped = map_table([rule("data-masking-digits-randomize", column="passport")], table)
+    assert (mapped.table.columns[-1].native, mapped.table.columns[-1].type) == (native, type_)
+    assert mapped.rows is not None
+    found = [row[-1] for row in mapped.rows([(*ROW[:-1], value)] * 300)]
+    if value.__class__ is Decimal:
+        assert all(each.is_nan() for each in found)
+        return
+    bound = value if value > 0 else -value
+    assert len(set(found)) > 20
+    assert all(0 <= (each if value > 0 else -each) <= bound for each in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine", "native", "type_", "is_meant"),
+    [
+        ("nclob", "postgresql", "text", Family.STRING, True),
+        ("CLOB", "postgresql", "jsonb", Family.JSON, True),
+        ("clob", "postgresql", "integer[]", Family.TEXT, True),
+        ("clob", "postgresql", "character varying(9)", Family.STRING, False),
+        ("wstring", "postgresql", "character varying(9)", Family.STRING, True),
+        ("string", "postgresql", "uuid", Family.UUID, True),
+        ("blob", "postgresql", "bytea", Family.BYTES, True),
+        ("datetime", "postgresql", "timestamp with time zone", Family.TIMESTAMPTZ, True),
+        ("clob", "mysql", "text", Family.STRING, False),
+        ("clob", "mysql", "longtext", Family.STRING, True),
+        ("bytes", "mysql", "blob", Family.BYTES, True),
+        ("blob", "mysql", "longblob", Family.BYTES, True),
+        ("int1", "mysql", "tinyint", Family.INT16, True),
+        ("int1", "mysql", "tinyint unsigned", Family.INT16, False),
+        ("uint1", "mysql", "tinyint unsigned", Family.INT16, True),
+        ("boolean", "mysql", "tinyint(1)", Family.BOOLEAN, True),
+        ("uint4", "mysql", "int unsigned", Family.UINT32, True),
+    ],
+)
+def test_a_rule_may_mean_the_columns_of_a_type(
+    kind: str, engine: str, native: str, type_: Family, is_meant: bool
+) -> None:
+    """Named as DMS's pages on its sources have them."""
+    table = replace(TABLE, columns=(*TABLE.columns[:-1], Column("note", LogicalType(type_), native)), engine=engine)
+    locator = {"schema-name": "%", "table-name": "%", "column-name": "no%", "data-type": kind}
+    (parsed,) = parse(
+        {
+            "rules": [
+                {
+                    "rule-type": "transformation",
+                    "rule-id": "1",
+                    "rule-target": "column",
+                    "rule-action": "remove-column",
+                    "object-locator": locator,
+                }
+            ]
+        }
+    ).transformations
+    assert ("note" not in map_table([parsed], table).table.column_names) is is_meant
 
 
 def test_masks() -> None:
@@ -281,7 +361,14 @@ def test_rows_that_go_by_all_their_values_are_not_masked_at_random() -> None:
             "both concern the column last",
         ),
         ([rule("change-data-type", column="last", data_type={"type": "strin"})], "did you mean string"),
-        ([rule("data-masking-digits-randomize", column="salary")], "is for texts, not decimal"),
+        ([rule("data-masking-digits-randomize", column="born")], "is for texts, whole numbers and decimals, not date"),
+        (
+            [
+                rule("data-masking-hash-mask", column="last"),
+                rule("change-data-type", column="last", data_type={"type": "string", "length": 63}),
+            ],
+            "last gets 63 characters, and rule data-masking-hash-mask-last makes 64 of it",
+        ),
     ],
 )
 def test_rules_that_cannot_be_followed_name_themselves(rules: list[TransformationRule], message: str) -> None:

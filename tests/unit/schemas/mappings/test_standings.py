@@ -42,9 +42,9 @@ def test_table_settings_that_say_nothing_of_use_are_refused(more: dict[str, obje
         parse({"rules": [rule | more]})
 
 
-def test_rules_that_tag_objects_are_refused_by_their_name() -> None:
-    rule = {"rule-type": "post-processing", "rule-id": "41", "rule-action": "add-tag"}
-    with pytest.raises(Exception, match="rule 41: post-processing is not supported"):
+def test_types_of_rules_that_are_not_done_are_refused_by_their_name() -> None:
+    rule = {"rule-type": "validation", "rule-id": "41", "rule-action": "override-validation-function"}
+    with pytest.raises(Exception, match="rule 41: validation is not supported"):
         parse({"rules": [rule]})
     with pytest.raises(Exception, match="rule 42: rule-type must be one of selection"):
         parse({"rules": [{"rule-type": "other", "rule-id": "42"}]})

@@ -254,6 +254,20 @@ def test_what_is_not_understood_or_not_done_is_named_all_at_once() -> None:
     ]
 
 
+def test_numbers_and_truths_may_be_texts() -> None:
+    """As scripts write them that fill templates."""
+    said = task_settings.parse({"TargetMetadata": {"LimitedSizeLobMode": "True", "LobMaxSize": "48"}})
+    assert said.stated == {"TargetMetadata.LimitedSizeLobMode": True, "TargetMetadata.LobMaxSize": 48}
+    assert "LobMaxSize: should be integer" in failure({"TargetMetadata": {"LobMaxSize": "-1"}})
+    assert "SupportLobs: should be true or false" in failure({"TargetMetadata": {"SupportLobs": "yes"}})
+
+
+def test_a_document_of_table_mappings_is_sent_to_its_place() -> None:
+    with pytest.raises(TailraceError, match="are a document of table mappings") as caught:
+        task_settings.parse({"rules": []})
+    assert "`mappings`" in (caught.value.remedy or "")
+
+
 def test_no_value_is_repeated_in_what_plan_says() -> None:
     found = task_settings.findings(task_settings.parse(SAVED | {"TTSettings": {"TTS3Settings": {"BucketName": "b-1"}}}))
     assert found
