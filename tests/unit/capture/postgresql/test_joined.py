@@ -135,6 +135,7 @@ def _source(log: list[tuple[int, list[bytes]]], end: int, *, joins: bool) -> Any
         parse_position=lambda text: Position(int(text)),
         format_position=str,
         complete=nothing,
+        untold=nothing,
         open_log=open_scripted,
         close=lambda: None,
     )
