@@ -86,10 +86,13 @@ class MysqlEngine:
 class MysqlDesigner(Designer):
     """Tables with and without keys, in parts, of all types that the server has."""
 
-    def __init__(self, choose: random.Random, schema: str, *, is_mariadb: bool, takes_nul: bool) -> None:
-        """`takes_nul`: whether the target has texts with the character 0."""
+    def __init__(
+        self, choose: random.Random, schema: str, *, is_mariadb: bool, takes_nul: bool, is_keyed: bool
+    ) -> None:
+        """`takes_nul`: whether the target has texts with the character 0; `is_keyed`: whether all tables have keys."""
         super().__init__(choose)
         self.takes_nul = takes_nul
+        self.is_keyed = is_keyed
         self._schema = schema
         samples = BOTH + (MARIADB if is_mariadb else MYSQL)
         self._kinds = [
@@ -121,7 +124,8 @@ class MysqlDesigner(Designer):
         name = self.name([t for _, t in taken])
         names: list[str] = []
         keyed = self.keyed(names, KEYS)
-        shape = choose.choices(("plain", "bag", "index", "partitioned", "identity"), (40, 15, 10, 20, 15))[0]
+        weights = (40, 0 if self.is_keyed else 15, 10, 20, 15)
+        shape = choose.choices(("plain", "bag", "index", "partitioned", "identity"), weights)[0]
         if shape == "identity":
             keyed = [Column(keyed[0].name, INTEGER, nullable=False, identity=True)]
         table = Table(self._schema, name, keyed + self.columns(names, choose.randint(0, 7)), [c.name for c in keyed])
@@ -184,7 +188,7 @@ class MysqlDefinitionSteps(TableSteps):
             (self.exchange_tables, 1),
             (self.drop_table, 1),
             (self.create_table, 2),
-            (self.drop_key, 1),
+            (self.drop_key, 0 if self.designer.is_keyed else 1),
             (self.other_key, 1),
             (self.index, 1),
             (self.truncate, 2),
@@ -364,14 +368,20 @@ def open_session(database: MysqlDatabase) -> pymysql.Connection:
     return connection
 
 
-def begin_writer(connection: pymysql.Connection, seed: int, database: MysqlDatabase, *, takes_nul: bool) -> Writer:
-    """Make the first tables, with rows."""
+def begin_writer(
+    connection: pymysql.Connection, seed: int, database: MysqlDatabase, *, takes_nul: bool, row_image: str = "FULL"
+) -> Writer:
+    """Make the first tables, with rows. The log has such images of them: only whole ones serve tables without keys."""
     choose = random.Random(seed)
     engine = MysqlEngine(connection, database.is_mariadb)
     if not database.is_mariadb and choose.random() < 0.3:
         engine.run("set session binlog_transaction_compression = on")
+    engine.run(f"set session binlog_row_image = '{row_image}'")
     world = World(engine, choose)
-    designer = MysqlDesigner(choose, database.name, is_mariadb=database.is_mariadb, takes_nul=takes_nul)
+    is_keyed = row_image != "FULL"
+    designer = MysqlDesigner(
+        choose, database.name, is_mariadb=database.is_mariadb, takes_nul=takes_nul, is_keyed=is_keyed
+    )
     writer = Writer(world, RowSteps(world).weighted(), MysqlDefinitionSteps(world, designer))
     writer.begin()
     return writer
