@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TypeVar, cast
 
 from hypothesis import example, given
@@ -15,7 +16,7 @@ from capture.sources.postgresql.versions import Versions, identify, keeps_types,
 from schemas.changes import Transaction
 from schemas.position import Position
 from schemas.selection import Selection
-from schemas.table import Column, TableName, TableSchema
+from schemas.table import Column, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
 from tests.unit.capture.postgresql import wire
 
@@ -240,3 +241,22 @@ def test_another_type_is_a_rewriting_that_nobody_numbers_whether_or_not_columns_
         ((replace(a, number=0), _column(0, "b", "integer")), False),
     ):
         assert keeps_types(before, replace(before, columns=change)) is keeps, change
+
+
+def test_labels_of_rows_before_a_rename_bring_no_table_back() -> None:
+    """Both stood in one part of the log: the table was in force under no oid, and capture ended."""
+    mood = UserType("public", "mood", "enum", labels=("a",))
+    table = replace(_next(State(()), "add", "c", "", "text").table, number=7, user_types=(mood,))
+    known = SimpleNamespace(kind="e", schema="public", name="mood", labels=("a", "b"))
+    catalog = SimpleNamespace(types={1: known}, reload_user_types=lambda: None, load_types=lambda oids: None)
+    nowhere = Selection(["public.*"])
+    versions = Versions(cast("Catalog", catalog), nowhere, [table], lambda _txn: None, lambda: Position(100))
+    renewed = versions.renewed(table)
+    assert (renewed.user_types[0].labels, renewed.version) == (("a", "b"), 2)
+    assert versions.oids() == {table.name: 7}
+    moved = Relation(7, "other", "t", "d", (RelationColumn("c", wire.TEXT, -1, False),))
+    _, [gone] = versions.resolve(moved, Transaction("1", 1, 10, 0), binary=False)
+    assert (gone.name, gone.before, gone.after) == (table.name, renewed, None)
+    known.labels = ("a", "b", "c")
+    assert versions.renewed(renewed).user_types[0].labels == ("a", "b", "c")
+    assert versions.oids() == {}
