@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.local.kafka import KafkaAddress
+from deploy.local.registry import RegistryServer
+from runtime.registry import MEDIA_TYPE
 from tests.integration.control.test_verify_read_back import TARGETS
 from tests.integration.services import TARGET, Services
 from tests.kit.servers import Database
+from tests.kit.topics import read_raw
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -66,6 +71,7 @@ NAMES = (
     "opensearch, data streams",
     "kinesis",
     "kafka, DMS's JSON",
+    "kafka, avro",
 )
 
 
@@ -100,3 +106,51 @@ def test_a_history_goes_on_with_the_new_types(
         assert not services.said("apply", "table suspended")
         for service in ("capture", "apply"):
             assert services.stop(service) == 0, services.log_tail(service)
+
+
+def test_a_registry_that_takes_no_other_type_suspends_one_table(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    source_database: Database,
+    kafka_server: KafkaAddress,
+    registry_server: RegistryServer,
+    replication: str,
+) -> None:
+    _fill(source_database)
+    section = TARGETS["kafka, avro"](request.getfixturevalue)
+    section["registry"]["compatibility"] = "BACKWARD"
+    place, settings = SimpleNamespace(target_settings=section), {"apply": {"suspended_retry_s": 1}}
+    with Services(tmp_path, replication, kafka_server, source_database, place, **settings) as services:
+        for service in ("capture", "apply"):
+            services.start(service)
+        services.wait(lambda: all(_count(kafka_server, replication, table) == 5 for table in TYPES), "the load")
+        # A reader of longs reads ints; one of texts does not.
+        for table in ("numbers", "wordy"):
+            source_database.execute(*CHANGES[table])
+        source_database.execute("update counted set a = 'on' where id = 1")
+        services.wait(lambda: _count(kafka_server, replication, "numbers") >= 11, "the table whose type may change so")
+        services.wait(lambda: _count(kafka_server, replication, "counted") == 6, "another table")
+        services.wait(lambda: services.said("apply", "table suspended"), "the suspension")
+        services.wait(lambda: _suspended(services)[0] == [f"{replication}.public.wordy"], "the status")
+        _, reason = _suspended(services)
+        for words in (f"{replication}.copy.wordy-value", "BACKWARD", "a was null or int and is null or string"):
+            assert words in reason, reason
+        assert _count(kafka_server, replication, "wordy") == 5
+        # The one who knows the readers lets it.
+        level = f"{registry_server.url}/config/{replication}.copy.wordy-value"
+        answer = httpx.put(level, content=b'{"compatibility": "NONE"}', headers={"Content-Type": MEDIA_TYPE})
+        assert answer.is_success
+        services.wait(lambda: _count(kafka_server, replication, "wordy") >= 11, "the suspended table goes on")
+        assert services.stop("apply") == services.stop("capture") == 0
+
+
+def _count(kafka: KafkaAddress, replication: str, table: str) -> int:
+    return len(list(read_raw(kafka.bootstrap, [f"{replication}.copy.{table}"])))
+
+
+def _suspended(services: Services) -> tuple[list[str], str]:
+    """Return the topics of the suspended tables, and why."""
+    (target,) = json.loads(services.run("status", "--json").stdout)["targets"]
+    facts = [each["facts"] for each in target["instances"]]
+    topics = {topic for one in facts for topic, table in one.get("tables", {}).items() if table["state"] == "suspended"}
+    return sorted(topics), json.dumps([one.get("error") for one in facts])
