@@ -185,7 +185,7 @@ def _earlier(
 
 _EARLIER: list[tuple[str | None, ...]] = [
     ("1", "new", "1", "then"), ("2", "b", None, None), ("4", "4", "4", "d"), ("5", "e", None, None),
-    ("7", "c", None, None),
+    ("7", "c", "3", "c"),
 ]  # fmt: skip
 _SALES = [
     """insert into "SALES" values ('ABEL', 1000), ('EVE', 2000), ('FAY', 3000), ('IDA', 4000), ('ZOE', 5000)""",
@@ -417,7 +417,7 @@ EXAMPLES = [
         {"select * from {}.a order by 1": [("1", *FUNCTIONS.values()), ("2", *FUNCTIONS.values())]},
     ),
     _earlier("g_before", "pk-only", [
-        ("1", "new", "1"), ("2", "b", None), ("4", "4", "4"), ("5", "e", None), ("7", "c", None)]),
+        ("1", "new", "1"), ("2", "b", None), ("4", "4", "4"), ("5", "e", None), ("7", "c", "3")]),
     _earlier("g_before_all", "all", _EARLIER, only="postgresql", keeping=(_WHOLE.format("employees"),)),
     _earlier("g_before_all", "all", _EARLIER, only="mysql"),
     Example(
