@@ -7,6 +7,8 @@ be told, and takes the interpreter's lock for each that was delivered to take it
 from __future__ import annotations
 
 import ctypes
+import sys
+import sysconfig
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -16,7 +18,9 @@ from confluent_kafka import Producer, __version__, cimpl
 from schemas.twin import built
 
 KNOWN = frozenset({"2.16.1"})
-"""Releases of the client whose objects begin with librdkafka's handle (`Handle` in its `confluent_kafka.h`)."""
+"""Releases of the client whose objects begin with librdkafka's handle and the `error_cb` (`Handle` in its
+`confluent_kafka.h`). The client's library itself says which it is.
+"""
 
 MESSAGE_BYTES_MAX = 1_000_000
 """librdkafka's default of message.max.bytes."""
@@ -32,9 +36,9 @@ class Queue:
 
     def __init__(self, queues: Any, producer: Producer, bytes_max: int) -> None:
         self._add = queues.add
-        # It is kept: the handle is gone with it.
+        # It is kept: what its object holds is gone with it.
         self._producer = producer
-        self._client = ctypes.c_void_p.from_address(id(producer) + object.__basicsize__).value
+        self._handle = _word(producer, 0)
         self._bytes_max = bytes_max
 
     def add(self, topic: str, partition: int, pairs: list[Pair], first: int) -> int:
@@ -44,22 +48,47 @@ class Queue:
         for which there is no room, or any where the producer can do no more. Whether records were delivered, nobody is
         told: the commit of a transaction fails if one was not.
         """
-        index: int = self._add(self._client, topic.encode(), partition, pairs, first, self._bytes_max)
+        client = self._handle.value
+        if client is None:
+            # It was closed, as its own `produce` will say.
+            return first
+        index: int = self._add(client, topic.encode(), partition, pairs, first, self._bytes_max)
         return index
 
 
 def queue_of(producer: Producer, properties: Mapping[str, Any]) -> Queue | None:
-    """Return a producer's queue; None: each record is to be handed to the client by itself."""
+    """Return the queue of a producer made with these properties; None: each record is to be handed to the client by
+    itself, since it is not certain that the handle, and the functions that take it, are what they are taken for.
+    """
     queues = _queues()
     bytes_max = int(properties.get("message.max.bytes", MESSAGE_BYTES_MAX)) - OVERHEAD_BYTES
-    return None if queues is None or bytes_max <= 0 else Queue(queues, producer, bytes_max)
+    if queues is None or bytes_max <= 0 or not _has_handle(producer, properties.get("error_cb")):
+        return None
+    return Queue(queues, producer, bytes_max)
+
+
+def _has_handle(producer: Producer, error_cb: object) -> bool:
+    """Tell whether the object begins as it should. Of what it holds nothing is followed: its own words are compared."""
+    # Another type may stand in for the client's: one that wraps a producer, to trace it.
+    if type(producer) is not cimpl.Producer or error_cb is None:
+        return False
+    is_large_enough = cimpl.Producer.__basicsize__ >= object.__basicsize__ + 2 * ctypes.sizeof(ctypes.c_void_p)
+    return is_large_enough and _word(producer, 0).value is not None and _word(producer, 1).value == id(error_cb)
+
+
+def _word(producer: Producer, number: int) -> ctypes.c_void_p:
+    """Return the view of a word behind what every object begins with."""
+    at = id(producer) + object.__basicsize__ + number * ctypes.sizeof(ctypes.c_void_p)
+    return ctypes.c_void_p.from_address(at)
 
 
 @cache
 def _queues() -> Any:
     module = built("producing")
+    # Only there an object's identity is its address, and nobody else uses the client meanwhile.
+    is_cpython = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
     # (Its stubs say that it is a tuple.)
-    if module is None or str(__version__) not in KNOWN:
+    if module is None or not is_cpython or str(__version__) not in KNOWN:
         return None
     try:
         # What a library is linked with is found by its name, too.
@@ -67,4 +96,13 @@ def _queues() -> Any:
         functions = client.rd_kafka_topic_new, client.rd_kafka_topic_destroy, client.rd_kafka_produce_batch
     except (OSError, AttributeError):
         return None
-    return module.Queues(*(ctypes.cast(function, ctypes.c_void_p).value for function in functions))
+    addresses = [_address(function) for function in functions]
+    # But for one that all libraries of the process see (`LD_PRELOAD`): the client's handles are of that one.
+    everywhere = getattr(ctypes.CDLL(None), "rd_kafka_topic_new", None)
+    if everywhere is not None and _address(everywhere) != addresses[0]:
+        return None
+    return module.Queues(*addresses)
+
+
+def _address(function: Any) -> int | None:
+    return ctypes.cast(function, ctypes.c_void_p).value

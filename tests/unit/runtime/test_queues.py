@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from runtime.kafka import queues
+from runtime.kafka.producer import TransactionalProducer
 from runtime.kafka.queues import Pair, Queue, queue_of
+from schemas.errors import TailraceError
 from schemas.twin import built
 
 twin = built("producing")
@@ -80,7 +87,7 @@ def queue(library: Library, bytes_max: int = 100) -> Queue:
     # What a client's object begins with, and its handle.
     client = Producer({"log_level": 0})
     found = Queue(twin.Queues(*addresses), client, bytes_max)
-    found._client = CLIENT
+    found._handle = ctypes.c_void_p(CLIENT)
     return found
 
 
@@ -129,9 +136,19 @@ def test_a_client_that_takes_others_behind_one_that_it_refuses_is_an_error() -> 
     assert library.calls[-1] == TOPIC
 
 
+def known() -> tuple[Producer, dict[str, Any]]:
+    """Return a client, and the properties that it is made with."""
+
+    def on_error(_: object) -> None:
+        """There is no broker."""
+
+    properties: dict[str, Any] = {"log_level": 0, "error_cb": on_error}
+    return Producer(properties), properties
+
+
 def test_the_queue_is_that_of_the_client() -> None:
-    client = Producer({"log_level": 0})
-    found = queue_of(client, {})
+    client, properties = known()
+    found = queue_of(client, properties)
     assert found is not None, "this release of the client is not known: see queues.KNOWN"
     pairs: list[Pair] = [(b"k", b"v")] * 3
     assert found.add("t", -1, pairs, 0) == 3
@@ -141,12 +158,78 @@ def test_the_queue_is_that_of_the_client() -> None:
     client.purge()
 
 
+def test_a_client_that_was_closed_takes_nothing() -> None:
+    client, properties = known()
+    found = queue_of(client, properties)
+    assert found is not None
+    client.close()
+    assert found.add("t", -1, [(b"k", b"v")], 0) == 0
+    assert queue_of(client, properties) is None
+
+
+def test_nothing_is_taken_outside_of_a_transaction() -> None:
+    client = TransactionalProducer({}, "shop", reported=0)
+    assert client._queue is not None
+    assert client._queue.add("t", 0, [(b"k", b"v")], 0) == 0
+    with pytest.raises(TailraceError, match="_STATE"):
+        client.produce_run("t", [(b"k", b"v")])
+    client.close()
+
+
 def test_small_and_unknown_clients_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Producer({"log_level": 0})
-    assert queue_of(client, {"message.max.bytes": "200"}) is None
-    monkeypatch.setattr(queues, "__version__", "9.9.9")
-    queues._queues.cache_clear()
-    try:
-        assert queue_of(client, {}) is None
-    finally:
-        queues._queues.cache_clear()
+    client, properties = known()
+    assert queue_of(client, {**properties, "message.max.bytes": "200"}) is None
+    for module, name, value in [
+        (queues, "__version__", "9.9.9"),
+        (sys.implementation, "name", "pypy"),
+        (sysconfig, "get_config_var", {"Py_GIL_DISABLED": 1}.get),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            queues._queues.cache_clear()
+            try:
+                assert queue_of(client, properties) is None
+            finally:
+                queues._queues.cache_clear()
+    assert queue_of(client, properties) is not None
+
+
+def test_objects_that_begin_otherwise_have_none() -> None:
+    client, properties = known()
+
+    class Tracing(Producer):
+        """Stands in for the client's type, and holds another client."""
+
+        def __init__(self) -> None:
+            self.client = client
+
+    assert queue_of(Tracing(), properties) is None
+    # What is behind the handle is not what was given.
+    assert queue_of(client, {**properties, "error_cb": print}) is None
+    assert queue_of(Producer({"log_level": 0}), {}) is None
+
+
+BESIDE_ANOTHER = """
+from runtime.kafka.queues import _queues
+print(_queues())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how libraries are loaded first is the system's own")
+def test_functions_are_not_called_of_a_library_that_is_not_the_clients(tmp_path: Path) -> None:
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/librdkafka" in line}
+    assert len(mapped) == 1
+    library = Path(mapped.pop())
+    other = tmp_path / "librdkafka.so"
+    # Under the same name the loader would take one for both.
+    name = library.name.encode()
+    other.write_bytes(library.read_bytes().replace(name, name[:-1] + b"x"))
+    found = subprocess.run(
+        [sys.executable, "-c", BESIDE_ANOTHER],
+        env={**os.environ, "LD_PRELOAD": str(other)},
+        cwd=Path(queues.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == "None\n", found.stderr
