@@ -40,7 +40,11 @@ class Channel:
         self._directory, self._files_large = directory, True
 
     def encrypt(self, context: ssl.SSLContext, host: str) -> None:
-        """Go on within TLS. Raises ssl.SSLError, OSError."""
+        """Go on within TLS. Raises ssl.SSLError, OSError; SOURCE_CONNECTION where something came before it unasked."""
+        if self._at < len(self._buffer):
+            # Whoever put it there: it would be read as if it had come within TLS.
+            self.close()
+            raise TailraceError(ErrorKind.SOURCE_CONNECTION, "the server sent more than its greeting before TLS")
         self._socket = context.wrap_socket(self._socket, server_hostname=host)
 
     def send(self, payload: bytes) -> None:

@@ -1,8 +1,9 @@
-"""When a server counts as gone."""
+"""When a server counts as gone, and what of it is not heard."""
 
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import cast
 
 import pytest
@@ -36,3 +37,16 @@ def test_a_server_that_sends_an_event_for_minutes_is_not_silent(monkeypatch: pyt
         with pytest.raises(TailraceError, match="silent") as caught:
             stream.poll()
     assert caught.value.kind is ErrorKind.SOURCE_CONNECTION
+
+
+def test_what_comes_before_tls_is_not_taken_for_what_comes_within() -> None:
+    """Whoever is in between may put packets behind the greeting: that the log-in went well, and rows."""
+    ours, theirs = socket.socketpair()
+    peer = Channel(ours)
+    with ours, theirs:
+        theirs.sendall(b"\x01\0\0\0a" + b"\x01\0\0\x01\0")
+        assert peer.receive() == b"a"
+        with pytest.raises(TailraceError, match="before TLS") as caught:
+            peer.encrypt(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "localhost")
+    assert caught.value.kind is ErrorKind.SOURCE_CONNECTION
+    assert peer.is_closed
