@@ -232,7 +232,9 @@ def test_what_is_not_delivered_is_named_as_far_as_it_is_reported(
     assert of_all.message == of_some.message
     assert f"delivering a record to {topic}, 4 bytes failed" in of_all.message
     assert of_all.kind is of_none.kind is ErrorKind.TRANSPORT
-    assert f"1 message(s) timed out on {topic} " in of_none.message or built("producing") is None
+    # Which of the two librdkafka tells is chance: whether a record's time is over before the commit looks.
+    told = (f"1 message(s) timed out on {topic} ", "1 message(s) failed delivery ")
+    assert any(words in of_none.message for words in told) or built("producing") is None
 
 
 def test_closing_in_the_middle_of_a_transaction_aborts_it(
