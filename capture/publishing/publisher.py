@@ -319,9 +319,10 @@ class Publisher:
             # It asks for rows.
             changes.read()
         if feed.wants_whole:
-            changes = self._whole(changes)
+            changes = self._whole(changes, lambda _before, _after: True)
         elif not changes.messages and feed.table.key and _lacks_values(changes):
-            self._complete(changes)
+            # Not what filters made an insert of: they have asked, and a source may fill an insert with defaults.
+            changes = self._whole(changes, lambda before, _after: before is not None)
         before = self.sequence
         pairs, self.sequence = feed.encoder.records(changes, block, before, feed.tombstones)
         count = self.sequence - before
@@ -333,9 +334,9 @@ class Publisher:
             self._horizon.published(txn)
             _remember(feed.window, feed.encoder, changes, pairs)
 
-    def _whole(self, changes: RowChanges) -> RowChanges:
-        """Return changes with the source's present values where the log left some out."""
-        afters = completed(changes, lambda _before, _after: True, self._complete)
+    def _whole(self, changes: RowChanges, is_due: Callable[[Row | None, Row], bool]) -> RowChanges:
+        """Return changes with the source's present values where the log left some out, and `is_due` says so."""
+        afters = completed(changes, is_due, self._complete)
         return RowChanges(changes.table, changes.txn, changes.ops, changes.before, afters)
 
     def _truncate(self, feed: Feed, txn: Transaction) -> None:

@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture.filters import Filters
+from capture.full_load.window import Horizon
+from capture.publishing.publisher import Feed, Publisher
+from capture.publishing.transactions import Transactions
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
+from schemas.codecs import Format, compile_decoder, compile_encoder
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.kit.filters import rules, where
@@ -49,6 +53,21 @@ class Stream:
             self.asked.append(after[0])
             present = self.now.get(after[0], after)
             changes.after[i] = tuple(p if a is U else a for a, p in zip(after, present, strict=True))
+
+
+class Keeping:
+    """A producer that keeps the values that it is given."""
+
+    in_transaction = False
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+
+    def begin(self) -> None:
+        self.in_transaction = True
+
+    def produce_run(self, _topic: str, pairs: list[Any], _partition: int | None = None) -> None:
+        self.values += [value for _, value in pairs]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +139,37 @@ def test_a_row_that_is_gone_is_taken_where_what_decides_is_known() -> None:
         ("d", (3, U, U), None),
     ]
     assert stream.asked == [2, 2, 2, 3]
+
+
+def test_what_became_an_insert_is_not_asked_for_again() -> None:
+    """A source may fill what an insert lacks with defaults: they stood on the topic for what nobody could tell."""
+    by_key = Stream(column="id")
+    changes = by_key.kept(("u", (4, U, U), (11, U, "x")), ("u", (12, U, U), (13, U, "y")))
+    assert changes == [("c", None, (11, U, "x")), ("u", (12, U, U), (13, U, "y"))]
+    asked: list[Change] = []
+
+    def complete(run: RowChanges) -> None:
+        asked.extend(zip(run.ops, run.before, run.after, strict=True))
+        run.after[:] = [tuple(0 if v is U else v for v in row or ()) for row in run.after]
+
+    sent = Keeping()
+    publisher = Publisher(
+        sent,  # type: ignore[arg-type]  # all that is used of it
+        Horizon(()),
+        sequence=1 << 56,
+        transactions=Transactions(1 << 56, metadata=False, is_cut=False, cut=None),
+        transactions_topic="transactions",
+        complete=complete,
+        now_us=lambda: 1,
+    )
+    encoder = compile_encoder(BY_KEY, Format.JSON, replication="shop", connector="mysql", database="shop")
+    publisher.feeds[BY_KEY.name] = Feed(BY_KEY, BY_KEY, encoder, "t", 1)
+    ops, before, after = (list(part) for part in zip(*changes, strict=True))
+    publisher.rows(RowChanges(BY_KEY, TXN, ops, before, after))
+    publisher.flush()
+    assert asked == [("u", (12, U, U), (13, U, "y"))]
+    read = compile_decoder(BY_KEY, Format.JSON).decode_many(sent.values)
+    assert [(op, after) for op, _, after in read] == [("c", (11, U, "x")), ("d", None), ("c", (13, 0, "y"))]
 
 
 def test_what_the_log_left_out_is_asked_of_the_source_where_it_matters() -> None:
