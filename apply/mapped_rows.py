@@ -89,7 +89,9 @@ def _sequence(batch: TableBatch, mapped: MappedTable, refused: list[Rejection]) 
         try:
             # An old row has no older one.
             old = None if before is None else change_old([before], [c._replace(before=None) for c in beside])[0]
-            new = None if after is None else change([after], beside)[0]
+            # An insert that lacks values is of a row that is gone: as in an old row, what is made of them is unknown.
+            make = change_old if op == "c" and UNCHANGED in (after or ()) else change
+            new = None if after is None else make([after], beside)[0]
         except ValueError as error:
             refused.append(Rejection(batch.table.name, "sequence", index, _rejected(error, batch.table.name)))
             continue

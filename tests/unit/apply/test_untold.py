@@ -12,6 +12,8 @@ from apply.batching import untold
 from apply.batching.net_change import Change
 from apply.batching.untold import Untold
 from apply.limits import Limits
+from apply.mapped_sink import MappedSink
+from apply.sink import Origin, TableBatch
 from apply.trouble.answers import Policies
 from apply.trouble.conflicts import ConflictPolicies
 from schemas.changes import UNCHANGED, Row
@@ -19,6 +21,7 @@ from schemas.errors import TailraceError
 from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema
 from schemas.types import Family, LogicalType
 from tests.unit.apply.rig import Rig
+from tests.unit.apply.test_mapped_sink import PLACE, TABLE, Recorder, rule
 from tests.unit.apply.test_waiting import CHILDREN
 
 U = UNCHANGED
@@ -100,6 +103,22 @@ def test_a_row_is_left_out_where_it_could_be_in_anothers_way() -> None:
     assert of(replace(PEOPLE, indexes=(replace(UNIQUE[0], unique=False),)), 1, U, U) == (1, "", None)
     computed = replace(people, generated=(GeneratedColumn("low", "text", "lower(note)", 3),))
     assert of(computed, 1, "a", U) == "d", "a unique index may be of the computed column"
+
+
+def test_a_target_that_keeps_changes_has_such_a_row_whatever_is_made_of_it() -> None:
+    """What an expression made of values of which some were known was refused."""
+    type_ = {"type": "string"}
+    rules = [
+        rule("add-column", value="both", expression="$name || $essay", data_type=type_),
+        rule("data-masking-digits-mask", "name", value="#"),
+    ]
+    recorder = Recorder()
+    sink = MappedSink(recorder, rules)
+    batch = TableBatch(TABLE, sequence=[("c", None, (1, "a1", U)), ("c", None, (2, "b2", "c"))])
+    batch.origins = {"sequence": [Origin(PLACE, n, n, n, None) for n in range(2)]}
+    assert sink.apply(batch) == []
+    (made,) = recorder.batches
+    assert made.sequence == [("c", None, (1, "a#", U, U)), ("c", None, (2, "b#", "c", "b2c"))]
 
 
 def test_a_row_is_left_out_where_it_would_refer_to_none() -> None:
