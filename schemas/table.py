@@ -268,7 +268,9 @@ class TableSchema:
 
 def mentions(text: str, columns: Collection[str]) -> bool:
     """Tell whether a piece of SQL, an index's definition or an expression, may speak of any of these columns."""
-    return any(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text, re.IGNORECASE) for column in columns)
+    # Quotation marks in a name are doubled within others.
+    patterns = (re.sub('(["`])', r"\1+", re.escape(column)) for column in columns)
+    return any(re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) for pattern in patterns)
 
 
 _NOT_PLAIN = frozenset({"at_source", "made_by", "key_made_by", "follows", "renamed_from", "_fingerprint"})

@@ -1,8 +1,9 @@
 """Inserts of which the log did not hold all, while nobody could tell the rest: the row was gone when capture looked.
 
-Its end follows in the log. Until then a target does without the row, since whatever stood for its values would be made
-up; but where rows of other tables may refer to it, it is there, with null or an empty value in each such column. Not
-where that could be in the way of a row that is true, or refer to none: a row that never was must keep nothing out.
+Its end follows in the log, or its table is loaded again. Until then a target does without the row, since whatever stood
+for its values would be made up; but where rows of other tables may refer to it, it is there, with null or an empty
+value in each such column. Not where that could be in the way of a row that is true, or refer to none, or be refused: a
+row that never was must keep nothing out.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ def _stand_in(table: TableSchema, row: Row) -> Row | None:
         unique += [column.expression for column in table.generated]
     names = {column.name for column in columns}
     if any(mentions(text, names) for text in unique):
+        return None
+    # A domain may refuse whatever it is given, null as well.
+    domains = {f"{type_.schema}.{type_.name}" for type_ in table.user_types if type_.kind == "domain"}
+    if any(column.native.replace('"', "") in domains for column in columns):
         return None
     full = [column for column in columns if not column.nullable]
     made = {column.name: blank(column.type.family, column.native) for column in full}

@@ -18,7 +18,7 @@ from apply.trouble.answers import Policies
 from apply.trouble.conflicts import ConflictPolicies
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import TailraceError
-from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema
+from schemas.table import Column, ForeignKey, GeneratedColumn, Index, TableName, TableSchema, UserType
 from schemas.types import Family, LogicalType
 from tests.unit.apply.rig import Rig
 from tests.unit.apply.test_mapped_sink import PLACE, TABLE, Recorder, rule
@@ -103,6 +103,21 @@ def test_a_row_is_left_out_where_it_could_be_in_anothers_way() -> None:
     assert of(replace(PEOPLE, indexes=(replace(UNIQUE[0], unique=False),)), 1, U, U) == (1, "", None)
     computed = replace(people, generated=(GeneratedColumn("low", "text", "lower(note)", 3),))
     assert of(computed, 1, "a", U) == "d", "a unique index may be of the computed column"
+
+
+def test_names_are_found_however_they_are_quoted() -> None:
+    columns = (*PEOPLE.columns[:1], replace(PEOPLE.columns[1], name='e"ma`il'), *PEOPLE.columns[2:])
+    for quoted in ('using btree ("e""ma`il")', 'using btree (`e"ma``il`)'):
+        assert of(replace(PEOPLE, columns=columns, indexes=(Index("i", True, quoted),)), 1, U, "n") == "d"
+
+
+def test_a_row_is_left_out_where_a_domain_may_refuse_what_stands_for_a_value() -> None:
+    people = with_column('public."Positive"', Family.INT32)
+    people = replace(people, user_types=(UserType("public", "Positive", "domain", definition="integer not null"),))
+    assert of(people, 1, "a", U, 5) == (1, "a", None, 5)
+    assert of(people, 1, "a", "n", U) == "d"
+    column = replace(people.columns[3], nullable=True)
+    assert of(replace(people, columns=(*people.columns[:3], column)), 1, "a", "n", U) == "d"
 
 
 def test_a_target_that_keeps_changes_has_such_a_row_whatever_is_made_of_it() -> None:
