@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 from capture.filters import Filters, completed
@@ -18,10 +19,11 @@ from capture.source import Capabilities, Chunk, Finding, LogReader, Snapshot, Sn
 from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter, row_filter
-from schemas.mappings.mapped_table import MappedTable, map_table
+from schemas.mappings.mapped_table import MappedTable, map_table, type_comes_first
 from schemas.mappings.names import concerns
 from schemas.mappings.rules import MASKING, Action, TransformationRule
 from schemas.mappings.segments import Partition, Segment, cut, leaves_key, rule_of
+from schemas.mappings.types import means
 from schemas.per_table import PerSchema
 from schemas.position import Position
 from schemas.settings import Settings
@@ -319,16 +321,30 @@ def _mapped(rules: Sequence[TransformationRule], table: TableSchema) -> MappedTa
     keying = [
         rule
         for rule in here
-        if rule.rule_action in changing and any(concerns(rule, table.name, name) for name in table.key_names)
+        if rule.rule_action in changing and any(means(rule, table, table.columns[i]) for i in table.key)
     ]
-    made = replace(mapped.table, at_source=table, made_by=_digest(here), key_made_by=_digest(keying))
+    made_by, key_made_by = _digest(here, table), _digest(keying, table)
+    made = replace(mapped.table, at_source=table, made_by=made_by, key_made_by=key_made_by)
     return replace(mapped, table=made)
 
 
-def _digest(rules: Sequence[TransformationRule]) -> str:
-    """Return what tells rules from others; empty for none. Whatever its id, the same rule makes the same rows."""
-    said = sorted(rule.model_dump_json(exclude={"rule_id", "rule_name"}) for rule in rules)
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32] if said else ""
+def _digest(rules: Sequence[TransformationRule], table: TableSchema) -> str:
+    """Return what tells rules for a table from others; empty for none. Whatever its id, a rule makes the same rows, but
+    where ids say that it comes before another.
+    """
+
+    def said(rule: TransformationRule) -> str:
+        return rule.model_dump_json(exclude={"rule_id", "rule_name"})
+
+    found = sorted(map(said, rules))
+    retypes = [rule for rule in rules if rule.rule_action is Action.CHANGE_DATA_TYPE]
+    found += sorted(
+        said(retype) + said(mask)
+        for mask, retype in product(rules, retypes)
+        if mask.rule_action in MASKING and type_comes_first(mask, retype)
+        if any(means(mask, table, column) and means(retype, table, column) for column in table.columns)
+    )
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:32] if found else ""
 
 
 def _inside(tables: Sequence[TableSchema]) -> list[TableSchema]:

@@ -219,7 +219,10 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int, *, 
     if retype is not None:
         assert retype.data_type is not None
         wanted = meaning(retype.rule_id, retype.data_type)
-    for rule in sorted(filter(None, (mask, retype)), key=_rank):
+    in_order = [mask, retype]
+    if mask is not None and retype is not None and type_comes_first(mask, retype):
+        in_order.reverse()
+    for rule in filter(None, in_order):
         if rule is mask:
             found = _mask(rule, type_, native)
             steps.append(found.convert)
@@ -257,12 +260,12 @@ def _target(rules: list[TransformationRule], table: TableSchema, index: int, *, 
     )
 
 
-def _rank(rule: TransformationRule) -> tuple[bool, int]:
-    """Return by what rules of one column are sorted: a mask comes first, but behind another type of a lower rule-id.
+def type_comes_first(mask: TransformationRule, retype: TransformationRule) -> bool:
+    """Tell whether a column gets its other type before it is masked: where that rule's id is the lower number.
 
     AWS DMS user guide, "Using data masking to hide sensitive information".
     """
-    return (rule.number is None, rule.number or 0)
+    return mask.number is not None and retype.number is not None and retype.number < mask.number
 
 
 def _is_text(type_: LogicalType) -> bool:
@@ -346,7 +349,8 @@ def _check_names(rules: list[TransformationRule], table: TableSchema, targets: l
             ids = [rule.rule_id for rule in rules if names.gives(rule, table.name, table.column_names, name)]
             raise TailraceError(
                 ErrorKind.CONFIGURATION,
-                f"{'rules' if len(ids) > 1 else 'rule'} {' and '.join(ids)} give two columns the name {name}",
+                f"{'rules' if len(ids) > 1 else 'rule'} {' and '.join(ids)} {'give' if len(ids) > 1 else 'gives'} "
+                f"two columns the name {name}",
                 table=str(table.name),
                 remedy="make the locator of one narrower, or give another name",
             )

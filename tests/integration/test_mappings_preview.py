@@ -109,7 +109,7 @@ WRONG = {
         "AWS DMS heeds rule 2 alone, of the lowest rule-id",
     ),
     "two columns of one name": Wrong(
-        [TAKE, _column("rename", "name", value="id")], "rule 2 give two columns the name id", "give another name"
+        [TAKE, _column("rename", "name", value="id")], "rule 2 gives two columns the name id", "give another name"
     ),
     "a key that is removed": Wrong(
         [TAKE, _column("remove-column", "id")], "rule 2 removes id, which rows are identified by"

@@ -289,6 +289,10 @@ def test_what_is_listed_and_read_again_and_again_is_compiled_once(monkeypatch: p
     assert len(compiled) == 2
 
 
+def _keyed(*rules: dict[str, Any]) -> str:
+    return MappedSource(cast("Any", Inside()), settings(*rules)).tables()[0].key_made_by
+
+
 def test_other_rules_for_the_key_alone_make_other_rows_of_those_that_are_there() -> None:
     def key(*rules: dict[str, Any]) -> Any:
         table = MappedSource(cast("Any", Inside()), settings(*rules)).tables()[0]
@@ -302,6 +306,17 @@ def test_other_rules_for_the_key_alone_make_other_rows_of_those_that_are_there()
     assert key(mask) != key(of_another)
     assert key(mask) != key(mask | {"value": "*"})
     assert key(mask) == key(of_another, mask | {"rule-id": "7"})
+    # By its id another type comes before the mask, or behind it.
+    hashes = rule(5, "data-masking-hash-mask", "id")
+
+    def typed(number: int) -> dict[str, Any]:
+        return rule(number, "change-data-type", "id", data_type={"type": "clob"})
+
+    assert _keyed(hashes, typed(4)) != _keyed(hashes, typed(6))
+    assert _keyed(hashes, typed(6)) == _keyed(hashes, typed(7))
+    of_a_type = rule(1, "data-masking-hash-mask", "%")
+    of_a_type["object-locator"] |= {"data-type": "int8"}
+    assert _keyed(of_a_type) == "", "the key has another type"
 
 
 def test_a_value_that_cannot_be_what_a_rule_says_stops_without_being_told() -> None:

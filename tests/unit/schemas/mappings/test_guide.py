@@ -215,6 +215,8 @@ def test_random_digits_are_in_the_places_of_digits() -> None:
     retype = {"rule-action": "change-data-type", "data-type": {"type": "string", "length": 20}}
     assert all(re.fullmatch(r"\d{6}", _made([retype, mask], "col1", 123_456)) for _ in range(40))
     assert min(_made([mask], "col1", 123_456) for _ in range(200)) < 100_000
+    # Ids that are no numbers say nothing of the order: the mask is first.
+    assert min(len(_made([retype, {**mask, "rule-id": "m"}], "col1", 123_456)) for _ in range(200)) < 6
 
 
 @pytest.mark.parametrize("text", ["2002-01-31", "2002:01:31"])
