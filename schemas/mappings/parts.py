@@ -62,7 +62,7 @@ class BaseRule(Part):
     about_columns: ClassVar[bool] = False
     """Whether a locator may name columns."""
 
-    rule_id: Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
+    rule_id: Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, max_length=100)]
     rule_name: Annotated[str, Field(coerce_numbers_to_str=True)] = ""
     object_locator: Locator
 

@@ -17,7 +17,8 @@ from schemas.mappings.patterns import matches, names_one
 from schemas.table import TableName
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
-_TAKEN = re.compile(r"[\w\s+\-=.:/@]*")
+_TAKEN = re.compile(r"(?:[\w+\-=.:/@]|(?![\t-\r\x1c-\x1f\x85])\s)*")
+"""Blanks of any script are taken, control characters are not."""
 _KEY_LENGTH_MAX = 128
 _VALUE_LENGTH_MAX = 256
 

@@ -119,7 +119,10 @@ _OF_FAMILY = {
 """What DMS calls a source's type of a family. All others are `string`."""
 
 _OF_NATIVE = {
-    "postgresql": dict.fromkeys(("text", "tsvector", "tsquery", "path", "polygon", "hstore"), "clob"),
+    "postgresql": {
+        "money": "numeric",
+        **dict.fromkeys(("text", "tsvector", "tsquery", "path", "polygon", "hstore"), "clob"),
+    },
     "mysql": {
         "tinyint": "int1",
         "smallint": "int2",
@@ -133,6 +136,8 @@ _OF_NATIVE = {
 """The engines' types for which that is another one."""
 
 _WORD = re.compile(r"\w+")
+_LONG = re.compile(r"numeric\((39|[4-9]\d|\d{3,}),")
+"""Numbers of PostgreSQL of more digits than DMS's have are texts to it."""
 
 
 def kind(column: Column, engine: str) -> str:
@@ -142,6 +147,8 @@ def kind(column: Column, engine: str) -> str:
     named = _OF_NATIVE.get(engine, {}).get(found[0], "") if found is not None and family is not Family.BOOLEAN else ""
     if column.native.endswith("[]"):
         return "clob"
+    if engine == "postgresql" and _LONG.match(column.native):
+        return "string"
     if named.startswith("int") and "unsigned" in column.native:
         return f"u{named}"
     return named or _OF_FAMILY.get(family, "string")

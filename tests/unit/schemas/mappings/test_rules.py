@@ -59,6 +59,7 @@ def transformation(action: str, target: str, identifier: str = "t", **more: Any)
         (transformation("rename", "table"), "rule t: rename needs value"),
         (transformation("rename", "table", value="x", expression="1"), "rule t: rename takes no expression"),
         (transformation("remove-column", "table"), "remove-column is nothing for a table"),
+        (transformation("convert-uppercase", "table", "1" * 5000), "rule-id: .* at most 100 characters"),
         (transformation("data-masking-digits-mask", "column", value="##"), "value is one printable ASCII character"),
         (transformation("add-column", "column", value="x", expression="1"), "rule t: add-column needs data-type"),
         (

@@ -51,6 +51,7 @@ def test_tags_speak_of_the_sources_names() -> None:
     [
         ({"k": "${column-name}"}, "rule 1: tag-set.0: ${column-name} is unknown; known: ${schema-name}, ${table-name}"),
         ({"aws:k": "v"}, "rule 1: tag-set.0: the tag aws:k: keys with aws: are Amazon's own"),
+        ({"k": "a\tb"}, "rule 1: tag-set.0: the tag k: S3 takes letters, digits, blanks and + - = . _ : / @"),
         ({"k": "a;b"}, "rule 1: tag-set.0: the tag k: S3 takes letters, digits, blanks and + - = . _ : / @"),
         ({"k" * 129: ""}, "S3 takes keys of 128 and values of 256 characters"),
         ({f"k{n}": "" for n in range(11)}, "rule 1: tag-set: list should have at most 10 items"),
