@@ -91,6 +91,11 @@ class TailraceError(Exception):
         remedy = f" Remedy: {self.remedy}" if self.remedy else ""
         return f"{self.kind}: {self.message}{where}{remedy}"
 
+    @property
+    def within(self) -> str:
+        """What another error says of it, which has a remedy of its own."""
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
     def to_document(self) -> dict[str, str | None]:
         """Return it as documents on the status topic have it."""
         return {"kind": str(self.kind), "message": self.message, "table": self.table, "remedy": self.remedy}

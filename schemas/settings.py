@@ -204,7 +204,7 @@ class Settings(Section):
                 raise ValueError("a selection rule takes views: only those of PostgreSQL and MySQL are loaded")
             return document | {"source": source | selected}
         except TailraceError as error:
-            raise ValueError(error.message) from error
+            raise ValueError(error.within) from error
 
     @model_validator(mode="before")
     @classmethod

@@ -22,7 +22,7 @@ def checked(document: Any) -> Any:
         mappings = parse(document)
         support.check(mappings)
     except TailraceError as error:
-        raise ValueError(error.message) from error
+        raise ValueError(error.within) from error
     return mappings
 
 

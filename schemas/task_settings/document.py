@@ -141,7 +141,7 @@ def checked(document: Any) -> Any:
     try:
         return parse(document)
     except TailraceError as error:
-        raise ValueError(error.message) from error
+        raise ValueError(error.within) from error
 
 
 TaskSettingsDocument = Annotated[TaskSettings, BeforeValidator(checked)]

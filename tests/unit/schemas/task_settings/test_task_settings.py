@@ -266,6 +266,8 @@ def test_a_document_of_table_mappings_is_sent_to_its_place() -> None:
     with pytest.raises(TailraceError, match="are a document of table mappings") as caught:
         task_settings.parse({"rules": []})
     assert "`mappings`" in (caught.value.remedy or "")
+    with pytest.raises(ValueError, match="name it at `mappings`"):
+        task_settings.checked({"rules": []})
 
 
 def test_no_value_is_repeated_in_what_plan_says() -> None:
