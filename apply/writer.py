@@ -228,7 +228,8 @@ class Writer:
             self.sink.truncate(sorted(batch.truncated.values(), key=lambda t: self._rank(t.name), reverse=True))
         rejected, contradicted = self._rows.write(batch)
         final = self._judge(_with_records(batch, rejected), overdue, outcome)
-        if outcome.conflicts:
+        if outcome.conflicts or (outcome.waits and not batch.next):
+            # Or what waits stands before all offsets, which would go back to it.
             return
         for wait in outcome.waits.values():
             partition, offset = place_of(wait.records[0])
@@ -245,7 +246,7 @@ class Writer:
             outcome.merged = True
             return
         batch.next, self._carried = self._carried, {}
-        self._stage(batch.next)
+        self._stage(batch.next or batch.standing)
         hit("apply.flush.before")
         # Invariant 3: only now may the group's offsets be committed.
         self.sink.flush()
@@ -298,7 +299,7 @@ class Writer:
         if parked or batch.over:
             # From here until the end the partitions are ours: whoever lost them to another must not park what is
             # refused only because the other one has written on.
-            self._stage(self._carried | batch.next)
+            self._stage(self._carried | batch.next or batch.standing)
             # Invariant 4: durable on the dead-letters topic before the offsets pass them at the target.
             self.end_parked(batch.over)
             outcome.parked = self._dead_letters.park(parked)

@@ -89,6 +89,8 @@ class Batch:
     records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
     next: dict[TopicPartition, int] = field(default_factory=dict)
     """The offsets that are durable when the batch is written."""
+    standing: dict[TopicPartition, int] = field(default_factory=dict)
+    """Where `next` is empty: offsets that stay as they are. Who has lost the partitions writes nothing."""
     reached: dict[TopicPartition, int] = field(default_factory=dict)
     """Up to where everything is written then, but for what waits. Of the last one of merged batches: nothing waits in
     the others, or nobody asks (`transactional`)."""

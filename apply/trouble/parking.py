@@ -18,6 +18,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from schemas.errors import ErrorKind
+
 ACTION = "tailrace.action"
 """The header that says what a record of the dead-letters topic is."""
 
@@ -73,6 +75,9 @@ EARLY = "before-changes"
 """The kind of a record that violates a key, and that appliers which end before the changes since the load have left."""
 
 
+_STILL_EARLY = (EARLY, QUEUED, str(ErrorKind.ROW_CONFLICT))
+
+
 class ParkingLot:
     """What is parked now: the dead-letters topic, folded."""
 
@@ -103,12 +108,18 @@ class ParkingLot:
         return (topic, partition, offset) in self._places
 
     def park(self, key: bytes | None, record: ParkedRecord) -> None:
-        """Let a record wait. Repeating it changes nothing."""
+        """Let a record wait. Repeating it changes nothing, but that what was left before the changes is tried again by
+        itself no more once it was refused for itself.
+        """
         place = record[:3]
-        if place in self._places or place in self._released:
+        if place in self._released:
             return
         identity = _identity(key, record.topic, record.partition, record.offset)
         parked = self.keys.get(identity)
+        if place in self._places:
+            if parked is not None and record.kind not in _STILL_EARLY:
+                parked.records = [_refused_since(r, record) if r[:3] == place else r for r in parked.records]
+            return
         if parked is None:
             parked = self.keys[identity] = ParkedKey(record.topic, key)
             self._topics[record.topic] = self._topics.get(record.topic, 0) + 1
@@ -211,14 +222,14 @@ class ParkingLot:
             if parked.command is not None and (parked.topic, parked.partition) in partitions
         ]
 
-    def early(self, owned: Iterable[tuple[str, int]]) -> list[tuple[Identity, ParkedKey]]:
+    def early(self, owned: Iterable[tuple[str, int]]) -> dict[Identity, ParkedKey]:
         """Return the keys of owned partitions that are to be tried again by themselves."""
         partitions = set(owned)
-        return [
-            (identity, parked)
+        return {
+            identity: parked
             for identity, parked in self.keys.items()
             if parked.records[0].kind == EARLY and (parked.topic, parked.partition) in partitions
-        ]
+        }
 
     def find(self, reference: str) -> tuple[Identity, ParkedKey] | None:
         """Return the key one of whose records has this reference."""
@@ -239,6 +250,10 @@ def headers_of(
         ("tailrace.offset", str(offset)),
     ]
     return found + [(f"tailrace.{name}", value) for name, value in more.items()]
+
+
+def _refused_since(record: ParkedRecord, again: ParkedRecord) -> ParkedRecord:
+    return record._replace(kind=again.kind, message=again.message) if record.kind == EARLY else record
 
 
 def _identity(key: bytes | None, topic: str, partition: int, offset: int) -> Identity:

@@ -5,7 +5,7 @@ What appliers left that ended before the changes is tried again without a comman
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from apply.applier import Applier
 from apply.batching.batch import Batch
@@ -25,8 +25,8 @@ log = get_logger(__name__)
 PAUSE_S = 1.0
 PAUSE_S_MAX = 60.0
 """Between two tries of what was left before the changes: what it needs is on its way."""
-KEYS_MAX = 1000
-"""So many keys are read back at once."""
+KEYS_MAX = 100
+"""So many keys are read back, and tried, in one turn: the group must hear from us between two."""
 
 
 class Releases:
@@ -43,6 +43,10 @@ class Releases:
         self._monotonic = monotonic
         self._early_at = 0.0
         self._pause_s = PAUSE_S
+        self._round: list[Identity] = []
+        """What is yet to be tried before the next pause."""
+        self._released = 0
+        """How many keys that let go so far."""
 
     def attend(self) -> None:
         """Carry out what waits for partitions owned. Called with nothing unflushed.
@@ -51,7 +55,7 @@ class Releases:
         """
         self._dead_letters.follow()
         lot, owned = self._dead_letters.lot, self._applier.cursors.positions
-        if self._applier.holds.end_of is None and (early := lot.early(owned)) and self._monotonic() >= self._early_at:
+        if self._applier.holds.end_of is None and (early := lot.early(owned)):
             self._try_again(early)
         for identity, parked in lot.commands(owned):
             # Later changes of the key that are taken in already were taken in as parked.
@@ -70,20 +74,26 @@ class Releases:
             self._dead_letters.answer(REFUSED, letters[0].original_key, letters[0].place)
             log.warning("parked key still refused", reference=reference, reason=refused.message)
 
-    def _try_again(self, early: Sequence[tuple[Identity, ParkedKey]]) -> None:
-        self._applier.rewind()
-        count = 0
-        for begin in range(0, len(early), KEYS_MAX):
-            some = early[begin : begin + KEYS_MAX]
-            for (identity, _), letters in zip(
-                some, self._dead_letters.letters_of([parked for _, parked in some]), strict=True
-            ):
+    def _try_again(self, early: Mapping[Identity, ParkedKey]) -> None:
+        """Try the next ones of a round, or begin one, if it is time."""
+        if not self._round:
+            if self._monotonic() < self._early_at:
+                return
+            self._round, self._released = [*early], 0
+        turn, self._round = self._round[:KEYS_MAX], self._round[KEYS_MAX:]
+        # Some may have come to an end since the round began, or belong to another applier.
+        keys = [identity for identity in turn if identity in early]
+        if keys:
+            self._applier.rewind()
+            found = self._dead_letters.letters_of([early[identity] for identity in keys])
+            for identity, letters in zip(keys, found, strict=True):
                 if self._apply(letters, may_wait=True) is None:
                     self._settle(identity, letters)
-                    count += 1
-        log.info("what was left before the changes was tried again", released=count, left=len(early) - count)
-        self._early_at = self._monotonic() + self._pause_s
-        self._pause_s = PAUSE_S if count else min(2 * self._pause_s, PAUSE_S_MAX)
+                    self._released += 1
+        if not self._round:
+            log.info("what was left before the changes was tried again", released=self._released)
+            self._early_at = self._monotonic() + self._pause_s
+            self._pause_s = PAUSE_S if self._released else min(2 * self._pause_s, PAUSE_S_MAX)
 
     def _settle(self, identity: Identity, letters: list[Letter]) -> None:
         """Say of a key that all of it is applied."""
@@ -97,7 +107,7 @@ class Releases:
     def _apply(self, letters: list[Letter], *, may_wait: bool = False) -> TailraceError | None:
         """Write the records in one transaction; return why the target refuses them, if it does.
 
-        A conflict is an error, with which the policy deals, unless they may wait.
+        A conflict is an error, with which the policy deals, unless they may wait: then nothing is written.
         """
         try:
             batch = self._batch(letters)
@@ -127,6 +137,7 @@ class Releases:
             if cut.error is not None:
                 raise cut.error
         batch = builder.take()
-        # The partition's offset passed these records when they were parked.
-        batch.next = {}
+        # The partition's offset passed these records when they were parked. (That of a truncate may be staged already.)
+        flushed, held = self._applier.cursors.flushed, self._applier.holds.by_partition
+        batch.next, batch.standing = {}, {p: flushed[p] for p in positions if p in flushed and p not in held}
         return batch

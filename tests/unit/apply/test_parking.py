@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from apply.trouble import parking
-from apply.trouble.parking import PARK, QUEUED, REFUSED, RELEASED, RETRY, SKIP, ParkedRecord, ParkingLot, headers_of
+from apply.trouble.parking import (
+    EARLY,
+    PARK,
+    QUEUED,
+    REFUSED,
+    RELEASED,
+    RETRY,
+    SKIP,
+    ParkedRecord,
+    ParkingLot,
+    headers_of,
+)
 
 TOPIC = "shop.public.orders"
 
@@ -38,6 +49,19 @@ def test_parking_twice_is_parking_once() -> None:
         put(lot, PARK, 3)
     assert offsets(lot) == [3]
     assert lot.has(TOPIC, 0, 3)
+
+
+def test_what_was_left_before_the_changes_is_tried_by_itself_until_it_is_refused_for_itself() -> None:
+    """Each try that the target refuses says so on the topic: there must be an end to it."""
+    lot = ParkingLot()
+    put(lot, PARK, 3, error=EARLY)
+    for kind in (EARLY, QUEUED, "row-conflict"):
+        put(lot, PARK, 3, error=kind)
+        assert [*lot.early([(TOPIC, 0)])] == [(TOPIC, b"k")]
+    put(lot, PARK, 3, error="row-rejected", message="too long")
+    assert not lot.early([(TOPIC, 0)])
+    [parked] = lot.keys.values()
+    assert (parked.records[0].kind, parked.records[0].message) == ("row-rejected", "too long")
 
 
 def test_a_released_key_flows_again_and_does_not_come_back() -> None:

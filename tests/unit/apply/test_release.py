@@ -12,8 +12,9 @@ from apply.limits import Limits
 from apply.sink import TopicPartition
 from apply.trouble.answers import Policies
 from apply.trouble.dead_letters import DeadLettersTopic, Letter
-from apply.trouble.parking import EARLY, RETRY
-from apply.trouble.release import Releases
+from apply.trouble.parking import EARLY, RETRY, ParkedKey, ParkedRecord
+from apply.trouble.release import PAUSE_S, Releases
+from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Rig
 from tests.unit.apply.test_waiting import CHILDREN, PARENTS, rig_of
@@ -38,7 +39,7 @@ def test_a_value_of_an_earlier_type_is_left_out_only_where_it_comes_again(
     answers: list[str] = []
     lot = SimpleNamespace(
         commands=lambda _owned: [((PLACE.topic, parked.key()), SimpleNamespace(command=RETRY))],
-        early=lambda _owned: [],
+        early=lambda _owned: {},
         release=lambda _identity, _through: None,
     )
     letter = Letter((*PLACE, parked.offset()), parked.key(), parked.value())
@@ -83,7 +84,10 @@ def test_what_was_left_before_the_changes_is_tried_again_by_who_goes_on_with_the
     applier.holds.end_of = lambda _partition: None
     assert attend(0)
     applier.holds.end_of, applier.writer.ends_early = None, False
+    stored = dict(rig.target.offsets)
     assert attend(0)
+    # In vain. Whoever goes on after a crash does so where it stood, not at the row that waits.
+    assert rig.target.offsets == stored
     rig.topics.put(PARENTS, "c", None, (7,))
     rig.settle(member)
     # Not without a pause: what it lacks comes when it comes.
@@ -92,3 +96,59 @@ def test_what_was_left_before_the_changes_is_tried_again_by_who_goes_on_with_the
     assert not attend(1)
     assert answers == ["released"]
     assert rig.target.read(CHILDREN.name) == [(1, 7, "red")]
+
+
+def test_who_has_lost_a_partition_writes_none_of_its_parked_rows() -> None:
+    """The other one may have released the row already, and written what came of it since."""
+    rig = rig_of(PARENTS, CHILDREN)
+    member = rig.member(take_all=True)
+    applier = member.applier
+    applier.writer.ends_early = True
+    rig.topics.put(CHILDREN, "c", None, (1, 7, "red"))
+    rig.settle(member)
+    ((_, parked),) = applier.lot.keys.items()
+    place = TopicPartition(*parked.records[0][:2])
+    entry = rig.topics.logs[place][0]
+    rig.topics.put(PARENTS, "c", None, (7,))
+    rig.settle(member)
+    letters = SimpleNamespace(
+        lot=applier.lot,
+        follow=lambda: None,
+        letters_of=lambda keys: [[Letter((*place, entry.at), entry.key(), entry.value())] for _ in keys],
+    )
+    other = rig.member(take_all=True)
+    rig.settle(other)
+    with pytest.raises(TailraceError) as caught:
+        Releases(applier, cast("DeadLettersTopic", letters), rig.clock).attend()
+    assert caught.value.kind is ErrorKind.INVARIANT
+    assert rig.target.read(CHILDREN.name) == []
+
+
+def test_so_many_are_tried_in_a_turn_that_the_group_hears_from_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apply.trouble.release.KEYS_MAX", 2)
+    rig = rig_of(PARENTS, CHILDREN)
+    member = rig.member(take_all=True)
+    applier = member.applier
+    # Some are of partitions that another applier has got since the round began.
+    keys = {("t", number): ParkedKey("t", b"", [ParkedRecord("t", 0, number, EARLY, "", 0)]) for number in range(5)}
+    owned, turns = dict(keys), list[list[int]]()
+
+    def letters_of(found: list[ParkedKey]) -> list[list[Letter]]:
+        turns.append([key.records[0].offset for key in found])
+        return [[] for _ in found]
+
+    letters = SimpleNamespace(
+        lot=SimpleNamespace(commands=lambda _owned: [], early=lambda _owned: owned),
+        follow=lambda: None,
+        letters_of=letters_of,
+    )
+    releases = Releases(applier, cast("DeadLettersTopic", letters), rig.clock)
+    monkeypatch.setattr(releases, "_apply", lambda _letters, **_: TailraceError(ErrorKind.ROW_CONFLICT, "again"))
+    releases.attend()
+    del owned["t", 3]
+    for _ in range(3):
+        releases.attend()
+    assert turns == [[0, 1], [2], [4]]
+    rig.clock.now += PAUSE_S
+    releases.attend()
+    assert turns[3:] == [[0, 1]]
