@@ -228,7 +228,10 @@ class ParkingLot:
         return {
             identity: parked
             for identity, parked in self.keys.items()
-            if parked.records[0].kind == EARLY and (parked.topic, parked.partition) in partitions
+            if parked.records[0].kind == EARLY
+            # An operator's word comes first.
+            and parked.command is None
+            and (parked.topic, parked.partition) in partitions
         }
 
     def find(self, reference: str) -> tuple[Identity, ParkedKey] | None:

@@ -58,6 +58,11 @@ def test_what_was_left_before_the_changes_is_tried_by_itself_until_it_is_refused
     for kind in (EARLY, QUEUED, "row-conflict"):
         put(lot, PARK, 3, error=kind)
         assert [*lot.early([(TOPIC, 0)])] == [(TOPIC, b"k")]
+    assert not lot.early([(TOPIC, 1)])
+    # Not under an operator's hands.
+    put(lot, SKIP, 3)
+    assert not lot.early([(TOPIC, 0)])
+    put(lot, REFUSED, 3)
     put(lot, PARK, 3, error="row-rejected", message="too long")
     assert not lot.early([(TOPIC, 0)])
     [parked] = lot.keys.values()
