@@ -43,6 +43,12 @@ SESSION_IDLE_S = 300
 """After so long the server ends a session that says nothing: a transaction whose applier is gone, its host with it,
 holds the rows that its successor claims."""
 
+_NO_LIMITS = (
+    "/*M! , max_statement_time = 0, idle_transaction_timeout = 0, idle_write_transaction_timeout = 0, "
+    "idle_readonly_transaction_timeout = 0*//*!80000 , max_execution_time = 0*/"
+)
+"""The server's time-outs are not meant for us. (Each server passes the other's comment over.)"""
+
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """Seconds, seconds, times: until a server that is gone is noticed while its answer is waited for."""
 
@@ -90,7 +96,7 @@ def connect(target: MysqlTarget) -> MemoryConnection:
 def _session(target: MysqlTarget) -> list[str]:
     lock_s = target.lock_timeout_s
     return [
-        f"set session sql_mode = {literal(','.join(SQL_MODE))}",
+        f"set session sql_mode = {literal(','.join(SQL_MODE))} {_NO_LIMITS}",
         "set names utf8mb4 collate utf8mb4_bin",
         "set session transaction isolation level read committed",
         "set session time_zone = '+00:00', session autocommit = 1, session unique_checks = 1",

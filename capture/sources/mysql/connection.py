@@ -22,7 +22,8 @@ SESSION = (
     "set session sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', character_set_results = utf8mb4, "
     "character_set_client = utf8mb4, character_set_connection = utf8mb4, autocommit = 1, "
     f"{PATIENCE}, sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_quote_show_create = 1 "
-    "/*M! , max_statement_time = 0*//*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0*/"
+    "/*M! , max_statement_time = 0, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0*/"
+    "/*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0*/"
     "/*!80030 , show_gipk_in_create_table_and_information_schema = 1*/"
 )
 """How a session of ours is: the server's texts as UTF-8, its timestamps in UTC, all rows of a query however many and

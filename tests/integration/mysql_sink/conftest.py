@@ -20,7 +20,8 @@ OpenSink = Callable[..., MysqlSink]
 def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     """A MariaDB server that loads no data of clients, and takes short packets only.
 
-    Its sessions begin oddly, too: what bends a value is not told, queries return one row, and no table is emptied.
+    Its sessions begin oddly, too: what bends a value is not told, queries return one row, no table is emptied, and what
+    takes a second is ended.
     """
     settings = {
         "local-infile": "0",
@@ -33,7 +34,8 @@ def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     }
     with MysqlServer(servers_directory / "mariadb-strict", settings=settings) as server:
         MysqlDatabase(server.address, "mysql", is_mariadb=True).execute(
-            "set global sql_notes = 0, global sql_select_limit = 1, global sql_safe_updates = 1"
+            "set global sql_notes = 0, global sql_select_limit = 1, global sql_safe_updates = 1, "
+            "global max_statement_time = 1, global idle_transaction_timeout = 1"
         )
         yield server.address
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from capture.source import Severity
+from capture.source import WHOLE, Severity
 from deploy.local.mysql import MysqlServer
 from schemas.changes import UNCHANGED
 from tests.integration.mysql_source.reading import Reading
@@ -26,6 +27,7 @@ SETTINGS = {
 }
 GLOBALS = ("sql_select_limit = 2", "sql_big_selects = 0", "max_join_size = 1", "sql_quote_show_create = 0")
 """What sessions begin with: two rows of each query, for one."""
+IDLE = "idle_transaction_timeout = 1"
 
 
 @pytest.fixture(params=["11.4", "mysql"])
@@ -33,10 +35,10 @@ def odd(request: pytest.FixtureRequest, servers_directory: Path) -> Iterator[Mys
     """A database on such a server."""
     series = request.param
     more = {"binlog-annotate-row-events": "1"} if series == "11.4" else {"binlog-rows-query-log-events": "1"}
-    limit = "max_statement_time = 0.001" if series == "11.4" else "max_execution_time = 1"
+    limits = ("max_execution_time = 1",) if series == "mysql" else ("max_statement_time = 0.001", IDLE)
     with MysqlServer(servers_directory / f"odd-{series}", series=series, settings=SETTINGS | more) as server:
         database = create_mysql_database(server.address)
-        database.execute(f"set global {', global '.join((*GLOBALS, limit))}")
+        database.execute(f"set global {', global '.join((*GLOBALS, *limits))}")
         yield database
 
 
@@ -84,5 +86,19 @@ def test_an_odd_server_is_read_as_any_other(odd: MysqlDatabase) -> None:
         ]
         assert sorted(found) == [(n, "x") for n in range(10_000) if n not in (10, 11, 12)]
         assert not [f for f in reading.source.findings(reading.tables) if f.severity is Severity.BLOCKS]
+    finally:
+        reading.close()
+
+
+def test_a_chunk_outlives_a_wait_for_kafka(odd: MysqlDatabase) -> None:
+    """The server has sent all of it, and waits in a transaction for what the loader says next."""
+    odd.execute("create table a (id int primary key)", "insert into a values (1), (2), (3)")
+    reading = Reading(odd)
+    try:
+        (table,) = reading.tables
+        batches = reading.reader.read(table, WHOLE, 2)
+        found = [*next(iter(batches))]
+        time.sleep(2)
+        assert [*found, *(row for batch in batches for row in batch)] == [(1,), (2,), (3,)]
     finally:
         reading.close()
