@@ -7,7 +7,6 @@ or expressions, as InnoDB chooses it.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +32,7 @@ READS_MAX = 10
 
 
 class _TornError(Exception):
-    """An index is over a column that the table did not have a moment ago."""
+    """An index is over a column that the table did not have a moment ago: the names of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +86,14 @@ class Catalog:
 
     def read_tables(self, relations: Sequence[RelationFacts]) -> list[TableSchema]:
         """Return the schemas of these relations, in their order, version 1 each. Raises SOURCE_SCHEMA."""
+        torn: tuple[TableName, str] | None = None
         for _ in range(READS_MAX):
-            with contextlib.suppress(_TornError):
+            try:
                 return self._read_tables(relations) if relations else []
+            except _TornError as error:
+                if error.args == torn:
+                    raise _hidden(*torn) from None
+                torn = error.args
         raise TailraceError(
             ErrorKind.SOURCE_CONNECTION, "tables are altered while the catalogue is read, again and again"
         )
@@ -266,9 +270,10 @@ def _table(
                 "by default" if is_identity else "",
             )
         )
-    known = {column.name for column in columns} | {column.name for column in generated}
-    if any(row[4] not in known for row in index_rows if row[4] is not None):
-        raise _TornError
+    known = {column.name for column in columns} | {column.name for column in generated} | {None}
+    for row in index_rows:
+        if row[4] not in known:
+            raise _TornError(relation.name, row[4])
     indexes, key, is_primary = _indexes(index_rows, columns)
     return TableSchema(
         relation.name,
@@ -291,6 +296,16 @@ def _native(column_type: str, charset: str | None) -> str:
         return of_catalogue(column_type, charset)
     except ValueError:
         return column_type
+
+
+def _hidden(table: TableName, column: str) -> TailraceError:
+    """Return the error for an index over a column that the catalogue does not show, whenever it is read."""
+    return TailraceError(
+        ErrorKind.PREREQUISITE,
+        f"the user may not read the column {column} of the table, which has an index",
+        remedy=f"grant select on {quoted(table)} to the user: on all of it, or leave the table out: `!{table}`",
+        table=str(table),
+    )
 
 
 def _is_moment(row: Cells) -> bool:

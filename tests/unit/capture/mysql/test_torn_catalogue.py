@@ -45,3 +45,17 @@ def test_a_table_that_is_altered_meanwhile_is_read_again(index: str) -> None:
     with pytest.raises(TailraceError) as caught:
         _catalog(Renaming(READS_MAX, index)).find_table(TableName("shop", "a"))
     assert caught.value.kind is ErrorKind.SOURCE_CONNECTION
+
+
+def test_a_column_that_the_user_may_not_read_is_no_alteration() -> None:
+    """MySQL shows such a column's index all the same: it was looked for for ever."""
+    server = Renaming(0, "other")
+    seen = server.rows
+    server.rows = lambda query: [  # type: ignore[method-assign]
+        *seen(query),
+        *([("shop", "a", "hidden", "1", "w", None, "BTREE")] if "information_schema.statistics" in query else []),
+    ]
+    with pytest.raises(TailraceError, match="may not read the column w") as caught:
+        _catalog(server).find_table(TableName("shop", "a"))
+    assert (caught.value.kind, caught.value.table) == (ErrorKind.PREREQUISITE, "shop.a")
+    assert "`shop`.`a`" in str(caught.value.remedy)
