@@ -346,6 +346,8 @@ class MysqlLog:
         resolved = self._maps.find(m[_BODY : _BODY + 6])
         table, txn = resolved.table, self._txn
         if table is None:
+            if resolved.left_out is not None and txn is not None:
+                resolved.left_out.check(txn.commit)
             return 0
         if txn is None:
             raise ValueError("a change outside a transaction")

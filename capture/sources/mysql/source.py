@@ -170,6 +170,7 @@ class MysqlServer:
             self._settings.zero_dates,
             folds_names=folds_names,
             loads=self._loads,
+            source_end=lambda: self.current_position().commit,
         )
         place = place_of(position, is_mariadb=self._connected().is_mariadb)
         return MysqlLog(

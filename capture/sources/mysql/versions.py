@@ -3,15 +3,16 @@
 A map with full metadata is the authority: names, types, charsets and values are those of the rows that follow. One
 without is taken as the version in force, else as the catalogue has it now, if that looks the same column by column.
 Where neither does, nothing tells what its rows hold: they are left out, and the table begins anew with what the
-catalogue has, whose load sees all of them. Where nothing is loaded, reading stops. No value goes out under a wrong
-name.
+catalogue has, whose load sees all of them. Where nothing is loaded, or such rows come behind the place where the log
+ended then, reading stops. No value goes out under a wrong name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import TableMap, real_type
@@ -37,6 +38,21 @@ _SEQUENCE = (
 """The columns of a sequence of MariaDB, which is logged as a table is."""
 
 
+class LeftOut(NamedTuple):
+    """A table whose rows nobody can read, and where the log ended when the catalogue had other columns than they."""
+
+    name: TableName
+    end: int
+
+    def check(self, commit: int) -> None:
+        """Raise SOURCE_SCHEMA for a row behind that place: no statement has led to other columns, and no load sees it.
+
+        The catalogue shows the user some columns only, for one.
+        """
+        if commit > self.end:
+            raise _untold(self.name)
+
+
 @dataclass(slots=True)
 class Resolved:
     """A table of the log as rows are read from it. `table` is None where its rows are not wanted."""
@@ -49,6 +65,8 @@ class Resolved:
     """How rows that have all columns can be left unread."""
     part_forms: dict[Images, ImageForm] = field(default_factory=dict)
     """How others can."""
+    left_out: LeftOut | None = None
+    """Set where they are wanted, and cannot be read."""
 
     def __post_init__(self) -> None:
         key = self.table.key if self.table is not None else ()
@@ -93,15 +111,17 @@ class Versions:
         *,
         folds_names: bool,
         loads: bool = True,
+        source_end: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`loads`: whether a table that begins anew is loaded."""
+        """`loads`: whether a table that begins anew is loaded. `source_end` returns where the source's log ends."""
         self._catalog = catalog
         self._selection = selection
         self._folds_names = folds_names
         self._tables = {table.name: table for table in tables}
         self._zero_dates = zero_dates
         self._loads = loads
-        self._left_out: set[TableName] = set()
+        self._source_end = source_end
+        self._left_out: dict[TableName, LeftOut | None] = {}
         """Tables that have begun anew for rows that nothing tells the columns of, until a statement concerns them."""
         self._is_of_map = False
         """Whether the version that was made last is a map's, and not the catalogue's."""
@@ -132,7 +152,7 @@ class Versions:
     def follow(self, effect: Effect, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
         """Return what to announce of a table that a statement concerns, which may be an applier's (`is_applied`)."""
         # Rows behind it may be behind the load, too, that those before it have led to.
-        self._left_out.discard(name)
+        self._left_out.pop(name, None)
         if effect is Effect.TRUNCATE:
             return []
         if effect is Effect.LEAVE and is_applied:
@@ -177,12 +197,13 @@ class Versions:
         if before is None or name in self._stale or not self._fits(shown, before):
             found = self._version(name, shown, before)
             if found is None:
-                return Resolved(None), self._leave_out(name)
+                changes = self._leave_out(name)
+                return Resolved(None, left_out=self._left_out[name]), changes
             table = found
             self._stale.discard(name)
         else:
             table = before
-        self._left_out.discard(name)
+        self._left_out.pop(name, None)
         if before is not None and (table is before or table.fingerprint == before.fingerprint):
             return Resolved(before, self._readers(shown, before)), []
         self._tables[name] = table
@@ -198,8 +219,9 @@ class Versions:
         """
         if name in self._left_out:
             return []
-        self._left_out.add(name)
         changes = [*self._forget(name, is_applied=False), *self._appeared(name, is_applied=False)]
+        is_there = any(change.after is not None for change in changes)
+        self._left_out[name] = LeftOut(name, self._source_end()) if is_there else None
         if changes:
             said = "rows left out whose columns nothing tells: the table is loaded again"
             log.warning(said, table=str(name), remedy=_FULL)
@@ -219,12 +241,7 @@ class Versions:
         if self._loads or (before is None and name in self._catalog.names()):
             # What is there and no table is a sequence.
             return None
-        raise TailraceError(
-            ErrorKind.SOURCE_SCHEMA,
-            "the log's rows have other columns than the table had before and has now, and the log has no names",
-            remedy=f"{_FULL}, so that the log describes its rows; then reset the replication, or leave the table out",
-            table=str(name),
-        )
+        raise _untold(name)
 
     def _fits(self, shown: TableMap, table: TableSchema) -> bool:
         """Tell whether a map's columns are those of a version."""
@@ -317,3 +334,12 @@ def _image(bitmap: bytes, count: int) -> Image | None:
         return None
     bits = int.from_bytes(bitmap, "little")
     return Image(frozenset(i for i in range(count) if bits >> i & 1))
+
+
+def _untold(name: TableName) -> TailraceError:
+    return TailraceError(
+        ErrorKind.SOURCE_SCHEMA,
+        "the log's rows have other columns than the table had before and has now, and the log has no names",
+        remedy=f"{_FULL}, so that the log describes its rows; then reset the replication, or leave the table out",
+        table=str(name),
+    )
