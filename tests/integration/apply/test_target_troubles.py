@@ -144,7 +144,7 @@ def test_a_right_that_is_taken_away_is_one_tables_trouble(document: dict[str, An
     assert read_lot(settings, "replica").keys == {}
 
 
-@pytest.mark.parametrize("user", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("user", ["postgresql", "mysql", "mariadb"], indirect=True)
 def test_whoever_can_log_in_no_more_says_so_and_goes_on_when_mended(document: dict[str, Any], user: User) -> None:
     """The applier ends, says who could not log in and what to do, and has parked nothing."""
     target = user.database
