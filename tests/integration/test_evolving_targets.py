@@ -64,7 +64,7 @@ LATER = {
 """Once the target has what came of these."""
 
 STATES = ("opensearch", "mongodb")
-HISTORIES = ("json files", "kinesis")
+HISTORIES = ("json files", "kafka, DMS's JSON")
 UNTOLD = {
     "added": {1, 2, 3, 4, 5},
     "idle": {1, 2, 3, 4, 5},
@@ -110,6 +110,9 @@ def test_a_history_says_what_changed_and_the_rest_when_loaded_again(
     section = TARGETS[target](request.getfixturevalue)
     if is_files := section["engine"] in ("files", "s3"):
         section["cdc_max_batch_interval"] = 1
+    else:
+        # Truncates are told.
+        section["include_control_details"] = True
     place = SimpleNamespace(target_settings=section)
     with Services(tmp_path, replication, kafka_server, source_database, place, topics={"partitions": 2}) as services:
         _begin(services, source_database)
