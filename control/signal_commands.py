@@ -53,7 +53,10 @@ def resume(config: Config, target: Target = None, identifier: Id = None, wait_s:
 @app.command("reload")
 def reload(
     config: Config,
-    table: Annotated[str, typer.Option("--table", metavar="SCHEMA.TABLE", help="The table to publish again.")],
+    tables: Annotated[
+        list[str],
+        typer.Option("--table", metavar="SCHEMA.TABLE", help="The table to publish again; may be repeated."),
+    ],
     lower: Annotated[
         list[str] | None,
         typer.Option("--above", metavar="KEY", help="Only keys above this one; once for each column of the key."),
@@ -66,12 +69,19 @@ def reload(
     identifier: Id = None,
     wait_s: Wait = 30.0,
 ) -> int:
-    """Publish a table's rows, or a range of keys, again. Changes go on meanwhile."""
+    """Publish tables' rows, or a range of one's keys, again. Changes go on meanwhile."""
     from control import signals
 
     settings = load_and_reach(config)
-    bounds = (tuple(bound) if bound else None for bound in (lower, upper))
-    return _tell(settings, signals.reload(settings, table, *bounds, empty=empty, identifier=identifier), wait_s)
+    sent = signals.reload(
+        settings,
+        tables,
+        tuple(lower) if lower else None,
+        tuple(upper) if upper else None,
+        empty=empty,
+        identifier=identifier,
+    )
+    return max(_tell(settings, signal, wait_s) for signal in sent)
 
 
 def _tell(settings: Settings, signal: Signal, wait_s: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from control.contact import reach_source
 from control.status import Observer
@@ -35,12 +36,24 @@ def resume(settings: Settings, target: str | None, identifier: str | None) -> Si
 
 
 def reload(
-    settings: Settings, table: str, lower: Bound | None, upper: Bound | None, *, empty: bool, identifier: str | None
-) -> Signal:
-    """Publish a table's rows again, or those of a key range, beside its changes."""
+    settings: Settings,
+    tables: Sequence[str],
+    lower: Bound | None,
+    upper: Bound | None,
+    *,
+    empty: bool,
+    identifier: str | None,
+) -> list[Signal]:
+    """Publish tables' rows again, or those of a key range of one, beside their changes: a command for each table."""
     if empty and (lower or upper):
         raise TailraceError(ErrorKind.CONFIGURATION, "a key range cannot be emptied: leave --empty or the range out")
-    return _send(settings, Signal(_id(identifier), RELOAD, None, None, table, lower, upper, empty))
+    if len(tables) > 1 and (lower or upper or identifier):
+        raise TailraceError(
+            ErrorKind.CONFIGURATION, "a key range and --id are of one table: give one --table with them"
+        )
+    return [
+        _send(settings, Signal(_id(identifier), RELOAD, None, None, table, lower, upper, empty)) for table in tables
+    ]
 
 
 def wait(settings: Settings, signal: Signal, seconds: float) -> str | None:

@@ -113,7 +113,7 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
         services.wait(lambda: _suspended(settings) == SUSPENDED, "two tables are suspended")
         _retry(settings, "suspended")
         source_database.execute(*OVER["halted"][1:])
-        signals.reload(settings, "public.reloaded", None, None, empty=False, identifier=None)
+        signals.reload(settings, ["public.reloaded"], None, None, empty=False, identifier=None)
         services.wait(lambda: _parked(settings) == set(KEPT), "what counts no more is over")
         services.wait(lambda: services.said("apply-2", "partitions assigned"), "the other one is there again")
         for name in ("apply", "apply-2"):
@@ -130,7 +130,7 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
 
         services.wait(all_are_released, "all that was parked is released")
         # What the suspended table lost with its column is brought again.
-        signals.reload(settings, "public.suspended", None, None, empty=False, identifier=None)
+        signals.reload(settings, ["public.suspended"], None, None, empty=False, identifier=None)
         assert wait_until_alike(source, target, DEADLINE_S) == []
         for name in ("capture", "apply"):
             assert services.stop(name) == 0, services.log_tail(name)
