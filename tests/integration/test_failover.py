@@ -94,6 +94,8 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
             for name, place in (("capture", source), ("apply", target)):
                 more_is_written()
                 _crowd_out(services, name, place)
+            # Connections may have gone before there was time to make the table.
+            services.wait(lambda: target.rows("select to_regclass('keyed')") != [(None,)], "the table is at the target")
             target.execute(*SLOW)
             source.execute("insert into keyed values (-1, 'takes a second', 0)")
             for server in (primary, target_server):
