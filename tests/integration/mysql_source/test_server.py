@@ -118,8 +118,3 @@ def test_findings_name_what_is_wrong_with_tables(reading: Reading) -> None:
     assert found["no-key", "keyless"].severity is Severity.NOTE
     assert found["not-a-table", "v"].severity is Severity.WARNS
     assert not [f for f in found.values() if f.severity is Severity.BLOCKS]
-    if reading.database.is_mariadb:
-        reading.database.execute("create table odd (id int primary key, v varchar(5) compressed)")
-        with pytest.raises(TailraceError, match="compressed") as caught:
-            reading.source.tables()
-        assert caught.value.kind is ErrorKind.SOURCE_SCHEMA
