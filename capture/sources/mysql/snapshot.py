@@ -4,13 +4,16 @@ MySQL: a transaction's id is added to `gtid_executed` after the storage engine h
 taken after that set was read sees everything in it. Without GTIDs (`_committed`): a place that was read before, once
 nothing is committing any more that was then. MariaDB: a consistent snapshot knows the place in the log that it
 belongs to (`binlog_snapshot_file`, `binlog_snapshot_position`), exactly. Either way the snapshot is no lock: it holds
-up the server's commits for an instant at most. What else it may see, the log brings once more.
+up the server's commits for an instant at most. What else it may see, the log brings once more: of a table without a
+key that would be rows twice, so nobody writes it (MySQL) while the place is read and the snapshot begun.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from capture.full_load.chunk_reader import ChunkReader
 from capture.source import Chunk
@@ -27,19 +30,26 @@ from capture.sources.mysql.quoting import identifier, literal
 from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
+from runtime.logging import get_logger
 from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
-from schemas.table import Column, TableSchema
+from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 
 COMMIT_S = 60.0
 """How long a transaction may take to commit until a snapshot is given up."""
 
+LOCK_WAIT_S = 1
+LOCK_TRIES = 10
+"""How long, and how often, a lock of a table is waited for: who asks for it keeps new writers waiting, too."""
+
 SNAPSHOTS_MAX = 5
 """So many are begun for one look at a table that is rebuilt meanwhile."""
+
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -94,6 +104,29 @@ def settle(connection: Connection, table: TableSchema, begin: Callable[[Connecti
         else:
             return place
     raise AssertionError("unreachable")
+
+
+def _keep_writers_out(locker: Connection, table: TableName) -> None:
+    """Lock a table against writers until the connection is closed. Says so where that cannot be had.
+
+    Whoever writes a table holds its metadata lock until the transaction is in `gtid_executed`, too (MySQL reference
+    manual, "Metadata Locking"), so under this lock a place in the log and a snapshot have the same of it.
+    """
+    locker.run(f"set session lock_wait_timeout = {LOCK_WAIT_S}")
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            locker.run(f"lock tables {quoted(table)} read")
+        except TailraceError as error:
+            if left and error.kind is ErrorKind.SOURCE_CONNECTION and not locker.is_closed:
+                continue
+            log.warning(
+                "a table without a key is read without a lock: a row that is written in that instant may come twice",
+                table=str(table),
+                reason=error.message,
+                remedy=f"grant lock tables on {identifier(table.schema)}.* to the user, and end long transactions "
+                "that write the table; `tailrace verify` tells, `tailrace signal reload` mends",
+            )
+        return
 
 
 def _committed(connection: Connection) -> Place:
@@ -183,7 +216,9 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
     ) -> tuple[CopiedForm, Iterable[Packet]]:
-        self._snapshot = MysqlSnapshot(settle(connection, table, self._placed).size)
+        is_exact = bool(table.key) or table.is_view or connection.is_mariadb
+        begin = self._placed if is_exact else partial(self._placed_without_writers, table.name)
+        self._snapshot = MysqlSnapshot(settle(connection, table, begin).size)
         self._check_columns(table)
         columns = ", ".join(selected(c.native, c.name) for c in table.columns)
         said = condition(where, self._settings.zero_dates) if where is not None else ""
@@ -195,6 +230,11 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
 
     def _placed(self, connection: Connection) -> Place:
         return begin_snapshot(connection, by_files=counts_by_files(self._settings, connection))
+
+    def _placed_without_writers(self, table: TableName, connection: Connection) -> Place:
+        with closing(connect(self._settings)) as locker:
+            _keep_writers_out(locker, table)
+            return self._placed(connection)
 
     def _look(self, connection: Connection) -> MysqlSnapshot:
         found = MysqlSnapshot(self._placed(connection).size)
