@@ -94,9 +94,7 @@ def test_the_copy_follows_over_restarts_crashes_and_a_promotion(
             for name, place in (("capture", source), ("apply", target)):
                 more_is_written()
                 _crowd_out(services, name, place)
-            # Connections may have gone before there was time to make the table.
-            services.wait(lambda: target.rows("select to_regclass('keyed')") != [(None,)], "the table is at the target")
-            target.execute(*SLOW)
+            _slow_down(services, target)
             source.execute("insert into keyed values (-1, 'takes a second', 0)")
             for server in (primary, target_server):
                 more_is_written()
@@ -136,6 +134,12 @@ def _refuses_the_wal_level(services: Services) -> None:
     for said in (plan.stdout, services.log_tail("capture")):
         assert "alter system set wal_level = 'logical'" in said
         assert "restart the server" in said
+
+
+def _slow_down(services: Services, target: Database) -> None:
+    # Connections may have gone before there was time to make the table.
+    services.wait(lambda: target.rows("select to_regclass('keyed')") != [(None,)], "the table is at the target")
+    target.execute(*SLOW)
 
 
 def _crowd_out(services: Services, name: str, database: Database) -> None:
