@@ -83,7 +83,7 @@ def test_a_table_without_a_key_is_seen_as_the_log_has_it(reading: Reading, monke
     assert sorted(rows + later) == [(1,), (2,)]
 
 
-def test_a_table_without_a_key_is_read_where_it_may_not_be_locked(
+def test_a_table_without_a_key_is_read_though_its_lock_is_waited_for_in_vain(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reading.database.is_mariadb:
