@@ -115,20 +115,13 @@ class Charsets(NamedTuple):
     """Most bytes of one character."""
 
 
-def of_map(column: MappedColumn, charsets: Charsets, known: Native | None) -> Native:
-    """Return the native type that a map's column shows. `known` helps where the map has no charsets and values.
+def of_log(column: MappedColumn, charsets: Charsets, known: Native | None) -> Native:
+    """Return the native type of a column that the log describes so, in a table map. `known` helps where the map has no
+    charsets and values.
 
     Raises ValueError for a type that is not supported.
     """
     kind, meta = binlog.real_type(column.type, column.meta)
-    if kind == binlog.VARCHAR_COMPRESSED:
-        # A byte of it tells how a value is compressed.
-        kind, meta = binlog.VARCHAR, meta - 1
-    charset = charsets.by_collation.get(column.collation, "") if column.collation else ""
-    if column.collation and not charset:
-        raise ValueError(f"a collation that the server does not list ({column.collation})")
-    if not column.collation:
-        charset = known.charset or "binary" if known else "binary"
     if kind in _INTEGERS:
         return Native(_INTEGERS[kind], unsigned=column.unsigned)
     if kind in _FIXED:
@@ -139,25 +132,36 @@ def of_map(column: MappedColumn, charsets: Charsets, known: Native | None) -> Na
         return Native(_FRACTIONAL[kind], (meta,) if meta else ())
     if kind == binlog.BIT:
         return Native("bit", ((meta >> 8) * 8 + (meta & 0xFF),))
-    if kind in (binlog.ENUM, binlog.SET):
-        values = tuple(decoded_value(value, charset) for value in column.values) if column.values else ()
-        if not values and known is not None:
-            values = known.values
-        return Native("enum" if kind == binlog.ENUM else "set", (), False, charset, values)
-    if kind in (binlog.VARCHAR, binlog.VAR_STRING, binlog.STRING):
-        is_fixed = kind == binlog.STRING
-        if charset == "binary":
-            return Native("binary" if is_fixed else "varbinary", (meta,))
-        return Native("char" if is_fixed else "varchar", (meta // charsets.widths[charset],), False, charset)
-    if kind in (binlog.BLOB, binlog.BLOB_COMPRESSED):
-        names = BLOBS if charset == "binary" else TEXTS
-        name = next(name for name, size in names.items() if size == meta)
-        return Native(name, (), False, "" if charset == "binary" else charset)
     if kind == binlog.GEOMETRY:
         return Native(GEOMETRIES[column.detail] if column.detail < len(GEOMETRIES) else "geometry")
     if kind == binlog.VECTOR:
         return Native("vector", (column.detail,) if column.detail else known.args if known else ())
+    charset = _charset(column, charsets, known)
+    if kind in _LABELLED:
+        values = tuple(decoder(charset)(value) for value in column.values)
+        return Native(_LABELLED[kind], charset=charset, values=values or (known.values if known else ()))
+    if kind == binlog.VARCHAR_COMPRESSED:
+        # A byte of it tells how a value is compressed.
+        kind, meta = binlog.VARCHAR, meta - 1
+    is_binary = charset == "binary"
+    if kind in (binlog.VARCHAR, binlog.VAR_STRING, binlog.STRING):
+        name = "char" if kind == binlog.STRING else "varchar"
+        if is_binary:
+            return Native(name.replace("char", "binary"), (meta,))
+        return Native(name, (meta // charsets.widths[charset],), charset=charset)
+    if kind in (binlog.BLOB, binlog.BLOB_COMPRESSED):
+        name = next(name for name, size in (BLOBS if is_binary else TEXTS).items() if size == meta)
+        return Native(name, charset="" if is_binary else charset)
     raise ValueError(f"a column type of the log that is not supported ({kind})")
+
+
+def _charset(column: MappedColumn, charsets: Charsets, known: Native | None) -> str:
+    """Return the charset of a column's values, `binary` of bytes. Raises ValueError for one that is not known."""
+    if not column.collation:
+        return (known.charset if known else "") or "binary"
+    if column.collation not in charsets.by_collation:
+        raise ValueError(f"a collation that the server does not list ({column.collation})")
+    return charsets.by_collation[column.collation]
 
 
 def matches(shown: Native, known: Native, *, is_full: bool) -> bool:
@@ -175,11 +179,6 @@ def matches(shown: Native, known: Native, *, is_full: bool) -> bool:
     return shown == known
 
 
-def decoded_value(value: bytes, charset: str) -> str:
-    """Return an enum's value, which the map holds in the column's charset."""
-    return decoder(charset)(value)
-
-
 _FIXED = {
     binlog.FLOAT: "float",
     binlog.DOUBLE: "double",
@@ -188,4 +187,5 @@ _FIXED = {
     binlog.NEWDATE: "date",
     binlog.JSON: "json",
 }
+_LABELLED = {binlog.ENUM: "enum", binlog.SET: "set"}
 _FRACTIONAL = {binlog.TIME2: "time", binlog.DATETIME2: "datetime", binlog.TIMESTAMP2: "timestamp"}

@@ -18,7 +18,7 @@ from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import TableMap, real_type
 from capture.sources.mysql.catalog import ENGINE, Catalog, layout
 from capture.sources.mysql.images import ImageForm, Images, image_form
-from capture.sources.mysql.natives import Native, matches, of_map, parse_native
+from capture.sources.mysql.natives import Native, matches, of_log, parse_native
 from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
 from capture.sources.mysql.statements import Effect, Statement
 from capture.sources.mysql.types import compressed, logical_type, reader
@@ -235,7 +235,7 @@ class Versions:
             return now
         if shown.is_full:
             self._is_of_map = True
-            return self._of_map(name, shown, before or now)
+            return self._described_by(name, shown, before or now)
         if before is not None and self._fits(shown, before):
             return before
         if self._loads or (before is None and name in self._catalog.names()):
@@ -261,13 +261,13 @@ class Versions:
 
     def _native(self, name: TableName, column: binlog.MappedColumn, known: Native | None) -> Native:
         try:
-            return of_map(column, self._catalog.charsets, known)
+            return of_log(column, self._catalog.charsets, known)
         except (ValueError, KeyError) as error:
             raise TailraceError(
                 ErrorKind.SOURCE_SCHEMA, f"column {column.name or '?'}: {error}", table=str(name)
             ) from error
 
-    def _of_map(self, name: TableName, shown: TableMap, base: TableSchema | None) -> TableSchema:
+    def _described_by(self, name: TableName, shown: TableMap, base: TableSchema | None) -> TableSchema:
         """Return the version that a full map describes; what it does not say is taken from `base`, by name.
 
         Virtual columns cannot be told from others in a map: those that `base` knows as such stay so.

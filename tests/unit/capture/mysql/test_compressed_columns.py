@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import MappedColumn
 from capture.sources.mysql.compression import unpacked_value
-from capture.sources.mysql.natives import Charsets, of_catalogue, of_map
+from capture.sources.mysql.natives import Charsets, of_catalogue, of_log
 from tests.unit.capture.mysql.images import packed
 
 CHARSETS = Charsets({8: "latin1", 45: "utf8mb4", 63: "binary"}, {"latin1": 1, "utf8mb4": 4, "binary": 1})
@@ -86,7 +86,7 @@ def test_no_more_is_unpacked_than_a_column_holds() -> None:
 )
 def test_a_map_shows_the_type_that_the_column_has_without_it(kind: int, meta: int, collation: int, native: str) -> None:
     column = MappedColumn(kind, meta, nullable=True, collation=collation, name="v")
-    assert of_map(column, CHARSETS, None).text() == native
+    assert of_log(column, CHARSETS, None).text() == native
     base, _, charset = native.partition(" character set ")
     charset = charset or ("" if collation == 63 else "utf8mb4")
     assert of_catalogue(f"{base} /*M!100301 COMPRESSED*/", charset or None) == native
