@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, model_validator
 
 from schemas.endpoints.files import AwsTarget, Encryption
-from schemas.endpoints.section import TargetSection
+from schemas.endpoints.postgresql import PostgresqlConnection
+from schemas.endpoints.section import TargetSection, Tls, TlsMode
 from schemas.table import TableName
 
 
@@ -98,14 +99,13 @@ class RedshiftTarget(Encryption, AwsTarget, TargetSection):
 
     def conninfo(self) -> dict[str, str]:
         """Return libpq's connection keywords. Holds the password in clear: for the driver only, never for a log."""
-        words = {
-            "host": self.host,
-            "port": str(self.port),
-            "dbname": self.database,
-            "user": self.user,
-            "password": self.password.get_secret_value() if self.password else None,
-            "sslmode": self.tls,
-            "sslrootcert": self.ca or ("system" if self.tls == "verify-full" else None),
-            "connect_timeout": str(self.connect_timeout_s),
-        }
-        return {name: value for name, value in words.items() if value}
+        # Its driver is PostgreSQL's.
+        return PostgresqlConnection(
+            host=self.host,
+            port=self.port,
+            database=self.database,
+            user=self.user,
+            password=self.password,
+            tls=Tls(mode=TlsMode(self.tls), ca=self.ca or ("system" if self.tls == "verify-full" else None)),
+            connect_timeout_s=self.connect_timeout_s,
+        ).conninfo()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from schemas.endpoints.engines import TARGET_ENGINES, PluginSource, PluginTarget
 from schemas.endpoints.postgresql import PostgresqlSource
+from schemas.endpoints.redshift import RedshiftTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.policies import DdlPolicies, DdlPolicy, TruncatePolicy
@@ -78,6 +79,24 @@ def test_connection_parameters_are_libpqs() -> None:
         "sslpassword": "q",
     }
     assert conninfo["channel_binding"] == "require"
+
+
+@pytest.mark.parametrize(
+    ("tls", "expected"),
+    [
+        ({}, {"sslmode": "verify-full", "sslrootcert": "system"}),
+        ({"ca": "/ca.pem"}, {"sslmode": "verify-full", "sslrootcert": "/ca.pem"}),
+        ({"tls": "require"}, {"sslmode": "require"}),
+    ],
+)
+def test_redshift_is_reached_as_postgresql_is_but_for_the_authorities(
+    tls: dict[str, str], expected: dict[str, str]
+) -> None:
+    base = {"engine": "redshift", "host": "h", "database": "d", "user": "u", "password": "p", "bucket_name": "bucket"}
+    target = parse(document(targets={"r": base | tls})).target("r")
+    assert isinstance(target, RedshiftTarget)
+    reached = {"host": "h", "port": "5439", "dbname": "d", "user": "u", "password": "p", "connect_timeout": "10"}
+    assert target.conninfo() == reached | expected
 
 
 @pytest.mark.parametrize(
