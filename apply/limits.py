@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """See `schemas.settings.ApplySettings`."""
+    """See `schemas.service_settings.ApplySettings`."""
 
     batch_rows: int = 20_000
     batch_bytes: int = 10 << 20

@@ -23,7 +23,7 @@ def check(
     from runtime.configuration import read_json
     from schemas.mappings.rules import parse
 
-    explained = explain(parse(read_json(file, "table mappings")))
+    explained = explain(parse(read_json(file, "table mappings"), f"the table mappings {file}"))
     render.mappings(explained)
     return exit_codes.CONFIGURATION if any(one.blocks for one in explained) else exit_codes.OK
 

@@ -42,18 +42,21 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
             f"the configuration {path} {'is empty' if found is None else 'is no mapping of settings to their values'}",
             remedy="docs/first-steps.md has one to begin with; `tailrace settings reference` lists every setting",
         )
-    document = resolve(found, path.parent, os.environ if environment is None else environment)
-    return parse(_with_documents(document, path.parent))
+    name = f"the configuration {path}"
+    document = resolve(found, path.parent, os.environ if environment is None else environment, name)
+    return parse(_with_documents(document, path.parent, name), name)
 
 
-def resolve(document: Any, directory: Path, environment: Mapping[str, str]) -> Any:
-    """Return the document with its references replaced. Raises CONFIGURATION that lists all that lead nowhere."""
+def resolve(document: Any, directory: Path, environment: Mapping[str, str], name: str = "the configuration") -> Any:
+    """Return the document with its references replaced. Raises CONFIGURATION that lists all that lead nowhere, and
+    calls the document by its name.
+    """
     problems: list[str] = []
     resolved = _resolve(document, "", directory, environment, problems)
     if problems:
         raise TailraceError(
             ErrorKind.CONFIGURATION,
-            "references of the configuration lead nowhere:\n" + "\n".join(f"  {problem}" for problem in problems),
+            f"references of {name} lead nowhere:\n" + "\n".join(f"  {problem}" for problem in problems),
         )
     return resolved
 
@@ -80,34 +83,34 @@ _DOCUMENTS = {"mappings": "table mappings", "settings": "task settings", "endpoi
 """What may stand as a path, or as its text, in the place of a document, and how it is called."""
 
 
-def _with_documents(document: Any, directory: Path) -> Any:
-    """Return the configuration with the documents in the place of the paths to them."""
-    if not isinstance(document, dict):
-        return document
+def _with_documents(document: dict[str, Any], directory: Path, called: str) -> dict[str, Any]:
+    """Return a configuration, and how it is called, with the documents in the place of the paths to them."""
     targets = document.get("targets")
     found = dict(document)
     if isinstance(targets, dict):
-        found["targets"] = {name: _read_in(section, directory) for name, section in targets.items()}
+        found["targets"] = {
+            name: _read_in(section, directory, f"`targets.{name}` of {called}") for name, section in targets.items()
+        }
     if "source" in found:
-        found["source"] = _read_in(found["source"], directory)
-    return _read_in(found, directory)
+        found["source"] = _read_in(found["source"], directory, f"`source` of {called}")
+    return _read_in(found, directory, called)
 
 
-def _read_in(section: Any, directory: Path) -> Any:
+def _read_in(section: Any, directory: Path, called: str) -> Any:
     if not isinstance(section, dict):
         return section
     return section | {
-        name: _read_document(section[name], directory, what)
+        name: _read_document(section[name], directory, what, called)
         for name, what in _DOCUMENTS.items()
         # Extra connection attributes are a text that is no JSON; what looks like them elsewhere is a path.
         if isinstance(section.get(name), str) and not (name == "endpoint_settings" and is_like(section[name]))
     }
 
 
-def _read_document(text: str, directory: Path, what: str) -> Any:
+def _read_document(text: str, directory: Path, what: str, called: str) -> Any:
     if text.lstrip().startswith(("{", "[", '"')):
-        return _json(text, what)
-    return read_json(directory / Path(text).expanduser(), what)
+        return _json(text, f"{what} in {called}")
+    return json_text.InFile(read_json(directory / Path(text).expanduser(), what), text)
 
 
 class _Loader(yaml.SafeLoader):

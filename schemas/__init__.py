@@ -6,10 +6,10 @@ Pure Python without I/O. Every other room may import this one; it imports none o
 - How it is written: `envelope`, `format`, `codecs` made `per_table` and their compiled `twin`, `registry`, `parts`.
   How others write it: `debezium`, `dms_json`.
 - Where: `topics`. Records of Tailrace's own: `ddl`, `transactions`, `signals`, `status`.
-- What users write: `settings` in each `section`; `endpoints`, an engine each; `topic_settings`, `kafka_properties`,
-  `policies`; `json_text` and `key_bounds` read what they wrote, `reference` makes their page.
+- What users write: `settings` in each `section`; `endpoints`, an engine each; `service_settings`, `topic_settings`,
+  `kafka_properties`, `policies`; `json_text` and `key_bounds` read what they wrote, `reference` makes their page.
 - What follows from that for a table: `selection`, `routing`, `substitution`, `before_image`.
 - Documents of AWS DMS: `mappings`, `graph_mapping`, `task_settings`, `endpoint_settings`, `control_tables`, and
-  `task_document`, which finds them in what its commands print.
+  `task_document`, which finds them in what its commands print; `dms_documents` puts what they say into `settings`.
 - What is said of trouble: `errors`, `findings`, `hints`.
 """

@@ -6,10 +6,23 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 _CURLY = "\u201c\u201d\u201e\u2018\u2019"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+
+
+class InFile(NamedTuple):
+    """A document that stands in a file of its own."""
+
+    content: Any
+    file: str
+    """The file's path, as whoever names it wrote it."""
+
+
+def content_of(document: Any) -> Any:
+    """Return a document, wherever it stands."""
+    return document.content if isinstance(document, InFile) else document
 
 
 def read(text: str) -> Any:

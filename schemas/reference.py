@@ -23,7 +23,7 @@ from schemas.task_settings.document import TaskSettings
 _HEAD = """\
 # Settings
 
-Made from `schemas/settings.py` by `tailrace settings reference`; do not edit.
+Made from the models in `schemas` by `tailrace settings reference`; do not edit.
 
 One YAML or JSON file describes a replication. In any text `${NAME}` is replaced by an environment variable and
 `${file:PATH}` by a file's content (relative to the configuration; a last line end is cut off); `$${` stands for a

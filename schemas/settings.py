@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas import task_document
-from schemas.before_image import BeforeImageSettings
-from schemas.control_tables import ControlTableSettings
-from schemas.endpoint_settings.endpoint import Role, engine_of
+from schemas import dms_documents
 from schemas.endpoints.debezium import DebeziumSource
 from schemas.endpoints.engines import AnySource, AnyTarget
 from schemas.endpoints.files import S3Target
@@ -27,23 +24,15 @@ from schemas.format import Format
 from schemas.hints import explain
 from schemas.kafka_properties import check_properties
 from schemas.mappings import selection
-from schemas.mappings.field import TableMappings, checked
+from schemas.mappings.field import TableMappings
 from schemas.mappings.names import concerns
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.rules import SelectionRule, TableSettingsRule, TransformationRule
+from schemas.mappings.rules import Mappings, SelectionRule, TableSettingsRule, TransformationRule
 from schemas.mappings.tags import TaggingRule
-from schemas.policies import (
-    AnyDdlPolicies,
-    DdlPolicies,
-    ErrorPolicies,
-    ExistingTables,
-    RetrySettings,
-    TableErrorPolicy,
-)
+from schemas.policies import AnyDdlPolicies, DdlPolicies, ExistingTables, RetrySettings
 from schemas.section import Section
-from schemas.substitution import ValueSettings
+from schemas.service_settings import ApplySettings, CaptureSettings
 from schemas.table import TableName, TableSchema
-from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
 from schemas.task_settings.document import TaskSettingsDocument
 from schemas.topic_settings import RegistrySettings, TopicSettings
@@ -55,93 +44,6 @@ class Mode(StrEnum):
     FULL_LOAD_AND_CDC = "full-load-and-cdc"
     FULL_LOAD = "full-load"
     CDC = "cdc"
-
-
-class CaptureSettings(Section):
-    """The capture service. The defaults suit a 2-core machine; memory stays below 300 MiB with them."""
-
-    commit_interval_ms: Annotated[int, Field(ge=1, le=60_000)] = 100
-    """How long a Kafka transaction stays open at most before it commits, while the log has more. Where it has no more,
-    what was read is committed at once. The longer the log has had more without a break, the nearer to it."""
-    commit_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
-    """Rows after which a Kafka transaction commits sooner."""
-    commit_bytes: Annotated[int, Field(ge=65_536, le=1 << 32)] = 64 << 20
-    """Bytes of records after which a Kafka transaction commits sooner."""
-    load_processes: Annotated[int, Field(ge=1, le=64)] = 2
-    """Processes that read tables during the full load; each holds one connection."""
-    chunk_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
-    """Rows of one chunk of a full load, by estimate: what is read again after a crash."""
-    load_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
-    """How often the reading of one chunk is tried."""
-    table_errors: TableErrorPolicy = TableErrorPolicy.SUSPEND
-    """A table that cannot be loaded as things are: rules do not fit it, or rights are lacking. `suspend`: its load
-    stands still and is tried again, its changes and all other tables go on; or `stop`."""
-    suspended_retry_s: Annotated[int, Field(ge=1, le=86_400)] = 30
-    """How often a load that stands still is tried again."""
-    window_keys_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 500_000
-    """Changed keys that are remembered while chunks are being read; beyond, outstanding chunks are read again."""
-    session_timeout_s: Annotated[int, Field(ge=1, le=1800)] = 10
-    """How long after the death of the active capture a standby takes over."""
-    transaction_timeout_s: Annotated[int, Field(ge=5, le=900)] = 60
-    """After which Kafka aborts a transaction that a dead capture left open."""
-    retry_for_s: Annotated[int, Field(ge=0, le=604_800)] = 3600
-    """How long a lost source or Kafka is tried again, with back-off, before the service ends with the error."""
-    status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0
-    """How often the status topic is written."""
-    state_directory: str | None = None
-    """Where changes of keyless tables and large values wait in a load. Left out: the system's temporary directory."""
-
-
-class ApplySettings(Section):
-    """The apply service. The defaults suit a 2-core machine; memory stays below 300 MiB with them."""
-
-    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
-    """Most records of one batch, which is one transaction at the target."""
-    batch_bytes: Annotated[int, Field(ge=65_536, le=1 << 30)] = 10 << 20
-    """Most bytes of one batch, as they stand on the topic but for schemas that records of ours bring. An applier takes
-    some seven times as much memory."""
-    linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 1
-    """How long a batch waits for more records once it has some and the target is idle. While the target works, the next
-    batch grows anyway."""
-    linger_rows: Annotated[int, Field(ge=2, le=1_000_000)] = 1_000_000
-    """Records with which a batch waits no longer."""
-    ordering: Literal["per-key", "transactional"] = "per-key"
-    """`per-key`: parallel by partition, each key in commit order. `transactional`: source transactions whole and in
-    commit order, by one applier at a time while others stand by (docs/ordering.md)."""
-    session_timeout_s: Annotated[int, Field(ge=1, le=1800)] = 10
-    """How long after the death of an applier the others take over its partitions."""
-    batch_timeout_s: Annotated[int, Field(ge=10, le=86_400)] = 900
-    """How long one batch may take at the target before the group takes its partitions away."""
-    instance_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Static group membership: a restart under the same id within the session time-out moves no partitions."""
-    retry_for_s: Annotated[int, Field(ge=0, le=604_800)] = 86_400
-    """How long a lost target or Kafka is tried again, with back-off, before the service ends with the error."""
-    suspended_retry_s: Annotated[int, Field(ge=1, le=86_400)] = 30
-    """How often a suspended table is tried again."""
-    conflict_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
-    """How long a unique or foreign key that is violated waits for other partitions before it counts as an error."""
-    errors: ErrorPolicies = ErrorPolicies()
-    """Policies for rows that the target refuses."""
-    existing_tables: ExistingTables = ExistingTables.KEEP
-    """What becomes of a table that a relational target has before its first load: `keep` it with its rows, `empty`
-    it, or `drop` it and make it anew."""
-    values: ValueSettings = ValueSettings()
-    """What is done to values before any mapping rule."""
-    before_image: BeforeImageSettings | None = None
-    """Which values before an update DMS's JSON holds, at Kafka, Kinesis, webhooks and standard output."""
-    control_tables: ControlTableSettings = ControlTableSettings()
-    """Control tables of AWS DMS, at relational targets."""
-    stop_after_load: bool = False
-    """Whether an applier ends when every table is loaded and what the topics held by then is applied. Capture goes on;
-    set it to false and start the applier again, and it does too. Nothing where nothing is loaded (mode `cdc`)."""
-    stop_before_changes: bool = False
-    """Whether an applier ends when every table is loaded, with what a table's topic holds behind its load not applied.
-    A table's rows are written when its load is published whole; `ordering` is `per-key` until then. To go on, set it to
-    false and start the applier again. Nothing where nothing is loaded (mode `cdc`)."""
-    parked_keys_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
-    """Parked keys after which the service stops instead."""
-    status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0
-    """How often the status topic is written."""
 
 
 class Settings(Section):
@@ -184,54 +86,6 @@ class Settings(Section):
     ddl: AnyDdlPolicies = DdlPolicies()
     """Schema changes: `apply`, `ignore`, `suspend` or `stop`, or a section with one of these for each kind."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _mappings_select(cls, document: Any) -> Any:
-        """Put the mappings' selection where `source.tables` is."""
-        source = document.get("source") if isinstance(document, dict) else None
-        if not isinstance(source, dict) or document.get("mappings") is None:
-            return document
-        mappings = checked(document["mappings"])
-        if not mappings.selections:
-            return document
-        if "tables" in source:
-            raise ValueError("both source.tables and the selection rules of mappings say which tables to take")
-        try:
-            selected = {"tables": selection.table_patterns(mappings)}
-            if engine_of(source, Role.SOURCE) in translation.RELATIONAL:
-                selected["views"] = selection.view_patterns(mappings)
-            elif any(rule.object_locator.table_type == "view" for rule in mappings.selections):
-                raise ValueError("a selection rule takes views: only those of PostgreSQL and MySQL are loaded")
-            return document | {"source": source | selected}
-        except TailraceError as error:
-            raise ValueError(error.within) from error
-
-    @model_validator(mode="before")
-    @classmethod
-    def _task_settings_set(cls, document: Any) -> Any:
-        """Put what the task settings mean where our own settings are."""
-        if not isinstance(document, dict) or document.get("settings") is None:
-            return document
-        settings = task_settings.checked(document["settings"])
-        return translation.applied(document | {"settings": settings}, settings)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tasks_are_whole(cls, document: Any) -> Any:
-        """Take from a description of a whole task of DMS what stands beside its documents."""
-        given = [document.get(name) for name in ("settings", "mappings")] if isinstance(document, dict) else []
-        if modes := [found for found in map(task_document.mode, given) if found is not None]:
-            document = {"mode": modes[0]} | document
-        if problems := [
-            problem
-            for task in given
-            for problem in task_document.problems(
-                task, follows=document.get("mode") == Mode.CDC, has_start="start_position" in document
-            )
-        ]:
-            raise ValueError("; ".join(dict.fromkeys(problems)))
-        return document
-
     @field_validator("kafka")
     @classmethod
     def _kafka_is_reachable_and_ours(cls, kafka: dict[str, Any]) -> dict[str, Any]:
@@ -255,27 +109,29 @@ class Settings(Section):
     @model_validator(mode="after")
     def _object_mappings_are_heeded(self) -> Settings:
         for name, target in self.targets.items():
-            own = target.mappings.object_mappings if target.mappings is not None else []
-            if own and not target.maps_objects:
-                raise ValueError(f"rule {own[0].rule_id}: targets.{name} knows no object mapping: it writes tables")
-        shared = self.mappings.object_mappings if self.mappings is not None else []
+            own = target.mappings
+            if own is not None and own.object_mappings and not target.maps_objects:
+                rule = own.named(own.object_mappings[0])
+                raise ValueError(f"{rule}: targets.{name} knows no object mapping: it writes tables")
+        shared = self._own_mappings.object_mappings
         readers = [t for t in self.targets.values() if t.maps_objects and t.mappings is None]
         if shared and self.targets and not readers:
-            raise ValueError(f"rule {shared[0].rule_id}: object mapping, and no target that knows it")
+            raise ValueError(f"{self._own_mappings.named(shared[0])}: object mapping, and no target that knows it")
         return self
 
     @model_validator(mode="after")
     def _capture_can_transform(self) -> Settings:
         for name, target in self.targets.items():
-            rules = target.mappings.transformations if target.mappings is not None else []
-            for rule in rules:
+            own = target.mappings or NO_MAPPINGS
+            for rule in own.transformations:
                 if rule.at == "capture":
                     raise ValueError(
-                        f"rule {rule.rule_id}: `at: capture` belongs into the replication's mappings, not "
+                        f"{own.named(rule)}: `at: capture` belongs into the replication's mappings, not "
                         f"into those of targets.{name}"
                     )
         if self.capture_transformations and isinstance(self.source, DebeziumSource):
-            raise ValueError(f"rule {self.capture_transformations[0].rule_id}: `at: capture`, and Debezium captures")
+            rule = self.capture_transformations[0]
+            raise ValueError(f"{self._own_mappings.named(rule)}: `at: capture`, and Debezium captures")
         return self
 
     @model_validator(mode="after")
@@ -331,11 +187,19 @@ class Settings(Section):
         is_loaded = self.mode is not Mode.CDC and not isinstance(self.source, DebeziumSource)
         return is_loaded and not self.loopback_prevention
 
+    @property
+    def _own_mappings(self) -> Mappings:
+        """The mappings of the replication, which say what is captured."""
+        return self.mappings or NO_MAPPINGS
+
+    def _mappings_of(self, target: str) -> Mappings:
+        """Return what holds at a target: its own mappings, or those of all targets."""
+        return self.target(target).mappings or self._own_mappings
+
     def transformations(self, target: str) -> list[TransformationRule]:
         """Return the rules that stand between the topics and a target: its own, or those of all targets."""
-        mappings = self.target(target).mappings or self.mappings
-        rules = mappings.transformations if mappings is not None else []
-        return [*translation.schema_rules(self.settings), *(rule for rule in rules if rule.at == "apply")]
+        rules = (rule for rule in self._mappings_of(target).transformations if rule.at == "apply")
+        return [*translation.schema_rules(self.settings), *rules]
 
     def asks_for_old_rows(self, table: TableName, *, of_keys: bool = False) -> bool:
         """Whether a target is to have what more of a table's columns than the key's held before a change, or
@@ -353,41 +217,33 @@ class Settings(Section):
     @property
     def capture_transformations(self) -> list[TransformationRule]:
         """The rules by which capture makes something else of columns: what they take away never reaches Kafka."""
-        rules = self.mappings.transformations if self.mappings is not None else []
-        return [rule for rule in rules if rule.at == "capture"]
+        return [rule for rule in self._own_mappings.transformations if rule.at == "capture"]
 
     def load_rank(self, table: TableSchema) -> int:
         """Return by what tables are sorted for the full load: the first one begins first."""
-        return -selection.load_order(self.mappings.selections, table.name) if self.mappings is not None else 0
+        return -selection.load_order(self._own_mappings.selections, table.name)
 
     @property
     def filters(self) -> list[SelectionRule]:
         """The selection rules that say which rows of tables are taken."""
-        return [rule for rule in self.mappings.selections if rule.filters] if self.mappings is not None else []
+        return [rule for rule in self._own_mappings.selections if rule.filters]
 
     @property
     def load_rules(self) -> list[TableSettingsRule]:
         """The rules that say how single tables are cut for the full load."""
-        rules = self.mappings.table_settings if self.mappings is not None else []
-        return [rule for rule in rules if rule.parallel_load is not None]
+        return [rule for rule in self._own_mappings.table_settings if rule.parallel_load is not None]
 
     def lob_rules(self, target: str) -> list[TableSettingsRule]:
         """Return the rules that say for single tables how large values go to a target."""
-        mappings = self.target(target).mappings or self.mappings
-        rules = mappings.table_settings if mappings is not None else []
-        return [rule for rule in rules if rule.lob_settings is not None]
+        return [rule for rule in self._mappings_of(target).table_settings if rule.lob_settings is not None]
 
     def object_mappings(self, target: str) -> list[ObjectMappingRule]:
         """Return the rules by which a target that is no table makes objects of rows; for `mappings.objects`."""
-        section = self.target(target)
-        mappings = section.mappings or self.mappings
-        return mappings.object_mappings if mappings is not None and section.maps_objects else []
+        return self._mappings_of(target).object_mappings if self.target(target).maps_objects else []
 
     def taggings(self, target: str) -> list[TaggingRule]:
         """Return the rules for tags of a target's objects; none but S3 has any."""
-        section = self.target(target)
-        mappings = section.mappings or self.mappings
-        return mappings.taggings if mappings is not None and isinstance(section, S3Target) else []
+        return self._mappings_of(target).taggings if isinstance(self.target(target), S3Target) else []
 
     def target(self, name: str) -> AnyTarget:
         """Return a target's section. Raises CONFIGURATION with the known names."""
@@ -397,24 +253,32 @@ class Settings(Section):
         return self.targets[name]
 
 
-def parse(document: Any) -> Settings:
-    """Check a configuration document. Raises CONFIGURATION that lists every problem, without any value."""
+def parse(document: Any, name: str = "the configuration") -> Settings:
+    """Check a configuration document. Raises CONFIGURATION that lists every problem, without any value, and calls the
+    document by its name. What is wrong with documents of AWS DMS in it is told first.
+    """
     if not isinstance(document, dict):
         raise TailraceError(
             ErrorKind.CONFIGURATION, f"a configuration is a mapping of settings, not {type(document).__name__}"
         )
-    try:
-        return Settings.model_validate(document)
-    except ValidationError as error:
-        problems = explain(Settings, error)
+    document, problems = dms_documents.opened(document)
+    if not problems:
+        try:
+            return Settings.model_validate(document)
+        except ValidationError as error:
+            problems = explain(Settings, error)
+    lines = [line for problem in problems for line in problem.splitlines()]
     # Not chained: pydantic's own text could repeat what a setting holds.
     raise TailraceError(
         ErrorKind.CONFIGURATION,
-        f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the configuration:\n"
-        + "\n".join(f"  {problem}" for problem in problems),
+        f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {name}:\n"
+        + "\n".join(f"  {line}" for line in lines),
         remedy="`tailrace settings reference` lists every setting",
     )
 
+
+NO_MAPPINGS = Mappings.model_construct(rules=[])
+"""What a configuration without mappings has: no rule."""
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

@@ -83,6 +83,7 @@ def problems(document: Any, *, follows: bool, has_start: bool) -> list[str]:
 
 def _opened(document: Any) -> Any:
     """Return the document that a text is, as `aws dms … --query` prints one of a task's. Raises ValueError."""
+    document = json_text.content_of(document)
     is_text = isinstance(document, str) and document.lstrip()[:1] in ("{", "[")
     return json_text.read(document) if is_text else document
 

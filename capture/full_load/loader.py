@@ -36,7 +36,7 @@ from capture.source import WHOLE, Chunk, Snapshot
 from runtime.logging import get_logger
 from schemas.codecs import SchemaIds
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import CaptureSettings
+from schemas.service_settings import CaptureSettings
 from schemas.table import TableName
 
 log = get_logger(__name__)

@@ -8,7 +8,7 @@ from capture.full_load.state import TableLoad
 from runtime.logging import get_logger
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.policies import TableErrorPolicy
-from schemas.settings import CaptureSettings
+from schemas.service_settings import CaptureSettings
 
 log = get_logger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from schemas.settings import CaptureSettings
+from schemas.service_settings import CaptureSettings
 
 SHARE_MIN = 2**-16
 GROWTH = 1.25

@@ -14,6 +14,7 @@ from schemas.endpoint_settings.keys import EndpointKey, NotDone, plain
 from schemas.endpoint_settings.table import Group, groups
 from schemas.findings import Finding, Severity
 from schemas.hints import nearest
+from schemas.json_text import InFile
 from schemas.task_settings.keys import Standing
 
 SETTING = "endpoint_settings"
@@ -31,13 +32,13 @@ def applied(section: Mapping[str, Any], engine: str | None, known: set[str], rol
     if document is not None:
         if group is None:
             raise ValueError(f"{SETTING}: AWS DMS has no such {role}")
+        place = f"{SETTING} ({document.file})" if isinstance(document, InFile) else SETTING
         try:
             found = opened(document, role)
         except ValueError as error:
-            raise ValueError(f"{SETTING}: {error}") from None
-        problems += _of_another(found, group, engine)
+            raise ValueError(f"{place}: {error}") from None
         meant, stated, faults = _meant(_statements(found, group), group, section)
-        problems += faults
+        problems += [f"{place}: {problem}" for problem in (*_of_another(found, group, engine), *faults)]
         if faults and isinstance(document, str) and not stated:
             problems.append("if this is the path of a file, begin it with ./")
         # Groups of settings, and properties of a client, stand together; what the section says of one stands.

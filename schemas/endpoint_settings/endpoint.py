@@ -114,7 +114,7 @@ _SHARED = {
 
 def opened(document: Any, role: Role) -> Opened:
     """Return what a document holds. Raises ValueError, without any value, for what is none."""
-    document = _read(document)
+    document = _read(json_text.content_of(document))
     if isinstance(document, str):
         return Opened(None, [], _attributes(document))
     endpoint = _the_one(document, role)

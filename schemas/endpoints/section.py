@@ -105,7 +105,8 @@ class TargetSection(EndpointSection):
     @classmethod
     def _mappings_select_nothing(cls, mappings: TableMappings | None) -> TableMappings | None:
         if mappings is not None and mappings.selections:
-            raise ValueError("selection rules say what is captured, for all targets: they go with the others'")
+            rule = mappings.named(mappings.selections[0])
+            raise ValueError(f"{rule}: selection rules say what is captured, for all targets: they go with the others'")
         return mappings
 
 

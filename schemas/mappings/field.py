@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from schemas.errors import TailraceError
+from schemas.json_text import InFile
 from schemas.mappings import support
 from schemas.mappings.rules import Mappings, parse
 
@@ -23,7 +24,7 @@ def checked(document: Any) -> Any:
         support.check(mappings)
     except TailraceError as error:
         raise ValueError(error.within) from error
-    return mappings
+    return mappings.in_file(document.file) if isinstance(document, InFile) else mappings
 
 
 TableMappings = Annotated[Mappings, BeforeValidator(checked)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError, field_validator, model_validator
 
 from schemas import task_document
 from schemas.before_image import Columns
@@ -342,6 +342,7 @@ class Mappings(Part):
     """A whole document."""
 
     rules: Annotated[list[Rule], Field(min_length=1)]
+    _file: str = PrivateAttr("")
 
     @field_validator("rules")
     @classmethod
@@ -353,6 +354,16 @@ class Mappings(Part):
                 raise ValueError(f"the rule-id {rule.rule_id} stands here twice")
             seen.add((rule.rule_type, rule.rule_id))
         return rules
+
+    def in_file(self, file: str) -> Mappings:
+        """Return them as a file's, which messages then name."""
+        found = self.model_copy()
+        found._file = file
+        return found
+
+    def named(self, rule: BaseRule) -> str:
+        """Return how a message calls one of the rules."""
+        return f"rule {rule.rule_id}" + (f" of {self._file}" if self._file else "")
 
     @property
     def selections(self) -> list[SelectionRule]:
@@ -380,23 +391,25 @@ class Mappings(Part):
         return [rule for rule in self.rules if isinstance(rule, TaggingRule)]
 
 
-def parse(document: Any) -> Mappings:
-    """Check a document, or that of a task. Raises CONFIGURATION that lists every problem by its rule's id."""
+def parse(document: Any, name: str = "the table mappings") -> Mappings:
+    """Check a document, or that of a task. Raises CONFIGURATION that lists every problem by its rule's id, and calls
+    the document by its name.
+    """
     try:
         document = task_document.member(document, task_document.MAPPINGS)
     except ValueError as error:
-        raise TailraceError(ErrorKind.CONFIGURATION, f"the table mappings cannot be found: {error}") from error
+        raise TailraceError(ErrorKind.CONFIGURATION, f"{name} cannot be found: {error}") from error
     if isinstance(document, list) or (isinstance(document, dict) and "rule-type" in document):
         what = "a list of rules" if isinstance(document, list) else "one rule alone"
         raise TailraceError(
             ErrorKind.CONFIGURATION,
-            f"the table mappings are {what}",
+            f"{name} are {what}",
             remedy='put it in a document: {"rules": [ … ]}',
         )
     if isinstance(document, dict) and not document.keys().isdisjoint(_OF_SETTINGS):
         raise TailraceError(
             ErrorKind.CONFIGURATION,
-            "the table mappings are a document of task settings",
+            f"{name} are a document of task settings",
             remedy="name it at `settings`; table mappings have `rules`",
         )
     try:
@@ -407,7 +420,7 @@ def parse(document: Any) -> Mappings:
     # Not chained: what pydantic says is in the problems.
     raise TailraceError(
         ErrorKind.CONFIGURATION,
-        f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the table mappings:\n"
+        f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {name}:\n"
         + "\n".join(f"  {problem}" for problem in problems),
         remedy="docs/reference/table-mappings.md lists what rules may say",
     )

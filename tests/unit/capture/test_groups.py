@@ -26,7 +26,7 @@ from capture.full_load.worker import (
 )
 from capture.source import WHOLE, Chunk
 from schemas.errors import ErrorKind
-from schemas.settings import CaptureSettings
+from schemas.service_settings import CaptureSettings
 from schemas.table import TableName
 from tests.unit.capture.test_loader import TABLE, Seen, rows
 

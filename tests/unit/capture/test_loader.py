@@ -25,7 +25,8 @@ from capture.source import Chunk
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.settings import CaptureSettings, parse
+from schemas.service_settings import CaptureSettings
+from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 

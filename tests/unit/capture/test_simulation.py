@@ -22,7 +22,8 @@ from schemas.codecs import compile_decoder
 from schemas.codecs.wire import schema_id
 from schemas.errors import TailraceError
 from schemas.position import first_sequence
-from schemas.settings import CaptureSettings, Settings, parse
+from schemas.service_settings import CaptureSettings
+from schemas.settings import Settings, parse
 from schemas.signals import Signal
 from schemas.topics import checkpoints_topic, data_topic, schemas_topic, transactions_topic
 from schemas.transactions import mark_of

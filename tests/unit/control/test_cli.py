@@ -219,6 +219,16 @@ def test_a_file_without_settings_is_named(
     assert "remedy: docs/first-steps.md" in told
 
 
+def test_a_document_of_rules_that_is_checked_by_itself_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.json"
+    path.write_text('{"rules": [{"rule-type": "selection", "rule-id": "4"}]}')
+    assert run("mappings", "check", str(path)) == exit_codes.CONFIGURATION
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"2 problems in the table mappings {path}: rule 4: object-locator is missing" in told
+
+
 def test_no_reference_page_shows_what_only_python_calls_so() -> None:
     inner = re.compile(r"PydanticUndefined|<class |None`")
     assert [name for name, page in reference.PAGES.items() if inner.search(page())] == []
