@@ -165,7 +165,7 @@ def _in_words(rule: Rule) -> str:
 
 def _filter_in_words(given: Filter) -> str:
     said = [
-        " ".join([condition.filter_operator, " and ".join(map(repr, condition.values))]).strip()
+        " ".join([condition.filter_operator, " and ".join(map(repr, condition.values.values()))]).strip()
         for condition in given.filter_conditions
     ]
     return f"{given.column_name} {' or '.join(said)}"

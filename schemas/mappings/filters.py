@@ -10,6 +10,7 @@ A source asks `sql` for the condition that spares it reading rows. It may let mo
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,16 +21,18 @@ from uuid import UUID
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import nearest
+from schemas.key_bounds import UUID_TEXT
 from schemas.mappings.rules import Filter, SelectionRule
 from schemas.mappings.selection import concerns
-from schemas.mappings.values import from_text, to_text
+from schemas.mappings.values import from_text, numeral, to_text
 from schemas.table import Column, TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.numbers import EXACT, NAN
 
 _INTEGERS = frozenset({Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Family.UINT64})
 _FLOATS = frozenset({Family.FLOAT32, Family.FLOAT64})
-_TEMPORALS = frozenset({Family.DATE, Family.TIME, Family.TIMESTAMP, Family.TIMESTAMPTZ})
+_MOMENTS = frozenset({Family.TIMESTAMP, Family.TIMESTAMPTZ})
+_TEMPORALS = frozenset({Family.DATE, Family.TIME, *_MOMENTS})
 _TEXTS = frozenset({Family.STRING, Family.ENUM})
 
 _SQL = {"lte": "<=", "ste": "<=", "gte": ">=", "eq": "=", "noteq": "<>"}
@@ -90,29 +93,34 @@ def row_filter(rules: Sequence[SelectionRule], table: TableSchema) -> RowFilter 
     filtered = [rule for rule in rules if rule.filters and concerns(rule, table.name)]
     if not filtered:
         return None
-    alternatives = tuple(tuple(_comparisons(rule, f, table) for f in rule.filters) for rule in filtered)
+    alternatives = tuple(
+        tuple(_comparisons(rule, given, f"filters.{n}", table) for n, given in enumerate(rule.filters))
+        for rule in filtered
+    )
     columns = sorted({c.index for filters in alternatives for found in filters for c in found})
     return RowFilter(alternatives, tuple(columns), _compiled(alternatives, table))
 
 
-def _comparisons(rule: SelectionRule, given: Filter, table: TableSchema) -> tuple[Comparison, ...]:
+def _comparisons(rule: SelectionRule, given: Filter, place: str, table: TableSchema) -> tuple[Comparison, ...]:
     names = table.column_names
     if given.column_name not in names:
         near = nearest(given.column_name, names)
-        raise _refused(
-            rule, table, f"no column {given.column_name} to filter by" + (f"; did you mean {near}?" if near else "")
-        )
+        why = f"no column {given.column_name} to filter by" + (f"; did you mean {near}?" if near else "")
+        raise _refused(rule, table, f"{place}.column-name: {why}")
     index = names.index(given.column_name)
     column = table.columns[index]
     found = []
-    for condition in given.filter_conditions:
-        try:
-            values = tuple(comparable(column, str(value)) for value in condition.values)
-        except (ValueError, ArithmeticError, OverflowError):
-            # Not chained: the error of a conversion quotes what it could not convert.
-            why = f"column {column.name} is {column.native}: {condition.filter_operator} cannot compare it with this"
-            raise _refused(rule, table, why) from None
-        found.append(Comparison(index, column, condition.filter_operator, values))
+    for n, condition in enumerate(given.filter_conditions):
+        operator = condition.filter_operator
+        values: list[Value] = []
+        for name, value in condition.values.items():
+            try:
+                values.append(comparable(column, str(value)))
+            except (ValueError, ArithmeticError, OverflowError):
+                # Not chained: the error of a conversion quotes what it could not convert.
+                why = f"column {column.name} is {column.native}: {operator} cannot compare it with this"
+                raise _refused(rule, table, f"{place}.filter-conditions.{n}.{name}: {why}") from None
+        found.append(Comparison(index, column, operator, tuple(values)))
     return tuple(found)
 
 
@@ -120,7 +128,8 @@ def _refused(rule: SelectionRule, table: TableSchema, why: str) -> TailraceError
     return TailraceError(
         ErrorKind.CONFIGURATION,
         f"rule {rule.rule_id}: {table.name}: {why}",
-        remedy="filters compare numbers, texts, dates and times, booleans and UUIDs; all others with null and notnull",
+        remedy="filters compare numbers, texts, dates (2026-11-30), moments (2026-11-30 12:00:00), times, booleans and "
+        "UUIDs; all others with null and notnull",
         table=str(table.name),
     )
 
@@ -137,19 +146,23 @@ def comparable(column: Column, text: str) -> Value:
     if family in _INTEGERS or family in (Family.DECIMAL, Family.NUMERIC):
         return _number(type_, text)
     if family in _FLOATS:
-        number = float(text)
+        number = float(numeral(text))
         if family is Family.FLOAT32:
             (number,) = struct.unpack("f", struct.pack("f", number))
         if number - number != 0:
             raise ValueError
         return Value(number, repr(number))
     if family is Family.UUID:
+        if not UUID_TEXT.fullmatch(text):
+            raise ValueError
         return Value(str(UUID(text)), str(UUID(text)))
     if family is Family.BOOLEAN or family in _TEMPORALS:
         text = text.strip()
         canonical = from_text(type_)(text)
+        # A time behind a date would be passed over. Dates with colons are for `data-type` alone.
         if family is Family.DATE and to_text(type_)(canonical) != text:
-            # A time behind a date would be passed over.
+            raise ValueError
+        if family in _MOMENTS and re.match(r"[+-]?\d+:", text):
             raise ValueError
         return Value(canonical, to_text(type_)(canonical))
     raise ValueError
@@ -157,7 +170,7 @@ def comparable(column: Column, text: str) -> Value:
 
 def _number(type_: LogicalType, text: str) -> Value:
     try:
-        number = Decimal(text.strip())
+        number = Decimal(numeral(text.strip()))
     except InvalidOperation as error:
         raise ValueError from error
     if not number.is_finite():

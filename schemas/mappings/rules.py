@@ -138,10 +138,10 @@ class Condition(Part):
         return self
 
     @property
-    def values(self) -> list[str | int | float]:
-        """What is compared with, in order."""
-        given = (self.value, self.start_value, self.end_value)
-        return [value for value in given if value is not None]
+    def values(self) -> dict[str, str | int | float]:
+        """What is compared with, in order, by where it stands."""
+        given = {"value": self.value, "start-value": self.start_value, "end-value": self.end_value}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class Filter(Part):

@@ -14,7 +14,15 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.types import Family, LogicalType
-from schemas.types.calendar import US_PER_SECOND, date_text, days_of, time_text, zoned_of, zoned_text
+from schemas.types.calendar import (
+    SECONDS_PER_DAY,
+    US_PER_SECOND,
+    date_text,
+    days_of,
+    time_text,
+    zoned_of,
+    zoned_text,
+)
 from schemas.types.numbers import NAN, from_scaled, scaled
 
 Convert = Callable[[Any], Any]
@@ -28,9 +36,12 @@ RANGES = {
 }
 _FLOATS = (Family.FLOAT32, Family.FLOAT64)
 _DAY_EXTREMES = {(1 << 31) - 1: "infinity", -(1 << 31): "-infinity"}
-_DATE = re.compile(r"(\d{4,6})([-:])(\d\d)\2(\d\d)")
-"""With hyphens or colons. AWS DMS user guide, "Transformation rules and actions", of `data-type`."""
-_TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?")
+_TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?", re.ASCII)
+_MOMENT = re.compile(
+    r"([+-]?\d{4,6})([-:])(\d\d)\2(\d\d)(?:[ T](\d\d:[\d:.]+)(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?)?", re.ASCII
+)
+"""A date with hyphens or colons, and what may stand behind it. AWS DMS user guide, "Transformation rules and actions",
+of `data-type`."""
 _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "n", "no", "off"})
 
@@ -62,13 +73,13 @@ def from_text(type_: LogicalType) -> Convert:
     if family is Family.BOOLEAN:
         return _boolean
     if family in RANGES:
-        return lambda text: _whole(Decimal(text), RANGES[family])
+        return lambda text: _whole(Decimal(numeral(text)), RANGES[family])
     if family in _FLOATS:
-        return float
+        return lambda text: float(numeral(text))
     if family is Family.DECIMAL:
-        return lambda text: _unscaled(Decimal(text), type_)
+        return lambda text: _unscaled(Decimal(numeral(text)), type_)
     if family is Family.NUMERIC:
-        return Decimal
+        return lambda text: Decimal(numeral(text))
     if family is Family.BYTES:
         return lambda text: text.encode()
     if family is Family.DATE:
@@ -99,6 +110,13 @@ def converter(source: LogicalType, target: LogicalType, of: str = "") -> Convert
     if source.family is target.family is Family.BYTES:
         return None
     return lambda given: _guarded(value, text(given), target, of)
+
+
+def numeral(text: str) -> str:
+    """Return the text of a number. Raises ValueError for what only Python takes for one: `1_000`, other scripts."""
+    if "_" in text or not text.isascii():
+        raise ValueError("no number")
+    return text
 
 
 def digits_mask(character: str) -> Convert:
@@ -195,30 +213,39 @@ def _bounded(text: str, length: int) -> str:
 
 
 def _date(text: str) -> int:
-    found = _DATE.match(text)
+    """Return the day of a date, or of a moment where that is written."""
+    found = _MOMENT.fullmatch(text.strip())
     if found is None:
         raise ValueError("no date")
-    year, _, month, day = found.groups()
-    return days_of(int(year), int(month), int(day))
+    if found[5]:
+        _timestamp(text)
+    return days_of(int(found[1]), int(found[3]), int(found[4]))
 
 
 def _time(text: str) -> int:
     found = _TIME.fullmatch(text)
     if found is None:
         raise ValueError("no time")
-    hour, minute, second, fraction = found.groups()
-    return ((int(hour) * 60 + int(minute)) * 60 + int(second or 0)) * US_PER_SECOND + int(
-        (fraction or "").ljust(6, "0")
-    )
+    hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3))
+    fraction = (found[4] or "").ljust(9, "0")
+    value = ((hour * 60 + minute) * 60 + second) * US_PER_SECOND + int(fraction[:6])
+    # 24:00 is the day's end, and a second may be a leap second.
+    if minute > 59 or second > 60 or value > SECONDS_PER_DAY * US_PER_SECOND or fraction[6:] != "000":
+        raise ValueError("no time")
+    return value
 
 
 def _timestamp(text: str) -> int:
-    text = _DATE.sub(r"\1-\3-\4", text.strip(), count=1).replace(" ", "T", 1)
-    if "T" not in text and text.lstrip("-") != "infinity":
-        text += "T00:00:00"
-    if not re.search(r"(Z|[+-]\d\d(:?\d\d)*)$", text.partition("T")[2]):
-        text += "" if text.endswith("infinity") else "Z"
-    return zoned_of(text.encode())
+    text = text.strip()
+    if text in ("infinity", "-infinity"):
+        return zoned_of(text.encode())
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        raise ValueError("no moment")
+    year, _, month, day, time, zone = found.groups()
+    time = time or "00:00"
+    _time(time)
+    return zoned_of(f"{year}-{month}-{day}T{time}{zone or 'Z'}".encode())
 
 
 def _time_text(value: int) -> str:

@@ -90,10 +90,14 @@ WRONG = {
         exit_codes.STOPPED,
     ),
     "a filter by an unknown column": Wrong(
-        [_filtered("nmae", "a")], "rule 1: public.people: no column nmae to filter by; did you mean name?", "filters"
+        [_filtered("nmae", "a")],
+        "rule 1: public.people: filters.0.column-name: no column nmae to filter by; did you mean name?",
+        "filters",
     ),
     "a filter with no value of its column": Wrong(
-        [_filtered("id", "secret-value")], "rule 1: public.people: column id is bigint: eq cannot compare", "filters"
+        [_filtered("id", "secret-value")],
+        "rule 1: public.people: filters.0.filter-conditions.0.value: column id is bigint: eq cannot compare",
+        "filters",
     ),
     "no JSON": Wrong('{"rules": [,]}', "is no JSON (line 1, column 12)"),
     "a name twice in one object": Wrong(

@@ -83,6 +83,10 @@ def table(*families: Family) -> TableSchema:
 @pytest.mark.parametrize(
     ("families", "bound", "right"),
     [
+        ([Family.INT32], ["1_000"], False),
+        ([Family.NUMERIC], ["1_0.5"], False),
+        ([Family.DECIMAL], ["\u0661"], False),
+        ([Family.UUID], ["urn:uuid:12345678-1234-5678-1234-567812345678"], False),
         ([Family.INT32], ["2147483647"], True),
         ([Family.INT32], ["2147483648"], False),
         ([Family.INT32], ["1; drop table x"], False),

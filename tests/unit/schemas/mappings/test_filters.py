@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -66,6 +67,7 @@ def taken(column: str, value: Any, operator: str, *values: object) -> bool:
         ("code", ["ab   ", "ab"], ["ac   "], ("eq", "ab ")),
         ("born", [11688], [11687, None], ("gte", "2002-01-01")),
         ("at", [1_009_843_200_000_000], [1_009_843_199_999_999], ("gte", "2002-01-01")),
+        ("at", [1_009_843_200_000_000], [1_009_843_200_000_001], ("eq", " 2001-12-31 24:00:00.000000000 ")),
         ("seen", [1_009_843_200_000_000], [1_009_843_200_000_001], ("lte", "2002-01-01 02:00:00+02")),
         ("ok", [True], [False, None], ("eq", "true")),
         ("tag", [UUID], [UUID.replace("a11", "a12"), None], ("eq", UUID.upper())),
@@ -124,8 +126,12 @@ def test_a_rule_without_filters_lifts_none_and_an_explicit_one_is_heeded() -> No
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        (where("nam", "eq", "x"), "rule 0: test.employee: no column nam to filter by; did you mean name?"),
-        (where("id", "eq", "x1"), "rule 0: test.employee: column id is bigint: eq cannot compare it with this"),
+        (where("nam", "eq", "x"), "rule 0: test.employee: filters.0.column-name: no column nam to filter by; did you mean name?"),
+        (
+            where("id", "eq", "x1"),
+            "rule 0: test.employee: filters.0.filter-conditions.0.value: column id is bigint: eq cannot compare it with",
+        ),
+        (where("born", "between", "2002-01-01", "2002-01-02x"), "filters.0.filter-conditions.0.end-value: column born"),
         (where("born", "gte", "2002-01-01 10:00:00"), "column born is date"),
         (where("ratio", "gte", "NaN"), "column ratio is double precision"),
         (where("data", "eq", "{}"), "column data is json"),
@@ -139,3 +145,41 @@ def test_filters_that_do_not_fit_a_table_are_refused_without_their_values(
         row_filter(rules("test", "%", [condition]), TABLE)
     assert message in caught.value.message
     assert "x1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("id", "1_000"),
+        ("id", "\u0661"),
+        ("exact", "1_0.5"),
+        ("ratio", "1_0"),
+        ("born", "2026-11-30garbage"),
+        ("born", "2026:11:30"),
+        ("born", "2026-02-30"),
+        ("at", "2026-11-30garbage"),
+        ("at", "2026-11-30 12:00garbage"),
+        ("at", "2026-11-30 12"),
+        ("at", "2026-11-30 24:30"),
+        ("at", "2026-11-30 12:60"),
+        ("at", "2026-11-30 12:00:00.1234567"),
+        ("at", "2026:11:30 12:00:00"),
+        ("seen", "2026:11:30"),
+        ("seen", "2026-11-30 12:00 CET"),
+        ("seen", "garbage2026-11-30"),
+        ("opens", "99:99:99"),
+        ("opens", "12:60"),
+        ("opens", "24:00:01"),
+        ("opens", "12:30:00garbage"),
+        ("opens", "\u0661\u0662:30"),
+        ("ok", "trueish"),
+        ("tag", f"{UUID}garbage"),
+        ("tag", f"urn:uuid:{UUID}"),
+    ],
+)
+def test_what_only_begins_as_a_value_is_none(column: str, text: str) -> None:
+    opens = Column("opens", LogicalType(Family.TIME), "time without time zone")
+    table = replace(TABLE, columns=(*TABLE.columns, opens))
+    with pytest.raises(TailraceError, match=rf"rule 0: .*\.value: column {column} is ") as caught:
+        row_filter(rules("test", "%", [where(column, "eq", text)]), table)
+    assert text not in str(caught.value)
