@@ -39,7 +39,7 @@ class OpensearchTarget(AwsTarget, TargetSection):
     gc_deletes_s: Annotated[int, Field(ge=60, le=86_400)] = 3600
     """How long an index that is made remembers the version of a deleted document: so long may a writer be late."""
     control_index: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,100}$")] = "tailrace-control"
-    """Index of the barriers at which appliers wait for each other."""
+    """Index of the barriers at which appliers wait for each other, and of their claims to let a data stream go on."""
     bulk_documents: Annotated[int, Field(ge=1, le=100_000)] = 2000
     """Most operations of one bulk request."""
     bulk_bytes: Annotated[int, Field(ge=65_536, le=100 << 20)] = 8 << 20

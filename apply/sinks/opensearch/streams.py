@@ -20,6 +20,7 @@ from apply.frames.history import AT_LEAST_ONCE, HistorySink
 from apply.sink import Origin, Rejection, TableBatch
 from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line
+from apply.sinks.opensearch.control import ControlIndex
 from apply.sinks.opensearch.mapping import (
     FIELDS_MAX,
     Documents,
@@ -55,6 +56,9 @@ _VERSIONS = "tailrace_versions"
 VERSIONS_MAX = 50
 """So many are listed."""
 
+CLAIM_ANSWERS = 2
+"""An applier that has not let a stream go on for as long as so many answers may take is taken for dead."""
+
 
 class _Stream(NamedTuple):
     """A data stream that is there."""
@@ -73,12 +77,23 @@ class DataStreamSink(HistorySink):
     def __init__(self, target: OpensearchTarget) -> None:
         self._target = target
         self._client = Client(target)
+        self._control = ControlIndex(self._client, target.control_index)
         self._documents = PerTable(partial(Documents, pattern=target.index_name))
 
     def prepare(self, table: TableSchema) -> None:
         """Make the table's stream, add the fields that it lacks, or let it go on in an index with other types.
 
         What was made by somebody else gets fields, and keeps its template. Raises TARGET_SCHEMA.
+        """
+        if not self._takes(table, goes_on=False):
+            # Several appliers may come to it at the same moment: the first one does it, and the others look again.
+            stream = index_name(self._target.index_name, table.name)
+            with self._control.claim(stream, CLAIM_ANSWERS * self._target.timeout_s):
+                self._takes(table, goes_on=True)
+
+    def _takes(self, table: TableSchema, *, goes_on: bool) -> bool:
+        """Tell whether the table's stream has a place for its rows, which is made, unless it takes a new index that may
+        not be made (`goes_on`).
         """
         fields = fields_of(table)
         name = self._name(table)
@@ -88,7 +103,7 @@ class DataStreamSink(HistorySink):
             fields = self._keep_template(table, name, fields, is_there=stream is not None)
         if stream is None:
             if self._client.request("PUT", f"/_data_stream/{name}", absent=400):
-                return
+                return True
             # Two appliers may make it at the same moment; an index of that name would take changes among its rows.
             stream = self._stream(name)
             if stream is None:
@@ -96,10 +111,12 @@ class DataStreamSink(HistorySink):
         answer = self._client.request("GET", f"/{quote(stream.head, safe='')}/_mapping")
         there = answer[stream.head]["mappings"].get("properties", {})
         if is_ours and any(there[one].get("type") != fields[one]["type"] for one in fields.keys() & there.keys()):
-            # No index has another type for a field that it has. (Two appliers at the same moment make two: no harm.)
-            self._client.request("POST", f"/{name}/_rollover")
-            return
+            # No index has another type for a field that it has.
+            if goes_on:
+                self._client.request("POST", f"/{name}/_rollover")
+            return goes_on
         self._add_fields(table, name, fields, there)
+        return True
 
     def apply(self, batch: TableBatch) -> list[Rejection]:
         """Write changes; return those that OpenSearch does not take. What was written is durable."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, cast
 
@@ -12,7 +14,9 @@ import httpx
 import pytest
 
 from apply.sink import Sink, TableBatch
+from apply.sinks.opensearch import streams
 from apply.sinks.opensearch.client import Client
+from apply.sinks.opensearch.control import NEW
 from apply.sinks.opensearch.reading import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
 from apply.sinks.opensearch.streams import DataStreamSink
@@ -78,6 +82,19 @@ def cut_before(sink: Sink, word: str) -> Iterator[None]:
         yield
     finally:
         client.request = request  # type: ignore[method-assign]
+
+
+def wait_behind(sink: DataStreamSink, word: str, both: threading.Barrier) -> None:
+    """Let the first answer to a request whose path has a word be held until the other one has its own."""
+    request, first = sink._client.request, [both]
+
+    def held(method: str, path: str, *arguments: Any, **named: Any) -> dict[str, Any]:
+        answer = request(method, path, *arguments, **named)
+        if word in path and first:
+            first.pop().wait()
+        return answer
+
+    sink._client.request = held  # type: ignore[method-assign]
 
 
 def retyped(version: int, *, status: LogicalType, paid: LogicalType) -> TableSchema:
@@ -171,7 +188,7 @@ class TestDataStreams(SinkSuite):
         yield self.open()
         for sink in self.opened:
             sink.close()
-        for path in ("_data_stream/{}-*", "_index_template/tailrace-{}-*"):
+        for path in ("_data_stream/{}-*", "_index_template/tailrace-{}-*", "{}-control"):
             answer = httpx.delete(f"{self.section.url}/{path.format(self.prefix)}", timeout=60)
             # Some tests make none.
             assert answer.status_code in (200, 404)
@@ -273,6 +290,37 @@ class TestDataStreams(SinkSuite):
         self.write(sink, TableBatch(booleans, upserts=[(2, True, None), (7, None, None), (8, None, None)]))
         rows = set(OpensearchReader(self.section).rows(booleans))
         assert rows == {(1, False, b"\x00\xff"), (2, True, None), (7, None, None), (8, None, None)}
+
+    def test_two_appliers_let_a_stream_go_on_once(self, sink: Sink) -> None:
+        sink.prepare(ORDERS)
+        self.write(sink, TableBatch(ORDERS, upserts=[(1, "3", True)]))
+        appliers = [self.open(), self.open()]
+        both = threading.Barrier(2, timeout=60)
+        for each in appliers:
+            # The index itself is there: else who comes second may find it without its shards, and comes again.
+            each._control.read("any")
+            wait_behind(each, "_mapping", both)
+        numbers = retyped(2, status=INT64, paid=STRING)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda each: each.prepare(numbers), appliers))
+        assert both.n_waiting == 0
+        assert self.types() == [("text", "boolean"), ("long", "text")]
+        for number, each in enumerate(appliers):
+            self.write(each, TableBatch(numbers, upserts=[(number, 3_000_000_000, "yes")]))
+        assert self.found({"term": {"status": 3_000_000_000}}) == [3_000_000_000] * 2
+        # Nothing is left of it.
+        assert appliers[0]._control.read(f"claim/{self.prefix}-{ORDERS.name}") == (None, NEW)
+
+    def test_the_claim_of_a_dead_applier_is_taken_over(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+        sink.prepare(ORDERS)
+        control = cast("DataStreamSink", sink)._control
+        claim = f"claim/{self.prefix}-{ORDERS.name}"
+        control.read(claim)
+        assert control.write(claim, {"claim": claim}, NEW) is not None
+        monkeypatch.setattr(streams, "CLAIM_ANSWERS", 1 / 600)
+        sink.prepare(retyped(2, status=INT64, paid=STRING))
+        assert self.types() == [("text", "boolean"), ("long", "text")]
+        assert control.read(claim) == (None, NEW)
 
     def test_a_stream_by_anothers_template_keeps_its_types(self, sink: Sink) -> None:
         stream = f"{self.prefix}-{ORDERS.name}"
