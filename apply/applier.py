@@ -18,9 +18,9 @@ from apply.commit_order import CommitOrder
 from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
 from apply.errors import SuspendingError
 from apply.flow import Flow
-from apply.limits import DEFAULT_LIMITS, Limits, Room
+from apply.limits import DEFAULT_LIMITS, Limits, Room, check_parked
 from apply.order import KeyOrder
-from apply.outcome import EVERYTHING, Outcome, check_parked
+from apply.outcome import EVERYTHING, Outcome
 from apply.sink import TopicPartition
 from apply.trouble.holds import Holds
 from apply.trouble.parking import ParkingLot
@@ -386,7 +386,7 @@ class Applier:
         if is_changed:
             # The batch in the making holds, or may hold, changes of a key that must queue now, or no more.
             self.rewind()
-            check_parked(len(self.lot), self._limits.parked_keys_max)
+            check_parked(self.lot, self._limits, ends_early=self.writer.ends_early)
 
     # --- trouble -------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from apply.errors import FinalError
+from schemas.errors import ErrorKind
 from schemas.policies import DdlPolicy, TableErrorPolicy
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from apply.batching.batch import Batch
+    from apply.trouble.parking import ParkingLot
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Limits:
     suspended_retry_s: float = 30.0
     conflict_wait_s: float = 60.0
     parked_keys_max: int = 10_000
+    early_keys_max: int = 100_000
     linger_rows: int = 1_000_000
     table_errors_stop: bool = False
     table_attempts_max: int = 0
@@ -42,11 +46,36 @@ def limits_of(settings: Settings) -> Limits:
         suspended_retry_s=apply.suspended_retry_s,
         conflict_wait_s=apply.conflict_wait_s,
         parked_keys_max=apply.parked_keys_max,
+        early_keys_max=apply.early_keys_max,
         linger_rows=apply.linger_rows,
         table_errors_stop=apply.errors.table is TableErrorPolicy.STOP,
         table_attempts_max=apply.errors.table_attempts,
         drops=settings.ddl.dropped is DdlPolicy.APPLY,
     )
+
+
+def check_parked(lot: ParkingLot, limits: Limits, *, ends_early: bool) -> None:
+    """Raise if more keys are parked than the settings allow.
+
+    What only waits for the changes since a load counts by itself, and only where more of it may come (`ends_early`):
+    no row is wrong, and who goes on with the changes makes an end of it.
+    """
+    if len(lot) <= min(limits.parked_keys_max, limits.early_keys_max):
+        return
+    early = lot.early_count
+    refused = len(lot) - early
+    if refused > limits.parked_keys_max:
+        raise FinalError(
+            ErrorKind.ROW_REJECTED,
+            f"{refused} keys are parked; `apply.parked_keys_max` is {limits.parked_keys_max}",
+            remedy="see `tailrace parked list`; repair the target, and `retry` or `skip` them",
+        )
+    if ends_early and early > limits.early_keys_max:
+        raise FinalError(
+            ErrorKind.ROW_CONFLICT,
+            f"{early} keys wait for the changes since their load; `apply.early_keys_max` is {limits.early_keys_max}",
+            remedy="set `apply.stop_before_changes: false` to go on with the changes, or raise it",
+        )
 
 
 class Room:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from apply.batching.batch import Batch, Key, Record
-from apply.errors import FinalError
 from apply.sink import TopicPartition
 from apply.trouble.parking import ParkedRecord
-from schemas.errors import ErrorKind, TailraceError
+from schemas.errors import TailraceError
 
 
 class Place(NamedTuple):
@@ -86,13 +85,3 @@ class Outcome:
         for (topic, _), count in self.left_out.items():
             counts[topic] = counts.get(topic, 0) + count
         return counts
-
-
-def check_parked(key_count: int, keys_max: int) -> None:
-    """Raise if more keys are parked than the settings allow."""
-    if key_count > keys_max:
-        raise FinalError(
-            ErrorKind.ROW_REJECTED,
-            f"{key_count} keys are parked; `apply.parked_keys_max` is {keys_max}",
-            remedy="see `tailrace parked list`; repair the target, and `retry` or `skip` them",
-        )

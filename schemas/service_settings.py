@@ -95,6 +95,9 @@ class ApplySettings(Section):
     A table's rows are written when its load is published whole; `ordering` is `per-key` until then. To go on, set it to
     false and start the applier again. Nothing where nothing is loaded (mode `cdc`)."""
     parked_keys_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
-    """Parked keys after which the service stops instead."""
+    """Parked keys after which the service stops instead. Those that wait only for changes do not count here."""
+    early_keys_max: Annotated[int, Field(ge=0, le=100_000_000)] = 100_000
+    """Keys that `stop_before_changes` leaves since they need a later change (a child whose parent is one), after which
+    the service stops instead."""
     status_interval_s: Annotated[float, Field(ge=0.1, le=300)] = 1.0
     """How often the status topic is written."""

@@ -63,7 +63,7 @@ APPLY: Members = {
     "lag_ms": "how old the last change was when it had become durable; 0: nothing is left; null: nothing was applied",
     "partitions": "how many it reads",
     "tables": "by topic, see below",
-    "parked": "keys whose records wait for an operator",
+    "parked": "keys whose records wait for an operator, or for the changes since their load (`before-changes`)",
     "conflicts": "rows and tables that wait for others",
     "waits": "for whom some of them wait: `table`, `keys`, `seconds`, `for`",
     "signals": "what became of commands to this target, by their ids",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, NamedTuple
 
 from schemas.errors import ErrorKind
@@ -94,6 +95,11 @@ class ParkingLot:
     def record_count(self) -> int:
         """How many records wait."""
         return len(self._places)
+
+    @property
+    def early_count(self) -> int:
+        """How many keys wait only for the changes since a load."""
+        return sum(parked.records[0].kind == EARLY for parked in self.keys.values())
 
     def holds(self, topic: str) -> bool:
         """Tell whether any key of a topic is parked."""
@@ -198,7 +204,8 @@ class ParkingLot:
         )
         action = headers[ACTION]
         if action == PARK:
-            kind, message = headers.get("tailrace.error", ""), headers.get("tailrace.message", "")
+            # Many have the same words.
+            kind, message = intern(headers.get("tailrace.error", "")), intern(headers.get("tailrace.message", ""))
             self.park(key, ParkedRecord(topic, partition, int(offset), kind, message, at, timestamp_ms))
             return
         identity = _identity(key, topic, partition, int(offset))
