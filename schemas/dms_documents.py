@@ -18,13 +18,10 @@ from schemas.mappings.rules import Mappings
 from schemas.task_settings import document as task_settings
 from schemas.task_settings import translation
 
-Problems = dict[str, str]
-"""What is wrong, each with the place where it was found first: two documents may be one file."""
-
 
 def opened(configuration: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return a configuration with what its documents say, unless it says that itself; and what is wrong with them."""
-    problems: Problems = {}
+    problems: list[str] = []
     found = _read(configuration, "settings", task_settings.checked, problems)
     found = _read(found, "mappings", field.checked, problems)
     targets = found.get("targets")
@@ -35,16 +32,17 @@ def opened(configuration: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             else section
             for name, section in targets.items()
         }
-    if not problems:
-        found = _with_task(found, configuration, problems)
-        if found.get("settings") is not None:
-            found = translation.applied(found, found["settings"])
-        try:
-            found = _with_selection(found)
-        except (ValueError, TailraceError) as error:
-            said = error.within if isinstance(error, TailraceError) else str(error)
-            problems[said] = _place(configuration, "mappings")
-    return found, [f"{place}: {problem}" for problem, place in problems.items()]
+    if problems:
+        return found, problems
+    found = _with_task(found, configuration, problems)
+    if found.get("settings") is not None:
+        found = translation.applied(found, found["settings"])
+    try:
+        found = _with_selection(found)
+    except (ValueError, TailraceError) as error:
+        said = error.within if isinstance(error, TailraceError) else str(error)
+        problems.append(f"{_place(configuration, 'mappings')}: {said}")
+    return found, problems
 
 
 def _place(section: dict[str, Any], name: str, within: str = "") -> str:
@@ -53,18 +51,19 @@ def _place(section: dict[str, Any], name: str, within: str = "") -> str:
 
 
 def _read(
-    section: dict[str, Any], name: str, checked: Callable[[Any], Any], problems: Problems, within: str = ""
+    section: dict[str, Any], name: str, checked: Callable[[Any], Any], problems: list[str], within: str = ""
 ) -> dict[str, Any]:
     """Return a section of the configuration with the document that it names, checked."""
     try:
         return section | {name: checked(section[name])} if section.get(name) is not None else dict(section)
     except ValueError as error:
-        problems[str(error)] = _place(section, name, within)
+        problems.append(f"{_place(section, name, within)}: {error}")
         return dict(section)
 
 
-def _with_task(found: dict[str, Any], configuration: dict[str, Any], problems: Problems) -> dict[str, Any]:
+def _with_task(found: dict[str, Any], configuration: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """Return the configuration with what a description of a whole task says beside its documents."""
+    places: dict[str, str] = {}
     for name in ("settings", "mappings"):
         task = configuration.get(name)
         if (mode := task_document.mode(task)) is not None:
@@ -76,7 +75,9 @@ def _with_task(found: dict[str, Any], configuration: dict[str, Any], problems: P
         except ValueError as error:
             faults = [str(error)]
         for fault in faults:
-            problems.setdefault(fault, _place(configuration, name))
+            # Both documents are of one task, as a rule.
+            places.setdefault(fault, _place(configuration, name))
+    problems += [f"{place}: {fault}" for fault, place in places.items()]
     return found
 
 

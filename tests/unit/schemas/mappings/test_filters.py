@@ -126,10 +126,13 @@ def test_a_rule_without_filters_lifts_none_and_an_explicit_one_is_heeded() -> No
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        (where("nam", "eq", "x"), "rule 0: test.employee: filters.0.column-name: no column nam to filter by; did you mean name?"),
+        (
+            where("nam", "eq", "x"),
+            "rule 0: test.employee: filters.0.column-name: no column nam to filter by; did you mean name?",
+        ),
         (
             where("id", "eq", "x1"),
-            "rule 0: test.employee: filters.0.filter-conditions.0.value: column id is bigint: eq cannot compare it with",
+            "rule 0: test.employee: filters.0.filter-conditions.0.value: column id is bigint: eq cannot compare it",
         ),
         (where("born", "between", "2002-01-01", "2002-01-02x"), "filters.0.filter-conditions.0.end-value: column born"),
         (where("born", "gte", "2002-01-01 10:00:00"), "column born is date"),
