@@ -10,7 +10,7 @@ from schemas.hints import nearest
 from schemas.mappings.parts import Part
 
 _REFUSED = {
-    "validation": "`tailrace verify` compares values in one form, and by no functions of one's own",
+    "validation": "`tailrace verify` compares values in one form, and by no functions of one's own; take the rule out",
 }
 """Types of rules that DMS knows, and why they are refused."""
 
