@@ -317,7 +317,7 @@ class TestDataStreams(SinkSuite):
         claim = f"claim/{self.prefix}-{ORDERS.name}"
         control.read(claim)
         assert control.write(claim, {"claim": claim}, NEW) is not None
-        monkeypatch.setattr(streams, "CLAIM_ANSWERS", 1 / 600)
+        monkeypatch.setattr(streams, "CLAIM_ANSWERS", 1 / 60)
         sink.prepare(retyped(2, status=INT64, paid=STRING))
         assert self.types() == [("text", "boolean"), ("long", "text")]
         assert control.read(claim) == (None, NEW)
