@@ -259,7 +259,8 @@ def test_a_start_position_may_be_a_time_with_a_zone() -> None:
     for time in (yaml_time, "2026-11-29T13:00:00.000005+01:00", "2026-11-29 12:00:00.000005Z"):
         assert parse(document(mode="cdc", start_position=time)).start_time_us == 1_795_953_600_000_005
     assert parse(document(mode="cdc", start_position="0/16B3748")).start_time_us is None
-    for bad in (date(2026, 11, 29), "2026-11-29", "2026-11-29T12:00:00", "2026-13-29T12:00:00Z"):
+    texts = ("2026-11-29", "2026-11-29T12:00:00", "2026-13-29T12:00:00Z", "2026-11-29x", "2026-11-29T12:00:00Zx")
+    for bad in (date(2026, 11, 29), *texts):
         assert problems(document(mode="cdc", start_position=bad)) == [
             "start_position: a time is written like 2026-11-29T12:00:00Z, with its zone"
         ]
