@@ -93,7 +93,8 @@ def _with_documents(document: dict[str, Any], directory: Path, called: str) -> d
         }
     if "source" in found:
         found["source"] = _read_in(found["source"], directory, f"`source` of {called}")
-    return _read_in(found, directory, called)
+    whole: dict[str, Any] = _read_in(found, directory, called)
+    return whole
 
 
 def _read_in(section: Any, directory: Path, called: str) -> Any:

@@ -294,7 +294,7 @@ class TestDataStreams(SinkSuite):
     def test_two_appliers_let_a_stream_go_on_once(self, sink: Sink) -> None:
         sink.prepare(ORDERS)
         self.write(sink, TableBatch(ORDERS, upserts=[(1, "3", True)]))
-        appliers = [self.open(), self.open()]
+        appliers = [cast("DataStreamSink", self.open()) for _ in range(2)]
         both = threading.Barrier(2, timeout=60)
         for each in appliers:
             # The index itself is there: else who comes second may find it without its shards, and comes again.

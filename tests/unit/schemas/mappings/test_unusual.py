@@ -100,7 +100,7 @@ def test_a_condition_without_a_value_may_have_an_empty_one() -> None:
     conditions = [{"filter-operator": "null", "value": "", "start-value": ""}, {"filter-operator": "eq", "value": ""}]
     filters = [{"filter-type": "source", "column-name": "Pre_", "filter-conditions": conditions}]
     (rule,) = mappings(selection(filters=filters)).selections
-    assert [condition.values for condition in rule.filters[0].filter_conditions] == [[], [""]]
+    assert [condition.values for condition in rule.filters[0].filter_conditions] == [{}, {"value": ""}]
 
 
 @pytest.mark.parametrize(
