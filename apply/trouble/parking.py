@@ -204,8 +204,9 @@ class ParkingLot:
         )
         action = headers[ACTION]
         if action == PARK:
-            # Many have the same words.
-            kind, message = intern(headers.get("tailrace.error", "")), intern(headers.get("tailrace.message", ""))
+            # Many have the same words: of so many as may be parked each would be there by itself.
+            words = map(intern, (topic, headers.get("tailrace.error", ""), headers.get("tailrace.message", "")))
+            topic, kind, message = words
             self.park(key, ParkedRecord(topic, partition, int(offset), kind, message, at, timestamp_ms))
             return
         identity = _identity(key, topic, partition, int(offset))

@@ -433,33 +433,6 @@ def test_too_many_parked_keys_stop_the_applier() -> None:
         rig.settle(rig.member(limits=Limits(parked_keys_max=5), take_all=True))
 
 
-def test_what_waits_for_changes_is_no_parked_key_but_has_a_bound() -> None:
-    rig = Rig([CUSTOMERS, LINES])
-    rig.target.foreign_keys = True
-    for i in range(20):
-        rig.topics.put(LINES, "c", None, (i, i))
-    limits = Limits(parked_keys_max=5, early_keys_max=20, conflict_wait_s=1)
-    early = rig.member(limits=limits, take_all=True)
-    early.applier.writer.ends_early = True
-    rig.settle(early)
-    assert (len(early.applier.lot), early.applier.lot.early_count) == (20, 20)
-    # Too many of them end who may leave more, and nobody else.
-    rig.topics.put(LINES, "c", None, (20, 20))
-    with pytest.raises(TailraceError, match="early_keys_max") as caught:
-        rig.settle(early)
-    assert "stop_before_changes" in (caught.value.remedy or "")
-    late = rig.member(limits=limits, take_all=True)
-    rig.target.refuse = lambda table, _kind, _row: ErrorKind.ROW_REJECTED if table.table == "customers" else None
-    for i in range(100, 105):
-        rig.topics.put(CUSTOMERS, "c", None, (i,))
-    rig.settle(late)
-    assert (len(late.applier.lot), late.applier.lot.early_count) == (26, 21)
-    # Keys that are refused are counted beside them.
-    rig.topics.put(CUSTOMERS, "c", None, (105,))
-    with pytest.raises(TailraceError, match=r": 6 keys are parked; `apply\.parked_keys_max` is 5"):
-        rig.settle(late)
-
-
 def test_a_foreign_key_that_is_only_early_is_waited_out() -> None:
     rig = Rig([CUSTOMERS, LINES])
     rig.target.foreign_keys = True

@@ -98,6 +98,32 @@ def test_what_was_left_before_the_changes_is_tried_again_by_who_goes_on_with_the
     assert rig.target.read(CHILDREN.name) == [(1, 7, "red")]
 
 
+def test_what_waits_for_changes_is_no_parked_key_but_has_a_bound() -> None:
+    rig = rig_of(PARENTS, CHILDREN)
+    for i in range(20):
+        rig.topics.put(CHILDREN, "c", None, (i, i, "red"))
+    limits = Limits(parked_keys_max=5, early_keys_max=20, conflict_wait_s=1)
+    early = rig.member(limits=limits, take_all=True)
+    early.applier.writer.ends_early = True
+    rig.settle(early)
+    assert (len(early.applier.lot), early.applier.lot.early_count) == (20, 20)
+    # Too many of them end who may leave more, and nobody else.
+    rig.topics.put(CHILDREN, "c", None, (20, 20, "red"))
+    with pytest.raises(TailraceError, match="early_keys_max") as caught:
+        rig.settle(early)
+    assert "stop_before_changes" in (caught.value.remedy or "")
+    late = rig.member(limits=limits, take_all=True)
+    rig.target.refuse = lambda table, _kind, _row: ErrorKind.ROW_REJECTED if table == PARENTS.name else None
+    for i in range(100, 105):
+        rig.topics.put(PARENTS, "c", None, (i,))
+    rig.settle(late)
+    assert (len(late.applier.lot), late.applier.lot.early_count) == (26, 21)
+    # Keys that are refused are counted beside them.
+    rig.topics.put(PARENTS, "c", None, (105,))
+    with pytest.raises(TailraceError, match=r": 6 keys are parked; `apply\.parked_keys_max` is 5"):
+        rig.settle(late)
+
+
 def test_who_has_lost_a_partition_writes_none_of_its_parked_rows() -> None:
     """The other one may have released the row already, and written what came of it since."""
     rig = rig_of(PARENTS, CHILDREN)
