@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from capture.source import Finding
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
-from capture.sources.mysql.quoting import identifier, literal
+from capture.sources.mysql.quoting import any_table, literal
 from capture.sources.mysql.server import ServerFacts, are_files
 from schemas.endpoints.mysql import MysqlSource
-from schemas.findings import blocks, note, warns
+from schemas.findings import blocks, listed, note, warns
 from schemas.selection import has_wildcard
 from schemas.table import TableName, TableSchema
 
@@ -38,30 +38,61 @@ def undecided(names: Sequence[str]) -> list[Finding]:
     """Return what should be known of transactions of XA that are prepared and not decided."""
     if not names:
         return []
-    listed = "; ".join(names[:NAMED_MAX]) + ("; …" if len(names) > NAMED_MAX else "")
+    shown = "; ".join(names[:NAMED_MAX]) + ("; …" if len(names) > NAMED_MAX else "")
     return [
         warns(
             "xa-prepared",
-            f"{len(names)} transaction(s) of XA are prepared and not decided: {listed}. The log is needed from them on "
+            f"{len(names)} transaction(s) of XA are prepared and not decided: {shown}. The log is needed from them on "
             "as long as they may commit",
             "where they stay, ask whoever began them; then `xa commit NAME` or `xa rollback NAME`",
         )
     ]
 
 
-def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableName]) -> str:
-    """Return the SQL that makes the user of `settings`, once its password stands there, and gives it what it needs to
-    capture these tables, and nothing more. Without tables: those that the patterns may mean.
+def locked(facts: ServerFacts, tables: Sequence[TableSchema]) -> dict[str, list[TableName]]:
+    """Return the tables that are locked for an instant when their load begins, by database: those without a key, where
+    a snapshot does not know its own place in the log.
     """
-    user = f"{literal(settings.user)}@'%'"
+    found: dict[str, list[TableName]] = {}
+    for table in tables:
+        if not (facts.is_mariadb or table.key or table.is_view):
+            found.setdefault(table.name.schema, []).append(table.name)
+    return found
+
+
+def not_lockable(settings: MysqlSource, tables: Sequence[TableName]) -> Finding:
+    """Return what should be known of the tables `locked` of a database in which the user has no right to that."""
+    return warns(
+        "lock-tables",
+        f"the user may not lock tables in database {tables[0].schema}: of those without a key ({listed(tables)}) a row "
+        "that is written in the instant in which their load begins may come twice",
+        _lock_right(settings, tables[0].schema),
+    )
+
+
+def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableSchema]) -> str:
+    """Return the SQL that makes the user of `settings`, once its password stands there, and gives it what it needs to
+    capture these tables, and nothing more. Without tables: those that the patterns may mean, whose keys nobody knows.
+    """
+    user = _user(settings)
     statements = [f"grant replication slave, replication client on *.* to {user};"]
     if facts.is_mariadb:
         statements = [f"grant replication slave, binlog monitor on *.* to {user};"]
     if are_files(settings, is_mariadb=facts.is_mariadb, gtid_mode=facts.variables.get("gtid_mode", "")):
         statements.append(f"grant select on performance_schema.metadata_locks to {user};")
-    selected = [*map(quoted, tables)] or sorted(set(_asked_for(settings)))
+    selected = [quoted(table.name) for table in tables] or sorted(set(_asked_for(settings)))
     statements += [f"grant select on {what} to {user};" for what in selected]
+    statements += [f"{_lock_right(settings, database)};" for database in sorted(locked(facts, tables))]
     return "\n".join([f"create user if not exists {user} identified by '…';", *statements])
+
+
+def _lock_right(settings: MysqlSource, database: str) -> str:
+    # There is no such right to one table.
+    return f"grant lock tables on {any_table(database)} to {_user(settings)}"
+
+
+def _user(settings: MysqlSource) -> str:
+    return f"{literal(settings.user)}@'%'"
 
 
 def _asked_for(settings: MysqlSource) -> Iterator[str]:
@@ -71,8 +102,7 @@ def _asked_for(settings: MysqlSource) -> Iterator[str]:
         if pattern.startswith("!") or has_wildcard(database):
             continue
         if has_wildcard(table):
-            # (Where a database's name stands for several, `_` and `%` do.)
-            yield identifier(database.replace("_", "\\_").replace("%", "\\%")) + ".*"
+            yield any_table(database)
         else:
             yield quoted(TableName(database, table))
 
@@ -193,9 +223,7 @@ def _keys(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Finding
             yield note(
                 "no-key",
                 "the table has no key: its rows are told apart by all of their values",
-                # What capture logs where it may not: `snapshot._keep_writers_out`.
-                None if facts.is_mariadb else f"grant lock tables on {identifier(table.name.schema)}.* for its load",
-                table.name,
+                table=table.name,
             )
 
 

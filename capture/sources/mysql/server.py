@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from capture.source import RELOAD
@@ -21,6 +23,10 @@ from schemas.position import Position
 
 ANSWER_S = 60.0
 """How long the server may take to find a place in its log."""
+
+_GRANTED = re.compile(r"(GRANT|REVOKE) (.+?) ON (\*|`(?:[^`]|``)+`)\.\* (?:TO|FROM) ", re.DOTALL)
+"""A line of `show grants` on all databases, or on one."""
+_WILD = {"_": ".", "%": ".*"}
 
 _VARIABLES = (
     "log_bin",
@@ -158,6 +164,34 @@ def prepared_transactions(connection: Connection) -> list[str]:
         parts, at = bytes.fromhex(str(data)[2:]), int(str(first))
         names.append(print_xid((int(str(form)), parts[:at], parts[at:])))
     return names
+
+
+def not_lockable(connection: Connection, databases: Iterable[str]) -> list[str]:
+    """Return those databases of MySQL in which the user has no right to lock tables, neither itself nor by a role."""
+    wanted = sorted(databases)
+    if not wanted:
+        return []
+    try:
+        lines = connection.rows("show grants")
+    except TailraceError:
+        # A server that was started without them.
+        return []
+    rights = [found for (said,) in lines if (found := _GRANTED.match(str(said)))]
+    given: dict[str, list[str]] = {"GRANT": [], "REVOKE": []}
+    for verb, what, place in (found.groups() for found in rights):
+        if not {"LOCK TABLES", "ALL PRIVILEGES"}.isdisjoint(what.split(", ")):
+            given[verb].append("%" if place == "*" else place[1:-1].replace("``", "`"))
+
+    def holds(verb: str, database: str) -> bool:
+        return any(_stands_for(pattern, database) for pattern in given[verb])
+
+    return [d for d in wanted if not holds("GRANT", d) or holds("REVOKE", d)]
+
+
+def _stands_for(pattern: str, database: str) -> bool:
+    """Tell whether a name as `grant` has it stands for a database."""
+    parts = (_WILD.get(part) or re.escape(part[-1]) for part in re.findall(r"\\[_%]|.", pattern, re.DOTALL))
+    return re.fullmatch("".join(parts), database, re.DOTALL) is not None
 
 
 def no_log() -> TailraceError:

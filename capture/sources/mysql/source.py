@@ -95,8 +95,12 @@ class MysqlServer:
     def findings(self, tables: Sequence[TableSchema]) -> list[Finding]:
         """Check every prerequisite; see `Source.findings`."""
         relations = self._relations()
-        found = checks.find(self._settings, self._facts(), relations, tables)
+        facts = self._facts()
+        found = checks.find(self._settings, facts, relations, tables)
         found += missing(self._settings, {relation.name for relation in relations}, self._catalog.names)
+        locked = checks.locked(facts, tables)
+        lacking = server.not_lockable(self._connected(), locked)
+        found += [checks.not_lockable(self._settings, locked[database]) for database in lacking]
         return [*found, *checks.undecided(server.prepared_transactions(self._connected()))]
 
     def tables(self) -> list[TableSchema]:
@@ -150,7 +154,7 @@ class MysqlServer:
 
     def grants(self, tables: Sequence[TableSchema]) -> str:
         """Return the SQL that gives the configured user what capturing these tables needs, and nothing more."""
-        return checks.grants(self._settings, self._facts(), [table.name for table in tables])
+        return checks.grants(self._settings, self._facts(), tables)
 
     def open_log(self, position: Position, tables: Sequence[TableSchema]) -> MysqlLog:
         """Start reading after `position`; see `Source.open_log`."""

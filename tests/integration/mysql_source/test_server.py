@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from types import SimpleNamespace
 
 import pytest
 
 from capture.source import Severity
 from capture.sources.mysql.connection import connect
+from capture.sources.mysql.quoting import any_table
+from capture.sources.mysql.snapshot import MysqlSnapshotReader
 from capture.sources.mysql.source import MysqlServer
 from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -19,16 +22,44 @@ def _section(reading: Reading, user: str, **more: object) -> MysqlSource:
     return MysqlSource.model_validate({**base, "user": user, "password": "s3cret", **more})
 
 
-def test_the_printed_grants_are_enough_to_load_and_to_read_the_log(reading: Reading) -> None:
-    reading.database.execute("create table a (id int primary key, v varchar(9))", "insert into a values (1, 'x')")
+def _printed(reading: Reading, user: str) -> list[str]:
+    """Return the statements that make a user who may do what capturing the tables of now needs."""
+    grants = reading.source.grants(reading.source.tables()).replace("'root'", f"'{user}'")
+    return [s.strip(";") for s in grants.replace("'…'", "'s3cret'").split(";\n")]
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """What snapshots warn of."""
+    found: list[dict[str, str]] = []
+    log = SimpleNamespace(warning=lambda _event, **fields: found.append(fields))
+    monkeypatch.setattr(f"{MysqlSnapshotReader.__module__}.log", log)
+    return found
+
+
+def test_the_printed_grants_are_enough_to_load_and_to_read_the_log(
+    reading: Reading, warned: list[dict[str, str]]
+) -> None:
+    reading.database.execute(
+        "create table a (id int primary key, v varchar(9))",
+        "insert into a values (1, 'x')",
+        "create table bag (v int)",
+        "insert into bag values (1), (1)",
+    )
     user = f"u{secrets.token_hex(5)}"
     reading.begin()
-    grants = reading.source.grants(reading.tables).replace("'root'", f"'{user}'")
-    reading.database.execute(*(s for s in grants.replace("'…'", "'s3cret'").split(";\n") if s.strip(" ;\n")))
+    statements = _printed(reading, user)
+    locks = [s for s in statements if "lock tables" in s]
+    expected = f"grant lock tables on {any_table(reading.database.name)} to '{user}'@'%'"
+    assert locks == ([] if reading.database.is_mariadb else [expected]), "not to every table, and where it is needed"
+    # No right to another table comes with one to lock those of a database.
+    reading.database.execute(*statements, "create table later (v int)")
     try:
         own = Reading(reading.database, user=user, password="s3cret", zero_dates="null")
-        assert [table.name.table for table in own.tables] == ["a"]
-        assert own.rows(own.tables[0]) == [(1, "x")]
+        assert [table.name.table for table in own.tables] == ["a", "bag"]
+        assert [own.rows(table) for table in own.tables] == [[(1, "x")], [(1,), (1,)]]
+        assert not warned
+        assert "lock-tables" not in {f.code for f in own.source.findings(own.tables)}
         reading.database.execute("insert into a values (2, 'y')")
         assert own.flat() == [("a", "c", None, (2, "y"))]
         own.source.check_position(own.source.identity(), own.start)
@@ -41,6 +72,47 @@ def test_the_printed_grants_are_enough_to_load_and_to_read_the_log(reading: Read
         assert "an0ther" not in str(caught.value)
     finally:
         reading.database.execute(f"drop user '{user}'@'%'")
+
+
+def test_a_table_without_a_key_that_may_not_be_locked_is_read_all_the_same(
+    reading: Reading, warned: list[dict[str, str]]
+) -> None:
+    if reading.database.is_mariadb:
+        pytest.skip("no lock is asked for there")
+    database, user, role = reading.database, f"u{secrets.token_hex(5)}", f"r{secrets.token_hex(5)}"
+    database.execute(
+        "create table a (id int primary key)",
+        "insert into a values (1)",
+        "create table bag (v int)",
+        "insert into bag values (1), (1)",
+        "create view totals as select count(*) from bag",
+    )
+    database.execute(*(s for s in _printed(reading, user) if "lock tables" not in s))
+    own = Reading(database, user=user, password="s3cret", zero_dates="null", views=[f"{database.name}.totals"])
+    right = f"grant lock tables on {any_table(database.name)} to '{user}'@'%'"
+
+    def told() -> list[tuple[Severity, str | None]]:
+        return [(f.severity, f.remedy) for f in own.source.findings(own.tables) if f.code == "lock-tables"]
+
+    try:
+        assert [table.name.table for table in own.tables] == ["a", "bag"]
+        assert told() == [(Severity.WARNS, right)]
+        assert [own.rows(table) for table in own.tables] == [[(1,)], [(1,), (1,)]]
+        (remedy,) = [warning["remedy"] for warning in warned]
+        assert f"grant lock tables on {any_table(database.name)} to the user" in remedy
+        database.execute(f"create role {role}", f"grant lock tables on *.* to {role}", f"grant {role} to '{user}'@'%'")
+        assert told(), "a role that is none of the session's"
+        database.execute(f"set default role {role} to '{user}'@'%'")
+        own.close()
+        assert not told()
+        database.execute(f"drop role {role}", right)
+        own.close()
+        assert not told()
+        assert own.rows(own.tables[1]) == [(1,), (1,)]
+        assert len(warned) == 1
+    finally:
+        own.close()
+        database.execute(f"drop user '{user}'@'%'", f"drop role if exists {role}")
 
 
 def test_a_login_that_sees_nothing_is_given_what_the_patterns_name(reading: Reading) -> None:
@@ -61,6 +133,7 @@ def test_a_login_that_sees_nothing_is_given_what_the_patterns_name(reading: Read
         reading.database.execute(*(s.rstrip(";").replace("'…'", "'another'") for s in statements))
         assert [table.name.table for table in source.tables()] == ["a"]
         assert source.grants(source.tables()).count("grant select") == 1
+        assert "lock tables" not in source.grants(source.tables()), "the table has a key"
     finally:
         source.close()
         reading.database.execute(f"drop user '{user}'@'%'")

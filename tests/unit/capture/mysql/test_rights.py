@@ -1,0 +1,75 @@
+"""What a server says of a user's rights, and which databases they are for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from capture.sources.mysql import findings, server
+from capture.sources.mysql.connection import Connection
+from capture.sources.mysql.server import ServerFacts
+from schemas.endpoints.mysql import MysqlSource
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
+
+ME = "`me`@`%`"
+
+
+def _lacking(databases: list[str], *lines: str) -> list[str]:
+    connection = SimpleNamespace(rows=lambda _: [[line] for line in lines])
+    return server.not_lockable(cast("Connection", connection), databases)
+
+
+@pytest.mark.parametrize(
+    ("lines", "lacking"),
+    [
+        (["GRANT USAGE ON *.* TO `me`@`%`"], ["a_b", "axb"]),
+        (["GRANT SELECT, LOCK TABLES, REPLICATION SLAVE ON *.* TO `me`@`%` WITH GRANT OPTION"], []),
+        (["GRANT ALL PRIVILEGES ON `a_b`.* TO `me`@`%`"], []),
+        (["GRANT SELECT, LOCK TABLES ON `a\\_b`.* TO `me`@`%`"], ["axb"]),
+        (["GRANT LOCK TABLES ON `a%`.* TO `me`@`%`"], []),
+        (["GRANT SELECT ON `a_b`.* TO `me`@`%`", "GRANT ALL PRIVILEGES ON `a_b`.`t` TO `me`@`%`"], ["a_b", "axb"]),
+        (["GRANT SELECT, LOCK TABLES ON *.* TO `me`@`%`", "REVOKE LOCK TABLES ON `axb`.* FROM `me`@`%`"], ["axb"]),
+        (["GRANT LOCK TABLES ON *.* TO `me`@`%`", "REVOKE SELECT ON `axb`.* FROM `me`@`%`"], []),
+        (["GRANT `lock tables`@`%` TO `me`@`%`", "GRANT PROXY ON ``@`` TO `me`@`%`"], ["a_b", "axb"]),
+    ],
+)
+def test_the_right_to_lock_is_one_to_all_databases_or_to_those_that_a_name_stands_for(
+    lines: list[str], lacking: list[str]
+) -> None:
+    assert _lacking(["axb", "a_b"], *lines) == lacking
+
+
+def test_names_with_quotes_are_told_apart() -> None:
+    assert _lacking(["a`b", "a.*b"], f"GRANT LOCK TABLES ON `a``b`.* TO {ME}") == ["a.*b"]
+    assert _lacking(["a.b"], f"GRANT LOCK TABLES ON `a.b`.* TO {ME}") == []
+    assert _lacking(["axb"], f"GRANT LOCK TABLES ON `a.b`.* TO {ME}") == ["axb"]
+
+
+def test_nothing_is_asked_where_nothing_is_locked() -> None:
+    assert server.not_lockable(cast("Connection", None), []) == []
+
+
+def test_the_right_is_printed_for_databases_of_mysql_that_have_tables_without_a_key() -> None:
+    column = Column("v", LogicalType(Family.INT32), "int")
+    tables = [
+        TableSchema(TableName("shop", "orders"), (column,), (0,)),
+        TableSchema(TableName("sh_op", "bag"), (column,), ()),
+        TableSchema(TableName("sh_op", "heap"), (column,), ()),
+        TableSchema(TableName("views", "totals"), (column,), (), is_view=True),
+    ]
+    settings = MysqlSource.model_validate({"engine": "mysql", "user": "me", "tables": ["*.*"]})
+    mysql = cast("ServerFacts", SimpleNamespace(variables={"gtid_mode": "on"}, is_mariadb=False))
+    mariadb = cast("ServerFacts", SimpleNamespace(variables={}, is_mariadb=True))
+    printed = findings.grants(settings, mysql, tables)
+    assert printed.count("lock tables") == 1
+    assert printed.endswith("\ngrant lock tables on `sh\\_op`.* to 'me'@'%';")
+    assert "lock tables" not in findings.grants(settings, mariadb, tables)
+    assert "lock tables" not in findings.grants(settings, mysql, [])
+    found = findings.locked(mysql, tables)
+    assert found == {"sh_op": [TableName("sh_op", "bag"), TableName("sh_op", "heap")]}
+    said = findings.not_lockable(settings, found["sh_op"])
+    assert said.remedy == "grant lock tables on `sh\\_op`.* to 'me'@'%'"
+    assert "sh_op.bag, sh_op.heap" in said.message
