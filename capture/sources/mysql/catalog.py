@@ -49,8 +49,13 @@ class RelationFacts:
 
     @property
     def is_table(self) -> bool:
-        """Whether its rows are logged."""
-        return self.kind in ("BASE TABLE", "SYSTEM VERSIONED")
+        """Whether its rows are logged, and no others."""
+        return self.kind == "BASE TABLE"
+
+    @property
+    def is_versioned(self) -> bool:
+        """Whether it keeps its history (MariaDB): among the log's rows of it are those that were."""
+        return self.kind == "SYSTEM VERSIONED"
 
     @property
     def is_view(self) -> bool:
@@ -127,12 +132,17 @@ class Catalog:
         ]
 
     def find_table(self, name: TableName) -> TableSchema | None:
-        """Return one table as it is now, or None where it is gone."""
-        condition = f" and table_schema = {literal(name.schema)} and table_name = {literal(name.table)}"
-        rows = self._connection().rows(queries.TABLES.format(condition=condition))
-        relations = [r for r in map(_relation, rows) if r.is_table]
-        tables = self.read_tables(relations)
+        """Return one table as it is now, or None where it is gone, or cannot be captured."""
+        tables = self.read_tables([r for r in self._find(name) if r.is_table])
         return tables[0] if tables else None
+
+    def is_versioned(self, name: TableName) -> bool:
+        """Tell whether a table keeps its history now."""
+        return any(r.is_versioned for r in self._find(name))
+
+    def _find(self, name: TableName) -> list[RelationFacts]:
+        condition = f" and table_schema = {literal(name.schema)} and table_name = {literal(name.table)}"
+        return [*map(_relation, self._connection().rows(queries.TABLES.format(condition=condition)))]
 
     def natives(self, name: TableName) -> dict[str, str]:
         """Return the native types of a table's columns as they are now; empty where it is gone."""
@@ -183,7 +193,7 @@ class Catalog:
 
 
 def capturable(relations: Sequence[RelationFacts], views: Selection = NO_VIEWS) -> list[RelationFacts]:
-    """Return the relations whose changes are logged, and the views that are to be loaded."""
+    """Return the tables whose changes are logged, and the views that are to be loaded."""
     return [r for r in relations if r.is_table or (r.is_view and views.takes(r.name))]
 
 
@@ -226,13 +236,6 @@ def _table(
     *,
     is_mariadb: bool,
 ) -> TableSchema:
-    if relation.kind == "SYSTEM VERSIONED":
-        raise TailraceError(
-            ErrorKind.SOURCE_SCHEMA,
-            "the table is system-versioned: its log holds the rows of its history among those that are there",
-            remedy=f"leave it out: `!{relation.name}`",
-            table=str(relation.name),
-        )
     columns: list[Column] = []
     generated: list[GeneratedColumn] = []
     for position, row in enumerate(column_rows):

@@ -15,6 +15,7 @@ from schemas.selection import has_wildcard
 from schemas.table import TableName, TableSchema
 
 DAY_S = 86_400
+VERSIONED = "the table is system-versioned, and left out: the log holds its history among the rows that are there"
 NAMED_MAX = 5
 """Of transactions, in one finding."""
 
@@ -188,6 +189,13 @@ def _relations(relations: Sequence[RelationFacts], views: Collection[TableName])
                 "view",
                 "the rows of the view are loaded once, and not followed: no log tells how they change",
                 f"to have them anew: tailrace signal reload CONFIG --table {relation.name}",
+                relation.name,
+            )
+        elif relation.is_versioned:
+            yield warns(
+                "system-versioned",
+                VERSIONED,
+                f"exclude it: `!{relation.name}`; or alter table {quoted(relation.name)} drop system versioning",
                 relation.name,
             )
         elif not relation.is_table:

@@ -21,6 +21,7 @@ from capture.sources.mysql.snapshot import MysqlSnapshotReader, begin_snapshot
 from capture.sources.mysql.versions import Versions
 from capture.sources.mysql.walking import find_time
 from runtime.clock import now_us
+from runtime.logging import get_logger
 from schemas.changes import RowChanges, SchemaChange
 from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -30,6 +31,8 @@ from schemas.table import TableName, TableSchema
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
+
+log = get_logger(__name__)
 
 
 def open_source(settings: Settings) -> Source:
@@ -75,6 +78,8 @@ class MysqlServer:
         self._selection = Selection(settings.tables)
         self._loads = loads
         self._views = Selection(settings.views) if loads else NO_VIEWS
+        self._left_out: set[TableName] = set()
+        """Tables that are selected and not captured, as the log says."""
         self._connection: Connection | None = connect(settings)
         self._catalog = Catalog(self._connected, keeps_old)
         self._completion = Completion(self._connected, self._begin_snapshot, settings.zero_dates)
@@ -105,7 +110,12 @@ class MysqlServer:
 
     def tables(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.tables`."""
-        return self._catalog.read_tables(capturable(self._relations(), self._views))
+        relations = self._relations()
+        left_out = {relation.name for relation in relations if relation.is_versioned}
+        for name in sorted(left_out - self._left_out):
+            log.warning("a table is not captured", table=str(name), reason=checks.VERSIONED, remedy="see tailrace plan")
+        self._left_out = left_out
+        return self._catalog.read_tables(capturable(relations, self._views))
 
     def readable(self) -> list[TableSchema]:
         """Read the selected tables; see `Source.readable`."""

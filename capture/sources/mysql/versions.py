@@ -36,6 +36,7 @@ _SEQUENCE = (
     *("increment", "cache_size", "cycle_option", "cycle_count"),
 )
 """The columns of a sequence of MariaDB, which is logged as a table is."""
+_OF_VERSIONS = (("row_start", False), ("row_end", False))
 
 
 class LeftOut(NamedTuple):
@@ -222,7 +223,7 @@ class Versions:
         changes = [*self._forget(name, is_applied=False), *self._appeared(name, is_applied=False)]
         is_there = any(change.after is not None for change in changes)
         self._left_out[name] = LeftOut(name, self._source_end()) if is_there else None
-        if changes:
+        if is_there:
             said = "rows left out whose columns nothing tells: the table is loaded again"
             log.warning(said, table=str(name), remedy=_FULL)
         return changes
@@ -233,12 +234,15 @@ class Versions:
         self._is_of_map = False
         if now is not None and self._fits(shown, now):
             return now
-        if shown.is_full:
+        if now is None and self._catalog.is_versioned(name):
+            # No load will, either: from here on it is not captured.
+            return None
+        if shown.is_full and not _keeps_history(shown):
             self._is_of_map = True
             return self._described_by(name, shown, before or now)
         if before is not None and self._fits(shown, before):
             return before
-        if self._loads or (before is None and name in self._catalog.names()):
+        if self._loads or (before is None and (_keeps_history(shown) or name in self._catalog.names())):
             # What is there and no table is a sequence.
             return None
         raise _untold(name)
@@ -327,6 +331,13 @@ class Versions:
                 read = compressed(read, meta if kind == binlog.VARCHAR_COMPRESSED else 256**meta - 1)
             found.append(MappedReader(read, place, prefix))
         return tuple(found)
+
+
+def _keeps_history(shown: TableMap) -> bool:
+    """Tell whether a map with names is that of a system-versioned table: its last two columns are MariaDB's own. (Those
+    that a statement has declared are like others.)
+    """
+    return tuple((column.name, column.nullable) for column in shown.columns[-2:]) == _OF_VERSIONS
 
 
 def _image(bitmap: bytes, count: int) -> Image | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import cast
 
@@ -26,7 +27,10 @@ def test_a_virtual_column_stands_where_the_map_has_it() -> None:
     number = Column("id", LogicalType(Family.INT32), "int", nullable=False)
     before = TableSchema(NAME, (number,), (0,), generated=(GeneratedColumn("v", "int", "id * 2", 1),))
     catalog = SimpleNamespace(
-        find_table=lambda name: None, charsets=SimpleNamespace(widths={45: 4}), keeps_old=lambda name, key: not key
+        find_table=lambda name: None,
+        is_versioned=lambda name: False,
+        charsets=SimpleNamespace(widths={45: 4}),
+        keeps_old=lambda name, key: not key,
     )
     versions = Versions(cast("Catalog", catalog), Selection(["shop.*"]), [before], "error", folds_names=False)
     columns = [
@@ -45,9 +49,12 @@ def _number(name: str) -> Column:
     return Column(name, LogicalType(Family.INT32), "int", nullable=False)
 
 
-def _of(*tables: TableSchema, now: TableSchema | None, loads: bool = True) -> Versions:
+def _of(
+    *tables: TableSchema, now: TableSchema | None, loads: bool = True, versioned: Collection[TableName] = ()
+) -> Versions:
     catalog = SimpleNamespace(
         find_table=lambda name: now if now is not None and name == now.name else None,
+        is_versioned=lambda name: name in versioned,
         names=lambda: [TableName("shop", "numbers")],
         charsets=SimpleNamespace(widths={45: 4}),
         keeps_old=lambda name, key: not key,
@@ -77,6 +84,61 @@ def test_rows_whose_columns_nothing_tells_are_left_out_and_loaded() -> None:
     assert len(versions.resolve(_shown(2))[1]) == 2
     with pytest.raises(TailraceError, match="has no names"):
         _of(before, now=now, loads=False).resolve(_shown(2))
+
+
+HISTORY = TableMap(
+    "shop",
+    "a",
+    (
+        MappedColumn(binlog.LONG, 0, nullable=False, name="id"),
+        MappedColumn(binlog.TIMESTAMP2, 6, nullable=False, name="row_start"),
+        MappedColumn(binlog.TIMESTAMP2, 6, nullable=False, name="row_end"),
+    ),
+    (0, 2),
+)
+"""A table whose log has its history, too."""
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_a_table_that_keeps_its_history_by_now_is_captured_no_more(loads: bool) -> None:
+    before = TableSchema(NAME, (_number("id"),), (0,))
+    for shown in (HISTORY, _shown(3)):
+        versions = _of(before, now=None, loads=loads, versioned=[NAME])
+        for told in ([(before, None)], []):
+            resolved, changes = versions.resolve(shown)
+            assert (resolved.table, resolved.left_out) == (None, None)
+            assert [(change.before, change.after) for change in changes] == told
+        versions = _of(now=None, loads=loads, versioned=[NAME])
+        assert versions.resolve(shown)[1] == []
+
+
+def test_rows_among_those_of_a_history_are_left_out_once_the_table_keeps_none() -> None:
+    """Else each would go out, for the log names its columns."""
+    now = TableSchema(NAME, (_number("id"),), (0,))
+    for before in ([now], []):
+        versions = _of(*before, now=now)
+        resolved, changes = versions.resolve(HISTORY)
+        assert resolved.table is None
+        assert [change.after for change in changes] == [*([None] * len(before)), now]
+        # The statement that has taken the history away.
+        versions.follow(Effect.OTHER, NAME, is_applied=False)
+        resolved, changes = versions.resolve(_shown(1))
+        assert (resolved.table, changes) == (now, [])
+    # Where nothing is loaded, and the table is gone by now: none of its rows was wanted.
+    assert _of(now=None, loads=False).resolve(HISTORY)[1] == []
+
+
+def test_columns_called_like_those_of_a_history_are_like_others() -> None:
+    columns = [
+        _number("id"),
+        *(
+            Column(n, LogicalType(Family.TIMESTAMPTZ, scale=6), "timestamp(6)", nullable=False)
+            for n in ("row_start", "row_end")
+        ),
+    ]
+    table = TableSchema(NAME, tuple(columns), (0, 2))
+    resolved, changes = _of(table, now=table).resolve(HISTORY)
+    assert (resolved.table, changes) == (table, [])
 
 
 def test_a_sequence_is_no_table() -> None:
