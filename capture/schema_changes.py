@@ -145,13 +145,12 @@ class SchemaChanges:
             self._loading.reload(feed, position.commit)
 
     def load_untold(self, position: Position) -> None:
-        """Load tables again of which the source could not tell values: a key was changed, and a column since."""
+        """Load tables again of which the source could not tell values of rows that are published."""
         for name in self._source.untold():
-            if (feed := self._publisher.feeds.get(name)) is not None:
-                log.warning(
-                    "loads the table again: a key was changed beside columns that are others now", table=str(name)
-                )
-                self._loading.load_again(feed, position.commit)
+            feed = self._publisher.feeds.get(name)
+            if feed is not None and self._loading.load_again(feed, position.commit):
+                said = "loads the table again: a key was changed in a row of which nothing tells all values"
+                log.warning(said, table=str(name))
 
     def look_around(self, now_s: float) -> None:
         """Read the catalogue if it is time. What it says is followed once the log is read up to now: older rows go out

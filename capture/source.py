@@ -285,7 +285,7 @@ class Source(Protocol):
 
     def untold(self) -> Collection[TableName]:
         """Return, once, the tables of which `complete` could not tell values though their rows may be there: they are
-        to be loaded again.
+        to be loaded again, by snapshots that are taken later, and must see the transactions of these rows.
         """
         ...
 

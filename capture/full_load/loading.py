@@ -208,11 +208,20 @@ class Loading:
             return f"reloads the listed partitions of {name}, and no others, generation {load.generation}"
         return f"reloads {name}, generation {load.generation}"
 
-    def load_again(self, feed: Feed, reached: int) -> None:
-        """Publish every row again, in mode `cdc` too: the log did not tell all of them."""
+    def load_again(self, feed: Feed, reached: int) -> bool:
+        """Publish every row again, in mode `cdc` too: the log did not tell all of some that is published. Return False
+        where that is to be done anyway.
+
+        A load of which no chunk was asked for yet has all its snapshots to come, which see whatever can be seen now;
+        and what it reads goes out behind all that is published.
+        """
+        load = self.loads.get(feed.table.name)
+        if load is not None and load.state is LoadState.PLANNED and not self._horizon.has_outstanding(load.name):
+            return False
         self.order(feed, reached, None, None, empty=False)
         # Not before the log is where the table is now: until then each row may ask for it once more.
         self.loads[feed.table.name].not_before_commit = self._source_end()
+        return True
 
     def table_changed(self, feed: Feed, reached: int, *, is_void: bool) -> None:
         """Go on with a new version of a table: chunks in flight are read again. `is_void`: so is the whole table."""

@@ -20,7 +20,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from capture.source import RELOAD
 from capture.sources.mysql.catalog import Catalog, quoted
 from capture.sources.mysql.connection import PATIENCE, Connection
 from capture.sources.mysql.literals import key_condition
@@ -31,6 +30,7 @@ from capture.sources.mysql.rows import compile_cells
 from capture.sources.mysql.types import logical_type, reader, selected
 from runtime.clock import monotonic
 from runtime.lifecycle import pause
+from runtime.logging import get_logger
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
@@ -48,6 +48,8 @@ IDLE_S = 30
 """How long the server waits for us in the middle of a look: whoever alters the table waits for its end."""
 _END = f"set session autocommit = 1, {PATIENCE}"
 
+log = get_logger(__name__)
+
 BeginSnapshot = Callable[[Connection], Place]
 """Begins a consistent snapshot; returns a place in the log that it sees everything before."""
 
@@ -60,6 +62,7 @@ _WHOLE = frozenset({Family.INT16, Family.INT32, Family.INT64, Family.UINT32, Fam
 """Whole numbers are read alike."""
 _SEVERAL: Row = ()
 """Rows whose dates `zero_dates` makes the same: it is not known which of them it was."""
+_ONE_KEY = "source.zero_dates makes the keys of several rows the same: targets have one of them"
 _BYTES = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 
 
@@ -86,8 +89,8 @@ class Completion:
 
         Of an insert whose row is gone they become what the columns have by default, of a changed key they stay: the
         row's delete follows in the log. So it is with columns that are gone: they may have been renamed, not dropped,
-        so of a changed key the table is `untold`. Raises SOURCE_CONNECTION where it cannot be seen in time whether a
-        row is gone, and SOURCE_SCHEMA where it cannot be told from others.
+        so of a changed key the table is `untold`; and with rows that cannot be told from others. Raises
+        SOURCE_CONNECTION where it cannot be seen in time whether a row is gone.
         """
         table = changes.table
         wanted: dict[str, list[int]] = defaultdict(list)
@@ -111,12 +114,12 @@ class Completion:
             row = found.get(condition)
             for i in places:
                 after, is_insert = changes.after[i] or (), changes.ops[i] == "c"
-                if row == _SEVERAL and not is_insert:
-                    raise _one_of_several(table)
                 values = _merged(after, row) if row else after
                 if is_insert:
                     values = _merged(values, _defaults(table, self._zero_dates))
                 elif row is not None and UNCHANGED in values:
+                    if row == _SEVERAL and table.name not in self._untold:
+                        log.warning(_ONE_KEY, table=str(table.name), remedy="correct these dates, or the setting")
                     self._untold.add(table.name)
                 changes.after[i] = values
 
@@ -280,16 +283,6 @@ def _query(table: TableSchema, plan: _Plan, conditions: Sequence[str]) -> str:
 
 def _merged(row: Row, values: Row) -> Row:
     return tuple(v if a is UNCHANGED else a for a, v in zip(row, values, strict=True))
-
-
-def _one_of_several(table: TableSchema) -> TailraceError:
-    return TailraceError(
-        ErrorKind.SOURCE_SCHEMA,
-        "a key was changed in a row of which the log does not have all values, and `zero_dates` makes its key that of "
-        "other rows",
-        remedy=f"{RELOAD}; with binlog_row_image = FULL nothing is to be looked up",
-        table=str(table.name),
-    )
 
 
 def _defaults(table: TableSchema, zero_dates: str) -> Row:

@@ -180,6 +180,45 @@ def test_a_key_that_changes_beside_a_column_that_becomes_another_costs_its_table
     _nothing_is_parked(kafka_server, replication)
 
 
+def test_rows_whose_keys_a_date_makes_the_same_cost_their_table_alone(
+    tmp_path: Path, replication: str, kafka_server: KafkaAddress, mysql_database: MysqlDatabase
+) -> None:
+    """Capture ended, at every start, and with it all tables."""
+    mysql_database.execute(
+        "create table a (k date primary key, v int, w int)", "create table b (id int primary key, v int)"
+    )
+    target = create_mysql_database(mysql_database.address)
+
+    def rows_of(table: str) -> list[list[str | None]]:
+        try:
+            return target.rows(f"select * from {table}")
+        except TailraceError:
+            return []
+
+    at_source = {"zero_dates": "1970-01-02"}
+    try:
+        with Services(*(tmp_path, replication, kafka_server, mysql_database, target), at_source=at_source) as services:
+            services.start("capture")
+            services.start("apply")
+            services.wait(lambda: services.said("capture", "capture runs"), "it runs")
+            _write(
+                mysql_database,
+                "insert into a values ('0000-00-00', 5, 5), ('2024-01-01', 6, 6)",
+                "update a set k = '2024-00-10' where v = 6",
+                "insert into b values (1, 1)",
+            )
+            services.wait(lambda: rows_of("b") == [["1", "1"]], "the other table goes on")
+            # One of them, as where the log has whole rows.
+            those = [[["1970-01-02", n, n]] for n in ("5", "6")]
+            services.wait(lambda: rows_of("a") in those, "the table is loaded again")
+            assert services.said("capture", "zero_dates makes the keys of several rows the same")
+            for name in ("capture", "apply"):
+                assert services.stop(name) == 0, services.log_tail(name)
+    finally:
+        drop_mysql_database(target)
+    _nothing_is_parked(kafka_server, replication)
+
+
 def test_a_target_takes_a_row_that_was_gone_when_it_was_read(
     tmp_path: Path,
     replication: str,

@@ -18,7 +18,20 @@ from capture.full_load.loader import Loader
 from capture.full_load.loading import Loading
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon
-from capture.full_load.worker import Answer, Ended, Failed, Looked, LookRequest, Opened, Request, Rows
+from capture.full_load.worker import (
+    Answer,
+    Ended,
+    Failed,
+    Looked,
+    LookRequest,
+    Opened,
+    Planned,
+    PlanRequest,
+    ReadRequest,
+    Request,
+    Rows,
+    Worker,
+)
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
@@ -95,7 +108,11 @@ def rows(count: int, size: int) -> Rows:
 
 
 def loads(
-    feed: Feed, producer: Discarding, spawn: Callable[[], Endless], monotonic: Callable[[], float] = lambda: 0.0
+    feed: Feed,
+    producer: Discarding,
+    spawn: Callable[[], Worker],
+    monotonic: Callable[[], float] = lambda: 0.0,
+    source_end: Callable[[], int] = lambda: 0,
 ) -> tuple[Publisher, Loader, Loading]:
     """Return what loads one table by two such processes."""
     horizon = Horizon(())
@@ -117,7 +134,7 @@ def loads(
         }
     )
     loader = Loader(spawn, horizon, settings.capture, monotonic=monotonic)
-    return publisher, loader, Loading(publisher, horizon, loader, settings, lambda: 0)
+    return publisher, loader, Loading(publisher, horizon, loader, settings, source_end)
 
 
 @pytest.mark.parametrize("batch", [rows(1000, 5), rows(1000, 300), rows(100, 10_000), rows(1, 1 << 20)])
@@ -288,3 +305,51 @@ def test_a_load_stands_still_for_what_is_wrong_with_its_table_and_not_for_a_logi
     else:
         loader.pump(0)
         assert loader.stuck is load.suspension is not None
+
+
+class Asked:
+    """A loader process that answers what a test says. A `worker.Worker`."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.answers: list[Answer] = []
+
+    def send(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def receive(self) -> Answer | None:
+        return self.answers.pop(0) if self.answers else None
+
+    def close(self) -> None:
+        return
+
+
+def test_one_load_is_enough_for_all_that_nobody_could_tell_before_it_reads() -> None:
+    """Each part of the log that had such a row began another one, and consumers were told of it each time."""
+    feed, worker = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked()
+    _, _, load = loads(feed, Discarding(), lambda: worker, source_end=lambda: 10)
+    assert load.load_again(feed, 5)
+    (table,) = load.loads.values()
+    assert not load.load_again(feed, 6)
+    load.step(9)
+    assert worker.requests == [], "the log is not yet where the table was"
+    assert not load.load_again(feed, 9)
+    load.step(10)
+    assert [type(request) for request in worker.requests] == [PlanRequest]
+    assert not load.load_again(feed, 11), "where it is cut says nothing of its rows"
+    assert table.generation == 1
+    worker.answers.append(Planned([Chunk(0, None, None)]))
+    load.step(11)
+    assert [type(request) for request in worker.requests] == [PlanRequest, ReadRequest]
+    assert (load.load_again(feed, 11), table.generation) == (True, 2), "its snapshot may not see the row"
+    assert (load.load_again(feed, 11), table.generation) == (False, 2)
+    snapshot: Any = Seen(11)
+    worker.answers += [Opened(snapshot), Ended()]
+    load.step(11)
+    assert table.state is LoadState.PLANNED, "nothing of the former one counts"
+    load.step(11)
+    worker.answers += [Planned([Chunk(0, None, None)]), Opened(snapshot), Ended()]
+    for _ in range(3):
+        load.step(11)
+    assert table.state is LoadState.LOADED
+    assert (load.load_again(feed, 12), table.generation) == (True, 3)
