@@ -62,11 +62,11 @@ class RelationalPreparation(ABC, Generic[T, S]):
                 self._prepare([one.table])
 
     def read(self, table: TableSchema) -> T:
-        """Return the table as the target has it. Raises TARGET_SCHEMA if it is gone."""
+        """Return the table as the target has it. Raises TARGET_SCHEMA if it is gone, or hidden."""
         name = self.target_name(table.name)
         target = self._latest.pop(name, None) or self.find(name)
         if target is None:
-            raise schema_error(table, f"the target has no table {name}", "reload the table, or reset the replication")
+            raise self._missing(table, name, f"the target has no table {name}")
         return self._as_named(target, table)
 
     def ended(self) -> None:
@@ -91,6 +91,10 @@ class RelationalPreparation(ABC, Generic[T, S]):
     def exists(self, name: TableName) -> bool:
         """Tell whether the target has a table of this name."""
         return self.find(name) is not None
+
+    def _is_hidden(self, name: TableName) -> bool:
+        """Tell whether the target may have a table that `find` does not see, for want of a right to it."""
+        return False
 
     @abstractmethod
     def translated(self, table: TableSchema) -> TableSchema:
@@ -182,11 +186,8 @@ class RelationalPreparation(ABC, Generic[T, S]):
             target = self._as_named(target, recorded or table)
         is_void = recorded is not None and recorded.life < table.life
         if recorded is not None and target is None and not is_void:
-            raise schema_error(
-                table,
-                f"the target's table {name} was dropped by somebody else, and its rows with it",
-                "reload the table, or reset the replication",
-            )
+            said = f"the target's table {name} was dropped by somebody else, and its rows with it"
+            raise self._missing(table, name, said)
         if is_void and target is not None:
             self._empty(table, target)
             self._control.mark_loaded(table.name, is_loaded=False)
@@ -210,6 +211,16 @@ class RelationalPreparation(ABC, Generic[T, S]):
                 self._control.tell("altered", name)
             self._alter(old, table, target, spelling)
         return spelling, target is None
+
+    def _missing(self, table: TableSchema, name: TableName, said: str) -> TailraceError:
+        """Return the error of a table that the target had: `said`, where it is known to be gone."""
+        if not self._is_hidden(name):
+            return schema_error(table, said, "reload the table, or reset the replication")
+        return schema_error(
+            table,
+            f"the user has no right to the target's table {name}, and does not see whether it is there",
+            "grant the user what `tailrace plan --grants` prints: the next try goes on",
+        )
 
     def _make_way(self, table: TableSchema, target: T) -> T | None:
         """Do to a table that was there before us what the settings say. A crash before its version is recorded repeats

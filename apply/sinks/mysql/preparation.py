@@ -21,10 +21,11 @@ from apply.sinks.mysql.compatibility import compares_exactly, holds
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, Alteration, column_definition, create_table, filling
-from apply.sinks.mysql.errors import code_of, is_row_error
+from apply.sinks.mysql.errors import classify, code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, translated
 from apply.sinks.mysql.names import folded, literal, problems_of_names, qualified, quoted
 from runtime.logging import get_logger
+from schemas.errors import ErrorKind
 from schemas.policies import ExistingTables
 from schemas.table import Column, TableName, TableSchema
 
@@ -86,6 +87,17 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
     def find(self, name: TableName) -> TargetTable | None:
         """Return a table as the target has it."""
         return read_table(self._link, name)
+
+    def _is_hidden(self, name: TableName) -> bool:
+        try:
+            # The catalogue leaves out what the user has no right to; here a table that is gone has another number.
+            self._link.rows(f"select 1 from {qualified(name)} limit 0")
+        except pymysql.Error as error:
+            kind = classify(error, "looking for a table").kind
+            if kind not in (ErrorKind.PREREQUISITE, ErrorKind.TARGET_SCHEMA):
+                raise
+            return kind is ErrorKind.PREREQUISITE
+        return False
 
     def translated(self, table: TableSchema) -> TableSchema:
         """Return a version in the target's own types."""
