@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from schemas.changes import UNCHANGED, Change, RowChanges, SchemaChange
-from schemas.table import TableSchema
+from schemas.table import TableName, TableSchema
 from schemas.types import Family
+
+Renew = Callable[[TableSchema, int], TableSchema]
+"""Returns a table with its types as they are now, under a number above the one that is given: the table itself, if it
+has both.
+"""
 
 Checks = list[tuple[int, set[Any]]]
 """For each column of an enum, or of an array of one: its index, and the values that are known."""
@@ -23,8 +29,7 @@ Checks = list[tuple[int, set[Any]]]
 class Labels:
     """Watches the enum columns of the tables of a log."""
 
-    def __init__(self, renew: Callable[[TableSchema], TableSchema]) -> None:
-        """`renew` returns a table with its types as they are now; the table itself if they are the same."""
+    def __init__(self, renew: Renew) -> None:
         self._renew = renew
         self._checks: dict[int, tuple[TableSchema, Checks]] = {}
 
@@ -35,22 +40,42 @@ class Labels:
     def announce(self, changes: list[Change]) -> dict[int, TableSchema]:
         """Put new versions before the first rows that need them. Return them by the `id` of the former version."""
         renewed: dict[int, TableSchema] = {}
+        newest: dict[TableName, TableSchema] = {}
         places: list[tuple[int, SchemaChange]] = []
-        for place, change in enumerate(changes):
+        # They are kept, so that an `id` stays that of one table.
+        for place, change in enumerate([*changes]):
+            if isinstance(change, SchemaChange) and change.name in newest:
+                changes[place] = self._behind(change, renewed, newest)
             if not isinstance(change, RowChanges):
                 continue
             change.table = renewed.get(id(change.table), change.table)
             old = change.table
             if self._has_unknown(change):
-                new = self._renew(old)
+                new = self._renew(old, 0)
                 # A value that is unknown even now was renamed or dropped with its type since: asked once.
                 self._learn(change, new)
                 if new is not old:
                     places.append((place, SchemaChange(old.name, old, new)))
-                    renewed[id(old)] = change.table = new
+                    renewed |= {key: new for key, table in renewed.items() if table is old}
+                    renewed[id(old)] = newest[old.name] = change.table = new
         for place, announcement in reversed(places):
             changes.insert(place, announcement)
         return renewed
+
+    def _behind(
+        self, change: SchemaChange, renewed: dict[int, TableSchema], newest: dict[TableName, TableSchema]
+    ) -> SchemaChange:
+        """Return the change of a table behind rows that had labels of their own: its types were read before theirs, and
+        labels that it lacks would seem to be gone, its number to be that of theirs.
+        """
+        earlier, after = newest[change.name], change.after
+        if after is None:
+            del newest[change.name]
+        elif id(after) not in renewed:
+            after = renewed[id(after)] = newest[change.name] = self._renew(after, earlier.version)
+        else:
+            after = renewed[id(after)]
+        return replace(change, before=earlier, after=after)
 
     def _has_unknown(self, run: RowChanges) -> bool:
         return any(not known.issuperset(_values(run, index, known)) for index, known in self._of(run.table))

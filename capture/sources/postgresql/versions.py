@@ -180,17 +180,18 @@ class Versions:
         self._types_at = self._wait_until_visible(txn)
         self._catalog.reload_user_types()
 
-    def renewed(self, table: TableSchema) -> TableSchema:
-        """Return a table with the user-defined types as they are now: in force from now on, if they differ and it was.
+    def renewed(self, table: TableSchema, above: int) -> TableSchema:
+        """Return a table with the user-defined types as they are now, and a number above `above`: in force from now on,
+        if either is another, and it was.
 
         Rows are looked at when more of the log has been read: by then the table may have another name, or be gone.
         """
         self._catalog.reload_user_types()
         now = {(t.schema, t.name): t.labels for t in self._catalog.types.values() if t.kind == "e"}
         types = tuple(replace(t, labels=now.get((t.schema, t.name), t.labels)) for t in table.user_types)
-        if types == table.user_types:
+        if types == table.user_types and table.version > above:
             return table
-        found = replace(table, user_types=types, version=table.version + 1)
+        found = replace(table, user_types=types, version=max(table.version, above) + 1)
         if self._tables.get(table.name) is table:
             self._tables[table.name] = found
         return found

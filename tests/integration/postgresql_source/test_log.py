@@ -233,6 +233,36 @@ def test_schema_changes_stand_where_they_happened(capture: Capture, binary: bool
     ]
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_label_that_came_before_another_change_is_known_behind_it(capture: Capture, binary: bool) -> None:
+    """However much of the log is read at once: what was read of the type before had the label gone again."""
+    c = capture("create type mood as enum ('a')", "create table a (id int primary key, m mood)")
+    c.database.execute(
+        "alter type mood add value 'b'",
+        "insert into a values (1, 'b')",
+        "alter table a add n int",
+        "insert into a values (2, 'b', 3)",
+    )
+    log = c.open(binary=binary)
+    try:
+        changes = reading.read_to_end(c.source, log)
+    finally:
+        log.close()
+    seen: list[object] = []
+    for change in changes:
+        if isinstance(change, SchemaChange):
+            assert change.after is not None
+            seen.append((change.after.version, change.after.column_names, change.after.user_types[0].labels))
+        elif isinstance(change, RowChanges):
+            seen += [(change.table.version, after) for after in change.after]
+    assert seen == [
+        (2, ("id", "m"), ("a", "b")),
+        (2, (1, "b")),
+        (3, ("id", "m", "n"), ("a", "b")),
+        (3, (2, "b", 3)),
+    ]
+
+
 def test_a_partitioned_table_comes_by_its_root(capture: Capture) -> None:
     c = capture(
         "create table p (id int, k int, primary key (id, k)) partition by list (k)",

@@ -251,12 +251,12 @@ def test_labels_of_rows_before_a_rename_bring_no_table_back() -> None:
     catalog = SimpleNamespace(types={1: known}, reload_user_types=lambda: None, load_types=lambda oids: None)
     nowhere = Selection(["public.*"])
     versions = Versions(cast("Catalog", catalog), nowhere, [table], lambda _txn: None, lambda: Position(100))
-    renewed = versions.renewed(table)
+    renewed = versions.renewed(table, 0)
     assert (renewed.user_types[0].labels, renewed.version) == (("a", "b"), 2)
     assert versions.oids() == {table.name: 7}
     moved = Relation(7, "other", "t", "d", (RelationColumn("c", wire.TEXT, -1, False),))
     _, [gone] = versions.resolve(moved, Transaction("1", 1, 10, 0), binary=False)
     assert (gone.name, gone.before, gone.after) == (table.name, renewed, None)
     known.labels = ("a", "b", "c")
-    assert versions.renewed(renewed).user_types[0].labels == ("a", "b", "c")
+    assert versions.renewed(renewed, 0).user_types[0].labels == ("a", "b", "c")
     assert versions.oids() == {}
