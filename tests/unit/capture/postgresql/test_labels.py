@@ -57,8 +57,8 @@ def _versions(known: Known, in_force: TableSchema) -> Versions:
 
 @pytest.mark.parametrize("labels", [[("a", "b")], [("a", "b"), ("a", "b", "c")]])
 def test_a_version_behind_rows_with_later_labels_has_them_too(labels: list[tuple[str, ...]]) -> None:
-    """It was read before they were: the labels seemed to be gone, so that the table was loaded again, or began anew where
-    its key has them. And two versions had one number.
+    """It was read before they were: the labels seemed to be gone, so that the table was loaded again, or began anew
+    where its key has them. And two versions had one number.
     """
     versions = _versions(Known(*labels), ALTERED)
     changes: list[Change] = [_rows(FORMER, ("b",)), SchemaChange(NAME, FORMER, ALTERED), _rows(ALTERED, ("b", 1))]
