@@ -6,7 +6,6 @@ import contextlib
 
 import pytest
 
-from capture.source import Severity
 from schemas.changes import UNCHANGED, Change, Row
 from schemas.errors import TailraceError
 from tests.integration.mysql_source.reading import Flat, Reading, flatten, positions_in
@@ -152,61 +151,5 @@ def test_images_without_what_did_not_change_and_sequences_of_mariadb(reading: Re
         reading.begin()
         database.execute("do next value for numbers", "insert into a values (1, 1, 'last')")
         assert reading.flat() == [("a", "c", None, (1, 1, "last"))]
-    finally:
-        database.execute("set global binlog_row_metadata = 'FULL'")
-
-
-@pytest.mark.parametrize("mysql_database", ["mariadb"], indirect=True)
-def test_tables_that_keep_their_history_are_left_out_and_others_captured(reading: Reading) -> None:
-    """Rows of the history come with the log, and not with a load. One such table kept all from being captured."""
-    database = reading.database
-    database.execute(
-        "create table a (id int primary key) with system versioning",
-        "create table b (id int primary key, v int)",
-        "create table c (id int, s timestamp(6) generated always as row start invisible, e timestamp(6) generated "
-        "always as row end invisible, period for system_time (s, e)) with system versioning",
-        "insert into b values (1, 1)",
-    )
-    reading.begin()
-    assert [table.name.table for table in reading.tables] == ["b"]
-    found = {str(f.table): f for f in reading.source.findings(reading.tables) if f.code == "system-versioned"}
-    assert sorted(found) == [f"{database.name}.a", f"{database.name}.c"]
-    first = found[f"{database.name}.a"]
-    assert first.severity is Severity.WARNS
-    assert f"`!{database.name}.a`" in str(first.remedy)
-    assert not [f for f in reading.source.findings(reading.tables) if f.severity is Severity.BLOCKS]
-    database.execute("insert into a values (1)", "update a set id = 2", "insert into c values (1)", "delete from a")
-    database.execute("update b set v = 2", "truncate b", "create table d (id int primary key) with system versioning")
-    database.execute("insert into d values (1)")
-    assert reading.flat() == [("b", "u", None, (1, 2)), ("b", "t", None, None)]
-    assert reading.rows(reading.tables[0]) == []
-
-
-@pytest.mark.parametrize("metadata", ["FULL", "NO_LOG"])
-@pytest.mark.parametrize("mysql_database", ["mariadb"], indirect=True)
-def test_a_table_is_captured_until_it_keeps_its_history_and_again_when_it_keeps_none(
-    reading: Reading, metadata: str
-) -> None:
-    database = reading.database
-    database.execute(f"set global binlog_row_metadata = '{metadata}'")
-    try:
-        database.execute("create table a (id int primary key, v int)", "create table b (id int primary key)")
-        reading.begin()
-        database.execute(
-            "insert into a values (1, 1)",
-            "alter table a add system versioning",
-            "update a set v = 2",
-            "delete from a",
-            "insert into a values (2, 2)",
-            "insert into b values (1)",
-        )
-        left = [("a", "c", None, (1, 1)), ("a", "s", None, None)]
-        assert reading.flat() == [*left, ("b", "c", None, (1,))]
-        assert [table.name.table for table in reading.source.tables()] == ["b"]
-        database.execute("alter table a drop system versioning", "insert into a values (3, 3)")
-        # The catalogue says nothing of the history that is in the log by now.
-        back = ("a", "s", None, ("id", "v"))
-        assert reading.flat() == [*left, back, ("b", "c", None, (1,)), ("a", "c", None, (3, 3))]
-        assert reading.rows(reading.source.tables()[0]) == [(2, 2), (3, 3)]
     finally:
         database.execute("set global binlog_row_metadata = 'FULL'")
