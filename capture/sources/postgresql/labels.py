@@ -71,9 +71,9 @@ class Labels:
         earlier, after = newest[change.name], change.after
         if after is None:
             del newest[change.name]
-        elif id(after) not in renewed:
-            after = renewed[id(after)] = newest[change.name] = self._renew(after, earlier.version)
         else:
+            if id(after) not in renewed:
+                renewed[id(after)] = newest[change.name] = self._renew(after, earlier.version)
             after = renewed[id(after)]
         return replace(change, before=earlier, after=after)
 
