@@ -223,7 +223,12 @@ def test_a_table_is_loaded_again_of_which_values_could_not_be_told() -> None:
     source: Any = SimpleNamespace(untold=lambda: {table.name, TableName("public", "gone")})
     publisher: Any = SimpleNamespace(feeds=feeds)
     asked: list[tuple[Any, ...]] = []
-    loading: Any = SimpleNamespace(load_again=lambda *given: bool(asked.append(given)))
+
+    def load_again(*given: Any) -> bool:
+        asked.append(given)
+        return True
+
+    loading: Any = SimpleNamespace(load_again=load_again)
     nobody: Any = SimpleNamespace()
     SchemaChanges(nobody, source, publisher, nobody, nobody, loading).load_untold(Position(7))
     assert asked == [(feeds[table.name], 7)]
