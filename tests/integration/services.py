@@ -18,6 +18,9 @@ from deploy.local.kafka import KafkaAddress
 from runtime import exit_codes
 from runtime.failpoints import VARIABLE
 from runtime.status import read_status
+from schemas.topics import apply_group, capture_group
+from tests.kit.groups import dismiss
+from tests.kit.topics import announced_loads
 
 DEADLINE_S = 480.0
 SESSION_TIMEOUT_S = 3
@@ -123,6 +126,23 @@ class Services:
             return read_status(self._kafka.settings, self._replication).get(component, {})
         return {}
 
+    def loaded(self) -> set[str]:
+        """Return the tables that capture says are loaded."""
+        tables = self.status().get("tables", {})
+        return {name for name, table in tables.items() if table.get("state") == "loaded"}
+
+    def announced(self) -> set[str]:
+        """Return the tables whose load is published as complete: what comes from now on is no part of it."""
+        return set(announced_loads(self._kafka.bootstrap, self._replication))
+
+    def completed(self) -> int:
+        """Return of how many tables the appliers say that their load is complete."""
+        with contextlib.suppress(Exception):
+            said = read_status(self._kafka.settings, self._replication).values()
+            tables = [table for document in said if "target" in document for table in document["tables"].values()]
+            return sum(bool(table["load_completed"]) for table in tables)
+        return 0
+
     def supervise(self, name: str) -> None:
         """From now on a service may end by itself, whenever it finds out that another has its place: once.
 
@@ -149,11 +169,18 @@ class Services:
             return log.read().count(words.encode())
 
     def meet(self, name: str, failpoint: str) -> None:
-        """Wait until a service dies at the failpoint that it was armed with."""
+        """Wait until a service dies at the failpoint that it was armed with.
+
+        Its group need not wait for it: what becomes of those who die without a word is for `kill`.
+        """
         code = self.join(name)
         point = failpoint.partition(":")[0]
         assert code == -signal.SIGKILL, f"{failpoint}: ended with {code}\n{self.log_tail(name)}"
         assert self.said(name, f"failpoint {point}\n"), f"{failpoint}: died elsewhere\n{self.log_tail(name)}"
+        service = name.partition("-")[0]
+        if not any(other.partition("-")[0] == service for other in self._processes):
+            groups = {"capture": capture_group(self._replication), "apply": apply_group(self._replication, TARGET)}
+            dismiss(self._kafka.bootstrap, groups[service])
 
     def kill(self, name: str) -> None:
         """Kill with SIGKILL."""

@@ -138,7 +138,7 @@ def _make_tables(source: Database) -> None:
 def _begin(services: Services, source: Database) -> None:
     for name in ("capture", "apply"):
         services.start(name)
-    services.wait(lambda: _loaded(services) == len(CHANGES), "all tables are loaded")
+    services.wait(lambda: services.completed() == len(CHANGES), "all tables are loaded")
     source.execute("create table fresh (id bigint primary key, word text)", "insert into fresh values (1, 'f')")
 
 
@@ -168,10 +168,3 @@ def _come_to(services: Services, differing: dict[str, set[int]]) -> None:
         services.wait(has_come, "the target has what the source has")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{said[0]}") from None
-
-
-def _loaded(services: Services) -> int:
-    """Return of how many tables an applier says that they are loaded."""
-    status = json.loads(services.run("status", "--json").stdout)
-    tables = [table for each in status["targets"][0]["instances"] for table in each["facts"].get("tables", {}).values()]
-    return sum(bool(table["load_completed"]) for table in tables)

@@ -69,10 +69,6 @@ def _writer(source: Database) -> Iterator[None]:
         writing.result()
 
 
-def _loaded(services: Services) -> int:
-    return sum(table.get("state") == "loaded" for table in services.status().get("tables", {}).values())
-
-
 def _kill_loaders(services: Services) -> None:
     """Kill the loader processes of a capture that stands still in the midst of a group."""
     services.wait(
@@ -135,7 +131,7 @@ def test_groups_of_tables_survive_every_crash_within_them(
                 services.meet("capture", failpoint)
             services.start("capture", failpoint=LOADER_DIES_AT)
             _kill_loaders(services)
-            services.wait(lambda: _loaded(services) == len(TABLES), "every table is loaded", progress=True)
+            services.wait(lambda: len(services.loaded()) == len(TABLES), "every table is loaded", progress=True)
         assert services.stop("capture") == 0
         services.start("capture", "--stop-at", "now")
         assert services.join("capture") == 0, services.log_tail("capture")

@@ -59,7 +59,7 @@ def test_postgresql_moves_to_mysql_while_appliers_are_killed(
                 services.wait(lambda m=mark: workload.written.transaction_count > m + 20, "the writer goes on")  # type: ignore[misc]
                 services.kill(name)
                 services.start(name)
-            services.wait(lambda: _loaded(services), "the load ends")
+            services.wait(lambda: len(services.loaded()) == len(TABLES), "the load ends")
             mark = workload.written.transaction_count
             services.wait(lambda: workload.written.transaction_count > mark + 20, "the writer goes on")
         finally:
@@ -78,9 +78,3 @@ def test_postgresql_moves_to_mysql_while_appliers_are_killed(
         assert (verified.returncode, found) == (4, {"public.wl_items": 1, "public.wl_idle": 1})
         for name in ("capture", "apply", "apply-2"):
             assert services.stop(name) == 0, services.log_tail(name)
-
-
-def _loaded(services: Services) -> bool:
-    answer = services.run("status", "--json")
-    tables = json.loads(answer.stdout)["tables"] if answer.returncode == 0 else []
-    return len(tables) == len(TABLES) and all(table["state"] == "loaded" for table in tables)

@@ -99,6 +99,16 @@ def read_raw(
         consumer.close()
 
 
+def announced_loads(bootstrap: str, replication: str) -> dict[str, dict[str, Any]]:
+    """Return the announcements of complete loads, by table. What is published behind one is no part of the load."""
+    found = {}
+    for *_, key, value in read_raw(bootstrap, [f"{replication}.tailrace.schemas"]):
+        document = json.loads(key or b"null")
+        if isinstance(document, list) and document[0] == "loaded":
+            found[document[2]] = json.loads(value or b"null")
+    return found
+
+
 def _ends(bootstrap: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """Return where partitions end, with what is not committed."""
     consumer = Consumer(

@@ -77,6 +77,7 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
 ) -> None:
     copy, tables = target.database, {**OVER, **KEPT}
     assert isinstance(copy, Database | MysqlDatabase)
+    source_database.tell_statements()
     for table in tables:
         source_database.execute(
             f"create table {table} {COLUMNS}", f"insert into {table} select g, 'tame', g from generate_series(1, 5) g"

@@ -16,10 +16,9 @@ from typing import Any
 
 from deploy.local.kafka import KafkaAddress
 from runtime.status import read_status
-from schemas.topics import schemas_topic
 from tests.integration.services import SESSION_TIMEOUT_S
 from tests.kit.servers import Database
-from tests.kit.topics import data_topics, key_faults, read_raw, read_topics, replay, sequence_faults
+from tests.kit.topics import announced_loads, data_topics, key_faults, read_topics, replay, sequence_faults
 from tests.kit.workload import TABLES
 
 DEADLINE_S = 480.0
@@ -79,12 +78,7 @@ class Capture:
 
     def loaded(self) -> dict[str, Any]:
         """Return the announcements of complete loads, by table."""
-        found = {}
-        for *_, key, value in read_raw(self.kafka.bootstrap, [schemas_topic(self.replication)]):
-            document = json.loads(key or b"null")
-            if isinstance(document, list) and document[0] == "loaded":
-                found[document[2]] = json.loads(value or b"null")
-        return found
+        return announced_loads(self.kafka.bootstrap, self.replication)
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], capture: Capture) -> None:

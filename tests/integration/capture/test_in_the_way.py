@@ -31,12 +31,6 @@ def services(
         yield found
 
 
-def loaded(services: Services) -> set[str]:
-    """Return the tables that capture says are loaded."""
-    tables = services.status().get("tables", {})
-    return {name for name, table in tables.items() if table.get("state") == "loaded"}
-
-
 def locked(source: Database, table: str) -> psycopg.Connection[tuple[object, ...]]:
     """Return a session that holds a table for itself."""
     session = source.connect()
@@ -63,17 +57,17 @@ def test_a_table_that_somebody_holds_is_loaded_behind_the_others(services: Servi
         assert "migration, " in why
         assert services.said("capture", "load of a table waits for a lock")
         assert f"public.c waits to be loaded: {why}" in services.run("status", "--json").stdout
-        services.wait(lambda: "public.d" in loaded(services), "another table is loaded meanwhile")
+        services.wait(lambda: "public.d" in services.loaded(), "another table is loaded meanwhile")
         source_database.execute("alter table d add column n int", "insert into d values (2, 2)")
         source_database.execute("create table e (id int primary key)", "insert into e values (1)")
-        services.wait(lambda: "public.e" in loaded(services), "versions and tables come and are published meanwhile")
+        services.wait(lambda: "public.e" in services.loaded(), "versions and tables come and are published meanwhile")
         assert services.stop("capture") == 0
         services.start("capture")
         source_database.execute("create table f (id int primary key)")
-        services.wait(lambda: "public.f" in loaded(services), "a capture starts meanwhile")
+        services.wait(lambda: "public.f" in services.loaded(), "a capture starts meanwhile")
         assert not services.said("capture", "reading the publication")
         holder.execute("rollback")
-    services.wait(lambda: "public.c" in loaded(services), "the table is loaded at last")
+    services.wait(lambda: "public.c" in services.loaded(), "the table is loaded at last")
     assert "waits_for" not in services.status()["tables"]["public.c"]
     assert services.stop("capture") == 0
 
@@ -85,7 +79,7 @@ def test_a_start_that_waits_for_a_lock_says_whose_it_is(services: Services, sour
         services.wait(lambda: services.said("capture", f"public.b is held by process {pid} ("), "the log says whom")
         services.wait(lambda: f"process {pid}" in str(services.status().get("error")), "the status says whom")
         holder.execute("rollback")
-    services.wait(lambda: loaded(services) == {"public.a", "public.b"}, "both are loaded")
+    services.wait(lambda: services.loaded() == {"public.a", "public.b"}, "both are loaded")
     assert services.stop("capture") == 0
 
 
@@ -93,7 +87,7 @@ def test_a_topic_that_is_deleted_is_missed_while_its_records_wait(
     services: Services, source_database: Database, kafka_server: KafkaAddress, replication: str
 ) -> None:
     services.start("capture")
-    services.wait(lambda: loaded(services) == {"public.a", "public.b"}, "both are loaded")
+    services.wait(lambda: services.loaded() == {"public.a", "public.b"}, "both are loaded")
     topic = f"{replication}.public.a"
     assert topic in data_topics(kafka_server.bootstrap, replication)
     admin = AdminClient({"bootstrap.servers": kafka_server.bootstrap})
