@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.local.kafka import QUICK_JVM, KafkaAddress, KafkaServer
-from tests.integration.services import DEADLINE_S, Services
+from tests.integration.services import Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
 from tests.kit.topics import delete_records, read_raw, read_topics
@@ -43,7 +43,7 @@ def test_rows_that_kafka_does_not_take_travel_in_parts(
     with Services(tmp_path, replication, kafka_server, source, target) as services:
         services.start("capture")
         services.start("apply")
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+        _arrive(services, source, target)
         # More at once than an applier puts together at a time; then others in between, another key, and over a kill.
         source.execute(
             f"insert into wide select g, 'n', repeat(md5(g::text), {MIB // 16}), null from generate_series(3, 22) g",
@@ -54,7 +54,7 @@ def test_rows_that_kafka_does_not_take_travel_in_parts(
         )
         services.kill("apply")
         services.start("apply")
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+        _arrive(services, source, target)
         # One that the target refuses is parked where it stands, and can be tried again.
         target.execute("alter table wide add constraint small check (length(body) < 100 or id < 1000)")
         source.execute(INSERT_WIDE)
@@ -64,7 +64,7 @@ def test_rows_that_kafka_does_not_take_travel_in_parts(
         (key,) = json.loads(services.run(*parked).stdout)
         retried = services.run("parked retry", "--target", "replica", key["identifier"])
         assert retried.returncode == 0, retried.stdout + retried.stderr
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+        _arrive(services, source, target)
         # Where retention has taken the parts, their record is parked like others that cannot be read.
         assert services.stop("apply") == 0
         source.execute(INSERT_WIDE.replace("1001", "1002"), "update wide set name = 'behind' where id = 2")
@@ -78,12 +78,13 @@ def test_rows_that_kafka_does_not_take_travel_in_parts(
         services.wait(lambda: len(json.loads(services.run(*parked).stdout)) == 1, "the record without its parts")
         (key,) = json.loads(services.run(*parked).stdout)
         assert "parts of a record of" in key["error"]
-        assert target.rows("select name from wide where id = 2") == [("behind",)]
+        # (In another partition.)
+        services.wait(lambda: target.rows("select name from wide where id = 2") == [("behind",)], "what came behind it")
         # What is loaded again needs it no more.
         reloaded = services.run("signal reload", "--table", "public.wide", "--above", "1001")
         assert reloaded.returncode == 0, reloaded.stdout + reloaded.stderr
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
-        assert json.loads(services.run(*parked).stdout) == []
+        _arrive(services, source, target)
+        services.wait(lambda: json.loads(services.run(*parked).stdout) == [], "no parked key")
         assert services.run("parked audit", "--target", "replica").stdout.count("released") == 2
         assert services.stop("capture") == 0
         assert services.stop("apply") == 0
@@ -93,6 +94,16 @@ def test_rows_that_kafka_does_not_take_travel_in_parts(
     # Who does not know of parts is told which columns the record does not have.
     assert moved["after"] == {"id": 100, "name": "moved", "body": None, "data": None}
     assert moved["unavailable"] == ["body"]
+
+
+def _arrive(services: Services, source: Database, target: Database) -> None:
+    """Wait until the target has the source's rows: they are looked at once, and until then only how large they are."""
+    sizes = "select id, octet_length(body) from wide order by id"
+    expected = source.rows(sizes)
+    services.wait(
+        lambda: bool(target.rows("select to_regclass('wide')")[0][0]) and target.rows(sizes) == expected, "the rows"
+    )
+    assert wait_until_equal(source.dsn, target.dsn) == []
 
 
 def _envelopes(kafka: KafkaAddress, topic: str) -> list[dict[str, Any]]:
@@ -115,8 +126,8 @@ def test_a_row_of_a_hundred_megabytes_moves_where_kafka_takes_it(
             services.start("capture")
             services.start("apply")
             # Loaded, inserted, and moved to another key: the old value is not in the log, and capture asks for it.
-            assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+            _arrive(services, source, target)
             source.execute(INSERT.format(2, 100 * MIB), "update wide set id = 3 where id = 1")
-            assert wait_until_equal(source.dsn, target.dsn, timeout_s=DEADLINE_S) == []
+            _arrive(services, source, target)
             for service in ("capture", "apply"):
                 assert services.stop(service) == 0, services.log_tail(service)

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
+from tests.integration.services import DEADLINE_S, Services
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, Side, wait_until_alike
 
-ALIKE_S = 120.0
 Make = Callable[[str], Any]
 
 
@@ -48,23 +47,23 @@ def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(
     with Services(tmp_path, replication, kafka_server, source, target) as services:
         services.start("capture")
         services.start("apply")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == []
         source.execute(
             "alter table a add column code varchar(9) not null default '007', add quoted varchar(9) default '''q''', "
             "add word varchar(9) default 'NULL', add label enum('2','1') default '1', add note text default ('noted')",
             "insert into a (id) values (3)",
         )
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
         source.execute(r"alter table a add column slash varchar(9) default 'a\b'", "insert into a (id) values (4)")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
         source.execute(
             "set time_zone = '+05:30'",
             "alter table a add column seen timestamp not null default '2024-01-01 00:00:00'",
             "insert into a (id) values (5)",
         )
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
         source.execute("alter table a add column raw binary(4) default 'ab'", "insert into a (id) values (6)")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
 
 
 @pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql"])
@@ -117,7 +116,7 @@ def test_a_log_without_names_whose_tables_went_on_costs_a_load(
         with Services(tmp_path, replication, kafka_server, source, target) as services:
             services.start("capture")
             services.start("apply")
-            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
+            assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == []
             services.kill("capture")
             source.execute(
                 "insert into a values (3, 'z')",
@@ -130,9 +129,9 @@ def test_a_log_without_names_whose_tables_went_on_costs_a_load(
                 "insert into a values (5, 'last', now())",
             )
             services.start("capture")
-            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("capture")
+            assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("capture")
             source.execute("insert into a values (6, 'after', null)", "delete from a where id = 2")
-            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+            assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
             assert services.said("capture", "rows left out whose columns nothing tells")
             assert services.stop("capture") == 0, services.log_tail("capture")
     finally:

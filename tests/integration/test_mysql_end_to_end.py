@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import threading
 import time
@@ -162,7 +161,7 @@ def test_a_database_moves_to_another_server_while_its_movers_are_killed(
                 services.kill(name)
                 services.start(name)
                 _wait_for_writes(services, writer)
-            services.wait(lambda: _loaded(services), "the load ends")
+            services.wait(lambda: len(services.loaded()) == len(SELECTED), "the load ends")
             for name in ("apply", "capture"):
                 services.kill(name)
                 services.start(name)
@@ -198,18 +197,17 @@ def _wait_for_writes(services: Services, writer: Writer) -> None:
     services.wait(lambda: writer.transaction_count > mark + 20 or writer.error is not None, "the writer goes on")
 
 
-def _count(target: AnyDatabase, source: MysqlDatabase, table: str) -> int:
+def _copy(target: AnyDatabase, source: MysqlDatabase, table: str) -> str | None:
+    """Return what a table is called at the target; None: an applier has not made it yet."""
     if isinstance(target, MysqlDatabase):
-        there = target.rows(f"show tables like '{table}'")
-        return int(str(target.rows(f"select count(*) from {table}")[0][0])) if there else 0
-    found = target.rows(f"select to_regclass('{source.name}.{table}') is not null")[0][0]
-    return int(str(target.rows(f"select count(*) from {source.name}.{table}")[0][0])) if found else 0
+        return table if target.rows(f"show tables like '{table}'") else None
+    name = f"{source.name}.{table}"
+    return name if target.rows(f"select to_regclass('{name}') is not null")[0][0] else None
 
 
-def _loaded(services: Services) -> bool:
-    answer = services.run("status", "--json")
-    tables = json.loads(answer.stdout)["tables"] if answer.returncode == 0 else []
-    return len(tables) >= len(SELECTED) and all(table["state"] == "loaded" for table in tables)
+def _count(target: AnyDatabase, source: MysqlDatabase, table: str) -> int:
+    copy = _copy(target, source, table)
+    return 0 if copy is None else int(str(target.rows(f"select count(*) from {copy}")[0][0]))
 
 
 def _differences(source: MysqlDatabase, target: AnyDatabase) -> list[str]:
@@ -217,10 +215,8 @@ def _differences(source: MysqlDatabase, target: AnyDatabase) -> list[str]:
     found = []
     for table, (theirs, ours) in SELECTED.items():
         wanted = _printed(source, f"select {theirs} from {table}")
-        is_mysql = isinstance(target, MysqlDatabase)
-        have = _printed(
-            target, f"select {theirs} from {table}" if is_mysql else f"select {ours} from {source.name}.{table}"
-        )
+        copy, columns = _copy(target, source, table), theirs if isinstance(target, MysqlDatabase) else ours
+        have = Counter() if copy is None else _printed(target, f"select {columns} from {copy}")
         if wanted != have:
             extra, missing = have - wanted, wanted - have
             found.append(

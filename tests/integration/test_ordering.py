@@ -203,7 +203,7 @@ def test_a_reader_at_the_target_never_sees_half_a_transaction_whatever_is_killed
             stop.set()
             for thread in threads:
                 thread.join()
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply")
         assert reader.faults == []
         status = json.loads(services.run("status", "--json").stdout)
         (found,) = (t for t in status["targets"] if t["name"] == TARGET)
@@ -241,7 +241,7 @@ def test_by_key_nothing_is_parked_that_the_source_allowed(
                 services.kill(name)
                 services.start(name)
             write_on(services, 60)
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply")
         bank.steps = bank.calm
         services.start("apply-2")
         with bank.open() as write_on:
@@ -250,7 +250,7 @@ def test_by_key_nothing_is_parked_that_the_source_allowed(
             services.kill("apply")
             write_on(services, 60)
             services.start("apply")
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply-2")
+        assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply-2")
         status = json.loads(services.run("status", "--json").stdout)
         (found,) = (t for t in status["targets"] if t["name"] == TARGET)
         assert found["parked"] == 0, services.log_tail("apply")

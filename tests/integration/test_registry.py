@@ -128,7 +128,7 @@ def test_a_replication_lives_by_a_registry(
     )
 
     def equal() -> None:
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=300) == [], services.log_tail("capture")
+        assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("capture")
 
     with (
         Gate(registry_server.url, authorization=BASIC) as gate,
@@ -154,7 +154,7 @@ def test_a_replication_lives_by_a_registry(
         gate.is_down = True
         source.execute("alter table orders add qty int", "insert into orders values (301, null, 1)")
         services.wait(lambda: gate.refused > 2, "the registry is asked again and again")
-        assert services.said("capture", "the schema registry")
+        services.wait(lambda: services.said("capture", "the schema registry"), "capture says so")
         gate.is_down = False
         equal()
 

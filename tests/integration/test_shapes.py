@@ -196,7 +196,7 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
         services.start("capture")
         services.start("apply")
         assert _differences(source, target) == [], services.log_tail("apply")
-        assert wait_until_equal(source.dsn, target.dsn, VIEWS, timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn, VIEWS) == [], services.log_tail("apply")
         shown = target.rows("select * from shown order by 1")
         with source.connect() as connection:
             for transaction in TRANSACTIONS:
@@ -223,7 +223,7 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
         assert services.stop("capture") == 0, services.log_tail("capture")
         source.execute("create or replace view shown as select p.*, count(*) over (), 'x' as more from parent p")
         services.start("capture")
-        assert wait_until_equal(source.dsn, target.dsn, VIEWS[:1], timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn, VIEWS[:1]) == [], services.log_tail("apply")
         assert services.stop("capture") == 0, services.log_tail("capture")
         assert not services.said("capture", "public.kept"), "a view that has not changed is loaded once"
         assert services.stop("apply") == 0, services.log_tail("apply")
@@ -234,7 +234,7 @@ def _differences(source: Database, target: Database) -> list[str]:
     """Wait until all tables are equal; return what differs in the end."""
     with source.connect() as connection:
         tables = [name for name in list_tables(connection) if name != ("public", "apart")]
-    return wait_until_equal(source.dsn, target.dsn, [*tables, *LEAVES], timeout_s=240)
+    return wait_until_equal(source.dsn, target.dsn, [*tables, *LEAVES])
 
 
 def _two_phases(connection: psycopg.Connection) -> None:

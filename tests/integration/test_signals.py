@@ -127,7 +127,7 @@ def test_commands_are_carried_out_once_while_changes_flow(
         stranger.flush()
         stranger.close()
         source.execute("insert into wl_idle values (80, 'all is well')")
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=180) == []
+        assert wait_until_equal(source.dsn, target.dsn) == []
         assert services.stop("capture") == 0, services.log_tail("capture")
         assert services.stop("apply") == 0, services.log_tail("apply")
         assert topic_differences(kafka_server, source, replication) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,6 @@ from deploy.local.kafka import KafkaAddress, KafkaServer
 from runtime import exit_codes
 from tests.integration.services import Services
 from tests.kit.servers import Database
-
-STOP_S_MAX = 15.0
-"""On a busy machine; half a minute and more was waited."""
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -74,10 +70,10 @@ def test_a_capture_that_waits_for_a_transaction_to_be_visible_ends_at_once(
             waits = f"select count(*) from pg_stat_activity where {of_source}"
             services.wait(lambda: source_database.rows(waits) == [(1,)], "the commit that waits")
             services.wait(lambda: services.said("capture", "is not visible"), "capture waits, too")
-            began = time.monotonic()
             services.signal("capture", signal.SIGTERM)
             assert services.join("capture") == exit_codes.OK, services.log_tail("capture")
-            assert time.monotonic() - began < STOP_S_MAX
+            # It was waited for half a minute, and longer: then that is said.
+            assert not services.said("capture", "is not visible after")
         writer.join()
         services.start("capture")
         found = "select id, v from t order by id"

@@ -132,10 +132,12 @@ def _rows_in_error_are_left_out_until_there_are_too_many(
     services: Services, source: Database, target: Database, task: str
 ) -> None:
     target.execute("alter table landing.orders add constraint small check (amount < 1000)")
+    before = services.count("apply", "record skipped")
     for number in (1, 2):
         source.execute(f"insert into orders values ({9000 + number}, 1, 5000)")
     source.execute("insert into orders values (9010, 1, 10)")
     services.wait(lambda: target.rows("select 1 from landing.orders where id = 9010") == [(1,)], "the good row")
+    services.wait(lambda: services.count("apply", "record skipped") == before + 2, "two rows are left out")
     # The third one suspends its table, and nothing else.
     source.execute("insert into orders values (9003, 1, 5000)")
     source.execute("insert into customers values (9000, 'behind')")

@@ -49,12 +49,12 @@ def test_every_type_moves_in_full_load_and_in_streaming(
         assert services.run("plan").returncode == 0
         services.start("capture")
         services.start("apply")
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply")
         assert target.rows(_SHAPES) == source.rows(_SHAPES)
         with source.connect() as connection:
             for table in tables:
                 churn(connection, table)
-        assert wait_until_equal(source.dsn, target.dsn, timeout_s=240) == [], services.log_tail("apply")
+        assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply")
         verified = services.run("verify")
         assert verified.returncode == 0, verified.stdout
         assert services.stop("capture") == 0, services.log_tail("capture")

@@ -19,6 +19,8 @@ _SESSION = """set datestyle = 'ISO'; set intervalstyle = 'iso_8601'; set timezon
 _FETCH_ROWS = 5_000
 DIFFERENCES_MAX = 10
 """How many differing rows of a table are described."""
+EQUAL_WITHIN_S = 480.0
+"""On any machine: nothing is said of how fast a copy follows."""
 
 NOT_YET = (
     psycopg.errors.UndefinedTable,
@@ -91,7 +93,7 @@ def _differences(source: str, target: str, tables: Sequence[str | Name]) -> list
 
 
 def wait_until_equal(
-    source: str, target: str, tables: Sequence[str | Name] | None = None, timeout_s: float = 120.0
+    source: str, target: str, tables: Sequence[str | Name] | None = None, timeout_s: float = EQUAL_WITHIN_S
 ) -> list[str]:
     """Compare until the databases are equal or the time is up; return the last differences. The source must be at rest.
 

@@ -153,7 +153,8 @@ def test_whoever_can_log_in_no_more_says_so_and_goes_on_when_mended(document: di
     def fails(seq: int, happening: Sequence[str], *, ends_sessions: bool) -> TailraceError:
         """Let it happen to an applier that is at work, beside a change; return what this ends with."""
         with Running(settings) as running:
-            until(lambda: _rows(target, "events") == seq)
+            # It has logged in by then: so long as there are sessions, those of before are let go below.
+            until(lambda: _is_made(target, "events") and _rows(target, "events") == seq)
             target.execute(*happening)
             if ends_sessions:
                 user.end_sessions()
@@ -212,9 +213,16 @@ def test_a_server_that_takes_no_rows_any_more_is_waited_for(
 
 
 def _rows(database: Database | MysqlDatabase, table: str) -> int:
-    schema = database.name if isinstance(database, MysqlDatabase) else "public"
-    is_made = f"select 1 from information_schema.tables where table_schema = '{schema}' and table_name = '{table}'"
-    if not database.rows(is_made):
+    if not _is_made(database, table):
         return 0
-    [(count,)] = database.rows(f"select count(*) from {schema}.{table}")
+    [(count,)] = database.rows(f"select count(*) from {_schema(database)}.{table}")
     return int(str(count))
+
+
+def _is_made(database: Database | MysqlDatabase, table: str) -> bool:
+    where = f"table_schema = '{_schema(database)}' and table_name = '{table}'"
+    return bool(database.rows(f"select 1 from information_schema.tables where {where}"))
+
+
+def _schema(database: Database | MysqlDatabase) -> str:
+    return database.name if isinstance(database, MysqlDatabase) else "public"

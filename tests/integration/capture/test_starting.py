@@ -12,12 +12,10 @@ import pytest
 
 from deploy.local.kafka import KafkaAddress
 from runtime import exit_codes
-from tests.integration.services import Services
+from tests.integration.services import DEADLINE_S, Services
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-END_S_MAX = 30.0
 
 
 @pytest.fixture
@@ -63,7 +61,7 @@ def test_a_capture_ends_while_it_makes_its_slot_and_its_loader_too(
         left = loader(services)
         services.signal("capture", number)
         code = services.join("capture")
-        left.wait(END_S_MAX)
+        left.wait(DEADLINE_S)
         assert code == (-number if number == signal.SIGKILL else exit_codes.OK), services.log_tail("capture")
         assert not services.said("capture", "Traceback")
         # After a kill the server makes the slot all the same, and hears of nothing.
@@ -81,7 +79,7 @@ def test_the_loader_of_a_capture_that_was_voted_out_ends(services: Services, sou
         second = loader(services, "capture-2")
         services.signal("capture", signal.SIGCONT)
     services.wait(lambda: services.said("capture-2", "capture runs"), "the other one captures")
-    first.wait(END_S_MAX)
+    first.wait(DEADLINE_S)
     services.wait(lambda: not second.is_running(), "the table is loaded")
     assert services.stop("capture-2") == exit_codes.OK
     assert services.stop("capture") == exit_codes.OK

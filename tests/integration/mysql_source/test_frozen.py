@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import Any
 
 import pytest
@@ -69,14 +68,12 @@ def test_a_table_can_be_altered_soon_after_a_capture_froze_in_a_look(reading: Re
     with frozen(_look, reading.database.settings, place) as process:
         owner = reading.database.connect()
         owner.run(f"set session lock_wait_timeout = {WAITS_S}")
-        began = time.monotonic()
         owner.run("alter table a add column w int")
-        assert time.monotonic() - began > IDLE_S / 2, "the look was over"
         owner.close()
         assert process.pid is not None
         os.kill(process.pid, signal.SIGCONT)
         process.join()
-        assert process.exitcode == 7, "it is tried again"
+        assert process.exitcode == 7, "the look was over, and its session had not been ended"
 
 
 def test_a_session_waits_for_us_as_long_as_before_when_a_look_is_over(reading: Reading) -> None:

@@ -58,7 +58,7 @@ def test_segments_hold_each_row_once(any_reading: Reading) -> None:
     for columns, boundaries in RANGES:
         segments = cut(_rule(type="ranges", columns=columns, boundaries=boundaries), tables["t"], list)
         found = _read_once(reading, tables["t"], segments, 60)
-        assert len(found) == len(boundaries) + 1
+        assert len(found) == len(boundaries) + 1, (columns, found)
         assert all(found), (columns, found)
     for name in PARTITIONED:
         table = tables[name]
@@ -68,12 +68,13 @@ def test_segments_hold_each_row_once(any_reading: Reading) -> None:
         ):
             segments = cut(_rule(type=kind), table, partial(reading.reader.partitions, table))
             found = _read_once(reading, table, segments, 60)
-            assert len(found) == (count or (6 if name == "by_range" else len(found)))
+            wanted = count or (6 if name == "by_range" else len(found))
+            assert len(found) == wanted, (name, kind, found, [segment.partition for segment in segments])
     by_range, by_hash = tables["by_range"], tables["by_hash"]
     chosen = _rule(type="partitions-list", partitions=["p0"], subpartitions=["p1sp1"])
     found = _read_once(reading, by_range, cut(chosen, by_range, lambda: reading.reader.partitions(by_range)), None)
-    assert found[0] == 20
-    assert 0 < found[1] < 20
+    assert found[0] == 20, found
+    assert 0 < found[1] < 20, found
 
     # What another partition holds now is not looked for where it was; the others stay what they are.
     segments = cut(_rule(type="partitions-auto"), by_range, lambda: reading.reader.partitions(by_range))
@@ -137,11 +138,11 @@ def _read_once(reading: Reading, table: TableSchema, segments: list[Segment], co
     for chunk in reading.reader.plan(table, 7, segments):
         assert chunk.segment is not None
         rows = [row for batch in reading.reader.read(table, chunk, 5) for row in batch]
-        assert len(rows) <= 7
+        assert len(rows) <= 7, (table.name, chunk, rows)
         sizes[chunk.segment] += len(rows)
         keys += [tuple(row[i] for i in table.key) for row in rows]
-    assert len(keys) == len(set(keys)), "a row came twice"
-    assert count is None or len(keys) == count
+    assert len(keys) == len(set(keys)), f"a row came twice: {sorted(keys)}"
+    assert count is None or len(keys) == count, (table.name, sizes, sorted(keys))
     return list(sizes.values())
 
 

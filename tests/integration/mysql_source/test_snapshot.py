@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -108,6 +109,7 @@ def test_a_snapshot_saw_everything_before_its_place_in_the_log(any_reading: Read
     (table,) = reading.tables
     stop = threading.Event()
     errors: list[BaseException] = []
+    written: list[int] = []
 
     def write(offset: int) -> None:
         try:
@@ -115,6 +117,7 @@ def test_a_snapshot_saw_everything_before_its_place_in_the_log(any_reading: Read
             n = offset
             while not stop.is_set():
                 connection.run(f"insert into a values ({n}, {n})")
+                written.append(n)
                 n += 2
             connection.close()
         except BaseException as error:  # noqa: BLE001 - the test raises it
@@ -125,6 +128,8 @@ def test_a_snapshot_saw_everything_before_its_place_in_the_log(any_reading: Read
         writer.start()
     seen, looks = [], []
     try:
+        while len(written) < 10 and not errors:
+            time.sleep(0.01)
         for _ in range(20):
             (chunk,) = reading.reader.plan(table, 1_000_000)
             ids = {row[0] for batch in reading.reader.read(table, chunk, 100) for row in batch}

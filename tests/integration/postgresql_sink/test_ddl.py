@@ -291,7 +291,7 @@ def test_tables_that_are_completed_together_keep_no_writer_waiting_for_what_he_h
         )
         for name in ("first", "second")
     )
-    sink = open_sink(lock_timeout_s=30)
+    sink = open_sink(lock_timeout_s=300)
     assert sink.prepare_all([first, second]) == [True, True]
     with psycopg.connect(target_database.dsn) as writer:
         writer.execute("insert into second values (1, 'x', 1, 'sad')")
@@ -300,7 +300,7 @@ def test_tables_that_are_completed_together_keep_no_writer_waiting_for_what_he_h
             sink.complete_all([first, second])
         assert caught.value.kind is ErrorKind.TARGET_THROTTLED
         # Long before the lock's time-out, and before a deadlock is looked for: he may want the first one next.
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 150
         writer.execute("set lock_timeout = '5s'")
         sink.rollback()
         writer.execute("insert into first values (1, 'x', 1, 'sad')")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import Any
 
 import pytest
@@ -53,13 +52,11 @@ def test_a_table_can_be_altered_soon_after_a_capture_froze_in_a_look(source_data
         "insert into a select n, repeat('x', 20000000) from generate_series(1, 3) n",
     )
     with frozen(_ask, {**source_database.settings, "tables": ["public.*"]}, place) as process:
-        began = time.monotonic()
         source_database.execute(f"set lock_timeout = '{WAITS_S}s'; alter table a add column w int")
-        assert time.monotonic() - began > PATIENCE_S / 2, "the look was over"
         assert process.pid is not None
         os.kill(process.pid, signal.SIGCONT)
         process.join()
-        assert process.exitcode == 7, "it is tried again"
+        assert process.exitcode == 7, "the look was over, and its session had not been ended"
 
 
 def test_a_source_s_session_has_bounds(source_database: Database) -> None:

@@ -457,6 +457,6 @@ def test_tables_are_added_only_when_their_writers_have_ended(capture: Capture) -
         with pytest.raises(TimeoutError):
             added.result(timeout=1.0)
         writer.commit()
-        added.result(timeout=60.0)
+        added.result(timeout=reading.DEADLINE_S)
     c.database.execute("insert into b values (2)")
     assert reading.rows_of(c.changes(), "b")[-1:] == [("c", None, (2,))]

@@ -77,6 +77,8 @@ def test_a_refused_login_says_why_on_every_connection(own_postgresql: StartServe
     with contextlib.ExitStack() as stack:
         for sender in senders:
             sender.close()
+        clients = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
+        _wait_for(lambda: database.rows(clients) == [(1,)], "the sessions before to be over")
         with contextlib.suppress(psycopg.OperationalError):
             for _ in range(40):
                 stack.enter_context(database.connect())
