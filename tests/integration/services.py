@@ -254,3 +254,7 @@ class Services:
             configuration = configuration.with_stem(f"{configuration.stem}-{instance}")
             configuration.write_text(json.dumps(document))
         return [sys.executable, "-m", "control.cli", *words, str(configuration)]
+
+
+Serve = Callable[..., Services]
+"""Makes the services of a test's own replication: see `tests/integration/conftest.py`."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from deploy.local.mysql import MysqlAddress
 from tests.integration.services import Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
@@ -26,13 +25,6 @@ CHANGES = (
 )
 LATER = "update {table} set n = 41 where id = 4"
 ROWS = "select id, v, n, bi_id, bi_v, bi_n from {table} order by id"
-
-
-@pytest.fixture
-def mysql_source(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
-    database = create_mysql_database(mysql_server)
-    yield database
-    drop_mysql_database(database)
 
 
 def _rules() -> str:

@@ -5,29 +5,17 @@ left out and counted from each start; too many suspend their table, and that too
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.local.kafka import KafkaAddress
-from deploy.local.mysql import MysqlAddress
 from runtime import exit_codes
-from tests.integration.services import Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.integration.services import Serve, Services
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-@pytest.fixture
-def mysql_target(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
-    """An empty database on MySQL."""
-    database = create_mysql_database(mysql_server)
-    yield database
-    drop_mysql_database(database)
 
 
 def _task(control: str, **errors: Any) -> str:
@@ -84,12 +72,7 @@ class _Pair:
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql"])
 def test_conflicts_are_counted_from_each_start_and_too_many_are_their_tables_trouble(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    source_database: Database,
-    request: pytest.FixtureRequest,
-    engine: str,
+    tmp_path: Path, serve: Serve, source_database: Database, request: pytest.FixtureRequest, engine: str
 ) -> None:
     target: Any = request.getfixturevalue("target_database" if engine == "postgresql" else "mysql_target")
     control = "dms" if engine == "postgresql" else target.name
@@ -105,8 +88,7 @@ def test_conflicts_are_counted_from_each_start_and_too_many_are_their_tables_tro
         "apply": {"suspended_retry_s": 1, "conflict_wait_s": 1},
     }
     (tmp_path / "task.json").write_text(_task(control))
-    arguments: Any = (tmp_path, replication, kafka_server, source_database, target)
-    with Services(*arguments, **more) as services:
+    with serve(source_database, target, **more) as services:
         pair = _Pair(tmp_path, services, source_database, target, control)
         services.start("capture")
         services.start("apply")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve, Services
 from tests.kit.compare import differences, wait_until_equal
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics, key_faults, read_topics, sequence_faults
@@ -67,11 +67,10 @@ def test_a_database_moves_while_it_is_written_to_and_its_movers_are_killed(
 
 
 def test_a_full_load_ends_by_itself_and_so_does_its_applier(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+    serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     Workload(source_database.dsn).create(300)
-    arguments = (tmp_path, replication, kafka_server, source_database, target_database)
-    with Services(*arguments, mode="full-load", topics={"format": "json"}) as services:
+    with serve(source_database, target_database, mode="full-load", topics={"format": "json"}) as services:
         services.start("capture")
         assert services.join("capture") == 0, services.log_tail("capture")
         services.start("apply", "--stop-at", "now")
@@ -81,12 +80,11 @@ def test_a_full_load_ends_by_itself_and_so_does_its_applier(
 
 
 def test_both_services_stop_where_the_source_stood(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+    serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     workload = Workload(source_database.dsn)
     workload.create(100)
-    arguments = (tmp_path, replication, kafka_server, source_database, target_database)
-    with Services(*arguments, topics={"format": "json-with-schema", "partitions": 2}) as services:
+    with serve(source_database, target_database, topics={"format": "json-with-schema", "partitions": 2}) as services:
         for transactions in (0, 40):
             workload.run(transactions)
             services.start("capture", "--stop-at", "now")

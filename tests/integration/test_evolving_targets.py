@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from deploy.local.kafka import KafkaAddress
 from tests.integration.control.test_verify_read_back import TARGETS
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve, Services
 from tests.kit.servers import Database
 
 pytestmark = pytest.mark.timeout(1200)
@@ -79,16 +77,11 @@ under a dropped one's name. There they stand as they were. (In files a row keeps
 
 @pytest.mark.parametrize("target", STATES)
 def test_tables_change_in_every_way(
-    target: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    source_database: Database,
-    kafka_server: KafkaAddress,
-    replication: str,
+    target: str, request: pytest.FixtureRequest, serve: Serve, source_database: Database
 ) -> None:
     _make_tables(source_database)
     place = SimpleNamespace(target_settings=TARGETS[target](request.getfixturevalue))
-    with Services(tmp_path, replication, kafka_server, source_database, place, topics={"partitions": 2}) as services:
+    with serve(source_database, place, topics={"partitions": 2}) as services:
         _begin(services, source_database)
         for changes in (CHANGES, LATER):
             for statements in changes.values():
@@ -99,12 +92,7 @@ def test_tables_change_in_every_way(
 
 @pytest.mark.parametrize("target", HISTORIES)
 def test_a_history_says_what_changed_and_the_rest_when_loaded_again(
-    target: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    source_database: Database,
-    kafka_server: KafkaAddress,
-    replication: str,
+    target: str, request: pytest.FixtureRequest, serve: Serve, source_database: Database
 ) -> None:
     _make_tables(source_database)
     section = TARGETS[target](request.getfixturevalue)
@@ -114,7 +102,7 @@ def test_a_history_says_what_changed_and_the_rest_when_loaded_again(
         # Truncates are told.
         section["include_control_details"] = True
     place = SimpleNamespace(target_settings=section)
-    with Services(tmp_path, replication, kafka_server, source_database, place, topics={"partitions": 2}) as services:
+    with serve(source_database, place, topics={"partitions": 2}) as services:
         _begin(services, source_database)
         for statements in (*CHANGES.values(), *LATER.values()):
             source_database.execute(*statements)

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.local.kafka import KafkaAddress
 from deploy.local.mysql import MysqlAddress
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve, Services
 from tests.kit.guide import EXAMPLES, Example, rules
 from tests.kit.guide_objects import CUSTOMER, OBJECTS, WRITTEN
 from tests.kit.mysql import MysqlDatabase
@@ -96,11 +96,7 @@ def _is_loaded(services: Services) -> bool:
 
 
 def test_the_target_has_what_the_guide_says(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    new_database: Callable[..., Database],
-    source: _Postgresql | _Mysql,
+    tmp_path: Path, serve: Serve, new_database: Callable[..., Database], source: _Postgresql | _Mysql
 ) -> None:
     target = new_database(16, "target")
     examples = [example for example in EXAMPLES if example.only in ("", source.engine)]
@@ -108,7 +104,7 @@ def test_the_target_has_what_the_guide_says(
         source.execute(example, example.tables)
     (tmp_path / "mappings.json").write_text(json.dumps({"rules": rules(examples)}))
     more: dict[str, Any] = {"at_source": {"tables": None}, "mappings": "mappings.json"}
-    with Services(tmp_path, replication, kafka_server, source.place, target, **more) as services:
+    with serve(source.place, target, **more) as services:
         preview = services.run("mappings preview", "--target", TARGET)
         assert preview.returncode == 0, preview.stdout + preview.stderr
         services.start("capture")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
+from tests.integration.services import Serve, Services
 from tests.kit.guide_settings import DOCUMENTS, TIME_TRAVEL
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
@@ -99,11 +99,11 @@ def test_rows_move_by_a_document_of_the_guide(
 
 
 def test_what_the_guide_shows_and_is_not_done_is_refused_by_name(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+    tmp_path: Path, serve: Serve, new_database: Callable[..., Database]
 ) -> None:
     place = new_database(18, "source")
     (tmp_path / "settings.json").write_text(json.dumps(TIME_TRAVEL))
-    with Services(tmp_path, replication, kafka_server, place, place, settings="settings.json") as services:
+    with serve(place, place, settings="settings.json") as services:
         plan = services.run("plan")
         assert plan.returncode != 0
         assert "TTSettings.EnableTT" in plan.stdout + plan.stderr

@@ -10,14 +10,12 @@ import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import pytest
 
-from deploy.local.kafka import KafkaAddress
 from deploy.local.postgresql import PostgresqlServer
-from tests.integration.services import Services
+from tests.integration.services import Serve
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database, create_database
 
@@ -38,11 +36,7 @@ SERIES = {
 @pytest.mark.timeout(600 + ROWS // 1000)
 @pytest.mark.skipif(not ROWS, reason="for `make large-transaction`")
 def test_memory_does_not_grow_with_a_transaction(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    own_postgresql: Callable[..., PostgresqlServer],
-    request: pytest.FixtureRequest,
+    serve: Serve, own_postgresql: Callable[..., PostgresqlServer], request: pytest.FixtureRequest
 ) -> None:
     # Its own: while the target's transaction is open, nobody else could make a replication slot.
     server = own_postgresql(18)
@@ -56,7 +50,7 @@ def test_memory_does_not_grow_with_a_transaction(
         request.addfinalizer(lambda: drop_mysql_database(source))
     source.execute("create table big (id bigint primary key, words text, amount numeric(12,2))")
     most = {"capture": 0.0, "apply": 0.0}
-    with Services(tmp_path, replication, kafka_server, source, target, apply={"ordering": ORDERING}) as services:
+    with serve(source, target, apply={"ordering": ORDERING}) as services:
         for name in most:
             services.start(name)
         source.execute("insert into big values (0, 'first', 0)")

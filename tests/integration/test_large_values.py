@@ -11,14 +11,12 @@ import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import pytest
 
-from deploy.local.kafka import KafkaAddress
 from schemas.twin import built
-from tests.integration.services import Services
+from tests.integration.services import Serve, Services
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 
@@ -40,11 +38,7 @@ PIECE = 64
 @pytest.mark.timeout(600 + 5 * SIZE_MIB)
 @pytest.mark.skipif(not SIZE_MIB, reason="for `make large-values`")
 def test_memory_is_a_few_times_the_value(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    new_database: Callable[..., Database],
-    request: pytest.FixtureRequest,
+    serve: Serve, new_database: Callable[..., Database], request: pytest.FixtureRequest
 ) -> None:
     source, target = (_database(engine, new_database, request) for engine in (SOURCE, TARGET))
     schema = next((d.name for d in (target, source) if isinstance(d, MysqlDatabase)), "public")
@@ -54,7 +48,7 @@ def test_memory_is_a_few_times_the_value(
         source.execute("alter table wide alter body set storage external")
     _write(source, 1)
     most: dict[str, float] = {}
-    with Services(tmp_path, replication, kafka_server, source, target) as services:
+    with serve(source, target) as services:
         for name in ("capture", "apply"):
             services.start(name)
         took = {"load": _watch(services, most, lambda: _has(target, schema, 1))}

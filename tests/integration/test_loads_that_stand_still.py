@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from capture import checkpoints
-from deploy.local.kafka import KafkaAddress
 from runtime.configuration import load
-from tests.integration.services import Services
+from tests.integration.services import Serve
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -29,18 +28,14 @@ def _mappings(table: str) -> str:
 
 
 def test_capture_goes_on_however_much_is_written_to_a_table_whose_load_stands_still(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    source_database: Database,
-    target_database: Database,
+    tmp_path: Path, serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     source_database.execute(
         "create table t (id int primary key, v int)", "insert into t select g, 0 from generate_series(1, 1000) g"
     )
     (tmp_path / "mappings.json").write_text(_mappings("t"))
     more: dict[str, Any] = {"mappings": "mappings.json", "capture": {"suspended_retry_s": 1000}}
-    with Services(tmp_path, replication, kafka_server, source_database, target_database, **more) as services:
+    with serve(source_database, target_database, **more) as services:
         services.start("capture")
         services.wait(lambda: services.said("capture", "load of a table suspended"), "the load that stands still")
         with source_database.connect() as connection:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
+from tests.integration.services import Serve, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
 
@@ -29,7 +27,7 @@ TYPES = ("integer", "text", "smallint", "boolean", "date")
 
 @pytest.mark.timeout(DEADLINE_S + 600)
 def test_hundreds_of_tables_and_as_many_columns_as_a_target_takes(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+    serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     source, target = source_database, target_database
     wide = ", ".join(f"c{n} {TYPES[n % len(TYPES)]}" for n in range(1598))
@@ -50,7 +48,7 @@ def test_hundreds_of_tables_and_as_many_columns_as_a_target_takes(
     def tell(what: str) -> None:
         told.append(f"{time.monotonic() - began:.1f} s: {what}")
 
-    with Services(tmp_path, replication, kafka_server, source, target, topics={"partitions": 1}, **PATIENT) as services:
+    with serve(source, target, topics={"partitions": 1}, **PATIENT) as services:
         services.start("capture")
         services.start("apply")
         services.wait(lambda: services.said("capture", "capture runs"), "capture runs")

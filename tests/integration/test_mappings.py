@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
+from tests.integration.services import Serve, Services
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
@@ -376,7 +376,7 @@ SHARDS = [
 
 
 def test_shards_become_one_table_and_a_table_without_a_key_gets_one(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+    tmp_path: Path, serve: Serve, new_database: Callable[..., Database]
 ) -> None:
     source, target = new_database(16, "source"), new_database(16, "target")
     for shard in ("shard1", "shard2"):
@@ -392,7 +392,7 @@ def test_shards_become_one_table_and_a_table_without_a_key_gets_one(
     )
     (tmp_path / "mappings.json").write_text(json.dumps({"rules": SHARDS}))
     more: dict[str, Any] = {"at_source": {"tables": None}, "mappings": "mappings.json"}
-    with Services(tmp_path, replication, kafka_server, source, target, **more) as services:
+    with serve(source, target, **more) as services:
         plan = services.run("plan", "--json")
         assert plan.returncode == 0, plan.stdout + plan.stderr
         services.start("capture")

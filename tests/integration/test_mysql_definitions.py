@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.local.kafka import KafkaAddress
-from tests.integration.services import DEADLINE_S, Services
+from tests.integration.services import DEADLINE_S, Serve
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, Side, wait_until_alike
@@ -38,13 +36,11 @@ def _side(database: Database | MysqlDatabase) -> Side:
 
 
 @pytest.mark.parametrize("pair", ["mysql-postgresql", "mysql-mariadb", "mariadb-mysql", "mariadb-postgresql"])
-def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
-) -> None:
+def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(serve: Serve, make: Make, pair: str) -> None:
     """It was once passed on as it looks: `'007'` as the number 7, bytes as the digits that the catalogue shows."""
     source, target = map(make, pair.split("-"))
     source.execute("create table a (id int primary key)", "insert into a values (1), (2)")
-    with Services(tmp_path, replication, kafka_server, source, target) as services:
+    with serve(source, target) as services:
         services.start("capture")
         services.start("apply")
         assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == []
@@ -67,9 +63,7 @@ def test_rows_that_are_there_get_a_new_columns_default_as_at_the_source(
 
 
 @pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql"])
-def test_a_default_that_is_a_zero_date_holds_nothing_up(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
-) -> None:
+def test_a_default_that_is_a_zero_date_holds_nothing_up(serve: Serve, make: Make, pair: str) -> None:
     """Targets may refuse it, and rows that are there hold what `zero_dates` makes of it, as those do that come."""
     source, target = map(make, pair.split("-"))
     source.execute(
@@ -88,7 +82,7 @@ def test_a_default_that_is_a_zero_date_holds_nothing_up(
             return False
 
     day = "1970-01-02"
-    with Services(tmp_path, replication, kafka_server, source, target, at_source={"zero_dates": day}) as services:
+    with serve(source, target, at_source={"zero_dates": day}) as services:
         services.start("capture")
         services.start("apply")
         services.wait(lambda: holds(days.format(""), (1, day, 5)), "the table is there")
@@ -100,9 +94,7 @@ def test_a_default_that_is_a_zero_date_holds_nothing_up(
 
 
 @pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql"])
-def test_a_log_without_names_whose_tables_went_on_costs_a_load(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
-) -> None:
+def test_a_log_without_names_whose_tables_went_on_costs_a_load(serve: Serve, make: Make, pair: str) -> None:
     """It ended capture, and with it every table."""
     source, target = map(make, pair.split("-"))
     ((before,),) = source.rows("select @@global.binlog_row_metadata")
@@ -113,7 +105,7 @@ def test_a_log_without_names_whose_tables_went_on_costs_a_load(
             "create table b (id int primary key)",
             "insert into a values (1, 'x'), (2, 'y')",
         )
-        with Services(tmp_path, replication, kafka_server, source, target) as services:
+        with serve(source, target) as services:
             services.start("capture")
             services.start("apply")
             assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == []

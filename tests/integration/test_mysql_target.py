@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from deploy.local.kafka import KafkaAddress
-from deploy.local.mysql import MysqlAddress
-from tests.integration.services import DEADLINE_S, TARGET, Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.integration.services import DEADLINE_S, TARGET, Serve
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, differences, wait_until_alike
 from tests.kit.transactions import TABLES
@@ -21,28 +17,15 @@ from tests.kit.transactions import TABLES
 pytestmark = pytest.mark.timeout(1800)
 
 
-@pytest.fixture
-def mysql_target(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
-    """An empty database on MySQL."""
-    database = create_mysql_database(mysql_server)
-    yield database
-    drop_mysql_database(database)
-
-
 def test_postgresql_moves_to_mysql_while_appliers_are_killed(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    source_database: Database,
-    mysql_target: MysqlDatabase,
+    serve: Serve, source_database: Database, mysql_target: MysqlDatabase
 ) -> None:
     source, target = PostgresqlSide(source_database), MysqlSide(mysql_target)
     workload = source.workload(8, target)
     workload.create(0)
     workload.run(60)
     stop = threading.Event()
-    arguments = (tmp_path, replication, kafka_server, source_database, mysql_target)
-    with Services(*arguments, capture={"chunk_rows": 200}) as services:
+    with serve(source_database, mysql_target, capture={"chunk_rows": 200}) as services:
         planned = services.run("plan")
         assert planned.returncode == 0, planned.stdout + planned.stderr
         said = " ".join(planned.stdout.split())

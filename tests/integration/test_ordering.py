@@ -9,12 +9,10 @@ import json
 import random
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psycopg
 
-from deploy.local.kafka import KafkaAddress
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
 
@@ -164,17 +162,14 @@ class Reader:
 
 
 def test_a_reader_at_the_target_never_sees_half_a_transaction_whatever_is_killed(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+    serve: Serve, new_database: Callable[..., Database]
 ) -> None:
     source, target = new_database(18, "source"), new_database(16, "target")
     bank, reader = Bank(source.dsn), Reader(target.dsn)
     bank.create()
     stop = threading.Event()
     threads = [threading.Thread(target=bank.run_until, args=(stop, 0.01))]
-    with Services(
-        tmp_path,
-        replication,
-        kafka_server,
+    with serve(
         source,
         target,
         topics={"partitions": 3},
@@ -213,17 +208,12 @@ def test_a_reader_at_the_target_never_sees_half_a_transaction_whatever_is_killed
         assert services.run("reset", "--yes").returncode == 0
 
 
-def test_by_key_nothing_is_parked_that_the_source_allowed(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
-) -> None:
+def test_by_key_nothing_is_parked_that_the_source_allowed(serve: Serve, new_database: Callable[..., Database]) -> None:
     """Foreign keys are enforced, and owners swapped: by one applier, then by two."""
     source, target = new_database(18, "source"), new_database(18, "target")
     bank = Bank(source.dsn)
     bank.create()
-    with Services(
-        tmp_path,
-        replication,
-        kafka_server,
+    with serve(
         source,
         target,
         topics={"partitions": 3},

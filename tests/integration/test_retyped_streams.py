@@ -14,7 +14,7 @@ from deploy.local.kafka import KafkaAddress
 from deploy.local.registry import RegistryServer
 from runtime.registry import MEDIA_TYPE
 from tests.integration.control.test_verify_read_back import TARGETS
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve, Services
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
@@ -77,16 +77,11 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_history_goes_on_with_the_new_types(
-    name: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    source_database: Database,
-    kafka_server: KafkaAddress,
-    replication: str,
+    name: str, request: pytest.FixtureRequest, serve: Serve, source_database: Database
 ) -> None:
     _fill(source_database)
     place = SimpleNamespace(target_settings=_section(name, request))
-    with Services(tmp_path, replication, kafka_server, source_database, place, topics={"partitions": 2}) as services:
+    with serve(source_database, place, topics={"partitions": 2}) as services:
         said: list[str] = []
 
         def is_equal() -> bool:

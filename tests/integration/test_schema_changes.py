@@ -18,7 +18,7 @@ import pytest
 
 from deploy.local.kafka import KafkaAddress
 from schemas.topics import ddl_topic
-from tests.integration.services import Services
+from tests.integration.services import Serve, Services
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
@@ -148,13 +148,13 @@ KEYS = (
 
 
 def test_tables_change_in_every_way_while_rows_flow_and_the_movers_are_killed(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, new_database: Callable[..., Database]
+    serve: Serve, new_database: Callable[..., Database]
 ) -> None:
     # Other pairs of versions: test_random.
     source, target = new_database(18, "source"), new_database(16, "target")
     source.execute("create sequence counter", *TABLES)
     settings = {"capture": {"chunk_rows": 400}, "topics": {"partitions": 2}, "apply": {"suspended_retry_s": 1}}
-    with Services(tmp_path, replication, kafka_server, source, target, **settings) as services:
+    with serve(source, target, **settings) as services:
         both = ("capture", "apply")
         # The second applier has the partitions of the first while that is dead, and half of them else.
         _each(services.start, (*both, "apply-2"))

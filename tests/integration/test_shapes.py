@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psycopg
 
-from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
+from tests.integration.services import Serve
 from tests.kit.compare import list_tables, wait_until_equal
 from tests.kit.servers import Database
 
@@ -175,7 +172,7 @@ _CODES = ("unlogged", "foreign-table", "view", "keyless", "loose-key", "partitio
 
 
 def test_tables_of_every_shape_and_rows_that_change_in_every_way(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+    serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     source, target = source_database, target_database
     source.tell_statements()
@@ -186,9 +183,8 @@ def test_tables_of_every_shape_and_rows_that_change_in_every_way(
             table = "k_" + "".join(c if c.isalnum() else "_" for c in native)
             connection.execute(f"create table {table} (k {native} primary key, v int)")
             connection.execute(f"insert into {table} {rows}")
-    arguments = (tmp_path, replication, kafka_server, source, target)
     selected = {"tables": ["*.*", "!public.apart"], "views": ["*.shown", "*.kept"]}
-    with Services(*arguments, topics={"format": "avro", "partitions": 2}, at_source=selected) as services:
+    with serve(source, target, topics={"format": "avro", "partitions": 2}, at_source=selected) as services:
         plan = services.run("plan")
         assert plan.returncode == 0, plan.stdout
         assert all(f"[{code}]" in plan.stdout for code in _CODES)

@@ -10,7 +10,6 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,11 +17,10 @@ import psycopg
 import pytest
 
 from apply.sinks.neptune.client import Client
-from deploy.local.kafka import KafkaAddress
 from deploy.local.neptune import BUCKET, NeptuneServer
 from deploy.local.redshift import RedshiftServer
 from schemas.endpoints.neptune import NeptuneTarget
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve
 from tests.kit.servers import Database
 
 ROWS = 1_500
@@ -131,18 +129,12 @@ class Shop:
 
 @pytest.mark.parametrize("target", ["redshift", "neptune"])
 def test_rows_move_through_a_bucket_while_services_are_killed(
-    target: str,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    source_database: Database,
+    target: str, request: pytest.FixtureRequest, serve: Serve, source_database: Database
 ) -> None:
     place: Place = request.getfixturevalue(target)
     shop, stop = Shop(source_database), threading.Event()
-    arguments = (tmp_path, replication, kafka_server, source_database, place)
     topics = {"partitions": PARTITIONS}
-    with Services(*arguments, topics=topics, capture={"chunk_rows": 200}) as services:
+    with serve(source_database, place, topics=topics, capture={"chunk_rows": 200}) as services:
         planned = services.run("plan")
         assert planned.returncode == 0, planned.stdout + planned.stderr
         writer = threading.Thread(target=shop.write, args=(stop,))

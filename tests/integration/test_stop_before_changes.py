@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.local.kafka import KafkaAddress
-from deploy.local.mysql import MysqlAddress
 from tests.integration.apply.waiting import until
-from tests.integration.services import Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.integration.services import Serve, Services
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TABLES = ("customers", "orders")
 ROWS = "select * from {table} order by id"
-
-
-@pytest.fixture
-def mysql_target(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
-    """An empty database on MySQL."""
-    database = create_mysql_database(mysql_server)
-    yield database
-    drop_mysql_database(database)
 
 
 def _task(*, stops: bool, in_batches: bool) -> dict[str, Any]:
@@ -44,8 +32,7 @@ def _texts(rows: Any) -> list[list[str]]:
 )
 def test_a_task_stops_before_the_changes_since_its_load(
     tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
+    serve: Serve,
     source_database: Database,
     request: pytest.FixtureRequest,
     engine: str,
@@ -61,7 +48,6 @@ def test_a_task_stops_before_the_changes_since_its_load(
         "insert into orders select g, 1 + g % 400, g from generate_series(1, 900) g",
     )
     settings: dict[str, Any] = {"settings": "task.json", "topics": {"partitions": 2}, "capture": {"chunk_rows": 100}}
-    arguments: Any = (tmp_path, replication, kafka_server, source_database, target)
 
     def at_source() -> list[list[list[str]]]:
         return [_texts(source_database.rows(ROWS.format(table=table))) for table in TABLES]
@@ -73,7 +59,7 @@ def test_a_task_stops_before_the_changes_since_its_load(
         (tmp_path / "task.json").write_text(json.dumps(_task(stops=stops, in_batches=in_batches)))
 
     say(stops=True)
-    with Services(*arguments, **settings) as services:
+    with serve(source_database, target, **settings) as services:
         services.start("capture")
         services.wait(lambda: services.announced() == set(TABLES), "the load")
         loaded = at_source()
@@ -108,11 +94,7 @@ def _is_published(services: Services) -> bool:
 
 
 def test_appliers_stop_where_loads_end_while_the_source_is_written(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    source_database: Database,
-    target_database: Database,
+    serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     """Two appliers, one of which is killed, beside a writer: what they end with is of one moment for each table."""
     source_database.execute(
@@ -124,8 +106,7 @@ def test_appliers_stop_where_loads_end_while_the_source_is_written(
         "topics": {"partitions": 3},
         "capture": {"chunk_rows": 500},
     }
-    arguments: Any = (tmp_path, replication, kafka_server, source_database, target_database)
-    with Services(*arguments, **settings) as services:
+    with serve(source_database, target_database, **settings) as services:
         services.start("capture")
         services.start("apply", failpoint="apply.flush.after")
         # (It may die as soon as the load ends: nobody asks whether it lives.)
@@ -170,13 +151,7 @@ def test_appliers_stop_where_loads_end_while_the_source_is_written(
 
 @pytest.mark.parametrize(("engine", "policy"), [("postgresql", "park"), ("postgresql", "skip"), ("mysql", "park")])
 def test_children_of_later_parents_come_with_the_changes(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    source_database: Database,
-    request: pytest.FixtureRequest,
-    engine: str,
-    policy: str,
+    serve: Serve, source_database: Database, request: pytest.FixtureRequest, engine: str, policy: str
 ) -> None:
     """Rows of a load whose parents are changes, where the target has the foreign key before: none is lost by kills."""
     target: Any = request.getfixturevalue("target_database" if engine == "postgresql" else "mysql_target")
@@ -190,12 +165,11 @@ def test_children_of_later_parents_come_with_the_changes(
         "apply": {"stop_before_changes": True, "conflict_wait_s": 1, "errors": {"row_conflict": policy}},
         "topics": {"partitions": 2},
     }
-    arguments: Any = (tmp_path, replication, kafka_server, source_database, target)
 
     def at_target(query: str) -> list[list[str]]:
         return _texts(target.rows(query))
 
-    with Services(*arguments, **settings) as services:
+    with serve(source_database, target, **settings) as services:
         services.start("capture")
         services.wait(lambda: services.announced() == {"customers"}, "the parents' load")
         source_database.execute("insert into customers values (1000, 'late'), (1001, 'late')")

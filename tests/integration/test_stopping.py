@@ -11,9 +11,9 @@ from threading import Thread
 import psycopg
 import pytest
 
-from deploy.local.kafka import KafkaAddress, KafkaServer
+from deploy.local.kafka import KafkaServer
 from runtime import exit_codes
-from tests.integration.services import Services
+from tests.integration.services import Serve, Services
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -49,14 +49,10 @@ def _ids(database: Database) -> list[object]:
 
 
 def test_a_capture_that_waits_for_a_transaction_to_be_visible_ends_at_once(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
-    source_database: Database,
-    target_database: Database,
+    serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     source_database.execute("create table t (id int primary key)", "insert into t values (1)")
-    with Services(tmp_path, replication, kafka_server, source_database, target_database) as services:
+    with serve(source_database, target_database) as services:
         services.start("capture")
         services.start("apply")
         services.wait(lambda: _ids(target_database) == [1], "the load")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
+from tests.integration.services import Serve
 from tests.kit.compare import wait_until_equal
 from tests.kit.servers import Database
 from tests.kit.type_walk import make_walk, usable_samples
@@ -28,9 +26,7 @@ select c.relname, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod)
     [(16, 18, "avro", True), (15, 14, "json", False)],
 )
 def test_every_type_moves_in_full_load_and_in_streaming(
-    tmp_path: Path,
-    replication: str,
-    kafka_server: KafkaAddress,
+    serve: Serve,
     new_database: Callable[..., Database],
     source_major: int,
     target_major: int,
@@ -45,7 +41,7 @@ def test_every_type_moves_in_full_load_and_in_streaming(
         assert len(samples) > 70
         tables = make_walk(connection, samples)
     topics = {"format": format_, "partitions": 2}
-    with Services(tmp_path, replication, kafka_server, source, target, topics=topics) as services:
+    with serve(source, target, topics=topics) as services:
         assert services.run("plan").returncode == 0
         services.start("capture")
         services.start("apply")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from apply.trouble.dead_letters import read_lot
 from control import parked, signals
-from deploy.local.kafka import KafkaAddress
 from runtime.configuration import load
 from runtime.status import read_status
 from schemas.settings import Settings
-from tests.integration.services import DEADLINE_S, TARGET, Services
+from tests.integration.services import DEADLINE_S, TARGET, Serve
 from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
 from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, Side, wait_until_alike
@@ -73,7 +71,7 @@ def target(request: pytest.FixtureRequest, new_database: Callable[..., Database]
 
 @pytest.mark.parametrize("target", ["postgresql", "mysql"], indirect=True)
 def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target: Side
+    serve: Serve, source_database: Database, target: Side
 ) -> None:
     copy, tables = target.database, {**OVER, **KEPT}
     assert isinstance(copy, Database | MysqlDatabase)
@@ -82,10 +80,7 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
         source_database.execute(
             f"create table {table} {COLUMNS}", f"insert into {table} select g, 'tame', g from generate_series(1, 5) g"
         )
-    with Services(
-        tmp_path,
-        replication,
-        kafka_server,
+    with serve(
         source_database,
         copy,
         apply={"suspended_retry_s": 1},

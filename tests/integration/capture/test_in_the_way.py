@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import KafkaAddress
-from tests.integration.services import Services
+from tests.integration.services import Serve, Services
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics
 
@@ -19,15 +18,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def services(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
-) -> Iterator[Services]:
+def services(serve: Serve, source_database: Database, target_database: Database) -> Iterator[Services]:
     """Two tables, of which capture loads one at a time."""
     for name in ("a", "b"):
         source_database.execute(f"create table {name} (id int primary key)", f"insert into {name} values (1), (2)")
     # The brokers' own time-out would end it, too, much later.
     capture = {"load_processes": 1, "transaction_timeout_s": 900}
-    with Services(tmp_path, replication, kafka_server, source_database, target_database, capture=capture) as found:
+    with serve(source_database, target_database, capture=capture) as found:
         yield found
 
 
@@ -99,11 +96,11 @@ def test_a_topic_that_is_deleted_is_missed_while_its_records_wait(
 
 
 def test_a_misspelt_table_is_told_with_the_one_that_is_near(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
+    serve: Serve, source_database: Database, target_database: Database
 ) -> None:
     source_database.execute("create table customers (id int primary key)")
     named = {"tables": ["public.custmers"]}
-    with Services(tmp_path, replication, kafka_server, source_database, target_database, at_source=named) as services:
+    with serve(source_database, target_database, at_source=named) as services:
         services.start("capture")
         assert services.join("capture") == 2, services.log_tail("capture")
         assert services.said("capture", "did you mean public.customers?")

@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
-from deploy.local.kafka import KafkaAddress
 from runtime import exit_codes
-from tests.integration.services import DEADLINE_S, Services
+from tests.integration.services import DEADLINE_S, Serve, Services
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def services(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, target_database: Database
-) -> Iterator[Services]:
+def services(serve: Serve, source_database: Database, target_database: Database) -> Iterator[Services]:
     """One table, and captures of it."""
     source_database.execute("create table t (id int primary key)", "insert into t values (1)")
-    with Services(tmp_path, replication, kafka_server, source_database, target_database) as found:
+    with serve(source_database, target_database) as found:
         yield found
 
 

@@ -7,15 +7,13 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.local.aws import AwsServer
-from deploy.local.kafka import KafkaAddress
 from deploy.local.moto import MotoServer
-from tests.integration.services import TARGET, Services
+from tests.integration.services import TARGET, Serve, Services
 from tests.kit.servers import Database
 
 LIVES = int(os.environ.get("ROUNDS", "4"))
@@ -63,13 +61,10 @@ def place(moto_server: MotoServer, replication: str) -> Iterator[Place]:
     client.close()
 
 
-def test_tables_live_again_and_again_under_two_appliers(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, source_database: Database, place: Place
-) -> None:
+def test_tables_live_again_and_again_under_two_appliers(serve: Serve, source_database: Database, place: Place) -> None:
     chance = random.Random(SEED)
     source_database.tell_statements()
-    arguments = (tmp_path, replication, kafka_server, source_database, place)
-    with Services(*arguments, topics={"partitions": 4}, capture={"chunk_rows": 100}) as services:
+    with serve(source_database, place, topics={"partitions": 4}, capture={"chunk_rows": 100}) as services:
         for table in TABLES:
             make(source_database, table, 1)
         for name in ("capture", *APPLIERS):
