@@ -25,6 +25,12 @@ from tests.kit.topics import announced_loads
 DEADLINE_S = 480.0
 SESSION_TIMEOUT_S = 3
 """So long a group waits for a service that was killed: short, since it is waited for after each kill."""
+QUICK: dict[str, Any] = {
+    "session_timeout_s": SESSION_TIMEOUT_S,
+    "suspended_retry_s": 1,
+    "status_interval_s": 0.3,
+}
+"""What services are told unless a test says otherwise: what tests wait for comes soon."""
 TARGET = "replica"
 
 
@@ -73,8 +79,8 @@ class Services:
         }
         self._kafka = kafka
         self._replication = replication
-        document["capture"] = {"session_timeout_s": SESSION_TIMEOUT_S, **settings.get("capture", {})}
-        document["apply"] = {"session_timeout_s": SESSION_TIMEOUT_S, **settings.get("apply", {})}
+        document["capture"] = {**QUICK, **settings.get("capture", {})}
+        document["apply"] = {**QUICK, **settings.get("apply", {})}
         self.configuration.write_text(json.dumps(document))
 
     def __enter__(self) -> Self:

@@ -85,7 +85,7 @@ def test_conflicts_are_counted_from_each_start_and_too_many_are_their_tables_tro
     more: dict[str, Any] = {
         "settings": "task.json",
         "topics": {"partitions": 1},
-        "apply": {"suspended_retry_s": 1, "conflict_wait_s": 1},
+        "apply": {"conflict_wait_s": 1},
     }
     (tmp_path / "task.json").write_text(_task(control))
     with serve(source_database, target, **more) as services:

@@ -123,7 +123,7 @@ def test_groups_of_tables_survive_every_crash_within_them(
     with source.connect() as connection:
         # Of tables of which nothing is known no group is made.
         connection.execute("analyze")
-    capture = {"session_timeout_s": 2}
+    capture = {"session_timeout_s": 2, "status_interval_s": 1}
     with Services(tmp_path, replication, kafka_server, source, target_database, capture=capture) as services:
         with _writer(source):
             for failpoint in CRASHES:

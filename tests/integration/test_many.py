@@ -20,8 +20,8 @@ RESIDENT_MIB_MAX = 300 + max(0, TABLES - 300) // 10
 """2,000 tables took 360 at capture and 339 at the applier."""
 DEADLINE_S = 480 + TABLES
 """A table of ten rows takes the two services 0.1 to 0.4 s on two cores, by what else runs there."""
-PATIENT = {"capture": {"session_timeout_s": 45}, "apply": {"session_timeout_s": 45}}
-"""What takes two cores for minutes is no place to find hanging services within seconds."""
+PATIENT = {service: {"session_timeout_s": 45, "status_interval_s": 1} for service in ("capture", "apply")}
+"""What takes two cores for minutes is no place to find hanging services within seconds; and status has all tables."""
 TYPES = ("integer", "text", "smallint", "boolean", "date")
 
 

@@ -114,8 +114,8 @@ def test_a_registry_that_takes_no_other_type_suspends_one_table(
     _fill(source_database)
     section = TARGETS["kafka, avro"](request.getfixturevalue)
     section["registry"]["compatibility"] = "BACKWARD"
-    place, settings = SimpleNamespace(target_settings=section), {"apply": {"suspended_retry_s": 1}}
-    with Services(tmp_path, replication, kafka_server, source_database, place, **settings) as services:
+    place = SimpleNamespace(target_settings=section)
+    with Services(tmp_path, replication, kafka_server, source_database, place) as services:
         for service in ("capture", "apply"):
             services.start(service)
         services.wait(lambda: all(_count(kafka_server, replication, table) == 5 for table in TYPES), "the load")

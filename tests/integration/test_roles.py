@@ -46,7 +46,6 @@ def test_roles_that_own_nothing_are_enough(
             target,
             at_source={**role, "manage_publication": False},
             at_target=role,
-            apply={"suspended_retry_s": 1},
         ) as services:
             assert services.run("plan").returncode == 2
             printed = services.run("plan", "--grants").stdout

@@ -153,7 +153,7 @@ def test_tables_change_in_every_way_while_rows_flow_and_the_movers_are_killed(
     # Other pairs of versions: test_random.
     source, target = new_database(18, "source"), new_database(16, "target")
     source.execute("create sequence counter", *TABLES)
-    settings = {"capture": {"chunk_rows": 400}, "topics": {"partitions": 2}, "apply": {"suspended_retry_s": 1}}
+    settings = {"capture": {"chunk_rows": 400}, "topics": {"partitions": 2}}
     with serve(source, target, **settings) as services:
         both = ("capture", "apply")
         # The second applier has the partitions of the first while that is dead, and half of them else.
@@ -214,7 +214,7 @@ def test_a_policy_keeps_a_change_from_the_target_until_it_is_another_one(
 ) -> None:
     source, target = new_database(18, "source"), new_database(18, "target")
     source.execute(*SMALL)
-    settings: dict[str, Any] = {"topics": {"partitions": 2}, "apply": {"suspended_retry_s": 1}, "ddl": policy}
+    settings: dict[str, Any] = {"topics": {"partitions": 2}, "ddl": policy}
 
     def said() -> list[dict[str, Any]]:
         """Return what the ddl topic holds."""

@@ -263,7 +263,7 @@ def test_a_document_of_dms_runs_as_it_is(
         "settings": "task.json",
         "mappings": "task.json",
         "topics": {"partitions": 2},
-        "apply": {"suspended_retry_s": 1, "conflict_wait_s": 1},
+        "apply": {"conflict_wait_s": 1},
     }
 
     def made_anew() -> bool:

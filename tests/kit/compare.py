@@ -111,7 +111,7 @@ def wait_until_equal(
             return []
         if time.monotonic() > deadline:
             return _differences(source, target, tables)
-        time.sleep(0.5)
+        time.sleep(0.25)
 
 
 def _first_difference(source: str, target: str, waiting: deque[str | Name]) -> list[str]:

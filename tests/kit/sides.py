@@ -224,7 +224,7 @@ def wait_until_alike(source: Side, target: Side, timeout_s: float) -> list[str]:
         return wait_until_equal(source.database.dsn, target.database.dsn, timeout_s=timeout_s)
     deadline = time.monotonic() + timeout_s
     while (found := differences(source, target)) and time.monotonic() < deadline:
-        time.sleep(0.5)
+        time.sleep(0.25)
     return found
 
 

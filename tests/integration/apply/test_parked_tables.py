@@ -80,12 +80,7 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
         source_database.execute(
             f"create table {table} {COLUMNS}", f"insert into {table} select g, 'tame', g from generate_series(1, 5) g"
         )
-    with serve(
-        source_database,
-        copy,
-        apply={"suspended_retry_s": 1},
-        topics={"partitions": 2},
-    ) as services:
+    with serve(source_database, copy, topics={"partitions": 2}) as services:
         settings = load(services.configuration)
         for name in ("capture", "apply", "apply-2"):
             services.start(name)
