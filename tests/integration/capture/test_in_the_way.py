@@ -53,7 +53,10 @@ def test_a_table_that_somebody_holds_is_loaded_behind_the_others(services: Servi
         assert f"public.c is held by process {pid} (" in why
         assert "migration, " in why
         assert services.said("capture", "load of a table waits for a lock")
-        assert f"public.c waits to be loaded: {why}" in services.run("status", "--json").stdout
+        # (It says since when, too: each time it is asked for anew.)
+        told = services.run("status", "--json").stdout
+        assert "public.c waits to be loaded: " in told
+        assert f"public.c is held by process {pid} (" in told
         services.wait(lambda: "public.d" in services.loaded(), "another table is loaded meanwhile")
         source_database.execute("alter table d add column n int", "insert into d values (2, 2)")
         source_database.execute("create table e (id int primary key)", "insert into e values (1)")

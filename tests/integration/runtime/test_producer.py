@@ -212,9 +212,11 @@ def test_a_record_that_the_client_refuses_is_told_and_what_follows_it_is_not_tak
     assert [value for _, key, value in found if not key] == [b""]
 
 
-def test_what_is_not_delivered_is_named_as_far_as_it_is_reported(
-    kafka_server: KafkaAddress, topic: str, replication: str
-) -> None:
+def test_what_is_not_delivered_is_named_as_far_as_it_is_reported(kafka_server: KafkaAddress, replication: str) -> None:
+    # No record is ever taken: a second replica must have it, and there is none.
+    topic = f"{replication}.lacking"
+    Topics(kafka_server.settings).ensure([TopicSpec(topic, config={"min.insync.replicas": 2})])
+
     def failure(reported: int | None) -> TailraceError:
         too_soon = {"message.timeout.ms": 1, "linger.ms": 0}
         producer = TransactionalProducer(
