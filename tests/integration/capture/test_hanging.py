@@ -48,7 +48,7 @@ producer = TransactionalProducer(settings.kafka, checkpoints.transactional_id(se
 producer.init()
 hanging.settle(settings, Topics(settings.kafka), producer)
 """
-DEADLINE_S = 120.0
+DEADLINE_S = 480.0
 
 
 class Replication:

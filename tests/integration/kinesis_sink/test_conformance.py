@@ -223,6 +223,6 @@ def test_order_holds_while_shards_are_split_and_merged(kinesis_server: KinesisSe
 
 
 def _until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not done():
         assert time.monotonic() < deadline

@@ -16,7 +16,7 @@ from tests.kit.topics import read_raw
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 
-DEADLINE_S = 120.0
+DEADLINE_S = 480.0
 
 
 def test_an_outage_is_a_transport_error_and_a_new_producer_goes_on_exactly_where_it_was(own_kafka: KafkaServer) -> None:

@@ -20,7 +20,7 @@ from tests.kit.topics import read_raw
 
 pytestmark = pytest.mark.integration
 
-DEADLINE_S = 120.0
+DEADLINE_S = 480.0
 
 
 @pytest.fixture
