@@ -34,8 +34,7 @@ class Faults(Stage):
     def kill_capture(self) -> None:
         """The active capture dies; the standby takes over, and a new one stands by."""
         name = self._active()
-        self.services.kill(name)
-        self.services.start(name)
+        self.services.crash(name)
 
     def kill_loader(self) -> None:
         """A loader process dies, if a table is being loaded."""
@@ -44,8 +43,7 @@ class Faults(Stage):
 
     def kill_apply(self) -> None:
         """An applier dies."""
-        self.services.kill("apply")
-        self.services.start("apply")
+        self.services.crash("apply")
 
     def kill_kafka(self) -> None:
         """A broker dies and comes back."""

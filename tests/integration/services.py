@@ -195,6 +195,11 @@ class Services:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
+    def crash(self, name: str) -> None:
+        """Kill with SIGKILL, and start it again."""
+        self.kill(name)
+        self.start(name)
+
     def stop(self, name: str) -> int:
         """Stop with SIGTERM; return the exit code."""
         self._processes[name].terminate()

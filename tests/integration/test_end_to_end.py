@@ -44,12 +44,10 @@ def test_a_database_moves_while_it_is_written_to_and_its_movers_are_killed(
             services.start("apply")
             services.wait(lambda: _rows(target, "wl_items") > 0, "the load begins to arrive")
             for name in ("capture", "apply"):
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
             services.wait(lambda: len(services.loaded()) == len(TABLES), "the load ends")
             for name in ("apply", "capture"):
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
             mark = workload.written.transaction_count
             services.wait(lambda: workload.written.transaction_count > mark + 30, "the writer goes on")
         finally:

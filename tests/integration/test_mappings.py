@@ -404,8 +404,7 @@ def test_shards_become_one_table_and_a_table_without_a_key_gets_one(
             "update shard1.loose set b = 1, c = 'moved' where a <= 30",
             "delete from shard1.loose where a > 1400",
         )
-        services.kill("apply")
-        services.start("apply")
+        services.crash("apply")
         expected = source.rows(
             """select 'shard1', id, name from shard1.account union all select 'shard2', id, name from shard2.account
                order by 1, 2"""

@@ -158,13 +158,11 @@ def test_a_database_moves_to_another_server_while_its_movers_are_killed(
             services.start("apply")
             services.wait(lambda: _count(target, source, "items") > 0, "the load begins to arrive")
             for name in ("capture", "apply", "capture"):
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
                 _wait_for_writes(services, writer)
             services.wait(lambda: len(services.loaded()) == len(SELECTED), "the load ends")
             for name in ("apply", "capture"):
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
             source.execute(
                 "alter table pairs add column w varchar(5) default 'new'",
                 "insert into pairs values (-1, 'last', 5, 'w')",

@@ -40,8 +40,7 @@ def test_postgresql_moves_to_mysql_while_appliers_are_killed(
             for name in ("apply", "apply-2", "capture", "apply"):
                 mark = workload.written.transaction_count
                 services.wait(lambda m=mark: workload.written.transaction_count > m + 20, "the writer goes on")  # type: ignore[misc]
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
             services.wait(lambda: len(services.loaded()) == len(TABLES), "the load ends")
             mark = workload.written.transaction_count
             services.wait(lambda: workload.written.transaction_count > mark + 20, "the writer goes on")

@@ -191,8 +191,7 @@ def test_a_reader_at_the_target_never_sees_half_a_transaction_whatever_is_killed
                     lambda n=looks, t=transactions: reader.looks > n + 30 and bank.transactions > t + 60,  # type: ignore[misc]
                     "writer and reader go on",
                 )
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
             assert _foreign_keys(target) == 2
         finally:
             stop.set()
@@ -228,8 +227,7 @@ def test_by_key_nothing_is_parked_that_the_source_allowed(serve: Serve, new_data
             services.wait(lambda: len(target.rows(enforced)) == 2, "the load ends and foreign keys are made")
             for name in ("apply", "capture"):
                 write_on(services, 60)
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
             write_on(services, 60)
         assert wait_until_equal(source.dsn, target.dsn) == [], services.log_tail("apply")
         bank.steps = bank.calm

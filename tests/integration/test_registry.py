@@ -160,8 +160,7 @@ def test_a_replication_lives_by_a_registry(
 
         # What is registered needs no registry, not even at a start.
         gate.is_down, gate.refused = True, 0
-        services.kill("capture")
-        services.start("capture")
+        services.crash("capture")
         source.execute("update orders set qty = 7 where id < 10")
         equal()
         assert gate.refused == 0

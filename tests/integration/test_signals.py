@@ -74,8 +74,7 @@ def test_commands_are_carried_out_once_while_changes_flow(
         assert "paused" in operator.signal("pause", "--at", "now")
         operator.phase("paused")
         source.execute("insert into wl_idle values (50, 'while capture is paused')")
-        services.kill("capture")
-        services.start("capture")
+        services.crash("capture")
         operator.wait(lambda: services.status().get("pid") == services.pid("capture"), "the new one is in charge")
         operator.phase("paused")
         assert operator.count(target, 50) == 0
@@ -92,8 +91,7 @@ def test_commands_are_carried_out_once_while_changes_flow(
         assert "paused" in operator.signal("pause", "--target", "replica")
         source.execute("insert into wl_idle values (60, 'while the target is paused')")
         operator.wait(lambda: _is_published(kafka_server, f"{replication}.public.wl_idle", 60), "published")
-        services.kill("apply")
-        services.start("apply")
+        services.crash("apply")
         operator.wait(lambda: services.said("apply", "applying"), "the new one runs")
         assert operator.count(target, 60) == 0
         assert "resumed" in operator.signal("resume", "--target", "replica")

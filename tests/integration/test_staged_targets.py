@@ -145,8 +145,7 @@ def test_rows_move_through_a_bucket_while_services_are_killed(
             services.start("apply-2")
             services.wait(lambda: bool(place.customers()), "the load begins to arrive")
             for name in ("apply", "capture", "apply-2", "apply"):
-                services.kill(name)
-                services.start(name)
+                services.crash(name)
                 mark = shop.change_count
                 services.wait(lambda m=mark: shop.change_count > m + 50, "the writer goes on")  # type: ignore[misc]
         finally:

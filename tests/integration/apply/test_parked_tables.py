@@ -96,8 +96,7 @@ def test_whatever_happens_to_their_tables_parked_keys_lose_nothing(
             )
         services.wait(lambda: _parked(settings) == set(tables), "every table has a parked key")
         # They are known to whoever has their partitions next.
-        services.kill("apply-2")
-        services.start("apply-2")
+        services.crash("apply-2")
         copy.execute(*(f"{at_target}{table} drop column number" for table in SUSPENDED))
         for table, statements in tables.items():
             source_database.execute(*statements[: 1 if table == "halted" else None])

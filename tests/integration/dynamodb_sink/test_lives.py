@@ -80,8 +80,7 @@ def test_tables_live_again_and_again_under_two_appliers(serve: Serve, source_dat
             if victim := chance.choice([*APPLIERS, None]):
                 # Capture looks at the catalogue after two seconds: on the way to the drop, in it, or behind it.
                 time.sleep(chance.random() * 4)
-                services.kill(victim)
-                services.start(victim)
+                services.crash(victim)
             if how == "dropped":
                 within(services, lambda t=table: place.rows(t) is None, f"{table} is gone, life {life}")  # type: ignore[misc]
             make(source_database, table, life, is_there=how == "emptied")
