@@ -193,12 +193,23 @@ def _mysql(directory: Path, series: str) -> Iterator[MysqlAddress]:
     server.stop()
 
 
+@pytest.fixture
+def new_mysql_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], MysqlDatabase]]:
+    """A function that creates an empty database: `new_mysql_database("mariadb")`. Dropped after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def create(kind: str) -> MysqlDatabase:
+            database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
+            stack.callback(drop_mysql_database, database)
+            return database
+
+        yield create
+
+
 @pytest.fixture(params=["mariadb", "mysql"])
-def mysql_database(request: pytest.FixtureRequest) -> Iterator[MysqlDatabase]:
+def mysql_database(request: pytest.FixtureRequest, new_mysql_database: Callable[[str], MysqlDatabase]) -> MysqlDatabase:
     """An empty database on MariaDB, then one on MySQL."""
-    database = create_mysql_database(request.getfixturevalue(f"{request.param}_server"))
-    yield database
-    drop_mysql_database(database)
+    return new_mysql_database(request.param)
 
 
 @pytest.fixture

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from deploy.local.mysql import MysqlAddress
 from tests.integration.services import Serve, Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 
 
 @pytest.fixture
@@ -21,16 +20,12 @@ def serve(tmp_path: Path, replication: str, kafka_server: KafkaAddress) -> Serve
 
 
 @pytest.fixture
-def mysql_source(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
+def mysql_source(new_mysql_database: Callable[[str], MysqlDatabase]) -> MysqlDatabase:
     """An empty database on MySQL to capture from."""
-    database = create_mysql_database(mysql_server)
-    yield database
-    drop_mysql_database(database)
+    return new_mysql_database("mysql")
 
 
 @pytest.fixture
-def mysql_target(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
+def mysql_target(new_mysql_database: Callable[[str], MysqlDatabase]) -> MysqlDatabase:
     """An empty database on MySQL to apply to."""
-    database = create_mysql_database(mysql_server)
-    yield database
-    drop_mysql_database(database)
+    return new_mysql_database("mysql")

@@ -6,7 +6,6 @@ From PostgreSQL to PostgreSQL, and from MySQL and MariaDB to each other; `SOURCE
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -19,7 +18,8 @@ from deploy.local.kafka import KafkaAddress
 from runtime.failpoints import FAILPOINTS
 from tests.integration.capture.running import topic_differences
 from tests.integration.services import Services
-from tests.kit.mysql import create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
+from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, Side, differences, wait_until_alike
 from tests.kit.topics import data_topics, key_faults, read_topics, sequence_faults
 
@@ -69,22 +69,22 @@ def _pairs(*others: str) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def walk(
-    tmp_path: Path, kafka_server: KafkaAddress, request: pytest.FixtureRequest, replication: str
+    tmp_path: Path,
+    kafka_server: KafkaAddress,
+    request: pytest.FixtureRequest,
+    new_database: Callable[..., Database],
+    new_mysql_database: Callable[[str], MysqlDatabase],
+    replication: str,
 ) -> Iterator[_Walk]:
-    with contextlib.ExitStack() as stack:
+    def side(kind: str, major: int) -> Side:
+        if kind == "postgresql":
+            return PostgresqlSide(new_database(major))
+        return MysqlSide(new_mysql_database(kind))
 
-        def side(kind: str, postgresql: str) -> Side:
-            if kind == "postgresql":
-                return PostgresqlSide(request.getfixturevalue(postgresql))
-            database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
-            stack.callback(drop_mysql_database, database)
-            return MysqlSide(database)
-
-        source_kind, target_kind = request.param.split("-")
-        source, target = side(source_kind, "source_database"), side(target_kind, "target_database_16")
-        found = _Walk(tmp_path, kafka_server, source, target, replication)
-        with found.services, found.second:
-            yield found
+    source, target = request.param.split("-")
+    found = _Walk(tmp_path, kafka_server, side(source, 18), side(target, 16), replication)
+    with found.services, found.second:
+        yield found
 
 
 def test_every_failpoint_is_in_one_of_the_walks() -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from deploy.local.kafka import KafkaAddress
-from deploy.local.mysql import MysqlAddress
 from tests.integration.services import Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
@@ -36,16 +35,15 @@ class Pair(NamedTuple):
 
 @pytest.fixture(params=["postgresql", "mysql"])
 def pair(
-    request: pytest.FixtureRequest, new_database: Callable[..., Database], mysql_server: MysqlAddress
-) -> Iterator[Pair]:
+    request: pytest.FixtureRequest,
+    new_database: Callable[..., Database],
+    new_mysql_database: Callable[[str], MysqlDatabase],
+) -> Pair:
     """Databases of each engine."""
     if request.param == "postgresql":
-        yield Pair(new_database(18, "source"), new_database(18, "target"), "public", "text")
-        return
-    source, target = create_mysql_database(mysql_server), create_mysql_database(mysql_server)
-    yield Pair(source, target, source.name, "longtext")
-    drop_mysql_database(source)
-    drop_mysql_database(target)
+        return Pair(new_database(18, "source"), new_database(18, "target"), "public", "text")
+    source, target = new_mysql_database("mysql"), new_mysql_database("mysql")
+    return Pair(source, target, source.name, "longtext")
 
 
 def _rules(schema: str, *, type_first: bool) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.integration.services import DEADLINE_S, Serve
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, Side, wait_until_alike
 
@@ -17,18 +16,9 @@ Make = Callable[[str], Any]
 
 
 @pytest.fixture
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+def make(new_database: Callable[..., Database], new_mysql_database: Callable[[str], MysqlDatabase]) -> Make:
     """A function that returns an empty database of a kind of server."""
-    with ExitStack() as stack:
-
-        def database(kind: str) -> Any:
-            if kind == "postgresql":
-                return request.getfixturevalue("target_database")
-            created = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
-            stack.callback(drop_mysql_database, created)
-            return created
-
-        yield database
+    return lambda kind: new_database(18, "target") if kind == "postgresql" else new_mysql_database(kind)
 
 
 def _side(database: Database | MysqlDatabase) -> Side:

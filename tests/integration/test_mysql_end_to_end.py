@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy.local.kafka import KafkaAddress
 from tests.integration.services import TARGET, Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 from tests.kit.topics import data_topics, key_faults, read_topics, sequence_faults
 
@@ -119,19 +118,17 @@ AnyDatabase = Database | MysqlDatabase
 
 
 @pytest.fixture(params=["mariadb-postgresql", "mysql-postgresql", "mariadb-mysql", "mysql-mariadb"])
-def pair(request: pytest.FixtureRequest) -> Iterator[tuple[MysqlDatabase, AnyDatabase]]:
+def pair(
+    request: pytest.FixtureRequest,
+    new_database: Callable[..., Database],
+    new_mysql_database: Callable[[str], MysqlDatabase],
+) -> tuple[MysqlDatabase, AnyDatabase]:
     """A source and a target of other kinds."""
-    source_kind, target_kind = request.param.split("-")
-    with contextlib.ExitStack() as stack:
-
-        def make(kind: str) -> MysqlDatabase:
-            database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
-            stack.callback(drop_mysql_database, database)
-            return database
-
-        source = make(source_kind)
-        postgresql = target_kind == "postgresql"
-        yield source, request.getfixturevalue("target_database") if postgresql else make(target_kind)
+    source, target = request.param.split("-")
+    return (
+        new_mysql_database(source),
+        new_database(18, "target") if target == "postgresql" else new_mysql_database(target),
+    )
 
 
 @pytest.mark.timeout(1800)

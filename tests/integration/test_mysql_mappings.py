@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from deploy.local.kafka import KafkaAddress
-from deploy.local.mysql import MysqlAddress
 from tests.integration.services import TARGET, Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.topics import read_raw
-
-
-@pytest.fixture
-def databases(mysql_server: MysqlAddress) -> Iterator[tuple[MysqlDatabase, MysqlDatabase]]:
-    """Two empty databases."""
-    source, target = create_mysql_database(mysql_server), create_mysql_database(mysql_server)
-    yield source, target
-    drop_mysql_database(source)
-    drop_mysql_database(target)
 
 
 def _mappings(schema: str) -> dict[str, Any]:
@@ -156,9 +143,13 @@ def _rows_that_are_missing_stay_missing(services: Services, source: MysqlDatabas
 
 
 def test_documents_of_dms_run_as_they_are(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, databases: tuple[MysqlDatabase, MysqlDatabase]
+    tmp_path: Path,
+    replication: str,
+    kafka_server: KafkaAddress,
+    mysql_source: MysqlDatabase,
+    mysql_target: MysqlDatabase,
 ) -> None:
-    source, target = databases
+    source, target = mysql_source, mysql_target
     _fill(source)
     target.execute("create table people (old int)", "insert into people values (1)")
     (tmp_path / "mappings.json").write_text(json.dumps(_mappings(source.name)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from deploy.local.kafka import KafkaAddress
 from schemas.errors import TailraceError
 from schemas.topics import ddl_topic
 from tests.integration.services import Services
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 from tests.kit.topics import read_raw
 
@@ -30,20 +30,16 @@ DOCUMENT = {
 
 @pytest.fixture(params=["postgresql-postgresql", "mysql-mariadb", "postgresql-mysql"])
 def sides(
-    request: pytest.FixtureRequest, new_database: Callable[..., Database]
-) -> Iterator[tuple[AnyDatabase, AnyDatabase]]:
+    request: pytest.FixtureRequest,
+    new_database: Callable[..., Database],
+    new_mysql_database: Callable[[str], MysqlDatabase],
+) -> tuple[AnyDatabase, AnyDatabase]:
     """Two databases."""
-    with ExitStack() as stack:
-
-        def make(kind: str, major: int) -> AnyDatabase:
-            if kind == "postgresql":
-                return new_database(major)
-            database = create_mysql_database(request.getfixturevalue(f"{kind}_server"))
-            stack.callback(drop_mysql_database, database)
-            return database
-
-        left, right = request.param.split("-")
-        yield make(left, 18), make(right, 16)
+    left, right = request.param.split("-")
+    return (
+        new_database(18) if left == "postgresql" else new_mysql_database(left),
+        new_database(16) if right == "postgresql" else new_mysql_database(right),
+    )
 
 
 class Way:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from apply import journal
-from deploy.local.mysql import MysqlAddress
 from schemas.settings import parse
 from schemas.table import Column, TableName, TableSchema
 from tests.conformance.sink_suite import INT64
 from tests.integration.apply.publishing import Publisher
 from tests.integration.apply.test_service import Running, apply_now
 from tests.integration.apply.waiting import until
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -36,14 +35,6 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "INTERVAL_S", 1.0)
 
 
-@pytest.fixture
-def mysql_database(mysql_server: MysqlAddress) -> Iterator[MysqlDatabase]:
-    """An empty database of MySQL."""
-    database = create_mysql_database(mysql_server)
-    yield database
-    drop_mysql_database(database)
-
-
 def test_rows_that_a_load_could_not_write_are_apart_from_changes_at_postgresql(
     document: dict[str, Any], target_database: Database
 ) -> None:
@@ -60,18 +51,18 @@ def test_rows_that_a_load_could_not_write_are_apart_from_changes_at_postgresql(
 
 
 def test_rows_that_a_load_could_not_write_are_apart_from_changes_at_mysql(
-    document: dict[str, Any], mysql_database: MysqlDatabase
+    document: dict[str, Any], mysql_target: MysqlDatabase
 ) -> None:
-    mysql_database.execute(f"create table orders {MADE}")
-    document["targets"] = {"replica": dict(mysql_database.target_settings)}
+    mysql_target.execute(f"create table orders {MADE}")
+    document["targets"] = {"replica": dict(mysql_target.target_settings)}
 
     def rows(table: str, column: str) -> list[str]:
-        if not mysql_database.rows(f"show tables like '{table}'"):
+        if not mysql_target.rows(f"show tables like '{table}'"):
             return []
-        return [str(value) for (value,) in mysql_database.rows(f"select {column} from {table}")]
+        return [str(value) for (value,) in mysql_target.rows(f"select {column} from {table}")]
 
-    _check(document, {"ControlSchema": mysql_database.name} | CONTROL, rows)
-    assert mysql_database.rows("select id from orders order by id") == [["1"], ["3"], ["5"]]
+    _check(document, {"ControlSchema": mysql_target.name} | CONTROL, rows)
+    assert mysql_target.rows("select id from orders order by id") == [["1"], ["3"], ["5"]]
 
 
 def _check(document: dict[str, Any], control: dict[str, Any], rows: Callable[[str, str], list[str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +12,7 @@ from runtime.configuration import load
 from runtime.status import read_status
 from schemas.settings import Settings
 from tests.integration.services import DEADLINE_S, TARGET, Serve
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 from tests.kit.sides import MysqlSide, PostgresqlSide, Side, wait_until_alike
 
@@ -59,14 +59,15 @@ SUSPENDED = {"halted", "suspended"}
 
 
 @pytest.fixture
-def target(request: pytest.FixtureRequest, new_database: Callable[..., Database]) -> Iterator[Side]:
+def target(
+    request: pytest.FixtureRequest,
+    new_database: Callable[..., Database],
+    new_mysql_database: Callable[[str], MysqlDatabase],
+) -> Side:
     """An empty database."""
     if request.param == "postgresql":
-        yield PostgresqlSide(new_database(16, "target"))
-        return
-    database = create_mysql_database(request.getfixturevalue("mysql_server"))
-    yield MysqlSide(database)
-    drop_mysql_database(database)
+        return PostgresqlSide(new_database(16, "target"))
+    return MysqlSide(new_mysql_database("mysql"))
 
 
 @pytest.mark.parametrize("target", ["postgresql", "mysql"], indirect=True)

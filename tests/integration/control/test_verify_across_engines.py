@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -12,11 +12,10 @@ from apply.sinks.mysql.sink import MysqlSink
 from capture.sources import open_snapshot_reader, open_source
 from control.verify import Limits, open_sides
 from control.verify.comparison import compare_tables
-from deploy.local.mysql import MysqlAddress
 from schemas.changes import Row
 from schemas.settings import Settings, parse
 from schemas.table import TableName
-from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_database
+from tests.kit.mysql import MysqlDatabase
 from tests.kit.servers import Database
 
 COLUMNS = {
@@ -61,12 +60,9 @@ class Silent:
 
 
 @pytest.fixture(params=["mariadb", "mysql"])
-def target(request: pytest.FixtureRequest) -> Iterator[MysqlDatabase]:
+def target(request: pytest.FixtureRequest, new_mysql_database: Callable[[str], MysqlDatabase]) -> MysqlDatabase:
     """An empty database on each server."""
-    address: MysqlAddress = request.getfixturevalue(f"{request.param}_server")
-    database = create_mysql_database(address)
-    yield database
-    drop_mysql_database(database)
+    return new_mysql_database(request.param)
 
 
 def test_values_are_compared_in_one_form(source_database: Database, target: MysqlDatabase) -> None:
