@@ -15,8 +15,9 @@ def dismiss(bootstrap: str, group: str) -> None:
     """Let all members leave a group, as those do that end in order. Those with names of their own stay: whoever has a
     name next takes over at once.
     """
-    found = AdminClient({"bootstrap.servers": bootstrap}).describe_consumer_groups([group], request_timeout=TIMEOUT_S)
-    described = found[group].result()
+    # An answer comes only as long as who asked is there.
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    described = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result(TIMEOUT_S)
     coordinator = described.coordinator
     if coordinator is None or not described.members:
         return
