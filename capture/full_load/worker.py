@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol, cast
 
 from capture.source import WHOLE, Chunk, LockedError, Snapshot, SnapshotReader, UnreachableError
 from capture.sources import open_snapshot_reader
-from runtime import garbage, logging
+from runtime import garbage, heap, logging
 from runtime.spool import Spool
 from schemas.changes import UnreadRows
 from schemas.codecs import Encoder, SchemaIds, compile_encoder, forget_encoders
@@ -178,6 +178,7 @@ def main(channel: Connection, settings: Settings, connector: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    heap.keep()
     logging.configure()
     logging.bind(replication=settings.name, role="loader")
     loader = _Loader(channel, settings, connector)
