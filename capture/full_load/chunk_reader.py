@@ -19,9 +19,9 @@ from schemas.mappings.filters import RowFilter
 from schemas.mappings.segments import Partition, Segment
 from schemas.table import TableName, TableSchema
 
-BATCH_BYTES_MAX = 1 << 20
-"""A batch ends with the row that reaches so many bytes, as the source sends them: of large rows it has few, and one
-that is larger comes alone."""
+RUN_ROWS_MAX, RUN_BYTES_MAX = 1_000, 1 << 20
+"""A run of rows has so many at most, and ends with the one that makes them so many bytes, as the source sends them: of
+large rows it has few. One that is larger comes alone."""
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -115,8 +115,9 @@ class ChunkReader(ABC, Generic[C, S]):
     @abstractmethod
     def _begin(
         self, connection: C, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[CopiedForm, Iterable[Any]]:
-        """Take the snapshot, and ask for a chunk's rows; return what reads them, and what it is to read.
+    ) -> tuple[CopiedForm, Iterable[list[bytes] | FiledMessage]]:
+        """Take the snapshot, and ask for a chunk's rows; return what reads them, and what it is to read: runs of rows,
+        of `RUN_ROWS_MAX` and `RUN_BYTES_MAX`, and those that are in files. Of what is yielded nothing may be held.
 
         Raises SOURCE_SCHEMA when the table no longer is as its version says.
         """
@@ -165,9 +166,9 @@ class ChunkReader(ABC, Generic[C, S]):
         ended = False
         try:
             connection = self._connected()
-            form, packets = self._begin(connection, table, chunk, where)
+            form, runs = self._begin(connection, table, chunk, where)
             try:
-                yield from _batches(form, packets, batch_rows)
+                yield from _batches(form, runs, batch_rows)
             except _UNREADABLE as error:
                 raise _unreadable(error, table) from error
             if not is_held:
@@ -230,26 +231,24 @@ class ChunkReader(ABC, Generic[C, S]):
         return self._connection
 
 
-def _batches(form: CopiedForm, packets: Iterable[Any], batch_rows: int) -> Iterator[Sequence[Row]]:
+def _batches(
+    form: CopiedForm, runs: Iterable[list[bytes] | FiledMessage], batch_rows: int
+) -> Iterator[Sequence[Row]]:
     """Yield rows unread; a large one alone: of it nothing is held here while others work on it."""
-    batch: list[Any] = []
-    size = 0
-    for packet in packets:
-        if len(packet) > BATCH_BYTES_MAX:
-            if batch:
-                yield UnreadRows(form, batch)
-                batch, size = [], 0
-            rows = [UnreadRows(form, [packet]) if isinstance(packet, bytes) else UnreadRows(form, [], packet)]
-            del packet
-            yield rows.pop()
-            continue
-        batch.append(packet)
-        size += len(packet)
-        if len(batch) >= batch_rows or size >= BATCH_BYTES_MAX:
-            yield UnreadRows(form, batch)
-            batch, size = [], 0
-    if batch:
-        yield UnreadRows(form, batch)
+    for run in runs:
+        if isinstance(run, list):
+            batches = [UnreadRows(form, run[at : at + batch_rows]) for at in range(0, len(run), batch_rows)]
+            if len(run) > 1 and len(run[-1]) > RUN_BYTES_MAX:
+                batches[-1:] = [UnreadRows(form, [*batches[-1].packets[:-1]]), UnreadRows(form, [run[-1]])]
+        else:
+            batches = [UnreadRows(form, [], run)]
+        del run
+        batches.reverse()
+        while batches:
+            if len(batches[-1]):
+                yield batches.pop()
+            else:
+                batches.pop()
 
 
 def _unreadable(error: Exception, table: TableSchema) -> TailraceError:

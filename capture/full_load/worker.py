@@ -32,7 +32,7 @@ from schemas.settings import Settings
 from schemas.table import TableSchema
 
 BATCH_ROWS = 1000
-"""Rows per message, if they are small: `chunk_reader.BATCH_BYTES_MAX`."""
+"""Rows per message, if they are small: `chunk_reader.RUN_BYTES_MAX`."""
 
 OBJECT_BYTES = 48
 """What a key or a body takes beside its content: Python's header, and its place in a list."""

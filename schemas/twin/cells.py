@@ -43,6 +43,8 @@ DAY_US = cython.declare(cython.longlong, 86_400_000_000)
 NULL = cython.declare(cython.int, 0xFB)
 LARGEST = cython.declare(cython.int, 0xFD)
 """What stands before a length of three bytes; a longer one is not read here."""
+SPLIT_BYTES = cython.declare(cython.Py_ssize_t, 0xFFFFFF)
+"""A packet of so many bytes is not all of its message."""
 DECIMAL_DIGITS_MAX = cython.declare(cython.Py_ssize_t, kinds.DIGITS_MAX)
 DIGITS_MAX = cython.declare(cython.Py_ssize_t, 19)
 """Digits that 64 bits without a sign hold, whatever they are."""
@@ -118,6 +120,32 @@ def _moment(m: cython.p_const_uchar, p: cython.Py_ssize_t, q: cython.Py_ssize_t)
             n *= 10
         us += n
     return us
+
+
+def take(
+    buffer: bytes,
+    at: cython.Py_ssize_t,
+    out: list[bytes],
+    count_max: cython.Py_ssize_t,
+    bytes_max: cython.Py_ssize_t,
+) -> int:
+    """Append the rows that stand in `buffer`, each behind the header of its packet, from `at` on; return where the
+    first stands that is not taken: there are `count_max`, or `bytes_max` bytes, or it is not whole, or may be no row.
+    """
+    m: cython.p_const_uchar = buffer
+    n: cython.Py_ssize_t = len(buffer)
+    size: cython.Py_ssize_t
+    while count_max > 0 and bytes_max > 0 and at + 5 <= n:
+        size = little(m, at, at + 3)
+        # The end of all, an error, or a value of 16 MiB.
+        if not 0 < size < SPLIT_BYTES or at + 4 + size > n or m[at + 4] > LARGEST:
+            break
+        at += 4
+        out.append(bytes(m[at : at + size]))
+        at += size
+        count_max -= 1
+        bytes_max -= size
+    return at
 
 
 @cython.cclass

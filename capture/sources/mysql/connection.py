@@ -8,10 +8,13 @@ themselves, and the log's stream is the same packets again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
+from capture.full_load.chunk_reader import RUN_BYTES_MAX, RUN_ROWS_MAX
 from capture.sources.mysql.channel import Channel
 from capture.sources.mysql.login import log_in, reach
 from capture.sources.mysql.packets import Packet, error_of, length_at
+from runtime.spool import SpooledMessage
 from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 
@@ -87,6 +90,33 @@ class Connection(Channel):
                 if len(packet) < 9:
                     return
             yield packet
+
+    def runs(self, sql: str) -> Iterator[list[bytes] | SpooledMessage]:
+        """Do what `packets` does; yield rows many in a list, those in files alone: see `ChunkReader._begin`."""
+        rows: list[list[bytes]] = [[]]
+        size = 0
+        for packet in self.packets(sql):
+            alone = []
+            if isinstance(packet, bytes):
+                run = rows[0]
+                run.append(packet)
+                begin, size = len(run), size + len(packet)
+                self.take(run, RUN_ROWS_MAX - begin, RUN_BYTES_MAX - size)
+                size += sum(map(len, islice(run, begin, None)))
+                is_full = len(run) >= RUN_ROWS_MAX or size >= RUN_BYTES_MAX
+                del run
+            else:
+                alone.append(packet)
+                is_full = bool(rows[0])
+            del packet
+            if is_full:
+                rows.append([])
+                size = 0
+                yield rows.pop(0)
+            if alone:
+                yield alone.pop()
+        if rows[0]:
+            yield rows.pop()
 
 
 def connect(settings: MysqlSource) -> Connection:

@@ -24,13 +24,13 @@ from capture.sources.mysql.connection import Connection, connect
 from capture.sources.mysql.filters import condition
 from capture.sources.mysql.gtid import MariadbGtids
 from capture.sources.mysql.natives import parse_native
-from capture.sources.mysql.packets import Packet
 from capture.sources.mysql.position import Place
 from capture.sources.mysql.quoting import any_table, identifier, literal
 from capture.sources.mysql.server import counts_by_files, end_of_log, no_log
 from capture.sources.mysql.types import reader, selected
 from runtime.clock import monotonic, sleep
 from runtime.logging import get_logger
+from runtime.spool import SpooledMessage
 from schemas.changes import CopiedForm, Transaction
 from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
@@ -215,7 +215,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
 
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[CopiedForm, Iterable[Packet]]:
+    ) -> tuple[CopiedForm, Iterable[list[bytes] | SpooledMessage]]:
         is_exact = bool(table.key) or table.is_view or connection.is_mariadb
         begin = self._placed if is_exact else partial(self._placed_without_writers, table.name)
         self._snapshot = MysqlSnapshot(settle(connection, table, begin).size)
@@ -226,7 +226,7 @@ class MysqlSnapshotReader(ChunkReader[Connection, MysqlSnapshot]):
         source = segments.relation(table, chunk.segment)
         query = f"select {columns} from {source}{_where(table, chunk.segment, chunk.lower, chunk.upper, said)}"
         readers = [reader(c.native, self._settings.zero_dates) for c in table.columns]
-        return CellForm(table, readers), connection.packets(query)
+        return CellForm(table, readers), connection.runs(query)
 
     def _placed(self, connection: Connection) -> Place:
         return begin_snapshot(connection, by_files=counts_by_files(self._settings, connection))

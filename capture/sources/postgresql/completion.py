@@ -15,7 +15,7 @@ import psycopg
 
 from capture.sources.postgresql.catalog import ATTEMPTS_MAX, Catalog, ColumnType
 from capture.sources.postgresql.connection import classified, identifier, literal
-from capture.sources.postgresql.copying import compile_copy_reader, copy_rows, selected_column
+from capture.sources.postgresql.copying import compile_copy_reader, copy_rows, selected_column, single
 from capture.sources.postgresql.extents import copy_tuple
 from capture.sources.postgresql.frames import Filing
 from capture.sources.postgresql.literals import text_of
@@ -133,7 +133,7 @@ def _look_up(
         )
         rows: dict[int, Row] = {}
         with classified("completing rows"):
-            for row in map(read, map(bytes, copy_rows(connection, query, filing))):
+            for row in map(read, single(copy_rows(connection, query, filing))):
                 cells = iter(row[1:])
                 rows[row[0]] = tuple(UNCHANGED if gap is None else next(cells) for gap in gaps_now)
         return rows

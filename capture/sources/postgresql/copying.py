@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import psycopg
 from psycopg import pq
 
 from capture.cutting import Cutting
-from capture.full_load.chunk_reader import ReadForm
+from capture.full_load.chunk_reader import RUN_BYTES_MAX, RUN_ROWS_MAX, ReadForm
 from capture.sources.postgresql.catalog import ColumnType
 from capture.sources.postgresql.connection import error_of, identifier
 from capture.sources.postgresql.cutting import cut_tuple, takeable
@@ -29,8 +30,6 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER_BYTES = len(_SIGNATURE) + 8
 _TRAILER = b"\xff\xff"
 _COUNT_BYTES = 2
-TAKEN_MAX, TAKEN_BYTES_MAX = 1_000, 1 << 20
-"""Messages and bytes that are held at once, besides those that libpq holds."""
 _STALL_S = 600
 """How long the server may take to send anything at all of a chunk."""
 
@@ -87,10 +86,12 @@ def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
 
 def copy_rows(
     connection: psycopg.Connection[tuple[object, ...]], statement: str, filing: Filing
-) -> Iterator[bytes | SpooledMessage]:
-    """Run a binary `copy … to stdout` and yield its tuples, large ones in `filing`. Raises by kind.
+) -> Iterator[list[bytes] | SpooledMessage]:
+    """Run a binary `copy … to stdout` and yield its tuples, many in a list, large ones alone, in `filing`. Raises by
+    kind.
 
-    The server sends one tuple in each message, with the header before the first (`copyto.c`).
+    See `ChunkReader._begin`. The server sends one
+    tuple in each message, with the header before the first (`copyto.c`).
     """
     raw = connection.pgconn
     raw.send_query(statement.encode())
@@ -98,31 +99,30 @@ def copy_rows(
     result = raw.get_result()
     if result is None or result.status != pq.ExecStatus.COPY_OUT:
         raise _ended(raw, result)
-    messages: list[bytes] = []
-    is_first, state = True, 1
+    # Whoever gets rows holds them alone: one may be very large.
+    rows: list[list[bytes]] = [[]]
+    size, is_first, state = 0, True, 1
     while state >= 0:
-        state = take(raw, messages, TAKEN_MAX, TAKEN_BYTES_MAX, filing)
+        messages = rows[0]
+        begin = len(messages)
+        state = take(raw, messages, RUN_ROWS_MAX - begin, RUN_BYTES_MAX - size, filing)
         large = filing.pop()
         if is_first and (messages or large is not None):
             is_first = False
-            first = messages[0] if messages else large
-            if first is None or first[: len(_SIGNATURE)] != _SIGNATURE:
-                raise ValueError("a binary COPY without its signature")
-            if messages:
-                messages[0] = messages[0][_HEADER_BYTES:]
-            elif large is not None:
-                large = large.part(_HEADER_BYTES, len(large))
-        # Whoever gets a row holds it alone: it may be very large.
-        messages.reverse()
-        while messages:
-            if messages[-1] and messages[-1] != _TRAILER:
-                yield messages.pop()
-            else:
-                messages.pop()
+            large = _without_header(messages, large)
+        if messages and messages[-1] == _TRAILER:
+            messages.pop()
+        size += sum(map(len, islice(messages, begin, None)))
+        is_full = large is not None or state < 0 or len(messages) >= RUN_ROWS_MAX or size >= RUN_BYTES_MAX
+        if is_full and messages:
+            del messages
+            rows.append([])
+            size = 0
+            yield rows.pop(0)
         if large is not None:
-            rows = [large]
+            alone = [large]
             del large
-            yield rows.pop()
+            yield alone.pop()
         if state == 0:
             _receive(raw)
     _await(raw)
@@ -130,6 +130,26 @@ def copy_rows(
     if result is None or result.status != pq.ExecStatus.COMMAND_OK:
         raise _ended(raw, result)
     _finish(raw)
+
+
+def single(runs: Iterable[list[bytes] | SpooledMessage]) -> Iterator[bytes]:
+    """Yield each of the tuples."""
+    for run in runs:
+        yield from run if isinstance(run, list) else [bytes(run)]
+
+
+def _without_header(messages: list[bytes], large: SpooledMessage | None) -> SpooledMessage | None:
+    """Take the header off the first message, which is in the list, or large; return what is large."""
+    first = messages[0] if messages else large
+    if first is None or first[: len(_SIGNATURE)] != _SIGNATURE:
+        raise ValueError("a binary COPY without its signature")
+    if not messages:
+        return first.part(_HEADER_BYTES, len(first)) if isinstance(first, SpooledMessage) else None
+    if rest := messages[0][_HEADER_BYTES:]:
+        messages[0] = rest
+    else:
+        del messages[0]
+    return large
 
 
 def _finish(raw: pq.abc.PGconn) -> None:

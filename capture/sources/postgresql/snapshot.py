@@ -220,7 +220,7 @@ class PostgresqlSnapshotReader(ChunkReader[Connection, PostgresqlSnapshot]):
 
     def _begin(
         self, connection: Connection, table: TableSchema, chunk: Chunk, where: RowFilter | None
-    ) -> tuple[CopyForm, Iterable[bytes | SpooledMessage]]:
+    ) -> tuple[CopyForm, Iterable[list[bytes] | SpooledMessage]]:
         facts = self._held_facts[table.name] if table.name in self._held else self._begun(connection, table)
         form = self._form(table, facts)
         columns = ", ".join(selected_column(self._catalog.types, facts.types[c.name], c) for c in table.columns)
