@@ -21,6 +21,7 @@ from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas import key_bounds
+from schemas.bundles import RowBundle
 from schemas.changes import RowChanges, Transaction
 from schemas.errors import TailraceError
 from schemas.mappings.segments import leaves_key, loads_part, rule_of
@@ -366,17 +367,19 @@ class Loading:
         """Let out the next batch. Nothing of it is held here afterwards: it may be one very large row."""
         batch = reading.batches.popleft()
         reading.buffered_bytes -= batch.size_bytes
-        left.rows -= len(batch.bodies)
+        left.rows -= len(batch.bundle)
         left.bytes -= batch.size_bytes
         reading.begun = True
-        rows: list[tuple[bytes | None, bytes]]
-        if batch.keys is None:
-            rows = [(None, body) for body in batch.bodies]
-        else:
+        rows: RowBundle | list[tuple[bytes | None, bytes]] = batch.bundle
+        values = batch.values()
+        if reading.is_keyed:
             assert feed.window is not None
-            rows = [*feed.window.admit(batch.keys, batch.bodies, snapshot, feed.merge)]
-        self._publisher.loaded_rows(feed, rows, snapshot, batch.values())
+            rows = feed.window.admit(batch.bundle, snapshot, feed.merge)
+        if isinstance(rows, RowBundle) and len(rows) == 1:
+            rows = rows.pairs()
+        del batch
         reading.load.row_count += len(rows)
+        self._publisher.loaded_rows(feed, rows, snapshot, values)
 
     def _released(self, feed: Feed, reading: Reading, reached: int, left: Left) -> bool:
         """Let out what was held back, once the chunk's rows are; tell whether nothing is left."""

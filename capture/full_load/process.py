@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
 from multiprocessing.reduction import recv_handle
 
 from capture.full_load import worker as load_worker
-from capture.full_load.worker import Answer, Request, Rows, Taken
+from capture.full_load.worker import Answer, Coming, Request, Rows, Taken
 from runtime.spool import Spool, no_descriptor
+from schemas.bundles import RowBundle
 from schemas.settings import Settings
 
 END_TIMEOUT_S = 2.0
@@ -40,18 +42,23 @@ class ProcessWorker:
         """Return the next answer, or None if there is none yet. Raises EOFError or OSError if the process is gone."""
         if not self._channel.poll():
             return None
-        answer: Answer = self._channel.recv()
-        if isinstance(answer, Rows) and answer.kept:
-            # The file follows at once.
-            try:
-                answer = answer._replace(spool=Spool(recv_handle(self._channel)))
-            except (RuntimeError, OSError) as error:
-                if isinstance(error, OSError) and error.errno not in (errno.EMFILE, errno.ENFILE):
-                    raise
-                # (The kernel drops what it has no number for: then what was to come with the file lacks it.)
-                raise no_descriptor("a loader's large values could not be taken over") from error
-            self._channel.send(Taken())
-        return answer
+        answer: Answer | Coming = self._channel.recv()
+        return self._rows(answer) if isinstance(answer, Coming) else answer
+
+    def _rows(self, coming: Coming) -> Rows:
+        bundle = RowBundle(receive_bytes(self._channel.fileno(), coming.size_bytes), coming.count)
+        if not coming.kept:
+            return Rows(bundle)
+        # The file follows at once.
+        try:
+            spool = Spool(recv_handle(self._channel))
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            # (The kernel drops what it has no number for: then what was to come with the file lacks it.)
+            raise no_descriptor("a loader's large values could not be taken over") from error
+        self._channel.send(Taken())
+        return Rows(bundle, coming.kept, spool)
 
     def close(self) -> None:
         """End the process. It reads only, so nothing is lost by a kill."""
@@ -62,3 +69,16 @@ class ProcessWorker:
             self._process.kill()
             self._process.join()
         self._process.close()
+
+
+def receive_bytes(descriptor: int, size: int) -> bytearray:
+    """Wait for so many bytes. Raises EOFError if the other end is closed before."""
+    content = bytearray(size)
+    with memoryview(content) as room:
+        at = 0
+        while at < size:
+            count = os.readv(descriptor, [room[at:]])
+            if not count:
+                raise EOFError
+            at += count
+    return content

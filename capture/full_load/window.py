@@ -18,10 +18,11 @@ snapshot does not see one of them is read again (`Horizon.accepts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from capture.source import Snapshot
+from schemas.bundles import RowBundle
 from schemas.changes import UNCHANGED, Row, Transaction
 from schemas.table import TableName
 
@@ -76,16 +77,22 @@ class LoadWindow:
         self._truncated = txn
 
     def admit(
-        self, keys: Sequence[bytes], bodies: Sequence[bytes], snapshot: Snapshot, merge: Merge
-    ) -> list[tuple[bytes, bytes]]:
-        """Return the (key, body) pairs of a chunk's rows that may be published now. Cheap without a conflict."""
+        self, rows: RowBundle, snapshot: Snapshot, merge: Merge
+    ) -> RowBundle | list[tuple[bytes | None, bytes]]:
+        """Return the rows of a chunk, which have keys, that may be published now: as they come without a conflict, else
+        as (key, body) pairs.
+        """
         if self._truncated is not None and not snapshot.sees(self._truncated):
             return []
         last = self._last
-        if not last or last.keys().isdisjoint(keys):
-            return list(zip(keys, bodies, strict=True))
-        admitted = []
+        if not last:
+            return rows
+        keys, bodies = rows.apart()
+        if last.keys().isdisjoint(keys):
+            return rows
+        admitted: list[tuple[bytes | None, bytes]] = []
         for key, body in zip(keys, bodies, strict=True):
+            assert key is not None, "without one there is no window"
             txn = last.get(key)
             if txn is None or snapshot.sees(txn):
                 admitted.append((key, body))

@@ -17,12 +17,13 @@ from multiprocessing import connection as channels
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 from capture.source import WHOLE, Chunk, LockedError, Snapshot, SnapshotReader, UnreachableError
 from capture.sources import open_snapshot_reader
 from runtime import garbage, heap, logging
 from runtime.spool import Spool
+from schemas.bundles import RowBundle
 from schemas.changes import UnreadRows
 from schemas.codecs import Encoder, SchemaIds, compile_encoder, forget_encoders
 from schemas.errors import ErrorKind, TailraceError
@@ -33,9 +34,6 @@ from schemas.table import TableSchema
 
 BATCH_ROWS = 1000
 """Rows per message, if they are small: `chunk_reader.RUN_BYTES_MAX`."""
-
-OBJECT_BYTES = 48
-"""What a key or a body takes beside its content: Python's header, and its place in a list."""
 
 
 class PlanRequest(NamedTuple):
@@ -101,23 +99,18 @@ class Kept(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Encoded rows of the chunk. Keys are None for a table without a key."""
+    """Encoded rows of the chunk."""
 
-    keys: list[bytes] | None
-    bodies: list[bytes]
-    size_bytes: int
-    """What they take in memory; large values in a file count, too."""
+    bundle: RowBundle
     kept: tuple[Kept, ...] = ()
     """Large values of a row that comes alone, one behind the other in `spool`."""
     spool: Spool | None = None
     """What the open file that follows such a row through the pipe becomes."""
 
-    @classmethod
-    def of(cls, keys: list[bytes] | None, bodies: list[bytes], kept: tuple[Kept, ...] = ()) -> Rows:
-        """Return rows with their size."""
-        objects = [bodies] if keys is None else [keys, bodies]
-        size = sum(OBJECT_BYTES * len(each) + sum(map(len, each)) for each in objects)
-        return cls(keys, bodies, size + sum(value.size for value in kept), kept)
+    @property
+    def size_bytes(self) -> int:
+        """What they take in memory; large values in a file count, too."""
+        return len(self.bundle.content) + sum(value.size for value in self.kept)
 
     def values(self) -> list[LargeValue]:
         """Return the large values."""
@@ -128,6 +121,14 @@ class Rows(NamedTuple):
             found.append(LargeValue(stand_in, is_text, size, partial(self.spool.pieces, at, size)))
             at += size
         return found
+
+
+class Coming(NamedTuple):
+    """Rows follow through the pipe: so many bytes as they are, then the open file if values are kept in one."""
+
+    count: int
+    size_bytes: int
+    kept: tuple[Kept, ...]
 
 
 class Ended(NamedTuple):
@@ -255,6 +256,15 @@ class _Loader:
         return self._reader
 
 
+def send_rows(channel: Connection, bundle: RowBundle, kept: tuple[Kept, ...] = ()) -> None:
+    """Send rows as they are: nothing is copied but by the kernel."""
+    with memoryview(bundle.content) as content:
+        channel.send(Coming(len(bundle), len(content), kept))
+        at = 0
+        while at < len(content):
+            at += os.write(channel.fileno(), content[at:])
+
+
 class _Keeping(NamedTuple):
     """Which values are kept in files, and where these are."""
 
@@ -267,19 +277,16 @@ def _read(
 ) -> bool:
     """Read a chunk; return whether a file was sent that is still to be taken."""
     opened = has_sent_file = False
-    keyed = bool(request.table.key)
     for rows in reader.read(request.table, request.chunk, BATCH_ROWS):
         if not opened:
             channel.send(Opened(reader.snapshot()))
             opened = True
         # Rows that filters or rules have looked at are read, and whole.
         values = rows.cut(keeping.least_bytes) if keeping is not None and isinstance(rows, UnreadRows) else []
-        keys, bodies = encoder.loaded(rows)
+        bundle = encoder.loaded(rows)
         # It may be one row of very many bytes: each form of it goes when the next is made.
         del rows
         kept = tuple(Kept(value.stand_in, value.is_text, value.size) for value in values)
-        sent = Rows.of(cast("list[bytes]", keys) if keyed else None, bodies, kept)
-        del keys, bodies
         if keeping is not None and values:
             if has_sent_file:
                 # Nothing else comes before this chunk has ended.
@@ -287,13 +294,13 @@ def _read(
             spool = Spool.make(keeping.directory)
             for value in values:
                 spool.write(value.pieces())
-            channel.send(sent)
+            send_rows(channel, bundle, kept)
             send_handle(channel, spool.descriptor, None)
             spool.close()
             has_sent_file = True
         else:
-            channel.send(sent)
-        del sent, values
+            send_rows(channel, bundle)
+        del bundle, values
     if not opened:
         channel.send(Opened(reader.snapshot()))
     channel.send(Ended())

@@ -19,6 +19,7 @@ from capture.publishing.transactions import Transactions
 from capture.source import Snapshot
 from runtime.failpoints import hit
 from runtime.kafka.errors import OversizedError
+from schemas.bundles import RecordBundle, RowBundle
 from schemas.changes import UNCHANGED, Row, RowChanges, SmallTransactions, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
 from schemas.errors import ErrorKind, TailraceError
@@ -43,7 +44,7 @@ class Producer(RecordProducer, Protocol):
     on_wait: Callable[[], None]
 
     def begin(self) -> None: ...
-    def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None: ...
+    def produce_run(self, topic: str, pairs: Sequence[Pair], partition: int | None = None) -> None: ...
     def commit(self) -> None: ...
     def close(self) -> None: ...
 
@@ -68,8 +69,8 @@ class Feed:
     another key. No chunk may bring such a row, so nothing would complete it."""
     held_back: HeldBack | None = None
     """While a table without a key is being loaded."""
-    pairs: list[Pair] = field(default_factory=list)
-    """Records that are not handed to the producer yet."""
+    runs: list[list[Pair] | RecordBundle] = field(default_factory=list)
+    """Records that are not handed to the producer yet, in order."""
     shaped: list[Shaped] = field(default_factory=list)
     """The same, of another shape."""
     tombstones: bool = False
@@ -194,7 +195,7 @@ class Publisher:
     def loaded_rows(
         self,
         feed: Feed,
-        rows: list[tuple[bytes | None, bytes]],
+        rows: RowBundle | list[tuple[bytes | None, bytes]],
         snapshot: Snapshot,
         values: Sequence[LargeValue] = (),
     ) -> None:
@@ -204,7 +205,11 @@ class Publisher:
         block = feed.encoder.block(
             snapshot="true", position_lsn=snapshot.high, ts_us=self.now_us, txid=None, now_us=self.now_us
         )
-        pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
+        pairs: list[Pair] | RecordBundle
+        if isinstance(rows, RowBundle):
+            pairs, self.sequence = feed.encoder.read_bundle(rows, block, self.sequence)
+        else:
+            pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
         self._count(feed, len(pairs))
         self._add(feed, pairs, values)
 
@@ -223,9 +228,10 @@ class Publisher:
     def _produce_touched(self) -> None:
         hit("capture.produce.before")
         for feed in self._touched:
-            pairs, feed.pairs = feed.pairs, []
+            runs, feed.runs = feed.runs, []
             self.open()
-            self._produce(feed, pairs)
+            for run in runs:
+                self._produce(feed, run)
             if feed.shaped:
                 shaped, feed.shaped = feed.shaped, []
                 for topic, key, value, headers in shaped:
@@ -233,7 +239,7 @@ class Publisher:
         self._touched.clear()
         hit("capture.produce.after")
 
-    def _produce(self, feed: Feed, pairs: list[Pair]) -> None:
+    def _produce(self, feed: Feed, pairs: list[Pair] | RecordBundle) -> None:
         while True:
             try:
                 self._producer.produce_run(feed.topic, pairs, feed.partition)
@@ -245,7 +251,7 @@ class Publisher:
             else:
                 return
 
-    def _produce_large(self, feed: Feed, pairs: list[Pair], values: Sequence[LargeValue]) -> None:
+    def _produce_large(self, feed: Feed, pairs: Sequence[Pair], values: Sequence[LargeValue]) -> None:
         """Hand over, at once and behind all before, the records of a change whose large values are beside them."""
         assert self.large is not None, "it has taken them out"
         self.flush()
@@ -386,24 +392,25 @@ class Publisher:
             now_us=self.now_us,
         )
 
-    def _add(self, feed: Feed, pairs: list[Pair], values: Sequence[LargeValue] = ()) -> None:
+    def _add(self, feed: Feed, pairs: list[Pair] | RecordBundle, values: Sequence[LargeValue] = ()) -> None:
         if not pairs:
             return
-        if not feed.pairs and not feed.shaped and not values:
+        if not feed.runs and not feed.shaped and not values:
             self._touched.append(feed)
         if values:
             self._produce_large(feed, pairs, values)
         elif feed.shape is not None:
             feed.shaped += feed.shape.records(pairs)
-        elif feed.pairs:
-            feed.pairs += pairs
+        elif feed.runs and isinstance(pairs, list) and isinstance(last := feed.runs[-1], list):
+            last += pairs
         else:
-            feed.pairs = pairs
+            feed.runs.append(pairs)
         count = len(pairs)
         feed.row_count += count
         self.open_rows += count
         # By the first record: rows of a run are alike, and this only decides when a transaction is large enough.
-        self.open_bytes += count * len(pairs[0][1] or b"") + sum(value.size for value in values)
+        size = count * len(pairs[0][1] or b"") if isinstance(pairs, list) else pairs.size_bytes
+        self.open_bytes += size + sum(value.size for value in values)
 
 
 def _shape(table: TableSchema) -> tuple[object, ...]:

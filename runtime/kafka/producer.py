@@ -9,7 +9,7 @@ and read the checkpoint.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -17,7 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from runtime import clock
 from runtime.kafka.client import Complaints, Properties, library_logger, producer_properties
 from runtime.kafka.errors import ExpiredError, FencedError, OversizedError, classify, of_exception, retriable
-from runtime.kafka.queues import Pair, queue_of
+from runtime.kafka.queues import queue_of
+from schemas.bundles import Pair
 from schemas.errors import Action, ErrorKind, TailraceError
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -129,8 +130,8 @@ class TransactionalProducer:
         number = ANY_PARTITION if partition is None else partition
         self._enqueue(topic, key, value, number, headers)
 
-    def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None:
-        """Add the records of a run, in order. Waits while the queue is full, at most the transaction's time-out.
+    def produce_run(self, topic: str, pairs: Sequence[Pair], partition: int | None = None) -> None:
+        """Add the records of a run, or a bundle, in order. Waits while the queue is full, at most the transaction's time-out.
 
         Raises OversizedError for a record that is too large; what follows it is not added.
         """
@@ -139,7 +140,6 @@ class TransactionalProducer:
         queue = self._queue if self._reported_left <= 0 else None
         self._reported_left -= len(pairs)
         at = 0
-        key, value = pairs[-1] if pairs else (None, None)
         try:
             while at < len(pairs):
                 if queue is not None:
@@ -154,7 +154,9 @@ class TransactionalProducer:
             # Raises, as produce does, once the producer is fenced.
             self._producer.poll(0)
         except KafkaException as error:
-            failure = self._failure(error, f"producing to {topic}, {_size(key, value)}")
+            # (Not its own where the client was asked for errors.)
+            size = _size(*pairs[min(at, len(pairs) - 1)]) if pairs else _size(None, None)
+            failure = self._failure(error, f"producing to {topic}, {size}")
             if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 raise OversizedError(failure, at) from error
             raise failure from error

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from confluent_kafka import Producer, __version__, cimpl
 
+from schemas.bundles import Pair, RecordBundle
 from schemas.twin import built
 
 KNOWN = frozenset({"2.16.1"})
@@ -27,21 +28,18 @@ MESSAGE_BYTES_MAX = 1_000_000
 OVERHEAD_BYTES = 256
 """More than what librdkafka adds to a record's size to see whether it is too large (`rd_kafka_msg_max_wire_size`)."""
 
-Pair = tuple[bytes | None, bytes | None]
-"""A record's key and value."""
-
 
 class Queue:
     """The queue of a producer."""
 
     def __init__(self, queues: Any, producer: Producer, bytes_max: int) -> None:
-        self._add = queues.add
+        self._queues = queues
         # It is kept: what its object holds is gone with it.
         self._producer = producer
         self._handle = _word(producer, 0)
         self._bytes_max = bytes_max
 
-    def add(self, topic: str, partition: int, pairs: list[Pair], first: int) -> int:
+    def add(self, topic: str, partition: int, pairs: Sequence[Pair], first: int) -> int:
         """Add records from `first` on, in order; return how far they were taken.
 
         What is there then is for the client's own `produce`, which says why, or waits: a record that is too large, one
@@ -52,7 +50,13 @@ class Queue:
         if client is None:
             # It was closed, as its own `produce` will say.
             return first
-        index: int = self._add(client, topic.encode(), partition, pairs, first, self._bytes_max)
+        where = client, topic.encode(), partition
+        if isinstance(pairs, RecordBundle):
+            at, seq = pairs.place(first), pairs.seq + first
+            count, at = self._queues.add_rows(*where, pairs.rows.content, at, pairs.around, seq, self._bytes_max)
+            pairs.reached(first + count, at)
+            return first + count
+        index: int = self._queues.add(*where, pairs, first, self._bytes_max)
         return index
 
 

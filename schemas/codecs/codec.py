@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from schemas.bundles import Around, Pair, RecordBundle, RowBundle
 from schemas.changes import CopiedForm, LoggedForm, Row, RowChanges, SmallTransactions, StagedForm, UnreadRows
 from schemas.errors import TailraceError
 from schemas.format import Format
 from schemas.table import TableSchema
-
-Pair = tuple[bytes | None, bytes | None]
-"""The key and value of one Kafka record. A tombstone has no value, a record of a table without a key has no key."""
 
 Encoded = tuple[list[bytes | None], list[bytes]]
 """The keys and the bodies of rows."""
@@ -109,7 +107,7 @@ class Encoder:
         """The Avro schema of values, canonical JSON text (Avro; else None)."""
         self._compile = compile_
         self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair], int]] | None] | None = None
-        self._copied: tuple[CopiedForm, Callable[[list[bytes]], Encoded] | None] | None = None
+        self._copied: tuple[CopiedForm, Callable[[list[bytes]], RowBundle] | None] | None = None
 
     @cached_property
     def _functions(self) -> Functions:
@@ -135,14 +133,16 @@ class Encoder:
         """`rows(rows)`: the keys and the bodies of many whole rows."""
         return self._functions["rows"]  # type: ignore[no-any-return]
 
-    def loaded(self, rows: Sequence[Row]) -> Encoded:
-        """Do what `rows` does; rows that are unread are encoded from what the source sent, by the compiled twin."""
+    def loaded(self, rows: Sequence[Row]) -> RowBundle:
+        """Do what `rows` does, in one piece; rows that are unread are encoded from what the source sent, by the
+        compiled twin.
+        """
         if not isinstance(rows, UnreadRows) or rows.is_read:
-            return self.rows(rows)
+            return RowBundle.of(*self.rows(rows))
         if self._copied is None or rows.form is not self._copied[0]:
             self._copied = rows.form, self._functions["copied_by_twin"](rows.form)
         write = self._copied[1]
-        return self.rows(rows) if write is None else write(rows.packets)
+        return RowBundle.of(*self.rows(rows)) if write is None else write(rows.packets)
 
     @cached_property
     def unbody(self) -> Callable[[bytes], Row]:
@@ -207,6 +207,11 @@ class Encoder:
     def read_many(self) -> Callable[[list[tuple[bytes | None, bytes]], Block, int], tuple[list[Pair], int]]:
         """`read_many([(key, body), …], block, seq)`: the records of many such rows, and the last sequence used."""
         return self._functions["read_many"]  # type: ignore[no-any-return]
+
+    def read_bundle(self, rows: RowBundle, block: Block, seq: int) -> tuple[RecordBundle, int]:
+        """Do what `read_many` does, later: when records are handed over."""
+        around = Around(self._functions["read_head"], block.plain, block.tail, self.format is not Format.AVRO)
+        return RecordBundle(rows, around, seq, lambda some, last: self.read_many(some, block, last)[0]), seq + len(rows)
 
     @cached_property
     def truncate(self) -> Callable[[Block, int], bytes]:

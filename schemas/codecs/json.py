@@ -93,6 +93,7 @@ def _encoder_functions(
     made["rare"] = RareCases(table, made["key"], made["body"], enclose, tells_moved=tells_moved).encode
     return made | {
         "source_text": sys.intern(text),
+        "read_head": extra["READ"],
         "logged_by_twin": lambda form, module=None: row_twin.logged(
             table, form, _texts(extra, columns), made["rare"], module
         ),

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from schemas.bundles import RowBundle
 from schemas.changes import CopiedForm, LoggedForm, Row, WrittenForm
 from schemas.codecs.codec import Block, Encoded, Pair
 from schemas.codecs.generate import compile_function, whole_before
@@ -22,7 +23,7 @@ Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]
 _CALLING = frozenset({kinds.CALLED, kinds.NARROW, kinds.DOCUMENT})
 """Kinds whose values a function may have to make."""
 
-Copied = Callable[[list[bytes]], Encoded]
+Copied = Callable[[list[bytes]], RowBundle]
 """`(packets)` to keys and bodies, as `Encoder.loaded` calls it."""
 
 
@@ -82,9 +83,8 @@ def copied(
         (key,), (body,) = rows(form.read([packet]))
         return key, body
 
-    def run(packets: list[bytes]) -> Encoded:
-        made: Encoded = writer.rows(packets, careful)
-        return made
+    def run(packets: list[bytes]) -> RowBundle:
+        return RowBundle(writer.bundle(packets, careful), len(packets))
 
     return run
 

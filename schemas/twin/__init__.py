@@ -17,7 +17,7 @@ from types import ModuleType
 
 MODULES = (
     *("words", "values", "readings", "records", "plain", "copy_lines", "load_lines", "record_rows"),
-    *("facts", "frames", "producing", "writer", "rows", "packed", "documents", "cutting", "images", "cells"),
+    *("facts", "frames", "bundles", "producing", "writer", "rows", "packed", "documents", "cutting", "images", "cells"),
 )
 """What is built. Each one may call those before it."""
 

@@ -163,8 +163,7 @@ class CellWriter(Writer):
         i: cython.Py_ssize_t
         if n > PACKET_BYTES_MAX:
             raise Odd
-        self._reserve(12 * n + self.margin)
-        self.o = 0
+        self._reserve(self.o + 12 * n + self.margin)
         for i in range(self.count):
             self._name(i)
             if p >= n:

@@ -12,6 +12,11 @@ from __future__ import annotations
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.schemas.twin.values import copy, sequence, word
+else:
+    from schemas.twin.values import copy, sequence, word
+
 COMPILED = cython.compiled
 SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
 """What it was built of (`schemas.twin.sources_digest`)."""
@@ -19,6 +24,9 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 AT_ONCE = cython.declare(cython.int, 512)
 COPY = cython.declare(cython.int, 2)
 """RD_KAFKA_MSG_F_COPY: key and value remain ours."""
+TOGETHER_BYTES = cython.declare(cython.Py_ssize_t, 96 << 10)
+"""Records that are put together before they are handed over: they are still in the processor's cache then."""
+SEQUENCE_BYTES_MAX = cython.declare(cython.Py_ssize_t, 20)
 
 
 @cython.cclass
@@ -29,6 +37,7 @@ class Queues:
     topic_destroy: TopicDestroy  # noqa: F821
     produce_batch: ProduceBatch  # noqa: F821
     room: bytearray
+    together: bytearray
 
     def __init__(self, topic_new: cython.size_t, topic_destroy: cython.size_t, produce_batch: cython.size_t) -> None:
         """They are the addresses of `rd_kafka_topic_new`, `rd_kafka_topic_destroy` and `rd_kafka_produce_batch`."""
@@ -36,6 +45,7 @@ class Queues:
         self.topic_destroy = cython.cast(TopicDestroy, topic_destroy)  # noqa: F821
         self.produce_batch = cython.cast(ProduceBatch, produce_batch)  # noqa: F821
         self.room = PyByteArray_FromStringAndSize(cython.NULL, AT_ONCE * cython.sizeof(Message))  # noqa: F821
+        self.together = PyByteArray_FromStringAndSize(cython.NULL, TOGETHER_BYTES)  # noqa: F821
 
     def add(
         self,
@@ -59,7 +69,6 @@ class Queues:
         end: cython.Py_ssize_t = len(pairs)
         filled: cython.int = 0
         taken: cython.int = 0
-        i: cython.int
         key: bytes | None
         value: bytes | None
         try:
@@ -77,11 +86,109 @@ class Queues:
                         end = first + filled
                         break
                     filled += 1
-                taken = self.produce_batch(handle, partition, COPY, messages, filled)
-                for i in range(taken if taken < filled else 0):
-                    if messages[i].err:
-                        raise RuntimeError("the client took records behind one that it refused")
+                taken = self._hand_over(handle, partition, filled)
                 first += taken
         finally:
             self.topic_destroy(handle)
         return first
+
+    def add_rows(
+        self,
+        client: cython.size_t,
+        topic: bytes,
+        partition: cython.int,
+        rows: bytearray,
+        at: cython.Py_ssize_t,
+        around: tuple[bytes, bytes, bytes, bool],
+        seq: cython.longlong,
+        bytes_max: cython.Py_ssize_t,
+    ) -> tuple[int, int]:
+        """Do the same with the records of a bundle's rows (`schemas.bundles`) from the place `at` on: put them together
+        of what stands `around` them and of the sequences behind `seq`. Return how many were taken, and the place behind
+        them.
+        """
+        handle: cython.p_void = self.topic_new(cython.cast(cython.p_void, client), topic, cython.NULL)
+        if handle == cython.NULL:
+            return 0, at
+        head: bytes = around[0]
+        plain: bytes = around[1]
+        tail: bytes = around[2]
+        is_json: cython.bint = around[3]
+        room: cython.p_char = self.room
+        messages: Messages = cython.cast(Messages, room)  # noqa: F821
+        m: cython.p_const_uchar = rows
+        end: cython.Py_ssize_t = len(rows)
+        rest: cython.Py_ssize_t = len(head) + len(plain) + SEQUENCE_BYTES_MAX + len(tail)
+        count: cython.Py_ssize_t = 0
+        filled: cython.int = 0
+        taken: cython.int = 0
+        i: cython.int
+        p: cython.Py_ssize_t
+        o: cython.Py_ssize_t
+        begin: cython.Py_ssize_t
+        key_bytes: cython.longlong
+        body_bytes: cython.longlong
+        out: cython.p_uchar
+        try:
+            while taken == filled and at < end:
+                filled = 0
+                p = at
+                o = 0
+                out = self.together
+                while filled < AT_ONCE and p < end:
+                    if p + 16 > end:
+                        raise ValueError("a bundle that ends too soon")
+                    key_bytes = word(m, p)
+                    body_bytes = word(m, p + 8)
+                    if not 0 <= body_bytes <= end - p - 16 or key_bytes > end - p - 16 - body_bytes:
+                        raise ValueError("a bundle that ends too soon")
+                    if (key_bytes if key_bytes > 0 else 0) + body_bytes + rest > bytes_max:
+                        # The client may refuse it, and take those behind it.
+                        end = p
+                        break
+                    if o + body_bytes + rest > len(self.together):
+                        if filled:
+                            break
+                        self.together = PyByteArray_FromStringAndSize(cython.NULL, body_bytes + rest)  # noqa: F821
+                        out = self.together
+                    begin = o
+                    o = copy(out, o, head, 0, len(head))
+                    o = copy(out, o, m, p + 16, body_bytes)
+                    o = copy(out, o, plain, 0, len(plain))
+                    o = sequence(out, o, seq + count + filled + 1, is_json)
+                    o = copy(out, o, tail, 0, len(tail))
+                    p += 16 + body_bytes
+                    messages[filled].payload = cython.cast(cython.p_char, out + begin)
+                    messages[filled].size = o - begin
+                    messages[filled].key = cython.NULL if key_bytes < 0 else cython.cast(cython.p_char, m + p)
+                    messages[filled].key_size = 0 if key_bytes < 0 else key_bytes
+                    messages[filled].opaque = cython.NULL
+                    if key_bytes > 0:
+                        p += key_bytes
+                    filled += 1
+                taken = self._hand_over(handle, partition, filled)
+                count += taken
+                if taken == filled:
+                    at = p
+                else:
+                    for i in range(taken):
+                        key_bytes = word(m, at)
+                        at += 16 + word(m, at + 8) + (key_bytes if key_bytes > 0 else 0)
+        finally:
+            self.topic_destroy(handle)
+            if len(self.together) > TOGETHER_BYTES:
+                self.together = PyByteArray_FromStringAndSize(cython.NULL, TOGETHER_BYTES)  # noqa: F821
+        return count, at
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _hand_over(self, handle: cython.p_void, partition: cython.int, filled: cython.int) -> cython.int:
+        """Give the messages that are filled in to the client; return how many it took, which are the first."""
+        room: cython.p_char = self.room
+        messages: Messages = cython.cast(Messages, room)  # noqa: F821
+        taken: cython.int = self.produce_batch(handle, partition, COPY, messages, filled)
+        i: cython.int
+        for i in range(taken if taken < filled else 0):
+            if messages[i].err:
+                raise RuntimeError("the client took records behind one that it refused")
+        return taken

@@ -182,8 +182,7 @@ class CopyWriter(RowWriter):
         n: cython.Py_ssize_t = len(packet)
         if not 2 <= n <= MESSAGE_BYTES_MAX:
             raise Odd
-        self._reserve(12 * n + self.margin)
-        self.o = 0
+        self._reserve(self.o + 12 * n + self.margin)
         if self._row(packet, 2, n, False) != n:
             raise Odd
         return self._key()

@@ -1,5 +1,8 @@
 # What writers of rows are made of, and what the build says of itself (`setup.py`).
 
+cdef extern from "Python.h":
+    bytearray PyByteArray_FromStringAndSize(char* data, Py_ssize_t size)
+
 cdef extern from *:
     const char* TWIN_SOURCES
 
@@ -28,6 +31,7 @@ cdef class Writer:
     cdef Py_ssize_t o
     cdef Py_ssize_t size
     cdef Py_ssize_t reserved
+    cdef Py_ssize_t bundled
 
     cdef int _reserve(self, Py_ssize_t size) except? -1
     cdef int _give_back(self) except? -1

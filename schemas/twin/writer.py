@@ -20,10 +20,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.schemas.twin.readings import see_utf8
-    from cython.cimports.schemas.twin.values import base64, copy, escaped, number, unsigned, varint
+    from cython.cimports.schemas.twin.values import base64, copy, escaped, put_word, sequence, varint
 else:
     from schemas.twin.readings import see_utf8
-    from schemas.twin.values import base64, copy, escaped, number, unsigned, varint
+    from schemas.twin.values import base64, copy, escaped, put_word, sequence, varint
 
 KEPT_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 16)
 
@@ -32,6 +32,17 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 """What it was built of (`schemas.twin.sources_digest`)."""
 
 Pair = tuple[bytes | None, bytes | None]
+
+HEAD_BYTES = cython.declare(cython.Py_ssize_t, 16)
+"""Before each row of a bundle stand two lengths."""
+
+
+@cython.cfunc
+def room_of(size: cython.Py_ssize_t) -> bytearray:
+    """Return so many bytes, whatever they are: only what is written is ever touched."""
+    if cython.compiled:
+        return PyByteArray_FromStringAndSize(cython.NULL, size)  # noqa: F821 - C's, see the .pxd
+    return bytearray(size)
 
 
 @cython.cclass
@@ -63,7 +74,7 @@ class Writer:
         self.starts = array("q", bytes(8 * self.count))
         self.ends = array("q", bytes(8 * self.count))
         self.buffer = bytearray()
-        self.o = self.size = self.reserved = 0
+        self.o = self.size = self.reserved = self.bundled = 0
 
     def run(
         self,
@@ -90,25 +101,40 @@ class Writer:
         self._give_back()
         return pairs, last
 
-    def rows(
-        self, packets: list[bytes], careful: Callable[[bytes], tuple[bytes | None, bytes]]
-    ) -> tuple[list[bytes | None], list[bytes]]:
-        """Return the keys and the bodies of rows; `careful(packet)` has those of what is odd."""
-        keys: list = []
-        bodies: list = []
+    def bundle(self, packets: list[bytes], careful: Callable[[bytes], tuple[bytes | None, bytes]]) -> bytearray:
+        """Return rows as `schemas.bundles.RowBundle` holds them; `careful(packet)` has the key and body of what is odd.
+
+        The output is handed over as it is, and the next one begins as large as this one became.
+        """
         packet: bytes
-        key: object
+        key: bytes | None
         body: bytes
+        first: cython.Py_ssize_t
+        self.o = 0
+        self._reserve(self.bundled + HEAD_BYTES)
         for packet in packets:
+            first = self.o
             try:
+                self.o = first + HEAD_BYTES
                 key = self._body(packet)
-                body = bytes(self.out[: self.o])
             except Exception:  # noqa: BLE001 - as above
+                self.o = first
                 key, body = careful(packet)
-            keys.append(key)
-            bodies.append(body)
-        self._give_back()
-        return keys, bodies
+                self._reserve(first + 2 * HEAD_BYTES + len(body) + (0 if key is None else len(key)))
+                self.o = copy(self.out, first + HEAD_BYTES, body, 0, len(body))
+                if key is not None:
+                    copy(self.out, self.o, key, 0, len(key))
+            put_word(self.out, first, -1 if key is None else len(key))
+            put_word(self.out, first + 8, self.o - first - HEAD_BYTES)
+            # The key stands behind the row.
+            if key is not None:
+                self.o += len(key)
+        self.bundled = self.o
+        made: bytearray = self.buffer
+        self.buffer = bytearray()
+        self.size = 0
+        del made[self.o :]
+        return made
 
     @cython.cfunc
     def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong, pairs: list) -> object:
@@ -121,7 +147,9 @@ class Writer:
 
     @cython.cfunc
     def _body(self, packet: bytes) -> object:
-        """Write one row; return its key."""
+        """Write one row behind what is written; return its key, which stands behind the row for as long as nothing else
+        is written.
+        """
         raise NotImplementedError
 
     @cython.cfunc
@@ -132,7 +160,7 @@ class Writer:
         if size > self.size:
             written: bytes = bytes(self.out[: self.o]) if self.size else b""
             # It raises where there is no memory, and nothing may have changed then.
-            buffer: bytearray = bytearray(2 * size)
+            buffer: bytearray = room_of(2 * size)
             self.buffer = buffer
             self.out = buffer
             self.size = 2 * size
@@ -230,12 +258,6 @@ class Writer:
         """Write what follows the rows."""
         out: cython.p_uchar = self.out
         o: cython.Py_ssize_t = copy(out, self.o, plain, 0, len(plain))
-        if self.is_json:
-            o = number(out, o, seq)
-        else:
-            # Fourteen bits, then the rest: the sequences of an epoch are of one width.
-            out[o] = (seq << 1 & 127) | 128
-            out[o + 1] = (seq >> 6 & 127) | 128
-            o = unsigned(out, o + 2, seq >> 13)
+        o = sequence(out, o, seq, self.is_json)
         self.o = copy(out, o, tail, 0, len(tail))
         return 0

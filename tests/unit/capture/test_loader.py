@@ -35,6 +35,7 @@ from capture.full_load.worker import (
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
+from schemas.bundles import RowBundle
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -102,9 +103,7 @@ class Discarding:
 
 def rows(count: int, size: int) -> Rows:
     """Return rows that are `size` bytes long."""
-    made = [(n, "x" * size) for n in range(count)]
-    keys: Any = [ENCODER.key(row) for row in made]
-    return Rows.of(keys, [ENCODER.body(row) for row in made])
+    return Rows(ENCODER.loaded([(n, "x" * size) for n in range(count)]))
 
 
 def loads(
@@ -137,10 +136,10 @@ def loads(
     return publisher, loader, Loading(publisher, horizon, loader, settings, source_end)
 
 
-@pytest.mark.parametrize("batch", [rows(1000, 5), rows(1000, 300), rows(100, 10_000), rows(1, 1 << 20)])
+@pytest.mark.parametrize("batch", [rows(1000, 100), rows(1000, 300), rows(100, 10_000), rows(1, 1 << 20)])
 def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> None:
-    assert batch.keys
-    assert batch.size_bytes >= sum(map(len, batch.bodies)) + 33 * 2 * len(batch.bodies), "Python's headers count, too"
+    count = len(batch.bundle)
+    assert batch.size_bytes == sum(len(part or b"") + 8 for parts in batch.bundle.apart() for part in parts)
     per_chunk = BUFFER_BYTES_MAX // batch.size_bytes * 3
     high, producer = 7, Discarding()
     feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
@@ -157,19 +156,16 @@ def test_rows_that_wait_and_a_step_are_bounded_by_their_bytes(batch: Rows) -> No
     while not load.is_idle:
         load.step(high)
         step, published = publisher.open_rows - published, publisher.open_rows
-        assert step <= loading.STEP_ROWS_MAX + len(batch.bodies)
-        assert step // len(batch.bodies) <= loading.STEP_BYTES_MAX // batch.size_bytes + 1
+        assert step <= loading.STEP_ROWS_MAX + count
+        assert step // count <= loading.STEP_BYTES_MAX // batch.size_bytes + 1
         # Loaders are never too slow here: the chunk that is going out is bounded, too.
         assert loader._in_flight._buffered_bytes() < 2 * BUFFER_BYTES_MAX + batch.size_bytes
-    assert published == 2 * per_chunk * len(batch.bodies), "every row, once"
+    assert published == 2 * per_chunk * count, "every row, once"
     # Envelopes are made of one batch at a time.
-    assert producer.largest <= 2 * batch.size_bytes + 1000 * len(batch.bodies)
+    assert producer.largest <= 2 * batch.size_bytes + 1000 * count
 
 
 def test_a_batch_is_given_up_before_its_envelopes_are_handed_over() -> None:
-    class Bodies(list[bytes]):
-        """Something that tells whether it is still held."""
-
     class Fresh(Endless):
         def send(self, _: Request) -> None:
             snapshot: Any = Seen(1)
@@ -179,15 +175,14 @@ def test_a_batch_is_given_up_before_its_envelopes_are_handed_over() -> None:
             if (answer := super().receive()) is not None or sent:
                 return answer or (Ended() if len(sent) == 1 else None)
             fresh = rows(1, 1 << 20)
-            bodies = Bodies(fresh.bodies)
-            sent.append(ref(bodies))
-            return Rows.of(fresh.keys, bodies)
+            sent.append(ref(fresh.bundle))
+            return fresh
 
     class Looking(Discarding):
         def produce_run(self, *_: object) -> None:
             alive.extend(each() is not None for each in sent)
 
-    sent: list[ref[Bodies]] = []
+    sent: list[ref[RowBundle]] = []
     alive: list[bool] = []
     feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
     _, _, load = loads(feed, Looking(), lambda: Fresh(rows(1, 1), 1, 1))
@@ -201,7 +196,7 @@ def test_a_batch_is_given_up_before_its_envelopes_are_handed_over() -> None:
 def test_what_was_held_back_goes_out_by_its_bytes_too() -> None:
     table = replace(TABLE, key=())
     encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
-    loaded = Rows.of(None, [encoder.body((0, "x"))])
+    loaded = Rows(encoder.loaded([(0, "x")]))
 
     class Earlier(Seen):
         """Sees nothing of what was held back."""

@@ -15,9 +15,13 @@ from confluent_kafka import Producer
 
 from runtime.kafka import queues
 from runtime.kafka.producer import TransactionalProducer
-from runtime.kafka.queues import Pair, Queue, queue_of
+from runtime.kafka.queues import Queue, queue_of
+from schemas.bundles import Pair, RecordBundle
+from schemas.codecs import Format, compile_encoder
 from schemas.errors import TailraceError
+from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built
+from schemas.types import Family, LogicalType
 
 twin = built("producing")
 pytestmark = pytest.mark.skipif(twin is None, reason="it is not built: no compiler was there")
@@ -127,6 +131,68 @@ def test_a_topic_that_the_client_does_not_know_takes_nothing() -> None:
     library = Library()
     assert queue(library).add("none", 0, [(b"k", b"v")], 0) == 0
     assert library.calls == [(CLIENT, b"none")]
+
+
+def bundle(format_: Format, count: int, size: int = 1, *, keyed: bool = True) -> tuple[RecordBundle, list[Pair]]:
+    """Return the records of so many rows, to be put together, and as they should be then."""
+    columns = (Column("id", LogicalType(Family.INT64), "bigint"), Column("body", LogicalType(Family.TEXT), "text"))
+    table = TableSchema(TableName("public", "t"), columns, (0,) if keyed else ())
+    encoder = compile_encoder(table, format_, replication="shop", connector="postgresql", database="shop")
+    block = encoder.block(snapshot="true", position_lsn=7, ts_us=5, txid=None, now_us=6)
+    # The low bits of the sequence turn over.
+    rows, seq = encoder.loaded([(i, "x" * size) for i in range(count)]), (1 << 56) + 8000
+    return encoder.read_bundle(rows, block, seq)[0], encoder.read_many(rows.pairs(), block, seq)[0]
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("format_", Format)
+def test_records_of_a_bundle_are_put_together_and_added(format_: Format, keyed: bool) -> None:
+    library = Library()
+    records, expected = bundle(format_, 1200, keyed=keyed)
+    assert queue(library, 10_000).add("t", -1, records, 0) == 1200
+    assert library.taken == expected
+    assert library.calls[0] == (CLIENT, b"t")
+    assert library.calls[-1] == TOPIC
+
+
+def test_large_records_of_a_bundle_are_put_together_one_by_one() -> None:
+    library = Library()
+    records, expected = bundle(Format.JSON, 3, 200_000)
+    assert queue(library, 1_000_000).add("t", 2, records, 0) == 3
+    assert library.taken == expected
+    assert library.calls[1:-1] == [(2, 1)] * 3
+
+
+def test_a_full_queue_takes_what_it_has_room_for_of_a_bundle() -> None:
+    library = Library(room=700)
+    records, expected = bundle(Format.AVRO, 1200)
+    found = queue(library, 10_000)
+    assert found.add("t", 0, records, 100) == 800
+    assert library.taken == expected[100:800]
+    library.room = 10_000
+    assert found.add("t", 0, records, 801) == 1200
+    assert library.taken[700:] == expected[801:]
+    # From anywhere, too.
+    assert found.add("t", 0, records, 3) == 1200
+    assert library.taken[-1197:] == expected[3:]
+
+
+def test_none_of_a_bundle_follow_one_that_is_too_large() -> None:
+    library = Library()
+    records, expected = bundle(Format.JSON, 3, 1000)
+    size = len(expected[0][0] or b"") + len(expected[0][1] or b"")
+    assert queue(library, size - 1).add("t", 0, records, 1) == 1
+    assert library.taken == []
+    assert queue(library, size + 20).add("t", 0, records, 1) == 3
+
+
+def test_a_bundle_that_is_not_whole_is_refused() -> None:
+    library = Library()
+    records, _ = bundle(Format.JSON, 3)
+    del records.rows.content[-1]
+    with pytest.raises(ValueError, match="too soon"):
+        queue(library, 10_000).add("t", 0, records, 0)
+    assert library.calls[-1] == TOPIC
 
 
 def test_a_client_that_takes_others_behind_one_that_it_refuses_is_an_error() -> None:

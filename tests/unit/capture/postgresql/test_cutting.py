@@ -19,6 +19,7 @@ from capture.sources.postgresql.pgoutput import TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
 from runtime.spool import Spool, spooled
 from schemas import large_values
+from schemas.bundles import RowBundle
 from schemas.changes import RowChanges, Transaction, UnreadRows
 from schemas.codecs import Encoder, Format, compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -116,8 +117,8 @@ def test_a_row_that_is_read_without_its_large_values_and_they_make_its_body(form
     rows = UnreadRows(form, [_packet(ROW)])
     values = rows.cut(LEAST)
     assert len(values) == 3
-    ((key,), (body,)) = encoder.loaded(rows)
-    ((whole_key,), (whole_body,)) = encoder.loaded(UnreadRows(form, [_packet(ROW)]))
+    ((key,), (body,)) = encoder.loaded(rows).apart()
+    ((whole_key,), (whole_body,)) = encoder.loaded(UnreadRows(form, [_packet(ROW)])).apart()
     assert key == whole_key
     assert encoder.unbody(_whole(body, format_, values)) == encoder.unbody(whole_body)
     assert len(rows) == 1
@@ -161,8 +162,8 @@ def test_a_row_in_a_file_is_cut_and_read_as_one_in_memory() -> None:
     assert list(UnreadRows(form, [], spooled(packet, None))) == list(UnreadRows(form, [packet]))
     rows = UnreadRows(form, [], spooled(packet, None))
     values = rows.cut(LEAST)
-    (_, (body,)) = encoder.loaded(rows)
-    assert _whole(body, Format.AVRO, values) == encoder.loaded(UnreadRows(form, [packet]))[1][0]
+    (_, (body,)) = encoder.loaded(rows).apart()
+    assert _whole(body, Format.AVRO, values) == encoder.loaded(UnreadRows(form, [packet])).apart()[1][0]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +202,8 @@ def test_a_loader_hands_over_a_file_with_the_row_and_the_next_one_once_it_is_tak
     assert [type(answer) for answer in answers] == [worker.Opened, worker.Rows, worker.Rows, worker.Ended]
     assert [theirs.recv() for _ in range(2)] == [worker.Taken()] * 2
     rows = cast("worker.Rows", answers[2])
-    ((_,), (body,)) = encoder.loaded(UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)]))
-    assert _whole(rows.bodies[0], Format.AVRO, rows.values()) == body
+    ((_,), (body,)) = encoder.loaded(UnreadRows(CopyForm(TABLE, READERS), [_packet(ROW)])).apart()
+    assert _whole(rows.bundle.apart()[1][0], Format.AVRO, rows.values()) == body
     assert rows.size_bytes > sum(value.size for value in rows.kept) > len(TEXT.encode()) + len(DATA)
 
 
@@ -212,7 +213,7 @@ def test_a_service_without_descriptors_says_so(left: int) -> None:
     theirs, ours = Pipe()
     service = ProcessWorker.__new__(ProcessWorker)
     service._channel = ours
-    theirs.send(worker.Rows.of([b""], [b""], (worker.Kept(b"", False, 1),)))
+    worker.send_rows(theirs, RowBundle.of([b""], [b""]), (worker.Kept(b"", False, 1),))
     file = Spool.make()
     send_handle(theirs, file.descriptor, None)
     with few_descriptors(left), pytest.raises(TailraceError, match="no file descriptor left") as caught:
