@@ -1,8 +1,8 @@
 """Rows and records, many in one piece of memory: as objects they cost more than what is done with them.
 
-A loader writes the rows of a batch behind each other, and hands them to its service so. What the service puts around
-each row, its record, is put there where librdkafka copies it from (`schemas/twin/producing`). Whoever has to look at
-rows or records takes them apart.
+A loader writes the rows of a batch behind each other, and hands them to its service so; what stands around each of them
+in its record is put there where librdkafka copies the record from (`schemas/twin/producing`). The records of a log's
+run are written so, too. Whoever has to look at rows or records takes them apart.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from schemas.twin import built
 
 LENGTHS = Struct("=qq")
-"""What stands before each row: the lengths of its key, -1 for none, and of its body. The body follows, then the key."""
+"""What stands before each row or record: the lengths of its key and of its body or value, -1 for none. The value
+follows, then the key.
+"""
 
 Pair = tuple[bytes | None, bytes | None]
 """The key and value of one Kafka record. A tombstone has no value, a record of a table without a key has no key."""
 
 
 @dataclass(frozen=True)
-class RowBundle:
-    """The keys and the bodies of encoded rows."""
+class Bundle:
+    """The keys and the bodies of encoded rows, or the keys and the values of records."""
 
     content: bytearray
     count: int
@@ -32,39 +34,38 @@ class RowBundle:
         return self.count
 
     @classmethod
-    def of(cls, keys: Iterable[bytes | None], bodies: Sequence[bytes]) -> RowBundle:
-        """Bundle rows. A table without a key has None for each."""
+    def of(cls, keys: Iterable[bytes | None], values: Sequence[bytes | None]) -> Bundle:
+        """Bundle rows, or records."""
         parts: list[bytes] = []
-        for key, body in zip(keys, bodies, strict=True):
-            parts += LENGTHS.pack(-1 if key is None else len(key), len(body)), body, key or b""
-        return cls(bytearray().join(parts), len(bodies))
+        for key, value in zip(keys, values, strict=True):
+            lengths = LENGTHS.pack(*(-1 if part is None else len(part) for part in (key, value)))
+            parts += lengths, value or b"", key or b""
+        return cls(bytearray().join(parts), len(values))
 
-    def apart(self) -> tuple[list[bytes | None], list[bytes]]:
-        """Return the keys and the bodies."""
+    def apart(self) -> tuple[list[bytes | None], list[Any]]:
+        """Return the keys, and the bodies or values: bytes, or None for a tombstone."""
         module = built("bundles")
         if module is not None:
-            made: tuple[list[bytes | None], list[bytes]] = module.apart(self.content, self.count)
+            made: tuple[list[bytes | None], list[Any]] = module.apart(self.content, self.count)
             return made
-        keys: list[bytes | None] = []
-        bodies: list[bytes] = []
+        found: tuple[list[bytes | None], list[Any]] = [], []
         content, at = memoryview(self.content), 0
         for _ in range(self.count):
-            key_bytes, body_bytes = LENGTHS.unpack_from(content, at)
+            key_bytes, value_bytes = LENGTHS.unpack_from(content, at)
             at += LENGTHS.size
-            bodies.append(bytes(content[at : at + body_bytes]))
-            at += body_bytes
-            keys.append(None if key_bytes < 0 else bytes(content[at : at + key_bytes]))
-            at += max(key_bytes, 0)
-        return keys, bodies
+            for size, parts in zip((value_bytes, key_bytes), reversed(found), strict=True):
+                parts.append(None if size < 0 else bytes(content[at : at + size]))
+                at += max(size, 0)
+        return found
 
-    def pairs(self) -> list[tuple[bytes | None, bytes]]:
-        """Return each key with its body."""
+    def pairs(self) -> list[tuple[bytes | None, Any]]:
+        """Return each key with its body or value."""
         return list(zip(*self.apart(), strict=True))
 
     def behind(self, at: int) -> int:
-        """Return where the row ends that stands at a place."""
-        key_bytes, body_bytes = LENGTHS.unpack_from(self.content, at)
-        return at + LENGTHS.size + int(body_bytes) + max(int(key_bytes), 0)
+        """Return where the row or record ends that stands at a place."""
+        key_bytes, value_bytes = LENGTHS.unpack_from(self.content, at)
+        return at + LENGTHS.size + max(value_bytes, 0) + max(key_bytes, 0)  # type: ignore[no-any-return]
 
 
 class Around(NamedTuple):
@@ -79,24 +80,24 @@ class Around(NamedTuple):
 
 
 class RecordBundle(Sequence[Pair]):
-    """The records of such rows, each to be put together when somebody asks for it."""
+    """Records in a bundle; or of rows in one, each to be put together when somebody asks for it."""
 
     def __init__(
         self,
-        rows: RowBundle,
-        around: Around,
-        seq: int,
-        write: Callable[[list[tuple[bytes | None, bytes]], int], list[Pair]],
+        bundle: Bundle,
+        around: Around | None = None,
+        seq: int = 0,
+        write: Callable[[list[tuple[bytes | None, bytes]], int], list[Pair]] = lambda records, _: [*records],
     ) -> None:
-        """`seq` is the commit sequence before the first; `write` makes the records of pairs that follow a sequence."""
-        self.rows = rows
+        """Of rows, `seq` is the commit sequence before the first; `write` makes the records of some that follow one."""
+        self.bundle = bundle
         self.around = around
         self.seq = seq
         self._write = write
         self._known = 0, 0
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.bundle)
 
     @overload
     def __getitem__(self, index: int) -> Pair: ...
@@ -106,7 +107,7 @@ class RecordBundle(Sequence[Pair]):
         if isinstance(index, slice):
             first, _, step = index.indices(len(self))
             assert step == 1, "records are numbered one behind the other"
-            return self._write(self.rows.pairs()[index], self.seq + first)
+            return self._write(self.bundle.pairs()[index], self.seq + first)
         place = range(len(self))[index]
         return self[place : place + 1][0]
 
@@ -116,18 +117,18 @@ class RecordBundle(Sequence[Pair]):
     @property
     def size_bytes(self) -> int:
         """What the records take, by estimate."""
-        return len(self.rows.content) + len(self) * sum(map(len, self.around[:3]))
+        return len(self.bundle.content) + len(self) * sum(map(len, self.around[:3] if self.around else ()))
 
     def place(self, index: int) -> int:
-        """Return where a row stands: soon, if it is not far behind one that was asked for, or told of, before."""
+        """Return where one stands: soon, if it is not far behind one that was asked for, or told of, before."""
         known, at = self._known
         if known > index:
             known = at = 0
         while known < index:
-            known, at = known + 1, self.rows.behind(at)
+            known, at = known + 1, self.bundle.behind(at)
         self._known = known, at
         return at
 
     def reached(self, index: int, at: int) -> None:
-        """Note where a row stands, or where the last one ends."""
+        """Note where one stands, or where the last one ends."""
         self._known = index, at

@@ -231,9 +231,7 @@ class ChunkReader(ABC, Generic[C, S]):
         return self._connection
 
 
-def _batches(
-    form: CopiedForm, runs: Iterable[list[bytes] | FiledMessage], batch_rows: int
-) -> Iterator[Sequence[Row]]:
+def _batches(form: CopiedForm, runs: Iterable[list[bytes] | FiledMessage], batch_rows: int) -> Iterator[Sequence[Row]]:
     """Yield rows unread; a large one alone: of it nothing is held here while others work on it."""
     for run in runs:
         if isinstance(run, list):

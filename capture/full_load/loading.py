@@ -21,7 +21,7 @@ from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
 from runtime.logging import get_logger
 from schemas import key_bounds
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.changes import RowChanges, Transaction
 from schemas.errors import TailraceError
 from schemas.mappings.segments import leaves_key, loads_part, rule_of
@@ -370,12 +370,12 @@ class Loading:
         left.rows -= len(batch.bundle)
         left.bytes -= batch.size_bytes
         reading.begun = True
-        rows: RowBundle | list[tuple[bytes | None, bytes]] = batch.bundle
+        rows: Bundle | list[tuple[bytes | None, bytes]] = batch.bundle
         values = batch.values()
         if reading.is_keyed:
             assert feed.window is not None
             rows = feed.window.admit(batch.bundle, snapshot, feed.merge)
-        if isinstance(rows, RowBundle) and len(rows) == 1:
+        if isinstance(rows, Bundle) and len(rows) == 1:
             rows = rows.pairs()
         del batch
         reading.load.row_count += len(rows)

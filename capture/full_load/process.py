@@ -10,7 +10,7 @@ from multiprocessing.reduction import recv_handle
 from capture.full_load import worker as load_worker
 from capture.full_load.worker import Answer, Coming, Request, Rows, Taken
 from runtime.spool import Spool, no_descriptor
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.settings import Settings
 
 END_TIMEOUT_S = 2.0
@@ -46,7 +46,7 @@ class ProcessWorker:
         return self._rows(answer) if isinstance(answer, Coming) else answer
 
     def _rows(self, coming: Coming) -> Rows:
-        bundle = RowBundle(receive_bytes(self._channel.fileno(), coming.size_bytes), coming.count)
+        bundle = Bundle(receive_bytes(self._channel.fileno(), coming.size_bytes), coming.count)
         if not coming.kept:
             return Rows(bundle)
         # The file follows at once.

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from capture.source import Snapshot
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.changes import UNCHANGED, Row, Transaction
 from schemas.table import TableName
 
@@ -76,9 +76,7 @@ class LoadWindow:
         self._partial.clear()
         self._truncated = txn
 
-    def admit(
-        self, rows: RowBundle, snapshot: Snapshot, merge: Merge
-    ) -> RowBundle | list[tuple[bytes | None, bytes]]:
+    def admit(self, rows: Bundle, snapshot: Snapshot, merge: Merge) -> Bundle | list[tuple[bytes | None, bytes]]:
         """Return the rows of a chunk, which have keys, that may be published now: as they come without a conflict, else
         as (key, body) pairs.
         """

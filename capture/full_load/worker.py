@@ -23,7 +23,7 @@ from capture.source import WHOLE, Chunk, LockedError, Snapshot, SnapshotReader, 
 from capture.sources import open_snapshot_reader
 from runtime import garbage, heap, logging
 from runtime.spool import Spool
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.changes import UnreadRows
 from schemas.codecs import Encoder, SchemaIds, compile_encoder, forget_encoders
 from schemas.errors import ErrorKind, TailraceError
@@ -101,7 +101,7 @@ class Kept(NamedTuple):
 class Rows(NamedTuple):
     """Encoded rows of the chunk."""
 
-    bundle: RowBundle
+    bundle: Bundle
     kept: tuple[Kept, ...] = ()
     """Large values of a row that comes alone, one behind the other in `spool`."""
     spool: Spool | None = None
@@ -256,7 +256,7 @@ class _Loader:
         return self._reader
 
 
-def send_rows(channel: Connection, bundle: RowBundle, kept: tuple[Kept, ...] = ()) -> None:
+def send_rows(channel: Connection, bundle: Bundle, kept: tuple[Kept, ...] = ()) -> None:
     """Send rows as they are: nothing is copied but by the kernel."""
     with memoryview(bundle.content) as content:
         channel.send(Coming(len(bundle), len(content), kept))

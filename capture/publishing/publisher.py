@@ -19,7 +19,7 @@ from capture.publishing.transactions import Transactions
 from capture.source import Snapshot
 from runtime.failpoints import hit
 from runtime.kafka.errors import OversizedError
-from schemas.bundles import RecordBundle, RowBundle
+from schemas.bundles import Bundle, RecordBundle
 from schemas.changes import UNCHANGED, Row, RowChanges, SmallTransactions, Transaction, Truncate
 from schemas.codecs import Block, Encoder, Pair
 from schemas.errors import ErrorKind, TailraceError
@@ -195,7 +195,7 @@ class Publisher:
     def loaded_rows(
         self,
         feed: Feed,
-        rows: RowBundle | list[tuple[bytes | None, bytes]],
+        rows: Bundle | list[tuple[bytes | None, bytes]],
         snapshot: Snapshot,
         values: Sequence[LargeValue] = (),
     ) -> None:
@@ -206,7 +206,7 @@ class Publisher:
             snapshot="true", position_lsn=snapshot.high, ts_us=self.now_us, txid=None, now_us=self.now_us
         )
         pairs: list[Pair] | RecordBundle
-        if isinstance(rows, RowBundle):
+        if isinstance(rows, Bundle):
             pairs, self.sequence = feed.encoder.read_bundle(rows, block, self.sequence)
         else:
             pairs, self.sequence = feed.encoder.read_many(rows, block, self.sequence)
@@ -369,7 +369,9 @@ class Publisher:
         if feed.shape is None:
             self.transactions.counted(feed.topic, count)
 
-    def _placed(self, feed: Feed, txn: Transaction, pairs: list[Pair], count: int) -> list[Pair]:
+    def _placed(
+        self, feed: Feed, txn: Transaction, pairs: list[Pair] | RecordBundle, count: int
+    ) -> list[Pair] | RecordBundle:
         """Return the records with their place in the source transaction."""
         place = self.transactions.place(txn, str(feed.table.name), count)
         return pairs if place is None else feed.encoder.placed(pairs, *place)
@@ -426,7 +428,7 @@ def _lacks_values(changes: RowChanges) -> bool:
     )
 
 
-def _remember(window: LoadWindow, encoder: Encoder, changes: RowChanges, pairs: list[Pair]) -> None:
+def _remember(window: LoadWindow, encoder: Encoder, changes: RowChanges, pairs: Sequence[Pair]) -> None:
     keeps_updates = window.keeps_updates and "u" in changes.ops
     if not keeps_updates and not any(after is not None and UNCHANGED in after for after in changes.after):
         window.changed((key for key, _ in pairs if key is not None), changes.txn)

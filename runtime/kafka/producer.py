@@ -131,7 +131,7 @@ class TransactionalProducer:
         self._enqueue(topic, key, value, number, headers)
 
     def produce_run(self, topic: str, pairs: Sequence[Pair], partition: int | None = None) -> None:
-        """Add the records of a run, or a bundle, in order. Waits while the queue is full, at most the transaction's time-out.
+        """Add the records of a run, in order. Waits while the queue is full, at most the transaction's time-out.
 
         Raises OversizedError for a record that is too large; what follows it is not added.
         """

@@ -53,7 +53,8 @@ class Queue:
         where = client, topic.encode(), partition
         if isinstance(pairs, RecordBundle):
             at, seq = pairs.place(first), pairs.seq + first
-            count, at = self._queues.add_rows(*where, pairs.rows.content, at, pairs.around, seq, self._bytes_max)
+            content, around = pairs.bundle.content, pairs.around
+            count, at = self._queues.add_bundle(*where, content, at, around, seq, self._bytes_max)
             pairs.reached(first + count, at)
             return first + count
         index: int = self._queues.add(*where, pairs, first, self._bytes_max)

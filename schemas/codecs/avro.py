@@ -8,7 +8,7 @@ and come from a table, the rest changes every 8,192 records.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -143,7 +143,7 @@ def turn(block: Block, seq: int) -> bytes:
     return block.end
 
 
-def _placed(pairs: list[Pair], transaction: str, total: int, order: int) -> list[Pair]:
+def _placed(pairs: Iterable[Pair], transaction: str, total: int, order: int) -> list[Pair]:
     """The transaction is an envelope's last field: its null is the last byte."""
     start = b"\2" + _string(transaction)
     out: list[Pair] = []

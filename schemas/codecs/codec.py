@@ -6,12 +6,12 @@ costs no look-up by name and no call per column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from schemas.bundles import Around, Pair, RecordBundle, RowBundle
+from schemas.bundles import Around, Bundle, Pair, RecordBundle
 from schemas.changes import CopiedForm, LoggedForm, Row, RowChanges, SmallTransactions, StagedForm, UnreadRows
 from schemas.errors import TailraceError
 from schemas.format import Format
@@ -106,8 +106,8 @@ class Encoder:
         self.value_schema_text = values.text
         """The Avro schema of values, canonical JSON text (Avro; else None)."""
         self._compile = compile_
-        self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair], int]] | None] | None = None
-        self._copied: tuple[CopiedForm, Callable[[list[bytes]], RowBundle] | None] | None = None
+        self._logged: tuple[LoggedForm, Callable[..., tuple[list[Pair] | RecordBundle, int]] | None] | None = None
+        self._copied: tuple[CopiedForm, Callable[[list[bytes]], Bundle] | None] | None = None
 
     @cached_property
     def _functions(self) -> Functions:
@@ -133,16 +133,16 @@ class Encoder:
         """`rows(rows)`: the keys and the bodies of many whole rows."""
         return self._functions["rows"]  # type: ignore[no-any-return]
 
-    def loaded(self, rows: Sequence[Row]) -> RowBundle:
+    def loaded(self, rows: Sequence[Row]) -> Bundle:
         """Do what `rows` does, in one piece; rows that are unread are encoded from what the source sent, by the
         compiled twin.
         """
         if not isinstance(rows, UnreadRows) or rows.is_read:
-            return RowBundle.of(*self.rows(rows))
+            return Bundle.of(*self.rows(rows))
         if self._copied is None or rows.form is not self._copied[0]:
             self._copied = rows.form, self._functions["copied_by_twin"](rows.form)
         write = self._copied[1]
-        return RowBundle.of(*self.rows(rows)) if write is None else write(rows.packets)
+        return Bundle.of(*self.rows(rows)) if write is None else write(rows.packets)
 
     @cached_property
     def unbody(self) -> Callable[[bytes], Row]:
@@ -159,7 +159,9 @@ class Encoder:
         """
         return self._functions["run"]  # type: ignore[no-any-return]
 
-    def records(self, changes: RowChanges, block: Block, seq: int, tombstones: bool) -> tuple[list[Pair], int]:
+    def records(
+        self, changes: RowChanges, block: Block, seq: int, tombstones: bool
+    ) -> tuple[list[Pair] | RecordBundle, int]:
         """Do what `run` does; changes that are unread are encoded from the log's own messages, by one function."""
         form = changes.form
         if form is None or not changes.messages:
@@ -192,7 +194,7 @@ class Encoder:
             return None
         return pairs, seq
 
-    def _writer(self, form: LoggedForm) -> Callable[..., tuple[list[Pair], int]] | None:
+    def _writer(self, form: LoggedForm) -> Callable[..., tuple[list[Pair] | RecordBundle, int]] | None:
         if self._logged is None or form is not self._logged[0]:
             made = self._functions["logged_by_twin"](form) or self._functions["logged_by_python"](form)
             self._logged = form, made
@@ -208,10 +210,11 @@ class Encoder:
         """`read_many([(key, body), …], block, seq)`: the records of many such rows, and the last sequence used."""
         return self._functions["read_many"]  # type: ignore[no-any-return]
 
-    def read_bundle(self, rows: RowBundle, block: Block, seq: int) -> tuple[RecordBundle, int]:
+    def read_bundle(self, rows: Bundle, block: Block, seq: int) -> tuple[RecordBundle, int]:
         """Do what `read_many` does, later: when records are handed over."""
         around = Around(self._functions["read_head"], block.plain, block.tail, self.format is not Format.AVRO)
-        return RecordBundle(rows, around, seq, lambda some, last: self.read_many(some, block, last)[0]), seq + len(rows)
+        made = RecordBundle(rows, around, seq, lambda some, last: self.read_many(some, block, last)[0])
+        return made, seq + len(rows)
 
     @cached_property
     def truncate(self) -> Callable[[Block, int], bytes]:
@@ -219,7 +222,7 @@ class Encoder:
         return self._functions["truncate"]  # type: ignore[no-any-return]
 
     @cached_property
-    def placed(self) -> Callable[[list[Pair], str, int, int], list[Pair]]:
+    def placed(self) -> Callable[[Iterable[Pair], str, int, int], list[Pair]]:
         """`placed(pairs, id, total, order)`: the records of a run with the envelope's `transaction`.
 
         `total` and `order` are those of the event before the run, in its transaction and in its table there. Tombstones

@@ -7,7 +7,7 @@ and the run's source block.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -133,10 +133,10 @@ def _texts(names: Mapping[str, Any], columns: Sequence[str]) -> row_twin.Texts:
     )
 
 
-def _placer(close: bytes) -> Callable[[list[Pair], str, int, int], list[Pair]]:
+def _placer(close: bytes) -> Callable[[Iterable[Pair], str, int, int], list[Pair]]:
     end = -len(b"null}" + close)
 
-    def placed(pairs: list[Pair], transaction: str, total: int, order: int) -> list[Pair]:
+    def placed(pairs: Iterable[Pair], transaction: str, total: int, order: int) -> list[Pair]:
         # The transaction is an envelope's last field.
         start = b'{"id":' + dumps(transaction)
         out: list[Pair] = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle, RecordBundle
 from schemas.changes import CopiedForm, LoggedForm, Row, WrittenForm
 from schemas.codecs.codec import Block, Encoded, Pair
 from schemas.codecs.generate import compile_function, whole_before
@@ -17,13 +17,16 @@ from schemas.table import Column, TableSchema
 from schemas.twin import WRITERS, built, kinds
 from schemas.types.forms import is_loose
 
-Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair], int]]
+Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair] | RecordBundle, int]]
 """`(messages, block, seq, tombstones)` to the records and the last sequence, as `Encoder.records` calls it."""
+
+BUNDLED_MIN = 32
+"""From so many messages on, their records are bundled. What handing over a bundle costs is that of a few records."""
 
 _CALLING = frozenset({kinds.CALLED, kinds.NARROW, kinds.DOCUMENT})
 """Kinds whose values a function may have to make."""
 
-Copied = Callable[[list[bytes]], RowBundle]
+Copied = Callable[[list[bytes]], Bundle]
 """`(packets)` to keys and bodies, as `Encoder.loaded` calls it."""
 
 
@@ -57,12 +60,16 @@ def logged(
     if writer is None:
         return None
 
-    def run(messages: list[bytes], block: Block, seq: int, tombstones: bool) -> tuple[list[Pair], int]:
+    def run(messages: list[bytes], block: Block, seq: int, tombstones: bool) -> tuple[list[Pair] | RecordBundle, int]:
         def careful(message: bytes, at: int, pairs: list[Pair]) -> int:
             return rare(*form.read(message), block, at, pairs.append, tombstones)
 
-        made: tuple[list[Pair], int] = writer.run(messages, block.plain, block.tail, seq, tombstones, careful)
-        return made
+        what = messages, block.plain, block.tail, seq, tombstones, careful
+        if len(messages) < BUNDLED_MIN:
+            made: tuple[list[Pair], int] = writer.run(*what)
+            return made
+        content, count, last = writer.bundle_records(*what)
+        return RecordBundle(Bundle(content, count)), last
 
     return run
 
@@ -83,8 +90,8 @@ def copied(
         (key,), (body,) = rows(form.read([packet]))
         return key, body
 
-    def run(packets: list[bytes]) -> RowBundle:
-        return RowBundle(writer.bundle(packets, careful), len(packets))
+    def run(packets: list[bytes]) -> Bundle:
+        return Bundle(writer.bundle_rows(packets, careful), len(packets))
 
     return run
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Bundles of rows taken apart: the compiled twin of `schemas.bundles.RowBundle.apart`."""
+"""Bundles of rows taken apart: the compiled twin of `schemas.bundles.Bundle.apart`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 
 
 def apart(content: bytearray, count: cython.Py_ssize_t) -> tuple[list[bytes | None], list[bytes]]:
-    """Return the keys and the bodies of so many rows. Raises ValueError if they are not there."""
+    """Return the keys and the bodies of so many rows, or the keys and the values of records. Raises ValueError if they
+    are not there.
+    """
     keys: list = []
     bodies: list = []
     m: cython.p_const_uchar = content
@@ -31,10 +33,13 @@ def apart(content: bytearray, count: cython.Py_ssize_t) -> tuple[list[bytes | No
         key_bytes = word(m, p)
         body_bytes = word(m, p + 8)
         p += 16
-        if not 0 <= body_bytes <= n - p or key_bytes > n - p - body_bytes:
+        if body_bytes > n - p or key_bytes > n - p - max(body_bytes, 0):
             raise ValueError("a bundle that ends too soon")
-        bodies.append(bytes(m[p : p + body_bytes]))
-        p += body_bytes
+        if body_bytes < 0:
+            bodies.append(None)
+        else:
+            bodies.append(bytes(m[p : p + body_bytes]))
+            p += body_bytes
         if key_bytes < 0:
             keys.append(None)
         else:

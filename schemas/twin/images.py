@@ -81,16 +81,15 @@ class ImageWriter(Writer):
         self.text = bytearray()
 
     @cython.cfunc
-    def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong, pairs: list) -> object:
-        """Append the record of one message; return its key."""
+    def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong) -> object:
+        """Write the record of one message behind what is written; return its key."""
         n: cython.Py_ssize_t = len(message)
         m: cython.p_const_uchar = message
         if not 2 <= n <= MESSAGE_BYTES_MAX:
             raise Odd
         op: cython.int = m[0]
         p: cython.Py_ssize_t = 1
-        self._reserve(12 * n + self.margin + len(plain) + len(tail))
-        self.o = 0
+        self._reserve(self.o + 12 * n + self.margin + len(plain) + len(tail))
         self._write(self.heads[op])
         if op == UPDATE:
             if self.is_whole:
@@ -105,7 +104,6 @@ class ImageWriter(Writer):
         if op == DELETE:
             self._write(self.after_delete)
         self._close(plain, tail, seq)
-        pairs.append((key, bytes(self.out[: self.o])))
         return key
 
     @cython.cfunc

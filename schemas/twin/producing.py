@@ -38,6 +38,7 @@ class Queues:
     produce_batch: ProduceBatch  # noqa: F821
     room: bytearray
     together: bytearray
+    at: cython.Py_ssize_t
 
     def __init__(self, topic_new: cython.size_t, topic_destroy: cython.size_t, produce_batch: cython.size_t) -> None:
         """They are the addresses of `rd_kafka_topic_new`, `rd_kafka_topic_destroy` and `rd_kafka_produce_batch`."""
@@ -92,93 +93,113 @@ class Queues:
             self.topic_destroy(handle)
         return first
 
-    def add_rows(
+    def add_bundle(
         self,
         client: cython.size_t,
         topic: bytes,
         partition: cython.int,
-        rows: bytearray,
+        content: bytearray,
         at: cython.Py_ssize_t,
-        around: tuple[bytes, bytes, bytes, bool],
+        around: tuple[bytes, bytes, bytes, bool] | None,
         seq: cython.longlong,
         bytes_max: cython.Py_ssize_t,
     ) -> tuple[int, int]:
-        """Do the same with the records of a bundle's rows (`schemas.bundles`) from the place `at` on: put them together
-        of what stands `around` them and of the sequences behind `seq`. Return how many were taken, and the place behind
-        them.
+        """Do the same with the records of a bundle (`schemas.bundles`) from the place `at` on. Of rows they are put
+        together, with what stands `around` them and the sequences behind `seq`; None: records they are already.
+        Return how many were taken, and the place behind them.
         """
         handle: cython.p_void = self.topic_new(cython.cast(cython.p_void, client), topic, cython.NULL)
         if handle == cython.NULL:
             return 0, at
-        head: bytes = around[0]
-        plain: bytes = around[1]
-        tail: bytes = around[2]
-        is_json: cython.bint = around[3]
-        room: cython.p_char = self.room
-        messages: Messages = cython.cast(Messages, room)  # noqa: F821
-        m: cython.p_const_uchar = rows
-        end: cython.Py_ssize_t = len(rows)
-        rest: cython.Py_ssize_t = len(head) + len(plain) + SEQUENCE_BYTES_MAX + len(tail)
+        m: cython.p_const_uchar = content
         count: cython.Py_ssize_t = 0
-        filled: cython.int = 0
-        taken: cython.int = 0
-        i: cython.int
-        p: cython.Py_ssize_t
-        o: cython.Py_ssize_t
-        begin: cython.Py_ssize_t
-        key_bytes: cython.longlong
-        body_bytes: cython.longlong
-        out: cython.p_uchar
+        filled: cython.int
+        taken: cython.int
+        _: cython.int
         try:
-            while taken == filled and at < end:
-                filled = 0
-                p = at
-                o = 0
-                out = self.together
-                while filled < AT_ONCE and p < end:
-                    if p + 16 > end:
-                        raise ValueError("a bundle that ends too soon")
-                    key_bytes = word(m, p)
-                    body_bytes = word(m, p + 8)
-                    if not 0 <= body_bytes <= end - p - 16 or key_bytes > end - p - 16 - body_bytes:
-                        raise ValueError("a bundle that ends too soon")
-                    if (key_bytes if key_bytes > 0 else 0) + body_bytes + rest > bytes_max:
-                        # The client may refuse it, and take those behind it.
-                        end = p
-                        break
-                    if o + body_bytes + rest > len(self.together):
-                        if filled:
-                            break
-                        self.together = PyByteArray_FromStringAndSize(cython.NULL, body_bytes + rest)  # noqa: F821
-                        out = self.together
-                    begin = o
-                    o = copy(out, o, head, 0, len(head))
-                    o = copy(out, o, m, p + 16, body_bytes)
-                    o = copy(out, o, plain, 0, len(plain))
-                    o = sequence(out, o, seq + count + filled + 1, is_json)
-                    o = copy(out, o, tail, 0, len(tail))
-                    p += 16 + body_bytes
-                    messages[filled].payload = cython.cast(cython.p_char, out + begin)
-                    messages[filled].size = o - begin
-                    messages[filled].key = cython.NULL if key_bytes < 0 else cython.cast(cython.p_char, m + p)
-                    messages[filled].key_size = 0 if key_bytes < 0 else key_bytes
-                    messages[filled].opaque = cython.NULL
-                    if key_bytes > 0:
-                        p += key_bytes
-                    filled += 1
+            while True:
+                self.at = at
+                filled = self._fill(m, len(content), around, seq + count, bytes_max)
                 taken = self._hand_over(handle, partition, filled)
                 count += taken
-                if taken == filled:
-                    at = p
-                else:
-                    for i in range(taken):
-                        key_bytes = word(m, at)
-                        at += 16 + word(m, at + 8) + (key_bytes if key_bytes > 0 else 0)
+                if taken < filled:
+                    for _ in range(taken):
+                        at += 16 + max(word(m, at), 0) + max(word(m, at + 8), 0)
+                    break
+                at = self.at
+                if not filled:
+                    break
         finally:
             self.topic_destroy(handle)
             if len(self.together) > TOGETHER_BYTES:
                 self.together = PyByteArray_FromStringAndSize(cython.NULL, TOGETHER_BYTES)  # noqa: F821
         return count, at
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _fill(
+        self,
+        m: cython.p_const_uchar,
+        end: cython.Py_ssize_t,
+        around: tuple | None,
+        seq: cython.longlong,
+        bytes_max: cython.Py_ssize_t,
+    ) -> cython.int:
+        """Fill messages in, from the place `self.at` on, which moves on; return how many there are. None, if there is
+        nothing more, or a record that the client might refuse, to take those behind it.
+        """
+        room: cython.p_char = self.room
+        messages: Messages = cython.cast(Messages, room)  # noqa: F821
+        is_whole: cython.bint = around is None
+        head: bytes = b"" if around is None else around[0]
+        plain: bytes = b"" if around is None else around[1]
+        tail: bytes = b"" if around is None else around[2]
+        is_json: cython.bint = around is not None and around[3]
+        rest: cython.Py_ssize_t = 0 if is_whole else len(head) + len(plain) + SEQUENCE_BYTES_MAX + len(tail)
+        p: cython.Py_ssize_t = self.at
+        o: cython.Py_ssize_t = 0
+        begin: cython.Py_ssize_t
+        key_bytes: cython.Py_ssize_t
+        value_bytes: cython.Py_ssize_t
+        key: cython.p_const_uchar
+        value: cython.p_const_uchar
+        out: cython.p_uchar = self.together
+        filled: cython.int = 0
+        while filled < AT_ONCE and p < end:
+            if p + 16 > end:
+                raise ValueError("a bundle that ends too soon")
+            key_bytes = max(word(m, p), 0)
+            value_bytes = max(word(m, p + 8), 0)
+            if value_bytes > end - p - 16 or key_bytes > end - p - 16 - value_bytes:
+                raise ValueError("a bundle that ends too soon")
+            if key_bytes + value_bytes + rest > bytes_max:
+                break
+            if not is_whole and o + value_bytes + rest > len(self.together):
+                if filled:
+                    break
+                self.together = PyByteArray_FromStringAndSize(cython.NULL, value_bytes + rest)  # noqa: F821
+                out = self.together
+            # Of a record without a key, or a tombstone, nothing is there.
+            key = cython.NULL if word(m, p) < 0 else m + p + 16 + value_bytes
+            messages[filled].key = cython.cast(cython.p_char, key)
+            messages[filled].key_size = key_bytes
+            value = cython.NULL if word(m, p + 8) < 0 else m + p + 16
+            p += 16 + value_bytes + key_bytes
+            if not is_whole:
+                begin = o
+                o = copy(out, o, head, 0, len(head))
+                o = copy(out, o, value, 0, value_bytes)
+                o = copy(out, o, plain, 0, len(plain))
+                o = sequence(out, o, seq + filled + 1, is_json)
+                o = copy(out, o, tail, 0, len(tail))
+                value = out + begin
+                value_bytes = o - begin
+            messages[filled].payload = cython.cast(cython.p_char, value)
+            messages[filled].size = value_bytes
+            messages[filled].opaque = cython.NULL
+            filled += 1
+        self.at = p
+        return filled
 
     @cython.cfunc
     @cython.exceptval(-1)

@@ -19,11 +19,11 @@ from schemas.twin.odd import LARGE_BYTES, Odd
 
 if cython.compiled:
     from cython.cimports.schemas.twin.readings import see_utf8
-    from cython.cimports.schemas.twin.values import avro_value, copy, json_value, u32
+    from cython.cimports.schemas.twin.values import avro_value, json_value, u32
     from cython.cimports.schemas.twin.writer import Writer
 else:
     from schemas.twin.readings import see_utf8
-    from schemas.twin.values import avro_value, copy, json_value, u32
+    from schemas.twin.values import avro_value, json_value, u32
     from schemas.twin.writer import Writer
 
 TEXT = cython.declare(cython.int, kinds.TEXT)
@@ -133,8 +133,8 @@ class LogWriter(RowWriter):
     """Writes the records of one relation's messages in the log."""
 
     @cython.cfunc
-    def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong, pairs: list) -> object:
-        """Append the record of one message; return its key."""
+    def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong) -> object:
+        """Write the record of one message behind what is written; return its key."""
         n: cython.Py_ssize_t = len(message)
         head: bytes
         key: object
@@ -146,9 +146,9 @@ class LogWriter(RowWriter):
         # An update without an old row is a whole row's only where the key is all that old rows hold.
         if row != (NEW if op == INSERT else OLD if self.is_whole else KEY if op == DELETE else NEW):
             raise Odd
-        self._reserve(12 * n + self.margin + len(plain) + len(tail))
+        self._reserve(self.o + 12 * n + self.margin + len(plain) + len(tail))
         head = self.heads[op]
-        self.o = copy(self.out, 0, head, 0, len(head))
+        self._write(head)
         p: cython.Py_ssize_t = self._row(message, 33, n, row == KEY)
         key = self._key()
         if op == UPDATE and row == OLD:
@@ -163,7 +163,6 @@ class LogWriter(RowWriter):
         if op == DELETE:
             self._write(self.after_delete)
         self._close(plain, tail, seq)
-        pairs.append((key, bytes(self.out[: self.o])))
         return key
 
     @cython.cfunc

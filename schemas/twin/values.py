@@ -165,9 +165,7 @@ def number(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def sequence(
-    out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, is_json: cython.bint
-) -> cython.Py_ssize_t:
+def sequence(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, is_json: cython.bint) -> cython.Py_ssize_t:
     """Write a commit sequence."""
     if is_json:
         return number(out, o, n)

@@ -31,7 +31,7 @@ cdef class Writer:
     cdef Py_ssize_t o
     cdef Py_ssize_t size
     cdef Py_ssize_t reserved
-    cdef Py_ssize_t bundled
+    cdef Py_ssize_t each
 
     cdef int _reserve(self, Py_ssize_t size) except? -1
     cdef int _give_back(self) except? -1
@@ -43,6 +43,10 @@ cdef class Writer:
     cdef int _end_row(self) except? -1
     cdef object _key(self)
     cdef int _close(self, bytes plain, bytes tail, long long seq) except? -1
-    cdef object _record(self, bytes message, bytes plain, bytes tail, long long seq, list pairs)
+    cdef object _record(self, bytes message, bytes plain, bytes tail, long long seq)
+    cdef int _begin(self, Py_ssize_t count) except? -1
+    cdef int _end(self, Py_ssize_t first, bytes key) except? -1
+    cdef int _append(self, bytes key, bytes value) except? -1
+    cdef bytearray _handed_over(self, Py_ssize_t count)
     cdef bint _is_delete(self, bytes message)
     cdef object _body(self, bytes packet)

@@ -34,7 +34,9 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 Pair = tuple[bytes | None, bytes | None]
 
 HEAD_BYTES = cython.declare(cython.Py_ssize_t, 16)
-"""Before each row of a bundle stand two lengths."""
+"""Before each row or record of a bundle stand two lengths."""
+SLACK_BYTES = cython.declare(cython.Py_ssize_t, 1 << 14)
+"""More than what is wanted behind the last one of an ordinary table."""
 
 
 @cython.cfunc
@@ -74,7 +76,7 @@ class Writer:
         self.starts = array("q", bytes(8 * self.count))
         self.ends = array("q", bytes(8 * self.count))
         self.buffer = bytearray()
-        self.o = self.size = self.reserved = self.bundled = 0
+        self.o = self.size = self.reserved = self.each = 0
 
     def run(
         self,
@@ -91,27 +93,64 @@ class Writer:
         last: cython.longlong = seq
         for message in messages:
             last += 1
+            self.o = 0
             try:
-                key = self._record(message, plain, tail, last, pairs)
+                key = self._record(message, plain, tail, last)
             except Exception:  # noqa: BLE001 - as in generated code: any exception means an unusual message
                 last = rare(message, last, pairs)
             else:
+                pairs.append((key, bytes(self.out[: self.o])))
                 if tombstones and key is not None and self._is_delete(message):
                     pairs.append((key, None))
         self._give_back()
         return pairs, last
 
-    def bundle(self, packets: list[bytes], careful: Callable[[bytes], tuple[bytes | None, bytes]]) -> bytearray:
-        """Return rows as `schemas.bundles.RowBundle` holds them; `careful(packet)` has the key and body of what is odd.
+    def bundle_records(
+        self,
+        messages: list[bytes],
+        plain: bytes,
+        tail: bytes,
+        seq: int,
+        tombstones: bool,
+        rare: Callable[[bytes, int, list[Pair]], int],
+    ) -> tuple[bytearray, int, int]:
+        """Do what `run` does; return the records as `schemas.bundles` has them, how many they are, and the sequence."""
+        message: bytes
+        key: bytes | None
+        value: bytes | None
+        odd: list = []
+        last: cython.longlong = seq
+        count: cython.Py_ssize_t = 0
+        first: cython.Py_ssize_t
+        self._begin(len(messages))
+        for message in messages:
+            last += 1
+            first = self.o
+            try:
+                self.o = first + HEAD_BYTES
+                key = self._record(message, plain, tail, last)
+            except Exception:  # noqa: BLE001 - as above
+                self.o = first
+                last = rare(message, last, odd)
+                for key, value in odd:
+                    self._append(key, value)
+                    count += 1
+                odd.clear()
+            else:
+                self._end(first, key)
+                count += 1
+                if tombstones and key is not None and self._is_delete(message):
+                    self._append(key, None)
+                    count += 1
+        return self._handed_over(len(messages)), count, last
 
-        The output is handed over as it is, and the next one begins as large as this one became.
-        """
+    def bundle_rows(self, packets: list[bytes], careful: Callable[[bytes], tuple[bytes | None, bytes]]) -> bytearray:
+        """Return the keys and the bodies of rows so; `careful(packet)` has those of what is odd."""
         packet: bytes
         key: bytes | None
         body: bytes
         first: cython.Py_ssize_t
-        self.o = 0
-        self._reserve(self.bundled + HEAD_BYTES)
+        self._begin(len(packets))
         for packet in packets:
             first = self.o
             try:
@@ -120,25 +159,60 @@ class Writer:
             except Exception:  # noqa: BLE001 - as above
                 self.o = first
                 key, body = careful(packet)
-                self._reserve(first + 2 * HEAD_BYTES + len(body) + (0 if key is None else len(key)))
-                self.o = copy(self.out, first + HEAD_BYTES, body, 0, len(body))
-                if key is not None:
-                    copy(self.out, self.o, key, 0, len(key))
-            put_word(self.out, first, -1 if key is None else len(key))
-            put_word(self.out, first + 8, self.o - first - HEAD_BYTES)
-            # The key stands behind the row.
-            if key is not None:
-                self.o += len(key)
-        self.bundled = self.o
+                self._append(key, body)
+            else:
+                self._end(first, key)
+        return self._handed_over(len(packets))
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _begin(self, count: cython.Py_ssize_t) -> cython.int:
+        """Begin a bundle, in an output that is as large as others of so many were."""
+        self.o = 0
+        self._reserve(HEAD_BYTES + (SLACK_BYTES + count * self.each) // 2)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _end(self, first: cython.Py_ssize_t, key: bytes | None) -> cython.int:
+        """Put the key behind what is written, and the lengths at `first`, before it."""
+        size: cython.Py_ssize_t = self.o - first - HEAD_BYTES
+        # There is room for the next head, too.
+        self._reserve(self.o + (0 if key is None else len(key)) + HEAD_BYTES)
+        put_word(self.out, put_word(self.out, first, -1 if key is None else len(key)), size)
+        if key is not None:
+            self.o = copy(self.out, self.o, key, 0, len(key))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _append(self, key: bytes | None, value: bytes | None) -> cython.int:
+        """Append what is written already."""
+        first: cython.Py_ssize_t = self.o
+        self._reserve(first + HEAD_BYTES + (0 if value is None else len(value)))
+        self.o = first + HEAD_BYTES
+        if value is not None:
+            self.o = copy(self.out, self.o, value, 0, len(value))
+        self._end(first, key)
+        if value is None:
+            put_word(self.out, first + 8, -1)
+        return 0
+
+    @cython.cfunc
+    def _handed_over(self, count: cython.Py_ssize_t) -> bytearray:
+        """Return the bundle; the output is made anew."""
         made: bytearray = self.buffer
+        if count:
+            self.each = 9 * self.o // 8 // count
         self.buffer = bytearray()
         self.size = 0
         del made[self.o :]
+        self._give_back()
         return made
 
     @cython.cfunc
-    def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong, pairs: list) -> object:
-        """Append the record of one message; return its key."""
+    def _record(self, message: bytes, plain: bytes, tail: bytes, seq: cython.longlong) -> object:
+        """Write the record of one message behind what is written; return its key."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -147,9 +221,7 @@ class Writer:
 
     @cython.cfunc
     def _body(self, packet: bytes) -> object:
-        """Write one row behind what is written; return its key, which stands behind the row for as long as nothing else
-        is written.
-        """
+        """Write one row behind what is written; return its key."""
         raise NotImplementedError
 
     @cython.cfunc

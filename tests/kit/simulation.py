@@ -17,7 +17,7 @@ from typing import Any
 from capture.full_load import worker
 from capture.full_load.worker import Answer, Ended, Failed, Opened, Planned, PlanRequest, ReadRequest, Request, Rows
 from capture.source import WHOLE, Capabilities, Chunk
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.changes import (
     UNCHANGED,
     Begin,
@@ -509,7 +509,7 @@ class SimWorker:
         size = random.choice((1, 3, 100))
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
-            yield Rows(RowBundle.of(*encoder.rows(part)))
+            yield Rows(Bundle.of(*encoder.rows(part)))
         yield Ended()
 
     def _plan(self, table: TableSchema) -> list[Chunk]:

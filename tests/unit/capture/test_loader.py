@@ -35,7 +35,7 @@ from capture.full_load.worker import (
 from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -182,7 +182,7 @@ def test_a_batch_is_given_up_before_its_envelopes_are_handed_over() -> None:
         def produce_run(self, *_: object) -> None:
             alive.extend(each() is not None for each in sent)
 
-    sent: list[ref[RowBundle]] = []
+    sent: list[ref[Bundle]] = []
     alive: list[bool] = []
     feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
     _, _, load = loads(feed, Looking(), lambda: Fresh(rows(1, 1), 1, 1))

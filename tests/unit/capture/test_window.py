@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from capture.full_load.window import UNSETTLED_MAX, Horizon, LoadWindow
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.changes import UNCHANGED, Row, Transaction
 from schemas.table import TableName
 
@@ -34,12 +34,12 @@ def merge(body: bytes, partial: Row) -> bytes:
     return body + b"+" + b",".join(b"_" if v is UNCHANGED else str(v).encode() for v in partial)
 
 
-def _pairs(rows: RowBundle | list[tuple[bytes | None, bytes]]) -> list[tuple[bytes | None, bytes]]:
-    return rows.pairs() if isinstance(rows, RowBundle) else rows
+def _pairs(rows: Bundle | list[tuple[bytes | None, bytes]]) -> list[tuple[bytes | None, bytes]]:
+    return rows.pairs() if isinstance(rows, Bundle) else rows
 
 
 def admitted(window: LoadWindow, snapshot: SeenUpTo) -> list[bytes]:
-    return [body for _, body in _pairs(window.admit(RowBundle.of([b"1", b"2"], [b"one", b"two"]), snapshot, merge))]
+    return [body for _, body in _pairs(window.admit(Bundle.of([b"1", b"2"], [b"one", b"two"]), snapshot, merge))]
 
 
 def test_a_row_that_nobody_changed_goes_out() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import bundles
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle, Pair
 from schemas.codecs import Encoder, Format, compile_encoder
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built
@@ -32,13 +32,11 @@ def encoder(format_: Format, key: tuple[int, ...] = (0,)) -> Encoder:
 
 
 @pytest.mark.parametrize("module", MODULES)
-@given(rows=st.lists(st.tuples(st.none() | st.binary(max_size=20), st.binary(max_size=300))))
-def test_what_is_taken_apart_is_what_was_bundled(
-    module: ModuleType | None, rows: list[tuple[bytes | None, bytes]]
-) -> None:
+@given(rows=st.lists(st.tuples(st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=300))))
+def test_what_is_taken_apart_is_what_was_bundled(module: ModuleType | None, rows: list[Pair]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundles, "built", lambda _: module)
-        bundle = RowBundle.of([key for key, _ in rows], [body for _, body in rows])
+        bundle = Bundle.of([key for key, _ in rows], [body for _, body in rows])
         assert len(bundle) == len(rows)
         assert bundle.pairs() == rows
 
@@ -59,7 +57,7 @@ def test_a_bundle_that_is_not_whole_is_refused(
     if module is None:
         pytest.skip("it is not built: no compiler was there")
     with pytest.raises(ValueError, match="too soon"):
-        module.apart(cut(RowBundle.of([b"key"], [b"body"]).content), 1)
+        module.apart(cut(Bundle.of([b"key"], [b"body"]).content), 1)
 
 
 @pytest.mark.parametrize("key", [(0,), ()])

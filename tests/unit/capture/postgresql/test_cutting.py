@@ -19,7 +19,7 @@ from capture.sources.postgresql.pgoutput import TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
 from runtime.spool import Spool, spooled
 from schemas import large_values
-from schemas.bundles import RowBundle
+from schemas.bundles import Bundle
 from schemas.changes import RowChanges, Transaction, UnreadRows
 from schemas.codecs import Encoder, Format, compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -213,7 +213,7 @@ def test_a_service_without_descriptors_says_so(left: int) -> None:
     theirs, ours = Pipe()
     service = ProcessWorker.__new__(ProcessWorker)
     service._channel = ours
-    worker.send_rows(theirs, RowBundle.of([b""], [b""]), (worker.Kept(b"", False, 1),))
+    worker.send_rows(theirs, Bundle.of([b""], [b""]), (worker.Kept(b"", False, 1),))
     file = Spool.make()
     send_handle(theirs, file.descriptor, None)
     with few_descriptors(left), pytest.raises(TailraceError, match="no file descriptor left") as caught:

@@ -23,7 +23,7 @@ from schemas.codecs.codec import Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
-from tests.kit.twin import unbuilt
+from tests.kit.twin import bundled, unbuilt
 from tests.unit.capture.postgresql import wire
 
 MODULES = [pytest.param(unbuilt("rows"), id="unbuilt"), pytest.param(built("rows"), id="built")]
@@ -191,6 +191,7 @@ def test_the_twin_writes_what_the_generated_functions_write(
             return
         expected = error.kind
     assert _outcome(twin, messages, *arguments) == expected
+    assert _outcome(bundled(twin), messages, *arguments) == expected
 
 
 @st.composite
@@ -217,7 +218,8 @@ def test_usual_rows_are_written_without_a_second_reading(module: ModuleType | No
         block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
         expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
         form.read = None  # type: ignore[method-assign, assignment]
-        assert encoder._functions["logged_by_twin"](form, module)(messages, block, 1, True) == expected
+        write = encoder._functions["logged_by_twin"](form, module)
+        assert write(messages, block, 1, True) == bundled(write)(messages, block, 1, True) == expected
 
 
 @pytest.mark.parametrize("format_", Format)
@@ -262,7 +264,8 @@ def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() ->
     form.read = counted  # type: ignore[method-assign, assignment]
     module.Writer.run.__globals__["bytearray"] = bytearray_
     expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
-    assert encoder._functions["logged_by_twin"](form, module)(messages, block, 1, True) == expected
+    write = encoder._functions["logged_by_twin"](form, module)
+    assert write(messages, block, 1, True) == expected
     assert careful == [middle, large]
 
 
