@@ -55,6 +55,7 @@ ORDINARY_END_US = cython.declare(cython.longlong, 253_402_300_800_000_000)
 DAY_US = cython.declare(cython.longlong, 86_400_000_000)
 HOUR_US = cython.declare(cython.longlong, 3_600_000_000)
 
+PAIRS = cython.declare(bytes, b"".join(b"%02d" % n for n in range(100)))
 HEX = cython.declare(bytes, b"0123456789abcdef")
 BASE64 = cython.declare(bytes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 
@@ -138,11 +139,14 @@ def varint(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
 @cython.exceptval(check=False)
 def digits(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.ulonglong, width: cython.int) -> cython.Py_ssize_t:
     """Write a number with leading zeros."""
+    pairs: cython.p_const_uchar = PAIRS
     i: cython.Py_ssize_t = o + width
-    while i > o:
-        i -= 1
-        out[i] = 48 + n % 10
-        n //= 10
+    while i >= o + 2:
+        i -= 2
+        copy(out, i, pairs, 2 * (n % 100), 2)
+        n //= 100
+    if i > o:
+        out[o] = 48 + n % 10
     return o + width
 
 
@@ -157,10 +161,10 @@ def number(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
         o += 1
         rest = -n
     left: cython.ulonglong = rest
-    while left > 9:
-        left //= 10
-        width += 1
-    return digits(out, o, rest, width)
+    while left > 99:
+        left //= 100
+        width += 2
+    return digits(out, o, rest, width + (left > 9))
 
 
 @cython.cfunc
