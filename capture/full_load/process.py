@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import socket
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
 from capture.full_load import worker as load_worker
@@ -12,6 +14,10 @@ from capture.full_load.worker import Answer, Coming, Request, Rows, Taken
 from runtime.spool import Spool, no_descriptor
 from schemas.bundles import Bundle
 from schemas.settings import Settings
+
+AHEAD_BYTES = 1 << 20
+"""What a loader may have sent before its service takes it, as far as the system allows (Linux: twice
+`net.core.wmem_max`): a message of rows fits in, so that the next is made meanwhile."""
 
 END_TIMEOUT_S = 2.0
 """A loader in the middle of a read does not look at its pipe: after this it is killed."""
@@ -24,6 +30,7 @@ class ProcessWorker:
         # Spawn, not fork: a forked child would share sockets and threads of librdkafka and libpq with the service.
         context = multiprocessing.get_context("spawn")
         self._channel, theirs = context.Pipe()
+        _widen(theirs)
         self._process = context.Process(
             target=load_worker.main,
             args=(theirs, settings, connector),
@@ -69,6 +76,11 @@ class ProcessWorker:
             self._process.kill()
             self._process.join()
         self._process.close()
+
+
+def _widen(channel: Connection) -> None:
+    with socket.socket(fileno=os.dup(channel.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)
 
 
 def receive_bytes(descriptor: int, size: int) -> bytearray:
