@@ -83,6 +83,7 @@ class Comparison:
     def run(self, rounds: int, stages: Sequence[str]) -> None:
         """Measure the stages so many times, alternately. Raises BenchmarkError if our copy is not the source."""
         self._engine.create(self._shape, self._rows)
+        self._stage.warm_up()
         if "rows" in stages or "apply" in stages:
             for name, seconds in self._engine.copy_rows(self._rows):
                 self._limit(name, self._rows, seconds)
