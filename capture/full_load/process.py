@@ -47,25 +47,7 @@ class ProcessWorker:
 
     def receive(self) -> Answer | None:
         """Return the next answer, or None if there is none yet. Raises EOFError or OSError if the process is gone."""
-        if not self._channel.poll():
-            return None
-        answer: Answer | Coming = self._channel.recv()
-        return self._rows(answer) if isinstance(answer, Coming) else answer
-
-    def _rows(self, coming: Coming) -> Rows:
-        bundle = Bundle(receive_bytes(self._channel.fileno(), coming.size_bytes), coming.count)
-        if not coming.kept:
-            return Rows(bundle)
-        # The file follows at once.
-        try:
-            spool = Spool(recv_handle(self._channel))
-        except (RuntimeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            # (The kernel drops what it has no number for: then what was to come with the file lacks it.)
-            raise no_descriptor("a loader's large values could not be taken over") from error
-        self._channel.send(Taken())
-        return Rows(bundle, coming.kept, spool)
+        return received(self._channel) if self._channel.poll() else None
 
     def close(self) -> None:
         """End the process. It reads only, so nothing is lost by a kill."""
@@ -78,13 +60,27 @@ class ProcessWorker:
         self._process.close()
 
 
-def _widen(channel: Connection) -> None:
-    with socket.socket(fileno=os.dup(channel.fileno())) as same:
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)
+def received(channel: Connection) -> Answer:
+    """Wait for an answer. Raises EOFError or OSError if the process is gone."""
+    answer: Answer | Coming = channel.recv()
+    if not isinstance(answer, Coming):
+        return answer
+    bundle = Bundle(_bytes(channel.fileno(), answer.size_bytes), answer.count)
+    if not answer.kept:
+        return Rows(bundle)
+    # The file follows at once.
+    try:
+        spool = Spool(recv_handle(channel))
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        # (The kernel drops what it has no number for: then what was to come with the file lacks it.)
+        raise no_descriptor("a loader's large values could not be taken over") from error
+    channel.send(Taken())
+    return Rows(bundle, answer.kept, spool)
 
 
-def receive_bytes(descriptor: int, size: int) -> bytearray:
-    """Wait for so many bytes. Raises EOFError if the other end is closed before."""
+def _bytes(descriptor: int, size: int) -> bytearray:
     content = bytearray(size)
     with memoryview(content) as room:
         at = 0
@@ -94,3 +90,8 @@ def receive_bytes(descriptor: int, size: int) -> bytearray:
                 raise EOFError
             at += count
     return content
+
+
+def _widen(channel: Connection) -> None:
+    with socket.socket(fileno=os.dup(channel.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)

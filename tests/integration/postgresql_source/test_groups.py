@@ -8,6 +8,7 @@ from multiprocessing import Pipe
 
 import pytest
 
+from capture.full_load.process import received
 from capture.full_load.worker import Answer, Ended, Failed, GroupRequest, Held, Opened, Rows, _Loader
 from capture.source import WHOLE
 from capture.sources.postgresql.snapshot import PostgresqlSnapshot, PostgresqlSnapshotReader
@@ -140,13 +141,13 @@ def _answers(settings: Settings, tables: dict[str, TableSchema]) -> dict[str, li
     loader = _Loader(theirs, settings, "postgresql")
     try:
         loader.serve(GroupRequest((*tables.values(),), (None,) * len(tables), ROWS))
-        held = ours.recv()
+        held = received(ours)
         assert isinstance(held, Held)
         found: dict[str, list[Answer]] = {}
         for place in held.places:
-            answers = found[list(tables)[place]] = [ours.recv()]
+            answers = found[list(tables)[place]] = [received(ours)]
             while not isinstance(answers[-1], Failed | Ended):
-                answers.append(ours.recv())
+                answers.append(received(ours))
             if isinstance(answers[-1], Failed):
                 break
         assert not ours.poll()
