@@ -35,6 +35,7 @@ Pair = tuple[bytes | None, bytes | None]
 
 HEAD_BYTES = cython.declare(cython.Py_ssize_t, 16)
 """Before each row or record of a bundle stand two lengths."""
+BEGUN_BYTES_MAX = cython.declare(cython.Py_ssize_t, 3 << 20)
 SLACK_BYTES = cython.declare(cython.Py_ssize_t, 1 << 14)
 """More than what is wanted behind the last one of an ordinary table."""
 
@@ -169,7 +170,7 @@ class Writer:
     def _begin(self, count: cython.Py_ssize_t) -> cython.int:
         """Begin a bundle, in an output that is as large as others of so many were."""
         self.o = 0
-        self._reserve(HEAD_BYTES + (SLACK_BYTES + count * self.each) // 2)
+        self._reserve(HEAD_BYTES + (SLACK_BYTES + min(count * self.each, BEGUN_BYTES_MAX)) // 2)
         return 0
 
     @cython.cfunc
