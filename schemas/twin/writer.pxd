@@ -15,7 +15,8 @@ cdef class Writer:
     cdef Py_ssize_t count
     cdef tuple key_columns
     cdef dict calls
-    cdef list names
+    cdef bytes names
+    cdef long long[::1] name_places
     cdef list key_names
     cdef bytes null
     cdef bytes key_head

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import cython
@@ -61,7 +62,8 @@ class Writer:
         self.key_columns = plan["key_columns"]
         self.count = len(self.kinds)
         self.calls = plan["calls"]
-        self.names = plan["names"]
+        self.names = b"".join(plan["names"])
+        self.name_places = array("q", accumulate(map(len, plan["names"]), initial=0))
         self.key_names = plan["key_names"]
         self.null = plan["null"]
         self.key_head = plan["key_head"]
@@ -70,7 +72,7 @@ class Writer:
         self.between = plan["between"]
         self.after_delete = plan["after_delete"]
         # Two rows and the key, each of all columns.
-        self.margin = 3 * (64 * self.count + sum(map(len, (*self.names, *self.key_names))))
+        self.margin = 3 * (64 * self.count + sum(map(len, (self.names, *self.key_names))))
         self.margin += len(self.key_head) + len(self.key_end) + 64
         self.margin += sum(map(len, (*self.heads.values(), self.between, self.after_delete)))
         self.keys = bytes(i in self.key_columns for i in range(self.count))
@@ -259,10 +261,10 @@ class Writer:
     @cython.exceptval(-1)
     def _name(self, i: cython.Py_ssize_t) -> cython.int:
         """Write what precedes the value of a column."""
-        name: bytes
+        place: cython.Py_ssize_t
         if self.is_json:
-            name = self.names[i]
-            self.o = copy(self.out, self.o, name, 0, len(name))
+            place = self.name_places[i]
+            self.o = copy(self.out, self.o, self.names, place, self.name_places[i + 1] - place)
         return 0
 
     @cython.cfunc
