@@ -42,15 +42,17 @@ class Bundle:
             parts += lengths, value or b"", key or b""
         return cls(bytearray().join(parts), len(values))
 
-    def apart(self) -> tuple[list[bytes | None], list[Any]]:
-        """Return the keys, and the bodies or values: bytes, or None for a tombstone."""
-        module = built("bundles")
+    def apart(self, at: int = 0, count: int | None = None) -> tuple[list[bytes | None], list[Any]]:
+        """Return the keys, and the bodies or values: bytes, or None for a tombstone. Of all, or of `count` from the
+        place `at` on.
+        """
+        count, module = self.count if count is None else count, built("bundles")
         if module is not None:
-            made: tuple[list[bytes | None], list[Any]] = module.apart(self.content, self.count)
+            made: tuple[list[bytes | None], list[Any]] = module.apart(self.content, at, count)
             return made
         found: tuple[list[bytes | None], list[Any]] = [], []
-        content, at = memoryview(self.content), 0
-        for _ in range(self.count):
+        content = memoryview(self.content)
+        for _ in range(count):
             key_bytes, value_bytes = LENGTHS.unpack_from(content, at)
             at += LENGTHS.size
             for size, parts in zip((value_bytes, key_bytes), reversed(found), strict=True):
@@ -58,9 +60,9 @@ class Bundle:
                 at += max(size, 0)
         return found
 
-    def pairs(self) -> list[tuple[bytes | None, Any]]:
+    def pairs(self, at: int = 0, count: int | None = None) -> list[tuple[bytes | None, Any]]:
         """Return each key with its body or value."""
-        return list(zip(*self.apart(), strict=True))
+        return list(zip(*self.apart(at, count), strict=True))
 
     def behind(self, at: int) -> int:
         """Return where the row or record ends that stands at a place."""
@@ -105,9 +107,9 @@ class RecordBundle(Sequence[Pair]):
     def __getitem__(self, index: slice) -> list[Pair]: ...
     def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
         if isinstance(index, slice):
-            first, _, step = index.indices(len(self))
+            first, end, step = index.indices(len(self))
             assert step == 1, "records are numbered one behind the other"
-            return self._write(self.bundle.pairs()[index], self.seq + first)
+            return self._write(self.bundle.pairs(self.place(first), max(0, end - first)), self.seq + first)
         place = range(len(self))[index]
         return self[place : place + 1][0]
 

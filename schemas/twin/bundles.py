@@ -15,15 +15,17 @@ SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, 
 """What it was built of (`schemas.twin.sources_digest`)."""
 
 
-def apart(content: bytearray, count: cython.Py_ssize_t) -> tuple[list[bytes | None], list[bytes]]:
-    """Return the keys and the bodies of so many rows, or the keys and the values of records. Raises ValueError if they
-    are not there.
+def apart(
+    content: bytearray, at: cython.Py_ssize_t, count: cython.Py_ssize_t
+) -> tuple[list[bytes | None], list[bytes | None]]:
+    """Return the keys and the bodies of so many rows from a place on, or the keys and the values of records. Raises
+    ValueError if they are not there.
     """
     keys: list = []
     bodies: list = []
     m: cython.p_const_uchar = content
     n: cython.Py_ssize_t = len(content)
-    p: cython.Py_ssize_t = 0
+    p: cython.Py_ssize_t = at
     key_bytes: cython.longlong
     body_bytes: cython.longlong
     _: cython.Py_ssize_t

@@ -100,7 +100,7 @@ class Queues:
         partition: cython.int,
         content: bytearray,
         at: cython.Py_ssize_t,
-        around: tuple[bytes, bytes, bytes, bool] | None,
+        around: object,
         seq: cython.longlong,
         bytes_max: cython.Py_ssize_t,
     ) -> tuple[int, int]:
@@ -120,6 +120,8 @@ class Queues:
             while True:
                 self.at = at
                 filled = self._fill(m, len(content), around, seq + count, bytes_max)
+                if not filled:
+                    break
                 taken = self._hand_over(handle, partition, filled)
                 count += taken
                 if taken < filled:
@@ -127,8 +129,6 @@ class Queues:
                         at += 16 + max(word(m, at), 0) + max(word(m, at + 8), 0)
                     break
                 at = self.at
-                if not filled:
-                    break
         finally:
             self.topic_destroy(handle)
             if len(self.together) > TOGETHER_BYTES:
@@ -141,7 +141,7 @@ class Queues:
         self,
         m: cython.p_const_uchar,
         end: cython.Py_ssize_t,
-        around: tuple | None,
+        around: object,
         seq: cython.longlong,
         bytes_max: cython.Py_ssize_t,
     ) -> cython.int:
@@ -159,6 +159,8 @@ class Queues:
         p: cython.Py_ssize_t = self.at
         o: cython.Py_ssize_t = 0
         begin: cython.Py_ssize_t
+        key_word: cython.longlong
+        value_word: cython.longlong
         key_bytes: cython.Py_ssize_t
         value_bytes: cython.Py_ssize_t
         key: cython.p_const_uchar
@@ -168,8 +170,11 @@ class Queues:
         while filled < AT_ONCE and p < end:
             if p + 16 > end:
                 raise ValueError("a bundle that ends too soon")
-            key_bytes = max(word(m, p), 0)
-            value_bytes = max(word(m, p + 8), 0)
+            key_word = word(m, p)
+            value_word = word(m, p + 8)
+            # Of a record without a key, or a tombstone, nothing is there.
+            key_bytes = max(key_word, 0)
+            value_bytes = max(value_word, 0)
             if value_bytes > end - p - 16 or key_bytes > end - p - 16 - value_bytes:
                 raise ValueError("a bundle that ends too soon")
             if key_bytes + value_bytes + rest > bytes_max:
@@ -179,11 +184,10 @@ class Queues:
                     break
                 self.together = PyByteArray_FromStringAndSize(cython.NULL, value_bytes + rest)  # noqa: F821
                 out = self.together
-            # Of a record without a key, or a tombstone, nothing is there.
-            key = cython.NULL if word(m, p) < 0 else m + p + 16 + value_bytes
+            key = cython.NULL if key_word < 0 else m + p + 16 + value_bytes
             messages[filled].key = cython.cast(cython.p_char, key)
             messages[filled].key_size = key_bytes
-            value = cython.NULL if word(m, p + 8) < 0 else m + p + 16
+            value = cython.NULL if value_word < 0 else m + p + 16
             p += 16 + value_bytes + key_bytes
             if not is_whole:
                 begin = o
