@@ -65,7 +65,7 @@ def received(channel: Connection) -> Answer:
     answer: Answer | Coming = channel.recv()
     if not isinstance(answer, Coming):
         return answer
-    bundle = Bundle(_bytes(channel.fileno(), answer.size_bytes), answer.count)
+    bundle = Bundle(_bytes(channel.fileno(), answer.size_bytes), answer.row_count)
     if not answer.kept:
         return Rows(bundle)
     # The file follows at once.

@@ -126,7 +126,7 @@ class Rows(NamedTuple):
 class Coming(NamedTuple):
     """Rows follow through the pipe: so many bytes as they are, then the open file if values are kept in one."""
 
-    count: int
+    row_count: int
     size_bytes: int
     kept: tuple[Kept, ...]
 

@@ -55,9 +55,9 @@ class Queue:
             at, seq = pairs.place(first), pairs.seq + first
             content, around = pairs.bundle.content, pairs.around
             count, at = self._queues.add_bundle(*where, content, at, around, seq, self._bytes_max)
-            pairs.reached(first + count, at)
-            return first + count
-        index: int = self._queues.add(*where, pairs, first, self._bytes_max)
+            pairs.reached(index := first + int(count), at)
+        else:
+            index = int(self._queues.add(*where, pairs, first, self._bytes_max))
         return index
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.codecs.codec import Block, Decoded, Decoder, Encoder, Facts, Pair, SchemaIds
+from schemas.bundles import Pair
+from schemas.codecs.codec import Block, Decoded, Decoder, Encoder, Facts, SchemaIds
 from schemas.codecs.compile import compile_decoder, compile_encoder, forget_encoders
 from schemas.format import Format
 

@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 from schemas import envelope
+from schemas.bundles import Pair
 from schemas.changes import LoggedLines
 from schemas.codecs import row_twin, wire
 from schemas.codecs.avro_reader import row_reader, whole
-from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered, SchemaIds
+from schemas.codecs.codec import Block, Encoder, Functions, Registered, SchemaIds
 from schemas.codecs.generate import (
     RareCases,
     compile_functions,

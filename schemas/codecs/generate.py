@@ -13,8 +13,9 @@ from functools import lru_cache, partial
 from types import CodeType
 from typing import Any, TypeVar
 
+from schemas.bundles import Pair
 from schemas.changes import UNCHANGED, LoggedForm, LoggedLines, Row, StagedForm
-from schemas.codecs.codec import Block, Pair
+from schemas.codecs.codec import Block
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from schemas.types.forms import NAMES

@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 
 from schemas import envelope
+from schemas.bundles import Pair
 from schemas.changes import LoggedLines
 from schemas.codecs import row_twin
-from schemas.codecs.codec import Block, Encoder, Functions, Pair, Registered
+from schemas.codecs.codec import Block, Encoder, Functions, Registered
 from schemas.codecs.generate import (
     RareCases,
     compile_functions,

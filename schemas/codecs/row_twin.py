@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from schemas.bundles import Bundle, RecordBundle
+from schemas.bundles import Bundle, Pair, RecordBundle
 from schemas.changes import CopiedForm, LoggedForm, Row, WrittenForm
-from schemas.codecs.codec import Block, Encoded, Pair
+from schemas.codecs.codec import Block, Encoded
 from schemas.codecs.generate import compile_function, whole_before
 from schemas.table import Column, TableSchema
 from schemas.twin import WRITERS, built, kinds

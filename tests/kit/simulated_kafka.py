@@ -124,7 +124,7 @@ class SimProducer:
         self._pace.now_s += self._pace.record_s
 
     def produce_run(
-        self, topic: str, pairs: list[tuple[bytes | None, bytes | None]], partition: int | None = None
+        self, topic: str, pairs: Sequence[tuple[bytes | None, bytes | None]], partition: int | None = None
     ) -> None:
         self._chaos.strike("produce")
         for key, value in pairs:

@@ -33,7 +33,7 @@ def _pairs(table: TableSchema, format_: Format = WITH_SCHEMA) -> list[tuple[byte
         [None, None, (1, UNCHANGED, UNCHANGED)],
         [whole, (1, UNCHANGED, "x" if table is ORDERS_2 else True), None],
     )
-    return encoder.records(changes, block, 7, tombstones=True)[0]
+    return [*encoder.records(changes, block, 7, tombstones=True)[0]]
 
 
 def _messages(values: list[bytes | None], topic: str = "shop.public.orders") -> list[Message]:

@@ -21,9 +21,9 @@ from capture.sources.mysql.refusals import read_errors
 from capture.sources.mysql.row_events import read_rows
 from capture.sources.mysql.rows import MappedReader
 from capture.sources.mysql.versions import Resolved
+from schemas.bundles import Pair
 from schemas.changes import Row, RowChanges, Transaction
 from schemas.codecs import Encoder, Format, compile_encoder
-from schemas.codecs.codec import Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds

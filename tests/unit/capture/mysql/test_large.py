@@ -162,7 +162,7 @@ def test_a_change_without_its_large_values_and_they_make_its_record(
     def records(content: bytes) -> list[tuple[bytes | None, bytes | None]]:
         run = RowChanges(table, TXN)
         run.form, run.messages = form, [content]
-        return encoder.records(run, block, 40, False)[0]
+        return [*encoder.records(run, block, 40, False)[0]]
 
     small, values = form.take_out(spooled(message, None) if in_file else message, LEAST)
     # Of the old and the new row: neither the key nor what is in another character set.

@@ -103,7 +103,7 @@ class _Producer:
     ) -> None:
         self.records.append((topic, key, value, partition))
 
-    def produce_run(self, topic: str, pairs: list[Pair], partition: int | None = None) -> None:
+    def produce_run(self, topic: str, pairs: Sequence[Pair], partition: int | None = None) -> None:
         self.records += ((topic, key, value, partition) for key, value in pairs)
 
     def commit(self) -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from capture.sources.postgresql.copying import CopyForm
 from capture.sources.postgresql.pgoutput import TUPLE_AT, TableForm
 from capture.sources.postgresql.types import TypeInfo, reader
+from schemas.bundles import Pair
 from schemas.changes import Transaction, UnreadRows
 from schemas.codecs import Format, compile_encoder
-from schemas.codecs.codec import Pair
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import Column, TableName, TableSchema
 from schemas.twin import built, kinds
