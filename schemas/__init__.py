@@ -3,7 +3,8 @@
 Pure Python without I/O. Every other room may import this one; it imports none of them.
 
 - What moves: `table`, `types`, `changes`, `position`, `matching` columns of two versions, `large_values`.
-- How it is written: `envelope`, `format`, `codecs` made `per_table` and their compiled `twin`, `registry`, `parts`.
+- How it is written: `envelope`, `format`, `codecs` made `per_table` and their compiled `twin`, `bundles` of records,
+  `registry`, `parts`.
   How others write it: `debezium`, `dms_json`.
 - Where: `topics`. Records of Tailrace's own: `ddl`, `transactions`, `signals`, `status`.
 - What users write: `settings` in each `section`; `endpoints`, an engine each; `service_settings`, `topic_settings`,

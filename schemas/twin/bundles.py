@@ -1,18 +1,56 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Bundles of rows taken apart: the compiled twin of `schemas.bundles.Bundle.apart`."""
+"""Bundles of rows and records (`schemas.bundles`): taken apart, and what they are written with."""
 
 from __future__ import annotations
+
+from sys import byteorder
 
 import cython
 
 if cython.compiled:
-    from cython.cimports.schemas.twin.values import word
+    from cython.cimports.libc.string import memcpy
+    from cython.cimports.schemas.twin.values import number, unsigned
 else:
-    from schemas.twin.values import word
+    from schemas.twin.values import number, unsigned
 
 COMPILED = cython.compiled
 SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd
 """What it was built of (`schemas.twin.sources_digest`)."""
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def word(m: cython.p_const_uchar, p: cython.Py_ssize_t) -> cython.longlong:
+    """Read a number as the machine has it."""
+    n: cython.longlong = 0
+    if cython.compiled:
+        memcpy(cython.address(n), m + p, 8)
+    else:
+        n = int.from_bytes(m[p : p + 8], byteorder, signed=True)
+    return n
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def put_word(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cython.Py_ssize_t:
+    """Write a number so."""
+    if cython.compiled:
+        memcpy(out + o, cython.address(n), 8)
+    else:
+        out[o : o + 8] = n.to_bytes(8, byteorder, signed=True)
+    return o + 8
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def sequence(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, is_json: cython.bint) -> cython.Py_ssize_t:
+    """Write a commit sequence."""
+    if is_json:
+        return number(out, o, n)
+    # Fourteen bits, then the rest: the sequences of an epoch are of one width.
+    out[o] = (n << 1 & 127) | 128
+    out[o + 1] = (n >> 6 & 127) | 128
+    return unsigned(out, o + 2, n >> 13)
 
 
 def apart(

@@ -13,9 +13,11 @@ from __future__ import annotations
 import cython
 
 if cython.compiled:
-    from cython.cimports.schemas.twin.values import copy, sequence, word
+    from cython.cimports.schemas.twin.bundles import sequence, word
+    from cython.cimports.schemas.twin.values import copy
 else:
-    from schemas.twin.values import copy, sequence, word
+    from schemas.twin.bundles import sequence, word
+    from schemas.twin.values import copy
 
 COMPILED = cython.compiled
 SOURCES = TWIN_SOURCES.decode() if cython.compiled else ""  # noqa: F821 - C's, see the .pxd

@@ -1,13 +1,10 @@
 # What other modules of the twin call without Python in between.
 
 cdef long long u32(const unsigned char* m, Py_ssize_t p) noexcept
-cdef long long word(const unsigned char* m, Py_ssize_t p) noexcept
-cdef Py_ssize_t put_word(unsigned char* out, Py_ssize_t o, long long n) noexcept
 cdef Py_ssize_t copy(unsigned char* out, Py_ssize_t o, const unsigned char* m, Py_ssize_t p, Py_ssize_t n) noexcept
 cdef Py_ssize_t unsigned(unsigned char* out, Py_ssize_t o, unsigned long long z) noexcept
 cdef Py_ssize_t digits(unsigned char* out, Py_ssize_t o, unsigned long long n, int width) noexcept
 cdef Py_ssize_t number(unsigned char* out, Py_ssize_t o, long long n) noexcept
-cdef Py_ssize_t sequence(unsigned char* out, Py_ssize_t o, long long n, bint is_json) noexcept
 cdef Py_ssize_t varint(unsigned char* out, Py_ssize_t o, long long n) noexcept
 cdef Py_ssize_t zoned(unsigned char* out, Py_ssize_t o, long long us) except? -1
 cdef Py_ssize_t two_complement(unsigned char* out, Py_ssize_t o, long long n) noexcept

@@ -10,8 +10,6 @@ Wire forms: the `*_send` functions under src/backend/utils/adt; Avro 1.12 specif
 
 from __future__ import annotations
 
-from sys import byteorder
-
 import cython
 
 from schemas.twin import kinds
@@ -96,29 +94,6 @@ def copy(
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def word(m: cython.p_const_uchar, p: cython.Py_ssize_t) -> cython.longlong:
-    """Read a number as the machine has it."""
-    n: cython.longlong = 0
-    if cython.compiled:
-        memcpy(cython.address(n), m + p, 8)
-    else:
-        n = int.from_bytes(m[p : p + 8], byteorder, signed=True)
-    return n
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def put_word(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cython.Py_ssize_t:
-    """Write a number so."""
-    if cython.compiled:
-        memcpy(out + o, cython.address(n), 8)
-    else:
-        out[o : o + 8] = n.to_bytes(8, byteorder, signed=True)
-    return o + 8
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
 def unsigned(out: cython.p_uchar, o: cython.Py_ssize_t, z: cython.ulonglong) -> cython.Py_ssize_t:
     while z > 127:
         out[o] = (z & 127) | 128
@@ -165,18 +140,6 @@ def number(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong) -> cyt
         left //= 100
         width += 2
     return digits(out, o, rest, width + (left > 9))
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def sequence(out: cython.p_uchar, o: cython.Py_ssize_t, n: cython.longlong, is_json: cython.bint) -> cython.Py_ssize_t:
-    """Write a commit sequence."""
-    if is_json:
-        return number(out, o, n)
-    # Fourteen bits, then the rest: the sequences of an epoch are of one width.
-    out[o] = (n << 1 & 127) | 128
-    out[o + 1] = (n >> 6 & 127) | 128
-    return unsigned(out, o + 2, n >> 13)
 
 
 @cython.cfunc

@@ -20,11 +20,13 @@ from typing import Any
 import cython
 
 if cython.compiled:
+    from cython.cimports.schemas.twin.bundles import put_word, sequence
     from cython.cimports.schemas.twin.readings import see_utf8
-    from cython.cimports.schemas.twin.values import base64, copy, escaped, put_word, sequence, varint
+    from cython.cimports.schemas.twin.values import base64, copy, escaped, varint
 else:
+    from schemas.twin.bundles import put_word, sequence
     from schemas.twin.readings import see_utf8
-    from schemas.twin.values import base64, copy, escaped, put_word, sequence, varint
+    from schemas.twin.values import base64, copy, escaped, varint
 
 KEPT_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1 << 16)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import pytest
@@ -14,6 +14,7 @@ from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from runtime.kafka.errors import FencedError, OversizedError
 from runtime.kafka.producer import PlainProducer, TransactionalProducer
+from schemas.bundles import Bundle, Pair, RecordBundle
 from schemas.errors import ErrorKind, TailraceError
 from schemas.twin import built
 from tests.kit.topics import read_raw
@@ -48,6 +49,17 @@ def producer(kafka_server: KafkaAddress, replication: str, reported: int | None)
     producer.close()
 
 
+def _bundled(pairs: list[Pair]) -> Sequence[Pair]:
+    return RecordBundle(Bundle.of([key for key, _ in pairs], [value for _, value in pairs]))
+
+
+@pytest.fixture(params=[lambda pairs: pairs, _bundled], ids=["list", "bundle"])
+def run_of(request: pytest.FixtureRequest) -> Callable[[list[Pair]], Sequence[Pair]]:
+    """How records are handed over."""
+    form: Callable[[list[Pair]], Sequence[Pair]] = request.param
+    return form
+
+
 def records(kafka: KafkaAddress, topic: str) -> list[tuple[int, bytes | None, bytes | None]]:
     """Return partition, key and value of all committed records, once every open transaction has ended.
 
@@ -66,11 +78,14 @@ def values(kafka: KafkaAddress, topic: str) -> list[bytes | None]:
 
 
 def test_a_committed_run_is_there_whole_and_in_order_by_key(
-    kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer
+    kafka_server: KafkaAddress,
+    topic: str,
+    producer: TransactionalProducer,
+    run_of: Callable[[list[Pair]], Sequence[Pair]],
 ) -> None:
-    pairs: list[tuple[bytes | None, bytes | None]] = [(b"k%d" % (i % 7), b"%d" % i) for i in range(5000)]
+    pairs: list[Pair] = [(b"k%d" % (i % 7), b"%d" % i) for i in range(5000)]
     producer.begin()
-    producer.produce_run(topic, pairs)
+    producer.produce_run(topic, run_of(pairs))
     producer.produce(topic, b"k0", None)
     producer.commit()
     by_key: dict[bytes | None, list[bytes | None]] = {}
@@ -160,14 +175,18 @@ def _go_on(producer: TransactionalProducer, topic: str, records: int) -> None:
 
 
 def test_a_full_queue_is_waited_for_and_loses_nothing(
-    kafka_server: KafkaAddress, topic: str, replication: str, reported: int | None
+    kafka_server: KafkaAddress,
+    topic: str,
+    replication: str,
+    reported: int | None,
+    run_of: Callable[[list[Pair]], Sequence[Pair]],
 ) -> None:
     small = {"queue.buffering.max.messages": 100, "linger.ms": 0}
     producer = TransactionalProducer(kafka_server.settings, f"{replication}.small", overrides=small, reported=reported)
     try:
         producer.init()
         producer.begin()
-        producer.produce_run(topic, [(b"k", b"%d" % i) for i in range(3000)])
+        producer.produce_run(topic, run_of([(b"k", b"%d" % i) for i in range(3000)]))
         producer.commit()
     finally:
         producer.close()
@@ -198,12 +217,15 @@ def test_a_record_that_the_topic_refuses_fails_the_transaction_with_the_setting_
 
 
 def test_a_record_that_the_client_refuses_is_told_and_what_follows_it_is_not_taken(
-    kafka_server: KafkaAddress, topic: str, producer: TransactionalProducer
+    kafka_server: KafkaAddress,
+    topic: str,
+    producer: TransactionalProducer,
+    run_of: Callable[[list[Pair]], Sequence[Pair]],
 ) -> None:
     large = secrets.token_bytes(1_000_001)
     producer.begin()
     with pytest.raises(OversizedError, match="1,000,002 bytes") as caught:
-        producer.produce_run(topic, [(b"k", b"1"), (b"k", None), (None, b""), (b"k", large), (b"k", b"5")])
+        producer.produce_run(topic, run_of([(b"k", b"1"), (b"k", None), (None, b""), (b"k", large), (b"k", b"5")]))
     assert caught.value.index == 3
     producer.produce_run(topic, [(b"k", b"4")])
     producer.commit()
