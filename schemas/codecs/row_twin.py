@@ -20,8 +20,10 @@ from schemas.types.forms import is_loose
 Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair] | RecordBundle, int]]
 """`(messages, block, seq, tombstones)` to the records and the last sequence, as `Encoder.records` calls it."""
 
-BUNDLED_MIN = 32
-"""From so many messages on, their records are bundled. What handing over a bundle costs is that of a few records."""
+BUNDLED_MIN, BUNDLED_BYTES_MAX = 32, 1 << 20
+"""So many messages at least, and so many bytes of them at most, by the first, have their records bundled: to hand over
+a bundle costs what a few records do, and a larger one is memory that the kernel has to clear each time.
+"""
 
 _CALLING = frozenset({kinds.CALLED, kinds.NARROW, kinds.DOCUMENT})
 """Kinds whose values a function may have to make."""
@@ -65,7 +67,7 @@ def logged(
             return rare(*form.read(message), block, at, pairs.append, tombstones)
 
         what = messages, block.plain, block.tail, seq, tombstones, careful
-        if len(messages) < BUNDLED_MIN:
+        if len(messages) < BUNDLED_MIN or len(messages) * len(messages[0]) > BUNDLED_BYTES_MAX:
             made: tuple[list[Pair], int] = writer.run(*what)
             return made
         content, count, last = writer.bundle_records(*what)
