@@ -20,9 +20,9 @@ from schemas.types.forms import is_loose
 Logged = Callable[[list[bytes], Block, int, bool], tuple[list[Pair] | RecordBundle, int]]
 """`(messages, block, seq, tombstones)` to the records and the last sequence, as `Encoder.records` calls it."""
 
-BUNDLED_MIN, BUNDLED_BYTES_MAX = 32, 1 << 20
+BUNDLED_MIN, BUNDLED_BYTES_MAX = 100, 1 << 20
 """So many messages at least, and so many bytes of them at most, by the first, have their records bundled: to hand over
-a bundle costs what a few records do, and a larger one is memory that the kernel has to clear each time.
+a bundle costs as much as it saves of forty records, and a larger one is memory that the kernel has to clear each time.
 """
 
 _CALLING = frozenset({kinds.CALLED, kinds.NARROW, kinds.DOCUMENT})
