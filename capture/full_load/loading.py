@@ -218,6 +218,8 @@ class Loading:
         """
         load = self.loads.get(feed.table.name)
         if load is not None and load.state is LoadState.PLANNED and not self._horizon.has_outstanding(load.name):
+            # Its window took such a row for a whole one, which what follows completes.
+            self._watch(feed, load)
             return False
         self.order(feed, reached, None, None, empty=False)
         # Not before the log is where the table is now: until then each row may ask for it once more.

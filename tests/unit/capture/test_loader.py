@@ -36,7 +36,7 @@ from capture.publishing.publisher import Feed, Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
 from schemas.bundles import Bundle
-from schemas.changes import Row, RowChanges, Transaction
+from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.service_settings import CaptureSettings
@@ -322,10 +322,15 @@ class Asked:
 def test_one_load_is_enough_for_all_that_nobody_could_tell_before_it_reads() -> None:
     """Each part of the log that had such a row began another one, and consumers were told of it each time."""
     feed, worker = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked()
-    _, _, load = loads(feed, Discarding(), lambda: worker, source_end=lambda: 10)
+    publisher, _, load = loads(feed, Discarding(), lambda: worker, source_end=lambda: 10)
     assert load.load_again(feed, 5)
     (table,) = load.loads.values()
+    moved = RowChanges(TABLE, Transaction("1", 1, 6, 1), ["u"], [(1, UNCHANGED)], [(2, UNCHANGED)])
+    publisher.rows(moved)
+    assert feed.window is not None
+    assert len(feed.window) == 2
     assert not load.load_again(feed, 6)
+    assert len(feed.window) == 0, "no whole row went out, which an update of some columns would complete"
     load.step(9)
     assert worker.requests == [], "the log is not yet where the table was"
     assert not load.load_again(feed, 9)
