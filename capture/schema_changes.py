@@ -30,7 +30,7 @@ from schemas.policies import DdlPolicy, TruncatePolicy
 from schemas.position import Position
 from schemas.routing import check_routes
 from schemas.settings import Mode, Settings
-from schemas.table import TableName, TableSchema
+from schemas.table import Column, TableName, TableSchema
 from schemas.topics import checkpoints_topic, ddl_topic
 
 log = get_logger(__name__)
@@ -353,7 +353,7 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
         return True
     for column, earlier in zip(after.columns, matches(after, before), strict=True):
         if earlier is not None:
-            if earlier.native != column.native:
+            if earlier.native != column.native or _computes_anew(earlier, column):
                 return True
         elif storage:
             # It shows when the storage is known again.
@@ -361,6 +361,13 @@ def rewrites_rows(before: TableSchema, after: TableSchema, storage: int) -> bool
         elif column.identity or (not _CONSTANT.fullmatch(column.default) if column.default else not column.nullable):
             return True
     return False
+
+
+def _computes_anew(before: Column, after: Column) -> bool:
+    """Tell whether a column may be computed in another way now, and so have other values in all rows. Where the engine
+    numbers no columns those that it computes are columns like others, whose expressions stand where defaults do.
+    """
+    return not after.number and (after.default or "").startswith("(") and before.default != after.default
 
 
 def fills_rows(before: TableSchema, after: TableSchema, former: Collection[str]) -> bool:

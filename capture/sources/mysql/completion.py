@@ -123,6 +123,14 @@ class Completion:
                     self._untold.add(table.name)
                 changes.after[i] = values
 
+    def visible_end(self, txn: Transaction) -> int:
+        """Wait until a transaction of the log can be seen; return up to where all surely can.
+
+        Raises SOURCE_CONNECTION where that takes too long.
+        """
+        self._wait_until_visible(self._connected(), txn)
+        return self._visible
+
     def _look_up(self, connection: Connection, table: TableSchema, conditions: Sequence[str]) -> dict[str, Row]:
         """Return the rows that meet conditions. One row may meet several: collations.
 

@@ -175,7 +175,7 @@ class MysqlLog:
             self._announce(self._maps.read(m[_BODY:end]), out)
         elif kind == binlog.XID:
             self._end(out)
-        elif kind in (binlog.QUERY, binlog.QUERY_COMPRESSED):
+        elif kind in (binlog.QUERY, binlog.QUERY_COMPRESSED, binlog.EXECUTE_LOAD_QUERY):
             self._on_query(kind, m[:end], out)
         elif kind in _GTIDS or (kind == binlog.ANONYMOUS_GTID and self._file is not None):
             self._start(read_gtid(kind, m, end), bytes(m))
@@ -385,6 +385,8 @@ class MysqlLog:
         elif effect is Effect.XA_START:
             if self._replayed is None and self._txn is not None:
                 self._prepared.begin(self._before, self._txn.id, self._seconds)
+        elif effect is Effect.WRITE and self._prepared.open is not None:
+            self._prepared.keep(m)
         elif effect in (Effect.XA_COMMIT, Effect.XA_ROLLBACK):
             self._on_decision(read_xid(query.text), out, commits=effect is Effect.XA_COMMIT)
         elif self._txn is not None and effect is not Effect.CONTROL:
@@ -399,6 +401,9 @@ class MysqlLog:
         """Do what a statement means for the tables that it names."""
         names = self._versions.concerned(statement)
         if not names:
+            return
+        if statement.effect is Effect.WRITE and self._txn is not None:
+            self._announce(self._versions.rewritten(names, self._txn), out)
             return
         self._maps.clear()
         is_applied = self._maps.leaves_out(statement)

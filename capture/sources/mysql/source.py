@@ -185,6 +185,7 @@ class MysqlServer:
             folds_names=folds_names,
             loads=self._loads,
             source_end=lambda: self.current_position().commit,
+            visible_end=self._completion.visible_end,
         )
         place = place_of(position, is_mariadb=self._connected().is_mariadb)
         return MysqlLog(

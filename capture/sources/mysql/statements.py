@@ -41,6 +41,15 @@ _MODIFIERS = frozenset({"OR", "REPLACE", "ONLINE", "OFFLINE", "IGNORE", "UNIQUE"
 STATEMENT_CHARACTERS_MAX, OBJECTS_MAX = 100_000, 1000
 """What is told of a statement at most: a record of Kafka is 1 MB at most unless brokers are told otherwise."""
 
+_WRITTEN_UNTIL = {
+    **dict.fromkeys(("INSERT", "REPLACE"), frozenset({"(", "VALUES", "VALUE", "SELECT", "SET", "TABLE", "WITH"})),
+    "UPDATE": frozenset({"SET"}),
+    "DELETE": frozenset({"WHERE"}),
+    "LOAD": frozenset({"("}),
+    "WITH": frozenset(),
+}
+"""The verbs of statements that write rows, and the words behind which they only name tables that they read."""
+
 _PASSWORD = re.compile(r"""\bpassword(?:\s+\\*["']|\s*=)""", re.IGNORECASE)
 """As options of Spider and CONNECT have it, in the string of a comment or of an option list."""
 
@@ -68,6 +77,8 @@ class Effect(Enum):
     """An applier is about to drop tables."""
     CREATE = auto()
     """A table comes."""
+    WRITE = auto()
+    """Rows are written that the log does not name: it is a session's that logs statements (`binlog_format`)."""
     OTHER = auto()
     """Anything else: a table may have other columns now."""
 
@@ -123,6 +134,8 @@ def ddl_document(statement: Statement, text: str, about: Iterable[TableSchema | 
 
 def _effect_of(words: list[str]) -> Effect:
     first, second = (*words, "", "")[:2]
+    if first in _WRITTEN_UNTIL:
+        return Effect.WRITE
     if first == "TRUNCATE":
         return Effect.TRUNCATE
     if first == "DROP" and second in ("DATABASE", "SCHEMA", "TABLE", "TABLES"):
@@ -158,6 +171,9 @@ def read_xid(text: str) -> tuple[int, bytes, bytes]:
 
 def _moves_rows(words: list[str]) -> bool:
     """Tell whether an `alter table` gives the table another name, or takes or brings rows without naming them."""
+    if "IGNORE" in words[1:3]:
+        # MariaDB: of rows that have one value of a new unique index all but one go.
+        return True
     for word, after in zip(words, [*words[1:], ""], strict=True):
         if word == "RENAME" and after not in ("COLUMN", "INDEX", "KEY"):
             return True
@@ -171,7 +187,7 @@ def _moves_rows(words: list[str]) -> bool:
 
 
 def _words_and_names(text: str, database: str, sql_mode: int) -> tuple[list[str], tuple[TableName, ...]]:
-    """Return the bare words in upper case, and all that may be a table's name."""
+    """Return the bare words in upper case, and all that may be a table's name; of one that is written, if rows are."""
     words: list[str] = []
     names: dict[TableName, None] = {}
     parts: list[str] = []
@@ -182,6 +198,8 @@ def _words_and_names(text: str, database: str, sql_mode: int) -> tuple[list[str]
         kind = token.lastgroup
         if kind in ("comment", "code"):
             continue
+        if words and token[0].upper() in _WRITTEN_UNTIL.get(words[0], ()):
+            break
         if kind == "dot":
             is_joined = bool(parts)
             continue

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
+from capture.source import RELOAD
 from capture.sources.mysql import binlog
 from capture.sources.mysql.binlog import TableMap, real_type
 from capture.sources.mysql.catalog import ENGINE, Catalog, layout
@@ -23,7 +24,7 @@ from capture.sources.mysql.rows import Image, MappedReader, Rows, compile_rows
 from capture.sources.mysql.statements import Effect, Statement
 from capture.sources.mysql.types import compressed, logical_type, reader
 from runtime.logging import get_logger
-from schemas.changes import SchemaChange
+from schemas.changes import SchemaChange, Transaction
 from schemas.errors import ErrorKind, TailraceError
 from schemas.selection import Selection
 from schemas.table import Column, TableName, TableSchema
@@ -31,6 +32,7 @@ from schemas.table import Column, TableName, TableSchema
 log = get_logger(__name__)
 
 _FULL = "set global binlog_row_metadata = 'FULL'"
+_ROW = "set global binlog_format = 'ROW', and end the sessions that keep another one"
 _SEQUENCE = (
     *("next_not_cached_value", "minimum_value", "maximum_value", "start_value"),
     *("increment", "cache_size", "cycle_option", "cycle_count"),
@@ -113,8 +115,11 @@ class Versions:
         folds_names: bool,
         loads: bool = True,
         source_end: Callable[[], int] = lambda: 0,
+        visible_end: Callable[[Transaction], int] = lambda txn: txn.commit,
     ) -> None:
-        """`loads`: whether a table that begins anew is loaded. `source_end` returns where the source's log ends."""
+        """`loads`: whether a table that begins anew is loaded. `source_end` returns where the source's log ends;
+        `visible_end` waits until a transaction can be seen, and returns up to where all can be.
+        """
         self._catalog = catalog
         self._selection = selection
         self._folds_names = folds_names
@@ -122,6 +127,9 @@ class Versions:
         self._zero_dates = zero_dates
         self._loads = loads
         self._source_end = source_end
+        self._visible_end = visible_end
+        self._rewritten: dict[TableName, int] = {}
+        """Up to where the load sees everything that rows without names have led to."""
         self._left_out: dict[TableName, LeftOut | None] = {}
         """Tables that have begun anew for rows that nothing tells the columns of, until a statement concerns them."""
         self._is_of_map = False
@@ -171,6 +179,28 @@ class Versions:
         self._stale.add(name)
         current = self._tables.get(name) if is_applied else None
         return [SchemaChange(name, current, current, is_applied=True)] if current is not None else []
+
+    def rewritten(self, names: Iterable[TableName], txn: Transaction) -> list[SchemaChange]:
+        """Return what to announce of tables of which a transaction writes rows that the log does not name: they begin
+        anew, and their loads see them. Raises PREREQUISITE where nothing is loaded.
+        """
+        changes: list[SchemaChange] = []
+        for name in names:
+            table = self._tables.get(name)
+            if table is None or txn.commit <= self._rewritten.get(name, -1):
+                continue
+            if not self._loads:
+                raise TailraceError(
+                    ErrorKind.PREREQUISITE,
+                    "the log holds a statement that writes rows of the table, and not the rows",
+                    remedy=f"{_ROW}; then {RELOAD}",
+                    table=str(name),
+                )
+            self._rewritten[name] = self._visible_end(txn)
+            said = "a statement wrote rows that are not in the log: the table is loaded again"
+            log.warning(said, table=str(name), remedy=_ROW)
+            changes += [*self._forget(name, is_applied=False), *self._appeared(name, is_applied=False)]
+        return changes
 
     def _forget(self, name: TableName, *, is_applied: bool) -> list[SchemaChange]:
         """A table goes, or goes on with other rows: return the change that says that it is gone, if it was there."""

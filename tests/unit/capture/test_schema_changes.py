@@ -74,6 +74,21 @@ def test_rows_come_again_with_a_new_column_of_which_targets_cannot_tell_the_valu
     assert rewrites_rows(before, replace(before, columns=(*before.columns, added)), 0) is comes_again
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "comes_again"),
+    [("(`a` * 2)", "(`a` * 3)", True), (None, "(5)", True), ("(`a`)", None, False), ("5", "6", False)],
+)
+def test_rows_come_again_where_a_column_is_computed_in_another_way(
+    earlier: str | None, later: str | None, *, comes_again: bool
+) -> None:
+    """In MySQL's log no row tells of it."""
+    before, after = (
+        replace(_table("ab"), storage=0, columns=(Column("c", LogicalType(Family.INT32), "int", default=default),))
+        for default in (earlier, later)
+    )
+    assert rewrites_rows(before, after, 0) is comes_again
+
+
 def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:
     """The catalogue may have told of a later one, which no row in the log has followed: it must not be taken back."""
     told, known = _table("ab"), replace(_table("abc"), version=2)

@@ -44,7 +44,13 @@ EFFECTS = [
     ("rename user a to b", Effect.OTHER),
     ("/*!40000 alter table t disable keys */", Effect.OTHER),
     ("-- truncate u\nanalyze table t", Effect.OTHER),
-    ("insert into t values ('truncate')", Effect.OTHER),
+    ("alter ignore table t add unique (a)", Effect.REPLACE),
+    ("alter online ignore table t add unique (a)", Effect.REPLACE),
+    ("alter table t add `ignore` int", Effect.OTHER),
+    ("insert into t values ('truncate')", Effect.WRITE),
+    ("update t set a = 1", Effect.WRITE),
+    ("load data infile 'x' into table t", Effect.WRITE),
+    ("do f()", Effect.OTHER),
 ]
 
 
@@ -84,6 +90,32 @@ def test_names_are_found_however_they_are_written() -> None:
     assert {TableName(*name) for name in wanted} <= set(names)
     assert TableName("db", "not_this") not in names
     assert TableName("db", "x") not in names
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("insert low_priority into t (a, b) select * from x", {"t"}),
+        ("insert t values (1)", {"t"}),
+        ("insert into t set a = 1", {"t"}),
+        ("INSERT INTO t TABLE x", {"t"}),
+        ("replace into other.`checks ums` (db) select x.y from x", {"other.checks ums"}),
+        ("insert into `values` values (1)", {"values"}),
+        ("update ignore t, `u` as v set t.a = x", {"t", "u"}),
+        ("update t join (select * from u) v on t.a = v.a set t.a = 1", {"t", "u"}),
+        ("delete from t where a in (select a from x)", {"t"}),
+        ("delete t, d.u from t join u on t.a = u.a where x.a = 1", {"t", "u"}),
+        ("load data local infile '/tmp/x' replace into table `t` fields terminated by ',' (x, @y)", {"t"}),
+        ("with v as (select 1) delete from t", {"t"}),
+    ],
+)
+def test_of_a_statement_that_writes_rows_those_tables_count_that_it_writes(text: str, written: set[str]) -> None:
+    """Tools that compare tables read all of them in such statements, and write into one of their own."""
+    statement = read_statement(text, "d")
+    assert statement.effect is Effect.WRITE
+    assert statement.tag == ""
+    assert {str(name).removeprefix("d.") for name in statement.names} >= written
+    assert TableName("d", "x") not in statement.names
 
 
 def test_the_sessions_mode_says_where_names_and_strings_end() -> None:

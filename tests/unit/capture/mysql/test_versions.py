@@ -13,7 +13,7 @@ from capture.sources.mysql.binlog import MappedColumn, TableMap
 from capture.sources.mysql.catalog import Catalog, layout
 from capture.sources.mysql.statements import Effect
 from capture.sources.mysql.versions import Versions
-from schemas.changes import SchemaChange
+from schemas.changes import SchemaChange, Transaction
 from schemas.errors import TailraceError
 from schemas.selection import Selection
 from schemas.table import Column, GeneratedColumn, TableName, TableSchema
@@ -50,7 +50,11 @@ def _number(name: str) -> Column:
 
 
 def _of(
-    *tables: TableSchema, now: TableSchema | None, loads: bool = True, versioned: Collection[TableName] = ()
+    *tables: TableSchema,
+    now: TableSchema | None,
+    loads: bool = True,
+    versioned: Collection[TableName] = (),
+    visible: int = 0,
 ) -> Versions:
     catalog = SimpleNamespace(
         find_table=lambda name: now if now is not None and name == now.name else None,
@@ -60,7 +64,13 @@ def _of(
         keeps_old=lambda name, key: not key,
     )
     return Versions(
-        cast("Catalog", catalog), Selection(["shop.*"]), list(tables), "error", folds_names=False, loads=loads
+        cast("Catalog", catalog),
+        Selection(["shop.*"]),
+        list(tables),
+        "error",
+        folds_names=False,
+        loads=loads,
+        visible_end=lambda txn: max(visible, txn.commit),
     )
 
 
@@ -139,6 +149,20 @@ def test_columns_called_like_those_of_a_history_are_like_others() -> None:
     table = TableSchema(NAME, tuple(columns), (0, 2))
     resolved, changes = _of(table, now=table).resolve(HISTORY)
     assert (resolved.table, changes) == (table, [])
+
+
+def test_rows_that_statements_write_cost_one_load() -> None:
+    """Of those that could be seen when it began: one that comes later costs another."""
+    table, names = TableSchema(NAME, (_number("id"),), (0,)), [TableName("shop", "unknown"), NAME]
+    versions = _of(table, now=table, visible=20)
+    anew = [(table, None), (None, table)]
+    for commit, told in ((10, anew), (11, []), (20, []), (21, anew)):
+        changes = versions.rewritten(names, Transaction(str(commit), commit, commit, 0))
+        assert [(change.before, change.after) for change in changes] == told
+    with pytest.raises(TailraceError, match="writes rows") as caught:
+        _of(table, now=table, loads=False).rewritten(names, Transaction("1", 1, 1, 0))
+    assert caught.value.table == "shop.a"
+    assert "binlog_format" in str(caught.value.remedy)
 
 
 def test_a_sequence_is_no_table() -> None:

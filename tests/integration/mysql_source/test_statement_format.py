@@ -1,0 +1,157 @@
+"""Sessions that log statements in the place of rows: which rows they wrote nobody can tell, so loads bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from capture.sources.mysql.source import MysqlServer
+from schemas.errors import ErrorKind
+from tests.integration.mysql_source.reading import SERVER_ID, Flat, Reading, flatten, positions_in, read_to
+from tests.kit.refusals import refused
+
+TABLES = (
+    "create table a (id int primary key, v int)",
+    "create table b (id int primary key, v int)",
+    "insert into a values (1, 1), (2, 2), (3, 3)",
+    "insert into b values (7, 7)",
+)
+
+
+@contextmanager
+def _statements(reading: Reading) -> Iterator[pymysql.Connection]:
+    """Open a session that logs statements, as tools that compare tables do."""
+    address = reading.database.address
+    session = pymysql.connect(
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password,
+        database=reading.database.name,
+        autocommit=True,
+        local_infile=True,
+    )
+    with closing(session):
+        _run(session, "set session binlog_format = 'STATEMENT'")
+        yield session
+
+
+def _run(session: pymysql.Connection, *statements: str) -> None:
+    with session.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def _told(table: str) -> list[Flat]:
+    return [(table, "s", None, None), (table, "s", None, ("id", "v"))]
+
+
+def test_a_table_that_statements_write_begins_anew(any_reading: Reading) -> None:
+    reading = any_reading
+    reading.database.execute(*TABLES)
+    reading.begin()
+    with _statements(reading) as session:
+        _run(session, "update a set v = v + 10 where id < 3", "delete from a where id = 3")
+        # It reads the other one.
+        _run(session, "insert into b (id, v) select id + 100, v from a")
+        _run(session, "set session binlog_format = 'ROW'", "insert into a values (4, 4)")
+    found = reading.flat()
+    assert found[0:2] == _told("a")
+    # What could be seen by then is in the load that the first one has led to.
+    assert [flat for flat in found if flat[1] != "s"] == [("a", "c", None, (4, 4))]
+    assert [flat for flat in found if flat[0] == "b"] == _told("b")
+    tables = {table.name.table: table for table in reading.source.tables()}
+    assert sorted(reading.rows(tables["a"])) == [(1, 11), (2, 12), (4, 4)]
+    assert sorted(reading.rows(tables["b"])) == [(7, 7), (101, 11), (102, 12)]
+
+
+def test_reading_goes_on_in_a_transaction_of_rows_and_statements(any_reading: Reading) -> None:
+    reading = any_reading
+    reading.database.execute(*TABLES)
+    reading.begin()
+    with _statements(reading) as session:
+        _run(
+            session,
+            "set session binlog_format = 'ROW'",
+            "set autocommit = 0",
+            "insert into b values (8, 8)",
+            "commit",
+            "set session binlog_format = 'STATEMENT'",
+            "update a set v = 0",
+            "insert into b values (9, 9)",
+            "commit",
+            "set session binlog_format = 'ROW'",
+            "delete from b where id = 7",
+            "commit",
+        )
+    changes = reading.changes()
+    rows = [flat for flat in flatten(changes) if flat[1] != "s"]
+    assert [(op, (after or before or ())[0]) for _, op, before, after in rows] == [("c", 8), ("d", 7)]
+    assert [flat for flat in flatten(changes) if flat[1] == "s"] == [*_told("a"), *_told("b")]
+    done = 0
+    for i, position in enumerate(positions_in(changes, reading.start)):
+        done += i > 0 and position.row > 0
+        assert [flat for flat in reading.flat(position) if flat[1] != "s"] == rows[done:]
+
+
+def test_what_a_file_brings_is_loaded(any_reading: Reading, tmp_path: Path) -> None:
+    reading = any_reading
+    reading.database.execute(*TABLES)
+    reading.begin()
+    file = tmp_path / "rows.csv"
+    file.write_text("21,1\n22,2\n")
+    with _statements(reading) as session:
+        _run(session, f"load data local infile '{file}' into table a fields terminated by ',' (id, v)")
+    assert reading.flat() == _told("a")
+
+
+def test_of_xa_the_commit_tells(any_reading: Reading) -> None:
+    """Before it no load sees what was written."""
+    reading = any_reading
+    reading.database.forget_log()
+    reading.database.execute(*TABLES)
+    reading.begin()
+    with _statements(reading) as session:
+        _run(session, "xa start 'x'", "update a set v = 5", "xa end 'x'", "xa prepare 'x'")
+    try:
+        assert reading.flat() == []
+    finally:
+        reading.database.execute("xa commit 'x'")
+    (table,) = (table for table in reading.tables if table.name.table == "a")
+    changes = reading.changes()
+    assert flatten(changes) == _told("a")
+    assert {row[1] for row in reading.rows(table)} == {5}
+
+
+def test_where_nothing_is_loaded_reading_ends(reading: Reading) -> None:
+    reading.database.execute(*TABLES)
+    reading.begin()
+    with _statements(reading) as session:
+        _run(session, "insert into b select * from a", "create table d (id int)", "insert into d values (1)")
+    source = MysqlServer(reading.settings, SERVER_ID, loads=False)
+    try:
+        end = source.current_position()
+        with (
+            closing(source.open_log(reading.start, reading.tables)) as log,
+            refused(ErrorKind.PREREQUISITE, "writes rows of the table", "binlog_format = 'ROW'"),
+        ):
+            read_to(log, end)
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("mysql_database", ["mariadb"], indirect=True)
+def test_rows_that_an_alter_ignores_are_gone(reading: Reading) -> None:
+    """MariaDB keeps one row of those that have the same value of a new unique index."""
+    reading.database.execute(
+        "create table a (id int primary key, v int)", "insert into a values (1, 5), (2, 5), (3, 6)"
+    )
+    reading.begin()
+    reading.database.execute("alter ignore table a add unique key (v)")
+    assert reading.flat() == _told("a")
+    (table,) = reading.source.tables()
+    assert len(reading.rows(table)) == 2
