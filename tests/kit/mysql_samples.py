@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from struct import pack
 from typing import Any
 
 Sample = tuple[str, list[tuple[str, Any]]]
@@ -24,6 +25,24 @@ def _unscaled(text: str, scale: int) -> int:
     number = int("".join(map(str, digits)).ljust(len(digits) + scale + exponent, "0"))
     return -number if sign else number
 
+
+def _shape(kind: int, *parts: tuple[float, float] | bytes) -> bytes:
+    """Return what stands behind a shape's SRID: its kind, how many parts it has, and these."""
+    bodies = [part if isinstance(part, bytes) else pack("<dd", *part) for part in parts]
+    return pack("<BII", 1, kind, len(parts)) + b"".join(bodies)
+
+
+def _stored(shape: bytes) -> bytes:
+    return bytes(4) + shape
+
+
+def _labels(letter: str, count: int) -> str:
+    return ", ".join(f"'{letter}{n}'" for n in range(count))
+
+
+_RING = pack("<I", 4) + b"".join(pack("<dd", x, y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 0)))
+_LINE, _POLYGON = _shape(2, (0, 0), (1, -1.5)), _shape(3, _RING)
+_POINT = pack("<BIdd", 1, 1, 1, 2)
 
 _LARGE = "99999999999999999999999999999999999.999999999999999999999999999999"
 
@@ -141,4 +160,89 @@ MYSQL: list[Sample] = [
     ),
     ("vector(3)", [("to_vector('[1,2,3.5]')", bytes.fromhex("0000803f0000004000006040"))]),
     ("varchar(20) character set gb18030", [("'㐀中'", "㐀中")]),
+]
+
+FORMS: list[Sample] = [
+    ("time(2)", [("'-12:34:56.78'", "PT-12H-34M-56.78S")]),
+    ("time(4)", [("'-00:00:00.0001'", "PT-0.0001S"), ("'838:59:58.9999'", "PT838H59M58.9999S")]),
+    ("time(5)", [("'-00:00:01.00001'", "PT-1.00001S"), ("'-00:00:00.99999'", "PT-0.99999S")]),
+    ("datetime(1)", [("'2024-02-29 23:59:59.9'", _us("2024-02-29 23:59:59.900000"))]),
+    ("datetime(3)", [("'1000-01-01 00:00:00.001'", _us("1000-01-01 00:00:00.001000"))]),
+    ("datetime(4)", [("'2024-02-29 00:00:00.0001'", _us("2024-02-29 00:00:00.000100"))]),
+    ("datetime(5)", [("'9999-12-31 23:59:59.99999'", _us("9999-12-31 23:59:59.999990"))]),
+    ("timestamp(1) null", [("'1970-01-01 00:00:01.1'", 1_100_000)]),
+    ("timestamp(2) null", [("'2024-02-29 12:00:00.99'", _us("2024-02-29 12:00:00.990000"))]),
+    ("timestamp(4) null", [("'2024-02-29 12:00:00.0009'", _us("2024-02-29 12:00:00.000900"))]),
+    ("timestamp(5) null", [("'2038-01-19 03:14:07.99999'", 2147483647_999_990)]),
+    ("decimal(1,1)", [("-0.9", -9)]),
+    ("decimal(9,9)", [("-0.000000001", -1), ("0.999999999", 999_999_999)]),
+    ("decimal(18,9)", [("-123456789.000000001", -123456789_000000001)]),
+    ("decimal(10,5)", [("-99999.00001", -99999_00001), ("0.00001", 1)]),
+    ("decimal(65,0)", [("-" + "9" * 65, -int("9" * 65)), ("1", 1)]),
+    ("decimal(20,2) unsigned", [("999999999999999999.99", 99_999_999_999_999_999_999)]),
+    ("float unsigned", [("3.5", 3.5)]),
+    ("double unsigned", [("1e300", 1e300)]),
+    ("bit(8)", [("b'10000001'", "10000001")]),
+    ("bit(17)", [("b'10000000000000001'", "10000000000000001"), ("1", "0" * 16 + "1")]),
+    ("bit(63)", [("b'" + "1" * 63 + "'", "1" * 63)]),
+    (f"enum({_labels('l', 255)})", [("'l254'", "l254")]),
+    (f"enum({_labels('l', 300)})", [("'l0'", "l0"), ("'l299'", "l299")]),
+    (f"set({_labels('m', 17)})", [("'m16,m0'", "m0,m16")]),
+    (f"set({_labels('m', 64)})", [("'m63'", "m63"), ("18446744073709551615", ",".join(f"m{n}" for n in range(64)))]),
+    ("enum('', 'a')", [("''", ""), ("'a'", "a")]),
+    # A backslash is the second byte of these in sjis.
+    ("enum('表','b') character set sjis", [("'表'", "表"), ("'b'", "b")]),
+    ("set('表','予') character set cp932", [("'予,表'", "表,予")]),
+    ("enum('é','中') character set ucs2", [("'中'", "中")]),
+    ("set('あ','b') character set ucs2", [("'b,あ'", "あ,b")]),
+    ("enum('😀','é') character set utf16", [("'😀'", "😀")]),
+    ("enum('a','b') character set gbk", [("'b'", "b")]),
+    ("char(4) character set latin1", [("'é '", "é")]),
+    ("char(4) character set sjis", [("'表 '", "表")]),
+    ("char(4) character set gbk", [("'中 '", "中")]),
+    ("char(4) character set ucs2", [("'é '", "é"), ("''", "")]),
+    ("char(4) character set utf16", [("'😀 '", "😀")]),
+    ("char(4) character set utf16le", [("'é '", "é")]),
+    ("char(4) character set utf32", [("'😀 '", "😀")]),
+    ("text character set sjis", [("'表\\'", "表\\")]),
+    ("text character set ucs2", [("'aé'", "aé"), ("''", "")]),
+    ("mediumtext character set utf16", [("repeat('😀', 9000)", "😀" * 9000)]),
+    ("varchar(10) character set gb2312", [("'中'", "中")]),
+    ("varchar(10) character set tis620", [("'ก'", "ก")]),
+    ("varchar(10) character set cp1251", [("'Ж'", "Ж")]),
+    ("varchar(10) character set ascii", [("'a'", "a")]),
+    ("linestring", [("st_geomfromtext('linestring(0 0, 1 -1.5)')", _stored(_LINE))]),
+    ("polygon", [("st_geomfromtext('polygon((0 0, 1 0, 1 1, 0 0))')", _stored(_POLYGON))]),
+    ("multipoint", [("st_geomfromtext('multipoint(1 2)')", _stored(_shape(4, _POINT)))]),
+    ("multilinestring", [("st_geomfromtext('multilinestring((0 0, 1 -1.5))')", _stored(_shape(5, _LINE)))]),
+    ("multipolygon", [("st_geomfromtext('multipolygon(((0 0, 1 0, 1 1, 0 0)))')", _stored(_shape(6, _POLYGON)))]),
+    (
+        "geometrycollection",
+        [
+            (
+                "st_geomfromtext('geometrycollection(point(1 2), linestring(0 0, 1 -1.5))')",
+                _stored(_shape(7, _POINT, _LINE)),
+            ),
+            ("st_geomfromtext('geometrycollection empty')", _stored(_shape(7))),
+        ],
+    ),
+]
+"""More forms of the same types: each number of decimals, labels in charsets of every kind, all shapes."""
+
+MYSQL_FORMS: list[Sample] = [
+    (
+        "json",
+        [
+            ("json_object('n', -1, 'k', repeat('x', 70000))", '{"k": "' + "x" * 70_000 + '", "n": -1}'),
+            (
+                "json_array(repeat('é', 70000), 70000, -70000, 4294967295, 1e16, true, json_object('a', json_array()))",
+                '["' + "é" * 70_000 + '", 70000, -70000, 4294967295, 1e16, true, {"a": []}]',
+            ),
+            (
+                "json_array(cast('-838:59:59.000001' as time(6)), cast(-0.05 as decimal(4,2)), -9223372036854775808)",
+                '["-838:59:59.000001", -0.05, -9223372036854775808]',
+            ),
+        ],
+    ),
+    ("vector(16383)", [("to_vector(concat('[0', repeat(',1', 16382), ']'))", bytes(4) + pack("<f", 1) * 16_382)]),
 ]

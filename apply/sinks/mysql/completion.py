@@ -14,7 +14,7 @@ from apply.frames.relational.completion import RelationalCompletion
 from apply.sinks.mysql.connection import Link
 from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.errors import classify, code_of
-from apply.sinks.mysql.names import listed, qualified, quoted, shortened
+from apply.sinks.mysql.names import foreign_key_names, listed, qualified, quoted, shortened
 from apply.sinks.mysql.preparation import Preparation
 from schemas.errors import ErrorKind
 from schemas.table import ForeignKey, Index, TableName, TableSchema
@@ -45,15 +45,16 @@ class Completion(RelationalCompletion):
         return [f"alter table {qualified(name)} add {words} {quoted(shortened(index.name))} ({columns}"]
 
     def _foreign_key_statement(self, name: TableName, key: ForeignKey, parent: TableName, actions: str) -> str:
-        present = self._link.value(
-            "select count(*) from information_schema.table_constraints "
-            "where constraint_type = 'FOREIGN KEY' and table_schema = %s and table_name = %s and constraint_name = %s",
-            (*name, shortened(key.name)),
+        names = foreign_key_names(name.table, key.name)
+        present = self._link.rows(
+            "select table_name = %s from information_schema.table_constraints "
+            "where constraint_type = 'FOREIGN KEY' and table_schema = %s and constraint_name in (%s, %s)",
+            (name.table, name.schema, *names),
         )
-        if present:
+        if (1,) in present:
             return ""
         return (
-            f"alter table {qualified(name)} add constraint {quoted(shortened(key.name))} foreign key "
+            f"alter table {qualified(name)} add constraint {quoted(names[1] if present else names[0])} foreign key "
             f"({listed(key.columns)}) references {qualified(parent)} ({listed(key.target_columns)}){actions}"
         )
 

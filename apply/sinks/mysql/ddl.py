@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from apply.frames.relational.difference import Difference
 from apply.sinks.mysql.catalog import PRIMARY, TargetTable
-from apply.sinks.mysql.names import listed, literal, quoted, shortened
+from apply.sinks.mysql.names import foreign_key_names, listed, literal, quoted, shortened
 from schemas.table import Column, TableSchema
 from schemas.types import Family
 
@@ -80,8 +80,9 @@ class Alteration:
 
     def _constraints_dropped(self) -> Iterator[str]:
         for name in self.change.foreign_keys_dropped:
-            if name in self.present_keys:
-                yield f"drop foreign key {quoted(name)}"
+            for called in foreign_key_names(self.target.name.table, name):
+                if called in self.present_keys:
+                    yield f"drop foreign key {quoted(called)}"
         for index in self.change.indexes_dropped:
             if shortened(index.name) in self.present_keys:
                 yield f"drop index {quoted(shortened(index.name))}"

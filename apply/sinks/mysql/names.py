@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 from schemas.table import TableName
@@ -51,3 +52,12 @@ def problems_of_names(names: Iterable[str]) -> Iterator[str]:
 def shortened(name: str, ending: str = "") -> str:
     """Return `name` with `ending`, cut to what the servers take as an identifier."""
     return name[: IDENTIFIER_CHARACTERS_MAX - len(ending)] + ending
+
+
+def foreign_key_names(table: str, name: str) -> tuple[str, str]:
+    """Return what a foreign key of a table is called; and what else, where a key of another table has that name.
+
+    The servers tell foreign keys apart by name within a database, PostgreSQL within a table.
+    """
+    digest = hashlib.sha256(f"{table}\0{name}".encode()).hexdigest()
+    return shortened(name), shortened(name, f"_{digest[:8]}")

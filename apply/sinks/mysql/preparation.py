@@ -23,7 +23,7 @@ from apply.sinks.mysql.control_tables import ControlTables
 from apply.sinks.mysql.ddl import COMMENT_CHARACTERS_MAX, Alteration, column_definition, create_table, filling
 from apply.sinks.mysql.errors import classify, code_of, is_row_error
 from apply.sinks.mysql.foreign import Server, translated
-from apply.sinks.mysql.names import folded, literal, problems_of_names, qualified, quoted
+from apply.sinks.mysql.names import folded, foreign_key_names, literal, problems_of_names, qualified, quoted
 from runtime.logging import get_logger
 from schemas.errors import ErrorKind
 from schemas.policies import ExistingTables
@@ -214,7 +214,7 @@ class Preparation(RelationalPreparation[TargetTable, Server]):
     def _empty(self, table: TableSchema, target: TargetTable) -> None:
         ours = {key.name for child in self._control.loaded_referring_to(table.name) for key in child.foreign_keys}
         for reference in target.referring:
-            if reference.name in ours:
+            if any(reference.name in foreign_key_names(reference.child.table, name) for name in ours):
                 self._link.define(f"alter table {qualified(reference.child)} drop foreign key {quoted(reference.name)}")
         self._link.define(f"truncate table {target.sql}")
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from apply.sink import TableBatch
-from apply.sinks.mysql.sink import MysqlSink
+from apply.sinks import open_sink
 from capture.sources import open_snapshot_reader, open_source
 from control.verify import Limits, open_sides
 from control.verify.comparison import compare_tables
@@ -84,26 +84,25 @@ def test_values_are_compared_in_one_form(source_database: Database, target: Mysq
             "targets": {"replica": target.target_settings},
         }
     )
-    copy(settings, target)
-    assert compared(settings, target) == {}
+    copy(settings)
+    assert compared(settings, target.name) == {}
     changes = [
         f"update keyed set {name.split()[0]} = {other} where id = {n}"
         for n, (name, (_, other)) in enumerate(COLUMNS.items(), 1)
     ]
     target.execute(*changes, "delete from bag limit 1", "delete from keyed where id = 0")
     keys = {(f"k{n}", str(n), "different") for n in range(1, len(COLUMNS) + 1)} | {("", "0", "missing")}
-    found = compared(settings, target)
+    found = compared(settings, target.name)
     assert found["public.keyed"] == keys
     assert len(found["public.bag"]) == 1
 
 
-def copy(settings: Settings, target: MysqlDatabase) -> None:
+def copy(settings: Settings) -> None:
     """Write the source's rows to the target."""
-    section = settings.target("replica")
     with (
         closing(open_source(settings)) as source,
         closing(open_snapshot_reader(settings)) as reader,
-        closing(MysqlSink("shop", "replica", section)) as sink,  # type: ignore[arg-type]
+        closing(open_sink(settings, "replica")) as sink,
     ):
         for table in source.tables():
             sink.prepare(table)
@@ -113,11 +112,11 @@ def copy(settings: Settings, target: MysqlDatabase) -> None:
         sink.flush()
 
 
-def compared(settings: Settings, target: MysqlDatabase) -> dict[str, set[tuple[str | None, ...]]]:
-    """Return the differing keys by table, each with its kind."""
+def compared(settings: Settings, schema: str) -> dict[str, set[tuple[str | None, ...]]]:
+    """Return the differing keys by table, each with its kind. The target has its tables in `schema`."""
     with closing(open_source(settings)) as source:
         tables = source.tables()
-    names = [TableName(target.name, table.name.table) for table in tables]
+    names = [TableName(schema, table.name.table) for table in tables]
     first, second = open_sides(settings, "replica", names)
     with closing(first), closing(second):
         wanted = [(table, name, 5000) for table, name in zip(tables, names, strict=True)]

@@ -16,6 +16,18 @@ from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_dat
 OpenSink = Callable[..., MysqlSink]
 
 
+STRICT = {
+    "local-infile": "0",
+    "max-allowed-packet": "2M",
+    "sql-mode": "ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH",
+    "default-time-zone": "-05:00",
+    "autocommit": "0",
+    "transaction-isolation": "SERIALIZABLE",
+    "explicit-defaults-for-timestamp": "0",
+}
+SESSIONS = "sql_notes = 0, global sql_select_limit = 1, global sql_safe_updates = 1"
+
+
 @pytest.fixture(scope="session")
 def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     """A MariaDB server that loads no data of clients, and takes short packets only.
@@ -23,20 +35,18 @@ def strict_server(servers_directory: Path) -> Iterator[MysqlAddress]:
     Its sessions begin oddly, too: what bends a value is not told, queries return one row, no table is emptied, and what
     takes a second is ended.
     """
-    settings = {
-        "local-infile": "0",
-        "max-allowed-packet": "2M",
-        "sql-mode": "ANSI_QUOTES,PAD_CHAR_TO_FULL_LENGTH",
-        "default-time-zone": "-05:00",
-        "autocommit": "0",
-        "transaction-isolation": "SERIALIZABLE",
-        "explicit-defaults-for-timestamp": "0",
-    }
-    with MysqlServer(servers_directory / "mariadb-strict", settings=settings) as server:
-        MysqlDatabase(server.address, "mysql", is_mariadb=True).execute(
-            "set global sql_notes = 0, global sql_select_limit = 1, global sql_safe_updates = 1, "
-            "global max_statement_time = 1, global idle_transaction_timeout = 1"
-        )
+    with MysqlServer(servers_directory / "mariadb-strict", settings=STRICT) as server:
+        limits = "global max_statement_time = 1, global idle_transaction_timeout = 1"
+        MysqlDatabase(server.address, "mysql", is_mariadb=True).execute(f"set global {SESSIONS}, {limits}")
+        yield server.address
+
+
+@pytest.fixture(scope="session")
+def strict_mysql_server(servers_directory: Path) -> Iterator[MysqlAddress]:
+    """A MySQL server as unlike others as that one."""
+    with MysqlServer(servers_directory / "mysql-strict", series="mysql", settings=STRICT) as server:
+        limits = "global max_execution_time = 1000"
+        MysqlDatabase(server.address, "mysql", is_mariadb=False).execute(f"set global {SESSIONS}, {limits}")
         yield server.address
 
 

@@ -89,3 +89,7 @@ class TestMariadb(_MysqlSinkSuite):
 
 class TestMysql(_MysqlSinkSuite):
     server = "mysql_server"
+
+
+class TestStrictMysql(_MysqlSinkSuite):
+    server = "strict_mysql_server"
