@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum, auto
-from itertools import dropwhile
+from itertools import dropwhile, pairwise
 from typing import NamedTuple
 
 import orjson
@@ -20,6 +20,8 @@ from schemas.table import TableName, TableSchema
 
 ANSI_QUOTES, NO_BACKSLASH_ESCAPES = 0x4, 0x100000
 """Of `sql_mode` what changes where names and strings end."""
+STRICT = 0x600000
+"""Of `sql_mode` STRICT_TRANS_TABLES and STRICT_ALL_TABLES: no statement bends what rows hold."""
 
 _WORDS = r"""(?P<comment>/\*(?!!).*?\*/|--[ \t].*?$|\#.*?$)
       | (?P<code>/\*M?!\d*|\*/)
@@ -79,6 +81,8 @@ class Effect(Enum):
     """A table comes."""
     WRITE = auto()
     """Rows are written that the log does not name: it is a session's that logs statements (`binlog_format`)."""
+    TIGHTEN = auto()
+    """Columns of tables may be not null now, and nulls zeros or empty: no row tells of it."""
     OTHER = auto()
     """Anything else: a table may have other columns now."""
 
@@ -121,7 +125,10 @@ def read_statement(text: str, database: str, sql_mode: int = 0) -> Statement:
     databases = tuple(name.table for name in names) if first == "DROP" and second in ("DATABASE", "SCHEMA") else ()
     is_applied = comment.startswith(APPLIED_COMMENT)
     tag = "" if _PASSWORD.search(text) else _tag(words)
-    return Statement(_effect_of(words), () if databases else names, databases, is_applied, tag)
+    effect = _effect_of(words)
+    if effect is Effect.OTHER and not sql_mode & STRICT and _forbids_nulls(words):
+        effect = Effect.TIGHTEN
+    return Statement(effect, () if databases else names, databases, is_applied, tag)
 
 
 def ddl_document(statement: Statement, text: str, about: Iterable[TableSchema | SchemaChange]) -> bytes:
@@ -184,6 +191,11 @@ def _moves_rows(words: list[str]) -> bool:
         if word == "CONVERT" and after == "TABLE":
             return True
     return False
+
+
+def _forbids_nulls(words: list[str]) -> bool:
+    """Tell whether an `alter table` may make a column not null: that changes nulls in a session that is not strict."""
+    return words[:1] == ["ALTER"] and not {"MODIFY", "CHANGE"}.isdisjoint(words) and ("NOT", "NULL") in pairwise(words)
 
 
 def _words_and_names(text: str, database: str, sql_mode: int) -> tuple[list[str], tuple[TableName, ...]]:

@@ -173,12 +173,18 @@ class Versions:
             self._leaving.discard(name)
             # If it has come again the log has yet to say so, and who has made it.
             return self._forget(name, is_applied=is_applied)
-        if effect in (Effect.REPLACE, Effect.CREATE):
-            gone = self._forget(name, is_applied=is_applied) if effect is Effect.REPLACE else []
+        if effect in (Effect.REPLACE, Effect.CREATE) or (effect is Effect.TIGHTEN and self._is_tightened(name)):
+            gone = self._forget(name, is_applied=is_applied) if effect is not Effect.CREATE else []
             return [*gone, *self._appeared(name, is_applied=is_applied)]
         self._stale.add(name)
         current = self._tables.get(name) if is_applied else None
         return [SchemaChange(name, current, current, is_applied=True)] if current is not None else []
+
+    def _is_tightened(self, name: TableName) -> bool:
+        """Tell whether a column of a table had nulls in the version in force, and may have none now."""
+        before, now = self._tables.get(name), self._catalog.find_table(name)
+        loose = {column.name for column in before.columns if column.nullable} if before is not None else set()
+        return now is not None and any(column.name in loose and not column.nullable for column in now.columns)
 
     def rewritten(self, names: Iterable[TableName], txn: Transaction) -> list[SchemaChange]:
         """Return what to announce of tables of which a transaction writes rows that the log does not name: they begin

@@ -1,4 +1,4 @@
-"""Sessions that log statements in the place of rows: which rows they wrote nobody can tell, so loads bring them."""
+"""Statements that change rows which the log does not name: loads bring what they have led to."""
 
 from __future__ import annotations
 
@@ -142,6 +142,17 @@ def test_where_nothing_is_loaded_reading_ends(reading: Reading) -> None:
             read_to(log, end)
     finally:
         source.close()
+
+
+def test_nulls_that_an_alter_makes_zeros_are_loaded_again(reading: Reading) -> None:
+    """Where a session is not strict no error tells of them, and no row."""
+    reading.database.execute("create table a (id int primary key, v int)", "insert into a values (1, null), (2, 2)")
+    reading.begin()
+    # Sessions of tests are not strict.
+    reading.database.execute("alter table a modify v int not null")
+    assert reading.flat() == _told("a")
+    (table,) = reading.source.tables()
+    assert sorted(reading.rows(table)) == [(1, 0), (2, 2)]
 
 
 @pytest.mark.parametrize("mysql_database", ["mariadb"], indirect=True)

@@ -134,6 +134,21 @@ def test_the_sessions_mode_says_where_names_and_strings_end() -> None:
     assert parse_query(event, 0) == Query("d", "truncate t", mode)
 
 
+@pytest.mark.parametrize(
+    ("text", "effect"),
+    [
+        ("alter table t modify a int not null", Effect.TIGHTEN),
+        ("alter table t change a b int NOT /* so */ NULL default 1", Effect.TIGHTEN),
+        ("alter table t modify a int null, drop b", Effect.OTHER),
+        ("alter table t add a int not null", Effect.OTHER),
+    ],
+)
+def test_nulls_become_zeros_where_a_session_is_not_strict(text: str, effect: Effect) -> None:
+    assert read_statement(text, "d").effect is effect
+    for strict in (0x200000, 0x400000):
+        assert read_statement(text, "d", strict).effect is Effect.OTHER
+
+
 def test_a_dropped_database_is_named() -> None:
     assert read_statement("drop database if exists `shop`", "").databases[-1] == "shop"
 

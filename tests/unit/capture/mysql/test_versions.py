@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -163,6 +164,14 @@ def test_rows_that_statements_write_cost_one_load() -> None:
         _of(table, now=table, loads=False).rewritten(names, Transaction("1", 1, 1, 0))
     assert caught.value.table == "shop.a"
     assert "binlog_format" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("nullable", [True, False])
+def test_a_table_begins_anew_where_a_column_has_no_nulls_any_more(nullable: bool) -> None:
+    before = TableSchema(NAME, (_number("id"), replace(_number("v"), nullable=nullable)), (0,))
+    now = TableSchema(NAME, (_number("id"), _number("v")), (0,))
+    changes = _of(before, now=now).follow(Effect.TIGHTEN, NAME, is_applied=False)
+    assert [(change.before, change.after) for change in changes] == ([(before, None), (None, now)] if nullable else [])
 
 
 def test_a_sequence_is_no_table() -> None:
