@@ -18,6 +18,8 @@ NATIVE = "mysql_native_password"
 CACHING_SHA2 = "caching_sha2_password"
 ED25519 = "client_ed25519"
 CLEAR = "mysql_clear_password"
+USUAL = (NATIVE, CACHING_SHA2)
+"""What a server's greeting is answered by. It asks again where the account has another plug-in."""
 
 _SHA1_BYTES = 20
 

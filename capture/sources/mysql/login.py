@@ -93,10 +93,11 @@ def log_in(channel: Channel, settings: MysqlSource) -> Greeting:
         _encrypt(channel, settings.tls, settings.host)
         is_private = True
     password = (settings.password.get_secret_value() if settings.password else "").encode()
-    first = authentication.answer(greeting.plugin, password, greeting.nonce, is_private=is_private)
+    plugin = greeting.plugin if greeting.plugin in authentication.USUAL else authentication.NATIVE
+    first = authentication.answer(plugin, password, greeting.nonce, is_private=is_private)
     proof = _length(len(first)) + first
     channel.answer(
-        flags.to_bytes(4, "little") + head + settings.user.encode() + b"\0" + proof + greeting.plugin.encode() + b"\0"
+        flags.to_bytes(4, "little") + head + settings.user.encode() + b"\0" + proof + plugin.encode() + b"\0"
     )
     _authenticate(channel, settings.user, password, greeting.nonce, is_private=is_private)
     return greeting

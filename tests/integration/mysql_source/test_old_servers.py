@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from capture.sources.mysql.source import MysqlServer
-from deploy.local.mysql import MysqlAddress
+from capture.sources.mysql import source as sources
+from capture.sources.mysql.connection import connect
+from deploy.local.mysql import MysqlAddress, MysqlServer
+from schemas.endpoints.mysql import MysqlSource
 from schemas.errors import ErrorKind, TailraceError
 from tests.integration.mysql_source.reading import SERVER_ID, without_gtids
 from tests.kit.mysql import create_mysql_database, drop_mysql_database
@@ -15,7 +19,7 @@ def test_without_gtids_an_old_server_is_refused_in_words(mysql8_server: MysqlAdd
     """It lacks the function that tells our own locks from others': it answered that no database is selected."""
     database = create_mysql_database(mysql8_server)
     try:
-        source = MysqlServer(database.source(), SERVER_ID)
+        source = sources.MysqlServer(database.source(), SERVER_ID)
         with without_gtids(database), pytest.raises(TailraceError) as caught:
             source.prepare(source.tables())
         source.close()
@@ -24,3 +28,16 @@ def test_without_gtids_an_old_server_is_refused_in_words(mysql8_server: MysqlAdd
         assert caught.value.remedy == "set gtid_mode = ON"
     finally:
         drop_mysql_database(database)
+
+
+def test_an_account_is_logged_in_whatever_the_servers_own_plug_in_is(servers_directory: Path) -> None:
+    """It was refused for a plug-in that it does not have."""
+    settings = {"default-authentication-plugin": "sha256_password"}
+    with MysqlServer(servers_directory / "other-plug-in", series="8.0", settings=settings) as server:
+        database = create_mysql_database(server.address)
+        for plugin in ("mysql_native_password", "caching_sha2_password"):
+            database.execute(f"create user {plugin} identified with {plugin} by 's3cret'")
+            section = {**database.settings, "user": plugin, "password": "s3cret"}
+            connection = connect(MysqlSource.model_validate(section))
+            assert connection.value("select current_user()") == f"{plugin}@%"
+            connection.close()

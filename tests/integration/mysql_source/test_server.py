@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 
+from apply.sinks.mysql.connection import connect as connect_target
 from capture.source import Severity
 from capture.sources.mysql.connection import connect
 from capture.sources.mysql.quoting import any_table
 from capture.sources.mysql.snapshot import MysqlSnapshotReader
 from capture.sources.mysql.source import MysqlServer
-from schemas.endpoints.mysql import MysqlSource
+from schemas.endpoints.mysql import MysqlSource, MysqlTarget
 from schemas.errors import ErrorKind, TailraceError
 from tests.integration.mysql_source.reading import Reading, flatten, read_to
+from tests.kit.refusals import refused
 
 
 def _section(reading: Reading, user: str, **more: object) -> MysqlSource:
@@ -164,6 +167,32 @@ def test_passwords_are_proved_by_every_plug_in_with_and_without_tls(reading: Rea
         with pytest.raises(TailraceError) as caught:
             connect(_section(reading, "root", tls={"mode": "verify-full"}))
         assert caught.value.kind is ErrorKind.CONFIGURATION
+
+
+@pytest.mark.parametrize("any_reading", ["mariadb", "mysql", "mysql8"], indirect=True)
+@pytest.mark.parametrize("password", ["", "pä ss''wörd\\ 😀"])
+def test_every_account_is_logged_in_by_its_own_plug_in(any_reading: Reading, password: str) -> None:
+    """Also where it is not the server's own, and where there is no password; by either service."""
+    database = any_reading.database
+    given = password.replace("''", "'")
+    how = [f"with caching_sha2_password by '{password}'"]
+    if database.is_mariadb:
+        how = [f"via mysql_native_password using password('{password}')"]
+    elif database.rows("select version() like '8.0.%'") == [["1"]]:
+        how.append(f"with mysql_native_password by '{password}'")
+    for identified in how:
+        user = f"u{secrets.token_hex(5)}"
+        database.execute(f"create user '{user}'@'%' identified {identified}")
+        try:
+            target = {**database.target_settings, "user": user, "password": given}
+            for _ in range(2):
+                with closing(connect(_section(any_reading, user, password=given))) as connection:
+                    assert connection.value("select current_user()") == f"{user}@%"
+                connect_target(MysqlTarget.model_validate(target)).close()
+            with refused(ErrorKind.PREREQUISITE, "1045"):
+                connect(_section(any_reading, user, password="wrong-password"))
+        finally:
+            database.execute(f"drop user '{user}'@'%'")
 
 
 def test_a_log_reader_of_the_same_number_takes_over(reading: Reading) -> None:
