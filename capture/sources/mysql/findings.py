@@ -13,11 +13,13 @@ from schemas.endpoints.mysql import MysqlSource
 from schemas.findings import blocks, listed, note, warns
 from schemas.selection import has_wildcard
 from schemas.table import TableName, TableSchema
+from schemas.types import Family
 
 DAY_S = 86_400
 VERSIONED = "the table is system-versioned, and left out: the log holds its history among the rows that are there"
 NAMED_MAX = 5
 """Of transactions, in one finding."""
+_DATES = (Family.DATE, Family.TIMESTAMP, Family.TIMESTAMPTZ)
 
 
 def find(
@@ -32,6 +34,7 @@ def find(
         *_relations(relations, views),
         *_keys(facts, logged),
         *_cascades(facts, logged),
+        *_zero_dates(settings.zero_dates, tables),
     ]
 
 
@@ -249,3 +252,16 @@ def _cascades(facts: ServerFacts, tables: Sequence[TableSchema]) -> Iterator[Fin
                 "delete and update the rows of this table by statements of your own",
                 table.name,
             )
+
+
+def _zero_dates(policy: str, tables: Sequence[TableSchema]) -> Iterator[Finding]:
+    dated = [table.name for table in tables if any(column.type.family in _DATES for column in table.columns)]
+    if not dated:
+        return
+    what = {"error": "end capture", "null": "become null"}.get(policy, f"become {policy}")
+    yield note(
+        "zero-dates",
+        f"dates with a zero part (`0000-00-00`), and days that no calendar has, {what}: there may be such in "
+        f"{listed(dated)}",
+        "source.zero_dates is `error`, `null`, or a date that stands for them",
+    )

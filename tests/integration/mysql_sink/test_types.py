@@ -10,7 +10,6 @@ import pytest
 
 from apply.sink import TableBatch
 from apply.sinks.mysql.sink import MysqlSink
-from deploy.local.mysql import MysqlAddress
 from schemas.endpoints.mysql import MysqlTarget
 from schemas.errors import ErrorKind
 from schemas.table import Column, TableName, TableSchema
@@ -122,8 +121,8 @@ def _comparable(column: Column, value: Any) -> Any:
     return json.loads(value) if column.type.family is Family.JSON and value is not None else value
 
 
-def test_a_value_too_large_for_a_packet_is_refused_alone(strict_server: MysqlAddress) -> None:
-    database = create_mysql_database(strict_server)
+@pytest.mark.parametrize("database", ["strict", "strict_mysql"], indirect=True)
+def test_a_value_too_large_for_a_packet_is_refused_alone(database: MysqlDatabase) -> None:
     limit = int(str(database.rows("select @@max_allowed_packet")[0][0]))
     table = TableSchema(
         TableName("public", "large"),
@@ -143,4 +142,3 @@ def test_a_value_too_large_for_a_packet_is_refused_alone(strict_server: MysqlAdd
         assert database.rows("select id, length(v) from large") == [["2", str(limit // 4)]]
     finally:
         sink.close()
-        drop_mysql_database(database)

@@ -206,6 +206,20 @@ def test_a_log_reader_of_the_same_number_takes_over(reading: Reading) -> None:
             assert flatten(read_to(second, end)) == [("a", "c", None, (1,))]
 
 
+@pytest.mark.parametrize(("policy", "said"), [("error", "end capture"), ("null", "become null"), ("2000-01-01",) * 2])
+def test_what_becomes_of_dates_with_a_zero_part_is_said(reading: Reading, policy: str, said: str) -> None:
+    reading.database.execute("create table a (id int primary key)", "create table b (id int, at timestamp null)")
+    source = MysqlServer(reading.database.source(zero_dates=policy), 1)
+    try:
+        (found,) = [f for f in source.findings(source.tables()) if f.code == "zero-dates"]
+        assert found.severity is Severity.NOTE
+        assert said in found.message
+        assert found.message.endswith(f" in {reading.database.name}.b")
+        assert not [f for f in source.findings(source.tables()[:1]) if f.code == "zero-dates"]
+    finally:
+        source.close()
+
+
 def test_findings_name_what_is_wrong_with_tables(reading: Reading) -> None:
     reading.database.execute(
         "create table parent (id int primary key)",
