@@ -270,6 +270,9 @@ def _sorted_by(column: Column) -> str:
 def _bound_of(column: Column) -> str:
     """Return the expression whose text is a bound: of strings the bytes in hex, since they may be anything."""
     name = identifier(column.name)
+    if column.type.family is Family.FLOAT32:
+        # As such it prints six digits: very many keys may have the same.
+        return f"{name} + 0e0"
     return f"hex({name})" if _is_text(column) else _sorted_by(column)
 
 

@@ -27,12 +27,37 @@ KEYS = {
     "k6": ("e enum('z','a','m')", ["'z'", "'a'", "'m'"]),
     "k7": ("n bigint", ["-9223372036854775808", "9223372036854775807", "0", "-1", "1"]),
     "k8": ("t time(2)", ["'-838:59:59'", "'0'", "'00:00:00.5'", "'838:59:59'"]),
+    # The servers print six digits of such a one.
+    "k9": ("f float", ["1.1", "-3.40282e38", "0", "16777216", "1e-30", *map(str, range(1_234_560, 1_234_569))]),
+    "k10": ("d double", ["1.1", "-1e300", "0", "5e-324", "0.1", "1e300"]),
+    "k11": ("b bit(10)", ["b'0'", "b'1'", "b'1111111111'", "b'10'"]),
+    "k12": ("s set('x','y','z')", ["''", "'x'", "'x,z'", "'z'"]),
+    "k13": ("y year", ["0", "1901", "2155", "1970"]),
+    "k14": (
+        "t timestamp(3)",
+        ["'1970-01-01 00:00:01'", "'2038-01-19 03:14:07.999'", "'2024-02-29 12:00:00.1'", "'2024-02-29 12:00:00'"],
+    ),
+    "k15": ("c char(5) character set ucs2", ["'a'", "'B'", "'é'", "''"]),
+    "k16": ("w varchar(9) character set sjis", ["'表'", "'あ'", "'a'", "''"]),
+    "k17": ("n decimal(65,30)", ["-1e-30", "0", "1e34", "-99999999999999999999999999999999999.5"]),
+}
+MARIADB_KEYS = {
+    "k18": (
+        "u uuid",
+        [
+            "'00112233-4455-1677-8899-aabbccddeeff'",
+            "'01a9a0c0-1111-7abc-8899-aabbccddee00'",
+            "'ffffffff-ffff-4fff-8fff-ffffffffffff'",
+            "'00000000-0000-1000-8000-000000000000'",
+        ],
+    ),
+    "k19": ("i inet6", ["'::'", "'::1'", "'2001:db8::'", "'::ffff:1.2.3.4'"]),
 }
 
 
 def test_chunks_cover_tables_of_every_key_once(reading: Reading) -> None:
     statements = []
-    for name, (column, literals) in KEYS.items():
+    for name, (column, literals) in (KEYS | (MARIADB_KEYS if reading.database.is_mariadb else {})).items():
         key = column.split()[0]
         statements.append(f"create table {name} ({column} not null primary key, v int)")
         statements += [f"insert into {name} values ({literal}, {i})" for i, literal in enumerate(literals)]
@@ -53,8 +78,8 @@ def test_chunks_cover_tables_of_every_key_once(reading: Reading) -> None:
         assert len(rows) == count, name
         if table.key:
             assert len({tuple(row[i] for i in table.key) for row in rows}) == count, name
-        if count > 3 and table.key:
-            assert len(reading.reader.plan(table, 3)) > 1
+        if table.key:
+            assert len(reading.reader.plan(table, 3)) >= count // 3, name
 
 
 def test_a_table_without_a_key_is_seen_as_the_log_has_it(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
