@@ -1,4 +1,4 @@
-"""Limits that a server sets for what sessions do: they are for others."""
+"""Limits that a server sets for what sessions do are for others; what it forbids while appliers run is heeded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import time
 
 import pytest
 
+from apply.sink import TableBatch
 from apply.sinks.mysql.connection import Link
+from apply.sinks.mysql.sink import MysqlSink
 from schemas.endpoints.mysql import MysqlTarget
+from schemas.errors import ErrorKind
+from schemas.table import Column, TableName, TableSchema
+from schemas.types import Family, LogicalType
 from tests.kit.mysql import MysqlDatabase
+from tests.kit.refusals import refused
 
 
 @pytest.mark.parametrize("database", ["strict"], indirect=True)
@@ -22,3 +28,31 @@ def test_what_takes_long_is_not_ended(database: MysqlDatabase) -> None:
     link.commit()
     link.discard()
     assert database.rows("select id from a") == [["1"]]
+
+
+@pytest.mark.parametrize("database", ["mariadb", "mysql"], indirect=True)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_rows_are_inserted_once_the_server_loads_none_any_more(
+    sink: MysqlSink, database: MysqlDatabase, fresh: bool
+) -> None:
+    """It may be switched off while appliers run, and on again."""
+    key = Column("id", LogicalType(Family.INT64), "bigint", nullable=False)
+    table = TableSchema(TableName("public", "a"), (key, Column("v", LogicalType(Family.STRING), "text")), (0,))
+    sink.prepare(table)
+
+    def write(first: int) -> None:
+        rows = [(n, "é'\\\n") for n in range(first, first + 1000)]
+        assert sink.apply(TableBatch(table, upserts=rows, fresh=fresh)) == []
+        sink.flush()
+
+    write(0)
+    try:
+        database.execute("set global local_infile = 0")
+        with refused(ErrorKind.TARGET_CONNECTION, "local_infile"):
+            write(1000)
+        sink.rollback()
+        write(1000)
+    finally:
+        database.execute("set global local_infile = 1")
+    write(2000)
+    assert database.rows("select count(*), count(distinct v), min(hex(v)) from a") == [["3000", "1", "C3A9275C0A"]]
