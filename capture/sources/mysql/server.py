@@ -39,6 +39,8 @@ _VARIABLES = (
     "gtid_strict_mode",
     "innodb_native_foreign_keys",
     "binlog_expire_logs_seconds",
+    "log_replica_updates",
+    "log_slave_updates",
     "lower_case_table_names",
     "server_id",
     "server_uuid",
@@ -59,6 +61,8 @@ class ServerFacts:
     """The databases whose changes alone are logged (`binlog_do_db`); empty: those of all but `not_logged`."""
     not_logged: frozenset[str] = frozenset()
     """The databases whose changes are not logged (`binlog_ignore_db`)."""
+    replicates: bool = False
+    """Whether the server follows another one now."""
 
     @property
     def name(self) -> str:
@@ -88,7 +92,20 @@ def read_facts(connection: Connection) -> ServerFacts:
         connection.value("select current_user()") or "?",
         logged,
         not_logged,
+        _replicates(connection),
     )
+
+
+def _replicates(connection: Connection) -> bool:
+    if connection.is_mariadb:
+        return any(count != "0" for _, count in connection.rows("show global status like 'slaves_running'"))
+    try:
+        rows = connection.rows(f"show {'replica' if connection.version >= (8, 0, 22) else 'slave'} status")
+    except TailraceError:
+        # The user may not ask.
+        return False
+    # Whether what is received is carried out.
+    return any(row[11] == "Yes" for row in rows)
 
 
 def log_status(connection: Connection) -> Cells:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from capture.sources.mysql import source as sources
 from capture.sources.mysql.connection import Connection
 from capture.sources.mysql.files import FileOffset
 from deploy.local.mysql import MysqlServer
 from schemas.errors import ErrorKind, TailraceError
-from tests.integration.mysql_source.reading import Reading, flatten, positions_in, read_to
+from tests.integration.mysql_source.reading import SERVER_ID, Reading, flatten, positions_in, read_to
 from tests.kit.mysql import MysqlDatabase, drop_mysql_database
-from tests.kit.mysql_replica import follow, promote
+from tests.kit.mysql_replica import WAIT_S, follow, promote
+from tests.kit.refusals import refused
 
 
 @pytest.fixture
@@ -93,6 +96,35 @@ def test_a_replica_that_takes_over_goes_on_from_every_place(reading: Reading, re
         _reset_without_gtids(replica, session)
     session.close()
     there.close()
+
+
+def test_a_replica_that_does_not_log_what_it_replicates_is_refused(reading: Reading, servers_directory: Path) -> None:
+    """Its rows were loaded, and no change of them ever came. It is MariaDB's default."""
+    primary = reading.database
+    series = "11.4" if primary.is_mariadb else "mysql"
+    settings = {"server-id": "3"} if primary.is_mariadb else {"server-id": "3", "log-replica-updates": "0"}
+    with MysqlServer(servers_directory / f"silent-{series}", series=series, settings=settings) as server:
+        database = MysqlDatabase(server.address, primary.name, primary.is_mariadb)
+        session = MysqlDatabase(server.address, "mysql", primary.is_mariadb).connect()
+        source = sources.MysqlServer(database.source(), SERVER_ID)
+        try:
+            assert "replica-updates" not in _codes(source)
+            follow(primary, session)
+            deadline = time.monotonic() + WAIT_S
+            while "replica-updates" not in _codes(source):
+                assert time.monotonic() < deadline, "the replica does not start"
+                time.sleep(0.1)
+            with refused(ErrorKind.PREREQUISITE, "does not hold what it replicates", "log_replica_updates"):
+                source.prepare([])
+            promote(primary, session)
+            assert "replica-updates" not in _codes(source)
+        finally:
+            source.close()
+            session.close()
+
+
+def _codes(source: sources.MysqlServer) -> set[str]:
+    return {finding.code for finding in source.findings([])}
 
 
 def _reset_without_gtids(server: MysqlDatabase, session: Connection) -> None:
