@@ -219,7 +219,8 @@ def _relations(relations: Sequence[RelationFacts], views: Collection[TableName])
         elif relation.storage.lower() not in ("innodb", "myrocks", "rocksdb"):
             yield warns(
                 "storage-engine",
-                f"{relation.storage} has no transactions: a reader may see half a statement until the log completes it",
+                f"{relation.storage} has no transactions: a reader may see half a statement until the log completes it, and "
+                "of a table without a key a row that is written while it is loaded may come twice",
                 "alter table … engine = InnoDB",
                 relation.name,
             )

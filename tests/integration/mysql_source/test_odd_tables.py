@@ -51,6 +51,9 @@ def test_rows_that_no_transaction_holds_come_as_they_are_written(any_reading: Re
         assert reading.flat(position, told=True) == told[done:]
     (table,) = (table for table in reading.tables if table.name.table == "m")
     assert reading.rows(table) == [(6, 6)]
+    (warning,) = (f for f in reading.source.findings(reading.tables) if f.code == "storage-engine")
+    assert warning.table == table.name
+    assert f"{storage} has no transactions" in warning.message
 
 
 def test_a_key_over_the_beginning_of_a_text_is_the_text(reading: Reading) -> None:
