@@ -120,7 +120,7 @@ def test_a_log_without_names_whose_tables_went_on_costs_a_load(serve: Serve, mak
         source.execute(f"set global binlog_row_metadata = '{before}'")
 
 
-@pytest.mark.parametrize("pair", ["mysql8-postgresql", "mariadb-mysql", "mysql8-mariadb"])
+@pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql", "mysql-mariadb"])
 def test_rows_that_statements_wrote_are_brought_by_a_load(
     tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
 ) -> None:

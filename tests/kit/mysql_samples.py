@@ -195,7 +195,8 @@ FORMS: list[Sample] = [
     ("set('表','予') character set cp932", [("'予,表'", "表,予")]),
     ("enum('é','中') character set ucs2", [("'中'", "中")]),
     ("set('あ','b') character set ucs2", [("'b,あ'", "あ,b")]),
-    ("enum('😀','é') character set utf16", [("'😀'", "😀")]),
+    # (Characters beyond U+FFFF are `?` in both servers' catalogues.)
+    ("enum('中','é') character set utf16", [("'中'", "中")]),
     ("enum('a','b') character set gbk", [("'b'", "b")]),
     ("char(4) character set latin1", [("'é '", "é")]),
     ("char(4) character set sjis", [("'表 '", "表")]),
@@ -239,8 +240,8 @@ MYSQL_FORMS: list[Sample] = [
                 '["' + "é" * 70_000 + '", 70000, -70000, 4294967295, 1e16, true, {"a": []}]',
             ),
             (
-                "json_array(cast('-838:59:59.000001' as time(6)), cast(-0.05 as decimal(4,2)), -9223372036854775808)",
-                '["-838:59:59.000001", -0.05, -9223372036854775808]',
+                "json_array(cast('-838:59:58.000001' as time(6)), cast(-0.05 as decimal(4,2)), -9223372036854775808)",
+                '["-838:59:58.000001", -0.05, -9223372036854775808]',
             ),
         ],
     ),

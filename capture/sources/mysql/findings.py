@@ -141,7 +141,7 @@ def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
         yield blocks(
             "replica-updates",
             "the server follows another one, and its log does not hold what it replicates (log_slave_updates is off)",
-            "start it with log_replica_updates (MariaDB: log_slave_updates), or capture from the server that it follows",
+            "start it with log_replica_updates (MariaDB: log_slave_updates), or capture from the one that it follows",
         )
     if have.get("binlog_row_value_options", "") not in ("", "none") and have.get("binlog_row_image") != "full":
         yield blocks(
@@ -219,8 +219,8 @@ def _relations(relations: Sequence[RelationFacts], views: Collection[TableName])
         elif relation.storage.lower() not in ("innodb", "myrocks", "rocksdb"):
             yield warns(
                 "storage-engine",
-                f"{relation.storage} has no transactions: a reader may see half a statement until the log completes it, and "
-                "of a table without a key a row that is written while it is loaded may come twice",
+                f"{relation.storage} has no transactions: a reader may see half a statement until the log completes "
+                "it; of a table without a key a row that is written while it is loaded may come twice",
                 "alter table … engine = InnoDB",
                 relation.name,
             )

@@ -391,10 +391,9 @@ class MysqlLog:
             self._on_decision(read_xid(query.text), out, commits=effect is Effect.XA_COMMIT)
         elif self._txn is not None and effect is not Effect.CONTROL:
             self._follow(statement, query.text, out)
-            is_group = self._in_group or (
-                self._gtid is not None and len(self._gtid.parts) == 3 and not self._gtid.flags & binlog.STANDALONE
-            )
-            if not is_group:
+            gtid = self._gtid
+            is_group = gtid is not None and len(gtid.parts) == 3 and not gtid.flags & binlog.STANDALONE
+            if not (is_group or self._in_group or self._replayed is not None):
                 self._end(out)
 
     def _follow(self, statement: Statement, text: str, out: list[Change]) -> None:

@@ -117,9 +117,7 @@ def test_values_are_compared_in_one_form(pair: tuple[MysqlDatabase, Database | M
         target.execute(f"update {schema}.keyed set {name.split()[0]} = {changed} {where}")
     key, n = keys[-1]
     one = "limit 1" if is_mysql else f"where ctid = (select min(ctid) from {schema}.bag)"
-    target.execute(
-        f"delete from {schema}.keyed where name = '{key}' and id = {n}", f"delete from {schema}.bag {one}"
-    )
+    target.execute(f"delete from {schema}.keyed where name = '{key}' and id = {n}", f"delete from {schema}.bag {one}")
     found = compared(settings, schema)
     wanted = {(key, str(n), "different") for key, n in keys[:-1]} | {(keys[-1][0], str(keys[-1][1]), "missing")}
     assert found[f"{source.name}.keyed"] == wanted

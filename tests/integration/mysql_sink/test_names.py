@@ -140,7 +140,9 @@ def test_tables_may_have_foreign_keys_of_one_name(sink: MysqlSink, database: Mys
     """PostgreSQL's are a table's, those of the servers a database's: the second one was left out."""
     people = table("people", ID)
     reference = ForeignKey("owner", ("owner",), people.name, ("id",))
-    pets, cars = (table(name, ID, Column("owner", INT, "bigint"), foreign_keys=(reference,)) for name in ("pets", "cars"))
+    pets, cars = (
+        table(name, ID, Column("owner", INT, "bigint"), foreign_keys=(reference,)) for name in ("pets", "cars")
+    )
     for one in (people, pets, cars):
         sink.prepare(one)
     for _ in range(2):

@@ -20,7 +20,6 @@ from tests.kit.mysql import MysqlDatabase, create_mysql_database, drop_mysql_dat
 from tests.kit.mysql_samples import BOTH, FORMS, MARIADB, MYSQL, MYSQL_FORMS
 from tests.kit.type_samples import SAMPLES
 
-
 EACH = pytest.mark.parametrize("database", ["mariadb", "mysql", "strict", "strict_mysql"], indirect=True)
 
 

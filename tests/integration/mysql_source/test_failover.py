@@ -142,11 +142,11 @@ def _reset_without_gtids(server: MysqlDatabase, session: Connection) -> None:
         session.run("insert into a select max(id) + 1, repeat('x', 20) from a")
         if by_files.source.current_position().commit >> 32 < position.commit >> 32:
             session.run("flush binary logs")
-    for refused in (
+    for attempt in (
         lambda: by_files.source.check_position(identity, position),
         lambda: by_files.flat(position),
     ):
         with pytest.raises(TailraceError, match=f"{place.file} is not the file that the position is in") as caught:
-            refused()
+            attempt()
         assert caught.value.kind is ErrorKind.SOURCE_LOG_LOST
     by_files.close()

@@ -36,12 +36,7 @@ def _statements(reading: Reading) -> Iterator[pymysql.Connection]:
         local_infile=True,
     )
     with closing(session):
-        try:
-            _run(session, "set session binlog_format = 'STATEMENT'")
-        except pymysql.err.Error:
-            if not session.server_version.startswith("9."):
-                raise
-            pytest.skip("the newest MySQL logs rows only")
+        _run(session, "set session binlog_format = 'STATEMENT'")
         yield session
 
 
