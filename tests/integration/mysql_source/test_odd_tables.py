@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.changes import UNCHANGED
+from schemas.changes import UNCHANGED, Row
 from schemas.errors import TailraceError
 from tests.integration.mysql_source.reading import Flat, Reading, flatten, positions_in
 
@@ -72,8 +72,8 @@ def test_a_key_over_the_beginning_of_a_text_is_the_text(reading: Reading) -> Non
         session.run("update a set t = concat(t, '!') where t like 'ä%'")
     session.run("delete from a where t = 'b'")
     session.close()
-    rows = {row[:2]: row for row in [("ä 1", b"one", 1), ("b", b"", 2), ("c", b"\0\xff", 3), ("d", b"d", 4)]}
-    rows["E", b"e"] = ("E", b"e", 5)
+    first: list[Row] = [("ä 1", b"one", 1), ("b", b"", 2), ("c", b"\0\xff", 3), ("d", b"d", 4), ("E", b"e", 5)]
+    rows = {row[:2]: row for row in first}
     for _, _, before, after in reading.flat():
         old = rows.pop((before or after or ())[:2])
         if after is not None:
