@@ -121,9 +121,7 @@ def test_a_log_without_names_whose_tables_went_on_costs_a_load(serve: Serve, mak
 
 
 @pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql", "mysql-mariadb"])
-def test_rows_that_statements_wrote_are_brought_by_a_load(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
-) -> None:
+def test_rows_that_statements_wrote_are_brought_by_a_load(serve: Serve, make: Make, pair: str) -> None:
     """A session may log statements in the place of rows: what it changed never came."""
     source, target = map(make, pair.split("-"))
     source.execute(
@@ -132,10 +130,10 @@ def test_rows_that_statements_wrote_are_brought_by_a_load(
         "insert into a values (1, 1), (2, 2), (3, 3)",
         "insert into bag values (1), (1), (2)",
     )
-    with Services(tmp_path, replication, kafka_server, source, target) as services:
+    with serve(source, target) as services:
         services.start("capture")
         services.start("apply")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == []
         session = source.connect()
         session.run("set session binlog_format = 'STATEMENT'")
         for turn in range(2):
@@ -148,7 +146,7 @@ def test_rows_that_statements_wrote_are_brought_by_a_load(
             ):
                 session.run(statement)
             source.execute(f"insert into a values ({100 + turn}, 1)", "update bag set v = v + 1 where v > 20")
-            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+            assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
         session.close()
         assert services.said("capture", "a statement wrote rows that are not in the log")
         for name in ("capture", "apply"):
@@ -157,7 +155,7 @@ def test_rows_that_statements_wrote_are_brought_by_a_load(
 
 @pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql", "mysql-mariadb"])
 def test_a_column_that_is_computed_in_another_way_has_its_new_values_in_all_rows(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
+    serve: Serve, make: Make, pair: str
 ) -> None:
     """No row of the log tells of them: the target kept the old ones."""
     source, target = map(make, pair.split("-"))
@@ -165,26 +163,26 @@ def test_a_column_that_is_computed_in_another_way_has_its_new_values_in_all_rows
         "create table a (id int primary key, v int, g int as (v * 2) stored, w int)",
         "insert into a (id, v, w) values (1, 10, 0), (2, 20, 0)",
     )
-    with Services(tmp_path, replication, kafka_server, source, target) as services:
+    with serve(source, target) as services:
         services.start("capture")
         services.start("apply")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == []
         for statement in (
             "alter table a modify g int as (v * 3) stored",
             "alter table a modify w int as (g + 1) stored",
             "alter table a modify g int",
         ):
             source.execute(statement)
-            assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], statement
+            assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], statement
         source.execute("insert into a (id, v, g) values (3, 30, 5)")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
         for name in ("capture", "apply"):
             assert services.stop(name) == 0, services.log_tail(name)
 
 
 @pytest.mark.parametrize("pair", ["mysql-postgresql", "mariadb-mysql", "mysql-mariadb"])
 def test_a_table_changes_places_as_tools_for_online_changes_let_it_while_capture_is_away(
-    tmp_path: Path, replication: str, kafka_server: KafkaAddress, make: Make, pair: str
+    serve: Serve, make: Make, pair: str
 ) -> None:
     """As pt-online-schema-change does: triggers, a copy, and a swap. The other table is selected by nobody."""
     source, target = map(make, pair.split("-"))
@@ -194,10 +192,10 @@ def test_a_table_changes_places_as_tools_for_online_changes_let_it_while_capture
         "insert into a values " + ", ".join(f"({n}, 'v{n}')" for n in range(500)),
     )
     tables = [f"{name}.*", f"!{name}._a_*"]
-    with Services(tmp_path, replication, kafka_server, source, target, at_source={"tables": tables}) as services:
+    with serve(source, target, at_source={"tables": tables}) as services:
         services.start("capture")
         services.start("apply")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == []
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == []
         source.execute(
             "create table _a_new like a",
             "alter table _a_new add column w int not null default 5 first, modify v varchar(50)",
@@ -222,8 +220,8 @@ def test_a_table_changes_places_as_tools_for_online_changes_let_it_while_capture
             "update a set w = 7 where id = 3",
         )
         services.start("capture")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("capture")
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("capture")
         source.execute("update a set v = 'last' where id > 990", "insert into a (id) values (2000)")
-        assert wait_until_alike(_side(source), _side(target), ALIKE_S) == [], services.log_tail("apply")
+        assert wait_until_alike(_side(source), _side(target), DEADLINE_S) == [], services.log_tail("apply")
         for service in ("capture", "apply"):
             assert services.stop(service) == 0, services.log_tail(service)
