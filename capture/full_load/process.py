@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import socket
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
@@ -18,6 +19,9 @@ from schemas.settings import Settings
 AHEAD_BYTES = 1 << 20
 """What a loader may have sent before its service takes it, as far as the system allows (Linux: twice
 `net.core.wmem_max`): a message of rows fits in, so that the next is made meanwhile."""
+
+TAKEN_BYTES_MAX = 1 << 30
+"""What is asked of the system at once: macOS refuses to read more than 2 GiB."""
 
 END_TIMEOUT_S = 2.0
 """A loader in the middle of a read does not look at its pipe: after this it is killed."""
@@ -85,7 +89,7 @@ def _bytes(descriptor: int, size: int) -> bytearray:
     with memoryview(content) as room:
         at = 0
         while at < size:
-            count = os.readv(descriptor, [room[at:]])
+            count = os.readv(descriptor, [room[at : at + TAKEN_BYTES_MAX]])
             if not count:
                 raise EOFError
             at += count
@@ -93,5 +97,6 @@ def _bytes(descriptor: int, size: int) -> bytearray:
 
 
 def _widen(channel: Connection) -> None:
-    with socket.socket(fileno=os.dup(channel.fileno())) as same:
+    # Linux takes the most that it allows; macOS refuses what is more (`kern.ipc.maxsockbuf`), and all goes on without.
+    with suppress(OSError), socket.socket(fileno=os.dup(channel.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)

@@ -1,0 +1,70 @@
+"""Rows come from a loader as they were sent, however the pipe cuts them; and none of a loader that is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from multiprocessing import Pipe
+from threading import Thread
+
+import pytest
+
+from capture.full_load import process
+from capture.full_load.process import received
+from capture.full_load.worker import Coming, Ended, Rows, send_rows
+from schemas.bundles import Bundle
+
+KEYS = [b"key", b"", None]
+
+
+@pytest.mark.parametrize("at_once", [7, process.TAKEN_BYTES_MAX])
+def test_rows_come_as_they_were_sent(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(process, "TAKEN_BYTES_MAX", at_once)
+    ours, theirs = Pipe()
+    bundles = [Bundle.of([], []), Bundle.of(KEYS, [b"", b"body", b"x" * 50_000]), Bundle.of([b"k"], [b""])]
+
+    def send() -> None:
+        for bundle in bundles:
+            send_rows(theirs, bundle)
+            theirs.send(Ended())
+
+    sender = Thread(target=send)
+    sender.start()
+    for bundle in bundles:
+        assert received(ours) == Rows(bundle)
+        assert received(ours) == Ended()
+    sender.join()
+
+
+def test_rows_of_which_the_pipe_holds_a_part_are_waited_for() -> None:
+    ours, theirs = Pipe()
+    bundle = Bundle.of([b"k"] * 40, [b"x" * 100_000] * 40)
+    # More than any system holds.
+    sender = Thread(target=send_rows, args=(theirs, bundle))
+    sender.start()
+    assert received(ours) == Rows(bundle)
+    sender.join()
+
+
+@pytest.mark.parametrize("sent", [0, 9])
+def test_a_loader_that_is_gone_within_rows_is_told(sent: int) -> None:
+    ours, theirs = Pipe()
+    theirs.send(Coming(1, 10, ()))
+    os.write(theirs.fileno(), b"x" * sent)
+    theirs.close()
+    with pytest.raises(EOFError):
+        received(ours)
+
+
+def test_a_pipe_is_widened_where_the_system_allows_it() -> None:
+    _, theirs = Pipe()
+
+    def size() -> int:
+        with socket.socket(fileno=os.dup(theirs.fileno())) as same:
+            return same.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+    before = size()
+    process._widen(theirs)
+    assert size() >= before
+    # What is no socket has no such buffer.
+    process._widen(Pipe(duplex=False)[1])
