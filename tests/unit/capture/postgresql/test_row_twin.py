@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from itertools import chain, repeat
 from struct import pack
 from types import ModuleType
 
@@ -240,7 +241,10 @@ def test_a_text_that_is_not_utf8_is_no_json(module: ModuleType | None, format_: 
             assert (found is ErrorKind.DECODE) == (format_ is not Format.AVRO)
 
 
-def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() -> None:
+@pytest.mark.parametrize("form_of", [lambda write: write, bundled], ids=["list", "bundle"])
+def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way(
+    form_of: Callable[[Callable[..., object]], Callable[..., object]],
+) -> None:
     module, (table, form) = unbuilt("rows"), (CASES[0][0], copy(CASES[0][1]))
     encoder = compile_encoder(table, Format.AVRO, replication="shop", connector="postgresql", database="shop")
     block = encoder.block(snapshot="false", position_lsn=1, ts_us=2, txid=3, now_us=4)
@@ -250,7 +254,7 @@ def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() ->
     )
     messages = [small, middle, middle, large, small]
     careful: list[bytes] = []
-    read, left = form.read, iter([True, False])
+    read, left = form.read, chain([True], repeat(False))
 
     def counted(message: bytes) -> object:
         careful.append(message)
@@ -264,7 +268,7 @@ def test_large_messages_and_such_as_find_no_memory_are_read_the_careful_way() ->
     form.read = counted  # type: ignore[method-assign, assignment]
     module.Writer.run.__globals__["bytearray"] = bytearray_
     expected = encoder._functions["logged_by_python"](form)(messages, block, 1, True)
-    write = encoder._functions["logged_by_twin"](form, module)
+    write = form_of(encoder._functions["logged_by_twin"](form, module))
     assert write(messages, block, 1, True) == expected
     assert careful == [middle, large]
 
@@ -313,6 +317,22 @@ def test_usual_rows_that_were_read_are_not_read_again(module: ModuleType | None,
         _packet([wire.binary(value) for value in USUAL]),
         _packet([wire.binary(USUAL[0]), *[b"n"] * (COUNT - 1)]),
     ]
+    expected = encoder.rows(form.read(packets))
+    form.read = None  # type: ignore[method-assign, assignment]
+    assert encoder._functions["copied_by_twin"](form, module)(packets).apart() == expected
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_numbers_of_any_count_of_digits_are_written(module: ModuleType | None) -> None:
+    if module is None:
+        pytest.skip("it is not built: no compiler was there")
+    table, form = CASES[0][0], CopyForm(CASES[0][0], CASES[0][1]._readers)
+    encoder = compile_encoder(table, Format.JSON, replication="shop", connector="postgresql", database="shop")
+    numbers = [-(2**63), 2**63 - 1]
+    numbers += [
+        sign * n for width in range(19) for n in (10**width - 1, 10**width, 12 * 10**width // 7) for sign in (1, -1)
+    ]
+    packets = [_packet([wire.binary(pack(">q", n)), *[b"n"] * (COUNT - 1)]) for n in numbers]
     expected = encoder.rows(form.read(packets))
     form.read = None  # type: ignore[method-assign, assignment]
     assert encoder._functions["copied_by_twin"](form, module)(packets).apart() == expected
