@@ -271,7 +271,7 @@ def _compare(engine: str, shape: Shape, options: argparse.Namespace, kept: Path)
             found.append(debezium.avro(registry))
         comparison = Comparison(stage, engine, shape, options.rows, found, _tell)
         comparison.run(options.rounds, options.stages)
-    where = {**report.machine(load_before), "rows": options.rows, "rounds": options.rounds}
+    where = {**report.machine(load_before), "rows": options.rows, "rounds": options.rounds, "warmed_up": True}
     lists = {"summary": summary(comparison.runs), "limits": comparison.limits, "latencies": comparison.latencies}
     pages.merge(
         kept,

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -166,16 +167,15 @@ class Stage:
         the first of them, and whoever is measured first would pay for it.
         """
         self.topics.ensure([TopicSpec(WARM_UP, 1)])
-        producer = TransactionalProducer(self.kafka.address.settings, WARM_UP)
-        producer.init()
         pairs: list[Pair] = [
             (b"%d" % n, b'{"number": %d, "text": "%064x"}' % (n, n**7) * 8) for n in range(WARM_UP_ROWS)
         ]
-        for _ in range(WARM_UP_TRANSACTIONS):
-            producer.begin()
-            producer.produce_run(WARM_UP, pairs, 0)
-            producer.commit()
-        producer.close()
+        with closing(TransactionalProducer(self.kafka.address.settings, WARM_UP)) as producer:
+            producer.init()
+            for _ in range(WARM_UP_TRANSACTIONS):
+                producer.begin()
+                producer.produce_run(WARM_UP, pairs, 0)
+                producer.commit()
 
     def published(self, replication: str) -> int:
         """Return the end offsets' sum of the table's topic. Transaction markers count: far below a percent."""
