@@ -87,11 +87,9 @@ def selected_column(types: Types, kind: ColumnType, column: Column) -> str:
 def copy_rows(
     connection: psycopg.Connection[tuple[object, ...]], statement: str, filing: Filing
 ) -> Iterator[list[bytes] | SpooledMessage]:
-    """Run a binary `copy … to stdout` and yield its tuples, many in a list, large ones alone, in `filing`. Raises by
-    kind.
+    """Run a binary `copy … to stdout` and yield its tuples in runs, large ones alone, in `filing`. Raises by kind.
 
-    See `ChunkReader._begin`. The server sends one
-    tuple in each message, with the header before the first (`copyto.c`).
+    See `ChunkReader._begin`. The server sends one tuple in each message, the header before the first (`copyto.c`).
     """
     raw = connection.pgconn
     raw.send_query(statement.encode())
