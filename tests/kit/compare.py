@@ -98,7 +98,8 @@ def wait_until_equal(
     """Compare until the databases are equal or the time is up; return the last differences. The source must be at rest.
 
     A table that the target has not got yet is a difference, not an error. While one table differs no other is looked
-    at, so that waiting does not keep those from working who are waited for; in the end all are, one after the other.
+    at, and pauses are longer than looks, so that waiting does not keep those from working who are waited for; in the
+    end all are, one after the other.
     """
     deadline = time.monotonic() + timeout_s
     if tables is None:
@@ -106,12 +107,13 @@ def wait_until_equal(
             tables = list_tables(connection)
     waiting = deque(tables)
     while True:
+        began = time.monotonic()
         found = _first_difference(source, target, waiting)
         if not found:
             return []
         if time.monotonic() > deadline:
             return _differences(source, target, tables)
-        time.sleep(0.25)
+        time.sleep(max(0.25, 2 * (time.monotonic() - began)))
 
 
 def _first_difference(source: str, target: str, waiting: deque[str | Name]) -> list[str]:
