@@ -35,10 +35,11 @@ RANGES = {
     Family.UINT64: range(1 << 64),
 }
 _FLOATS = (Family.FLOAT32, Family.FLOAT64)
+_NS_PER_SECOND = 1000 * US_PER_SECOND
 _DAY_EXTREMES = {(1 << 31) - 1: "infinity", -(1 << 31): "-infinity"}
 _TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?", re.ASCII)
 _MOMENT = re.compile(
-    r"([+-]?\d{4,6})([-:])(\d\d)\2(\d\d)(?:[ T](\d\d:[\d:.]+)(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?)?", re.ASCII
+    r"([+-]?\d{4,6})([-:])(\d\d)\2(\d\d)(?:[ T](\d\d:[\d:.]+)(?: ?(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?))?)?", re.ASCII
 )
 """A date with hyphens or colons, and what may stand behind it. AWS DMS user guide, "Transformation rules and actions",
 of `data-type`."""
@@ -214,24 +215,14 @@ def _bounded(text: str, length: int) -> str:
 
 def _date(text: str) -> int:
     """Return the day of a date, or of a moment where that is written."""
-    found = _MOMENT.fullmatch(text.strip())
-    if found is None:
-        raise ValueError("no date")
-    if found[5]:
-        _timestamp(text)
-    return days_of(int(found[1]), int(found[3]), int(found[4]))
+    year, _, month, day, *_ = _moment(text)
+    return days_of(int(year), int(month), int(day))
 
 
 def _time(text: str) -> int:
-    found = _TIME.fullmatch(text)
-    if found is None:
-        raise ValueError("no time")
-    hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3))
-    fraction = (found[4] or "").ljust(9, "0")
-    value = ((hour * 60 + minute) * 60 + second) * US_PER_SECOND + int(fraction[:6])
-    # 24:00 is the day's end, and a second may be a leap second.
-    if minute > 59 or second > 60 or value > SECONDS_PER_DAY * US_PER_SECOND or fraction[6:] != "000":
-        raise ValueError("no time")
+    value, finer = divmod(_nanoseconds(text), 1000)
+    if finer:
+        raise ValueError("more decimals than the type has")
     return value
 
 
@@ -239,13 +230,31 @@ def _timestamp(text: str) -> int:
     text = text.strip()
     if text in ("infinity", "-infinity"):
         return zoned_of(text.encode())
-    found = _MOMENT.fullmatch(text)
+    year, _, month, day, time, zone = _moment(text)
+    return zoned_of(f"{year}-{month}-{day}T{time or '00:00'}{zone or 'Z'}".encode())
+
+
+def _moment(text: str) -> tuple[str, ...]:
+    """Return the parts of a date, or of a date and a time."""
+    found = _MOMENT.fullmatch(text.strip())
     if found is None:
         raise ValueError("no moment")
-    year, _, month, day, time, zone = found.groups()
-    time = time or "00:00"
-    _time(time)
-    return zoned_of(f"{year}-{month}-{day}T{time}{zone or 'Z'}".encode())
+    if found[5]:
+        _nanoseconds(found[5])
+    return found.groups()
+
+
+def _nanoseconds(text: str) -> int:
+    """Return those since midnight of a time."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError("no time")
+    hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3))
+    value = ((hour * 60 + minute) * 60 + second) * _NS_PER_SECOND + int((found[4] or "").ljust(9, "0"))
+    # 24:00 is the day's end, and a second may be a leap second.
+    if minute > 59 or second > 60 or value > SECONDS_PER_DAY * _NS_PER_SECOND:
+        raise ValueError("no time")
+    return value
 
 
 def _time_text(value: int) -> str:
