@@ -153,7 +153,8 @@ def comparable(column: Column, text: str) -> Value:
             raise ValueError
         return Value(number, repr(number))
     if family is Family.UUID:
-        if not UUID_TEXT.fullmatch(text):
+        # PostgreSQL takes braces around it, too.
+        if not UUID_TEXT.fullmatch(text[1:-1] if text[:1] + text[-1:] == "{}" else text):
             raise ValueError
         return Value(str(UUID(text)), str(UUID(text)))
     if family is Family.BOOLEAN or family in _TEMPORALS:

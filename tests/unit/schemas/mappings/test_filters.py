@@ -69,8 +69,10 @@ def taken(column: str, value: Any, operator: str, *values: object) -> bool:
         ("at", [1_009_843_200_000_000], [1_009_843_199_999_999], ("gte", "2002-01-01")),
         ("at", [1_009_843_200_000_000], [1_009_843_200_000_001], ("eq", " 2001-12-31 24:00:00.000000000 ")),
         ("seen", [1_009_843_200_000_000], [1_009_843_200_000_001], ("lte", "2002-01-01 02:00:00+02")),
+        ("seen", [1_009_843_200_000_000], [1_009_843_200_000_001], ("lte", "2002-01-01 02:00:00.0000000 +02:00")),
         ("ok", [True], [False, None], ("eq", "true")),
         ("tag", [UUID], [UUID.replace("a11", "a12"), None], ("eq", UUID.upper())),
+        ("tag", [UUID], [UUID.replace("a11", "a12"), None], ("eq", f"{{{UUID}}}")),
         ("data", [None], ["{}"], ("null",)),
         ("data", ["{}"], [None], ("notnull",)),
     ],
@@ -177,6 +179,7 @@ def test_filters_that_do_not_fit_a_table_are_refused_without_their_values(
         ("opens", "\u0661\u0662:30"),
         ("ok", "trueish"),
         ("tag", f"{UUID}garbage"),
+        ("tag", f"{{{UUID}"),
         ("tag", f"urn:uuid:{UUID}"),
     ],
 )
