@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from sys import intern
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from schemas.errors import ErrorKind
@@ -204,8 +204,7 @@ class ParkingLot:
         )
         action = headers[ACTION]
         if action == PARK:
-            # Many have the same words: of so many as may be parked each would be there by itself.
-            words = map(intern, (topic, headers.get("tailrace.error", ""), headers.get("tailrace.message", "")))
+            words = map(_once, (topic, headers.get("tailrace.error", ""), headers.get("tailrace.message", "")))
             topic, kind, message = words
             self.park(key, ParkedRecord(topic, partition, int(offset), kind, message, at, timestamp_ms))
             return
@@ -261,6 +260,14 @@ def headers_of(
         ("tailrace.offset", str(offset)),
     ]
     return found + [(f"tailrace.{name}", value) for name, value in more.items()]
+
+
+@lru_cache(1000)
+def _once(words: str) -> str:
+    """Return the same words: many records have them, and each would keep its own. (What Python 3.12 interns stays for
+    ever.)
+    """
+    return words
 
 
 def _refused_since(record: ParkedRecord, again: ParkedRecord) -> ParkedRecord:
