@@ -84,7 +84,7 @@ class Applier:
         self.trouble: TailraceError | None = None
         """What is being waited out; None while all is well."""
         self._executor, self._backoff = executor, backoff
-        self._limits, self._room, self._monotonic = limits, Room(limits), monotonic
+        self.limits, self._room, self._monotonic = limits, Room(limits), monotonic
         self._group, self._unclaimed = GroupOffsets(), set[TopicPartition]()
         self._future: Future[Outcome] | None = None
         # Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once.
@@ -245,11 +245,11 @@ class Applier:
         # The first record is not kept waiting for a second one longer than the linger says; it may fill a batch.
         wait_s = HELD_WAIT_S if self.holds.by_partition or not self.healthy else IDLE_WAIT_S
         if self._consume(1, wait_s) and room > 1 and not self._full():
-            self._consume(min(room, self._limits.linger_rows) - 1, self._limits.linger_s)
+            self._consume(min(room, self.limits.linger_rows) - 1, self.limits.linger_s)
 
     def _consume(self, max_records: int, timeout_s: float) -> bool:
         self._touched.clear()
-        bytes_max = self._room.bytes_left(self.builder.batch) if self.order.ready else self._limits.batch_bytes
+        bytes_max = self._room.bytes_left(self.builder.batch) if self.order.ready else self.limits.batch_bytes
         records = list(self.consumer.consume(max_records, timeout_s, bytes_max=bytes_max))
         self._more = len(records) == max_records > 1 or sum(map(size_of, records)) >= bytes_max
         if void := self.cursors.seeks.keys() | self._unclaimed | self._touched:
@@ -386,7 +386,7 @@ class Applier:
         if is_changed:
             # The batch in the making holds, or may hold, changes of a key that must queue now, or no more.
             self.rewind()
-            check_parked(self.lot, self._limits, ends_early=self.writer.ends_early)
+            check_parked(self.lot, self.limits, ends_early=self.writer.ends_early)
 
     # --- trouble -------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from apply.applier import Applier
 from apply.batching.batch import Batch
 from apply.batching.builder import BatchBuilder
+from apply.limits import check_parked
 from apply.outcome import Place
 from apply.sink import TopicPartition
 from apply.trouble.dead_letters import DeadLettersTopic, Letter
@@ -86,10 +87,15 @@ class Releases:
         if keys:
             self._applier.rewind()
             found = self._dead_letters.letters_of([early[identity] for identity in keys])
+            errors = []
             for identity, letters in zip(keys, found, strict=True):
-                if self._apply(letters, may_wait=True) is None:
+                errors.append(error := self._apply(letters, may_wait=True))
+                if error is None:
                     self._settle(identity, letters)
                     self._released += 1
+            if any(error is not None and error.kind is ErrorKind.ROW_REJECTED for error in errors):
+                # They wait no longer only for changes.
+                check_parked(self._dead_letters.lot, self._applier.limits, ends_early=False)
         if not self._round:
             log.info("what was left before the changes was tried again", released=self._released)
             self._early_at = self._monotonic() + self._pause_s
@@ -125,6 +131,8 @@ class Releases:
         refused = [error for _, error in outcome.conflicts.values()] + [wait.error for wait in outcome.waits.values()]
         if refused:
             return refused[0]
+        for key, record in outcome.parked:
+            self._dead_letters.lot.park(key, record)
         if outcome.parked:
             return TailraceError(ErrorKind.ROW_REJECTED, outcome.parked[0][1].message)
         return None

@@ -124,6 +124,34 @@ def test_what_waits_for_changes_is_no_parked_key_but_has_a_bound() -> None:
         rig.settle(late)
 
 
+def test_what_waited_for_changes_and_is_refused_then_counts_as_parked() -> None:
+    rig = rig_of(PARENTS, CHILDREN)
+    limits = Limits(parked_keys_max=5, conflict_wait_s=1)
+    applier = (member := rig.member(limits=limits, take_all=True)).applier
+    applier.writer.ends_early = True
+    for i in range(6):
+        rig.topics.put(CHILDREN, "c", None, (i, i, "red"))
+    rig.settle(member)
+    entries = {entry.key(): entry for log in rig.topics.logs.values() for entry in log}
+    letters = SimpleNamespace(
+        lot=applier.lot,
+        follow=lambda: None,
+        letters_of=lambda keys: [
+            [Letter((*(entry := entries[key.key]).where, entry.at), entry.key(), entry.value())] for key in keys
+        ],
+    )
+    releases = Releases(applier, cast("DeadLettersTopic", letters), rig.clock)
+    applier.holds.end_of, applier.writer.ends_early = None, False
+    refused = range(5)
+    rig.target.refuse = lambda _table, _kind, row: ErrorKind.ROW_REJECTED if row and row[0] in refused else None
+    releases.attend()
+    assert (len(applier.lot), applier.lot.early_count) == (6, 1)
+    refused = range(6)
+    rig.clock.now += PAUSE_S
+    with pytest.raises(TailraceError, match=r": 6 keys are parked; `apply\.parked_keys_max` is 5"):
+        releases.attend()
+
+
 def test_who_has_lost_a_partition_writes_none_of_its_parked_rows() -> None:
     """The other one may have released the row already, and written what came of it since."""
     rig = rig_of(PARENTS, CHILDREN)
