@@ -57,7 +57,10 @@ VERSIONS_MAX = 50
 """So many are listed."""
 
 CLAIM_ANSWERS = 2
-"""An applier that has not let a stream go on for as long as so many answers may take is taken for dead."""
+CLAIM_S_MAX = 300.0
+"""An applier that has not let a stream go on for as long as so many answers may take is taken for dead. Not later than
+this: who waits longer is taken for dead itself (`runtime.metrics.STALL_LIMIT_S`), and begins to wait anew.
+"""
 
 
 class _Stream(NamedTuple):
@@ -88,7 +91,8 @@ class DataStreamSink(HistorySink):
         if not self._takes(table, goes_on=False):
             # Several appliers may come to it at the same moment: the first one does it, and the others look again.
             stream = index_name(self._target.index_name, table.name)
-            with self._control.claim(stream, CLAIM_ANSWERS * self._target.timeout_s):
+            patience_s = min(CLAIM_ANSWERS * self._target.timeout_s, CLAIM_S_MAX)
+            with self._control.claim(stream, patience_s):
                 self._takes(table, goes_on=True)
 
     def _takes(self, table: TableSchema, *, goes_on: bool) -> bool:

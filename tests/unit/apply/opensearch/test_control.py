@@ -4,6 +4,7 @@ the conformance tests of data streams.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,11 @@ import pytest
 from apply.sinks.opensearch import control
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.control import NEW, PAUSE_S, ControlIndex
+from apply.sinks.opensearch.streams import DataStreamSink
+from runtime import metrics
+from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
+from tests.conformance.sink_suite import ORDERS
 
 CLAIM = "claim/orders"
 PATIENCE_S = 5.0
@@ -124,3 +129,20 @@ def test_a_claim_that_cannot_be_removed_hides_no_error(index: Index, clock: Cloc
     index.lost = ""
     with opened(index).claim("orders", PATIENCE_S):
         assert clock.now >= PATIENCE_S
+
+
+def test_who_waits_for_a_dead_one_is_not_taken_for_dead_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was ended for that and began anew would wait anew, for ever."""
+    waits: list[float] = []
+
+    def claim(_index: ControlIndex, _what: str, patience_s: float) -> contextlib.AbstractContextManager[None]:
+        waits.append(patience_s)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(ControlIndex, "claim", claim)
+    monkeypatch.setattr(DataStreamSink, "_takes", lambda _sink, _table, *, goes_on: goes_on)
+    for timeout_s in (60, 3600):
+        target = OpensearchTarget(engine="opensearch", url="http://127.0.0.1:9", timeout_s=timeout_s)
+        DataStreamSink(target).prepare(ORDERS)
+    assert waits[0] == 2 * 60
+    assert 0 < waits[1] < metrics.STALL_LIMIT_S / 2
