@@ -39,6 +39,8 @@ _SEQUENCE = (
 )
 """The columns of a sequence of MariaDB, which is logged as a table is."""
 _OF_VERSIONS = (("row_start", False), ("row_end", False))
+_VERSION_TYPES = frozenset({binlog.TIMESTAMP, binlog.TIMESTAMP2, binlog.LONGLONG})
+"""Of these columns: moments, or numbers of transactions."""
 
 
 class LeftOut(NamedTuple):
@@ -370,10 +372,13 @@ class Versions:
 
 
 def _keeps_history(shown: TableMap) -> bool:
-    """Tell whether a map with names is that of a system-versioned table: its last two columns are MariaDB's own. (Those
-    that a statement has declared are like others.)
+    """Tell whether a map with names is that of a system-versioned table: its last two columns are MariaDB's own, and a
+    primary key has the last one, too. (Those that a statement has declared are like others.)
     """
-    return tuple((column.name, column.nullable) for column in shown.columns[-2:]) == _OF_VERSIONS
+    last = shown.columns[-2:]
+    is_named = tuple((column.name, column.nullable) for column in last) == _OF_VERSIONS
+    is_typed = {column.type for column in last} <= _VERSION_TYPES
+    return is_named and is_typed and (not shown.primary_key or len(shown.columns) - 1 in shown.primary_key)
 
 
 def _image(bitmap: bytes, count: int) -> Image | None:

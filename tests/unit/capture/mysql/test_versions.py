@@ -174,6 +174,17 @@ def test_a_table_begins_anew_where_a_column_has_no_nulls_any_more(nullable: bool
     assert [(change.before, change.after) for change in changes] == ([(before, None), (None, now)] if nullable else [])
 
 
+@pytest.mark.parametrize("kind", [binlog.TIMESTAMP2, binlog.DATETIME2])
+def test_a_version_that_only_the_log_knows_may_end_like_a_history(kind: int) -> None:
+    """Its rows were left out, and where nothing is loaded capture ended: periods are kept by hand, too."""
+    before = TableSchema(NAME, (_number("id"),), (0,))
+    period = (MappedColumn(kind, 6, nullable=False, name=name) for name in ("row_start", "row_end"))
+    shown = TableMap("shop", "a", (MappedColumn(binlog.LONG, 0, nullable=False, name="id"), *period), (0,))
+    resolved, (change,) = _of(before, now=before, loads=False).resolve(shown)
+    assert resolved.table is change.after is not None
+    assert change.after.column_names == ("id", "row_start", "row_end")
+
+
 def test_a_sequence_is_no_table() -> None:
     for loads in (True, False):
         resolved, changes = _of(now=None, loads=loads).resolve(_shown(8, "numbers"))
