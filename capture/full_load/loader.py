@@ -126,6 +126,11 @@ class Loader:
         """The highest position that some chunk with a key waits for; 0 if none does."""
         return self._in_flight.high_max
 
+    def is_cutting(self, name: TableName) -> bool:
+        """Tell whether a table is being cut into chunks now."""
+        asked = (reading for slot in self._slots for reading in slot.readings)
+        return any(r.load.name == name and r.chunk is None and not r.cancelled for r in asked)
+
     def add(self, load: TableLoad) -> None:
         """Load a table, behind those that were added before."""
         self._loads[load.name] = load

@@ -214,13 +214,16 @@ class Loading:
         where that is to be done anyway.
 
         A load of which no chunk was asked for yet has all its snapshots to come, which see whatever can be seen now;
-        and what it reads goes out behind all that is published.
+        and what it reads goes out behind all that is published. But partitions that a table is being cut into are those
+        that it had before: the row may be in a later one.
         """
         load = self.loads.get(feed.table.name)
         if load is not None and load.state is LoadState.PLANNED and not self._horizon.has_outstanding(load.name):
-            # Its window took such a row for a whole one, which what follows completes.
-            self._watch(feed, load)
-            return False
+            by_segments = rule_of(self._load_rules, load.table.source_form) is not None
+            if not (by_segments and self._loader.is_cutting(load.name)):
+                # Its window took such a row for a whole one, which what follows completes.
+                self._watch(feed, load)
+                return False
         self.order(feed, reached, None, None, empty=False)
         # Not before the log is where the table is now: until then each row may ask for it once more.
         self.loads[feed.table.name].not_before_commit = self._source_end()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import repeat
 from types import SimpleNamespace
@@ -106,12 +106,23 @@ def rows(count: int, size: int) -> Rows:
     return Rows(ENCODER.loaded([(n, "x" * size) for n in range(count)]))
 
 
+def taken(name: TableName, parallel_load: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    """Return the rules that take a table, and cut it so."""
+    rule = {"rule-id": "1", "rule-name": "1", "object-locator": {"schema-name": name.schema, "table-name": name.table}}
+    rules = [rule | {"rule-type": "selection", "rule-action": "include"}]
+    if parallel_load is not None:
+        rules.append(rule | {"rule-id": "2", "rule-name": "2", "rule-type": "table-settings"})
+        rules[-1]["parallel-load"] = parallel_load
+    return rules
+
+
 def loads(
     feed: Feed,
     producer: Discarding,
     spawn: Callable[[], Worker],
     monotonic: Callable[[], float] = lambda: 0.0,
     source_end: Callable[[], int] = lambda: 0,
+    parallel_load: Mapping[str, str] | None = None,
 ) -> tuple[Publisher, Loader, Loading]:
     """Return what loads one table by two such processes."""
     horizon = Horizon(())
@@ -129,7 +140,8 @@ def loads(
         {
             "name": "shop",
             "kafka": {"bootstrap.servers": "nowhere"},
-            "source": {"database": "shop", "user": "nobody", "tables": ["public.*"]},
+            "source": {"database": "shop", "user": "nobody"},
+            "mappings": {"rules": taken(feed.table.name, parallel_load)},
         }
     )
     loader = Loader(spawn, horizon, settings.capture, monotonic=monotonic)
@@ -353,3 +365,24 @@ def test_one_load_is_enough_for_all_that_nobody_could_tell_before_it_reads() -> 
         load.step(11)
     assert table.state is LoadState.LOADED
     assert (load.load_again(feed, 12), table.generation) == (True, 3)
+
+
+def test_a_table_that_is_being_cut_by_partitions_is_cut_again_for_a_row_that_may_be_in_a_later_one() -> None:
+    """Its chunks were those of the partitions that it had before: the row was loaded by none, for good."""
+    feed = Feed(TABLE, TABLE, ENCODER, "orders", 4)
+    workers: list[Asked] = []
+
+    def spawn() -> Asked:
+        workers.append(Asked())
+        return workers[-1]
+
+    _, _, load = loads(feed, Discarding(), spawn, source_end=lambda: 10, parallel_load={"type": "partitions-auto"})
+    assert load.load_again(feed, 5)
+    (table,) = load.loads.values()
+    assert not load.load_again(feed, 9), "no partition was looked at"
+    load.step(10)
+    assert [type(request) for request in workers[-1].requests] == [PlanRequest]
+    assert (load.load_again(feed, 10), table.generation) == (True, 2)
+    assert (load.load_again(feed, 10), table.generation) == (False, 2)
+    load.step(10)
+    assert [[type(request) for request in worker.requests] for worker in workers] == [[PlanRequest], [PlanRequest]]
