@@ -204,7 +204,8 @@ def _relations(relations: Sequence[RelationFacts], views: Collection[TableName])
             yield warns(
                 "system-versioned",
                 VERSIONED,
-                f"exclude it: `!{relation.name}`; or alter table {quoted(relation.name)} drop system versioning",
+                f"exclude it: `!{relation.name}`; or, which deletes the history, "
+                f"alter table {quoted(relation.name)} drop system versioning",
                 relation.name,
             )
         elif not relation.is_table:
