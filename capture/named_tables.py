@@ -60,19 +60,21 @@ def missing(
 
 def look_for_named(settings: Settings, source: Source, tables: Sequence[TableSchema]) -> None:
     """Say why something that is named is not among the `tables` to be captured. Raises CONFIGURATION without any."""
-    named = _patterns(settings.source).explicit()
-    if tables and set(named) <= {str(table.source_form.name) for table in tables}:
+    lost = set(_patterns(settings.source).explicit()) - {str(table.source_form.name) for table in tables}
+    if tables and not lost:
         return
-    reasons = [finding for finding in source.findings(tables) if finding.code in (_TABLE, _SCHEMA)]
+    # A name may be that of something that is not captured, a view for one.
+    reasons = [f for f in source.findings(tables) if f.code in (_TABLE, _SCHEMA) or str(f.table) in lost]
     if not tables:
-        why = "".join(f"; {finding.message}" for finding in reasons)
+        why = "".join(f"; {f.message if f.table is None else f'{f.table}: {f.message}'}" for f in reasons)
         raise TailraceError(
             ErrorKind.CONFIGURATION,
             f"no table matches `source.tables` or `mappings`{why}",
             remedy="see `tailrace plan`",
         )
     for finding in reasons:
-        log.warning("named and not captured", reason=finding.message, remedy=finding.remedy)
+        table = None if finding.table is None else str(finding.table)
+        log.warning("named and not captured", table=table, reason=finding.message, remedy=finding.remedy)
 
 
 def _patterns(section: SourceSection) -> Selection:

@@ -11,7 +11,7 @@ from capture.named_tables import look_for_named, missing
 from capture.source import Source
 from schemas.endpoints.postgresql import PostgresqlSource
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, Severity, warns
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
 
@@ -68,3 +68,21 @@ def test_a_start_without_tables_is_refused_with_the_names_and_one_with_some_says
     capsys.readouterr()
     look_for_named(settings, source, [TableSchema(ORDERS, (), ())])
     assert "did you mean public.customers?" in capsys.readouterr().out
+
+
+def test_a_start_says_of_what_is_named_and_not_captured_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of something that is there, and no table whose changes are logged, it was only said that no table matches."""
+    section = PostgresqlSource(database="shop", user="cap", tables=["public.orders"])
+    settings = cast("Settings", SimpleNamespace(source=section))
+    told = [
+        warns("not-a-table", "a view has no changes in the log", "leave it out", name) for name in (ORDERS, CUSTOMERS)
+    ]
+    source = cast("Source", SimpleNamespace(findings=lambda _: told))
+    with pytest.raises(TailraceError, match=r"; public\.orders: a view has no changes in the log ") as raised:
+        look_for_named(settings, source, [])
+    assert "customers" not in raised.value.message
+    capsys.readouterr()
+    look_for_named(settings, source, [TableSchema(CUSTOMERS, (), ())])
+    said = capsys.readouterr().out
+    assert "public.orders" in said
+    assert "customers" not in said
