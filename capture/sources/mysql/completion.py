@@ -78,6 +78,8 @@ class Completion:
         self._plans: dict[TableName, tuple[TableSchema, dict[str, str], _Plan | None]] = {}
         """With what each was made of."""
         self._untold: set[TableName] = set()
+        self._of_one_key: set[TableName] = set()
+        """Tables of which it was said that several rows have one key: any part of the log may have such rows."""
 
     def take_untold(self) -> Collection[TableName]:
         """See `Source.untold`."""
@@ -118,7 +120,8 @@ class Completion:
                 if is_insert:
                     values = _merged(values, _defaults(table, self._zero_dates))
                 elif row is not None and UNCHANGED in values:
-                    if row == _SEVERAL and table.name not in self._untold:
+                    if row == _SEVERAL and table.name not in self._of_one_key:
+                        self._of_one_key.add(table.name)
                         log.warning(_ONE_KEY, table=str(table.name), remedy="correct these dates, or the setting")
                     self._untold.add(table.name)
                 changes.after[i] = values
