@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from capture.source import Finding
 from capture.sources.mysql.catalog import RelationFacts, quoted
 from capture.sources.mysql.compression import is_available
-from capture.sources.mysql.quoting import any_table, literal
+from capture.sources.mysql.quoting import any_table, identifier, literal
 from capture.sources.mysql.server import ServerFacts, are_files
 from schemas.endpoints.mysql import MysqlSource
 from schemas.findings import blocks, listed, note, warns
@@ -64,13 +64,13 @@ def locked(facts: ServerFacts, tables: Sequence[TableSchema]) -> dict[str, list[
     return found
 
 
-def not_lockable(settings: MysqlSource, tables: Sequence[TableName]) -> Finding:
+def not_lockable(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableName]) -> Finding:
     """Return what should be known of the tables `locked` of a database in which the user has no right to that."""
     return warns(
         "lock-tables",
         f"the user may not lock tables in database {tables[0].schema}: of those without a key ({listed(tables)}) a row "
         "that is written in the instant in which their load begins may come twice",
-        _lock_right(settings, tables[0].schema),
+        _lock_right(settings, facts, tables[0].schema),
     )
 
 
@@ -84,29 +84,34 @@ def grants(settings: MysqlSource, facts: ServerFacts, tables: Sequence[TableSche
         statements = [f"grant replication slave, binlog monitor on *.* to {user};"]
     if are_files(settings, is_mariadb=facts.is_mariadb, gtid_mode=facts.variables.get("gtid_mode", "")):
         statements.append(f"grant select on performance_schema.metadata_locks to {user};")
-    selected = [quoted(table.name) for table in tables] or sorted(set(_asked_for(settings)))
+    selected = [quoted(table.name) for table in tables] or sorted(set(_asked_for(settings, facts)))
     statements += [f"grant select on {what} to {user};" for what in selected]
-    statements += [f"{_lock_right(settings, database)};" for database in sorted(locked(facts, tables))]
+    statements += [f"{_lock_right(settings, facts, database)};" for database in sorted(locked(facts, tables))]
     return "\n".join([f"create user if not exists {user} identified by '…';", *statements])
 
 
-def _lock_right(settings: MysqlSource, database: str) -> str:
+def _lock_right(settings: MysqlSource, facts: ServerFacts, database: str) -> str:
     # There is no such right to one table.
-    return f"grant lock tables on {any_table(database)} to {_user(settings)}"
+    return f"grant lock tables on {_any_table(facts, database)} to {_user(settings)}"
+
+
+def _any_table(facts: ServerFacts, database: str) -> str:
+    # A right that was taken back in one database comes back under the name that it went by, and no other.
+    return f"{identifier(database)}.*" if facts.revokes_in_part else any_table(database)
 
 
 def _user(settings: MysqlSource) -> str:
     return f"{literal(settings.user)}@'%'"
 
 
-def _asked_for(settings: MysqlSource) -> Iterator[str]:
+def _asked_for(settings: MysqlSource, facts: ServerFacts) -> Iterator[str]:
     """Yield what patterns name, for a user who may see no table yet: where they have wildcards, the database."""
     for pattern in (*settings.tables, *settings.views):
         database, _, table = pattern.partition(".")
         if pattern.startswith("!") or has_wildcard(database):
             continue
         if has_wildcard(table):
-            yield any_table(database)
+            yield _any_table(facts, database)
         else:
             yield quoted(TableName(database, table))
 

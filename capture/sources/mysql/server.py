@@ -38,6 +38,7 @@ _VARIABLES = (
     "gtid_mode",
     "gtid_strict_mode",
     "innodb_native_foreign_keys",
+    "partial_revokes",
     "binlog_expire_logs_seconds",
     "log_replica_updates",
     "log_slave_updates",
@@ -73,6 +74,11 @@ class ServerFacts:
     def folds_names(self) -> bool:
         """Whether names of tables are compared without regard to case."""
         return self.variables.get("lower_case_table_names", "0") != "0"
+
+    @property
+    def revokes_in_part(self) -> bool:
+        """Whether a right can be taken back in one database. Then a database's name in `grant` stands for itself."""
+        return self.variables.get("partial_revokes") == "on"
 
     def logs(self, database: str) -> bool:
         """Tell whether the server logs the changes of a database's tables."""
@@ -183,8 +189,11 @@ def prepared_transactions(connection: Connection) -> list[str]:
     return names
 
 
-def not_lockable(connection: Connection, databases: Iterable[str]) -> list[str]:
-    """Return those databases of MySQL in which the user has no right to lock tables, neither itself nor by a role."""
+def not_lockable(connection: Connection, databases: Iterable[str], *, revokes_in_part: bool) -> list[str]:
+    """Return those databases of MySQL in which the user has no right to lock tables, neither itself nor by a role.
+
+    `revokes_in_part` is that of the server's facts.
+    """
     wanted = sorted(databases)
     if not wanted:
         return []
@@ -197,17 +206,20 @@ def not_lockable(connection: Connection, databases: Iterable[str]) -> list[str]:
     given: dict[str, list[str]] = {"GRANT": [], "REVOKE": []}
     for verb, what, place in (found.groups() for found in rights):
         if not {"LOCK TABLES", "ALL PRIVILEGES"}.isdisjoint(what.split(", ")):
-            given[verb].append("%" if place == "*" else place[1:-1].replace("``", "`"))
+            given[verb].append(place if place == "*" else place[1:-1].replace("``", "`"))
 
     def holds(verb: str, database: str) -> bool:
-        return any(_stands_for(pattern, database) for pattern in given[verb])
+        return any(_stands_for(name, database, is_pattern=not revokes_in_part) for name in given[verb])
 
     return [d for d in wanted if not holds("GRANT", d) or holds("REVOKE", d)]
 
 
-def _stands_for(pattern: str, database: str) -> bool:
+def _stands_for(name: str, database: str, *, is_pattern: bool) -> bool:
     """Tell whether a name as `grant` has it stands for a database."""
-    parts = (_WILD.get(part) or re.escape(part[-1]) for part in re.findall(r"\\[_%]|.", pattern, re.DOTALL))
+    if name == "*":
+        return True
+    wild = _WILD if is_pattern else {}
+    parts = (wild.get(part) or re.escape(part[-1]) for part in re.findall(r"\\[_%]|.", name, re.DOTALL))
     return re.fullmatch("".join(parts), database, re.DOTALL) is not None
 
 

@@ -104,8 +104,8 @@ class MysqlServer:
         found = checks.find(self._settings, facts, relations, tables)
         found += missing(self._settings, {relation.name for relation in relations}, self._catalog.names)
         locked = checks.locked(facts, tables)
-        lacking = server.not_lockable(self._connected(), locked)
-        found += [checks.not_lockable(self._settings, locked[database]) for database in lacking]
+        lacking = server.not_lockable(self._connected(), locked, revokes_in_part=facts.revokes_in_part)
+        found += [checks.not_lockable(self._settings, facts, locked[database]) for database in lacking]
         return [*found, *checks.undecided(server.prepared_transactions(self._connected()))]
 
     def tables(self) -> list[TableSchema]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -17,9 +18,9 @@ from schemas.types import Family, LogicalType
 ME = "`me`@`%`"
 
 
-def _lacking(databases: list[str], *lines: str) -> list[str]:
+def _lacking(databases: list[str], *lines: str, revokes_in_part: bool = False) -> list[str]:
     connection = SimpleNamespace(rows=lambda _: [[line] for line in lines])
-    return server.not_lockable(cast("Connection", connection), databases)
+    return server.not_lockable(cast("Connection", connection), databases, revokes_in_part=revokes_in_part)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +32,6 @@ def _lacking(databases: list[str], *lines: str) -> list[str]:
         (["GRANT SELECT, LOCK TABLES ON `a\\_b`.* TO `me`@`%`"], ["axb"]),
         (["GRANT LOCK TABLES ON `a%`.* TO `me`@`%`"], []),
         (["GRANT SELECT ON `a_b`.* TO `me`@`%`", "GRANT ALL PRIVILEGES ON `a_b`.`t` TO `me`@`%`"], ["a_b", "axb"]),
-        (["GRANT SELECT, LOCK TABLES ON *.* TO `me`@`%`", "REVOKE LOCK TABLES ON `axb`.* FROM `me`@`%`"], ["axb"]),
-        (["GRANT LOCK TABLES ON *.* TO `me`@`%`", "REVOKE SELECT ON `axb`.* FROM `me`@`%`"], []),
         (["GRANT `lock tables`@`%` TO `me`@`%`", "GRANT PROXY ON ``@`` TO `me`@`%`"], ["a_b", "axb"]),
     ],
 )
@@ -42,6 +41,21 @@ def test_the_right_to_lock_is_one_to_all_databases_or_to_those_that_a_name_stand
     assert _lacking(["axb", "a_b"], *lines) == lacking
 
 
+@pytest.mark.parametrize(
+    ("lines", "lacking"),
+    [
+        (["GRANT SELECT, LOCK TABLES ON *.* TO `me`@`%`", "REVOKE LOCK TABLES ON `axb`.* FROM `me`@`%`"], ["axb"]),
+        (["GRANT SELECT, LOCK TABLES ON *.* TO `me`@`%`", "REVOKE LOCK TABLES ON `a_b`.* FROM `me`@`%`"], ["a_b"]),
+        (["GRANT LOCK TABLES ON *.* TO `me`@`%`", "REVOKE SELECT ON `axb`.* FROM `me`@`%`"], []),
+        (["GRANT LOCK TABLES ON `a_b`.* TO `me`@`%`"], ["axb"]),
+        (["GRANT LOCK TABLES ON `a\\_b`.* TO `me`@`%`"], ["axb"]),
+        (["GRANT LOCK TABLES ON `a%`.* TO `me`@`%`"], ["a_b", "axb"]),
+    ],
+)
+def test_where_rights_may_be_revoked_in_part_names_stand_for_themselves(lines: list[str], lacking: list[str]) -> None:
+    assert _lacking(["axb", "a_b"], *lines, revokes_in_part=True) == lacking
+
+
 def test_names_with_quotes_are_told_apart() -> None:
     assert _lacking(["a`b", "a.*b"], f"GRANT LOCK TABLES ON `a``b`.* TO {ME}") == ["a.*b"]
     assert _lacking(["a.b"], f"GRANT LOCK TABLES ON `a.b`.* TO {ME}") == []
@@ -49,7 +63,7 @@ def test_names_with_quotes_are_told_apart() -> None:
 
 
 def test_nothing_is_asked_where_nothing_is_locked() -> None:
-    assert server.not_lockable(cast("Connection", None), []) == []
+    assert server.not_lockable(cast("Connection", None), [], revokes_in_part=False) == []
 
 
 def test_the_right_is_printed_for_databases_of_mysql_that_have_tables_without_a_key() -> None:
@@ -61,8 +75,8 @@ def test_the_right_is_printed_for_databases_of_mysql_that_have_tables_without_a_
         TableSchema(TableName("views", "totals"), (column,), (), is_view=True),
     ]
     settings = MysqlSource.model_validate({"engine": "mysql", "user": "me", "tables": ["*.*"]})
-    mysql = cast("ServerFacts", SimpleNamespace(variables={"gtid_mode": "on"}, is_mariadb=False))
-    mariadb = cast("ServerFacts", SimpleNamespace(variables={}, is_mariadb=True))
+    mysql = ServerFacts("9.7", is_mariadb=False, variables={"gtid_mode": "on"}, user="me@%")
+    mariadb = replace(mysql, is_mariadb=True)
     printed = findings.grants(settings, mysql, tables)
     assert printed.count("lock tables") == 1
     assert printed.endswith("\ngrant lock tables on `sh\\_op`.* to 'me'@'%';")
@@ -70,6 +84,11 @@ def test_the_right_is_printed_for_databases_of_mysql_that_have_tables_without_a_
     assert "lock tables" not in findings.grants(settings, mysql, [])
     found = findings.locked(mysql, tables)
     assert found == {"sh_op": [TableName("sh_op", "bag"), TableName("sh_op", "heap")]}
-    said = findings.not_lockable(settings, found["sh_op"])
+    said = findings.not_lockable(settings, mysql, found["sh_op"])
     assert said.remedy == "grant lock tables on `sh\\_op`.* to 'me'@'%'"
     assert "sh_op.bag, sh_op.heap" in said.message
+    # One that was taken back in this database would stay so.
+    in_part = replace(mysql, variables={"gtid_mode": "on", "partial_revokes": "on"})
+    exact = "grant lock tables on `sh_op`.* to 'me'@'%'"
+    assert findings.not_lockable(settings, in_part, found["sh_op"]).remedy == exact
+    assert findings.grants(settings, in_part, tables).endswith(f"\n{exact};")
