@@ -167,7 +167,7 @@ class Loading:
         """Load a table from nothing: consumers empty theirs first."""
         self._publisher.void(feed, reached)
         self._loader.remove(load.name)
-        load.begin_again(feed.table)
+        load.begin_again(feed.table, reached)
         self.begin(feed, load)
 
     def reload(self, feed: Feed, reached: int) -> None:
@@ -182,7 +182,7 @@ class Loading:
             self.begin_again(feed, load, reached)
             return
         self._loader.remove(load.name)
-        load.begin_again(feed.table)
+        load.begin_again(feed.table, reached)
         self.begin(feed, load)
 
     def order(self, feed: Feed, reached: int, lower: Bound | None, upper: Bound | None, *, empty: bool) -> str:
@@ -349,7 +349,9 @@ class Loading:
         """Let rows of a chunk out, as many as are left of the step; tell whether the chunk is closed."""
         snapshot, load = reading.snapshot, reading.load
         assert snapshot is not None
-        if not reading.begun and not self._horizon.accepts(load.name, snapshot):
+        # Of a table that was not under load no transaction is remembered: what stands in the log may not be visible.
+        is_early = snapshot.high < load.not_before_commit or not self._horizon.accepts(load.name, snapshot)
+        if not reading.begun and is_early:
             log.info("chunk does not see all that is published; read again", table=str(load.name))
             self._loader.reject(reading)
             return True

@@ -48,7 +48,7 @@ class TableLoad:
     not_before_s: float = 0.0
     """Monotonic time before which nothing of it is tried again."""
     not_before_commit: int = 0
-    """Log position before which nothing of it is tried again."""
+    """Log position before which nothing of it is tried again; no snapshot of it may have seen less of the log."""
     suspension: TailraceError | None = None
     """Why it stands still, where it does: it is tried again now and then."""
 
@@ -65,9 +65,10 @@ class TableLoad:
         """Whether all chunks are published."""
         return self.state is not LoadState.PLANNED and len(self.done) == len(self.chunks)
 
-    def begin_again(self, table: TableSchema) -> None:
-        """Forget all progress: every row is published again."""
+    def begin_again(self, table: TableSchema, reached: int) -> None:
+        """Forget all progress: every row is published again, behind what was published of it up to `reached`."""
         self.table = table
+        self.not_before_commit = max(self.not_before_commit, reached)
         self.generation += 1
         self.state = LoadState.PLANNED
         self.chunks = []

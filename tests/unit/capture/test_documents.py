@@ -69,7 +69,7 @@ def test_progress_of_an_earlier_generation_says_nothing() -> None:
     load = TableLoad(TABLE, state=LoadState.LOADING)
     load.chunks, load.done = [Chunk(0, None, None)], {0}
     progress = load.progress_document()
-    load.begin_again(TABLE)
+    load.begin_again(TABLE, 0)
     load.state, load.chunks = LoadState.LOADING, [Chunk(0, None, None)]
     assert TableLoad.from_documents(TABLE, load.plan_document(), progress).done == set()
 

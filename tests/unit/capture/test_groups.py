@@ -178,7 +178,7 @@ def test_a_table_that_is_given_up_takes_nothing_with_it() -> None:
     case.answer(Held([0, 1, 2]), *whole()[:3])
     for load in case.loads[:2]:
         case.loader.cancel(load.name)
-        load.begin_again(load.table)
+        load.begin_again(load.table, 0)
     assert not case.workers[-1].is_closed, "it reads another"
     case.answer(Ended(), *whole(), *whole())
     assert case.publish() == ["t2"]

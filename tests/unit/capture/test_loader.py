@@ -386,3 +386,26 @@ def test_a_table_that_is_being_cut_by_partitions_is_cut_again_for_a_row_that_may
     assert (load.load_again(feed, 10), table.generation) == (False, 2)
     load.step(10)
     assert [[type(request) for request in worker.requests] for worker in workers] == [[PlanRequest], [PlanRequest]]
+
+
+def test_a_reload_takes_no_snapshot_that_lacks_what_was_published_before_it() -> None:
+    """A row may stand in the log before snapshots see it. Its former values went out behind it."""
+    feed, worker, producer = Feed(TABLE, TABLE, ENCODER, "orders", 4), Asked(), Discarding()
+    _, loader, load = loads(feed, producer, lambda: worker)
+    load.order(feed, 10, None, None, empty=False)
+    load.step(10)
+    former: Any = Seen(9)
+    worker.answers += [Planned([Chunk(0, None, None)]), Opened(former), rows(1, 5), Ended()]
+    for _ in range(3):
+        load.step(10)
+    (table,) = load.loads.values()
+    assert (table.state, table.row_count, producer.largest) == (LoadState.LOADING, 0, 0)
+    assert loader.load_count == 1
+    table.not_before_s = 0.0
+    load.step(10)
+    assert [type(request) for request in worker.requests] == [PlanRequest, ReadRequest, ReadRequest]
+    present: Any = Seen(10)
+    worker.answers += [Opened(present), rows(1, 5), Ended()]
+    for _ in range(2):
+        load.step(10)
+    assert (table.state, table.row_count) == (LoadState.LOADED, 1)
