@@ -18,6 +18,7 @@ from deploy.local.kafka import KafkaAddress
 from runtime import exit_codes
 from runtime.failpoints import VARIABLE
 from runtime.status import read_status
+from schemas.errors import TailraceError
 from schemas.topics import apply_group, capture_group
 from tests.kit.groups import dismiss
 from tests.kit.topics import announced_loads
@@ -143,11 +144,13 @@ class Services:
 
     def completed(self) -> int:
         """Return of how many tables the appliers say that their load is complete."""
-        with contextlib.suppress(Exception):
+        try:
             said = read_status(self._kafka.settings, self._replication).values()
-            tables = [table for document in said if "target" in document for table in document["tables"].values()]
-            return sum(bool(table["load_completed"]) for table in tables)
-        return 0
+        except TailraceError:
+            # There is no topic before capture has made it.
+            return 0
+        tables = [table for document in said if "target" in document for table in document["tables"].items()]
+        return len({topic for topic, table in tables if table["load_completed"]})
 
     def supervise(self, name: str) -> None:
         """From now on a service may end by itself, whenever it finds out that another has its place: once.
