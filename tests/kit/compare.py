@@ -98,8 +98,7 @@ def wait_until_equal(
     """Compare until the databases are equal or the time is up; return the last differences. The source must be at rest.
 
     A table that the target has not got yet is a difference, not an error. While one table differs no other is looked
-    at, and pauses are longer than looks, so that waiting does not keep those from working who are waited for; in the
-    end all are, one after the other.
+    at; in the end all are, one after the other.
     """
     deadline = time.monotonic() + timeout_s
     if tables is None:
@@ -107,13 +106,21 @@ def wait_until_equal(
             tables = list_tables(connection)
     waiting = deque(tables)
     while True:
-        began = time.monotonic()
+        began_s = time.monotonic()
         found = _first_difference(source, target, waiting)
         if not found:
             return []
         if time.monotonic() > deadline:
             return _differences(source, target, tables)
-        time.sleep(max(0.25, 2 * (time.monotonic() - began)))
+        pause(began_s)
+
+
+def pause(began_s: float) -> None:
+    """Pause behind a look for longer than it took: whoever waits does not keep those from working who are waited for.
+
+    Where all of a large database was looked at, not for much longer than it takes them to get on.
+    """
+    time.sleep(min(5.0, max(0.25, 2 * (time.monotonic() - began_s))))
 
 
 def _first_difference(source: str, target: str, waiting: deque[str | Name]) -> list[str]:

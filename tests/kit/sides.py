@@ -20,7 +20,7 @@ import psycopg
 import pymysql
 from pymysql.constants import ER
 
-from tests.kit.compare import NOT_YET, wait_until_equal
+from tests.kit.compare import NOT_YET, pause, wait_until_equal
 from tests.kit.mysql import MysqlDatabase
 from tests.kit.random_mysql import open_session
 from tests.kit.servers import Database
@@ -223,9 +223,12 @@ def wait_until_alike(source: Side, target: Side, timeout_s: float) -> list[str]:
     if isinstance(source, PostgresqlSide) and isinstance(target, PostgresqlSide):
         return wait_until_equal(source.database.dsn, target.database.dsn, timeout_s=timeout_s)
     deadline = time.monotonic() + timeout_s
-    while (found := differences(source, target)) and time.monotonic() < deadline:
-        time.sleep(0.25)
-    return found
+    while True:
+        began_s = time.monotonic()
+        found = differences(source, target)
+        if not found or time.monotonic() > deadline:
+            return found
+        pause(began_s)
 
 
 def differences(source: Side, target: Side) -> list[str]:
