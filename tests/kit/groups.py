@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 TIMEOUT_S = 60.0
 _LEAVE_GROUP, _VERSION = 13, 1
+_NONE, _UNKNOWN_MEMBER_ID = 0, 25
 
 
 def dismiss(bootstrap: str, group: str) -> None:
@@ -33,8 +34,9 @@ def _leave(connection: socket.socket, group: str, member: str) -> None:
     request = head + _text(group) + _text(member)
     connection.sendall(struct.pack(">i", len(request)) + request)
     (length,) = struct.unpack(">i", _received(connection, 4))
-    # Its number, how long to wait, and what was wrong: nothing, or a member that has gone by now.
-    _received(connection, length)
+    _, _, wrong = struct.unpack(">iih", _received(connection, length))
+    # One that the group has found out about by now has left as well.
+    assert wrong in (_NONE, _UNKNOWN_MEMBER_ID), f"{member} does not leave {group}: error {wrong}"
 
 
 def _text(text: str) -> bytes:
