@@ -142,11 +142,12 @@ def _server(settings: MysqlSource, facts: ServerFacts) -> Iterator[Finding]:
             "binlog_order_commits is off: the log's order says nothing of what a snapshot sees",
             "set global binlog_order_commits = ON",
         )
-    if facts.replicates and "off" in (have.get("log_replica_updates"), have.get("log_slave_updates")):
+    receives = facts.replicates or have.get("wsrep_on") == "on"
+    if receives and "off" in (have.get("log_replica_updates"), have.get("log_slave_updates")):
         yield blocks(
             "replica-updates",
-            "the server follows another one, and its log does not hold what it replicates (log_slave_updates is off)",
-            "start it with log_replica_updates (MariaDB: log_slave_updates), or capture from the one that it follows",
+            "the server follows others, and its log does not hold what it replicates (log_slave_updates is off)",
+            "start it with log_replica_updates (MariaDB: log_slave_updates), or capture from one that it follows",
         )
     if have.get("binlog_row_value_options", "") not in ("", "none") and have.get("binlog_row_image") != "full":
         yield blocks(

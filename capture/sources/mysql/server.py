@@ -45,6 +45,7 @@ _VARIABLES = (
     "lower_case_table_names",
     "server_id",
     "server_uuid",
+    "wsrep_on",
     "server_uid",
 )
 
