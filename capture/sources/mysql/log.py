@@ -404,6 +404,9 @@ class MysqlLog:
         if statement.effect is Effect.WRITE and self._txn is not None:
             self._announce(self._versions.rewritten(names, self._txn), out)
             return
+        if statement.effect in (Effect.FILL, Effect.TIGHTEN) and self._txn is not None:
+            # What is looked up now decides: no row behind it tells what was overlooked.
+            self._versions.wait_for(self._txn)
         self._maps.clear()
         is_applied = self._maps.leaves_out(statement)
         effect, tables = statement.effect, self._versions.in_force(names)

@@ -79,6 +79,8 @@ class Effect(Enum):
     """An applier is about to drop tables."""
     CREATE = auto()
     """A table comes."""
+    FILL = auto()
+    """A table comes with rows that the log does not name: those of a query, in a session that logs statements."""
     WRITE = auto()
     """Rows are written that the log does not name: it is a session's that logs statements (`binlog_format`)."""
     TIGHTEN = auto()
@@ -149,7 +151,10 @@ def _effect_of(words: list[str]) -> Effect:
         return Effect.DROP
     if first == "CREATE" and "TABLE" in words[1:4]:
         # Those that it merely mentions (`like`, `references`) are there before and after.
-        return Effect.REPLACE if "REPLACE" in words[1:3] else Effect.CREATE
+        if "REPLACE" in words[1:3]:
+            return Effect.REPLACE
+        # Where rows are logged the statement is logged without its query.
+        return Effect.FILL if "SELECT" in words else Effect.CREATE
     if (first == "RENAME" and second in ("TABLE", "TABLES")) or (first == "ALTER" and _moves_rows(words)):
         return Effect.REPLACE
     return Effect.OTHER

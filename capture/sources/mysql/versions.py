@@ -175,6 +175,11 @@ class Versions:
             self._leaving.discard(name)
             # If it has come again the log has yet to say so, and who has made it.
             return self._forget(name, is_applied=is_applied)
+        if effect is Effect.FILL:
+            come = self._appeared(name, is_applied=is_applied)
+            if come and not self._loads:
+                raise _unnamed(name)
+            return come
         if effect in (Effect.REPLACE, Effect.CREATE) or (effect is Effect.TIGHTEN and self._is_tightened(name)):
             gone = self._forget(name, is_applied=is_applied) if effect is not Effect.CREATE else []
             return [*gone, *self._appeared(name, is_applied=is_applied)]
@@ -188,6 +193,10 @@ class Versions:
         loose = {column.name for column in before.columns if column.nullable} if before is not None else set()
         return now is not None and any(column.name in loose and not column.nullable for column in now.columns)
 
+    def wait_for(self, txn: Transaction) -> None:
+        """Wait until what a transaction has done can be seen in the catalogue, and by loads."""
+        self._visible_end(txn)
+
     def rewritten(self, names: Iterable[TableName], txn: Transaction) -> list[SchemaChange]:
         """Return what to announce of tables of which a transaction writes rows that the log does not name: they begin
         anew, and their loads see them. Raises PREREQUISITE where nothing is loaded.
@@ -198,12 +207,7 @@ class Versions:
             if table is None or txn.commit <= self._rewritten.get(name, -1):
                 continue
             if not self._loads:
-                raise TailraceError(
-                    ErrorKind.PREREQUISITE,
-                    "the log holds a statement that writes rows of the table, and not the rows",
-                    remedy=f"{_ROW}; then {RELOAD}",
-                    table=str(name),
-                )
+                raise _unnamed(name)
             self._rewritten[name] = self._visible_end(txn)
             said = "a statement wrote rows that are not in the log: the table is loaded again"
             log.warning(said, table=str(name), remedy=_ROW)
@@ -393,5 +397,14 @@ def _untold(name: TableName) -> TailraceError:
         ErrorKind.SOURCE_SCHEMA,
         "the log's rows have other columns than the table had before and has now, and the log has no names",
         remedy=f"{_FULL}, so that the log describes its rows; then reset the replication, or leave the table out",
+        table=str(name),
+    )
+
+
+def _unnamed(name: TableName) -> TailraceError:
+    return TailraceError(
+        ErrorKind.PREREQUISITE,
+        "the log holds a statement that writes rows of the table, and not the rows",
+        remedy=f"{_ROW}; then {RELOAD}",
         table=str(name),
     )

@@ -127,11 +127,24 @@ def test_of_xa_the_commit_tells(any_reading: Reading) -> None:
     assert {row[1] for row in reading.rows(table)} == {5}
 
 
-def test_where_nothing_is_loaded_reading_ends(reading: Reading) -> None:
+def test_a_table_made_of_a_query_is_loaded(reading: Reading) -> None:
     reading.database.execute(*TABLES)
     reading.begin()
     with _statements(reading) as session:
-        _run(session, "insert into b select * from a", "create table d (id int)", "insert into d values (1)")
+        _run(session, "create table d (id int primary key, v int) select * from a")
+    assert reading.flat() == [("d", "s", None, ("id", "v"))]
+    (table,) = (table for table in reading.source.tables() if table.name.table == "d")
+    assert sorted(reading.rows(table)) == [(1, 1), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    "statement", ["insert into b select * from a", "create table d (id int primary key, v int) select * from a"]
+)
+def test_where_nothing_is_loaded_reading_ends(reading: Reading, statement: str) -> None:
+    reading.database.execute(*TABLES)
+    reading.begin()
+    with _statements(reading) as session:
+        _run(session, statement)
     source = MysqlServer(reading.settings, SERVER_ID, loads=False)
     try:
         end = source.current_position()

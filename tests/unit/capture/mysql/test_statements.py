@@ -41,6 +41,8 @@ EFFECTS = [
     ("create index i on t (a)", Effect.OTHER),
     ("drop index i on t", Effect.OTHER),
     ("create view v as select 1", Effect.OTHER),
+    ("create table t (id int) as select * from u", Effect.FILL),
+    ("create table t (`select` int comment 'select')", Effect.CREATE),
     ("rename user a to b", Effect.OTHER),
     ("/*!40000 alter table t disable keys */", Effect.OTHER),
     ("-- truncate u\nanalyze table t", Effect.OTHER),

@@ -166,6 +166,18 @@ def test_rows_that_statements_write_cost_one_load() -> None:
     assert "binlog_format" in str(caught.value.remedy)
 
 
+def test_a_table_that_comes_with_rows_of_a_query_is_loaded_or_ends_capture() -> None:
+    table, read = TableSchema(NAME, (_number("id"),), (0,)), TableName("shop", "read")
+    for name in (NAME, read):
+        changes = _of(now=table).follow(Effect.FILL, name, is_applied=False)
+        assert [(change.before, change.after) for change in changes] == ([(None, table)] if name == NAME else [])
+    with pytest.raises(TailraceError, match="writes rows") as caught:
+        _of(now=table, loads=False).follow(Effect.FILL, NAME, is_applied=False)
+    assert caught.value.table == "shop.a"
+    # It was there (`if not exists`), or is read only.
+    assert _of(table, now=table, loads=False).follow(Effect.FILL, NAME, is_applied=False) == []
+
+
 @pytest.mark.parametrize("nullable", [True, False])
 def test_a_table_begins_anew_where_a_column_has_no_nulls_any_more(nullable: bool) -> None:
     before = TableSchema(NAME, (_number("id"), replace(_number("v"), nullable=nullable)), (0,))
