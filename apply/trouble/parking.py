@@ -6,7 +6,8 @@ is there with its original key and value, and headers that say where it stood an
 identified by where it stood in its own topic, so that parking it twice, after a crash, is parking it once.
 
 A row that violates a key where appliers are to end before the changes which may settle it (`apply.stop_before_changes`)
-is parked, too, so that the load has an end; the appliers that go on with the changes try it again by themselves.
+is parked, too, so that the load has an end; the appliers that go on with the changes try it again by themselves. In
+commit order they try all that violated a key.
 
 A key is over by itself when nothing that was refused of it counts any more: its row is deleted, or comes again with a
 full load, or the table is emptied or dropped.
@@ -75,8 +76,10 @@ QUEUED = "queued"
 EARLY = "before-changes"
 """The kind of a record that violates a key, and that appliers which end before the changes since the load have left."""
 
+CONFLICT = str(ErrorKind.ROW_CONFLICT)
+"""The kind of any other record that violates a key."""
 
-_STILL_EARLY = (EARLY, QUEUED, str(ErrorKind.ROW_CONFLICT))
+_STILL_EARLY = (EARLY, QUEUED, CONFLICT)
 
 
 class ParkingLot:
@@ -229,13 +232,15 @@ class ParkingLot:
             if parked.command is not None and (parked.topic, parked.partition) in partitions
         ]
 
-    def early(self, owned: Iterable[tuple[str, int]]) -> dict[Identity, ParkedKey]:
-        """Return the keys of owned partitions that are to be tried again by themselves."""
+    def early(
+        self, owned: Iterable[tuple[str, int]], kinds: Collection[str] = frozenset({EARLY})
+    ) -> dict[Identity, ParkedKey]:
+        """Return the keys of owned partitions that are to be tried again by themselves: their first record's kinds."""
         partitions = set(owned)
         return {
             identity: parked
             for identity, parked in self.keys.items()
-            if parked.records[0].kind == EARLY
+            if parked.records[0].kind in kinds
             # An operator's word comes first.
             and parked.command is None
             and (parked.topic, parked.partition) in partitions

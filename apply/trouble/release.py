@@ -1,11 +1,12 @@
 """Carries out an operator's command on a parked key: its records are applied in order, or the first one is dropped.
 
-What appliers left that ended before the changes is tried again without a command, by those that go on with these.
+What appliers left that ended before the changes is tried again without a command, by those that go on with these. So is
+what violated a key in commit order, some times: nobody waits there for what a later commit of the source settles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from apply.applier import Applier
 from apply.batching.batch import Batch
@@ -14,7 +15,7 @@ from apply.limits import check_parked
 from apply.outcome import Place
 from apply.sink import TopicPartition
 from apply.trouble.dead_letters import DeadLettersTopic, Letter
-from apply.trouble.parking import REFUSED, RELEASED, SKIP, Identity, ParkedKey, ParkingLot
+from apply.trouble.parking import CONFLICT, EARLY, REFUSED, RELEASED, SKIP, Identity, ParkedKey, ParkingLot
 from runtime import clock
 from runtime.failpoints import hit
 from runtime.logging import get_logger
@@ -25,7 +26,9 @@ log = get_logger(__name__)
 
 PAUSE_S = 1.0
 PAUSE_S_MAX = 60.0
-"""Between two tries of what was left before the changes: what it needs is on its way."""
+"""Between two tries of what is tried without a command: what it needs is on its way."""
+TRIES_MAX = 10
+"""So often one that violated a key in commit order is tried: within some minutes, unless others are let go."""
 KEYS_MAX = 100
 """So many keys are read back, and tried, in one turn: the group must hear from us between two."""
 
@@ -48,6 +51,8 @@ class Releases:
         """What is yet to be tried before the next pause."""
         self._released = 0
         """How many keys that let go so far."""
+        self._tries: dict[tuple[str, int, int], int] = {}
+        """How often keys were tried that violate a key, by the place of their first records."""
 
     def attend(self) -> None:
         """Carry out what waits for partitions owned. Called with nothing unflushed.
@@ -56,8 +61,8 @@ class Releases:
         """
         self._dead_letters.follow()
         lot, owned = self._dead_letters.lot, self._applier.cursors.positions
-        if self._applier.holds.end_of is None and (early := lot.early(owned)):
-            self._try_again(early)
+        if self._applier.holds.end_of is None and (self._round or self._monotonic() >= self._early_at):
+            self._try_again(self._left(owned))
         for identity, parked in lot.commands(owned):
             # Later changes of the key that are taken in already were taken in as parked.
             self._applier.rewind()
@@ -75,12 +80,26 @@ class Releases:
             self._dead_letters.answer(REFUSED, letters[0].original_key, letters[0].place)
             log.warning("parked key still refused", reference=reference, reason=refused.message)
 
+    def _left(self, owned: Iterable[TopicPartition]) -> dict[Identity, ParkedKey]:
+        """Return the keys that are tried without a command."""
+        if not self._applier.order.exact:
+            return self._dead_letters.lot.early(owned)
+        found = self._dead_letters.lot.early(owned, {EARLY, CONFLICT})
+        firsts = {parked.records[0][:3] for parked in found.values()}
+        self._tries = {place: count for place, count in self._tries.items() if place in firsts}
+        return {
+            identity: parked
+            for identity, parked in found.items()
+            if parked.records[0].kind == EARLY or self._tries.get(parked.records[0][:3], 0) < TRIES_MAX
+        }
+
     def _try_again(self, early: Mapping[Identity, ParkedKey]) -> None:
-        """Try the next ones of a round, or begin one, if it is time."""
+        """Try the next ones of a round, or begin one."""
         if not self._round:
-            if self._monotonic() < self._early_at:
-                return
             self._round, self._released = [*early], 0
+            if not early:
+                self._early_at = self._monotonic() + PAUSE_S
+                return
         turn, self._round = self._round[:KEYS_MAX], self._round[KEYS_MAX:]
         # Some may have come to an end since the round began, or belong to another applier.
         keys = [identity for identity in turn if identity in early]
@@ -89,6 +108,9 @@ class Releases:
             found = self._dead_letters.letters_of([early[identity] for identity in keys])
             errors = []
             for identity, letters in zip(keys, found, strict=True):
+                first = early[identity].records[0]
+                if first.kind == CONFLICT:
+                    self._tries[first[:3]] = self._tries.get(first[:3], 0) + 1
                 errors.append(error := self._apply(letters, may_wait=True))
                 if error is None:
                     self._settle(identity, letters)
@@ -97,7 +119,7 @@ class Releases:
                 # They wait no longer only for changes.
                 check_parked(self._dead_letters.lot, self._applier.limits, ends_early=False)
         if not self._round:
-            log.info("what was left before the changes was tried again", released=self._released)
+            log.info("parked keys were tried again", released=self._released)
             self._early_at = self._monotonic() + self._pause_s
             self._pause_s = PAUSE_S if self._released else min(2 * self._pause_s, PAUSE_S_MAX)
 

@@ -14,12 +14,15 @@ from apply.trouble.answers import Policies
 from apply.trouble.dead_letters import DeadLettersTopic, Letter
 from apply.trouble.parking import EARLY, RETRY, ParkedKey, ParkedRecord
 from apply.trouble.release import PAUSE_S, Releases
+from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
 from tests.conformance.sink_suite import ORDERS
 from tests.unit.apply.rig import Rig
+from tests.unit.apply.test_untold import PEOPLE
 from tests.unit.apply.test_waiting import CHILDREN, PARENTS, rig_of
 
 PLACE = TopicPartition("shop.public.orders", 0)
+PEOPLE_PLACE = TopicPartition("shop.public.people", 0)
 
 
 @pytest.mark.parametrize("changes", [1, 2])
@@ -150,6 +153,54 @@ def test_what_waited_for_changes_and_is_refused_then_counts_as_parked() -> None:
     rig.clock.now += PAUSE_S
     with pytest.raises(TailraceError, match=r": 6 keys are parked; `apply\.parked_keys_max` is 5"):
         releases.attend()
+
+
+def test_what_violates_a_key_in_commit_order_is_tried_again_some_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose value another row gives up in a later commit was parked until an operator said so."""
+    monkeypatch.setattr("apply.trouble.release.TRIES_MAX", 3)
+    rig = Rig([PEOPLE], partition_count=1)
+    rig.target.unique[PEOPLE.name] = "mail"
+    rig.topics.begin_marks()
+    member = rig.member(take_all=True, by_commit=True, limits=Limits(batch_rows=1))
+    lot, tried, answers = member.applier.lot, list[int](), list[str]()
+
+    def publish(*changes: tuple[str, Row | None, Row | None]) -> None:
+        for change in changes:
+            rig.topics.put(PEOPLE, *change)
+            rig.topics.put_mark(whole=True)
+        rig.settle(member)
+
+    def letters_of(keys: list[ParkedKey]) -> list[list[Letter]]:
+        tried.append(len(keys))
+        entries = {entry.offset(): entry for entry in rig.topics.logs[PEOPLE_PLACE]}
+        records = [[entries[record.offset] for record in key.records] for key in keys]
+        return [[Letter((*PEOPLE_PLACE, e.offset()), e.key(), e.value()) for e in some] for some in records]
+
+    letters = SimpleNamespace(
+        lot=lot,
+        follow=lambda: None,
+        letters_of=letters_of,
+        answer=lambda word, _key, _place: answers.append(word),
+    )
+    releases = Releases(member.applier, cast("DeadLettersTopic", letters), rig.clock)
+
+    def attend() -> int:
+        rig.clock.now += 60
+        releases.attend()
+        rig.settle(member)
+        return len(lot.keys)
+
+    publish(("r", None, (1, "a", None)), ("r", None, (2, "b", None)), ("r", None, (3, "c", None)))
+    publish(("u", None, (1, "b", None)), ("u", None, (3, "a", None)), ("u", None, (1, "b", "later")))
+    assert attend() == 2, "in vain"
+    publish(("u", None, (2, "d", None)))
+    assert attend() == 0, "what gave up its value let go the next one"
+    assert rig.target.read(PEOPLE.name) == [(1, "b", "later"), (2, "d", None), (3, "a", None)]
+    assert answers == ["released"] * 2
+    publish(("u", None, (3, "d", None)))
+    tried.clear()
+    assert [attend() for _ in range(6)] == [1] * 6
+    assert len(tried) == 3, "and not for ever"
 
 
 def test_who_has_lost_a_partition_writes_none_of_its_parked_rows() -> None:
