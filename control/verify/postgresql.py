@@ -13,7 +13,7 @@ between pieces while they are read makes its bucket differ, and differing bucket
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -53,6 +53,8 @@ class Shape(NamedTuple):
     key: tuple[str, ...]
     key_types: tuple[str, ...]
     pages: int
+    kind: str
+    """`pg_class.relkind`."""
 
 
 class Side:
@@ -86,7 +88,8 @@ class Side:
         columns, key = schema.column_names, schema.key_names
         rows = self._rows(
             sql.SQL(
-                "select a.attname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname) from pg_class c"
+                "select c.relkind::text, a.attname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname)"
+                " from pg_class c"
                 " join pg_namespace n on n.oid = c.relnamespace"
                 " left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
                 " left join pg_type t on t.oid = a.atttypid left join pg_namespace tn on tn.oid = t.typnamespace"
@@ -97,12 +100,13 @@ class Side:
         if not rows:
             raise TailraceError(self._schema, f"the {self.role} has no such table", table=str(name))
         # A table without columns has rows, too.
-        types = {str(column): str(native) for column, native in rows if column is not None}
+        types = {str(column): str(native) for _, column, native in rows if column is not None}
         if missing := [column for column in columns if column not in types]:
             raise TailraceError(
                 self._schema, f"the {self.role}'s table has no column {', '.join(missing)}", table=str(name)
             )
-        return Shape(name, tuple(columns), tuple(key), tuple(types[column] for column in key), self._pages(name))
+        key_types = tuple(types[column] for column in key)
+        return Shape(name, tuple(columns), tuple(key), key_types, self._pages(name), str(rows[0][0]))
 
     def buckets(self, shape: Shape, count: int, on_piece: Callable[[float], None] | None = None) -> dict[int, Sum]:
         """Return the checksums of the table's `count` buckets; empty ones are left out. Reads the whole table.
@@ -119,7 +123,7 @@ class Side:
             query = statement.format(
                 bucket=_bucket(shape, count),
                 checksum=sql.SQL("('x' || left(md5({}), 16))::bit(64)::bigint").format(_row(shape.columns)),
-                table=sql.Identifier(*shape.name),
+                table=_from(shape),
                 piece=piece,
             )
             for bucket, rows, total in self._rows(query, table=shape.name):
@@ -137,7 +141,7 @@ class Side:
         query = sql.SQL("select {key}, md5({row}) from {table} t where {bucket} = any({buckets}) limit {limit}").format(
             key=_key_text(shape),
             row=_row(shape.columns),
-            table=sql.Identifier(*shape.name),
+            table=_from(shape),
             bucket=_bucket(shape, count),
             buckets=sql.Literal(list(buckets)),
             limit=sql.Literal(rows_max),
@@ -150,10 +154,19 @@ class Side:
             query = sql.SQL("select {key}, md5({row}) from {table} t where md5({row}) = any({keys})").format(
                 key=_key_text(shape),
                 row=_row(shape.columns),
-                table=sql.Identifier(*shape.name),
+                table=_from(shape),
                 keys=sql.Literal([key[0] for key in keys]),
             )
             return _grouped(self._rows(query, table=shape.name))
+        try:
+            return self._by_key(shape, keys, "t.{} = q.{}::{}")
+        except TailraceError as error:
+            if not isinstance(error.__cause__, psycopg.DataError | psycopg.IntegrityError):
+                raise
+        # The other side's key is of another type by now, and this side's takes not all of its values.
+        return self._by_key(shape, keys, "t.{}::text = q.{}")
+
+    def _by_key(self, shape: Shape, keys: Sequence[Key], equal: LiteralString) -> dict[Key, tuple[str, ...]]:
         names = [sql.Identifier(f"k{i}") for i in range(len(shape.key))]
         query = sql.SQL(
             "select {key}, md5({row}) from unnest({arrays}) q({names}) join {table} t on {condition}"
@@ -164,10 +177,10 @@ class Side:
                 sql.SQL("{}::text[]").format(sql.Literal([key[i] for key in keys])) for i in range(len(shape.key))
             ),
             names=sql.SQL(", ").join(names),
-            table=sql.Identifier(*shape.name),
+            table=_from(shape),
             condition=sql.SQL(" and ").join(
                 # A type's name is quoted where it was read from the catalogue.
-                sql.SQL("t.{} = q.{}::{}").format(sql.Identifier(column), name, sql.SQL(native))
+                sql.SQL(equal).format(sql.Identifier(column), name, sql.SQL(native))
                 for column, name, native in zip(shape.key, names, shape.key_types, strict=True)
             ),
         )
@@ -228,6 +241,11 @@ class Side:
             f"the {self.role} cannot be read (SQLSTATE {state or 'none: connection lost or refused'})",
             table=name,
         )
+
+
+def _from(shape: Shape) -> sql.Composable:
+    """Return the table, without the rows of those that inherit from it: they are tables of their own."""
+    return sql.SQL("only {}" if shape.kind == "r" else "{}").format(sql.Identifier(*shape.name))
 
 
 def _row(columns: Sequence[str]) -> sql.Composable:

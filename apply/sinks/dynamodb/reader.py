@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from apply.frames.folding import fitting
 from apply.sinks.dynamodb.client import Client
 from apply.sinks.dynamodb.items import Items
 from apply.sinks.dynamodb.values import decoder
@@ -26,7 +27,7 @@ class DynamodbReader:
         """Yield each row. Raises TARGET_SCHEMA for a table that is not there, or is made by a rule."""
         check_comparable(self._rules, table.name)
         items = Items(table, self._rules, self._target.table_name, self._target.sequence_attribute)
-        columns = [(column.name, decoder(column.type)) for column in table.columns]
+        columns = [(column.name, fitting(decoder(column.type))) for column in table.columns]
         for page in self._client.scan(items.name):
             for item in page:
                 yield tuple(decode(item[name]) if name in item else None for name, decode in columns)

@@ -10,6 +10,7 @@ from bson import Decimal128
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 
+from apply.frames.folding import fitting
 from apply.sinks.mongodb.client import Client, told
 from apply.sinks.mongodb.documents import MICROSECONDS, Documents
 from apply.sinks.mongodb.values import MS_PER_DAY
@@ -54,7 +55,7 @@ class MongodbReader:
 
 
 def _decoder(type_: LogicalType) -> Decode:
-    family, form = type_.family, canonical(type_)
+    family, form = type_.family, fitting(canonical(type_))
 
     def decode(value: Any, us: int) -> Any:
         if isinstance(value, DatetimeMS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from apply.frames.folding import fitting
 from apply.sinks.neptune.client import Client
 from apply.sinks.neptune.elements import Elements
 from apply.sinks.neptune.gremlin import text
@@ -29,7 +30,7 @@ class NeptuneReader:
     def rows(self, table: TableSchema) -> Iterator[Row]:
         """See `RowReader`."""
         (element,) = Elements(table, None).all
-        forms = [(column.name, canonical(column.type)) for column in table.columns]
+        forms = [(column.name, fitting(canonical(column.type))) for column in table.columns]
         after = ""
         while True:
             which = f"g.V().has({element.own}){after}.order().by(T.id).limit({PAGE_VERTICES})"

@@ -33,9 +33,9 @@ class OpensearchReader:
         index = quote(index_name(self._target.index_name, table.name), safe="")
         if not self._client.request("POST", f"/{index}/_refresh", absent=404):
             raise TailraceError(ErrorKind.TARGET_SCHEMA, f"there is no index {index}", table=str(table.name))
-        forms = [(column.name, canonical(column.type)) for column in table.columns]
+        forms = [(column.name, fitting(canonical(column.type))) for column in table.columns]
         if self._target.index_kind == "data-stream":
-            yield from folded(table, self._changes(index, [(name, fitting(form)) for name, form in forms]))
+            yield from folded(table, self._changes(index, forms))
             return
         for source in self._sources(index, {"sort": ["_doc"], "_source": list(table.column_names)}):
             values = ((source.get(name), form) for name, form in forms)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from apply.frames.folding import fitting
 from apply.sinks.redshift.connecting import open_link
 from apply.sinks.redshift.statements import TablePlan, quoted
 from schemas.changes import Row
 from schemas.endpoints.redshift import RedshiftTarget
-from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.plain import canonical
@@ -28,7 +28,7 @@ class RedshiftReader:
     def rows(self, table: TableSchema) -> Iterator[Row]:
         """Yield each row, by a cursor: Redshift keeps the whole result on its leader node, and we a part of it."""
         plan = TablePlan(table, self._target.name_of(table.name))
-        forms = [_form(column.type) for column in table.columns]
+        forms = [fitting(_form(column.type)) for column in table.columns]
         shown = ", ".join(
             _shown(quoted(column.name), type_.definition)
             for column, type_ in zip(table.columns, plan.types, strict=True)
@@ -39,12 +39,6 @@ class RedshiftReader:
             while found := self._link.rows(f"fetch forward {FETCHED_ROWS} from tailrace_rows", doing="reading a table"):
                 for row in found:
                     yield tuple(None if value is None else form(value) for form, value in zip(forms, row, strict=True))
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise TailraceError(
-                ErrorKind.TARGET_SCHEMA,
-                f"a value cannot be read as one of its column's type ({type(error).__name__})",
-                table=str(table.name),
-            ) from error
         finally:
             self._link.rollback()
 

@@ -155,6 +155,39 @@ def test_null_and_the_empty_text_differ(
     assert [d.key for d in compare(source_database_16, sides)["numbers"].differences] == [("4",)]
 
 
+def test_a_table_is_compared_without_those_that_inherit_from_it(
+    source_database_16: Database, target_database: Database, sides: tuple[Side, Side]
+) -> None:
+    """The rows of others counted at the source: at the target they are where they belong."""
+    source_database_16.execute("create table heirs () inherits (numbers)", "insert into heirs select * from numbers")
+    assert compare(source_database_16, sides)["numbers"].equal
+    source_database_16.execute("update only numbers set d = 'x' where id = 7")
+    assert [d.key for d in compare(source_database_16, sides)["numbers"].differences] == [("7",)]
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "values"),
+    [("text", "bigint", "'k' || n"), ("bigint", "smallint", "n * 100000"), ("bigint", "low", "n")],
+)
+def test_a_key_that_has_another_type_at_the_target_by_now_is_told(
+    source_database_16: Database, target_database: Database, own: str, theirs: str, values: str
+) -> None:
+    """The target could not be read, it was said."""
+    target_database.execute("create domain low as bigint check (value < 0)")
+    for database, native, words in ((source_database_16, own, values), (target_database, theirs, "-n")):
+        database.execute(
+            f"create table a (k {native} primary key, v text)",
+            f"insert into a select ({words})::{native}, n::text from generate_series(1, 3) n",
+        )
+    sides = Side("source", conninfo(source_database_16)), Side("target", conninfo(target_database))
+    a = schema(source_database_16, "a", ("k",)), TableName("public", "a"), 3
+    (result,) = compare_tables(*sides, [a], Passing(), Limits(wait_s=1), Silent())
+    for side in sides:
+        side.close()
+    assert result.error is None
+    assert sorted(d.kind for d in result.differences) == ["extra"] * 3 + ["missing"] * 3
+
+
 def test_a_table_that_the_target_lacks_is_an_error_of_that_table_alone(
     source_database_16: Database, target_database: Database, sides: tuple[Side, Side]
 ) -> None:
