@@ -195,6 +195,12 @@ class SchemaCatalog:
         """Return the topic of a table by its printed name; None for one that is not known."""
         return next((topic for topic, known in self.topics.items() if str(known.name) == table), None)
 
+    def is_referred(self, name: TableName) -> bool:
+        """Tell whether a foreign key of the source refers to a table."""
+        # Another thread may take in a topic, or a version, meanwhile.
+        known = [topic.newest for topic in list(self.topics.values()) if topic.versions]
+        return any(key.target == name for table in known for key in table.foreign_keys)
+
     def decoder(self, topic: str, mark: bytes) -> Decoder:
         """Return what reads the records of a topic that bear `mark` (see `mark_of`).
 

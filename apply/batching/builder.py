@@ -46,7 +46,7 @@ class BatchBuilder:
         """Changes of `waiting` keys queue there."""
         self._history = sink.capabilities.history
         self._origins = sink.capabilities.origins
-        self._untold = Untold(refers=sink.capabilities.refers)
+        self._untold = Untold(versions.catalog.is_referred if sink.capabilities.refers else lambda _name: False)
         self._stagings = Stagings(sink)
         self._streaming = cast("StreamingSink", sink) if sink.capabilities.streams else None
         self._versions = versions

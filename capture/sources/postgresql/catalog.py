@@ -97,6 +97,8 @@ class Catalog:
     def __init__(self, connection: Callable[[], Connection]) -> None:
         self._connection = connection
         self.types: dict[int, TypeInfo] = {}
+        self.leaves: defaultdict[int, set[int]] = defaultdict(set)
+        """By the oid of a partitioned table, the leaves that it has been seen with."""
         self._natives: dict[tuple[int, int], str] = {}
         self._printed: dict[tuple[str, int, int], str] = {}
         self._names_read: dict[int, list[str]] = {}
@@ -180,6 +182,7 @@ class Catalog:
         if any(r.kind == "p" for r in relations):
             for root, leaf, attached in self._fetch("reading partitions", queries.PARTITIONS, oids):
                 leaves[root][leaf] = attached
+                self.leaves[root].add(leaf)
         self._names_read.update(
             (oid, [row[5] for row in rows])
             for oid, rows in columns.items()
@@ -190,6 +193,21 @@ class Catalog:
     def dropped_columns(self, oid: int) -> set[int]:
         """Return the numbers of a relation's columns that were dropped: they are never given again."""
         return {number for (number,) in self._fetch("reading columns", queries.DROPPED_COLUMNS, {"oid": oid})}
+
+    def name_of(self, oid: int) -> tuple[TableName, str] | None:
+        """Return what a relation is called now, and its `relkind`; None where it is gone."""
+        rows = self._fetch("looking a table up", queries.NAME_OF, {"oid": oid})
+        return (TableName(*rows[0][:2]), rows[0][2]) if rows else None
+
+    def detached(self, root: int) -> dict[TableName, dict[str, ColumnType]]:
+        """Return, with the types of their columns, what were leaves of a partitioned table, are no more, and may be
+        read.
+        """
+        found: dict[TableName, dict[str, ColumnType]] = defaultdict(dict)
+        parameters = {"root": root, "leaves": [*self.leaves[root]]}
+        for schema, table, column, *kind in self._fetch("looking for partitions", queries.DETACHED, parameters):
+            found[TableName(schema, table)][column] = ColumnType(*kind)
+        return found
 
     def column_types(self, oid: int) -> dict[int, tuple[str, ColumnType]]:
         """Return the names and types of a relation's columns, by their lasting numbers."""

@@ -272,16 +272,20 @@ def read_updated(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[Row |
     return before, after
 
 
-def read_doubtful(m: bytes, form: TableForm, key: tuple[int, ...]) -> tuple[str, Row | None, Row | None]:
+def read_doubtful(
+    m: bytes, form: TableForm, key: tuple[int, ...], narrow: Collection[frozenset[int]]
+) -> tuple[str, Row | None, Row | None]:
     """Read a change of a partitioned table whose old rows may hold less than its identity promises.
 
-    They have nulls instead: where nothing but the key is there of a whole one, nothing else is known.
+    They have nulls instead: where a whole one has just the columns that some partition keeps (`narrow`), none of which
+    takes a null, nothing is known of the others.
     """
     if m[30] == NEW_TUPLE or m[HEADER_BYTES] == DELETE:
         op, before, after = form.read(m)
     else:
         op, (before, after) = "u", read_updated(m, form, key)
-    if key and m[30] == OLD_TUPLE and before and all(v is None for i, v in enumerate(before) if i not in key):
+    held = frozenset(i for i, v in enumerate(before or ()) if v is not None)
+    if key and before and m[30] == OLD_TUPLE and held in narrow:
         before = tuple(value if i in key else UNCHANGED for i, value in enumerate(before))
         if after is not None and all(before[i] == after[i] for i in key):
             before = None

@@ -86,6 +86,24 @@ select n.nspname::text, c.relname::text, c.oid::int8
   join pg_class c on c.relnamespace = n.oid and c.relname = w.t
 """
 
+NAME_OF = """
+select n.nspname::text, c.relname::text, c.relkind::text
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.oid = %(oid)s::oid
+"""
+
+DETACHED = """
+select n.nspname::text, c.relname::text, a.attname::text, a.atttypid::int8, a.atttypmod, tn.nspname::text
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  join pg_type t on t.oid = a.atttypid join pg_namespace tn on tn.oid = t.typnamespace
+ where c.oid = any(%(leaves)s::oid[]) and c.relkind = 'r'
+   and %(root)s::oid not in (select relid from pg_partition_ancestors(c.oid))
+   and has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage')
+"""
+"""Those leaves of a partitioned table that are none any more. One that is being detached concurrently, of which the
+table shows no row, has no ancestors either (`get_partition_ancestors` in `partition.c`)."""
+
 _ALTERED = """
 with altered as materialized (
     select l.relation from pg_locks l

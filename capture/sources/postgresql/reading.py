@@ -35,7 +35,7 @@ def add(m: bytes, run: RowChanges, resolved: Resolved, form: pgoutput.TableForm)
             run.place(error)
             raise
         return
-    op, before, after = pgoutput.read_doubtful(m, form, resolved.key)
+    op, before, after = pgoutput.read_doubtful(m, form, resolved.key, resolved.narrow)
     if op != "c" and _is_untold(before, resolved):
         raise TailraceError(
             ErrorKind.SOURCE_SCHEMA,

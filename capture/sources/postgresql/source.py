@@ -12,7 +12,7 @@ from capture.source import Capabilities, Finding, SnapshotReader, Source
 from capture.sources.postgresql import ddl_trigger, facts, grants, server
 from capture.sources.postgresql import findings as checks
 from capture.sources.postgresql.catalog import Catalog, RelationFacts
-from capture.sources.postgresql.completion import complete
+from capture.sources.postgresql.completion import Completion
 from capture.sources.postgresql.connection import (
     PATIENCE_S,
     ReplicationConnection,
@@ -102,6 +102,7 @@ class PostgresqlDatabase:
         self._views = Selection(settings.views) if loads else NO_VIEWS
         self._connection: Connection | None = _connect(settings)
         self._catalog = Catalog(self._connected)
+        self._completion = Completion(self._connected, self._catalog, directory)
         self._publication = Publication(self._connected, publication, may_manage=settings.manage_publication)
         self._left_out: set[TableName] = set()
 
@@ -250,6 +251,9 @@ class PostgresqlDatabase:
 
     def open_log(self, position: Position, tables: Sequence[TableSchema], *, binary: bool = True) -> PostgresqlLog:
         """Start reading after `position`; see `Source.open_log`. `binary` is only a wish."""
+        for table in tables:
+            if table.partitions:
+                self._catalog.leaves[table.number].update(table.partitions)
         versions = Versions(
             self._catalog,
             self._selection,
@@ -294,11 +298,11 @@ class PostgresqlDatabase:
 
     def complete(self, changes: RowChanges) -> None:
         """Replace UNCHANGED in the new rows of key changes; see `Source.complete`."""
-        complete(self._connected, self._catalog, changes, self._directory)
+        self._completion.complete(changes)
 
     def untold(self) -> Collection[TableName]:
-        """Return nothing: a column that has become another one makes a version that is loaded again."""
-        return ()
+        """Return the tables that are to be loaded again; see `Source.untold`."""
+        return self._completion.take_untold()
 
     def format_position(self, position: Position) -> str:
         """Print a position: `0/16B3748+12`."""

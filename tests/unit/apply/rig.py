@@ -117,6 +117,7 @@ class PlainCatalog:
         return value[:1]
 
     operation = SchemaCatalog.operation
+    is_referred = SchemaCatalog.is_referred
 
     def sequence(self, decoder: PlainDecoder, record: Entry) -> int:
         found: int = decoder.facts(record.value() or b"").seq

@@ -39,7 +39,7 @@ UNIQUE = (Index("people_mail", True, "using btree (mail)"),)
 
 
 def settled(table: TableSchema, changes: Sequence[Change], *, refers: bool) -> Sequence[Change]:
-    return Untold(refers=refers).settled("t", table, [b"k"] * len(changes), changes)
+    return Untold(lambda _name: refers).settled("t", table, [b"k"] * len(changes), changes)
 
 
 def of(table: TableSchema, *values: Any) -> Any:
@@ -105,6 +105,12 @@ def test_a_row_is_left_out_where_it_could_be_in_anothers_way() -> None:
     assert of(computed, 1, "a", U) == "d", "a unique index may be of the computed column"
 
 
+def test_a_row_is_left_out_that_a_partition_may_have_taken_along() -> None:
+    """No log would tell its end: it would stay for good."""
+    assert of(replace(PEOPLE, partitions=(16400,)), 1, "a", U) == "d"
+    assert of(replace(PEOPLE, partitions=(16400,)), 1, "a", None) == (1, "a", None)
+
+
 def test_names_are_found_however_they_are_quoted() -> None:
     columns = (*PEOPLE.columns[:1], replace(PEOPLE.columns[1], name='e"ma`il'), *PEOPLE.columns[2:])
     for quoted in ('using btree ("e""ma`il")', 'using btree (`e"ma``il`)'):
@@ -146,8 +152,12 @@ def test_a_row_is_left_out_where_it_would_refer_to_none() -> None:
 
 @pytest.mark.parametrize("batch_rows", [1, 100])
 @pytest.mark.parametrize("by_commit", [False, True])
-def test_a_true_row_is_written_beside_those_that_nobody_can_tell(batch_rows: int, *, by_commit: bool) -> None:
-    people = replace(PEOPLE, indexes=UNIQUE)
+@pytest.mark.parametrize("indexes", [UNIQUE, ()], ids=["the source's index", "the target's own"])
+def test_a_true_row_is_written_beside_those_that_nobody_can_tell(
+    batch_rows: int, indexes: tuple[Index, ...], *, by_commit: bool
+) -> None:
+    """One that nobody refers to is not made up, whatever the target has of its own."""
+    people = replace(PEOPLE, indexes=indexes)
     rig = Rig([people], partition_count=1)
     rig.target.unique[people.name] = "mail"
     if by_commit:
