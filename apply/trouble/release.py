@@ -98,7 +98,7 @@ class Releases:
         if not self._round:
             self._round, self._released = [*early], 0
             if not early:
-                self._early_at = self._monotonic() + PAUSE_S
+                self._early_at, self._pause_s = self._monotonic() + PAUSE_S, PAUSE_S
                 return
         turn, self._round = self._round[:KEYS_MAX], self._round[KEYS_MAX:]
         # Some may have come to an end since the round began, or belong to another applier.

@@ -194,9 +194,11 @@ class Catalog:
         """Return the numbers of a relation's columns that were dropped: they are never given again."""
         return {number for (number,) in self._fetch("reading columns", queries.DROPPED_COLUMNS, {"oid": oid})}
 
-    def name_of(self, oid: int) -> tuple[TableName, str] | None:
-        """Return what a relation is called now, and its `relkind`; None where it is gone."""
-        rows = self._fetch("looking a table up", queries.NAME_OF, {"oid": oid})
+    def name_of(self, oid: int, before: TableName) -> tuple[TableName, str] | None:
+        """Return what a relation is called now that was called `before`, and its `relkind`; None where it is gone, or
+        in a schema that this role may not use.
+        """
+        rows = self._fetch("looking a table up", queries.NAME_OF, {"oid": oid, **before._asdict()})
         return (TableName(*rows[0][:2]), rows[0][2]) if rows else None
 
     def detached(self, root: int) -> dict[TableName, dict[str, ColumnType]]:

@@ -115,7 +115,7 @@ def _look(connection: Connection, catalog: Catalog, asked: _Asked) -> dict[int, 
     table = asked.table
     # By its number: under its name may be another one by now.
     oid = table.number or catalog.oids([table.name]).get(table.name, 0)
-    now = catalog.name_of(oid)
+    now = catalog.name_of(oid, table.name)
     if now is None:
         # What follows in the log says so.
         return {}

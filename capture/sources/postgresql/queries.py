@@ -90,6 +90,7 @@ NAME_OF = """
 select n.nspname::text, c.relname::text, c.relkind::text
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.oid = %(oid)s::oid
+   and ((n.nspname, c.relname) = (%(schema)s, %(table)s) or has_schema_privilege(n.oid, 'usage'))
 """
 
 DETACHED = """

@@ -203,6 +203,32 @@ def test_a_row_is_looked_up_in_its_own_table_whatever_that_is_called(
 
 
 @pytest.mark.parametrize("arrival", ["at once"], indirect=True)
+def test_a_table_that_has_gone_where_the_role_may_not_look_counts_as_gone(capture: Capture, replication: str) -> None:
+    """The server refused the question, time and again."""
+    c = capture(*_filled(ids="1"))
+    role = f"reader_{replication}"
+    c.database.execute(
+        f"create role \"{role}\" login password 'secret'",
+        f'grant select on a to "{role}"',
+        "create schema s",
+        MOVE,
+        "alter table a set schema s",
+    )
+    (update,) = [r for r in c.changes() if isinstance(r, RowChanges) and "u" in r.ops]
+    source = reading.database_of(reading.settings_for(c.database, replication, user=role, password="secret"))
+    try:
+        source.complete(update)
+        assert update.after == [(11, UNCHANGED, UNCHANGED)]
+        assert not source.untold(), "its end follows in the log"
+        c.database.execute(f'grant usage on schema s to "{role}"')
+        source.complete(update)
+        assert update.after == [(11, W, V)]
+    finally:
+        source.close()
+        c.database.execute(f'drop owned by "{role}"', f'drop role "{role}"')
+
+
+@pytest.mark.parametrize("arrival", ["at once"], indirect=True)
 def test_a_row_of_a_table_that_inherits_is_not_taken_for_one_of_its_parent(capture: Capture) -> None:
     c = capture(*_filled(ids="1"), "create table heir (primary key (id)) inherits (a)")
     c.database.execute(

@@ -184,8 +184,8 @@ def test_what_violates_a_key_in_commit_order_is_tried_again_some_times(monkeypat
     )
     releases = Releases(member.applier, cast("DeadLettersTopic", letters), rig.clock)
 
-    def attend() -> int:
-        rig.clock.now += 60
+    def attend(after_s: int = 60) -> int:
+        rig.clock.now += after_s
         releases.attend()
         rig.settle(member)
         return len(lot.keys)
@@ -201,6 +201,10 @@ def test_what_violates_a_key_in_commit_order_is_tried_again_some_times(monkeypat
     tried.clear()
     assert [attend() for _ in range(6)] == [1] * 6
     assert len(tried) == 3, "and not for ever"
+    publish(("u", None, (2, "a", None)))
+    tried.clear()
+    assert [attend(2) for _ in range(3)] == [2] * 3
+    assert len(tried) == 3, "the pauses of one are none of the next"
 
 
 def test_who_has_lost_a_partition_writes_none_of_its_parked_rows() -> None:
