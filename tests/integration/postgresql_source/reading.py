@@ -90,8 +90,8 @@ class Captured:
     def open(self, position: Position | None = None, *, binary: bool = True) -> LogReader:
         return self.source.open_log(position or self.start, self.tables, binary=binary)
 
-    def changes(self) -> list[Change]:
-        log = self.open()
+    def changes(self, position: Position | None = None, *, binary: bool = True) -> list[Change]:
+        log = self.open(position, binary=binary)
         try:
             return read_to_end(self.source, log)
         finally:

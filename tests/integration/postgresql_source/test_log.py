@@ -31,11 +31,7 @@ def test_reading_resumes_after_every_single_change(capture: Capture) -> None:
     assert [line[0] for line in flat] == ["c"] * 3 + ["c", "u", "u", "u", "t", "d", "c", "c"]
     for cut in range(len(flat) + 1):
         first, rest = _positions(whole, c.start)[cut], flat[cut:]
-        log = c.open(first)
-        try:
-            again = reading.read_to_end(c.source, log)
-        finally:
-            log.close()
+        again = c.changes(first)
         assert _flatten(again) == rest, f"resumed behind {cut} changes, at {c.source.format_position(first)}"
         assert [type(x) for x in again if isinstance(x, Begin | Commit)] == [Begin, Commit] * (
             sum(isinstance(x, Begin) for x in again)
@@ -72,11 +68,8 @@ def _positions(changes: list[Change], start: Position) -> list[Position]:
 def test_a_position_at_the_end_of_a_transaction_by_rows_yields_only_its_commit(capture: Capture) -> None:
     c = capture("create table a (id int primary key)")
     c.database.execute("insert into a values (1), (2)", "insert into a values (3)")
-    log = c.open(Position(c.start.commit, 2))
-    try:
-        changes = [x for x in reading.read_to_end(c.source, log) if isinstance(x, Begin | Commit | RowChanges)]
-    finally:
-        log.close()
+    read = c.changes(Position(c.start.commit, 2))
+    changes = [x for x in read if isinstance(x, Begin | Commit | RowChanges)]
     assert [type(x) for x in changes] == [Begin, Commit, Begin, RowChanges, Commit]
 
 
@@ -238,13 +231,8 @@ def test_schema_changes_stand_where_they_happened(capture: Capture, binary: bool
         "insert into a values (5, 2.25)",
         "create table late (id int primary key)",
     )
-    log = c.open(binary=binary)
-    try:
-        changes = reading.read_to_end(c.source, log)
-    finally:
-        log.close()
     seen: list[object] = []
-    for change in changes:
+    for change in c.changes(binary=binary):
         if isinstance(change, SchemaChange):
             assert change.after is not None
             seen.append((change.after.version, [(x.name, x.native) for x in change.after.columns]))
@@ -273,13 +261,8 @@ def test_a_label_that_came_before_another_change_is_known_behind_it(capture: Cap
         "alter table a add n int",
         "insert into a values (2, 'b', 3)",
     )
-    log = c.open(binary=binary)
-    try:
-        changes = reading.read_to_end(c.source, log)
-    finally:
-        log.close()
     seen: list[object] = []
-    for change in changes:
+    for change in c.changes(binary=binary):
         if isinstance(change, SchemaChange):
             assert change.after is not None
             seen.append((change.after.version, change.after.column_names, change.after.user_types[0].labels))
