@@ -261,7 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _compare(engine: str, shape: Shape, options: argparse.Namespace, kept: Path) -> None:
     """Compare on one table, and keep what was found: a later one that fails takes nothing away."""
-    load_before = os.getloadavg()[0]
+    load_before, rows = os.getloadavg()[0], options.rows or shape.rows
     encodings = options.encodings or (("json", "avro") if shape is shapes.SHAPES[0] else ("json",))
     with ExitStack() as stack:
         stage = stack.enter_context(Stage(engine))
@@ -269,9 +269,9 @@ def _compare(engine: str, shape: Shape, options: argparse.Namespace, kept: Path)
         if "avro" in encodings:
             registry = stack.enter_context(RegistryServer(stage.directory / "registry"))
             found.append(debezium.avro(registry))
-        comparison = Comparison(stage, engine, shape, options.rows, found, _tell)
+        comparison = Comparison(stage, engine, shape, rows, found, _tell)
         comparison.run(options.rounds, options.stages)
-    where = {**report.machine(load_before), "rows": options.rows, "rounds": options.rounds, "warmed_up": True}
+    where = {**report.machine(load_before), "rows": rows, "rounds": options.rounds, "warmed_up": True}
     lists = {"summary": summary(comparison.runs), "limits": comparison.limits, "latencies": comparison.latencies}
     pages.merge(
         kept,
@@ -290,7 +290,7 @@ def _tell(text: str) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     names = [shape.name for shape in shapes.SHAPES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000, help="rows of each table; half as many again are changes")
+    parser.add_argument("--rows", type=int, help="rows of each table; half as many again are changes; default: by shape")
     parser.add_argument("--rounds", type=int, default=2, help="how often each pair is measured; medians are shown")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument(
@@ -302,7 +302,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--record", action="store_true", help="keep the numbers as those of docs/benchmarks.md")
     options = parser.parse_args(arguments)
-    if options.rows < shapes.ROUND_ROWS or options.rounds < 1:
+    if not (options.rows is None or options.rows >= shapes.ROUND_ROWS) or options.rounds < 1:
         parser.error(f"at least {shapes.ROUND_ROWS} rows and one round")
     return options
 

@@ -31,6 +31,8 @@ class Shape:
     transactions: str = "statement"
     """What a transaction holds: a `statement`, one `row`, or `everything`."""
     full_identity: bool = False
+    rows: int = 200_000
+    """How many are measured, and half as many changes again, unless another number is asked for."""
 
 
 _ORDERS_COLUMNS = orders.TABLE.split("(", 1)[1].rsplit(")", 1)[0]
@@ -38,7 +40,8 @@ _ORDERS = (_ORDERS_COLUMNS, orders.VALUES, orders.UPDATE)
 _WIDE = 60
 
 SHAPES = (
-    Shape("orders", "ten columns, 300 bytes", *_ORDERS),
+    # Enough for the fastest stage to take seconds.
+    Shape("orders", "ten columns, 300 bytes", *_ORDERS, rows=600_000),
     Shape(
         "narrow", "three columns", "id bigint primary key, a int, b text", "i, (i % 1000)::int, 'b' || i", "a = a + 1"
     ),
@@ -68,7 +71,7 @@ SHAPES = (
         "a = a + 1, body = body || '.'",
     ),
     Shape("tiny", "transactions of one row", *_ORDERS, transactions="row"),
-    Shape("huge", "one transaction", *_ORDERS, transactions="everything"),
+    Shape("huge", "one transaction of a million changes", *_ORDERS, transactions="everything", rows=700_000),
     Shape("full", "replica identity full", *_ORDERS, full_identity=True),
 )
 
