@@ -31,8 +31,9 @@ class Shape:
     transactions: str = "statement"
     """What a transaction holds: a `statement`, one `row`, or `everything`."""
     full_identity: bool = False
-    rows: int = 200_000
-    """How many are measured, and half as many changes again, unless another number is asked for."""
+    rows: int = 500_000
+    """How many are measured, and half as many changes again, unless another number is asked for: the fastest stage is to
+    take longer than `measure.WINDOW_MIN_S`, and the slowest one of the peer minutes."""
 
 
 _ORDERS_COLUMNS = orders.TABLE.split("(", 1)[1].rsplit(")", 1)[0]
@@ -40,7 +41,6 @@ _ORDERS = (_ORDERS_COLUMNS, orders.VALUES, orders.UPDATE)
 _WIDE = 60
 
 SHAPES = (
-    # Enough for the fastest stage to take seconds.
     Shape("orders", "ten columns, 300 bytes", *_ORDERS, rows=600_000),
     Shape(
         "narrow", "three columns", "id bigint primary key, a int, b text", "i, (i % 1000)::int, 'b' || i", "a = a + 1"
@@ -61,6 +61,7 @@ SHAPES = (
             for n in range(1, _WIDE)
         ),
         "c4 = c4 + 1",
+        rows=200_000,
     ),
     Shape(
         "texts",
@@ -69,6 +70,7 @@ SHAPES = (
         # Each update changes it: the log would leave it out.
         "i, (i % 1000)::int, repeat(md5(i::text), 320)",
         "a = a + 1, body = body || '.'",
+        rows=200_000,
     ),
     Shape("tiny", "transactions of one row", *_ORDERS, transactions="row"),
     Shape("huge", "one transaction of a million changes", *_ORDERS, transactions="everything", rows=700_000),
