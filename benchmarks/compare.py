@@ -290,7 +290,9 @@ def _tell(text: str) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     names = [shape.name for shape in shapes.SHAPES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
-    parser.add_argument("--rows", type=int, help="rows of each table; half as many again are changes; default: by shape")
+    parser.add_argument(
+        "--rows", type=int, help="rows of each table; half as many again are changes; default: by shape"
+    )
     parser.add_argument("--rounds", type=int, default=2, help="how often each pair is measured; medians are shown")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument(
