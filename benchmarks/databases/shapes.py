@@ -32,8 +32,8 @@ class Shape:
     """What a transaction holds: a `statement`, one `row`, or `everything`."""
     full_identity: bool = False
     rows: int = 500_000
-    """How many are measured, and half as many changes again, unless another number is asked for: the fastest stage is to
-    take longer than `measure.WINDOW_MIN_S`, and the slowest one of the peer minutes."""
+    """How many are measured, and half as many changes again, unless another number is asked for: the fastest stage is
+    to take longer than `measure.WINDOW_MIN_S`, and the slowest one of the peer minutes."""
 
 
 _ORDERS_COLUMNS = orders.TABLE.split("(", 1)[1].rsplit(")", 1)[0]
