@@ -42,7 +42,7 @@ class Filters:
             row_filter(self._rules, table)
 
     def kept(self, changes: RowChanges) -> RowChanges:
-        """Return what is to be published of a run of changes, and how many are not."""
+        """Return what is to be published of a run of changes; its `left_out` counts what is not."""
         found = self._filter(changes.table)
         return changes if found is None else _kept(changes, found, self._complete)
 

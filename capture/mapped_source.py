@@ -303,7 +303,9 @@ class _MappedLog:
     def _rows(self, changes: RowChanges) -> RowChanges:
         mapped = self._map(changes.table)
         if mapped.rows is None:
-            return _renamed(changes, mapped)
+            # They stay as they are, of a table in which columns may have other names.
+            changes.table = mapped.table
+            return changes
         afters = completed(changes, partial(_is_due, mapped), self._complete)
         befores = _made(mapped, mapped.old_rows, changes.before)
         made = RowChanges(mapped.table, changes.txn, changes.ops, befores, _made_new(mapped, afters))
@@ -349,12 +351,6 @@ def _digest(rules: Sequence[TransformationRule], table: TableSchema) -> str:
 
 def _inside(tables: Sequence[TableSchema]) -> list[TableSchema]:
     return [table.source_form for table in tables]
-
-
-def _renamed(changes: RowChanges, mapped: MappedTable) -> RowChanges:
-    """Return changes whose rows stay as they are, of a table in which columns have other names."""
-    changes.table = mapped.table
-    return changes
 
 
 def _is_due(mapped: MappedTable, before: Row | None, after: Row) -> bool:

@@ -222,7 +222,7 @@ class SchemaChanges:
         # Its rows came from where they would go to.
         self._source.prepare([source_table])
         if self._settings.mode is not Mode.CDC:
-            self._loading.skip(feed, self._new_load(feed))
+            self._loading.skip(self._new_load(feed))
 
     def _alter(self, feed: Feed, change: SchemaChange, source_table: TableSchema, position: Position) -> None:
         self._stop_if_told(self._settings.ddl.altered, feed.table, "changed", position)
@@ -288,8 +288,7 @@ class SchemaChanges:
         del self._publisher.feeds[name]
         self.is_dirty = True
         self._loading.forget(name)
-        if feed.held_back is not None:
-            feed.held_back.close()
+        feed.let_go_held_back()
         # A table that is only not to be captured any more (unlogged, a partition of another) is none that was dropped.
         # And what the other side has dropped, or made anew by now, is not dropped there.
         is_gone = not is_applied and not self._source.has_table(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 
 from capture import checkpoints
@@ -17,11 +17,11 @@ from capture.full_load.process import ProcessWorker
 from capture.leadership import Leadership
 from capture.progress import Progress
 from capture.publishing import hanging
-from capture.publishing import schemas_topic as versions
 from capture.publishing.allowance import Allowance
 from capture.publishing.publisher import Publisher
 from capture.publishing.registration import seal_registry_topic
 from capture.publishing.schemas_topic import Catalogue
+from capture.publishing.schemas_topic import topic_specs as schemas_topic_specs
 from capture.session import Session, Surroundings
 from capture.signals import CaptureSignals
 from capture.source import Source
@@ -182,69 +182,64 @@ class _Service:
             status.close()
 
     def _capture(self, topics: Topics, leadership: Leadership, progress: Progress) -> bool:
+        """Capture, as nobody else does. Return True when there is nothing more to do."""
         settings = self._settings
-        producer = TransactionalProducer(
-            settings.kafka,
-            checkpoints.transactional_id(settings.name),
-            transaction_timeout_s=settings.capture.transaction_timeout_s,
-            # What has failed is read and published again: the second time the record is named that was not delivered.
-            reported=NAMED_TRANSACTIONS * settings.capture.commit_rows if self._backoff.attempts else 0,
-        )
-        session: Session | None = None
-        source: Source | None = None
-        signals: CaptureSignals | None = None
-        registry = open_registry(settings.registry)
-        try:
+        with ExitStack() as stack:
+            registry = open_registry(settings.registry)
+            if registry is not None:
+                stack.enter_context(closing(registry))
+            producer = stack.enter_context(closing(self._producer()))
             # Whoever held the id before is fenced and its transaction settled: what is read now is the last word.
             producer.init()
             failpoints.hit("capture.start.claimed")
             hanging.settle(settings, topics, producer)
-            checkpoint = checkpoints.read(settings)
-            self._check_reset(checkpoint)
-            catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
-            if checkpoint.identity is None and catalogue.versions:
-                _begin_anew(checkpoint, hanging.last_sequence(settings, topics))
+            checkpoint, catalogue = self._recall(topics)
             if settings.mode is Mode.FULL_LOAD and checkpoint.is_loaded:
                 log.info("everything is loaded already", tables=len(checkpoint.plans))
                 progress.phase("loaded")
                 return True
-            source = open_source(settings)
-            signals = CaptureSignals(settings, checkpoint.signals)
+            source = stack.enter_context(closing(open_source(settings)))
+            signals = stack.enter_context(closing(CaptureSignals(settings, checkpoint.signals)))
             progress.answers = signals.answers
             if not self._wait_while_paused(signals, checkpoint, source, leadership, progress):
                 return True
-            connector = source.capabilities.connector
-            session = Session(
-                settings,
-                Surroundings(
-                    source=source,
-                    producer=producer,
-                    topics=topics,
-                    spawn=lambda: ProcessWorker(settings, connector),
-                    allowance=self._allowance,
-                    now_us=clock.now_us,
-                    monotonic=clock.monotonic,
-                    registry=registry,
-                    seal=partial(seal_registry_topic, settings, topics),
-                ),
-                checkpoint,
-                catalogue,
+            around = Surroundings(
+                source=source,
+                producer=producer,
+                topics=topics,
+                spawn=partial(ProcessWorker, settings, source.capabilities.connector),
+                allowance=self._allowance,
+                now_us=clock.now_us,
+                monotonic=clock.monotonic,
+                registry=registry,
+                seal=partial(seal_registry_topic, settings, topics),
             )
+            # Closed first: its loaders hold snapshots open at the source.
+            session = stack.enter_context(closing(Session(settings, around, checkpoint, catalogue)))
             progress.began()
             session.start(self._stop_at)
             self._has_captured = True
             return self._follow(session, source, leadership, progress, _Connection(settings, topics, producer), signals)
-        finally:
-            # The loaders first: they hold snapshots open at the source.
-            if session is not None:
-                session.close()
-            elif source is not None:
-                source.close()
-            if signals is not None:
-                signals.close()
-            if registry is not None:
-                registry.close()
-            producer.close()
+
+    def _producer(self) -> TransactionalProducer:
+        capture = self._settings.capture
+        return TransactionalProducer(
+            self._settings.kafka,
+            checkpoints.transactional_id(self._settings.name),
+            transaction_timeout_s=capture.transaction_timeout_s,
+            # What has failed is read and published again: the second time the record is named that was not delivered.
+            reported=NAMED_TRANSACTIONS * capture.commit_rows if self._backoff.attempts else 0,
+        )
+
+    def _recall(self, topics: Topics) -> tuple[checkpoints.Checkpoint, Catalogue]:
+        """Return how far captures before this one have got, and the tables that they have published."""
+        settings = self._settings
+        checkpoint = checkpoints.read(settings)
+        self._check_reset(checkpoint)
+        catalogue = Catalogue.of(settings, read_all(settings.kafka, schemas_topic(settings.name)))
+        if checkpoint.identity is None and catalogue.versions:
+            _begin_anew(checkpoint, hanging.last_sequence(settings, topics))
+        return checkpoint, catalogue
 
     def _check_reset(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Raise INVARIANT if the checkpoint is gone that this process has worked by: whoever took it away decides."""
@@ -348,7 +343,7 @@ def own_topics(settings: Settings) -> list[TopicSpec]:
     name, replication_factor = settings.name, settings.topics.replication_factor
     return [
         checkpoints.topic_spec(settings),
-        *versions.topic_specs(settings),
+        *schemas_topic_specs(settings),
         TopicSpec(ddl_topic(name), 1, "delete", {"retention.ms": -1}, replication_factor=replication_factor),
         signals_topic_spec(settings),
         # Marks are of use as long as the changes that they count.

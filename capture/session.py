@@ -161,7 +161,7 @@ class Session:
             position=source.format_position(self.position),
             sequence=self.publisher.sequence,
             tables=len(self.publisher.feeds),
-            loading=sum(1 for load in self.loading.loads.values() if load.state != "loaded"),
+            loading=sum(load.state is not LoadState.LOADED for load in self.loading.loads.values()),
         )
 
     def _find_place(self, tables: Sequence[TableSchema], in_force: Sequence[TableSchema]) -> None:

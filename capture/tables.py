@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from capture.publishing.large_records import TopicEnds
 from capture.publishing.outbox import OutboxMessages
 from capture.publishing.publisher import KEYLESS_PARTITION, Feed, Publisher
 from capture.publishing.registration import Registration
@@ -25,12 +26,10 @@ from schemas.topic_settings import Cleanup
 TOPIC_SEEN_WITHIN_S = 5.0
 
 
-class TopicAdmin(Protocol):
+class TopicAdmin(TopicEnds, Protocol):
     """What is needed of `runtime.kafka.admin.Topics`."""
 
-    def ensure(self, specs: Sequence[TopicSpec]) -> list[str]: ...
     def list(self, prefix: str = "") -> dict[str, int]: ...
-    def end_offsets(self, topics: Iterable[str], *, read_committed: bool) -> Mapping[tuple[str, int], int]: ...
 
 
 class Tables:

@@ -90,7 +90,7 @@ class Loader:
         self.row_estimates: dict[TableName, int] = {}
         self.has_answered = False
         """Whether the last `pump` met an answer of some loader."""
-        self.on_looked: Callable[[Snapshot], None] = _ignore
+        self.on_looked: Callable[[Snapshot], None] = lambda _: None
         """Called with a snapshot that was taken for no chunk."""
 
     @property
@@ -378,7 +378,3 @@ class Loader:
         if slot.worker is not None:
             slot.worker.close()
         slot.worker, slot.readings, slot.looking = None, [], False
-
-
-def _ignore(_: object) -> None:
-    return

@@ -158,7 +158,7 @@ class Loading:
         self._watch(feed, load)
         self._loader.add(load)
 
-    def skip(self, feed: Feed, load: TableLoad) -> None:
+    def skip(self, load: TableLoad) -> None:
         """Take a table for loaded: targets have its rows already."""
         self.loads[load.name] = load
         self._complete(load)
@@ -166,9 +166,7 @@ class Loading:
     def begin_again(self, feed: Feed, load: TableLoad, reached: int) -> None:
         """Load a table from nothing: consumers empty theirs first."""
         self._publisher.void(feed, reached)
-        self._loader.remove(load.name)
-        load.begin_again(feed.table, reached)
-        self.begin(feed, load)
+        self._restart(feed, load, reached)
 
     def reload(self, feed: Feed, reached: int) -> None:
         """Publish every row again: the source has rewritten them, and its log does not say so.
@@ -178,9 +176,12 @@ class Loading:
         load = self.loads.get(feed.table.name)
         if load is None:
             return
-        if not feed.table.key:
+        if feed.table.key:
+            self._restart(feed, load, reached)
+        else:
             self.begin_again(feed, load, reached)
-            return
+
+    def _restart(self, feed: Feed, load: TableLoad, reached: int) -> None:
         self._loader.remove(load.name)
         load.begin_again(feed.table, reached)
         self.begin(feed, load)
@@ -342,8 +343,7 @@ class Loading:
         """End the loader processes and give up files."""
         self._loader.close()
         for feed in self._publisher.feeds.values():
-            if feed.held_back is not None:
-                feed.held_back.close()
+            feed.let_go_held_back()
 
     def _publish(self, reading: Reading, reached: int, left: Left) -> bool:
         """Let rows of a chunk out, as many as are left of the step; tell whether the chunk is closed."""
@@ -403,17 +403,14 @@ class Loading:
         self._publisher.flush()
         if feed.held_back.waiting_bytes:
             return False
-        feed.held_back.close()
-        feed.held_back = None
+        feed.let_go_held_back()
         return True
 
     def _complete(self, load: TableLoad) -> None:
         feed = self._publisher.feeds[load.name]
         feed.window = None
         feed.wants_whole = False
-        if feed.held_back is not None:
-            feed.held_back.close()
-            feed.held_back = None
+        feed.let_go_held_back()
         load.state = LoadState.LOADED
         self._horizon.loaded(load.name)
         self._plans.add(load.name)
@@ -432,11 +429,11 @@ class Loading:
     def _watch(self, feed: Feed, load: TableLoad) -> None:
         # What was changed before is remembered nowhere: chunks must see it.
         self._horizon.raise_barrier(feed.table.name)
-        if feed.held_back is not None:
-            feed.held_back.close()
+        feed.let_go_held_back()
         feed.window = self._window(load) if feed.table.key else None
         feed.wants_whole = bool(feed.table.key) and self._moves_rows(load)
-        feed.held_back = None if feed.table.key else HeldBack(feed.table, self._state_directory)
+        if not feed.table.key:
+            feed.held_back = HeldBack(feed.table, self._state_directory)
 
     def _window(self, load: TableLoad) -> LoadWindow:
         return LoadWindow(keeps_updates=self._judged_from is not None and load.generation >= self._judged_from)

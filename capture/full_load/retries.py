@@ -26,9 +26,9 @@ class Retries:
     def __init__(self, settings: CaptureSettings, monotonic: Callable[[], float]) -> None:
         self._settings = settings
         self._monotonic = monotonic
-        self.on_stale: Callable[[TableLoad], None] = _ignore
+        self.on_stale: Callable[[TableLoad], None] = lambda _: None
         """Called with a load whose table no longer has the columns that it should."""
-        self.on_suspended: Callable[[TableLoad], None] = _ignore
+        self.on_suspended: Callable[[TableLoad], None] = lambda _: None
         """Called with a load that stands still from now on."""
 
     def soon(self, load: TableLoad) -> None:
@@ -64,7 +64,3 @@ class Retries:
         if error.kind is ErrorKind.SOURCE_SCHEMA:
             self.on_stale(load)
         log.warning("chunk will be read again", table=str(load.name), attempts=load.attempts, reason=str(error))
-
-
-def _ignore(_: TableLoad) -> None:
-    return

@@ -36,7 +36,7 @@ class RecordProducer(Protocol):
     def flush(self) -> None: ...
 
 
-class TopicAdmin(Protocol):
+class TopicEnds(Protocol):
     """What is needed of `runtime.kafka.admin.Topics`."""
 
     def ensure(self, specs: Sequence[TopicSpec]) -> list[str]: ...
@@ -118,7 +118,7 @@ class LargeRecords:
         self._producer.produce(topic, key, small, partition, [(HEADER, where.to_header())])
 
 
-def open_large_records(settings: Settings, producer: RecordProducer, topics: TopicAdmin) -> LargeRecords:
+def open_large_records(settings: Settings, producer: RecordProducer, topics: TopicEnds) -> LargeRecords:
     """Return what publishes the large records of a replication. The topic is made with the first one."""
     topic = parts_topic(settings.name)
 

@@ -98,6 +98,12 @@ class Feed:
         """The partition of all its records, or None where keys decide."""
         return None if self.table.spreads else KEYLESS_PARTITION
 
+    def let_go_held_back(self) -> None:
+        """Have no changes held back any more; those that are left are lost."""
+        if self.held_back is not None:
+            self.held_back.close()
+            self.held_back = None
+
     def merge(self, body: bytes, partial: Row) -> bytes:
         """Lay the known values of a partial row over an encoded row."""
         return self.encoder.body(overlay(self.encoder.unbody(body), partial))
