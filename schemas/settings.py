@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -36,6 +36,8 @@ from schemas.table import TableName, TableSchema
 from schemas.task_settings import translation
 from schemas.task_settings.document import TaskSettingsDocument
 from schemas.topic_settings import RegistrySettings, TopicSettings
+
+T = TypeVar("T")
 
 
 class Mode(StrEnum):
@@ -251,6 +253,12 @@ class Settings(Section):
             known = ", ".join(sorted(self.targets)) or "none is configured"
             raise TailraceError(ErrorKind.CONFIGURATION, f"there is no target {name!r}; known: {known}")
         return self.targets[name]
+
+    def section(self, target: str, kind: type[T]) -> T:
+        """Return the section of a target whose engine has this `kind` of section."""
+        section = self.target(target)
+        assert isinstance(section, kind)
+        return section
 
 
 def parse(document: Any, name: str = "the configuration") -> Settings:

@@ -23,19 +23,19 @@ UNFINISHED = ".unfinished-"
 
 def open_sink(settings: Settings, target: str) -> RowFilesSink:
     """Return the sink of a target."""
-    section = _section(settings, target)
+    section = settings.section(target, FilesTarget)
     return RowFilesSink(DirectoryStore(Path(section.directory)), section)
 
 
 def open_reader(settings: Settings, target: str) -> FilesReader:
     """Return what reads the rows back."""
-    section = _section(settings, target)
+    section = settings.section(target, FilesTarget)
     return FilesReader(DirectoryStore(Path(section.directory)), section)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the directory can be written."""
-    directory = Path(_section(settings, target).directory)
+    directory = Path(settings.section(target, FilesTarget).directory)
     if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
         return []
     remedy = f"mkdir -p {directory}, and let the user of the apply service write it"
@@ -44,13 +44,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """See `apply.sinks`."""
-    return [f"# the user of the apply service must be able to write {_section(settings, target).directory}"]
-
-
-def _section(settings: Settings, target: str) -> FilesTarget:
-    section = settings.target(target)
-    assert isinstance(section, FilesTarget)
-    return section
+    return [f"# the user of the apply service must be able to write {settings.section(target, FilesTarget).directory}"]
 
 
 class DirectoryStore:

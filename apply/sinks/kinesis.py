@@ -53,17 +53,19 @@ Entry = dict[str, Any]
 
 def open_sink(settings: Settings, target: str) -> KinesisSink:
     """Return the sink of a target. Connects when it is first used."""
-    return KinesisSink(_section(settings, target), settings.object_mappings(target), settings.apply.before_image)
+    return KinesisSink(
+        settings.section(target, KinesisTarget), settings.object_mappings(target), settings.apply.before_image
+    )
 
 
 def open_reader(settings: Settings, target: str) -> KinesisReader:
     """Return what reads back the changes that the stream still has."""
-    return KinesisReader(_section(settings, target), settings.object_mappings(target))
+    return KinesisReader(settings.section(target, KinesisTarget), settings.object_mappings(target))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the stream is there, and that the rules of object mapping fit the tables."""
-    section = _section(settings, target)
+    section = settings.section(target, KinesisTarget)
     for table in tables:
         object_table(settings.object_mappings(target), table)
     client = aws.client("kinesis", section)
@@ -84,19 +86,13 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the policy that the role needs, and nothing more."""
-    section = _section(settings, target)
+    section = settings.section(target, KinesisTarget)
     statement = {
         "Effect": "Allow",
         "Action": ["kinesis:PutRecords", "kinesis:DescribeStreamSummary"],
         "Resource": section.stream_arn,
     }
     return [json.dumps({"Version": "2012-10-17", "Statement": [statement]})]
-
-
-def _section(settings: Settings, target: str) -> KinesisTarget:
-    section = settings.target(target)
-    assert isinstance(section, KinesisTarget)
-    return section
 
 
 class KinesisSink(HistorySink):

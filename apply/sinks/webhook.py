@@ -31,9 +31,7 @@ ANSWER_BYTES_MAX = 65_536
 
 def open_sink(settings: Settings, target: str) -> WebhookSink:
     """Return the sink of a target. Connects when it is first used."""
-    section = settings.target(target)
-    assert isinstance(section, WebhookTarget)
-    return WebhookSink(section, settings.apply.before_image)
+    return WebhookSink(settings.section(target, WebhookTarget), settings.apply.before_image)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:

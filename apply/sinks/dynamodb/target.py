@@ -21,18 +21,18 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> DynamodbSink:
     """Return the sink of a target. Connects when it is first used."""
-    section, rules = _section(settings, target), settings.object_mappings(target)
+    section, rules = settings.section(target, DynamodbTarget), settings.object_mappings(target)
     return DynamodbSink(settings.name, target, section, rules, drops=_drops(settings))
 
 
 def open_reader(settings: Settings, target: str) -> DynamodbReader:
     """Return what reads the rows back."""
-    return DynamodbReader(_section(settings, target), settings.object_mappings(target))
+    return DynamodbReader(settings.section(target, DynamodbTarget), settings.object_mappings(target))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the service answers, and that each table can be one there. Never changes anything."""
-    section, rules = _section(settings, target), settings.object_mappings(target)
+    section, rules = settings.section(target, DynamodbTarget), settings.object_mappings(target)
     client = Client(section)
     found: list[Finding] = []
     try:
@@ -53,7 +53,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the policy that the role needs, and nothing more."""
-    section, rules = _section(settings, target), settings.object_mappings(target)
+    section, rules = settings.section(target, DynamodbTarget), settings.object_mappings(target)
     names = sorted({_items(section, rules, table).name for table in tables})
     region = section.region or "*"
     rows = ["Scan", "PutItem", "UpdateItem", "DeleteItem"]
@@ -90,9 +90,3 @@ def _statement(actions: list[str], region: str, names: list[str]) -> dict[str, o
 
 def _drops(settings: Settings) -> bool:
     return settings.ddl.dropped is DdlPolicy.APPLY
-
-
-def _section(settings: Settings, target: str) -> DynamodbTarget:
-    section = settings.target(target)
-    assert isinstance(section, DynamodbTarget)
-    return section

@@ -23,7 +23,7 @@ from schemas.topics import NAME_LENGTH_MAX, data_topic, schemas_topic
 
 def open_sink(settings: Settings, target: str) -> KafkaSink:
     """Return the sink of a target. Connects when it is first used."""
-    section = _section(settings, target)
+    section = settings.section(target, KafkaTarget)
     return KafkaSink(
         settings.name,
         target,
@@ -38,7 +38,7 @@ def open_sink(settings: Settings, target: str) -> KafkaSink:
 
 def open_reader(settings: Settings, target: str) -> KafkaReader:
     """Return what reads the rows back. Envelopes are read with the versions that the replication's topics tell."""
-    section = _section(settings, target)
+    section = settings.section(target, KafkaTarget)
     rules = settings.transformations(target)
 
     def versions(table: TableSchema) -> dict[int, TableSchema]:
@@ -60,7 +60,7 @@ def open_reader(settings: Settings, target: str) -> KafkaReader:
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the cluster answers and that topics can be what they should. Never changes anything."""
-    section, objects = _section(settings, target), settings.object_mappings(target)
+    section, objects = settings.section(target, KafkaTarget), settings.object_mappings(target)
     topics = Topics(properties(section))
     existing = topics.list()
     is_own = topics.cluster_id() == Topics(settings.kafka).cluster_id()
@@ -107,7 +107,7 @@ def _of_topic(section: KafkaTarget, topics: Topics, topic: str, table: TableName
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the access control entries that the user needs, and nothing more."""
-    section = _section(settings, target)
+    section = settings.section(target, KafkaTarget)
     user = "User:" + str(section.kafka.get("sasl.username", "tailrace"))
     add = f"kafka-acls --add --allow-principal {user}"
     names = {topic_of(section, settings.name, table, settings.object_mappings(target)) for table in tables}
@@ -119,9 +119,3 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
         f"{add} --operation Read --topic {positions_topic(section, settings.name, target)}",
         f"{add} --operation Write --operation Describe --transactional-id {prefix} --resource-pattern-type prefixed",
     ]
-
-
-def _section(settings: Settings, target: str) -> KafkaTarget:
-    section = settings.target(target)
-    assert isinstance(section, KafkaTarget)
-    return section

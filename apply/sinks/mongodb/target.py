@@ -18,17 +18,17 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> MongodbSink:
     """Return the sink of a target. Connects when it is first used."""
-    return MongodbSink(settings.name, target, _section(settings, target))
+    return MongodbSink(settings.name, target, settings.section(target, MongodbTarget))
 
 
 def open_reader(settings: Settings, target: str) -> MongodbReader:
     """Return what reads the rows back."""
-    return MongodbReader(_section(settings, target))
+    return MongodbReader(settings.section(target, MongodbTarget))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the server takes writes, and that each table can be a collection. Never changes anything."""
-    section = _section(settings, target)
+    section = settings.section(target, MongodbTarget)
     client = Client(section)
     found: list[Finding] = []
 
@@ -59,14 +59,8 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the shell's statement that gives the user what it needs."""
-    section = _section(settings, target)
+    section = settings.section(target, MongodbTarget)
     databases = sorted({place_of(section, table.name)[0] for table in tables} | {section.control_database})
     roles = json.dumps([{"role": "readWrite", "db": database} for database in databases])
     user, source = json.dumps(section.user or "USER"), json.dumps(section.auth_source)
     return [f"db.getSiblingDB({source}).grantRolesToUser({user}, {roles})"]
-
-
-def _section(settings: Settings, target: str) -> MongodbTarget:
-    section = settings.target(target)
-    assert isinstance(section, MongodbTarget)
-    return section

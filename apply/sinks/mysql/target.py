@@ -18,29 +18,23 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> MysqlSink:
     """Return the sink of a target. Connects when it is first used."""
-    section, marks = _section(settings, target), settings.loopback_prevention
+    section, marks = settings.section(target, MysqlTarget), settings.loopback_prevention
     return MysqlSink(settings.name, target, section, settings.existing_tables, marks=marks)
 
 
 def open_dms_tables(settings: Settings, target: str) -> DmsTables:
     """Return the control tables of AWS DMS at a target. Connects when they are first written."""
     schema = settings.apply.control_tables.schema_name or "awsdms_control"
-    link = Link(_section(settings, target))
+    link = Link(settings.section(target, MysqlTarget))
     return DmsTables(link, ControlTables.spelling, schema, f"create database if not exists {quoted(schema)}")
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
-    section, marks = _section(settings, target), settings.loopback_prevention
+    section, marks = settings.section(target, MysqlTarget), settings.loopback_prevention
     return checks.findings(settings.name, target, section, tables, settings.existing_tables, marks=marks)
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the statements that give a target's user what it needs for these tables, for an administrator to run."""
-    return checks.grants(_section(settings, target), [table.name.schema for table in tables])
-
-
-def _section(settings: Settings, target: str) -> MysqlTarget:
-    section = settings.target(target)
-    assert isinstance(section, MysqlTarget)
-    return section
+    return checks.grants(settings.section(target, MysqlTarget), [table.name.schema for table in tables])

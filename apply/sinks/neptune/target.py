@@ -22,17 +22,17 @@ def open_sink(settings: Settings, target: str) -> NeptuneSink:
     """Return the sink of a target. Connects when it is first used."""
     # Who reads again what Debezium has read cannot be told: there may be changes that no topic has.
     loads = settings.source.engine != "debezium"
-    return NeptuneSink(settings.name, target, _section(settings, target), loads=loads)
+    return NeptuneSink(settings.name, target, settings.section(target, NeptuneTarget), loads=loads)
 
 
 def open_reader(settings: Settings, target: str) -> NeptuneReader:
     """Return what reads the rows back. Raises CONFIGURATION."""
-    return NeptuneReader(_section(settings, target))
+    return NeptuneReader(settings.section(target, NeptuneTarget))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the cluster answers, and that each table can be mapped. Never changes anything."""
-    section = _section(settings, target)
+    section = settings.section(target, NeptuneTarget)
     client = Client(section)
     found: list[Finding] = []
 
@@ -74,7 +74,7 @@ def _bucket_findings(section: NeptuneTarget, client: Client) -> list[Finding]:
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the IAM policy of the role that appliers have, and that of the role by which Neptune reads the bucket."""
-    section = _section(settings, target)
+    section = settings.section(target, NeptuneTarget)
     actions = ["ReadDataViaQuery", "WriteDataViaQuery", "DeleteDataViaQuery"]
     cluster = "arn:aws:neptune-db:REGION:ACCOUNT:CLUSTER-RESOURCE-ID/*"
     if section.s3_bucket_name is None:
@@ -99,9 +99,3 @@ def _allowed(actions: Sequence[str], service: str, resource: str) -> dict[str, o
 
 def _policy(statements: Sequence[dict[str, object]]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
-
-
-def _section(settings: Settings, target: str) -> NeptuneTarget:
-    section = settings.target(target)
-    assert isinstance(section, NeptuneTarget)
-    return section

@@ -20,7 +20,7 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> OpensearchSink | DataStreamSink:
     """Return the sink of a target. Connects when it is first used."""
-    section = _section(settings, target)
+    section = settings.section(target, OpensearchTarget)
     if section.index_kind == "data-stream":
         return DataStreamSink(section)
     return OpensearchSink(settings.name, target, section)
@@ -28,12 +28,12 @@ def open_sink(settings: Settings, target: str) -> OpensearchSink | DataStreamSin
 
 def open_reader(settings: Settings, target: str) -> OpensearchReader:
     """Return what reads the rows back."""
-    return OpensearchReader(_section(settings, target))
+    return OpensearchReader(settings.section(target, OpensearchTarget))
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the domain answers, and that each table can be an index. Never changes anything."""
-    section = _section(settings, target)
+    section = settings.section(target, OpensearchTarget)
     client = Client(section)
     found: list[Finding] = []
 
@@ -59,7 +59,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the access policy's statement for the role, and the permissions that fine-grained access control needs."""
-    section = _section(settings, target)
+    section = settings.section(target, OpensearchTarget)
     patterns = names_of(tables, section)
     templates = ["cluster_manage_index_templates"] if section.index_kind == "data-stream" else []
     policy = {
@@ -77,9 +77,3 @@ def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> li
         ],
     }
     return [json.dumps({"Version": "2012-10-17", "Statement": [policy]}), json.dumps(role)]
-
-
-def _section(settings: Settings, target: str) -> OpensearchTarget:
-    section = settings.target(target)
-    assert isinstance(section, OpensearchTarget)
-    return section

@@ -26,7 +26,7 @@ def open_sink(settings: Settings, target: str) -> PostgresqlSink:
     return PostgresqlSink(
         settings.name,
         target,
-        _section(settings, target),
+        settings.section(target, PostgresqlTarget),
         defers=defers,
         existing_tables=settings.existing_tables,
         marks=settings.loopback_prevention,
@@ -36,25 +36,25 @@ def open_sink(settings: Settings, target: str) -> PostgresqlSink:
 def open_dms_tables(settings: Settings, target: str) -> DmsTables:
     """Return the control tables of AWS DMS at a target. Connects when they are first written."""
     schema = settings.apply.control_tables.schema_name or "public"
-    link = Link(_section(settings, target), f"tailrace control tables {settings.name} {target}")
+    link = Link(settings.section(target, PostgresqlTarget), f"tailrace control tables {settings.name} {target}")
     return DmsTables(link, ControlTables.spelling, schema, f"create schema if not exists {quoted(schema)}")
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check every prerequisite of a target for these tables. Never changes anything."""
     defers = settings.apply.ordering == "transactional"
-    section, existing = _section(settings, target), settings.existing_tables
+    section, existing = settings.section(target, PostgresqlTarget), settings.existing_tables
     return checks.findings(settings.name, target, section, tables, existing, defers=defers)
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the lines that give a target's role what it needs for these tables, for a superuser to run."""
-    return checks.grants(_section(settings, target), [table.name.schema for table in tables])
+    return checks.grants(settings.section(target, PostgresqlTarget), [table.name.schema for table in tables])
 
 
 def cutover(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the statements that make the target fit to be written by applications; see `cutover.statements`."""
-    section = _section(settings, target)
+    section = settings.section(target, PostgresqlTarget)
     link = Link(section, f"tailrace plan {settings.name} {target}")
     try:
         return statements(link, section, tables)
@@ -62,9 +62,3 @@ def cutover(settings: Settings, target: str, tables: Sequence[TableSchema]) -> l
         raise classify(error, "looking at the target") from error
     finally:
         link.discard()
-
-
-def _section(settings: Settings, target: str) -> PostgresqlTarget:
-    section = settings.target(target)
-    assert isinstance(section, PostgresqlTarget)
-    return section

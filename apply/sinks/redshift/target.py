@@ -21,19 +21,19 @@ from schemas.types import Family
 
 def open_sink(settings: Settings, target: str) -> RedshiftSink:
     """Return the sink of a target. Connects when it is first used."""
-    return RedshiftSink(settings.name, target, _section(settings, target))
+    return RedshiftSink(settings.name, target, settings.section(target, RedshiftTarget))
 
 
 def open_reader(settings: Settings, target: str) -> RedshiftReader:
     """Return what reads the rows back. Connects when it is first used."""
-    return RedshiftReader(_section(settings, target), f"tailrace verify {settings.name} {target}")
+    return RedshiftReader(settings.section(target, RedshiftTarget), f"tailrace verify {settings.name} {target}")
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the database answers, what the user may do there, and that each table can be made. Never changes
     anything. The Data API tells no error codes: a right that is missing is told here, or as a statement that failed.
     """
-    section = _section(settings, target)
+    section = settings.section(target, RedshiftTarget)
     link = open_link(section, f"tailrace plan {settings.name} {target}")
     found: list[Finding] = []
 
@@ -87,7 +87,7 @@ def _missing_rights(link: Link, section: RedshiftTarget, tables: Sequence[TableS
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the lines that give the user what it needs, and the policies of the two roles."""
-    section = _section(settings, target)
+    section = settings.section(target, RedshiftTarget)
     user = _user(section)
     schemas = sorted({section.name_of(table.name).schema for table in tables})
     bucket = f"arn:aws:s3:::{section.bucket_name}"
@@ -135,9 +135,3 @@ def _to_connect(section: RedshiftTarget) -> list[dict[str, Any]]:
 
 def _user(section: RedshiftTarget) -> str:
     return quoted(section.user) if section.user else "the user that the role, or the secret, logs in as"
-
-
-def _section(settings: Settings, target: str) -> RedshiftTarget:
-    section = settings.target(target)
-    assert isinstance(section, RedshiftTarget)
-    return section

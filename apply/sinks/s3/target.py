@@ -20,20 +20,20 @@ from schemas.table import TableSchema
 
 def open_sink(settings: Settings, target: str) -> RowFilesSink:
     """Return the sink of a target. Connects when it is first used."""
-    section = _section(settings, target)
+    section = settings.section(target, S3Target)
     catalog = GlueCatalog(section) if section.glue_catalog_generation else None
     return RowFilesSink(BucketStore(section), section, catalog, partial(tags, settings.taggings(target)))
 
 
 def open_reader(settings: Settings, target: str) -> FilesReader:
     """Return what reads the rows back. The role needs `s3:ListBucket` and `s3:GetObject`, which it has."""
-    section = _section(settings, target)
+    section = settings.section(target, S3Target)
     return FilesReader(BucketStore(section), section)
 
 
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the bucket is there and may be seen. Never writes."""
-    section = _section(settings, target)
+    section = settings.section(target, S3Target)
     store = BucketStore(section)
     owner = {"ExpectedBucketOwner": section.expected_bucket_owner} if section.expected_bucket_owner else {}
     try:
@@ -44,7 +44,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
     """Return the policy that the role needs, and nothing more."""
-    section = _section(settings, target)
+    section = settings.section(target, S3Target)
     bucket = f"arn:aws:s3:::{section.bucket_name}"
     folder = section.bucket_folder.strip("/")
     objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload"]
@@ -72,9 +72,3 @@ def _catalogue(section: S3Target, tables: Sequence[TableSchema]) -> dict[str, ob
         resources += [f"{arn}database/{database}", f"{arn}table/{database}/*"]
     made = ["CreateDatabase", "GetTable", "CreateTable", "UpdateTable", "CreatePartition"]
     return {"Effect": "Allow", "Action": [f"glue:{action}" for action in made], "Resource": resources}
-
-
-def _section(settings: Settings, target: str) -> S3Target:
-    section = settings.target(target)
-    assert isinstance(section, S3Target)
-    return section
