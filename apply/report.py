@@ -11,12 +11,8 @@ from typing import Any, Protocol
 from apply.applier import Applier
 from apply.completion import Completion
 from apply.outcome import Outcome
-from apply.sink import TopicPartition
 from runtime import clock, metrics
-from runtime.logging import get_logger
 from schemas.errors import Action, TailraceError
-
-log = get_logger(__name__)
 
 WAITS_SHOWN = 8
 """Tables and reasons of waiting rows in a status document."""
@@ -159,8 +155,3 @@ class Report:
 def component(target: str) -> str:
     """Return the key of this process's status documents."""
     return f"apply.{target}.{socket.gethostname()}.{os.getpid()}"
-
-
-def partitions(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int]]:
-    """Return partitions as the Kafka client takes them."""
-    return [(p.topic, p.partition) for p in positions]

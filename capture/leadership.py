@@ -9,12 +9,9 @@ from __future__ import annotations
 from runtime import clock
 from runtime.kafka.consumer import GroupConsumer, Partition
 from runtime.lifecycle import StopRequest
-from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Settings
 from schemas.topics import capture_group, checkpoints_topic
-
-log = get_logger(__name__)
 
 POLL_INTERVAL_S = 300.0
 """A capture whose loop has stood still for so long is as good as dead: the group lets another one take over."""

@@ -12,15 +12,11 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Thread
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from runtime import clock
-from runtime.logging import get_logger
 from schemas.errors import ErrorKind, TailraceError
-
-log = get_logger(__name__)
-
 
 WATCH_S = 0.2
 """For so long at most a thread is left that watches over a call which has ended."""
@@ -73,9 +69,7 @@ class StopRequest:
             self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()

@@ -12,7 +12,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from runtime import exit_codes
@@ -48,9 +47,7 @@ class StopGuard:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._previous)
         self._over.set()
         os.write(self._write, b"\0")

@@ -21,7 +21,6 @@ from apply.frames.row_files.shape import Shape, shape_of
 from apply.frames.row_files.store import Catalog, FileName, Store
 from apply.frames.row_files.transactions import TransactionFiles
 from apply.sink import Gathering, Origin, Rejection, TableBatch, TopicPartition
-from schemas.changes import Row
 from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
@@ -31,8 +30,6 @@ SHAPES_MAX = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SEPARATORS = {"SLASH": "/", "UNDERSCORE": "_", "DASH": "-", "NONE": ""}
 _PATTERNS = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H"}
-
-Change = tuple[str, Row | None, Row | None]
 
 
 @dataclass(slots=True)

@@ -182,16 +182,11 @@ def line_encoder(fields: Sequence[Field], *, width: int) -> Encode:
     The encoder raises struct.error, TypeError, ValueError, OverflowError or AttributeError for a value that its
     column's family does not have.
     """
-    return _compiled(tuple(fields), width)[0]
-
-
-def source_text(fields: Sequence[Field], *, width: int) -> str:
-    """Return the source text of the encoder that `line_encoder` would return."""
-    return _compiled(tuple(fields), width)[1]
+    return _compiled(tuple(fields), width)
 
 
 @lru_cache(maxsize=4096)
-def _compiled(fields: tuple[Field, ...], width: int) -> tuple[Encode, str]:
+def _compiled(fields: tuple[Field, ...], width: int) -> Encode:
     form = LineForm(fields)
     used = [field[0] for field in fields if field is not None]
     if width and len(used) == width and used == list(range(width)):
@@ -209,11 +204,10 @@ def _compiled(fields: tuple[Field, ...], width: int) -> tuple[Encode, str]:
         "        append(line)",
         "    return out",
     ]
-    text = "\n".join(lines) + "\n"
     namespace = dict(form.names)
-    exec(compile(text, "<row encoder>", "exec"), namespace)
+    exec(compile("\n".join(lines) + "\n", "<row encoder>", "exec"), namespace)
     encode: Encode = namespace["encode"]
-    return encode, text
+    return encode
 
 
 def _full_line(fields: Sequence[Field], utf8: Collection[int], names: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -129,9 +130,9 @@ def test_loads_of_others_are_waited_for() -> None:
     assert [path.partition("?")[0] for path in waited] == ["/old-2", "/old-2"]
 
 
-def test_the_policies_of_both_roles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "_section", lambda *_: section(encryption_mode="sse-kms"))
-    ours, theirs = target.grants(cast("Settings", None), "graph", [])
+def test_the_policies_of_both_roles() -> None:
+    settings = SimpleNamespace(section=lambda *_: section(encryption_mode="sse-kms"))
+    ours, theirs = target.grants(cast("Settings", settings), "graph", [])
     for action in ("neptune-db:StartLoaderJob", "neptune-db:GetLoaderJobStatus", "neptune-db:ListLoaderJobs"):
         assert action in ours
         assert action not in theirs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -144,8 +145,8 @@ def test_the_plan_warns_of_edges_that_rows_share(monkeypatch: pytest.MonkeyPatch
     ]
     graph = section(graph_mapping=document)
     monkeypatch.setattr(Client, "send", lambda *_: [0])
-    monkeypatch.setattr(target, "_section", lambda *_: graph)
-    found = target.findings(cast("Settings", None), "graph", [TABLE])
+    settings = SimpleNamespace(section=lambda *_: graph)
+    found = target.findings(cast("Settings", settings), "graph", [TABLE])
     assert [(each.code, "1.1" in each.message) for each in found] == [("shared-edge", True)]
 
 

@@ -21,7 +21,6 @@ from apply.sinks.postgresql.rows import (
     gathered,
     line_encoder,
     numbered,
-    source_text,
     streamed,
 )
 from apply.sinks.postgresql.types import Wire, direct_wire, wire_of
@@ -176,11 +175,6 @@ def test_a_value_of_another_family_raises_what_the_writer_expects(family: Family
     encode = line_encoder([(0, wire_of(LogicalType(family)))], width=1)
     with pytest.raises((struct.error, OverflowError, TypeError, ValueError, AttributeError)):
         encode([(value,)])
-
-
-def test_the_source_text_can_be_read() -> None:
-    text = source_text([(0, wire_of(LogicalType(Family.INT64)))], width=1)
-    assert text.startswith("def encode(rows):\n")
 
 
 def test_large_values_go_where_their_stand_ins_are(monkeypatch: pytest.MonkeyPatch) -> None:
