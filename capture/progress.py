@@ -24,7 +24,8 @@ class Progress:
     """Follows a session and reports it."""
 
     def __init__(self, settings: Settings, status: StatusWriter, liveness: metrics.Liveness) -> None:
-        self._settings = settings
+        self._interval_s = settings.capture.status_interval_s
+        self._only_loads = settings.mode is Mode.FULL_LOAD
         self._status = status
         self._liveness = liveness
         self._said_at_s = 0.0
@@ -62,7 +63,7 @@ class Progress:
         """Say how the session gets on, if it is time, or `at_once`."""
         now_s = clock.monotonic()
         elapsed_s = now_s - self._said_at_s
-        if elapsed_s < self._settings.capture.status_interval_s and not at_once:
+        if elapsed_s < self._interval_s and not at_once:
             return
         self._said_at_s = now_s
         if now_s - self._asked_at_s >= ASK_SOURCE_INTERVAL_S:
@@ -75,21 +76,19 @@ class Progress:
         self._row_count += new_rows
         lag = max(0, end.commit - session.committed.commit)
         in_bytes = source.capabilities.counts_bytes
-        lag_ms = _lag_ms(session, behind=session.position.commit < end.commit)
         loads = session.loading.loads.values()
-        loading = any(load.state is not LoadState.LOADED for load in loads)
+        is_loading = any(load.state is not LoadState.LOADED for load in loads)
         suspended = [load.suspension for load in loads if load.suspension is not None]
-        only_loads = self._settings.mode is Mode.FULL_LOAD
         self._document |= {
             "state": "running",
-            "phase": "full-load" if loading else "loaded" if only_loads else "streaming",
+            "phase": "full-load" if is_loading else "loaded" if self._only_loads else "streaming",
             "position": source.format_position(session.committed),
             "position_commit": session.committed.commit,
             "source_end": source.format_position(end),
             "source_end_commit": end.commit,
             "lag_bytes": lag if in_bytes else None,
             "lag_transactions": None if in_bytes else lag,
-            "lag_ms": lag_ms,
+            "lag_ms": _lag_ms(session, behind=session.position.commit < end.commit),
             "retained_bytes": self._retained_bytes,
             "log_left_bytes": self._log_left_bytes,
             "log_bytes_per_s": self._log_bytes_per_s(now_s, end.commit) if in_bytes else None,
@@ -101,23 +100,28 @@ class Progress:
             "error": suspended[0].to_document() if suspended else None,
         }
         self._status.write(self._document)
-        chunks_done = sum(len(load.done) for load in loads)
         self._liveness.turned(
-            (session.committed, session.row_count, chunks_done),
+            (session.committed, session.row_count, sum(len(load.done) for load in loads)),
             idle=all(load.state is LoadState.LOADED or load.suspension is not None for load in loads)
             and session.committed.commit >= end.commit,
         )
+        self._measure(session, is_loading=is_loading)
+
+    def _measure(self, session: Session, *, is_loading: bool) -> None:
+        """Set the metrics to what the document says."""
+        said = self._document
         metrics.CAPTURE_ACTIVE.set(1)
-        (metrics.CAPTURE_LAG_BYTES if in_bytes else metrics.CAPTURE_LAG_TRANSACTIONS).set(lag)
-        metrics.CAPTURE_LAG_SECONDS.set(lag_ms / 1000)
+        metrics.CAPTURE_LAG_BYTES.set(said["lag_bytes"])
+        metrics.CAPTURE_LAG_TRANSACTIONS.set(said["lag_transactions"])
+        metrics.CAPTURE_LAG_SECONDS.set(said["lag_ms"] / 1000)
         metrics.CAPTURE_WINDOW_KEYS.set(session.loading.window_key_count)
         metrics.CAPTURE_RETAINED_BYTES.set(self._retained_bytes)
         metrics.CAPTURE_LOG_LEFT_BYTES.set(self._log_left_bytes)
         metrics.CAPTURE_SOURCE_TRANSACTIONS.inc(session.take_transaction_count())
-        self._count_loads(loads)
+        self._count_loads(session.loading.loads.values())
+        phase = "full-load" if is_loading or self._only_loads else "streaming"
         for feed in session.publisher.feeds.values():
             if count := feed.take_row_count():
-                phase = "full-load" if loading or only_loads else "streaming"
                 metrics.CAPTURE_ROWS.labels(str(feed.table.name), phase).inc(count)
 
     def _count_loads(self, loads: Collection[TableLoad]) -> None:
