@@ -34,7 +34,7 @@ from botocore.exceptions import (
 
 from schemas.endpoints.files import AwsTarget, Encryption
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
@@ -301,7 +301,7 @@ def bucket_findings(store: Any, bucket: str, **owner: str) -> list[Finding]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         message = f"the bucket {bucket} cannot be seen (status {status})"
         remedy = "create it, and give the role the policy that `tailrace plan` shows"
-        return [Finding(Severity.BLOCKS, "bucket-missing", message, remedy=remedy)]
+        return [blocks("bucket-missing", message, remedy)]
     except BotoCoreError as error:
         raise classify(error, f"looking for the bucket {bucket}") from error
     return []

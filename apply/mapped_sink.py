@@ -32,7 +32,7 @@ from apply.values import Values
 from runtime.logging import get_logger
 from schemas.changes import Row, StagedForm
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, of_error, warns
 from schemas.mappings.keys import Claims
 from schemas.mappings.mapped_table import map_table
 from schemas.mappings.rules import TransformationRule
@@ -265,10 +265,10 @@ def mapped_tables(
             mapped = map_table(rules, table, keeps_history=keeps_history)
             claims.claim(table.name, mapped.table, mapped.constants)
         except TailraceError as error:
-            found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
+            found.append(of_error(error, "mapping-rule", table.name))
             continue
         if mapped.left_out:
             message = f"the table mappings leave no place for {', '.join(mapped.left_out)}"
-            found.append(Finding(Severity.WARNS, "mapping-leaves-out", message, table.name))
+            found.append(warns("mapping-leaves-out", message, table=table.name))
         made.append(mapped.table)
     return made, found

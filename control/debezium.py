@@ -13,7 +13,7 @@ from runtime.registry import open_registry
 from schemas.debezium.decoder import table_schema
 from schemas.debezium.reading import Sample, table_of
 from schemas.errors import TailraceError
-from schemas.findings import Finding, Severity, of_error
+from schemas.findings import Finding, blocks, note, of_error, warns
 from schemas.settings import Settings
 from schemas.table import TableName, TableSchema
 
@@ -64,26 +64,24 @@ class Look:
         found += self._of_start_group()
         for topic, sample in self._samples.items():
             if sample is None:
-                found.append(Finding(Severity.NOTE, "topic-left-out", f"{topic} holds no changes of a table taken"))
+                found.append(note("topic-left-out", f"{topic} holds no changes of a table taken"))
         for topic, table in self.tables.items():
             if any(begin > 0 for (name, _), begin in self._begins.items() if name == topic):
                 found.append(
-                    Finding(
-                        Severity.WARNS,
+                    warns(
                         "first-records-gone",
                         f"{topic} has lost its first records: rows that did not change since are not in it",
-                        table.name,
                         "begin with a target that has them (`source.start_group`), or let Debezium take a snapshot",
+                        table.name,
                     )
                 )
             if not table.key:
                 found.append(
-                    Finding(
-                        Severity.WARNS,
+                    warns(
                         "no-key",
                         "the table has no key: what Debezium sends twice after a crash of its own is applied twice",
-                        table.name,
                         "give the table a primary key, or the connector a key for it (`message.key.columns`)",
+                        table.name,
                     )
                 )
         return found
@@ -110,10 +108,9 @@ class Look:
     def _nothing_found(self) -> Finding:
         if self._wanted:
             what = f"{len(self._wanted)} topics match `source.topics`, and none holds a row's change yet"
-            return Finding(Severity.WARNS, "no-changes", what, remedy="they are looked at again while apply runs")
-        return Finding(
-            Severity.BLOCKS,
+            return warns("no-changes", what, "they are looked at again while apply runs")
+        return blocks(
             "no-topics",
             "no topic matches `source.topics`",
-            remedy="patterns are over topics' names, with * and ?: `shop.public.*`",
+            "patterns are over topics' names, with * and ?: `shop.public.*`",
         )

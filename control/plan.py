@@ -26,7 +26,7 @@ from schemas.endpoint_settings import document as endpoint_settings
 from schemas.endpoints.debezium import DebeziumSource
 from schemas.endpoints.engines import AnySource, AnyTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity, of_error
+from schemas.findings import Finding, Severity, blocks, note, of_error, warns
 from schemas.routing import Route, check_routes, route
 from schemas.settings import Mode, Settings
 from schemas.table import TableName, TableSchema
@@ -240,7 +240,7 @@ def _check_source(settings: Settings, report: Report, *, asks_kafka: bool) -> Se
             try:
                 check(table, route(settings, table.name))
             except TailraceError as error:
-                finding = Finding(Severity.BLOCKS, "route", error.message, table.name, error.remedy)
+                finding = of_error(error, "route", table.name)
                 report.findings.append(PlacedFinding("source", finding))
         check_routes(settings, [table.name for table in tables])
     except TailraceError as error:
@@ -293,11 +293,10 @@ def _of_checkpoint(settings: Settings, source: Source) -> list[Finding]:
 
 
 def _nothing_selected() -> Finding:
-    return Finding(
-        Severity.BLOCKS,
+    return blocks(
         "no-tables",
         "no table matches `source.tables` or a selection rule of `mappings`",
-        remedy="patterns are schema.table with * and ?, in rules % and _; names stand as the database spells them,"
+        "patterns are schema.table with * and ?, in rules % and _; names stand as the database spells them,"
         " unquoted; a role sees only what it has a right to: `tailrace plan --grants`",
     )
 
@@ -309,7 +308,7 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
         wanted = settings.topics.replication_factor
         if wanted is not None and wanted > brokers:
             message = f"topics.replication_factor is {wanted}, the cluster has {brokers} broker(s)"
-            report.findings.append(PlacedFinding("kafka", Finding(Severity.BLOCKS, "replication-factor", message)))
+            report.findings.append(PlacedFinding("kafka", blocks("replication-factor", message)))
         existing = cluster.list()
         catalogue = Catalogue.of(settings, published.records(settings))
         # An outbox's topics follow from its rows.
@@ -328,7 +327,7 @@ def _check_kafka(settings: Settings, cluster: Topics, tables: Sequence[TableSche
                 remedy += (
                     "\n# only if nobody needs what it holds: capture makes it anew; else change the section `topics`"
                 )
-            finding = Finding(Severity.BLOCKS, "topic-settings", wrong.message, remedy=remedy)
+            finding = blocks("topic-settings", wrong.message, remedy)
             report.findings.append(PlacedFinding("kafka", finding))
     except TailraceError as error:
         report.findings.append(PlacedFinding("kafka", of_error(error)))
@@ -345,30 +344,27 @@ def entangled(settings: Settings, tables: Sequence[TableSchema], specs: Mapping[
         if not table.is_entangled or not way.is_applicable or spec is None:
             continue
         if spec.partitions > 1:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "unique-spread",
                 f"the table has unique values besides its key, and its topic has {spec.partitions} partitions: rows "
                 "that swap such values wait for each other, and are refused if different appliers have them",
-                table.name,
                 "set `apply.ordering: transactional`, or run one applier, or let the topic have one partition",
+                table.name,
             )
         elif settings.topics.partitions > 1 and not way.is_spread:
-            yield Finding(
-                Severity.NOTE,
+            yield note(
                 "unique-together",
                 "the table has unique values besides its key: its topic has one partition, so that they change places "
                 "in order (`partitions` in `topics.overrides` spreads it)",
-                table.name,
+                table=table.name,
             )
         if table.name in referred:
-            yield Finding(
-                Severity.NOTE,
+            yield note(
                 "unique-referred",
                 "others refer to the table, which has unique values besides its key: where the target enforces foreign "
                 "keys, a transaction that gives a row's unique value and its children to a new row needs one applier",
-                table.name,
                 "set `apply.ordering: transactional`, or run one applier, or set `disable_triggers` of the target",
+                table.name,
             )
 
 
@@ -380,15 +376,14 @@ def orphaned(settings: Settings, tables: Sequence[TableSchema]) -> Iterator[Find
     for table in tables:
         parents = sorted({str(k.target) for k in table.foreign_keys if k.target != table.name and k.target in planned})
         if parents:
-            yield Finding(
-                Severity.WARNS,
+            yield warns(
                 "load-before-parents",
                 f"rows of its load whose parents in {', '.join(parents)} were inserted since those were loaded are "
                 "parked until the changes are applied, where a foreign key that the target had before enforces that "
                 "there are parents: `apply.stop_before_changes` leaves these out",
-                table.name,
                 "to have these rows before, too, drop such foreign keys at the target until the changes are applied, "
                 "or set `disable_triggers` (PostgreSQL) or `foreign_key_checks: false` (MySQL)",
+                table.name,
             )
 
 
@@ -420,5 +415,5 @@ def check_target(settings: Settings, name: str, tables: Sequence[TableSchema], r
         blocking = error.kind is not ErrorKind.TARGET_THROTTLED
         finding = of_error(error)
         if not blocking:
-            finding = Finding(Severity.WARNS, finding.code, finding.message, remedy=finding.remedy)
+            finding = warns(finding.code, finding.message, finding.remedy)
         report.findings.append(PlacedFinding(place, finding))

@@ -9,7 +9,7 @@ from capture.sources.postgresql.publication import table_list
 from schemas.before_image import has_image
 from schemas.endpoints.files import S3Target
 from schemas.errors import TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, note, of_error, warns
 from schemas.hints import nearest
 from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import map_table
@@ -70,7 +70,7 @@ def about_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Fin
 
 def _in_vain(messages: Iterable[str]) -> list[Finding]:
     remedy = "correct the rule; `tailrace mappings preview` shows what the rules make of the tables"
-    return [Finding(Severity.WARNS, "mapping-rule", message, remedy=remedy) for message in messages]
+    return [warns("mapping-rule", message, remedy) for message in messages]
 
 
 def _of_objects(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:
@@ -95,7 +95,7 @@ def _of_objects(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
                     found[f"rule {rule.rule_id} excludes no column: {name}{_near(name, columns)}"] = None
             for word in sorted(rule.said & section.idle_object_words):
                 message = f"rule {rule.rule_id}: {word} does nothing at target {target} ({section.engine})"
-                idle.append(Finding(Severity.NOTE, "mapping-rule", message))
+                idle.append(note("mapping-rule", message))
     return [*_in_vain(found), *idle]
 
 
@@ -110,10 +110,10 @@ def _of_tags(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]
             message = (
                 f"rule {rule.rule_id} does nothing at target {target} ({section.engine}): only S3's objects have tags"
             )
-            found.append(Finding(Severity.NOTE, "mapping-rule", message))
+            found.append(note("mapping-rule", message))
         if rules and isinstance(section, S3Target) and section.preserve_transactions:
             message = f"target {target}: files of transactions are of several tables, and get no tags"
-            found.append(Finding(Severity.NOTE, "mapping-rule", message))
+            found.append(note("mapping-rule", message))
         heeded = [rule_for(rules, table.source_form.name) for table in tables]
         found += _in_vain(
             f"rule {rule.rule_id} gives no object of a captured table its tags" for rule in rules if rule not in heeded
@@ -122,7 +122,7 @@ def _of_tags(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]
             try:
                 tags(rules, table.source_form.name)
             except TailraceError as error:
-                found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
+                found.append(of_error(error, "mapping-rule", table.name))
     return found
 
 
@@ -145,7 +145,7 @@ def _of_earlier_values(settings: Settings, tables: Sequence[TableSchema]) -> lis
             if columns:
                 named = ", ".join(table.columns[i].name for i in columns)
                 message = f"{asking}: the log holds no earlier values of {named}: {outcome}"
-                found[f"{table.name} {message}"] = Finding(Severity.WARNS, "mapping-rule", message, table.name, remedy)
+                found[f"{table.name} {message}"] = warns("mapping-rule", message, remedy, table.name)
     return [*found.values()]
 
 
@@ -176,7 +176,7 @@ def _of_filters(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
         try:
             row_filter(settings.filters, table.source_form)
         except TailraceError as error:
-            found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
+            found.append(of_error(error, "mapping-rule", table.name))
     return found
 
 
@@ -209,12 +209,12 @@ def _of_segments(settings: Settings, tables: Sequence[TableSchema]) -> list[Find
             try:
                 segments = reader.segments(table)
             except TailraceError as error:
-                found.append(Finding(Severity.BLOCKS, "mapping-rule", error.message, table.name, error.remedy))
+                found.append(of_error(error, "mapping-rule", table.name))
                 continue
             if not segments:
                 why = "it has no partitions" if table.key else "a table without a key is loaded in one snapshot"
                 message = f"rule {rule.rule_id}: parallel-load cuts nothing: {why}"
-                found.append(Finding(Severity.NOTE, "mapping-rule", message, table.name))
+                found.append(note("mapping-rule", message, table=table.name))
     finally:
         reader.close()
     return found

@@ -52,6 +52,6 @@ def listed(names: Sequence[TableName]) -> str:
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
-def of_error(error: TailraceError) -> Finding:
-    """Return the finding that an error of a check amounts to."""
-    return Finding(Severity.BLOCKS, str(error.kind), error.message, remedy=error.remedy)
+def of_error(error: TailraceError, code: str | None = None, table: TableName | None = None) -> Finding:
+    """Return the finding that an error of a check amounts to, under the name of its kind unless it has another."""
+    return blocks(code or str(error.kind), error.message, error.remedy, table)

@@ -15,7 +15,7 @@ import orjson
 from apply.sink import Arrival, Capabilities, Rejection, TableBatch, TopicPartition
 from schemas.changes import Row
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, of_error
 from schemas.table import TableName, TableSchema
 from schemas.types.plain import key_plain
 
@@ -143,11 +143,11 @@ def table_findings(
             place = place_of(table)
         except TailraceError as error:
             code = "no-place" if table.key or keyless else "no-key"
-            yield table, "", Finding(Severity.BLOCKS, code, error.message, table.name, error.remedy)
+            yield table, "", of_error(error, code, table.name)
             continue
         owner = owners.setdefault(place, table.name)
         message, remedy = f"its place at the target, {place}, would be that of {owner} too", f"set `{setting}`"
-        shared = Finding(Severity.BLOCKS, "shared-place", message, table.name, remedy) if owner != table.name else None
+        shared = blocks("shared-place", message, remedy, table.name) if owner != table.name else None
         yield table, place, shared
 
 

@@ -13,7 +13,7 @@ from apply.frames.row_files.sink import RowFilesSink
 from apply.frames.row_files.store import FileName, path_part
 from schemas.endpoints.files import FilesTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -39,7 +39,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
     if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
         return []
     remedy = f"mkdir -p {directory}, and let the user of the apply service write it"
-    return [Finding(Severity.BLOCKS, "directory-missing", f"{directory} is no directory to write in", remedy=remedy)]
+    return [blocks("directory-missing", f"{directory} is no directory to write in", remedy)]
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:

@@ -26,7 +26,7 @@ from schemas.changes import Row
 from schemas.dms_json import Write, add_transaction, document_writer, without_nulls
 from schemas.endpoints.kinesis import KinesisTarget
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.mappings.objects import ObjectTable, check_comparable, object_table
 from schemas.per_table import PerTable
@@ -73,14 +73,12 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
         found = client.describe_stream_summary(StreamARN=section.stream_arn)["StreamDescriptionSummary"]
     except aws.AwsError as error:
         refused = aws.classify(error, "describing the stream")
-        return [
-            Finding(Severity.BLOCKS, "stream-missing", refused.message, remedy=refused.remedy or "create the stream")
-        ]
+        return [blocks("stream-missing", refused.message, refused.remedy or "create the stream")]
     finally:
         client.close()
     if found["StreamStatus"] not in ("ACTIVE", "UPDATING"):
         message = f"the stream is {found['StreamStatus']}"
-        return [Finding(Severity.BLOCKS, "stream-not-active", message, remedy="wait until it is active")]
+        return [blocks("stream-not-active", message, "wait until it is active")]
     return []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from schemas.endpoint_settings.endpoint import ENGINES, Opened, Role, Statement, opened
 from schemas.endpoint_settings.keys import EndpointKey, NotDone, plain
 from schemas.endpoint_settings.table import Group, groups
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, note
 from schemas.hints import nearest
 from schemas.json_text import InFile
 from schemas.task_settings.keys import Standing
@@ -58,7 +58,7 @@ def findings(stated: Mapping[str, str] | None, engine: str, role: Role) -> list[
     """Return what is done otherwise than at DMS, and what means nothing here."""
     found = [groups(role)[engine].find(name) for name in stated or ()]
     return [
-        Finding(Severity.NOTE, "endpoint-setting", f"{key.name}: {key.standing}: {key.here}")
+        note("endpoint-setting", f"{key.name}: {key.standing}: {key.here}")
         for key in found
         if key is not None and key.standing in {Standing.DIFFERENTLY, Standing.MEANINGLESS}
     ]

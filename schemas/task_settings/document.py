@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 
 from schemas import task_document
 from schemas.errors import ErrorKind, TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, note
 from schemas.hints import nearest
 from schemas.task_settings.keys import Key, Standing
 from schemas.task_settings.table import GROUPS, KEYS, LISTS
@@ -68,8 +68,7 @@ def findings(settings: TaskSettings) -> list[Finding]:
         if key.standing in {Standing.DIFFERENTLY, Standing.MEANINGLESS}:
             found.setdefault((key.standing, key.here), []).append(key.path)
     return [
-        Finding(Severity.NOTE, "task-setting", f"{', '.join(paths)}: {standing}: {here}")
-        for (standing, here), paths in found.items()
+        note("task-setting", f"{', '.join(paths)}: {standing}: {here}") for (standing, here), paths in found.items()
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.endpoint_settings.endpoint import Role, engine_of
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, note
 from schemas.mappings.parts import Locator
 from schemas.mappings.rules import Action, TransformationRule
 from schemas.task_settings.document import TaskSettings
@@ -48,7 +48,7 @@ def findings(settings: TaskSettings, actual: Any) -> list[Finding]:
             stands = getattr(stands, step, None)
         if stands != value:
             message = f"{path}: `{setting}` is {stands}, by the configuration or its source and targets"
-            found.append(Finding(Severity.NOTE, "task-setting", message))
+            found.append(note("task-setting", message))
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from apply.frames.relational.link import RelationalLink
 from schemas.errors import TailraceError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, note, of_error, warns
 from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
@@ -16,27 +16,17 @@ def looked_up(link: RelationalLink, look: Callable[[], Iterator[Finding]]) -> li
     try:
         return list(look())
     except link.driver_error as error:
-        return [_trouble(link.classify(error, "looking at the target"))]
+        return [of_error(link.classify(error, "looking at the target"), "target-connection")]
     except TailraceError as error:
-        return [_trouble(error)]
+        return [of_error(error, "target-connection")]
     finally:
         link.discard()
-
-
-def blocks(code: str, message: str, *, table: TableName | None = None, remedy: str | None = None) -> Finding:
-    """Return a finding that keeps the replication from running."""
-    return Finding(Severity.BLOCKS, code, message, table, remedy)
-
-
-def warns(code: str, message: str, *, table: TableName | None = None, remedy: str | None = None) -> Finding:
-    """Return a finding that an operator should know of."""
-    return Finding(Severity.WARNS, code, message, table, remedy)
 
 
 def notes(table: TableName, lost: Sequence[str]) -> Iterator[Finding]:
     """Say what another engine's values lose, or become, at this target."""
     if lost:
-        yield Finding(Severity.NOTE, "other-engine", "; ".join(lost), table)
+        yield note("other-engine", "; ".join(lost), table=table)
 
 
 def of_shape(
@@ -100,7 +90,3 @@ def of_triggers(table: TableName, name: TableName, remedy: str) -> Finding:
         table=table,
         remedy=remedy,
     )
-
-
-def _trouble(error: TailraceError) -> Finding:
-    return Finding(Severity.BLOCKS, "target-connection", error.message, remedy=error.remedy)

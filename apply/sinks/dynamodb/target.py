@@ -12,7 +12,7 @@ from apply.sinks.dynamodb.reader import DynamodbReader
 from apply.sinks.dynamodb.sink import DynamodbSink
 from apply.sinks.dynamodb.tables import Tables, key_difference
 from schemas.endpoints.dynamodb import DynamodbTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, note
 from schemas.mappings.object_rule import ObjectMappingRule
 from schemas.policies import DdlPolicy
 from schemas.settings import Settings
@@ -78,9 +78,9 @@ def _of_table(table: TableSchema, name: str, different: str) -> Finding:
     if different:
         message = f"the table {name} is there already, and {different}"
         remedy = "delete it, or set `table_name` of the target"
-        return Finding(Severity.BLOCKS, "key-differs", message, table.name, remedy)
+        return blocks("key-differs", message, remedy, table.name)
     message = f"the table {name} is there already: items of other keys stay, those of equal keys are written over"
-    return Finding(Severity.NOTE, "table-exists", message, table.name)
+    return note("table-exists", message, table=table.name)
 
 
 def _statement(actions: list[str], region: str, names: list[str]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import read_all
 from runtime.registry import open_registry
 from schemas.endpoints.kafka import KafkaTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, warns
 from schemas.mappings.mapped_table import map_table
 from schemas.mappings.objects import object_table
 from schemas.registry import parse_table_record
@@ -71,22 +71,20 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
         topic = topic_of(section, settings.name, table, objects)
         if is_own and topic == data_topic(settings.name, table.name):
             message = f"its topic {topic} is the one that capture writes, in the same cluster"
-            found.append(Finding(Severity.BLOCKS, "own-topic", message, table.name, "set `topic` of the target"))
+            found.append(blocks("own-topic", message, "set `topic` of the target", table.name))
         if len(topic) > NAME_LENGTH_MAX:
             message = f"its topic would have a name of {len(topic)} characters; Kafka allows {NAME_LENGTH_MAX}"
-            found.append(Finding(Severity.BLOCKS, "topic-name", message, table.name, "set `topic` of the target"))
+            found.append(blocks("topic-name", message, "set `topic` of the target", table.name))
         elif topic in existing and topic not in seen:
             found += _of_topic(section, topics, topic, table.name)
         policy = str(section.topic_config.get("cleanup.policy", ""))
         if not table.key and "compact" in policy:
             message = "compacted topics take no records without a key"
-            found.append(Finding(Severity.BLOCKS, "no-key", message, table.name, "leave it out, or `cleanup.policy`"))
+            found.append(blocks("no-key", message, "leave it out, or `cleanup.policy`", table.name))
         first = seen.setdefault(topic, table.name)
         if first != table.name and not section.is_dms:
             message = f"{topic} would hold envelopes of {first} too: their readers expect one table a topic"
-            found.append(
-                Finding(Severity.WARNS, "shared-topic", message, table.name, "put {schema} and {table} into `topic`")
-            )
+            found.append(warns("shared-topic", message, "put {schema} and {table} into `topic`", table.name))
     return found
 
 
@@ -98,10 +96,10 @@ def _of_topic(section: KafkaTarget, topics: Topics, topic: str, table: TableName
         message = f"{topic} takes records of {largest} bytes, `message_max_bytes` is {section.message_max_bytes}"
         alter = f"kafka-configs --alter --entity-type topics --entity-name {topic} --add-config max.message.bytes"
         remedy = f"lower it, or: {alter}={section.message_max_bytes}"
-        found.append(Finding(Severity.BLOCKS, "topic-message-size", message, table, remedy))
+        found.append(blocks("topic-message-size", message, remedy, table))
     if "compact" in config.get("cleanup.policy", "") and not section.is_dms and not section.tombstones:
         message = f"{topic} is compacted: without tombstones deleted rows stay"
-        found.append(Finding(Severity.WARNS, "no-tombstones", message, table, "set `tombstones: true`"))
+        found.append(warns("no-tombstones", message, "set `tombstones: true`", table))
     return found
 
 

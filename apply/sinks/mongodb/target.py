@@ -11,7 +11,7 @@ from apply.sinks.mongodb.documents import Documents, place_of
 from apply.sinks.mongodb.reader import MongodbReader
 from apply.sinks.mongodb.sink import MongodbSink
 from schemas.endpoints.mongodb import MongodbTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, note
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -39,8 +39,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
     try:
         hello = client.command("hello")
         if not hello.get("isWritablePrimary", True):
-            remedy = "name the primary, or set `replica_set`"
-            found.append(Finding(Severity.BLOCKS, "not-primary", "the server takes no writes", remedy=remedy))
+            found.append(blocks("not-primary", "the server takes no writes", "name the primary, or set `replica_set`"))
         for table, place, problem in table_findings(tables, name_of, "a document", "collection_name"):
             if problem is not None:
                 found.append(problem)
@@ -51,7 +50,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
                 message = (
                     f"the collection {place} has documents: of other keys they stay, of equal ones they are replaced"
                 )
-                found.append(Finding(Severity.NOTE, "collection-exists", message, table.name))
+                found.append(note("collection-exists", message, table=table.name))
     finally:
         client.close()
     return found

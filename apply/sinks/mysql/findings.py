@@ -8,7 +8,6 @@ from itertools import chain
 import pymysql
 
 from apply.frames.relational.findings import (
-    blocks,
     looked_up,
     notes,
     of_existing,
@@ -16,7 +15,6 @@ from apply.frames.relational.findings import (
     of_kind,
     of_shape,
     of_triggers,
-    warns,
 )
 from apply.sinks.mysql.catalog import TargetTable, has_triggers, read_table, spelled
 from apply.sinks.mysql.connection import SQL_MODE, Link
@@ -26,7 +24,7 @@ from apply.sinks.mysql.foreign import losses, translated
 from apply.sinks.mysql.names import folded, listed, literal, problems_of_names, quoted
 from apply.sinks.mysql.preparation import RENAME, Preparation, problems_of
 from schemas.endpoints.mysql import MysqlTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, note, warns
 from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
@@ -144,8 +142,7 @@ class _Check:
                 "target-lower-case",
                 "the target takes names of tables for equal that differ in case only (`lower_case_table_names`)",
             )
-        yield Finding(
-            Severity.NOTE,
+        yield note(
             "target-sql-mode",
             f"the target's sql_mode is {mode or 'empty'}; sessions here set their own: {','.join(SQL_MODE)}",
         )

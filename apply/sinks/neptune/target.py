@@ -13,7 +13,7 @@ from apply.sinks.neptune.reader import NeptuneReader
 from apply.sinks.neptune.sink import NeptuneSink
 from apply.sinks.neptune.staging import Staging
 from schemas.endpoints.neptune import NeptuneTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, note, warns
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -50,11 +50,11 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
                 if element.is_shared:
                     message = f"vertices of the definition {element.name} are shared by rows: none of them deletes one"
                     remedy = "let `vertex_id_template` hold the key, if that is not meant"
-                    found.append(Finding(Severity.NOTE, "shared-vertex", message, table.name, remedy))
+                    found.append(note("shared-vertex", message, remedy, table.name))
                 elif element.lacks_key:
                     message = f"rows with one id share the edge of {element.name}: it goes with the row that wrote last"
                     remedy = "let the edge's `template` hold the key"
-                    found.append(Finding(Severity.WARNS, "shared-edge", message, table.name, remedy))
+                    found.append(warns("shared-edge", message, remedy, table.name))
         if section.s3_bucket_name is not None:
             found += _bucket_findings(section, client)
     finally:

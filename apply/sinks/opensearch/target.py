@@ -13,7 +13,7 @@ from apply.sinks.opensearch.reading import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
 from apply.sinks.opensearch.streams import DataStreamSink, fields_of, names_of
 from schemas.endpoints.opensearch import OpensearchTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, note
 from schemas.settings import Settings
 from schemas.table import TableSchema
 
@@ -51,7 +51,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
                 found.append(problem)
             elif client.request("GET", path.format(quote(index, safe="")), absent=404):
                 message = f"the {kind} {index} is there already: its documents stay, and fields that it lacks are added"
-                found.append(Finding(Severity.NOTE, "index-exists", message, table.name))
+                found.append(note("index-exists", message, table=table.name))
     finally:
         client.close()
     return found

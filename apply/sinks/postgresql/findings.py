@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from apply.frames.relational.findings import (
-    blocks,
     looked_up,
     notes,
     of_existing,
@@ -13,7 +12,6 @@ from apply.frames.relational.findings import (
     of_kind,
     of_shape,
     of_triggers,
-    warns,
 )
 from apply.sinks.postgresql.catalog import TargetTable, read_table
 from apply.sinks.postgresql.connection import Link
@@ -23,7 +21,7 @@ from apply.sinks.postgresql.foreign import losses, translated
 from apply.sinks.postgresql.names import listed, quoted
 from apply.sinks.postgresql.preparation import Preparation, problems_of, unfit_for_all
 from schemas.endpoints.postgresql import PostgresqlTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, note, warns
 from schemas.policies import ExistingTables
 from schemas.table import TableName, TableSchema
 
@@ -256,22 +254,20 @@ class _Check:
     def _columns(self, table: TableSchema, found: TargetTable) -> Iterator[Finding]:
         lacking = sorted({column.name for column in table.columns} - set(found.columns))
         if lacking:
-            yield Finding(
-                Severity.NOTE,
+            yield note(
                 "target-table-columns",
                 f"{found.name} lacks {', '.join(lacking)} at the target: the table's first row adds them;"
                 " a table that was applied before is suspended until they are there again",
-                table.name,
                 "where the table was applied before: add them as they were, then `tailrace signal reload`",
+                table.name,
             )
         json = [c.name for c in table.columns if c.native == "json" and c.name in found.columns]
         changed = [name for name in json if found.columns[name].base == "jsonb"]
         if changed:
-            yield Finding(
-                Severity.NOTE,
+            yield note(
                 "target-table-json",
                 f"{', '.join(changed)} of {found.name} is jsonb at the target: the text of json is not kept as it is",
-                table.name,
+                table=table.name,
             )
 
     def _collations(self, table: TableSchema) -> Iterator[Finding]:
@@ -350,9 +346,8 @@ def _sequences(tables: Sequence[TableSchema]) -> Iterator[Finding]:
     asking = [f"{t.name}.{c.name}" for t in tables for c in t.columns if c.identity or c.from_sequence]
     if asking:
         more = f" and {len(asking) - 3} more" if len(asking) > 3 else ""
-        yield Finding(
-            Severity.NOTE,
+        yield note(
             "sequences",
             f"sequences do not follow: {', '.join(asking[:3])}{more} get no new values at the target",
-            remedy="before applications write there, run what `tailrace plan CONFIG --cutover` prints",
+            "before applications write there, run what `tailrace plan CONFIG --cutover` prints",
         )

@@ -13,7 +13,7 @@ from apply.sinks.redshift.reader import RedshiftReader
 from apply.sinks.redshift.sink import RedshiftSink
 from apply.sinks.redshift.statements import TablePlan, quoted
 from schemas.endpoints.redshift import RedshiftTarget
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, blocks, note
 from schemas.settings import Settings
 from schemas.table import TableSchema
 from schemas.types import Family
@@ -50,7 +50,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
             if texts:
                 message = f"{len(texts)} columns of decimals without a precision become texts: {', '.join(texts[:5])}"
                 remedy = "give them a precision, or a data type by a mapping rule"
-                found.append(Finding(Severity.NOTE, "decimals-as-text", message, table.name, remedy))
+                found.append(note("decimals-as-text", message, remedy, table.name))
     finally:
         link.rollback()
         link.close()
@@ -66,9 +66,7 @@ def _missing_rights(link: Link, section: RedshiftTarget, tables: Sequence[TableS
     user, database = _user(section), section.database
 
     def missing(right: str, on: str) -> Finding:
-        return Finding(
-            Severity.BLOCKS, "no-right", f"the user lacks {right} on {on}", None, f"grant {right} on {on} to {user};"
-        )
+        return blocks("no-right", f"the user lacks {right} on {on}", f"grant {right} on {on} to {user};")
 
     if not may("has_database_privilege", database, "temporary"):
         yield missing("temporary", f"database {quoted(database)}")
