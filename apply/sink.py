@@ -5,12 +5,12 @@ tables or versions not seen before, `apply` for every table of the batch, `stage
 `rollback` undoes what is not flushed. Calls come one at a time, though not all in one thread. Any call may be repeated
 with the same rows: that changes nothing (Invariant 6).
 
-There are three kinds, told apart by `Capabilities`. A sink with transactions writes rows and offsets together
+There are four kinds, told apart by `Capabilities`. A sink with transactions writes rows and offsets together
 (`stores_offsets`). One that keeps the state of tables without transactions guards each row by its commit sequence
 (`origins`). One that keeps every change (`history`) appends them, and is told their places in Kafka; where it can write
-something only if it is not there yet, it names it by them. For the last two the group's offsets, committed after
-`flush`, are the checkpoint: what follows one of the earlier flushes comes again, in other batches. A history that
-stores offsets is given nothing that precedes those which it has told at the assignment.
+something only if it is not there yet, it names it by them. For these two the group's offsets, committed after `flush`,
+are the checkpoint: what follows one of the earlier flushes comes again, in other batches. The fourth, a history that
+stores offsets, is given nothing that precedes those which it has told at the assignment.
 """
 
 from __future__ import annotations
