@@ -15,7 +15,7 @@ from apply.batching.builder import BatchBuilder
 from apply.batching.versions import Versions
 from apply.claims import Claims
 from apply.commit_order import CommitOrder
-from apply.cursors import Consumer, Cursors, GroupOffsets, Partition
+from apply.cursors import Consumer, Cursors, GroupCommits, Partition
 from apply.errors import SuspendingError
 from apply.flow import Flow
 from apply.limits import DEFAULT_LIMITS, Limits, Room, check_parked
@@ -85,7 +85,7 @@ class Applier:
         """What is being waited out; None while all is well."""
         self._executor, self._backoff = executor, backoff
         self.limits, self._room, self._monotonic = limits, Room(limits), monotonic
-        self._group, self._unclaimed = GroupOffsets(), set[TopicPartition]()
+        self._group, self._unclaimed = GroupCommits(), set[TopicPartition]()
         self._future: Future[Outcome] | None = None
         # Whether the target has ever answered. It is asked before it has partitions: a refused login shows at once.
         self._more = self._each_row = self._is_met = self._is_kept = False
@@ -331,7 +331,7 @@ class Applier:
         whole, exact = self.order.whole, self.order.exact
         now, batch = self._monotonic(), self.builder.take()
         self.waiting.keep_before(batch)
-        overdue = EVERYTHING if exact else self.holds.conflicts.overdue(now) | self.waiting.overdue(now)
+        overdue = EVERYTHING if exact else self.holds.violations.overdue(now) | self.waiting.overdue(now)
         together = self.waiting.stuck and not overdue
         write = partial(self.writer.write, whole=whole, deferred=exact and not self._each_row, together=together)
         self._future = self._executor.submit(write, batch, overdue)

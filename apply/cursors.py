@@ -86,11 +86,11 @@ class Cursors:
 
 
 def progress_of(offset: int, note: str) -> Progress:
-    """Read what `GroupOffsets.commit` committed; somebody else's note says nothing."""
+    """Read what `GroupCommits.commit` committed; somebody else's note says nothing."""
     return Progress(offset, max(offset, int(note)) if note.isascii() and note.isdigit() else offset)
 
 
-class GroupOffsets:
+class GroupCommits:
     """Commits durable offsets to the group: they show the lag, and are the truth for sinks that store none.
 
     Beside an offset that rows which wait keep back it is noted how far the rest has got: it tells other appliers that

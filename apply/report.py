@@ -124,7 +124,7 @@ class Report:
                 for topic, count in lags.items()
             },
             "parked": len(applier.lot),
-            "conflicts": len(applier.holds.conflicts) + len(applier.waiting),
+            "conflicts": len(applier.holds.violations) + len(applier.waiting),
             "waits": [
                 {"table": self._table(one.topic), "keys": one.keys, "seconds": round(one.seconds, 1), "for": one.reason}
                 for one in applier.waiting.reasons(now)[:WAITS_SHOWN]

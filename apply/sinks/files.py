@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from glob import escape
 from pathlib import Path
 
-from apply.frames.row_files.reading import FilesReader
+from apply.frames.row_files.reader import FilesReader
 from apply.frames.row_files.sink import RowFilesSink
 from apply.frames.row_files.store import FileName, path_part
 from schemas.endpoints.files import FilesTarget

@@ -55,7 +55,7 @@ class Hold:
     """Of a suspension: whether it is one of the table, and not of this partition alone."""
 
 
-class Conflicts:
+class Violations:
     """How long records have violated a key for which others may only be late."""
 
     def __init__(self, wait_s: float) -> None:
@@ -87,11 +87,11 @@ class Conflicts:
 
 
 class Holds:
-    """The holds of the partitions owned. Mapping-like for whoever only asks: `get`, `in`, iteration."""
+    """The holds of the partitions owned."""
 
     def __init__(self, cursors: Cursors, waiting: Waiting, truncates: Truncates, limits: Limits) -> None:
         self.by_partition: dict[TopicPartition, Hold] = {}
-        self.conflicts = Conflicts(limits.conflict_wait_s)
+        self.violations = Violations(limits.conflict_wait_s)
         self.truncates = truncates
         self.superseded = truncates.superseded
         self.suspensions = Suspensions(stops=limits.table_errors_stop, attempts_max=limits.table_attempts_max)
@@ -156,7 +156,7 @@ class Holds:
     def conflict(self, found: Mapping[TopicPartition, tuple[int, TailraceError]], now: float) -> None:
         """Hold partitions before records that violate a key, while the others go on."""
         for partition, (offset, error) in found.items():
-            pause_s = self.conflicts.note(Place(partition, offset), now)
+            pause_s = self.violations.note(Place(partition, offset), now)
             self.by_partition[partition] = Hold(Why.CONFLICT, offset, now + pause_s, error=error)
             log.debug("conflict waited out", topic=partition.topic, partition=partition.partition, offset=offset)
 
@@ -210,15 +210,15 @@ class Holds:
     def _wait_for_others(self, partition: TopicPartition, hold: Hold, error: TailraceError, now: float) -> None:
         """Try a truncate later that rows of other tables forbid: what takes them away comes in other partitions."""
         place = Place(partition, hold.offset)
-        if place in self.conflicts.overdue(now):
+        if place in self.violations.overdue(now):
             raise SuspendingError(partition.topic, error) from error
-        hold.retry_at = now + self.conflicts.note(place, now)
+        hold.retry_at = now + self.violations.note(place, now)
 
     def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Forget the conflicts of what was written."""
-        if len(self.conflicts):
+        """Forget the violations of what was written."""
+        if len(self.violations):
             for partition, offset in offsets.items():
-                self.conflicts.settle(partition, offset)
+                self.violations.settle(partition, offset)
 
     def begin(self, starts: Mapping[TopicPartition, int]) -> None:
         """Take over partitions at these offsets: what was held below is forgotten, and they end where they are to."""
@@ -232,7 +232,7 @@ class Holds:
     def drop(self, partition: TopicPartition) -> None:
         """Let a partition go to another applier."""
         self.by_partition.pop(partition, None)
-        self.conflicts.drop(partition)
+        self.violations.drop(partition)
 
     def _let_go(self, partition: TopicPartition, offset: int) -> None:
         del self.by_partition[partition]

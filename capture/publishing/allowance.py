@@ -19,7 +19,7 @@ HOLD_SHARE = 0.5
 """A chunk that is larger than the buffer keeps its transaction open for this part of the time-out at most."""
 
 
-class Transaction(Protocol):
+class OpenTransaction(Protocol):
     """What is in a Kafka transaction: `capture.publishing.publisher.Publisher` knows of the open one."""
 
     open_rows: int
@@ -36,19 +36,19 @@ class Allowance:
         self.hold_s = 0.0
         self._set(1.0)
 
-    def expired(self, transaction: Transaction) -> None:
+    def expired(self, transaction: OpenTransaction) -> None:
         """It was aborted for its age."""
         settings = self._settings
         held = max(transaction.open_rows / settings.commit_rows, transaction.open_bytes / settings.commit_bytes)
         self._set(max(SHARE_MIN, min(self._share, held) / 2))
 
-    def committed(self, transaction: Transaction, seconds: float) -> None:
+    def committed(self, transaction: OpenTransaction, seconds: float) -> None:
         """It took so long from the end of the last one to the end of its commit."""
         in_time = seconds <= IN_TIME_SHARE * self._settings.transaction_timeout_s
         if self._share < 1 and in_time and self.met(transaction):
             self._set(min(1.0, self._share * GROWTH))
 
-    def met(self, transaction: Transaction) -> bool:
+    def met(self, transaction: OpenTransaction) -> bool:
         """Tell whether it holds all that it may."""
         return transaction.open_rows >= self.rows or transaction.open_bytes >= self.bytes
 

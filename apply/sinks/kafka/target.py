@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from apply.sinks.kafka.login import properties
 from apply.sinks.kafka.names import positions_topic, topic_of, transactional_prefix
-from apply.sinks.kafka.reading import KafkaReader
+from apply.sinks.kafka.reader import KafkaReader
 from apply.sinks.kafka.sink import KafkaSink
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import read_all

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from apply.frames.guarded import table_findings
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.mapping import index_name, properties
-from apply.sinks.opensearch.reading import OpensearchReader
+from apply.sinks.opensearch.reader import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
 from apply.sinks.opensearch.streams import DataStreamSink, fields_of, names_of
 from schemas.endpoints.opensearch import OpensearchTarget

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from apply import aws
-from apply.frames.row_files.reading import FilesReader
+from apply.frames.row_files.reader import FilesReader
 from apply.frames.row_files.sink import RowFilesSink
 from apply.sinks.s3.catalog import GlueCatalog, database_of
 from apply.sinks.s3.store import BucketStore

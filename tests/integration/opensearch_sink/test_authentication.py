@@ -16,7 +16,7 @@ import pytest
 
 from apply.sink import Arrival, Sink, TableBatch
 from apply.sinks.opensearch.client import Client
-from apply.sinks.opensearch.reading import OpensearchReader
+from apply.sinks.opensearch.reader import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
 from apply.sinks.opensearch.streams import DataStreamSink
 from deploy.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY

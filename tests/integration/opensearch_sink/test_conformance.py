@@ -17,7 +17,7 @@ from apply.sink import Sink, TableBatch
 from apply.sinks.opensearch import streams
 from apply.sinks.opensearch.client import Client
 from apply.sinks.opensearch.control import NEW
-from apply.sinks.opensearch.reading import OpensearchReader
+from apply.sinks.opensearch.reader import OpensearchReader
 from apply.sinks.opensearch.sink import OpensearchSink
 from apply.sinks.opensearch.streams import DataStreamSink
 from deploy.local.opensearch import OpensearchServer

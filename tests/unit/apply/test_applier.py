@@ -448,7 +448,7 @@ def test_a_foreign_key_that_is_only_early_is_waited_out() -> None:
     rig.settle(member)
     assert len(rig.target.read(LINES.name)) == 30
     assert rig.dead_letters.records == []
-    assert len(member.applier.holds.conflicts) == 0
+    assert len(member.applier.holds.violations) == 0
 
 
 def test_a_foreign_key_that_stays_violated_counts_as_rejected_in_the_end() -> None:

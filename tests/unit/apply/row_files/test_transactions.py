@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from apply.frames.row_files.reading import FilesReader
+from apply.frames.row_files.reader import FilesReader
 from apply.frames.row_files.sink import RowFilesSink
 from apply.limits import Limits
 from apply.sink import Sink, TopicPartition
