@@ -108,7 +108,9 @@ def test_what_an_applier_does_to_a_table_says_nothing_of_its_version() -> None:
 
 def _watched(tables: list[TableSchema], *known: TableSchema, applied: Iterable[TableName] = ()) -> SchemaChanges:
     """Return what follows tables that the catalogue has as `tables` says; the log is always read to its end."""
-    feeds = {table.name: SimpleNamespace(table=table, source_table=table, let_go_held_back=lambda: None) for table in known}
+    feeds = {
+        table.name: SimpleNamespace(table=table, source_table=table, let_go_held_back=lambda: None) for table in known
+    }
     source: Any = SimpleNamespace(
         tables=lambda: list(tables),
         visible_position=lambda: Position(9),
