@@ -273,22 +273,11 @@ class BatchBuilder:
         # Here already: where one cannot be read, none of the run is taken in.
         origins = self._origins_of(decoder, partition, records, changes) if self._origins else []
         ops = {change[0] for change in changes}
-        version = decoder.table.version
         cut: Cut | None = None
-        if self._history:
-            # A truncate is one more change.
-            pass
-        elif "t" in ops and self.truncates_in_place:
-            last = max(i for i, change in enumerate(changes) if change[0] == "t")
-            self._truncate(partition, records[last].offset(), self._catalog.sequence(decoder, records[last]), version)
-            records, changes, values = records[last + 1 :], changes[last + 1 :], values[last + 1 :]
-            origins = origins[last + 1 :]
-            ops = {change[0] for change in changes}
-        elif "t" in ops:
-            at = next(i for i, change in enumerate(changes) if change[0] == "t")
-            sequence = self._catalog.sequence(decoder, records[at])
-            cut = Cut(records[at].offset(), truncate=sequence, version=version)
-            records, changes, values, origins = records[:at], changes[:at], values[:at], origins[:at]
+        # In a history a truncate is one more change.
+        if "t" in ops and not self._history:
+            cut, kept = self._part_at_truncate(partition, decoder, records, changes)
+            records, changes, values, origins = records[kept], changes[kept], values[kept], origins[kept]
             ops = {change[0] for change in changes}
         if not records or self._truncates_met.get(partition) != self._truncates.get(topic):
             # Nothing is left, or it precedes a truncate that stands further on in this partition.
@@ -328,6 +317,21 @@ class BatchBuilder:
             new((partition, record.offset(), seq or self._catalog.sequence(decoder, record), us, txid, lsn, op, before))
             for record, (seq, _, us, txid, lsn, _, _), (op, before, _) in zip(records, facts, changes, strict=True)
         ]
+
+    def _part_at_truncate(
+        self, partition: TopicPartition, decoder: Decoder, records: list[Record], changes: Sequence[Change]
+    ) -> tuple[Cut | None, slice]:
+        """Return where a run with truncates is cut, and which part of it counts: what follows the last one, where that
+        is done within the batch, else what precedes the first one.
+        """
+        places = [i for i, change in enumerate(changes) if change[0] == "t"]
+        at = places[-1] if self.truncates_in_place else places[0]
+        offset, version = records[at].offset(), decoder.table.version
+        sequence = self._catalog.sequence(decoder, records[at])
+        if self.truncates_in_place:
+            self._truncate(partition, offset, sequence, version)
+            return None, slice(at + 1, None)
+        return Cut(offset, truncate=sequence, version=version), slice(at)
 
     def _truncate(self, partition: TopicPartition, offset: int, sequence: int, version: int) -> None:
         """Let a truncate take the place of all that the batch holds of its table from before."""
