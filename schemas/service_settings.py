@@ -35,8 +35,8 @@ class CaptureSettings(Section):
     suspended_retry_s: Annotated[int, Field(ge=1, le=86_400)] = 30
     """How often a load that stands still is tried again."""
     window_keys_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 500_000
-    """Changed keys that are remembered while chunks are being read; beyond, no more of the log is read than these chunks
-    need."""
+    """Changed keys that are remembered while chunks are being read; beyond, no more of the log is read than these
+    chunks need."""
     session_timeout_s: Annotated[int, Field(ge=1, le=1800)] = 10
     """How long after the death of the active capture a standby takes over."""
     transaction_timeout_s: Annotated[int, Field(ge=5, le=900)] = 60
