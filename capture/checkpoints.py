@@ -16,6 +16,7 @@ one that recovers run the same code.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -244,8 +245,7 @@ def reset(settings: Settings) -> list[str]:
     topic = checkpoints_topic(settings.name)
     if not Topics(settings.kafka).exists(topic):
         return ["nothing to reset: there is no checkpoint"]
-    producer = TransactionalProducer(settings.kafka, transactional_id(settings.name))
-    try:
+    with closing(TransactionalProducer(settings.kafka, transactional_id(settings.name))) as producer:
         producer.init()
         records = read_all(settings.kafka, topic)
         epoch = min(epoch_of(decode(records).sequence) + 1, EPOCH_MAX)
@@ -255,8 +255,6 @@ def reset(settings: Settings) -> list[str]:
                 producer.produce(topic, key, None)
         producer.produce(topic, EPOCH_KEY, orjson.dumps({"version": FORM_VERSION, "epoch": epoch}))
         producer.commit()
-    finally:
-        producer.close()
     return [f"forgot the position and the loads of {settings.name}", f"the next commit sequence is of epoch {epoch}"]
 
 

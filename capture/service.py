@@ -108,8 +108,7 @@ class _Service:
         self._check_stop_at()
         topics = Topics(settings.kafka)
         topics.ensure(own_topics(settings))
-        leadership = Leadership(settings)
-        try:
+        with closing(Leadership(settings)) as leadership:
             # The group takes its time to choose.
             preload(settings)
             if not self._stand_by(leadership):
@@ -141,8 +140,6 @@ class _Service:
                 return finished
             finally:
                 status.close()
-        finally:
-            leadership.close()
 
     def _check_stop_at(self) -> None:
         """Raise CONFIGURATION for a position that the source cannot read, before anything is said or made anywhere."""

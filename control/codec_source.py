@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from control.contact import reach_source
 from schemas.codecs import compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
@@ -30,11 +32,8 @@ def text(settings: Settings, table: str, *, decoder: bool) -> str:
 
 
 def _schema(settings: Settings, table: str) -> TableSchema:
-    source = reach_source(settings)
-    try:
+    with closing(reach_source(settings)) as source:
         schemas = {str(schema.name): schema for schema in source.tables()}
-    finally:
-        source.close()
     if table in schemas:
         return schemas[table]
     near = nearest(table, schemas)

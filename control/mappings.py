@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,12 +78,9 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
     that cannot become what a rule says.
     """
     rules = settings.transformations(target)
-    source = reach_source(settings)
-    try:
+    with closing(reach_source(settings)) as source:
         tables = source.tables()
         look_for_named(settings, source, tables)
-    finally:
-        source.close()
     nothing = about_nothing(settings, tables)
     chosen = Selection(patterns) if patterns else None
     known = [str(table.name) for table in tables]
@@ -99,8 +97,7 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
     sink.close()
     time = zoned_text(clock.now_us()).replace("T", " ").removesuffix("Z")
     read = Change(Headers("INSERT", time, 1, None))
-    reader = open_snapshot_reader(settings)
-    try:
+    with closing(open_snapshot_reader(settings)) as reader:
         for table in tables:
             mapped = map_table(rules, table, keeps_history=keeps_history)
             is_filtered = row_filter(settings.filters, table.source_form) is not None
@@ -117,8 +114,6 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
                     remedy="correct the rule, or the row; an applier would do with the row as `apply.errors` says",
                 ) from error
             yield Preview(table, mapped.table, _texts(table, rows), _texts(mapped.table, after), mapped.left_out)
-    finally:
-        reader.close()
     yield from nothing
 
 

@@ -7,6 +7,7 @@ Everything that can be reached is checked, whatever else fails: one run names al
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -140,14 +141,11 @@ def make(settings: Settings) -> Report:
 
 def ddl_trigger(settings: Settings) -> str:
     """Return the SQL that makes the source tell the text of DDL statements in its log."""
-    source = reach_source(settings)
-    try:
+    with closing(reach_source(settings)) as source:
         return (
             source.ddl_trigger()
             or "-- nothing is to be run: the log of this engine tells statements by itself, or has no means for it"
         )
-    finally:
-        source.close()
 
 
 def grants(settings: Settings) -> str:
@@ -157,8 +155,7 @@ def grants(settings: Settings) -> str:
     """
     from apply.sinks import target_grants
 
-    source = reach_source(settings)
-    try:
+    with closing(reach_source(settings)) as source:
         tables = source.tables()
         said = source.grants(tables) + table_rules.grants(settings, tables)
         parts = [f"-- source, {settings.source.place}: as a superuser\n{said}"]
@@ -166,8 +163,6 @@ def grants(settings: Settings) -> str:
             parts.append(
                 "-- this login sees no table yet: run what stands above, then print this again for what follows"
             )
-    finally:
-        source.close()
     for target in settings.targets:
         place = settings.target(target).place
         lines = "\n".join(target_grants(settings, target, tables))
@@ -179,11 +174,8 @@ def cutover(settings: Settings) -> str:
     """Return the SQL that makes the targets fit to be written by applications. Raises connection errors."""
     from apply.sinks import target_cutover
 
-    source = reach_source(settings)
-    try:
+    with closing(reach_source(settings)) as source:
         tables = source.tables()
-    finally:
-        source.close()
     parts = []
     for target in settings.targets:
         statements = [f"{statement};" for statement in target_cutover(settings, target, tables)]

@@ -8,6 +8,7 @@ kept: guards that this life left in a target never block the next one. Tables at
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from control.contact import reach_source
@@ -96,11 +97,8 @@ def _forget_checkpoints(settings: Settings) -> Sequence[str]:
 
 
 def _destroy(settings: Settings) -> Sequence[str]:
-    source = reach_source(settings)
-    try:
+    with closing(reach_source(settings)) as source:
         return source.destroy()
-    finally:
-        source.close()
 
 
 def _topics(settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 
 from control.contact import reach_source
 from control.status import Observer
@@ -84,11 +85,8 @@ def _position(settings: Settings, at: str | None) -> str | None:
     """Return a position as the source prints it. Raises CONFIGURATION for what is none."""
     if at is None:
         return None
-    source = reach_source(settings)
-    try:
+    with closing(reach_source(settings)) as source:
         return source.format_position(source.current_position() if at == "now" else source.parse_position(at))
-    finally:
-        source.close()
 
 
 def _send(settings: Settings, signal: Signal) -> Signal:
@@ -99,10 +97,7 @@ def _send(settings: Settings, signal: Signal) -> Signal:
             f"there is no topic {topic}: nothing of this replication has run yet",
             remedy="start capture, which makes it",
         )
-    producer = PlainProducer(settings.kafka)
-    try:
+    with closing(PlainProducer(settings.kafka)) as producer:
         producer.produce(topic, *signals.encode(signal), partition=0)
         producer.flush()
-    finally:
-        producer.close()
     return signal

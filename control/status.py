@@ -10,6 +10,7 @@ a full load that is done: there is no log to read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -191,8 +192,7 @@ class Observer:
         from capture import checkpoints
 
         try:
-            source = reach_source(self._settings)
-            try:
+            with closing(reach_source(self._settings)) as source:
                 end = source.current_position()
                 report.source["end"] = source.format_position(end)
                 if report.state != "never started" and "position" not in report.source:
@@ -210,8 +210,6 @@ class Observer:
                     # Capture says nothing any more: what was written since is between its last word and now.
                     written = end.commit - int(report.capture.facts["source_end_commit"])
                     report.source["log_bytes_per_s"] = round(written / max(report.capture.age_s, 1.0), 1)
-            finally:
-                source.close()
         except TailraceError as error:
             report.notes.append(f"the source cannot be asked: {error.message}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 from capture.sources import open_snapshot_reader
 from capture.sources.postgresql.publication import table_list
@@ -186,12 +187,9 @@ def grants(settings: Settings, tables: Sequence[TableSchema]) -> str:
     Raises CONFIGURATION for a rule that does not fit its table.
     """
     found: dict[str, None] = {}
-    reader = open_snapshot_reader(settings)
-    try:
+    with closing(open_snapshot_reader(settings)) as reader:
         for table in tables:
             found |= dict.fromkeys(reader.refusals(table))
-    finally:
-        reader.close()
     return "".join(f"\n{statement}" for statement in found)
 
 
@@ -200,8 +198,7 @@ def _of_segments(settings: Settings, tables: Sequence[TableSchema]) -> list[Find
     found: list[Finding] = []
     if not settings.load_rules or settings.mode is Mode.CDC:
         return found
-    reader = open_snapshot_reader(settings)
-    try:
+    with closing(open_snapshot_reader(settings)) as reader:
         for table in tables:
             rule = rule_of(settings.load_rules, table.source_form)
             if rule is None:
@@ -215,6 +212,4 @@ def _of_segments(settings: Settings, tables: Sequence[TableSchema]) -> list[Find
                 why = "it has no partitions" if table.key else "a table without a key is loaded in one snapshot"
                 message = f"rule {rule.rule_id}: parallel-load cuts nothing: {why}"
                 found.append(note("mapping-rule", message, table=table.name))
-    finally:
-        reader.close()
     return found

@@ -138,14 +138,13 @@ class SpooledMessage:
 
     def _read(self, begin: int, end: int) -> bytes:
         if end - begin > _WINDOW_BYTES:
-            return b"".join(self.pieces(begin, end - begin)) if begin < len(self._head) else self._of_file(begin, end)
+            if begin < len(self._head):
+                return b"".join(self.pieces(begin, end - begin))
+            return self._spool.read(self._begin + begin, end - begin)
         if not self._window_at <= begin <= end <= self._window_at + len(self._window):
             self._window_at = begin
             self._window = b"".join(self.pieces(begin, min(_WINDOW_BYTES, self._size - begin)))
         return self._window[begin - self._window_at : end - self._window_at]
-
-    def _of_file(self, begin: int, end: int) -> bytes:
-        return self._spool.read(self._begin + begin, end - begin)
 
 
 def spooled(content: Buffer, directory: str | None) -> SpooledMessage:

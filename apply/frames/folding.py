@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from decimal import Decimal
 from enum import Enum
 from typing import Any, NamedTuple
@@ -68,8 +69,7 @@ def folded(table: TableSchema, changes: Iterable[Told]) -> Iterator[Row]:
             table=str(table.name),
         )
     # The name '' is a private file that is gone with the connection.
-    connection = sqlite3.connect("", isolation_level=None)
-    try:
+    with closing(sqlite3.connect("", isolation_level=None)) as connection:
         fold = _Fold(table, connection)
         for change in changes:
             fold.take(change)
@@ -79,8 +79,6 @@ def folded(table: TableSchema, changes: Iterable[Told]) -> Iterator[Row]:
                 message = f"the column {name} has a value of another type than it has now, from before it was changed"
                 raise TailraceError(ErrorKind.TARGET_SCHEMA, message, table=str(table.name))
             yield row
-    finally:
-        connection.close()
 
 
 class _Fold:

@@ -10,6 +10,7 @@ register theirs as entry points of the group `tailrace.sinks`. A driver that is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -103,11 +104,8 @@ def target_cutover(settings: Settings, target: str, tables: Sequence[TableSchema
 
 def forget(settings: Settings, target: str) -> list[str]:
     """Remove what a target keeps about the replication; return what was removed, in words. Rows of tables stay."""
-    sink = open_sink(settings, target)
-    try:
+    with closing(open_sink(settings, target)) as sink:
         return sink.forget()
-    finally:
-        sink.close()
 
 
 def _mapped(settings: Settings, target: str, tables: Sequence[TableSchema]) -> tuple[list[TableSchema], list[Finding]]:
@@ -115,11 +113,8 @@ def _mapped(settings: Settings, target: str, tables: Sequence[TableSchema]) -> t
     rules = settings.transformations(target)
     if not rules:
         return list(tables), []
-    sink = open_sink(settings, target)
-    try:
+    with closing(open_sink(settings, target)) as sink:
         return mapped_tables(rules, tables, keeps_history=sink.capabilities.history)
-    finally:
-        sink.close()
 
 
 def _engine(settings: Settings, target: str) -> ModuleType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from apply.batching.batch import Record
@@ -153,8 +154,7 @@ class DeadLettersTopic:
         wanted = {record[:3] for parked in keys for record in parked.records}
         found: dict[tuple[str, int, int], Letter] = {}
         in_place: set[tuple[str, int, int]] = set()
-        reader = Follower(self._kafka, self.name)
-        try:
+        with closing(Follower(self._kafka, self.name)) as reader:
             for record in reader.catch_up():
                 if record.headers.get(ACTION) not in (PARK, EDIT):
                     continue
@@ -166,8 +166,6 @@ class DeadLettersTopic:
                 if place in wanted and (place not in found or record.headers[ACTION] == EDIT):
                     found[place] = Letter(place, record.key, record.value)
                     (in_place.add if IN_PLACE in record.headers else in_place.discard)(place)
-        finally:
-            reader.close()
         return [
             [
                 self._in_place(parked, place) if place in in_place or place not in found else found[place]
@@ -205,23 +203,17 @@ class DeadLettersTopic:
 
 def read_lot(settings: Settings, target: str) -> ParkingLot:
     """Return what waits now. For the command line, as the two below."""
-    topic = _open(settings, target)
-    try:
+    with closing(_open(settings, target)) as topic:
         return topic.lot
-    finally:
-        topic.close()
 
 
 def read_record(settings: Settings, target: str, record: ParkedRecord) -> tuple[bytes | None, bytes | None]:
     """Return the original key and value of a record that waits. Raises DECODE when it is gone from the topic."""
-    topic = _open(settings, target)
-    try:
+    with closing(_open(settings, target)) as topic:
         letter = topic.letters(ParkedKey(record.topic, None, [record]))[0]
         if letter.lost is not None:
             raise letter.lost
         return letter.original_key, letter.original_value
-    finally:
-        topic.close()
 
 
 def command(settings: Settings, target: str, reference: str, action: str, value: bytes | None = None) -> None:
@@ -230,8 +222,7 @@ def command(settings: Settings, target: str, reference: str, action: str, value:
 
     Raises CONFIGURATION for an unknown reference.
     """
-    topic = _open(settings, target)
-    try:
+    with closing(_open(settings, target)) as topic:
         found = topic.lot.find(reference)
         if found is None or action not in COMMANDS:
             raise TailraceError(
@@ -244,8 +235,6 @@ def command(settings: Settings, target: str, reference: str, action: str, value:
         if action == EDIT:
             record = next(r for r in parked.records if r.reference == reference)
         topic.answer(action, parked.key, record[:3], value, by=f"{getpass.getuser()}@{socket.gethostname()}")
-    finally:
-        topic.close()
 
 
 class Entry(NamedTuple):
@@ -263,11 +252,8 @@ class Entry(NamedTuple):
 def audit(settings: Settings, target: str) -> list[Entry]:
     """Return all that was ever parked, answered and released, in order."""
     settings.target(target)
-    reader = Follower(settings.kafka, dead_letters_topic(settings.name, target))
-    try:
+    with closing(Follower(settings.kafka, dead_letters_topic(settings.name, target))) as reader:
         records = [record for record in reader.catch_up() if ACTION in record.headers]
-    finally:
-        reader.close()
     entries: list[Entry] = []
     parked: set[str] = set()
     for record in records:

@@ -41,13 +41,10 @@ def compare(settings: Settings, target: str, patterns: Sequence[str], limits: Li
     """
     destination = settings.target(target)
     origin = _origin(settings)
-    source = reach_source(origin)
-    try:
+    with closing(reach_source(origin)) as source:
         # What a connector captures need not be what a capture of ours could.
         tables = source.tables() if origin is settings else source.readable()
         all_tables, estimates = tables, source.row_estimates(tables)
-    finally:
-        source.close()
     if patterns:
         chosen = Selection(patterns)
         tables = [table for table in tables if chosen.takes(table.name)]
@@ -173,11 +170,8 @@ def _end_for_ours(settings: Settings) -> int:
     assert isinstance(settings.source, DebeziumSource)
     assert settings.source.origin is not None, "it was checked"
     place = _source_at(settings.source.origin, [TableName("*", "*")])
-    source = reach_source(settings.model_copy(update={"source": place}))
-    try:
+    with closing(reach_source(settings.model_copy(update={"source": place}))) as source:
         return source.current_position().commit
-    finally:
-        source.close()
 
 
 def _as_source(settings: Settings, destination: PostgresqlTarget | MysqlTarget, names: Sequence[TableName]) -> Settings:

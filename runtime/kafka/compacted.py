@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -169,8 +170,7 @@ def read_all(kafka: Properties, topic: str, timeout_s: float = 60.0, *, committe
     Without `committed`, records of open and aborted transactions count too. Raises TRANSPORT for a topic that is not
     there, or if it takes longer than `timeout_s`.
     """
-    follower = Follower(kafka, topic, committed=committed)
-    try:
+    with closing(Follower(kafka, topic, committed=committed)) as follower:
         latest: dict[bytes, bytes] = {}
         for record in follower.catch_up(timeout_s):
             if record.key is None:
@@ -180,8 +180,6 @@ def read_all(kafka: Properties, topic: str, timeout_s: float = 60.0, *, committe
             else:
                 latest[record.key] = record.value
         return latest
-    finally:
-        follower.close()
 
 
 def record_of(message: Message) -> Record:

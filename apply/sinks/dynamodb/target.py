@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 
 from apply.frames.guarded import table_findings
 from apply.sinks.dynamodb.client import Client
@@ -33,9 +34,8 @@ def open_reader(settings: Settings, target: str) -> DynamodbReader:
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the service answers, and that each table can be one there. Never changes anything."""
     section, rules = settings.section(target, DynamodbTarget), settings.object_mappings(target)
-    client = Client(section)
     found: list[Finding] = []
-    try:
+    with closing(Client(section)) as client:
         made = Tables(client, section)
         made.describe(section.control_table)
         for table, name, problem in table_findings(tables, lambda t: _items(section, rules, t).name, *_WORDS):
@@ -46,8 +46,6 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
             if there:
                 different = key_difference(there, _items(section, rules, table).key)
                 found.append(_of_table(table, name, different))
-    finally:
-        client.close()
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 from apply.frames.documents import told
 from apply.frames.folding import Told, folded
@@ -64,12 +65,9 @@ class KafkaReader:
             self._registry.close()
 
     def _values(self, topic: str) -> Iterator[bytes]:
-        follower = Follower(self._kafka, topic)
-        try:
+        with closing(Follower(self._kafka, topic)) as follower:
             for records in follower.portions(READ_TIMEOUT_S, ends=follower.ends()):
                 yield from (record.value for record in records if record.value is not None)
-        finally:
-            follower.close()
 
     def _changes(self, table: TableSchema, topic: str) -> Iterator[Told]:
         """Yield changes from envelopes, each read as the version says that wrote it."""

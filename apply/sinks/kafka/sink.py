@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -226,11 +227,8 @@ class KafkaSink(HistorySink):
 
     def _end(self, name: str) -> None:
         """Fence another process, and settle what it left open."""
-        producer = TransactionalProducer(self._kafka, name)
-        try:
+        with closing(TransactionalProducer(self._kafka, name)) as producer:
             producer.init()
-        finally:
-            producer.close()
 
     def _drop_producer(self) -> None:
         if self._producer is not None:

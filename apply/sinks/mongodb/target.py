@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 
 from apply.frames.guarded import table_findings
 from apply.sinks.mongodb.client import Client, told
@@ -29,14 +30,13 @@ def open_reader(settings: Settings, target: str) -> MongodbReader:
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the server takes writes, and that each table can be a collection. Never changes anything."""
     section = settings.section(target, MongodbTarget)
-    client = Client(section)
     found: list[Finding] = []
 
     def name_of(table: TableSchema) -> str:
         made = Documents(table, section)
         return f"{made.database}.{made.collection}"
 
-    try:
+    with closing(Client(section)) as client:
         hello = client.command("hello")
         if not hello.get("isWritablePrimary", True):
             found.append(blocks("not-primary", "the server takes no writes", "name the primary, or set `replica_set`"))
@@ -51,8 +51,6 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
                     f"the collection {place} has documents: of other keys they stay, of equal ones they are replaced"
                 )
                 found.append(note("collection-exists", message, table=table.name))
-    finally:
-        client.close()
     return found
 
 

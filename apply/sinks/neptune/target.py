@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 
 from apply import aws
 from apply.frames.guarded import table_findings
@@ -33,14 +34,13 @@ def open_reader(settings: Settings, target: str) -> NeptuneReader:
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the cluster answers, and that each table can be mapped. Never changes anything."""
     section = settings.section(target, NeptuneTarget)
-    client = Client(section)
     found: list[Finding] = []
 
     def place_of(table: TableSchema) -> str:
         Elements(table, section.graph_mapping)
         return str(table.name)
 
-    try:
+    with closing(Client(section)) as client:
         client.send(["g.V().limit(1).count()"], "asking for a vertex")
         for table, _, problem in table_findings(tables, place_of, "a vertex", "graph_mapping"):
             if problem is not None:
@@ -57,19 +57,14 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
                     found.append(warns("shared-edge", message, remedy, table.name))
         if section.s3_bucket_name is not None:
             found += _bucket_findings(section, client)
-    finally:
-        client.close()
     return found
 
 
 def _bucket_findings(section: NeptuneTarget, client: Client) -> list[Finding]:
     """See that the loader answers, and that the bucket may be seen."""
     client.loads("?limit=1", "asking the loader")
-    staging = Staging(section, "plan", "plan")
-    try:
+    with closing(Staging(section, "plan", "plan")) as staging:
         return aws.bucket_findings(staging.client, section.s3_bucket_name or "")
-    finally:
-        staging.close()
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:

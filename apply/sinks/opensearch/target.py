@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from urllib.parse import quote
 
 from apply.frames.guarded import table_findings
@@ -34,7 +35,6 @@ def open_reader(settings: Settings, target: str) -> OpensearchReader:
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the domain answers, and that each table can be an index. Never changes anything."""
     section = settings.section(target, OpensearchTarget)
-    client = Client(section)
     found: list[Finding] = []
 
     streams = section.index_kind == "data-stream"
@@ -44,7 +44,7 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
         (fields_of if streams else properties)(table)
         return index_name(section.index_name, table.name)
 
-    try:
+    with closing(Client(section)) as client:
         client.request("GET", "/")
         for table, index, problem in table_findings(tables, place_of, "a document", "index_name", keyless=streams):
             if problem is not None:
@@ -52,8 +52,6 @@ def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> 
             elif client.request("GET", path.format(quote(index, safe="")), absent=404):
                 message = f"the {kind} {index} is there already: its documents stay, and fields that it lacks are added"
                 found.append(note("index-exists", message, table=table.name))
-    finally:
-        client.close()
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 from apply import aws
@@ -34,12 +35,9 @@ def open_reader(settings: Settings, target: str) -> FilesReader:
 def findings(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[Finding]:
     """Check that the bucket is there and may be seen. Never writes."""
     section = settings.section(target, S3Target)
-    store = BucketStore(section)
     owner = {"ExpectedBucketOwner": section.expected_bucket_owner} if section.expected_bucket_owner else {}
-    try:
+    with closing(BucketStore(section)) as store:
         return aws.bucket_findings(store.client, section.bucket_name, **owner)
-    finally:
-        store.close()
 
 
 def grants(settings: Settings, target: str, tables: Sequence[TableSchema]) -> list[str]:
