@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from apply.applier import Applier
 from apply.batching.batch import Record
 from apply.completion import Completion
+from apply.frames.relational.dms_tables import APPLY_EXCEPTIONS, FULL_LOAD_EXCEPTIONS, HISTORY, STATUS, SUSPENDED
 from apply.outcome import Outcome
 from apply.report import Report
 from runtime import clock
@@ -128,7 +129,7 @@ class Journal:
         if len(self._exceptions) >= KEPT_MAX:
             log.warning("exception not recorded: the control tables are behind", table=str(name))
             return
-        self._exceptions.append(("awsdms_full_load_exceptions" if is_load else "awsdms_apply_exceptions", row))
+        self._exceptions.append((FULL_LOAD_EXCEPTIONS if is_load else APPLY_EXCEPTIONS, row))
 
     def _suspended(self) -> list[tuple[Any, ...]]:
         found = self._applier.holds.suspended()
@@ -155,16 +156,16 @@ class Journal:
                 _unless_refused(tables.add, table, [row])
                 self._exceptions.popleft()
             if settings.suspended:
-                _unless_refused(tables.replace, "awsdms_suspended_tables", (self._server, self._task), suspended)
+                _unless_refused(tables.replace, SUSPENDED, (self._server, self._task), suspended)
             while settings.history and self._history:
-                _unless_refused(tables.add, "awsdms_history", [self._history[0]])
+                _unless_refused(tables.add, HISTORY, [self._history[0]])
                 self._history.popleft()
             if settings.status:
                 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
                 applied = None if self._report.applied_us is None else _time(self._report.applied_us)
                 figures = (self._report.lag_records, 0, memory, None, applied, None, applied, applied)
                 row = (self._server, self._task, phase, _now(), *figures)
-                tables.replace("awsdms_status", (self._server, self._task), [row])
+                tables.replace(STATUS, (self._server, self._task), [row])
         except TailraceError as error:
             log.warning("control tables not written", reason=error.message)
 
