@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 from apply.applier import Applier
@@ -26,6 +26,7 @@ from schemas.control_tables import ControlTableSettings
 from schemas.errors import Action, ErrorKind, TailraceError
 from schemas.settings import Mode, Settings
 from schemas.table import TableName
+from schemas.types.calendar import moment
 
 log = get_logger(__name__)
 
@@ -162,7 +163,7 @@ class Journal:
                 self._history.popleft()
             if settings.status:
                 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-                applied = None if self._report.applied_us is None else _time(self._report.applied_us)
+                applied = None if self._report.applied_us is None else moment(self._report.applied_us)
                 figures = (self._report.lag_records, 0, memory, None, applied, None, applied, applied)
                 row = (self._server, self._task, phase, _now(), *figures)
                 tables.replace(STATUS, (self._server, self._task), [row])
@@ -185,11 +186,7 @@ def _unless_refused(write: Callable[..., None], table: str, *arguments: Any) -> 
 
 
 def _now() -> datetime:
-    return _time(clock.now_us())
-
-
-def _time(us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+    return moment(clock.now_us())
 
 
 def loaded(settings: Settings, completion: Completion, applier: Applier) -> bool:

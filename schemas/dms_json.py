@@ -8,7 +8,6 @@ AWS DMS user guide, "Using Apache Kafka as a target", its example of a data reco
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +15,7 @@ from schemas.before_image import BeforeImageSettings, has_image
 from schemas.changes import UNCHANGED, Row
 from schemas.codecs.plain_rows import plain_fields
 from schemas.table import Column, TableSchema
+from schemas.types.calendar import moment
 from schemas.types.logical import Family
 
 OPERATIONS = {"r": "load", "c": "insert", "u": "update", "d": "delete", "t": "truncate-table"}
@@ -23,7 +23,6 @@ OPERATIONS = {"r": "load", "c": "insert", "u": "update", "d": "delete", "t": "tr
 TIMES_MAX = 256
 """Commit times that are remembered: changes of one transaction have the same, and batches are of few partitions."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Document = dict[str, Any]
 Write = Callable[[str, Row | None, Row | None, int, int, int | None], Document]
@@ -149,4 +148,4 @@ def _definition(column: Column) -> Document:
 @lru_cache(maxsize=TIMES_MAX)
 def commit_time(us: int) -> str:
     """Return a time as records of DMS have it."""
-    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment(us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -8,7 +8,7 @@ below each attribute is its documentation; the reference page and the JSON schem
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -36,6 +36,7 @@ from schemas.table import TableName, TableSchema
 from schemas.task_settings import translation
 from schemas.task_settings.document import TaskSettingsDocument
 from schemas.topic_settings import RegistrySettings, TopicSettings
+from schemas.types.calendar import EPOCH
 
 T = TypeVar("T")
 
@@ -296,4 +297,4 @@ def _time_us(text: str) -> int | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) if time.tzinfo else None
+    return (time - EPOCH) // timedelta(microseconds=1) if time.tzinfo else None

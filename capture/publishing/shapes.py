@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
@@ -24,6 +23,7 @@ from schemas.registry import avro_schema, canonical_text, schema_id_of
 from schemas.routing import Route, inner_format, key_indexes
 from schemas.table import TableSchema
 from schemas.topic_settings import Cleanup, Deletes, RowField, Shape
+from schemas.types.calendar import moment
 from schemas.types.form import ConnectSchema
 from schemas.types.varints import long
 
@@ -149,13 +149,12 @@ class CloudEvents(Reshaper):
 
     def _event(self, op: str, key: bytes | None, value: bytes) -> Shaped:
         facts = self._decoder.facts(value)
-        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=facts.source_ts_us)
         event = {
             "specversion": "1.0",
             "id": str(facts.seq),
             "source": f"/tailrace/{self.origin.replication}/{self.table.name}",
             "type": f"tailrace.change.{op}",
-            "time": time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "time": moment(facts.source_ts_us).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "datacontenttype": "application/json",
         }
         data = b'%b,"data":%b}' % (orjson.dumps(event)[:-1], value)

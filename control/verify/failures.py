@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 
 from apply.frames.relational.dms_tables import VALIDATION_FAILURES
 from apply.sinks import open_dms_tables
@@ -17,6 +16,7 @@ from runtime import clock
 from schemas.errors import TailraceError
 from schemas.settings import Settings
 from schemas.table import TableName
+from schemas.types.calendar import moment
 
 _TYPES = {"missing": "MISSING_TARGET", "extra": "MISSING_SOURCE", "different": "RECORD_DIFF"}
 
@@ -33,7 +33,7 @@ def record(
     tables = open_dms_tables(settings, target)
     if tables is None:
         return None
-    now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=clock.now_us())
+    now = moment(clock.now_us())
     try:
         for result in results:
             if result.error or result.undecided:

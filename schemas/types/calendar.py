@@ -7,7 +7,9 @@ Proleptic Gregorian, astronomical years (year 0 is 1 BC), as ISO 8601 and `java.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US_PER_SECOND = 1_000_000
 SECONDS_PER_DAY = 86_400
 
@@ -24,6 +26,11 @@ timestamp reaches otherwise: the first is in 4713 BC."""
 _ZONED = re.compile(
     rb"([+-]?\d{4,6})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)\Z"
 )
+
+
+def moment(us: int) -> datetime:
+    """Return the moment so many microseconds after 1970, where `datetime` has it."""
+    return EPOCH + timedelta(microseconds=us)
 
 
 def civil(days: int) -> tuple[int, int, int]:

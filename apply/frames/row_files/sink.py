@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import cast
 from zoneinfo import ZoneInfo
@@ -24,10 +23,10 @@ from apply.sink import Gathering, Origin, Rejection, TableBatch, TopicPartition
 from schemas.endpoints.files import RowFiles
 from schemas.errors import ErrorKind, TailraceError
 from schemas.table import TableName, TableSchema
+from schemas.types.calendar import moment
 
 KB = 1024
 SHAPES_MAX = 10_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SEPARATORS = {"SLASH": "/", "UNDERSCORE": "_", "DASH": "-", "NONE": ""}
 _PATTERNS = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H"}
 
@@ -216,7 +215,7 @@ def _stem(file: _File) -> str:
     place = f"{first.seq:016X}-{first.partition.partition}"
     if file.shape.loads:
         return f"LOAD{place}"
-    at = _EPOCH + timedelta(microseconds=first.commit_ts_us)
+    at = moment(first.commit_ts_us)
     return f"{at:%Y%m%d-%H%M%S}{at.microsecond // 1000:03d}-{place}"
 
 
@@ -232,6 +231,6 @@ def _folder_maker(settings: RowFiles) -> Callable[[int], tuple[str, ...]]:
         pattern = _SEPARATORS[settings.date_partition_delimiter].join(_PATTERNS[column] for column in columns)
 
     def folder(us: int) -> tuple[str, ...]:
-        return tuple((_EPOCH + timedelta(microseconds=us)).astimezone(zone).strftime(pattern).split("/"))
+        return tuple(moment(us).astimezone(zone).strftime(pattern).split("/"))
 
     return folder

@@ -11,15 +11,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 
 from apply.frames.row_files.formats import CsvFormat
 from apply.frames.row_files.store import FileName, Store
 from apply.sink import Origin
 from schemas.endpoints.files import RowFiles
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from schemas.types.calendar import moment
 
 _NAME = re.compile(r"/CDC_TXN-\d{17}-([0-9A-F]{16})[^/]*\Z")
 
@@ -87,7 +85,7 @@ class TransactionFiles:
         """Write one file; return how far the one goes that is there already, if there is one."""
         assert self._format is not None
         seq, us, _ = lines[0]
-        at = _EPOCH + timedelta(microseconds=us)
+        at = moment(us)
         stem = f"CDC_TXN-{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}-{seq:016X}"
         name = FileName(self._folder, stem, self._format.extension, lines[-1][0])
         content = self._format.content([[row for _, _, row in lines]])
