@@ -9,7 +9,7 @@ from runtime.logging import get_logger
 from schemas.endpoints.section import SourceSection, ViewsSection
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, blocks, warns
-from schemas.hints import nearest
+from schemas.hints import suggested
 from schemas.selection import Selection
 from schemas.table import TableName, TableSchema
 
@@ -36,7 +36,7 @@ def missing(
         return []
     known = list(everything())
     names, schemas = [str(name) for name in known], {name.schema for name in known}
-    hints = [_near(name, names) if place < HINTS_MAX else "" for place, name in enumerate(lost)]
+    hints = [suggested(name, names) if place < HINTS_MAX else "" for place, name in enumerate(lost)]
     return [
         *(
             blocks(
@@ -49,7 +49,7 @@ def missing(
         *(
             warns(
                 _SCHEMA,
-                f"there is no table in {schema}, or this role may see none{_near(schema, schemas)}",
+                f"there is no table in {schema}, or this role may see none{suggested(schema, schemas)}",
                 "correct `source.tables` (schema.table) or the rule of `mappings`: spelt as the database does",
             )
             for schema in elsewhere
@@ -79,8 +79,3 @@ def look_for_named(settings: Settings, source: Source, tables: Sequence[TableSch
 
 def _patterns(section: SourceSection) -> Selection:
     return Selection([*section.tables, *(section.views if isinstance(section, ViewsSection) else ())])
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = nearest(name, known)
-    return f"; did you mean {near}?" if near else ""

@@ -34,7 +34,7 @@ from runtime.kafka.errors import ExpiredError
 from runtime.logging import get_logger
 from runtime.registry import Registry
 from schemas.changes import Begin, Change, Commit, Heartbeat, LogMessage, RowChanges, SchemaChange, Truncate
-from schemas.hints import nearest
+from schemas.hints import suggested
 from schemas.routing import check_routes
 from schemas.settings import Mode, Settings
 from schemas.signals import Signal
@@ -277,8 +277,8 @@ class Session:
         """Begin to publish a table's rows again, or those of a key range; return what to answer."""
         feed = next((feed for name, feed in self.publisher.feeds.items() if str(name) == signal.table), None)
         if feed is None:
-            near = nearest(str(signal.table), map(str, self.publisher.feeds))
-            return f"refused: the table {signal.table} is not captured" + (f"; did you mean {near}?" if near else "")
+            near = suggested(str(signal.table), map(str, self.publisher.feeds))
+            return f"refused: the table {signal.table} is not captured{near}"
         why = why_not(signal, feed.table, misses_rows=self._settings.apply.errors.misses_rows)
         if why is not None:
             return f"refused: {why}"

@@ -7,7 +7,7 @@ from contextlib import closing
 from control.contact import reach_source
 from schemas.codecs import compile_decoder, compile_encoder
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
+from schemas.hints import suggestion
 from schemas.routing import inner_format, route
 from schemas.settings import Settings
 from schemas.table import TableSchema
@@ -36,9 +36,8 @@ def _schema(settings: Settings, table: str) -> TableSchema:
         schemas = {str(schema.name): schema for schema in source.tables()}
     if table in schemas:
         return schemas[table]
-    near = nearest(table, schemas)
     raise TailraceError(
         ErrorKind.CONFIGURATION,
         f"no selected table is called {table}",
-        remedy=f"did you mean {near}?" if near else "`tailrace plan CONFIG` lists the selected tables",
+        remedy=suggestion(table, schemas, "`tailrace plan CONFIG` lists the selected tables"),
     )

@@ -17,7 +17,7 @@ from runtime import clock
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding
-from schemas.hints import nearest
+from schemas.hints import suggested
 from schemas.mappings import support
 from schemas.mappings.expressions import Headers
 from schemas.mappings.filters import row_filter
@@ -86,10 +86,9 @@ def preview(settings: Settings, target: str, patterns: Sequence[str], row_count:
     known = [str(table.name) for table in tables]
     tables = [table for table in tables if chosen is None or chosen.takes(table.name)]
     if not tables:
-        near = nearest(patterns[0], known)
         raise TailraceError(
             ErrorKind.CONFIGURATION,
-            f"no captured table matches {', '.join(patterns)}" + (f"; did you mean {near}?" if near else ""),
+            f"no captured table matches {', '.join(patterns)}{suggested(patterns[0], known)}",
             remedy="see `tailrace plan CONFIG`",
         )
     sink = open_sink(settings, target)

@@ -11,7 +11,7 @@ from schemas.before_image import has_image
 from schemas.endpoints.files import S3Target
 from schemas.errors import TailraceError
 from schemas.findings import Finding, note, of_error, warns
-from schemas.hints import nearest
+from schemas.hints import suggested
 from schemas.mappings.filters import row_filter
 from schemas.mappings.mapped_table import map_table
 from schemas.mappings.names import concerns
@@ -56,15 +56,15 @@ def about_nothing(settings: Settings, tables: Sequence[TableSchema]) -> list[Fin
         column = locator.column_name
         if not meant:
             known = [str(table.name) for table in tables]
-            found[f"rule {rule.rule_id} is about no captured table: {place}{_near(place, known)}"] = None
+            found[f"rule {rule.rule_id} is about no captured table: {place}{suggested(place, known)}"] = None
         elif column is not None and not any(matches(column, name) for name in columns):
-            found[f"rule {rule.rule_id} is about no column of {place}: {column}{_near(column, columns)}"] = None
+            found[f"rule {rule.rule_id} is about no column of {place}: {column}{suggested(column, columns)}"] = None
         elif locator.data_type is not None and not any(means(rule, form, c) for form in forms for c in form.columns):
             found[f"rule {rule.rule_id} is about no column of {place}: none is {locator.data_type}"] = None
     for setting in (one for document in documents if document is not None for one in document.table_settings):
         sole = setting.object_locator.sole
         if not any(table.source_form.name == sole for table in tables):
-            near = _near(str(sole), [str(table.name) for table in tables])
+            near = suggested(str(sole), [str(table.name) for table in tables])
             found[f"rule {setting.rule_id} is about no captured table: {sole}{near}"] = None
     return _in_vain(found)
 
@@ -87,13 +87,13 @@ def _of_objects(settings: Settings, tables: Sequence[TableSchema]) -> list[Findi
             meant = [table for table in tables if concerns(rule, table.name)]
             if not meant:
                 place = f"{rule.object_locator.schema_name}.{rule.object_locator.table_name}"
-                near = _near(place, [str(table.name) for table in tables])
+                near = suggested(place, [str(table.name) for table in tables])
                 found[f"rule {rule.rule_id} is about no captured table: {place}{near}"] = None
             columns = [name for table in meant for name in _column_names(rules, table)]
             known = {name.casefold() for name in columns}
             for name in rule.mapping_parameters.exclude_columns:
                 if known and name.casefold() not in known:
-                    found[f"rule {rule.rule_id} excludes no column: {name}{_near(name, columns)}"] = None
+                    found[f"rule {rule.rule_id} excludes no column: {name}{suggested(name, columns)}"] = None
             for word in sorted(rule.said & section.idle_object_words):
                 message = f"rule {rule.rule_id}: {word} does nothing at target {target} ({section.engine})"
                 idle.append(note("mapping-rule", message))
@@ -163,11 +163,6 @@ def _column_names(rules: Sequence[TransformationRule], table: TableSchema) -> tu
         return map_table(rules, table, keeps_history=True).table.column_names
     except TailraceError:
         return ()
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = nearest(name, known)
-    return f"; did you mean {near}?" if near else ""
 
 
 def _of_filters(settings: Settings, tables: Sequence[TableSchema]) -> list[Finding]:

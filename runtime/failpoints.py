@@ -15,7 +15,7 @@ import os
 import signal
 
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
+from schemas.hints import suggestion
 
 VARIABLE = "TAILRACE_FAILPOINT"
 
@@ -70,11 +70,10 @@ def arm(text: str | None) -> None:
     name, _, rest = text.partition(":")
     nth, _, mode = rest.partition(":")
     if name not in FAILPOINTS:
-        hint = nearest(name, FAILPOINTS)
         raise TailraceError(
             ErrorKind.CONFIGURATION,
             f"{VARIABLE} names no failpoint: {name!r}",
-            remedy=f"did you mean {hint}?" if hint else "docs/reference/failpoints.md lists them",
+            remedy=suggestion(name, FAILPOINTS, "docs/reference/failpoints.md lists them"),
         )
     if mode not in ("", "kill", "stop") or (nth and not (nth.isdecimal() and int(nth) > 0)):
         raise TailraceError(ErrorKind.CONFIGURATION, f"{VARIABLE} is written NAME[:NTH[:kill|stop]], not {text!r}")

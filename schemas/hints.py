@@ -29,6 +29,18 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return spelt[matches[0]] if matches else None
 
 
+def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Ask whether the known name that is most like `name` is meant; say `otherwise` where none is near."""
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else otherwise
+
+
+def suggested(name: str, known: Iterable[str]) -> str:
+    """Return the same as the end of a sentence; nothing where no name is near."""
+    asked = suggestion(name, known, "")
+    return asked and f"; {asked}"
+
+
 def tagged(annotation: Any) -> dict[str, type[BaseModel]]:
     """Return the members of a tagged union by their tags; empty for any other annotation."""
     members = (get_args(member) for member in get_args(annotation) if get_origin(member) is Annotated)
@@ -40,9 +52,7 @@ def _line(root: type[BaseModel], path: tuple[int | str, ...], kind: str, message
     where = ".".join(str(step) for step in path) or "the document"
     if kind == "extra_forbidden":
         known = list(model.model_fields) if model else []
-        near = nearest(str(path[-1]), known)
-        hint = f"did you mean {near}?" if near else f"known: {', '.join(known)}"
-        return f"{where}: unknown setting; {hint}"
+        return f"{where}: unknown setting; " + suggestion(str(path[-1]), known, f"known: {', '.join(known)}")
     if kind == "missing":
         return f"{where}: is required"
     text = message.removeprefix("Value error, ").removeprefix("Input ")

@@ -13,7 +13,7 @@ from schemas.endpoint_settings.endpoint import ENGINES, Opened, Role, Statement,
 from schemas.endpoint_settings.keys import EndpointKey, NotDone, plain
 from schemas.endpoint_settings.table import Group, groups
 from schemas.findings import Finding, note
-from schemas.hints import nearest
+from schemas.hints import suggestion
 from schemas.json_text import InFile
 from schemas.task_settings.keys import Standing
 
@@ -71,8 +71,7 @@ def _of_another(found: Opened, group: Group, engine: str | None) -> Iterator[str
         yield f"EngineName: {found.engine} {known}, and this section is for {engine}"
     for name, _ in found.groups:
         if name and not group.is_called(name):
-            near = nearest(name, [group.name])
-            yield f"{name}: no settings of this endpoint; " + (f"did you mean {near}?" if near else f"see {group.name}")
+            yield f"{name}: no settings of this endpoint; " + suggestion(name, [group.name], f"see {group.name}")
 
 
 def _statements(found: Opened, group: Group) -> Iterator[Statement]:
@@ -113,8 +112,8 @@ def _meant(
 def _unknown(name: str, group: Group, *, is_shared: bool) -> str:
     if is_shared:
         return f"{name}: such an endpoint has none"
-    near = nearest(name, [key.name for key in group.all()])
-    return f"{name}: unknown setting; " + (f"did you mean {near}?" if near else f"see {group.name}")
+    known = (key.name for key in group.all())
+    return f"{name}: unknown setting; " + suggestion(name, known, f"see {group.name}")
 
 
 def _taken(key: EndpointKey, value: Any, problems: list[str]) -> Mapping[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from schemas import json_text
 from schemas.endpoint_settings import attributes
-from schemas.hints import nearest
+from schemas.hints import suggestion
 
 ATTRIBUTES = "ExtraConnectionAttributes"
 
@@ -132,10 +132,8 @@ def opened(document: Any, role: Role) -> Opened:
         elif small.endswith("settings") and isinstance(value, Mapping | None):
             groups += [(name, value)] if value else []
         elif small not in _ABOUT:
-            near = nearest(str(name), [*_ABOUT.values(), *_SHARED.values(), ATTRIBUTES])
-            raise ValueError(
-                f"{name}: unknown part of an endpoint; " + (f"did you mean {near}?" if near else "leave it out")
-            )
+            known = (*_ABOUT.values(), *_SHARED.values(), ATTRIBUTES)
+            raise ValueError(f"{name}: unknown part of an endpoint; {suggestion(str(name), known, 'leave it out')}")
     return Opened(_said(endpoint, "EngineName"), groups, others)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from schemas.changes import UNCHANGED
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
+from schemas.hints import suggested
 from schemas.mappings.values import converter, from_text, to_text
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
@@ -118,8 +118,7 @@ class Expression:
         if name.upper() in HEADERS and name not in self._table.column_names:
             return self._fact(HEADERS[name.upper()])
         if name not in self._table.column_names:
-            near = nearest(name, self._table.column_names)
-            raise self._refused(f"the table has no column {name}" + (f"; did you mean {near}?" if near else ""))
+            raise self._refused(f"the table has no column {name}{suggested(name, self._table.column_names)}")
         index = self._table.column_names.index(name)
         self.arguments.append(index)
         self._readers.append(_argument_writer(self._table.columns[index].type))

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
+from schemas.hints import suggested
 from schemas.key_bounds import UUID_TEXT
 from schemas.mappings.rules import Filter, SelectionRule
 from schemas.mappings.selection import concerns
@@ -104,8 +104,7 @@ def row_filter(rules: Sequence[SelectionRule], table: TableSchema) -> RowFilter 
 def _comparisons(rule: SelectionRule, given: Filter, place: str, table: TableSchema) -> tuple[Comparison, ...]:
     names = table.column_names
     if given.column_name not in names:
-        near = nearest(given.column_name, names)
-        why = f"no column {given.column_name} to filter by" + (f"; did you mean {near}?" if near else "")
+        why = f"no column {given.column_name} to filter by{suggested(given.column_name, names)}"
         raise _refused(rule, table, f"{place}.column-name: {why}")
     index = names.index(given.column_name)
     column = table.columns[index]

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
+from schemas.hints import suggestion
 from schemas.mappings.names import concerns
 from schemas.mappings.object_rule import AttributeMapping, ObjectMappingRule
 from schemas.table import TableName, TableSchema
@@ -155,8 +155,7 @@ def _cell(rule: ObjectMappingRule, table: TableSchema, name: str) -> Render:
     names = table.column_names
     index = _place(names, name)
     if index is None:
-        near = nearest(name, names)
-        hint = f"did you mean {near}?" if near else f"it has {', '.join(names)}"
+        hint = suggestion(name, names, f"it has {', '.join(names)}")
         raise TailraceError(
             ErrorKind.CONFIGURATION,
             f"rule {rule.rule_id}: ${{{name}}} is no column of {table.name}; {hint}",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.hints import nearest
+from schemas.hints import nearest, suggested, suggestion
 from schemas.mappings.parts import Part
 
 _REFUSED = {
@@ -37,8 +37,7 @@ def line(document: Any, problem: Any, models: Mapping[str, type[Part]], root: ty
     steps = ".".join(str(step) for step in inside if step not in types)
     if kind == "extra_forbidden":
         known = [str(field.alias) for field in (model or root).model_fields.values()]
-        near = nearest(str(path[-1]), known)
-        return f"{where}: {steps} is unknown; " + (f"did you mean {near}?" if near else f"known: {', '.join(known)}")
+        return f"{where}: {steps} is unknown; " + suggestion(str(path[-1]), known, f"known: {', '.join(known)}")
     if kind == "missing":
         return f"{where}: {steps} is missing"
     if kind in ("literal_error", "enum") and (near := nearest(str(problem["input"]), _OPTION.findall(message))):
@@ -60,5 +59,4 @@ def _untyped(rule: Any, types: list[str]) -> str:
     if "rule-type" not in rule:
         named = nearest("rule-type", map(str, rule))
         return f"; {named} is unknown: did you mean rule-type?" if named else ""
-    near = nearest(str(rule["rule-type"]), types)
-    return f"; did you mean {near}?" if near else ""
+    return suggested(str(rule["rule-type"]), types)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
+from schemas.hints import suggested, suggestion
 from schemas.mappings.filters import Value, comparable
 from schemas.mappings.rules import ParallelLoad, TableSettingsRule
 from schemas.table import Column, TableName, TableSchema
@@ -153,8 +153,7 @@ def _above(partition: Partition, known: dict[str, Partition]) -> set[str]:
 
 def _named(rule: TableSettingsRule, table: TableSchema, what: str, name: str, known: dict[str, Partition]) -> Partition:
     if name not in known:
-        near = nearest(name, list(known))
-        hint = f"did you mean {near}?" if near else f"it has {', '.join(list(known)[:10]) or 'none'}"
+        hint = suggestion(name, known, f"it has {', '.join(list(known)[:10]) or 'none'}")
         raise _refused(rule, table, f"no {what} {name}; {hint}")
     return known[name]
 
@@ -200,8 +199,7 @@ def _ranges(rule: TableSettingsRule, load: ParallelLoad, table: TableSchema) -> 
 def _column(rule: TableSettingsRule, table: TableSchema, name: str) -> Column:
     column = next((column for column in table.columns if column.name == name), None)
     if column is None:
-        near = nearest(name, table.column_names)
-        raise _refused(rule, table, f"no column {name} to cut by" + (f"; did you mean {near}?" if near else ""))
+        raise _refused(rule, table, f"no column {name} to cut by{suggested(name, table.column_names)}")
     if column.type.family in _INEXACT:
         raise _refused(rule, table, f"column {name} is {column.native}: boundaries are of exact values")
     return column

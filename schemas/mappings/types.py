@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from schemas.errors import ErrorKind, TailraceError
-from schemas.hints import nearest
+from schemas.hints import suggestion
 from schemas.mappings.names import concerns
 from schemas.mappings.rules import DataType, TransformationRule
 from schemas.table import Column, TableSchema
@@ -166,5 +166,4 @@ def unknown(name: str) -> str:
     """Return what is to be said of the name of a data type; empty: it is known."""
     if name.lower() in _TYPES:
         return ""
-    near = nearest(name, _TYPES)
-    return f"data-type {name} is unknown; " + (f"did you mean {near}?" if near else f"known: {', '.join(_TYPES)}")
+    return f"data-type {name} is unknown; " + suggestion(name, _TYPES, f"known: {', '.join(_TYPES)}")

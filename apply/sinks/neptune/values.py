@@ -13,7 +13,7 @@ from apply.sinks.neptune.gremlin import Typed
 from schemas.changes import UNCHANGED, Row
 from schemas.errors import ErrorKind, TailraceError
 from schemas.graph_mapping import parts
-from schemas.hints import nearest
+from schemas.hints import suggestion
 from schemas.table import TableSchema
 from schemas.types import Family, LogicalType
 from schemas.types.calendar import zoned_text
@@ -152,12 +152,11 @@ def _place(table: TableSchema, name: str) -> int:
     alike = [place for place, each in enumerate(names) if each.lower() == name.lower()]
     if len(alike) == 1:
         return alike[0]
-    near = nearest(name, names)
     raise TailraceError(
         ErrorKind.TARGET_SCHEMA,
         f"the graph mapping names the column {name}, which is not there",
         table=str(table.name),
-        remedy=f"did you mean {near}?" if near else "change `graph_mapping` of the target",
+        remedy=suggestion(name, names, "change `graph_mapping` of the target"),
     )
 
 
