@@ -38,7 +38,6 @@ from runtime.registry import open_registry
 from runtime.retry import Backoff
 from runtime.signals import Signals
 from runtime.status import StatusWriter
-from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
 from schemas.mappings.segments import loads_part
@@ -118,7 +117,7 @@ class Assembly:
 
     def _open_catalog(self, stack: ExitStack) -> SchemaCatalog:
         settings, topics = self._settings, self.brokers.topics
-        is_foreign = isinstance(settings.source, DebeziumSource)
+        is_foreign = settings.by_debezium
         if is_foreign:
             topics.ensure(debezium_topics.topic_specs(settings))
         follower = stack.enter_context(closing(Follower(settings.kafka, schemas_topic(settings.name))))
@@ -137,7 +136,7 @@ class Assembly:
         applier.builder.boundaries = Boundaries(
             applier.catalog.topics,
             applier.cursors.ahead,
-            loads=settings.mode is not Mode.CDC or isinstance(settings.source, DebeziumSource),
+            loads=settings.mode is not Mode.CDC or settings.by_debezium,
             is_partial=lambda name: loads_part(rules, name) or any(concerns(rule, name) for rule in filters),
             is_compacted=lambda name: route(settings, name).is_compacted,
         )
@@ -148,7 +147,7 @@ class Assembly:
         """Join the group, by key or in the order of commits, and give the applier its consumer."""
         settings, applier = self._settings, self.applier
         applier.claims.before_claim = self._know_parked
-        if isinstance(settings.source, DebeziumSource):
+        if settings.by_debezium:
             applier.claims.begin = partial(debezium_topics.beginnings, settings, self._target, self.brokers.topics)
         whole = stack.enter_context(closing(WholeRecords(settings.kafka, parts_topic(settings.name))))
         whole.spools = capabilities.streams
@@ -237,7 +236,7 @@ class Assembly:
 def _brings_schemas(settings: Settings) -> bool:
     """Tell whether records of ours may bring their schemas. Those of Debezium are told apart by theirs."""
     formats = {settings.topics.format, *(override.format for override in settings.topics.overrides)}
-    return Format.JSON_WITH_SCHEMA in formats and not isinstance(settings.source, DebeziumSource)
+    return Format.JSON_WITH_SCHEMA in formats and not settings.by_debezium
 
 
 def _shortened(stand_ins: SchemaStandIns, read: Whole, messages: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 from apply.schema_catalog import SchemaCatalog
 from apply.sink import Capabilities, TopicPartition
-from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import ErrorKind, TailraceError
 from schemas.settings import Mode, Settings
 
@@ -44,7 +43,7 @@ def ends_of_loads(
     changes are to be left out. Raises CONFIGURATION for a target that cannot leave some out.
     """
     # Of a connector's topics nobody says where loads end.
-    loads = settings.mode is not Mode.CDC and not isinstance(settings.source, DebeziumSource)
+    loads = settings.mode is not Mode.CDC and not settings.by_debezium
     if not (settings.apply.stop_before_changes and loads):
         return None
     if capabilities.commit_order:

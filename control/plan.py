@@ -24,7 +24,6 @@ from control.wire_types import wire_type
 from runtime.kafka.admin import Topics, TopicSpec
 from runtime.kafka.compacted import read_all
 from schemas.endpoint_settings import document as endpoint_settings
-from schemas.endpoints.debezium import DebeziumSource
 from schemas.endpoints.engines import AnySource, AnyTarget
 from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity, blocks, note, of_error, warns
@@ -126,12 +125,12 @@ def make(settings: Settings) -> Report:
     report.findings += _as_at_dms("source", settings.source)
     cluster = _reached_kafka(settings, report)
     tables: Sequence[TableSchema] = ()
-    if not isinstance(settings.source, DebeziumSource):
+    if not settings.by_debezium:
         tables = _check_source(settings, report, asks_kafka=cluster is not None)
     elif cluster is not None:
         tables = _check_debezium(settings, report)
     if cluster is not None:
-        _check_kafka(settings, cluster, () if isinstance(settings.source, DebeziumSource) else tables, report)
+        _check_kafka(settings, cluster, () if settings.by_debezium else tables, report)
     for name in settings.targets:
         check_target(settings, name, tables, report)
     order = {Severity.BLOCKS: 0, Severity.WARNS: 1, Severity.NOTE: 2}

@@ -15,7 +15,6 @@ from control.contact import reach_source
 from control.status import data_topics
 from runtime.kafka.admin import Topics
 from schemas import topics as names
-from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import TailraceError
 from schemas.settings import Settings
 
@@ -35,7 +34,7 @@ def plan(settings: Settings, *, keep_topics: bool, keep_source: bool, purge: boo
 
     `purge` removes the checkpoints topic too, and with it the epoch: for a name that never comes back.
     """
-    if isinstance(settings.source, DebeziumSource):
+    if settings.by_debezium:
         return _plan_of_appliers(settings, keep_topics=keep_topics)
     steps = [Step("fence a running capture and forget its checkpoints", lambda: _forget_checkpoints(settings))]
     if not keep_source:

@@ -22,7 +22,6 @@ from runtime import clock
 from runtime.kafka.admin import Topics
 from runtime.kafka.compacted import Follower
 from runtime.kafka.group_offsets import GroupOffsets
-from schemas.endpoints.debezium import DebeziumSource
 from schemas.errors import TailraceError
 from schemas.routing import Route, route
 from schemas.settings import Settings
@@ -144,7 +143,7 @@ class Observer:
         topics = applied_topics(self._settings)
         lags = {name: self.lag(name, topics) for name in self._settings.targets}
         report = assemble(self._settings.name, documents, lags, clock.now_us())
-        if isinstance(self._settings.source, DebeziumSource):
+        if self._settings.by_debezium:
             report.state = "captured by Debezium"
         elif report.state in {"silent", "never started", "paused", *ENDED} and report.phase != "loaded":
             self._ask_source(report)
@@ -216,14 +215,14 @@ class Observer:
 
 def data_topics(settings: Settings) -> list[str]:
     """Return the topics of the tables that are published so far, sorted."""
-    if isinstance(settings.source, DebeziumSource):
+    if settings.by_debezium:
         return debezium.known_topics(settings)
     return sorted({way.topic for way in _ways(settings) if way.outbox is None})
 
 
 def applied_topics(settings: Settings) -> list[str]:
     """Return those of them that appliers read, sorted."""
-    if isinstance(settings.source, DebeziumSource):
+    if settings.by_debezium:
         return debezium.known_topics(settings)
     return sorted({way.topic for way in _ways(settings) if way.is_applicable})
 

@@ -99,7 +99,7 @@ def ddl(settings: Settings, engine: str) -> str:
     """
     if engine not in list(Engine):
         raise TailraceError(ErrorKind.CONFIGURATION, f"--ddl {engine}: one of {', '.join(Engine)}")
-    if isinstance(settings.source, DebeziumSource):
+    if settings.by_debezium:
         raise TailraceError(ErrorKind.CONFIGURATION, "--ddl is for topics that Tailrace writes, not Debezium")
     newest: dict[TableName, TableSchema] = {}
     for key, value in published.records(settings).items():
@@ -115,7 +115,7 @@ def ddl(settings: Settings, engine: str) -> str:
 def contents_by_topic(settings: Settings) -> dict[str, str]:
     """Return what each topic of the replication holds: the tables' topics first, then Tailrace's own."""
     replication = settings.name
-    is_foreign = isinstance(settings.source, DebeziumSource)
+    is_foreign = settings.by_debezium
     contents: dict[str, str] = {}
     if is_foreign:
         contents |= dict.fromkeys(debezium.known_topics(settings), "changes of a table, as Debezium writes them")

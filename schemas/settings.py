@@ -132,7 +132,7 @@ class Settings(Section):
                         f"{own.named(rule)}: `at: capture` belongs into the replication's mappings, not "
                         f"into those of targets.{name}"
                     )
-        if self.capture_transformations and isinstance(self.source, DebeziumSource):
+        if self.capture_transformations and self.by_debezium:
             rule = self.capture_transformations[0]
             raise ValueError(f"{self._own_mappings.named(rule)}: `at: capture`, and Debezium captures")
         return self
@@ -146,11 +146,16 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _topics_can_be_read(self) -> Settings:
-        if isinstance(self.source, DebeziumSource) and self.apply.ordering == "transactional":
+        if self.by_debezium and self.apply.ordering == "transactional":
             raise ValueError("apply.ordering transactional needs the marks that only a capture of Tailrace writes")
         if isinstance(self.source, DebeziumSource) and self.source.format is Format.AVRO and self.registry is None:
             raise ValueError("source.format avro needs `registry`: the records' schemas are there")
         return self
+
+    @property
+    def by_debezium(self) -> bool:
+        """Whether a Debezium connector captures: the source is topics that it writes."""
+        return isinstance(self.source, DebeziumSource)
 
     @property
     def start_time_us(self) -> int | None:
@@ -187,7 +192,7 @@ class Settings(Section):
     @property
     def rewritten_rows_come_again(self) -> bool:
         """Whether rows that the source rewrites are published again: not without loads, nor if an applier did it."""
-        is_loaded = self.mode is not Mode.CDC and not isinstance(self.source, DebeziumSource)
+        is_loaded = self.mode is not Mode.CDC and not self.by_debezium
         return is_loaded and not self.loopback_prevention
 
     @property
