@@ -16,7 +16,8 @@ import orjson
 from capture import checkpoints
 from capture.full_load.loading import Loading
 from capture.full_load.state import TableLoad
-from capture.publishing.publisher import Feed, Publisher
+from capture.publishing.feed import Feed
+from capture.publishing.publisher import Publisher
 from capture.publishing.schemas_topic import Catalogue
 from capture.source import LockedError, Source
 from capture.tables import Tables

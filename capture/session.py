@@ -22,8 +22,9 @@ from capture.full_load.worker import Worker
 from capture.named_tables import look_for_named
 from capture.pace import Pace
 from capture.publishing.allowance import Allowance
+from capture.publishing.feed import Feed
 from capture.publishing.large_records import open_large_records
-from capture.publishing.publisher import Feed, Producer, Publisher
+from capture.publishing.publisher import Producer, Publisher
 from capture.publishing.schemas_topic import Addition, Catalogue
 from capture.schema_changes import SchemaChanges
 from capture.source import DDL_PREFIX, LogReader, Source

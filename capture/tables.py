@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from capture.publishing.feed import KEYLESS_PARTITION, Feed
 from capture.publishing.large_records import TopicEnds
 from capture.publishing.outbox import OutboxMessages
-from capture.publishing.publisher import KEYLESS_PARTITION, Feed, Publisher
+from capture.publishing.publisher import Publisher
 from capture.publishing.registration import Registration
 from capture.publishing.schemas_topic import Addition, Catalogue, keeps_avro
 from capture.publishing.shapes import SHAPES, Origin, Reshaper

@@ -16,7 +16,8 @@ from capture.full_load.loader import Loader
 from capture.full_load.reading import Reading
 from capture.full_load.state import LoadState, TableLoad
 from capture.full_load.window import Horizon, LoadWindow
-from capture.publishing.publisher import Feed, Publisher
+from capture.publishing.feed import Feed
+from capture.publishing.publisher import Publisher
 from capture.source import Chunk, Snapshot
 from runtime.failpoints import hit
 from runtime.logging import get_logger

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from capture.filters import Filters
 from capture.full_load.window import Horizon
-from capture.publishing.publisher import Feed, Publisher
+from capture.publishing.feed import Feed
+from capture.publishing.publisher import Publisher
 from capture.publishing.transactions import Transactions
 from schemas.changes import UNCHANGED, Row, RowChanges, Transaction
 from schemas.codecs import Format, compile_decoder, compile_encoder

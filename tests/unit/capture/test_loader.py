@@ -32,7 +32,8 @@ from capture.full_load.worker import (
     Rows,
     Worker,
 )
-from capture.publishing.publisher import Feed, Publisher
+from capture.publishing.feed import Feed
+from capture.publishing.publisher import Publisher
 from capture.publishing.transactions import Transactions
 from capture.source import Chunk
 from schemas.bundles import Bundle
