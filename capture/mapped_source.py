@@ -19,7 +19,8 @@ from capture.source import Capabilities, Chunk, Finding, LogReader, Snapshot, Sn
 from schemas.changes import UNCHANGED, Change, Row, RowChanges, SchemaChange, Truncate
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.filters import RowFilter, row_filter
-from schemas.mappings.mapped_table import MappedTable, map_table, type_comes_first
+from schemas.mappings.mapped_columns import type_comes_first
+from schemas.mappings.mapped_table import MappedTable, map_table
 from schemas.mappings.names import concerns
 from schemas.mappings.rules import MASKING, Action, TransformationRule
 from schemas.mappings.segments import Partition, Segment, cut, leaves_key, rule_of
