@@ -8,8 +8,8 @@ from dataclasses import replace
 from apply.sink import TableBatch
 from runtime import metrics
 from runtime.logging import get_logger
-from schemas.mappings.rules import TableSettingsRule
 from schemas.mappings.selection import lob_max_kb
+from schemas.mappings.table_settings_rule import TableSettingsRule
 from schemas.per_table import PerSchema
 from schemas.substitution import Rows, ValueSettings, key_function, row_function
 from schemas.table import TableSchema

@@ -27,7 +27,8 @@ from schemas.mappings import selection
 from schemas.mappings.field import TableMappings
 from schemas.mappings.names import concerns
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.rules import Mappings, SelectionRule, TableSettingsRule, TransformationRule
+from schemas.mappings.rules import Mappings, SelectionRule, TransformationRule
+from schemas.mappings.table_settings_rule import TableSettingsRule
 from schemas.mappings.tags import TaggingRule
 from schemas.policies import AnyDdlPolicies, DdlPolicies, ExistingTables, RetrySettings
 from schemas.section import Section

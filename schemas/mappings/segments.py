@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from schemas.errors import ErrorKind, TailraceError
 from schemas.hints import suggested, suggestion
 from schemas.mappings.filters import Value, comparable
-from schemas.mappings.rules import ParallelLoad, TableSettingsRule
+from schemas.mappings.table_settings_rule import ParallelLoad, TableSettingsRule
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from schemas.errors import ErrorKind, TailraceError
 from schemas.mappings.patterns import glob, matches, plain
-from schemas.mappings.rules import Mappings, SelectionRule, TableSettingsRule
+from schemas.mappings.rules import Mappings, SelectionRule
+from schemas.mappings.table_settings_rule import TableSettingsRule
 from schemas.table import TableName
 
 

@@ -6,7 +6,8 @@ from schemas.errors import ErrorKind, TailraceError
 from schemas.findings import Finding, Severity
 from schemas.mappings import expressions, types
 from schemas.mappings.object_rule import ObjectMappingRule
-from schemas.mappings.rules import NAMING, Mappings, SelectionRule, TableSettingsRule, TransformationRule
+from schemas.mappings.rules import NAMING, Mappings, SelectionRule, TransformationRule
+from schemas.mappings.table_settings_rule import TableSettingsRule
 from schemas.mappings.tags import TaggingRule
 
 

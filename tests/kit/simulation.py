@@ -33,8 +33,8 @@ from schemas.changes import (
 from schemas.codecs import compile_encoder
 from schemas.errors import ErrorKind, TailraceError
 from schemas.format import Format
-from schemas.mappings.rules import TableSettingsRule
 from schemas.mappings.segments import Partition, Segment, cut, rule_of
+from schemas.mappings.table_settings_rule import TableSettingsRule
 from schemas.position import Position
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType

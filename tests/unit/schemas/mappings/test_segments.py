@@ -13,8 +13,9 @@ from capture.full_load.cuts import PLAN_BYTES_MAX, by_turns, fit
 from capture.full_load.state import LoadState, TableLoad
 from capture.source import Chunk
 from schemas.errors import ErrorKind, TailraceError
-from schemas.mappings.rules import TableSettingsRule, parse
+from schemas.mappings.rules import parse
 from schemas.mappings.segments import Partition, Segment, columns_of, cut, leaves_key, loads_part, rule_of
+from schemas.mappings.table_settings_rule import TableSettingsRule
 from schemas.table import Column, TableName, TableSchema
 from schemas.types import Family, LogicalType
 
