@@ -55,7 +55,7 @@ class ReadForm:
             raise _unreadable(error, self._table) from error
 
     def take_out(self, message: bytes | FiledMessage, least: int) -> tuple[bytes, list[LargeValue]]:
-        """See `LoggedForm`."""
+        """See `schemas.changes.WrittenForm`."""
         cutting = Cutting(message, least)
         try:
             self._cut(cutting)
@@ -67,15 +67,15 @@ class ReadForm:
         """Take large values out, as far as they stand in the row as they do in records."""
 
     def kind(self, _column: int) -> int | None:
-        """See `LoggedForm`."""
+        """See `schemas.changes.WrittenForm`."""
         return None
 
     def value(self, column: int) -> Callable[[bytes, int, int], Any]:
-        """See `LoggedForm`."""
+        """See `schemas.changes.WrittenForm`."""
         raise NotImplementedError(f"no value of column {column} is read by itself")
 
     def plan(self) -> dict[str, Any]:
-        """See `LoggedForm`."""
+        """See `schemas.changes.WrittenForm`."""
         return {}
 
 
