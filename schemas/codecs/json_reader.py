@@ -17,15 +17,7 @@ from schemas import envelope
 from schemas.changes import Row, StagedForm
 from schemas.codecs.codec import Decoder, Facts, Functions
 from schemas.codecs.facts import Places, facts_reader
-from schemas.codecs.generate import (
-    arrange,
-    compile_functions,
-    compile_staged,
-    guarded,
-    guarded_many,
-    indent,
-    names,
-)
+from schemas.codecs.generate import arrange, compile_functions, compile_staged, guarded, guarded_many, indent, names
 from schemas.codecs.record_twin import Read, rows, staged
 from schemas.format import Format
 from schemas.table import TableSchema

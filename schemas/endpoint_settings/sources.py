@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from schemas.endpoint_settings.aws import SECRET
 from schemas.endpoint_settings.keys import EndpointKey, differently, honoured, meaningless, refused
-from schemas.endpoint_settings.others import (
-    BY_IAM,
-    CONNECTING,
-    EXACT_NUMBERS,
-    HOST,
-    LOGIN,
-    NESTED_TLS,
-    SOURCE_SCRIPT,
-)
+from schemas.endpoint_settings.others import BY_IAM, CONNECTING, EXACT_NUMBERS, HOST, LOGIN, NESTED_TLS, SOURCE_SCRIPT
 
 TARGETS = "of targets"
 _QUERIES = "chunks of the full load are read as long as they take, and a source that is gone is noticed by itself"

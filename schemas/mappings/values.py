@@ -14,15 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.types import Family, LogicalType
-from schemas.types.calendar import (
-    SECONDS_PER_DAY,
-    US_PER_SECOND,
-    date_text,
-    days_of,
-    time_text,
-    zoned_of,
-    zoned_text,
-)
+from schemas.types.calendar import SECONDS_PER_DAY, US_PER_SECOND, date_text, days_of, time_text, zoned_of, zoned_text
 from schemas.types.numbers import NAN, from_scaled, scaled
 
 Convert = Callable[[Any], Any]

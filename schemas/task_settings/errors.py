@@ -8,18 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.task_settings.keys import (
-    FLAG,
-    Key,
-    Sets,
-    Stated,
-    differently,
-    honoured,
-    integer,
-    meaningless,
-    one_of,
-    to,
-)
+from schemas.task_settings.keys import FLAG, Key, Sets, Stated, differently, honoured, integer, meaningless, one_of, to
 
 _ROW = ("IGNORE_RECORD", "LOG_ERROR", "SUSPEND_TABLE", "STOP_TASK")
 _TABLE = ("SUSPEND_TABLE", "STOP_TASK")

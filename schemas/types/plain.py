@@ -11,14 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from schemas.types.calendar import (
-    SECONDS_PER_DAY,
-    US_PER_SECOND,
-    date_text,
-    days_of,
-    time_text,
-    zoned_of,
-)
+from schemas.types.calendar import SECONDS_PER_DAY, US_PER_SECOND, date_text, days_of, time_text, zoned_of
 from schemas.types.logical import Family, LogicalType
 from schemas.types.numbers import EXACT, NAN, float_of, float_text, key_decimal
 from schemas.types.temporal import zoned_json

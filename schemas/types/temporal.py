@@ -8,13 +8,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any
 
-from schemas.types.calendar import (
-    SECONDS_PER_DAY,
-    US_PER_SECOND,
-    time_text,
-    zoned_of,
-    zoned_text,
-)
+from schemas.types.calendar import SECONDS_PER_DAY, US_PER_SECOND, time_text, zoned_of, zoned_text
 from schemas.types.form import WireForm, connect
 from schemas.types.logical import Family
 from schemas.types.numbers import counted2

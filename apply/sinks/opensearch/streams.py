@@ -21,14 +21,7 @@ from apply.sink import Origin, Rejection, TableBatch
 from apply.sinks.opensearch.bulk import NOT_FOUND, Write, send
 from apply.sinks.opensearch.client import Client, line
 from apply.sinks.opensearch.control import ControlIndex
-from apply.sinks.opensearch.mapping import (
-    FIELDS_MAX,
-    Documents,
-    changed_fields,
-    grown_fields,
-    index_name,
-    properties,
-)
+from apply.sinks.opensearch.mapping import FIELDS_MAX, Documents, changed_fields, grown_fields, index_name, properties
 from schemas.changes import Row
 from schemas.endpoints.opensearch import OpensearchTarget
 from schemas.errors import ErrorKind, TailraceError
