@@ -205,9 +205,7 @@ class MemorySink:
         self._operation("arrive")
         arrived = self.target.arrived.setdefault(barrier, set())
         arrived.add(partition)
-        if barrier in self.target.passed:
-            return Arrival.PASSED
-        return Arrival.READY if len(arrived) >= partition_count else Arrival.WAITING
+        return Arrival.of(len(arrived), partition_count, is_passed=barrier in self.target.passed)
 
     def pass_barrier(self, barrier: str) -> bool:
         """See `Sink`."""

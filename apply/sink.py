@@ -155,6 +155,13 @@ class Arrival(StrEnum):
     PASSED = "passed"
     """The work is done and durable; everybody goes on."""
 
+    @classmethod
+    def of(cls, arrived_count: int, partition_count: int, *, is_passed: bool) -> Arrival:
+        """Return how far a barrier has come, by the partitions that stand at it and those that are to come."""
+        if is_passed:
+            return cls.PASSED
+        return cls.READY if arrived_count >= partition_count else cls.WAITING
+
 
 class Arriving(NamedTuple):
     """A partition that stands at a barrier, and how many of its topic's are to come there."""

@@ -102,9 +102,7 @@ class Barriers:
             self._shelf.ask("insert or ignore into arrived values (?, ?, ?, ?)", self._owner, barrier, *partition)
             query = "select count(*) from arrived where owner = ? and barrier = ?"
             ((count,),) = self._shelf.ask(query, self._owner, barrier)
-        if self.is_passed(barrier):
-            return Arrival.PASSED
-        return Arrival.READY if count >= partition_count else Arrival.WAITING
+        return Arrival.of(count, partition_count, is_passed=self.is_passed(barrier))
 
     def is_passed(self, barrier: str) -> bool:
         """Tell whether somebody has passed a barrier."""

@@ -206,10 +206,8 @@ class RelationalControlTables(ABC):
         arrived = {(barrier, topic): count for barrier, topic, count in counts}
 
         def state(one: Arriving) -> Arrival:
-            if one.barrier in passed:
-                return Arrival.PASSED
-            has_all = arrived.get((one.barrier, one.partition.topic), 0) >= one.partition_count
-            return Arrival.READY if has_all else Arrival.WAITING
+            count = arrived.get((one.barrier, one.partition.topic), 0)
+            return Arrival.of(count, one.partition_count, is_passed=one.barrier in passed)
 
         return [state(one) for one in arrivals]
 

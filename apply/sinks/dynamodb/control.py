@@ -42,9 +42,7 @@ class ControlTable:
         """Record an arrival, durably and at once; tell how far the barrier has come."""
         place = f"{partition.topic}/{partition.partition}"
         found = self._update(barrier, "add arrived :place", {":place": {"SS": [place]}})
-        if "passed" in found:
-            return Arrival.PASSED
-        return Arrival.READY if len(found["arrived"]["SS"]) >= partition_count else Arrival.WAITING
+        return Arrival.of(len(found["arrived"]["SS"]), partition_count, is_passed="passed" in found)
 
     def is_passed(self, barrier: str) -> bool:
         """Tell whether somebody has passed a barrier."""

@@ -39,9 +39,7 @@ class ControlDatabase:
         """Record an arrival, durably and at once; tell how far the barrier has come."""
         place = f"{partition.topic}/{partition.partition}"
         found = self._update(barrier, {"$addToSet": {"arrived": place}, "$setOnInsert": {"owner": self._owner}})
-        if found.get("passed"):
-            return Arrival.PASSED
-        return Arrival.READY if len(found["arrived"]) >= partition_count else Arrival.WAITING
+        return Arrival.of(len(found["arrived"]), partition_count, is_passed=bool(found.get("passed")))
 
     def is_passed(self, barrier: str) -> bool:
         """Tell whether somebody has passed a barrier."""

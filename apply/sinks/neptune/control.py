@@ -50,10 +50,8 @@ class ControlVertices:
     def arrive(self, barrier: str, partition: TopicPartition, partition_count: int) -> Arrival:
         """Record an arrival, durably and at once; tell how far the barrier has come."""
         found = self._changed(barrier, f"{ARRIVED}{partition.topic}/{partition.partition}")
-        if "passed" in found:
-            return Arrival.PASSED
         arrived = sum(name.startswith(ARRIVED) for name in found)
-        return Arrival.READY if arrived >= partition_count else Arrival.WAITING
+        return Arrival.of(arrived, partition_count, is_passed="passed" in found)
 
     def is_passed(self, barrier: str) -> bool:
         """Tell whether somebody has passed a barrier."""

@@ -32,9 +32,7 @@ class Barriers:
             return True
 
         document = self._changed(barrier, change)
-        if document["passed"]:
-            return Arrival.PASSED
-        return Arrival.READY if len(document["arrived"]) >= partition_count else Arrival.WAITING
+        return Arrival.of(len(document["arrived"]), partition_count, is_passed=document["passed"])
 
     def is_passed(self, barrier: str) -> bool:
         """Tell whether somebody has passed a barrier."""

@@ -109,10 +109,7 @@ class ControlTables:
             if not mine:
                 self._link.run(f"insert into {self._schema}.barriers values (%s, %s, %s, %s, %s)", (*one, *partition))
             ((count,),) = self._link.rows(f"select count(*) {arrived}", one)
-            passed = self._is_passed(barrier)
-        if passed:
-            return Arrival.PASSED
-        return Arrival.READY if count >= partition_count else Arrival.WAITING
+            return Arrival.of(count, partition_count, is_passed=self._is_passed(barrier))
 
     def pass_barrier(self, barrier: str) -> bool:
         """Mark a barrier as passed in the open transaction; False if somebody has passed it already."""
